@@ -1,0 +1,1 @@
+"""Upwell keeps every running container on a patched base image."""

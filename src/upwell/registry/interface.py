@@ -1,0 +1,69 @@
+"""The registry port: what reconcilers ask of any registry, remote or embedded."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A login at a registry; `identity_token` is an OAuth2 refresh token instead of a password."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+
+class CredentialSource(Protocol):
+    """Finds the credential for a repository: an auth file, a credential helper, a Secret."""
+
+    async def find(self, registry: str, repository: str) -> Credential | None:
+        """Return the most specific credential for `registry/repository`, or None for anonymous."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How one request is made: who asks, and whether TLS may be skipped for this registry."""
+
+    credentials: CredentialSource | None = None
+    insecure: bool = False
+
+
+DEFAULT_ACCESS = Access()
+
+
+class Registry(Protocol):
+    """Manifests and blobs by name. Every method raises a RegistryError; none of them retries."""
+
+    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+        """Return media type, digest and size of what `reference` names now, with one HEAD.
+
+        Where the registry leaves Docker-Content-Digest out, falls back to one GET and hashes.
+        """
+        ...
+
+    async def manifest(
+        self, reference: Reference, access: Access = DEFAULT_ACCESS
+    ) -> Manifest | Index:
+        """Fetch a manifest or index; its digest is verified before anything decodes it."""
+        ...
+
+    async def blob(
+        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+    ) -> bytes:
+        """Fetch and verify a small blob (an image configuration) of at most `limit` bytes."""
+        ...
+
+    def open_blob(
+        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream a blob; the iterator raises DigestMismatchError at the end when it was wrong."""
+        ...
+
+    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+        """List every tag of a repository, following pagination."""
+        ...
