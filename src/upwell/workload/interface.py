@@ -1,0 +1,276 @@
+"""The workload ports: a container runtime that tells the running truth, and a router."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+from upwell.oci import Digest, Reference
+
+
+class WorkloadError(Exception):
+    """Base of every error that this package raises; `reason` goes into a condition."""
+
+    reason: ClassVar[str] = "WorkloadError"
+    retryable: ClassVar[bool] = False
+
+
+class RuntimeUnavailableError(WorkloadError):
+    """The container runtime did not do what it was asked for; the message is its own."""
+
+    reason = "RuntimeUnavailable"
+    retryable = True
+
+
+class ImagePullError(WorkloadError):
+    """The image could not be pulled."""
+
+    reason = "ImagePullFailed"
+    retryable = True
+
+
+class ForbiddenError(WorkloadError):
+    """The workload asks for what the administrator did not allow (a host path, say)."""
+
+    reason = "Forbidden"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Owner:
+    """The object that instances belong to."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCheck:
+    """GET `path`; 200 to 399 is a success."""
+
+    port: int
+    path: str = "/"
+    scheme: str = "http"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TcpCheck:
+    """A connection that is accepted is a success."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecCheck:
+    """A command inside the container that exits 0 is a success."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """When and how a container is asked whether it is ready (core/v1 Probe). Seconds."""
+
+    check: HttpCheck | TcpCheck | ExecCheck
+    initial_delay: float = 0
+    period: float = 10
+    timeout: float = 1
+    success_threshold: int = 1
+    failure_threshold: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyDir:
+    """A folder that lives as long as the instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPath:
+    """A path of the host; refused unless the administrator allows it."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Files made from a Secret or ConfigMap: relative path -> content."""
+
+    content: Mapping[str, bytes] = field(repr=False)
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A volume of the instance inside one container."""
+
+    volume: str
+    path: str
+    read_only: bool = False
+    sub_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container of an instance."""
+
+    name: str
+    image: Reference
+    """Pinned by digest."""
+    command: tuple[str, ...] = ()
+    """Replaces the image's entrypoint."""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    working_dir: str = ""
+    user: str = ""
+    mounts: tuple[Mount, ...] = ()
+    readiness: Probe | None = None
+    liveness: Probe | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSpec:
+    """One replica: containers that share a network, like a Pod."""
+
+    name: str
+    """Unique and deterministic: starting it twice starts it once."""
+    owner: Owner
+    revision: str
+    """Hash of the template that this replica was made from."""
+    containers: tuple[ContainerSpec, ...]
+    volumes: Mapping[str, EmptyDir | HostPath | Files] = field(default_factory=dict)
+    logins: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
+    """(registry, username, password) for the pull."""
+    insecure_registries: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    hostname: str = ""
+
+
+class State(StrEnum):
+    """What an instance does now, as the runtime says."""
+
+    CREATED = "Created"
+    RUNNING = "Running"
+    EXITED = "Exited"
+    """At least one container has ended; `message` has its exit code and last lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One replica as it is observed, never as it was asked for."""
+
+    name: str
+    owner: Owner
+    revision: str
+    state: State
+    ready: bool
+    ready_since: datetime | None
+    """UTC; when the readiness probe (or, without one, the start) last turned ready."""
+    started_at: datetime
+    address: str
+    """IP address that the host reaches the instance at; empty while it has none."""
+    images: Mapping[str, Digest | None]
+    """Container name -> manifest digest that really runs."""
+    restarts: int = 0
+    message: str = ""
+    """Why it is not ready or has ended, for people."""
+
+
+class Runtime(Protocol):
+    """Starts and stops instances. Instances outlive this process and are found again."""
+
+    async def instances(self) -> Sequence[Instance]:
+        """Return all instances of this Upwell, running or ended."""
+        ...
+
+    async def start(self, spec: InstanceSpec) -> None:
+        """Pull what is missing and start; nothing happens when it runs already.
+
+        An ended instance of that name is started anew, its `restarts` one higher.
+        """
+        ...
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        """SIGTERM, SIGKILL after the grace time, remove with its volumes; idempotent."""
+        ...
+
+    def changes(self) -> AsyncIterator[Owner]:
+        """Yield an owner whenever one of its instances started, turned (un)ready or ended."""
+        ...
+
+    def logs(
+        self, name: str, container: str = "", *, follow: bool = False, tail: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the log of an instance's container (the first when no name is given)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server of a backend; `draining` gets no new request but finishes those it has."""
+
+    name: str
+    address: str
+    port: int
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The endpoints behind one port of one Service."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRule:
+    """Requests for `host` below `path` go to the backends by weight."""
+
+    name: str
+    host: str
+    path: str
+    backends: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A Service port: TCP on `address:port` goes to a backend."""
+
+    name: str
+    address: str
+    port: int
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    """All that the router does; applying the same table twice changes nothing."""
+
+    backends: tuple[Backend, ...] = ()
+    rules: tuple[HttpRule, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+
+
+class Router(Protocol):
+    """Routes requests to endpoints. Keeps on serving while this process is away."""
+
+    async def apply(self, table: RoutingTable) -> Mapping[str, str]:
+        """Make `table` the truth without losing a request.
+
+        Returns the listeners and rules that could not be served, by name, with the reason
+        (the port is in use, say); all others are in force.
+        """
+        ...
+
+    async def sessions(self, backend: str) -> Mapping[str, int]:
+        """Return the number of open sessions by endpoint name."""
+        ...
+
+    @property
+    def http_address(self) -> str:
+        """host:port where Routes answer."""
+        ...
