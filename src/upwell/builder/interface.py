@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from upwell.oci import Digest, Reference
 
@@ -13,14 +13,12 @@ type LogSink = Callable[[bytes], None]
 
 
 class BuildError(Exception):
-    """A build or the fetch of its source failed; `reason` is OpenShift's (build/v1 StatusReason)."""
-
-    retryable: ClassVar[bool] = False
+    """A build or the fetch of its source failed; `reason` is a StatusReason of build/v1."""
 
     def __init__(self, reason: str, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
-        self.transient = retryable
+        self.retryable = retryable
 
 
 class Strategy(StrEnum):
@@ -136,8 +134,9 @@ class Builder(Protocol):
         ...
 
     async def fetch(self, build_id: str, source: GitSource, log: LogSink) -> Checkout:
-        """Clone into the build's folder; raises BuildError FetchSourceFailed or
-        InvalidContextDirectory.
+        """Clone into the build's folder.
+
+        Raises BuildError FetchSourceFailed or InvalidContextDirectory.
         """
         ...
 
@@ -158,9 +157,7 @@ class BuildLogs(Protocol):
     """Kept logs of builds, by build id."""
 
     def sink(self, build_id: str) -> LogSink:
-        """Return a sink that appends to the build's log; past the size limit it drops, and says so
-        once.
-        """
+        """Return a sink that appends to the log; past the size limit it drops and says so once."""
         ...
 
     def close(self, build_id: str) -> None:

@@ -1,4 +1,4 @@
-"""What this machine can and cannot do: the checks of `upwell doctor`, the containers.conf that fits.
+"""What this machine can and cannot do: doctor's checks, and the containers.conf that fits.
 
 Never starts a build or a workload.
 """
