@@ -1,0 +1,258 @@
+"""Workloads: Kubernetes apps/v1 and batch/v1, OpenShift's apps.openshift.io/v1."""
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from upwell.api.core import PodTemplate
+from upwell.api.meta import Column, Condition, Kind, Model, ObjectReference, Resource, Time
+
+TRIGGERS_ANNOTATION = "image.openshift.io/triggers"
+
+
+class LabelSelector(Model):
+    """Which instances belong to a workload."""
+
+    match_labels: dict[str, str] = Field(default_factory=dict)
+    match_expressions: tuple[dict[str, Any], ...] = ()
+
+
+class RollingUpdate(Model):
+    """How many may be missing or extra during a rollout; a number or a percentage."""
+
+    max_unavailable: int | str | None = None
+    max_surge: int | str | None = None
+
+
+class DeploymentStrategy(Model):
+    """RollingUpdate or Recreate."""
+
+    type: str | None = None
+    rolling_update: RollingUpdate | None = None
+
+
+class WorkloadSpec(Model):
+    """What Deployment, StatefulSet and DaemonSet share."""
+
+    replicas: int | None = Field(default=None, ge=0)
+    selector: LabelSelector = Field(default_factory=LabelSelector)
+    template: PodTemplate = Field(default_factory=PodTemplate)
+    min_ready_seconds: int | None = Field(default=None, ge=0)
+    revision_history_limit: int | None = Field(default=None, ge=0)
+
+
+class DeploymentSpec(WorkloadSpec):
+    """A Deployment's wish."""
+
+    strategy: DeploymentStrategy | None = None
+    progress_deadline_seconds: int | None = Field(default=None, ge=1)
+    paused: bool | None = None
+
+
+class RevisionRecord(Model):
+    """A revision that was rolled out: Upwell's own memory for `rollout undo` and for rollbacks."""
+
+    revision: int
+    hash: str
+    template: PodTemplate
+    created: Time
+    phase: str = ""
+    """Progressing, Complete or Failed."""
+    message: str = ""
+    cause: str = ""
+    """Why it was started: "image change", "config change", "manual change", "rollback"."""
+    images: dict[str, str] = Field(default_factory=dict)
+    """Container name -> pull spec with digest."""
+    live_at: Time | None = None
+    """When the first instance of it took traffic."""
+
+
+class WorkloadStatus(Model):
+    """What runs."""
+
+    observed_generation: int | None = None
+    replicas: int = 0
+    ready_replicas: int = 0
+    updated_replicas: int = 0
+    available_replicas: int = 0
+    unavailable_replicas: int = 0
+    conditions: tuple[Condition, ...] = ()
+    revisions: tuple[RevisionRecord, ...] = ()
+    """Newest first."""
+    failed_hash: str | None = None
+    """The template that failed and was rolled back; not tried again until something changes."""
+    hold: str | None = None
+    """Why a person's decision keeps automation away, if it does."""
+
+
+_REPLICA_COLUMNS = (
+    Column("DESIRED", "spec.replicas"),
+    Column("READY", "status.readyReplicas"),
+    Column("UP-TO-DATE", "status.updatedReplicas"),
+    Column("IMAGES", "spec.template.spec.containers[*].image", wide=True),
+)
+
+
+class Deployment(Resource):
+    """Stateless replicas."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "apps", "v1", "Deployment", "deployments", ("deploy",), columns=_REPLICA_COLUMNS
+    )
+
+    spec: DeploymentSpec = Field(default_factory=DeploymentSpec)
+    status: WorkloadStatus = Field(default_factory=WorkloadStatus)
+
+
+class StatefulSet(Resource):
+    """Replicas with identities."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "apps", "v1", "StatefulSet", "statefulsets", ("sts",), columns=_REPLICA_COLUMNS
+    )
+
+    spec: WorkloadSpec = Field(default_factory=WorkloadSpec)
+    status: WorkloadStatus = Field(default_factory=WorkloadStatus)
+
+
+class DaemonSet(Resource):
+    """One replica a machine."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "apps", "v1", "DaemonSet", "daemonsets", ("ds",), columns=_REPLICA_COLUMNS
+    )
+
+    spec: WorkloadSpec = Field(default_factory=WorkloadSpec)
+    status: WorkloadStatus = Field(default_factory=WorkloadStatus)
+
+
+class JobTemplateSpec(Model):
+    """What a Job runs."""
+
+    template: PodTemplate = Field(default_factory=PodTemplate)
+    backoff_limit: int | None = None
+
+
+class JobTemplate(Model):
+    """The template of a CronJob's Jobs."""
+
+    spec: JobTemplateSpec = Field(default_factory=JobTemplateSpec)
+
+
+class CronJobSpec(Model):
+    """When a Job is run."""
+
+    schedule: str = ""
+    suspend: bool | None = None
+    time_zone: str | None = None
+    job_template: JobTemplate = Field(default_factory=JobTemplate)
+
+
+class CronJob(Resource):
+    """A Job by the clock."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "batch",
+        "v1",
+        "CronJob",
+        "cronjobs",
+        ("cj",),
+        columns=(Column("SCHEDULE", "spec.schedule"),),
+    )
+
+    spec: CronJobSpec = Field(default_factory=CronJobSpec)
+    status: dict[str, Any] = Field(default_factory=dict)
+
+
+class ImageTriggerParams(Model):
+    """Which containers follow which tag."""
+
+    automatic: bool | None = None
+    container_names: tuple[str, ...] = ()
+    from_: ObjectReference = Field(alias="from")
+    last_triggered_image: str | None = None
+
+
+class DeploymentTrigger(Model):
+    """ConfigChange or ImageChange."""
+
+    type: str
+    image_change_params: ImageTriggerParams | None = None
+
+
+class RollingParams(Model):
+    """OpenShift's rolling strategy; seconds."""
+
+    update_period_seconds: int | None = None
+    interval_seconds: int | None = None
+    timeout_seconds: int | None = None
+    max_unavailable: int | str | None = None
+    max_surge: int | str | None = None
+    pre: dict[str, Any] | None = None
+    post: dict[str, Any] | None = None
+
+
+class RecreateParams(Model):
+    """OpenShift's recreate strategy; seconds."""
+
+    timeout_seconds: int | None = None
+    pre: dict[str, Any] | None = None
+    mid: dict[str, Any] | None = None
+    post: dict[str, Any] | None = None
+
+
+class DeploymentConfigStrategy(Model):
+    """Rolling, Recreate or Custom."""
+
+    type: str | None = None
+    rolling_params: RollingParams | None = None
+    recreate_params: RecreateParams | None = None
+    custom_params: dict[str, Any] | None = None
+    active_deadline_seconds: int | None = None
+
+
+class DeploymentConfigSpec(Model):
+    """A DeploymentConfig's wish."""
+
+    replicas: int | None = Field(default=None, ge=0)
+    selector: dict[str, str] = Field(default_factory=dict)
+    template: PodTemplate | None = None
+    strategy: DeploymentConfigStrategy | None = None
+    triggers: tuple[DeploymentTrigger, ...] | None = None
+    min_ready_seconds: int | None = Field(default=None, ge=0)
+    revision_history_limit: int | None = Field(default=None, ge=0)
+    paused: bool | None = None
+    test: bool | None = None
+
+
+class ResolvedTrigger(Model):
+    """The image that a DeploymentConfig's trigger last set; Upwell keeps it out of the spec."""
+
+    container: str
+    from_: ObjectReference = Field(alias="from")
+    image: str
+
+
+class DeploymentConfigStatus(WorkloadStatus):
+    """What runs, and as which version."""
+
+    latest_version: int = 0
+    details: dict[str, Any] | None = None
+    triggered: tuple[ResolvedTrigger, ...] = ()
+
+
+class DeploymentConfig(Resource):
+    """OpenShift's deployment with triggers and hooks."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "apps.openshift.io",
+        "v1",
+        "DeploymentConfig",
+        "deploymentconfigs",
+        ("dc",),
+        legacy=True,
+        columns=(Column("REVISION", "status.latestVersion"), *_REPLICA_COLUMNS),
+    )
+
+    spec: DeploymentConfigSpec = Field(default_factory=DeploymentConfigSpec)
+    status: DeploymentConfigStatus = Field(default_factory=DeploymentConfigStatus)

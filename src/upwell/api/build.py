@@ -1,0 +1,347 @@
+"""build.openshift.io/v1: how images are made, and each making of one."""
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from upwell.api.core import EnvVar, ResourceRequirements
+from upwell.api.meta import (
+    Column,
+    Condition,
+    Kind,
+    LocalReference,
+    Model,
+    ObjectReference,
+    Resource,
+    Time,
+)
+
+GROUP = "build.openshift.io"
+
+
+class GitBuildSource(Model):
+    """A git repository."""
+
+    uri: str
+    ref: str | None = None
+    http_proxy: str | None = None
+    https_proxy: str | None = None
+    no_proxy: str | None = None
+
+
+class BuildSource(Model):
+    """Where a build's input comes from."""
+
+    type: str | None = None
+    git: GitBuildSource | None = None
+    dockerfile: str | None = None
+    binary: dict[str, Any] | None = None
+    images: tuple[dict[str, Any], ...] = ()
+    context_dir: str | None = None
+    source_secret: LocalReference | None = None
+    secrets: tuple[dict[str, Any], ...] = ()
+    config_maps: tuple[dict[str, Any], ...] = ()
+
+
+class SourceBuildStrategy(Model):
+    """Source-to-Image: a builder image and the source."""
+
+    from_: ObjectReference = Field(alias="from")
+    env: tuple[EnvVar, ...] = ()
+    scripts: str | None = None
+    incremental: bool | None = None
+    force_pull: bool | None = None
+    pull_secret: LocalReference | None = None
+
+
+class DockerBuildStrategy(Model):
+    """A Dockerfile; `from` replaces its last FROM."""
+
+    from_: ObjectReference | None = Field(default=None, alias="from")
+    env: tuple[EnvVar, ...] = ()
+    build_args: tuple[EnvVar, ...] = ()
+    dockerfile_path: str | None = None
+    no_cache: bool | None = None
+    force_pull: bool | None = None
+    pull_secret: LocalReference | None = None
+    image_optimization_policy: str | None = None
+
+
+class BuildStrategy(Model):
+    """Exactly one of these."""
+
+    type: str | None = None
+    source_strategy: SourceBuildStrategy | None = None
+    docker_strategy: DockerBuildStrategy | None = None
+    custom_strategy: dict[str, Any] | None = None
+    jenkins_pipeline_strategy: dict[str, Any] | None = None
+
+    @property
+    def base(self) -> ObjectReference | None:
+        """The strategy's `from`."""
+        if self.source_strategy is not None:
+            return self.source_strategy.from_
+        if self.docker_strategy is not None:
+            return self.docker_strategy.from_
+        return None
+
+    @property
+    def env(self) -> tuple[EnvVar, ...]:
+        """The strategy's environment."""
+        strategy = self.source_strategy or self.docker_strategy
+        return strategy.env if strategy else ()
+
+
+class ImageLabel(Model):
+    """A label of the result."""
+
+    name: str
+    value: str = ""
+
+
+class BuildOutput(Model):
+    """Where the result goes."""
+
+    to: ObjectReference | None = None
+    push_secret: LocalReference | None = None
+    image_labels: tuple[ImageLabel, ...] = ()
+
+
+class BuildPostCommitSpec(Model):
+    """A check that runs in the built image before it is pushed."""
+
+    script: str | None = None
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+
+
+class ImageChangeTrigger(Model):
+    """Build when this tag changes; without `from`, when the strategy's does."""
+
+    from_: ObjectReference | None = Field(default=None, alias="from")
+    paused: bool | None = None
+    last_triggered_image_id: str | None = Field(default=None, alias="lastTriggeredImageID")
+
+
+class WebHookTrigger(Model):
+    """Build when a webhook with this secret is called."""
+
+    secret: str | None = Field(default=None, repr=False)
+    secret_reference: LocalReference | None = None
+    allow_env: bool | None = None
+
+
+class BuildTriggerPolicy(Model):
+    """One reason to build."""
+
+    type: str
+    image_change: ImageChangeTrigger | None = None
+    github: WebHookTrigger | None = None
+    gitlab: WebHookTrigger | None = None
+    bitbucket: WebHookTrigger | None = None
+    generic: WebHookTrigger | None = None
+
+
+class RunPolicy(StrEnum):
+    """How builds of one BuildConfig share time."""
+
+    SERIAL = "Serial"
+    SERIAL_LATEST_ONLY = "SerialLatestOnly"
+    PARALLEL = "Parallel"
+
+
+class CommonSpec(Model):
+    """What a BuildConfig and its Builds share."""
+
+    source: BuildSource = Field(default_factory=BuildSource)
+    strategy: BuildStrategy = Field(default_factory=BuildStrategy)
+    output: BuildOutput = Field(default_factory=BuildOutput)
+    revision: dict[str, Any] | None = None
+    resources: ResourceRequirements | None = None
+    post_commit: BuildPostCommitSpec | None = None
+    completion_deadline_seconds: int | None = Field(default=None, ge=1)
+    service_account: str | None = None
+    node_selector: dict[str, str] | None = None
+    mount_trusted_ca: bool | None = Field(default=None, alias="mountTrustedCA")
+
+
+class BuildConfigSpec(CommonSpec):
+    """How to build, and when."""
+
+    run_policy: RunPolicy | None = Field(default=None, strict=False)
+    triggers: tuple[BuildTriggerPolicy, ...] = ()
+    successful_builds_history_limit: int | None = Field(default=None, ge=0)
+    failed_builds_history_limit: int | None = Field(default=None, ge=0)
+
+
+class ImageChangeTriggerStatus(Model):
+    """The digest that an image change trigger last started a build with."""
+
+    from_: ObjectReference = Field(alias="from")
+    last_triggered_image_id: str = Field(default="", alias="lastTriggeredImageID")
+    last_trigger_time: Time | None = None
+
+
+class BuildConfigStatus(Model):
+    """Counters and trigger memory; spec is never written."""
+
+    last_version: int = 0
+    image_change_triggers: tuple[ImageChangeTriggerStatus, ...] = ()
+    tracked_images: tuple[str, ...] = ()
+    """Image names that the last build's Dockerfile took from outside, as it writes them."""
+    observed_generation: int | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+class BuildConfig(Resource):
+    """How an image is made, and what starts it."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1",
+        "BuildConfig",
+        "buildconfigs",
+        ("bc",),
+        legacy=True,
+        columns=(
+            Column("TYPE", "spec.strategy.type"),
+            Column("FROM", "spec.source.type"),
+            Column("LATEST", "status.lastVersion"),
+        ),
+    )
+
+    spec: BuildConfigSpec = Field(default_factory=BuildConfigSpec)
+    status: BuildConfigStatus = Field(default_factory=BuildConfigStatus)
+
+
+class BuildPhase(StrEnum):
+    """A Build's life; the last four never change again."""
+
+    NEW = "New"
+    PENDING = "Pending"
+    RUNNING = "Running"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    ERROR = "Error"
+    CANCELLED = "Cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the build has ended."""
+        return self in {
+            BuildPhase.COMPLETE,
+            BuildPhase.FAILED,
+            BuildPhase.ERROR,
+            BuildPhase.CANCELLED,
+        }
+
+
+class ImageChangeCause(Model):
+    """An image change that started a build: from which digest to which."""
+
+    image_id: str = Field(default="", alias="imageID")
+    """Pull spec with digest."""
+    from_ref: ObjectReference | None = None
+    previous_image_id: str | None = Field(default=None, alias="previousImageID")
+    """Upwell's own: the pull spec that the last build used."""
+
+
+class BuildTriggerCause(Model):
+    """Why a build was started."""
+
+    message: str = ""
+    image_change_build: ImageChangeCause | None = None
+    generic_web_hook: dict[str, Any] | None = None
+    github_web_hook: dict[str, Any] | None = Field(default=None, alias="githubWebHook")
+
+
+class BuildSpec(CommonSpec):
+    """One making of an image: all tags resolved, never changed after creation."""
+
+    triggered_by: tuple[BuildTriggerCause, ...] = ()
+
+
+class BuildStage(Model):
+    """A stage of a build that has ended."""
+
+    name: str
+    duration_milliseconds: int = 0
+
+
+class BuildOutputTo(Model):
+    """The digest that was pushed."""
+
+    image_digest: str = ""
+
+
+class BuildOutputStatus(Model):
+    """What came out."""
+
+    to: BuildOutputTo | None = None
+
+
+class ResolvedImage(Model):
+    """An input image as the build used it."""
+
+    name: str
+    """As the Dockerfile or the strategy names it."""
+    reference: str
+    """Pull spec with digest."""
+    stream_tag: str | None = None
+    """`namespace/stream:tag` that tracks it, if one does."""
+    final: bool | None = None
+    """Whether the result stands on it (the last stage's base)."""
+
+
+class BuildStatus(Model):
+    """How a build goes."""
+
+    phase: BuildPhase = Field(default=BuildPhase.NEW, strict=False)
+    reason: str | None = None
+    message: str | None = None
+    cancelled: bool | None = None
+    start_timestamp: Time | None = None
+    completion_timestamp: Time | None = None
+    duration: int | None = None
+    """Nanoseconds, as OpenShift writes it."""
+    output_docker_image_reference: str | None = None
+    config: ObjectReference | None = None
+    output: BuildOutputStatus | None = None
+    stages: tuple[BuildStage, ...] = ()
+    log_snippet: str | None = None
+    revision: dict[str, Any] | None = None
+    """The commit that was built."""
+    images: tuple[ResolvedImage, ...] = ()
+    """Upwell's own: every external image of the build."""
+    inputs: str | None = None
+    """Upwell's own: the hash of the build's inputs, its identity."""
+    conditions: tuple[Condition, ...] = ()
+
+
+class Build(Resource):
+    """One making of an image."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1",
+        "Build",
+        "builds",
+        legacy=True,
+        columns=(
+            Column("TYPE", "spec.strategy.type"),
+            Column("STATUS", "status.phase"),
+            Column("REASON", "status.reason", wide=True),
+            Column("STARTED", "status.startTimestamp"),
+            Column("IMAGE", "status.output.to.imageDigest", wide=True),
+        ),
+    )
+
+    spec: BuildSpec = Field(default_factory=BuildSpec)
+    status: BuildStatus = Field(default_factory=BuildStatus)
+
+
+BUILD_CONFIG_LABEL = "openshift.io/build-config.name"
+BUILD_NUMBER_ANNOTATION = "openshift.io/build.number"
+RUN_POLICY_LABEL = "openshift.io/build.start-policy"
+PAUSED_ANNOTATION = "openshift.io/build-config.paused"

@@ -1,0 +1,251 @@
+"""Resource JSON to objects and back: the one place that knows what the wire looks like.
+
+Unknown fields are kept and can be listed; wrong types are refused with the path of every fault.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from upwell.api import apps, build, core, image, promotion, route, template
+from upwell.api.meta import Kind, Resource
+
+RESOURCES: tuple[type[Resource], ...] = (
+    core.Namespace,
+    core.Secret,
+    core.ConfigMap,
+    core.Service,
+    core.Event,
+    apps.Deployment,
+    apps.StatefulSet,
+    apps.DaemonSet,
+    apps.CronJob,
+    image.ImageStream,
+    image.ImageStreamTag,
+    image.Image,
+    build.BuildConfig,
+    build.Build,
+    apps.DeploymentConfig,
+    template.Template,
+    route.Route,
+    promotion.Pipeline,
+    promotion.Release,
+    promotion.Promotion,
+    promotion.Wave,
+)
+"""Every kind, in the order in which a set of them is applied."""
+
+_BY_NAME = {(r.KIND.api_version, r.KIND.kind): r for r in RESOURCES} | {
+    ("v1", r.KIND.kind): r for r in RESOURCES if r.KIND.legacy
+}
+_BY_KIND = {r.KIND.kind: r for r in RESOURCES}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an object: where, and what."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class InvalidObjectError(ValueError):
+    """The document is not a valid object; `faults` has every reason."""
+
+    def __init__(self, what: str, faults: tuple[Fault, ...]) -> None:
+        super().__init__(f"{what} is invalid: " + "; ".join(str(fault) for fault in faults))
+        self.what = what
+        self.faults = faults
+
+
+class UnknownKindError(ValueError):
+    """No kind of ours has this apiVersion and kind."""
+
+    def __init__(self, api_version: str, kind: str) -> None:
+        near = _BY_KIND.get(kind)
+        hint = f"; did you mean apiVersion {near.KIND.api_version}?" if near else ""
+        super().__init__(f"unknown kind {kind or '(none)'} in {api_version or '(none)'}{hint}")
+        self.api_version = api_version
+        self.kind = kind
+
+
+def resource_for(api_version: str, kind: str) -> type[Resource]:
+    """Return the class of a kind, OpenShift's group-less `v1` included; raises UnknownKindError."""
+    try:
+        return _BY_NAME[api_version, kind]
+    except KeyError:
+        raise UnknownKindError(api_version, kind) from None
+
+
+def resource_of_kind(kind: str) -> type[Resource]:
+    """Return the class of a kind by its bare name; raises UnknownKindError."""
+    try:
+        return _BY_KIND[kind]
+    except KeyError:
+        raise UnknownKindError("", kind) from None
+
+
+def find_kind(name: str) -> Kind | None:
+    """Return the kind that a user means by `bc`, `buildconfig`, `buildconfigs` or `x.group`."""
+    wanted = name.lower()
+    for resource in RESOURCES:
+        kind = resource.KIND
+        if wanted in {kind.plural, kind.singular, kind.resource, *kind.short_names}:
+            return kind
+    return None
+
+
+def decode(document: Mapping[str, Any] | bytes | str) -> Resource:
+    """Return the object of the kind that the document names; a null field counts as absent.
+
+    Raises UnknownKindError or InvalidObjectError.
+    """
+    document = _without_nulls(_load(document) if isinstance(document, bytes | str) else document)
+    api_version, kind = document.get("apiVersion"), document.get("kind")
+    if not isinstance(api_version, str) or not isinstance(kind, str):
+        raise UnknownKindError(str(api_version or ""), str(kind or ""))
+    return decode_as(resource_for(api_version, kind), document)
+
+
+def decode_as[R: Resource](resource: type[R], document: Mapping[str, Any] | bytes | str) -> R:
+    """Return an object of `resource`; its apiVersion and kind are set to the kind's own.
+
+    Raises InvalidObjectError with every fault.
+    """
+    if not isinstance(document, bytes | str):
+        # Strict validation knows JSON's types; Python's own would refuse lists and time texts.
+        document = json.dumps(document, default=str)
+    try:
+        decoded = resource.model_validate_json(document)
+    except ValidationError as error:
+        what = f"{resource.KIND.kind} {_name_in(document)!r}"
+        raise InvalidObjectError(what, _faults(error)) from None
+    kind = resource.KIND
+    if decoded.api_version == kind.api_version and decoded.kind == kind.kind:
+        return decoded
+    return decoded.model_copy(update={"api_version": kind.api_version, "kind": kind.kind})
+
+
+def encode_json(resource: Resource) -> str:
+    """Return the object's JSON text: every field that was set, apiVersion and kind first."""
+    return _complete(resource).model_dump_json(exclude_unset=True, exclude_none=True)
+
+
+def encode(resource: Resource) -> dict[str, Any]:
+    """Return the object as JSON data."""
+    document: dict[str, Any] = json.loads(encode_json(resource))
+    return document
+
+
+def unknown_fields(model: BaseModel, path: str = "") -> Iterator[str]:
+    """Yield the paths of fields that no model knows; they are kept, and worth a warning."""
+    for name in model.model_extra or {}:
+        yield f"{path}{name}"
+    for name, field in type(model).model_fields.items():
+        alias = field.serialization_alias or field.alias or name
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from unknown_fields(value, f"{path}{alias}.")
+        elif isinstance(value, tuple):
+            for at, item in enumerate(value):
+                if isinstance(item, BaseModel):
+                    yield from unknown_fields(item, f"{path}{alias}[{at}].")
+
+
+def _complete[R: Resource](resource: R) -> R:
+    kind = resource.KIND
+    if resource.api_version and resource.kind:
+        return resource
+    return resource.model_copy(update={"api_version": kind.api_version, "kind": kind.kind})
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _load(text: bytes | str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidObjectError("the document", (Fault("", f"not JSON: {error}"),)) from error
+    if not isinstance(document, dict):
+        raise InvalidObjectError("the document", (Fault("", "expected an object"),))
+    return document
+
+
+def _name_in(document: bytes | str) -> str:
+    try:
+        return str(json.loads(document)["metadata"]["name"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _faults(error: ValidationError) -> tuple[Fault, ...]:
+    found: dict[str, Fault] = {}
+    for detail in error.errors(include_url=False, include_context=False):
+        path = _path(detail)
+        message = _message(detail)
+        earlier = found.get(path)
+        if earlier is None:
+            found[path] = Fault(path, message)
+        elif message not in earlier.message:
+            found[path] = Fault(path, f"{earlier.message} or {message.removeprefix('expected ')}")
+    return tuple(found.values())
+
+
+_UNION_MEMBERS = {"int", "str", "float", "bool"}
+"""pydantic adds the tried type of a union to the path; a user's path has no such step."""
+
+
+def _path(detail: ErrorDetails) -> str:
+    steps = list(detail["loc"])
+    if len(steps) > 1 and steps[-1] in _UNION_MEMBERS:
+        steps.pop()
+    text = ""
+    for step in steps:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.removeprefix(".")
+
+
+_EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "datetime_type": "an RFC 3339 time",
+}
+
+
+def _message(detail: ErrorDetails) -> str:
+    kind = detail["type"]
+    if kind == "missing":
+        return "required"
+    expected = _EXPECTED.get(kind)
+    if expected is None:
+        return detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"expected {expected}, found {_describe(detail['input'])}"
+
+
+def _describe(value: object) -> str:
+    """Describe a wrong value by its type only: it may be a secret."""
+    names = {str: "a string", bool: "true or false", int: "a number", float: "a number"}
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return "a list"
+    return names.get(type(value), "an object")

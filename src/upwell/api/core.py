@@ -1,0 +1,334 @@
+"""Kubernetes core/v1: what workloads are made of."""
+
+import base64
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from upwell.api.meta import (
+    Column,
+    Condition,
+    Kind,
+    LocalReference,
+    Model,
+    ObjectReference,
+    Resource,
+    Scope,
+    Time,
+)
+
+
+class Namespace(Resource):
+    """A scope for names."""
+
+    KIND: ClassVar[Kind] = Kind("", "v1", "Namespace", "namespaces", ("ns",), Scope.CLUSTER)
+
+    spec: dict[str, Any] = Field(default_factory=dict)
+    status: dict[str, Any] = Field(default_factory=dict)
+
+
+class Secret(Resource):
+    """Sensitive data: base64 in `data`, plain in `stringData` on the way in."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "", "v1", "Secret", "secrets", has_status=False, columns=(Column("TYPE", "type"),)
+    )
+
+    type: str = "Opaque"
+    data: dict[str, str] = Field(default_factory=dict, repr=False)
+    string_data: dict[str, str] = Field(default_factory=dict, repr=False)
+    immutable: bool | None = None
+
+    def decoded(self) -> dict[str, bytes]:
+        """Return the plain values."""
+        return {key: base64.b64decode(text) for key, text in self.data.items()} | {
+            key: text.encode() for key, text in self.string_data.items()
+        }
+
+
+class ConfigMap(Resource):
+    """Plain data: text in `data`, base64 in `binaryData`."""
+
+    KIND: ClassVar[Kind] = Kind("", "v1", "ConfigMap", "configmaps", ("cm",), has_status=False)
+
+    data: dict[str, str] = Field(default_factory=dict)
+    binary_data: dict[str, str] = Field(default_factory=dict)
+    immutable: bool | None = None
+
+    def decoded(self) -> dict[str, bytes]:
+        """Return the values as bytes."""
+        return {key: text.encode() for key, text in self.data.items()} | {
+            key: base64.b64decode(text) for key, text in self.binary_data.items()
+        }
+
+
+class ServicePort(Model):
+    """A port of a Service; `targetPort` defaults to `port`."""
+
+    port: int = Field(ge=1, le=65535)
+    name: str = ""
+    protocol: str = "TCP"
+    target_port: int | str | None = None
+    node_port: int | None = None
+
+
+class ServiceSpec(Model):
+    """Which instances answer, and where."""
+
+    selector: dict[str, str] = Field(default_factory=dict)
+    ports: tuple[ServicePort, ...] = ()
+    cluster_ip: str | None = Field(default=None, alias="clusterIP")
+    type: str | None = None
+
+
+class Service(Resource):
+    """A stable address for the instances of a workload."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "",
+        "v1",
+        "Service",
+        "services",
+        ("svc",),
+        columns=(Column("CLUSTER-IP", "spec.clusterIP"), Column("PORTS", "spec.ports[*].port")),
+    )
+
+    class Status(Model):
+        """What the router reports."""
+
+        conditions: tuple[Condition, ...] = ()
+
+    spec: ServiceSpec = Field(default_factory=ServiceSpec)
+    status: Status = Field(default_factory=Status)
+
+
+class Event(Resource):
+    """Something that happened to an object, for people."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "",
+        "v1",
+        "Event",
+        "events",
+        ("ev",),
+        has_status=False,
+        columns=(
+            Column("TYPE", "type"),
+            Column("REASON", "reason"),
+            Column("OBJECT", "involvedObject.name"),
+            Column("MESSAGE", "message"),
+        ),
+    )
+
+    involved_object: ObjectReference = Field(default_factory=ObjectReference)
+    reason: str = ""
+    message: str = ""
+    type: str = "Normal"
+    count: int = 1
+    first_timestamp: Time | None = None
+    last_timestamp: Time | None = None
+    source: dict[str, Any] = Field(default_factory=dict)
+
+
+class KeySelector(Model):
+    """One key of a Secret or ConfigMap."""
+
+    name: str = ""
+    key: str
+    optional: bool | None = None
+
+
+class FieldSelector(Model):
+    """A field of the object itself (downward API)."""
+
+    field_path: str
+    api_version: str | None = None
+
+
+class EnvVarSource(Model):
+    """Where a variable's value comes from."""
+
+    config_map_key_ref: KeySelector | None = None
+    secret_key_ref: KeySelector | None = None
+    field_ref: FieldSelector | None = None
+
+
+class EnvVar(Model):
+    """An environment variable."""
+
+    name: str
+    value: str = ""
+    value_from: EnvVarSource | None = None
+
+
+class EnvSource(Model):
+    """A Secret or ConfigMap whose name is needed, or is optional."""
+
+    name: str = ""
+    optional: bool | None = None
+
+
+class EnvFromSource(Model):
+    """All keys of a Secret or ConfigMap as variables."""
+
+    prefix: str = ""
+    config_map_ref: EnvSource | None = None
+    secret_ref: EnvSource | None = None
+
+
+class ContainerPort(Model):
+    """A port that a container listens on."""
+
+    container_port: int = Field(ge=1, le=65535)
+    name: str = ""
+    protocol: str = "TCP"
+    host_port: int | None = None
+
+
+class HttpHeader(Model):
+    """A header of a probe's request."""
+
+    name: str
+    value: str = ""
+
+
+class HttpGetAction(Model):
+    """A probe's request; `port` is a number or a container port's name."""
+
+    port: int | str
+    path: str = "/"
+    scheme: str = "HTTP"
+    http_headers: tuple[HttpHeader, ...] = ()
+
+
+class TcpSocketAction(Model):
+    """A probe's connection."""
+
+    port: int | str
+
+
+class ExecAction(Model):
+    """A probe's command."""
+
+    command: tuple[str, ...] = ()
+
+
+class Probe(Model):
+    """How a container is asked; seconds."""
+
+    http_get: HttpGetAction | None = None
+    tcp_socket: TcpSocketAction | None = None
+    exec: ExecAction | None = None
+    initial_delay_seconds: int | None = None
+    period_seconds: int | None = None
+    timeout_seconds: int | None = None
+    success_threshold: int | None = None
+    failure_threshold: int | None = None
+
+
+class ResourceRequirements(Model):
+    """Quantities such as `500m` or `256Mi`."""
+
+    limits: dict[str, str | int | float] = Field(default_factory=dict)
+    requests: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+class VolumeMount(Model):
+    """A volume in a container."""
+
+    name: str
+    mount_path: str
+    read_only: bool | None = None
+    sub_path: str | None = None
+
+
+class Container(Model):
+    """A container of a Pod template."""
+
+    name: str
+    image: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[EnvVar, ...] = ()
+    env_from: tuple[EnvFromSource, ...] = ()
+    ports: tuple[ContainerPort, ...] = ()
+    working_dir: str | None = None
+    volume_mounts: tuple[VolumeMount, ...] = ()
+    readiness_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    startup_probe: Probe | None = None
+    resources: ResourceRequirements | None = None
+    image_pull_policy: str | None = None
+    security_context: dict[str, Any] | None = None
+    lifecycle: dict[str, Any] | None = None
+
+
+class KeyToPath(Model):
+    """A key of a Secret or ConfigMap as a file."""
+
+    key: str
+    path: str
+    mode: int | None = None
+
+
+class SecretVolume(Model):
+    """A Secret as files."""
+
+    secret_name: str
+    items: tuple[KeyToPath, ...] = ()
+    optional: bool | None = None
+    default_mode: int | None = None
+
+
+class ConfigMapVolume(Model):
+    """A ConfigMap as files."""
+
+    name: str = ""
+    items: tuple[KeyToPath, ...] = ()
+    optional: bool | None = None
+    default_mode: int | None = None
+
+
+class HostPathVolume(Model):
+    """A path of the host."""
+
+    path: str
+    type: str | None = None
+
+
+class Volume(Model):
+    """A volume of a Pod template."""
+
+    name: str
+    empty_dir: dict[str, Any] | None = None
+    host_path: HostPathVolume | None = None
+    secret: SecretVolume | None = None
+    config_map: ConfigMapVolume | None = None
+
+
+class PodSpec(Model):
+    """What an instance is made of."""
+
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    restart_policy: str | None = None
+    termination_grace_period_seconds: int | None = None
+    image_pull_secrets: tuple[LocalReference, ...] = ()
+    service_account_name: str | None = None
+    host_network: bool | None = None
+
+
+class PodTemplateMeta(Model):
+    """Labels and annotations of each instance."""
+
+    name: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class PodTemplate(Model):
+    """The template that instances are made from."""
+
+    metadata: PodTemplateMeta = Field(default_factory=PodTemplateMeta)
+    spec: PodSpec = Field(default_factory=PodSpec)

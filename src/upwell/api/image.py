@@ -1,0 +1,198 @@
+"""image.openshift.io/v1: tags as histories of digests."""
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from upwell.api.meta import Column, Condition, Kind, Model, ObjectReference, Resource, Scope, Time
+
+GROUP = "image.openshift.io"
+
+
+class ImportMode(StrEnum):
+    """What an import keeps of an index."""
+
+    LEGACY = "Legacy"
+    PRESERVE_ORIGINAL = "PreserveOriginal"
+
+
+class ImportPolicy(Model):
+    """How a tag is imported."""
+
+    insecure: bool | None = None
+    scheduled: bool | None = None
+    import_mode: ImportMode | None = Field(default=None, strict=False)
+
+
+class ReferencePolicy(Model):
+    """Which pull spec a reference to the tag becomes: `Source` or `Local`."""
+
+    type: str | None = None
+
+
+class TagReference(Model):
+    """A tag that users declare, and where its image comes from."""
+
+    name: str
+    from_: ObjectReference | None = Field(default=None, alias="from")
+    annotations: dict[str, str] = Field(default_factory=dict)
+    reference: bool | None = None
+    generation: int | None = None
+    import_policy: ImportPolicy | None = None
+    reference_policy: ReferencePolicy | None = None
+
+    @property
+    def imports(self) -> str | None:
+        """The upstream image that is imported, if the tag imports one."""
+        if self.from_ is None or self.from_.kind != "DockerImage" or self.reference:
+            return None
+        return self.from_.name
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the import is repeated."""
+        return bool(self.import_policy and self.import_policy.scheduled)
+
+    @property
+    def insecure(self) -> bool:
+        """Whether plain HTTP or unverified TLS is allowed."""
+        return bool(self.import_policy and self.import_policy.insecure)
+
+
+class LookupPolicy(Model):
+    """Whether short image names in the namespace resolve through this stream."""
+
+    local: bool | None = None
+
+
+class ImageStreamSpec(Model):
+    """Declared tags."""
+
+    tags: tuple[TagReference, ...] = ()
+    docker_image_repository: str | None = None
+    lookup_policy: LookupPolicy | None = None
+
+
+class TagEvent(Model):
+    """A digest that the tag had, newest first in its list."""
+
+    created: Time
+    docker_image_reference: str
+    image: str
+    generation: int = 0
+
+
+class PlatformDigest(Model):
+    """The manifest of one platform inside an index."""
+
+    platform: str
+    digest: str
+
+
+class ImportState(Model):
+    """Upwell's own facts about a tag's import."""
+
+    last_check_time: Time | None = None
+    next_check_time: Time | None = None
+    failures: int = 0
+    """Failed checks in a row."""
+    first_seen: Time | None = None
+    """When the current digest was first seen upstream."""
+    media_type: str = ""
+    platforms: tuple[PlatformDigest, ...] = ()
+
+
+class NamedTagEventList(Model):
+    """A tag's history of digests, and why it does not go on, if it does not."""
+
+    tag: str
+    items: tuple[TagEvent, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    import_state: ImportState | None = None
+
+    @property
+    def latest(self) -> TagEvent | None:
+        """The digest in force."""
+        return self.items[0] if self.items else None
+
+
+class ImageStreamStatus(Model):
+    """What the tags are."""
+
+    docker_image_repository: str = ""
+    public_docker_image_repository: str | None = None
+    tags: tuple[NamedTagEventList, ...] = ()
+
+    def tag(self, name: str) -> NamedTagEventList | None:
+        """Return the history of a tag."""
+        return next((entry for entry in self.tags if entry.tag == name), None)
+
+
+class ImageStream(Resource):
+    """A repository whose tags are histories of digests."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1",
+        "ImageStream",
+        "imagestreams",
+        ("is",),
+        legacy=True,
+        columns=(
+            Column("IMAGE REPOSITORY", "status.dockerImageRepository"),
+            Column("TAGS", "status.tags[*].tag"),
+        ),
+    )
+
+    spec: ImageStreamSpec = Field(default_factory=ImageStreamSpec)
+    status: ImageStreamStatus = Field(default_factory=ImageStreamStatus)
+
+
+class ImageLayer(Model):
+    """A layer of an image; `size` in bytes."""
+
+    name: str
+    size: int
+    media_type: str = ""
+
+
+class Image(Resource):
+    """An image by its digest, which is also the object's name."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1",
+        "Image",
+        "images",
+        scope=Scope.CLUSTER,
+        has_status=False,
+        legacy=True,
+        columns=(Column("REFERENCE", "dockerImageReference"),),
+    )
+
+    docker_image_reference: str = ""
+    docker_image_manifest_media_type: str | None = None
+    docker_image_metadata: dict[str, Any] = Field(default_factory=dict)
+    docker_image_layers: tuple[ImageLayer, ...] = ()
+    docker_image_manifests: tuple[dict[str, Any], ...] = ()
+
+
+class ImageStreamTag(Resource):
+    """One tag of a stream, named `stream:tag`; a view, never stored."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1",
+        "ImageStreamTag",
+        "imagestreamtags",
+        ("istag",),
+        has_status=False,
+        legacy=True,
+        columns=(Column("IMAGE REFERENCE", "image.dockerImageReference"),),
+    )
+
+    tag: TagReference | None = None
+    generation_: int | None = Field(default=None, alias="generation")
+    conditions: tuple[Condition, ...] = ()
+    image: dict[str, Any] = Field(default_factory=dict)

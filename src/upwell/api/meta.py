@@ -1,0 +1,246 @@
+"""What every object has: metadata, conditions, and its place in the API.
+
+Objects are immutable: a change is a copy (`model_copy(update=…)`, `with_status`). Fields that a
+model does not know are kept as they came.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339 in UTC with a fraction only when there is one, as every Kubernetes client reads."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+type Time = Annotated[AwareDatetime, PlainSerializer(format_time, when_used="json-unless-none")]
+
+
+class Model(BaseModel):
+    """Base of all API data: immutable, camelCase on the wire, strict types, unknown fields kept."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        strict=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        use_enum_values=False,
+    )
+
+
+class OwnerReference(Model):
+    """The object whose deletion deletes this one."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+class ObjectMeta(Model):
+    """Names, versions and bookkeeping of an object (meta/v1 ObjectMeta)."""
+
+    name: str = ""
+    generate_name: str | None = None
+    namespace: str | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    generation: int | None = None
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: tuple[str, ...] = ()
+    owner_references: tuple[OwnerReference, ...] = ()
+    managed_fields: tuple[dict[str, Any], ...] = ()
+
+
+class Condition(Model):
+    """One observation of an object's state (meta/v1 Condition)."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: Time | None = None
+    last_update_time: Time | None = None
+    observed_generation: int | None = None
+    generation: int | None = None
+
+    @property
+    def is_true(self) -> bool:
+        """Whether the observation holds."""
+        return self.status == "True"
+
+
+class Scope(StrEnum):
+    """Whether objects of a kind live in a namespace."""
+
+    NAMESPACED = "Namespaced"
+    CLUSTER = "Cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of `get`: its title, and the path in the object that it shows."""
+
+    title: str
+    path: str
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind's place in the API: group, version, names."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    short_names: tuple[str, ...] = ()
+    scope: Scope = Scope.NAMESPACED
+    has_status: bool = True
+    legacy: bool = False
+    """OpenShift's older manifests write this kind with the group-less apiVersion `v1`."""
+    columns: tuple[Column, ...] = field(default=())
+
+    @property
+    def api_version(self) -> str:
+        """`group/version`, or the bare version of the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def singular(self) -> str:
+        """The kind in lower case."""
+        return self.kind.lower()
+
+    @property
+    def list_kind(self) -> str:
+        """The kind of a list of these objects."""
+        return f"{self.kind}List"
+
+    @property
+    def resource(self) -> str:
+        """`plural.group`, as kubectl names it."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def namespaced(self) -> bool:
+        """Whether objects live in a namespace."""
+        return self.scope is Scope.NAMESPACED
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Names one object: the kind's name, the namespace (empty for cluster scope), the name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        where = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {where}{self.name}"
+
+
+class Resource(Model):
+    """Base of every object. A subclass sets `KIND` and, if it has them, `spec` and `status`."""
+
+    KIND: ClassVar[Kind]
+
+    api_version: str = ""
+    kind: str = ""
+    metadata: ObjectMeta = Field(default_factory=ObjectMeta)
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace; empty for cluster scope."""
+        return self.metadata.namespace or ""
+
+    @property
+    def key(self) -> ObjectKey:
+        """Kind, namespace and name."""
+        return ObjectKey(self.KIND.kind, self.namespace, self.name)
+
+    @property
+    def uid(self) -> str:
+        """The identity of this incarnation; empty before it is stored."""
+        return self.metadata.uid or ""
+
+    @property
+    def generation(self) -> int:
+        """Counts changes of the spec."""
+        return self.metadata.generation or 0
+
+    @property
+    def resource_version(self) -> str:
+        """Opaque; changes with every write."""
+        return self.metadata.resource_version or ""
+
+    @property
+    def is_deleting(self) -> bool:
+        """Whether deletion waits for finalizers."""
+        return self.metadata.deletion_timestamp is not None
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """The object's annotations."""
+        return self.metadata.annotations
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The object's labels."""
+        return self.metadata.labels
+
+    def with_metadata(self, **changes: object) -> Self:
+        """Return a copy with these fields of its metadata changed."""
+        return self.model_copy(update={"metadata": self.metadata.model_copy(update=changes)})
+
+    def with_status(self, status: Model) -> Self:
+        """Return a copy with another status."""
+        return self.model_copy(update={"status": status})
+
+    def owner_reference(self) -> OwnerReference:
+        """Return what a child writes to be deleted with this object."""
+        return OwnerReference(
+            api_version=self.KIND.api_version,
+            kind=self.KIND.kind,
+            name=self.name,
+            uid=self.uid,
+            controller=True,
+        )
+
+
+class ObjectReference(Model):
+    """Names an object of a kind that the field's meaning allows (core/v1 ObjectReference)."""
+
+    kind: str = ""
+    name: str = ""
+    namespace: str | None = None
+    api_version: str | None = None
+    uid: str | None = None
+
+
+class LocalReference(Model):
+    """Names a Secret or ConfigMap of the same namespace."""
+
+    name: str = ""

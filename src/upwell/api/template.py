@@ -1,0 +1,32 @@
+"""template.openshift.io/v1: objects with parameters."""
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from upwell.api.meta import Kind, Model, Resource
+
+
+class Parameter(Model):
+    """A parameter of a Template."""
+
+    name: str
+    display_name: str | None = None
+    description: str | None = None
+    value: str | None = None
+    generate: str | None = None
+    from_: str | None = Field(default=None, alias="from")
+    required: bool | None = None
+
+
+class Template(Resource):
+    """Objects with parameters, as they were written."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "template.openshift.io", "v1", "Template", "templates", has_status=False, legacy=True
+    )
+
+    objects: tuple[dict[str, Any], ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    labels_: dict[str, str] = Field(default_factory=dict, alias="labels")
+    message: str | None = None

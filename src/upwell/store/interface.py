@@ -1,0 +1,154 @@
+"""The store port: objects with optimistic concurrency and a watch that can be resumed."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+from upwell.api.meta import ObjectKey, Resource
+
+
+class StoreError(Exception):
+    """Base of every error that this package raises; `reason` is a Kubernetes StatusReason."""
+
+    reason: ClassVar[str] = "InternalError"
+    retryable: ClassVar[bool] = False
+
+
+class NotFoundError(StoreError):
+    """There is no such object."""
+
+    reason = "NotFound"
+
+    def __init__(self, key: ObjectKey) -> None:
+        super().__init__(f"{key} does not exist")
+        self.key = key
+
+
+class AlreadyExistsError(StoreError):
+    """An object of that name exists."""
+
+    reason = "AlreadyExists"
+
+    def __init__(self, key: ObjectKey) -> None:
+        super().__init__(f"{key} exists already")
+        self.key = key
+
+
+class ConflictError(StoreError):
+    """The object has changed since it was read: read it again and decide anew."""
+
+    reason = "Conflict"
+    retryable = True
+
+    def __init__(self, key: ObjectKey, why: str = "it has changed since it was read") -> None:
+        super().__init__(f"{key} was not written: {why}")
+        self.key = key
+
+
+class ExpiredError(StoreError):
+    """The resourceVersion is older than the history that is kept: list again, then watch."""
+
+    reason = "Expired"
+
+    def __init__(self, resource_version: str) -> None:
+        super().__init__(f"resourceVersion {resource_version} is too old: list again")
+
+
+class UnavailableError(StoreError):
+    """The store cannot be reached or written to now."""
+
+    reason = "ServiceUnavailable"
+    retryable = True
+
+
+class RejectedError(StoreError):
+    """The store's owner refused the object (an API server's validation); the message says why."""
+
+    reason = "Invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which objects a list or watch wants; an empty part matches all."""
+
+    namespace: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+
+
+EVERYTHING = Selector()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing[R: Resource]:
+    """Objects at one moment, ordered by namespace and name; a watch can go on from there."""
+
+    items: Sequence[R]
+    resource_version: str
+
+
+class Change(StrEnum):
+    """What happened to an object."""
+
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent[R: Resource]:
+    """A change; `resource` is the state after it (before it, for DELETED)."""
+
+    change: Change
+    resource: R
+
+
+class Store(Protocol):
+    """Keeps objects. Writes carry the resourceVersion that was read; a stale one conflicts.
+
+    Every method raises a StoreError. Semantics are those of the Kubernetes API:
+    * `create` sets uid, creationTimestamp, resourceVersion and generation 1, completes
+      generateName, and keeps no status for kinds that have one (`update_status` writes it).
+    * `update` writes metadata and spec, keeps the stored status, and raises the generation when
+      anything outside metadata and status changed. An equal object is not written again.
+      An object without resourceVersion is written unconditionally.
+    * `update_status` writes the status alone. An equal status is not written again.
+    * `delete` with finalizers present sets deletionTimestamp; removing the last finalizer by
+      `update` removes the object. Deleting an object deletes those that it owns (ownerReferences).
+    """
+
+    async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
+        """Return one object; raises NotFoundError."""
+        ...
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        """Return the objects that match."""
+        ...
+
+    async def create[R: Resource](self, resource: R) -> R:
+        """Store a new object; raises AlreadyExistsError."""
+        ...
+
+    async def update[R: Resource](self, resource: R) -> R:
+        """Write metadata and spec; raises NotFoundError or ConflictError."""
+        ...
+
+    async def update_status[R: Resource](self, resource: R) -> R:
+        """Write the status; raises NotFoundError or ConflictError."""
+        ...
+
+    async def delete(
+        self, kind: type[Resource], namespace: str, name: str, *, resource_version: str = ""
+    ) -> None:
+        """Delete an object; with a resourceVersion, only that one. Raises NotFoundError."""
+        ...
+
+    def watch[R: Resource](
+        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+    ) -> AsyncIterator[WatchEvent[R]]:
+        """Yield changes after `since` in order, for ever; raises ExpiredError.
+
+        Without `since`, first yields every existing object as ADDED. Close the iterator to stop.
+        """
+        ...
