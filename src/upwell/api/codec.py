@@ -107,11 +107,13 @@ def decode(document: Mapping[str, Any] | bytes | str) -> Resource:
 
     Raises UnknownKindError or InvalidObjectError.
     """
-    document = _without_nulls(_load(document) if isinstance(document, bytes | str) else document)
-    api_version, kind = document.get("apiVersion"), document.get("kind")
+    if isinstance(document, bytes | str):
+        document = _load(document)
+    present: Mapping[str, Any] = _without_nulls(document)
+    api_version, kind = present.get("apiVersion"), present.get("kind")
     if not isinstance(api_version, str) or not isinstance(kind, str):
         raise UnknownKindError(str(api_version or ""), str(kind or ""))
-    return decode_as(resource_for(api_version, kind), document)
+    return decode_as(resource_for(api_version, kind), present)
 
 
 def decode_as[R: Resource](resource: type[R], document: Mapping[str, Any] | bytes | str) -> R:

@@ -39,6 +39,11 @@ class Secret(Resource):
     string_data: dict[str, str] = Field(default_factory=dict, repr=False)
     immutable: bool | None = None
 
+    @staticmethod
+    def encode_values(values: dict[str, bytes]) -> dict[str, str]:
+        """Return plain values as `data` holds them."""
+        return {key: base64.b64encode(value).decode() for key, value in values.items()}
+
     def decoded(self) -> dict[str, bytes]:
         """Return the plain values."""
         return {key: base64.b64decode(text) for key, text in self.data.items()} | {

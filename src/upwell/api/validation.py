@@ -1,0 +1,207 @@
+"""What an object must be beyond its types. Every fault has its path; nothing stops at the first."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+
+from upwell.api.apps import Deployment, DeploymentConfig, StatefulSet
+from upwell.api.build import BuildConfig, BuildTriggerPolicy
+from upwell.api.codec import Fault
+from upwell.api.core import PodTemplate, Secret, Service
+from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectReference, Resource
+from upwell.api.route import Route
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.oci.reference import is_tag
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+_MAX_NAME = 253
+_MAX_NAMESPACE = 63
+_IMAGE_KINDS = {IMAGE_STREAM_TAG, "ImageStreamImage", DOCKER_IMAGE}
+_NAMES_WITH_COLONS = {"Image", "ImageStreamTag"}
+
+
+def validate(resource: Resource) -> tuple[Fault, ...]:
+    """Return every fault of a defaulted object; none means that it is valid."""
+    return tuple([*_metadata(resource), *_spec(resource)])
+
+
+def _metadata(resource: Resource) -> Iterator[Fault]:
+    meta = resource.metadata
+    if not meta.name and not meta.generate_name:
+        yield Fault("metadata.name", "required")
+    elif resource.KIND.kind not in _NAMES_WITH_COLONS:
+        name = meta.name or f"{meta.generate_name}x"
+        if len(name) > _MAX_NAME or _NAME.fullmatch(name) is None:
+            yield Fault("metadata.name", f"{name!r} is not a lower-case DNS name")
+    if meta.namespace and (
+        len(meta.namespace) > _MAX_NAMESPACE or re.fullmatch(_LABEL, meta.namespace) is None
+    ):
+        yield Fault("metadata.namespace", f"{meta.namespace!r} is not a lower-case DNS label")
+
+
+def _spec(resource: Resource) -> Iterator[Fault]:
+    match resource:
+        case ImageStream():
+            yield from _image_stream(resource)
+        case BuildConfig():
+            yield from _build_config(resource)
+        case DeploymentConfig():
+            yield from _deployment_config(resource)
+        case Deployment() | StatefulSet():
+            yield from _template(resource.spec.template, "spec.template")
+        case Service():
+            names = [port.name for port in resource.spec.ports]
+            if len(names) > 1 and len(set(names)) != len(names):
+                yield Fault("spec.ports", "several ports need names that differ")
+        case Route():
+            if resource.spec.host and _HOST.fullmatch(resource.spec.host) is None:
+                yield Fault("spec.host", f"{resource.spec.host!r} is not a host name")
+            if not resource.spec.to.name:
+                yield Fault("spec.to.name", "required: the Service that answers")
+        case Secret():
+            yield from _secret(resource)
+        case _:
+            pass
+
+
+def _image_stream(stream: ImageStream) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for at, tag in enumerate(stream.spec.tags):
+        path = f"spec.tags[{at}]"
+        if not is_tag(tag.name):
+            yield Fault(f"{path}.name", f"{tag.name!r} is not a tag")
+        if tag.name in seen:
+            yield Fault(f"{path}.name", f"{tag.name!r} is declared twice")
+        seen.add(tag.name)
+        if tag.from_ is not None:
+            yield from _image_reference(tag.from_, f"{path}.from")
+        if tag.scheduled and (tag.from_ is None or tag.from_.kind != DOCKER_IMAGE):
+            yield Fault(f"{path}.importPolicy.scheduled", f"needs from.kind {DOCKER_IMAGE}")
+
+
+def _image_reference(reference: ObjectReference, path: str) -> Iterator[Fault]:
+    if reference.kind not in _IMAGE_KINDS:
+        yield Fault(f"{path}.kind", f"expected one of {', '.join(sorted(_IMAGE_KINDS))}")
+    elif not reference.name:
+        yield Fault(f"{path}.name", "required")
+    elif reference.kind == DOCKER_IMAGE:
+        try:
+            Reference.parse(reference.name)
+        except InvalidReferenceError as error:
+            yield Fault(f"{path}.name", str(error))
+
+
+def _build_config(config: BuildConfig) -> Iterator[Fault]:
+    spec = config.spec
+    strategies = [
+        spec.strategy.source_strategy,
+        spec.strategy.docker_strategy,
+        spec.strategy.custom_strategy,
+        spec.strategy.jenkins_pipeline_strategy,
+    ]
+    if sum(strategy is not None for strategy in strategies) != 1:
+        yield Fault(
+            "spec.strategy",
+            "set exactly one of sourceStrategy, dockerStrategy,"
+            " customStrategy, jenkinsPipelineStrategy",
+        )
+    if spec.strategy.base is not None:
+        name = "sourceStrategy" if spec.strategy.source_strategy else "dockerStrategy"
+        yield from _image_reference(spec.strategy.base, f"spec.strategy.{name}.from")
+    if spec.source.git is not None and spec.source.binary is not None:
+        yield Fault("spec.source", "git and binary exclude each other")
+    if spec.source.git is not None and not spec.source.git.uri:
+        yield Fault("spec.source.git.uri", "required")
+    context = spec.source.context_dir or ""
+    if context.startswith("/") or ".." in context.split("/"):
+        yield Fault("spec.source.contextDir", f"{context!r} leaves the source tree")
+    if spec.output.to is not None:
+        yield from _output(spec.output.to)
+    yield from _build_triggers(config)
+
+
+def _output(target: ObjectReference) -> Iterator[Fault]:
+    yield from _image_reference(target, "spec.output.to")
+    if target.kind == IMAGE_STREAM_TAG and ":" not in target.name:
+        yield Fault("spec.output.to.name", f"{target.name!r} needs a tag: NAME:TAG")
+
+
+def _build_triggers(config: BuildConfig) -> Iterator[Fault]:
+    followed: set[tuple[str, str]] = set()
+    for at, trigger in enumerate(config.spec.triggers):
+        path = f"spec.triggers[{at}]"
+        if trigger.type != "ImageChange":
+            continue
+        reference = _followed(trigger, config)
+        if reference is None:
+            yield Fault(f"{path}.imageChange.from", "required: the strategy has no from")
+            continue
+        if reference.kind != IMAGE_STREAM_TAG:
+            yield Fault(f"{path}.imageChange.from.kind", f"expected {IMAGE_STREAM_TAG}")
+        key = (reference.namespace or config.namespace, reference.name)
+        if key in followed:
+            yield Fault(f"{path}.imageChange.from", f"{reference.name} is followed twice")
+        followed.add(key)
+
+
+def _followed(trigger: BuildTriggerPolicy, config: BuildConfig) -> ObjectReference | None:
+    if trigger.image_change is not None and trigger.image_change.from_ is not None:
+        return trigger.image_change.from_
+    return config.spec.strategy.base
+
+
+def _deployment_config(config: DeploymentConfig) -> Iterator[Fault]:
+    template = config.spec.template
+    if template is None:
+        yield Fault("spec.template", "required")
+        return
+    yield from _template(template, "spec.template")
+    names = {container.name for container in template.spec.containers}
+    for at, trigger in enumerate(config.spec.triggers or ()):
+        if trigger.type != "ImageChange":
+            continue
+        path = f"spec.triggers[{at}].imageChangeParams"
+        params = trigger.image_change_params
+        if params is None:
+            yield Fault(path, "required")
+            continue
+        if not params.container_names:
+            yield Fault(f"{path}.containerNames", "required")
+        for name in params.container_names:
+            if name not in names | {c.name for c in template.spec.init_containers}:
+                yield Fault(f"{path}.containerNames", f"no container is named {name!r}")
+
+
+def _template(template: PodTemplate, path: str) -> Iterator[Fault]:
+    if not template.spec.containers:
+        yield Fault(f"{path}.spec.containers", "required: at least one container")
+    seen: set[str] = set()
+    volumes = {volume.name for volume in template.spec.volumes}
+    for at, container in enumerate(template.spec.containers):
+        where = f"{path}.spec.containers[{at}]"
+        if not container.name or container.name in seen:
+            yield Fault(f"{where}.name", f"{container.name!r} is empty or used twice")
+        seen.add(container.name)
+        if container.image.strip():
+            try:
+                Reference.parse(container.image.strip())
+            except InvalidReferenceError as error:
+                yield Fault(f"{where}.image", str(error))
+        for mount_at, mount in enumerate(container.volume_mounts):
+            if mount.name not in volumes:
+                yield Fault(
+                    f"{where}.volumeMounts[{mount_at}].name", f"no volume is named {mount.name!r}"
+                )
+
+
+def _secret(secret: Secret) -> Iterator[Fault]:
+    for key, text in secret.data.items():
+        try:
+            base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            yield Fault(f"data.{key}", "not base64")
