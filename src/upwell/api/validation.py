@@ -27,7 +27,7 @@ _NAMES_WITH_COLONS = {"Image", "ImageStreamTag"}
 
 def validate(resource: Resource) -> tuple[Fault, ...]:
     """Return every fault of a defaulted object; none means that it is valid."""
-    return tuple([*_metadata(resource), *_spec(resource)])
+    return (*_metadata(resource), *_spec(resource))
 
 
 def _metadata(resource: Resource) -> Iterator[Fault]:

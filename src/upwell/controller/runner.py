@@ -1,0 +1,134 @@
+"""Feeds a reconciler from watches through a work queue."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from upwell.api.meta import ObjectKey, Resource
+from upwell.controller.queue import Backoff, WorkQueue
+from upwell.store.interface import ConflictError, ExpiredError, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+_WATCH_PAUSE = 1.0
+"""Seconds before a watch that broke is opened again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a reconcile wants next; without a time, it waits for a change."""
+
+    requeue_after: float | None = None
+    """Seconds."""
+
+
+class Reconciler(Protocol):
+    """Brings one object from what is to what should be: reads all state, decides, acts.
+
+    May be killed at any instant and is then called again. Raises to be retried with backoff.
+    """
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Reconcile the object that `key` names; it may be gone."""
+        ...
+
+
+type ToKeys = Callable[[Resource], Awaitable[Iterable[ObjectKey]]]
+
+
+async def same_key(resource: Resource) -> Iterable[ObjectKey]:
+    """Map a change to the changed object itself."""
+    return (resource.key,)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Changes of `kind` ask for work on the keys that `to_keys` maps them to."""
+
+    kind: type[Resource]
+    to_keys: ToKeys = same_key
+
+
+class Controller:
+    """One reconciler with its watches, queue and workers."""
+
+    def __init__(
+        self,
+        name: str,
+        reconciler: Reconciler,
+        store: Store,
+        watches: Sequence[Watch],
+        *,
+        workers: int = 4,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.name = name
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(backoff)
+        self._reconciler = reconciler
+        self._store = store
+        self._watches = watches
+        self._workers = workers
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for watch in self._watches:
+                group.create_task(self._follow(watch), name=f"{self.name}:{watch.kind.KIND}")
+            for number in range(self._workers):
+                group.create_task(self._work(), name=f"{self.name}:worker-{number}")
+
+    async def feed(self, keys: AsyncIterator[ObjectKey]) -> None:
+        """Ask for work on every key that comes, until the source ends."""
+        async for key in keys:
+            self.queue.add(key)
+
+    async def _follow(self, watch: Watch) -> None:
+        since = ""
+        while True:
+            try:
+                async for event in self._store.watch(watch.kind, since=since):
+                    since = event.resource.resource_version
+                    for key in await watch.to_keys(event.resource):
+                        self.queue.add(key)
+            except ExpiredError:
+                since = ""  # lists anew: every object comes again, none is missed
+            except StoreError as error:
+                log.warning(
+                    "watch failed",
+                    extra={"controller": self.name, "kind": watch.kind.KIND.kind, "error": error},
+                )
+                await asyncio.sleep(_WATCH_PAUSE)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            try:
+                await self._reconcile(key)
+            finally:
+                self.queue.done(key)
+
+    async def _reconcile(self, key: ObjectKey) -> None:
+        try:
+            result = await self._reconciler.reconcile(key)
+        except ConflictError:
+            # Somebody wrote first, which is no failure: read again, decide again.
+            self.queue.add(key)
+        except Exception as error:
+            delay = self.queue.retry(key, _wanted_delay(error))
+            expected = getattr(error, "retryable", False)
+            log.log(
+                logging.WARNING if expected else logging.ERROR,
+                "reconcile failed",
+                extra={"controller": self.name, "key": str(key), "retry_in": delay},
+                exc_info=None if expected else error,
+            )
+        else:
+            self.queue.forget(key)
+            if result.requeue_after is not None:
+                self.queue.add_after(key, result.requeue_after)
+
+
+def _wanted_delay(error: Exception) -> float:
+    return float(getattr(error, "retry_after", None) or 0)
