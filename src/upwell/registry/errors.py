@@ -99,3 +99,23 @@ class RateLimitedError(RegistryError):
     def __init__(self, name: str, retry_after: float) -> None:
         super().__init__(f"{name} limits our requests: next try in {retry_after:.0f} s")
         self.retry_after = retry_after
+
+
+class BlockedError(RegistryError):
+    """The administrator's settings forbid this registry or this part of it."""
+
+    reason = "RegistryBlocked"
+
+    def __init__(self, name: str, prefix: str) -> None:
+        super().__init__(f"{name} is blocked by the settings of {prefix}")
+        self.prefix = prefix
+
+
+class InvalidCredentialsError(RegistryError):
+    """A file, Secret or helper that should hold credentials cannot be used; never quotes it."""
+
+    reason = "InvalidCredentials"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"credentials in {where} cannot be used: {why}")
+        self.where = where

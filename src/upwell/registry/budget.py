@@ -1,0 +1,209 @@
+"""One budget of requests per registry, shared by all callers; nothing here waits out a pause.
+
+A 429 or 503 closes the registry's gate: until it opens, callers get the error at once, without a
+request, and the work queue tries again later. What a registry tells in its answers is all that is
+known: its limits are neither guessed nor configured.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from random import random
+
+from upwell.registry.errors import RateLimitedError, RegistryError, UnavailableError
+from upwell.registry.hosts import DEFAULT_LIMITS, Limits
+
+FIRST_PAUSE = 2.0
+LONGEST_PAUSE = 60.0
+"""Seconds: a pause that the registry did not state doubles from the first to the longest."""
+LONGEST_RETRY_AFTER = 6 * 3600.0
+"""Seconds; also the window of Docker Hub's pull limit. A longer Retry-After is cut to this."""
+PULL_PAUSE = 900.0
+"""Seconds without a pull once none is left, unless an answer says sooner that some are."""
+
+_JITTER = 0.25
+_REMAINING = re.compile(r"\s*(?P<left>\d{1,9})\s*(?:;\s*w=(?P<window>\d{1,9}))?")
+_SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
+    """What a registry allows now; for `explain`."""
+
+    registry: str
+    closed_until: datetime | None = None
+    """No request before this instant; None while the gate is open."""
+    pulls_closed_until: datetime | None = None
+    """No manifest is fetched before this instant; HEAD requests still go out."""
+    why: str = ""
+    pulls_remaining: int | None = None
+    """What the registry last said; None where it counts nothing."""
+    in_flight: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests may go out."""
+        return self.closed_until is None
+
+
+@dataclass(slots=True)
+class _Gate:
+    limits: Limits
+    slots: asyncio.Semaphore
+    until: float = 0.0
+    pulls_until: float = 0.0
+    status: int = 0
+    """Which HTTP status closed the gate."""
+    failures: int = 0
+    """Closings in a row without an ordinary answer between them."""
+    remaining: int | None = None
+    in_flight: int = 0
+    next_start: float = field(default=0.0)
+
+
+class RequestBudget:
+    """Guards every registry by name. `clock` gives seconds since the epoch, `jitter` 0 to 1."""
+
+    def __init__(
+        self,
+        limits: Callable[[str], Limits] = lambda _registry: DEFAULT_LIMITS,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random,
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._jitter = jitter
+        self._gates: dict[str, _Gate] = {}
+
+    @asynccontextmanager
+    async def slot(self, registry: str, *, pull: bool = False) -> AsyncIterator[None]:
+        """Hold one of the registry's slots; `pull` says that the request counts as an image pull.
+
+        Waits while the slots are taken or the rate is reached. Raises as `check` does.
+        """
+        gate = self._gate(registry)
+        self.check(registry, pull=pull)
+        async with gate.slots:
+            await self._pace(gate)
+            self.check(registry, pull=pull)  # it may have closed while we waited
+            gate.in_flight += 1
+            try:
+                yield
+            finally:
+                gate.in_flight -= 1
+
+    def check(self, registry: str, *, pull: bool = False) -> None:
+        """Raise RateLimitedError or UnavailableError, with `retry_after`, while closed."""
+        gate = self._gate(registry)
+        now = self._clock()
+        if gate.until > now:
+            raise _refusal(registry, gate.status, gate.until - now)
+        if pull and gate.pulls_until > now:
+            raise RateLimitedError(registry, gate.pulls_until - now)
+
+    def observe(
+        self, registry: str, status: int, headers: Mapping[str, str]
+    ) -> RegistryError | None:
+        """Take in one answer; returns the error to raise when it closed the gate.
+
+        `headers` are looked up in lower case or case-insensitively.
+        """
+        gate = self._gate(registry)
+        now = self._clock()
+        self._observe_pulls(gate, headers, now)
+        if status not in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+            if gate.until <= now:  # else it was sent before the gate closed: it proves nothing
+                gate.failures = 0
+            return None
+        if gate.until <= now:
+            gate.failures += 1  # once per closing, however many requests were under way
+        stated = _retry_after(headers.get("retry-after", ""), now)
+        pause = self._backoff(gate.failures) if stated is None else stated
+        gate.until = max(gate.until, now + pause)
+        gate.status = status
+        return _refusal(registry, status, gate.until - now)
+
+    def status(self, registry: str) -> BudgetStatus:
+        """Say whether `registry` is open, and if not, until when and why."""
+        gate = self._gates.get(registry)
+        if gate is None:
+            return BudgetStatus(registry)
+        now = self._clock()
+        closed = gate.until > now
+        pulls_closed = gate.pulls_until > now
+        why = f"the registry answered HTTP {gate.status}" if closed else ""
+        if pulls_closed and not closed:
+            why = "the registry says that no pulls are left"
+        return BudgetStatus(
+            registry,
+            closed_until=datetime.fromtimestamp(gate.until, UTC) if closed else None,
+            pulls_closed_until=datetime.fromtimestamp(gate.pulls_until, UTC)
+            if pulls_closed
+            else None,
+            why=why,
+            pulls_remaining=gate.remaining,
+            in_flight=gate.in_flight,
+        )
+
+    def _gate(self, registry: str) -> _Gate:
+        gate = self._gates.get(registry)
+        if gate is None:
+            limits = self._limits(registry)
+            gate = _Gate(limits, asyncio.Semaphore(limits.concurrency))
+            self._gates[registry] = gate
+        return gate
+
+    async def _pace(self, gate: _Gate) -> None:
+        if gate.limits.per_second is None:
+            return
+        now = self._clock()
+        start = max(now, gate.next_start)
+        gate.next_start = start + 1 / gate.limits.per_second
+        if start > now:
+            await asyncio.sleep(start - now)
+
+    def _backoff(self, failures: int) -> float:
+        pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 16), LONGEST_PAUSE)
+        return float(pause * (1 - _JITTER * self._jitter()))
+
+    def _observe_pulls(self, gate: _Gate, headers: Mapping[str, str], now: float) -> None:
+        # Docker Hub: "100;w=21600". `w` is the window's length, not the time until it ends,
+        # and HEAD is not counted: so HEADs go on, and tell when pulls are possible again.
+        match = _REMAINING.match(headers.get("ratelimit-remaining", ""))
+        if match is None:
+            return
+        gate.remaining = int(match["left"])
+        window = float(match["window"] or PULL_PAUSE)
+        if gate.remaining > 0:
+            gate.pulls_until = 0.0
+        elif gate.pulls_until <= now:
+            gate.pulls_until = now + min(window, PULL_PAUSE)
+
+
+def _refusal(registry: str, status: int, seconds: float) -> RegistryError:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return RateLimitedError(registry, seconds)
+    return UnavailableError(
+        registry, f"it answered HTTP {status}; next try in {seconds:.0f} s", seconds
+    )
+
+
+def _retry_after(text: str, now: float) -> float | None:
+    """Seconds from now (RFC 9110, 10.2.3), or None where nothing usable was said."""
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    else:
+        try:
+            date = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now
+    # "At once" from a registry that just refused would make us hammer it.
+    return min(max(seconds, 1.0), LONGEST_RETRY_AFTER)

@@ -1,0 +1,164 @@
+"""Settings per registry: where it is reached, how far it is trusted, how hard it may be pressed.
+
+The model is containers-registries.conf(5): the longest matching prefix decides, `*.host` matches
+every subdomain. `render_registries_conf` hands the same settings to Buildah and Podman.
+"""
+
+import ipaddress
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from upwell.oci import Reference
+from upwell.oci.reference import DOCKER_HUB
+from upwell.registry.errors import BlockedError
+
+DEFAULT_CONCURRENCY = 8
+_HUB_SERVER = "registry-1.docker.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many requests may be open at once, and how many may start per second (None: any)."""
+
+    concurrency: int = DEFAULT_CONCURRENCY
+    per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1 or (self.per_second is not None and self.per_second <= 0):
+            raise ValueError(f"limits must be positive: {self}")
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryHost:
+    """The settings of every image whose name starts with `prefix`.
+
+    `prefix` is `host[:port][/namespace]` or `*.host`. `location` takes its place on the wire;
+    credentials are looked up for the location, as they are sent to it. `insecure` allows
+    unverified TLS and plain http. `ca_file` is trusted besides the system's authorities.
+    `limits` hold for the whole registry that is reached, so they count where `prefix` is a host.
+    """
+
+    prefix: str
+    location: str = ""
+    insecure: bool = False
+    ca_file: Path | None = None
+    blocked: bool = False
+    limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        if not self.prefix.strip("/"):
+            raise ValueError("a registry's prefix must not be empty")
+        if self.location and self.prefix.startswith("*."):
+            raise ValueError(f"{self.prefix}: a wildcard cannot have a location")
+
+    def matches(self, name: str) -> bool:
+        """Whether `name` (`host[:port]/repository`) is under this prefix."""
+        if self.prefix.startswith("*."):
+            host = name.partition("/")[0].partition(":")[0]
+            return host.endswith(self.prefix[1:])
+        return name == self.prefix or name.startswith(f"{self.prefix}/")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how one repository is really reached."""
+
+    registry: str
+    """What people call the registry, `docker.io` included; key of budget and credentials."""
+    repository: str
+    schemes: tuple[str, ...]
+    """What may be tried, in this order."""
+    insecure: bool = False
+    ca_file: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """`registry/repository`, for messages."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def authority(self) -> str:
+        """The `host[:port]` to connect to."""
+        return _HUB_SERVER if self.registry == DOCKER_HUB else self.registry
+
+
+class RegistryHosts:
+    """All settings; a registry without one gets the defaults."""
+
+    def __init__(self, hosts: Iterable[RegistryHost] = ()) -> None:
+        # Longest first, so the first match is the most specific; a wildcard is less so than
+        # any exact prefix of the same length.
+        self._hosts = sorted(
+            hosts, key=lambda host: (len(host.prefix), host.prefix[0] != "*"), reverse=True
+        )
+
+    def find(self, name: str) -> RegistryHost | None:
+        """Return the settings of `name` (`host[:port]/repository`), by longest prefix."""
+        return next((host for host in self._hosts if host.matches(name)), None)
+
+    def endpoint(self, reference: Reference, *, insecure: bool = False) -> Endpoint:
+        """Say where `reference` is reached; `insecure` adds to the settings.
+
+        Raises BlockedError.
+        """
+        host = self.find(reference.name) or RegistryHost(reference.registry)
+        if host.blocked:
+            raise BlockedError(reference.name, host.prefix)
+        name = reference.name
+        if host.location:
+            name = host.location + name.removeprefix(host.prefix)
+        registry, _, repository = name.partition("/")
+        insecure = insecure or host.insecure
+        plain = insecure or is_loopback(registry)
+        schemes = ("https", "http") if plain else ("https",)
+        return Endpoint(registry, repository, schemes, insecure, host.ca_file)
+
+    def limits(self, registry: str) -> Limits:
+        """How hard the registry that is reached as `registry` may be pressed."""
+        host = self.find(registry)
+        return host.limits if host else DEFAULT_LIMITS
+
+    def render_registries_conf(self) -> str:
+        """Write these settings as containers-registries.conf(5) version 2, for Buildah and Podman.
+
+        Loopback registries need an entry there to be reached over plain http.
+        """
+        blocks = [_render(host) for host in self._hosts]
+        return "\n".join(["unqualified-search-registries = []", *blocks]) + "\n"
+
+
+def is_loopback(authority: str) -> bool:
+    """Whether `host[:port]` is this machine by its name alone; nothing is looked up."""
+    host = authority
+    if authority.startswith("["):
+        host = authority[1:].partition("]")[0]
+    elif authority.count(":") == 1:
+        host = authority.partition(":")[0]
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _render(host: RegistryHost) -> str:
+    location = host.location or host.prefix
+    lines = ["", "[[registry]]", f"prefix = {_toml_string(host.prefix)}"]
+    if not host.prefix.startswith("*."):
+        lines.append(f"location = {_toml_string(location)}")
+    if host.insecure or is_loopback(location.partition("/")[0]):
+        lines.append("insecure = true")
+    if host.blocked:
+        lines.append("blocked = true")
+    return "\n".join(lines)
+
+
+def _toml_string(text: str) -> str:
+    # A JSON string in ASCII is a TOML basic string: both escape alike.
+    return json.dumps(text)

@@ -1,0 +1,302 @@
+"""HTTP towards registries: one session, bounded and timed answers, failures as RegistryErrors.
+
+Sends what it is given, once: who asks is the authorizer's concern, what it means the client's.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from importlib.metadata import version
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+from yarl import URL
+
+from upwell.registry.budget import RequestBudget
+from upwell.registry.errors import InvalidAnswerError, UnavailableError
+from upwell.registry.hosts import Endpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MAX_REDIRECTS = 5
+_MAX_CONNECTIONS = 256
+_KEEP_ALIVE = 30.0
+_CHUNK = 64 * 1024
+_MAX_WHY = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect, for a whole answer, between two pieces of a blob, for a whole blob."""
+
+    connect: float = 10.0
+    answer: float = 30.0
+    idle: float = 30.0
+    blob: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is asked of a registry. `path` is what follows host and port, query included.
+
+    `is_pull` says that it counts against pull limits, `is_blob` that it may take long.
+    """
+
+    method: str
+    endpoint: Endpoint
+    path: str
+    accept: str = "*/*"
+    is_pull: bool = False
+    is_blob: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response whose body is still to be read; leave the context to give its connection back."""
+
+    response: aiohttp.ClientResponse = field(repr=False)
+    name: str
+    """Of whom the errors speak."""
+    seconds: float
+    """How long the whole of it may take."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.response.content.at_eof():
+            self.response.release()
+        else:
+            self.response.close()  # whatever is left may be endless
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, found in any case."""
+        return self.response.headers
+
+    @property
+    def url(self) -> URL:
+        """Where the answer came from, after redirects."""
+        return self.response.url
+
+    @property
+    def redirected(self) -> bool:
+        """Whether somebody else than the registry may have answered."""
+        return bool(self.response.history)
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type without parameters."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes; raises UnavailableError or InvalidAnswerError."""
+        while True:
+            with _mapped_errors(self.name, self.seconds):
+                chunk = await self.response.content.read(_CHUNK)
+            if not chunk:
+                return
+            yield chunk
+
+    async def read(self, limit: int) -> bytes:
+        """Read the body; raises InvalidAnswerError when it is over `limit` bytes."""
+        stated = self.response.content_length
+        if stated is not None and stated > limit:
+            raise InvalidAnswerError(self.name, f"{stated} bytes, more than the {limit} allowed")
+        body = await self.read_some(limit + 1)
+        if len(body) > limit:
+            raise InvalidAnswerError(self.name, f"more than the {limit} bytes allowed")
+        return body
+
+    async def read_some(self, limit: int) -> bytes:
+        """Read no more than the first `limit` bytes of the body."""
+        body = bytearray()
+        async for chunk in self.chunks():
+            body += chunk
+            if len(body) >= limit:
+                break
+        return bytes(body[:limit])
+
+
+class Transport:
+    """Sends calls over one session and remembers on which scheme a registry answers."""
+
+    def __init__(self, budget: RequestBudget, timeouts: Timeouts) -> None:
+        self._budget = budget
+        self._timeouts = timeouts
+        self._session: aiohttp.ClientSession | None = None
+        self._contexts: dict[Path, ssl.SSLContext] = {}
+        self._schemes: dict[str, str] = {}
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def send(self, call: Call, authorization: str | None) -> Answer:
+        """Send `call` once, on the first of its endpoint's schemes that connects.
+
+        Raises RateLimitedError, UnavailableError or InvalidAnswerError.
+        """
+        endpoint = call.endpoint
+        seconds = self._timeouts.blob if call.is_blob else self._timeouts.answer
+        headers = {"Accept": call.accept}
+        if authorization:
+            headers["Authorization"] = authorization
+        self._budget.check(endpoint.registry, pull=call.is_pull)
+        with _mapped_errors(endpoint.name, seconds):
+            response = await self._request(call, headers)
+        error = self._budget.observe(endpoint.registry, response.status, response.headers)
+        if error is not None:
+            response.close()
+            raise error
+        if response.url.scheme not in endpoint.schemes:
+            response.close()
+            raise InvalidAnswerError(endpoint.name, "it redirects from https to plain http")
+        return Answer(response, endpoint.name, seconds)
+
+    async def post(self, endpoint: Endpoint, url: URL, form: Sequence[tuple[str, str]]) -> Answer:
+        """Send a form to a token server; redirects are not followed: the form holds a secret."""
+        with _mapped_errors(url.host or endpoint.name, self._timeouts.answer):
+            response = await self._client().post(
+                url,
+                data=form,
+                allow_redirects=False,
+                ssl=self._trust(endpoint),
+                timeout=self._timeout(is_blob=False),
+            )
+        return self._token_answer(endpoint, response)
+
+    async def get(
+        self,
+        endpoint: Endpoint,
+        url: URL,
+        query: Sequence[tuple[str, str]],
+        authorization: str | None,
+    ) -> Answer:
+        """Ask a token server; raises as `send` does."""
+        headers = {"Authorization": authorization} if authorization else {}
+        with _mapped_errors(url.host or endpoint.name, self._timeouts.answer):
+            response = await self._client().get(
+                url.extend_query(query),
+                headers=headers,
+                max_redirects=_MAX_REDIRECTS,
+                ssl=self._trust(endpoint),
+                timeout=self._timeout(is_blob=False),
+            )
+        return self._token_answer(endpoint, response)
+
+    def _token_answer(self, endpoint: Endpoint, response: aiohttp.ClientResponse) -> Answer:
+        # Without a token the registry cannot be asked either: its gate is the one to close.
+        if response.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+            response.close()
+            error = self._budget.observe(endpoint.registry, response.status, response.headers)
+            if error is not None:
+                raise error
+        name = response.url.host or endpoint.name
+        return Answer(response, name, self._timeouts.answer)
+
+    async def _request(self, call: Call, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        authority = call.endpoint.authority
+        known = self._schemes.get(authority)
+        schemes = (known,) if known in call.endpoint.schemes else call.endpoint.schemes
+        urls = [(scheme, _url(call, scheme)) for scheme in schemes]
+        failures: list[aiohttp.ClientConnectionError] = []
+        for scheme, url in urls:
+            try:
+                response = await self._client().request(
+                    call.method,
+                    url,
+                    headers=headers,
+                    max_redirects=_MAX_REDIRECTS,
+                    ssl=self._trust(call.endpoint),
+                    timeout=self._timeout(is_blob=call.is_blob),
+                )
+            except (TimeoutError, aiohttp.ClientConnectorCertificateError):
+                raise
+            except aiohttp.ClientConnectionError as error:
+                failures.append(error)
+                # It may come back with TLS. But once https worked, http is never tried instead.
+                if known == "http":
+                    self._schemes.pop(authority, None)
+            else:
+                self._schemes[authority] = scheme
+                return response
+        raise failures[-1]
+
+    def _client(self) -> aiohttp.ClientSession:
+        # Created late: it belongs to the loop that runs the first request.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # Digests are of the bytes as they are stored, and nothing may inflate.
+                auto_decompress=False,
+                headers={
+                    "User-Agent": f"upwell/{version('upwell')}",
+                    "Accept-Encoding": "identity",
+                },
+            )
+        return self._session
+
+    def _timeout(self, *, is_blob: bool) -> aiohttp.ClientTimeout:
+        limits = self._timeouts
+        total, idle = (limits.blob, limits.idle) if is_blob else (limits.answer, None)
+        return aiohttp.ClientTimeout(total=total, sock_connect=limits.connect, sock_read=idle)
+
+    def _trust(self, endpoint: Endpoint) -> ssl.SSLContext | bool:
+        if endpoint.insecure or endpoint.ca_file is None:
+            return not endpoint.insecure
+        if endpoint.ca_file not in self._contexts:
+            context = ssl.create_default_context()
+            try:
+                context.load_verify_locations(cafile=endpoint.ca_file)
+            except OSError as error:  # ssl.SSLError is one
+                why = f"its ca file {endpoint.ca_file} cannot be read: {error.strerror}"
+                raise UnavailableError(endpoint.name, why) from error
+            self._contexts[endpoint.ca_file] = context
+        return self._contexts[endpoint.ca_file]
+
+
+def _url(call: Call, scheme: str) -> URL:
+    try:
+        return URL(f"{scheme}://{call.endpoint.authority}{call.path}", encoded=True)
+    except ValueError as error:
+        raise UnavailableError(call.endpoint.name, str(error)) from error
+
+
+@contextmanager
+def _mapped_errors(name: str, seconds: float) -> Iterator[None]:
+    """Turn what aiohttp raises into our errors. No URL goes into them: it may be signed."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise UnavailableError(name, f"no complete answer within {seconds:g} s") from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        why = "its certificate is not trusted: set `ca_file` (or `insecure`) for this registry"
+        raise UnavailableError(name, why) from error
+    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+        why = str(error)[:_MAX_WHY] or "the connection broke"
+        raise UnavailableError(name, why) from error
+    except UnicodeError as error:
+        raise UnavailableError(name, "its host is not a name that can be looked up") from error
+    except aiohttp.ClientError as error:
+        message = getattr(error, "message", "") or type(error).__name__
+        raise InvalidAnswerError(name, f"not HTTP as we know it: {message[:_MAX_WHY]}") from error
