@@ -1,6 +1,6 @@
 """The registry port: what reconcilers ask of any registry, remote or embedded."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -66,4 +66,56 @@ class Registry(Protocol):
 
     async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
         """List every tag of a repository, following pagination."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PushEvent:
+    """A tag of the internal registry was set and is durable; a hint to read the tags again."""
+
+    repository: str
+    tag: str
+    digest: Digest
+    media_type: str
+    actor: str
+
+
+type PushListener = Callable[[PushEvent], None]
+"""Called on the event loop; must neither block nor raise (put the event into a queue)."""
+
+
+class InternalRegistry(Registry, Protocol):
+    """The registry that builds push to: its tags are ours to set, and a push is an event."""
+
+    @property
+    def host(self) -> str:
+        """The `host:port` that references to its images carry."""
+        ...
+
+    def subscribe(self, listener: PushListener) -> None:
+        """Call `listener` after each push; one lost in a crash is found by reading the tags."""
+        ...
+
+    async def tag(self, repository: str, tag: str, digest: Digest) -> None:
+        """Point `tag` at a manifest of `repository`, atomically; raises ManifestUnknownError."""
+        ...
+
+    async def untag(self, repository: str, tag: str) -> None:
+        """Remove `tag`, keeping its manifest; raises ManifestUnknownError."""
+        ...
+
+    async def repositories(self) -> Sequence[str]:
+        """List the repositories that hold a manifest, sorted."""
+        ...
+
+    async def tag_digest(self, repository: str, tag: str) -> Digest | None:
+        """Return what `tag` points at now, or None."""
+        ...
+
+    async def has_manifest(self, repository: str, digest: Digest) -> bool:
+        """Whether `repository` holds the manifest or index `digest`."""
+        ...
+
+    async def delete_manifest(self, repository: str, digest: Digest) -> None:
+        """Remove a manifest and every tag that points at it; raises ManifestUnknownError."""
         ...

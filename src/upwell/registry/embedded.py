@@ -1,1 +1,0 @@
-"""The embedded registry's storage."""

@@ -1,0 +1,97 @@
+"""The content store: each content once, hard-linked into the repositories that may see it."""
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+from upwell.oci import Digest
+from upwell.registry.embedded.files import make_directories, remove, sync_directory
+
+
+class Contents:
+    """Files under `root/ALGORITHM/XX/HEX`; every method blocks and is safe in threads."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        # Guards "no link is left, so remove the content" against a link being made meanwhile.
+        self._lock = threading.Lock()
+
+    def path(self, digest: Digest) -> Path:
+        """Return where the content is or would be."""
+        return self._root / digest.algorithm / digest.hex[:2] / digest.hex
+
+    def adopt(self, verified: Path, digest: Digest, link: Path) -> None:
+        """Take over the file `verified`, synced and known to be `digest`, and link it.
+
+        The file is gone afterwards, whether the content was new, was known, or could not be kept.
+        """
+        content = self.path(digest)
+        try:
+            make_directories(content.parent)
+            make_directories(link.parent)
+            with self._lock:
+                if not content.exists():
+                    verified.rename(content)
+                try:
+                    _link(content, link)
+                except OSError as error:
+                    if error.errno != errno.EMLINK:
+                        raise
+                    # The file has as many links as the file system allows: start another copy.
+                    verified.rename(content)
+                    _link(content, link)
+            sync_directory(content.parent)
+            sync_directory(link.parent)
+        finally:
+            verified.unlink(missing_ok=True)
+
+    def share(self, source: Path, link: Path) -> bool:
+        """Make `link` another name of `source`; False when `source` is not there or is full."""
+        make_directories(link.parent)
+        try:
+            with self._lock:
+                _link(source, link)
+                os.utime(link)
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.EMLINK}:
+                return False
+            raise
+        sync_directory(link.parent)
+        return True
+
+    def release(self, link: Path, digest: Digest) -> bool:
+        """Remove a link, and the content with the last one; False when there is no such link."""
+        with self._lock:
+            if not remove(link):
+                return False
+            self._drop_unlinked(self.path(digest))
+        return True
+
+    def collect(self, before: float) -> int:
+        """Remove content that no repository links to, left by a crash; return how many files.
+
+        Content younger than the time `before` stays.
+        """
+        collected = 0
+        for content in self._root.glob("*/*/*"):
+            with self._lock:
+                if content.stat().st_mtime < before and self._drop_unlinked(content):
+                    collected += 1
+        return collected
+
+    @staticmethod
+    def _drop_unlinked(content: Path) -> bool:
+        try:
+            if content.stat().st_nlink > 1:
+                return False
+        except FileNotFoundError:
+            return False
+        return remove(content)
+
+
+def _link(content: Path, link: Path) -> None:
+    try:
+        link.hardlink_to(content)
+    except FileExistsError:
+        return  # content-addressed: what is there is the same

@@ -1,0 +1,347 @@
+"""The embedded registry: the port's methods on top of uploads, contents and repositories."""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_manifest
+from upwell.registry.embedded.contents import Contents
+from upwell.registry.embedded.files import make_directories, run_whole, storing
+from upwell.registry.embedded.repositories import Repositories, Repository, TagHook
+from upwell.registry.embedded.uploads import Uploads
+from upwell.registry.errors import (
+    BlobUnknownError,
+    DigestMismatchError,
+    ManifestUnknownError,
+)
+from upwell.registry.hosting import (
+    ContentTooLargeError,
+    ManifestEntry,
+    ManifestPush,
+    RepositoryUnknownError,
+)
+from upwell.registry.interface import DEFAULT_ACCESS, Access, PushEvent, PushListener
+
+_READ_BYTES = 1024 * 1024
+_ACTOR = "upwell"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of what is stored: bytes of one blob; seconds until leftovers may be removed."""
+
+    blob_bytes: int = 64 * 1024**3
+    upload_age: float = 24 * 3600
+    unused_age: float = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep removed."""
+
+    uploads: int
+    blobs: int
+    contents: int
+
+
+class EmbeddedRegistry:
+    """An OCI registry in the folder `root`, which no other process may write to.
+
+    `host` is what references to its images carry; `clock` gives seconds since the epoch.
+    Implements HostedRegistry; call `recover` before the first use.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        host: str,
+        listeners: Sequence[PushListener] = (),
+        limits: Limits = Limits(),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._host = host
+        self._listeners = list(listeners)
+        self._limits = limits
+        self._clock = clock
+        self._temporary = root / "temporary"
+        self._contents = Contents(root / "blobs")
+        self._uploads = Uploads(root / "uploads", limits.blob_bytes)
+        self._repositories = Repositories(root / "repositories", self._contents, self._temporary)
+
+    @property
+    def host(self) -> str:
+        """The `host:port` that references to its images carry."""
+        return self._host
+
+    def subscribe(self, listener: PushListener) -> None:
+        """Call `listener` after each push."""
+        self._listeners.append(listener)
+
+    async def recover(self) -> None:
+        """Remove what a killed process left half done; raises StorageError."""
+        with storing("the registry"):
+            await run_whole(self._empty_temporary)
+
+    async def sweep(self) -> Swept:
+        """Remove expired uploads, and blobs that no manifest has named for a while."""
+        now = self._clock()
+        with storing("the registry"):
+            return await run_whole(
+                self._sweep, now - self._limits.upload_age, now - self._limits.unused_age
+            )
+
+    # The Registry port
+
+    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+        """Return media type, digest and size of what `reference` names now."""
+        del access  # in process, nobody has to log in
+        entry = await self._entry(reference)
+        return Descriptor(entry.media_type, entry.digest, entry.size)
+
+    async def manifest(
+        self, reference: Reference, access: Access = DEFAULT_ACCESS
+    ) -> Manifest | Index:
+        """Return a manifest or index."""
+        del access
+        entry = await self._entry(reference)
+        return parse_manifest(await self.read_manifest(reference.repository, entry.digest))
+
+    async def blob(
+        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+    ) -> bytes:
+        """Return a blob of at most `limit` bytes; raises ContentTooLargeError."""
+        if await self.blob_size(reference.repository, digest) > limit:
+            raise ContentTooLargeError(reference.name, limit)
+        async with self.open_blob(reference, digest, access) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
+    @contextlib.asynccontextmanager
+    async def open_blob(
+        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Stream a blob; the iterator raises DigestMismatchError when the disk has changed it."""
+        del access
+        size = await self.blob_size(reference.repository, digest)
+        async with self.read_blob(reference.repository, digest, range(size)) as chunks:
+            yield _verifying(chunks, reference.name, digest)
+
+    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+        """List every tag of a repository."""
+        del access
+        return await self.tag_names(reference.repository)
+
+    # The InternalRegistry port
+
+    async def tag(self, repository: str, tag: str, digest: Digest) -> None:
+        """Point `tag` at a manifest of `repository`, atomically."""
+        found = await self._find(repository)
+        with storing(repository):
+            if found is None or not await run_whole(found.set_tag, tag, digest, self._hint(_ACTOR)):
+                raise ManifestUnknownError(self._reference(repository, digest))
+
+    async def untag(self, repository: str, tag: str) -> None:
+        """Remove `tag`, keeping its manifest."""
+        found = await self._find(repository)
+        with storing(repository):
+            if found is None or not await run_whole(found.remove_tag, tag):
+                raise ManifestUnknownError(self._reference(repository, tag))
+
+    async def repositories(self) -> Sequence[str]:
+        """List the repositories that hold a manifest, sorted."""
+        return await asyncio.to_thread(self._repositories.names)
+
+    async def tag_digest(self, repository: str, tag: str) -> Digest | None:
+        """Return what `tag` points at now, or None."""
+        found = await self._find(repository)
+        return found.tags.get(tag) if found else None
+
+    async def has_manifest(self, repository: str, digest: Digest) -> bool:
+        """Whether `repository` holds the manifest or index `digest`."""
+        found = await self._find(repository)
+        return found is not None and digest in found.manifests
+
+    async def delete_manifest(self, repository: str, digest: Digest) -> None:
+        """Remove a manifest and every tag that points at it."""
+        found = await self._find(repository)
+        with storing(repository):
+            if found is None or not await run_whole(found.remove_manifest, digest):
+                raise ManifestUnknownError(self._reference(repository, digest))
+
+    # The HostedRegistry port: manifests
+
+    async def find_manifest(self, repository: str, target: str | Digest) -> ManifestEntry:
+        """Return what a tag or a digest names."""
+        found = await self._find(repository)
+        if found is not None:
+            digest = target if isinstance(target, Digest) else found.tags.get(target)
+            entry = found.manifests.get(digest) if digest else None
+            if entry is not None:
+                return entry
+        raise ManifestUnknownError(self._reference(repository, target))
+
+    async def read_manifest(self, repository: str, digest: Digest) -> bytes:
+        """Return the bytes of a manifest."""
+        found = await self._find(repository)
+        try:
+            if found is not None:
+                return await asyncio.to_thread(found.manifest_link(digest).read_bytes)
+        except FileNotFoundError:
+            pass
+        raise ManifestUnknownError(self._reference(repository, digest))
+
+    async def put_manifest(self, push: ManifestPush) -> ManifestEntry:
+        """Check and store a manifest, and set its tag."""
+        with storing(push.repository):
+            repository = await asyncio.to_thread(self._repositories.create, push.repository)
+            return await run_whole(repository.put_manifest, push, self._hint(push.actor))
+
+    async def tag_names(self, repository: str) -> Sequence[str]:
+        """List every tag, sorted."""
+        found = await self._find(repository)
+        if found is None:
+            raise RepositoryUnknownError(repository)
+        return sorted(found.tags)
+
+    async def referrers(self, repository: str, subject: Digest) -> Sequence[ManifestEntry]:
+        """List the manifests whose subject is `subject`."""
+        found = await self._find(repository)
+        return found.referrers(subject) if found else []
+
+    # The HostedRegistry port: blobs
+
+    async def blob_size(self, repository: str, digest: Digest) -> int:
+        """Return the bytes that a blob has."""
+        found = await self._find(repository)
+        try:
+            if found is not None:
+                return found.blob_link(digest).stat().st_size
+        except FileNotFoundError:
+            pass
+        raise BlobUnknownError(repository, digest)
+
+    @contextlib.asynccontextmanager
+    async def read_blob(
+        self, repository: str, digest: Digest, span: range
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Stream the bytes of `span`; a blob deleted meanwhile is still read to its end."""
+        found = await self._find(repository)
+        if found is None:
+            raise BlobUnknownError(repository, digest)
+        try:
+            file = await asyncio.to_thread(found.blob_link(digest).open, "rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobUnknownError(repository, digest) from None
+        with file, storing(repository):
+            file.seek(span.start)
+            yield _chunks(file.read, len(span))
+
+    async def mount_blob(self, repository: str, digest: Digest, source: str) -> bool:
+        """Make a blob of `source` visible in `repository`, without copying it."""
+        origin = await self._find(source)
+        if origin is None:
+            return False
+        with storing(repository):
+            target = await asyncio.to_thread(self._repositories.create, repository)
+            return await run_whole(
+                self._contents.share, origin.blob_link(digest), target.blob_link(digest)
+            )
+
+    async def delete_blob(self, repository: str, digest: Digest) -> None:
+        """Take a blob out of a repository."""
+        found = await self._find(repository)
+        with storing(repository):
+            if found is None or not await run_whole(found.remove_blob, digest):
+                raise BlobUnknownError(repository, digest)
+
+    # The HostedRegistry port: uploads
+
+    async def start_upload(self, repository: str, algorithm: str = "sha256") -> str:
+        """Begin a resumable upload and return its name."""
+        return await self._uploads.start(repository, algorithm)
+
+    async def upload_offset(self, repository: str, upload: str) -> int:
+        """Return how many bytes have arrived."""
+        return self._uploads.offset(repository, upload)
+
+    async def append(
+        self, repository: str, upload: str, body: AsyncIterator[bytes], start: int | None = None
+    ) -> int:
+        """Write `body` to the end of an upload; return the new end."""
+        return await self._uploads.append(repository, upload, body, start)
+
+    async def finish_upload(self, repository: str, upload: str, digest: Digest) -> None:
+        """Turn an upload into the blob `digest`."""
+        with storing(repository), self._uploads.sealing(repository, upload) as sealed:
+            target = await asyncio.to_thread(self._repositories.create, repository)
+            link = target.blob_link(digest)
+            await run_whole(lambda: self._contents.adopt(sealed.verified(digest), digest, link))
+
+    async def cancel_upload(self, repository: str, upload: str) -> None:
+        """Drop an upload."""
+        self._uploads.cancel(repository, upload)
+
+    async def _entry(self, reference: Reference) -> ManifestEntry:
+        if reference.registry != self._host:
+            raise ManifestUnknownError(reference)
+        return await self.find_manifest(reference.repository, reference.digest or reference.target)
+
+    async def _find(self, name: str) -> Repository | None:
+        return self._repositories.loaded(name) or await asyncio.to_thread(
+            self._repositories.find, name
+        )
+
+    def _reference(self, repository: str, target: str | Digest) -> Reference:
+        if isinstance(target, Digest):
+            return Reference(self._host, repository, digest=target)
+        return Reference(self._host, repository, tag=target)
+
+    def _hint(self, actor: str) -> TagHook:
+        """Return what a thread calls after it set a tag, even if its caller was cancelled."""
+        loop = asyncio.get_running_loop()
+
+        def tagged(repository: str, tag: str, entry: ManifestEntry) -> None:
+            event = PushEvent(repository, tag, entry.digest, entry.media_type, actor)
+            loop.call_soon_threadsafe(self._announce, event)
+
+        return tagged
+
+    def _announce(self, event: PushEvent) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def _empty_temporary(self) -> None:
+        make_directories(self._temporary)
+        for path in self._temporary.iterdir():
+            path.unlink()
+
+    def _sweep(self, upload_before: float, unused_before: float) -> Swept:
+        uploads = self._uploads.expire(upload_before)
+        blobs = 0
+        for name in list(self._repositories.all_names()):
+            blobs += self._repositories.create(name).remove_unused_blobs(unused_before)
+        return Swept(uploads, blobs, self._contents.collect(unused_before))
+
+
+async def _chunks(read: Callable[[int], bytes], length: int) -> AsyncIterator[bytes]:
+    while length > 0:
+        chunk = await asyncio.to_thread(read, min(length, _READ_BYTES))
+        if not chunk:
+            return
+        length -= len(chunk)
+        yield chunk
+
+
+async def _verifying(
+    chunks: AsyncIterator[bytes], name: str, digest: Digest
+) -> AsyncIterator[bytes]:
+    hasher = hashlib.new(digest.algorithm)
+    async for chunk in chunks:
+        hasher.update(chunk)
+        yield chunk
+    actual = Digest(digest.algorithm, hasher.hexdigest())
+    if actual != digest:
+        raise DigestMismatchError(name, digest, actual)

@@ -1,0 +1,197 @@
+"""The port of a registry that this process serves: what the routes under /v2/ ask of storage.
+
+Names and digests are checked values by the time they get here; bodies are not.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from upwell.oci import Digest
+from upwell.registry.errors import RegistryError
+from upwell.registry.interface import InternalRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """A stored manifest; one with a subject is a referrer of it."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    subject: Digest | None = None
+    artifact_type: str = ""
+    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPush:
+    """A manifest as a client sent it: under a tag, or under a digest that it must have."""
+
+    repository: str
+    raw: bytes = field(repr=False)
+    media_type: str
+    tag: str | None = None
+    digest: Digest | None = None
+    actor: str = ""
+
+
+class RepositoryUnknownError(RegistryError):
+    """Nothing was pushed to this repository."""
+
+    reason = "RepositoryUnknown"
+
+    def __init__(self, repository: str) -> None:
+        super().__init__(f"no repository {repository}: is the name spelled right, and pushed?")
+        self.repository = repository
+
+
+class UploadUnknownError(RegistryError):
+    """The upload is finished, cancelled or expired, or never was."""
+
+    reason = "UploadUnknown"
+
+    def __init__(self, repository: str, upload: str) -> None:
+        super().__init__(f"no upload {upload[:64]!r} in {repository}: start a new one")
+
+
+class UploadBusyError(RegistryError):
+    """Another request is writing to the upload."""
+
+    reason = "UploadBusy"
+    retryable = True
+
+    def __init__(self, repository: str, upload: str) -> None:
+        super().__init__(f"another request is writing to upload {upload} in {repository}")
+
+
+class UploadOffsetError(RegistryError):
+    """A chunk does not start where the upload stands; `offset` is where that is."""
+
+    reason = "UploadOffset"
+
+    def __init__(self, repository: str, upload: str, offset: int) -> None:
+        super().__init__(f"upload {upload} in {repository} goes on at byte {offset}")
+        self.offset = offset
+
+
+class ContentTooLargeError(RegistryError):
+    """More bytes were sent than the limit; none of them was kept."""
+
+    reason = "ContentTooLarge"
+
+    def __init__(self, repository: str, limit: int) -> None:
+        super().__init__(f"content for {repository} has more than the {limit} bytes allowed")
+
+
+class ManifestInvalidError(RegistryError):
+    """The bytes are not a manifest of a type that may be stored."""
+
+    reason = "ManifestInvalid"
+
+
+class ManifestContentUnknownError(RegistryError):
+    """A manifest names blobs or manifests that its repository does not hold."""
+
+    reason = "ManifestContentUnknown"
+
+    def __init__(self, repository: str, missing: Sequence[Digest]) -> None:
+        super().__init__(
+            f"the manifest names content that {repository} does not hold; push first: "
+            + ", ".join(str(digest) for digest in missing)
+        )
+        self.missing = tuple(missing)
+
+
+class StorageError(RegistryError):
+    """The file system failed; what was stored before is untouched."""
+
+    reason = "StorageFailed"
+    retryable = True
+
+
+class StorageFullError(StorageError):
+    """No space is left for content."""
+
+    reason = "StorageFull"
+
+    def __init__(self, repository: str) -> None:
+        super().__init__(f"no space is left for content of {repository}: free or add disk space")
+
+
+class HostedRegistry(InternalRegistry, Protocol):
+    """Storage behind the OCI distribution protocol. Every method raises a RegistryError.
+
+    A blob is visible in the repositories that it was pushed or mounted to, and nowhere else.
+    """
+
+    async def find_manifest(self, repository: str, target: str | Digest) -> ManifestEntry:
+        """Return what a tag or a digest names; raises ManifestUnknownError."""
+        ...
+
+    async def read_manifest(self, repository: str, digest: Digest) -> bytes:
+        """Return the bytes of a manifest; raises ManifestUnknownError."""
+        ...
+
+    async def put_manifest(self, push: ManifestPush) -> ManifestEntry:
+        """Check and store a manifest, and set its tag.
+
+        Raises ManifestInvalidError, DigestMismatchError, ManifestContentUnknownError or
+        StorageError.
+        """
+        ...
+
+    async def tag_names(self, repository: str) -> Sequence[str]:
+        """List every tag, sorted; raises RepositoryUnknownError."""
+        ...
+
+    async def referrers(self, repository: str, subject: Digest) -> Sequence[ManifestEntry]:
+        """List the manifests whose subject is `subject`, which need not exist."""
+        ...
+
+    async def blob_size(self, repository: str, digest: Digest) -> int:
+        """Return the bytes that a blob has; raises BlobUnknownError."""
+        ...
+
+    def read_blob(
+        self, repository: str, digest: Digest, span: range
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream the bytes of `span`; raises BlobUnknownError on entry."""
+        ...
+
+    async def mount_blob(self, repository: str, digest: Digest, source: str) -> bool:
+        """Make a blob of `source` visible in `repository`; False when `source` has none."""
+        ...
+
+    async def delete_blob(self, repository: str, digest: Digest) -> None:
+        """Take a blob out of a repository; raises BlobUnknownError."""
+        ...
+
+    async def start_upload(self, repository: str, algorithm: str = "sha256") -> str:
+        """Begin a resumable upload and return its name; `algorithm` is hashed as bytes arrive."""
+        ...
+
+    async def upload_offset(self, repository: str, upload: str) -> int:
+        """Return how many bytes have arrived; raises UploadUnknownError."""
+        ...
+
+    async def append(
+        self, repository: str, upload: str, body: AsyncIterator[bytes], start: int | None = None
+    ) -> int:
+        """Write `body` to the end of an upload, which must be at `start`; return the new end.
+
+        What arrived before `body` failed is kept, so that the client can go on.
+        Raises UploadUnknownError, UploadBusyError, UploadOffsetError, and, dropping the upload,
+        ContentTooLargeError or StorageError.
+        """
+        ...
+
+    async def finish_upload(self, repository: str, upload: str, digest: Digest) -> None:
+        """Turn an upload into the blob `digest`; raises DigestMismatchError, dropping it."""
+        ...
+
+    async def cancel_upload(self, repository: str, upload: str) -> None:
+        """Drop an upload; raises UploadUnknownError."""
+        ...

@@ -1,0 +1,1 @@
+"""One ASGI app: the Kubernetes-style API, webhooks, the console, metrics, and the registry."""
