@@ -1,0 +1,467 @@
+"""What stands on what: upstream images, stream tags, BuildConfigs and workloads as one graph.
+
+An edge points the way that a change takes: from a base image to all that must follow it.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+from upwell.api.apps import (
+    TRIGGERS_ANNOTATION,
+    DaemonSet,
+    Deployment,
+    DeploymentConfig,
+    StatefulSet,
+)
+from upwell.api.build import BuildConfig, BuildTriggerPolicy
+from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey, ObjectReference, Resource
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.streams import split_tag
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UpstreamImage:
+    """An image of a registry that no stream of ours keeps, by its complete name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StreamTag:
+    """A tag of an ImageStream, whether the stream exists or not."""
+
+    namespace: str
+    stream: str
+    tag: str
+
+    @classmethod
+    def of(cls, reference: ObjectReference, namespace: str) -> "StreamTag":
+        """Return the tag that an ImageStreamTag reference names from within `namespace`."""
+        stream, tag = split_tag(reference, namespace)
+        return cls(stream.namespace, stream.name, tag)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.stream}:{self.tag}"
+
+
+type ImageNode = UpstreamImage | StreamTag
+type Node = ImageNode | ObjectKey
+type Workload = Deployment | StatefulSet | DaemonSet | DeploymentConfig
+type Neighbours = Callable[[Node], list[Node]]
+
+_CONFIG_KIND = BuildConfig.KIND.kind
+
+
+class Role(StrEnum):
+    """What the source of an edge is to its target; for one pair, the first of these counts."""
+
+    IMPORT = "import"
+    """A tag imports an upstream image."""
+    TAG = "tag"
+    """A tag takes its image from another tag."""
+    BASE = "base"
+    """A BuildConfig's strategy builds from a tag or image."""
+    INPUT = "input"
+    """A build reads a tag in some other way: another stage, a copied file, a trigger of its own."""
+    OUTPUT = "output"
+    """A BuildConfig pushes to a tag."""
+    DEPLOY = "deploy"
+    """A workload runs a tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`target` is made from `source`; `automatic` unless a person must pass each change on."""
+
+    source: Node
+    target: Node
+    role: Role
+    automatic: bool
+
+
+class Graph:
+    """The edges between images, builds and workloads, and what follows from them.
+
+    Neighbours and results are in a fixed order, so that equal objects give equal answers.
+    """
+
+    def __init__(self, nodes: Iterable[Node], edges: Iterable[Edge]) -> None:
+        merged: dict[tuple[Node, Node], Edge] = {}
+        for edge in edges:
+            pair = (edge.source, edge.target)
+            merged[pair] = _merge(merged[pair], edge) if pair in merged else edge
+        self.edges = tuple(sorted(merged.values(), key=lambda e: (str(e.source), str(e.target))))
+        found = {*nodes, *(e.source for e in self.edges), *(e.target for e in self.edges)}
+        self.nodes: tuple[Node, ...] = tuple(sorted(found, key=str))
+        self._into: dict[Node, list[Edge]] = defaultdict(list)
+        self._out_of: dict[Node, list[Edge]] = defaultdict(list)
+        for edge in self.edges:
+            self._into[edge.target].append(edge)
+            self._out_of[edge.source].append(edge)
+
+    def inputs(self, node: Node) -> tuple[Edge, ...]:
+        """Return the edges into `node`: what it is made from."""
+        return tuple(self._into.get(node, ()))
+
+    def outputs(self, node: Node) -> tuple[Edge, ...]:
+        """Return the edges out of `node`: what is made from it."""
+        return tuple(self._out_of.get(node, ()))
+
+    def producers(self, tag: StreamTag) -> frozenset[ObjectKey]:
+        """Return the BuildConfigs that push to `tag`, or to a tag that it takes its image from."""
+        return frozenset(self._nearest_builds(tag))
+
+    def consumers(self, tag: StreamTag) -> frozenset[ObjectKey]:
+        """Return the BuildConfigs and workloads that use `tag` directly."""
+        return frozenset(
+            edge.target for edge in self.outputs(tag) if isinstance(edge.target, ObjectKey)
+        )
+
+    def upstream(self, config: ObjectKey) -> frozenset[ObjectKey]:
+        """Return every BuildConfig whose result reaches `config`, through any number of builds.
+
+        Members of a cycle that holds `config` are left out: to wait for them would never end.
+        """
+        reached = self._reachable(config, self._sources)
+        own_cycle = self._component_of.get(config, frozenset())
+        return frozenset(
+            node
+            for node in reached - own_cycle - {config}
+            if isinstance(node, ObjectKey) and node.kind == _CONFIG_KIND
+        )
+
+    def downstream(self, node: Node) -> frozenset[Node]:
+        """Return everything that a change of `node` reaches."""
+        return frozenset(self._reachable(node, self._targets) - {node})
+
+    def order(self) -> tuple[Node, ...]:
+        """Return every node after all that it is made from; a cycle's members stand together."""
+        return tuple(node for component in self._components for node in sorted(component, key=str))
+
+    @cached_property
+    def cycles(self) -> tuple[tuple[Node, ...], ...]:
+        """The rings that would build themselves for ever, each as the way around it."""
+        return tuple(
+            self._way_around(component)
+            for component in self._components
+            if len(component) > 1 or self._feeds_itself(component)
+        )
+
+    def _sources(self, node: Node) -> list[Node]:
+        return [edge.source for edge in self._into.get(node, ())]
+
+    def _targets(self, node: Node) -> list[Node]:
+        return [edge.target for edge in self._out_of.get(node, ())]
+
+    @staticmethod
+    def _reachable(start: Node, neighbours: Neighbours) -> set[Node]:
+        seen: set[Node] = set()
+        waiting = [start]
+        while waiting:
+            for node in neighbours(waiting.pop()):
+                if node not in seen:
+                    seen.add(node)
+                    waiting.append(node)
+        return seen
+
+    def _nearest_builds(self, tag: StreamTag) -> Iterator[ObjectKey]:
+        seen: set[Node] = {tag}
+        waiting: list[Node] = [tag]
+        while waiting:
+            for source in self._sources(waiting.pop()):
+                if isinstance(source, ObjectKey):
+                    yield source
+                elif source not in seen:
+                    seen.add(source)
+                    waiting.append(source)
+
+    @cached_property
+    def _components(self) -> tuple[frozenset[Node], ...]:
+        return tuple(_strong_components(self.nodes, self._sources))
+
+    @cached_property
+    def _component_of(self) -> Mapping[Node, frozenset[Node]]:
+        return {node: component for component in self._components for node in component}
+
+    def _feeds_itself(self, component: frozenset[Node]) -> bool:
+        return any(node in self._targets(node) for node in component)
+
+    def _way_around(self, component: frozenset[Node]) -> tuple[Node, ...]:
+        """Return the shortest way from the component's first node back to it."""
+        start = min(component, key=str)
+        came_from: dict[Node, Node] = {}
+        waiting = [start]
+        for node in waiting:
+            for target in self._targets(node):
+                if target == start:
+                    return _path(start, node, came_from)
+                if target in component and target not in came_from:
+                    came_from[target] = node
+                    waiting.append(target)
+        return (start,)
+
+
+def build_graph(objects: Iterable[Resource]) -> Graph:
+    """Return the graph of these ImageStreams, BuildConfigs and workloads; others are ignored."""
+    known = list(objects)
+    names = ImageNames(item for item in known if isinstance(item, ImageStream))
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    for item in known:
+        match item:
+            case ImageStream():
+                edges.extend(_of_stream(item, names))
+                nodes.extend(StreamTag(item.namespace, item.name, tag) for tag in _tags(item))
+            case BuildConfig():
+                nodes.append(item.key)
+                edges.extend(_of_build_config(item, names))
+            case DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet():
+                nodes.append(item.key)
+                edges.extend(_of_workload(item, names))
+            case _:
+                pass
+    return Graph(nodes, edges)
+
+
+class ImageNames:
+    """Finds the stream tag that keeps an image which someone names as a pull spec."""
+
+    def __init__(self, streams: Iterable[ImageStream]) -> None:
+        self._repositories: dict[str, tuple[str, str]] = {}
+        self._imports: dict[str, list[StreamTag]] = defaultdict(list)
+        self._local: set[tuple[str, str]] = set()
+        for stream in streams:
+            self._add(stream)
+
+    def find(self, image: str, namespace: str) -> ImageNode | None:
+        """Return what keeps `image`, as written in `namespace`; None if it is no image name.
+
+        In this order: a short name of a stream with a local lookup policy; a tag of the internal
+        registry; the tag that imports this very image, one of the same namespace first.
+        """
+        short, _, tag = image.partition(":")
+        if (namespace, short) in self._local:
+            return StreamTag(namespace, short, tag or "latest")
+        origin = self.origin(image)
+        if not isinstance(origin, UpstreamImage):
+            return origin
+        importers = self._imports.get(origin.name, [])
+        own = [importer for importer in importers if importer.namespace == namespace]
+        return next(iter([*own, *importers]), origin)
+
+    def origin(self, image: str) -> ImageNode | None:
+        """Return where `image` is pulled from: a tag of the internal registry, or an upstream."""
+        try:
+            reference = Reference.parse(image)
+        except InvalidReferenceError:
+            return None
+        where = self._repositories.get(reference.name)
+        if where is not None and reference.tag is not None:
+            return StreamTag(*where, reference.tag)
+        return UpstreamImage(str(reference))
+
+    def _add(self, stream: ImageStream) -> None:
+        where = (stream.namespace, stream.name)
+        status = stream.status
+        for repository in (
+            status.docker_image_repository,
+            status.public_docker_image_repository,
+        ):
+            if repository:
+                self._repositories[repository] = where
+        if stream.spec.lookup_policy is not None and stream.spec.lookup_policy.local:
+            self._local.add(where)
+        for tag in stream.spec.tags:
+            upstream = self.origin(tag.imports) if tag.imports else None
+            if upstream is not None:
+                self._imports[str(upstream)].append(StreamTag(*where, tag.name))
+
+
+def _tags(stream: ImageStream) -> Iterator[str]:
+    yield from (tag.name for tag in stream.spec.tags)
+    yield from (tag.tag for tag in stream.status.tags)
+
+
+def _of_stream(stream: ImageStream, names: ImageNames) -> Iterator[Edge]:
+    for tag in stream.spec.tags:
+        target = StreamTag(stream.namespace, stream.name, tag.name)
+        if tag.from_ is None:
+            continue
+        if tag.from_.kind == DOCKER_IMAGE:
+            origin = names.origin(tag.from_.name)
+            if origin is not None:
+                role = Role.IMPORT if isinstance(origin, UpstreamImage) else Role.TAG
+                yield Edge(origin, target, role, automatic=tag.scheduled)
+        elif tag.from_.kind == IMAGE_STREAM_TAG:
+            source = StreamTag.of(_in_stream(tag.from_, stream), stream.namespace)
+            # Within a stream a tag follows its source; from another stream it was copied once.
+            followed = (source.namespace, source.stream) == (stream.namespace, stream.name)
+            yield Edge(source, target, Role.TAG, automatic=followed)
+
+
+def _in_stream(reference: ObjectReference, stream: ImageStream) -> ObjectReference:
+    """Complete a bare `TAG`, which names a tag of the stream itself (image/v1 TagReference)."""
+    if ":" in reference.name:
+        return reference
+    return reference.model_copy(update={"name": f"{stream.name}:{reference.name}"})
+
+
+def _of_build_config(config: BuildConfig, names: ImageNames) -> Iterator[Edge]:
+    spec = config.spec
+    base = _kept(spec.strategy.base, config, names)
+    automatic = {
+        node: not trigger.image_change.paused if trigger.image_change else True
+        for trigger in spec.triggers
+        if trigger.type == "ImageChange"
+        and (node := _kept(_trigger_source(trigger), config, names) or base) is not None
+    }
+    reads = dict.fromkeys([*_read_by(config, names), *automatic], Role.INPUT)
+    if base is not None:
+        reads[base] = Role.BASE
+    for node, role in reads.items():
+        yield Edge(node, config.key, role, automatic=automatic.get(node, False))
+    output = _kept(spec.output.to, config, names)
+    if output is not None:
+        yield Edge(config.key, output, Role.OUTPUT, automatic=True)
+
+
+def _trigger_source(trigger: BuildTriggerPolicy) -> ObjectReference | None:
+    return trigger.image_change.from_ if trigger.image_change else None
+
+
+def _read_by(config: BuildConfig, names: ImageNames) -> Iterator[ImageNode]:
+    """Yield what the build reads beside its strategy's image."""
+    for image in config.status.tracked_images:
+        node = names.find(image, config.namespace)
+        if node is not None:
+            yield node
+    custom = config.spec.strategy.custom_strategy or {}
+    for described in (custom, *config.spec.source.images):
+        node = _kept(_reference(described.get("from")), config, names)
+        if node is not None:
+            yield node
+
+
+def _reference(value: object) -> ObjectReference | None:
+    """Return the reference in a part of the spec that the API keeps as it came."""
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return None
+    kind, namespace = value.get("kind"), value.get("namespace")
+    return ObjectReference(
+        kind=kind if isinstance(kind, str) else IMAGE_STREAM_TAG,
+        name=value["name"],
+        namespace=namespace if isinstance(namespace, str) else None,
+    )
+
+
+def _kept(
+    reference: ObjectReference | None, config: BuildConfig, names: ImageNames
+) -> ImageNode | None:
+    if reference is None or not reference.name:
+        return None
+    if reference.kind == DOCKER_IMAGE:
+        return names.find(reference.name, config.namespace)
+    if reference.kind in {IMAGE_STREAM_TAG, ""}:
+        return StreamTag.of(reference, config.namespace)
+    return None  # an ImageStreamImage is one digest for ever: no change comes from it
+
+
+def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
+    followed: dict[StreamTag, bool] = {}
+    triggers = (
+        _config_triggers(workload)
+        if isinstance(workload, DeploymentConfig)
+        else _annotated_triggers(workload)
+    )
+    for tag, automatic in triggers:
+        followed[tag] = followed.get(tag, False) or automatic
+    for tag, automatic in followed.items():
+        yield Edge(tag, workload.key, Role.DEPLOY, automatic=automatic)
+    template = workload.spec.template
+    for container in template.spec.containers if template is not None else ():
+        node = names.find(container.image.strip(), workload.namespace)
+        if isinstance(node, StreamTag) and node not in followed:
+            yield Edge(node, workload.key, Role.DEPLOY, automatic=False)
+
+
+def _config_triggers(config: DeploymentConfig) -> Iterator[tuple[StreamTag, bool]]:
+    for trigger in config.spec.triggers or ():
+        params = trigger.image_change_params
+        if trigger.type == "ImageChange" and params is not None:
+            yield StreamTag.of(params.from_, config.namespace), bool(params.automatic)
+
+
+def _annotated_triggers(
+    workload: Deployment | StatefulSet | DaemonSet,
+) -> Iterator[tuple[StreamTag, bool]]:
+    try:
+        triggers = json.loads(workload.annotations.get(TRIGGERS_ANNOTATION, "[]"))
+    except ValueError:
+        return
+    for trigger in triggers if isinstance(triggers, list) else ():
+        source = _reference(trigger.get("from")) if isinstance(trigger, dict) else None
+        if source is not None and source.kind == IMAGE_STREAM_TAG:
+            paused = trigger.get("paused") in {True, "true"}
+            yield StreamTag.of(source, workload.namespace), not paused
+
+
+def _merge(one: Edge, other: Edge) -> Edge:
+    roles = list(Role)
+    first = min(one, other, key=lambda edge: roles.index(edge.role))
+    return replace(first, automatic=one.automatic or other.automatic)
+
+
+def _path(start: Node, end: Node, came_from: Mapping[Node, Node]) -> tuple[Node, ...]:
+    way = [end]
+    while way[-1] != start:
+        way.append(came_from[way[-1]])
+    return tuple(reversed(way))
+
+
+def _strong_components(nodes: Iterable[Node], sources: Neighbours) -> Iterator[frozenset[Node]]:
+    """Yield the strongly connected components, each after all that it is made from (Tarjan).
+
+    Without recursion: a chain of builds may be longer than Python's stack.
+    """
+    index: dict[Node, int] = {}
+    low: dict[Node, int] = {}
+    stack: list[Node] = []
+    open_nodes: set[Node] = set()
+    for root in nodes:
+        work = [(root, iter(sources(root)))] if root not in index else []
+        while work:
+            node, rest = work[-1]
+            if node not in index:
+                index[node] = low[node] = len(index)
+                stack.append(node)
+                open_nodes.add(node)
+            for source in rest:
+                if source not in index:
+                    work.append((source, iter(sources(source))))
+                    break
+                if source in open_nodes:
+                    low[node] = min(low[node], index[source])
+            else:
+                work.pop()
+                if work:
+                    parent = work[-1][0]
+                    low[parent] = min(low[parent], low[node])
+                if low[node] == index[node]:
+                    yield _pop_component(node, stack, open_nodes)
+
+
+def _pop_component(root: Node, stack: list[Node], open_nodes: set[Node]) -> frozenset[Node]:
+    members: set[Node] = set()
+    while root not in members:
+        members.add(stack.pop())
+    open_nodes -= members
+    return frozenset(members)
