@@ -256,10 +256,22 @@ class BuildTriggerCause(Model):
     github_web_hook: dict[str, Any] | None = Field(default=None, alias="githubWebHook")
 
 
+class ImageInput(Model):
+    """A followed tag, and the digest that it named when the build was started."""
+
+    from_: ObjectReference = Field(alias="from")
+    image: str
+    """Pull spec with digest."""
+
+
 class BuildSpec(CommonSpec):
     """One making of an image: all tags resolved, never changed after creation."""
 
     triggered_by: tuple[BuildTriggerCause, ...] = ()
+    image_inputs: tuple[ImageInput, ...] = ()
+    """Upwell's own: every followed tag, triggering or not."""
+    forced: bool | None = None
+    """Upwell's own: a person asked for this build, so that equal inputs are built again."""
 
 
 class BuildStage(Model):
@@ -316,6 +328,10 @@ class BuildStatus(Model):
     """Upwell's own: every external image of the build."""
     inputs: str | None = None
     """Upwell's own: the hash of the build's inputs, its identity."""
+    attempts: int = 0
+    """Upwell's own: how often it was tried; faults that may pass are tried again."""
+    retry_time: Time | None = None
+    """Upwell's own: when the next try is due."""
     conditions: tuple[Condition, ...] = ()
 
 

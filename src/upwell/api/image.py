@@ -93,6 +93,10 @@ class PlatformDigest(Model):
 class ImportState(Model):
     """Upwell's own facts about a tag's import."""
 
+    source: str = ""
+    """The upstream image that was asked for."""
+    upstream_digest: str = ""
+    """What the source named at the last successful check."""
     last_check_time: Time | None = None
     next_check_time: Time | None = None
     failures: int = 0
@@ -110,6 +114,8 @@ class NamedTagEventList(Model):
     items: tuple[TagEvent, ...] = ()
     conditions: tuple[Condition, ...] = ()
     import_state: ImportState | None = None
+    pushed_digest: str | None = None
+    """Upwell's own: what the internal registry's tag named when it was last looked at."""
 
     @property
     def latest(self) -> TagEvent | None:

@@ -66,7 +66,7 @@ class WorkQueue[K]:
         self._wake.set()
 
     def retry(self, key: K, at_least: float = 0) -> float:
-        """Ask for work on `key` after its backoff, and return that; `at_least` is a server's wish."""
+        """Ask for work on `key` after its backoff (or `at_least`, if longer); return the wait."""
         self._failures[key] = self._failures.get(key, 0) + 1
         delay = max(self._backoff.delay(self._failures[key]), at_least)
         self.add_after(key, delay)

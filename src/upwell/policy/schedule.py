@@ -1,0 +1,96 @@
+"""When a tag's upstream is asked again, and how long a failing one waits."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from upwell.api.image import ImageStream, ImportState, TagReference
+
+INTERVAL_ANNOTATION = "upwell.dev/import-interval"
+"""On an ImageStream, or on one of its tags: how often its scheduled imports look upstream."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_MIN_INTERVAL = timedelta(seconds=1)
+_MAX_DOUBLINGS = 32
+
+
+class InvalidDurationError(ValueError):
+    """The text is not a duration."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r} is not a duration such as 30s, 15m or 1h30m")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Parse `1h30m`, `90s`, …; raises InvalidDurationError."""
+    if _DURATION.fullmatch(text) is None:
+        raise InvalidDurationError(text)
+    return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSchedule:
+    """Intervals of scheduled imports and of retries."""
+
+    interval: timedelta = timedelta(minutes=15)
+    spread: float = 0.1
+    """Part of an interval by which checks are moved at random, so that streams do not march."""
+    first_retry: timedelta = timedelta(seconds=2)
+    longest_retry: timedelta = timedelta(minutes=5)
+
+    def interval_of(self, stream: ImageStream, tag: TagReference) -> timedelta:
+        """Return the tag's interval: its annotation, the stream's, the default.
+
+        A wrong annotation counts as absent here; `interval_fault` reports it.
+        """
+        for annotations in (tag.annotations, stream.annotations):
+            text = annotations.get(INTERVAL_ANNOTATION)
+            if text and _DURATION.fullmatch(text):
+                return max(parse_duration(text), _MIN_INTERVAL)
+        return self.interval
+
+    def after_success(
+        self, interval: timedelta, now: datetime, jitter: Callable[[], float]
+    ) -> datetime:
+        """Return the next check: the interval, moved by up to `spread` either way."""
+        return now + interval * (1 + self.spread * (2 * jitter() - 1))
+
+    def after_failure(
+        self, failures: int, wanted: float | None, now: datetime, jitter: Callable[[], float]
+    ) -> datetime:
+        """Return the next try after this many failures in a row.
+
+        Doubles up to `longest_retry`, up to half of it taken away at random; `wanted` is what the
+        registry asked for, in seconds, and is never undercut.
+        """
+        doubled = self.first_retry * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
+        delay = min(doubled, self.longest_retry) * (1 - jitter() / 2)
+        return now + max(delay, timedelta(seconds=wanted or 0))
+
+
+def interval_fault(stream: ImageStream) -> str | None:
+    """Say which interval annotation is not a duration, if one is not."""
+    for where, annotations in (
+        ("the stream", stream.annotations),
+        *((f"tag {tag.name}", tag.annotations) for tag in stream.spec.tags),
+    ):
+        text = annotations.get(INTERVAL_ANNOTATION)
+        if text and _DURATION.fullmatch(text) is None:
+            return f"{INTERVAL_ANNOTATION} of {where}: {text!r} is not a duration"
+    return None
+
+
+def due_at(tag: TagReference, state: ImportState | None, observed: int) -> datetime | None:
+    """Return when the tag is to be imported next; None: not until something changes.
+
+    `observed` is the highest generation of the tag that was imported or reported.
+    """
+    if tag.imports is None:
+        return None
+    if state is None or state.source != tag.imports or (tag.generation or 0) > observed:
+        return datetime.min.replace(tzinfo=UTC)
+    next_check: datetime | None = state.next_check_time
+    return next_check

@@ -1,0 +1,96 @@
+"""What a tag of an ImageStream is: its history, and the pull spec that stands for it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
+from upwell.api.meta import ObjectReference
+from upwell.oci import Digest, InvalidReferenceError, Reference
+
+MAX_HISTORY = 100
+"""Digests kept for a tag; the oldest go first."""
+
+INPUTS_TAG_PREFIX = "inputs-"
+"""Tags in the internal registry that name what a set of build inputs was built into: no stream's
+business, they only keep the same inputs from being built twice."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StreamName:
+    """An ImageStream."""
+
+    namespace: str
+    name: str
+
+    @property
+    def repository(self) -> str:
+        """Its repository in the internal registry."""
+        return f"{self.namespace}/{self.name}"
+
+
+def split_tag(reference: ObjectReference, namespace: str) -> tuple[StreamName, str]:
+    """Return the stream and the tag that an ImageStreamTag reference names."""
+    stream, _, tag = reference.name.partition(":")
+    return StreamName(reference.namespace or namespace, stream), tag or "latest"
+
+
+def resolve_tag(stream: ImageStream, tag: str) -> str | None:
+    """Return the pull spec, pinned by digest, that `stream:tag` stands for now.
+
+    referencePolicy Source (the default) names the upstream, Local the internal registry
+    (image/v1 TagReferencePolicy). None while the tag has no image.
+    """
+    history = stream.status.tag(tag)
+    latest = history.latest if history else None
+    if latest is None:
+        return None
+    declared = next((entry for entry in stream.spec.tags if entry.name == tag), None)
+    local = declared is not None and (
+        declared.reference_policy is not None and declared.reference_policy.type == "Local"
+    )
+    if local and stream.status.docker_image_repository and latest.image:
+        return f"{stream.status.docker_image_repository}@{latest.image}"
+    return pinned(latest)
+
+
+def pinned(event: TagEvent) -> str:
+    """Return the event's pull spec with its digest."""
+    try:
+        reference = Reference.parse(event.docker_image_reference)
+    except InvalidReferenceError:
+        return event.docker_image_reference
+    if reference.digest is None and event.image:
+        return str(reference.with_digest(Digest.parse(event.image)))
+    return str(reference)
+
+
+def record_image(
+    status: ImageStreamStatus, tag: str, event: TagEvent, *, changes: dict[str, object]
+) -> ImageStreamStatus:
+    """Return `status` with `event` as the newest of the tag, and `changes` made to its entry.
+
+    The same image again is no new event; it clears the tag's conditions, as any success does.
+    """
+    old = status.tag(tag) or NamedTagEventList(tag=tag)
+    if old.latest is not None and old.latest.image == event.image:
+        items = old.items
+    else:
+        items = (event, *old.items)[:MAX_HISTORY]
+    return replace_tag(status, old.model_copy(update={"items": items, "conditions": (), **changes}))
+
+
+def replace_tag(status: ImageStreamStatus, entry: NamedTagEventList) -> ImageStreamStatus:
+    """Return `status` with this entry in place of the one of its tag."""
+    others = [other for other in status.tags if other.tag != entry.tag]
+    tags = tuple(sorted([*others, entry], key=lambda tag: tag.tag))
+    return status.model_copy(update={"tags": tags})
+
+
+def pushed_event(repository: str, digest: str, now: datetime, generation: int) -> TagEvent:
+    """Return the event of an image that was pushed to the internal registry."""
+    return TagEvent(
+        created=now,
+        docker_image_reference=f"{repository}@{digest}",
+        image=digest,
+        generation=generation,
+    )
