@@ -36,6 +36,13 @@ class ForbiddenError(WorkloadError):
     reason = "Forbidden"
 
 
+class RouterUnavailableError(WorkloadError):
+    """The router does not start or does not take the new table; the old one stays in force."""
+
+    reason = "RouterUnavailable"
+    retryable = True
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Owner:
     """The object that instances belong to."""

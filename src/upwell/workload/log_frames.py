@@ -1,0 +1,32 @@
+"""The framing of attached output (Docker Engine API, "Stream format"): 8 bytes, then a payload.
+
+Byte 0 names the stream, bytes 4 to 7 hold the payload's length, most significant first.
+"""
+
+_HEADER = 8
+_MAX_FRAME_BYTES = 16 * 1024 * 1024
+
+
+class BadFrameError(ValueError):
+    """The stream is not framed as it should be."""
+
+
+class FrameReader:
+    """Takes the stream apart as it arrives, in chunks of any size."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the payloads that `chunk` completes; raises BadFrameError."""
+        self._buffer += chunk
+        complete = []
+        while len(self._buffer) >= _HEADER:
+            length = int.from_bytes(self._buffer[4:_HEADER], "big")
+            if length > _MAX_FRAME_BYTES:
+                raise BadFrameError(f"a frame of {length} bytes")
+            if len(self._buffer) < _HEADER + length:
+                break
+            complete.append(bytes(self._buffer[_HEADER : _HEADER + length]))
+            del self._buffer[: _HEADER + length]
+        return complete

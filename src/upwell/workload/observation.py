@@ -1,0 +1,197 @@
+"""From what Podman reports to an Instance: pure, so that every odd state can be a test."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from upwell.oci import Digest, InvalidDigestError
+from upwell.workload.container_body import (
+    LABEL_CONTAINER,
+    LABEL_KIND,
+    LABEL_NAME,
+    LABEL_NAMESPACE,
+    LABEL_OWNER,
+    LABEL_RESTARTS,
+    LABEL_REVISION,
+)
+from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.records import InstanceRecord
+
+_ENDED = frozenset({"exited", "dead", "removing"})
+_NANOSECONDS = re.compile(r"(\.\d{6})\d+")
+_SIGNAL_BASE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """One container as Podman inspects it."""
+
+    id: str
+    labels: Mapping[str, str]
+    status: str
+    """Podman's word: created, initialized, running, paused, stopping, stopped, exited, …"""
+    exit_code: int
+    out_of_memory: bool
+    error: str
+    """Why the container could not be started."""
+    created: datetime
+    started_at: datetime | None
+    address: str
+    image: Digest | None
+    last_lines: str = ""
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        """Read the answer of "inspect container"."""
+        state = document["State"]
+        networks = (document.get("NetworkSettings") or {}).get("Networks") or {}
+        addresses = [str(network.get("IPAddress") or "") for network in networks.values()]
+        return cls(
+            id=str(document["Id"]),
+            labels=document["Config"].get("Labels") or {},
+            status=str(state["Status"]),
+            exit_code=int(state["ExitCode"]),
+            out_of_memory=bool(state["OOMKilled"]),
+            error=str(state.get("Error") or ""),
+            created=_time(document["Created"]) or datetime.fromtimestamp(0, UTC),
+            started_at=_time(state["StartedAt"]),
+            address=next((address for address in addresses if address), ""),
+            image=_image_digest(document),
+        )
+
+    @property
+    def name(self) -> str:
+        """The container's name within its instance."""
+        return self.labels.get(LABEL_CONTAINER, "")
+
+    @property
+    def instance(self) -> str:
+        """The instance that the container is part of."""
+        return self.labels.get(LABEL_NAME, "")
+
+    @property
+    def restarts(self) -> int:
+        """How many containers this one replaced, one after the other."""
+        text = self.labels.get(LABEL_RESTARTS, "")
+        return int(text) if text.isdecimal() else 0
+
+    @property
+    def running(self) -> bool:
+        """Whether its process can answer."""
+        return self.status == "running"
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process ran and is gone."""
+        return self.status in _ENDED or (self.status == "stopped" and self.started_at is not None)
+
+    def how_it_ended(self) -> str:
+        """Say with what exit code, and show the last lines of its log."""
+        if self.out_of_memory:
+            how = "was killed for using more memory than its limit"
+        elif self.exit_code > _SIGNAL_BASE:
+            how = f"exited {self.exit_code} (signal {self.exit_code - _SIGNAL_BASE})"
+        else:
+            how = f"exited {self.exit_code}"
+        lines = f": {self.last_lines}" if self.last_lines else ""
+        return f"container {self.name} {how}{lines}"
+
+
+def observe(
+    containers: Sequence[ContainerFacts],
+    record: InstanceRecord | None,
+    complaints: Mapping[str, str],
+) -> Instance:
+    """Put the containers of one instance together (there is at least one).
+
+    `complaints` holds by container ID what its readiness probe said last.
+    """
+    labels = containers[0].labels
+    owner = Owner(
+        labels.get(LABEL_KIND, ""), labels.get(LABEL_NAMESPACE, ""), labels.get(LABEL_OWNER, "")
+    )
+    state = _state(containers, record)
+    since = [_ready_since(container, record) for container in containers]
+    ready = state is State.RUNNING and None not in since
+    times = [moment for moment in since if moment is not None]
+    started = [entry.started_at for entry in containers if entry.started_at is not None]
+    running = state is State.RUNNING
+    return Instance(
+        name=containers[0].instance,
+        owner=owner,
+        revision=labels.get(LABEL_REVISION, ""),
+        state=state,
+        ready=ready,
+        ready_since=max(times) if ready else None,
+        started_at=max(started, default=containers[0].created),
+        address=next((c.address for c in containers if c.address), "") if running else "",
+        images={container.name: container.image for container in containers},
+        restarts=max(container.restarts for container in containers),
+        message="" if ready else _message(state, containers, record, complaints),
+    )
+
+
+def _state(containers: Sequence[ContainerFacts], record: InstanceRecord | None) -> State:
+    if any(container.ended for container in containers):
+        return State.EXITED
+    expected = len(record.containers) if record else len(containers)
+    incomplete = len(containers) < expected
+    if incomplete or any(container.started_at is None for container in containers):
+        return State.CREATED
+    return State.RUNNING
+
+
+def _ready_since(container: ContainerFacts, record: InstanceRecord | None) -> datetime | None:
+    if not container.running:
+        return None
+    known = record.container(container.name) if record else None
+    if record is None or known is None or known.readiness is None:
+        return container.started_at
+    return record.ready_since.get(container.id)
+
+
+def _message(
+    state: State,
+    containers: Sequence[ContainerFacts],
+    record: InstanceRecord | None,
+    complaints: Mapping[str, str],
+) -> str:
+    match state:
+        case State.EXITED:
+            ends = [entry.how_it_ended() for entry in containers if entry.ended]
+            failure = [record.failure] if record and record.failure else []
+            return "; ".join(failure + ends)
+        case State.CREATED:
+            errors = [f"container {c.name}: {c.error}" for c in containers if c.error]
+            return "; ".join(errors) or "not started yet"
+        case State.RUNNING:
+            return "; ".join(
+                f"container {entry.name}: {complaints.get(entry.id, 'not probed yet')}"
+                if entry.running
+                else f"container {entry.name} is {entry.status}"
+                for entry in containers
+                if _ready_since(entry, record) is None
+            )
+
+
+def _image_digest(document: Mapping[str, Any]) -> Digest | None:
+    """Return the digest by which Podman found the image, else that of its manifest.
+
+    One image can be stored under several digests (an index and its manifest, say); the one that
+    the container was started by is what rollouts and promotions name.
+    """
+    _, _, pinned = str(document.get("ImageName") or "").partition("@")
+    for text in (pinned, str(document.get("ImageDigest") or "")):
+        try:
+            return Digest.parse(text)
+        except InvalidDigestError:
+            continue
+    return None
+
+
+def _time(text: str) -> datetime | None:
+    """Parse Go's RFC 3339 with nanoseconds; its zero time, year 1, means never."""
+    moment = datetime.fromisoformat(_NANOSECONDS.sub(r"\1", text))
+    return moment.astimezone(UTC) if moment.year > 1 else None

@@ -1,0 +1,160 @@
+"""What we must know of an instance that Podman does not: its probes and how they went.
+
+One folder for each instance, `instances/<name>/`, readable by us alone: `record.json` and
+`volumes/`. Records are written atomically and hold no environment and no login.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from upwell.workload.interface import (
+    ExecCheck,
+    HttpCheck,
+    InstanceSpec,
+    Owner,
+    Probe,
+    TcpCheck,
+    WorkloadError,
+)
+
+_PRIVATE_FOLDER = 0o700
+_PRIVATE_FILE = 0o600
+
+
+class InvalidNameError(WorkloadError):
+    """The instance's name cannot be a folder's and a container's name."""
+
+    reason = "InvalidName"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRecord:
+    """The probes of one container."""
+
+    name: str
+    readiness: Probe | None
+    liveness: Probe | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """One instance as it was last started."""
+
+    name: str
+    owner: Owner
+    revision: str
+    containers: tuple[ContainerRecord, ...]
+    restarts: int = 0
+    failure: str = ""
+    """Why we ended it ourselves: a liveness probe, say."""
+    ready_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Container ID -> when its readiness probe turned to success; absent while it fails.
+
+    By ID, not by name: what a former container achieved says nothing about its successor.
+    """
+
+    @classmethod
+    def of(cls, spec: InstanceSpec, restarts: int) -> Self:
+        """Return the record of an instance that is about to be started."""
+        containers = tuple(
+            ContainerRecord(container.name, container.readiness, container.liveness)
+            for container in spec.containers
+        )
+        return cls(spec.name, spec.owner, spec.revision, containers, restarts)
+
+    def container(self, name: str) -> ContainerRecord | None:
+        """Return the record of the container called `name`."""
+        return next((entry for entry in self.containers if entry.name == name), None)
+
+    def with_readiness(self, container_id: str, since: datetime | None) -> Self:
+        """Return the record with one container ready since `since`, or not ready."""
+        others = {key: value for key, value in self.ready_since.items() if key != container_id}
+        if since is not None:
+            others[container_id] = since
+        return replace(self, ready_since=others)
+
+
+class RecordStore:
+    """The folders of all instances; reads each record once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._cache: dict[str, InstanceRecord] = {}
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of an instance, which may not exist; raises InvalidNameError."""
+        if not name or name in {".", ".."} or "/" in name or "\0" in name:
+            raise InvalidNameError(f"{name!r} cannot name an instance")
+        return self._root / name
+
+    def load(self, name: str) -> InstanceRecord | None:
+        """Return the record, or None when there is none or it cannot be read."""
+        if name not in self._cache:
+            try:
+                raw = (self.folder(name) / "record.json").read_bytes()
+                self._cache[name] = _decode(json.loads(raw))
+            except (OSError, ValueError, KeyError, TypeError):
+                return None  # written atomically: absent, or of a format that is not ours
+        return self._cache[name]
+
+    def save(self, record: InstanceRecord) -> None:
+        """Write the record so that a crash leaves the old one or the new one."""
+        folder = self.folder(record.name)
+        folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        draft = folder / "record.json.new"
+        draft.touch(_PRIVATE_FILE)
+        draft.write_text(json.dumps(asdict(record), default=_encode_time))
+        draft.replace(folder / "record.json")
+        self._cache[record.name] = record
+
+    def forget(self, name: str) -> None:
+        """Drop what was read; the folder is the caller's to remove."""
+        self._cache.pop(name, None)
+
+    def names(self) -> list[str]:
+        """Return the instances that have a folder."""
+        if not self._root.is_dir():
+            return []
+        return sorted(entry.name for entry in self._root.iterdir())
+
+
+def _encode_time(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)
+
+
+def _decode(document: Mapping[str, Any]) -> InstanceRecord:
+    return InstanceRecord(
+        name=str(document["name"]),
+        owner=Owner(**document["owner"]),
+        revision=str(document["revision"]),
+        containers=tuple(
+            ContainerRecord(entry["name"], _probe(entry["readiness"]), _probe(entry["liveness"]))
+            for entry in document["containers"]
+        ),
+        restarts=int(document["restarts"]),
+        failure=str(document["failure"]),
+        ready_since={
+            key: datetime.fromisoformat(value) for key, value in document["ready_since"].items()
+        },
+    )
+
+
+def _probe(document: Mapping[str, Any] | None) -> Probe | None:
+    if document is None:
+        return None
+    check = document["check"]
+    parsed: HttpCheck | TcpCheck | ExecCheck
+    if "command" in check:
+        parsed = ExecCheck(tuple(check["command"]))
+    elif "scheme" in check:
+        headers = tuple((name, value) for name, value in check["headers"])
+        parsed = HttpCheck(check["port"], check["path"], check["scheme"], headers)
+    else:
+        parsed = TcpCheck(check["port"])
+    return Probe(**{**document, "check": parsed})

@@ -1,0 +1,104 @@
+"""The volumes of an instance on disk, and what of the host it may see."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from upwell.workload.interface import (
+    EmptyDir,
+    Files,
+    ForbiddenError,
+    HostPath,
+    InstanceSpec,
+    Mount,
+    WorkloadError,
+)
+
+_SHARED_FOLDER = 0o777
+"""As core/v1 emptyDir: containers of any user may write; the folder above it is ours alone."""
+
+
+class InvalidVolumeError(WorkloadError):
+    """A volume or mount contradicts itself."""
+
+    reason = "InvalidVolume"
+
+
+def refuse_forbidden(spec: InstanceSpec, allowed: tuple[str, ...]) -> None:
+    """Raise ForbiddenError when `spec` mounts a host path that is not below an allowed one.
+
+    Symbolic links are followed first, on both sides: a link inside an allowed folder opens
+    nothing outside it.
+    """
+    permitted = [Path(path).resolve() for path in allowed]
+    for name, volume in spec.volumes.items():
+        if not isinstance(volume, HostPath):
+            continue
+        path = Path(volume.path)
+        real = path.resolve()
+        if not path.is_absolute() or not any(real.is_relative_to(root) for root in permitted):
+            raise ForbiddenError(
+                f"volume {name} of {spec.name}: host path {volume.path} is not allowed;"
+                " an administrator can allow it with the setting allowed_host_paths"
+            )
+
+
+def prepare(spec: InstanceSpec, folder: Path) -> Mapping[str, Path]:
+    """Make the volumes below `folder` and return where each one is on the host.
+
+    An emptyDir keeps what it holds: it lives as long as the instance, not as its containers.
+    Raises InvalidVolumeError.
+    """
+    places = {}
+    for name, volume in spec.volumes.items():
+        if not name or "/" in name or name in {".", ".."}:
+            raise InvalidVolumeError(f"{name!r} cannot name a volume")
+        place = folder / name
+        match volume:
+            case EmptyDir():
+                place.mkdir(parents=True, exist_ok=True)
+                place.chmod(_SHARED_FOLDER)
+            case Files():
+                _write_files(place, volume)
+            case HostPath():
+                place = Path(volume.path)
+        places[name] = place
+    return places
+
+
+def source(mount: Mount, places: Mapping[str, Path]) -> Path:
+    """Return the host path that `mount` shows; raises InvalidVolumeError.
+
+    A `sub_path` is created when it is absent, and may not lead out of its volume, not even
+    through a symbolic link that a container made there.
+    """
+    if mount.volume not in places:
+        raise InvalidVolumeError(f"mount {mount.path}: there is no volume {mount.volume}")
+    root = places[mount.volume].resolve()
+    if not mount.sub_path:
+        return root
+    place = (root / mount.sub_path).resolve()
+    if not place.is_relative_to(root):
+        raise InvalidVolumeError(f"mount {mount.path}: subPath {mount.sub_path} leaves its volume")
+    if not place.exists():
+        place.mkdir(parents=True)
+        place.chmod(_SHARED_FOLDER)
+    return place
+
+
+def _write_files(place: Path, files: Files) -> None:
+    if place.exists():
+        shutil.rmtree(place)  # of a start that was cut short
+    place.mkdir(parents=True)
+    for relative, content in files.content.items():
+        path = PurePosixPath(relative)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise InvalidVolumeError(f"{relative!r} leaves its volume")
+        target = place / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Never wider open than asked for, not even between creating and setting the mode.
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        target.chmod(files.mode)
