@@ -1,0 +1,249 @@
+"""What `upwell doctor` reports: can this machine build, run and route; if not, what mends it.
+
+Every check is a function that returns a Check and changes nothing that outlives it.
+"""
+
+import asyncio
+import contextlib
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from upwell.machine.commands import run
+from upwell.machine.containers_conf import ContainersConf
+from upwell.machine.host import Cgroups, Host
+
+_PYTHON = (3, 12)
+_ENOUGH_BYTES = 10 * 1024**3
+_LITTLE_BYTES = 2 * 1024**3
+_RUN_SECONDS = 60.0
+_MAX_DETAIL_CHARACTERS = 600
+
+
+class Status(StrEnum):
+    """Fail: Upwell does not work here. Warn: some of it does not, or not well."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding; `remedy` is a command or a setting, and empty when all is well."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that we call, the Debian package that has it, and what fails without it."""
+
+    program: str
+    package: str
+    purpose: str
+    without: Status = Status.FAIL
+    folders: tuple[str, ...] = ()
+    """Where to look besides PATH."""
+
+
+_HELPERS = ("/usr/lib/podman", "/usr/libexec/podman")
+
+TOOLS = (
+    Tool("buildah", "buildah", "builds images"),
+    Tool("podman", "podman", "runs containers"),
+    Tool("conmon", "conmon", "keeps containers running while Upwell is away"),
+    Tool("netavark", "netavark", "gives containers a network", folders=_HELPERS),
+    Tool("aardvark-dns", "aardvark-dns", "resolves container names", Status.WARN, _HELPERS),
+    Tool("haproxy", "haproxy", "routes requests"),
+    Tool("git", "git", "fetches sources"),
+    Tool("skopeo", "skopeo", "copies images in the demo", Status.WARN),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is examined: all paths and ports are named here, none is read from anywhere else."""
+
+    data_dir: Path
+    host: Host
+    conf: ContainersConf
+    conf_path: Path
+    ports: tuple[tuple[str, int], ...] = ()
+    """(address, port) pairs that Upwell wants to listen on."""
+
+
+async def check_machine(subject: Subject) -> Sequence[Check]:
+    """Run all checks, in the order in which a person would mend things."""
+    tools = await asyncio.gather(*(check_tool(tool) for tool in TOOLS))
+    checks = [
+        check_python(),
+        *tools,
+        check_oci_runtime(subject.host),
+        check_firewall(subject.host),
+        check_cgroups(subject.host, subject.conf),
+        await check_privileges(subject.host),
+        check_overlay(subject.conf),
+        check_disk(subject.data_dir),
+        *(check_port(address, port) for address, port in subject.ports),
+    ]
+    if all(check.status is not Status.FAIL for check in checks):
+        checks.append(await check_container(subject))
+    return checks
+
+
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
+    """Python is new enough."""
+    text = ".".join(map(str, version))
+    if version >= _PYTHON:
+        return Check("python", Status.OK, f"{platform.python_implementation()} {text}")
+    wanted = ".".join(map(str, _PYTHON))
+    return Check("python", Status.FAIL, f"{text} is too old", f"install Python {wanted} or newer")
+
+
+async def check_tool(tool: Tool) -> Check:
+    """The program is there; shows its version."""
+    path = os.pathsep.join((os.defpath, *tool.folders, "/usr/sbin", "/sbin"))
+    found = shutil.which(tool.program) or shutil.which(tool.program, path=path)
+    if found is None:
+        detail = f"not found; it {tool.purpose}"
+        return Check(tool.program, tool.without, detail, f"apt install {tool.package}")
+    flag = "-v" if tool.program == "haproxy" else "--version"
+    answer = await run(found, flag)
+    version = answer.text.strip().splitlines()[0] if answer.text.strip() else "version unknown"
+    if answer.code != 0:
+        remedy = f"apt install --reinstall {tool.package}"
+        return Check(tool.program, tool.without, f"{found} does not run: {version}", remedy)
+    return Check(tool.program, Status.OK, version)
+
+
+def check_oci_runtime(host: Host) -> Check:
+    """There is an OCI runtime that copes with this machine's control groups."""
+    usable = host.tools & ({"runc", "crun"} if host.cgroups is Cgroups.UNIFIED else {"runc"})
+    if usable:
+        return Check("oci runtime", Status.OK, ", ".join(sorted(usable)))
+    detail = f"none for cgroups {host.cgroups}"
+    return Check("oci runtime", Status.FAIL, detail, "apt install runc")
+
+
+def check_firewall(host: Host) -> Check:
+    """Netavark has the program that it sets up bridges with."""
+    found = host.tools & {"nft", "iptables"}
+    if found:
+        return Check("firewall", Status.OK, ", ".join(sorted(found)))
+    detail = "neither nft nor iptables: no container gets a network"
+    return Check("firewall", Status.FAIL, detail, "apt install nftables")
+
+
+def check_cgroups(host: Host, conf: ContainersConf) -> Check:
+    """Limits on memory and processors can be enforced."""
+    if host.cgroups is Cgroups.ABSENT:
+        remedy = "mount -t cgroup2 none /sys/fs/cgroup"
+        return Check("cgroups", Status.FAIL, str(host.cgroups), remedy)
+    if host.cgroups is Cgroups.UNIFIED:
+        return Check("cgroups", Status.OK, str(host.cgroups))
+    settings = {decision.key: decision.value for decision in conf.decisions}
+    chosen = f"{settings['runtime']} and {settings['cgroup_manager']}"
+    remedy = "works as it is; to end the detour, boot with systemd.unified_cgroup_hierarchy=1"
+    return Check("cgroups", Status.WARN, f"{host.cgroups}; handled with {chosen}", remedy)
+
+
+async def check_privileges(host: Host) -> Check:
+    """We are root, or may make user namespaces with a range of user IDs."""
+    if host.root:
+        return Check("privileges", Status.OK, "root")
+    answer = await run("unshare", "--user", "--map-root-user", "true")
+    if answer.code != 0:
+        remedy = "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=28633"
+        return Check("privileges", Status.FAIL, f"no user namespaces: {answer.text}", remedy)
+    if shutil.which("newuidmap") is None:
+        detail = "rootless, but newuidmap is missing"
+        return Check("privileges", Status.FAIL, detail, "apt install uidmap")
+    detail = "rootless: the host cannot reach the addresses of containers, so no routing"
+    return Check("privileges", Status.WARN, detail, "run upwell serve as root")
+
+
+def check_overlay(conf: ContainersConf) -> Check:
+    """Images can be layered without copying them."""
+    if conf.storage_driver == "overlay":
+        return Check("storage", Status.OK, conf.storage_reason)
+    remedy = "put the data directory on ext4 or xfs (an overlay cannot lie on another overlay)"
+    return Check("storage", Status.WARN, conf.storage_reason, remedy)
+
+
+def check_disk(data_dir: Path) -> Check:
+    """There is room for images."""
+    place = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    detail = f"{free / 1024**3:.1f} GiB free below {data_dir}"
+    if free >= _ENOUGH_BYTES:
+        return Check("disk", Status.OK, detail)
+    status = Status.WARN if free >= _LITTLE_BYTES else Status.FAIL
+    remedy = "free some space (podman system prune), or choose another data directory"
+    return Check("disk", status, detail, remedy)
+
+
+def check_port(address: str, port: int) -> Check:
+    """Nobody else listens on the port; 0 is any free one."""
+    name = f"port {address}:{port}"
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            detail = f"cannot be listened on: {error.strerror}"
+            remedy = f"ss -ltnp 'sport = :{port}' shows who does; or choose another port"
+            return Check(name, Status.FAIL, detail, remedy)
+    return Check(name, Status.OK, "free")
+
+
+async def check_container(subject: Subject) -> Check:
+    """A container really starts, with a network, from a root file system of one program."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        detail = "not tried: busybox, which it would run, is missing"
+        return Check("container", Status.WARN, detail, "apt install busybox-static")
+    subject.data_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="doctor-", dir=subject.data_dir))
+    try:
+        return await _try_container(subject, folder, busybox)
+    finally:
+        # Podman leaves a bind mount on its overlay folder.
+        await run("umount", "--recursive", str(folder / "storage/overlay"))
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(shutil.rmtree, folder)
+
+
+async def _try_container(subject: Subject, folder: Path, busybox: str) -> Check:
+    program = folder / "rootfs/bin/busybox"
+    program.parent.mkdir(parents=True)
+    shutil.copy(busybox, program)
+    answer = await run(
+        "env",
+        f"CONTAINERS_CONF={subject.conf_path}",
+        "PODMAN_IGNORE_CGROUPSV1_WARNING=1",
+        "podman",
+        f"--root={folder / 'storage'}",
+        f"--runroot={folder / 'run'}",
+        f"--tmpdir={folder / 'run/libpod'}",
+        f"--storage-driver={subject.conf.storage_driver}",
+        *("run", "--rm", "--pull=never", "--rootfs", str(folder / "rootfs")),
+        *("/bin/busybox", "echo", "it runs"),
+        seconds=_RUN_SECONDS,
+    )
+    if answer.code == 0 and "it runs" in answer.text:
+        return Check("container", Status.OK, "started, answered and removed")
+    detail = answer.text.strip()[-_MAX_DETAIL_CHARACTERS:] or f"podman ended with {answer.code}"
+    static = "install busybox-static if busybox is linked dynamically"
+    return Check("container", Status.FAIL, detail, f"podman info shows what it found; {static}")
