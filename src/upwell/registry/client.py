@@ -257,7 +257,9 @@ def _tags_of_page(raw: bytes, name: str) -> Sequence[str]:
         tags = json.loads(raw)["tags"] or ()
     except (ValueError, LookupError, TypeError, RecursionError):
         raise InvalidAnswerError(name, "its list of tags is not JSON with `tags`") from None
-    if not all(isinstance(tag, str) and is_tag(tag) for tag in tags):
+    if not isinstance(tags, list | tuple) or not all(
+        isinstance(tag, str) and is_tag(tag) for tag in tags
+    ):
         raise InvalidAnswerError(name, "its list of tags holds something else")
     return tuple(tags)
 

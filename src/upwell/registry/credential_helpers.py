@@ -70,12 +70,13 @@ class CredentialHelpers:
         try:
             async with asyncio.timeout(self._timeout):
                 output = await _converse(process, server.encode())
-                code = await process.wait()
+                code = 0 if len(output) > MAX_OUTPUT_BYTES else await process.wait()
         except TimeoutError:
             why = f"no answer within {self._timeout:g} s"
             raise InvalidCredentialsError(program, why) from None
         finally:
-            await asyncio.shield(_stop(process))
+            if process.returncode is None or not _stdout(process).at_eof():
+                await asyncio.shield(_stop(process))
         if len(output) > MAX_OUTPUT_BYTES:
             raise InvalidCredentialsError(program, f"it printed over {MAX_OUTPUT_BYTES} bytes")
         if code != 0:
@@ -87,29 +88,32 @@ class CredentialHelpers:
 
 async def _converse(process: Process, question: bytes) -> bytes:
     """Write the question, read the answer up to just over the limit."""
-    if process.stdin is None or process.stdout is None:
-        raise AssertionError("both ends were asked for as pipes")
-    with suppress(BrokenPipeError, ConnectionResetError):  # ended unread; its exit code says why
-        process.stdin.write(question)
-        await process.stdin.drain()
+    if process.stdin is not None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # ended unread; its exit says why
+            process.stdin.write(question)
+            await process.stdin.drain()
         process.stdin.close()
     output = b""
-    while len(output) <= MAX_OUTPUT_BYTES and (chunk := await process.stdout.read(8192)):
+    while len(output) <= MAX_OUTPUT_BYTES and (chunk := await _stdout(process).read(8192)):
         output += chunk
-    if len(output) > MAX_OUTPUT_BYTES:
-        _kill(process)
     return output
 
 
+def _stdout(process: Process) -> asyncio.StreamReader:
+    if process.stdout is None:
+        raise AssertionError("stdout was asked for as a pipe")
+    return process.stdout
+
+
 async def _stop(process: Process) -> None:
-    if process.returncode is None:
-        _kill(process)
-        await process.wait()
-
-
-def _kill(process: Process) -> None:
+    """Kill the helper with all that it started, and read on to the end, which closes the pipe."""
     with suppress(ProcessLookupError):  # it has just ended by itself
         os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):  # a child that left the group may hold the pipe open
+        async with asyncio.timeout(1):
+            while await _stdout(process).read(65536):
+                pass
+    await process.wait()
 
 
 def _parse(output: bytes, program: str) -> Credential:

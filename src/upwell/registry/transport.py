@@ -213,11 +213,9 @@ class Transport:
 
     async def _request(self, call: Call, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         authority = call.endpoint.authority
-        known = self._schemes.get(authority)
-        schemes = (known,) if known in call.endpoint.schemes else call.endpoint.schemes
-        urls = [(scheme, _url(call, scheme)) for scheme in schemes]
         failures: list[aiohttp.ClientConnectionError] = []
-        for scheme, url in urls:
+        for scheme in self._order(call.endpoint):
+            url = _url(call, scheme)
             try:
                 response = await self._client().request(
                     call.method,
@@ -231,13 +229,21 @@ class Transport:
                 raise
             except aiohttp.ClientConnectionError as error:
                 failures.append(error)
-                # It may come back with TLS. But once https worked, http is never tried instead.
-                if known == "http":
-                    self._schemes.pop(authority, None)
             else:
-                self._schemes[authority] = scheme
+                if response.status == HTTPStatus.BAD_REQUEST and scheme == "http":
+                    # How Go's servers answer plain http on a port that has got TLS.
+                    self._schemes.pop(authority, None)
+                else:
+                    self._schemes[authority] = scheme
                 return response
         raise failures[-1]
+
+    def _order(self, endpoint: Endpoint) -> Sequence[str]:
+        """Put what worked last first; once https worked, http is never tried instead."""
+        known = self._schemes.get(endpoint.authority)
+        if known == "https":
+            return ("https",)
+        return tuple(sorted(endpoint.schemes, key=lambda scheme: scheme != known))
 
     def _client(self) -> aiohttp.ClientSession:
         # Created late: it belongs to the loop that runs the first request.
@@ -277,9 +283,13 @@ class Transport:
 
 def _url(call: Call, scheme: str) -> URL:
     try:
-        return URL(f"{scheme}://{call.endpoint.authority}{call.path}", encoded=True)
-    except ValueError as error:
-        raise UnavailableError(call.endpoint.name, str(error)) from error
+        url = URL(f"{scheme}://{call.endpoint.authority}{call.path}", encoded=True)
+        reachable = url.host and url.port  # a port out of range is found only here
+    except ValueError:
+        reachable = None
+    if not reachable:
+        raise UnavailableError(call.endpoint.name, "its address is not a host and port")
+    return url
 
 
 @contextmanager

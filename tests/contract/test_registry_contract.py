@@ -1,0 +1,105 @@
+"""What every Registry promises; each adapter runs it against images that were really pushed."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.integration.registry.docker_registry import CONFIG, docker_registry, push_image
+
+from upwell.oci import Digest, Manifest, Reference
+from upwell.registry.client import RegistryClient
+from upwell.registry.errors import (
+    BlobUnknownError,
+    InvalidAnswerError,
+    ManifestUnknownError,
+)
+from upwell.registry.interface import Registry
+
+
+@dataclass(frozen=True)
+class Stocked:
+    """A registry that holds `image` as team/app, tags 1, 2 and latest."""
+
+    registry: Registry
+    host: str
+    image: Manifest
+
+    def reference(self, rest: str) -> Reference:
+        return Reference.parse(f"{self.host}/{rest}")
+
+
+@pytest.fixture(params=["client"])
+async def stocked(tmp_path: Path) -> AsyncIterator[Stocked]:
+    async with AsyncExitStack() as stack:
+        host = await stack.enter_async_context(docker_registry(tmp_path))
+        client = await stack.enter_async_context(RegistryClient())
+        image = await push_image(host, "team/app", "1", "2", "latest")
+        yield Stocked(client, host, image)
+
+
+async def test_a_tag_resolves_to_what_was_pushed(stocked: Stocked) -> None:
+    found = await stocked.registry.resolve(stocked.reference("team/app:1"))
+    assert found.digest == stocked.image.digest
+    assert found.media_type == stocked.image.media_type
+    assert found.size == len(stocked.image.raw)
+
+
+async def test_a_digest_resolves_to_itself(stocked: Stocked) -> None:
+    reference = stocked.reference("team/app").with_digest(stocked.image.digest)
+    assert (await stocked.registry.resolve(reference)).digest == stocked.image.digest
+
+
+async def test_a_manifest_comes_byte_for_byte(stocked: Stocked) -> None:
+    by_tag = await stocked.registry.manifest(stocked.reference("team/app:1"))
+    by_digest = await stocked.registry.manifest(
+        stocked.reference("team/app").with_digest(stocked.image.digest)
+    )
+    assert by_tag == by_digest == stocked.image
+
+
+@pytest.mark.parametrize(
+    "rest", ["team/app:missing", "team/none:1", f"team/app@{Digest.of(b'missing')}"]
+)
+async def test_an_unknown_manifest_is_named(stocked: Stocked, rest: str) -> None:
+    reference = stocked.reference(rest)
+    with pytest.raises(ManifestUnknownError) as resolving:
+        await stocked.registry.resolve(reference)
+    with pytest.raises(ManifestUnknownError) as fetching:
+        await stocked.registry.manifest(reference)
+    assert resolving.value.reference == fetching.value.reference == reference
+
+
+async def test_a_blob_comes_whole_and_within_its_limit(stocked: Stocked) -> None:
+    app, digest = stocked.reference("team/app"), Digest.of(CONFIG)
+    assert await stocked.registry.blob(app, digest, len(CONFIG)) == CONFIG
+    with pytest.raises(InvalidAnswerError):
+        await stocked.registry.blob(app, digest, len(CONFIG) - 1)
+
+
+async def test_a_blob_streams(stocked: Stocked) -> None:
+    async with stocked.registry.open_blob(
+        stocked.reference("team/app"), Digest.of(CONFIG)
+    ) as chunks:
+        assert b"".join([chunk async for chunk in chunks]) == CONFIG
+
+
+async def test_an_unknown_blob_is_named(stocked: Stocked) -> None:
+    digest = Digest.of(b"missing")
+    with pytest.raises(BlobUnknownError) as caught:
+        await stocked.registry.blob(stocked.reference("team/app"), digest, 100)
+    assert caught.value.digest == digest
+    with pytest.raises(BlobUnknownError):
+        async with stocked.registry.open_blob(stocked.reference("team/app"), digest):
+            pass
+
+
+async def test_every_tag_is_listed(stocked: Stocked) -> None:
+    tags = await stocked.registry.tags(stocked.reference("team/app"))
+    assert sorted(tags) == ["1", "2", "latest"]
+
+
+async def test_the_tags_of_an_unknown_repository_are_an_error(stocked: Stocked) -> None:
+    with pytest.raises(ManifestUnknownError):
+        await stocked.registry.tags(stocked.reference("team/none"))

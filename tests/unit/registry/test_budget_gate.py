@@ -1,0 +1,166 @@
+import asyncio
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+
+from upwell.registry.budget import LONGEST_PAUSE, LONGEST_RETRY_AFTER, PULL_PAUSE, RequestBudget
+from upwell.registry.errors import RateLimitedError, UnavailableError
+from upwell.registry.hosts import Limits
+
+START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+HUB = "docker.io"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def budget(clock: Clock) -> RequestBudget:
+    return RequestBudget(clock=clock, jitter=lambda: 0.0)
+
+
+def test_one_429_closes_the_gate_for_all_callers_until_it_is_over(
+    budget: RequestBudget, clock: Clock
+) -> None:
+    assert isinstance(budget.observe(HUB, 429, {"retry-after": "30"}), RateLimitedError)
+    clock.now += 10
+    with pytest.raises(RateLimitedError) as caught:
+        budget.check(HUB)
+    assert caught.value.retry_after == 20
+    assert budget.status(HUB).closed_until == datetime.fromtimestamp(START + 30, UTC)
+    assert "429" in budget.status(HUB).why
+    budget.check("quay.io")
+    clock.now += 20
+    budget.check(HUB)
+    assert budget.status(HUB).is_open
+
+
+def test_a_503_closes_it_as_unavailable(budget: RequestBudget) -> None:
+    budget.observe(HUB, 503, {"retry-after": "5"})
+    with pytest.raises(UnavailableError) as caught:
+        budget.check(HUB)
+    assert caught.value.retry_after == 5
+
+
+def test_retry_after_may_be_a_date(budget: RequestBudget, clock: Clock) -> None:
+    date = format_datetime(datetime.fromtimestamp(clock.now + 90, UTC), usegmt=True)
+    error = budget.observe(HUB, 429, {"retry-after": date})
+    assert error is not None
+    assert error.retry_after == 90
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 1.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 1.0),
+        ("999999999", LONGEST_RETRY_AFTER),
+        ("soon", 2.0),
+        ("-5", 2.0),
+        ("", 2.0),
+        ("9" * 400, 2.0),
+    ],
+)
+def test_odd_values_of_retry_after(budget: RequestBudget, text: str, seconds: float) -> None:
+    error = budget.observe(HUB, 429, {"retry-after": text})
+    assert error is not None
+    assert error.retry_after == seconds
+
+
+def test_unstated_pauses_double_up_to_a_minute_and_start_anew_after_success(
+    budget: RequestBudget, clock: Clock
+) -> None:
+    pauses = []
+    for _ in range(8):
+        error = budget.observe(HUB, 429, {})
+        assert error is not None
+        assert error.retry_after is not None
+        pauses.append(error.retry_after)
+        clock.now += error.retry_after
+    assert pauses == [2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
+    budget.observe(HUB, 200, {})
+    error = budget.observe(HUB, 429, {})
+    assert error is not None
+    assert error.retry_after == 2
+
+
+def test_answers_to_requests_sent_before_the_closing_change_nothing(
+    budget: RequestBudget, clock: Clock
+) -> None:
+    for _ in range(64):
+        budget.observe(HUB, 429, {})
+    budget.observe(HUB, 200, {})
+    status = budget.status(HUB)
+    assert status.closed_until == datetime.fromtimestamp(START + 2, UTC)
+    clock.now += 2
+    error = budget.observe(HUB, 429, {})
+    assert error is not None
+    assert error.retry_after == 4
+
+
+def test_jitter_shortens_a_pause_by_a_quarter_at_most(clock: Clock) -> None:
+    error = RequestBudget(clock=clock, jitter=lambda: 1.0).observe(HUB, 429, {})
+    assert error is not None
+    assert error.retry_after == 1.5
+
+
+def test_when_no_pull_is_left_heads_still_go_out(budget: RequestBudget, clock: Clock) -> None:
+    assert budget.observe(HUB, 200, {"ratelimit-remaining": "0;w=21600"}) is None
+    budget.check(HUB)
+    with pytest.raises(RateLimitedError) as caught:
+        budget.check(HUB, pull=True)
+    assert caught.value.retry_after == PULL_PAUSE
+    status = budget.status(HUB)
+    assert (status.is_open, status.pulls_remaining) == (True, 0)
+    assert status.pulls_closed_until is not None
+    assert "pulls" in status.why
+    clock.now += 1
+    budget.observe(HUB, 200, {"ratelimit-remaining": "7;w=21600"})
+    budget.check(HUB, pull=True)
+    assert budget.status(HUB).pulls_remaining == 7
+
+
+async def test_the_slots_of_a_registry_are_shared() -> None:
+    budget = RequestBudget(lambda _registry: Limits(concurrency=3))
+    most = 0
+
+    async def request() -> None:
+        nonlocal most
+        async with budget.slot(HUB):
+            most = max(most, budget.status(HUB).in_flight)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(request() for _ in range(12)))
+    assert most == 3
+    assert budget.status(HUB).in_flight == 0
+
+
+async def test_who_waits_for_a_slot_is_refused_once_the_gate_closes(clock: Clock) -> None:
+    budget = RequestBudget(lambda _registry: Limits(concurrency=1), clock)
+    async with budget.slot(HUB):
+        waiting = asyncio.create_task(budget.slot(HUB).__aenter__())
+        await asyncio.sleep(0)
+        budget.observe(HUB, 429, {"retry-after": "9"})
+    with pytest.raises(RateLimitedError):
+        await waiting
+
+
+async def test_requests_start_no_faster_than_the_rate() -> None:
+    budget = RequestBudget(lambda _registry: Limits(per_second=100.0))
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    for _ in range(6):
+        async with budget.slot(HUB):
+            pass
+    assert loop.time() - started >= 0.045

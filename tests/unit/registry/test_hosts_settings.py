@@ -1,0 +1,129 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from upwell.oci import Reference
+from upwell.registry.errors import BlockedError
+from upwell.registry.hosts import Limits, RegistryHost, RegistryHosts, is_loopback
+
+
+def test_the_longest_prefix_decides() -> None:
+    hosts = RegistryHosts(
+        [
+            RegistryHost("quay.io"),
+            RegistryHost("quay.io/team/secret", blocked=True),
+            RegistryHost("quay.io/team"),
+            RegistryHost("*.example.com"),
+            RegistryHost("eu.example.com"),
+        ]
+    )
+
+    def prefix(name: str) -> str | None:
+        host = hosts.find(name)
+        return host.prefix if host else None
+
+    assert prefix("quay.io/other/app") == "quay.io"
+    assert prefix("quay.io/team/app") == "quay.io/team"
+    assert prefix("quay.io/teamwork/app") == "quay.io"
+    assert prefix("us.example.com:5000/app") == "*.example.com"
+    assert prefix("eu.example.com/app") == "eu.example.com"
+    assert prefix("example.com/app") is None
+
+
+def test_a_blocked_name_is_refused_with_the_prefix_that_blocks_it() -> None:
+    hosts = RegistryHosts([RegistryHost("quay.io/team", blocked=True)])
+    with pytest.raises(BlockedError, match=r"quay\.io/team/app is blocked .* quay\.io/team"):
+        hosts.endpoint(Reference.parse("quay.io/team/app:1"))
+
+
+def test_a_location_takes_the_place_of_the_prefix() -> None:
+    hosts = RegistryHosts([RegistryHost("docker.io/library", location="mirror.test:5000/hub")])
+    endpoint = hosts.endpoint(Reference.parse("debian:12"))
+    assert endpoint.name == "mirror.test:5000/hub/debian"
+    assert endpoint.authority == "mirror.test:5000"
+    assert hosts.endpoint(Reference.parse("team/app")).name == "docker.io/team/app"
+
+
+def test_docker_hub_is_reached_at_its_registry_host() -> None:
+    endpoint = RegistryHosts().endpoint(Reference.parse("debian"))
+    assert (endpoint.registry, endpoint.authority) == ("docker.io", "registry-1.docker.io")
+    assert endpoint.schemes == ("https",)
+
+
+@pytest.mark.parametrize(
+    ("text", "insecure", "schemes"),
+    [
+        ("quay.io/a/b", False, ("https",)),
+        ("quay.io/a/b", True, ("https", "http")),
+        ("localhost:5000/a", False, ("https", "http")),
+        ("127.0.0.1:5000/a", False, ("https", "http")),
+        ("[::1]:5000/a", False, ("https", "http")),
+        ("10.0.0.1:5000/a", False, ("https",)),
+    ],
+)
+def test_plain_http_is_for_loopback_and_insecure_registries(
+    *, text: str, insecure: bool, schemes: tuple[str, ...]
+) -> None:
+    endpoint = RegistryHosts().endpoint(Reference.parse(text), insecure=insecure)
+    assert endpoint.schemes == schemes
+    assert endpoint.insecure == insecure
+
+
+@pytest.mark.parametrize(
+    ("authority", "loopback"),
+    [
+        ("localhost", True),
+        ("127.8.9.1:80", True),
+        ("[::1]", True),
+        ("::1", True),
+        ("localhost.evil.test", False),
+        ("127.0.0.1.nip.test:80", False),
+        ("[::2]:80", False),
+    ],
+)
+def test_loopback_names(*, authority: str, loopback: bool) -> None:
+    assert is_loopback(authority) is loopback
+
+
+def test_limits_are_found_by_the_registry_that_is_reached() -> None:
+    hosts = RegistryHosts([RegistryHost("quay.io", limits=Limits(2, 5.0))])
+    assert hosts.limits("quay.io") == Limits(2, 5.0)
+    assert hosts.limits("docker.io").concurrency == 8
+
+
+@pytest.mark.parametrize("limits", [(0, None), (1, 0.0), (1, -2.0)])
+def test_limits_must_let_something_through(limits: tuple[int, float | None]) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        Limits(*limits)
+
+
+def test_a_wildcard_has_no_location() -> None:
+    with pytest.raises(ValueError, match="wildcard"):
+        RegistryHost("*.example.com", location="mirror.test")
+
+
+def test_the_rendered_file_says_the_same_to_buildah_and_podman() -> None:
+    hosts = RegistryHosts(
+        [
+            RegistryHost("docker.io", location="mirror.test/hub"),
+            RegistryHost("127.0.0.1:5000", ca_file=Path("/etc/ca.pem")),
+            RegistryHost("*.bad.test", blocked=True),
+            RegistryHost('odd"\\name', insecure=True),
+        ]
+    )
+    document = tomllib.loads(hosts.render_registries_conf())
+    assert document["unqualified-search-registries"] == []
+    by_prefix = {entry.pop("prefix"): entry for entry in document["registry"]}
+    assert by_prefix == {
+        "docker.io": {"location": "mirror.test/hub"},
+        "127.0.0.1:5000": {"location": "127.0.0.1:5000", "insecure": True},
+        "*.bad.test": {"blocked": True},
+        'odd"\\name': {"location": 'odd"\\name', "insecure": True},
+    }
+
+
+def test_no_settings_render_as_a_valid_file() -> None:
+    assert tomllib.loads(RegistryHosts().render_registries_conf()) == {
+        "unqualified-search-registries": []
+    }
