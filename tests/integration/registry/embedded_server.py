@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from upwell.registry.embedded import EmbeddedRegistry, Limits
 from upwell.registry.interface import PushEvent
@@ -34,24 +36,26 @@ class Served:
 async def serving(
     root: Path, limits: Limits = DEFAULT_LIMITS, idle: float = 20.0
 ) -> AsyncIterator[Served]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    host = f"127.0.0.1:{listener.getsockname()[1]}"
     events: list[PushEvent] = []
+    # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.
+    state = ServerState()
+    app = Starlette()
+    config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none", lifespan="off")
+    config.load()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0
+    )
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     registry = EmbeddedRegistry(root, host, [events.append], limits)
     await registry.recover()
-    app = Starlette(routes=create_routes(registry, BodyLimits(idle=idle)))
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, ws="none", lifespan="off", http="httptools"
-    )
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    app.router.routes.extend(create_routes(registry, BodyLimits(idle=idle)))
     try:
         yield Served(registry, host, events)
     finally:
-        server.should_exit = True
-        server.force_exit = True
-        await task
-        listener.close()
+        server.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        await server.wait_closed()
 
 
 async def _serve_forever(root: Path) -> None:
@@ -61,4 +65,4 @@ async def _serve_forever(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve_forever(Path(sys.argv[1])))
+    uvloop.run(_serve_forever(Path(sys.argv[1])))  # as `upwell serve` does

@@ -66,16 +66,21 @@ def storing(repository: str) -> Iterator[None]:
 
 
 async def run_whole[**P, T](function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run blocking `function` in a thread; a cancellation waits until it has returned.
+    """Run blocking `function` in a thread; see `whole`."""
+    return await whole(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
+
+
+async def whole[T](work: asyncio.Future[T]) -> T:
+    """Await the `work` of a thread; a cancellation waits until the thread is done.
 
     Otherwise the thread would go on writing after its caller released what guards the file.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         while not work.done():
             with contextlib.suppress(asyncio.CancelledError):  # raised below, once
                 await asyncio.wait([work])
-        work.exception()  # seen, so that the loop does not report it as lost
+        if not work.cancelled():
+            work.exception()  # seen, so that the loop does not report it as lost
         raise

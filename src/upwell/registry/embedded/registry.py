@@ -16,10 +16,10 @@ from upwell.registry.embedded.uploads import Uploads
 from upwell.registry.errors import (
     BlobUnknownError,
     DigestMismatchError,
+    InvalidAnswerError,
     ManifestUnknownError,
 )
 from upwell.registry.hosting import (
-    ContentTooLargeError,
     ManifestEntry,
     ManifestPush,
     RepositoryUnknownError,
@@ -113,9 +113,11 @@ class EmbeddedRegistry:
     async def blob(
         self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
     ) -> bytes:
-        """Return a blob of at most `limit` bytes; raises ContentTooLargeError."""
-        if await self.blob_size(reference.repository, digest) > limit:
-            raise ContentTooLargeError(reference.name, limit)
+        """Return a blob of at most `limit` bytes."""
+        size = await self.blob_size(reference.repository, digest)
+        if size > limit:
+            why = f"{digest} has {size} bytes, more than the {limit} allowed"
+            raise InvalidAnswerError(reference.name, why)
         async with self.open_blob(reference, digest, access) as chunks:
             return b"".join([chunk async for chunk in chunks])
 

@@ -1,17 +1,18 @@
 """Uploads in progress: bytes on disk that no digest has confirmed yet."""
 
+import asyncio
 import contextlib
 import hashlib
 import os
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
 from upwell.oci import Digest
-from upwell.registry.embedded.files import make_directories, run_whole, storing
+from upwell.registry.embedded.files import make_directories, run_whole, storing, whole
 from upwell.registry.errors import DigestMismatchError
 from upwell.registry.hosting import (
     ContentTooLargeError,
@@ -49,6 +50,27 @@ class _Session:
             return Digest(algorithm, self.hasher.hexdigest())
         with self.path.open("rb") as file:
             return Digest(algorithm, hashlib.file_digest(file, algorithm).hexdigest())
+
+
+class _WriteBehind:
+    """Lets a thread write one batch while the next one arrives."""
+
+    def __init__(self, session: _Session, file: FileIO) -> None:
+        self._session = session
+        self._file = file
+        self._work: asyncio.Future[None] | None = None
+
+    async def write(self, batch: Sequence[bytes]) -> None:
+        await self.settle()
+        self._work = asyncio.ensure_future(
+            asyncio.to_thread(self._session.write, self._file, batch)
+        )
+
+    async def settle(self) -> None:
+        """Wait until nothing is being written; raises what the last write raised."""
+        work, self._work = self._work, None
+        if work is not None:
+            await whole(work)
 
 
 class Uploads:
@@ -118,20 +140,19 @@ class Uploads:
     async def _receive(
         self, repository: str, session: _Session, body: AsyncIterator[bytes]
     ) -> None:
-        chunks: list[bytes] = []
-        waiting = 0
+        received = session.offset
         # Unbuffered: a failed write must not be tried again when the file is closed.
         with FileIO(session.path, "ab") as file:
-            async for chunk in body:
-                chunks.append(chunk)
-                waiting += len(chunk)
-                if session.offset + waiting > self._limit:
-                    raise ContentTooLargeError(repository, self._limit)
-                if waiting >= _WRITE_BYTES:
-                    await run_whole(session.write, file, chunks)
-                    chunks, waiting = [], 0
-            if chunks:
-                await run_whole(session.write, file, chunks)
+            behind = _WriteBehind(session, file)
+            try:
+                async with contextlib.aclosing(_batches(body)) as batches:
+                    async for batch in batches:
+                        received += sum(map(len, batch))
+                        if received > self._limit:
+                            raise ContentTooLargeError(repository, self._limit)
+                        await behind.write(batch)
+            finally:
+                await behind.settle()
 
     @contextlib.contextmanager
     def _exclusive(self, repository: str, upload: str) -> Iterator[_Session]:
@@ -187,6 +208,26 @@ class SealedUpload:
         finally:
             os.close(descriptor)
         return self._session.path
+
+
+async def _batches(body: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes]]:
+    """Join pieces to batches that are worth a write; what came before a failure is yielded too."""
+    batch: list[bytes] = []
+    size = 0
+    failure: Exception | None = None
+    try:
+        async for piece in body:
+            batch.append(piece)
+            size += len(piece)
+            if size >= _WRITE_BYTES:
+                yield batch
+                batch, size = [], 0
+    except Exception as error:  # noqa: BLE001 - raised below, after what came before it
+        failure = error
+    if batch:
+        yield batch
+    if failure is not None:
+        raise failure
 
 
 def _create(path: Path) -> None:

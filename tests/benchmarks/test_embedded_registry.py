@@ -1,0 +1,132 @@
+"""The embedded registry beside Debian's docker-registry, in turns, in one run.
+
+pytest -m benchmark -s tests/benchmarks/test_embedded_registry.py
+"""
+
+import asyncio
+import io
+import os
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from tests.integration.registry.docker_registry import docker_registry, push_image
+
+from upwell.oci import Digest
+
+pytestmark = pytest.mark.benchmark
+
+ROUNDS = 5
+HEADS = 2000
+CONNECTIONS = 32
+MIB = 1024 * 1024
+BLOB_BYTES = 64 * MIB
+
+type Measure = Callable[[aiohttp.ClientSession, str], Awaitable[float]]
+
+
+@asynccontextmanager
+async def embedded(folder: Path) -> AsyncIterator[str]:
+    """The embedded registry in a process of its own, as a fair opponent."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.integration.registry.embedded_server",
+        str(folder),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        yield (await process.stdout.readline()).decode().strip()
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def heads_per_second(session: aiohttp.ClientSession, host: str) -> float:
+    url = f"http://{host}/v2/bench/app/manifests/v1"
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+
+    async def ask() -> None:
+        for _ in range(HEADS // CONNECTIONS):
+            async with session.head(url, headers=accept) as answer:
+                assert answer.status == 200
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONNECTIONS):
+            group.create_task(ask())
+    return HEADS / (time.perf_counter() - began)
+
+
+async def pushed_mib_per_second(session: aiohttp.ClientSession, host: str) -> float:
+    content = os.urandom(BLOB_BYTES)
+    digest = str(Digest.of(content))
+    began = time.perf_counter()
+    async with session.post(f"http://{host}/v2/bench/app/blobs/uploads/") as answer:
+        location = answer.headers["Location"]
+    target = location if location.startswith("http") else f"http://{host}{location}"
+    joint = "&" if "?" in target else "?"
+    async with session.put(f"{target}{joint}digest={digest}", data=io.BytesIO(content)) as answer:
+        assert answer.status == 201
+    return BLOB_BYTES / MIB / (time.perf_counter() - began)
+
+
+async def pulled_mib_per_second(session: aiohttp.ClientSession, host: str) -> float:
+    content = bytes(BLOB_BYTES)
+    digest = Digest.of(content)
+    url = f"http://{host}/v2/bench/app/blobs/{digest}"
+    async with session.head(url) as answer:
+        known = answer.status == 200
+    if not known:
+        async with session.post(f"http://{host}/v2/bench/app/blobs/uploads/") as answer:
+            location = answer.headers["Location"]
+        target = location if location.startswith("http") else f"http://{host}{location}"
+        joint = "&" if "?" in target else "?"
+        async with session.put(
+            f"{target}{joint}digest={digest}", data=io.BytesIO(content)
+        ) as answer:
+            assert answer.status == 201
+    began = time.perf_counter()
+    pulled = 0
+    async with session.get(url) as answer:
+        async for chunk in answer.content.iter_any():
+            pulled += len(chunk)
+    assert pulled == BLOB_BYTES
+    return BLOB_BYTES / MIB / (time.perf_counter() - began)
+
+
+@pytest.mark.parametrize(
+    ("measure", "unit"),
+    [
+        (heads_per_second, "HEAD/s"),
+        (pushed_mib_per_second, "MiB/s pushed"),
+        (pulled_mib_per_second, "MiB/s pulled"),
+    ],
+)
+async def test_against_docker_registry(tmp_path: Path, measure: Measure, unit: str) -> None:
+    (tmp_path / "docker").mkdir()
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+    async with (
+        docker_registry(tmp_path / "docker") as theirs,
+        embedded(tmp_path / "embedded") as ours,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        figures: dict[str, list[float]] = {theirs: [], ours: []}
+        for host in figures:
+            await push_image(host, "bench/app", "v1")
+            await measure(session, host)  # warm
+        for _ in range(ROUNDS):
+            for host, found in figures.items():
+                found.append(await measure(session, host))
+        median = {host: statistics.median(found) for host, found in figures.items()}
+        print(  # noqa: T201 - the figures are the result
+            f"\n{unit}: embedded {median[ours]:.0f}, docker-registry {median[theirs]:.0f},"
+            f" ratio {median[ours] / median[theirs]:.2f} (medians of {ROUNDS})"
+        )
+        assert min(figures[ours]) > 0
