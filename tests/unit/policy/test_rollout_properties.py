@@ -1,0 +1,230 @@
+"""Rollouts under random faults: capacity, convergence, and kills between any two steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from upwell.policy.rollout import (
+    Drain,
+    MarkComplete,
+    Replica,
+    RollBack,
+    Rollout,
+    Settings,
+    Stall,
+    Start,
+    Step,
+    Stop,
+    Strategy,
+    Target,
+    Wait,
+    next_steps,
+)
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+TURNS = 400
+
+
+@dataclass
+class World:
+    """A machine on which the new revision works or does not, and a memory that outlives kills."""
+
+    wanted: Settings
+    works: bool
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    now: datetime = EPOCH
+    target: str = "new"
+    complete: bool = False
+
+    @classmethod
+    def serving_old(cls, wanted: Settings, *, works: bool) -> "World":
+        world = cls(wanted, works)
+        for index in range(wanted.replicas):
+            old = Replica(f"old-{index}", index, "old", EPOCH, EPOCH - timedelta(hours=1))
+            world.replicas[old.name] = old
+        return world
+
+    def steps(self) -> tuple[Step, ...]:
+        rollout = Rollout(
+            self.wanted,
+            Target(self.target, EPOCH, self.complete),
+            self.target if self.complete else "old",
+        )
+        return next_steps(rollout, list(self.replicas.values()), self.now)
+
+    def serving(self) -> int:
+        return sum(one.ready and not one.drained for one in self.replicas.values())
+
+    def reconcile(self, survives: Callable[[], bool] = lambda: True) -> bool:
+        """Do what the policy says, up to a kill; return whether there was anything to do."""
+        steps = self.steps()
+        leaving = {step.name for step in steps if isinstance(step, Drain | Stop)}
+        for one in list(self.replicas.values()):
+            self.replicas[one.name] = replace(one, drained=one.name in leaving)
+        for step in steps:
+            if not survives():
+                return True
+            self._do(step)
+        return bool(steps)
+
+    def _do(self, step: Step) -> None:
+        match step:
+            case Start():
+                name = f"{step.revision}-{step.index}"
+                before = self.replicas.get(name)
+                restarts = before.restarts + 1 if before else 0
+                started = Replica(name, step.index, step.revision, self.now, restarts=restarts)
+                self.replicas[name] = started
+            case Stop():
+                del self.replicas[step.name]
+            case MarkComplete():
+                self.complete = True
+            case RollBack():
+                self.target, self.complete = "old", True
+            case Drain() | Wait() | Stall():
+                pass
+
+    def pass_time(self, seconds: int = 10) -> None:
+        """Started replicas turn ready, or end when their revision does not work."""
+        self.now += timedelta(seconds=seconds)
+        for one in list(self.replicas.values()):
+            if one.ready or one.ended:
+                continue
+            works = self.works or one.revision == "old"
+            self.replicas[one.name] = (
+                replace(one, ready_since=self.now) if works else replace(one, ended=True)
+            )
+
+    def crash(self, at: int) -> None:
+        if self.replicas:
+            name = sorted(self.replicas)[at % len(self.replicas)]
+            crashed = replace(self.replicas[name], ended=True, ready_since=None, drained=False)
+            self.replicas[name] = crashed
+
+    def unready(self, at: int) -> None:
+        if self.replicas:
+            name = sorted(self.replicas)[at % len(self.replicas)]
+            self.replicas[name] = replace(self.replicas[name], ready_since=None)
+
+    def settle(self) -> None:
+        for _ in range(TURNS):
+            if not self.reconcile() and all(one.ready for one in self.replicas.values()):
+                return
+            self.pass_time()
+        raise AssertionError(f"no end after {TURNS} turns: {self.replicas}, next {self.steps()}")
+
+    def running(self) -> set[tuple[str, int]]:
+        return {(one.revision, one.index) for one in self.replicas.values()}
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> Settings:
+    strategy = draw(st.sampled_from(Strategy))
+    replicas = draw(st.integers(0, 5))
+    surge = draw(st.integers(0, 3))
+    unavailable = draw(st.integers(0 if surge else 1, 3))
+    if strategy is Strategy.ORDERED:
+        surge, unavailable = 0, 1
+    min_ready = timedelta(seconds=draw(st.sampled_from([0, 25])))
+    return Settings(replicas, strategy, surge, unavailable, min_ready)
+
+
+FAULTS = st.lists(
+    st.tuples(st.sampled_from(["crash", "unready", "time", "kill", "none"]), st.integers(0, 9)),
+    max_size=40,
+)
+
+
+def inflict(world: World, fault: str, number: int) -> None:
+    match fault:
+        case "crash":
+            world.crash(number)
+        case "unready":
+            world.unready(number)
+        case "time":
+            world.pass_time(number * 5)
+        case _:
+            pass
+
+
+def reconcile_until_killed(world: World, fault: str, number: int) -> None:
+    left = number if fault == "kill" else 99
+
+    def survives() -> bool:
+        nonlocal left
+        left -= 1
+        return left >= 0
+
+    world.reconcile(survives)
+
+
+@given(wanted=wishes(), works=st.booleans(), faults=FAULTS)
+@settings(deadline=None, max_examples=150)
+def test_no_step_takes_a_replica_that_the_service_needs(
+    wanted: Settings, *, works: bool, faults: list[tuple[str, int]]
+) -> None:
+    world = World.serving_old(wanted, works=works)
+    for fault, number in faults:
+        inflict(world, fault, number)
+        # A step may give a drained replica its traffic back, so count all that are ready.
+        before = sum(one.ready for one in world.replicas.values())
+        reconcile_until_killed(world, fault, number)
+        assert world.serving() >= min(before, wanted.minimum)
+
+
+@given(wanted=wishes(), works=st.booleans(), faults=FAULTS)
+@settings(deadline=None, max_examples=150)
+def test_no_more_run_than_the_surge_allows(
+    wanted: Settings, *, works: bool, faults: list[tuple[str, int]]
+) -> None:
+    world = World.serving_old(wanted, works=works)
+    for fault, number in faults:
+        inflict(world, fault, number)
+        reconcile_until_killed(world, fault, number)
+        assert len(world.replicas) <= wanted.replicas + wanted.max_surge
+
+
+@given(wishes(), FAULTS)
+@settings(deadline=None, max_examples=150)
+def test_a_revision_that_works_ends_up_serving_alone(
+    wanted: Settings, faults: list[tuple[str, int]]
+) -> None:
+    world = World.serving_old(wanted, works=True)
+    for fault, number in faults:
+        inflict(world, fault, number)
+        reconcile_until_killed(world, fault, number)
+    world.settle()
+    assert world.complete
+    assert world.running() == {(world.target, index) for index in range(wanted.replicas)}
+    assert not world.reconcile()
+
+
+@given(wishes().filter(lambda wanted: wanted.replicas > 0), st.lists(st.integers(0, 9)))
+@settings(deadline=None, max_examples=150)
+def test_a_revision_that_does_not_work_ends_up_rolled_back(
+    wanted: Settings, kills: list[int]
+) -> None:
+    world = World.serving_old(wanted, works=False)
+    for number in kills:
+        reconcile_until_killed(world, "kill", number)
+        world.pass_time()
+    world.settle()
+    assert world.running() == {("old", index) for index in range(wanted.replicas)}
+
+
+@given(wishes(), st.lists(st.integers(0, 9), max_size=30))
+@settings(deadline=None, max_examples=150)
+def test_kills_change_nothing_in_the_end(wanted: Settings, kills: list[int]) -> None:
+    undisturbed = World.serving_old(wanted, works=True)
+    undisturbed.settle()
+    killed = World.serving_old(wanted, works=True)
+    for number in kills:
+        reconcile_until_killed(killed, "kill", number)
+        killed.pass_time()
+    killed.settle()
+
+    assert killed.running() == undisturbed.running()
+    assert killed.target == undisturbed.target

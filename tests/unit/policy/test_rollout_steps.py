@@ -1,0 +1,230 @@
+"""Which step follows which state, one situation at a time."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from upwell.policy.rollout import (
+    Drain,
+    FailureReason,
+    MarkComplete,
+    Replica,
+    RollBack,
+    Rollout,
+    Settings,
+    Stall,
+    Start,
+    Stop,
+    Strategy,
+    Target,
+    Wait,
+    next_steps,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+AGES = timedelta(hours=1)
+
+
+def second(number: float) -> timedelta:
+    return timedelta(seconds=number)
+
+
+def replica(revision: str, index: int = 0, *, ready: bool = True, **changes: object) -> Replica:
+    one = Replica(f"{revision}-{index}", index, revision, NOW - AGES, NOW - AGES if ready else None)
+    return replace(one, **changes)  # type: ignore[arg-type]
+
+
+def ended(revision: str, index: int = 0, *, restarts: int, ago: float) -> Replica:
+    return replica(
+        revision,
+        index,
+        ready=False,
+        ended=True,
+        restarts=restarts,
+        started_at=NOW - second(ago),
+    )
+
+
+def rolling_out(settings: Settings | None = None, *, good: str | None = "old") -> Rollout:
+    return Rollout(settings or Settings(), Target("new", NOW, complete=False), good)
+
+
+def settled(settings: Settings | None = None) -> Rollout:
+    return Rollout(settings or Settings(), Target("new", NOW - AGES, complete=True), "new")
+
+
+def test_a_new_replica_starts_beside_the_old_one() -> None:
+    steps = next_steps(rolling_out(), [replica("old")], NOW)
+
+    assert steps == (Start("new", 0), Wait(NOW + second(600)))
+
+
+def test_the_old_one_stays_until_the_new_one_is_ready() -> None:
+    starting = replica("new", ready=False, started_at=NOW)
+
+    assert next_steps(rolling_out(), [replica("old"), starting], NOW) == (Wait(NOW + second(600)),)
+
+
+def test_an_old_replica_drains_before_it_stops() -> None:
+    both = [replica("old"), replica("new")]
+    drained = [replica("old", drained=True), replica("new")]
+
+    assert next_steps(rolling_out(), both, NOW) == (Drain("old-0"),)
+    assert next_steps(rolling_out(), drained, NOW) == (Stop("old-0"),)
+
+
+def test_a_drained_old_replica_takes_traffic_again_when_the_new_one_fails() -> None:
+    replicas = [replica("old", drained=True), replica("new", ready=False)]
+
+    steps = next_steps(rolling_out(), replicas, NOW)
+
+    assert Stop("old-0") not in steps
+    assert Drain("old-0") not in steps
+
+
+def test_a_rollout_is_complete_when_nothing_else_runs() -> None:
+    assert next_steps(rolling_out(), [replica("new")], NOW) == (MarkComplete(),)
+    assert next_steps(settled(), [replica("new")], NOW) == ()
+
+
+def test_min_ready_seconds_hold_the_old_one_back() -> None:
+    rollout = rolling_out(Settings(min_ready=second(30)))
+    fresh = replica("new", ready_since=NOW - second(10))
+
+    assert next_steps(rollout, [replica("old"), fresh], NOW) == (Wait(NOW + second(20)),)
+    assert next_steps(rollout, [replica("old"), fresh], NOW + second(20)) == (Drain("old-0"),)
+
+
+@pytest.mark.parametrize(
+    ("restarts", "wait"), [(0, 10), (1, 20), (2, 40), (3, 80), (4, 160), (5, 300), (60, 300)]
+)
+def test_a_crashed_replica_is_started_again_after_its_backoff(restarts: int, wait: int) -> None:
+    crashed = ended("new", restarts=restarts, ago=wait - 1)
+
+    assert next_steps(settled(), [crashed], NOW) == (Wait(NOW + second(1)),)
+    assert next_steps(settled(), [crashed], NOW + second(1)) == (Start("new", 0),)
+
+
+def test_three_ended_starts_roll_back_before_the_deadline() -> None:
+    looping = ended("new", restarts=2, ago=1)
+
+    steps = next_steps(rolling_out(), [replica("old"), looping], NOW)
+
+    assert steps == (RollBack(FailureReason.CRASH_LOOPING, looping),)
+
+
+def test_two_ended_starts_do_not() -> None:
+    steps = next_steps(rolling_out(), [replica("old"), ended("new", restarts=1, ago=1)], NOW)
+
+    assert not [step for step in steps if isinstance(step, RollBack)]
+
+
+def test_a_revision_that_is_never_ready_rolls_back_at_its_deadline() -> None:
+    hanging = replica("new", ready=False, started_at=NOW + second(5))
+    replicas = [replica("old"), hanging]
+
+    assert next_steps(rolling_out(), replicas, NOW + second(604)) == (Wait(NOW + second(605)),)
+    assert next_steps(rolling_out(), replicas, NOW + second(605)) == (
+        RollBack(FailureReason.NEVER_READY, hanging),
+    )
+
+
+def test_a_revision_of_which_nothing_started_rolls_back_at_its_deadline() -> None:
+    steps = next_steps(rolling_out(), [replica("old")], NOW + second(600))
+
+    assert steps == (RollBack(FailureReason.NEVER_READY, None),)
+
+
+def test_a_long_drain_is_not_the_new_revisions_failure() -> None:
+    replicas = [replica("old"), replica("new", ready_since=NOW)]
+
+    assert next_steps(rolling_out(), replicas, NOW + AGES) == (Drain("old-0"),)
+
+
+def test_a_first_rollout_that_fails_is_tried_on() -> None:
+    looping = ended("new", restarts=2, ago=40)
+
+    steps = next_steps(rolling_out(good=None), [looping], NOW)
+
+    assert steps[:2] == (Start("new", 0), Stall(FailureReason.CRASH_LOOPING, looping))
+
+
+def test_a_complete_revision_never_fails() -> None:
+    looping = ended("new", restarts=7, ago=300)
+
+    assert next_steps(settled(), [looping], NOW) == (Start("new", 0),)
+
+
+def test_a_failed_revision_leaves_and_the_good_one_is_made_whole() -> None:
+    settings = Settings(replicas=2, max_surge=1, max_unavailable=1)
+    replicas = [replica("old", 1), replica("bad", 0, ready=False), replica("bad", 1)]
+    rollout = Rollout(settings, Target("old", NOW - AGES, complete=True), "old")
+
+    steps = next_steps(rollout, replicas, NOW)
+
+    assert set(steps) == {Stop("bad-0"), Drain("bad-1")}
+    assert next_steps(rollout, replicas[:1], NOW) == (Start("old", 0),)
+
+
+def test_scaling_down_drains_the_highest_index() -> None:
+    three = [replica("new", index) for index in range(3)]
+
+    assert next_steps(settled(Settings(replicas=1)), three, NOW) == (
+        Drain("new-2"),
+        Drain("new-1"),
+    )
+
+
+def test_scaling_to_nothing_drains_everything() -> None:
+    assert next_steps(settled(Settings(replicas=0)), [replica("new")], NOW) == (Drain("new-0"),)
+
+
+def test_a_good_replica_that_is_not_ready_just_now_is_kept_until_it_can_be_spared() -> None:
+    old = replica("old", ready=False)
+
+    assert Stop("old-0") not in next_steps(rolling_out(), [old, replica("new", ready=False)], NOW)
+    assert next_steps(rolling_out(), [old, replica("new")], NOW) == (Stop("old-0"),)
+
+
+def test_the_good_revision_is_restarted_while_the_new_one_starts() -> None:
+    replicas = [ended("old", restarts=0, ago=10), replica("new", ready=False, started_at=NOW)]
+
+    assert Start("old", 0) in next_steps(rolling_out(), replicas, NOW)
+
+
+def test_recreate_stops_all_before_it_starts_any() -> None:
+    rollout = rolling_out(Settings(replicas=2, strategy=Strategy.RECREATE))
+    old = [replica("old", 0), replica("old", 1)]
+
+    assert next_steps(rollout, old, NOW)[:-1] == (Drain("old-1"), Drain("old-0"))
+    assert next_steps(rollout, [], NOW)[:-1] == (Start("new", 0), Start("new", 1))
+
+
+def test_a_paused_rollout_stands_still_but_what_serves_is_kept_up() -> None:
+    rollout = rolling_out(Settings(paused=True))
+
+    assert next_steps(rollout, [replica("old"), replica("new")], NOW + AGES) == ()
+    assert next_steps(rollout, [ended("old", restarts=0, ago=10)], NOW) == (Start("old", 0),)
+
+
+def test_ordered_replicas_start_one_after_the_other() -> None:
+    settings = Settings(replicas=3, strategy=Strategy.ORDERED, max_surge=0, max_unavailable=1)
+    rollout = rolling_out(settings, good=None)
+
+    assert Start("new", 1) not in next_steps(rollout, [replica("new", ready=False)], NOW)
+    assert next_steps(rollout, [replica("new")], NOW)[0] == Start("new", 1)
+
+
+def test_ordered_replicas_are_replaced_from_the_highest_down() -> None:
+    settings = Settings(replicas=2, strategy=Strategy.ORDERED, max_surge=0, max_unavailable=1)
+    rollout = rolling_out(settings)
+    half = [replica("old", 0), replica("new", 1)]
+    not_yet = [replica("old", 0), replica("new", 1, ready=False)]
+
+    first = next_steps(rollout, [replica("old", 0), replica("old", 1)], NOW)
+
+    assert first[0] == Drain("old-1")
+    assert next_steps(rollout, [replica("old", 0)], NOW)[0] == Start("new", 1)
+    assert Drain("old-0") not in next_steps(rollout, not_yet, NOW)
+    assert next_steps(rollout, half, NOW)[0] == Drain("old-0")
