@@ -1,0 +1,24 @@
+"""Reads what a decision needs from a source tree that somebody else wrote."""
+
+from pathlib import Path
+
+from upwell.builder.interface import BuildError
+from upwell.policy.dockerfile import MAX_DOCKERFILE_BYTES
+
+
+def read_dockerfile(context: Path, path: str) -> str:
+    """Return the Dockerfile at `path` below `context`; a link that leaves the tree is refused.
+
+    Raises BuildError ManageDockerfileFailed.
+    """
+    root = context.resolve()
+    file = (root / path).resolve()
+    if not file.is_relative_to(root):
+        raise BuildError("ManageDockerfileFailed", f"the Dockerfile {path!r} is outside the source")
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_DOCKERFILE_BYTES + 1)
+    except OSError as error:
+        message = f"the Dockerfile {path!r} cannot be read: {error.strerror}"
+        raise BuildError("ManageDockerfileFailed", message) from error
+    return raw.decode(errors="replace")

@@ -1,0 +1,305 @@
+"""From a Build to the plan that a builder runs: every image pinned, every login found."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from upwell.api.build import Build, ResolvedImage
+from upwell.api.core import EnvVar, Secret
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.image import ImageStream
+from upwell.builder.interface import (
+    BuildError,
+    GitSource,
+    Limits,
+    RegistryLogin,
+    Revision,
+)
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.build_identity import inputs_tag
+from upwell.policy.build_triggers import tracking_tag
+from upwell.policy.dockerfile import Dockerfile, DockerfileError, parse
+from upwell.policy.quantity import InvalidQuantityError, parse_cpu, parse_memory
+from upwell.policy.streams import StreamName, resolve_tag, split_tag
+from upwell.reconcilers.pull_secrets import credentials_of
+from upwell.registry.errors import RegistryError
+from upwell.registry.interface import Access, CredentialSource, Registry
+from upwell.store.interface import NotFoundError, Store
+
+BUILDER_IMAGE = "builder"
+"""The name of a Source build's builder image in its plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The external images of a build, resolved."""
+
+    resolved: tuple[ResolvedImage, ...]
+    base_name: str = ""
+    """What the base's digest was resolved from: `registry/repository:tag`, where it is known."""
+
+    def references(self) -> dict[str, Reference]:
+        """Return the pins by the name that the build uses."""
+        return {image.name: Reference.parse(image.reference) for image in self.resolved}
+
+    def pins(self) -> dict[str, str]:
+        """Return the pins as text."""
+        return {image.name: image.reference for image in self.resolved}
+
+    @property
+    def base(self) -> Reference | None:
+        """The image that the result stands on."""
+        final = next((image for image in self.resolved if image.final), None)
+        return Reference.parse(final.reference) if final else None
+
+
+class Planner:
+    """Finds out what a Build needs. Raises BuildError with OpenShift's reasons."""
+
+    def __init__(
+        self,
+        store: Store,
+        upstream: Registry,
+        internal_host: str,
+        fallback: CredentialSource | None = None,
+        *,
+        internal_login: Callable[[], RegistryLogin | None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._upstream = upstream
+        self._host = internal_host
+        self._fallback = fallback
+        self._internal_login = internal_login
+
+    async def git_source(self, build: Build) -> GitSource | None:
+        """Return the source with its login; the commit of an earlier try, if there was one."""
+        source = build.spec.source
+        if source.git is None:
+            return None
+        known = (build.status.revision or build.spec.revision or {}).get("git", {}).get("commit")
+        values: Mapping[str, bytes] = {}
+        if source.source_secret is not None:
+            values = await self._secret(build, source.source_secret.name)
+        return GitSource(
+            uri=source.git.uri,
+            ref=known or source.git.ref or "",
+            context_dir=source.context_dir or "",
+            username=values.get("username", b"").decode(),
+            password=values.get("password", b"").decode(),
+            ssh_private_key=values.get("ssh-privatekey", b"").decode(),
+        )
+
+    async def images(self, build: Build, dockerfile: str | None) -> Images:
+        """Resolve every external image; `dockerfile` is a Docker build's text."""
+        if build.status.images:  # an earlier try of this build: its inputs stay what they were
+            return Images(build.status.images, await self._base_name(build.status.images))
+        if build.spec.strategy.source_strategy is not None:
+            base = build.spec.strategy.source_strategy.from_
+            pinned, stream_tag = await self._pin(build, base.name)
+            resolved: tuple[ResolvedImage, ...] = (
+                ResolvedImage(
+                    name=BUILDER_IMAGE, reference=pinned, stream_tag=stream_tag, final=True
+                ),
+            )
+        else:
+            resolved = await self._docker_images(build, parse_dockerfile(build, dockerfile or ""))
+        return Images(resolved, await self._base_name(resolved))
+
+    async def _docker_images(
+        self, build: Build, dockerfile: Dockerfile
+    ) -> tuple[ResolvedImage, ...]:
+        strategy = build.spec.strategy.docker_strategy
+        resolved = []
+        for name in dockerfile.images:
+            final = name == dockerfile.final_base
+            # The strategy's image takes the last FROM's place (build/v1 DockerBuildStrategy.from).
+            replaced = strategy.from_.name if final and strategy and strategy.from_ else name
+            pinned, stream_tag = await self._pin(build, replaced)
+            resolved.append(
+                ResolvedImage(
+                    name=name, reference=pinned, stream_tag=stream_tag, final=final or None
+                )
+            )
+        return tuple(resolved)
+
+    async def _pin(self, build: Build, name: str) -> tuple[str, str | None]:
+        """Return the pull spec with digest of `name`, and the stream tag that tracks it."""
+        for entry in build.spec.image_inputs:
+            if entry.image == name:
+                return name, f"{entry.from_.namespace}/{entry.from_.name}"
+        try:
+            reference = Reference.parse(name)
+        except InvalidReferenceError as error:
+            raise BuildError("InvalidImageReference", str(error)) from error
+        if reference.digest is not None:
+            return str(reference), None
+        streams = {
+            StreamName(s.namespace, s.name): s for s in (await self._store.list(ImageStream)).items
+        }
+        tag = tracking_tag(name, build.namespace, streams)
+        if tag is not None:
+            stream_name, tag_name = split_tag(tag, build.namespace)
+            pinned = resolve_tag(streams[stream_name], tag_name)
+            if pinned is not None:
+                return pinned, f"{tag.namespace}/{tag.name}"
+        try:
+            access = Access(credentials=await self.credentials(build))
+            found = await self._upstream.resolve(reference, access)
+        except RegistryError as error:
+            raise BuildError(
+                "PullBuilderImageFailed",
+                f"Failed pulling builder image. {error}",
+                retryable=error.retryable,
+            ) from error
+        return str(reference.with_digest(found.digest)), None
+
+    async def _base_name(self, images: Sequence[ResolvedImage]) -> str:
+        """Return the tag behind the base's digest, for org.opencontainers.image.base.name."""
+        final = next((image for image in images if image.final), None)
+        if final is None:
+            return ""
+        if final.stream_tag is None:
+            return str(Reference.parse(final.reference)).partition("@")[0]
+        namespace, _, rest = final.stream_tag.partition("/")
+        stream_name, _, tag_name = rest.partition(":")
+        try:
+            stream = await self._store.get(ImageStream, namespace, stream_name)
+        except NotFoundError:
+            return ""
+        declared = next((tag for tag in stream.spec.tags if tag.name == tag_name), None)
+        if declared is not None and declared.imports:
+            return str(Reference.parse(declared.imports))
+        return f"{self._host}/{namespace}/{stream_name}:{tag_name}"
+
+    async def credentials(self, build: Build) -> CredentialSource | None:
+        """Return the logins of the build's pull secret, else the server's own."""
+        strategy = build.spec.strategy.source_strategy or build.spec.strategy.docker_strategy
+        if strategy is None or strategy.pull_secret is None:
+            return self._fallback
+        return await self._credentials_in(build, strategy.pull_secret.name) or self._fallback
+
+    async def logins(
+        self, build: Build, images: Images, push: Reference | None
+    ) -> tuple[RegistryLogin, ...]:
+        """Return a login for every registry that the build pulls from or pushes to."""
+        found: dict[str, RegistryLogin] = {}
+        pull = await self.credentials(build)
+        wanted = [(reference, pull) for reference in images.references().values()]
+        if push is not None:
+            secret = build.spec.output.push_secret
+            source = await self._credentials_in(build, secret.name) if secret else self._fallback
+            wanted.append((push, source))
+        for reference, source in wanted:
+            if source is None or reference.registry == self._host:
+                continue
+            credential = await source.find(reference.registry, reference.repository)
+            if credential is not None and credential.username:
+                found[reference.registry] = RegistryLogin(
+                    reference.registry, credential.username, credential.password
+                )
+        internal = self._internal_login()
+        return (*found.values(), *((internal,) if internal else ()))
+
+    async def env(self, build: Build, variables: Sequence[EnvVar]) -> tuple[tuple[str, str], ...]:
+        """Return variables with their values, Secrets and ConfigMaps looked up."""
+        resolved = []
+        for variable in variables:
+            value = variable.value
+            source = variable.value_from
+            if source is not None and source.secret_key_ref is not None:
+                ref = source.secret_key_ref
+                values = await self._secret(build, ref.name)
+                if ref.key not in values:
+                    raise BuildError(
+                        "UnresolvableEnvironmentVariable",
+                        f"{variable.name}: Secret {ref.name} has no key {ref.key}",
+                    )
+                value = values[ref.key].decode()
+            elif source is not None:
+                raise BuildError(
+                    "UnresolvableEnvironmentVariable",
+                    f"{variable.name}: only secretKeyRef is supported in builds yet",
+                )
+            resolved.append((variable.name, value))
+        return tuple(resolved)
+
+    async def _credentials_in(self, build: Build, name: str) -> CredentialSource | None:
+        secret = await self._get_secret(build, name)
+        try:
+            return credentials_of(secret)
+        except RegistryError as error:
+            raise BuildError("GenericBuildFailed", str(error)) from error
+
+    async def _secret(self, build: Build, name: str) -> Mapping[str, bytes]:
+        return (await self._get_secret(build, name)).decoded()
+
+    async def _get_secret(self, build: Build, name: str) -> Secret:
+        try:
+            return await self._store.get(Secret, build.namespace, name)
+        except NotFoundError as error:
+            raise BuildError(
+                "GenericBuildFailed", f"{error}: create it, then start the build again"
+            ) from error
+
+
+def parse_dockerfile(build: Build, text: str) -> Dockerfile:
+    """Parse a build's Dockerfile; raises BuildError DockerBuildFailed."""
+    strategy = build.spec.strategy.docker_strategy
+    arguments = {a.name: a.value for a in strategy.build_args} if strategy else {}
+    try:
+        return parse(text, arguments)
+    except DockerfileError as error:
+        message = f"Dockerfile build strategy has failed. {error}"
+        raise BuildError("DockerBuildFailed", message) from error
+
+
+def push_reference(build: Build, host: str, inputs: str) -> Reference | None:
+    """Return where the build is pushed: under the tag of its inputs in the internal registry.
+
+    An output outside goes straight to its own tag.
+    """
+    target = build.spec.output.to
+    if target is None:
+        return None
+    if target.kind == IMAGE_STREAM_TAG:
+        stream, _ = split_tag(target, build.namespace)
+        return Reference(host, stream.repository, tag=inputs_tag(inputs))
+    return Reference.parse(target.name)
+
+
+def build_labels(
+    build: Build, source: GitSource | None, revision: Revision | None
+) -> dict[str, str]:
+    """Return OpenShift's labels of a build's image, and the OCI ones of the same facts."""
+    labels = {
+        "io.openshift.build.name": build.name,
+        "io.openshift.build.namespace": build.namespace,
+    }
+    if source is not None:
+        labels["io.openshift.build.source-location"] = source.uri
+        labels["org.opencontainers.image.source"] = source.uri
+        if source.context_dir:
+            labels["io.openshift.build.source-context-dir"] = source.context_dir
+    if revision is not None:
+        author = f"{revision.author_name} <{revision.author_email}>"
+        ref = build.spec.source.git.ref if build.spec.source.git else None
+        labels |= {
+            "io.openshift.build.commit.id": revision.commit,
+            "io.openshift.build.commit.author": author,
+            "io.openshift.build.commit.date": revision.date,
+            "io.openshift.build.commit.message": revision.message.partition("\n")[0][:80],
+            "io.openshift.build.commit.ref": ref or "",
+            "org.opencontainers.image.revision": revision.commit,
+        }
+    labels |= {label.name: label.value for label in build.spec.output.image_labels}
+    return {name: value for name, value in labels.items() if value}
+
+
+def limits_of(build: Build, default: Limits) -> Limits:
+    """Return the build's resource limits over the server's defaults; raises BuildError."""
+    wanted = build.spec.resources.limits if build.spec.resources else {}
+    try:
+        memory = parse_memory(wanted["memory"]) if "memory" in wanted else default.memory_bytes
+        cpus = parse_cpu(wanted["cpu"]) if "cpu" in wanted else default.cpus
+    except InvalidQuantityError as error:
+        raise BuildError("GenericBuildFailed", f"spec.resources.limits: {error}") from error
+    return Limits(memory, cpus, default.pids)

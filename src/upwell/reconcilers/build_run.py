@@ -1,0 +1,317 @@
+"""One build from its source to its ImageStream tag.
+
+Every step writes down what it found before the next begins. A killed run that comes again takes
+the commit and the digests of the first, finds the pushed image by its inputs, and ends the same.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from upwell.api.build import (
+    Build,
+    BuildOutputStatus,
+    BuildOutputTo,
+    BuildPhase,
+    BuildStage,
+    BuildStatus,
+)
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.image import ImageStream
+from upwell.builder.context import read_dockerfile
+from upwell.builder.interface import (
+    Builder,
+    BuildError,
+    BuildLogs,
+    BuildPlan,
+    GitSource,
+    Limits,
+    LogSink,
+    Revision,
+    Strategy,
+)
+from upwell.oci import Digest, Reference
+from upwell.policy.build_identity import inputs_hash
+from upwell.policy.streams import split_tag
+from upwell.reconcilers.build_plan import (
+    Images,
+    Planner,
+    build_labels,
+    limits_of,
+    push_reference,
+)
+from upwell.reconcilers.imports import take_push
+from upwell.registry.errors import RegistryError
+from upwell.registry.interface import InternalRegistry
+from upwell.store.interface import ConflictError, NotFoundError, Store
+
+log = logging.getLogger(__name__)
+
+_WRITE_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BuildDefaults:
+    """What the administrator sets for all builds."""
+
+    limits: Limits = field(default_factory=Limits)
+    deadline_seconds: float = 7200
+    insecure_registries: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a run works with, once it is all known."""
+
+    context: Path | None
+    source: GitSource | None
+    revision: Revision | None
+    dockerfile: str | None
+    images: Images
+    hash: str
+
+
+class BuildRun:
+    """Runs builds to their end, one call each; raises BuildError when one fails."""
+
+    def __init__(
+        self,
+        store: Store,
+        builder: Builder,
+        logs: BuildLogs,
+        internal: InternalRegistry,
+        planner: Planner,
+        defaults: BuildDefaults,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._builder = builder
+        self._logs = logs
+        self._internal = internal
+        self._planner = planner
+        self._defaults = defaults
+        self._clock = clock
+
+    async def run(self, build: Build) -> None:
+        """Build, push, tag, and record the result; raises BuildError."""
+        sink = self._logs.sink(build.uid)
+        async with asyncio.timeout(self._time_left(build)) as deadline:
+            try:
+                await self._run(build, sink)
+            except TimeoutError as error:
+                if not deadline.expired():
+                    raise
+                raise _overdue(build, self._deadline(build)) from error
+
+    async def _run(self, build: Build, sink: LogSink) -> None:
+        await self._check_output(build)
+        inputs = await self._inputs(build, sink)
+        build = await self._note(
+            build,
+            phase=BuildPhase.RUNNING,
+            images=inputs.images.resolved,
+            revision=_revision_document(inputs.revision),
+            inputs=inputs.hash,
+        )
+        push = push_reference(build, self._internal.host, inputs.hash)
+        digest = None if build.spec.forced else await self._existing(push)
+        stages: Mapping[str, float] = {}
+        if digest is None:
+            result = await self._builder.build(await self._plan(build, inputs, push), sink)
+            digest, stages = result.digest, result.stages
+        else:
+            sink(f"These inputs were built before: {digest} is used.\n".encode())
+        if digest is not None:
+            await self._release(build, digest)
+        await self._complete(build, digest, stages)
+
+    async def _inputs(self, build: Build, sink: LogSink) -> _Inputs:
+        source = await self._planner.git_source(build)
+        context, revision = None, None
+        if source is not None:
+            checkout = await self._builder.fetch(build.uid, source, sink)
+            context, revision = checkout.path, checkout.revision
+        dockerfile = build.spec.source.dockerfile
+        docker = build.spec.strategy.docker_strategy
+        if docker is not None and dockerfile is None:
+            if context is None:
+                raise BuildError(
+                    "ManageDockerfileFailed",
+                    "a Docker build needs spec.source.git or spec.source.dockerfile",
+                )
+            dockerfile = read_dockerfile(context, docker.dockerfile_path or "Dockerfile")
+        images = await self._planner.images(build, dockerfile)
+        commit = revision.commit if revision else ""
+        return _Inputs(
+            context,
+            source,
+            revision,
+            build.spec.source.dockerfile,
+            images,
+            inputs_hash(build.spec, commit, images.pins()),
+        )
+
+    async def _plan(self, build: Build, inputs: _Inputs, push: Reference | None) -> BuildPlan:
+        strategy = build.spec.strategy
+        docker, source = strategy.docker_strategy, strategy.source_strategy
+        base = inputs.images.base
+        arguments = docker.build_args if docker else ()
+        uri = inputs.source.uri if inputs.source else ""
+        commit = inputs.revision.commit if inputs.revision else ""
+        facts = {
+            "OPENSHIFT_BUILD_NAME": build.name,
+            "OPENSHIFT_BUILD_NAMESPACE": build.namespace,
+            "OPENSHIFT_BUILD_SOURCE": uri,
+            "OPENSHIFT_BUILD_COMMIT": commit,
+        }
+        own_env = tuple((name, value) for name, value in facts.items() if value)
+        return BuildPlan(
+            id=build.uid,
+            namespace=build.namespace,
+            name=build.name,
+            strategy=Strategy.SOURCE if source else Strategy.DOCKER,
+            context=inputs.context,
+            images=inputs.images.references(),
+            push=push,
+            base_name=inputs.images.base_name,
+            base_digest=str(base.digest) if base and base.digest else "",
+            dockerfile=inputs.dockerfile,
+            dockerfile_path=(docker.dockerfile_path if docker else None) or "Dockerfile",
+            env=(*own_env, *await self._planner.env(build, strategy.env)),
+            build_args=await self._planner.env(build, arguments),
+            labels=build_labels(build, inputs.source, inputs.revision),
+            annotations={"dev.upwell.build.inputs": inputs.hash},
+            scripts_url=(source.scripts if source else None) or "",
+            no_cache=bool(docker and docker.no_cache),
+            limits=limits_of(build, self._defaults.limits),
+            logins=await self._planner.logins(build, inputs.images, push),
+            insecure_registries=self._defaults.insecure_registries | {self._internal.host},
+        )
+
+    async def _existing(self, push: Reference | None) -> Digest | None:
+        """Return what the same inputs were built into before, if it is still there."""
+        if push is None or push.registry != self._internal.host or push.tag is None:
+            return None
+        return await self._internal.tag_digest(push.repository, push.tag)
+
+    async def _check_output(self, build: Build) -> None:
+        """Refuse to build for a stream that does not exist: the result would be lost."""
+        target = build.spec.output.to
+        if target is None or target.kind != IMAGE_STREAM_TAG:
+            return
+        stream, _ = split_tag(target, build.namespace)
+        try:
+            await self._store.get(ImageStream, stream.namespace, stream.name)
+        except NotFoundError as error:
+            raise BuildError(
+                "InvalidOutputReference",
+                f"output ImageStream {stream.namespace}/{stream.name} does not exist: create it",
+                retryable=True,
+            ) from error
+
+    async def _release(self, build: Build, digest: Digest) -> None:
+        """Make the digest the output tag's newest, in the registry and in the stream.
+
+        Both before the Build is Complete: who waits for this build finds its result.
+        """
+        target = build.spec.output.to
+        if target is None or target.kind != IMAGE_STREAM_TAG:
+            return
+        stream_name, tag = split_tag(target, build.namespace)
+        try:
+            await self._internal.tag(stream_name.repository, tag, digest)
+        except RegistryError as error:
+            raise BuildError(
+                "PushImageToRegistryFailed", f"Failed to push the image to the registry. {error}"
+            ) from error
+        repository = f"{self._internal.host}/{stream_name.repository}"
+        for _ in range(_WRITE_TRIES):
+            stream = await self._store.get(ImageStream, stream_name.namespace, stream_name.name)
+            status = take_push(stream.status, repository, tag, digest, self._clock())
+            try:
+                await self._store.update_status(stream.with_status(status))
+            except ConflictError:
+                continue
+            return
+        raise ConflictError(build.key)
+
+    async def _complete(
+        self, build: Build, digest: Digest | None, stages: Mapping[str, float]
+    ) -> None:
+        now = self._clock()
+        target = build.spec.output.to
+        output, where = None, None
+        if digest is not None and target is not None:
+            output = BuildOutputStatus(to=BuildOutputTo(image_digest=str(digest)))
+            where = target.name
+            if target.kind == IMAGE_STREAM_TAG:
+                stream, tag = split_tag(target, build.namespace)
+                where = f"{self._internal.host}/{stream.repository}:{tag}"
+        started = build.status.start_timestamp or now
+        await self._note(
+            build,
+            phase=BuildPhase.COMPLETE,
+            reason=None,
+            message=None,
+            retry_time=None,
+            completion_timestamp=now,
+            duration=int((now - started).total_seconds() * 1_000_000_000),
+            output=output,
+            output_docker_image_reference=where,
+            stages=tuple(
+                BuildStage(name=name, duration_milliseconds=round(seconds * 1000))
+                for name, seconds in stages.items()
+            ),
+        )
+        log.info("build complete", extra={"key": str(build.key), "digest": str(digest)})
+
+    async def _note(self, build: Build, **changes: Any) -> Build:
+        """Write these fields of the status."""
+        return await write_status(self._store, build, changes)
+
+    def _deadline(self, build: Build) -> float:
+        return float(build.spec.completion_deadline_seconds or self._defaults.deadline_seconds)
+
+    def _time_left(self, build: Build) -> float:
+        started = build.status.start_timestamp
+        used = (self._clock() - started).total_seconds() if started else 0
+        return max(self._deadline(build) - used, 0)
+
+
+async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -> Build:
+    """Write these fields of a build's status over what it is now; an ended build stays as it is."""
+    for _ in range(_WRITE_TRIES):
+        current = await store.get(Build, build.namespace, build.name)
+        if current.status.phase.is_terminal:
+            return current
+        status: BuildStatus = current.status.model_copy(update=dict(changes))
+        try:
+            return await store.update_status(current.with_status(status))
+        except ConflictError:
+            continue
+    raise ConflictError(build.key)
+
+
+def _overdue(build: Build, seconds: float) -> BuildError:
+    message = f"build {build.name} took longer than its deadline of {seconds:.0f} s"
+    return BuildError("DeadlineExceeded", message)
+
+
+def _revision_document(revision: Revision | None) -> dict[str, Any] | None:
+    """Return a SourceRevision (build/v1)."""
+    if revision is None:
+        return None
+    return {
+        "type": "Git",
+        "git": {
+            "commit": revision.commit,
+            "author": {"name": revision.author_name, "email": revision.author_email},
+            "committer": {"name": revision.committer_name, "email": revision.committer_email},
+            "message": revision.message,
+        },
+    }

@@ -1,0 +1,220 @@
+"""Builds: runs each one once, in the order that its run policy allows, and cleans up after it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from random import random
+from typing import Any
+
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.meta import ObjectKey, Resource
+from upwell.builder.interface import Builder, BuildError, BuildLogs
+from upwell.controller import Backoff, Controller, Result, Watch
+from upwell.policy.run_policy import blocked_by, superseded
+from upwell.reconcilers.build_configs import config_of
+from upwell.reconcilers.build_run import BuildRun, write_status
+from upwell.store.interface import NotFoundError, Selector, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+LOG_SNIPPET_LINES = 20
+MAX_ATTEMPTS = 6
+"""A fault that may pass is waited out for about five minutes, then the build fails."""
+
+_STORE_PAUSE = 5.0
+"""Seconds before a build that the store interrupted is looked at again."""
+
+
+class Builds:
+    """Reconciles Builds.
+
+    Runs them as tasks of its own task group; a run that ends, however it ends, is looked at again
+    by the reconciler. `slots` is how many run at once on this machine.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        builder: Builder,
+        logs: BuildLogs,
+        run: BuildRun,
+        *,
+        slots: int,
+        clock: Callable[[], datetime],
+        jitter: Callable[[], float] = random,
+    ) -> None:
+        self._store = store
+        self._builder = builder
+        self._logs = logs
+        self._run = run
+        self._slots = slots
+        self._clock = clock
+        self._backoff = Backoff(first=5, longest=120, jitter=jitter)
+        self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        watches = (Watch(Build, self._with_siblings),)
+        self._controller = Controller("builds", self, store, watches)
+
+    async def run(self) -> None:
+        """Clean up after an earlier process, then reconcile until cancelled."""
+        await self._builder.recover()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            await self._controller.run()
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Start, cancel or clean up the build that `key` names."""
+        try:
+            build = await self._store.get(Build, key.namespace, key.name)
+        except NotFoundError:
+            await self._stop(key)
+            return Result()
+        if build.status.phase.is_terminal:
+            await self._stop(key)
+            await self._builder.discard(build.uid)
+            self._logs.close(build.uid)
+            return Result()
+        if build.status.cancelled:
+            await self._stop(key)
+            await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", "a person cancelled it")
+            return Result()
+        if key in self._tasks:
+            return Result()
+        return await self._start(build)
+
+    async def _start(self, build: Build) -> Result:
+        siblings = await self._siblings(build)
+        later = superseded(build, siblings)
+        if later is not None:
+            message = f"build {later.name} takes its place (runPolicy SerialLatestOnly)"
+            await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", message)
+            return Result()
+        if not _is_buildable(build):
+            message = f"strategy {build.spec.strategy.type} is not supported yet"
+            await self._end(build, BuildPhase.ERROR, "InvalidStrategy", message)
+            return Result()
+        due = build.status.retry_time
+        if due is not None and due > self._clock():
+            return Result(requeue_after=(due - self._clock()).total_seconds())
+        obstacle = self._obstacle(build, siblings)
+        if obstacle is not None:
+            await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
+            return Result()
+        # Taken before the first await: two workers may be here with two builds.
+        if self._group is None:
+            raise RuntimeError("reconcile is called by run alone")
+        task = self._group.create_task(self._execute(build), name=f"build:{build.key}")
+        self._tasks[build.key] = task
+        return Result()
+
+    def _obstacle(self, build: Build, siblings: Sequence[Build]) -> tuple[str, str] | None:
+        """Return reason and message of what the build waits for; its end brings us back."""
+        if build.spec.strategy.jenkins_pipeline_strategy is not None:
+            return "JenkinsPipeline", "is left to the outside CI"
+        blocker = blocked_by(build, siblings)
+        if blocker is not None:
+            return "RunPolicy", blocker
+        if len(self._tasks) >= self._slots:
+            busy = f"{len(self._tasks)} of {self._slots} in use"
+            return "NoFreeSlot", f"waits for a free build slot: {busy}"
+        return None
+
+    async def _execute(self, build: Build) -> None:
+        """Run one build; a failure is recorded on it, never raised."""
+        key = build.key
+        try:
+            phase = build.status.phase
+            started = {
+                "phase": BuildPhase.PENDING if phase is BuildPhase.NEW else phase,
+                "start_timestamp": build.status.start_timestamp or self._clock(),
+                "attempts": build.status.attempts + 1,
+                "reason": None,
+                "message": None,
+            }
+            build = await write_status(self._store, build, started)
+            await self._run.run(build)
+        except BuildError as error:
+            await self._failed(build, error)
+        except NotFoundError:
+            log.info("build deleted while it ran", extra={"key": str(key)})
+        except StoreError:
+            # The store does not take writes now (a full disk, say): look again when it does.
+            log.exception("build interrupted by the store", extra={"key": str(key)})
+            self._controller.queue.add_after(key, _STORE_PAUSE)
+        except Exception as error:
+            log.exception("build failed by a fault of ours", extra={"key": str(key)})
+            await self._failed(build, BuildError("GenericBuildFailed", f"internal error: {error}"))
+        finally:
+            self._tasks.pop(key, None)
+            self._controller.queue.add(key)
+            for waiting in await self._new_builds():
+                self._controller.queue.add(waiting)
+
+    async def _failed(self, build: Build, error: BuildError) -> None:
+        attempts = build.status.attempts
+        if error.retryable and attempts < MAX_ATTEMPTS:
+            delay = self._backoff.delay(attempts)
+            retry = self._clock() + timedelta(seconds=delay)
+            message = f"{error}; try {attempts + 1} of {MAX_ATTEMPTS} at {retry:%H:%M:%S}Z"
+            changes = {
+                "phase": BuildPhase.NEW,
+                "retry_time": retry,
+                "reason": error.reason,
+                "message": message,
+            }
+            await self._write(build, changes)
+            self._controller.queue.add_after(build.key, delay)
+            return
+        await self._end(build, BuildPhase.FAILED, error.reason, str(error))
+
+    async def _end(self, build: Build, phase: BuildPhase, reason: str, message: str) -> None:
+        now = self._clock()
+        changes = {
+            "phase": phase,
+            "reason": reason,
+            "message": message,
+            "retry_time": None,
+            "completion_timestamp": now,
+            "log_snippet": self._logs.tail(build.uid, LOG_SNIPPET_LINES) or None,
+        }
+        await self._write(build, changes)
+        log.info("build ended", extra={"key": str(build.key), "phase": phase, "reason": reason})
+
+    async def _write(self, build: Build, changes: Mapping[str, Any]) -> None:
+        try:
+            await write_status(self._store, build, changes)
+        except NotFoundError:
+            log.info("build was deleted meanwhile", extra={"key": str(build.key)})
+
+    async def _stop(self, key: ObjectKey) -> None:
+        """Kill the build's run, if there is one, and wait until nothing of it is left."""
+        task = self._tasks.get(key)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _siblings(self, build: Build) -> Sequence[Build]:
+        name = build.labels.get(BUILD_CONFIG_LABEL)
+        if not name:
+            return (build,)
+        selector = Selector(build.namespace, {BUILD_CONFIG_LABEL: name})
+        return (await self._store.list(Build, selector)).items
+
+    async def _with_siblings(self, changed: Resource) -> Iterable[ObjectKey]:
+        """Map a build to itself, and an ended one to those that may have waited for it."""
+        if not isinstance(changed, Build) or not changed.status.phase.is_terminal:
+            return (changed.key,)
+        same = await self._siblings(changed)
+        waiting = [b.key for b in same if config_of(b) == config_of(changed)]
+        return (changed.key, *waiting)
+
+    async def _new_builds(self) -> list[ObjectKey]:
+        """Return the builds that may want the slot that has become free."""
+        builds = (await self._store.list(Build)).items
+        return [b.key for b in builds if b.status.phase is BuildPhase.NEW]
+
+
+def _is_buildable(build: Build) -> bool:
+    """Whether the strategy is ours to run, or an outside CI's."""
+    return build.spec.strategy.type in {"Source", "Docker", "JenkinsPipeline"}
