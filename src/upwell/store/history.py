@@ -1,0 +1,92 @@
+"""The last changes in order, shared by all watches.
+
+A watch is a position in this history, not a queue of its own: a slow one costs nothing, and one
+that falls behind the oldest change that is kept learns so by ExpiredError.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from upwell.api.meta import Resource
+from upwell.store import semantics
+from upwell.store.interface import Change, ExpiredError, Selector, WatchEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One change as it is kept: `version` is the store's number of it, `body` the object's JSON.
+
+    The resource carries that version too, also when the change is its deletion.
+    """
+
+    version: int
+    change: Change
+    resource: Resource
+    previous_labels: Mapping[str, str] | None
+    """Labels before the change, None if there was no object: decides what a selector sees."""
+    body: str = field(repr=False)
+
+    def seen_by[R: Resource](self, kind: type[R], selector: Selector) -> WatchEvent[R] | None:
+        """Return the change as a watch with this selector sees it: labels may come and go."""
+        resource = self.resource
+        if not isinstance(resource, kind) or not semantics.is_named(selector, resource):
+            return None
+        was_in = semantics.has_labels(selector, self.previous_labels) and (
+            self.change is not Change.ADDED
+        )
+        is_in = semantics.has_labels(selector, resource.labels) and (
+            self.change is not Change.DELETED
+        )
+        if is_in:
+            return WatchEvent(Change.MODIFIED if was_in else Change.ADDED, resource)
+        return WatchEvent(Change.DELETED, resource) if was_in else None
+
+
+class History:
+    """Records with consecutive versions, the newest `limit` of them."""
+
+    def __init__(self, records: Iterable[Record] = (), *, newest: int = 0, limit: int) -> None:
+        self._records = deque(records, maxlen=limit)
+        self._newest = self._records[-1].version if self._records else newest
+        self._published = asyncio.Event()
+
+    @property
+    def newest(self) -> int:
+        """The version of the last change."""
+        return self._newest
+
+    def publish(self, records: Iterable[Record]) -> None:
+        """Append changes and wake every watch."""
+        for record in records:
+            self._records.append(record)
+            self._newest = record.version
+        self._published.set()
+        self._published = asyncio.Event()
+
+    async def follow(self, since: int) -> AsyncIterator[Record]:
+        """Yield the changes after `since`, for ever; raises ExpiredError."""
+        position = since
+        while True:
+            published = self._published  # taken before the read: what comes after it wakes us
+            batch = self._after(position)
+            for record in batch:
+                yield record
+                position = record.version
+            if not batch:
+                await published.wait()
+
+    def _after(self, version: int) -> list[Record]:
+        missing = self._newest - version
+        # A version of the future is from another life of the data: its changes are unknown here.
+        if missing < 0 or missing > len(self._records):
+            raise ExpiredError(str(version))
+        if missing > _BATCH:
+            start = len(self._records) - missing
+            return [self._records[at] for at in range(start, start + _BATCH)]
+        return [self._records[-at] for at in range(missing, 0, -1)]
+
+
+_BATCH = 64
+"""Records copied at a time: bounds what a slow watch holds on to."""

@@ -1,0 +1,27 @@
+"""The database's schema as numbered steps; a step that was released never changes.
+
+`PRAGMA user_version` holds the number of the last step that ran.
+"""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE objects (
+            kind TEXT NOT NULL,
+            namespace TEXT NOT NULL,
+            name TEXT NOT NULL,
+            body TEXT NOT NULL,
+            PRIMARY KEY (kind, namespace, name)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE changes (
+            version INTEGER PRIMARY KEY,
+            change TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            previous_labels TEXT,
+            body TEXT NOT NULL
+        )
+        """,
+    ),
+)

@@ -1,0 +1,205 @@
+"""The store of one machine: a SQLite file as the journal under objects in memory.
+
+`synchronous=FULL` in WAL mode: an acknowledged write survives the power cut as well as `kill -9`.
+That costs an fsync for each batch, milliseconds on a slow disk, so all SQL runs in one thread of
+its own and the event loop never waits for a disk; the writes of that time share the next fsync.
+"""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from upwell.api.codec import InvalidObjectError, UnknownKindError, decode_as, resource_of_kind
+from upwell.api.meta import Resource
+from upwell.store.history import History, Record
+from upwell.store.interface import Change, StoreError, UnavailableError
+from upwell.store.local import HISTORY_LIMIT, Clock, LocalStore
+from upwell.store.migrations import MIGRATIONS
+from upwell.store.process_lock import ProcessLock
+
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA trusted_schema = OFF",
+)
+_CHECK = "PRAGMA quick_check(1)"
+_GET_SCHEMA = "PRAGMA user_version"
+_SET_SCHEMA = "PRAGMA user_version = {number:d}"  # a pragma takes no parameters
+_ALL_OBJECTS = "SELECT kind, body FROM objects"
+_ALL_CHANGES = "SELECT version, change, kind, previous_labels, body FROM changes ORDER BY version"
+_PUT_OBJECT = "INSERT OR REPLACE INTO objects (kind, namespace, name, body) VALUES (?, ?, ?, ?)"
+_DELETE_OBJECT = "DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?"
+_ADD_CHANGE = (
+    "INSERT INTO changes (version, change, kind, previous_labels, body) VALUES (?, ?, ?, ?, ?)"
+)
+_FORGET_CHANGES = "DELETE FROM changes WHERE version <= ?"
+
+
+class DamagedStoreError(StoreError):
+    """The file cannot be read as a store; nothing in it was changed."""
+
+    reason = "Damaged"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} cannot be used: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What the file held when it was opened."""
+
+    resources: Sequence[Resource]
+    history: History
+
+
+class _SqliteJournal:
+    """Appends batches to the file, each in one transaction, in a thread that does nothing else."""
+
+    def __init__(self, path: Path, lock: ProcessLock, history_limit: int) -> None:
+        self._path = path
+        self._lock = lock
+        self._history_limit = history_limit
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> _Contents:
+        """Open the file, migrate it and read everything; raises DamagedStoreError."""
+        return await self._run(self._open)
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Keep all of `records` or none; raises UnavailableError."""
+        await self._run(lambda: self._append(records))
+
+    async def close(self) -> None:
+        """Close the file and let another process have it."""
+        await self._run(self._close)
+        self._thread.shutdown()
+        self._lock.release()
+
+    async def _run[T](self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _open(self) -> _Contents:
+        try:
+            # Autocommit: the transactions below are the only ones.
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._connection = connection
+            for pragma in _PRAGMAS:
+                connection.execute(pragma)
+            verdict = connection.execute(_CHECK).fetchone()[0]
+            if verdict != "ok":
+                raise DamagedStoreError(self._path, f"it is damaged ({verdict}): restore a copy")
+            self._migrate(connection)
+            return self._load(connection)
+        except sqlite3.OperationalError as error:
+            raise UnavailableError(f"{self._path} cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise DamagedStoreError(self._path, f"{error}: restore a copy") from error
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        done = connection.execute(_GET_SCHEMA).fetchone()[0]
+        if done > len(MIGRATIONS):
+            raise DamagedStoreError(self._path, "a newer version of Upwell has written it")
+        for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
+            with _transaction(connection):
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute(_SET_SCHEMA.format(number=number))
+
+    def _load(self, connection: sqlite3.Connection) -> _Contents:
+        resources = [self._decode(kind, body) for kind, body in connection.execute(_ALL_OBJECTS)]
+        current = {resource.resource_version: resource for resource in resources}
+        records = []
+        for version, change, kind, labels, body in connection.execute(_ALL_CHANGES):
+            resource = current.get(str(version)) or self._decode(kind, body)
+            previous = None if labels is None else json.loads(labels)
+            records.append(Record(version, Change(change), resource, previous, body))
+        return _Contents(resources, History(records, limit=self._history_limit))
+
+    def _decode(self, kind: str, body: str) -> Resource:
+        try:
+            return decode_as(resource_of_kind(kind), body)
+        except UnknownKindError:
+            why = f"it holds a {kind}, which this version does not know: was it written by a newer?"
+            raise DamagedStoreError(self._path, why) from None
+        except InvalidObjectError as error:
+            raise DamagedStoreError(self._path, str(error)) from error
+
+    def _append(self, records: Sequence[Record]) -> None:
+        connection = self._connection
+        if connection is None:
+            raise UnavailableError(f"{self._path} is closed")
+        try:
+            with _transaction(connection):
+                for record in records:
+                    _write(connection, record)
+                connection.execute(_FORGET_CHANGES, (records[-1].version - self._history_limit,))
+        except sqlite3.Error as error:
+            raise UnavailableError(f"{self._path} was not written: {error}") from error
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class SqliteStore(LocalStore):
+    """Objects that outlive the process; made by `open`, for one process at a time."""
+
+    def __init__(self, clock: Clock, journal: _SqliteJournal, contents: _Contents) -> None:
+        super().__init__(clock, journal, contents.history, contents.resources)
+        self._file = journal
+
+    @classmethod
+    async def open(cls, path: Path, *, clock: Clock, history_limit: int = HISTORY_LIMIT) -> Self:
+        """Open or make the file at `path`; `clock` returns the time in UTC.
+
+        Raises LockedError, naming the process that has it open, DamagedStoreError, or
+        UnavailableError if it cannot be opened.
+        """
+        try:
+            lock = ProcessLock.acquire(path.with_name(f"{path.name}.lock"))
+        except OSError as error:
+            raise UnavailableError(f"{path} cannot be opened: {error}") from error
+        journal = _SqliteJournal(path, lock, history_limit)
+        try:
+            contents = await journal.open()
+        except BaseException:
+            await journal.close()
+            raise
+        return cls(clock, journal, contents)
+
+    async def close(self) -> None:
+        """Finish the writes that are under way, and let another process have the file."""
+        await super().close()
+        await self._file.close()
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk may have rolled back already; then there is nothing left to undo.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _write(connection: sqlite3.Connection, record: Record) -> None:
+    key = record.resource.key
+    if record.change is Change.DELETED:
+        connection.execute(_DELETE_OBJECT, (key.kind, key.namespace, key.name))
+    else:
+        connection.execute(_PUT_OBJECT, (key.kind, key.namespace, key.name, record.body))
+    labels = None if record.previous_labels is None else json.dumps(dict(record.previous_labels))
+    change = (record.version, record.change.value, key.kind, labels, record.body)
+    connection.execute(_ADD_CHANGE, change)
