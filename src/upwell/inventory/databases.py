@@ -1,0 +1,68 @@
+"""Package databases in a file system: dpkg's (deb-control(5)) and apk's (apk-installed format).
+
+Pure: text in, packages out.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from upwell.inventory.interface import Package
+
+DPKG_STATUS = "var/lib/dpkg/status"
+DPKG_STATUS_FOLDER = "var/lib/dpkg/status.d/"
+"""Distroless images keep one file a package here."""
+APK_INSTALLED = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
+
+
+def is_database(path: str) -> bool:
+    """Whether a file of an image is a package database that we read."""
+    return (
+        path == DPKG_STATUS
+        or path in APK_INSTALLED
+        or (path.startswith(DPKG_STATUS_FOLDER) and not path.endswith(".md5sums"))
+    )
+
+
+def parse_database(path: str, text: str) -> list[Package]:
+    """Return the installed packages that the database at `path` names."""
+    if path in APK_INSTALLED:
+        return [_apk(fields) for fields in _apk_entries(text) if "P" in fields]
+    return [
+        _dpkg(fields)
+        for fields in _paragraphs(text)
+        if "Package" in fields and _is_installed(fields)
+    ]
+
+
+def _is_installed(fields: Mapping[str, str]) -> bool:
+    """Whether dpkg has it installed; distroless writes no status at all."""
+    return fields.get("Status", "install ok installed").endswith(" installed")
+
+
+def _dpkg(fields: Mapping[str, str]) -> Package:
+    source = fields.get("Source", "").partition(" ")[0]
+    return Package(
+        fields["Package"], fields.get("Version", ""), fields.get("Architecture", ""), source
+    )
+
+
+def _paragraphs(text: str) -> Iterator[dict[str, str]]:
+    for paragraph in text.split("\n\n"):
+        fields: dict[str, str] = {}
+        for line in paragraph.splitlines():
+            if line[:1] in {" ", "\t"}:
+                continue  # a longer value goes on; none that we need has more than one line
+            name, colon, value = line.partition(":")
+            if colon:
+                fields[name] = value.strip()
+        if fields:
+            yield fields
+
+
+def _apk(fields: Mapping[str, str]) -> Package:
+    return Package(fields["P"], fields.get("V", ""), fields.get("A", ""), fields.get("o", ""))
+
+
+def _apk_entries(text: str) -> Iterator[dict[str, str]]:
+    for paragraph in text.split("\n\n"):
+        lines = (line.partition(":") for line in paragraph.splitlines())
+        yield {name: value for name, colon, value in lines if colon}

@@ -1,0 +1,63 @@
+"""The inventory in one SQLite file, which may be deleted: it is built again from the registry."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from upwell.inventory.interface import Layers, Package
+from upwell.inventory.layers import read_packages
+from upwell.oci import Digest
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS image (digest TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS package (
+    digest TEXT NOT NULL REFERENCES image (digest) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    source TEXT NOT NULL,
+    PRIMARY KEY (digest, name, version, architecture)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS package_by_name ON package (name, version);
+"""
+_IS_INDEXED = "SELECT 1 FROM image WHERE digest = ?"
+_PACKAGES = """
+SELECT name, version, architecture, source FROM package WHERE digest = ?
+ORDER BY name, version, architecture
+"""
+_ADD_IMAGE = "INSERT OR REPLACE INTO image (digest) VALUES (?)"
+_ADD_PACKAGE = """
+INSERT OR REPLACE INTO package (digest, name, version, architecture, source)
+VALUES (?, ?, ?, ?, ?)
+"""
+
+
+class SqliteInventory:
+    """Inventory in the file `path`; a query takes microseconds, so none leaves the event loop."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    async def packages(self, digest: Digest) -> Sequence[Package] | None:
+        """Return the packages of an image; None when it was not indexed yet."""
+        if self._connection.execute(_IS_INDEXED, (str(digest),)).fetchone() is None:
+            return None
+        return [Package(*row) for row in self._connection.execute(_PACKAGES, (str(digest),))]
+
+    async def index(self, digest: Digest, layers: Layers) -> Sequence[Package]:
+        """Read the packages from the layers and keep them; raises InventoryError."""
+        packages = await read_packages(layers)
+        rows = [(str(digest), p.name, p.version, p.architecture, p.source) for p in packages]
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.execute(_ADD_IMAGE, (str(digest),))
+            self._connection.executemany(_ADD_PACKAGE, rows)
+        return packages

@@ -1,0 +1,110 @@
+"""Indexes the packages of imported base images, so that a change can name what it changed.
+
+One image at a time: this reads whole layers, and nothing waits for it.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey
+from upwell.controller import Controller, Result, Watch
+from upwell.inventory.interface import Inventory, InventoryError, Package
+from upwell.oci import Descriptor, Digest, Index, Platform, Reference
+from upwell.policy.streams import pinned
+from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.registry.interface import Access, Registry
+from upwell.store.interface import NotFoundError, Store
+
+log = logging.getLogger(__name__)
+
+KEPT_DIGESTS = 2
+"""The newest digests of each tag that are indexed: what a change was from, and to."""
+
+
+class ImageContents:
+    """Reconciles ImageStreams with the inventory."""
+
+    def __init__(
+        self,
+        store: Store,
+        registries: Registry,
+        inventory: Inventory,
+        secrets: PullSecrets,
+        platform: Platform,
+    ) -> None:
+        self._store = store
+        self._registries = registries
+        self._inventory = inventory
+        self._secrets = secrets
+        self._platform = platform
+        self._controller = Controller("contents", self, store, (Watch(ImageStream),), workers=1)
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        await self._controller.run()
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Index the newest digests of the stream's imported tags."""
+        try:
+            stream = await self._store.get(ImageStream, key.namespace, key.name)
+        except NotFoundError:
+            return Result()
+        imported = {tag.name for tag in stream.spec.tags if tag.imports}
+        insecure = {tag.name for tag in stream.spec.tags if tag.insecure}
+        for history in stream.status.tags:
+            if history.tag not in imported:
+                continue
+            for event in history.items[:KEPT_DIGESTS]:
+                access = Access(
+                    await self._secrets.of_namespace(stream.namespace),
+                    insecure=history.tag in insecure,
+                )
+                await self._index(Reference.parse(pinned(event)), access)
+        return Result()
+
+    async def packages(self, digest: Digest) -> Sequence[Package] | None:
+        """Return what is known of an image; None when it is not indexed."""
+        return await self._inventory.packages(digest)
+
+    async def _index(self, reference: Reference, access: Access) -> None:
+        if reference.digest is None:
+            return
+        if await self._inventory.packages(reference.digest) is not None:
+            return
+        manifest = await self._registries.manifest(reference, access)
+        if isinstance(manifest, Index):
+            entry = manifest.select(self._platform)
+            if entry is None:
+                return  # nothing of it runs here
+            manifest = await self._registries.manifest(reference.with_digest(entry.digest), access)
+        if isinstance(manifest, Index):
+            return
+        layers = _ImageLayers(self._registries, reference, manifest.layers, access)
+        try:
+            found = await self._inventory.index(reference.digest, layers)
+        except InventoryError as error:
+            # The image works as well without; asking again would find the same.
+            log.warning("contents unknown", extra={"image": str(reference), "error": str(error)})
+            return
+        log.info("contents indexed", extra={"image": str(reference), "packages": len(found)})
+
+
+class _ImageLayers:
+    """The layers of an image in a registry."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        reference: Reference,
+        layers: Sequence[Descriptor],
+        access: Access,
+    ) -> None:
+        self.layers = layers
+        self._registry = registry
+        self._reference = reference
+        self._access = access
+
+    def open(self, layer: Descriptor) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self._registry.open_blob(self._reference, layer.digest, self._access)
