@@ -1,0 +1,262 @@
+"""From a RoutingTable to HAProxy's configuration: pure text, HAProxy 3.0.
+
+The text is *structure* (frontends, rules, backends) and *servers* (endpoints). Only a change of
+structure needs a reload; servers come and go through the runtime API, and stand in the text so
+that a HAProxy that starts from it knows them all. The structure's hash is the running process's
+`description`: that is how a new Upwell learns what the process that it finds has loaded.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from upwell.workload.interface import Backend, Endpoint, HttpRule, Listener, RoutingTable
+
+_HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_NO_ROUTE = "upwell_no_route"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterLimits:
+    """How long and how much HAProxy bears. Seconds.
+
+    Generous on purpose: an application's own patience decides, the router's only bounds leaks.
+    """
+
+    connect_seconds: int = 2
+    idle_seconds: int = 3600
+    tunnel_seconds: int = 86400
+    request_head_seconds: int = 30
+    keep_alive_seconds: int = 60
+    drain_seconds: int = 3600
+    """How long a replaced HAProxy process may go on serving the sessions that it has."""
+    max_connections: int = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A table that was checked: what can be served as it stands, and why the rest cannot."""
+
+    http_address: str
+    limits: RouterLimits
+    backends: Mapping[str, Backend]
+    rules: Sequence[HttpRule]
+    listeners: Sequence[Listener]
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """Name of a rule or listener -> why it is not served."""
+
+    def servers(self) -> Mapping[tuple[str, str], Endpoint]:
+        """Return the endpoints by (proxy, server) as HAProxy names them."""
+        return {
+            (proxy, _quoted(endpoint.name)): endpoint
+            for proxy, backend in self._proxies()
+            for endpoint in backend.endpoints
+        }
+
+    def structure(self) -> str:
+        """Return what only a reload can change."""
+        return "\n".join(self._lines(with_servers=False))
+
+    def fingerprint(self) -> str:
+        """Return a short name of the structure."""
+        return hashlib.sha256(self.structure().encode()).hexdigest()[:16]
+
+    def render(self) -> str:
+        """Return the whole file, as it describes the present state."""
+        lines = ["# Written by upwell; changes are lost.", "global"]
+        lines += [f"  description {self.fingerprint()}"]
+        return "\n".join([*lines, *self._lines(with_servers=True)]) + "\n"
+
+    def _proxies(self) -> Iterator[tuple[str, Backend]]:
+        """Yield each backend under the name of each mode that it is used in."""
+        used_by_http = {name for rule in self.rules for name, _ in rule.backends}
+        used_by_tcp = {listener.backend for listener in self.listeners}
+        for name in sorted(used_by_http):
+            yield http_proxy(name), self.backends[name]
+        for name in sorted(used_by_tcp):
+            yield tcp_proxy(name), self.backends[name]
+
+    def _lines(self, *, with_servers: bool) -> Iterator[str]:
+        yield from _preamble(self.limits)
+        yield "frontend upwell_http"
+        yield f"  bind {self.http_address}"
+        yield "  http-request set-var(txn.host) req.hdr(host),host_only,lower"
+        yield "  http-request set-var(txn.dice) rand(1000000)"
+        for rule in sorted(self.rules, key=_precedence):
+            yield from _rule_lines(rule)
+        yield f"  default_backend {_NO_ROUTE}"
+        yield f"backend {_NO_ROUTE}"
+        text = "no Route for host %[var(txn.host)] and path %[path]\\n"
+        yield f'  http-request return status 503 content-type text/plain lf-string "{text}"'
+        for listener in sorted(self.listeners, key=lambda each: each.name):
+            yield f"frontend {listener_proxy(listener)}"
+            yield "  mode tcp"
+            yield f"  bind {socket_address(listener.address, listener.port)}"
+            yield f"  default_backend {tcp_proxy(listener.backend)}"
+        for proxy, backend in self._proxies():
+            yield from _backend_lines(proxy, backend)
+            if with_servers:
+                for endpoint in backend.endpoints:
+                    yield f"  {_server_line(endpoint)}"
+
+
+def plan(table: RoutingTable, http_address: str, limits: RouterLimits) -> Plan:
+    """Check `table` and leave out, with the reason, what HAProxy could not serve."""
+    backends = {backend.name: backend for backend in table.backends}
+    rules, listeners, faults = [], [], {}
+    taken: dict[tuple[str, object], str] = {}
+    address, _, port = http_address.rpartition(":")
+    taken[address, int(port)] = "the router itself"
+    for rule in table.rules:
+        place: tuple[str, object] = (rule.host.lower(), rule.path.rstrip("/"))
+        if fault := _rule_fault(rule, backends) or _conflict(taken, place):
+            faults[rule.name] = fault
+        else:
+            taken[place] = rule.name
+            rules.append(rule)
+    for listener in table.listeners:
+        place = (listener.address, listener.port)
+        if listener.backend not in backends:
+            faults[listener.name] = f"there is no backend {listener.backend}"
+        elif fault := _conflict(taken, place):
+            faults[listener.name] = fault
+        else:
+            taken[place] = listener.name
+            listeners.append(listener)
+    return Plan(http_address, limits, backends, rules, listeners, faults)
+
+
+def http_proxy(backend: str) -> str:
+    """Return the name of the proxy that serves a backend's HTTP requests."""
+    return f"http:{_quoted(backend)}"
+
+
+def tcp_proxy(backend: str) -> str:
+    """Return the name of the proxy that serves a backend's TCP connections."""
+    return f"tcp:{_quoted(backend)}"
+
+
+def listener_proxy(listener: Listener) -> str:
+    """Return the name of a listener's frontend: what it is bound to, whoever wants it."""
+    return f"listen:{_quoted(f'{listener.address}:{listener.port}')}"
+
+
+def endpoint_name(server: str) -> str:
+    """Return the endpoint's name from the server's."""
+    return re.sub(r":([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), server)
+
+
+def socket_address(address: str, port: int) -> str:
+    """Return `address:port`, with brackets around an IPv6 address."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _preamble(limits: RouterLimits) -> Iterator[str]:
+    yield from (
+        f"  maxconn {limits.max_connections}",
+        f"  hard-stop-after {limits.drain_seconds}s",
+        "defaults",
+        "  mode http",
+        f"  timeout connect {limits.connect_seconds}s",
+        f"  timeout client {limits.idle_seconds}s",
+        f"  timeout server {limits.idle_seconds}s",
+        f"  timeout tunnel {limits.tunnel_seconds}s",
+        f"  timeout http-request {limits.request_head_seconds}s",
+        f"  timeout http-keep-alive {limits.keep_alive_seconds}s",
+        # Only what never reached a server is sent again, and then to another one.
+        "  retries 3",
+        "  retry-on conn-failure",
+        "  option redispatch 1",
+        # A server that closes an idle connection while a request is on its way would cost that
+        # request: ask each on a connection of its own. It also makes sessions() say when the last
+        # request has ended.
+        "  option http-server-close",
+        # A reload must not close a client's idle connection under its next request.
+        "  option idle-close-on-response",
+        "  option forwardfor",
+        "  balance leastconn",
+    )
+
+
+def _rule_lines(rule: HttpRule) -> Iterator[str]:
+    conditions = _conditions(rule)
+    total = sum(weight for _, weight in rule.backends)
+    reached = 0
+    for name, weight in rule.backends:
+        reached += weight
+        if weight and reached < total:
+            share = reached * 1_000_000 // total
+            dice = f"{{ var(txn.dice) -m int lt {share} }} {_has_servers(name)}"
+            yield f"  use_backend {http_proxy(name)} if {conditions} {dice}"
+    # Whoever is left gets the rest, and the share of those that have no server now.
+    for name, weight in reversed(rule.backends):
+        if weight:
+            yield f"  use_backend {http_proxy(name)} if {conditions} {_has_servers(name)}"
+    yield f"  use_backend {http_proxy(rule.backends[-1][0])} if {conditions}"
+
+
+def _conditions(rule: HttpRule) -> str:
+    host, path = rule.host.lower(), rule.path.rstrip("/")
+    parts = []
+    if host.startswith("*."):
+        parts.append(f"{{ var(txn.host) -m end {_literal(host[1:])} }}")
+    elif host:
+        parts.append(f"{{ var(txn.host) -m str {_literal(host)} }}")
+    # A prefix ends where a segment of the path does: /shop is no prefix of /shopping.
+    if path:
+        parts.append(f"{{ path -m reg {_literal(f'^{re.escape(path)}(/.*)?$')} }}")
+    return " ".join(parts) or "TRUE"
+
+
+def _has_servers(backend: str) -> str:
+    return f"{{ nbsrv({http_proxy(backend)}) gt 0 }}"
+
+
+def _backend_lines(proxy: str, backend: Backend) -> Iterator[str]:
+    yield f"backend {proxy}"
+    if proxy.startswith("tcp:"):
+        yield "  mode tcp"
+        return
+    text = _literal(f"{backend.name} has no endpoint that is ready") + r"\n"
+    answer = f"return status 503 content-type text/plain string {text}"
+    yield f"  http-request {answer} if {{ nbsrv({proxy}) eq 0 }}"
+
+
+def _server_line(endpoint: Endpoint) -> str:
+    address = socket_address(endpoint.address, endpoint.port)
+    disabled = " disabled" if endpoint.draining else ""
+    return f"server {_quoted(endpoint.name)} {address}{disabled}"
+
+
+def _precedence(rule: HttpRule) -> tuple[int, int, str]:
+    """Exact hosts before wildcards before any; then the longest path."""
+    kind = 2 if not rule.host else 1 if rule.host.startswith("*") else 0
+    return kind, -len(rule.path.rstrip("/")), f"{rule.host} {rule.path}"
+
+
+def _rule_fault(rule: HttpRule, backends: Mapping[str, Backend]) -> str:
+    if rule.host and _HOST.fullmatch(rule.host.lower()) is None:
+        return f"{rule.host!r} is not a host name"
+    if rule.path and _PATH.fullmatch(rule.path) is None:
+        return f"{rule.path!r} is not an absolute path"
+    missing = [name for name, _ in rule.backends if name not in backends]
+    if missing:
+        return f"there is no backend {missing[0]}"
+    return "" if rule.backends else "it names no backend"
+
+
+def _conflict(taken: Mapping[tuple[str, object], str], place: tuple[str, object]) -> str:
+    return f"{taken[place]} has it already" if place in taken else ""
+
+
+def _quoted(name: str) -> str:
+    """Return `name` in the characters that HAProxy allows, no two alike: `:2F` for a slash."""
+    return quote(name, safe="").replace("~", "%7E").replace("%", ":")
+
+
+def _literal(text: str) -> str:
+    """Quote strongly (configuration manual, 2.2): nothing inside is interpreted."""
+    return "'" + text.replace("'", "'\\''") + "'"
