@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.registry.docker_registry import CONFIG, docker_registry, push_image
+from tests.integration.registry.embedded_server import serving
 
 from upwell.oci import Digest, Manifest, Reference
 from upwell.registry.client import RegistryClient
@@ -15,6 +16,7 @@ from upwell.registry.errors import (
     InvalidAnswerError,
     ManifestUnknownError,
 )
+from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.interface import Registry
 
 
@@ -30,13 +32,18 @@ class Stocked:
         return Reference.parse(f"{self.host}/{rest}")
 
 
-@pytest.fixture(params=["client"])
-async def stocked(tmp_path: Path) -> AsyncIterator[Stocked]:
+@pytest.fixture(params=["client", "embedded", "client of embedded"])
+async def stocked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stocked]:
     async with AsyncExitStack() as stack:
-        host = await stack.enter_async_context(docker_registry(tmp_path))
-        client = await stack.enter_async_context(RegistryClient())
+        registry: Registry = await stack.enter_async_context(RegistryClient())
+        if request.param == "client":
+            host = await stack.enter_async_context(docker_registry(tmp_path))
+        else:
+            served = await stack.enter_async_context(serving(tmp_path))
+            host = served.host
+            registry = served.registry if request.param == "embedded" else registry
         image = await push_image(host, "team/app", "1", "2", "latest")
-        yield Stocked(client, host, image)
+        yield Stocked(registry, host, image)
 
 
 async def test_a_tag_resolves_to_what_was_pushed(stocked: Stocked) -> None:
@@ -101,5 +108,5 @@ async def test_every_tag_is_listed(stocked: Stocked) -> None:
 
 
 async def test_the_tags_of_an_unknown_repository_are_an_error(stocked: Stocked) -> None:
-    with pytest.raises(ManifestUnknownError):
+    with pytest.raises(RepositoryUnknownError, match="team/none"):
         await stocked.registry.tags(stocked.reference("team/none"))

@@ -76,7 +76,8 @@ class Authorizer:
             try:
                 step = steps.send(reply)
             except StopIteration:
-                raise UnauthorizedError(endpoint.name, why) from None
+                none = " (none are configured for it)" if credential is None else ""
+                raise UnauthorizedError(endpoint.name, why + none) from None
 
     def _logins(
         self, endpoint: Endpoint, credential: Credential | None

@@ -40,6 +40,7 @@ from upwell.registry.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.hosts import Endpoint, RegistryHosts
 from upwell.registry.interface import DEFAULT_ACCESS, Access, CredentialSource
 from upwell.registry.transport import Answer, Call, Timeouts, Transport
@@ -175,7 +176,7 @@ class RegistryClient:
         while path not in asked:
             asked.add(path)
             async with self._open(Call("GET", endpoint, path), access) as answer:
-                await _raise_for_status(answer, ManifestUnknownError(reference))
+                await _raise_for_status(answer, RepositoryUnknownError(endpoint.name))
                 raw = await answer.read(MAX_TAG_PAGE_BYTES)
             found.update(dict.fromkeys(_tags_of_page(raw, reference.name)))
             if len(found) > MAX_TAGS:
@@ -217,9 +218,9 @@ async def _raise_for_status(answer: Answer, unknown: RegistryError) -> None:
     status = answer.status
     if status == HTTPStatus.OK:
         return
+    why = await explain(answer)
     if status == HTTPStatus.NOT_FOUND:
         raise unknown
-    why = await explain(answer)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise UnauthorizedError(answer.name, why)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:

@@ -107,7 +107,7 @@ async def test_a_cancelled_caller_leaves_no_process(programs: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await asking
     async with asyncio.timeout(5):
-        while living(int(pid_file.read_text())):
+        while living(int(pid_file.read_text())):  # noqa: ASYNC110 - the kernel ends them
             await asyncio.sleep(0.01)
 
 

@@ -27,6 +27,7 @@ from upwell.registry.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.hosts import RegistryHost, RegistryHosts
 from upwell.registry.interface import Access, Credential
 from upwell.registry.transport import Timeouts
@@ -138,6 +139,8 @@ async def test_every_status_with_a_page_of_html(
     client: RegistryClient, operation: str, status: int, expected: type[RegistryError]
 ) -> None:
     page = answer(status, b"" if status in {204, 304} else b"<html>\xff</html>")
+    if operation == "tags" and status == 404:
+        expected = RepositoryUnknownError
     async with serving(page) as registry:
         with pytest.raises(expected) as caught:
             await getattr(client, operation)(registry.app)
