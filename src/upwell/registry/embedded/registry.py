@@ -132,9 +132,14 @@ class EmbeddedRegistry:
             yield _verifying(chunks, reference.name, digest)
 
     async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
-        """List every tag of a repository."""
+        """List every tag of a repository; raises ManifestUnknownError when there is none such."""
         del access
-        return await self.tag_names(reference.repository)
+        try:
+            if reference.registry == self._host:
+                return await self.tag_names(reference.repository)
+        except RepositoryUnknownError:
+            pass
+        raise ManifestUnknownError(reference)
 
     # The InternalRegistry port
 
@@ -237,9 +242,9 @@ class EmbeddedRegistry:
             file = await asyncio.to_thread(found.blob_link(digest).open, "rb", buffering=0)
         except FileNotFoundError:
             raise BlobUnknownError(repository, digest) from None
-        with file, storing(repository):
+        with file:
             file.seek(span.start)
-            yield _chunks(file.read, len(span))
+            yield _chunks(repository, file.read, len(span))
 
     async def mount_blob(self, repository: str, digest: Digest, source: str) -> bool:
         """Make a blob of `source` visible in `repository`, without copying it."""
@@ -328,9 +333,12 @@ class EmbeddedRegistry:
         return Swept(uploads, blobs, self._contents.collect(unused_before))
 
 
-async def _chunks(read: Callable[[int], bytes], length: int) -> AsyncIterator[bytes]:
+async def _chunks(
+    repository: str, read: Callable[[int], bytes], length: int
+) -> AsyncIterator[bytes]:
     while length > 0:
-        chunk = await asyncio.to_thread(read, min(length, _READ_BYTES))
+        with storing(repository):
+            chunk = await run_whole(read, min(length, _READ_BYTES))
         if not chunk:
             return
         length -= len(chunk)

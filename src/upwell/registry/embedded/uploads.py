@@ -55,7 +55,8 @@ class _Session:
 class _WriteBehind:
     """Lets a thread write one batch while the next one arrives."""
 
-    def __init__(self, session: _Session, file: FileIO) -> None:
+    def __init__(self, repository: str, session: _Session, file: FileIO) -> None:
+        self._repository = repository
         self._session = session
         self._file = file
         self._work: asyncio.Future[None] | None = None
@@ -67,10 +68,11 @@ class _WriteBehind:
         )
 
     async def settle(self) -> None:
-        """Wait until nothing is being written; raises what the last write raised."""
+        """Wait until nothing is being written; raises the StorageError of the last write."""
         work, self._work = self._work, None
         if work is not None:
-            await whole(work)
+            with storing(self._repository):
+                await whole(work)
 
 
 class Uploads:
@@ -102,8 +104,7 @@ class Uploads:
             if start is not None and start != session.offset:
                 raise UploadOffsetError(repository, upload, session.offset)
             try:
-                with storing(repository):
-                    await self._receive(repository, session, body)
+                await self._receive(repository, session, body)
             except (StorageError, ContentTooLargeError):
                 self._discard(session)
                 raise
@@ -141,9 +142,11 @@ class Uploads:
         self, repository: str, session: _Session, body: AsyncIterator[bytes]
     ) -> None:
         received = session.offset
-        # Unbuffered: a failed write must not be tried again when the file is closed.
-        with FileIO(session.path, "ab") as file:
-            behind = _WriteBehind(session, file)
+        with storing(repository):
+            # Unbuffered: a failed write must not be tried again when the file is closed.
+            file = FileIO(session.path, "ab")
+        with file:
+            behind = _WriteBehind(repository, session, file)
             try:
                 async with contextlib.aclosing(_batches(body)) as batches:
                     async for batch in batches:
