@@ -24,6 +24,7 @@ from upwell.registry.hosting import (
     ContentTooLargeError,
     HostedRegistry,
     ManifestPush,
+    RepositoryUnknownError,
     StorageError,
     StorageFullError,
     UploadUnknownError,
@@ -144,7 +145,7 @@ async def test_what_is_not_there_is_an_error_of_the_port(registry: HostedRegistr
     with pytest.raises(InvalidAnswerError):
         await registry.blob(reference("team/app"), Digest.of(CONFIG), 3)
     for wrong in (reference("team/none"), Reference.parse("docker.io/team/app")):
-        with pytest.raises(ManifestUnknownError):
+        with pytest.raises(RepositoryUnknownError):
             await registry.tags(wrong)
 
 

@@ -132,14 +132,11 @@ class EmbeddedRegistry:
             yield _verifying(chunks, reference.name, digest)
 
     async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
-        """List every tag of a repository; raises ManifestUnknownError when there is none such."""
+        """List every tag of a repository; raises RepositoryUnknownError."""
         del access
-        try:
-            if reference.registry == self._host:
-                return await self.tag_names(reference.repository)
-        except RepositoryUnknownError:
-            pass
-        raise ManifestUnknownError(reference)
+        if reference.registry != self._host:
+            raise RepositoryUnknownError(reference.name)
+        return await self.tag_names(reference.repository)
 
     # The InternalRegistry port
 
