@@ -3,25 +3,20 @@
 An edge points the way that a change takes: from a base image to all that must follow it.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
-from upwell.api.apps import (
-    TRIGGERS_ANNOTATION,
-    DaemonSet,
-    Deployment,
-    DeploymentConfig,
-    StatefulSet,
-)
+from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.build import BuildConfig, BuildTriggerPolicy
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.rollout_settings import Workload
+from upwell.policy.rollout_triggers import Mode, followers_of
 from upwell.policy.streams import split_tag
 
 
@@ -55,7 +50,6 @@ class StreamTag:
 
 type ImageNode = UpstreamImage | StreamTag
 type Node = ImageNode | ObjectKey
-type Workload = Deployment | StatefulSet | DaemonSet | DeploymentConfig
 type Neighbours = Callable[[Node], list[Node]]
 
 _CONFIG_KIND = BuildConfig.KIND.kind
@@ -377,12 +371,9 @@ def _kept(
 
 def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
     followed: dict[StreamTag, bool] = {}
-    triggers = (
-        _config_triggers(workload)
-        if isinstance(workload, DeploymentConfig)
-        else _annotated_triggers(workload)
-    )
-    for tag, automatic in triggers:
+    for follower in followers_of(workload).entries:
+        tag = StreamTag(follower.stream.namespace, follower.stream.name, follower.tag)
+        automatic = follower.mode is Mode.AUTOMATIC
         followed[tag] = followed.get(tag, False) or automatic
     for tag, automatic in followed.items():
         yield Edge(tag, workload.key, Role.DEPLOY, automatic=automatic)
@@ -391,27 +382,6 @@ def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
         node = names.find(container.image.strip(), workload.namespace)
         if isinstance(node, StreamTag) and node not in followed:
             yield Edge(node, workload.key, Role.DEPLOY, automatic=False)
-
-
-def _config_triggers(config: DeploymentConfig) -> Iterator[tuple[StreamTag, bool]]:
-    for trigger in config.spec.triggers or ():
-        params = trigger.image_change_params
-        if trigger.type == "ImageChange" and params is not None:
-            yield StreamTag.of(params.from_, config.namespace), bool(params.automatic)
-
-
-def _annotated_triggers(
-    workload: Deployment | StatefulSet | DaemonSet,
-) -> Iterator[tuple[StreamTag, bool]]:
-    try:
-        triggers = json.loads(workload.annotations.get(TRIGGERS_ANNOTATION, "[]"))
-    except ValueError:
-        return
-    for trigger in triggers if isinstance(triggers, list) else ():
-        source = _reference(trigger.get("from")) if isinstance(trigger, dict) else None
-        if source is not None and source.kind == IMAGE_STREAM_TAG:
-            paused = trigger.get("paused") in {True, "true"}
-            yield StreamTag.of(source, workload.namespace), not paused
 
 
 def _merge(one: Edge, other: Edge) -> Edge:
