@@ -6,7 +6,7 @@ that falls behind the oldest change that is kept learns so by ExpiredError.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from upwell.api.meta import Resource
@@ -65,7 +65,7 @@ class History:
         self._published.set()
         self._published = asyncio.Event()
 
-    async def follow(self, since: int) -> AsyncIterator[Record]:
+    async def follow(self, since: int) -> AsyncGenerator[Record]:
         """Yield the changes after `since`, for ever; raises ExpiredError."""
         position = since
         while True:

@@ -1,9 +1,9 @@
 """The store port: objects with optimistic concurrency and a watch that can be resumed."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from upwell.api.meta import ObjectKey, Resource
 
@@ -146,9 +146,70 @@ class Store(Protocol):
 
     def watch[R: Resource](
         self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
-    ) -> AsyncIterator[WatchEvent[R]]:
+    ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError.
 
         Without `since`, first yields every existing object as ADDED. Close the iterator to stop.
         """
+        ...
+
+
+class ApiClient(Store, Protocol):
+    """A store behind an API server, with the rest of what that server answers: for people.
+
+    An asynchronous context manager that closes its connections.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exception: object) -> None: ...
+
+    async def apply(
+        self,
+        document: Mapping[str, Any],
+        *,
+        field_manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> tuple[Resource, Sequence[str]]:
+        """Apply a manifest on the server's side; return the object and the server's warnings."""
+        ...
+
+    async def patch[R: Resource](
+        self,
+        kind: type[R],
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        subresource: str = "",
+    ) -> R:
+        """Merge `patch` (RFC 7386) into an object or its subresource."""
+        ...
+
+    async def call(
+        self,
+        method: str,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Ask a subresource that speaks JSON (instantiate, rollback, instances, …)."""
+        ...
+
+    def stream(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        params: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[bytes]:
+        """Yield what a subresource sends (log) until the server ends it."""
+        ...
+
+    async def get_raw(self, path: str) -> bytes:
+        """Return what the server answers at a path of its own, such as `/version`."""
         ...

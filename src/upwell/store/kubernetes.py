@@ -1,0 +1,305 @@
+"""The store of a cluster, and the command line's client: the Kubernetes API over HTTP."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Self
+
+from upwell.api.codec import (
+    InvalidObjectError,
+    UnknownKindError,
+    decode_as,
+    encode,
+    resource_for,
+)
+from upwell.api.meta import ObjectKey, Resource
+from upwell.store.interface import (
+    EVERYTHING,
+    Change,
+    ConflictError,
+    ExpiredError,
+    Listing,
+    RejectedError,
+    Selector,
+    StoreError,
+    WatchEvent,
+)
+from upwell.store.kubernetes_errors import Status
+from upwell.store.kubernetes_http import Access, ApiConnection, Request, parse_object
+
+_PAGE = 500
+"""Objects in one answer to a list."""
+_WATCH_SECONDS = 240
+"""After these the server ends a watch; it goes on from the last position."""
+_UNCONDITIONAL_TRIES = 10
+_PATCH = "application/merge-patch+json"
+_APPLY = "application/apply-patch+yaml"
+
+
+class KubernetesStore:
+    """Objects behind an API server at `base_url`; `ca` is the path of a PEM file.
+
+    Differs from a local store in that what an object owned is deleted a while after it, by the
+    server's garbage collection. `timeout` is in seconds and bounds all but watches and streams.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        ca: str | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        self._api = ApiConnection(Access(base_url, token, ca, timeout))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()
+
+    async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
+        """Return one object; raises NotFoundError."""
+        return await self._send(kind, _about(kind, namespace, name, "GET"))
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        """Return the objects that match, read page by page as of one moment."""
+        params = {**_selection(selector), "limit": str(_PAGE)}
+        request = _about(kind, selector.namespace, "", "GET")
+        found: list[R] = []
+        while True:
+            answer = await self._api.ask(replace(request, params=params))
+            items, meta = answer.document.get("items"), answer.document.get("metadata")
+            if not isinstance(meta, dict):
+                raise StoreError(f"the server's list of {kind.KIND.resource} has no metadata")
+            found += [_decode(kind, item) for item in items or ()]
+            if not meta.get("continue"):
+                break
+            params["continue"] = str(meta["continue"])
+        found.sort(key=lambda resource: (resource.namespace, resource.name))
+        return Listing(found, str(meta.get("resourceVersion") or ""))
+
+    async def create[R: Resource](self, resource: R) -> R:
+        """Store a new object; raises AlreadyExistsError or RejectedError."""
+        _require_namespace(resource)
+        new = resource.with_metadata(uid=None, resource_version=None)
+        request = _about(type(resource), resource.namespace, "", "POST")
+        return await self._send(
+            type(resource), replace(request, key=resource.key, body=encode(new), collection=True)
+        )
+
+    async def update[R: Resource](self, resource: R) -> R:
+        """Write metadata and spec; raises NotFoundError, ConflictError or RejectedError."""
+        return await self._put(resource, "")
+
+    async def update_status[R: Resource](self, resource: R) -> R:
+        """Write the status; raises NotFoundError, ConflictError or RejectedError."""
+        if not resource.KIND.has_status:
+            raise RejectedError(f"{resource.key} was not written: a {resource.KIND} has no status")
+        return await self._put(resource, "status")
+
+    async def delete(
+        self, kind: type[Resource], namespace: str, name: str, *, resource_version: str = ""
+    ) -> None:
+        """Delete an object; with a resourceVersion, only that one. Raises NotFoundError."""
+        options: dict[str, Any] = {"propagationPolicy": "Background"}
+        if resource_version:
+            options["preconditions"] = {"resourceVersion": resource_version}
+        await self._api.ask(replace(_about(kind, namespace, name, "DELETE"), body=options))
+
+    async def watch[R: Resource](
+        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+    ) -> AsyncGenerator[WatchEvent[R]]:
+        """Yield changes after `since` in order, for ever; raises ExpiredError.
+
+        Raises UnavailableError when the connection breaks; open it again from the last event.
+        """
+        position = since
+        if not position:
+            listing = await self.list(kind, selector)
+            position = listing.resource_version
+            for resource in listing.items:
+                yield WatchEvent(Change.ADDED, resource)
+        while True:
+            async with aclosing(self._watch_once(kind, selector, position)) as events:
+                async for event in events:
+                    if isinstance(event, WatchEvent):
+                        position = event.resource.resource_version
+                        yield event
+                    else:
+                        position = event
+
+    async def apply(
+        self,
+        document: Mapping[str, Any],
+        *,
+        field_manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> tuple[Resource, Sequence[str]]:
+        """Apply a manifest on the server's side; return the object and the server's warnings.
+
+        Raises ConflictError when another manager owns a field and `force` is not set.
+        """
+        kind, namespace, name = _named(document)
+        params = {"fieldManager": field_manager, "force": str(force).lower()}
+        if dry_run:
+            params["dryRun"] = "All"
+        request = replace(
+            _about(kind, namespace, name, "PATCH"),
+            params=params,
+            body={**document, "apiVersion": kind.KIND.api_version},
+            content_type=_APPLY,
+        )
+        answer = await self._api.ask(request)
+        return _decode(kind, answer.document), answer.warnings
+
+    async def patch[R: Resource](
+        self,
+        kind: type[R],
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        subresource: str = "",
+    ) -> R:
+        """Merge `patch` (RFC 7386) into an object or its subresource."""
+        request = _about(kind, namespace, name, "PATCH")
+        return await self._send(
+            kind, replace(request, subresource=subresource, body=patch, content_type=_PATCH)
+        )
+
+    async def call(
+        self,
+        method: str,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Ask a subresource that speaks JSON (instantiate, rollback, instances, …)."""
+        request = replace(
+            _about(kind, namespace, name, method),
+            subresource=subresource,
+            params=params or {},
+            body=body,
+        )
+        return (await self._api.ask(request)).document
+
+    async def stream(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        params: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[bytes]:
+        """Yield what a subresource sends (log) until the server ends it."""
+        request = _about(kind, namespace, name, "GET")
+        request = replace(request, subresource=subresource, params=params or {})
+        async with aclosing(self._api.chunks(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def get_raw(self, path: str) -> bytes:
+        """Return what the server answers at a path of its own, such as `/version`."""
+        return await self._api.get_raw(path)
+
+    async def _send[R: Resource](self, kind: type[R], request: Request) -> R:
+        return _decode(kind, (await self._api.ask(request)).document)
+
+    async def _put[R: Resource](self, resource: R, subresource: str) -> R:
+        kind = type(resource)
+        request = replace(
+            _about(kind, resource.namespace, resource.name, "PUT"), subresource=subresource
+        )
+        if resource.resource_version:
+            return await self._send(kind, replace(request, body=encode(resource)))
+        # API servers refuse an unconditional write of a custom resource; ours has to win a race.
+        for _ in range(_UNCONDITIONAL_TRIES):
+            stored = await self.get(kind, resource.namespace, resource.name)
+            current = resource.with_metadata(resource_version=stored.resource_version)
+            try:
+                return await self._send(kind, replace(request, body=encode(current)))
+            except ConflictError:
+                if resource.uid not in {"", stored.uid}:
+                    raise
+        raise ConflictError(resource.key, f"others wrote it {_UNCONDITIONAL_TRIES} times meanwhile")
+
+    async def _watch_once[R: Resource](
+        self, kind: type[R], selector: Selector, since: str
+    ) -> AsyncGenerator[WatchEvent[R] | str]:
+        """Yield events, and positions from bookmarks, until the server ends the watch."""
+        params = {
+            **_selection(selector),
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": since,
+            "timeoutSeconds": str(_WATCH_SECONDS),
+        }
+        request = replace(_about(kind, selector.namespace, "", "GET"), params=params)
+        async with aclosing(self._api.lines(request)) as lines:
+            async for line in lines:
+                event = parse_object(line, str(request.key))
+                subject = event.get("object")
+                if not isinstance(subject, dict):
+                    raise StoreError(f"a watch of {kind.KIND.resource} sent an event of nothing")
+                match event.get("type"):
+                    case "BOOKMARK":
+                        yield str(subject.get("metadata", {}).get("resourceVersion") or since)
+                    case "ERROR":
+                        raise _watch_error(subject, request, since)
+                    case change:
+                        yield WatchEvent(Change(str(change)), _decode(kind, subject))
+
+
+def _about(kind: type[Resource], namespace: str, name: str, method: str) -> Request:
+    return Request(method, kind.KIND, ObjectKey(kind.KIND.kind, namespace, name))
+
+
+def _selection(selector: Selector) -> dict[str, str]:
+    params = {}
+    if selector.labels:
+        params["labelSelector"] = ",".join(f"{k}={v}" for k, v in sorted(selector.labels.items()))
+    if selector.name:
+        params["fieldSelector"] = f"metadata.name={selector.name}"
+    return params
+
+
+def _require_namespace(resource: Resource) -> None:
+    if resource.KIND.namespaced and not resource.namespace:
+        raise RejectedError(f"{resource.KIND} {resource.name!r} needs a namespace")
+
+
+def _named(document: Mapping[str, Any]) -> tuple[type[Resource], str, str]:
+    """Return kind, namespace and name of a manifest that the server is to judge."""
+    try:
+        kind = resource_for(str(document.get("apiVersion", "")), str(document.get("kind", "")))
+    except UnknownKindError as error:
+        raise RejectedError(str(error)) from error
+    meta = document.get("metadata")
+    name = meta.get("name") if isinstance(meta, Mapping) else None
+    if not isinstance(meta, Mapping) or not isinstance(name, str) or not name:
+        raise RejectedError(f"{kind.KIND} has no metadata.name: apply needs one")
+    return kind, str(meta.get("namespace") or ""), name
+
+
+def _decode[R: Resource](kind: type[R], document: Mapping[str, Any]) -> R:
+    try:
+        return decode_as(kind, document)
+    except InvalidObjectError as error:
+        raise StoreError(f"the server sent an object that is none: {error}") from error
+
+
+def _watch_error(document: Mapping[str, Any], request: Request, since: str) -> StoreError:
+    status = Status.of(document, HTTPStatus.INTERNAL_SERVER_ERROR)
+    if status.code == HTTPStatus.GONE:
+        return ExpiredError(since)
+    return status.error(request.kind, request.key)

@@ -1,0 +1,126 @@
+"""What an API server's refusals mean: a Status (meta/v1) or a bare HTTP status to a StoreError."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+
+from upwell.api.meta import Kind, ObjectKey
+from upwell.store.interface import (
+    AlreadyExistsError,
+    ConflictError,
+    ExpiredError,
+    NotFoundError,
+    RejectedError,
+    StoreError,
+    UnavailableError,
+)
+
+
+class ForbiddenError(StoreError):
+    """The server does not let us: the credentials are missing, wrong or too weak."""
+
+    reason = "Forbidden"
+
+
+class KindNotServedError(StoreError):
+    """The server does not know the kind."""
+
+    reason = "NotFound"
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(
+            f"the server does not serve {kind.resource} ({kind.api_version}):"
+            " is this an Upwell server, or are the custom resource definitions installed?"
+        )
+        self.kind = kind
+
+
+class BusyError(UnavailableError):
+    """The server asks us to come back later; `retry_after` is in seconds."""
+
+    reason = "TooManyRequests"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """An API server's verdict."""
+
+    code: int
+    reason: str
+    message: str
+    about: Mapping[str, Any]
+    """`details`: what the verdict is about, and its causes."""
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], code: int) -> Self:
+        """Return the verdict in a Status object, or as much of it as there is."""
+        about = document.get("details")
+        stated = document.get("code")
+        return cls(
+            stated if isinstance(stated, int) else code,
+            str(document.get("reason") or ""),
+            str(document.get("message") or HTTPStatus(code).phrase),
+            about if isinstance(about, Mapping) else {},
+        )
+
+    @classmethod
+    def parse(cls, body: bytes, code: int) -> Self:
+        """Return the verdict of an answer that may not be a Status at all."""
+        try:
+            document = json.loads(body)
+        except ValueError:
+            document = None
+        if isinstance(document, dict) and document.get("kind") == "Status":
+            return cls.of(document, code)
+        return cls(code, "", body[:_MAX_TEXT].decode("utf-8", "replace").strip(), {})
+
+    def error(self, kind: Kind, key: ObjectKey, retry_after: float = 0) -> StoreError:
+        """Return the error to raise for a request about `key`."""
+        told = f"{key}: {self.message}"
+        if self.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return UnavailableError(f"{told} (the server answered {self.code})")
+        error: StoreError
+        match self.code:
+            case HTTPStatus.NOT_FOUND:
+                error = self._not_found(kind, key)
+            case HTTPStatus.CONFLICT if self.reason == AlreadyExistsError.reason:
+                error = AlreadyExistsError(key)
+            case HTTPStatus.CONFLICT:
+                error = ConflictError(key, self.message)
+            case HTTPStatus.GONE:
+                error = ExpiredError(self.message)
+            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+                error = ForbiddenError(told)
+            case HTTPStatus.TOO_MANY_REQUESTS:
+                error = BusyError(told, retry_after)
+            case _:
+                error = RejectedError(self._with_causes())
+        return error
+
+    def _not_found(self, kind: Kind, key: ObjectKey) -> StoreError:
+        subject, name = self.about.get("kind"), self.about.get("name")
+        if subject == "namespaces" and isinstance(name, str) and kind.plural != subject:
+            return NotFoundError(ObjectKey("Namespace", "", name))
+        # An API server names the object that is missing; for a path that it does not know, none.
+        return NotFoundError(key) if name else KindNotServedError(kind)
+
+    def _with_causes(self) -> str:
+        causes = self.about.get("causes")
+        if not isinstance(causes, list):
+            return self.message
+        texts = [
+            f"{cause.get('field', '')}: {cause.get('message', '')}".removeprefix(": ")
+            for cause in causes
+            if isinstance(cause, Mapping)
+        ]
+        new = [text for text in texts if text not in self.message]
+        return "; ".join([self.message, *new])
+
+
+_MAX_TEXT = 500

@@ -1,0 +1,131 @@
+"""What the store of one machine costs: run with `pytest -m benchmark -s tests/benchmarks`."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import quantiles
+
+import pytest
+
+from upwell.api.core import ConfigMap
+from upwell.api.meta import ObjectMeta
+from upwell.store.interface import Selector, Store
+from upwell.store.memory import MemoryStore
+from upwell.store.sqlite import SqliteStore
+
+pytestmark = pytest.mark.benchmark
+
+OBJECTS = 10_000
+WATCHES = 100
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _item(number: int) -> ConfigMap:
+    meta = ObjectMeta(name=f"item-{number:05}", namespace="bench", labels={"tens": str(number // 10)})
+    return ConfigMap(metadata=meta, data={"text": "x" * 1000})
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore(_now)
+        return
+    sqlite = await SqliteStore.open(tmp_path / "bench.db", clock=_now)
+    yield sqlite
+    await sqlite.close()
+
+
+async def _fill(store: Store, writers: int, count: int) -> float:
+    """Create `count` objects by `writers` tasks; return writes per second."""
+    numbers = iter(range(count))
+
+    async def write() -> None:
+        for number in numbers:
+            await store.create(_item(number))
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(writers):
+            group.create_task(write())
+    return count / (time.perf_counter() - started)
+
+
+async def _latencies(work: Callable[[], Awaitable[object]], times: int) -> tuple[float, float]:
+    """Return the median and the 99th percentile in microseconds."""
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        await work()
+        taken.append((time.perf_counter() - started) * 1e6)
+    cuts = quantiles(taken, n=100)
+    return cuts[49], cuts[98]
+
+
+@pytest.mark.parametrize("writers", [1, 16, 128])
+async def test_writes_per_second(store: Store, writers: int) -> None:
+    rate = await _fill(store, writers, 300 if writers == 1 else 3000)
+
+    print(f"\n{type(store).__name__}: {rate:,.0f} writes/s by {writers} writers")  # noqa: T201
+    assert rate > 20
+
+
+async def test_reads_among_many_objects(store: Store) -> None:
+    await _fill(store, 256, OBJECTS)
+    selector = Selector("bench", {"tens": "500"})
+
+    one = await _latencies(lambda: store.get(ConfigMap, "bench", "item-05000"), 1000)
+    ten = await _latencies(lambda: store.list(ConfigMap, selector), 100)
+    every = await _latencies(lambda: store.list(ConfigMap), 100)
+
+    for name, (half, most) in (("get", one), ("list 10", ten), ("list all", every)):
+        print(f"\n{type(store).__name__}: {name} p50 {half:,.0f} us, p99 {most:,.0f} us")  # noqa: T201
+    assert one[0] < 1000
+
+
+async def test_fan_out_to_many_watches(store: Store) -> None:
+    changes = 200
+    listening = asyncio.Semaphore(0)
+
+    async def observe() -> None:
+        async with aclosing(store.watch(ConfigMap, since="0")) as events:
+            listening.release()
+            for _ in range(changes):
+                await anext(events)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(WATCHES):
+            group.create_task(observe())
+        for _ in range(WATCHES):
+            await listening.acquire()
+        started = time.perf_counter()
+        await _fill(store, 16, changes)
+        written = time.perf_counter()
+    seen = time.perf_counter()
+
+    rate = changes * WATCHES / (seen - started)
+    print(  # noqa: T201
+        f"\n{type(store).__name__}: {rate:,.0f} events/s to {WATCHES} watches,"
+        f" the last {1000 * (seen - written):.1f} ms after its write"
+    )
+    assert rate > 1000
+
+
+async def test_opening_a_file_with_many_objects(tmp_path: Path) -> None:
+    path = tmp_path / "bench.db"
+    store = await SqliteStore.open(path, clock=_now)
+    await _fill(store, 256, OBJECTS)
+    await store.close()
+
+    started = time.perf_counter()
+    again = await SqliteStore.open(path, clock=_now)
+    taken = time.perf_counter() - started
+    await again.close()
+
+    print(f"\nopened {OBJECTS:,} objects in {taken:.2f} s")  # noqa: T201
+    assert taken < 30

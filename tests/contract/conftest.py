@@ -1,0 +1,103 @@
+"""A Kubernetes API server with our kinds, started once for all suites that need one."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.core import ConfigMap, Namespace
+from upwell.api.crds import custom_resource_definitions
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.promotion import Pipeline
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
+from upwell.store.kubernetes import KubernetesStore
+
+_SHARED = Path(__file__).parents[3] / "shared"
+_KIT = Path(os.environ.get("KUBE_TESTKIT") or _SHARED / "kube")
+_KINDS: tuple[type[Resource], ...] = (Pipeline, ConfigMap, Build, BuildConfig)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running API server and how to reach it."""
+
+    base_url: str
+    token: str
+    ca: str
+
+    def client(self) -> KubernetesStore:
+        return KubernetesStore(self.base_url, token=self.token, ca=self.ca)
+
+    @asynccontextmanager
+    async def store(self, namespace: str) -> AsyncIterator[KubernetesStore]:
+        """Give a client and an empty namespace, and leave it empty."""
+        async with self.client() as store:
+            try:
+                await store.create(Namespace(metadata=ObjectMeta(name=namespace)))
+            except AlreadyExistsError:
+                pass
+            yield store
+            for kind in _KINDS:
+                for item in (await store.list(kind, Selector(namespace))).items:
+                    await _remove(store, item)
+
+
+async def _remove(store: KubernetesStore, resource: Resource) -> None:
+    try:
+        if resource.metadata.finalizers:
+            await store.update(resource.with_metadata(finalizers=(), resource_version=None))
+        await store.delete(type(resource), resource.namespace, resource.name)
+    except NotFoundError:
+        pass
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if not (_KIT / "up").exists():
+        pytest.skip(f"no Kubernetes test kit in {_KIT} (set KUBE_TESTKIT)")
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl (Debian: apt install kubernetes-client)")
+    folder = tmp_path_factory.mktemp("kube")
+    try:
+        yield _start(folder)
+    finally:
+        subprocess.run([_KIT / "down", "--dir", folder], check=True, capture_output=True)
+
+
+def _start(folder: Path) -> Cluster:
+    up = subprocess.run(
+        [_KIT / "up", "--node", "none", "--dir", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if up.returncode == 3:
+        pytest.skip(up.stderr)
+    assert up.returncode == 0, up.stderr
+    kubectl = ["kubectl", "--kubeconfig", folder / "kubeconfig"]
+    definitions = json.dumps(
+        {"apiVersion": "v1", "kind": "List", "items": custom_resource_definitions()}
+    )
+    subprocess.run(
+        [*kubectl, "create", "-f", "-"], input=definitions.encode(), check=True, capture_output=True
+    )
+    subprocess.run(
+        [*kubectl, "wait", "crd", "--all", "--for=condition=Established", "--timeout=60s"],
+        check=True,
+        capture_output=True,
+    )
+    view = subprocess.run(
+        [*kubectl, "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    token = (folder / "token").read_text().strip()
+    return Cluster(view.stdout, token, str(folder / "pki" / "ca.crt"))
