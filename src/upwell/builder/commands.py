@@ -1,0 +1,195 @@
+"""The `buildah` command line on one image store."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from upwell.builder.interface import BuildError, Limits, LogSink
+from upwell.builder.process import Command, Launcher, Outcome
+from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
+
+OWNER_ANNOTATION = "dev.upwell.build.id"
+"""On every image, and so on every working container: the build that it belongs to."""
+
+_CPU_PERIOD = 100_000
+_ONE_TRY = ("--retry=1", "--retry-delay=1ms")
+"""Who builds decides when to try again; 0 would mean buildah's default of 3, over 7 s."""
+
+_MAX_INSPECT = 32 * 1024 * 1024
+_TRANSIENT = re.compile(
+    r"connection (refused|reset)|timeout|timed out|no such host|toomanyrequests|"
+    r"too many requests|status:? (429|5\d\d)|unexpected EOF|server error",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One image to build: what to write, from where, and with what."""
+
+    containerfile: Path
+    context: Path
+    contexts: Mapping[str, Path] = field(default_factory=dict)
+    """Additional named contexts."""
+    ignore_file: Path | None = None
+    arguments_file: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Build arguments whose values go through the process environment."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[Path, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    network: str = "private"
+    layers: bool = False
+    use_cache: bool = True
+    docker_format: bool = False
+
+
+class BuildahCommands:
+    """Runs buildah with its own store; `environment` is each child's whole environment."""
+
+    def __init__(
+        self, launcher: Launcher, store: tuple[str, ...], environment: Mapping[str, str]
+    ) -> None:
+        self._launcher = launcher
+        self._store = store
+        self._environment = environment
+
+    async def pull(self, image: Reference, folder: Path, auth: Path, *, insecure: bool) -> None:
+        """Pull unless the store has this digest; raises BuildError PullBuilderImageFailed."""
+        outcome = await self._run(
+            folder,
+            _nowhere,
+            *("pull", "--quiet", "--policy=missing", *_ONE_TRY, f"--authfile={auth}"),
+            f"--tls-verify={str(not insecure).lower()}",
+            str(image),
+        )
+        if outcome.code != 0:
+            raise _transfer_error("PullBuilderImageFailed", f"Failed to pull {image}", outcome)
+
+    async def image_config(self, image: str, folder: Path) -> ImageConfig:
+        """Return the configuration of an image in the store; raises BuildError."""
+        argv = ("inspect", "--type=image", image)
+        outcome = await self._launcher.capture(self._command(folder, argv), _MAX_INSPECT)
+        if outcome.code != 0:
+            raise BuildError("PullBuilderImageFailed", f"{image}: {outcome.last_line}")
+        try:
+            # Docker's form, unlike OCI's, has ONBUILD.
+            return ImageConfig.parse(json.dumps(json.loads(outcome.output)["Docker"]).encode())
+        except InvalidManifestError as error:
+            raise BuildError("PullBuilderImageFailed", f"{image}: {error}") from error
+
+    async def build(self, recipe: Recipe, folder: Path, log: LogSink) -> tuple[Outcome, str]:
+        """Build; return how that ended, and the image's id in the store if it ended well."""
+        id_file = folder / "image-id"
+        argv = (
+            *("build", "--pull=never", "--force-rm", f"--iidfile={id_file}"),
+            f"--file={recipe.containerfile}",
+            f"--layers={str(recipe.layers).lower()}",
+            f"--network={recipe.network}",
+            f"--format={'docker' if recipe.docker_format else 'oci'}",
+            *([] if recipe.use_cache else ["--no-cache"]),
+            *_limit_flags(recipe.limits),
+            *([f"--ignorefile={recipe.ignore_file}"] if recipe.ignore_file else []),
+            *([f"--build-arg-file={recipe.arguments_file}"] if recipe.arguments_file else []),
+            *(f"--build-arg={name}" for name in recipe.environment),
+            *(f"--build-context={name}={path}" for name, path in recipe.contexts.items()),
+            *(f"--volume={path}:{target}:rw" for path, target in recipe.volumes.items()),
+            *_pairs("--label", recipe.labels),
+            *_pairs("--annotation", recipe.annotations),
+            str(recipe.context),
+        )
+        outcome = await self._run(folder, log, *argv, environment=recipe.environment)
+        return outcome, id_file.read_text().strip() if outcome.code == 0 else ""
+
+    async def push(
+        self, image: str, to: Reference, folder: Path, auth: Path, *, insecure: bool
+    ) -> Digest:
+        """Push; return the manifest's digest. Raises BuildError PushImageToRegistryFailed."""
+        digest_file = folder / "digest"
+        outcome = await self._run(
+            folder,
+            _nowhere,
+            *("push", "--quiet", *_ONE_TRY, f"--authfile={auth}"),
+            f"--tls-verify={str(not insecure).lower()}",
+            f"--digestfile={digest_file}",
+            *(image, f"docker://{to}"),
+        )
+        if outcome.code != 0:
+            raise _transfer_error("PushImageToRegistryFailed", f"Failed to push to {to}", outcome)
+        return Digest.parse(digest_file.read_text().strip())
+
+    async def remove_image(self, image: str, folder: Path) -> None:
+        """Remove an image from the store, if nothing else needs it."""
+        await self._run(folder, _nowhere, "rmi", image)
+
+    async def containers(self, folder: Path) -> Mapping[str, str]:
+        """Return the working containers in the store: id to the build that owns it, or ""."""
+        argv = ("containers", "--quiet", "--notruncate")
+        listing = await self._launcher.capture(self._command(folder, argv), _MAX_INSPECT)
+        owners: dict[str, str] = {}
+        for container in listing.output.split():
+            command = self._command(folder, ("inspect", container))
+            outcome = await self._launcher.capture(command, _MAX_INSPECT)
+            if outcome.code == 0:  # else it is gone by now
+                annotations = json.loads(outcome.output)["ImageAnnotations"] or {}
+                owners[container] = str(annotations.get(OWNER_ANNOTATION, ""))
+        return owners
+
+    async def remove_containers(self, containers: Iterable[str], folder: Path) -> None:
+        """Remove working containers and unmount what they had mounted."""
+        if ids := tuple(containers):
+            await self._run(folder, _nowhere, "rm", *ids)
+
+    async def remove_all_containers(self, folder: Path) -> None:
+        """Remove every working container in the store."""
+        await self._run(folder, _nowhere, "rm", "--all")
+
+    async def _run(
+        self,
+        folder: Path,
+        log: LogSink,
+        *argv: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> Outcome:
+        return await self._launcher.run(self._command(folder, argv, environment), log)
+
+    def _command(
+        self, folder: Path, argv: tuple[str, ...], more: Mapping[str, str] | None = None
+    ) -> Command:
+        temporary = folder / "tmp"
+        environment = {
+            **(more or {}),
+            **self._environment,
+            "HOME": str(folder),  # nobody's own logins and settings
+            "TMPDIR": str(temporary if temporary.is_dir() else folder),
+        }
+        return Command(("buildah", *self._store, *argv), environment, folder)
+
+
+def _nowhere(_: bytes) -> None:
+    """Drop output that says nothing: what matters of it is in the outcome."""
+
+
+def _limit_flags(limits: Limits) -> list[str]:
+    flags = [f"--ulimit=nproc={limits.pids}:{limits.pids}"]
+    if limits.memory_bytes is not None:
+        flags += [f"--memory={limits.memory_bytes}", f"--memory-swap={limits.memory_bytes}"]
+    if limits.cpus is not None:
+        flags += [f"--cpu-period={_CPU_PERIOD}", f"--cpu-quota={int(limits.cpus * _CPU_PERIOD)}"]
+    return flags
+
+
+def _pairs(flag: str, values: Mapping[str, str]) -> list[str]:
+    """Buildah writes a line break as a backslash and an n, so it becomes a space."""
+    return [f"{flag}={name}={' '.join(text.splitlines())}" for name, text in values.items()]
+
+
+def _transfer_error(reason: str, what: str, outcome: Outcome) -> BuildError:
+    return BuildError(
+        reason,
+        f"{what}: {outcome.last_line.removeprefix('Error: ')}",
+        retryable=_TRANSIENT.search(outcome.tail) is not None,
+    )

@@ -1,0 +1,60 @@
+"""The folder of one build: its source tree, generated files and logins, removed as a whole."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from upwell.builder.interface import RegistryLogin
+from upwell.builder.redaction import basic_auth
+
+_BUILD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DOCKER_HUB_AUTH_KEY = "https://index.docker.io/v1/"
+
+
+class BuildFolder:
+    """A private folder (mode 0700) below `parent`, named by the build's id."""
+
+    def __init__(self, parent: Path, build_id: str) -> None:
+        if _BUILD_ID.fullmatch(build_id) is None:
+            raise ValueError(f"not a build id: {build_id!r}")
+        self.path = parent / build_id
+        self.source = self.path / "source"
+        self.temporary = self.path / "tmp"
+
+    def create(self) -> None:
+        """Make the folder; nothing happens if it is there."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.temporary.mkdir(mode=0o700, exist_ok=True)
+
+    def empty(self, name: str) -> Path:
+        """Make an empty folder inside, in place of what an earlier attempt left; return it."""
+        path = self.path / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(mode=0o755)
+        return path
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file that only we may read; return its path."""
+        path = self.path / name
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text)
+        return path
+
+    def write_logins(self, logins: Iterable[RegistryLogin]) -> Path:
+        """Write the auth file of containers-auth.json(5); return its path."""
+        auths = {
+            _auth_key(login.registry): {"auth": basic_auth(login.username, login.password)}
+            for login in logins
+        }
+        return self.write("auth.json", json.dumps({"auths": auths}))
+
+    def remove(self) -> None:
+        """Delete the folder; idempotent."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _auth_key(registry: str) -> str:
+    return "docker.io" if registry in {_DOCKER_HUB_AUTH_KEY, "index.docker.io"} else registry

@@ -1,0 +1,180 @@
+"""Runs child processes such that killing one kills everything that it started.
+
+On Linux with the right to do so, each command is process 1 of a PID namespace: when it, or the
+whole of Upwell, is killed, the kernel kills all that is inside, containers included. Elsewhere the
+process group and all descendants are killed one by one.
+"""
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from upwell.builder.interface import LogSink
+
+OWNER_VARIABLE = "UPWELL_BUILDER"
+"""Set in the environment of every child, so that a later process finds what a killed one left."""
+
+_NAMESPACE = (
+    *("setpriv", "--pdeathsig", "KILL", "--"),
+    *("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"),
+)
+_CHUNK = 64 * 1024
+_TAIL_BYTES = 16 * 1024
+_DRAIN_SECONDS = 5.0
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program, its whole environment and its working folder. Arguments hold no secret."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    tail: str
+    """The end of what it printed, for people."""
+    output: str = ""
+    """Its whole standard output, if that was captured."""
+
+    @property
+    def last_line(self) -> str:
+        """The last line that says something, for an error message."""
+        lines = [line.strip() for line in self.tail.splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit status {self.code}"
+
+
+class OutputTooLargeError(Exception):
+    """A command printed more than its caller allowed."""
+
+
+class Launcher:
+    """Starts commands on behalf of `owner`, an identifier of this builder's folder."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._prefix: tuple[str, ...] | None = None
+
+    async def run(self, command: Command, log: LogSink) -> Outcome:
+        """Run `command`, passing its merged output on; cancelling kills all that it started."""
+        tail = b""
+        # One pipe for both streams: reading two in turn deadlocks when the other fills.
+        process = await self._start(command, errors=STDOUT)
+        try:
+            while chunk := await _pipe(process.stdout).read(_CHUNK):
+                log(chunk)
+                tail = (tail + chunk)[-_TAIL_BYTES:]
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                await asyncio.shield(_kill(process))
+        return Outcome(code, tail.decode(errors="replace"))
+
+    async def capture(self, command: Command, limit: int) -> Outcome:
+        """Run `command` and return its whole standard output of at most `limit` bytes.
+
+        Raises OutputTooLargeError.
+        """
+        process = await self._start(command, errors=PIPE)
+        try:
+            async with asyncio.TaskGroup() as group:
+                output = group.create_task(_read(_pipe(process.stdout), limit))
+                errors = group.create_task(_read(_pipe(process.stderr), limit))
+            code = await process.wait()
+        except* OutputTooLargeError as group:
+            raise OutputTooLargeError(f"{command.argv[0]} printed over {limit} bytes") from group
+        finally:
+            if process.returncode is None:
+                await asyncio.shield(_kill(process))
+        return Outcome(code, errors.result()[-_TAIL_BYTES:], output.result())
+
+    def kill_leftovers(self) -> None:
+        """Kill every process that an earlier launcher of the same owner left running."""
+        marker = f"{OWNER_VARIABLE}={self._owner}".encode()
+        for entry in _PROC.iterdir():
+            if entry.name.isdecimal() and int(entry.name) != os.getpid():
+                with suppress(OSError):
+                    if marker in (entry / "environ").read_bytes().split(b"\0"):
+                        _kill_tree(int(entry.name))
+
+    async def _start(self, command: Command, *, errors: int) -> Process:
+        if self._prefix is None:
+            self._prefix = await _supported_prefix(command)
+        return await asyncio.create_subprocess_exec(
+            *self._prefix,
+            *command.argv,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=errors,
+            cwd=command.folder,
+            env={**command.environment, OWNER_VARIABLE: self._owner},
+            start_new_session=True,
+        )
+
+
+async def _supported_prefix(command: Command) -> tuple[str, ...]:
+    """Return the namespace prefix if this machine lets us use it, else nothing."""
+    try:
+        probe = await asyncio.create_subprocess_exec(
+            *_NAMESPACE,
+            "true",
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+            env=dict(command.environment),
+        )
+    except FileNotFoundError:
+        return ()
+    return _NAMESPACE if await probe.wait() == 0 else ()
+
+
+def _pipe(stream: asyncio.StreamReader | None) -> asyncio.StreamReader:
+    if stream is None:
+        raise RuntimeError("the process was started without this pipe")
+    return stream
+
+
+async def _read(stream: asyncio.StreamReader, limit: int) -> str:
+    content = bytearray()
+    while chunk := await stream.read(_CHUNK):
+        content += chunk
+        if len(content) > limit:
+            raise OutputTooLargeError
+    return content.decode(errors="replace")
+
+
+async def _kill(process: Process) -> None:
+    """Kill the tree and wait until nothing of it holds the output pipe any more."""
+    _kill_tree(process.pid)
+    await process.wait()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while await _pipe(process.stdout).read(_CHUNK):
+                pass
+
+
+def _kill_tree(pid: int) -> None:
+    for member in [pid, *_descendants(pid)]:
+        with suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for children in (_PROC / str(pid) / "task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                yield child
+                yield from _descendants(child)

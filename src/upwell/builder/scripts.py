@@ -1,0 +1,116 @@
+"""Finds the S2I scripts of a source build, each on its own: URL, source tree, builder image."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from upwell.builder.interface import BuildError
+from upwell.policy.s2i import REQUIRED_SCRIPTS, SCRIPTS, SOURCE_SCRIPT_FOLDERS, image_path
+
+_MAX_SCRIPT_BYTES = 1024 * 1024
+_DOWNLOAD_SECONDS = 30.0
+_FOUND = frozenset({200, 201})
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptSources:
+    """Where scripts may come from, in order of precedence."""
+
+    override_url: str
+    tree: Path
+    image_url: str
+    allow_local: bool = False
+    """Whether a `file://` URL may name a path of this machine."""
+
+
+async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str]:
+    """Put external scripts into `upload`, executable; return where the image holds the others.
+
+    Raises BuildError GenericBuildFailed if a required script is nowhere.
+    """
+    in_image: dict[str, str] = {}
+    missing = []
+    for name in SCRIPTS:
+        content = None
+        path = image_path(sources.override_url)
+        if path is None:
+            content = await _fetch(sources.override_url, name, allow_local=sources.allow_local)
+            if content is None:
+                content = await asyncio.to_thread(_from_tree, sources.tree, name)
+            path = image_path(sources.image_url)
+            if content is None and path is None:
+                content = await _fetch(sources.image_url, name, allow_local=sources.allow_local)
+        if content is not None:
+            await asyncio.to_thread(_install, upload / name, content)
+        elif path is not None:
+            in_image[name] = f"{path.rstrip('/')}/{name}"
+        elif name in REQUIRED_SCRIPTS:
+            missing.append(name)
+    if missing:
+        raise BuildError(
+            "GenericBuildFailed",
+            f"failed to install {missing}: neither the scripts URL, nor .s2i/bin in the source,"
+            " nor the builder image's label io.openshift.s2i.scripts-url gives them",
+        )
+    return in_image
+
+
+def _from_tree(tree: Path, name: str) -> bytes | None:
+    for folder in SOURCE_SCRIPT_FOLDERS:
+        path = tree / folder / name
+        # A link may point outside of the source, to a file of this machine.
+        if path.is_file() and path.resolve().is_relative_to(tree.resolve()):
+            return _read(path)
+    return None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(_MAX_SCRIPT_BYTES + 1)
+    if len(content) > _MAX_SCRIPT_BYTES:
+        raise BuildError("GenericBuildFailed", f"{path.name}: over {_MAX_SCRIPT_BYTES} bytes")
+    return content
+
+
+def _install(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o755)
+
+
+async def _fetch(url: str, name: str, *, allow_local: bool) -> bytes | None:
+    """Return the script below `url`; None if there is no URL, or no such script."""
+    if not url:
+        return None
+    scheme = url.partition("://")[0]
+    if scheme == "file" and allow_local:
+        path = Path(url.removeprefix("file://")) / name
+        return await asyncio.to_thread(_read, path) if path.is_file() else None
+    if scheme in {"http", "https"}:
+        return await _download(f"{url.rstrip('/')}/{name}")
+    raise BuildError(
+        "GenericBuildFailed",
+        f"scripts URL {url!r}: expected image://, https:// or http://"
+        " (file:// only where the administrator allows local paths)",
+    )
+
+
+async def _download(url: str) -> bytes | None:
+    timeout = aiohttp.ClientTimeout(total=_DOWNLOAD_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, max_redirects=3) as response,
+        ):
+            if response.status not in _FOUND:
+                return None
+            pieces = bytearray()
+            async for piece in response.content.iter_chunked(64 * 1024):
+                pieces += piece
+                if len(pieces) > _MAX_SCRIPT_BYTES:
+                    raise BuildError("GenericBuildFailed", f"{url}: over {_MAX_SCRIPT_BYTES} bytes")
+    except (aiohttp.ClientError, TimeoutError) as error:
+        why = str(error) or type(error).__name__
+        raise BuildError("GenericBuildFailed", f"{url}: {why}", retryable=True) from error
+    return bytes(pieces)

@@ -1,0 +1,49 @@
+"""What both strategies need while they build."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from upwell.builder.commands import BuildahCommands
+from upwell.builder.folder import BuildFolder
+from upwell.builder.interface import BuildError, BuildPlan, Limits, LogSink
+from upwell.builder.process import Outcome
+
+_KILLED = 128 + 9
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One running build: its plan, folder, log and tools."""
+
+    plan: BuildPlan
+    folder: BuildFolder
+    log: LogSink
+    commands: BuildahCommands
+    network: str
+    limits: Limits
+    annotations: Mapping[str, str]
+    allow_local_scripts: bool = False
+
+    def say(self, line: str) -> None:
+        """Add a line of our own to the log."""
+        self.log(f"{line}\n".encode())
+
+    @property
+    def context(self) -> Path:
+        """The source tree, or an empty folder when the plan has none."""
+        if self.plan.context is not None:
+            return self.plan.context
+        return self.folder.empty("empty")
+
+    def check(self, outcome: Outcome, reason: str, what: str) -> None:
+        """Raise BuildError if a build command failed; memory exhaustion has its own reason."""
+        if outcome.code == 0:
+            return
+        killed = outcome.code == _KILLED or "exited on killed" in outcome.tail
+        if killed and self.limits.memory_bytes is not None:
+            raise BuildError(
+                "OutOfMemoryKilled",
+                f"The build was killed at its memory limit of {self.limits.memory_bytes} bytes.",
+            )
+        raise BuildError(reason, f"{what}: {outcome.last_line.removeprefix('Error: ')}")

@@ -1,0 +1,172 @@
+"""Source-to-Image decisions: script lookup, environment, ignore rules, labels, the build recipe.
+
+The contract is that of the reference implementation (its docs/builder_image.md), with the result
+image of its classic strategy: exec-form CMD, the builder's USER kept. As intended there, the
+assemble script does not run through the builder's ENTRYPOINT.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from upwell.oci import ImageConfig
+
+REQUIRED_SCRIPTS = ("assemble", "run")
+SCRIPTS = (*REQUIRED_SCRIPTS, "save-artifacts")
+SOURCE_SCRIPT_FOLDERS = (".s2i/bin", ".sti/bin")
+METADATA_FOLDER = "/tmp/.s2i"  # noqa: S108  # a path inside the image, named by the contract
+METADATA_FILE = "image_metadata.json"
+MAX_LABEL_BYTES = 10240
+"""Of all labels in image_metadata.json together."""
+
+_DEFAULT_DESTINATION = "/tmp"  # noqa: S108  # the same
+_BUILD_LABEL = "io.openshift.build."
+_S2I_LABEL = "io.openshift.s2i.build."
+_ENV_NAME = re.compile(r"[^=\s\0\"'\\$`]+")
+
+
+class S2iError(ValueError):
+    """The builder image or the source breaks the contract; the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderImage:
+    """What an S2I builder image says about itself."""
+
+    scripts_url: str
+    destination: str
+    assemble_user: str
+    user: str
+
+    @classmethod
+    def of(cls, config: ImageConfig) -> "BuilderImage":
+        """Read labels and environment; raises S2iError for one with ONBUILD instructions."""
+        if config.on_build:
+            raise S2iError("builder images with ONBUILD instructions are not supported")
+        labels = config.labels
+        env = dict(pair.partition("=")[::2] for pair in config.env)
+        return cls(
+            scripts_url=labels.get("io.openshift.s2i.scripts-url")
+            or labels.get("io.s2i.scripts-url")
+            or env.get("STI_SCRIPTS_URL", ""),
+            destination=labels.get("io.openshift.s2i.destination")
+            or labels.get("io.s2i.destination")
+            or env.get("STI_LOCATION", "")
+            or _DEFAULT_DESTINATION,
+            assemble_user=labels.get("io.openshift.s2i.assemble-user") or config.user,
+            user=config.user,
+        )
+
+
+def image_path(url: str) -> str | None:
+    """Return the path inside the image that an `image://` URL names; None for other schemes."""
+    return "/" + url.removeprefix("image://").strip("/") if url.startswith("image://") else None
+
+
+def parse_environment(text: str) -> tuple[tuple[str, str], ...]:
+    """Read `.s2i/environment`: NAME=VALUE lines, `#` at the start is a comment, the last wins."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, equals, value = line.partition("=")
+        if equals and name.strip() and not line.startswith("#"):
+            found[name.strip()] = value.strip()
+    return tuple(found.items())
+
+
+def ignore_rules(text: str) -> tuple[str, ...]:
+    """Turn `.s2iignore` into the build's ignore file, which also leaves out `.git` and scripts.
+
+    Both languages match from the root, the last rule wins, and `!` takes back; but `**` is not
+    special in `.s2iignore`.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    written = (re.sub(r"\*{2,}", "*", line) for line in lines if line and line[0] != "#")
+    # Scripts were taken before, so they stand last: no rule may bring them back.
+    scripts = (f"{folder}/{name}" for folder in SOURCE_SCRIPT_FOLDERS for name in SCRIPTS)
+    return ("**/.git", *written, *scripts)
+
+
+def generated_labels(labels: Mapping[str, str], builder: str, display_name: str) -> dict[str, str]:
+    """Return the labels of a source build: OpenShift's, their S2I twins, then `labels` itself."""
+    generated = {f"{_BUILD_LABEL}image": builder}
+    if display_name:
+        generated["io.k8s.display-name"] = display_name
+    generated |= {key: text for key, text in labels.items() if key.startswith(_BUILD_LABEL)}
+    twins = {
+        _S2I_LABEL + key.removeprefix(_BUILD_LABEL): text
+        for key, text in generated.items()
+        if key.startswith(_BUILD_LABEL)
+    }
+    return {**generated, **twins, **labels}
+
+
+def metadata_labels(raw: bytes) -> dict[str, str]:
+    """Read the labels that assemble left in image_metadata.json; raises S2iError."""
+    try:
+        document = json.loads(raw)
+        entries = document["labels"]
+        labels = {key: text for entry in entries for key, text in entry.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise S2iError(
+            f'{METADATA_FILE} is not {{"labels": [{{"NAME": "VALUE"}}, …]}}: {error}'
+        ) from error
+    if not all(isinstance(text, str) for text in labels.values()):
+        raise S2iError(f"{METADATA_FILE}: a label's value is not a string")
+    if sum(len(key) + len(text) for key, text in labels.items()) > MAX_LABEL_BYTES:
+        raise S2iError(f"{METADATA_FILE}: labels are longer than {MAX_LABEL_BYTES} bytes")
+    return labels
+
+
+def containerfile(
+    builder: str,
+    image: BuilderImage,
+    scripts: Mapping[str, str],
+    environment: Iterable[str],
+    *,
+    upload_scripts: bool,
+) -> str:
+    """Write the recipe of a source build.
+
+    `scripts` gives the path inside the image of those that the image holds; the others lie in the
+    build context named `scripts`, and are uploaded. `environment` is ready-made instructions.
+    """
+    uploaded = f"{image.destination.rstrip('/')}/scripts"
+    paths = {name: scripts.get(name, f"{uploaded}/{name}") for name in REQUIRED_SCRIPTS}
+    owner = _owner(image.assemble_user)
+    source = f"{image.destination.rstrip('/')}/src/"
+    lines = [f"FROM {builder}", *environment]
+    if image.assemble_user != image.user:
+        lines.append(f"USER {image.assemble_user}")
+    lines.append(f"COPY --chown={owner} {_exec('.', source)}")
+    if upload_scripts:
+        lines.append(f"COPY --from=scripts --chown={owner} {_exec('.', f'{uploaded}/')}")
+    lines.append(f"RUN {_exec(paths['assemble'])}")
+    if image.assemble_user != image.user:
+        lines.append(f"USER {image.user or '0'}")
+    lines.append(f"CMD {_exec(paths['run'])}")
+    return "\n".join(lines) + "\n"
+
+
+def environment_instructions(env: Iterable[tuple[str, str]]) -> tuple[list[str], dict[str, str]]:
+    """Return instructions that set `env`, and the build arguments that carry its values.
+
+    So a value needs no quoting, may have several lines, and stands in no recipe, argument or log.
+    """
+    lines, values = [], {}
+    for index, (name, value) in enumerate(env):
+        if _ENV_NAME.fullmatch(name) is None:
+            raise S2iError(f"not the name of an environment variable: {name!r}")
+        argument = f"UPWELL_ENV_{index}"
+        lines += [f"ARG {argument}", f"ENV {name}=${{{argument}}}"]
+        values[argument] = value
+    return lines, values
+
+
+def _owner(user: str) -> str:
+    """Return who owns the upload: a bare number has the root group, as OpenShift makes it."""
+    return f"{user or '0'}:0" if (user or "0").isdecimal() else user
+
+
+def _exec(*words: str) -> str:
+    return json.dumps(list(words))

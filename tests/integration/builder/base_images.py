@@ -1,0 +1,156 @@
+"""Images made of a static busybox, a registry for them, and what tests read back."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from upwell.oci import Digest, Reference
+
+ASSEMBLE = """\
+#!/bin/sh -e
+echo "assemble runs as $(id -u):$(id -g) in $PWD with GREETING=$GREETING"
+mkdir -p /tmp/app
+cp -R /tmp/src/. /tmp/app
+[ ! -x /tmp/src/hook ] || /tmp/src/hook
+"""
+
+
+@dataclass
+class Log:
+    """A sink that keeps what it got."""
+
+    content: bytearray = field(default_factory=bytearray)
+
+    def __call__(self, piece: bytes) -> None:
+        self.content += piece
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that every test starts from, in one registry."""
+
+    registry: str
+    base: Reference
+    s2i: Reference
+
+    def reference(self, name: str) -> Reference:
+        return Reference.parse(f"{self.registry}/{name}")
+
+
+def run(*argv: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    environment = {**os.environ, **(env or {})}
+    done = subprocess.run(
+        argv, cwd=cwd, env=environment, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def inspect(image: Reference, *options: str) -> dict[str, Any]:
+    raw = run("skopeo", "inspect", *options, "--tls-verify=false", f"docker://{image}")
+    document: dict[str, Any] = json.loads(raw)
+    return document
+
+
+def serve_registry(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run a registry on a free loopback port until the generator is closed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    config = folder / "config.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n"
+        f"storage: {{filesystem: {{rootdirectory: '{folder / 'data'}'}}}}\n"
+    )
+    process = subprocess.Popen(
+        ["docker-registry", "serve", config],
+        env={**os.environ, **(settings or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for_port(address)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for_port(address: str) -> None:
+    host, port = address.split(":")
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise TimeoutError(address)
+
+
+def root_file_system(root: Path) -> None:
+    (root / "bin").mkdir(parents=True)
+    busybox = shutil.which("busybox") or ""
+    shutil.copy(busybox, root / "bin")
+    for applet in run(busybox, "--list").split():
+        if applet != "busybox":
+            (root / "bin" / applet).symlink_to("busybox")
+    (root / "bin/entry").write_text('#!/bin/sh\necho through the entrypoint\nexec "$@"\n')
+    (root / "bin/entry").chmod(0o755)
+    for name, mode in {"tmp": 0o1777, "etc": 0o755, "srv": 0o755, "root": 0o700}.items():
+        (root / name).mkdir()
+        (root / name).chmod(mode)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nmaker:x:431:77::/:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nmakers:x:77:\n")
+
+
+def write_tree(root: Path, files: Mapping[str, str]) -> Path:
+    """Write files; those that begin with `#!` become executable."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
+    return root
+
+
+def push_base_images(registry: str, containers_conf: Path, folder: Path) -> Images:
+    """Build a base and an S2I builder from it, and push both."""
+    root_file_system(folder / "rootfs")
+    (folder / "Base").write_text(
+        'FROM scratch\nCOPY rootfs /\nENV PATH=/bin BASE=1\nCMD ["/bin/sh"]\n'
+    )
+    (folder / "S2i").write_text(
+        "FROM base\nCOPY scripts /usr/libexec/s2i\n"
+        "LABEL io.openshift.s2i.scripts-url=image:///usr/libexec/s2i/\n"
+        'ENTRYPOINT ["/bin/entry"]\nEXPOSE 8080\nWORKDIR /srv\nUSER 1001\n'
+    )
+    scripts = folder / "scripts"
+    scripts.mkdir()
+    for name, text in {"assemble": ASSEMBLE, "run": "#!/bin/sh\nexec sleep 1\n"}.items():
+        (scripts / name).write_text(text)
+        (scripts / name).chmod(0o755)
+    store = ["buildah", f"--root={folder / 'store'}", f"--runroot={folder / 'run'}"]
+    pinned = {}
+    environment = {"CONTAINERS_CONF": str(containers_conf)}
+    for name, recipe in {"base": "Base", "s2i": "S2i"}.items():
+        run(*store, "build", f"--tag={name}", f"--file={recipe}", ".", cwd=folder, env=environment)
+        tagged = Reference.parse(f"{registry}/vendor/{name}:1")
+        digest = folder / "digest"
+        target = ("--tls-verify=false", f"--digestfile={digest}", name, f"docker://{tagged}")
+        run(*store, "push", *target, env=environment)
+        pinned[name] = tagged.with_digest(Digest.parse(digest.read_text()))
+    shutil.rmtree(folder)
+    return Images(registry, pinned["base"], pinned["s2i"])

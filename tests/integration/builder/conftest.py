@@ -1,0 +1,85 @@
+"""A registry, base images made of a static busybox, git repositories, and a builder."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.integration.builder.base_images import Images, Log, push_base_images, serve_registry
+
+from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+
+TOOLS = {
+    "buildah": "buildah",
+    "runc": "runc",
+    "skopeo": "skopeo",
+    "docker-registry": "docker-registry",
+    "git": "git",
+    "busybox": "busybox-static",
+}
+CONTAINERS_CONF = """\
+[containers]
+default_ulimits = ["nofile=1024:1024"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tools() -> None:
+    missing = sorted(package for tool, package in TOOLS.items() if shutil.which(tool) is None)
+    if missing:
+        pytest.skip(f"install {' '.join(missing)}")
+    if os.geteuid() != 0:
+        pytest.skip("building needs root")
+
+
+@pytest.fixture(scope="session")
+def containers_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("conf") / "containers.conf"
+    path.write_text(CONTAINERS_CONF)
+    return path
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from serve_registry(tmp_path_factory.mktemp("registry"))
+
+
+@pytest.fixture(scope="session")
+def images(
+    registry: str, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Images:
+    return push_base_images(registry, containers_conf, tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image store that all tests share, as the builds of one machine do."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store: Path, containers_conf: Path) -> BuildahSettings:
+    return BuildahSettings(
+        work_dir=tmp_path / "work",
+        storage_root=store / "root",
+        run_root=store / "run",
+        containers_conf=containers_conf,
+        allow_local_sources=True,
+    )
+
+
+@pytest.fixture
+async def builder(settings: BuildahSettings) -> AsyncIterator[BuildahBuilder]:
+    builder = BuildahBuilder(settings)
+    yield builder
+    await builder.recover()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()

@@ -1,0 +1,166 @@
+from pathlib import Path
+
+import pytest
+from tests.integration.builder.base_images import Images, Log, inspect, write_tree
+
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.interface import BuildError, BuildPlan, Limits, Strategy
+from upwell.oci import Reference
+
+DOCKERFILE = """\
+ARG TAG=none
+FROM base:${TAG} AS tools
+RUN echo made > /made
+FROM base:1
+ARG FLAVOUR
+COPY --from=tools /made /made
+COPY app /app
+RUN echo "flavour $FLAVOUR secret $MULTI" && id -u && cat /made
+CMD ["/app"]
+"""
+
+
+def plan(images: Images, name: str, /, **changes: object) -> BuildPlan:
+    values: dict[str, object] = {
+        "id": f"uid-{name}",
+        "namespace": "shop",
+        "name": f"{name}-1",
+        "strategy": Strategy.DOCKER,
+        "context": None,
+        "images": {"base:1": images.base},
+        "push": images.reference(f"shop/{name}:latest"),
+        "insecure_registries": frozenset({images.registry}),
+    }
+    return BuildPlan(**{**values, **changes})  # type: ignore[arg-type]
+
+
+async def test_a_multi_stage_build_is_pushed_with_labels_and_environment(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+) -> None:
+    context = write_tree(tmp_path / "tree", {"sub/My.Dockerfile": DOCKERFILE, "app": "#!/bin/sh\n"})
+    wanted = plan(
+        images,
+        "multi",
+        context=context,
+        dockerfile_path="sub/My.Dockerfile",
+        env=(("MULTI", 'two\nlines "q" $HOME \\'), ("EMPTY", "")),
+        build_args=(("TAG", "1"), ("FLAVOUR", "sweet & sour")),
+        labels={"io.openshift.build.name": "multi-1", "note": "a b"},
+        annotations={"org.opencontainers.image.revision": "abc"},
+        base_name="vendor/base:1",
+        base_digest=str(images.base.digest),
+    )
+
+    result = await builder.build(wanted, log)
+
+    assert wanted.push is not None
+    assert result.digest is not None
+    pushed = inspect(wanted.push.with_digest(result.digest))
+    assert pushed["Digest"] == inspect(wanted.push)["Digest"]
+    assert pushed["Labels"]["io.openshift.build.name"] == "multi-1"
+    assert pushed["Labels"]["note"] == "a b"
+    assert 'MULTI=two\nlines "q" $HOME \\' in pushed["Env"]
+    assert {"EMPTY=", "BASE=1", "PATH=/bin"} <= set(pushed["Env"])
+    assert inspect(wanted.push, "--config")["config"]["Cmd"] == ["/app"]
+    annotations = inspect(wanted.push, "--raw")["annotations"]
+    assert annotations["org.opencontainers.image.base.name"] == "vendor/base:1"
+    assert annotations["org.opencontainers.image.base.digest"] == str(images.base.digest)
+    assert annotations["org.opencontainers.image.revision"] == "abc"
+    assert "flavour sweet & sour" in log.text
+    assert set(result.stages) == {"PullImages", "Build", "PushImage"}
+
+
+async def test_an_unchanged_build_comes_from_the_cache(
+    builder: BuildahBuilder, images: Images, log: Log
+) -> None:
+    wanted = plan(images, "cache", dockerfile="FROM base:1\nRUN date +%N > /when\n")
+    again, fresh = Log(), Log()
+
+    await builder.build(wanted, log)
+    await builder.build(plan(images, "cache2", dockerfile=wanted.dockerfile), again)
+    await builder.build(plan(images, "c3", dockerfile=wanted.dockerfile, no_cache=True), fresh)
+
+    assert "Using cache" in again.text
+    assert "Using cache" not in fresh.text
+
+
+async def test_an_instruction_without_oci_field_survives(
+    builder: BuildahBuilder, images: Images, log: Log
+) -> None:
+    wanted = plan(images, "onbuild", dockerfile="FROM base:1\nONBUILD RUN true\n")
+    await builder.build(wanted, log)
+    assert wanted.push is not None
+    assert inspect(wanted.push, "--config", "--raw")["config"]["OnBuild"] == ["RUN true"]
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "reason", "message"),
+    [
+        ("FROM base:1\nRUN echo broken; exit 3\n", "DockerBuildFailed", "exit status 3"),
+        ("FROM base:1\nFROM other\n", "ManageDockerfileFailed", "line 2: the image 'other'"),
+        ("RUN x\n", "ManageDockerfileFailed", "before the first FROM"),
+        ("FROM base:1\nCOPY nothing /\n", "DockerBuildFailed", "nothing"),
+        (None, "ManageDockerfileFailed", "no Dockerfile at 'Dockerfile'"),
+    ],
+)
+async def test_failures_have_a_reason_and_a_cause(
+    builder: BuildahBuilder,
+    images: Images,
+    log: Log,
+    tmp_path: Path,
+    *,
+    dockerfile: str | None,
+    reason: str,
+    message: str,
+) -> None:
+    context = write_tree(tmp_path / "tree", {"README": ""})
+    with pytest.raises(BuildError) as caught:
+        await builder.build(plan(images, "bad", context=context, dockerfile=dockerfile), log)
+    assert caught.value.reason == reason
+    assert message in str(caught.value)
+
+
+async def test_a_dockerfile_outside_of_the_context_is_not_read(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+) -> None:
+    write_tree(tmp_path, {"Secret": "FROM base:1\n", "tree/README": ""})
+    (tmp_path / "tree/Dockerfile").symlink_to("../Secret")
+    for path in ("../Secret", "Dockerfile"):
+        with pytest.raises(BuildError, match="no Dockerfile at"):
+            await builder.build(
+                plan(images, "out", context=tmp_path / "tree", dockerfile_path=path), log
+            )
+
+
+async def test_memory_exhaustion_has_its_own_reason(
+    builder: BuildahBuilder, images: Images, log: Log
+) -> None:
+    hungry = "FROM base:1\nRUN a=x; while true; do a=$a$a; done\n"
+    limits = Limits(memory_bytes=32 * 1024**2, cpus=1.0)
+    with pytest.raises(BuildError) as caught:
+        await builder.build(plan(images, "oom", dockerfile=hungry, limits=limits), log)
+    assert caught.value.reason == "OutOfMemoryKilled"
+
+
+async def test_an_absent_base_and_a_dead_registry_are_told_apart(
+    builder: BuildahBuilder, images: Images, log: Log
+) -> None:
+    absent = images.reference("vendor/nothing:1")
+    with pytest.raises(BuildError) as caught:
+        await builder.build(
+            plan(images, "absent", dockerfile="FROM base:1\n", images={"base:1": absent}), log
+        )
+    assert (caught.value.reason, caught.value.retryable) == ("PullBuilderImageFailed", False)
+
+    dead = Reference.parse("127.0.0.1:1/shop/dead:1")
+    wanted = plan(images, "dead", dockerfile="FROM base:1\n", push=dead)
+    with pytest.raises(BuildError) as caught:
+        await builder.build(wanted, log)
+    assert (caught.value.reason, caught.value.retryable) == ("PushImageToRegistryFailed", True)
+
+
+async def test_builds_get_the_hosts_network_only_where_allowed(
+    builder: BuildahBuilder, images: Images, log: Log
+) -> None:
+    with pytest.raises(BuildError, match="network is not allowed"):
+        await builder.build(plan(images, "net", dockerfile="FROM base:1\n", host_network=True), log)

@@ -1,0 +1,182 @@
+from pathlib import Path
+
+import pytest
+from tests.integration.builder.base_images import Images, Log, inspect, write_tree
+
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.interface import BuildError, BuildPlan, Strategy
+from upwell.oci import Reference
+
+
+def plan(images: Images, name: str, context: Path, /, **changes: object) -> BuildPlan:
+    values: dict[str, object] = {
+        "id": f"uid-{name}",
+        "namespace": "shop",
+        "name": f"{name}-1",
+        "strategy": Strategy.SOURCE,
+        "context": context,
+        "images": {"builder": images.s2i},
+        "push": images.reference(f"shop/{name}:latest"),
+        "insecure_registries": frozenset({images.registry}),
+    }
+    return BuildPlan(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def pushed(wanted: BuildPlan) -> Reference:
+    assert wanted.push is not None
+    return wanted.push
+
+
+async def test_assemble_makes_the_image_that_the_contract_describes(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+) -> None:
+    files = {
+        "index.html": "hello",
+        ".git/config": "secret",
+        "left/out.txt": "x",
+        ".s2iignore": "# a comment\nleft\n",
+        ".s2i/environment": "GREETING=from file\nOTHER = 1 \n",
+        "hook": "#!/bin/sh\ncd /tmp/app; find . -type f | sort; ls -ln /tmp/src/index.html\n",
+    }
+    wanted = plan(
+        images,
+        "app",
+        write_tree(tmp_path / "tree", files),
+        env=(("GREETING", "from\nplan"),),
+        labels={"io.openshift.build.commit.id": "abc", "mine": "1"},
+    )
+
+    result = await builder.build(wanted, log)
+
+    assert result.digest is not None
+    config = inspect(pushed(wanted).with_digest(result.digest), "--config")["config"]
+    assert config["Cmd"] == ["/usr/libexec/s2i/run"]
+    assert config["Entrypoint"] == ["/bin/entry"]
+    assert config["User"] == "1001"
+    assert config["WorkingDir"] == "/srv"
+    assert config["ExposedPorts"] == {"8080/tcp": {}}
+    assert {"GREETING=from\nplan", "OTHER=1", "BASE=1"} <= set(config["Env"])
+    labels = config["Labels"]
+    assert labels["io.openshift.build.image"] == str(images.s2i)
+    assert labels["io.openshift.s2i.build.image"] == str(images.s2i)
+    assert labels["io.openshift.s2i.build.commit.id"] == "abc"
+    assert labels["io.openshift.build.commit.id"] == "abc"
+    assert labels["mine"] == "1"
+    assert "assemble runs as 1001:0 in /srv with GREETING=from\nplan" in log.text
+    assert "through the entrypoint" not in log.text
+    assert "./index.html" in log.text
+    assert "1001     0" in log.text
+    assert ".git" not in log.text
+    assert "out.txt" not in log.text
+    assert len(inspect(pushed(wanted))["Layers"]) == len(inspect(images.s2i)["Layers"]) + 1
+
+
+async def test_scripts_of_the_source_go_before_those_of_the_image(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+) -> None:
+    files = {".s2i/bin/run": "echo mine\n", "hook": "#!/bin/sh\nls -R /tmp/src /tmp/scripts -a\n"}
+    wanted = plan(images, "own-run", write_tree(tmp_path / "tree", files))
+
+    await builder.build(wanted, log)
+
+    assert inspect(pushed(wanted), "--config")["config"]["Cmd"] == ["/tmp/scripts/run"]  # noqa: S108  # in the image
+    source, scripts = log.text.split("/tmp/scripts:")  # noqa: S108  # in the image
+    assert "assemble runs as" in source
+    assert "run" in scripts.split()
+    assert "run" not in source.partition("/tmp/src/.s2i/bin:")[2].split()  # noqa: S108  # in the image
+
+
+async def test_a_scripts_url_replaces_all_others(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+) -> None:
+    own = write_tree(
+        tmp_path / "scripts", {"assemble": "#!/bin/sh\necho by URL as $(id -u):$(id -g)\n"}
+    )
+    files = {".s2i/bin/assemble": "#!/bin/sh\nexit 1\n"}
+    wanted = plan(
+        images, "by-url", write_tree(tmp_path / "tree", files), scripts_url=f"file://{own}"
+    )
+    await builder.build(wanted, log)
+    assert "by URL as 1001:0" in log.text
+    assert inspect(pushed(wanted), "--config")["config"]["Cmd"] == ["/usr/libexec/s2i/run"]
+
+
+async def test_labels_of_the_builder_say_who_assembles_and_where(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+) -> None:
+    recipe = (
+        "FROM s2i\nLABEL io.openshift.s2i.destination='/srv/a b' "
+        "io.openshift.s2i.assemble-user=maker\nUSER 0\nRUN mkdir -p '/srv/a b'\nUSER 1001\n"
+    )
+    target = images.reference("vendor/placed:1")
+    placed = plan(
+        images,
+        "placed-builder",
+        tmp_path,
+        strategy=Strategy.DOCKER,
+        dockerfile=recipe,
+        images={"s2i": images.s2i},
+        push=target,
+    )
+    made = await builder.build(placed, log)
+    assert made.digest is not None
+    script = "#!/bin/sh\nid; ls -ln '/srv/a b/src'\n"
+    tree = write_tree(tmp_path / "tree", {".s2i/bin/assemble": script, "file": ""})
+    wanted = plan(images, "placed", tree, images={"builder": target.with_digest(made.digest)})
+
+    await builder.build(wanted, log)
+
+    assert "uid=431(maker) gid=77(makers)" in log.text
+    assert "431      77" in log.text
+    assert inspect(pushed(wanted), "--config")["config"]["User"] == "1001"
+
+
+async def test_labels_that_assemble_writes_are_set(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+) -> None:
+    script = (
+        "#!/bin/sh\nmkdir -p /tmp/.s2i\n"
+        'echo \'{"labels": [{"found": "yes"}, {"mine": "no"}]}\' > /tmp/.s2i/image_metadata.json\n'
+    )
+    wanted = plan(
+        images, "metadata", write_tree(tmp_path / "tree", {"hook": script}), labels={"mine": "1"}
+    )
+    await builder.build(wanted, log)
+    config = inspect(pushed(wanted), "--config")["config"]
+    assert config["Labels"]["found"] == "yes"
+    assert config["Labels"]["mine"] == "1"
+    assert config["Cmd"] == ["/usr/libexec/s2i/run"]
+
+
+@pytest.mark.parametrize(
+    ("files", "url", "message"),
+    [
+        ({"hook": "#!/bin/sh\necho no; exit 7\n"}, "", "assemble exited with 7"),
+        ({".s2i/bin/assemble": "#!/bin/sh\nexit 9\n"}, "", "assemble exited with 9"),
+        ({"a": ""}, "ftp://x/", "expected image://, https://"),
+        ({".s2i/environment": 'A"B=1\n'}, "", "not the name of an environment variable"),
+    ],
+)
+async def test_a_failure_says_what_failed(
+    builder: BuildahBuilder,
+    images: Images,
+    tmp_path: Path,
+    log: Log,
+    *,
+    files: dict[str, str],
+    url: str,
+    message: str,
+) -> None:
+    tree = write_tree(tmp_path / "tree", files)
+    with pytest.raises(BuildError) as caught:
+        await builder.build(plan(images, "fails", tree, scripts_url=url), log)
+    assert caught.value.reason == "GenericBuildFailed"
+    assert message in str(caught.value)
+
+
+async def test_a_builder_without_scripts_is_named_as_such(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+) -> None:
+    tree = write_tree(tmp_path / "tree", {".s2i/bin/assemble": "#!/bin/sh\n"})
+    with pytest.raises(BuildError, match=r"failed to install \['run'\]"):
+        await builder.build(plan(images, "none", tree, images={"builder": images.base}), log)
