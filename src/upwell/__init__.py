@@ -1,1 +1,5 @@
 """Upwell keeps every running container on a patched base image."""
+
+from importlib.metadata import version
+
+__version__ = version("upwell")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from upwell.api.build import Build, ResolvedImage
-from upwell.api.core import EnvVar, Secret
+from upwell.api.core import ConfigMap, Container, EnvVar, PodSpec, PodTemplate, Secret
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.builder.interface import (
@@ -18,8 +18,17 @@ from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.build_identity import inputs_tag
 from upwell.policy.build_triggers import tracking_tag
 from upwell.policy.dockerfile import Dockerfile, DockerfileError, parse
-from upwell.policy.quantity import InvalidQuantityError, parse_cpu, parse_memory
 from upwell.policy.streams import StreamName, resolve_tag, split_tag
+from upwell.policy.template import (
+    SECRET,
+    Identity,
+    SourceName,
+    Sources,
+    TemplateError,
+    environment,
+    needed_sources,
+    parse_quantity,
+)
 from upwell.reconcilers.pull_secrets import credentials_of
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Access, CredentialSource, Registry
@@ -200,27 +209,26 @@ class Planner:
         return (*found.values(), *((internal,) if internal else ()))
 
     async def env(self, build: Build, variables: Sequence[EnvVar]) -> tuple[tuple[str, str], ...]:
-        """Return variables with their values, Secrets and ConfigMaps looked up."""
-        resolved = []
-        for variable in variables:
-            value = variable.value
-            source = variable.value_from
-            if source is not None and source.secret_key_ref is not None:
-                ref = source.secret_key_ref
-                values = await self._secret(build, ref.name)
-                if ref.key not in values:
-                    raise BuildError(
-                        "UnresolvableEnvironmentVariable",
-                        f"{variable.name}: Secret {ref.name} has no key {ref.key}",
-                    )
-                value = values[ref.key].decode()
-            elif source is not None:
-                raise BuildError(
-                    "UnresolvableEnvironmentVariable",
-                    f"{variable.name}: only secretKeyRef is supported in builds yet",
-                )
-            resolved.append((variable.name, value))
-        return tuple(resolved)
+        """Return variables with their values, Secrets, ConfigMaps and fields looked up.
+
+        Raises BuildError UnresolvableEnvironmentVariable.
+        """
+        container = Container(name="build", env=tuple(variables))
+        identity = Identity(build.name, build.namespace, build.labels, build.annotations)
+        template = PodTemplate(spec=PodSpec(containers=(container,)))
+        values = {name: await self._values(build, name) for name in needed_sources(template)}
+        sources = Sources({name: found for name, found in values.items() if found is not None})
+        try:
+            return tuple(environment(container, sources, identity).items())
+        except TemplateError as error:
+            raise BuildError("UnresolvableEnvironmentVariable", str(error)) from error
+
+    async def _values(self, build: Build, source: SourceName) -> Mapping[str, bytes] | None:
+        kind: type[Secret | ConfigMap] = Secret if source.kind == SECRET else ConfigMap
+        try:
+            return (await self._store.get(kind, build.namespace, source.name)).decoded()
+        except NotFoundError:
+            return None
 
     async def _credentials_in(self, build: Build, name: str) -> CredentialSource | None:
         secret = await self._get_secret(build, name)
@@ -298,8 +306,13 @@ def limits_of(build: Build, default: Limits) -> Limits:
     """Return the build's resource limits over the server's defaults; raises BuildError."""
     wanted = build.spec.resources.limits if build.spec.resources else {}
     try:
-        memory = parse_memory(wanted["memory"]) if "memory" in wanted else default.memory_bytes
-        cpus = parse_cpu(wanted["cpu"]) if "cpu" in wanted else default.cpus
-    except InvalidQuantityError as error:
+        memory, cpu = (
+            parse_quantity(wanted[name]) if name in wanted else None for name in ("memory", "cpu")
+        )
+    except TemplateError as error:
         raise BuildError("GenericBuildFailed", f"spec.resources.limits: {error}") from error
-    return Limits(memory, cpus, default.pids)
+    return Limits(
+        default.memory_bytes if memory is None else int(memory),
+        default.cpus if cpu is None else float(cpu),
+        default.pids,
+    )
