@@ -106,7 +106,8 @@ class PodmanApi:
         self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
     ) -> None:
         """Pull an image; `login` is (username, password). Raises ImagePullError."""
-        parameters = {"reference": str(reference), "policy": "missing"}
+        # One layer retries, and it is not this one.
+        parameters = {"reference": str(reference), "policy": "missing", "retry": "0"}
         if insecure:
             parameters["tlsVerify"] = "false"
         headers = {}

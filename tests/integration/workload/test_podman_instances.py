@@ -127,6 +127,38 @@ async def test_restarts_are_counted_across_processes(
             assert (await until_ended(runtime)).restarts == expected
 
 
+async def test_a_start_that_was_cut_short_is_finished_by_the_next(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    spec = workload.spec(
+        workload.container("sleep", "60"), workload.container("sleep", "60", name="second")
+    )
+    for seconds in (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3):
+        async with PodmanRuntime.open(settings) as runtime:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await runtime.start(spec)
+        async with PodmanRuntime.open(settings) as successor:
+            await successor.start(spec)
+            instance = await only(successor)
+            assert (instance.state, instance.restarts) == (State.RUNNING, 0)
+            assert set(instance.images) == {"web", "second"}
+            await successor.stop(spec.name, 0)
+
+
+async def test_many_start_and_stop_at_the_same_time(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    specs = [workload.spec(workload.container("sleep", "60"), name=f"web-{at}") for at in range(6)]
+    async with PodmanRuntime.open(settings) as runtime:
+        await asyncio.gather(*(runtime.start(spec) for spec in [*specs, *specs]))
+        running = await runtime.instances()
+        assert [instance.name for instance in running] == [spec.name for spec in specs]
+        assert len({instance.address for instance in running}) == len(specs)
+        await asyncio.gather(*(runtime.stop(spec.name, 0) for spec in [*specs, *specs]))
+        assert await runtime.instances() == []
+
+
 async def test_a_command_that_is_not_in_the_image_is_named(
     settings: PodmanSettings, workload: Workload
 ) -> None:

@@ -1,0 +1,127 @@
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from upwell.machine.checks import (
+    Check,
+    Status,
+    Tool,
+    check_cgroups,
+    check_disk,
+    check_firewall,
+    check_oci_runtime,
+    check_overlay,
+    check_port,
+    check_privileges,
+    check_python,
+    check_tool,
+)
+from upwell.machine.commands import run
+from upwell.machine.containers_conf import decide
+from upwell.machine.host import Cgroups, Host, Limit
+
+HOST = Host(
+    cgroups=Cgroups.HYBRID,
+    systemd=False,
+    journald=False,
+    root=True,
+    raises_limits=True,
+    open_files=Limit(1024, 4096),
+    processes=Limit(-1, -1),
+    tools=frozenset({"runc", "nft"}),
+    overlay=True,
+)
+
+
+def test_an_old_python_is_refused() -> None:
+    assert check_python((3, 12, 0)).status is Status.OK
+    old = check_python((3, 11, 9))
+    assert (old.status, old.detail) == (Status.FAIL, "3.11.9 is too old")
+    assert "3.12" in old.remedy
+
+
+async def test_a_missing_tool_names_its_package() -> None:
+    check = await check_tool(Tool("no-such-program", "its-package", "does a thing"))
+    expected = "not found; it does a thing"
+    assert check == Check("no-such-program", Status.FAIL, expected, "apt install its-package")
+    optional = await check_tool(Tool("no-such-program", "p", "x", Status.WARN))
+    assert optional.status is Status.WARN
+
+
+async def test_a_tool_in_a_folder_beside_the_path_is_found(tmp_path: Path) -> None:
+    tool = tmp_path / "helper"
+    tool.write_text("#!/bin/sh\necho helper 1.2\n")
+    tool.chmod(0o755)
+    found = await check_tool(Tool("helper", "p", "helps", folders=(str(tmp_path),)))
+    assert found == Check("helper", Status.OK, "helper 1.2")
+
+
+async def test_a_tool_that_does_not_run_is_to_be_reinstalled(tmp_path: Path) -> None:
+    tool = tmp_path / "helper"
+    tool.write_text("#!/bin/sh\necho no library >&2; exit 1\n")
+    tool.chmod(0o755)
+    broken = await check_tool(Tool("helper", "p", "helps", folders=(str(tmp_path),)))
+    assert broken.status is Status.FAIL
+    assert "no library" in broken.detail
+
+
+def test_crun_alone_does_not_do_on_old_cgroups() -> None:
+    crun = frozenset({"crun"})
+    assert check_oci_runtime(replace(HOST, tools=crun)).remedy == "apt install runc"
+    modern = replace(HOST, tools=crun, cgroups=Cgroups.UNIFIED)
+    assert check_oci_runtime(modern).status is Status.OK
+
+
+def test_a_bridge_needs_nft_or_iptables() -> None:
+    assert check_firewall(HOST).status is Status.OK
+    assert check_firewall(replace(HOST, tools=frozenset())).remedy == "apt install nftables"
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "status"),
+    [
+        (Cgroups.UNIFIED, Status.OK),
+        (Cgroups.HYBRID, Status.WARN),
+        (Cgroups.LEGACY, Status.WARN),
+        (Cgroups.ABSENT, Status.FAIL),
+    ],
+)
+def test_cgroups_are_judged(cgroups: Cgroups, status: Status) -> None:
+    host = replace(HOST, cgroups=cgroups)
+    check = check_cgroups(host, decide(host, private_storage=True))
+    assert check.status is status
+    assert bool(check.remedy) == (status is not Status.OK)
+
+
+async def test_root_needs_no_user_namespaces() -> None:
+    assert await check_privileges(HOST) == Check("privileges", Status.OK, "root")
+
+
+def test_storage_without_overlay_is_slow_not_broken() -> None:
+    without = decide(replace(HOST, overlay=False), private_storage=True)
+    assert check_overlay(without).status is Status.WARN
+
+
+def test_the_disk_is_measured_where_the_folder_will_be(tmp_path: Path) -> None:
+    check = check_disk(tmp_path / "not" / "yet")
+    assert "GiB free below" in check.detail
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        port = squatter.getsockname()[1]
+        taken = check_port("127.0.0.1", port)
+    assert taken.status is Status.FAIL
+    assert f":{port}" in taken.remedy
+    assert check_port("127.0.0.1", port).status is Status.OK
+
+
+async def test_a_command_that_hangs_is_ended() -> None:
+    answer = await run("sleep", "60", seconds=0.05)
+    assert answer.code == 124
+    assert "more than 0.05 s" in answer.text

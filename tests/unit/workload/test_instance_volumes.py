@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from upwell.workload import volumes
+from upwell.workload.interface import (
+    EmptyDir,
+    Files,
+    ForbiddenError,
+    HostPath,
+    InstanceSpec,
+    Mount,
+    Owner,
+)
+from upwell.workload.volumes import InvalidVolumeError
+
+
+def spec(**named: EmptyDir | HostPath | Files) -> InstanceSpec:
+    return InstanceSpec("web-1", Owner("Deployment", "shop", "web"), "rev", (), volumes=named)
+
+
+@pytest.mark.parametrize("path", ["/srv/data/../secret", "/srv", "/srv/database", "srv/data", ""])
+def test_a_host_path_beside_the_allowed_one_is_refused(path: str) -> None:
+    with pytest.raises(ForbiddenError, match="allowed_host_paths"):
+        volumes.refuse_forbidden(spec(data=HostPath(path)), ("/srv/data",))
+
+
+def test_a_link_out_of_an_allowed_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "allowed").mkdir()
+    (tmp_path / "allowed" / "link").symlink_to("/etc")
+    allowed = (str(tmp_path / "allowed"),)
+    volumes.refuse_forbidden(spec(data=HostPath(f"{tmp_path}/allowed/deep/er")), allowed)
+    with pytest.raises(ForbiddenError):
+        volumes.refuse_forbidden(spec(data=HostPath(f"{tmp_path}/allowed/link")), allowed)
+
+
+def test_files_have_the_mode_that_was_asked_for(tmp_path: Path) -> None:
+    content = {"a": b"1", "deep/b": b"2"}
+    places = volumes.prepare(spec(config=Files(content, 0o440)), tmp_path)
+    assert (places["config"] / "deep/b").read_bytes() == b"2"
+    assert (places["config"] / "a").stat().st_mode & 0o777 == 0o440
+
+
+def test_files_that_are_no_longer_wanted_go(tmp_path: Path) -> None:
+    volumes.prepare(spec(config=Files({"old": b""})), tmp_path)
+    places = volumes.prepare(spec(config=Files({"new": b""})), tmp_path)
+    assert [path.name for path in places["config"].iterdir()] == ["new"]
+
+
+def test_scratch_space_keeps_what_it_holds(tmp_path: Path) -> None:
+    place = volumes.prepare(spec(tmp=EmptyDir()), tmp_path)["tmp"]
+    (place / "kept").touch()
+    assert (volumes.prepare(spec(tmp=EmptyDir()), tmp_path)["tmp"] / "kept").exists()
+    assert place.stat().st_mode & 0o777 == 0o777, "a container may run as any user"
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ""])
+def test_a_file_does_not_leave_its_volume(tmp_path: Path, path: str) -> None:
+    with pytest.raises(InvalidVolumeError):
+        volumes.prepare(spec(config=Files({path: b""})), tmp_path / "volumes")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", ""])
+def test_a_volume_is_one_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidVolumeError):
+        volumes.prepare(spec(**{name: EmptyDir()}), tmp_path)
+
+
+def test_a_sub_path_is_made_and_stays_inside(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "out").symlink_to("/etc")
+    places = {"data": tmp_path / "data"}
+    inside = volumes.source(Mount("data", "/data", sub_path="a/b"), places)
+    assert inside == tmp_path / "data/a/b"
+    assert inside.is_dir()
+    for sub_path in ("..", "/etc", "out", "out/ssl"):
+        with pytest.raises(InvalidVolumeError, match="leaves its volume"):
+            volumes.source(Mount("data", "/data", sub_path=sub_path), places)
+
+
+def test_a_mount_of_no_volume_is_named() -> None:
+    with pytest.raises(InvalidVolumeError, match="no volume data"):
+        volumes.source(Mount("data", "/data"), {})
