@@ -1,0 +1,31 @@
+"""What the API asks of the rest of the system besides reading and writing objects."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from upwell.api.build import Build
+from upwell.api.meta import Resource
+from upwell.oci import Digest
+from upwell.policy.webhooks import PushNotice
+
+type ListPackages = Callable[[Digest], Awaitable[Sequence[Mapping[str, Any]]]]
+"""Returns the packages of an image, each as JSON data; empty when none are known."""
+
+type NotePushes = Callable[[Sequence[PushNotice]], Awaitable[int]]
+"""Takes what a registry says was pushed and returns how many of the images are followed here."""
+
+
+class Actions(Protocol):
+    """Things that a person does to an object; refusals are StoreErrors (RejectedError, say)."""
+
+    async def instantiate(
+        self, namespace: str, build_config: str, request: Mapping[str, Any]
+    ) -> Build:
+        """Start a build now; `request` is a build/v1 BuildRequest. Returns the new Build."""
+        ...
+
+    async def rollback(
+        self, kind: type[Resource], namespace: str, name: str, to_revision: int
+    ) -> Resource:
+        """Roll a workload back to a revision (0: the one before). Returns the workload."""
+        ...

@@ -1,0 +1,81 @@
+"""From a document that a client sent to an object that may be stored; pure.
+
+In this order: the place in the path, types (every fault), images that triggers own, defaults,
+validation. Controllers write through the store and do not pass here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_fields
+from upwell.api.defaults import apply_defaults
+from upwell.api.meta import Resource
+from upwell.api.validation import validate
+from upwell.policy.ownership import keep_triggered_images, trigger_warnings
+from upwell.server.statuses import ApiError
+from upwell.server.target import Target
+
+_MAX_WARNINGS = 20
+_MAX_WARNING = 256
+
+type Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An object to store, and what its author should know."""
+
+    resource: Resource
+    warnings: tuple[str, ...] = ()
+
+
+def admit(target: Target, document: Document, old: Resource | None) -> Admitted:
+    """Return the object that the document becomes at `target`, where `old` is now.
+
+    Raises ApiError, UnknownKindError or InvalidObjectError.
+    """
+    resource = decode(_placed(target, document))
+    if old is not None:
+        resource = keep_triggered_images(old, resource)
+    warnings = tuple(_warnings(resource))
+    resource = apply_defaults(resource)
+    if faults := validate(resource):
+        raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
+    return Admitted(resource, warnings)
+
+
+def _placed(target: Target, document: Document) -> Document:
+    """Return the document with the place that the path names; raises ApiError on another."""
+    kind = target.kind
+    api_version = document.get("apiVersion") or kind.api_version
+    named = document.get("kind") or kind.kind
+    if not isinstance(api_version, str) or not isinstance(named, str):
+        raise ApiError(400, "apiVersion and kind must be texts")
+    if resource_for(api_version, named) is not target.resource:
+        raise ApiError(400, f"expected {kind.api_version} {kind}, found {api_version} {named}")
+    metadata = document.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        metadata = {"name": metadata}  # the codec says what is wrong with it
+    place = {"namespace": target.namespace, "name": target.name}
+    for field, wanted in place.items():
+        found = metadata.get(field)
+        if wanted and found and found != wanted:
+            raise ApiError(
+                400, f"the object's {field} {found!r} is not that of the request, {wanted!r}"
+            )
+    placed = metadata | {field: value for field, value in place.items() if value}
+    if not kind.namespaced:
+        placed.pop("namespace", None)
+    return {**document, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": placed}
+
+
+def _warnings(resource: Resource) -> Iterator[str]:
+    for count, path in enumerate(unknown_fields(resource)):
+        if path.startswith("status."):
+            continue  # a client's status is not written
+        if count >= _MAX_WARNINGS:
+            yield "there are more unknown fields"
+            return
+        yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
+    yield from (warning[:_MAX_WARNING] for warning in trigger_warnings(resource)[:_MAX_WARNINGS])

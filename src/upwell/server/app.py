@@ -1,0 +1,159 @@
+"""The ASGI application: objects under /api and /apis, their parts, discovery, webhooks, health."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from upwell.api.codec import RESOURCES
+from upwell.builder.interface import BuildLogs
+from upwell.server import discovery, health, webhooks
+from upwell.server.actions import Actions, ListPackages, NotePushes
+from upwell.server.builds import BuildHandlers, ImageHandlers
+from upwell.server.edge import Edge
+from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
+from upwell.server.objects import Handler, ObjectHandlers
+from upwell.server.statuses import ERROR_HANDLERS, ApiError
+from upwell.server.stream_tags import StreamTagHandlers
+from upwell.server.streaming import OpenStreams
+from upwell.server.target import Target, parse_target
+from upwell.server.watches import Watches
+from upwell.server.workloads import WorkloadHandlers
+from upwell.server.writes import DEFAULT_NAMESPACE, ensure_namespace
+from upwell.store.interface import Store
+from upwell.workload.interface import Runtime
+
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_WORKLOADS = ("deployments", "deploymentconfigs", "statefulsets", "daemonsets")
+_COLLECTION, _OBJECT, _STATUS = "(collection)", "(object)", "status"
+
+type _Handlers = Mapping[str, Handler]
+"""By HTTP method."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDependencies:
+    """What the server stands on."""
+
+    store: Store
+    build_logs: BuildLogs
+    actions: Actions
+    note_pushes: NotePushes
+    packages: ListPackages
+    clock: Callable[[], datetime]
+    """The time in UTC."""
+    shutdown: asyncio.Event
+    """Set it to end watches and followed logs, before the HTTP server waits for its answers."""
+    version: str
+    runtime: Runtime | None = None
+    registry_routes: Sequence[BaseRoute] = ()
+    limits: ServerLimits = field(default=DEFAULT_LIMITS)
+
+
+def create_app(deps: ServerDependencies) -> Starlette:
+    """Return the application."""
+    streams = OpenStreams(deps.limits.watches, deps.shutdown)
+    api = _Api(deps, streams)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        await ensure_namespace(deps.store, DEFAULT_NAMESPACE)
+        yield
+
+    app = Starlette(
+        routes=[
+            *health.create_routes(deps.store, streams),
+            *discovery.create_routes(api.subresources(), deps.version),
+            Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
+            Route("/apis/{group}/{version}/{path:path}", api.answer, methods=_METHODS),
+            *webhooks.create_routes(deps.note_pushes, deps.limits),
+            *deps.registry_routes,
+        ],
+        middleware=[Middleware(Edge, header_bytes=deps.limits.header_bytes)],
+        exception_handlers=dict(ERROR_HANDLERS),
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Api:
+    """Finds the handler of a request below /api and /apis."""
+
+    def __init__(self, deps: ServerDependencies, streams: OpenStreams) -> None:
+        watches = Watches(deps.store, streams, deps.limits, deps.clock)
+        self._objects = ObjectHandlers(deps.store, watches, deps.limits, deps.clock)
+        tags = StreamTagHandlers(deps.store, deps.clock)
+        builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)
+        images = ImageHandlers(deps.store, deps.packages)
+        workloads = WorkloadHandlers(deps.store, deps.runtime, deps.actions, streams, deps.limits)
+        self._views: Mapping[tuple[str, str], _Handlers] = {
+            ("imagestreamtags", _COLLECTION): {"GET": tags.list},
+            ("imagestreamtags", _OBJECT): {"GET": tags.get, "DELETE": tags.delete},
+        }
+        self._parts: Mapping[tuple[str, str], _Handlers] = {
+            ("builds", "log"): {"GET": builds.log},
+            ("buildconfigs", "instantiate"): {"POST": builds.instantiate},
+            ("images", "packages"): {"GET": images.packages},
+            **{(plural, "log"): {"GET": workloads.log} for plural in _WORKLOADS},
+            **{(plural, "instances"): {"GET": workloads.instances} for plural in _WORKLOADS},
+            **{(plural, "rollback"): {"POST": workloads.rollback} for plural in _WORKLOADS},
+        }
+
+    def subresources(self) -> list[discovery.Subresource]:
+        """Return every part of every kind, for discovery."""
+        parts = [
+            discovery.Subresource(plural, name, tuple(handlers))
+            for (plural, name), handlers in self._parts.items()
+        ]
+        parts += [
+            discovery.Subresource(resource.KIND.plural, _STATUS, ("GET", "PATCH", "PUT"))
+            for resource in RESOURCES
+            if resource.KIND.has_status
+        ]
+        return parts
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request; raises whatever its handler raises."""
+        path = request.path_params
+        target = parse_target(path.get("group", ""), path["version"], path["path"])
+        handlers = self._handlers(target)
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = handlers.get(method)
+        if handler is None:
+            raise ApiError(405, f"{method} is not possible here: {', '.join(handlers)}")
+        return await handler(request, target)
+
+    def _handlers(self, target: Target) -> _Handlers:
+        objects, plural = self._objects, target.kind.plural
+        if target.subresource == _STATUS and target.kind.has_status:
+            return {
+                "GET": objects.get,
+                "PUT": objects.replace_status,
+                "PATCH": objects.patch_status,
+            }
+        if target.subresource:
+            found = self._parts.get((plural, target.subresource))
+            if found is None:
+                raise ApiError(404, f"{plural} have no {target.subresource}")
+            return found
+        if not target.name:
+            return self._views.get((plural, _COLLECTION)) or {
+                "GET": objects.list,
+                "POST": objects.create,
+                "DELETE": objects.delete_collection,
+            }
+        return self._views.get((plural, _OBJECT)) or {
+            "GET": objects.get,
+            "PUT": objects.replace,
+            "PATCH": objects.patch,
+            "DELETE": objects.delete,
+        }

@@ -1,0 +1,55 @@
+"""Around every request: a limit on its headers, and one line in the access log."""
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from upwell.server.statuses import ApiError, error_response
+
+_LOG = logging.getLogger("upwell.server.access")
+
+
+class Edge:
+    """ASGI middleware. A log line has no query string: clients put secrets there."""
+
+    def __init__(self, app: ASGIApp, header_bytes: int) -> None:
+        self._app = app
+        self._header_bytes = header_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.monotonic()
+        code, sent = 0, 0
+
+        async def counting(message: Message) -> None:
+            nonlocal code, sent
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app_for(scope)(scope, receive, counting)
+        finally:
+            _LOG.debug(
+                "request",
+                extra={
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": code,
+                    "bytes": sent,
+                    "seconds": round(time.monotonic() - started, 6),
+                    "client": (scope.get("client") or ("",))[0],
+                },
+            )
+
+    def _app_for(self, scope: Scope) -> ASGIApp:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._header_bytes:
+            return error_response(
+                ApiError(431, f"the headers have more than {self._header_bytes} bytes")
+            )
+        return self._app

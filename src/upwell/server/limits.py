@@ -1,0 +1,23 @@
+"""What one client may ask of the server."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Bytes and seconds."""
+
+    body_bytes: int = 3 * 1024 * 1024
+    """The largest object that is accepted, as Kubernetes' own."""
+    webhook_bytes: int = 1024 * 1024
+    header_bytes: int = 64 * 1024
+    body_seconds: float = 30.0
+    """A body that takes longer is refused."""
+    watches: int = 1000
+    """Watches and followed logs that are open at one time."""
+    bookmark_seconds: float = 60.0
+    watch_seconds: float = 3600.0
+    """A watch that asks for no end is ended after this; clients go on from where they were."""
+
+
+DEFAULT_LIMITS = ServerLimits()

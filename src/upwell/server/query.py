@@ -1,0 +1,41 @@
+"""Query parameters that many requests share."""
+
+from starlette.requests import Request
+
+from upwell.server.statuses import ApiError
+from upwell.server.writes import WriteOptions
+
+_MAX_MANAGER = 128
+_MAX_DIGITS = 9
+
+
+def is_true(request: Request, name: str) -> bool:
+    """Whether a parameter is set, as Kubernetes reads booleans: `?watch` is true as well."""
+    value = request.query_params.get(name)
+    return value is not None and value.lower() not in {"false", "0", "f"}
+
+
+def integer(request: Request, name: str) -> int | None:
+    """Return a parameter that counts something; None when absent. Raises ApiError."""
+    text = request.query_params.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise ApiError(400, f"{name}: expected a number, found {text[:20]!r}")
+    return int(text)
+
+
+def write_options(request: Request) -> WriteOptions:
+    """Return who writes and how; raises ApiError.
+
+    `fieldValidation` is accepted and means Warn in every form: unknown fields are kept by design.
+    """
+    query = request.query_params
+    dry_run = [value for value in query.getlist("dryRun") if value]
+    if any(value != "All" for value in dry_run):
+        raise ApiError(400, f"dryRun: expected All, found {dry_run[0]!r}")
+    agent = request.headers.get("User-Agent", "").split("/", 1)[0].strip()
+    manager = query.get("fieldManager") or agent or "unknown"
+    if len(manager) > _MAX_MANAGER or not manager.isprintable():
+        raise ApiError(400, f"fieldManager: at most {_MAX_MANAGER} printable characters")
+    return WriteOptions(manager, dry_run=bool(dry_run), force=is_true(request, "force"))

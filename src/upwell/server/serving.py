@@ -1,0 +1,54 @@
+"""Runs the application under uvicorn inside somebody else's event loop and signal handling."""
+
+import asyncio
+import math
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+_BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the process that runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+
+async def serve(
+    app: ASGIApp, listener: socket.socket, shutdown: asyncio.Event, *, grace_seconds: float = 10
+) -> None:
+    """Serve on a bound socket until `shutdown` is set, then finish the answers under way.
+
+    Answers get `grace_seconds`; cancelling ends the same way. Raises OSError if the application
+    does not start.
+    """
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        backlog=_BACKLOG,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(grace_seconds),
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(shutdown.wait())
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        shutdown.set()
+        server.should_exit = True
+        stopping.cancel()
+        await asyncio.shield(serving)
+    if not server.started:
+        raise OSError("the HTTP server did not start: its log says why")

@@ -1,0 +1,141 @@
+"""Watches: a stream of JSON lines, one event each, that can be resumed from any version."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from upwell.api.meta import Resource
+from upwell.server.limits import ServerLimits
+from upwell.server.query import integer, is_true
+from upwell.server.rendering import Rendering, rendering_for
+from upwell.server.selectors import Filter, parse_filter
+from upwell.server.statuses import status_of, to_api_error
+from upwell.server.streaming import OpenStreams, paced
+from upwell.server.target import Target
+from upwell.store.interface import Change, Selector, Store, StoreError, WatchEvent
+
+_INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
+
+
+@dataclass
+class _Matching:
+    """Which objects the client knows, so that one that stops matching is DELETED for it.
+
+    A client that resumes may know any object: the first change of one that does not match counts
+    as its deletion, which a client that never knew it passes over.
+    """
+
+    filter: Filter
+    resumed: bool
+    _known: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def seen(self, event: WatchEvent[Resource]) -> Change | None:
+        """Return what the event is for this client; None when it is nothing."""
+        resource = event.resource
+        place = (resource.namespace, resource.name)
+        assumed = self.resumed and event.change is not Change.ADDED
+        known = self._known.get(place, assumed)
+        matches = self.filter.matches(resource)
+        if event.change is Change.DELETED:
+            self._known.pop(place, None)
+            return Change.DELETED if known or matches else None
+        self._known[place] = matches
+        if matches:
+            return event.change if known else Change.ADDED
+        return Change.DELETED if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """One client's wish."""
+
+    target: Target
+    selector: Selector
+    filter: Filter
+    rendering: Rendering
+    since: str
+    bookmarks: bool
+    initial_bookmark: bool
+    seconds: float
+
+
+class Watches:
+    """Serves watches of every kind."""
+
+    def __init__(
+        self,
+        store: Store,
+        streams: OpenStreams,
+        limits: ServerLimits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._streams = streams
+        self._limits = limits
+        self._clock = clock
+
+    def respond(self, request: Request, target: Target) -> Response:
+        """Answer a watch request; raises ApiError."""
+        query = request.query_params
+        wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        seconds = integer(request, "timeoutSeconds") or self._limits.watch_seconds
+        version = query.get("resourceVersion", "")
+        bookmarks = is_true(request, "allowWatchBookmarks")
+        subscription = _Subscription(
+            target=target,
+            selector=Selector(target.namespace, name=wanted.named("metadata.name")),
+            filter=wanted,
+            rendering=rendering_for(request, self._clock()),
+            since="" if version == "0" or is_true(request, "sendInitialEvents") else version,
+            bookmarks=bookmarks,
+            initial_bookmark=bookmarks and is_true(request, "sendInitialEvents"),
+            seconds=min(float(seconds), self._limits.watch_seconds),
+        )
+        self._streams.require_room()
+        return StreamingResponse(self._lines(subscription), media_type="application/json")
+
+    async def _lines(self, wish: _Subscription) -> AsyncIterator[str]:
+        with self._streams.counted():
+            try:
+                async for line in self._events(wish):
+                    yield line
+            except StoreError as error:
+                yield _line("ERROR", json.dumps(status_of(to_api_error(error))))
+
+    async def _events(self, wish: _Subscription) -> AsyncGenerator[str]:
+        kind, rendering = wish.target.kind, wish.rendering
+        matching = _Matching(wish.filter, resumed=bool(wish.since))
+        version = wish.since
+        if not version:
+            listing = await self._store.list(wish.target.resource, wish.selector)
+            version = listing.resource_version
+            for resource in listing.items:
+                if matching.seen(WatchEvent(Change.ADDED, resource)):
+                    yield _line(Change.ADDED, rendering.one(resource))
+            if wish.initial_bookmark:
+                yield _line("BOOKMARK", rendering.bookmark(kind, version, _INITIAL_EVENTS_END))
+        source = self._store.watch(wish.target.resource, wish.selector, since=version)
+        events = paced(
+            source,
+            self._streams.shutdown,
+            tick=self._limits.bookmark_seconds if wish.bookmarks else None,
+            seconds=wish.seconds,
+        )
+        try:
+            async for event in events:
+                if event is None:
+                    yield _line("BOOKMARK", rendering.bookmark(kind, version, {}))
+                    continue
+                version = event.resource.resource_version
+                if change := matching.seen(event):
+                    yield _line(change, rendering.one(event.resource))
+        finally:
+            await events.aclose()
+
+
+def _line(change: str, document: str) -> str:
+    return f'{{"type":{json.dumps(change)},"object":{document}}}\n'

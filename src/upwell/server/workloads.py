@@ -1,0 +1,102 @@
+"""Parts of workloads: what really runs of one, its logs, its way back."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from upwell.api.codec import encode_json
+from upwell.api.meta import format_time
+from upwell.server.actions import Actions
+from upwell.server.body import decode_object, media_type, read_body
+from upwell.server.limits import ServerLimits
+from upwell.server.log_streams import log_response, side_by_side
+from upwell.server.query import integer, is_true
+from upwell.server.rendering import json_response
+from upwell.server.statuses import ApiError
+from upwell.server.streaming import OpenStreams
+from upwell.server.target import Target
+from upwell.store.interface import Store
+from upwell.workload.interface import Instance, Owner, Runtime
+
+type Document = dict[str, Any]
+
+
+class WorkloadHandlers:
+    """Answers requests for the parts of Deployments and their like."""
+
+    def __init__(
+        self,
+        store: Store,
+        runtime: Runtime | None,
+        actions: Actions,
+        streams: OpenStreams,
+        limits: ServerLimits,
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._actions = actions
+        self._streams = streams
+        self._limits = limits
+
+    async def instances(self, request: Request, target: Target) -> Response:
+        """Answer what runs of the workload now, as the runtime says."""
+        del request
+        _, found = await self._find(target)
+        return JSONResponse({"items": [_describe(instance) for instance in found]})
+
+    async def log(self, request: Request, target: Target) -> Response:
+        """Answer the logs of the workload's instances, or of the one that is named."""
+        query = request.query_params
+        runtime, found = await self._find(target)
+        if name := query.get("instance"):
+            found = [instance for instance in found if instance.name == name]
+            if not found:
+                raise ApiError(404, f"{target.key} has no instance {name!r}", key=target.key)
+        container, follow = query.get("container", ""), is_true(request, "follow")
+        for instance in found:
+            if container and container not in instance.images:
+                known = ", ".join(instance.images)
+                raise ApiError(400, f"no container {container!r} in {instance.name}: {known}")
+        tail = integer(request, "tailLines")
+        logs: dict[str, AsyncIterator[bytes]] = {
+            instance.name: runtime.logs(instance.name, container, follow=follow, tail=tail)
+            for instance in found
+        }
+        one = next(iter(logs.values())) if len(logs) == 1 else side_by_side(logs)
+        return log_response(self._streams, one)
+
+    async def rollback(self, request: Request, target: Target) -> Response:
+        """Roll the workload back; the body is `{"toRevision": n}`, without it the one before."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        revision = wanted.get("toRevision", 0)
+        if not isinstance(revision, int) or isinstance(revision, bool) or revision < 0:
+            raise ApiError(422, "toRevision: expected a number of 0 or more")
+        rolled_back = await self._actions.rollback(
+            target.resource, target.namespace, target.name, revision
+        )
+        return json_response(encode_json(rolled_back))
+
+    async def _find(self, target: Target) -> tuple[Runtime, Sequence[Instance]]:
+        await self._store.get(target.resource, target.namespace, target.name)
+        if self._runtime is None:
+            raise ApiError(503, "no container runtime is configured")
+        owner = Owner(target.kind.kind, target.namespace, target.name)
+        found = [i for i in await self._runtime.instances() if i.owner == owner]
+        return self._runtime, sorted(found, key=lambda instance: instance.name)
+
+
+def _describe(instance: Instance) -> Document:
+    return {
+        "name": instance.name,
+        "revision": instance.revision,
+        "state": instance.state.value,
+        "ready": instance.ready,
+        "address": instance.address,
+        "images": {name: str(digest or "") for name, digest in instance.images.items()},
+        "restarts": instance.restarts,
+        "message": instance.message,
+        "startedAt": format_time(instance.started_at),
+    }
