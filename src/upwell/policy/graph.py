@@ -133,6 +133,10 @@ class Graph:
             if isinstance(node, ObjectKey) and node.kind == _CONFIG_KIND
         )
 
+    def ancestors(self, node: Node) -> tuple[Node, ...]:
+        """Return everything that reaches `node`, itself left out."""
+        return tuple(sorted(self._reachable(node, self._sources) - {node}, key=str))
+
     def downstream(self, node: Node) -> frozenset[Node]:
         """Return everything that a change of `node` reaches."""
         return frozenset(self._reachable(node, self._targets) - {node})

@@ -1,0 +1,136 @@
+"""How commands reach the server: the options for it, and one runner for all that awaits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from upwell.cli.errors import CommandError, Exit
+
+if TYPE_CHECKING:
+    from upwell.store.interface import ApiClient
+
+DEFAULT_SERVER = "http://127.0.0.1:7080"
+DEFAULT_NAMESPACE = "default"
+
+
+def _connect(server: str, token: str) -> "ApiClient":
+    from upwell.app import create_client  # noqa: PLC0415 - loads every adapter: only when needed
+
+    return create_client(server, token)
+
+
+@dataclass(slots=True)
+class Session:
+    """Which server and namespace the commands of one call mean."""
+
+    server: str = DEFAULT_SERVER
+    token: str = field(default="", repr=False)
+    namespace: str = DEFAULT_NAMESPACE
+    namespace_given: bool = False
+    """Whether the user named the namespace, by option or environment."""
+    verbose: bool = False
+    connect: Callable[[str, str], "ApiClient"] = _connect
+
+    def run(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
+        """Run `work` with a client of the server; every error becomes a CommandError."""
+        try:
+            asyncio.run(self._with_client(work))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", Exit.INTERRUPTED) from None
+
+    async def _with_client(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
+        from upwell.store.interface import (  # noqa: PLC0415 - loads the API's models
+            NotFoundError,
+            StoreError,
+            UnavailableError,
+        )
+
+        try:
+            async with self.connect(self.server, self.token) as client:
+                await work(client)
+        except NotFoundError as error:
+            where = f" in namespace {error.key.namespace}" if error.key.namespace else ""
+            raise CommandError(
+                f"{error.key.kind.lower()}/{error.key.name} does not exist{where};"
+                f" `upwell get {error.key.kind.lower()} -A` lists what does",
+                Exit.NOT_FOUND,
+            ) from error
+        except UnavailableError as error:
+            raise CommandError(
+                f"{error}: is `upwell serve` running at {self.server}?"
+                " Name another server with --server or UPWELL_SERVER",
+                Exit.UNREACHABLE,
+            ) from error
+        except StoreError as error:
+            raise CommandError(str(error)) from error
+
+
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        session = ctx.ensure_object(Session)
+        source = ctx.get_parameter_source(parameter.name or "")
+        given = source not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}
+        # A variable is read for the group and again for the command: an option given to the
+        # group stays in force.
+        from_parent = ctx.parent is not None and source is ParameterSource.ENVIRONMENT
+        if given and not from_parent:
+            setattr(session, name, value)
+            if name == "namespace":
+                session.namespace_given = True
+
+    return remember
+
+
+def connection_options[F: Callable[..., Any]](function: F) -> F:
+    """Give a command the options --server, --token, --namespace and --verbose.
+
+    They stand before or after the command's name, and end in the Session that is `ctx.obj`.
+    """
+    for option in (
+        click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("verbose"),
+            help="Say more on stderr.",
+        ),
+        click.option(
+            "-n",
+            "--namespace",
+            envvar="UPWELL_NAMESPACE",
+            show_envvar=True,
+            default=DEFAULT_NAMESPACE,
+            show_default=True,
+            expose_value=False,
+            callback=_remember("namespace"),
+            help="Namespace of the objects.",
+        ),
+        click.option(
+            "--token",
+            envvar="UPWELL_TOKEN",
+            show_envvar=True,
+            default="",
+            show_default="none",
+            expose_value=False,
+            callback=_remember("token"),
+            help="Bearer token; the variable keeps it out of the list of processes.",
+        ),
+        click.option(
+            "--server",
+            envvar="UPWELL_SERVER",
+            show_envvar=True,
+            default=DEFAULT_SERVER,
+            show_default=True,
+            metavar="URL",
+            expose_value=False,
+            callback=_remember("server"),
+            help="Address of the server.",
+        ),
+    ):
+        function = option(function)
+    return function

@@ -1,0 +1,65 @@
+"""`upwell logs`: print the log of a build or a workload."""
+
+import click
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.meta import Resource
+from upwell.cli.build_logs import builds_of, follow_build, write_log
+from upwell.cli.connection import Session, connection_options
+from upwell.cli.errors import CommandError, Exit
+from upwell.cli.examples import examples
+from upwell.cli.names import Named, parse_one
+from upwell.policy.rollout_settings import WORKLOADS
+from upwell.store.interface import ApiClient
+
+
+@click.command(
+    epilog=examples(
+        "upwell logs -f build/shop-2", "upwell logs bc/shop", "upwell logs dc/gate --tail 20"
+    )
+)
+@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the log ends.")
+@click.option("--tail", type=click.IntRange(min=0), help="Only the last lines.  [default: all]")
+@click.option("-c", "--container", help="A container of the workload.  [default: the first]")
+@connection_options
+@click.pass_obj
+def logs(
+    session: Session,
+    what: tuple[str, ...],
+    follow: bool,  # noqa: FBT001 - click passes options by name
+    tail: int | None,
+    container: str | None,
+) -> None:
+    """Print the log of a build, of a BuildConfig's latest build, or of a workload."""
+    named = parse_one(what)
+    params = {"follow": "true"} if follow else {}
+    if tail is not None:
+        params["tailLines"] = str(tail)
+    if container is not None:
+        params["container"] = container
+
+    async def work(client: ApiClient) -> None:
+        target = await _target(client, named, session.namespace)
+        if follow and isinstance(target, Build):
+            await follow_build(client, target, params)
+        else:
+            await write_log(client, target, params)
+
+    session.run(work)
+
+
+async def _target(client: ApiClient, named: Named, namespace: str) -> Resource:
+    """Return the object that keeps the log."""
+    found = await client.get(named.resource, named.namespace(namespace), named.name)
+    if isinstance(found, BuildConfig):
+        builds = await builds_of(client, found)
+        if not builds:
+            raise CommandError(
+                f"{named} has no build yet; `upwell start-build {found.name}` starts one",
+                Exit.NOT_FOUND,
+            )
+        return builds[0]
+    if not isinstance(found, (Build, *WORKLOADS)):
+        raise CommandError(f"{named} has no log: builds and workloads have", Exit.USAGE)
+    return found

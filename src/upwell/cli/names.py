@@ -1,0 +1,84 @@
+"""How users name kinds and objects: `bc`, `is,bc`, `all`, `dc/gate`, `deployment shop`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from upwell.api.codec import RESOURCES, find_kind
+from upwell.api.meta import Kind, Resource
+
+ALL = ("is", "bc", "build", "deploy", "dc", "sts", "ds", "cj", "svc", "route")
+"""What `all` means: what an application is made of, without secrets and events."""
+
+_CLASSES = {resource.KIND: resource for resource in RESOURCES}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One object, as a user names it; the namespace is the session's."""
+
+    resource: type[Resource]
+    name: str
+
+    @property
+    def kind(self) -> Kind:
+        """The object's kind."""
+        return self.resource.KIND
+
+    def namespace(self, session_namespace: str) -> str:
+        """Return the namespace to look in: none for a cluster's own kinds."""
+        return session_namespace if self.kind.namespaced else ""
+
+    def __str__(self) -> str:
+        return f"{self.kind.singular}/{self.name}"
+
+
+def parse_kind(text: str) -> type[Resource]:
+    """Return the kind that `text` names; raises click.UsageError."""
+    kind = find_kind(text)
+    if kind is None:
+        known = ", ".join("/".join((k.KIND.singular, *k.KIND.short_names)) for k in RESOURCES)
+        raise click.UsageError(f"no kind is named {text!r}; there are: {known}")
+    return _CLASSES[kind]
+
+
+def parse_kinds(text: str) -> list[type[Resource]]:
+    """Return the kinds of `is,bc` or `all`, each once; raises click.UsageError."""
+    names = [name for part in text.split(",") for name in (ALL if part == "all" else (part,))]
+    return list(dict.fromkeys(parse_kind(name) for name in names))
+
+
+def parse_named(arguments: Sequence[str], *, default: type[Resource] | None = None) -> list[Named]:
+    """Return the objects of `KIND/NAME…`, `KIND NAME…` or, with a default kind, `NAME…`.
+
+    Raises click.UsageError.
+    """
+    if not arguments:
+        raise click.UsageError("name an object: KIND/NAME")
+    if any("/" in argument for argument in arguments) or default is not None:
+        return [_parse_one(argument, default) for argument in arguments]
+    kind, *names = arguments
+    if not names:
+        raise click.UsageError(f"name an object of kind {parse_kind(kind).KIND.kind}: KIND/NAME")
+    return [Named(parse_kind(kind), name) for name in names]
+
+
+def parse_one(arguments: Sequence[str]) -> Named:
+    """Return the one object of `KIND/NAME` or `KIND NAME`; raises click.UsageError."""
+    found = parse_named(arguments)
+    if len(found) != 1:
+        raise click.UsageError("name one object: KIND/NAME")
+    return found[0]
+
+
+def _parse_one(text: str, default: type[Resource] | None) -> Named:
+    kind, slash, name = text.partition("/")
+    if not slash and default is not None:
+        return Named(default, text)
+    if not slash or not kind or not name:
+        raise click.UsageError(f"{text!r} does not name an object: write KIND/NAME")
+    resource = parse_kind(kind)
+    if default is not None and resource is not default:
+        raise click.UsageError(f"{text!r} is not of kind {default.KIND.kind}")
+    return Named(resource, name)

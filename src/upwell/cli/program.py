@@ -1,0 +1,94 @@
+"""The command `upwell`: its commands by name, its own options, and what its exit codes mean."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import override
+
+import click
+
+from upwell.cli.connection import connection_options
+from upwell.cli.examples import block, examples
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command is implemented, and its line in the list of commands."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "apply": Entry("upwell.cli.apply:apply", "Create or change objects from manifests."),
+    "cancel-build": Entry("upwell.cli.builds:cancel_build", "Cancel builds that have not ended."),
+    "delete": Entry("upwell.cli.delete:delete", "Delete objects by name or from manifests."),
+    "demo": Entry("upwell.cli.demo:demo", "Replay a real base image fix on this machine."),
+    "describe": Entry("upwell.cli.describe:describe", "Tell all about an object."),
+    "doctor": Entry("upwell.cli.doctor:doctor", "Say what this machine can and cannot do."),
+    "explain": Entry("upwell.cli.explain:explain_command", "Say why it was built or rolled out."),
+    "get": Entry("upwell.cli.get:get", "List or watch objects."),
+    "logs": Entry("upwell.cli.logs:logs", "Print the log of a build or a workload."),
+    "rollout": Entry("upwell.cli.rollout:rollout", "Watch, undo, pause or resume rollouts."),
+    "serve": Entry("upwell.cli.serve:serve", "Run the server on this machine."),
+    "start-build": Entry("upwell.cli.builds:start_build", "Start a build of a BuildConfig."),
+    "status": Entry("upwell.cli.status:status", "Show the tree from base image to workload."),
+    "wait": Entry("upwell.cli.wait:wait", "Wait until an object is as you say."),
+}
+"""The summaries are repeated here so that the list of commands needs no command's module."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is called."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry.target} is no command")
+        return command
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].summary) for name in sorted(COMMANDS)])
+
+
+_EXIT_CODES = block(
+    "Exit codes",
+    "0    done",
+    "1    failed: the server refused, or a build or rollout failed",
+    "2    wrong usage or input; nothing was changed",
+    "3    no such object",
+    "4    the server cannot be reached",
+    "5    the time given with --timeout is over",
+    "130  interrupted",
+)
+_EXAMPLES = examples(
+    "upwell serve",
+    "upwell apply -f examples/glibc",
+    "upwell status",
+    "upwell explain deployment/shop",
+)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"{_EXIT_CODES}\n\n{_EXAMPLES}",
+)
+@click.version_option(None, "--version", package_name="upwell", message="upwell %(version)s")
+@connection_options
+def main() -> None:
+    """Keep every running container on a patched base image.
+
+    The result of a command goes to stdout, everything else to stderr.
+    """

@@ -1,0 +1,44 @@
+"""`upwell status`: the tree from base image to workload."""
+
+import click
+
+from upwell.cli import clock
+from upwell.cli.connection import Session, connection_options
+from upwell.cli.examples import examples
+from upwell.cli.output import Format, output_option, write_data
+from upwell.cli.snapshot import read_snapshot
+from upwell.cli.status_tree import StatusTree
+from upwell.store.interface import ApiClient
+
+
+@click.command(epilog=examples("upwell status", "upwell status -A", "upwell status -o json"))
+@click.option("-A", "--all-namespaces", is_flag=True, help="Show every namespace.")
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def status(
+    session: Session,
+    all_namespaces: bool,  # noqa: FBT001 - click passes options by name
+    output: str,
+) -> None:
+    """Show the tree from base image to workload: digests, ages, and what is behind.
+
+    What the objects of the namespace stand on is shown too, wherever it is.
+    """
+
+    async def work(client: ApiClient) -> None:
+        namespace = "" if all_namespaces else session.namespace
+        tree = StatusTree(await read_snapshot(client), clock.now(), namespace)
+        if output != Format.TABLE:
+            write_data(tree.data(), output)
+            return
+        lines = list(tree.lines())
+        for line in lines:
+            click.echo(line)
+        if lines:
+            click.echo(f"\n{tree.counts()}")
+        else:
+            where = "any namespace" if all_namespaces else f"namespace {namespace}"
+            click.echo(f"nothing in {where}; `upwell apply -f` brings objects", err=True)
+
+    session.run(work)

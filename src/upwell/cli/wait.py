@@ -1,0 +1,120 @@
+"""`upwell wait`: wait until an object is as the user says."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+
+from upwell.api.codec import encode
+from upwell.api.meta import Resource
+from upwell.cli.connection import Session, connection_options
+from upwell.cli.durations import TIMEOUT, within
+from upwell.cli.examples import examples
+from upwell.cli.names import parse_one
+from upwell.cli.output import full_name, values_at
+from upwell.cli.waiting import until, until_deleted
+from upwell.store.interface import ApiClient, NotFoundError
+
+_JSON_PATH = re.compile(
+    r"jsonpath=(?:'?\{\.(?P<braced>[^}]+)\}'?|\.?(?P<plain>[^=]+))=(?P<value>.+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What to wait for: a test of an object, or its absence."""
+
+    text: str
+    holds: Callable[[Resource], bool] | None
+
+
+@click.command(
+    epilog=examples(
+        "upwell wait deployment/shop --for=condition=Available --timeout=5m",
+        "upwell wait build/shop-3 --for=phase=Complete",
+        "upwell wait dc/gate --for='jsonpath={.status.readyReplicas}=3'",
+        "upwell wait build/shop-1 --for=delete",
+    )
+)
+@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
+@click.option(
+    "--for",
+    "state",
+    required=True,
+    metavar="STATE",
+    help="condition=TYPE[=VALUE], delete, phase=VALUE or jsonpath={.PATH}=VALUE.",
+)
+@click.option(
+    "--timeout", type=TIMEOUT, default="30s", show_default=True, help="Limit; 0 for none."
+)
+@connection_options
+@click.pass_obj
+def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) -> None:
+    """Wait until an object is as you say.
+
+    Exit code 5 says that the time was over, 3 that the object does not exist.
+    """
+    named = parse_one(what)
+    wanted = _parse_state(state)
+
+    async def work(client: ApiClient) -> None:
+        namespace = named.namespace(session.namespace)
+        try:
+            found = await client.get(named.resource, namespace, named.name)
+        except NotFoundError:
+            if wanted.holds is None:
+                click.echo(f"{named} does not exist", err=True)
+                return
+            raise
+        async with within(timeout, f"{named}: {wanted.text} does not hold"):
+            if wanted.holds is None:
+                await until_deleted(client, found)
+                click.echo(f"{full_name(found)} deleted")
+            else:
+                await until(client, found, wanted.holds)
+                click.echo(f"{full_name(found)} {wanted.text} holds")
+
+    session.run(work)
+
+
+def _parse_state(text: str) -> _State:
+    if text == "delete":
+        return _State(text, None)
+    form, _, rest = text.partition("=")
+    if form == "condition" and rest:
+        kind, _, value = rest.partition("=")
+        return _State(text, _condition(kind, value or "True"))
+    if form == "phase" and rest:
+        return _State(text, _value("status.phase", rest))
+    match = _JSON_PATH.fullmatch(text)
+    if match is not None:
+        path = match["braced"] or match["plain"]
+        return _State(text, _value(path, match["value"].strip("'\"")))
+    raise click.UsageError(
+        f"--for={text}: write condition=TYPE, delete, phase=VALUE or jsonpath={{.PATH}}=VALUE"
+    )
+
+
+def _condition(kind: str, value: str) -> Callable[[Resource], bool]:
+    def holds(resource: Resource) -> bool:
+        """Tell by conditions of the present generation only: older ones speak of an older wish."""
+        return any(
+            condition.get("type", "").lower() == kind.lower()
+            and condition.get("status", "").lower() == value.lower()
+            and condition.get("observedGeneration", resource.generation) >= resource.generation
+            for condition in values_at(encode(resource), "status.conditions[*]")
+        )
+
+    return holds
+
+
+def _value(path: str, wanted: str) -> Callable[[Resource], bool]:
+    def holds(resource: Resource) -> bool:
+        return any(_text(value) == wanted for value in values_at(encode(resource), path))
+
+    return holds
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
