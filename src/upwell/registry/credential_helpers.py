@@ -62,9 +62,7 @@ class CredentialHelpers:
     async def _run(self, program: str, registry: str) -> Credential | None:
         server = _HUB_SERVER if registry == DOCKER_HUB else registry
         try:
-            process = await asyncio.create_subprocess_exec(
-                program, "get", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True
-            )
+            process = await _start(program)
         except OSError as error:
             raise InvalidCredentialsError(program, error.strerror or "cannot be run") from error
         try:
@@ -84,6 +82,25 @@ class CredentialHelpers:
                 return None
             raise InvalidCredentialsError(program, f"it ended with exit code {code}")
         return _parse(output, program)
+
+
+async def _start(program: str) -> Process:
+    """Start the helper; a caller that is cancelled meanwhile leaves nothing behind.
+
+    asyncio alone would kill the helper but not its children, and wait for them as long as they
+    hold its output open.
+    """
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            program, "get", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            await _stop(await starting)
+        raise
 
 
 async def _converse(process: Process, question: bytes) -> bytes:

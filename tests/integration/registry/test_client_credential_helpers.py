@@ -111,6 +111,20 @@ async def test_a_cancelled_caller_leaves_no_process(programs: Path) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_caller_cancelled_while_the_helper_starts_ends_at_once(
+    programs: Path, steps: int
+) -> None:
+    install(programs, "hang", "sleep 60 & wait")
+    asking = asyncio.create_task(CredentialHelpers().get("hang", "quay.io"))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    asking.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
 def living(group: int) -> list[str]:
     """List the processes of a group that still run; one that is dead may await its reaping."""
     found = []

@@ -116,6 +116,12 @@ async def test_a_registry_that_is_down(client: RegistryClient) -> None:
     assert caught.value.retryable
 
 
+@pytest.mark.parametrize("host", ["a..b", "localhost:99999", f"{'a' * 64}.test"])
+async def test_hosts_that_cannot_exist(client: RegistryClient, host: str) -> None:
+    with pytest.raises(UnavailableError):
+        await client.resolve(Reference.parse(f"{host}/team/app:1"))
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
