@@ -104,7 +104,7 @@ Examples:
     show_envvar=True,
     help="Least severe line that is logged.",
 )
-def serve(  # noqa: PLR0913 - each option is a parameter
+def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     data_dir: Path,
     listen: str,
     router: str,

@@ -1,0 +1,88 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upwell.api.image import ImageStream, ImageStreamSpec, ImportState, TagReference
+from upwell.api.meta import ObjectMeta, ObjectReference
+from upwell.policy.schedule import (
+    INTERVAL_ANNOTATION,
+    ImportSchedule,
+    InvalidDurationError,
+    due_at,
+    interval_fault,
+    parse_duration,
+)
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SCHEDULE = ImportSchedule()
+
+
+def tag(**annotations: str) -> TagReference:
+    source = ObjectReference(kind="DockerImage", name="vendor.example/debian:11")
+    return TagReference(name="11", from_=source, annotations=annotations)
+
+
+def stream(*tags: TagReference, **annotations: str) -> ImageStream:
+    return ImageStream(
+        metadata=ObjectMeta(name="debian", annotations=annotations),
+        spec=ImageStreamSpec(tags=tags),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("1h30m", 5400), ("250ms", 0.25), ("1.5m", 90), ("2d", 172800)],
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "5y", "1m;2"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(InvalidDurationError, match="15m"):
+        parse_duration(text)
+
+
+def test_the_tags_interval_wins_over_the_streams_and_that_over_the_default() -> None:
+    own = tag(**{INTERVAL_ANNOTATION: "5s"})
+    whole = stream(own, tag(), **{INTERVAL_ANNOTATION: "1m"})
+    assert SCHEDULE.interval_of(whole, own) == timedelta(seconds=5)
+    assert SCHEDULE.interval_of(whole, tag()) == timedelta(minutes=1)
+    assert SCHEDULE.interval_of(stream(tag()), tag()) == timedelta(minutes=15)
+
+
+def test_a_wrong_interval_is_reported_and_the_default_holds() -> None:
+    wrong = stream(tag(), **{INTERVAL_ANNOTATION: "soon"})
+    fault = interval_fault(wrong)
+    assert fault is not None
+    assert "'soon'" in fault
+    assert SCHEDULE.interval_of(wrong, tag()) == SCHEDULE.interval
+    assert interval_fault(stream(tag(**{INTERVAL_ANNOTATION: "1m"}))) is None
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1), st.none() | st.floats(0, 10_000))
+def test_retries_neither_storm_nor_stop(failures: int, jitter: float, wanted: float | None) -> None:
+    wait = SCHEDULE.after_failure(failures, wanted, NOW, lambda: jitter) - NOW
+    assert wait >= SCHEDULE.first_retry / 2
+    assert wait >= timedelta(seconds=wanted or 0)
+    assert wait <= max(SCHEDULE.longest_retry, timedelta(seconds=wanted or 0))
+
+
+@given(st.floats(0, 1))
+def test_checks_are_spread_around_the_interval(jitter: float) -> None:
+    interval = timedelta(minutes=10)
+    wait = SCHEDULE.after_success(interval, NOW, lambda: jitter) - NOW
+    assert timedelta(minutes=9) <= wait <= timedelta(minutes=11)
+
+
+def test_a_tag_is_due_at_once_when_new_changed_or_asked_for_again() -> None:
+    known = ImportState(source="vendor.example/debian:11", next_check_time=NOW)
+    assert due_at(tag(), None, 0) == datetime.min.replace(tzinfo=UTC)
+    assert due_at(tag(), known, 1) == NOW
+    elsewhere = known.model_copy(update={"source": "vendor.example/debian:10"})
+    assert due_at(tag(), elsewhere, 1) == datetime.min.replace(tzinfo=UTC)
+    again = tag().model_copy(update={"generation": 2})
+    assert due_at(again, known, 1) == datetime.min.replace(tzinfo=UTC)
+    assert due_at(TagReference(name="local"), None, 0) is None
