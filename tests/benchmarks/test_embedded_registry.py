@@ -38,6 +38,7 @@ async def embedded(folder: Path) -> AsyncIterator[str]:
         "-m",
         "tests.integration.registry.embedded_server",
         str(folder),
+        cwd=Path(__file__).parents[2],
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None

@@ -31,6 +31,7 @@ async def child(root: Path) -> AsyncIterator[tuple[str, asyncio.subprocess.Proce
         "-m",
         "tests.integration.registry.embedded_server",
         str(root),
+        cwd=Path(__file__).parents[3],
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
