@@ -1,14 +1,21 @@
 """A Podman of the tests' own, and instances of one small image for it."""
 
+import asyncio
 import io
+import json
 import os
 import shutil
 import subprocess
 import tarfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from upwell.oci import Reference
+import pytest
+
+from upwell.machine.containers_conf import write_containers_conf
+from upwell.oci import Digest, Reference
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
 
 OWNER = Owner("Deployment", "shop", "web")
@@ -48,6 +55,24 @@ class Workload:
 
     def spec(self, *containers: ContainerSpec, name: str = "web-1-a") -> InstanceSpec:
         return InstanceSpec(name, OWNER, "rev1", containers)
+
+
+@contextmanager
+def podman_home_in(root: Path) -> Iterator[PodmanHome]:
+    """Make storage below `root`, with the test image in it, and remove everything afterwards."""
+    for tool, package in (("podman", "podman"), ("busybox", "busybox-static")):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is missing: apt install {package}")
+    conf = root / "containers.conf"
+    asyncio.run(write_containers_conf(conf, root / "storage"))
+    home = PodmanHome(root, conf, Reference.parse("localhost/web"))
+    try:
+        home.run("import", "-", "localhost/web:latest", stdin=root_filesystem())
+        digest = json.loads(home.run("image", "inspect", "localhost/web:latest"))[0]["Digest"]
+        yield replace(home, image=home.image.with_digest(Digest.parse(digest)))
+    finally:
+        home.run("rm", "--all", "--force", "--time=0")
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def root_filesystem() -> bytes:

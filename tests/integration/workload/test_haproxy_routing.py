@@ -205,6 +205,16 @@ async def test_no_request_is_lost_while_rules_change(router: HaproxyRouter) -> N
     assert seen.failures == []
 
 
+async def test_no_request_is_lost_to_a_server_that_closes_idle_connections(
+    router: HaproxyRouter,
+) -> None:
+    async with site(patience=0.002) as one:
+        await router.apply(serving(one.endpoint))
+        async with load(f"http://{router.http_address}/", HOST) as seen:
+            await eventually(seen.answered, lambda count: count > 500)
+    assert seen.failures == []
+
+
 async def test_an_open_session_ends_by_itself(router: HaproxyRouter) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
