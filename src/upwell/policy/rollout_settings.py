@@ -1,0 +1,163 @@
+"""How each kind of workload wants to be rolled out, as one shape."""
+
+import math
+from datetime import timedelta
+from typing import cast
+
+from upwell.api.apps import (
+    CronJob,
+    DaemonSet,
+    Deployment,
+    DeploymentConfig,
+    RollingParams,
+    RollingUpdate,
+    StatefulSet,
+)
+from upwell.api.core import PodTemplate
+from upwell.api.defaults import DEFAULT_REVISION_LIMIT
+from upwell.api.meta import Resource
+from upwell.policy.rollout import Settings, Strategy
+from upwell.policy.template import TemplateError
+
+type Workload = Deployment | DeploymentConfig | StatefulSet | DaemonSet
+
+WORKLOADS: tuple[type[Workload], ...] = (Deployment, DeploymentConfig, StatefulSet, DaemonSet)
+
+DEFAULT_SHARE = "25%"
+DEFAULT_DEADLINE = 600
+DEFAULT_GRACE = 30
+ROLL_OUT_ANNOTATION = "upwell.dev/roll-out"
+"""Names the template hash that a person wants rolled out where no trigger does it."""
+
+
+def settings_of(workload: Workload) -> Settings:
+    """Return how to roll out; raises TemplateError for what cannot be understood."""
+    match workload:
+        case Deployment():
+            return _deployment(workload)
+        case DeploymentConfig():
+            return _deployment_config(workload)
+        case StatefulSet():
+            replicas = 1 if workload.spec.replicas is None else workload.spec.replicas
+            return _settings(workload, replicas, Strategy.ORDERED, (0, 1))
+        case DaemonSet():
+            # Kubernetes stops the old one first; beside it is better, since no node is full here.
+            return _settings(workload, 1, Strategy.ROLLING, (1, 0))
+
+
+def template_of(workload: Workload) -> PodTemplate:
+    """Return the template as declared; an absent one is empty."""
+    return workload.spec.template or PodTemplate()
+
+
+def with_pod_template[R: Resource](resource: R, template: PodTemplate) -> R:
+    """Return the workload with another template."""
+    if isinstance(resource, CronJob):
+        job = resource.spec.job_template
+        job_spec = job.spec.model_copy(update={"template": template})
+        changed = {"job_template": job.model_copy(update={"spec": job_spec})}
+        return resource.model_copy(update={"spec": resource.spec.model_copy(update=changed)})
+    if isinstance(resource, Deployment | DeploymentConfig | StatefulSet | DaemonSet):
+        spec = resource.spec.model_copy(update={"template": template})
+        return cast("R", resource.model_copy(update={"spec": spec}))
+    return resource
+
+
+def instance_labels(workload: Workload, template: PodTemplate) -> dict[str, str]:
+    """Return the labels of instances: OpenShift's deployer adds the DeploymentConfig's name."""
+    labels = dict(template.metadata.labels)
+    if isinstance(workload, DeploymentConfig):
+        labels["deploymentconfig"] = workload.name
+    return labels
+
+
+def history_limit(workload: Workload) -> int:
+    """Return how many old revisions are kept."""
+    limit = workload.spec.revision_history_limit
+    return DEFAULT_REVISION_LIMIT if limit is None else limit
+
+
+def grace_seconds(template: PodTemplate) -> float:
+    """Return how long an instance may take to end."""
+    grace = template.spec.termination_grace_period_seconds
+    return DEFAULT_GRACE if grace is None else grace
+
+
+def is_manual(workload: Workload) -> bool:
+    """Whether nothing but a person starts a rollout: a DeploymentConfig with `triggers: []`."""
+    return isinstance(workload, DeploymentConfig) and workload.spec.triggers == ()
+
+
+def is_paused(workload: Resource) -> bool:
+    """Whether `spec.paused` is set."""
+    return isinstance(workload, Deployment | DeploymentConfig) and bool(workload.spec.paused)
+
+
+def _deployment(deployment: Deployment) -> Settings:
+    spec = deployment.spec
+    replicas = 1 if spec.replicas is None else spec.replicas
+    kind = (spec.strategy.type if spec.strategy else None) or "RollingUpdate"
+    if kind not in {"RollingUpdate", "Recreate"}:
+        raise TemplateError("InvalidStrategy", f"spec.strategy.type {kind!r} is not known")
+    seconds = spec.progress_deadline_seconds
+    if kind == "Recreate":
+        return _settings(deployment, replicas, Strategy.RECREATE, (0, 0), seconds)
+    rolling = (spec.strategy.rolling_update if spec.strategy else None) or RollingUpdate()
+    limits = _limits(rolling, replicas)
+    return _settings(deployment, replicas, Strategy.ROLLING, limits, seconds)
+
+
+def _deployment_config(config: DeploymentConfig) -> Settings:
+    spec = config.spec
+    replicas = 1 if spec.replicas is None else spec.replicas
+    strategy = spec.strategy
+    kind = (strategy.type if strategy else None) or "Rolling"
+    if kind == "Recreate":
+        recreate = strategy.recreate_params if strategy else None
+        seconds = recreate.timeout_seconds if recreate else None
+        return _settings(config, replicas, Strategy.RECREATE, (0, 0), seconds)
+    if kind != "Rolling":
+        raise TemplateError("InvalidStrategy", f"spec.strategy.type {kind!r} is not supported")
+    rolling = (strategy.rolling_params if strategy else None) or RollingParams()
+    return _settings(
+        config, replicas, Strategy.ROLLING, _limits(rolling, replicas), rolling.timeout_seconds
+    )
+
+
+def _settings(
+    workload: Workload,
+    replicas: int,
+    strategy: Strategy,
+    limits: tuple[int, int],
+    deadline_seconds: int | None = None,
+) -> Settings:
+    surge, unavailable = limits
+    return Settings(
+        replicas=replicas,
+        strategy=strategy,
+        max_surge=surge,
+        max_unavailable=unavailable,
+        min_ready=timedelta(seconds=workload.spec.min_ready_seconds or 0),
+        deadline=timedelta(seconds=deadline_seconds or DEFAULT_DEADLINE),
+        paused=is_paused(workload),
+    )
+
+
+def _limits(rolling: RollingUpdate | RollingParams, replicas: int) -> tuple[int, int]:
+    """Return surge (rounded up) and unavailable (rounded down), never both 0."""
+    surge = _share(rolling.max_surge, replicas, "maxSurge", up=True)
+    unavailable = _share(rolling.max_unavailable, replicas, "maxUnavailable", up=False)
+    if surge == 0 and unavailable == 0:
+        return 0, 1  # as Kubernetes' ResolveFenceposts: a rollout has to be able to move
+    return surge, unavailable
+
+
+def _share(value: int | str | None, replicas: int, name: str, *, up: bool) -> int:
+    text = str(DEFAULT_SHARE if value is None else value).strip()
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.isdigit()):
+        raise TemplateError("InvalidStrategy", f"{name} {text!r} is no number and no percentage")
+    if not text.endswith("%"):
+        return int(number)
+    exact = replicas * int(number) / 100
+    return math.ceil(exact) if up else math.floor(exact)

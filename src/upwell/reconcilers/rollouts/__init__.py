@@ -1,0 +1,23 @@
+"""Rolls workloads out on one machine: decides by `policy.rollout`, acts through runtime and router.
+
+What serves is never given up before what follows it serves; every wait has a reason in a condition.
+"""
+
+from upwell.reconcilers.rollouts.images import Images
+from upwell.reconcilers.rollouts.reconciler import FINALIZER, Machine, RolloutReconciler
+from upwell.reconcilers.rollouts.traffic import Traffic
+from upwell.reconcilers.rollouts.undo import RollbackError, resume, rollback
+from upwell.reconcilers.rollouts.wiring import controller, feeds
+
+__all__ = [
+    "FINALIZER",
+    "Images",
+    "Machine",
+    "RollbackError",
+    "RolloutReconciler",
+    "Traffic",
+    "controller",
+    "feeds",
+    "resume",
+    "rollback",
+]

@@ -1,0 +1,60 @@
+"""Pins images by digest, and finds the logins to pull them."""
+
+from collections.abc import Iterable
+
+from upwell.api.core import PodTemplate
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.template import TemplateError
+from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.registry.interface import Access, Registry
+
+type Login = tuple[str, str, str]
+"""Registry, username, password."""
+
+
+class Images:
+    """The images of templates; `insecure` registries speak plain HTTP or have no valid TLS."""
+
+    def __init__(
+        self, registry: Registry, secrets: PullSecrets, insecure: frozenset[str] = frozenset()
+    ) -> None:
+        self._registry = registry
+        self._secrets = secrets
+        self.insecure = insecure
+
+    async def pin(self, template: PodTemplate, namespace: str) -> dict[str, str]:
+        """Return container name -> pull spec with digest; raises TemplateError, RegistryError.
+
+        What a tag is when a revision begins, it is for all replicas of the revision.
+        """
+        pinned: dict[str, str] = {}
+        for container in template.spec.containers:
+            reference = parse_image(container.image, container.name)
+            if reference.digest is None:
+                credentials = await self._secrets.of_namespace(namespace)
+                access = Access(credentials, insecure=reference.registry in self.insecure)
+                found = await self._registry.resolve(reference, access)
+                reference = reference.with_digest(found.digest)
+            pinned[container.name] = str(reference)
+        return pinned
+
+    async def logins(self, images: Iterable[str], namespace: str) -> tuple[Login, ...]:
+        """Return what is known of the images' registries: the namespace's Secrets come first."""
+        credentials = await self._secrets.of_namespace(namespace)
+        found: dict[str, Login] = {}
+        for image in images:
+            reference = Reference.parse(image)
+            login = await credentials.find(reference.registry, reference.repository)
+            if login is not None and login.username:
+                found.setdefault(
+                    reference.registry, (reference.registry, login.username, login.password)
+                )
+        return tuple(found.values())
+
+
+def parse_image(image: str, container: str) -> Reference:
+    """Return the reference; raises TemplateError that names the container."""
+    try:
+        return Reference.parse(image.strip())
+    except InvalidReferenceError as error:
+        raise TemplateError("InvalidImage", f"container {container}: {error}") from error

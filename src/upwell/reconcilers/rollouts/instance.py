@@ -1,0 +1,247 @@
+"""A revision's template as the instance that the runtime starts."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from upwell.api import core
+from upwell.api.meta import ObjectKey
+from upwell.policy.rollout_settings import Workload, instance_labels
+from upwell.policy.template import (
+    CONFIG_MAP,
+    SECRET,
+    Identity,
+    MissingSourceError,
+    SourceName,
+    Sources,
+    TemplateError,
+    environment,
+    expand,
+    parse_quantity,
+)
+from upwell.reconcilers.rollouts.images import Login, parse_image
+from upwell.workload.interface import (
+    ContainerSpec,
+    EmptyDir,
+    ExecCheck,
+    Files,
+    HostPath,
+    HttpCheck,
+    InstanceSpec,
+    Mount,
+    Owner,
+    Probe,
+    TcpCheck,
+)
+
+_MAX_NAME = 200
+"""Bytes; a folder and a container carry the name, with something of their own added."""
+_MAX_HOSTNAME = 63
+_REVISION_DIGITS = 8
+_DEFAULT_FILE_MODE = 0o644
+
+_VOLUME_KINDS = "emptyDir, hostPath, secret or configMap"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What all instances of one revision have in common."""
+
+    workload: Workload
+    hash: str
+    template: core.PodTemplate
+    images: Mapping[str, str]
+    """Container name -> pull spec with digest."""
+    sources: Sources
+    logins: tuple[Login, ...] = field(default=(), repr=False)
+    insecure_registries: frozenset[str] = frozenset()
+
+
+def owner_of(key: ObjectKey) -> Owner:
+    """Return the owner that instances of the workload carry."""
+    return Owner(key.kind, key.namespace, key.name)
+
+
+def key_of(owner: Owner) -> ObjectKey:
+    """Return the workload that an instance belongs to."""
+    return ObjectKey(owner.kind, owner.namespace, owner.name)
+
+
+def instance_name(workload: Workload, revision: str, index: int) -> str:
+    """Return the one name of this replica: starting it twice starts it once."""
+    short = workload.KIND.short_names[0]
+    stem = f"upwell-{workload.namespace}-{short}-{workload.name}"
+    if len(stem) > _MAX_NAME:
+        digest = hashlib.sha256(stem.encode()).hexdigest()[:_REVISION_DIGITS]
+        stem = f"{stem[:_MAX_NAME]}-{digest}"
+    return f"{stem}-{revision[:_REVISION_DIGITS]}-{index}"
+
+
+def index_of(name: str) -> int:
+    """Return the index in an instance's name; -1 when it is not one of ours."""
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isascii() and digits.isdigit() else -1
+
+
+def build(revision: Revision, index: int) -> InstanceSpec:
+    """Return the instance `index` of a revision; raises TemplateError."""
+    pod = revision.template.spec
+    if not pod.containers:
+        raise TemplateError("InvalidTemplate", "spec.template.spec.containers is empty")
+    if pod.init_containers:
+        raise TemplateError(
+            "UnsupportedField",
+            "initContainers are not run on one machine: move what they do into the container",
+        )
+    name = instance_name(revision.workload, revision.hash, index)
+    labels = instance_labels(revision.workload, revision.template)
+    identity = Identity(
+        name,
+        revision.workload.namespace,
+        labels,
+        revision.template.metadata.annotations,
+        pod.service_account_name or "default",
+    )
+    return InstanceSpec(
+        name=name,
+        owner=owner_of(revision.workload.key),
+        revision=revision.hash,
+        containers=tuple(_container(one, revision, identity) for one in pod.containers),
+        volumes={volume.name: _volume(volume, revision.sources) for volume in pod.volumes},
+        logins=revision.logins,
+        insecure_registries=revision.insecure_registries,
+        labels=labels,
+        hostname=f"{revision.workload.name[: _MAX_HOSTNAME - 7]}-{index}",
+    )
+
+
+def _container(container: core.Container, revision: Revision, identity: Identity) -> ContainerSpec:
+    env = environment(container, revision.sources, identity)
+    image = revision.images.get(container.name, container.image)
+    reference = parse_image(image, container.name)
+    limits = container.resources.limits if container.resources else {}
+    readiness = _probe(container.readiness_probe or container.startup_probe, container)
+    return ContainerSpec(
+        name=container.name,
+        image=reference,
+        command=tuple(expand(word, env) for word in container.command),
+        args=tuple(expand(word, env) for word in container.args),
+        env=env,
+        working_dir=container.working_dir or "",
+        user=_user(container.security_context),
+        mounts=tuple(_mount(mount, revision.template) for mount in container.volume_mounts),
+        readiness=readiness,
+        liveness=_liveness(container),
+        memory_bytes=int(parse_quantity(limits["memory"])) if "memory" in limits else None,
+        cpus=float(parse_quantity(limits["cpu"])) if "cpu" in limits else None,
+    )
+
+
+def _user(context: Mapping[str, object] | None) -> str:
+    """Return `uid[:gid]` of a securityContext; empty leaves it to the image."""
+    user = (context or {}).get("runAsUser")
+    group = (context or {}).get("runAsGroup")
+    if user is None:
+        return ""
+    return f"{user}:{group}" if group is not None else f"{user}"
+
+
+def _mount(mount: core.VolumeMount, template: core.PodTemplate) -> Mount:
+    if all(volume.name != mount.name for volume in template.spec.volumes):
+        raise TemplateError("InvalidTemplate", f"volumeMounts names no volume: {mount.name!r}")
+    return Mount(mount.name, mount.mount_path, bool(mount.read_only), mount.sub_path or "")
+
+
+def _liveness(container: core.Container) -> Probe | None:
+    """Return the liveness probe; it is not asked before a startup probe would have given up."""
+    liveness = _probe(container.liveness_probe, container)
+    startup = _probe(container.startup_probe, container)
+    if liveness is None or startup is None:
+        return liveness
+    patience = startup.initial_delay + startup.period * startup.failure_threshold
+    return replace(liveness, initial_delay=max(liveness.initial_delay, patience))
+
+
+def _probe(probe: core.Probe | None, container: core.Container) -> Probe | None:
+    if probe is None:
+        return None
+    defaults = Probe(ExecCheck(()))
+
+    def given(value: int | None, default: float) -> float:
+        return default if value is None else value
+
+    return Probe(
+        check=_check(probe, container),
+        initial_delay=given(probe.initial_delay_seconds, defaults.initial_delay),
+        period=given(probe.period_seconds, defaults.period),
+        timeout=given(probe.timeout_seconds, defaults.timeout),
+        success_threshold=probe.success_threshold or defaults.success_threshold,
+        failure_threshold=probe.failure_threshold or defaults.failure_threshold,
+    )
+
+
+def _check(probe: core.Probe, container: core.Container) -> HttpCheck | TcpCheck | ExecCheck:
+    if probe.http_get is not None:
+        get = probe.http_get
+        headers = tuple((header.name, header.value) for header in get.http_headers)
+        return HttpCheck(port_number(get.port, container), get.path, get.scheme.lower(), headers)
+    if probe.tcp_socket is not None:
+        return TcpCheck(port_number(probe.tcp_socket.port, container))
+    if probe.exec is not None and probe.exec.command:
+        return ExecCheck(probe.exec.command)
+    raise TemplateError(
+        "UnsupportedField",
+        f"container {container.name}: a probe needs httpGet, tcpSocket or exec.command",
+    )
+
+
+def port_number(port: int | str, container: core.Container) -> int:
+    """Return the number of a port that may be given by name; raises TemplateError."""
+    if isinstance(port, int):
+        return port
+    for known in container.ports:
+        if known.name == port:
+            return known.container_port
+    if port.isascii() and port.isdigit():
+        return int(port)
+    raise TemplateError("InvalidTemplate", f"container {container.name} has no port named {port!r}")
+
+
+def _volume(volume: core.Volume, sources: Sources) -> EmptyDir | HostPath | Files:
+    if volume.host_path is not None:
+        return HostPath(volume.host_path.path)
+    if volume.secret is not None:
+        secret = volume.secret
+        found = sources.all_of(SourceName(SECRET, secret.secret_name), optional=secret.optional)
+        return _files(secret, SourceName(SECRET, secret.secret_name), found)
+    if volume.config_map is not None:
+        config = volume.config_map
+        found = sources.all_of(SourceName(CONFIG_MAP, config.name), optional=config.optional)
+        return _files(config, SourceName(CONFIG_MAP, config.name), found)
+    others = sorted(volume.model_extra or {})
+    if others and volume.empty_dir is None:
+        raise TemplateError(
+            "UnsupportedField",
+            f"volume {volume.name}: {others[0]} is not supported on one machine;"
+            f" use {_VOLUME_KINDS}",
+        )
+    return EmptyDir()
+
+
+def _files(
+    volume: core.SecretVolume | core.ConfigMapVolume,
+    source: SourceName,
+    found: Mapping[str, bytes],
+) -> Files:
+    mode = volume.default_mode or _DEFAULT_FILE_MODE
+    if not volume.items:
+        return Files(found, mode)
+    content: dict[str, bytes] = {}
+    for item in volume.items:
+        if item.path.startswith("/") or ".." in item.path.split("/"):
+            raise TemplateError("InvalidTemplate", f"{item.path!r} leaves the volume {source.name}")
+        if item.key in found:
+            content[item.path] = found[item.key]
+        elif not volume.optional:
+            raise MissingSourceError(source.kind, source.name, item.key)
+    return Files(content, mode)

@@ -1,0 +1,443 @@
+"""Brings the instances of a workload to what its template and the rollout policy want."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from upwell.api.apps import RevisionRecord
+from upwell.api.conditions import find as find_condition
+from upwell.api.meta import ObjectKey
+from upwell.controller import Result
+from upwell.policy.rollout import (
+    Drain,
+    MarkComplete,
+    Replica,
+    RollBack,
+    Rollout,
+    Settings,
+    Stall,
+    Start,
+    Step,
+    Stop,
+    Target,
+    Wait,
+    next_steps,
+)
+from upwell.policy.rollout_history import (
+    Phase,
+    Records,
+    begin,
+    cause_of,
+    find,
+    last_good,
+    prune,
+    with_record,
+)
+from upwell.policy.rollout_settings import (
+    DEFAULT_GRACE,
+    ROLL_OUT_ANNOTATION,
+    WORKLOADS,
+    Workload,
+    grace_seconds,
+    history_limit,
+    is_manual,
+    settings_of,
+    template_of,
+)
+from upwell.policy.rollout_target import Choice, choose
+from upwell.policy.rollout_triggers import HOLD_ANNOTATION, unresolved
+from upwell.policy.template import TemplateError, needed_sources, template_hash
+from upwell.reconcilers.rollouts.images import Images
+from upwell.reconcilers.rollouts.instance import Revision, build, index_of, key_of
+from upwell.reconcilers.rollouts.report import (
+    PROGRESSING,
+    Obstacle,
+    Standing,
+    failure_message,
+    status_of,
+)
+from upwell.reconcilers.rollouts.sources import load_sources
+from upwell.reconcilers.rollouts.traffic import Traffic
+from upwell.registry.errors import RegistryError
+from upwell.store.interface import NotFoundError, Store
+from upwell.workload.interface import Instance, Router, Runtime, State, WorkloadError
+
+FINALIZER = "upwell.dev/rollout"
+
+DRAIN_TIMEOUT = timedelta(seconds=60)
+_SESSIONS_PERIOD = 0.25
+"""Seconds between two looks at the sessions of a draining instance: the router has no event."""
+_REFUSED_PERIOD = 60.0
+"""Seconds until what was refused for good is tried again, in case that the refusal was mended."""
+_LOG_LINES = 10
+_LOG_BYTES = 4096
+_LOG_TIMEOUT = 5.0
+_KINDS = {kind.KIND.kind: kind for kind in WORKLOADS}
+_OWN_REASONS = frozenset(
+    {"NewReplicaSetCreated", "NewReplicaSetAvailable", "ReplicaSetUpdated", "DeploymentPaused"}
+)
+
+
+type _Trouble = WorkloadError | TemplateError | RegistryError
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where workloads run, and what is known about their traffic."""
+
+    runtime: Runtime
+    router: Router
+    traffic: Traffic
+
+
+class RolloutReconciler:
+    """Deployments, DeploymentConfigs, StatefulSets and DaemonSets on one machine.
+
+    One call decides once, acts, and asks to be called again when it did something.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        machine: Machine,
+        images: Images,
+        clock: Callable[[], datetime],
+        drain_timeout: timedelta = DRAIN_TIMEOUT,
+    ) -> None:
+        self._store = store
+        self._runtime = machine.runtime
+        self._router = machine.router
+        self._traffic = machine.traffic
+        self._images = images
+        self._clock = clock
+        self._drain_timeout = drain_timeout
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Do the next steps of the workload that `key` names; one that is gone leaves nothing."""
+        workload = await self._find(key)
+        instances = [one for one in await self._runtime.instances() if key_of(one.owner) == key]
+        if workload is None:
+            return await self._clear(key, instances, DEFAULT_GRACE)
+        if workload.is_deleting:
+            return await self._end(workload, instances)
+        if FINALIZER not in workload.metadata.finalizers:
+            finalizers = (*workload.metadata.finalizers, FINALIZER)
+            workload = await self._store.update(workload.with_metadata(finalizers=finalizers))
+        return await self._roll_out(workload, instances)
+
+    async def _find(self, key: ObjectKey) -> Workload | None:
+        kind = _KINDS.get(key.kind)
+        if kind is None:
+            return None  # an instance of a kind that is no longer run: nobody owns it
+        try:
+            return await self._store.get(kind, key.namespace, key.name)
+        except NotFoundError:
+            return None
+
+    async def _end(self, workload: Workload, instances: Sequence[Instance]) -> Result:
+        if instances:
+            grace = grace_seconds(template_of(workload))
+            return await self._clear(workload.key, instances, grace)
+        self._traffic.drain(workload.key, frozenset())
+        finalizers = tuple(one for one in workload.metadata.finalizers if one != FINALIZER)
+        if finalizers != workload.metadata.finalizers:
+            await self._store.update(workload.with_metadata(finalizers=finalizers))
+        return Result()
+
+    async def _clear(self, key: ObjectKey, instances: Sequence[Instance], grace: float) -> Result:
+        """Drain and stop all: the owner goes, or is gone."""
+        now = self._clock()
+        nothing = Rollout(Settings(replicas=0), Target("", now, complete=True))
+        steps = next_steps(nothing, await self._replicas(instances), now)
+        self._set_draining(key, steps)
+        for trouble in await self._stop(steps, grace):
+            raise trouble
+        return self._result(steps)
+
+    async def _roll_out(self, workload: Workload, instances: Sequence[Instance]) -> Result:
+        standing = await self._stand(workload, instances)
+        record = standing.chosen.record
+        steps: tuple[Step, ...] = ()
+        troubles: Sequence[_Trouble] = ()
+        if standing.chosen.choice is Choice.BEGIN:
+            await self._write(workload, standing)
+            return Result(0)
+        if record is not None:
+            rollout = _rollout(standing, record)
+            steps = next_steps(rollout, await self._replicas(instances), self._clock())
+            self._set_draining(workload.key, steps)
+            troubles = await self._carry_out(workload, standing, steps)
+            standing = await self._judge(workload, standing, steps, troubles)
+        await self._write(workload, standing)
+        if standing.obstacle is not None and standing.obstacle.error is not None:
+            troubles = (*troubles, standing.obstacle.error)
+        for trouble in troubles:
+            if getattr(trouble, "retryable", False):
+                raise trouble
+        return Result(_REFUSED_PERIOD) if troubles else self._result(steps)
+
+    async def _stand(self, workload: Workload, instances: Sequence[Instance]) -> Standing:
+        """Read what is, and choose what shall be; a new revision is already in the records."""
+        template = template_of(workload)
+        wanted = template_hash(template)
+        records = workload.status.revisions
+        failed = workload.status.failed_hash
+        if failed != wanted:
+            failed = None  # the template has changed: it may be tried again some day
+        settings, obstacle = self._settings(workload, wanted)
+        chosen = choose(records, wanted, failed, may_begin=obstacle is None)
+        if chosen.choice is Choice.BEGIN:
+            try:
+                new = await self._new_revision(workload, wanted)
+            except (TemplateError, RegistryError) as error:
+                again = error if isinstance(error, RegistryError) else None
+                obstacle = Obstacle(error.reason, str(error), error=again)
+                chosen = choose(records, wanted, failed, may_begin=False)
+            else:
+                records = prune(begin(records, new), history_limit(workload))
+        elif chosen.choice is not Choice.KEPT:
+            obstacle = None
+        return Standing(settings, wanted, chosen, records, failed, instances, obstacle)
+
+    def _settings(self, workload: Workload, wanted: str) -> tuple[Settings, Obstacle | None]:
+        """Return how to roll out, and what speaks against beginning anything new."""
+        try:
+            settings = settings_of(workload)
+        except TemplateError as error:
+            replicas = getattr(workload.spec, "replicas", None)
+            fallback = Settings(replicas=1 if replicas is None else replicas)
+            return fallback, Obstacle(error.reason, str(error))
+        if settings.paused:
+            why = "spec.paused is set: the template is not rolled out until it is false"
+            return settings, Obstacle("DeploymentPaused", why, "Unknown")
+        waiting = unresolved(workload)
+        if waiting is not None:
+            return settings, Obstacle("ImageNotResolved", waiting)
+        if is_manual(workload) and workload.annotations.get(ROLL_OUT_ANNOTATION) != wanted:
+            why = (
+                "spec.triggers is empty: a rollout is started by hand, by annotation"
+                f" {ROLL_OUT_ANNOTATION}={wanted}"
+            )
+            return settings, Obstacle("ManualOnly", why, "Unknown")
+        return settings, None
+
+    async def _new_revision(self, workload: Workload, wanted: str) -> RevisionRecord:
+        """Return the revision to begin; raises TemplateError or RegistryError if it cannot run."""
+        template = template_of(workload)
+        records = workload.status.revisions
+        known = find(records, wanted)
+        images = known.images if known else await self._images.pin(template, workload.namespace)
+        held = HOLD_ANNOTATION in workload.annotations
+        record = RevisionRecord(
+            revision=0,
+            hash=wanted,
+            template=template,
+            created=self._clock(),
+            cause=cause_of(records, template, held=held and known is not None),
+            images=images,
+        )
+        build(await self._revision(workload, record), 0)
+        return record
+
+    async def _revision(self, workload: Workload, record: RevisionRecord) -> Revision:
+        sources = await load_sources(
+            self._store, workload.namespace, needed_sources(record.template)
+        )
+        logins = await self._images.logins(record.images.values(), workload.namespace)
+        return Revision(
+            workload,
+            record.hash,
+            record.template,
+            record.images,
+            sources,
+            logins,
+            self._images.insecure,
+        )
+
+    async def _replicas(self, instances: Iterable[Instance]) -> list[Replica]:
+        return [
+            Replica(
+                name=one.name,
+                index=index_of(one.name),
+                revision=one.revision,
+                started_at=one.started_at,
+                ready_since=(one.ready_since or one.started_at) if one.ready else None,
+                ended=one.state is State.EXITED,
+                restarts=one.restarts,
+                message=one.message,
+                drained=await self._is_drained(one.name),
+            )
+            for one in instances
+        ]
+
+    async def _is_drained(self, name: str) -> bool:
+        since = self._traffic.quiet_since(name)
+        if since is None:
+            return False
+        if self._clock() - since >= self._drain_timeout:
+            return True
+        try:
+            open_sessions = [
+                (await self._router.sessions(backend)).get(name, 0)
+                for backend in self._traffic.backends(name)
+            ]
+        except WorkloadError:
+            return False  # it is asked again, until the time is over
+        return not any(open_sessions)
+
+    def _set_draining(self, key: ObjectKey, steps: Iterable[Step]) -> None:
+        leaving = frozenset(step.name for step in steps if isinstance(step, Drain | Stop))
+        self._traffic.drain(key, leaving)
+
+    async def _carry_out(
+        self, workload: Workload, standing: Standing, steps: Sequence[Step]
+    ) -> list[_Trouble]:
+        """Start and stop; return what went wrong, the target's own first."""
+        grace = grace_seconds(template_of(workload))
+        async with asyncio.TaskGroup() as group:
+            stopping = group.create_task(self._stop(steps, grace))
+            starting = group.create_task(self._start(workload, standing, steps))
+        return [*starting.result(), *stopping.result()]
+
+    async def _start(
+        self, workload: Workload, standing: Standing, steps: Sequence[Step]
+    ) -> list[_Trouble]:
+        troubles: list[_Trouble] = []
+        for step in steps:
+            record = find(standing.records, step.revision) if isinstance(step, Start) else None
+            if not isinstance(step, Start) or record is None:
+                continue
+            try:
+                revision = await self._revision(workload, record)
+                await self._runtime.start(build(revision, step.index))
+            except (WorkloadError, TemplateError) as error:
+                troubles.append(error)
+        return troubles
+
+    async def _stop(self, steps: Sequence[Step], grace: float) -> list[WorkloadError]:
+        troubles: list[WorkloadError] = []
+
+        async def stop(name: str) -> None:
+            try:
+                await self._runtime.stop(name, grace)
+            except WorkloadError as error:
+                troubles.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                if isinstance(step, Stop):
+                    group.create_task(stop(step.name))
+        return troubles
+
+    async def _judge(
+        self,
+        workload: Workload,
+        standing: Standing,
+        steps: Sequence[Step],
+        troubles: Sequence[_Trouble],
+    ) -> Standing:
+        """Return the standing with what the steps and their troubles say about the revision."""
+        record = standing.chosen.record
+        if record is None:
+            return standing
+        standing = replace(standing, records=self._with_live_time(workload, standing, record))
+        refused = [
+            error for error in troubles if isinstance(error, WorkloadError) and not error.retryable
+        ]
+        for step in steps:
+            match step:
+                case MarkComplete():
+                    return _completed(standing, record)
+                case RollBack() | Stall():
+                    detail = await self._detail(workload, step.replica)
+                    return _failed(standing, record, step.reason, detail)
+                case _:
+                    pass
+        if refused and record.phase != Phase.COMPLETE:
+            return _failed(standing, record, refused[0].reason, str(refused[0]))
+        if troubles and standing.obstacle is None:
+            trouble = troubles[0]
+            return replace(standing, obstacle=Obstacle(trouble.reason, str(trouble), "True"))
+        return standing
+
+    def _with_live_time(
+        self, workload: Workload, standing: Standing, record: RevisionRecord
+    ) -> Records:
+        live = record.live_at is None and any(
+            one.ready
+            and one.revision == record.hash
+            and self._traffic.is_live(workload.key, one.name)
+            for one in standing.instances
+        )
+        if not live:
+            return standing.records
+        return with_record(standing.records, record.hash, live_at=self._clock())
+
+    async def _detail(self, workload: Workload, replica: Replica | None) -> str:
+        """Return why a replica does not serve, as far as anybody knows."""
+        if replica is None:
+            told = find_condition(workload.status.conditions, PROGRESSING)
+            return told.message if told and told.reason not in _OWN_REASONS else ""
+        if replica.ended and replica.message:
+            return replica.message  # it ends with the last lines already
+        return "\n".join(
+            part for part in (replica.message, await self._last_lines(replica.name)) if part
+        )
+
+    async def _last_lines(self, name: str) -> str:
+        lines = b""
+        try:
+            async with asyncio.timeout(_LOG_TIMEOUT):
+                async for chunk in self._runtime.logs(name, tail=_LOG_LINES):
+                    lines = (lines + chunk)[-_LOG_BYTES:]
+        except (WorkloadError, TimeoutError):
+            return ""  # the log only adds to the reason
+        return lines.decode(errors="replace").strip()
+
+    async def _write(self, workload: Workload, standing: Standing) -> None:
+        status = status_of(workload, standing, self._clock())
+        if status != workload.status:
+            await self._store.update_status(workload.with_status(status))
+
+    def _result(self, steps: Sequence[Step]) -> Result:
+        if any(isinstance(step, Start | Stop | MarkComplete | RollBack) for step in steps):
+            return Result(0)
+        waits = [
+            (step.until - self._clock()).total_seconds() for step in steps if isinstance(step, Wait)
+        ]
+        draining = [step.name for step in steps if isinstance(step, Drain)]
+        if any(self._traffic.quiet_since(name) is not None for name in draining):
+            waits.append(_SESSIONS_PERIOD)
+        return Result(max(min(waits), 0)) if waits else Result()
+
+
+def _rollout(standing: Standing, record: RevisionRecord) -> Rollout:
+    complete = record.phase == Phase.COMPLETE
+    good = record if complete else last_good(standing.records)
+    return Rollout(
+        standing.settings,
+        Target(record.hash, record.created, complete),
+        good.hash if good else None,
+    )
+
+
+def _completed(standing: Standing, record: RevisionRecord) -> Standing:
+    records = with_record(standing.records, record.hash, phase=Phase.COMPLETE.value, message="")
+    return replace(standing, records=records)
+
+
+def _failed(standing: Standing, record: RevisionRecord, reason: str, detail: str) -> Standing:
+    """Return the standing with the target failed; without a good revision it is tried on."""
+    good = last_good(standing.records, besides=record.hash)
+    if record.phase == Phase.FAILED and good is None:
+        return standing  # said already: an equal reconcile writes nothing
+    deadline = standing.settings.deadline.total_seconds()
+    message = failure_message(record, reason, detail, good, deadline)
+    return replace(
+        standing,
+        records=with_record(
+            standing.records, record.hash, phase=Phase.FAILED.value, message=message
+        ),
+        failed_hash=record.hash if good is not None else standing.failed_hash,
+    )

@@ -1,0 +1,174 @@
+"""The status of a workload, in Kubernetes' words where it has words for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from upwell.api.apps import DeploymentConfigStatus, RevisionRecord, WorkloadStatus
+from upwell.api.conditions import set_condition, without
+from upwell.api.meta import Condition
+from upwell.policy.rollout import FailureReason, Settings
+from upwell.policy.rollout_history import Cause, Phase, Records, find
+from upwell.policy.rollout_settings import Workload
+from upwell.policy.rollout_target import Choice, Chosen
+from upwell.policy.rollout_triggers import HOLD_ANNOTATION
+from upwell.registry.errors import RegistryError
+from upwell.workload.interface import Instance
+
+PROGRESSING = "Progressing"
+AVAILABLE = "Available"
+ROLLED_BACK = "RolledBack"
+
+_WHY: dict[str, str] = {
+    FailureReason.CRASH_LOOPING: "ended again and again",
+    FailureReason.NEVER_READY: "made no progress for {:.0f} s",
+}
+_MAX_DETAIL = 1500
+"""Characters of an application's last lines that a condition carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps the declared template from being rolled out, or an instance from starting."""
+
+    reason: str
+    message: str
+    status: str = "False"
+    """Of the condition Progressing."""
+    error: RegistryError | None = None
+    """What has to be tried again, since no object's change will tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that the status says."""
+
+    settings: Settings
+    wanted: str
+    """Hash of the declared template."""
+    chosen: Chosen
+    records: Records
+    failed_hash: str | None
+    instances: Sequence[Instance]
+    obstacle: Obstacle | None = None
+
+
+def describe(record: RevisionRecord) -> str:
+    """Return a revision and its images, for people."""
+    images = ", ".join(f"{name} = {image}" for name, image in sorted(record.images.items()))
+    return f"revision {record.revision} ({images})" if images else f"revision {record.revision}"
+
+
+def failure_message(
+    failing: RevisionRecord, reason: str, detail: str, good: RevisionRecord | None, deadline: float
+) -> str:
+    """Say which images failed, why, and what serves instead."""
+    why = _WHY.get(reason, "").format(deadline) or f"failed with {reason}"
+    told = f": {detail.strip()[-_MAX_DETAIL:]}" if detail.strip() else ""
+    if good is None:
+        rest = "there is no earlier revision to fall back on, so it is tried on"
+    else:
+        rest = f"{describe(good)} serves instead, until the template changes"
+    return f"{describe(failing)} {why}{told}; {rest}"
+
+
+def status_of(workload: Workload, standing: Standing, now: datetime) -> WorkloadStatus:
+    """Return the status; equal standing gives an equal status."""
+    settings = standing.settings
+    instances = standing.instances
+    available = [one for one in instances if _is_available(one, settings, now)]
+    updated = [one for one in instances if one.revision == standing.wanted]
+    conditions = workload.status.conditions
+    for condition in _conditions(workload, standing, available):
+        conditions = set_condition(
+            conditions,
+            condition.model_copy(update={"observed_generation": workload.generation}),
+            now,
+        )
+    if standing.failed_hash != standing.wanted:
+        conditions = without(conditions, ROLLED_BACK)
+    changes: dict[str, Any] = {
+        "observed_generation": workload.generation,
+        "replicas": len(instances),
+        "ready_replicas": sum(one.ready for one in instances),
+        "updated_replicas": len(updated),
+        "available_replicas": len(available),
+        "unavailable_replicas": max(settings.replicas - len(available), 0),
+        "conditions": conditions,
+        "revisions": standing.records,
+        "failed_hash": standing.failed_hash,
+        "hold": workload.annotations.get(HOLD_ANNOTATION),
+    }
+    if isinstance(workload.status, DeploymentConfigStatus) and standing.records:
+        changes["latest_version"] = standing.records[0].revision
+        changes["details"] = _details(standing.records[0])
+    return workload.status.model_copy(update=changes)
+
+
+def _is_available(instance: Instance, settings: Settings, now: datetime) -> bool:
+    since = instance.ready_since
+    return instance.ready and since is not None and since + settings.min_ready <= now
+
+
+def _details(record: RevisionRecord) -> dict[str, Any]:
+    """Return OpenShift's DeploymentDetails: why the latest version was rolled out."""
+    kinds = {Cause.IMAGE_CHANGE: "ImageChange", Cause.CONFIG_CHANGE: "ConfigChange"}
+    kind = next((name for cause, name in kinds.items() if cause == record.cause), "Manual")
+    return {"message": record.cause, "causes": [{"type": kind}]}
+
+
+def _conditions(
+    workload: Workload, standing: Standing, available: Sequence[Instance]
+) -> list[Condition]:
+    kind = workload.KIND.kind
+    minimum = max(standing.settings.replicas - standing.settings.max_unavailable, 0)
+    enough = len(available) >= minimum and bool(standing.records)
+    conditions = [
+        Condition(
+            type=AVAILABLE,
+            status="True" if enough else "False",
+            reason="MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
+            message=f"{kind} has minimum availability."
+            if enough
+            else f"{kind} does not have minimum availability.",
+        ),
+        _progressing(standing, available),
+    ]
+    failed = find(standing.records, standing.wanted)
+    if standing.failed_hash == standing.wanted and failed is not None:
+        conditions.append(
+            Condition(
+                type=ROLLED_BACK, status="True", reason="RevisionFailed", message=failed.message
+            )
+        )
+    return conditions
+
+
+def _progressing(standing: Standing, available: Sequence[Instance]) -> Condition:
+    obstacle = standing.obstacle
+    record = find(standing.records, standing.wanted)
+    if standing.chosen.choice is not Choice.KEPT and record and record.phase == Phase.FAILED:
+        # Kubernetes' clients take this reason, and no other, for a failed rollout.
+        return _condition("False", FailureReason.NEVER_READY, record.message)
+    if obstacle is not None:
+        return _condition(obstacle.status, obstacle.reason, obstacle.message)
+    if record is None:
+        return _condition("True", "NewReplicaSetCreated", "a new revision begins")
+    if standing.settings.paused and record.phase != Phase.COMPLETE:
+        return _condition("Unknown", "DeploymentPaused", f"{describe(record)} is paused")
+    if record.phase == Phase.COMPLETE:
+        return _condition(
+            "True", "NewReplicaSetAvailable", f"{describe(record)} has successfully progressed."
+        )
+    count = sum(one.revision == record.hash for one in available)
+    return _condition(
+        "True",
+        "ReplicaSetUpdated",
+        f"{describe(record)} is progressing:"
+        f" {count} of {standing.settings.replicas} updated replicas are available",
+    )
+
+
+def _condition(status: str, reason: str, message: str) -> Condition:
+    return Condition(type=PROGRESSING, status=status, reason=reason, message=message)

@@ -1,0 +1,88 @@
+"""The controller of rollouts: what it watches, and what else wakes it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import datetime, timedelta
+
+from upwell.api.core import ConfigMap, Secret
+from upwell.api.meta import ObjectKey, Resource
+from upwell.controller import Controller, Watch
+from upwell.policy.rollout_settings import WORKLOADS, template_of
+from upwell.policy.template import SourceName, needed_sources
+from upwell.reconcilers.rollouts.images import Images
+from upwell.reconcilers.rollouts.instance import key_of
+from upwell.reconcilers.rollouts.reconciler import DRAIN_TIMEOUT, Machine, RolloutReconciler
+from upwell.store.interface import Selector, Store
+from upwell.workload.interface import Runtime, WorkloadError
+
+log = logging.getLogger(__name__)
+
+SWEEP_PERIOD = 60.0
+"""Seconds between two looks for instances that nobody owns, or whose change was missed."""
+_RECONNECT_PAUSE = 1.0
+
+
+def controller(
+    store: Store,
+    machine: Machine,
+    images: Images,
+    clock: Callable[[], datetime],
+    *,
+    drain_timeout: timedelta = DRAIN_TIMEOUT,
+    workers: int = 4,
+) -> Controller:
+    """Return the controller of all workloads; it needs `feeds` as well."""
+
+    async def users_of(source: Resource) -> Iterable[ObjectKey]:
+        name = SourceName(source.KIND.kind, source.name)
+        users: list[ObjectKey] = []
+        for kind in WORKLOADS:
+            listing = await store.list(kind, Selector(namespace=source.namespace))
+            users.extend(
+                one.key for one in listing.items if name in needed_sources(template_of(one))
+            )
+        return users
+
+    return Controller(
+        "rollouts",
+        RolloutReconciler(store, machine, images, clock, drain_timeout),
+        store,
+        (*(Watch(kind) for kind in WORKLOADS), Watch(Secret, users_of), Watch(ConfigMap, users_of)),
+        workers=workers,
+    )
+
+
+def feeds(
+    machine: Machine, *, sweep_period: float = SWEEP_PERIOD
+) -> tuple[AsyncIterator[ObjectKey], ...]:
+    """Return what `Controller.feed` has to be given, each in a task of its own."""
+    return (
+        changed_owners(machine.runtime),
+        machine.traffic.for_rollouts.keys(),
+        _sweep(machine.runtime, sweep_period),
+    )
+
+
+async def changed_owners(runtime: Runtime) -> AsyncIterator[ObjectKey]:
+    """Yield the owners whose instances changed, for ever."""
+    while True:
+        try:
+            async for owner in runtime.changes():
+                yield key_of(owner)
+        except WorkloadError as error:
+            log.warning("lost the runtime's changes", extra={"error": error})
+        await asyncio.sleep(_RECONNECT_PAUSE)
+
+
+async def _sweep(runtime: Runtime, period: float) -> AsyncIterator[ObjectKey]:
+    """Yield every owner at once and periodically: one that is gone leaves instances behind."""
+    while True:
+        try:
+            owners = {one.owner for one in await runtime.instances()}
+        except WorkloadError as error:
+            log.warning("cannot list instances", extra={"error": error})
+        else:
+            for owner in sorted(owners):
+                yield key_of(owner)
+        await asyncio.sleep(period)

@@ -1,0 +1,164 @@
+"""Keeps the router's table equal to the Services, the Routes and the instances that are ready."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from datetime import datetime
+
+from upwell.api.conditions import set_condition
+from upwell.api.core import Service
+from upwell.api.meta import Condition, ObjectKey, Resource
+from upwell.api.route import Route, RouteIngress, RouteStatus
+from upwell.controller import Controller, Result, Watch
+from upwell.policy.rollout_settings import WORKLOADS, Workload
+from upwell.reconcilers.rollouts.reconciler import Machine
+from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
+from upwell.reconcilers.rollouts.wiring import changed_owners
+from upwell.reconcilers.routing_table import (
+    HEADLESS,
+    Admission,
+    Routing,
+    RoutingState,
+    backend_name,
+    compute,
+    rule_name,
+    tcp_ports,
+)
+from upwell.reconcilers.service_addresses import allocate, taken_addresses
+from upwell.store.interface import Store
+
+ROUTER_NAME = "upwell"
+HOST_SUFFIX = "localhost"
+"""Resolves to the loopback address everywhere (RFC 6761, section 6.3)."""
+_RETRY_PERIOD = 15.0
+"""Seconds until a listener whose port was in use is tried again: nothing tells when it is free."""
+
+
+class RoutingReconciler:
+    """Has one key, since a table is one thing; every call computes and applies all of it."""
+
+    def __init__(self, store: Store, machine: Machine, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._machine = machine
+        self._clock = clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:  # noqa: ARG002 - there is only one
+        """Apply the table, tell rollouts what is in force, and report on Services and Routes."""
+        # Read before the instances: a name that is added meanwhile must not count as quiet.
+        draining = self._machine.traffic.draining()
+        state = await self._read(draining)
+        routing = compute(state)
+        failures = await self._machine.router.apply(routing.table)
+        self._machine.traffic.publish(routing.in_force)
+        for service in state.services:
+            await self._report_service(service, failures)
+        for route in state.routes:
+            await self._report_route(route, routing, failures)
+        return Result(_RETRY_PERIOD if failures else None)
+
+    async def _read(self, draining: frozenset[str]) -> RoutingState:
+        services = await self._services()
+        routes = [
+            await self._with_host(route)
+            for route in (await self._store.list(Route)).items
+            if not route.is_deleting
+        ]
+        workloads: dict[ObjectKey, Workload] = {}
+        for kind in WORKLOADS:
+            workloads.update({one.key: one for one in (await self._store.list(kind)).items})
+        instances = await self._machine.runtime.instances()
+        return RoutingState(services, routes, workloads, instances, draining)
+
+    async def _services(self) -> list[Service]:
+        """Return the Services; each that needs an address has one, written before it is used."""
+        found = [one for one in (await self._store.list(Service)).items if not one.is_deleting]
+        taken = taken_addresses(found)
+        services: list[Service] = []
+        for service in found:
+            addressed = service
+            if not service.spec.cluster_ip and tcp_ports(service):
+                address = allocate(service, taken)
+                taken.add(address)
+                spec = service.spec.model_copy(update={"cluster_ip": address})
+                addressed = await self._store.update(service.model_copy(update={"spec": spec}))
+            services.append(addressed)
+        return services
+
+    async def _with_host(self, route: Route) -> Route:
+        if route.spec.host:
+            return route
+        host = f"{route.name}.{route.namespace}.{HOST_SUFFIX}"
+        spec = route.spec.model_copy(update={"host": host})
+        return await self._store.update(route.model_copy(update={"spec": spec}))
+
+    async def _report_service(self, service: Service, failures: Mapping[str, str]) -> None:
+        ports = tcp_ports(service)
+        if service.spec.cluster_ip == HEADLESS or not ports:
+            return
+        names = [backend_name(service, port) for port in ports]
+        failed = [
+            f"{service.spec.cluster_ip}:{port.port}: {failures[name]}"
+            for port, name in zip(ports, names, strict=True)
+            if name in failures
+        ]
+        condition = Condition(
+            type="Ready",
+            status="False" if failed else "True",
+            reason="ListenerFailed" if failed else "Listening",
+            message="; ".join(failed),
+            observed_generation=service.generation,
+        )
+        conditions = set_condition(service.status.conditions, condition, self._clock())
+        if conditions != service.status.conditions:
+            status = service.status.model_copy(update={"conditions": conditions})
+            await self._store.update_status(service.with_status(status))
+
+    async def _report_route(
+        self, route: Route, routing: Routing, failures: Mapping[str, str]
+    ) -> None:
+        admission = routing.admissions[route.key]
+        if rule_name(route) in failures:
+            admission = Admission(
+                admitted=False, reason="NotServed", message=failures[rule_name(route)]
+            )
+        ours = next(
+            (one for one in route.status.ingress if one.router_name == ROUTER_NAME),
+            RouteIngress(router_name=ROUTER_NAME),
+        )
+        condition = Condition(
+            type="Admitted",
+            status="True" if admission.admitted else "False",
+            reason=admission.reason or "Admitted",
+            message=admission.message,
+            observed_generation=route.generation,
+        )
+        conditions = set_condition(ours.conditions, condition, self._clock())
+        ingress = ours.model_copy(update={"host": route.spec.host, "conditions": conditions})
+        others = tuple(one for one in route.status.ingress if one.router_name != ROUTER_NAME)
+        status = RouteStatus(ingress=(*others, ingress))
+        if status.ingress != route.status.ingress:
+            await self._store.update_status(route.with_status(status))
+
+
+def controller(store: Store, machine: Machine, clock: Callable[[], datetime]) -> Controller:
+    """Return the controller of the router; it needs `feeds` as well."""
+
+    async def router(_: Resource) -> Iterable[ObjectKey]:
+        return (ROUTER_KEY,)
+
+    return Controller(
+        "routing",
+        RoutingReconciler(store, machine, clock),
+        store,
+        tuple(Watch(kind, router) for kind in (Service, Route, *WORKLOADS)),
+        workers=1,
+    )
+
+
+def feeds(machine: Machine) -> tuple[AsyncIterator[ObjectKey], ...]:
+    """Return what `Controller.feed` has to be given, each in a task of its own."""
+    return (_whenever_instances_change(machine), machine.traffic.for_routing.keys())
+
+
+async def _whenever_instances_change(machine: Machine) -> AsyncIterator[ObjectKey]:
+    yield ROUTER_KEY  # once at the start, even when there is no object to watch
+    async for _ in changed_owners(machine.runtime):
+        yield ROUTER_KEY

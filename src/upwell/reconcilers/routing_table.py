@@ -1,0 +1,263 @@
+"""Computes the routing table from Services, Routes and the instances that are ready."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from upwell.api.core import PodTemplate, Service, ServicePort
+from upwell.api.meta import ObjectKey
+from upwell.api.route import Route, RouteTarget
+from upwell.policy.rollout_history import find
+from upwell.policy.rollout_settings import Workload, instance_labels, template_of
+from upwell.reconcilers.rollouts.instance import key_of
+from upwell.reconcilers.rollouts.traffic import InForce
+from upwell.workload.interface import (
+    Backend,
+    Endpoint,
+    HttpRule,
+    Instance,
+    Listener,
+    RoutingTable,
+)
+
+DEFAULT_WEIGHT = 100
+HEADLESS = "None"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingState:
+    """All that the table follows from."""
+
+    services: Sequence[Service]
+    routes: Sequence[Route]
+    workloads: Mapping[ObjectKey, Workload]
+    instances: Sequence[Instance]
+    draining: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether a Route is served, and why not."""
+
+    admitted: bool
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The table, and what it means for rollouts and Routes."""
+
+    table: RoutingTable
+    in_force: InForce
+    admissions: Mapping[ObjectKey, Admission] = field(default_factory=dict)
+
+
+def backend_name(service: Service, port: ServicePort) -> str:
+    """Return the name of a Service port's backend and listener."""
+    return f"{service.namespace}:{service.name}:{port.port}"
+
+
+def rule_name(route: Route) -> str:
+    """Return the name of a Route's rule."""
+    return f"{route.namespace}:{route.name}"
+
+
+def tcp_ports(service: Service) -> list[ServicePort]:
+    """Return the ports that a router of TCP and HTTP can serve."""
+    if service.spec.type == "ExternalName":
+        return []
+    return [port for port in service.spec.ports if port.protocol == "TCP"]
+
+
+def compute(state: RoutingState) -> Routing:
+    """Return the whole table; equal state gives an equal table, in the same order."""
+    members = {service.key: _members(service, state) for service in state.services}
+    backends = [
+        Backend(backend_name(service, port), _endpoints(port, members[service.key], state))
+        for service in state.services
+        for port in tcp_ports(service)
+    ]
+    listeners = [
+        Listener(
+            backend_name(service, port),
+            service.spec.cluster_ip,
+            port.port,
+            backend_name(service, port),
+        )
+        for service in state.services
+        if service.spec.cluster_ip and service.spec.cluster_ip != HEADLESS
+        for port in tcp_ports(service)
+    ]
+    admissions = _admissions(state)
+    services = {(one.namespace, one.name): one for one in state.services}
+    rules = [
+        HttpRule(rule_name(route), route.spec.host, route.spec.path, _targets(route, services))
+        for route in state.routes
+        if admissions[route.key].admitted
+    ]
+    table = RoutingTable(tuple(backends), tuple(rules), tuple(listeners))
+    return Routing(table, _in_force(state, backends, members), admissions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """An instance that a Service selects, with the template that it was made from."""
+
+    instance: Instance
+    template: PodTemplate
+
+
+def _members(service: Service, state: RoutingState) -> list[_Member]:
+    if not service.spec.selector:
+        return []
+    found: list[_Member] = []
+    for instance in sorted(state.instances, key=lambda one: one.name):
+        workload = state.workloads.get(key_of(instance.owner))
+        if workload is None or workload.namespace != service.namespace:
+            continue
+        record = find(workload.status.revisions, instance.revision)
+        template = record.template if record else template_of(workload)
+        if service.spec.selector.items() <= instance_labels(workload, template).items():
+            found.append(_Member(instance, template))
+    return found
+
+
+def _endpoints(
+    port: ServicePort, members: Sequence[_Member], state: RoutingState
+) -> tuple[Endpoint, ...]:
+    endpoints: list[Endpoint] = []
+    for member in members:
+        instance = member.instance
+        number = _port_number(port, member.template)
+        if instance.ready and instance.address and number is not None:
+            draining = instance.name in state.draining
+            endpoints.append(Endpoint(instance.name, instance.address, number, draining))
+    return tuple(endpoints)
+
+
+def _port_number(port: ServicePort, template: PodTemplate) -> int | None:
+    target = port.port if port.target_port is None else port.target_port
+    if isinstance(target, int):
+        return target
+    for container in template.spec.containers:
+        for known in container.ports:
+            if known.name == target:
+                return known.container_port
+    return int(target) if target.isascii() and target.isdigit() else None
+
+
+def _in_force(
+    state: RoutingState,
+    backends: Sequence[Backend],
+    members: Mapping[ObjectKey, Sequence[_Member]],
+) -> InForce:
+    owners = {one.name: key_of(one.owner) for one in state.instances}
+    serving = {
+        endpoint.name: owners[endpoint.name]
+        for backend in backends
+        for endpoint in backend.endpoints
+        if not endpoint.draining
+    }
+    where: dict[str, tuple[str, ...]] = {}
+    for service in state.services:
+        names = tuple(backend_name(service, port) for port in tcp_ports(service))
+        for member in members[service.key]:
+            # Named even when it is no endpoint any more: its last sessions may still run.
+            where[member.instance.name] = (*where.get(member.instance.name, ()), *names)
+    return InForce(
+        serving=serving,
+        quiet=state.draining - serving.keys(),
+        backends=where,
+        routed=frozenset(_selected(state)),
+    )
+
+
+def _selected(state: RoutingState) -> Iterator[ObjectKey]:
+    """Yield the workloads that a Service selects by the template that they declare."""
+    for workload in state.workloads.values():
+        labels = instance_labels(workload, template_of(workload)).items()
+        for service in state.services:
+            selector = service.spec.selector
+            if service.namespace == workload.namespace and selector and selector.items() <= labels:
+                yield workload.key
+                break
+
+
+def _admissions(state: RoutingState) -> dict[ObjectKey, Admission]:
+    """Decide who has which host: the older Route wins, and a host belongs to one namespace."""
+    services = {(one.namespace, one.name): one for one in state.services}
+    admissions: dict[ObjectKey, Admission] = {}
+    namespaces: dict[str, Route] = {}
+    places: dict[tuple[str, str], Route] = {}
+    for route in sorted(state.routes, key=_age):
+        place = (route.spec.host, route.spec.path.rstrip("/"))
+        holder = places.get(place) or namespaces.get(route.spec.host)
+        if holder is not None and (place in places or holder.namespace != route.namespace):
+            admissions[route.key] = Admission(
+                admitted=False,
+                reason="HostAlreadyClaimed",
+                message=f"host {route.spec.host} is held by the older {holder.key};"
+                " choose another host or delete that Route",
+            )
+            continue
+        places[place] = route
+        namespaces.setdefault(route.spec.host, route)
+        admissions[route.key] = _serveable(route, services)
+    return admissions
+
+
+def _age(route: Route) -> tuple[str, ObjectKey]:
+    created = route.metadata.creation_timestamp
+    return (created.isoformat() if created else "", route.key)
+
+
+def _serveable(route: Route, services: Mapping[tuple[str, str], Service]) -> Admission:
+    for target in _wanted_targets(route):
+        service = services.get((route.namespace, target.name))
+        if service is None:
+            return Admission(
+                admitted=False,
+                reason="ServiceNotFound",
+                message=f"Service {route.namespace}/{target.name} does not exist; create it",
+            )
+        if _service_port(route, service) is None:
+            wanted = f" {route.spec.port.target_port!r}" if route.spec.port else ""
+            return Admission(
+                admitted=False,
+                reason="PortNotFound",
+                message=f"Service {target.name} has no TCP port{wanted}; correct spec.port",
+            )
+    if route.spec.tls:
+        return Admission(
+            admitted=True, message="served as plain HTTP: this router does not terminate TLS"
+        )
+    return Admission(admitted=True)
+
+
+def _wanted_targets(route: Route) -> tuple[RouteTarget, ...]:
+    return (route.spec.to, *route.spec.alternate_backends)
+
+
+def _targets(
+    route: Route, services: Mapping[tuple[str, str], Service]
+) -> tuple[tuple[str, int], ...]:
+    found: list[tuple[str, int]] = []
+    for target in _wanted_targets(route):
+        service = services[route.namespace, target.name]
+        port = _service_port(route, service)
+        if port is not None:
+            weight = DEFAULT_WEIGHT if target.weight is None else target.weight
+            found.append((backend_name(service, port), weight))
+    return tuple(found)
+
+
+def _service_port(route: Route, service: Service) -> ServicePort | None:
+    """Return the port that the Route means: by its name, its target, or its number."""
+    ports = tcp_ports(service)
+    if route.spec.port is None:
+        return ports[0] if ports else None
+    wanted = route.spec.port.target_port
+    for port in ports:
+        if wanted in {port.name, port.target_port}:
+            return port
+    return next((port for port in ports if str(port.port) == str(wanted)), None)

@@ -1,0 +1,154 @@
+"""Image change triggers of workloads: sets the image that a tag stands for, and says why not."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from upwell.api.apps import (
+    CronJob,
+    DaemonSet,
+    Deployment,
+    DeploymentConfig,
+    ResolvedTrigger,
+    StatefulSet,
+)
+from upwell.api.conditions import set_condition, without
+from upwell.api.image import ImageStream
+from upwell.api.meta import Condition, ObjectKey, ObjectReference, Resource
+from upwell.controller import Controller, Result, Watch
+from upwell.policy.rollout_triggers import (
+    Verdict,
+    decide,
+    followers_of,
+    with_images,
+)
+from upwell.policy.streams import StreamName, resolve_tag
+from upwell.store.interface import NotFoundError, Store
+
+type Triggered = Deployment | StatefulSet | DaemonSet | DeploymentConfig | CronJob
+
+TRIGGERED: tuple[type[Triggered], ...] = (
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+    DeploymentConfig,
+    CronJob,
+)
+IMAGE_TRIGGERED = "ImageTriggered"
+
+_KINDS = {kind.KIND.kind: kind for kind in TRIGGERED}
+
+
+class WorkloadTriggerReconciler:
+    """Writes into the template what the tags say, only when it differs; the rollout follows."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Set the images of the workload that `key` names, and report the decision."""
+        try:
+            workload = await self._store.get(_KINDS[key.kind], key.namespace, key.name)
+        except NotFoundError:
+            return Result()
+        if workload.is_deleting:
+            return Result()
+        streams = await self._streams(workload)
+        verdict = decide(workload, streams)
+        if verdict is not None and verdict.images:
+            workload = await self._store.update(with_images(workload, verdict.images))
+        await self._report(workload, verdict, streams)
+        return Result()
+
+    async def _streams(self, workload: Triggered) -> dict[StreamName, ImageStream]:
+        found: dict[StreamName, ImageStream] = {}
+        for name in {entry.stream for entry in followers_of(workload).entries}:
+            try:
+                found[name] = await self._store.get(ImageStream, name.namespace, name.name)
+            except NotFoundError:
+                continue  # the verdict names it
+        return found
+
+    async def _report(
+        self,
+        workload: Triggered,
+        verdict: Verdict | None,
+        streams: dict[StreamName, ImageStream],
+    ) -> None:
+        before = _conditions(workload)
+        after = without(before, IMAGE_TRIGGERED)
+        if verdict is not None:
+            condition = Condition(
+                type=IMAGE_TRIGGERED,
+                status="True" if verdict.resolved else "False",
+                reason=verdict.reason.value,
+                message=verdict.message,
+                observed_generation=workload.generation,
+            )
+            after = set_condition(before, condition, self._clock())
+        if isinstance(workload, CronJob):
+            if after != before:
+                await self._store.update_status(_cron_job_with(workload, after))
+            return
+        changes: dict[str, object] = {"conditions": after}
+        if isinstance(workload, DeploymentConfig) and verdict is not None and verdict.resolved:
+            changes["triggered"] = _triggered(workload, streams)
+        status = workload.status.model_copy(update=changes)
+        if status != workload.status:
+            await self._store.update_status(workload.with_status(status))
+
+
+def _triggered(
+    config: DeploymentConfig, streams: dict[StreamName, ImageStream]
+) -> tuple[ResolvedTrigger, ...]:
+    """Return what the triggers set: OpenShift's lastTriggeredImage, kept out of the spec."""
+    resolved: list[ResolvedTrigger] = []
+    for entry in followers_of(config).automatic():
+        stream = streams.get(entry.stream)
+        image = None if stream is None else resolve_tag(stream, entry.tag)
+        if image is not None:
+            source = ObjectReference(
+                kind="ImageStreamTag",
+                namespace=entry.stream.namespace,
+                name=f"{entry.stream.name}:{entry.tag}",
+            )
+            resolved.append(ResolvedTrigger(container=entry.slot[0], from_=source, image=image))
+    return tuple(resolved)
+
+
+def _conditions(workload: Triggered) -> tuple[Condition, ...]:
+    if isinstance(workload, CronJob):
+        stored: list[Any] = workload.status.get("conditions", [])
+        return tuple(Condition.model_validate_json(json.dumps(one)) for one in stored)
+    return workload.status.conditions
+
+
+def _cron_job_with(job: CronJob, conditions: tuple[Condition, ...]) -> CronJob:
+    dumped = [one.model_dump(mode="json", exclude_none=True) for one in conditions]
+    return job.model_copy(update={"status": {**job.status, "conditions": dumped}})
+
+
+def controller(store: Store, clock: Callable[[], datetime], *, workers: int = 2) -> Controller:
+    """Return the controller of all workloads' image triggers."""
+
+    async def followers(stream: Resource) -> Iterable[ObjectKey]:
+        name = StreamName(stream.namespace, stream.name)
+        found: list[ObjectKey] = []
+        for kind in TRIGGERED:
+            # In any namespace: a trigger may name a stream of another.
+            found.extend(
+                workload.key
+                for workload in (await store.list(kind)).items
+                if any(entry.stream == name for entry in followers_of(workload).entries)
+            )
+        return found
+
+    return Controller(
+        "workload-triggers",
+        WorkloadTriggerReconciler(store, clock),
+        store,
+        (*(Watch(kind) for kind in TRIGGERED), Watch(ImageStream, followers)),
+        workers=workers,
+    )
