@@ -27,7 +27,9 @@ def _now() -> datetime:
 
 
 def _item(number: int) -> ConfigMap:
-    meta = ObjectMeta(name=f"item-{number:05}", namespace="bench", labels={"tens": str(number // 10)})
+    meta = ObjectMeta(
+        name=f"item-{number:05}", namespace="bench", labels={"tens": str(number // 10)}
+    )
     return ConfigMap(metadata=meta, data={"text": "x" * 1000})
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,10 +39,8 @@ class Cluster:
     async def store(self, namespace: str) -> AsyncIterator[KubernetesStore]:
         """Give a client and an empty namespace, and leave it empty."""
         async with self.client() as store:
-            try:
+            with suppress(AlreadyExistsError):
                 await store.create(Namespace(metadata=ObjectMeta(name=namespace)))
-            except AlreadyExistsError:
-                pass
             yield store
             for kind in _KINDS:
                 for item in (await store.list(kind, Selector(namespace))).items:
@@ -50,12 +48,10 @@ class Cluster:
 
 
 async def _remove(store: KubernetesStore, resource: Resource) -> None:
-    try:
+    with suppress(NotFoundError):
         if resource.metadata.finalizers:
             await store.update(resource.with_metadata(finalizers=(), resource_version=None))
         await store.delete(type(resource), resource.namespace, resource.name)
-    except NotFoundError:
-        pass
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +77,7 @@ def _start(folder: Path) -> Cluster:
     if up.returncode == 3:
         pytest.skip(up.stderr)
     assert up.returncode == 0, up.stderr
-    kubectl = ["kubectl", "--kubeconfig", folder / "kubeconfig"]
+    kubectl = ["kubectl", "--kubeconfig", str(folder / "kubeconfig")]
     definitions = json.dumps(
         {"apiVersion": "v1", "kind": "List", "items": custom_resource_definitions()}
     )

@@ -109,21 +109,20 @@ def decode(document: Mapping[str, Any] | bytes | str) -> Resource:
     """
     if isinstance(document, bytes | str):
         document = _load(document)
-    present: Mapping[str, Any] = _without_nulls(document)
-    api_version, kind = present.get("apiVersion"), present.get("kind")
+    api_version, kind = document.get("apiVersion"), document.get("kind")
     if not isinstance(api_version, str) or not isinstance(kind, str):
         raise UnknownKindError(str(api_version or ""), str(kind or ""))
-    return decode_as(resource_for(api_version, kind), present)
+    return decode_as(resource_for(api_version, kind), document)
 
 
 def decode_as[R: Resource](resource: type[R], document: Mapping[str, Any] | bytes | str) -> R:
     """Return an object of `resource`; its apiVersion and kind are set to the kind's own.
 
+    A null field counts as absent.
     Raises InvalidObjectError with every fault.
     """
-    if not isinstance(document, bytes | str):
-        # Strict validation knows JSON's types; Python's own would refuse lists and time texts.
-        document = json.dumps(document, default=str)
+    # Strict validation knows JSON's types; Python's own would refuse lists and time texts.
+    document = _to_text(document)
     try:
         decoded = resource.model_validate_json(document)
     except ValidationError as error:
@@ -166,6 +165,19 @@ def _complete[R: Resource](resource: R) -> R:
     if resource.api_version and resource.kind:
         return resource
     return resource.model_copy(update={"api_version": kind.api_version, "kind": kind.kind})
+
+
+def _to_text(document: Mapping[str, Any] | bytes | str) -> bytes | str:
+    if isinstance(document, bytes) and b"null" not in document:
+        return document
+    if isinstance(document, str) and "null" not in document:
+        return document
+    data = _load(document) if isinstance(document, bytes | str) else document
+    try:
+        return json.dumps(_without_nulls(data), default=str)
+    except RecursionError as error:
+        fault = Fault("", "nested too deeply")
+        raise InvalidObjectError("the document", (fault,)) from error
 
 
 def _without_nulls(value: Any) -> Any:

@@ -142,5 +142,6 @@ def _service(service: Service) -> Service:
 
 def _secret(secret: Secret) -> Secret:
     """Fold `stringData` into `data`: it is a way to write, never one to read."""
-    folded = Secret.encode_values(secret.decoded())
+    plain = {key: text.encode() for key, text in secret.string_data.items()}
+    folded = secret.data | Secret.encode_values(plain)
     return secret.model_copy(update={"data": folded, "string_data": {}})

@@ -1,12 +1,15 @@
 """Manifest text, YAML or JSON with several documents and Lists, to documents."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 MAX_MANIFEST_BYTES = 8 * 1024 * 1024
-MAX_ALIASES = 200
+MAX_DEPTH = 100
+"""Nesting; the C parser of YAML ends the process when its stack does."""
+MAX_VALUES = 1_000_000
 """YAML aliases can make a small text enormous (the billion laughs)."""
 
 
@@ -15,6 +18,9 @@ class InvalidManifestTextError(ValueError):
 
     def __init__(self, source: str, why: str) -> None:
         super().__init__(f"{source}: {why}")
+
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _JsonLoader(yaml.CSafeLoader):
@@ -27,16 +33,27 @@ class _JsonLoader(yaml.CSafeLoader):
 
 
 def _mapping(loader: _JsonLoader, node: yaml.MappingNode) -> dict[str, Any]:
-    loader.flatten_mapping(node)
-    seen: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = str(loader.construct_object(key_node))
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"duplicate key {key!r}", key_node.start_mark
-            )
-        seen[key] = loader.construct_object(value_node, deep=True)
-    return seen
+        value = loader.construct_object(value_node, deep=True)
+        if key_node.tag == _MERGE:
+            # Merged as values: PyYAML's way, as nodes, grows without bound when merges nest.
+            for base in value if isinstance(value, list) else [value]:
+                if not isinstance(base, dict):
+                    raise _refusal("only objects can be merged", value_node)
+                merged = {**base, **merged}
+            continue
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _refusal("a key must be text", key_node)
+        if key_node.value in own:
+            raise _refusal(f"duplicate key {key_node.value!r}", key_node)
+        own[key_node.value] = value
+    return merged | own
+
+
+def _refusal(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 _JsonLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
@@ -50,14 +67,48 @@ def parse_manifests(text: str, source: str) -> list[dict[str, Any]]:
     if len(text) > MAX_MANIFEST_BYTES:
         raise InvalidManifestTextError(source, f"larger than {MAX_MANIFEST_BYTES} bytes")
     try:
-        if sum(isinstance(t, yaml.AliasToken) for t in yaml.scan(text, yaml.CSafeLoader)) > (
-            MAX_ALIASES
-        ):
-            raise InvalidManifestTextError(source, f"more than {MAX_ALIASES} YAML aliases")
+        _require_shallow(text, source)
         documents = list(yaml.load_all(text, _JsonLoader))
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise InvalidManifestTextError(source, f"not YAML: {error}") from error
+    _require_json(documents, source)
     return [item for document in documents for item in _flatten(document, source)]
+
+
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+
+def _require_shallow(text: str, source: str) -> None:
+    depth = 0
+    for token in yaml.scan(text, yaml.CSafeLoader):
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > MAX_DEPTH:
+            raise InvalidManifestTextError(source, f"nested more than {MAX_DEPTH} deep")
+
+
+def _require_json(documents: list[Any], source: str) -> None:
+    """Refuse what JSON cannot hold: other types, and more values than memory does."""
+    waiting: list[Any] = [documents]
+    count = 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise InvalidManifestTextError(source, "too large once its aliases are expanded")
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif not (value is None or isinstance(value, str | int | float)) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            raise InvalidManifestTextError(source, f"{value!r} is nothing that JSON can hold")
 
 
 def _flatten(document: object, source: str) -> Iterator[dict[str, Any]]:

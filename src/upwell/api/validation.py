@@ -3,12 +3,12 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from upwell.api.apps import Deployment, DeploymentConfig, StatefulSet
+from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.build import BuildConfig, BuildTriggerPolicy
 from upwell.api.codec import Fault
-from upwell.api.core import PodTemplate, Secret, Service
+from upwell.api.core import ConfigMap, PodTemplate, Secret, Service
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference, Resource
@@ -52,7 +52,7 @@ def _spec(resource: Resource) -> Iterator[Fault]:
             yield from _build_config(resource)
         case DeploymentConfig():
             yield from _deployment_config(resource)
-        case Deployment() | StatefulSet():
+        case Deployment() | StatefulSet() | DaemonSet():
             yield from _template(resource.spec.template, "spec.template")
         case Service():
             names = [port.name for port in resource.spec.ports]
@@ -64,7 +64,9 @@ def _spec(resource: Resource) -> Iterator[Fault]:
             if not resource.spec.to.name:
                 yield Fault("spec.to.name", "required: the Service that answers")
         case Secret():
-            yield from _secret(resource)
+            yield from _base64(resource.data, "data")
+        case ConfigMap():
+            yield from _base64(resource.binary_data, "binaryData")
         case _:
             pass
 
@@ -199,9 +201,9 @@ def _template(template: PodTemplate, path: str) -> Iterator[Fault]:
                 )
 
 
-def _secret(secret: Secret) -> Iterator[Fault]:
-    for key, text in secret.data.items():
+def _base64(values: Mapping[str, str], path: str) -> Iterator[Fault]:
+    for key, text in values.items():
         try:
             base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            yield Fault(f"data.{key}", "not base64")
+            yield Fault(f"{path}.{key}", "not base64")

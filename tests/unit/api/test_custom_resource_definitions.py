@@ -1,0 +1,47 @@
+from upwell.api.crds import custom_resource_definitions
+
+DEFINITIONS = {
+    definition["spec"]["names"]["kind"]: definition for definition in custom_resource_definitions()
+}
+
+
+def test_kinds_that_every_cluster_has_are_not_defined() -> None:
+    assert set(DEFINITIONS) == {
+        "ImageStream",
+        "Image",
+        "BuildConfig",
+        "Build",
+        "DeploymentConfig",
+        "Template",
+        "Route",
+        "Pipeline",
+        "Release",
+        "Promotion",
+        "Wave",
+    }
+
+
+def test_a_definition_has_the_kinds_names_scope_and_columns() -> None:
+    definition = DEFINITIONS["ImageStream"]
+
+    assert definition["metadata"]["name"] == "imagestreams.image.openshift.io"
+    assert definition["spec"]["scope"] == "Namespaced"
+    assert definition["spec"]["names"]["shortNames"] == ["is"]
+    assert DEFINITIONS["Image"]["spec"]["scope"] == "Cluster"
+    (version,) = definition["spec"]["versions"]
+    assert version["additionalPrinterColumns"][0] == {
+        "name": "IMAGE REPOSITORY",
+        "type": "string",
+        "jsonPath": ".status.dockerImageRepository",
+        "priority": 0,
+    }
+
+
+def test_only_kinds_with_a_status_have_its_subresource() -> None:
+    with_status = {
+        kind
+        for kind, definition in DEFINITIONS.items()
+        if "subresources" in definition["spec"]["versions"][0]
+    }
+
+    assert set(DEFINITIONS) - with_status == {"Image", "Template"}
