@@ -88,10 +88,16 @@ class Controller:
         since = ""
         while True:
             try:
+                # Listed here, not by the watch: its first events come in the order of names, and
+                # none of them would be a position to go on from if it broke among them.
+                if not since:
+                    listing = await self._store.list(watch.kind)
+                    for resource in listing.items:
+                        await self._feed(watch, resource)
+                    since = listing.resource_version
                 async for event in self._store.watch(watch.kind, since=since):
+                    await self._feed(watch, event.resource)
                     since = event.resource.resource_version
-                    for key in await watch.to_keys(event.resource):
-                        self.queue.add(key)
             except ExpiredError:
                 since = ""  # lists anew: every object comes again, none is missed
             except StoreError as error:
@@ -100,6 +106,10 @@ class Controller:
                     extra={"controller": self.name, "kind": watch.kind.KIND.kind, "error": error},
                 )
                 await asyncio.sleep(_WATCH_PAUSE)
+
+    async def _feed(self, watch: Watch, resource: Resource) -> None:
+        for key in await watch.to_keys(resource):
+            self.queue.add(key)
 
     async def _work(self) -> None:
         while True:

@@ -1,0 +1,182 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upwell.controller import Backoff, WorkQueue
+
+
+def queue(*, first: float = 0.001) -> WorkQueue[str]:
+    return WorkQueue(Backoff(first=first, jitter=lambda: 0.0))
+
+
+async def take_all(work: WorkQueue[str]) -> list[str]:
+    """Take and give back every key that is ready now."""
+    taken: list[str] = []
+    while True:
+        try:
+            async with asyncio.timeout(0):
+                key = await work.get()
+        except TimeoutError:
+            return taken
+        taken.append(key)
+        work.done(key)
+
+
+async def test_keys_come_in_the_order_of_their_arrival() -> None:
+    work = queue()
+    for key in ("b", "a", "c"):
+        work.add(key)
+
+    assert [await work.get() for _ in range(3)] == ["b", "a", "c"]
+
+
+async def test_a_key_that_waits_is_one_entry() -> None:
+    work = queue()
+    work.add("a")
+    work.add("a")
+
+    assert await work.get() == "a"
+    work.done("a")
+    assert len(work) == 0
+
+
+async def test_a_key_added_during_work_comes_again_and_not_before() -> None:
+    work = queue()
+    work.add("a")
+    await work.get()
+    work.add("a")
+    work.add("b")
+
+    assert await work.get() == "b"
+    assert len(work) == 0
+    work.done("a")
+    assert await work.get() == "a"
+
+
+async def test_get_waits_for_a_key() -> None:
+    work = queue()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        waiting = [group.create_task(work.get()) for _ in range(2)]
+        await asyncio.sleep(0)
+        work.add("a")
+        work.add("b")
+
+    assert {task.result() for task in waiting} == {"a", "b"}
+
+
+async def test_a_key_for_later_comes_later() -> None:
+    work = queue()
+    work.add_after("late", 0.05)
+    work.add_after("soon", 0.01)
+    started = asyncio.get_running_loop().time()
+
+    async with asyncio.timeout(5):
+        order = [await work.get(), await work.get()]
+
+    assert order == ["soon", "late"]
+    assert asyncio.get_running_loop().time() - started >= 0.05
+
+
+async def test_an_earlier_wish_stands() -> None:
+    work = queue()
+    work.add_after("a", 0.01)
+    work.add_after("a", 60)
+    async with asyncio.timeout(5):
+        assert await work.get() == "a"
+    work.done("a")
+    assert len(work) == 0
+
+
+async def test_a_wish_for_earlier_replaces_a_later_one() -> None:
+    work = queue()
+    work.add_after("a", 60)
+    work.add_after("a", 0.01)
+    async with asyncio.timeout(5):
+        assert await work.get() == "a"
+    work.done("a")
+    assert len(work) == 0
+
+
+async def test_a_wish_for_now_fulfils_one_for_later() -> None:
+    work = queue()
+    work.add_after("a", 60)
+    work.add("a")
+
+    assert await take_all(work) == ["a"]
+    assert len(work) == 0
+
+
+async def test_a_failing_key_waits_longer_each_time() -> None:
+    work = queue(first=1)
+
+    delays = [work.retry("a") for _ in range(4)]
+
+    assert delays == [1, 2, 4, 8]
+    assert work.failures("a") == 4
+
+
+async def test_success_starts_the_backoff_anew() -> None:
+    work = queue(first=1)
+    work.retry("a")
+    work.retry("a")
+    work.forget("a")
+
+    assert work.retry("a") == 1
+
+
+async def test_a_servers_wish_lengthens_the_wait() -> None:
+    work = queue(first=1)
+
+    assert work.retry("a", at_least=30) == 30
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_backoff_stays_between_its_bounds(failures: int, jitter: float) -> None:
+    backoff = Backoff(first=0.5, longest=300, jitter=lambda: jitter)
+
+    assert 0.25 <= backoff.delay(failures) <= 300
+
+
+def test_keys_that_fail_together_part() -> None:
+    draws = iter([0.0, 0.9])
+    backoff = Backoff(first=1, jitter=lambda: next(draws))
+
+    assert backoff.delay(3) != backoff.delay(3)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "work"]), st.sampled_from("abc")), max_size=40))
+def test_no_key_is_lost_and_none_is_worked_on_twice(steps: list[tuple[str, str]]) -> None:
+    async def play() -> None:
+        work = queue()
+        working: set[str] = set()
+        wanted: set[str] = set()
+        for step, key in steps:
+            if step == "add":
+                work.add(key)
+                wanted.add(key)
+            elif key in working:
+                work.done(key)
+                working.discard(key)
+            elif len(work):
+                taken = await work.get()
+                assert taken not in working
+                assert taken in wanted
+                working.add(taken)
+                wanted.discard(taken)
+        for key in working:
+            work.done(key)
+        assert set(await take_all(work)) == wanted
+
+    asyncio.run(play())
+
+
+async def test_a_cancelled_wait_takes_no_key() -> None:
+    work = queue()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await work.get()
+    work.add("a")
+
+    assert await take_all(work) == ["a"]
