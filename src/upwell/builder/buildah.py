@@ -10,7 +10,7 @@ from pathlib import Path
 
 from upwell.builder import docker
 from upwell.builder import source as source_to_image
-from upwell.builder.commands import OWNER_ANNOTATION, BuildahCommands
+from upwell.builder.commands import BuildahCommands
 from upwell.builder.folder import BuildFolder
 from upwell.builder.git import Git, GitLimits
 from upwell.builder.interface import (
@@ -60,10 +60,15 @@ class BuildahBuilder:
 
     def __init__(self, settings: BuildahSettings) -> None:
         self._settings = settings
-        self._folders = settings.work_dir / "builds"
+        self._folders = settings.work_dir.resolve() / "builds"
         environment = _environment(settings)
         self._launcher = Launcher(str(settings.work_dir.resolve()))
-        self._commands = BuildahCommands(self._launcher, _store(settings), environment)
+        self._commands = BuildahCommands(
+            self._launcher,
+            settings.storage_root or settings.work_dir / "storage",
+            settings.run_root or settings.work_dir / "run",
+            environment,
+        )
         self._git = Git(
             self._launcher,
             environment,
@@ -166,26 +171,17 @@ class BuildahBuilder:
             annotations={
                 **{name: text for name, text in base.items() if text},
                 **plan.annotations,
-                OWNER_ANNOTATION: plan.id,
             },
             allow_local_scripts=self._settings.allow_local_sources,
         )
 
     async def _remove_containers(self, build_id: str) -> None:
         folder = self._folder(build_id)
-        folder.create()
-        owners = await self._commands.containers(folder.path)
-        ours = [container for container, owner in owners.items() if owner == build_id]
-        await self._commands.remove_containers(ours, folder.path)
+        if folder.path.exists():
+            await self._commands.remove_containers(folder.path)
 
     def _folder(self, build_id: str) -> BuildFolder:
         return BuildFolder(self._folders, build_id)
-
-
-def _store(settings: BuildahSettings) -> tuple[str, ...]:
-    root = settings.storage_root or settings.work_dir / "storage"
-    run_root = settings.run_root or settings.work_dir / "run"
-    return (f"--root={root}", f"--runroot={run_root}")
 
 
 def _environment(settings: BuildahSettings) -> dict[str, str]:

@@ -1,17 +1,16 @@
 """The `buildah` command line on one image store."""
 
+import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.builder.interface import BuildError, Limits, LogSink
 from upwell.builder.process import Command, Launcher, Outcome
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
-
-OWNER_ANNOTATION = "dev.upwell.build.id"
-"""On every image, and so on every working container: the build that it belongs to."""
 
 _CPU_PERIOD = 100_000
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
@@ -51,10 +50,11 @@ class BuildahCommands:
     """Runs buildah with its own store; `environment` is each child's whole environment."""
 
     def __init__(
-        self, launcher: Launcher, store: tuple[str, ...], environment: Mapping[str, str]
+        self, launcher: Launcher, root: Path, run_root: Path, environment: Mapping[str, str]
     ) -> None:
         self._launcher = launcher
-        self._store = store
+        self._root = root
+        self._store = (f"--root={root}", f"--runroot={run_root}")
         self._environment = environment
 
     async def pull(self, image: Reference, folder: Path, auth: Path, *, insecure: bool) -> None:
@@ -86,6 +86,9 @@ class BuildahCommands:
         id_file = folder / "image-id"
         argv = (
             *("build", "--pull=never", "--force-rm", f"--iidfile={id_file}"),
+            # No hooks of this machine; and both folders tell later whose a container was.
+            f"--hooks-dir={folder / 'hooks'}",
+            f"--runtime-flag=root={folder / 'runtime'}",
             f"--file={recipe.containerfile}",
             f"--layers={str(recipe.layers).lower()}",
             f"--network={recipe.network}",
@@ -125,22 +128,9 @@ class BuildahCommands:
         """Remove an image from the store, if nothing else needs it."""
         await self._run(folder, _nowhere, "rmi", image)
 
-    async def containers(self, folder: Path) -> Mapping[str, str]:
-        """Return the working containers in the store: id to the build that owns it, or ""."""
-        argv = ("containers", "--quiet", "--notruncate")
-        listing = await self._launcher.capture(self._command(folder, argv), _MAX_INSPECT)
-        owners: dict[str, str] = {}
-        for container in listing.output.split():
-            command = self._command(folder, ("inspect", container))
-            outcome = await self._launcher.capture(command, _MAX_INSPECT)
-            if outcome.code == 0:  # else it is gone by now
-                annotations = json.loads(outcome.output)["ImageAnnotations"] or {}
-                owners[container] = str(annotations.get(OWNER_ANNOTATION, ""))
-        return owners
-
-    async def remove_containers(self, containers: Iterable[str], folder: Path) -> None:
-        """Remove working containers and unmount what they had mounted."""
-        if ids := tuple(containers):
+    async def remove_containers(self, folder: Path) -> None:
+        """Remove the working containers that a killed build in `folder` left."""
+        if ids := await asyncio.to_thread(_containers_of, folder, self._root):
             await self._run(folder, _nowhere, "rm", *ids)
 
     async def remove_all_containers(self, folder: Path) -> None:
@@ -167,6 +157,20 @@ class BuildahCommands:
             "TMPDIR": str(temporary if temporary.is_dir() else folder),
         }
         return Command(("buildah", *self._store, *argv), environment, folder)
+
+
+def _containers_of(folder: Path, root: Path) -> list[str]:
+    """Return the working containers whose saved options name `folder`.
+
+    Buildah lists no owner, and labels and annotations reach a container only when it is committed.
+    """
+    needle = f'"{folder}/'.encode()
+    found = []
+    for state in root.glob("*-containers/*/userdata/buildah.json"):
+        with suppress(FileNotFoundError):
+            if needle in state.read_bytes():
+                found.append(state.parent.parent.name)
+    return found
 
 
 def _nowhere(_: bytes) -> None:

@@ -27,6 +27,7 @@ class BuildFolder:
         """Make the folder; nothing happens if it is there."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.temporary.mkdir(mode=0o700, exist_ok=True)
+        (self.path / "hooks").mkdir(exist_ok=True)
 
     def empty(self, name: str) -> Path:
         """Make an empty folder inside, in place of what an earlier attempt left; return it."""

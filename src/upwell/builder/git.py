@@ -201,15 +201,20 @@ class Git:
         """Stop the block once `tree` has grown beyond the limit."""
         limit = self._limits.tree_bytes
 
+        async def check() -> None:
+            if await asyncio.to_thread(_size, tree) > limit:
+                raise BuildError("FetchSourceFailed", f"the source is larger than {limit} bytes")
+
         async def watch() -> None:
-            while await asyncio.to_thread(_size, tree) <= limit:  # noqa: ASYNC110  # see sleep
-                await asyncio.sleep(1)  # the disk tells nobody that it filled
-            raise BuildError("FetchSourceFailed", f"the source is larger than {limit} bytes")
+            while True:
+                await check()
+                await asyncio.sleep(1)  # the disk tells nobody that it fills
 
         try:
             async with asyncio.TaskGroup() as group:
                 watcher = group.create_task(watch())
                 yield
+                await check()
                 watcher.cancel()
         except* BuildError as errors:
             raise errors.exceptions[0] from None
@@ -298,6 +303,9 @@ def _masked(text: str, source: GitSource) -> str:
 
 
 def _fetch_error(source: GitSource, outcome: Outcome) -> BuildError:
+    if "terminal prompts disabled" in outcome.tail:
+        why = "Authentication failed: it needs a login, or refused the one given"
+        return BuildError("FetchSourceFailed", f"Failed to fetch {source.uri}: {why}")
     text = _masked(outcome.tail, source)
     last = Outcome(outcome.code, text)
     fatal = [line for line in text.splitlines() if line.startswith(("fatal:", "remote:", "ERROR"))]

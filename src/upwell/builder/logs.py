@@ -53,6 +53,11 @@ class FileBuildLogs:
             writer.file.close()
             _wake(writer)
 
+    def close_all(self) -> None:
+        """Mark every open log complete: at shutdown, when no build runs any more."""
+        for build_id in list(self._writers):
+            self.close(build_id)
+
     async def read(self, build_id: str, *, follow: bool = False) -> AsyncIterator[bytes]:
         """Yield the log; a build without one has an empty log."""
         path, at = self._path(build_id), 0

@@ -1,0 +1,239 @@
+import asyncio
+import base64
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from tests.integration.builder.base_images import Log, run, write_tree
+
+from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.git import GitLimits
+from upwell.builder.interface import BuildError, GitSource
+
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "Ann Author",
+    "GIT_AUTHOR_EMAIL": "ann@example.test",
+    "GIT_COMMITTER_NAME": "Col Committer",
+    "GIT_COMMITTER_EMAIL": "col@example.test",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+}
+PASSWORD = "correct-horse-battery"
+
+
+class Repository:
+    """A git repository on disk with a history to fetch from."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.uri = f"file://{path}"
+        path.mkdir()
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def git(self, *argv: str) -> str:
+        return run("git", "-C", str(self.path), *argv, env=IDENTITY)
+
+    def commit(self, message: str, **files: str) -> str:
+        write_tree(self.path, {name.replace("__", "/"): text for name, text in files.items()})
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    repository = Repository(tmp_path / "repository")
+    repository.commit("first", app="1", sub__deep="x")
+    repository.git("tag", "--annotate", "v1", "--message", "one")
+    repository.git("tag", "light")
+    repository.commit("second: a longer story", app="2")
+    repository.git("branch", "topic/x")
+    repository.commit("third", app="3")
+    return repository
+
+
+async def test_refs_resolve_to_commits(builder: BuildahBuilder, repository: Repository) -> None:
+    commit = {name: repository.git("rev-parse", f"{name}^{{commit}}") for name in ("main", "v1")}
+    topic = repository.git("rev-parse", "topic/x")
+    expected = {
+        "": commit["main"],
+        "main": commit["main"],
+        "v1": commit["v1"],
+        "light": commit["v1"],
+        "topic/x": topic,
+        "refs/heads/topic/x": topic,
+        "refs/tags/v1": commit["v1"],
+        "a" * 40: "a" * 40,
+    }
+    for ref, wanted in expected.items():
+        assert await builder.resolve_revision(GitSource(repository.uri, ref)) == wanted, ref
+
+
+@pytest.mark.parametrize("ref", ["", "main", "v1", "topic/x", "commit"])
+async def test_a_source_is_fetched_at_any_ref(
+    builder: BuildahBuilder, repository: Repository, log: Log, ref: str
+) -> None:
+    wanted = repository.git("rev-parse", "main~2" if ref == "commit" else f"{ref or 'main'}^{{}}")
+    checkout = await builder.fetch(
+        "uid-git", GitSource(repository.uri, wanted if ref == "commit" else ref), log
+    )
+    assert checkout.revision is not None
+    assert checkout.revision.commit == wanted
+    assert (checkout.path / "app").read_text() == repository.git("show", f"{wanted}:app")
+    assert wanted in log.text
+
+
+async def test_the_revision_says_who_and_when(
+    builder: BuildahBuilder, repository: Repository, log: Log
+) -> None:
+    checkout = await builder.fetch("uid-git", GitSource(repository.uri, "topic/x"), log)
+    revision = checkout.revision
+    assert revision is not None
+    assert (revision.author_name, revision.author_email) == ("Ann Author", "ann@example.test")
+    assert (revision.committer_name, revision.committer_email) == (
+        "Col Committer",
+        "col@example.test",
+    )
+    assert revision.message == "second: a longer story"
+    assert revision.date == repository.git("show", "-s", "--format=%ad", "topic/x")
+
+
+async def test_the_context_directory_is_cut_out_and_may_not_leave(
+    builder: BuildahBuilder, repository: Repository, log: Log
+) -> None:
+    checkout = await builder.fetch("uid-git", GitSource(repository.uri, "", "/sub"), log)
+    assert [path.name for path in checkout.path.iterdir()] == ["deep"]
+
+    (repository.path / "link").symlink_to("/etc")
+    repository.commit("link")
+    for wrong in ("nowhere", "../..", "sub/../sub/../..", "app", "link"):
+        with pytest.raises(BuildError) as caught:
+            await builder.fetch("uid-git", GitSource(repository.uri, "", wrong), log)
+        assert caught.value.reason == "InvalidContextDirectory"
+        assert "The supplied context directory does not exist." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "ref", "message"),
+    [
+        ("file:///nowhere/at/all", "", "does not (exist|appear)"),
+        ("{uri}", "no-such-branch", "no-such-branch"),
+        ("{uri}", "--upload-pack=touch /tmp/x", "not a git ref"),
+        ("{uri}", "a b", "not a git ref"),
+        ("ext::sh -c true", "", "is not a git address"),
+        ("--upload-pack=x", "", "is not a git address"),
+        ("http://127.0.0.1:1/x.git", "", "127.0.0.1"),
+    ],
+)
+async def test_a_source_that_cannot_be_had_says_why(
+    builder: BuildahBuilder, repository: Repository, log: Log, *, uri: str, ref: str, message: str
+) -> None:
+    source = GitSource(uri.format(uri=repository.uri), ref)
+    with pytest.raises(BuildError, match=message) as resolved:
+        await builder.resolve_revision(source)
+    with pytest.raises(BuildError, match=message) as fetched:
+        await builder.fetch("uid-git", source, log)
+    assert {resolved.value.reason, fetched.value.reason} == {"FetchSourceFailed"}
+    assert fetched.value.retryable == uri.startswith("http://")
+
+
+async def test_local_repositories_need_permission(
+    settings: BuildahSettings, repository: Repository
+) -> None:
+    strict = BuildahBuilder(BuildahSettings(settings.work_dir))
+    for uri in (repository.uri, str(repository.path)):
+        with pytest.raises(BuildError, match="local repositories are not allowed"):
+            await strict.resolve_revision(GitSource(uri))
+
+
+async def test_hooks_of_the_machine_do_not_run(
+    builder: BuildahBuilder, repository: Repository, log: Log, tmp_path: Path
+) -> None:
+    write_tree(repository.path / ".git/hooks", {"post-checkout": "#!/bin/sh\nexit 1\n"})
+    checkout = await builder.fetch("uid-git", GitSource(repository.uri), log)
+    assert not (checkout.path / ".git/hooks/post-checkout").exists()
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_submodule_is_fetched_with_its_parent(
+    builder: BuildahBuilder, repository: Repository, log: Log, tmp_path: Path
+) -> None:
+    part = Repository(tmp_path / "part")
+    part.commit("part", piece="p")
+    allow = ("-c", "protocol.file.allow=always")
+    repository.git(*allow, "submodule", "--quiet", "add", part.uri, "part")
+    repository.commit("with a part")
+    checkout = await builder.fetch("uid-git", GitSource(repository.uri), log)
+    assert (checkout.path / "part/piece").read_text() == "p"
+
+
+async def test_a_source_may_not_grow_without_limit(
+    settings: BuildahSettings, repository: Repository, log: Log
+) -> None:
+    repository.commit("big", big=os.urandom(2_000_000).hex())
+    limits = GitLimits(seconds=20, tree_bytes=1_000_000)
+    builder = BuildahBuilder(
+        BuildahSettings(settings.work_dir, allow_local_sources=True, git_limits=limits)
+    )
+    with pytest.raises(BuildError, match="larger than 1000000 bytes"):
+        await builder.fetch("uid-git", GitSource(repository.uri), log)
+
+
+@pytest.fixture
+async def private_server(repository: Repository) -> AsyncIterator[str]:
+    """The repository behind git's own HTTP service, and a password."""
+    expected = "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != expected:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            "http-backend",
+            env={
+                "PATH": os.defpath,
+                "GIT_PROJECT_ROOT": str(repository.path.parent),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "REQUEST_METHOD": request.method,
+                "PATH_INFO": request.path,
+                "QUERY_STRING": request.query_string,
+                "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+                "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
+            },
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate(await request.read())
+        head, _, body = output.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        status = int(headers.pop("Status", "200 OK").split()[0])
+        return web.Response(status=status, body=body, headers=headers)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"127.0.0.1:{runner.addresses[0][1]}/repository/.git"
+    await runner.cleanup()
+
+
+async def test_a_password_opens_a_private_repository_and_shows_nowhere(
+    builder: BuildahBuilder, private_server: str, log: Log, settings: BuildahSettings
+) -> None:
+    source = GitSource(f"http://{private_server}", "main", "", "alice", PASSWORD)
+    assert await builder.resolve_revision(source)
+    await builder.fetch("uid-git", source, log)
+    in_address = GitSource(f"http://alice:{PASSWORD}@{private_server}", "main")
+    await builder.fetch("uid-git", in_address, log)
+
+    wrong = GitSource(f"http://alice:{PASSWORD}x@{private_server}")
+    with pytest.raises(BuildError) as caught:
+        await builder.fetch("uid-git", wrong, log)
+
+    assert "Authentication failed" in str(caught.value)
+    assert PASSWORD not in log.text + str(caught.value) + repr(source)
+    kept = [path for path in settings.work_dir.rglob("*") if path.is_file()]
+    assert not [path for path in kept if PASSWORD.encode() in path.read_bytes()]

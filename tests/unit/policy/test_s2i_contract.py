@@ -1,0 +1,170 @@
+import json
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upwell.oci import ImageConfig, Platform
+from upwell.policy.s2i import (
+    BuilderImage,
+    S2iError,
+    containerfile,
+    environment_instructions,
+    generated_labels,
+    ignore_rules,
+    image_path,
+    metadata_labels,
+    parse_environment,
+)
+
+
+def config(
+    env: tuple[str, ...] = (),
+    labels: Mapping[str, str] | None = None,
+    user: str = "",
+    on_build: tuple[str, ...] = (),
+) -> ImageConfig:
+    platform = Platform("linux", "amd64")
+    return ImageConfig(platform, (), env=env, user=user, labels=labels or {}, on_build=on_build)
+
+
+NEW_URL = {"io.openshift.s2i.scripts-url": "image:///new"}
+OLD_URL = {"io.s2i.scripts-url": "image:///old"}
+
+
+def test_the_newest_name_of_a_setting_wins() -> None:
+    env = ("STI_SCRIPTS_URL=image:///env", "STI_LOCATION=/env")
+    assert BuilderImage.of(config(env, NEW_URL | OLD_URL)).scripts_url == "image:///new"
+    assert BuilderImage.of(config(env, OLD_URL)).scripts_url == "image:///old"
+    assert BuilderImage.of(config(env)).scripts_url == "image:///env"
+    assert BuilderImage.of(config(env)).destination == "/env"
+    assert BuilderImage.of(config(env, {"io.s2i.destination": "/old"})).destination == "/old"
+    assert BuilderImage.of(config()).destination == "/tmp"  # noqa: S108  # the contract's default
+
+
+def test_the_assemble_user_is_the_label_or_the_images_user() -> None:
+    labelled = config(user="1001", labels={"io.openshift.s2i.assemble-user": "5"})
+    assert BuilderImage.of(labelled).assemble_user == "5"
+    assert BuilderImage.of(labelled).user == "1001"
+    assert BuilderImage.of(config(user="1001")).assemble_user == "1001"
+
+
+def test_onbuild_builders_are_refused() -> None:
+    with pytest.raises(S2iError, match="ONBUILD"):
+        BuilderImage.of(config(on_build=("RUN x",)))
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("image:///usr/libexec/s2i", "/usr/libexec/s2i"),
+        ("image:///usr/libexec/s2i/", "/usr/libexec/s2i"),
+        ("https://example.test/s2i", None),
+        ("", None),
+    ],
+)
+def test_image_urls_name_paths(url: str, path: str | None) -> None:
+    assert image_path(url) == path
+
+
+def test_environment_files_are_read_line_by_line() -> None:
+    text = "# comment\nA=1\n B = two words \n  #Y=2\nQ='x' \"$A\"\nnone\n=empty\nE=\nA=3\nU=a=b\n"
+    assert dict(parse_environment(text)) == {
+        "A": "3",
+        "B": "two words",
+        "#Y": "2",
+        "Q": "'x' \"$A\"",
+        "E": "",
+        "U": "a=b",
+    }
+
+
+@given(st.text())
+def test_any_environment_file_gives_names_without_blanks_around(text: str) -> None:
+    for name, value in parse_environment(text):
+        assert name == name.strip() != ""
+        assert value == value.strip()
+
+
+def test_ignore_rules_keep_git_and_scripts_out() -> None:
+    rules = ignore_rules("# comment\n\n  *.log \n!keep.log\na/**/b\n!.s2i/bin/run\n")
+    assert rules[:5] == ("**/.git", "*.log", "!keep.log", "a/*/b", "!.s2i/bin/run")
+    assert {".s2i/bin/assemble", ".s2i/bin/run", ".sti/bin/run"} <= set(rules[5:])
+
+
+def test_labels_have_both_prefixes_and_the_plans_win() -> None:
+    labels = generated_labels(
+        {"io.openshift.build.commit.id": "abc", "io.k8s.display-name": "Shop"}, "r/b@sha256:1", "x"
+    )
+    assert labels == {
+        "io.openshift.build.image": "r/b@sha256:1",
+        "io.openshift.s2i.build.image": "r/b@sha256:1",
+        "io.openshift.build.commit.id": "abc",
+        "io.openshift.s2i.build.commit.id": "abc",
+        "io.k8s.display-name": "Shop",
+    }
+
+
+def test_metadata_labels_are_merged_in_order() -> None:
+    raw = json.dumps({"labels": [{"a": "1", "b": "2"}, {"a": "3"}]}).encode()
+    assert metadata_labels(raw) == {"a": "3", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"labels": {"a": "1"}}',
+        b'{"labels": [{"a": 1}]}',
+        b'{"labels": ["a"]}',
+        b'{"labels": [{"a": "' + b"x" * 11000 + b'"}]}',
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_other_metadata_is_refused(raw: bytes) -> None:
+    with pytest.raises(S2iError, match=r"^image_metadata\.json"):
+        metadata_labels(raw)
+
+
+def test_the_recipe_keeps_the_builders_user_and_runs_the_scripts_found() -> None:
+    image = BuilderImage("", "/opt/a b/", "5", "1001")
+    text = containerfile("r/b@d", image, {"run": "/s2i/run"}, ["ENV A=1"], upload_scripts=True)
+    assert text.splitlines() == [
+        "FROM r/b@d",
+        "ENV A=1",
+        "USER 5",
+        'COPY --chown=5:0 [".", "/opt/a b/src/"]',
+        'COPY --from=scripts --chown=5:0 [".", "/opt/a b/scripts/"]',
+        'RUN ["/opt/a b/scripts/assemble"]',
+        "USER 1001",
+        'CMD ["/s2i/run"]',
+    ]
+
+
+def test_the_user_is_not_restated_without_need() -> None:
+    image = BuilderImage("", "/tmp", "maker", "maker")  # noqa: S108  # the contract's default
+    text = containerfile("b", image, {"run": "/r", "assemble": "/a"}, [], upload_scripts=False)
+    assert "USER" not in text
+    assert "scripts" not in text
+    assert "--chown=maker " in text
+
+
+def test_environment_values_stand_in_no_instruction() -> None:
+    lines, values = environment_instructions([("A", 'x"\n$B'), ("C", "")])
+    assert lines == [
+        "ARG UPWELL_ENV_0",
+        "ENV A=${UPWELL_ENV_0}",
+        "ARG UPWELL_ENV_1",
+        "ENV C=${UPWELL_ENV_1}",
+    ]
+    assert values == {"UPWELL_ENV_0": 'x"\n$B', "UPWELL_ENV_1": ""}
+
+
+@pytest.mark.parametrize("name", ["", "A B", "A=B", 'A"', "A\nRUN", "$A", "A\\"])
+def test_names_that_would_change_the_recipe_are_refused(name: str) -> None:
+    with pytest.raises(S2iError, match="not the name"):
+        environment_instructions([(name, "x")])
