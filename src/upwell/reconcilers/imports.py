@@ -26,6 +26,7 @@ from upwell.controller import Controller, Result, Watch
 from upwell.oci import Descriptor, Digest, Index, InvalidReferenceError, Reference
 from upwell.policy.schedule import ImportSchedule, due_at, interval_fault
 from upwell.policy.streams import INPUTS_TAG_PREFIX, pushed_event, record_image, replace_tag
+from upwell.policy.webhooks import PushNotice
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import Access, InternalRegistry, PushEvent, Registry
@@ -70,13 +71,13 @@ class ImageStreams:
         """Reconcile until cancelled."""
         await self._controller.run()
 
-    async def note(self, references: Sequence[Reference]) -> int:
+    async def note(self, notices: Sequence[PushNotice]) -> int:
         """Take a webhook's word that these images have changed; return how many tags follow them.
 
         Only the repository and the tag count: a registry may know itself by another host name
         than we do, and the digest is asked for anyway.
         """
-        named = {(reference.repository, reference.tag) for reference in references}
+        named = {(notice.repository, notice.tag) for notice in notices}
         found = 0
         for stream in (await self._store.list(ImageStream)).items:
             for tag in stream.spec.tags:
