@@ -164,7 +164,7 @@ class SqliteStore(LocalStore):
         UnavailableError if it cannot be opened.
         """
         try:
-            lock = ProcessLock.acquire(path.with_name(f"{path.name}.lock"))
+            lock = _claim(path)
         except OSError as error:
             raise UnavailableError(f"{path} cannot be opened: {error}") from error
         journal = _SqliteJournal(path, lock, history_limit)
@@ -179,6 +179,11 @@ class SqliteStore(LocalStore):
         """Finish the writes that are under way, and let another process have the file."""
         await super().close()
         await self._file.close()
+
+
+def _claim(path: Path) -> ProcessLock:
+    path.touch(mode=0o600)  # it holds Secrets; SQLite's files beside it follow its mode
+    return ProcessLock.acquire(path.with_name(f"{path.name}.lock"))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,133 @@
+import json
+from typing import Any
+
+import pytest
+
+from upwell.api.build import BuildConfig
+from upwell.api.core import Namespace
+from upwell.api.meta import Kind, ObjectKey
+from upwell.store.interface import (
+    AlreadyExistsError,
+    ConflictError,
+    ExpiredError,
+    NotFoundError,
+    RejectedError,
+    StoreError,
+    UnavailableError,
+)
+from upwell.store.kubernetes_errors import BusyError, ForbiddenError, KindNotServedError, Status
+from upwell.store.kubernetes_http import Access, Request
+
+KEY = ObjectKey("BuildConfig", "shop", "a")
+
+
+def error(code: int, kind: Kind = BuildConfig.KIND, /, **status: Any) -> StoreError:
+    body = json.dumps({"kind": "Status", "code": code, **status}).encode()
+    return Status.parse(body, code).error(kind, KEY)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "kind"),
+    [
+        (409, "AlreadyExists", AlreadyExistsError),
+        (409, "Conflict", ConflictError),
+        (410, "Expired", ExpiredError),
+        (410, "Gone", ExpiredError),
+        (401, "Unauthorized", ForbiddenError),
+        (403, "Forbidden", ForbiddenError),
+        (400, "BadRequest", RejectedError),
+        (405, "MethodNotAllowed", RejectedError),
+        (413, "RequestEntityTooLarge", RejectedError),
+        (422, "Invalid", RejectedError),
+        (429, "TooManyRequests", BusyError),
+        (500, "InternalError", UnavailableError),
+        (503, "ServiceUnavailable", UnavailableError),
+        (504, "Timeout", UnavailableError),
+    ],
+)
+def test_each_refusal_has_its_error(code: int, reason: str, kind: type[StoreError]) -> None:
+    raised = error(code, reason=reason, message="said the server")
+
+    assert type(raised) is kind
+    if kind is not AlreadyExistsError:
+        assert "said the server" in str(raised)
+
+
+def test_a_missing_object_a_missing_namespace_and_a_missing_kind_differ() -> None:
+    missing = error(404, details={"name": "a", "kind": "buildconfigs"})
+    namespace = error(404, details={"name": "shop", "kind": "namespaces"})
+    kind = error(404, details={})
+
+    assert isinstance(missing, NotFoundError)
+    assert missing.key == KEY
+    assert isinstance(namespace, NotFoundError)
+    assert namespace.key == ObjectKey("Namespace", "", "shop")
+    assert isinstance(kind, KindNotServedError)
+    assert "buildconfigs.build.openshift.io" in str(kind)
+
+
+def test_a_namespace_that_is_asked_for_is_the_object_itself() -> None:
+    missing = error(404, Namespace.KIND, details={"name": "a", "kind": "namespaces"})
+
+    assert isinstance(missing, NotFoundError)
+    assert missing.key == KEY
+
+
+def test_every_cause_of_a_rejection_is_told_once() -> None:
+    raised = error(
+        422,
+        message="a is invalid: spec.x: Required value",
+        details={
+            "causes": [
+                {"field": "spec.x", "message": "Required value"},
+                {"field": "spec.y", "message": "Unsupported"},
+                {"message": "in general"},
+            ]
+        },
+    )
+
+    assert str(raised) == "a is invalid: spec.x: Required value; spec.y: Unsupported; in general"
+
+
+@pytest.mark.parametrize(
+    "body", [b"404 page not found\n", b"\xff\xfe", b"[]", b'{"kind": "Pod"}', b""]
+)
+def test_an_answer_that_is_no_status_is_judged_by_its_code(body: bytes) -> None:
+    assert isinstance(Status.parse(body, 404).error(BuildConfig.KIND, KEY), KindNotServedError)
+    assert isinstance(Status.parse(body, 502).error(BuildConfig.KIND, KEY), UnavailableError)
+
+
+def test_a_long_answer_is_cut() -> None:
+    raised = Status.parse(b"x" * 100_000, 500).error(BuildConfig.KIND, KEY)
+
+    assert len(str(raised)) < 1000
+
+
+def test_a_busy_server_says_when_to_come_back() -> None:
+    raised = Status.parse(b"", 429).error(BuildConfig.KIND, KEY, retry_after=7)
+
+    assert isinstance(raised, BusyError)
+    assert raised.retry_after == 7
+    assert raised.retryable
+
+
+@pytest.mark.parametrize(
+    ("kind", "namespace", "name", "subresource", "path"),
+    [
+        (BuildConfig.KIND, "n", "a", "", "/apis/build.openshift.io/v1/namespaces/n/buildconfigs/a"),
+        (BuildConfig.KIND, "", "", "", "/apis/build.openshift.io/v1/buildconfigs"),
+        (Namespace.KIND, "", "n", "status", "/api/v1/namespaces/n/status"),
+        (Namespace.KIND, "", "a/../b c", "", "/api/v1/namespaces/a%2F..%2Fb%20c"),
+        (Namespace.KIND, "", "s:1", "x/y", "/api/v1/namespaces/s:1/x/y"),
+    ],
+)
+def test_an_object_has_one_path(
+    kind: Kind, namespace: str, name: str, subresource: str, path: str
+) -> None:
+    key = ObjectKey(kind.kind, namespace, name)
+
+    assert Request("GET", kind, key, subresource).path == path
+
+
+def test_a_token_does_not_show() -> None:
+    assert "hunter2" not in repr(Access("https://example.com", token="hunter2"))
