@@ -24,6 +24,9 @@ _PYTHON = (3, 12)
 _ENOUGH_BYTES = 10 * 1024**3
 _LITTLE_BYTES = 2 * 1024**3
 _RUN_SECONDS = 60.0
+_MAX_SOCKET_PATH = 107
+_LONGEST_SOCKET_NAME = 40
+"""`/<folder>/podman-<8 digits>.sock` and some room."""
 _MAX_DETAIL_CHARACTERS = 600
 
 
@@ -95,6 +98,7 @@ async def check_machine(subject: Subject) -> Sequence[Check]:
         await check_privileges(subject.host),
         check_overlay(subject.conf),
         check_disk(subject.data_dir),
+        check_path_length(subject.data_dir),
         *(check_port(address, port) for address, port in subject.ports),
     ]
     if all(check.status is not Status.FAIL for check in checks):
@@ -191,6 +195,16 @@ def check_disk(data_dir: Path) -> Check:
     status = Status.WARN if free >= _LITTLE_BYTES else Status.FAIL
     remedy = "free some space (podman system prune), or choose another data directory"
     return Check("disk", status, detail, remedy)
+
+
+def check_path_length(data_dir: Path) -> Check:
+    """The sockets below the data directory have names that fit (unix(7): 107 bytes)."""
+    left = _MAX_SOCKET_PATH - len(os.fsencode(data_dir.absolute()))
+    if left >= _LONGEST_SOCKET_NAME:
+        return Check("data directory", Status.OK, str(data_dir))
+    longest = _MAX_SOCKET_PATH - _LONGEST_SOCKET_NAME
+    remedy = f"choose a data directory of at most {longest} bytes"
+    return Check("data directory", Status.FAIL, f"{data_dir} is too long a name", remedy)
 
 
 def check_port(address: str, port: int) -> Check:

@@ -54,8 +54,9 @@ class HaproxyRouter:
 
     def __init__(self, settings: HaproxySettings) -> None:
         self._settings = settings
-        self._config = settings.data_dir / "haproxy.cfg"
-        self._socket = settings.data_dir / "haproxy.sock"
+        folder = settings.data_dir.absolute()  # -D changes the working directory
+        self._config = folder / "haproxy.cfg"
+        self._socket = folder / "haproxy.sock"
         self._cli = HaproxyCli(self._socket)
         self._lock = asyncio.Lock()
         """One table at a time: the last to come is the one in force."""
@@ -72,7 +73,7 @@ class HaproxyRouter:
         RouterUnavailableError; the former table is in force then.
         """
         async with self._lock:
-            self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+            self._config.parent.mkdir(parents=True, exist_ok=True)
             running = await self._is_running()
             wanted = plan(table, self.http_address, self._settings.limits)
             wanted = _without_taken_ports(wanted, await self._cli.frontends() if running else set())

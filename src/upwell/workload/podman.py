@@ -57,7 +57,8 @@ _RESYNC_SECONDS = 15.0
 """How long a change goes unnoticed when the stream of events loses one."""
 _RECONNECT_SECONDS = 1.0
 _RESTART_GRACE_SECONDS = 10
-"""For the containers of an instance that still run when another of it has ended."""
+"""For the containers of an instance that still run when another of it has ended. What a start
+that was cut short left behind has served nobody, and gets none."""
 _LAST_LINES = 10
 _LAST_LINES_BYTES = 2048
 
@@ -129,7 +130,8 @@ class PodmanRuntime:
                 await self._pull(spec, container.image)
             record = InstanceRecord.of(spec, _restarts(old, record))
             self._records.save(record)
-            await self._end(old, _RESTART_GRACE_SECONDS)
+            ended = any(container.ended for container in old)
+            await self._end(old, _RESTART_GRACE_SECONDS if ended else 0)
             folder = self._records.folder(spec.name) / "volumes"
             places = await asyncio.to_thread(volumes.prepare, spec, folder)
             for container_id in await self._create(spec, record, places):

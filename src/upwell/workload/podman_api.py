@@ -29,6 +29,7 @@ _PULL_SECONDS = 3600.0
 _PULL_SILENCE_SECONDS = 300.0
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
+_MAX_LISTINGS = 20
 _CHUNK = 64 * 1024
 
 
@@ -64,10 +65,13 @@ class PodmanApi:
     async def containers(self, *labels: str) -> list[dict[str, Any]]:
         """List all containers, running or not, that carry all `labels` (`key=value`)."""
         filters = json.dumps({"label": labels})
-        found = await self._json(
-            Call("GET", "/containers/json", {"all": "true", "filters": filters})
-        )
-        return list(found or [])
+        call = Call("GET", "/containers/json", {"all": "true", "filters": filters})
+        for _ in range(_MAX_LISTINGS):
+            # Podman lists names first and looks at each then: a container that is removed in
+            # between fails the whole list, which says nothing about the others.
+            with contextlib.suppress(NotFoundError):
+                return list(await self._json(call) or [])
+        raise RuntimeUnavailableError("podman: containers vanish faster than they can be listed")
 
     async def inspect(self, container: str) -> dict[str, Any]:
         """Return all that is known of one container; raises NotFoundError."""
@@ -221,12 +225,12 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 async def _raise(response: aiohttp.ClientResponse) -> NoReturn:
     raw = (await _read(response)).decode(errors="replace")
-    try:
-        message = str(json.loads(raw)["message"])
-    except (ValueError, KeyError, TypeError):
-        message = raw
+    message, cause = raw, ""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        document = json.loads(raw)
+        message, cause = str(document["message"]), str(document["cause"])
     message = message.strip()[:_MAX_ERROR_CHARACTERS] or f"HTTP {response.status}"
-    if response.status == HTTPStatus.NOT_FOUND:
+    if response.status == HTTPStatus.NOT_FOUND or cause == "no such container":
         raise NotFoundError(message)
     raise RuntimeUnavailableError(f"podman: {message}")
 

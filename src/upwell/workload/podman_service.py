@@ -55,7 +55,7 @@ class PodmanService:
 
     def __init__(self, settings: PodmanSettings) -> None:
         self._settings = settings
-        self.socket = settings.data_dir / f"podman-{secrets.token_hex(4)}.sock"
+        self.socket = settings.data_dir.absolute() / f"podman-{secrets.token_hex(4)}.sock"
         self._log = settings.data_dir / "podman-service.log"
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
@@ -102,15 +102,15 @@ class PodmanService:
         # Variables through env(1): this process's own environment is passed on untouched.
         environment = ["PODMAN_IGNORE_CGROUPSV1_WARNING=1"]
         if settings.containers_conf:
-            environment.append(f"CONTAINERS_CONF={settings.containers_conf}")
+            environment.append(f"CONTAINERS_CONF={settings.containers_conf.absolute()}")
         if settings.registries_conf:
-            environment.append(f"CONTAINERS_REGISTRIES_CONF={settings.registries_conf}")
+            environment.append(f"CONTAINERS_REGISTRIES_CONF={settings.registries_conf.absolute()}")
         options = []
         if settings.storage_root:
-            options += ["--root", str(settings.storage_root)]
+            options += ["--root", str(settings.storage_root.absolute())]
         if settings.run_root:
-            options += ["--runroot", str(settings.run_root)]
-            options += ["--tmpdir", str(settings.run_root / "libpod")]
+            run_root = settings.run_root.absolute()
+            options += ["--runroot", str(run_root), "--tmpdir", str(run_root / "libpod")]
         if settings.storage_driver:
             options += ["--storage-driver", settings.storage_driver]
         return [

@@ -159,6 +159,27 @@ async def test_many_start_and_stop_at_the_same_time(
         assert await runtime.instances() == []
 
 
+async def test_instances_can_be_listed_while_others_come_and_go(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+
+        async def come_and_go(name: str) -> None:
+            for _ in range(5):
+                await runtime.start(workload.spec(workload.container("sleep", "60"), name=name))
+                await runtime.stop(name, 0)
+
+        async def look() -> None:
+            while True:
+                await runtime.instances()
+
+        async with asyncio.TaskGroup() as group:
+            looking = group.create_task(look())
+            await asyncio.gather(*(come_and_go(name) for name in ("web-a", "web-b", "web-c")))
+            looking.cancel()
+        assert await runtime.instances() == []
+
+
 async def test_a_command_that_is_not_in_the_image_is_named(
     settings: PodmanSettings, workload: Workload
 ) -> None:

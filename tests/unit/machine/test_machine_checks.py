@@ -13,6 +13,7 @@ from upwell.machine.checks import (
     check_firewall,
     check_oci_runtime,
     check_overlay,
+    check_path_length,
     check_port,
     check_privileges,
     check_python,
@@ -108,6 +109,12 @@ def test_the_disk_is_measured_where_the_folder_will_be(tmp_path: Path) -> None:
     check = check_disk(tmp_path / "not" / "yet")
     assert "GiB free below" in check.detail
     assert not (tmp_path / "not").exists()
+
+
+def test_a_data_directory_leaves_room_for_the_names_of_sockets() -> None:
+    assert check_path_length(Path("/" + "d" * 66)).status is Status.OK
+    too_long = check_path_length(Path("/" + "d" * 67))
+    assert (too_long.status, "67 bytes" in too_long.remedy) == (Status.FAIL, True)
 
 
 def test_a_port_that_is_taken_is_said() -> None:
