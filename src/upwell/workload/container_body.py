@@ -28,7 +28,7 @@ class Surroundings:
     upwell: str
     network: str
     joins: str | None
-    """ID of the container whose network this one shares; None for the first."""
+    """ID of the container whose network, host name and IPC this one shares; None for the first."""
     places: Mapping[str, Path]
     restarts: int
 
@@ -68,7 +68,8 @@ def create_body(
         body["Networks"] = {surroundings.network: {}}
         body["hostname"] = spec.hostname or spec.name[:63]
     else:
-        body["netns"] = {"nsmode": "container", "value": surroundings.joins}
+        for namespace in ("netns", "utsns", "ipcns"):
+            body[namespace] = {"nsmode": "container", "value": surroundings.joins}
     return body
 
 

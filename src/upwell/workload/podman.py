@@ -199,11 +199,16 @@ class PodmanRuntime:
         with contextlib.suppress(NotFoundError):  # removed since it was listed
             facts = ContainerFacts.parse(await self._api.inspect(container_id))
             if facts.ended:
-                log = self._api.logs(container_id, follow=False, tail=_LAST_LINES)
-                last = b"".join([piece async for piece in log])[-_LAST_LINES_BYTES:]
-                facts = replace(facts, last_lines=last.decode(errors="replace").strip())
+                facts = replace(facts, last_lines=await self._last_lines(container_id))
             return facts
         return None
+
+    async def _last_lines(self, container_id: str) -> str:
+        last = b""
+        with contextlib.suppress(RuntimeUnavailableError):  # a lost log is no lost instance
+            async for piece in self._api.logs(container_id, follow=False, tail=_LAST_LINES):
+                last = (last + piece)[-_LAST_LINES_BYTES:]
+        return last.decode(errors="replace").strip()
 
     async def _pull(self, spec: InstanceSpec, image: Reference) -> None:
         reference = replace(image, tag=None) if image.digest else image

@@ -274,14 +274,17 @@ async def test_containers_of_an_instance_share_its_network(
     settings: PodmanSettings, workload: Workload
 ) -> None:
     server = workload.container(*SERVE, "/bin")
-    ask = "until nc 127.0.0.1 8080 </dev/null; do sleep 0.1; done; echo reached; sleep 60"
+    reach = "until nc 127.0.0.1 8080 </dev/null; do sleep 0.1; done; echo reached"
+    ask = f"{reach}; cat /proc/sys/kernel/hostname; sleep 60"
     client = workload.container("sh", "-c", ask, name="sidecar")
     async with PodmanRuntime.open(settings) as runtime:
         await runtime.start(workload.spec(server, client))
+        written = b""
         async with asyncio.timeout(DEADLINE_SECONDS):
             async for piece in runtime.logs("web-1-a", "sidecar", follow=True):
-                if b"reached" in piece:
-                    break
+                written += piece
+                if written.endswith(b"reached\nweb-1-a\n"):
+                    break  # the server answers on localhost, and the host name is the instance's
         assert set((await only(runtime)).images) == {"web", "sidecar"}
 
         await runtime.stop("web-1-a", 0)

@@ -34,10 +34,11 @@ def test_an_own_command_does_not_get_the_image_s_arguments() -> None:
     assert (made["entrypoint"], made["command"]) == (["/x"], [])
 
 
-def test_the_first_owns_the_network_and_the_others_join_it() -> None:
+def test_the_first_owns_the_namespaces_and_the_others_join_them() -> None:
     assert body(WEB)["Networks"] == {"net": {}}
     joined = body(WEB, joins="first")
-    assert joined["netns"] == {"nsmode": "container", "value": "first"}
+    for namespace in ("netns", "utsns", "ipcns"):
+        assert joined[namespace] == {"nsmode": "container", "value": "first"}
     assert "Networks" not in joined
 
 
