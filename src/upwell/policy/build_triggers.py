@@ -165,6 +165,15 @@ def tracking_tag(name: str, namespace: str, streams: Streams) -> ObjectReference
     return None
 
 
+def tracked_names(build: Build) -> tuple[str, ...]:
+    """Return the images that the build's Dockerfile took from outside, as it writes them.
+
+    The last FROM is none of them when the strategy's `from` took its place.
+    """
+    replaced = build.spec.strategy.base is not None
+    return tuple(i.name for i in build.status.images if not (i.final and replaced))
+
+
 def digest_of(pull_spec: str) -> str:
     """Return what identifies the image: its digest, or the whole text where there is none."""
     _, at, digest = pull_spec.partition("@")
@@ -219,8 +228,8 @@ def _built_with(config: BuildConfig, newest: Build | None) -> dict[str, str]:
 def _tracked(config: BuildConfig, streams: Streams, newest: Build) -> list[ObjectReference]:
     """Return the tags behind the images that the newest build took from outside."""
     found = []
-    for image in newest.status.images:
-        reference = tracking_tag(image.name, config.namespace, streams)
+    for name in tracked_names(newest):
+        reference = tracking_tag(name, config.namespace, streams)
         if reference is not None:
             found.append(reference)
     return found

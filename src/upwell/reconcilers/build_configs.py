@@ -37,6 +37,7 @@ from upwell.policy.build_triggers import (
     decide,
     followed_images,
     image_inputs,
+    tracked_names,
 )
 from upwell.policy.graph import Graph, build_graph
 from upwell.policy.run_policy import beyond_history, newest, number_of
@@ -231,7 +232,11 @@ class BuildConfigs:
             update={
                 "last_version": max([config.status.last_version, *(number_of(b) for b in builds)]),
                 "image_change_triggers": tuple(memory),
-                "tracked_images": _tracked_names(last) or config.status.tracked_images,
+                "tracked_images": (
+                    tracked_names(last)
+                    if last is not None and last.status.images
+                    else config.status.tracked_images
+                ),
                 "observed_generation": config.generation,
                 "conditions": set_condition(config.status.conditions, condition, now),
             }
@@ -368,7 +373,3 @@ def _may_follow(config: BuildConfig, stream: StreamName) -> bool:
         and split_tag(reference, config.namespace)[0] == stream
         for reference in references
     )
-
-
-def _tracked_names(build: Build | None) -> tuple[str, ...]:
-    return tuple(image.name for image in build.status.images) if build is not None else ()

@@ -31,6 +31,7 @@ from upwell.policy.template import (
 )
 from upwell.reconcilers.pull_secrets import credentials_of
 from upwell.registry.errors import RegistryError
+from upwell.registry.hosts import is_loopback
 from upwell.registry.interface import Access, CredentialSource, Registry
 from upwell.store.interface import NotFoundError, Store
 
@@ -178,6 +179,29 @@ class Planner:
         if declared is not None and declared.imports:
             return str(Reference.parse(declared.imports))
         return f"{self._host}/{namespace}/{stream_name}:{tag_name}"
+
+    async def insecure_registries(self, images: Images) -> frozenset[str]:
+        """Return the registries of `images` that need no valid TLS: as their stream tags say.
+
+        A registry on loopback needs none either: nobody stands between it and us.
+        """
+        found = {
+            reference.registry
+            for reference in images.references().values()
+            if is_loopback(reference.registry)
+        }
+        for image in images.resolved:
+            namespace, _, rest = (image.stream_tag or "").partition("/")
+            stream_name, _, tag_name = rest.partition(":")
+            if not stream_name:
+                continue
+            try:
+                stream = await self._store.get(ImageStream, namespace, stream_name)
+            except NotFoundError:
+                continue
+            if any(tag.name == tag_name and tag.insecure for tag in stream.spec.tags):
+                found.add(Reference.parse(image.reference).registry)
+        return frozenset(found)
 
     async def credentials(self, build: Build) -> CredentialSource | None:
         """Return the logins of the build's pull secret, else the server's own."""

@@ -190,7 +190,8 @@ class BuildRun:
             no_cache=bool(docker and docker.no_cache),
             limits=limits_of(build, self._defaults.limits),
             logins=await self._planner.logins(build, inputs.images, push),
-            insecure_registries=self._defaults.insecure_registries | {self._internal.host},
+            insecure_registries=self._defaults.insecure_registries
+            | await self._planner.insecure_registries(inputs.images),
         )
 
     async def _existing(self, push: Reference | None) -> Digest | None:

@@ -30,4 +30,5 @@ def configure_logging(level: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("uvicorn.access").disabled = True
+    # A client that tries TLS first (Buildah, Podman) is no event worth a warning.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
