@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from upwell.cli.errors import CommandError, Exit
 
 if TYPE_CHECKING:
-    from upwell.store.interface import ApiClient
+    from upwell.store.interface import ApiClient, StoreError
 
 DEFAULT_SERVER = "http://127.0.0.1:7080"
 DEFAULT_NAMESPACE = "default"
@@ -41,32 +41,53 @@ class Session:
             asyncio.run(self._with_client(work))
         except KeyboardInterrupt:
             raise CommandError("interrupted", Exit.INTERRUPTED) from None
+        except CommandError as error:
+            if self.verbose and error.__cause__ is not None:
+                click.echo(
+                    f"caused by {type(error.__cause__).__name__}: {error.__cause__}", err=True
+                )
+            raise
 
     async def _with_client(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
-        from upwell.store.interface import (  # noqa: PLC0415 - loads the API's models
-            NotFoundError,
-            StoreError,
-            UnavailableError,
-        )
+        from upwell.store.interface import StoreError  # noqa: PLC0415 - loads the API's models
 
         try:
             async with self.connect(self.server, self.token) as client:
                 await work(client)
-        except NotFoundError as error:
+        except ExceptionGroup as group:
+            # Reads side by side: the first fault stands for all.
+            error = _first(group)
+            if not isinstance(error, StoreError):
+                raise error from group
+            raise self._explain(error) from error
+        except StoreError as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: "StoreError") -> CommandError:
+        from upwell.store.interface import (  # noqa: PLC0415 - loads the API's models
+            NotFoundError,
+            UnavailableError,
+        )
+
+        if isinstance(error, NotFoundError):
+            kind, name = error.key.kind.lower(), error.key.name
             where = f" in namespace {error.key.namespace}" if error.key.namespace else ""
-            raise CommandError(
-                f"{error.key.kind.lower()}/{error.key.name} does not exist{where};"
-                f" `upwell get {error.key.kind.lower()} -A` lists what does",
+            return CommandError(
+                f"{kind}/{name} does not exist{where}; `upwell get {kind} -A` lists what does",
                 Exit.NOT_FOUND,
-            ) from error
-        except UnavailableError as error:
-            raise CommandError(
+            )
+        if isinstance(error, UnavailableError):
+            return CommandError(
                 f"{error}: is `upwell serve` running at {self.server}?"
                 " Name another server with --server or UPWELL_SERVER",
                 Exit.UNREACHABLE,
-            ) from error
-        except StoreError as error:
-            raise CommandError(str(error)) from error
+            )
+        return CommandError(str(error))
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
 def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -97,7 +118,7 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
             is_flag=True,
             expose_value=False,
             callback=_remember("verbose"),
-            help="Say more on stderr.",
+            help="Say on stderr what caused an error.",
         ),
         click.option(
             "-n",

@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, Entry] = {
     "cancel-build": Entry("upwell.cli.builds:cancel_build", "Cancel builds that have not ended."),
     "delete": Entry("upwell.cli.delete:delete", "Delete objects by name or from manifests."),
     "demo": Entry("upwell.cli.demo:demo", "Replay a real base image fix on this machine."),
-    "describe": Entry("upwell.cli.describe:describe", "Tell all about an object."),
+    "describe": Entry("upwell.cli.describe:describe_command", "Tell all about an object."),
     "doctor": Entry("upwell.cli.doctor:doctor", "Say what this machine can and cannot do."),
     "explain": Entry("upwell.cli.explain:explain_command", "Say why it was built or rolled out."),
     "get": Entry("upwell.cli.get:get", "List or watch objects."),

@@ -149,7 +149,7 @@ def undo(session: Session, what: tuple[str, ...], to_revision: int | None) -> No
     Upwell does not roll out new images to a workload on hold until `rollout resume`.
     """
     named = _parse_workload(what)
-    body = {} if to_revision is None else {"revision": to_revision}
+    body = {} if to_revision is None else {"toRevision": to_revision}
 
     async def work(client: ApiClient) -> None:
         workload = await _get(client, named, session)

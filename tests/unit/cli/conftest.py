@@ -1,0 +1,303 @@
+"""A client of the API that keeps its objects in memory, and a way to run commands with it."""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import pytest
+from click.testing import CliRunner, Result
+
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
+from upwell.api.codec import decode, encode
+from upwell.api.defaults import apply_defaults
+from upwell.api.meta import ObjectKey, Resource
+from upwell.cli import main
+from upwell.cli.connection import Session
+from upwell.store.interface import NotFoundError
+from upwell.store.memory import MemoryStore
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class FakeClient(MemoryStore):
+    """An ApiClient on a MemoryStore; `answers` and `logs` play the server's own parts."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: NOW)
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.logs: dict[str, bytes] = {}
+        self.calls: list[tuple[str, str, Any]] = []
+        self.warnings: Sequence[str] = ()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Keep the objects for the next command."""
+
+    async def apply(
+        self,
+        document: Mapping[str, Any],
+        *,
+        field_manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> tuple[Resource, Sequence[str]]:
+        self.calls.append(("APPLY", field_manager, force))
+        wanted = apply_defaults(decode(document))
+        if dry_run:
+            return wanted, self.warnings
+        try:
+            before = await self.get(type(wanted), wanted.namespace, wanted.name)
+        except NotFoundError:
+            return await self.create(wanted), self.warnings
+        merged = wanted.model_copy(
+            update={
+                "metadata": before.metadata.model_copy(
+                    update={
+                        "labels": wanted.metadata.labels,
+                        "annotations": wanted.metadata.annotations,
+                    }
+                )
+            }
+        )
+        return await self.update(merged), self.warnings
+
+    async def patch[R: Resource](
+        self,
+        kind: type[R],
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        subresource: str = "",
+    ) -> R:
+        self.calls.append(("PATCH", f"{kind.KIND.plural}/{name}/{subresource}", patch))
+        before = await self.get(kind, namespace, name)
+        after = decode(merge(encode(before), patch))
+        assert isinstance(after, kind)
+        if subresource == "status":
+            return await self.update_status(after)
+        return await self.update(after)
+
+    async def call(
+        self,
+        method: str,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,  # noqa: ARG002 - the port has it
+    ) -> dict[str, Any]:
+        path = f"{kind.KIND.plural}/{name}/{subresource}"
+        self.calls.append((method, path, body))
+        if subresource == "instantiate":
+            config = await self.get(BuildConfig, namespace, name)
+            return encode(await self.create(build_of(config, 1)))
+        if path not in self.answers:
+            raise NotFoundError(ObjectKey(kind.KIND.kind, namespace, name))
+        return self.answers[path]
+
+    async def stream(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        params: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[bytes]:
+        self.calls.append(("STREAM", f"{kind.KIND.plural}/{name}/{subresource}", params))
+        yield self.logs[name]
+        if kind is Build and params and params.get("follow"):
+            build = await self.get(Build, namespace, name)
+            if not build.status.phase.is_terminal:
+                await self.patch(
+                    Build, namespace, name, {"status": {"phase": "Complete"}}, "status"
+                )
+
+    async def get_raw(self, path: str) -> bytes:
+        raise AssertionError(path)
+
+    async def put(self, document: Mapping[str, Any]) -> Resource:
+        """Store an object with its status."""
+        wanted = apply_defaults(decode(document))
+        created = await self.create(wanted)
+        if not wanted.KIND.has_status or "status" not in document:
+            return created
+        return await self.update_status(created.model_copy(update={"status": wanted.status}))  # type: ignore[attr-defined]
+
+
+def build_of(config: BuildConfig, number: int) -> Build:
+    built = decode(
+        {
+            "apiVersion": "build.openshift.io/v1",
+            "kind": "Build",
+            "metadata": {
+                "name": f"{config.name}-{number}",
+                "namespace": config.namespace,
+                "labels": {BUILD_CONFIG_LABEL: config.name},
+                "annotations": {"openshift.io/build.number": str(number)},
+            },
+            "status": {"phase": "New"},
+        }
+    )
+    assert isinstance(built, Build)
+    return built
+
+
+def merge(old: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, Mapping) or not isinstance(old, Mapping):
+        return patch
+    merged = {key: value for key, value in old.items() if key not in patch}
+    return merged | {k: merge(old.get(k, {}), v) for k, v in patch.items() if v is not None}
+
+
+@pytest.fixture
+def client() -> FakeClient:
+    return FakeClient()
+
+
+@pytest.fixture
+def upwell(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.setattr("upwell.cli.clock.now", lambda: NOW + timedelta(minutes=5))
+    for name in ("UPWELL_SERVER", "UPWELL_TOKEN", "UPWELL_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str, stdin: str | None = None) -> Result:
+        session = Session(connect=lambda _server, _token: client)
+        return CliRunner().invoke(main, arguments, obj=session, input=stdin, catch_exceptions=False)
+
+    return run
+
+
+OLD, NEW = (f"sha256:{digit * 64}" for digit in "ab")
+"""The vendor's image before and after its fix; so SHOP_*, what was built on it."""
+SHOP_OLD, SHOP_NEW = (f"sha256:{digit * 64}" for digit in "cd")
+SHOP_IMAGE = "127.0.0.1:7080/default/shop"
+
+
+def stream(name: str, tag: str, *digests: str, upstream: str = "") -> dict[str, Any]:
+    """Return an ImageStream whose tag has these digests, the newest first."""
+    repository = upstream or f"127.0.0.1:7080/default/{name}"
+    declared = {
+        "name": tag,
+        "from": {"kind": "DockerImage", "name": f"{upstream}:{tag}"},
+        "importPolicy": {"scheduled": True},
+    }
+    state = {
+        "source": f"{upstream}:{tag}",
+        "firstSeen": "2026-03-01T11:50:00Z",
+        "nextCheckTime": "2026-03-01T12:10:00Z",
+    }
+    items = [
+        {
+            "created": "2026-03-01T11:50:00Z",
+            "dockerImageReference": f"{repository}@{digest}",
+            "image": digest,
+        }
+        for digest in digests
+    ]
+    history = {"tag": tag, "items": items} | ({"importState": state} if upstream else {})
+    return {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStream",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"tags": [declared] if upstream else []},
+        "status": {"dockerImageRepository": f"127.0.0.1:7080/default/{name}", "tags": [history]},
+    }
+
+
+def build(number: int, phase: str, base: str, made: str = "", before: str = "") -> dict[str, Any]:
+    """Return a Build of `shop` from the vendor's image `base`."""
+    reference = {"kind": "ImageStreamTag", "namespace": "default", "name": "debian:11"}
+    image = f"vendor.test/debian@{base}"
+    change = {"fromRef": reference, "imageID": image}
+    if before:
+        change["previousImageID"] = f"vendor.test/debian@{before}"
+    return {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "Build",
+        "metadata": {
+            "name": f"shop-{number}",
+            "namespace": "default",
+            "labels": {BUILD_CONFIG_LABEL: "shop"},
+            "annotations": {"openshift.io/build.number": str(number)},
+        },
+        "spec": {
+            "triggeredBy": [{"message": "Image change", "imageChangeBuild": change}],
+            "imageInputs": [{"from": reference, "image": image}],
+        },
+        "status": {
+            "phase": phase,
+            "startTimestamp": "2026-03-01T11:55:00Z",
+            "output": {"to": {"imageDigest": made}} if made else {},
+            "logSnippet": "last line of the log",
+            "revision": {"git": {"commit": "0123456789abcdef0123", "message": "sell more"}},
+        },
+    }
+
+
+BUILD_CONFIG: dict[str, Any] = {
+    "apiVersion": "build.openshift.io/v1",
+    "kind": "BuildConfig",
+    "metadata": {"name": "shop", "namespace": "default"},
+    "spec": {
+        "source": {"git": {"uri": "https://git.test/shop.git"}},
+        "strategy": {"dockerStrategy": {"from": {"kind": "ImageStreamTag", "name": "debian:11"}}},
+        "output": {"to": {"kind": "ImageStreamTag", "name": "shop:latest"}},
+        "triggers": [{"type": "ImageChange", "imageChange": {}}],
+    },
+}
+
+
+def deployment(*revisions: tuple[int, str, str], ready: int = 2) -> dict[str, Any]:
+    """Return Deployment `shop`; each revision is its number, phase and image digest."""
+    trigger = {
+        "from": {"kind": "ImageStreamTag", "name": "shop:latest"},
+        "fieldPath": "spec.template.spec.containers[0].image",
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "shop",
+            "namespace": "default",
+            "annotations": {"image.openshift.io/triggers": json.dumps([trigger])},
+        },
+        "spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "web"}]}}},
+        "status": {
+            "observedGeneration": 1,
+            "readyReplicas": ready,
+            "updatedReplicas": ready,
+            "revisions": [
+                {
+                    "revision": number,
+                    "hash": f"hash{number}",
+                    "phase": phase,
+                    "cause": "image change",
+                    "created": "2026-03-01T11:58:00Z",
+                    "message": "never became ready" if phase == "Failed" else "",
+                    "template": {},
+                    "images": {"web": f"{SHOP_IMAGE}@{digest}"},
+                }
+                for number, phase, digest in revisions
+            ],
+        },
+    }
+
+
+@pytest.fixture
+async def fixed(client: FakeClient) -> FakeClient:
+    """Store the objects of a fix that has risen from the vendor to the workload."""
+    for document in (
+        stream("debian", "11", NEW, OLD, upstream="vendor.test/debian"),
+        stream("shop", "latest", SHOP_NEW, SHOP_OLD),
+        BUILD_CONFIG,
+        build(1, "Complete", OLD, SHOP_OLD),
+        build(2, "Complete", NEW, SHOP_NEW, before=OLD),
+        deployment((2, "Complete", SHOP_NEW), (1, "Complete", SHOP_OLD)),
+    ):
+        await client.put(document)
+    return client

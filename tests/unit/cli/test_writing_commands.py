@@ -1,0 +1,258 @@
+"""apply, delete, builds, rollout and wait: what they write, print and exit with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
+
+type Upwell = Callable[..., "Result"]
+
+
+def config_map(name: str, **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+ROUTE = """\
+apiVersion: route.openshift.io/v1
+kind: Route
+metadata: {name: shop}
+spec: {to: {kind: Service, name: shop}}
+"""
+NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
+SERVICE = """\
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {ports: [{port: 80}]}
+"""
+
+
+def test_apply_tells_created_unchanged_and_configured(upwell: Upwell) -> None:
+    first, other = (json.dumps(config_map("settings", level=level)) for level in ("1", "2"))
+
+    outcomes = [upwell("apply", "-f", "-", stdin=text).stdout for text in (first, first, other)]
+
+    assert outcomes == [
+        "configmap/settings created\n",
+        "configmap/settings unchanged\n",
+        "configmap/settings configured\n",
+    ]
+
+
+def test_apply_puts_what_others_need_first(upwell: Upwell, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"{ROUTE}---\n{SERVICE}")
+    (tmp_path / "z.yml").write_text(NAMESPACE)
+    (tmp_path / "notes.txt").write_text("not a manifest")
+
+    result = upwell("apply", "-f", str(tmp_path))
+
+    assert result.stdout.splitlines() == [
+        "namespace/shop created",
+        "service/shop created",
+        "route.route.openshift.io/shop created",
+    ]
+
+
+def test_a_folder_is_read_into_only_on_request(upwell: Upwell, tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "a.json").write_text(json.dumps({"kind": "List", "items": [config_map("one")]}))
+
+    flat, deep = upwell("apply", "-f", str(tmp_path)), upwell("apply", "-Rf", str(tmp_path))
+
+    assert flat.exit_code == 2
+    assert "-R" in flat.stderr
+    assert deep.stdout == "configmap/one created\n"
+
+
+def test_every_fault_of_every_document_is_told_and_nothing_is_written(
+    upwell: Upwell, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good}\n---\n"
+        "apiVersion: v1\nkind: Service\nmetadata: {name: Bad_Name}\nspec: {ports: [{port: x}]}\n"
+        "---\napiVersion: v1\nkind: Gadget\nmetadata: {name: g}\n"
+    )
+    (tmp_path / "broken.yaml").write_text("a: [")
+
+    result = upwell("apply", "-f", str(tmp_path), "-f", str(tmp_path / "absent.yaml"))
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    for part in ("spec.ports[0].port", "Gadget", "broken.yaml", "absent.yaml: No such file"):
+        assert part in result.stderr
+    assert upwell("get", "cm", "-o", "name").stdout == ""
+
+
+def test_an_object_declared_twice_is_refused(upwell: Upwell) -> None:
+    text = json.dumps({"kind": "List", "items": [config_map("one"), config_map("one")]})
+
+    result = upwell("apply", "-f", "-", stdin=text)
+
+    assert result.exit_code == 2
+    assert "ConfigMap default/one is declared twice" in result.stderr
+
+
+def test_a_namespace_that_contradicts_the_option_is_refused(upwell: Upwell) -> None:
+    document = config_map("one")
+    document["metadata"]["namespace"] = "a"
+
+    refused = upwell("-n", "b", "apply", "-f", "-", stdin=json.dumps(document))
+    accepted = upwell("apply", "-f", "-", stdin=json.dumps(document))
+
+    assert refused.exit_code == 2
+    assert "--namespace is 'b'" in refused.stderr
+    assert accepted.exit_code == 0
+
+
+def test_a_dry_run_writes_nothing(upwell: Upwell) -> None:
+    result = upwell("apply", "-f", "-", "--dry-run=server", stdin=json.dumps(config_map("one")))
+
+    assert result.stdout == "configmap/one created (server dry run)\n"
+    assert upwell("get", "cm", "-o", "name").stdout == ""
+
+
+def test_warnings_of_the_server_go_to_stderr(upwell: Upwell, client: "FakeClient") -> None:
+    client.warnings = ["unknown field spec.color"]
+
+    result = upwell("apply", "-f", "-", stdin=json.dumps(config_map("one")))
+
+    assert result.stdout == "configmap/one created\n"
+    assert result.stderr == "warning: configmap/one: unknown field spec.color\n"
+
+
+def test_delete_by_name_and_wait(upwell: Upwell) -> None:
+    upwell("apply", "-f", "-", stdin=json.dumps(config_map("one")))
+
+    assert upwell("delete", "cm/one", "--wait").stdout == "configmap/one deleted\n"
+    assert upwell("delete", "cm/one").exit_code == 3
+    assert upwell("delete", "cm/one", "--ignore-not-found").exit_code == 0
+
+
+def test_delete_by_manifest_begins_with_what_needs_others(upwell: Upwell, tmp_path: Path) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text(f"{SERVICE}---\n{ROUTE}")
+    upwell("apply", "-f", str(file))
+
+    assert upwell("delete", "-f", str(file)).stdout.splitlines() == [
+        "route.route.openshift.io/shop deleted",
+        "service/shop deleted",
+    ]
+
+
+def test_delete_needs_names_or_manifests(upwell: Upwell) -> None:
+    assert upwell("delete").exit_code == 2
+
+
+@pytest.mark.usefixtures("fixed")
+class TestRisenFix:
+    """Commands that need the objects of a running application."""
+
+    def test_start_build_names_the_build(self, upwell: Upwell, client: "FakeClient") -> None:
+        upwell("delete", "build/shop-1", "build/shop-2")
+
+        result = upwell("start-build", "shop", "--env", "LEVEL=debug")
+
+        assert result.stdout == "build.build.openshift.io/shop-1 started\n"
+        method, path, request = client.calls[-1]
+        assert (method, path) == ("POST", "buildconfigs/shop/instantiate")
+        assert request["env"] == [{"name": "LEVEL", "value": "debug"}]
+
+    def test_cancel_build_leaves_an_ended_one_alone(self, upwell: Upwell) -> None:
+        result = upwell("cancel-build", "shop-2")
+
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "has ended: Complete" in result.stderr
+
+    def test_rollout_status_of_a_complete_one(self, upwell: Upwell) -> None:
+        result = upwell("rollout", "status", "deployment/shop")
+
+        assert result.stdout == "deployment.apps/shop: revision 2 is complete, 2 of 2 ready\n"
+
+    def test_rollout_history_lists_revisions(self, upwell: Upwell) -> None:
+        lines = upwell("rollout", "history", "deploy/shop").stdout.splitlines()
+
+        assert [line.split()[:2] for line in lines] == [
+            ["REVISION", "PHASE"],
+            ["2", "Complete"],
+            ["1", "Complete"],
+        ]
+
+    def test_rollout_undo_asks_the_server(self, upwell: Upwell, client: "FakeClient") -> None:
+        client.answers["deployments/shop/rollback"] = {}
+
+        result = upwell("rollout", "undo", "deploy/shop", "--to-revision=1")
+
+        assert client.calls[-1] == ("POST", "deployments/shop/rollback", {"toRevision": 1})
+        assert result.stdout == "deployment.apps/shop rolled back\n"
+        assert "rollout resume" in result.stderr
+
+    def test_pause_and_resume(self, upwell: Upwell, client: "FakeClient") -> None:
+        upwell("rollout", "pause", "deploy/shop")
+        assert client.calls[-1][2] == {"spec": {"paused": True}}
+
+        assert upwell("rollout", "resume", "deploy/shop").stdout == "deployment.apps/shop resumed\n"
+        patch = client.calls[-1][2]
+        assert patch["spec"] == {"paused": None}
+        assert patch["metadata"]["annotations"] == {"upwell.dev/hold": None}
+
+    def test_rollout_of_something_else_is_a_usage_error(self, upwell: Upwell) -> None:
+        assert upwell("rollout", "status", "is/shop").exit_code == 2
+
+    @pytest.mark.parametrize(
+        "state", ["phase=Complete", "jsonpath={.status.phase}=Complete", "jsonpath=.kind=Build"]
+    )
+    def test_wait_for_what_holds_already(self, upwell: Upwell, state: str) -> None:
+        assert upwell("wait", "build/shop-2", f"--for={state}").exit_code == 0
+
+    def test_wait_ends_with_5_when_its_time_is_over(self, upwell: Upwell) -> None:
+        result = upwell("wait", "build/shop-2", "--for=phase=Failed", "--timeout=0.05s")
+
+        assert result.exit_code == 5
+        assert "phase=Failed does not hold after 0.05 s" in result.stderr
+
+    @pytest.mark.parametrize("state", ["", "ready", "condition=", "phase="])
+    def test_wait_for_nonsense_is_a_usage_error(self, upwell: Upwell, state: str) -> None:
+        assert upwell("wait", "build/shop-2", f"--for={state}").exit_code == 2
+
+
+async def new_build(client: "FakeClient", phase: str, **status: Any) -> None:
+    await client.put(
+        {
+            "apiVersion": "build.openshift.io/v1",
+            "kind": "Build",
+            "metadata": {"name": "shop-9", "namespace": "default"},
+            "status": {"phase": phase, **status},
+        }
+    )
+
+
+class TestRunningBuild:
+    """Commands against a build in some phase."""
+
+    @pytest.fixture
+    async def running(self, client: "FakeClient") -> None:
+        await new_build(client, "Running")
+
+    @pytest.mark.usefixtures("running")
+    def test_cancel_marks_the_build(self, upwell: Upwell, client: "FakeClient") -> None:
+        assert upwell("cancel-build", "shop-9").stdout.endswith("shop-9 cancelled\n")
+        assert client.calls[-1][1:] == ("builds/shop-9/status", {"status": {"cancelled": True}})
+
+    @pytest.mark.usefixtures("running")
+    def test_follow_ends_with_the_build(self, upwell: Upwell, client: "FakeClient") -> None:
+        client.logs["shop-9"] = b"all of it\n"
+
+        result = upwell("logs", "-f", "build/shop-9")
+
+        assert (result.exit_code, result.stdout) == (0, "all of it\n")
+
+
+def test_a_duration_that_is_none_is_a_usage_error(upwell: Upwell) -> None:
+    assert upwell("wait", "cm/x", "--for=delete", "--timeout=soon").exit_code == 2
