@@ -65,8 +65,8 @@ class BuildahBuilder:
         self._launcher = Launcher(str(settings.work_dir.resolve()))
         self._commands = BuildahCommands(
             self._launcher,
-            settings.storage_root or settings.work_dir / "storage",
-            settings.run_root or settings.work_dir / "run",
+            (settings.storage_root or settings.work_dir / "storage").resolve(),
+            (settings.run_root or settings.work_dir / "run").resolve(),
             environment,
         )
         self._git = Git(
@@ -120,6 +120,8 @@ class BuildahBuilder:
         """Kill and remove all that builds of an earlier, killed process left."""
         self._launcher.kill_leftovers()
         self._settings.work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in await asyncio.to_thread(lambda: list(self._folders.glob("*"))):
+            await self._commands.remove_containers(folder)
         await self._commands.remove_all_containers(self._settings.work_dir)
         await asyncio.to_thread(shutil.rmtree, self._folders, ignore_errors=True)
 
@@ -193,7 +195,7 @@ def _environment(settings: BuildahSettings) -> dict[str, str]:
         "PATH": _PATH,
         "LANG": "C.UTF-8",
         "BUILDAH_ISOLATION": settings.isolation,
-        **{name: str(path) for name, path in files.items() if path is not None},
+        **{name: str(path.resolve()) for name, path in files.items() if path is not None},
         **settings.environment,
     }
 

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from upwell.builder.interface import BuildError, Limits, LogSink
@@ -129,9 +129,22 @@ class BuildahCommands:
         await self._run(folder, _nowhere, "rmi", image)
 
     async def remove_containers(self, folder: Path) -> None:
-        """Remove the working containers that a killed build in `folder` left."""
+        """Remove what a killed build in `folder` left in the store and at the container runtime."""
+        await self._remove_runtime_state(folder)
         if ids := await asyncio.to_thread(_containers_of, folder, self._root):
             await self._run(folder, _nowhere, "rm", *ids)
+
+    async def _remove_runtime_state(self, folder: Path) -> None:
+        """Let the runtime delete what it still counts as containers: their control groups."""
+        state = folder / "runtime"
+        names = await asyncio.to_thread(lambda: [path.name for path in state.glob("*")])
+        if not names:
+            return
+        command = self._command(folder, ("info", "--format={{.host.OCIRuntime}}"))
+        runtime = (await self._launcher.capture(command, _MAX_INSPECT)).output.strip()
+        for name in names:
+            argv = (runtime, f"--root={state}", "delete", "--force", name)
+            await self._launcher.run(replace(command, argv=argv), _nowhere)
 
     async def remove_all_containers(self, folder: Path) -> None:
         """Remove every working container in the store."""

@@ -1,12 +1,12 @@
 """The Docker strategy: a Dockerfile whose images are pinned, and whose environment is set."""
 
 import asyncio
-from pathlib import Path
 
 from upwell.builder.commands import Recipe
+from upwell.builder.context import read_dockerfile
 from upwell.builder.interface import BuildError
 from upwell.builder.workspace import Workspace
-from upwell.policy.dockerfile import MAX_DOCKERFILE_BYTES, DockerfileError, parse, rewrite
+from upwell.policy.dockerfile import DockerfileError, parse, rewrite
 from upwell.policy.s2i import S2iError, environment_instructions
 
 _ONLY_IN_DOCKER_FORMAT = frozenset({"HEALTHCHECK", "ONBUILD", "SHELL"})
@@ -58,21 +58,4 @@ def _prepare(work: Workspace) -> Recipe:
 def _dockerfile(work: Workspace) -> str:
     if work.plan.dockerfile is not None:
         return work.plan.dockerfile
-    path = (work.context / work.plan.dockerfile_path.lstrip("/")).resolve()
-    if not path.is_relative_to(work.context.resolve()) or not path.is_file():
-        raise BuildError(
-            "ManageDockerfileFailed",
-            f"the source has no Dockerfile at {work.plan.dockerfile_path!r}",
-        )
-    return _read(path)
-
-
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        raw = file.read(MAX_DOCKERFILE_BYTES + 1)
-    if len(raw) > MAX_DOCKERFILE_BYTES:
-        raise BuildError("ManageDockerfileFailed", f"{path.name} is over {MAX_DOCKERFILE_BYTES} B")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        raise BuildError("ManageDockerfileFailed", f"{path.name} is not UTF-8: {error}") from error
+    return read_dockerfile(work.context, work.plan.dockerfile_path)

@@ -98,11 +98,13 @@ class Git:
         environment = self._access(folder, source)
         redaction = Redaction(log, _secrets(source))
         redaction(f"Cloning {source.uri} at {source.ref or 'HEAD'} ...\n".encode())
-        async with self._bounded(source), self._watched(folder.source):
-            await self._clone(folder, source, environment, redaction)
-            revision = await self._revision(folder.source, environment)
-        redaction(f"Commit {revision.commit} {revision.message}\n".encode())
-        redaction.flush()
+        try:
+            async with self._bounded(source), self._watched(folder.source):
+                await self._clone(folder, source, environment, redaction)
+                revision = await self._revision(folder.source, environment)
+            redaction(f"Commit {revision.commit} {revision.message}\n".encode())
+        finally:
+            redaction.flush()
         return Checkout(_context(folder.source, source.context_dir), revision)
 
     async def _clone(

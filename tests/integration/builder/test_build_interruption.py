@@ -58,6 +58,10 @@ def working_containers(settings: BuildahSettings) -> str:
     return run("buildah", *store, "containers", "--quiet")
 
 
+def control_groups() -> set[str]:
+    return set(run("find", "/sys/fs/cgroup", "-type", "d", "-name", "buildah-*").split())
+
+
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # processes of others send no event
@@ -72,6 +76,7 @@ async def test_cancelling_kills_the_tree_and_removes_the_working_container(
     log: Log,
     marker: str,
 ) -> None:
+    before = control_groups()
     task = asyncio.create_task(builder.build(hanging(images, tmp_path, marker, None), log))
     await until(lambda: "hanging" in log.text and len(processes(marker)) == 2)
 
@@ -81,6 +86,7 @@ async def test_cancelling_kills_the_tree_and_removes_the_working_container(
 
     assert processes(marker) == []
     assert working_containers(settings) == ""
+    assert control_groups() <= before
     await builder.discard("uid-hang")
     assert list((settings.work_dir / "builds").iterdir()) == []
     await builder.discard("uid-hang")
@@ -177,6 +183,7 @@ async def killed_parent(
 async def test_recovery_after_kill_9_leaves_nothing(
     settings: BuildahSettings, images: Images, log: Log, marker: str
 ) -> None:
+    groups = control_groups()
     await until(lambda: not processes(marker), seconds=5)  # by the kernel, before any recovery
     assert working_containers(settings) != ""
     builder = BuildahBuilder(settings)
@@ -184,6 +191,7 @@ async def test_recovery_after_kill_9_leaves_nothing(
     await builder.recover()
 
     assert working_containers(settings) == ""
+    assert control_groups() < groups
     assert not (settings.work_dir / "builds").exists()
     assert str(settings.storage_root) not in run("cat", "/proc/mounts")
     again = BuildPlan(

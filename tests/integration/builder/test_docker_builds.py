@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from tests.integration.builder.base_images import Images, Log, inspect, write_tree
 
-from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuildPlan, Limits, Strategy
 from upwell.oci import Reference
 
@@ -100,7 +100,7 @@ async def test_an_instruction_without_oci_field_survives(
         ("FROM base:1\nFROM other\n", "ManageDockerfileFailed", "line 2: the image 'other'"),
         ("RUN x\n", "ManageDockerfileFailed", "before the first FROM"),
         ("FROM base:1\nCOPY nothing /\n", "DockerBuildFailed", "nothing"),
-        (None, "ManageDockerfileFailed", "no Dockerfile at 'Dockerfile'"),
+        (None, "ManageDockerfileFailed", "'Dockerfile' cannot be read: No such file"),
     ],
 )
 async def test_failures_have_a_reason_and_a_cause(
@@ -126,7 +126,7 @@ async def test_a_dockerfile_outside_of_the_context_is_not_read(
     write_tree(tmp_path, {"Secret": "FROM base:1\n", "tree/README": ""})
     (tmp_path / "tree/Dockerfile").symlink_to("../Secret")
     for path in ("../Secret", "Dockerfile"):
-        with pytest.raises(BuildError, match="no Dockerfile at"):
+        with pytest.raises(BuildError, match="is outside the source"):
             await builder.build(
                 plan(images, "out", context=tmp_path / "tree", dockerfile_path=path), log
             )
@@ -164,3 +164,18 @@ async def test_builds_get_the_hosts_network_only_where_allowed(
 ) -> None:
     with pytest.raises(BuildError, match="network is not allowed"):
         await builder.build(plan(images, "net", dockerfile="FROM base:1\n", host_network=True), log)
+
+
+async def test_relative_paths_are_those_of_the_process(
+    images: Images,
+    containers_conf: Path,
+    tmp_path: Path,
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    builder = BuildahBuilder(BuildahSettings(Path("data"), containers_conf=containers_conf))
+    dockerfile = "FROM base:1\nRUN echo relative is fine\n"
+    await builder.build(plan(images, "relative", dockerfile=dockerfile, push=None), log)
+    assert "relative is fine" in log.text
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"builds", "storage", "run"}

@@ -1,6 +1,9 @@
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from tests.integration.builder.base_images import Images, Log, inspect, write_tree
 
 from upwell.builder.buildah import BuildahBuilder
@@ -99,6 +102,51 @@ async def test_a_scripts_url_replaces_all_others(
     await builder.build(wanted, log)
     assert "by URL as 1001:0" in log.text
     assert inspect(pushed(wanted), "--config")["config"]["Cmd"] == ["/usr/libexec/s2i/run"]
+
+
+@pytest.fixture
+async def script_server() -> AsyncIterator[str]:
+    """Serves `assemble`, has no `run`, and answers `big/` without end."""
+
+    async def assemble(_: web.Request) -> web.Response:
+        return web.Response(text="#!/bin/sh\necho from the web\n")
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b"#" * 65536)
+        return response
+
+    application = web.Application()
+    application.router.add_get("/s2i/assemble", assemble)
+    application.router.add_get("/big/assemble", endless)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_scripts_are_downloaded_each_on_its_own(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log, script_server: str
+) -> None:
+    tree = write_tree(tmp_path / "tree", {".s2i/bin/run": "x"})
+    wanted = plan(images, "web", tree, scripts_url=f"{script_server}/s2i/")
+    await builder.build(wanted, log)
+    assert "from the web" in log.text
+    assert inspect(pushed(wanted), "--config")["config"]["Cmd"] == [
+        "/tmp/scripts/run"  # noqa: S108  # in the image
+    ]
+
+
+async def test_an_endless_script_is_cut_off(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log, script_server: str
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"a": ""})
+    with pytest.raises(BuildError, match="over 1048576 bytes"):
+        await builder.build(plan(images, "big", tree, scripts_url=f"{script_server}/big"), log)
 
 
 async def test_labels_of_the_builder_say_who_assembles_and_where(
