@@ -63,7 +63,13 @@ class _Wish:
 )
 @click.argument("what", nargs=-1, required=True, metavar="KIND [NAME]... | KIND/NAME...")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Show the objects of every namespace.")
-@click.option("-l", "--selector", "labels", metavar="K=V,...", help="Only objects so labelled.")
+@click.option(
+    "-l",
+    "--selector",
+    "labels",
+    metavar="K=V,...",
+    help="Only objects so labelled.  [default: all]",
+)
 @click.option("-w", "--watch", is_flag=True, help="Go on showing changes until interrupted.")
 @output_option(Format.TABLE, Format.WIDE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options

@@ -4,6 +4,7 @@ From what runs, back through tag and build to the change upstream that set it of
 held back, by what, and until when.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,25 +93,31 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
 def package_changes(
     old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]
 ) -> list[PackageChange]:
-    """Compare two lists of `{"name", "version", "architecture"}`; equal versions are left out."""
+    """Compare two lists of `{"name", "version", "architecture"}`; equal versions are left out.
+
+    A name that several architectures have carries its architecture.
+    """
     before, after = _versions(old), _versions(new)
+    both = before.keys() | after.keys()
+    names = Counter(name for name, _ in both)
     return sorted(
-        PackageChange(name, before.get(name, ""), after.get(name, ""))
-        for name in before.keys() | after.keys()
-        if before.get(name) != after.get(name)
+        PackageChange(
+            f"{name}:{architecture}" if names[name] > 1 else name,
+            before.get((name, architecture), ""),
+            after.get((name, architecture), ""),
+        )
+        for name, architecture in both
+        if before.get((name, architecture)) != after.get((name, architecture))
     )
 
 
-def _versions(packages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return versions by name; a name that several architectures have carries them."""
-    found: dict[str, dict[str, str]] = {}
-    for package in packages:
-        versions = found.setdefault(str(package.get("name", "")), {})
-        versions[str(package.get("architecture", ""))] = str(package.get("version", ""))
+def _versions(packages: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return versions by name and architecture."""
     return {
-        f"{name}:{architecture}" if len(versions) > 1 else name: version
-        for name, versions in found.items()
-        for architecture, version in versions.items()
+        (str(package.get("name", "")), str(package.get("architecture", ""))): str(
+            package.get("version", "")
+        )
+        for package in packages
     }
 
 
