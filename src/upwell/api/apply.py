@@ -177,7 +177,7 @@ def _walk(value: Any, names: Names, path: Path) -> Iterator[tuple[Path, Any]]:
         for name, item in value.items():
             yield from _walk(item, (*names, name), (*path, f"f:{name}"))
         return
-    if isinstance(value, list) and (keyed := _keyed(value, names)) is not None:
+    if isinstance(value, list) and (keyed := _keyed(value, names)):
         for step, item in keyed.items():
             yield (*path, step), True
             if isinstance(item, dict):
@@ -223,7 +223,12 @@ def _conflicts(
     entries: Sequence[_Entry],
 ) -> list[tuple[Path, str]]:
     present, wanted = _fields(live), _fields(declared)
-    differing = {path for path, value in wanted.items() if present.get(path, _MISSING) != value}
+    filled = _prefixes(present)
+    differing = {
+        path
+        for path, value in wanted.items()
+        if present.get(path, _MISSING) != value and not (value in ({}, []) and path in filled)
+    }
     return [
         (path, entry.manager)
         for entry in entries

@@ -46,7 +46,7 @@ def json_patch(document: Document, operations: object) -> Document:
         copied += perform(root, operation)
         if copied > MAX_COPIED:
             raise PatchError("", "its copies are too large")
-    result = root[""]
+    result = root.get("")
     if not isinstance(result, dict):
         raise PatchError("", "the result is no object")
     return result

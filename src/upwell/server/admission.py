@@ -38,7 +38,8 @@ def admit(target: Target, document: Document, old: Resource | None) -> Admitted:
     resource = decode(_placed(target, document))
     if old is not None:
         resource = keep_triggered_images(old, resource)
-    warnings = tuple(_warnings(resource))
+    known = set() if old is None else set(_oddities(old))
+    warnings = tuple(_worth_saying(o for o in _oddities(resource) if o not in known))
     resource = apply_defaults(resource)
     if faults := validate(resource):
         raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
@@ -70,12 +71,17 @@ def _placed(target: Target, document: Document) -> Document:
     return {**document, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": placed}
 
 
-def _warnings(resource: Resource) -> Iterator[str]:
-    for count, path in enumerate(unknown_fields(resource)):
-        if path.startswith("status."):
-            continue  # a client's status is not written
-        if count >= _MAX_WARNINGS:
-            yield "there are more unknown fields"
+def _oddities(resource: Resource) -> Iterator[str]:
+    """Yield what an object has that its author may have meant differently."""
+    for path in unknown_fields(resource):
+        if not path.startswith("status."):  # a client's status is not written
+            yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
+    yield from trigger_warnings(resource)
+
+
+def _worth_saying(oddities: Iterator[str]) -> Iterator[str]:
+    for count, oddity in enumerate(oddities):
+        if count == _MAX_WARNINGS:
+            yield "there is more of this kind"
             return
-        yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
-    yield from (warning[:_MAX_WARNING] for warning in trigger_warnings(resource)[:_MAX_WARNINGS])
+        yield oddity[:_MAX_WARNING]

@@ -32,6 +32,7 @@ from upwell.workload.interface import Runtime
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _WORKLOADS = ("deployments", "deploymentconfigs", "statefulsets", "daemonsets")
+_SCALED = ("deployments", "deploymentconfigs", "statefulsets")
 _COLLECTION, _OBJECT, _STATUS = "(collection)", "(object)", "status"
 
 type _Handlers = Mapping[str, Handler]
@@ -95,6 +96,11 @@ class _Api:
         builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)
         images = ImageHandlers(deps.store, deps.packages)
         workloads = WorkloadHandlers(deps.store, deps.runtime, deps.actions, streams, deps.limits)
+        scale: _Handlers = {
+            "GET": self._objects.get_scale,
+            "PUT": self._objects.replace_scale,
+            "PATCH": self._objects.patch_scale,
+        }
         self._views: Mapping[tuple[str, str], _Handlers] = {
             ("imagestreamtags", _COLLECTION): {"GET": tags.list},
             ("imagestreamtags", _OBJECT): {"GET": tags.get, "DELETE": tags.delete},
@@ -105,6 +111,7 @@ class _Api:
             ("images", "packages"): {"GET": images.packages},
             **{(plural, "log"): {"GET": workloads.log} for plural in _WORKLOADS},
             **{(plural, "instances"): {"GET": workloads.instances} for plural in _WORKLOADS},
+            **{(plural, "scale"): scale for plural in _SCALED},
             **{(plural, "rollback"): {"POST": workloads.rollback} for plural in _WORKLOADS},
         }
 

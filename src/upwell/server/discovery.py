@@ -14,6 +14,21 @@ from upwell.api.image import ImageStreamTag
 from upwell.api.meta import Kind, Resource
 from upwell.server.statuses import ApiError
 
+_SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+_IN_ALL = {
+    "buildconfigs",
+    "builds",
+    "cronjobs",
+    "daemonsets",
+    "deploymentconfigs",
+    "deployments",
+    "imagestreams",
+    "routes",
+    "services",
+    "statefulsets",
+}
+"""What `kubectl get all` shows: what runs, and what it comes from."""
+
 type Document = dict[str, Any]
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -130,9 +145,9 @@ class _Discovery:
         for resource in _resources_of(group, version):
             kind = resource.KIND
             listed.append(_named(kind, kind.plural, _verbs(resource)))
-            listed.extend(
-                _named(kind, f"{kind.plural}/{part.name}", part.verbs) for part in self._parts(kind)
-            )
+            for part in self._parts(kind):
+                named = _named(kind, f"{kind.plural}/{part.name}", part.verbs)
+                listed.append(named | _SCALE if part.name == "scale" else named)
         if not listed:
             raise ApiError(404, f"there is no API version {group}/{version}")
         group_version = f"{group}/{version}" if group else version
@@ -184,8 +199,13 @@ class _Discovery:
             "singularResource": kind.singular,
             "verbs": list(_verbs(resource)),
             "shortNames": list(kind.short_names),
+            "categories": _categories(kind),
             "subresources": [
-                {"subresource": part.name, "responseKind": response_kind, "verbs": part.verbs}
+                {
+                    "subresource": part.name,
+                    "responseKind": _SCALE if part.name == "scale" else response_kind,
+                    "verbs": part.verbs,
+                }
                 for part in self._parts(kind)
             ],
         }
@@ -234,4 +254,9 @@ def _named(kind: Kind, name: str, verbs: Iterable[str]) -> Document:
         "kind": kind.kind,
         "verbs": list(verbs),
         "shortNames": [] if "/" in name else list(kind.short_names),
+        "categories": [] if "/" in name else _categories(kind),
     }
+
+
+def _categories(kind: Kind) -> list[str]:
+    return ["all"] if kind.plural in _IN_ALL else []

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from upwell.api.codec import encode_json
+from upwell.api.codec import decode, encode_json
 from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.patch import json_patch, merge_patch, strategic_merge_patch
@@ -22,6 +22,7 @@ from upwell.server.limits import ServerLimits
 from upwell.server.pages import page_of
 from upwell.server.query import is_true, write_options
 from upwell.server.rendering import json_response, rendering_for
+from upwell.server.scale import scale_of, with_replicas
 from upwell.server.selectors import parse_filter
 from upwell.server.statuses import ApiError, success
 from upwell.server.target import Target
@@ -110,6 +111,29 @@ class ObjectHandlers:
         change = _patch_of(media_type(request), await self._body(request))
         written = await self._writer.modify_status(target, change, write_options(request))
         return self._written(request, written)
+
+    async def get_scale(self, request: Request, target: Target) -> Response:
+        """Answer how many replicas a workload has."""
+        del request
+        resource = await self._store.get(target.resource, target.namespace, target.name)
+        return JSONResponse(scale_of(resource))
+
+    async def replace_scale(self, request: Request, target: Target) -> Response:
+        """Set how many replicas a workload has."""
+        scale = decode_object(await self._body(request), media_type(request))
+        return await self._scale(request, target, lambda _: scale)
+
+    async def patch_scale(self, request: Request, target: Target) -> Response:
+        """Patch how many replicas a workload has."""
+        change = _patch_of(media_type(request), await self._body(request))
+        return await self._scale(request, target, change)
+
+    async def _scale(self, request: Request, target: Target, change: Change) -> Response:
+        def rescale(document: Document) -> Document:
+            return with_replicas(document, change(scale_of(decode(document))))
+
+        written = await self._writer.modify(target, rescale, write_options(request))
+        return JSONResponse(scale_of(written.resource))
 
     async def delete(self, request: Request, target: Target) -> Response:
         """Delete one object; its preconditions must hold."""

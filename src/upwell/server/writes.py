@@ -125,7 +125,8 @@ class Writer:
         try:
             found = await self._store.get(type(resource), resource.namespace, name)
         except NotFoundError:
-            return semantics.created(resource, semantics.Birth("", name, self._clock()))
+            fresh = semantics.created(resource, semantics.Birth("", name, self._clock()))
+            return fresh.with_metadata(uid=None)
         raise AlreadyExistsError(found.key)
 
     async def _update(

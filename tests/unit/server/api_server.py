@@ -1,0 +1,294 @@
+"""The API on a free loopback port over a MemoryStore, with stand-ins for what lies beyond."""
+
+import asyncio
+import contextlib
+import io
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from upwell.api.build import Build
+from upwell.api.codec import decode
+from upwell.api.meta import Resource
+from upwell.oci import Digest
+from upwell.policy.webhooks import PushNotice
+from upwell.server.app import ServerDependencies, create_app
+from upwell.server.limits import ServerLimits
+from upwell.store.interface import RejectedError
+from upwell.store.memory import MemoryStore
+from upwell.workload.interface import Instance, InstanceSpec, Owner, Runtime
+
+type Document = dict[str, Any]
+
+START = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
+DEADLINE = 5.0
+
+
+@dataclass
+class Clock:
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+class KeptLogs:
+    """Build logs in memory: `write` appends, `close` ends followers."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[str, list[bytes]] = {}
+        self._closed: set[str] = set()
+        self._changed = asyncio.Event()
+
+    def write(self, build_id: str, piece: bytes) -> None:
+        self._pieces.setdefault(build_id, []).append(piece)
+        self._wake()
+
+    def close(self, build_id: str) -> None:
+        self._closed.add(build_id)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def read(self, build_id: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        at = 0
+        while True:
+            pieces = self._pieces.get(build_id, [])
+            while at < len(pieces):
+                yield pieces[at]
+                at += 1
+            if not follow or build_id in self._closed:
+                return
+            await self._changed.wait()
+
+    def sink(self, build_id: str) -> Any:
+        return lambda piece: self.write(build_id, piece)
+
+    def tail(self, build_id: str, lines: int) -> str:
+        text = b"".join(self._pieces.get(build_id, [])).decode()
+        return "\n".join(text.splitlines()[-lines:])
+
+    def remove(self, build_id: str) -> None:
+        self._pieces.pop(build_id, None)
+
+
+class StubRuntime:
+    """A runtime that says what a test tells it; a followed log never ends by itself."""
+
+    def __init__(self) -> None:
+        self.running: list[Instance] = []
+        self.log_texts: dict[tuple[str, str], bytes] = {}
+
+    async def instances(self) -> Sequence[Instance]:
+        return self.running
+
+    async def start(self, spec: InstanceSpec) -> None:
+        raise NotImplementedError
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        raise NotImplementedError
+
+    async def changes(self) -> AsyncIterator[Owner]:
+        await asyncio.Event().wait()
+        yield Owner("", "", "")
+
+    async def logs(
+        self, name: str, container: str = "", *, follow: bool = False, tail: int | None = None
+    ) -> AsyncIterator[bytes]:
+        lines = self.log_texts[name, container].splitlines(keepends=True)
+        for line in lines if tail is None else lines[-tail:]:
+            yield line
+        if follow:
+            await asyncio.Event().wait()
+
+
+@dataclass
+class StubActions:
+    store: MemoryStore
+    rollbacks: list[tuple[str, str, int]] = field(default_factory=list)
+
+    async def instantiate(
+        self, namespace: str, build_config: str, request: Mapping[str, Any]
+    ) -> Build:
+        if request.get("lastVersion") == 99:
+            raise RejectedError(f"{build_config} has no version 99")
+        document = {
+            "apiVersion": "build.openshift.io/v1",
+            "kind": "Build",
+            "metadata": {"namespace": namespace, "name": f"{build_config}-1"},
+        }
+        created = await self.store.create(decode(document))
+        assert isinstance(created, Build)
+        return created
+
+    async def rollback(
+        self, kind: type[Resource], namespace: str, name: str, to_revision: int
+    ) -> Resource:
+        self.rollbacks.append((namespace, name, to_revision))
+        return await self.store.get(kind, namespace, name)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that has been read to its end."""
+
+    status: int
+    text: str
+    warnings: tuple[str, ...]
+    headers: Mapping[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass
+class Api:
+    """A running server and a client of it."""
+
+    url: str
+    session: aiohttp.ClientSession
+    store: MemoryStore
+    clock: Clock
+    logs: KeptLogs
+    runtime: StubRuntime
+    actions: StubActions
+    shutdown: asyncio.Event
+    pushes: list[PushNotice]
+    packages: dict[Digest, list[Document]]
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        content_type: str = "application/json",
+        **headers: str,
+    ) -> Answer:
+        raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        data = None if raw is None else io.BytesIO(raw)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if data is not None:
+            named["Content-Type"] = content_type
+        async with (
+            asyncio.timeout(DEADLINE),
+            self.session.request(method, self.url + path, data=data, headers=named) as response,
+        ):
+            return Answer(
+                response.status,
+                await response.text(),
+                tuple(response.headers.getall("Warning", ())),
+                dict(response.headers),
+            )
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self.send("GET", path, **headers)
+
+    @contextlib.asynccontextmanager
+    async def stream(self, path: str) -> AsyncIterator[aiohttp.StreamReader]:
+        async with self.session.get(self.url + path) as response:
+            assert response.status == 200, await response.text()
+            yield response.content
+
+
+async def next_event(stream: aiohttp.StreamReader) -> Any:
+    """Return the next event of a watch."""
+    async with asyncio.timeout(DEADLINE):
+        return json.loads(await stream.readline())
+
+
+@contextlib.asynccontextmanager
+async def serving(limits: ServerLimits, *, with_runtime: bool = True) -> AsyncIterator[Api]:
+    clock, shutdown = Clock(), asyncio.Event()
+    store, logs, runtime = MemoryStore(clock), KeptLogs(), StubRuntime()
+    stub: Runtime = runtime
+    actions = StubActions(store)
+    pushes: list[PushNotice] = []
+    packages: dict[Digest, list[Document]] = {}
+
+    async def note(found: Sequence[PushNotice]) -> int:
+        pushes.extend(found)
+        return len(found)
+
+    async def list_packages(digest: Digest) -> list[Document]:
+        return packages.get(digest, [])
+
+    app = create_app(
+        ServerDependencies(
+            store=store,
+            build_logs=logs,
+            actions=actions,
+            note_pushes=note,
+            packages=list_packages,
+            clock=clock,
+            shutdown=shutdown,
+            version="1.2.3",
+            runtime=stub if with_runtime else None,
+            limits=limits,
+        )
+    )
+    # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.
+    state = ServerState()
+    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="off")
+    config.load()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0
+    )
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        async with app.router.lifespan_context(app), aiohttp.ClientSession() as session:
+            yield Api(
+                url, session, store, clock, logs, runtime, actions, shutdown, pushes, packages
+            )
+    finally:
+        shutdown.set()
+        server.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        await server.wait_closed()
+        while state.tasks:
+            await asyncio.gather(*state.tasks, return_exceptions=True)
+
+
+def config_map(name: str, **data: str) -> Document:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": data,
+    }
+
+
+def deployment(name: str, image: str = "app:1", **spec: Any) -> Document:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "web", "image": image}]},
+            },
+            **spec,
+        },
+    }
+
+
+def names(answer: Answer) -> Iterator[str]:
+    assert answer.status == 200, answer.text
+    for item in answer.json["items"]:
+        yield item["metadata"]["name"]
