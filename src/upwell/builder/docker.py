@@ -40,18 +40,20 @@ def _prepare(work: Workspace) -> Recipe:
                 "ManageDockerfileFailed", f"build argument {name!r} has a line break or a bad name"
             )
     text = "".join(f"{name}={value}\n" for name, value in arguments.items())
+    docker_format = not keywords.isdisjoint(_ONLY_IN_DOCKER_FORMAT)
     return Recipe(
         containerfile=work.folder.write("Dockerfile", pinned),
         context=work.context,
         arguments_file=work.folder.write("build-args", text) if arguments else None,
         environment=values,
-        labels=plan.labels,
+        # Docker's format has no annotations: there, labels carry what they would have said.
+        labels={**work.annotations, **plan.labels} if docker_format else plan.labels,
         annotations=work.annotations,
         limits=work.limits,
         network=work.network,
         layers=True,
         use_cache=not plan.no_cache,
-        docker_format=not keywords.isdisjoint(_ONLY_IN_DOCKER_FORMAT),
+        docker_format=docker_format,
     )
 
 

@@ -87,10 +87,13 @@ async def test_an_unchanged_build_comes_from_the_cache(
 async def test_an_instruction_without_oci_field_survives(
     builder: BuildahBuilder, images: Images, log: Log
 ) -> None:
-    wanted = plan(images, "onbuild", dockerfile="FROM base:1\nONBUILD RUN true\n")
+    recipe = "FROM base:1\nONBUILD RUN true\n"
+    wanted = plan(images, "onbuild", dockerfile=recipe, base_name="vendor/base:1")
     await builder.build(wanted, log)
     assert wanted.push is not None
     assert inspect(wanted.push, "--config", "--raw")["config"]["OnBuild"] == ["RUN true"]
+    labels = inspect(wanted.push)["Labels"]
+    assert labels["org.opencontainers.image.base.name"] == "vendor/base:1"
 
 
 @pytest.mark.parametrize(
