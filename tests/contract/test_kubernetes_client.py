@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.contract.conftest import Cluster
+from tests.contract.own_server import own_client
 
 from upwell.api.apps import CronJob
 from upwell.api.core import ConfigMap, Namespace
@@ -27,8 +28,24 @@ from upwell.store.kubernetes_errors import ForbiddenError, KindNotServedError
 NAMESPACE = "client"
 
 
+@pytest.fixture(params=["server", "kubernetes"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[KubernetesStore]:
+    if request.param == "server":
+        async with own_client(NAMESPACE) as store:
+            yield store
+        return
+    async with request.getfixturevalue("cluster").store(NAMESPACE) as store:
+        yield store
+
+
 @pytest.fixture
-async def client(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
+async def own() -> AsyncIterator[KubernetesStore]:
+    async with own_client(NAMESPACE) as store:
+        yield store
+
+
+@pytest.fixture
+async def foreign(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
     async with cluster.store(NAMESPACE) as store:
         yield store
 
@@ -82,6 +99,15 @@ async def test_apply_of_a_wrong_object_says_what_is_wrong(client: KubernetesStor
         await client.apply({"apiVersion": "v1", "kind": "ConfigMap"}, field_manager="me")
 
 
+async def test_a_warning_of_the_server_is_handed_on(own: KubernetesStore) -> None:
+    odd = manifest() | {"kind": "BuildConfig", "apiVersion": "build.openshift.io/v1"}
+    odd["spec"] = {"strategy": {"customStrategy": {}}, "odd": 1}
+
+    _, warnings = await own.apply(odd, field_manager="me")
+
+    assert any("spec.odd" in warning for warning in warnings)
+
+
 async def test_a_merge_patch_changes_and_removes(client: KubernetesStore) -> None:
     await client.apply(manifest(data={"a": "1", "b": "1"}), field_manager="me")
 
@@ -117,16 +143,17 @@ async def test_the_server_tells_its_version(client: KubernetesStore) -> None:
         await client.get_raw("/none")
 
 
-async def test_a_kind_that_the_server_does_not_serve_is_named(client: KubernetesStore) -> None:
+async def test_a_kind_that_the_server_does_not_serve_is_named(foreign: KubernetesStore) -> None:
     with pytest.raises(KindNotServedError, match=r"cronjobs\.batch"):
-        await client.get(CronJob, NAMESPACE, "a")
+        await foreign.get(CronJob, NAMESPACE, "a")
     with pytest.raises(KindNotServedError, match=r"cronjobs\.batch"):
-        await client.list(CronJob)
+        await foreign.list(CronJob)
 
 
-async def test_a_namespace_that_does_not_exist_is_named(client: KubernetesStore) -> None:
+async def test_a_namespace_that_does_not_exist_is_named(foreign: KubernetesStore) -> None:
+    # Our own server makes it.
     with pytest.raises(NotFoundError, match="Namespace nowhere does not exist"):
-        await client.create(ConfigMap(metadata=ObjectMeta(name="a", namespace="nowhere")))
+        await foreign.create(ConfigMap(metadata=ObjectMeta(name="a", namespace="nowhere")))
 
 
 async def test_a_wrong_token_is_refused(cluster: Cluster) -> None:

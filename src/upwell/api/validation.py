@@ -19,6 +19,7 @@ from upwell.oci.reference import is_tag
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+_DATA_KEY = re.compile(r"(?!\.\Z)[A-Za-z0-9._-]+")
 _MAX_NAME = 253
 _MAX_NAMESPACE = 63
 _IMAGE_KINDS = {IMAGE_STREAM_TAG, "ImageStreamImage", DOCKER_IMAGE}
@@ -64,8 +65,11 @@ def _spec(resource: Resource) -> Iterator[Fault]:
             if not resource.spec.to.name:
                 yield Fault("spec.to.name", "required: the Service that answers")
         case Secret():
+            yield from _keys(resource.data, "data")
             yield from _base64(resource.data, "data")
         case ConfigMap():
+            yield from _keys(resource.data, "data")
+            yield from _keys(resource.binary_data, "binaryData")
             yield from _base64(resource.binary_data, "binaryData")
         case _:
             pass
@@ -199,6 +203,13 @@ def _template(template: PodTemplate, path: str) -> Iterator[Fault]:
                 yield Fault(
                     f"{where}.volumeMounts[{mount_at}].name", f"no volume is named {mount.name!r}"
                 )
+
+
+def _keys(values: Mapping[str, str], path: str) -> Iterator[Fault]:
+    for key in values:
+        # Keys become file names in containers: none may lead out of its folder.
+        if len(key) > _MAX_NAME or _DATA_KEY.fullmatch(key) is None or key.startswith(".."):
+            yield Fault(f"{path}[{key}]", "not a key: use letters, digits, '-', '_' and '.'")
 
 
 def _base64(values: Mapping[str, str], path: str) -> Iterator[Fault]:

@@ -178,6 +178,11 @@ class LocalStore:
             if event is not None:
                 yield event
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     async def close(self) -> None:
         """Finish the writes that are under way and refuse further ones."""
         self._closed = True

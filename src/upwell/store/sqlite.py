@@ -177,8 +177,9 @@ class SqliteStore(LocalStore):
 
     async def close(self) -> None:
         """Finish the writes that are under way, and let another process have the file."""
-        await super().close()
-        await self._file.close()
+        if not self.is_closed:
+            await super().close()
+            await self._file.close()
 
 
 def _claim(path: Path) -> ProcessLock:

@@ -207,6 +207,12 @@ def test_the_data_of_a_secret_is_base64_and_stays_hidden() -> None:
     assert found == {"data.bad": "not base64"}
 
 
+@pytest.mark.parametrize("key", ["../up", "..", ".", "..x", "a/b", "a b", "", "a\n", "x" * 254])
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+def test_a_key_cannot_lead_out_of_its_folder(kind: str, key: str) -> None:
+    assert list(faults(("v1", kind), data={key: "", ".ok-_1": ""})) == [f"data[{key}]"]
+
+
 def test_the_binary_data_of_a_config_map_is_base64() -> None:
     found = faults(("v1", "ConfigMap"), data={"a": "!"}, binaryData={"bad": "a"})
 
