@@ -10,7 +10,7 @@ from pathlib import Path
 
 from upwell.machine.host import Cgroups, Host, Limit, read_host
 
-type Value = str | list[str]
+type Value = str | int | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,17 @@ class ContainersConf:
     storage_reason: str
 
 
+_EXEC_CLEANUP = Decision(
+    "engine",
+    "exit_command_delay",
+    10,
+    "each exec probe would leave its conmon behind for the 300 s that are the default",
+)
+
+
 def decide(host: Host, *, private_storage: bool) -> ContainersConf:
     """Say what has to differ from the defaults on this machine."""
-    decisions = [*_runtime(host), *_limits(host)]
+    decisions = [_EXEC_CLEANUP, *_runtime(host), *_limits(host)]
     if not host.journald:
         decisions.append(
             Decision("engine", "events_logger", "file", "there is no journald to keep events in")
@@ -59,7 +67,7 @@ def render(decisions: Iterable[Decision]) -> str:
         if decision.table != table:
             table = decision.table
             lines += ["", f"[{table}]"]
-        # JSON's strings and lists of strings are TOML's too.
+        # JSON's strings, integers and lists of strings are TOML's too.
         lines += [f"# {decision.reason}", f"{decision.key} = {json.dumps(decision.value)}"]
     return "\n".join(lines) + "\n"
 
