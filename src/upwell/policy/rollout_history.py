@@ -50,13 +50,13 @@ def begin(records: Records, new: RevisionRecord) -> Records:
     first = new.model_copy(
         update={
             "revision": number,
-            "phase": Phase.COMPLETE if known_good else Phase.PROGRESSING,
+            "phase": (Phase.COMPLETE if known_good else Phase.PROGRESSING).value,
             "live_at": good.live_at if known_good and good is not None else None,
         }
     )
     others = tuple(
         one.model_copy(
-            update={"phase": Phase.FAILED, "message": f"superseded by revision {number}"}
+            update={"phase": Phase.FAILED.value, "message": f"superseded by revision {number}"}
         )
         if one.phase == Phase.PROGRESSING
         else one

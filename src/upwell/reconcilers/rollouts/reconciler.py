@@ -234,7 +234,7 @@ class RolloutReconciler:
             hash=wanted,
             template=template,
             created=self._clock(),
-            cause=cause_of(records, template, held=held and known is not None),
+            cause=cause_of(records, template, held=held and known is not None).value,
             images=images,
         )
         build(await self._revision(workload, record), 0)

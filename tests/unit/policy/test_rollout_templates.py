@@ -1,0 +1,233 @@
+"""What a Pod template and the rollout settings of each kind mean."""
+
+import contextlib
+import json
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
+from upwell.api.codec import decode_as
+from upwell.api.core import Container, PodTemplate
+from upwell.policy.rollout import Strategy
+from upwell.policy.rollout_settings import settings_of
+from upwell.policy.template import (
+    Identity,
+    MissingSourceError,
+    SourceName,
+    Sources,
+    TemplateError,
+    environment,
+    expand,
+    needed_sources,
+    parse_quantity,
+    template_hash,
+)
+
+SELF = Identity("web-0", "shop", {"app": "web"}, {"note": "x"})
+SOURCES = Sources(
+    {
+        SourceName("Secret", "api"): {"token": b"s3", "raw": b"\xff"},
+        SourceName("ConfigMap", "settings"): {"colour": b"red", "size": b"9"},
+    }
+)
+
+
+def container(**fields: Any) -> Container:
+    return Container.model_validate_json(json.dumps({"name": "app", **fields}))
+
+
+def template(**fields: Any) -> PodTemplate:
+    document = {"spec": {"containers": [{"name": "a"} | fields]}}
+    return PodTemplate.model_validate_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("500m", "0.5"),
+        ("2", "2"),
+        (2, "2"),
+        (0.25, "0.25"),
+        ("256Mi", str(256 * 2**20)),
+        ("1G", "1000000000"),
+        ("1.5Gi", str(3 * 2**29)),
+        ("1e3", "1000"),
+        ("128974848", "128974848"),
+    ],
+)
+def test_quantities(text: str | float, value: str) -> None:
+    assert parse_quantity(text) == Decimal(value)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1 Gi", "1gi", "Mi", "1KiB", "nan", "1e999", "0x10"])
+def test_what_is_no_quantity_is_refused(text: str) -> None:
+    with pytest.raises(TemplateError, match="is no quantity"):
+        parse_quantity(text)
+
+
+@given(st.text(max_size=20))
+def test_no_text_breaks_the_quantity_parser(text: str) -> None:
+    with contextlib.suppress(TemplateError):
+        assert parse_quantity(text) >= 0
+
+
+def test_equal_meaning_has_an_equal_hash() -> None:
+    plain = template(image="x", ports=[{"containerPort": 80}])
+    spelled_out = template(image="x", ports=[{"containerPort": 80, "protocol": "TCP"}], env=[])
+
+    assert template_hash(plain) == template_hash(spelled_out)
+    assert template_hash(plain) != template_hash(template(image="y"))
+
+
+def test_an_unknown_field_changes_the_hash() -> None:
+    assert template_hash(template(image="x")) != template_hash(template(image="x", stdin=True))
+
+
+def test_the_environment_in_its_order() -> None:
+    described = container(
+        envFrom=[{"configMapRef": {"name": "settings"}, "prefix": "C_"}],
+        env=[
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "api", "key": "token"}}},
+            {"name": "C_size", "value": "10"},
+            {"name": "ALL", "value": "$(TOKEN) $(C_colour) $$(TOKEN) $(LATER)"},
+            {"name": "LATER", "value": "1"},
+            {"name": "ME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+        ],
+    )
+
+    assert environment(described, SOURCES, SELF) == {
+        "C_colour": "red",
+        "C_size": "10",
+        "TOKEN": "s3",
+        "ALL": "s3 red $(TOKEN) $(LATER)",
+        "LATER": "1",
+        "ME": "web-0",
+        "APP": "web",
+    }
+
+
+@pytest.mark.parametrize(
+    ("selector", "reason"),
+    [
+        ({"secretKeyRef": {"name": "gone", "key": "token"}}, "SecretNotFound"),
+        ({"secretKeyRef": {"name": "api", "key": "gone"}}, "SecretKeyNotFound"),
+        ({"configMapKeyRef": {"name": "gone", "key": "x"}}, "ConfigMapNotFound"),
+        ({"secretKeyRef": {"name": "api", "key": "raw"}}, "InvalidVariable"),
+        ({"fieldRef": {"fieldPath": "status.podIP"}}, "UnsupportedField"),
+        ({"resourceFieldRef": {"resource": "limits.cpu"}}, "UnsupportedField"),
+    ],
+)
+def test_a_variable_that_has_no_value_says_why(selector: object, reason: str) -> None:
+    described = container(env=[{"name": "X", "valueFrom": selector}])
+
+    with pytest.raises(TemplateError) as caught:
+        environment(described, SOURCES, SELF)
+
+    assert caught.value.reason == reason
+    assert "s3" not in str(caught.value)
+
+
+def test_what_is_optional_may_be_missing() -> None:
+    missing = {"name": "gone", "optional": True}
+    described = container(
+        envFrom=[{"secretRef": missing}],
+        env=[{"name": "X", "valueFrom": {"configMapKeyRef": {**missing, "key": "x"}}}],
+    )
+
+    assert environment(described, SOURCES, SELF) == {}
+
+
+def test_a_missing_source_is_named() -> None:
+    with pytest.raises(MissingSourceError, match="ConfigMap 'gone' does not exist"):
+        environment(container(envFrom=[{"configMapRef": {"name": "gone"}}]), SOURCES, SELF)
+
+
+def test_every_source_that_a_template_names_is_found() -> None:
+    described = PodTemplate.model_validate_json(
+        json.dumps(
+            {
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "a",
+                            "envFrom": [{"secretRef": {"name": "s1"}}],
+                            "env": [
+                                {
+                                    "name": "X",
+                                    "valueFrom": {"configMapKeyRef": {"name": "c1", "key": "k"}},
+                                }
+                            ],
+                        }
+                    ],
+                    "volumes": [
+                        {"name": "v", "secret": {"secretName": "s2"}},
+                        {"name": "w", "configMap": {"name": "c2"}},
+                    ],
+                }
+            }
+        )
+    )
+
+    assert {str(one.name) for one in needed_sources(described)} == {"s1", "s2", "c1", "c2"}
+
+
+def test_sources_show_no_values() -> None:
+    assert "s3" not in repr(SOURCES)
+
+
+@given(st.text(max_size=30))
+def test_text_without_references_expands_to_itself(text: str) -> None:
+    assert expand(text.replace("$", ""), {"A": "1"}) == text.replace("$", "")
+
+
+@pytest.mark.parametrize(
+    ("replicas", "rolling", "limits"),
+    [
+        (1, {}, (1, 0)),
+        (4, {}, (1, 1)),
+        (10, {}, (3, 2)),
+        (4, {"maxSurge": 2, "maxUnavailable": 0}, (2, 0)),
+        (4, {"maxSurge": "50%", "maxUnavailable": "50%"}, (2, 2)),
+        (4, {"maxSurge": 0, "maxUnavailable": 0}, (0, 1)),
+        (1, {"maxSurge": 0, "maxUnavailable": "25%"}, (0, 1)),
+    ],
+)
+def test_surge_rounds_up_and_unavailable_down(
+    replicas: int, rolling: dict[str, object], limits: tuple[int, int]
+) -> None:
+    strategy = {"rollingUpdate": rolling}
+    described = {"spec": {"replicas": replicas, "strategy": strategy}}
+    params = {"spec": {"replicas": replicas, "strategy": {"rollingParams": rolling}}}
+
+    for workload in (decode_as(Deployment, described), decode_as(DeploymentConfig, params)):
+        settings = settings_of(workload)
+        assert (settings.max_surge, settings.max_unavailable) == limits
+
+
+def test_each_kind_has_its_strategy() -> None:
+    recreate = {"spec": {"strategy": {"type": "Recreate", "recreateParams": {"timeoutSeconds": 5}}}}
+
+    assert settings_of(StatefulSet()).strategy is Strategy.ORDERED
+    assert settings_of(DaemonSet()).replicas == 1
+    settings = settings_of(decode_as(DeploymentConfig, recreate))
+    assert (settings.strategy, settings.deadline) == (Strategy.RECREATE, timedelta(seconds=5))
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"type": "Custom"},
+        {"rollingUpdate": {"maxSurge": "many"}},
+        {"rollingUpdate": {"maxSurge": "-1"}},
+    ],
+)
+def test_a_strategy_that_cannot_be_understood_is_refused(strategy: dict[str, object]) -> None:
+    with pytest.raises(TemplateError) as caught:
+        settings_of(decode_as(Deployment, {"spec": {"strategy": strategy}}))
+    assert caught.value.reason == "InvalidStrategy"

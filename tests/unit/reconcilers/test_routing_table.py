@@ -1,0 +1,239 @@
+"""Services and Routes: addresses, endpoints, rules, and the conditions that say what is served."""
+
+from typing import Any
+
+import pytest
+from tests.unit.reconcilers.rollout_machine import GOOD, World
+
+from upwell.api.apps import Deployment
+from upwell.api.codec import decode_as
+from upwell.api.conditions import find
+from upwell.api.core import Service
+from upwell.api.meta import Condition, ObjectKey
+from upwell.api.route import Route
+from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
+from upwell.reconcilers.routing import HOST_SUFFIX
+from upwell.reconcilers.service_addresses import allocate
+from upwell.workload.interface import HttpRule
+
+KEY = ObjectKey("Deployment", "shop", "web")
+
+
+def service(name: str = "web", namespace: str = "shop", **spec: Any) -> Service:
+    ports = [{"name": "http", "port": 80, "targetPort": "web"}]
+    return decode_as(
+        Service,
+        {
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {"selector": {"app": "web"}, "ports": ports, **spec},
+        },
+    )
+
+
+def route(name: str = "web", namespace: str = "shop", **spec: Any) -> Route:
+    return decode_as(
+        Route,
+        {
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {"to": {"kind": "Service", "name": "web"}, **spec},
+        },
+    )
+
+
+def deployment() -> Deployment:
+    container = {"name": "app", "image": GOOD, "ports": [{"name": "web", "containerPort": 8080}]}
+    template = {
+        "metadata": {"labels": {"app": "web", "tier": "front"}},
+        "spec": {"containers": [container]},
+    }
+    return decode_as(
+        Deployment,
+        {
+            "metadata": {"namespace": "shop", "name": "web"},
+            "spec": {"replicas": 2, "template": template},
+        },
+    )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def route_again(world: World) -> None:
+    await world.routing.reconcile(ROUTER_KEY)
+
+
+async def admitted(world: World, name: str = "web", namespace: str = "shop") -> Condition:
+    stored = await world.store.get(Route, namespace, name)
+    (ingress,) = stored.status.ingress
+    assert (ingress.router_name, ingress.host) == ("upwell", stored.spec.host)
+    (condition,) = ingress.conditions
+    assert condition.type == "Admitted"
+    return condition
+
+
+async def listening(world: World) -> Condition:
+    found = find((await world.store.get(Service, "shop", "web")).status.conditions, "Ready")
+    assert found is not None
+    return found
+
+
+async def test_ready_instances_that_the_selector_matches_are_endpoints(world: World) -> None:
+    await world.apply(service())
+    await world.apply(service("other", selector={"app": "other"}))
+    await world.apply(service("everything", selector={}))
+    await world.apply(deployment())
+    await world.settle(KEY)
+
+    endpoints = {one.name: one.endpoints for one in world.router.table.backends}
+    assert endpoints["shop:other:80"] == endpoints["shop:everything:80"] == ()
+    assert [one.port for one in endpoints["shop:web:80"]] == [8080, 8080]
+    assert [one.name for one in endpoints["shop:web:80"]] == world.runtime.names()
+
+    world.runtime.end(world.runtime.names()[0])
+    await route_again(world)
+    assert world.router.targets() == {world.runtime.names()[1]}
+
+
+async def test_a_service_of_another_namespace_selects_nothing_here(world: World) -> None:
+    await world.apply(service(namespace="else"))
+    await world.apply(deployment())
+    await world.settle(KEY)
+
+    assert world.router.targets() == set()
+
+
+async def test_a_service_gets_an_address_and_keeps_it(world: World) -> None:
+    await world.apply(service())
+    await world.apply(service("headless", clusterIP="None"))
+    await route_again(world)
+
+    address = (await world.store.get(Service, "shop", "web")).spec.cluster_ip
+    assert address is not None
+    assert address.startswith("127.77.")
+    assert [(one.address, one.port) for one in world.router.table.listeners] == [(address, 80)]
+    assert (await listening(world)).is_true
+
+    await route_again(world)
+    assert (await world.store.get(Service, "shop", "web")).spec.cluster_ip == address
+
+
+def test_two_services_never_share_an_address() -> None:
+    first = allocate(service(), set())
+
+    assert allocate(service(), set()) == first
+    assert allocate(service(), {first}) != first
+
+
+async def test_a_port_in_use_is_shown_and_tried_again(world: World) -> None:
+    await world.apply(service())
+    world.router.failures = {"shop:web:80": "address already in use"}
+
+    result = await world.routing.reconcile(ROUTER_KEY)
+
+    condition = await listening(world)
+    assert (condition.status, condition.reason) == ("False", "ListenerFailed")
+    assert ":80: address already in use" in condition.message
+    assert result.requeue_after is not None
+    world.router.failures = {}
+    await route_again(world)
+    assert (await listening(world)).is_true
+
+
+async def test_a_route_without_a_host_gets_one(world: World) -> None:
+    await world.apply(service())
+    await world.apply(route())
+    await route_again(world)
+
+    host = f"web.shop.{HOST_SUFFIX}"
+    assert (await world.store.get(Route, "shop", "web")).spec.host == host
+    assert world.router.table.rules == (HttpRule("shop:web", host, "", (("shop:web:80", 100),)),)
+    assert (await admitted(world)).is_true
+
+
+async def test_requests_are_shared_by_weight(world: World) -> None:
+    await world.apply(service())
+    await world.apply(service("next"))
+    to = {"kind": "Service", "name": "web", "weight": 90}
+    other = {"kind": "Service", "name": "next", "weight": 10}
+    await world.apply(route(host="a.test", to=to, alternateBackends=[other]))
+    await route_again(world)
+
+    assert world.router.table.rules[0].backends == (("shop:web:80", 90), ("shop:next:80", 10))
+
+
+@pytest.mark.parametrize("port", ["http", "web", 80])
+async def test_a_route_names_its_port_by_name_target_or_number(
+    world: World, port: int | str
+) -> None:
+    ports = [
+        {"name": "admin", "port": 81, "targetPort": 9000},
+        {"name": "http", "port": 80, "targetPort": "web"},
+    ]
+    await world.apply(service(ports=ports))
+    await world.apply(route(host="a.test", port={"targetPort": port}))
+    await route_again(world)
+
+    assert world.router.table.rules[0].backends == (("shop:web:80", 100),)
+
+
+async def test_the_older_route_keeps_the_host(world: World) -> None:
+    await world.apply(service())
+    await world.apply(service(namespace="else"))
+    await world.apply(route("zebra", host="a.test"))
+    world.clock.advance(60)
+    await world.apply(route("ant", host="a.test"))
+    world.clock.advance(60)
+    await world.apply(route("ant", namespace="else", host="a.test", path="/else"))
+    await world.apply(route("path", host="a.test", path="/more"))
+    await route_again(world)
+
+    for name, namespace in (("ant", "shop"), ("ant", "else")):
+        condition = await admitted(world, name, namespace)
+        assert (condition.status, condition.reason) == ("False", "HostAlreadyClaimed")
+        assert "Route shop/zebra" in condition.message
+    assert [one.name for one in world.router.table.rules] == ["shop:path", "shop:zebra"]
+
+    await world.store.delete(Route, "shop", "zebra")
+    await route_again(world)
+    assert "shop:ant" in [one.name for one in world.router.table.rules]
+    assert (await admitted(world, "ant")).is_true
+
+
+async def test_a_route_to_nothing_says_what_is_missing(world: World) -> None:
+    await world.apply(route(host="a.test"))
+    await world.apply(service("next"))
+    wrong: dict[str, Any] = {
+        "to": {"kind": "Service", "name": "next"},
+        "port": {"targetPort": "metrics"},
+    }
+    await world.apply(route("port", host="b.test", **wrong))
+    await route_again(world)
+
+    assert (await admitted(world)).reason == "ServiceNotFound"
+    assert (await admitted(world, "port")).reason == "PortNotFound"
+    assert "'metrics'" in (await admitted(world, "port")).message
+    assert world.router.table.rules == ()
+
+
+async def test_a_rule_that_the_router_refuses_is_not_admitted(world: World) -> None:
+    await world.apply(service())
+    await world.apply(route(host="a.test"))
+    world.router.failures = {"shop:web": "the path has a wrong character"}
+    await route_again(world)
+
+    condition = await admitted(world)
+    assert (condition.status, condition.reason) == ("False", "NotServed")
+    assert "wrong character" in condition.message
+
+
+async def test_a_table_that_is_in_force_is_written_about_once(world: World) -> None:
+    await world.apply(service())
+    await world.apply(route())
+    await route_again(world)
+    before = (await world.store.list(Route)).resource_version
+
+    await route_again(world)
+
+    assert (await world.store.list(Route)).resource_version == before
