@@ -24,6 +24,8 @@ _PYTHON = (3, 12)
 _ENOUGH_BYTES = 10 * 1024**3
 _LITTLE_BYTES = 2 * 1024**3
 _RUN_SECONDS = 60.0
+_REMOVALS = 20
+_REMOVAL_PAUSE_SECONDS = 0.1
 _MAX_SOCKET_PATH = 107
 _LONGEST_SOCKET_NAME = 40
 """`/<folder>/podman-<8 digits>.sock` and some room."""
@@ -233,10 +235,18 @@ async def check_container(subject: Subject) -> Check:
     try:
         return await _try_container(subject, folder, busybox)
     finally:
+        await _remove(folder)
+
+
+async def _remove(folder: Path) -> None:
+    """Remove the storage; the container's own clean-up may still be writing to it."""
+    for _ in range(_REMOVALS):
         # Podman leaves a bind mount on its overlay folder.
         await run("umount", "--recursive", str(folder / "storage/overlay"))
         with contextlib.suppress(OSError):
             await asyncio.to_thread(shutil.rmtree, folder)
+            return
+        await asyncio.sleep(_REMOVAL_PAUSE_SECONDS)
 
 
 async def _try_container(subject: Subject, folder: Path, busybox: str) -> Check:
