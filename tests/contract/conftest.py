@@ -1,4 +1,4 @@
-"""A Kubernetes API server with our kinds, started once for all suites that need one."""
+"""Every store, and a Kubernetes API server with our kinds, started once for all suites."""
 
 import json
 import os
@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.contract.own_server import own_client
+from tests.contract.stores_under_test import NAMESPACE, Port, now
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.core import ConfigMap, Namespace
 from upwell.api.crds import custom_resource_definitions
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.promotion import Pipeline
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.store.kubernetes import KubernetesStore
+from upwell.store.memory import MemoryStore
+from upwell.store.sqlite import SqliteStore
 
 _SHARED = Path(__file__).parents[3] / "shared"
 _KIT = Path(os.environ.get("KUBE_TESTKIT") or _SHARED / "kube")
@@ -97,3 +101,26 @@ def _start(folder: Path) -> Cluster:
     )
     token = (folder / "token").read_text().strip()
     return Cluster(view.stdout, token, str(folder / "pki" / "ca.crt"))
+
+
+@pytest.fixture(params=["memory", "sqlite", "server", "kubernetes"])
+async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Port]:
+    match request.param:
+        case "memory":
+            yield Port(MemoryStore(now), settles_at_once=True)
+        case "sqlite":
+            sqlite = await SqliteStore.open(tmp_path / "upwell.db", clock=now)
+            yield Port(sqlite, settles_at_once=True)
+            await sqlite.close()
+        case "server":
+            async with own_client(NAMESPACE) as client:
+                yield Port(client, settles_at_once=True, knows_old_labels=False)
+        case _:
+            cluster = request.getfixturevalue("cluster")
+            async with cluster.store(NAMESPACE) as kubernetes:
+                yield Port(kubernetes, settles_at_once=False)
+
+
+@pytest.fixture
+def store(port: Port) -> Store:
+    return port.store

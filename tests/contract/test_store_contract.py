@@ -1,20 +1,10 @@
-"""What every store does: in memory, in a file, behind our own server, behind Kubernetes' own.
-
-Two differences are allowed. Kubernetes deletes what an object owned a while after the object
-(`Port.settles_at_once`). Our server, when a watch is resumed, does not know which objects its
-client has: what enters the selection may come as MODIFIED (`Port.knows_old_labels`).
-"""
+"""What every store does with one object and with lists: create, read, update, delete."""
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from tests.contract.own_server import own_client
+from tests.contract.stores_under_test import NAMESPACE, Port, now, pipeline, ready
 
 from upwell.api.build import (
     Build,
@@ -29,72 +19,16 @@ from upwell.api.build import (
 from upwell.api.core import ConfigMap
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import Image
-from upwell.api.meta import Condition, ObjectMeta, ObjectReference, OwnerReference, Resource
-from upwell.api.promotion import ConditionedStatus, Pipeline, PipelineSpec, Stage
+from upwell.api.meta import ObjectMeta, ObjectReference, OwnerReference, Resource
+from upwell.api.promotion import ConditionedStatus, Pipeline
 from upwell.store.interface import (
-    EVERYTHING,
     AlreadyExistsError,
-    Change,
     ConflictError,
-    ExpiredError,
     NotFoundError,
     RejectedError,
     Selector,
     Store,
-    WatchEvent,
 )
-from upwell.store.memory import MemoryStore
-from upwell.store.sqlite import SqliteStore
-
-NAMESPACE = "shop"
-SOON = 10.0
-
-
-@dataclass(frozen=True)
-class Port:
-    """A store under test."""
-
-    store: Store
-    settles_at_once: bool
-    knows_old_labels: bool = True
-
-
-@pytest.fixture(params=["memory", "sqlite", "server", "kubernetes"])
-async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Port]:
-    match request.param:
-        case "memory":
-            yield Port(MemoryStore(_now), settles_at_once=True)
-        case "sqlite":
-            sqlite = await SqliteStore.open(tmp_path / "upwell.db", clock=_now)
-            yield Port(sqlite, settles_at_once=True)
-            await sqlite.close()
-        case "server":
-            async with own_client(NAMESPACE) as client:
-                yield Port(client, settles_at_once=True, knows_old_labels=False)
-        case _:
-            cluster = request.getfixturevalue("cluster")
-            async with cluster.store(NAMESPACE) as kubernetes:
-                yield Port(kubernetes, settles_at_once=False)
-
-
-@pytest.fixture
-def store(port: Port) -> Store:
-    return port.store
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def pipeline(name: str, *stages: str, **metadata: object) -> Pipeline:
-    return Pipeline(
-        metadata=ObjectMeta.model_validate({"name": name, "namespace": NAMESPACE, **metadata}),
-        spec=PipelineSpec(stages=tuple(Stage(name=stage) for stage in stages)),
-    )
-
-
-def ready(status: str) -> ConditionedStatus:
-    return ConditionedStatus(conditions=(Condition(type="Ready", status=status),))
 
 
 async def eventually_gone(store: Store, resource: Resource) -> None:
@@ -107,23 +41,6 @@ async def eventually_gone(store: Store, resource: Resource) -> None:
             await asyncio.sleep(0.1)
 
 
-@asynccontextmanager
-async def watching(
-    store: Store, selector: Selector = EVERYTHING, *, since: str = ""
-) -> AsyncIterator[AsyncIterator[WatchEvent[Pipeline]]]:
-    events = store.watch(Pipeline, selector, since=since)
-    async with asyncio.timeout(SOON), aclosing(events) as open_events:
-        yield open_events
-
-
-async def take(events: AsyncIterator[WatchEvent[Pipeline]], count: int) -> list[tuple[str, str]]:
-    taken = []
-    for _ in range(count):
-        event = await anext(events)
-        taken.append((event.change.value, event.resource.name))
-    return taken
-
-
 # create
 
 
@@ -134,7 +51,7 @@ async def test_create_gives_an_object_its_identity(store: Store) -> None:
     assert made.generation == 1
     assert made.resource_version
     assert made.metadata.creation_timestamp is not None
-    assert abs((_now() - made.metadata.creation_timestamp).total_seconds()) < 60
+    assert abs((now() - made.metadata.creation_timestamp).total_seconds()) < 60
     assert made.metadata.creation_timestamp.microsecond == 0
     assert await store.get(Pipeline, NAMESPACE, "a") == made
 
@@ -398,7 +315,7 @@ async def test_a_rich_object_comes_back_as_it_was_written(store: Store) -> None:
     assert isinstance(complete, BuildConfig)
     made = await store.create(complete)
     build = await store.create(Build(metadata=ObjectMeta(name="rich-1", namespace=NAMESPACE)))
-    status = BuildStatus(phase=BuildPhase.RUNNING, start_timestamp=_now(), duration=10**12)
+    status = BuildStatus(phase=BuildPhase.RUNNING, start_timestamp=now(), duration=10**12)
     await store.update_status(build.with_status(status))
 
     found = await store.get(BuildConfig, NAMESPACE, "rich")
@@ -494,165 +411,3 @@ async def test_an_object_with_two_owners_lives_until_both_are_gone(port: Port) -
 
 def _owned(resource: Pipeline, *owners: OwnerReference) -> Pipeline:
     return resource.with_metadata(owner_references=owners)
-
-
-# watch
-
-
-async def test_a_watch_without_since_first_yields_what_exists(store: Store) -> None:
-    for name in ("a", "b"):
-        await store.create(pipeline(name))
-
-    async with watching(store, Selector(NAMESPACE)) as events:
-        existing = await take(events, 2)
-        await store.create(pipeline("c"))
-        then = await take(events, 1)
-
-    assert existing == [("ADDED", "a"), ("ADDED", "b")]
-    assert then == [("ADDED", "c")]
-
-
-async def test_a_watch_goes_on_after_a_listing(store: Store) -> None:
-    made = await store.create(pipeline("a"))
-    since = (await store.list(Pipeline, Selector(NAMESPACE))).resource_version
-    await store.update_status(made.with_status(ready("True")))
-    await store.delete(Pipeline, NAMESPACE, "a")
-    await store.create(pipeline("b"))
-
-    async with watching(store, Selector(NAMESPACE), since=since) as events:
-        seen = await take(events, 3)
-
-    assert seen == [("MODIFIED", "a"), ("DELETED", "a"), ("ADDED", "b")]
-
-
-async def test_a_watch_resumes_after_any_event_without_loss_or_repetition(store: Store) -> None:
-    since = (await store.list(Pipeline, Selector(NAMESPACE))).resource_version
-    names = [f"p{number}" for number in range(12)]
-    for name in names:
-        await store.create(pipeline(name))
-    seen: list[str] = []
-
-    while len(seen) < len(names):
-        async with watching(store, Selector(NAMESPACE), since=since) as events:
-            for _ in range(3):
-                event = await anext(events)
-                seen.append(event.resource.name)
-                since = event.resource.resource_version
-
-    assert seen == names
-
-
-async def test_a_deletion_is_a_position_to_resume_from(store: Store) -> None:
-    await store.create(pipeline("a"))
-    since = (await store.list(Pipeline, Selector(NAMESPACE))).resource_version
-    await store.delete(Pipeline, NAMESPACE, "a")
-    await store.create(pipeline("b"))
-
-    async with watching(store, Selector(NAMESPACE), since=since) as events:
-        deleted = await anext(events)
-    resumed = deleted.resource.resource_version
-    async with watching(store, Selector(NAMESPACE), since=resumed) as events:
-        assert await take(events, 1) == [("ADDED", "b")]
-    assert deleted.change is Change.DELETED
-
-
-async def test_a_watch_sees_labels_come_and_go(port: Port) -> None:
-    store = port.store
-    made = await store.create(pipeline("a"))
-    selector = Selector(NAMESPACE, {"app": "shop"})
-    since = (await store.list(Pipeline, selector)).resource_version
-
-    async with watching(store, selector, since=since) as events:
-        made = await store.update(made.with_metadata(labels={"app": "shop"}))
-        made = await store.update(made.with_metadata(labels={"app": "shop", "x": "y"}))
-        made = await store.update(made.with_metadata(labels={}))
-        await store.update(made.with_metadata(labels={"x": "z"}))
-        await store.create(pipeline("end", labels={"app": "shop"}))
-        seen = await take(events, 4)
-
-    entered = "ADDED" if port.knows_old_labels else "MODIFIED"
-    assert seen == [(entered, "a"), ("MODIFIED", "a"), ("DELETED", "a"), ("ADDED", "end")]
-
-
-async def test_a_watch_sees_one_name_and_one_kind_only(store: Store) -> None:
-    selector = Selector(NAMESPACE, name="wanted")
-    since = (await store.list(Pipeline, selector)).resource_version
-
-    async with watching(store, selector, since=since) as events:
-        await store.create(pipeline("other"))
-        await store.create(ConfigMap(metadata=ObjectMeta(name="wanted", namespace=NAMESPACE)))
-        await store.create(pipeline("wanted"))
-        assert await take(events, 1) == [("ADDED", "wanted")]
-
-
-async def test_a_write_that_changes_nothing_is_no_event(store: Store) -> None:
-    made = await store.create(pipeline("a"))
-    since = (await store.list(Pipeline, Selector(NAMESPACE))).resource_version
-
-    async with watching(store, Selector(NAMESPACE), since=since) as events:
-        await store.update(made)
-        await store.update_status(made)
-        await store.create(pipeline("b"))
-        assert await take(events, 1) == [("ADDED", "b")]
-
-
-@pytest.mark.parametrize("since", ["99999999999", "yesterday"])
-async def test_a_position_that_the_store_never_gave_has_expired(port: Port, since: str) -> None:
-    if not port.settles_at_once:
-        pytest.skip("an API server waits for a version of the future, and refuses a word")
-    async with watching(port.store, since=since) as events:
-        with pytest.raises(ExpiredError, match=since):
-            await anext(events)
-
-
-# many at a time
-
-
-async def test_every_increment_of_many_writers_survives(store: Store) -> None:
-    await store.create(
-        ConfigMap(metadata=ObjectMeta(name="n", namespace=NAMESPACE), data={"n": "0"})
-    )
-
-    async def increment() -> None:
-        while True:
-            found = await store.get(ConfigMap, NAMESPACE, "n")
-            wanted = found.model_copy(update={"data": {"n": str(int(found.data["n"]) + 1)}})
-            try:
-                await store.update(wanted)
-            except ConflictError:
-                continue
-            return
-
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        for _ in range(20):
-            group.create_task(increment())
-
-    assert (await store.get(ConfigMap, NAMESPACE, "n")).data == {"n": "20"}
-
-
-async def test_of_many_creators_of_one_name_one_succeeds(store: Store) -> None:
-    outcomes = await asyncio.gather(
-        *(store.create(pipeline("a", f"s{number}")) for number in range(10)), return_exceptions=True
-    )
-
-    made = [outcome for outcome in outcomes if isinstance(outcome, Pipeline)]
-    refused = [outcome for outcome in outcomes if isinstance(outcome, AlreadyExistsError)]
-    assert (len(made), len(refused)) == (1, 9)
-    assert await store.get(Pipeline, NAMESPACE, "a") == made[0]
-
-
-async def test_every_watch_sees_concurrent_writes_in_the_same_order(store: Store) -> None:
-    since = (await store.list(Pipeline, Selector(NAMESPACE))).resource_version
-
-    async def observe() -> list[tuple[str, str]]:
-        async with watching(store, Selector(NAMESPACE), since=since) as events:
-            return await take(events, 40)
-
-    async with asyncio.TaskGroup() as group:
-        watches = [group.create_task(observe()) for _ in range(5)]
-        for number in range(40):
-            group.create_task(store.create(pipeline(f"p{number}")))
-
-    orders = [watch.result() for watch in watches]
-    assert all(order == orders[0] for order in orders)
-    assert len(set(orders[0])) == 40

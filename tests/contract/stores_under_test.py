@@ -1,0 +1,60 @@
+"""What every store does: in memory, in a file, behind our own server, behind Kubernetes' own.
+
+Two differences are allowed. Kubernetes deletes what an object owned a while after the object
+(`Port.settles_at_once`). Our server, when a watch is resumed, does not know which objects its
+client has: what enters the selection may come as MODIFIED (`Port.knows_old_labels`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from upwell.api.meta import Condition, ObjectMeta
+from upwell.api.promotion import ConditionedStatus, Pipeline, PipelineSpec, Stage
+from upwell.store.interface import EVERYTHING, Selector, Store, WatchEvent
+
+NAMESPACE = "shop"
+SOON = 10.0
+
+
+@dataclass(frozen=True)
+class Port:
+    """A store under test."""
+
+    store: Store
+    settles_at_once: bool
+    knows_old_labels: bool = True
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def pipeline(name: str, *stages: str, **metadata: object) -> Pipeline:
+    return Pipeline(
+        metadata=ObjectMeta.model_validate({"name": name, "namespace": NAMESPACE, **metadata}),
+        spec=PipelineSpec(stages=tuple(Stage(name=stage) for stage in stages)),
+    )
+
+
+def ready(status: str) -> ConditionedStatus:
+    return ConditionedStatus(conditions=(Condition(type="Ready", status=status),))
+
+
+@asynccontextmanager
+async def watching(
+    store: Store, selector: Selector = EVERYTHING, *, since: str = ""
+) -> AsyncIterator[AsyncIterator[WatchEvent[Pipeline]]]:
+    events = store.watch(Pipeline, selector, since=since)
+    async with asyncio.timeout(SOON), aclosing(events) as open_events:
+        yield open_events
+
+
+async def take(events: AsyncIterator[WatchEvent[Pipeline]], count: int) -> list[tuple[str, str]]:
+    taken = []
+    for _ in range(count):
+        event = await anext(events)
+        taken.append((event.change.value, event.resource.name))
+    return taken
