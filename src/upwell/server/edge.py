@@ -1,4 +1,4 @@
-"""Around every request: a limit on its headers, and one line in the access log."""
+"""Around every request: what is refused unread, and one line in the access log."""
 
 import logging
 import time
@@ -8,6 +8,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from upwell.server.statuses import ApiError, error_response
 
 _LOG = logging.getLogger("upwell.server.access")
+
+_READS = {"GET", "HEAD", "OPTIONS"}
+_FOREIGN = {b"cross-site", b"same-site"}
 
 
 class Edge:
@@ -48,6 +51,10 @@ class Edge:
             )
 
     def _app_for(self, scope: Scope) -> ASGIApp:
+        headers = dict(scope["headers"])
+        if scope["method"] not in _READS and headers.get(b"sec-fetch-site") in _FOREIGN:
+            # A web page elsewhere, in the browser of somebody who can reach this server.
+            return error_response(ApiError(403, "pages of other sites may not change anything"))
         if sum(len(name) + len(value) for name, value in scope["headers"]) > self._header_bytes:
             return error_response(
                 ApiError(431, f"the headers have more than {self._header_bytes} bytes")

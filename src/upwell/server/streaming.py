@@ -43,24 +43,22 @@ async def paced[T](
     stopped = asyncio.ensure_future(stop.wait())
     step: asyncio.Task[T] | None = None
     try:
-        while True:
+        while not stop.is_set() and (end is None or loop.time() < end):
             step = step or asyncio.ensure_future(_next(source))
             waits = [wait for wait in (tick, end and end - loop.time()) if wait is not None]
-            await asyncio.wait(
+            done, _ = await asyncio.wait(
                 {step, stopped},
                 timeout=max(0, min(waits)) if waits else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            if step.done():
+            if step in done:
                 try:
                     item = step.result()
                 except StopAsyncIteration:
                     return
                 step = None
                 yield item
-            elif stopped.done() or (end is not None and loop.time() >= end):
-                return
-            else:
+            elif not done and tick is not None:
                 yield None
     finally:
         pending = [task for task in (stopped, step) if task is not None]

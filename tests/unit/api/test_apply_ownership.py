@@ -33,8 +33,12 @@ def owners(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_who_applies_a_field_owns_it() -> None:
-    live = apply({}, declared(replicas=1, containers=[{"name": "a", "image": "i"}]), manager("me"),
-                 force=False)  # fmt: skip
+    live = apply(
+        {},
+        declared(replicas=1, containers=[{"name": "a", "image": "i"}]),
+        manager("me"),
+        force=False,
+    )
     assert owners(live) == {
         "me": {
             "f:spec": {
@@ -59,8 +63,12 @@ def test_a_field_that_is_no_longer_applied_goes() -> None:
 
 def test_what_others_own_or_nobody_owns_stays() -> None:
     live = apply({}, declared(containers=[{"name": "a", "image": "i"}]), manager("me"), force=False)
-    live = apply(live, declared(containers=[{"name": "b", "image": "j"}], replicas=1),
-                 manager("other"), force=False)  # fmt: skip
+    live = apply(
+        live,
+        declared(containers=[{"name": "b", "image": "j"}], replicas=1),
+        manager("other"),
+        force=False,
+    )
     live["spec"]["paused"] = True  # written by a controller, past every manager
     live = apply(live, declared(), manager("me"), force=False)
     assert live["spec"] == {
@@ -141,8 +149,9 @@ def test_finalizers_are_a_set() -> None:
 def test_ports_that_differ_by_protocol_are_two() -> None:
     ports = [{"port": 53}, {"port": 53, "protocol": "UDP"}]
     live = apply({}, declared(ports=ports), manager("me"), force=False)
-    live = apply(live, declared(ports=[{"port": 53, "protocol": "TCP"}]), manager("me"),
-                 force=False)  # fmt: skip
+    live = apply(
+        live, declared(ports=[{"port": 53, "protocol": "TCP"}]), manager("me"), force=False
+    )
     assert live["spec"]["ports"] == [{"port": 53, "protocol": "TCP"}]
 
 

@@ -122,8 +122,11 @@ def test_the_own_namespace_written_out_is_the_same_trigger() -> None:
 
 def test_a_deployment_config_keeps_what_its_automatic_triggers_resolved() -> None:
     assert image_of(keep_triggered_images(config(PINNED), config(" "))) == PINNED
-    for changed in (config("web:2", automatic=False), config("web:2", automatic=None),
-                    config("web:2", source="other:1")):  # fmt: skip
+    for changed in (
+        config("web:2", automatic=False),
+        config("web:2", automatic=None),
+        config("web:2", source="other:1"),
+    ):
         assert image_of(keep_triggered_images(config(PINNED), changed)) == "web:2"
 
 

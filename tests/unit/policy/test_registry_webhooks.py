@@ -48,13 +48,21 @@ PACKAGE = {
             [PushNotice("registry.example:5000", "team/app", "1", DIGEST)],
         ),
         (
-            {"events": [{"action": "push", "target": {"repository": "a", "tag": "1",
-                                                       "url": "https://r.example/v2/a"}}]},
+            {
+                "events": [
+                    {
+                        "action": "push",
+                        "target": {"repository": "a", "tag": "1", "url": "https://r.example/v2/a"},
+                    }
+                ]
+            },
             [PushNotice("r.example", "a", "1")],
         ),
         (distribution(event("pull", tag="1"), event("mount"), event("delete"), event()), []),
-        (distribution(event(tag="1"), event(tag="1")),
-         [PushNotice("registry.example:5000", "team/app", "1", DIGEST)]),
+        (
+            distribution(event(tag="1"), event(tag="1")),
+            [PushNotice("registry.example:5000", "team/app", "1", DIGEST)],
+        ),
         (
             {"type": "PUSH_ARTIFACT", "occur_at": 1, "operator": "x", "event_data": HARBOR_DATA},
             [PushNotice("harbor.example", "library/app", "1", DIGEST)],
@@ -65,13 +73,20 @@ PACKAGE = {
         ),
         ({"type": "DELETE_ARTIFACT", "event_data": HARBOR_DATA}, []),
         (
-            {"repository": "team/app", "name": "app", "docker_url": "quay.io/team/app",
-             "updated_tags": ["1", "latest"]},
+            {
+                "repository": "team/app",
+                "name": "app",
+                "docker_url": "quay.io/team/app",
+                "updated_tags": ["1", "latest"],
+            },
             [PushNotice("quay.io", "team/app", "1"), PushNotice("quay.io", "team/app", "latest")],
         ),
         (
-            {"push_data": {"tag": "1"}, "repository": {"repo_name": "team/app"},
-             "callback_url": "https://evil.example"},
+            {
+                "push_data": {"tag": "1"},
+                "repository": {"repo_name": "team/app"},
+                "callback_url": "https://evil.example",
+            },
             [PushNotice("docker.io", "team/app", "1")],
         ),
         (
@@ -90,14 +105,21 @@ PACKAGE = {
         ({"action": "published", "package": PACKAGE | {"package_type": "npm"}}, []),
         ({"zen": "Design for failure.", "hook": {}}, []),
         (
-            {"id": "1", "action": "push", "request": {"host": "x.azurecr.io"},
-             "target": {"repository": "app", "tag": "1", "digest": NAMED}},
+            {
+                "id": "1",
+                "action": "push",
+                "request": {"host": "x.azurecr.io"},
+                "target": {"repository": "app", "tag": "1", "digest": NAMED},
+            },
             [PushNotice("x.azurecr.io", "app", "1", DIGEST)],
         ),
         ({"id": "1", "action": "ping"}, []),
         (
-            {"action": "CREATED", "repositoryName": "docker",
-             "component": {"format": "docker", "name": "team/app", "version": "1"}},
+            {
+                "action": "CREATED",
+                "repositoryName": "docker",
+                "component": {"format": "docker", "name": "team/app", "version": "1"},
+            },
             [PushNotice("", "team/app", "1")],
         ),
         (
@@ -105,7 +127,7 @@ PACKAGE = {
             [],
         ),
     ],
-)  # fmt: skip
+)
 def test_every_registrys_payload_is_read(
     payload: dict[str, Any], expected: list[PushNotice]
 ) -> None:
@@ -136,9 +158,25 @@ def test_a_bad_payload_is_refused_with_the_reason(payload: object, why: str) -> 
 
 
 KEYS = st.sampled_from(
-    ["events", "action", "target", "type", "event_data", "data", "resources", "tag", "repository",
-     "updated_tags", "docker_url", "push_data", "repo_name", "package", "component", "specversion"]
-)  # fmt: skip
+    [
+        "events",
+        "action",
+        "target",
+        "type",
+        "event_data",
+        "data",
+        "resources",
+        "tag",
+        "repository",
+        "updated_tags",
+        "docker_url",
+        "push_data",
+        "repo_name",
+        "package",
+        "component",
+        "specversion",
+    ]
+)
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -27,10 +27,14 @@ def text(field_path: object, **entry: Any) -> str:
         ('spec.template.spec.containers[?(@.name == "web")].image', "web", False, True),
         ("spec.template.spec.containers[1].image", "side", False, False),
         ("spec.template.spec.initContainers[0].image", "migrate", True, False),
-        ('spec.jobTemplate.spec.template.spec.containers[?(@.name=="web")].image', "web", False,
-         False),
+        (
+            'spec.jobTemplate.spec.template.spec.containers[?(@.name=="web")].image',
+            "web",
+            False,
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_every_way_to_name_a_container_is_read(
     field_path: str, container: str, *, init: bool, is_odd: bool
 ) -> None:

@@ -46,6 +46,13 @@ async def test_a_form_of_a_web_page_is_not_an_object(api: Api) -> None:
     assert answer.status == 415
 
 
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-origin", 201)])
+async def test_a_page_of_another_site_changes_nothing(api: Api, site: str, status: int) -> None:
+    answer = await api.send("POST", MAPS, config_map("one"), Sec_Fetch_Site=site)
+    assert answer.status == status
+    assert (await api.get(MAPS, Sec_Fetch_Site=site)).status == 200
+
+
 async def test_without_a_runtime_the_instances_are_unavailable() -> None:
     async with serving(ServerLimits(), with_runtime=False) as api:
         path = "/apis/apps/v1/namespaces/shop/daemonsets"
@@ -106,6 +113,20 @@ async def test_a_paced_source_is_closed_when_it_is_left() -> None:
     assert [await anext(items), await anext(items)] == [1, None]
     await items.aclose()
     assert closed.is_set()
+
+
+async def test_a_paced_source_that_never_rests_ends_all_the_same() -> None:
+    async def source() -> AsyncIterator[int]:
+        while True:
+            yield 1
+
+    stop = asyncio.Event()
+    seen = 0
+    async for _ in paced(source(), stop, tick=None, seconds=None):
+        seen += 1
+        if seen == 3:
+            stop.set()
+    assert seen == 3
 
 
 async def test_a_paced_source_that_fails_says_so() -> None:

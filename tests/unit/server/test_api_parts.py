@@ -113,8 +113,11 @@ def instance(name: str, owner: str = "web", **changes: Any) -> Instance:
 
 async def test_the_instances_of_a_workload_are_what_runs(api: Api) -> None:
     await api.send("POST", DEPLOYMENTS, deployment("web"))
-    api.runtime.running = [instance("web-2", ready=False, message="probe: 503"), instance("web-1"),
-                           instance("other-1", owner="other")]  # fmt: skip
+    api.runtime.running = [
+        instance("web-2", ready=False, message="probe: 503"),
+        instance("web-1"),
+        instance("other-1", owner="other"),
+    ]
     found = (await api.get(f"{DEPLOYMENTS}/web/instances")).json["items"]
     assert [item["name"] for item in found] == ["web-1", "web-2"]
     assert found[1] == {
