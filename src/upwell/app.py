@@ -38,6 +38,7 @@ from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHosts
+from upwell.registry.mirror import Mirror
 from upwell.registry.routed import RoutedRegistry
 from upwell.server.app import ServerDependencies, create_app
 from upwell.server.registry import create_routes
@@ -157,6 +158,7 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
         inventory=SqliteInventory(data / "inventory.db"),
     )
     stack.callback(parts.inventory.close)
+    stack.callback(parts.logs.close_all)
     return _wire(parts)
 
 
@@ -233,7 +235,13 @@ def _wire(parts: _Parts) -> _Server:
 
 def _builds(parts: _Parts) -> Builds:
     settings = parts.settings
-    planner = Planner(parts.store, parts.registries, settings.internal_host, parts.logins)
+    planner = Planner(
+        parts.store,
+        parts.registries,
+        settings.internal_host,
+        parts.logins,
+        mirror=Mirror(parts.registries, parts.internal, machine_platform()),
+    )
     defaults = BuildDefaults(
         deadline_seconds=settings.build_deadline.total_seconds(),
         insecure_registries=parts.insecure_registries,

@@ -1,7 +1,8 @@
 """From a Build to the plan that a builder runs: every image pinned, every login found."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from upwell.api.build import Build, ResolvedImage
 from upwell.api.core import ConfigMap, Container, EnvVar, PodSpec, PodTemplate, Secret
@@ -62,6 +63,14 @@ class Images:
         return Reference.parse(final.reference) if final else None
 
 
+class ImageMirror(Protocol):
+    """Keeps copies of upstream images in the internal registry."""
+
+    async def fetch(self, reference: Reference, access: Access) -> Reference:
+        """Return an internal reference to the pinned image; raises RegistryError."""
+        ...
+
+
 class Planner:
     """Finds out what a Build needs. Raises BuildError with OpenShift's reasons."""
 
@@ -72,13 +81,13 @@ class Planner:
         internal_host: str,
         fallback: CredentialSource | None = None,
         *,
-        internal_login: Callable[[], RegistryLogin | None] = lambda: None,
+        mirror: ImageMirror,
     ) -> None:
         self._store = store
         self._upstream = upstream
         self._host = internal_host
         self._fallback = fallback
-        self._internal_login = internal_login
+        self._mirror = mirror
 
     async def git_source(self, build: Build) -> GitSource | None:
         """Return the source with its login; the commit of an earlier try, if there was one."""
@@ -180,6 +189,22 @@ class Planner:
             return str(Reference.parse(declared.imports))
         return f"{self._host}/{namespace}/{stream_name}:{tag_name}"
 
+    async def mirrored(self, build: Build, images: Images) -> dict[str, Reference]:
+        """Return the pins by name, each image copied into the internal registry before."""
+        insecure = await self.insecure_registries(images)
+        credentials = await self.credentials(build)
+        found = {}
+        for name, reference in images.references().items():
+            access = Access(credentials, insecure=reference.registry in insecure)
+            try:
+                found[name] = await self._mirror.fetch(reference, access)
+            except RegistryError as error:
+                message = f"Failed pulling builder image. {error}"
+                raise BuildError(
+                    "PullBuilderImageFailed", message, retryable=error.retryable
+                ) from error
+        return found
+
     async def insecure_registries(self, images: Images) -> frozenset[str]:
         """Return the registries of `images` that need no valid TLS: as their stream tags say.
 
@@ -229,8 +254,7 @@ class Planner:
                 found[reference.registry] = RegistryLogin(
                     reference.registry, credential.username, credential.password
                 )
-        internal = self._internal_login()
-        return (*found.values(), *((internal,) if internal else ()))
+        return tuple(found.values())
 
     async def env(self, build: Build, variables: Sequence[EnvVar]) -> tuple[tuple[str, str], ...]:
         """Return variables with their values, Secrets, ConfigMaps and fields looked up.

@@ -176,7 +176,7 @@ class BuildRun:
             name=build.name,
             strategy=Strategy.SOURCE if source else Strategy.DOCKER,
             context=inputs.context,
-            images=inputs.images.references(),
+            images=await self._planner.mirrored(build, inputs.images),
             push=push,
             base_name=inputs.images.base_name,
             base_digest=str(base.digest) if base and base.digest else "",

@@ -1,0 +1,100 @@
+"""Copies of upstream images in the embedded registry.
+
+A build pulls its base from here: each byte comes over the network once for all builds, a push
+finds the base's layers already stored and in their compressed form, and an upstream that is away
+or rate-limited stops no build.
+"""
+
+import asyncio
+from weakref import WeakValueDictionary
+
+from upwell.oci import Digest, Index, Manifest, Platform, Reference
+from upwell.registry.errors import BlobUnknownError, InvalidAnswerError
+from upwell.registry.hosting import HostedRegistry, ManifestPush
+from upwell.registry.interface import Access, Registry
+
+_PREFIX = "upstream"
+_MAX_KNOWN_INDEXES = 10_000
+
+
+class Mirror:
+    """Brings images of `platform` into the embedded registry, each digest once."""
+
+    def __init__(self, remote: Registry, hosted: HostedRegistry, platform: Platform) -> None:
+        self._remote = remote
+        self._hosted = hosted
+        self._platform = platform
+        self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+        self._platform_digests: dict[Digest, Digest] = {}
+        """Index -> our platform's manifest, so that an index is fetched once."""
+
+    async def fetch(self, reference: Reference, access: Access) -> Reference:
+        """Return an internal reference to the image that `reference` pins, copying what is missing.
+
+        An index comes as the manifest of our platform. An internal image is returned as it is.
+        Raises RegistryError.
+        """
+        digest = reference.digest
+        if reference.registry == self._hosted.host or digest is None:
+            return reference
+        repository = mirror_repository(reference)
+        async with self._locks.setdefault(digest, asyncio.Lock()):
+            digest = self._platform_digests.get(digest, digest)
+            if not await self._hosted.has_manifest(repository, digest):
+                manifest = await self._manifest(reference, access)
+                digest = manifest.digest
+                await self._copy(reference, repository, manifest, access)
+        return Reference(self._hosted.host, repository, digest=digest)
+
+    async def _manifest(self, reference: Reference, access: Access) -> Manifest:
+        found = await self._remote.manifest(reference, access)
+        if isinstance(found, Index):
+            entry = found.select(self._platform)
+            if entry is None:
+                why = f"it has no image for {self._platform}"
+                raise InvalidAnswerError(str(reference), why)
+            if len(self._platform_digests) >= _MAX_KNOWN_INDEXES:
+                self._platform_digests.clear()
+            self._platform_digests[found.digest] = entry.digest
+            found = await self._remote.manifest(reference.with_digest(entry.digest), access)
+        if isinstance(found, Index):
+            raise InvalidAnswerError(str(reference), "an index inside an index")
+        return found
+
+    async def _copy(
+        self, reference: Reference, repository: str, manifest: Manifest, access: Access
+    ) -> None:
+        if await self._hosted.has_manifest(repository, manifest.digest):
+            return
+        for blob in manifest.references:
+            if not blob.urls:  # a foreign layer is fetched from where its urls say
+                await self._copy_blob(reference, repository, blob.digest, access)
+        await self._hosted.put_manifest(
+            ManifestPush(
+                repository,
+                manifest.raw,
+                str(manifest.media_type),
+                digest=manifest.digest,
+                actor="mirror",
+            )
+        )
+
+    async def _copy_blob(
+        self, reference: Reference, repository: str, digest: Digest, access: Access
+    ) -> None:
+        try:
+            await self._hosted.blob_size(repository, digest)
+        except BlobUnknownError:
+            upload = await self._hosted.start_upload(repository, digest.algorithm)
+            async with self._remote.open_blob(reference, digest, access) as chunks:
+                await self._hosted.append(repository, upload, chunks)
+            await self._hosted.finish_upload(repository, upload, digest)
+
+
+def mirror_repository(reference: Reference) -> str:
+    """Return the internal repository that mirrors an upstream one.
+
+    It has at least three parts, so that it is no ImageStream's, which has two.
+    """
+    host = reference.registry.lower().replace(":", "-").strip("[]")
+    return f"{_PREFIX}/{host}/{reference.repository}"
