@@ -1,4 +1,4 @@
-"""Bodies of API requests: bounded in size, time and depth, JSON or YAML, to one document."""
+"""Bodies of API requests: bounded in size, time and depth, to one document."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from upwell.api.manifests import parse_manifests
+from upwell.server import protobuf
 from upwell.server.registry_body import drained
 from upwell.server.statuses import ApiError
 
@@ -46,6 +47,8 @@ def decode_object(body: bytes, content_type: str) -> Document:
     """Return the one object that the body holds; raises ApiError."""
     if content_type in _YAML:
         return decode_yaml_object(body)
+    if content_type == protobuf.MEDIA_TYPE:
+        return protobuf.decode_protobuf(body)
     if content_type not in {_JSON, ""}:
         raise ApiError(415, f"cannot read {content_type}: send {_JSON} or {_YAML[0]}")
     document = decode_json(body)

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.server.api_server import Api, serving
 
 from upwell.api.apps import Deployment
+from upwell.api.core import Secret
 from upwell.server.limits import ServerLimits
 
 pytestmark = pytest.mark.skipif(
@@ -165,6 +166,22 @@ async def test_single_objects_can_be_changed(kubectl: Kubectl) -> None:
     described = await kubectl.ok("describe", "deploy", "web")
     assert "web:2" in described
     assert "Lookup Policy" in await kubectl.ok("describe", "is", "web")
+
+
+async def test_objects_can_be_created_from_the_command_line(kubectl: Kubectl) -> None:
+    await kubectl.ok("create", "namespace", "shop")
+    await kubectl.ok("create", "configmap", "settings", "--from-literal=a=ü", "-n", "shop")
+    login = ("--docker-server=r.example", "--docker-username=u", "--docker-password=p")
+    await kubectl.ok("create", "secret", "docker-registry", "pull", "-n", "shop", *login)
+    settings = await kubectl.json("get", "configmap", "settings", "-n", "shop")
+    assert settings["data"] == {"a": "ü"}
+    secret = await kubectl.api.store.get(Secret, "shop", "pull")
+    assert secret.type == "kubernetes.io/dockerconfigjson"
+    assert (
+        json.loads(secret.decoded()[".dockerconfigjson"])["auths"]["r.example"]["username"] == "u"
+    )
+    refused = await kubectl("create", "deployment", "web", "--image=web:1")
+    assert "--dry-run=client -o yaml" in refused.stderr
 
 
 async def test_tables_show_the_columns_of_the_kind(kubectl: Kubectl) -> None:

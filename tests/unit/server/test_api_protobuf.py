@@ -1,0 +1,86 @@
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upwell.server.protobuf import decode_protobuf
+from upwell.server.statuses import ApiError
+
+MAGIC = b"k8s\x00"
+
+
+def varint(value: int) -> bytes:
+    encoded = b""
+    while value > 0x7F:
+        encoded += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return encoded + bytes([value])
+
+
+def field(number: int, value: bytes | int) -> bytes:
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def entry(key: str, value: bytes) -> bytes:
+    return field(1, key.encode()) + field(2, value)
+
+
+def envelope(kind: str, raw: bytes) -> bytes:
+    return MAGIC + field(1, field(1, b"v1") + field(2, kind.encode())) + field(2, raw)
+
+
+@given(st.dictionaries(st.text(max_size=4), st.binary(max_size=300), min_size=1, max_size=3))
+def test_a_secret_is_read_with_its_bytes_in_base64(data: dict[str, bytes]) -> None:
+    metadata = field(1, b"login") + field(8, b"") + field(11, entry("app", b"web"))
+    metadata += field(14, b"a") + field(14, b"b")
+    raw = field(1, metadata) + field(3, b"Opaque") + field(5, 1)
+    raw += b"".join(field(2, entry(key, value)) for key, value in data.items())
+    document = decode_protobuf(envelope("Secret", raw))
+    encoded = document.pop("data")
+    assert {key: base64.b64decode(text) for key, text in encoded.items()} == data
+    assert document == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "login", "labels": {"app": "web"}, "finalizers": ["a", "b"]},
+        "type": "Opaque",
+        "immutable": True,
+    }
+
+
+def test_fields_that_are_not_known_are_passed_over() -> None:
+    unknown = field(90, 5) + varint(91 << 3 | 1) + b"8 bytes!" + varint(92 << 3 | 5) + b"four"
+    document = decode_protobuf(envelope("ConfigMap", unknown + field(2, entry("a", b"1"))))
+    assert document["data"] == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{}", 400),
+        (MAGIC, 415),
+        (envelope("Deployment", b""), 415),
+        (envelope("Secret", b"\x0a\xff"), 400),
+        (envelope("Secret", b"\x0a\x05abc"), 400),
+        (envelope("Secret", b"\xff" * 11), 400),
+        (envelope("Secret", b"\x0b"), 400),
+        (envelope("Secret", field(1, 5)), 400),
+        (envelope("Secret", field(3, b"\xff")), 400),
+        (envelope("Secret", field(2, field(1, 5))), 400),
+    ],
+)
+def test_what_cannot_be_read_is_refused(body: bytes, code: int) -> None:
+    with pytest.raises(ApiError) as caught:
+        decode_protobuf(body)
+    assert caught.value.code == code
+
+
+@given(st.binary(max_size=64), st.sampled_from(["Secret", "ConfigMap", "Namespace"]))
+def test_no_bytes_raise_anything_else(raw: bytes, kind: str) -> None:
+    try:
+        document = decode_protobuf(envelope(kind, raw))
+    except ApiError:
+        return
+    assert (document["apiVersion"], document["kind"]) == ("v1", kind)
