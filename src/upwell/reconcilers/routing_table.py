@@ -1,6 +1,6 @@
 """Computes the routing table from Services, Routes and the instances that are ready."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from upwell.api.core import PodTemplate, Service, ServicePort
@@ -168,19 +168,19 @@ def _in_force(
         serving=serving,
         quiet=state.draining - serving.keys(),
         backends=where,
-        routed=frozenset(_selected(state)),
+        routed={key: _is_selected(one, state) for key, one in state.workloads.items()},
     )
 
 
-def _selected(state: RoutingState) -> Iterator[ObjectKey]:
-    """Yield the workloads that a Service selects by the template that they declare."""
-    for workload in state.workloads.values():
-        labels = instance_labels(workload, template_of(workload)).items()
-        for service in state.services:
-            selector = service.spec.selector
-            if service.namespace == workload.namespace and selector and selector.items() <= labels:
-                yield workload.key
-                break
+def _is_selected(workload: Workload, state: RoutingState) -> bool:
+    """Whether a Service selects the template that the workload declares."""
+    labels = instance_labels(workload, template_of(workload)).items()
+    return any(
+        service.namespace == workload.namespace
+        and bool(service.spec.selector)
+        and service.spec.selector.items() <= labels
+        for service in state.services
+    )
 
 
 def _admissions(state: RoutingState) -> dict[ObjectKey, Admission]:

@@ -76,11 +76,14 @@ def test_nothing_is_live_before_the_first_table() -> None:
     traffic = Traffic(Clock())
     assert not traffic.is_live(WEB, "new")
 
-    traffic.publish(InForce(routed=frozenset({WEB})))
+    traffic.publish(InForce())  # computed before the workload was there
     assert not traffic.is_live(WEB, "new")
 
-    traffic.publish(InForce(serving={"new": WEB}, routed=frozenset({WEB})))
+    traffic.publish(InForce(routed={WEB: True}))
+    assert not traffic.is_live(WEB, "new")
+
+    traffic.publish(InForce(serving={"new": WEB}, routed={WEB: True}))
     assert traffic.is_live(WEB, "new")
 
-    traffic.publish(InForce())
+    traffic.publish(InForce(routed={WEB: False}))
     assert traffic.is_live(WEB, "new")  # no Service selects it: being ready is all there is

@@ -49,8 +49,8 @@ class InForce:
     """Instances that were to drain and get no new requests."""
     backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Instance -> the backends in which it has, or may still have, sessions."""
-    routed: frozenset[ObjectKey] = frozenset()
-    """Workloads that a Service selects."""
+    routed: Mapping[ObjectKey, bool] = field(default_factory=dict)
+    """Workload -> whether a Service selects it; absent while it is not known yet."""
 
 
 class Traffic:
@@ -95,8 +95,9 @@ class Traffic:
                 self.for_rollouts.add(owner)
         for name in in_force.serving.keys() - before.serving.keys():
             self.for_rollouts.add(in_force.serving[name])
-        for owner in before.routed ^ in_force.routed:
-            self.for_rollouts.add(owner)
+        for owner, routed in in_force.routed.items():
+            if before.routed.get(owner) is not routed:
+                self.for_rollouts.add(owner)
 
     def quiet_since(self, name: str) -> datetime | None:
         """Return since when the instance has got no new requests; None while it may get some."""
@@ -108,6 +109,6 @@ class Traffic:
 
     def is_live(self, owner: ObjectKey, name: str) -> bool:
         """Whether a ready instance takes traffic; without a Service it does once it is ready."""
-        if self._in_force is None:
+        if self._in_force is None or owner not in self._in_force.routed:
             return False
-        return owner not in self._in_force.routed or name in self._in_force.serving
+        return not self._in_force.routed[owner] or name in self._in_force.serving
