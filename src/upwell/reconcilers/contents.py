@@ -14,6 +14,7 @@ from upwell.inventory.interface import Inventory, InventoryError, Package
 from upwell.oci import Descriptor, Digest, Index, Platform, Reference
 from upwell.policy.streams import pinned
 from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Access, Registry
 from upwell.store.interface import NotFoundError, Store
 
@@ -61,12 +62,21 @@ class ImageContents:
                     await self._secrets.of_namespace(stream.namespace),
                     insecure=history.tag in insecure,
                 )
-                await self._index(Reference.parse(pinned(event)), access)
+                await self._index_or_warn(Reference.parse(pinned(event)), access)
         return Result()
 
     async def packages(self, digest: Digest) -> Sequence[Package] | None:
         """Return what is known of an image; None when it is not indexed."""
         return await self._inventory.packages(digest)
+
+    async def _index_or_warn(self, reference: Reference, access: Access) -> None:
+        """Index an image; one that cannot be read works as well without, so it is passed over."""
+        try:
+            await self._index(reference, access)
+        except (InventoryError, RegistryError) as error:
+            if error.retryable:
+                raise
+            log.warning("contents unknown", extra={"image": str(reference), "error": str(error)})
 
     async def _index(self, reference: Reference, access: Access) -> None:
         if reference.digest is None:
@@ -82,12 +92,7 @@ class ImageContents:
         if isinstance(manifest, Index):
             return
         layers = _ImageLayers(self._registries, reference, manifest.layers, access)
-        try:
-            found = await self._inventory.index(reference.digest, layers)
-        except InventoryError as error:
-            # The image works as well without; asking again would find the same.
-            log.warning("contents unknown", extra={"image": str(reference), "error": str(error)})
-            return
+        found = await self._inventory.index(reference.digest, layers)
         log.info("contents indexed", extra={"image": str(reference), "packages": len(found)})
 
 

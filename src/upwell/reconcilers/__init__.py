@@ -1,0 +1,4 @@
+"""One module for each kind: brings objects from what is to what should be.
+
+Reads all state, lets `policy` decide, acts through ports, writes status. Names no adapter.
+"""
