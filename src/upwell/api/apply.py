@@ -6,7 +6,7 @@ other means. Paths are sequences of fieldsV1 keys: `f:name`, `k:{"name":"x"}`, `
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -87,30 +87,40 @@ class _Entry:
         return (self.manager, self.operation, self.subresource) == (manager.name, operation, "")
 
 
-def apply(live: Document, declared: Document, manager: Manager, *, force: bool) -> Document:
+def apply(
+    live: Document,
+    declared: Document,
+    manager: Manager,
+    *,
+    force: bool,
+    settle: Callable[[Document], Document] = lambda merged: merged,
+) -> Document:
     """Return the live object with what `manager` declares, managedFields included.
 
-    `live` is empty when the object does not exist yet. Raises ApplyConflictError or
-    InvalidApplyError.
+    `live` is empty when the object does not exist yet. `settle` returns what a merged object is
+    once it is stored (defaults, say): only what would really change another's field conflicts.
+    Raises ApplyConflictError, InvalidApplyError, and what `settle` raises.
     """
     if declared.get("metadata", {}).get("managedFields"):
         raise InvalidApplyError("metadata.managedFields must not be declared")
     entries = _entries(live)
-    wanted = owned_paths(declared)
-    conflicts = _conflicts(live, declared, manager, entries)
-    if conflicts and not force:
-        raise ApplyConflictError([Conflict(_dotted(path), owner) for path, owner in conflicts])
-    lost = {path for path, _ in conflicts}
-    others = [
-        replace(entry, paths=entry.paths - lost)
-        for entry in entries
-        if not entry.is_of(manager, _APPLY)
-    ]
     mine = next((entry for entry in entries if entry.is_of(manager, _APPLY)), None)
+    others = [entry for entry in entries if entry is not mine]
+    wanted = owned_paths(declared)
     merged: Document = _merge(live, declared, ())
     if mine is not None:
         kept = wanted.union(*(entry.paths for entry in others))
         merged = _without(merged, (), (), mine.paths - kept, _prefixes(kept))
+    merged = settle(merged)
+    taken = wanted & _overwritten(live, merged)
+    conflicts = [
+        Conflict(_dotted(path), entry.manager)
+        for entry in others
+        for path in sorted(entry.paths & taken)
+    ]
+    if conflicts and not force:
+        raise ApplyConflictError(conflicts)
+    others = [replace(entry, paths=entry.paths - taken) for entry in others]
     return _with_entries(merged, [*others, _renewed(mine, manager, _APPLY, wanted)])
 
 
@@ -120,9 +130,8 @@ def record_update(old: Document, new: Document, manager: Manager) -> Document:
     managedFields that `new` brings count as the base; without any, those of `old` do.
     """
     entries = _entries(new) or _entries(old)
-    before, after = _fields(old), _fields(new)
-    changed = {path for path, value in after.items() if before.get(path, _MISSING) != value}
-    gone = before.keys() - after.keys()
+    changed = _changed(old, new)
+    gone = owned_paths(old) - owned_paths(new)
     mine = next((entry for entry in entries if entry.is_of(manager, _UPDATE)), None)
     others = [
         replace(entry, paths=entry.paths - gone - changed)
@@ -216,25 +225,16 @@ def _merge(live: Any, declared: Any, names: Names) -> Any:
     return declared
 
 
-def _conflicts(
-    live: Document,
-    declared: Document,
-    manager: Manager,
-    entries: Sequence[_Entry],
-) -> list[tuple[Path, str]]:
-    present, wanted = _fields(live), _fields(declared)
-    filled = _prefixes(present)
-    differing = {
-        path
-        for path, value in wanted.items()
-        if present.get(path, _MISSING) != value and not (value in ({}, []) and path in filled)
-    }
-    return [
-        (path, entry.manager)
-        for entry in entries
-        if not entry.is_of(manager, _APPLY)
-        for path in sorted(entry.paths & differing)
-    ]
+def _changed(old: Document, new: Document) -> set[Path]:
+    """Return the paths of `new` that are not in `old`, or have another value there."""
+    before = _fields(old)
+    return {path for path, value in _fields(new).items() if before.get(path, _MISSING) != value}
+
+
+def _overwritten(old: Document, new: Document) -> set[Path]:
+    """Return what is changed, without objects and lists that were emptied item by item."""
+    before, after = _fields(old), _fields(new)
+    return {path for path in _changed(old, new) if path in before or after[path] not in ({}, [])}
 
 
 def _prefixes(paths: Iterable[Path]) -> set[Path]:

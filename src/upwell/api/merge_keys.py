@@ -13,6 +13,7 @@ _BY_PARENT: Mapping[tuple[str, str], Names] = {
     ("containers", "ports"): ("containerPort", "protocol"),
     ("initContainers", "ports"): ("containerPort", "protocol"),
     ("spec", "ports"): ("port", "protocol"),
+    ("status", "tags"): ("tag",),
 }
 _BY_NAME: Mapping[str, Names] = {
     "containers": ("name",),

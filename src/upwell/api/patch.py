@@ -117,11 +117,14 @@ def _merged_list(value: Any, patch: list[Any], names: Names) -> list[Any]:
     if is_set(names):
         return in_order(existing, [*existing, *patch])
     keys = list_keys(names)
-    if keys is None:
+    if keys is None or (patch and not any(isinstance(item, Mapping) for item in patch)):
         return patch
     if any(isinstance(item, Mapping) and item.get("$patch") == "replace" for item in patch):
         return [item for item in patch if "$patch" not in item]
-    key = keys[:1]  # Kubernetes' patches name one key, even where two identify
+    # Kubernetes' patches name one key, even where two identify (ports of the same number).
+    key = keys[:1]
+    if len({identity(item, key) for item in patch}) < len(patch):
+        key = keys
     items: dict[tuple[Any, ...], Any] = {}
     for at, item in enumerate(existing):
         # An item without the key, or with one used before, is left alone under a name of its own.

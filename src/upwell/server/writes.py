@@ -83,7 +83,11 @@ class Writer:
             raise ApiError(400, "metadata: expected an object")
 
         def decide(old: Resource) -> Admitted:
-            merged = apply(encode(old), declared, manager, force=options.force)
+            def settle(merged: Document) -> Document:
+                return encode(admit(target, merged, old).resource)
+
+            live = encode(old)
+            merged = apply(live, declared, manager, force=options.force, settle=settle)
             return admit(target, merged, old)
 
         try:

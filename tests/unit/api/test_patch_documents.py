@@ -190,9 +190,25 @@ def test_the_ports_of_containers_and_services_have_keys_of_their_own() -> None:
     assert patched["spec"]["ports"] == [{"port": 80, "targetPort": 2}]
 
 
+def test_ports_of_one_number_are_told_apart_by_their_protocol() -> None:
+    ports = [{"port": 53, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]
+    document = {"spec": {"ports": ports}}
+    assert strategic_merge_patch(document, document) == document
+
+
+def test_a_list_of_texts_where_items_have_keys_elsewhere_is_replaced() -> None:
+    document = {"execNewPod": {"volumes": ["data", "logs"]}}
+    patch = {"execNewPod": {"volumes": ["data"]}}
+    assert strategic_merge_patch(document, patch) == patch
+
+
+def test_an_empty_list_changes_no_list_with_keys() -> None:
+    assert strategic_merge_patch(pod({"name": "a"}), pod()) == pod({"name": "a"})
+
+
 @pytest.mark.parametrize(
     "patch",
-    [[], pod({"image": "x"}), {"spec": {"$patch": "burn"}}, {"spec": {"containers": ["a"]}}],
+    [[], pod({"image": "x"}), {"spec": {"$patch": "burn"}}, {"spec": {"containers": [{}, 5]}}],
 )
 def test_a_malformed_strategic_patch_is_refused(patch: object) -> None:
     with pytest.raises(PatchError):

@@ -81,6 +81,23 @@ async def test_an_apply_needs_a_manager_and_no_managed_fields(api: Api) -> None:
     assert (await apply(api, b"a: 1\n---\nb: 1\n")).status == 400
 
 
+async def test_what_a_default_changes_in_the_declaration_is_no_conflict(api: Api) -> None:
+    path = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"
+    config = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "BuildConfig",
+        "metadata": {"name": "app"},
+        "spec": {
+            "strategy": {"sourceStrategy": {"from": {"name": "python:3"}}},
+            "triggers": [{"type": "imageChange", "imageChange": {}}],
+        },
+    }
+    created = await api.send("POST", path, config)
+    assert created.json["spec"]["triggers"][0]["type"] == "ImageChange"
+    answer = await api.send("PATCH", f"{path}/app?fieldManager=me", config, APPLY)
+    assert (answer.status, answer.json["spec"]) == (200, created.json["spec"])
+
+
 async def test_a_dry_apply_writes_nothing(api: Api) -> None:
     assert (await apply(api, deployment("web"), query="&dryRun=All")).status == 201
     assert (await api.get(PATH)).status == 404
