@@ -92,6 +92,17 @@ async def run_server(settings: ServerSettings) -> None:
         raise ServeError(str(error)) from error
 
 
+async def remove_workloads(settings: ServerSettings) -> None:
+    """Remove every container, the network and the router of a server that does not run.
+
+    Raises WorkloadError.
+    """
+    files = await _write_configuration(settings)
+    await HaproxyRouter(HaproxySettings(settings.data_dir / "router")).stop()
+    async with PodmanRuntime.open(_podman_settings(settings, files)) as runtime:
+        await runtime.teardown()
+
+
 def _listen(settings: ServerSettings) -> socket.socket:
     """Bind the API's address before anything else is started."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
