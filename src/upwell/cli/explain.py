@@ -1,6 +1,7 @@
 """`upwell explain`: why something was, or was not, built or rolled out."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -13,7 +14,14 @@ from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
 from upwell.cli.names import parse_one
-from upwell.cli.output import Format, format_duration, full_name, output_option, write_data
+from upwell.cli.output import (
+    Format,
+    format_duration,
+    full_name,
+    output_option,
+    shortened,
+    write_data,
+)
 from upwell.cli.snapshot import read_snapshot
 from upwell.policy.build_triggers import digest_of
 from upwell.policy.explain import PackageChange, Statement, Topic, explain, package_changes
@@ -24,8 +32,8 @@ _FEW = 8
 """Package changes that are listed unless all are asked for."""
 _KINDS = (Build, BuildConfig, ImageStream, *WORKLOADS)
 
-type _Changes = Mapping[tuple[str, str], Sequence[PackageChange]]
-"""Package changes by the digests of the old and the new image."""
+type _Changes = Mapping[tuple[str, str], Sequence[PackageChange] | None]
+"""Package changes by the digests of the old and new image; None where packages are not known."""
 
 
 @click.command(
@@ -73,15 +81,13 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
 
 
 async def _compare(client: ApiClient, statements: Sequence[Statement]) -> _Changes:
-    """Return the package changes of each image change whose images are both still known."""
-    found: dict[tuple[str, str], Sequence[PackageChange]] = {}
+    """Return the package changes of each image change."""
+    found: dict[tuple[str, str], Sequence[PackageChange] | None] = {}
     for statement in statements:
         pair = _pair(statement)
-        if statement.topic is not Topic.CAUSE or not all(pair) or pair in found:
-            continue
-        old, new = [await _packages(client, digest) for digest in pair]
-        if old and new:
-            found[pair] = package_changes(old, new)
+        if statement.topic is Topic.CAUSE and all(pair) and pair not in found:
+            old, new = [await _packages(client, digest) for digest in pair]
+            found[pair] = package_changes(old, new) if old and new else None
     return found
 
 
@@ -89,8 +95,7 @@ async def _packages(client: ApiClient, digest: str) -> Sequence[Mapping[str, Any
     """Return an image's packages; none when the server does not know them any more, or yet."""
     try:
         answer = await client.call("GET", Image, "", digest, "packages")
-    except StoreError as error:
-        click.echo(f"packages of {digest} are not known: {error}", err=True)
+    except StoreError:
         return []
     packages = answer.get("packages")
     return packages if isinstance(packages, list) else []
@@ -105,26 +110,33 @@ def _lines(
 ) -> Iterator[str]:
     for statement in statements:
         indent = "  " * (statement.depth + 1)
-        yield f"{indent}{statement.text}{_when(statement)}"
-        changed = changes.get(_pair(statement)) if statement.topic is Topic.CAUSE else None
-        if changed is None:
-            continue
-        if not changed:
-            yield f"{indent}  no package differs"
-        for change in changed[:limit]:
-            yield f"{indent}  {change}"
-        if limit is not None and len(changed) > limit:
-            yield f"{indent}  and {len(changed) - limit} more packages (--packages=all)"
+        yield f"{indent}{shortened(statement.text)}{_when(statement)}"
+        if statement.topic is Topic.CAUSE and _pair(statement) in changes:
+            for line in _package_lines(changes[_pair(statement)], limit):
+                yield f"{indent}  {line}"
+
+
+def _package_lines(changes: Sequence[PackageChange] | None, limit: int | None) -> Iterator[str]:
+    if changes is None:
+        yield "the packages of both images are not known, so not compared"
+        return
+    if not changes:
+        yield "no package differs"
+    yield from map(str, changes[:limit])
+    if limit is not None and len(changes) > limit:
+        yield f"and {len(changes) - limit} more packages (--packages=all)"
 
 
 def _when(statement: Statement) -> str:
     if statement.at is None:
         return ""
-    now = clock.now()
-    age = now - statement.at
-    relative = (
-        f"in {format_duration(-age)}" if statement.at > now else f"{format_duration(age)} ago"
-    )
+    age = clock.now() - statement.at
+    if age < timedelta(0):
+        relative = f"in {format_duration(-age)}"
+    elif statement.topic is Topic.NEXT:
+        relative = "due now"
+    else:
+        relative = f"{format_duration(age)} ago"
     return f" ({statement.at:%Y-%m-%d %H:%M:%S}Z, {relative})"
 
 
@@ -140,13 +152,17 @@ def _data(asked: Resource, statements: Sequence[Statement], changes: _Changes) -
                 "at": format_time(statement.at) if statement.at else None,
                 "old": statement.old or None,
                 "new": statement.new or None,
-                "packages": [
-                    {"name": change.name, "old": change.old, "new": change.new}
-                    for change in changes.get(_pair(statement), ())
-                ]
+                "packages": _package_data(changes.get(_pair(statement)))
                 if statement.topic is Topic.CAUSE
-                else [],
+                else None,
             }
             for statement in statements
         ],
     }
+
+
+def _package_data(changes: Sequence[PackageChange] | None) -> list[dict[str, str]] | None:
+    """Return the changes as JSON data; null where packages are not known."""
+    if changes is None:
+        return None
+    return [{"name": change.name, "old": change.old, "new": change.new} for change in changes]

@@ -17,6 +17,7 @@ from upwell.api.meta import Column, Resource
 MISSING = "-"
 _STEP = re.compile(r"(?P<name>[^\[\]]+)(?P<all>\[\*\])?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
+_PINNED = re.compile(r"(?:[^\s@=(]+@)?sha256:([0-9a-f]{12})[0-9a-f]{52}")
 _GAP = "   "
 
 
@@ -40,6 +41,11 @@ def output_option[F: Callable[..., Any]](*formats: Format) -> Callable[[F], F]:
         show_default=True,
         help="Format of the result.",
     )
+
+
+def shortened(text: str) -> str:
+    """Return `text` with each digest, and each pull spec that has one, as its first digits."""
+    return _PINNED.sub(r"\1", text)
 
 
 def write_data(data: object, output: str) -> None:

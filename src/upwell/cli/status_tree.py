@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from upwell.api.meta import ObjectKey, format_time
-from upwell.cli.output import format_age
+from upwell.cli.output import format_age, shortened
 from upwell.policy.graph import Node, StreamTag, UpstreamImage
 from upwell.policy.rollout_settings import Workload
 from upwell.policy.standing import (
@@ -135,8 +135,9 @@ class StatusTree:
             parts.append(f"{format_age(facts.since, self._now)} ago")
         if facts.standing is not None:
             parts.append(str(facts.standing))
-        parts.extend(f"! {fault}" for fault in facts.faults)
-        told = ", ".join(part for part in parts if part)
+        waits_for = facts.standing.waits_for if facts.standing is not None else ""
+        parts.extend(f"! {fault}" for fault in facts.faults if fault not in waits_for)
+        told = shortened(", ".join(part for part in parts if part))
         return f"{facts.name}  {told}" if told else facts.name
 
     def _node_data(self, node: Node) -> dict[str, Any]:

@@ -139,12 +139,12 @@ class _Teller:
             for container, image in revision.images.items():
                 yield from self._container(workload, container, image)
         rollout = rollout_of(workload)
-        if rollout.state is not RolloutState.COMPLETE:
+        standing = self._snapshot.workload_standing(workload)
+        if rollout.state is not RolloutState.COMPLETE and rollout.text != standing.waits_for:
             yield Statement(Topic.HELD, rollout.text)
         followers = followers_of(workload)
         for fault in followers.faults:
             yield Statement(Topic.HELD, fault)
-        standing = self._snapshot.workload_standing(workload)
         if standing.behind:
             yield Statement(Topic.HELD, str(standing))
         elif not followers.entries:
@@ -239,6 +239,7 @@ class _Teller:
         change = cause.image_change_build
         if change is None:
             yield Statement(Topic.CAUSE, f"because: {cause.message or 'unknown'}", depth)
+            yield from self._inputs(build, depth)
             return
         tag = _tag(change, build.namespace)
         name = str(tag) if tag is not None else "an image"
@@ -250,6 +251,14 @@ class _Teller:
         old, new = change.previous_image_id or "", change.image_id
         yield Statement(Topic.CAUSE, text, depth, old=old, new=new)
         yield from self._origin(tag, change.image_id, depth + 1)
+
+    def _inputs(self, build: Build, depth: int) -> Iterator[Statement]:
+        """Say which images a build took that no image change has started."""
+        for used in build.spec.image_inputs:
+            tag = StreamTag.of(used.from_, build.namespace)
+            text = f"it took {tag} as it was, {short(used.image)}"
+            yield Statement(Topic.IMAGE, text, depth, new=used.image)
+            yield from self._origin(tag, used.image, depth + 1)
 
     def _origin(self, tag: StreamTag | None, image: str, depth: int) -> Iterator[Statement]:
         """Say where an image comes from: one of our builds, or upstream."""

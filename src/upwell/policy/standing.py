@@ -218,8 +218,7 @@ def rollout_of(workload: Workload) -> Rollout:
     if newest.phase == Phase.FAILED:
         kept = serving(workload)
         instead = f"; revision {kept.revision} serves" if kept is not None else ""
-        why = f": {newest.message}" if newest.message else ""
-        text = f"revision {newest.revision} failed{why}{instead}"
+        text = newest.message or f"revision {newest.revision} failed{instead}"
         return Rollout(RolloutState.FAILED, text)
     if newest.phase == Phase.COMPLETE and min(status.updated_replicas, status.ready_replicas) >= (
         wanted

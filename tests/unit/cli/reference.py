@@ -24,28 +24,28 @@ is the commands' own help, and a test holds it to that.
 
 def render() -> str:
     """Return the text of the page."""
-    parts = [_INTRODUCTION, _section("upwell", _help(main, "upwell", None))]
-    for name in sorted(COMMANDS.keys() - _ELSEWHERE):
-        command = main.get_command(click.Context(main), name)
-        if command is not None:
-            parts.extend(_sections(command, f"upwell {name}"))
+    with click.Context(
+        main, info_name="upwell", terminal_width=88, **main.context_settings
+    ) as root:
+        parts = [_INTRODUCTION, _section(root)]
+        for name in sorted(COMMANDS.keys() - _ELSEWHERE):
+            command = main.get_command(root, name)
+            if command is not None:
+                parts.extend(_sections(command, name, root))
     return "\n".join(parts)
 
 
-def _sections(command: click.Command, path: str) -> Iterator[str]:
-    yield _section(path, _help(command, path, None))
-    if isinstance(command, click.Group):
-        for name, inner in sorted(command.commands.items()):
-            yield from _sections(inner, f"{path} {name}")
+def _sections(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
+    with click.Context(command, parent, name, terminal_width=88) as context:
+        yield _section(context)
+        if isinstance(command, click.Group):
+            for inner, part in sorted(command.commands.items()):
+                yield from _sections(part, inner, context)
 
 
-def _help(command: click.Command, path: str, parent: click.Context | None) -> str:
-    with click.Context(command, parent, path, terminal_width=88) as context:
-        return command.get_help(context)
-
-
-def _section(title: str, text: str) -> str:
-    return f"## {title}\n\n```text\n{text.rstrip()}\n```\n"
+def _section(context: click.Context) -> str:
+    text = context.command.get_help(context).rstrip()
+    return f"## {context.command_path}\n\n```text\n{text}\n```\n"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from upwell.api.codec import decode
+from upwell.api.build import Build, BuildTriggerCause
+from upwell.api.codec import decode, decode_as
 from upwell.api.meta import Resource
 from upwell.policy.explain import PackageChange, Statement, Topic, explain, package_changes
 from upwell.policy.standing import RolloutState, Snapshot, Standing, rollout_of, short
@@ -49,7 +50,7 @@ def config(**more: Any) -> Resource:
     return decode(of("build.openshift.io/v1", "BuildConfig", "shop", spec=spec, **more))
 
 
-def build(number: int, phase: str = "Complete", **status: Any) -> Resource:
+def build(number: int, phase: str = "Complete", **status: Any) -> Build:
     """Build `shop-<number>` from the base of that number; earlier bases come before it."""
     reference = {"kind": "ImageStreamTag", "namespace": NS, "name": "debian:11"}
     image = f"x.test/debian@{BASE[number - 1]}"
@@ -57,7 +58,8 @@ def build(number: int, phase: str = "Complete", **status: Any) -> Resource:
     if number > 1:
         change["previousImageID"] = f"x.test/debian@{BASE[number - 2]}"
     output = {"to": {"imageDigest": SHOP[number - 1]}} if phase == "Complete" else {}
-    return decode(
+    return decode_as(
+        Build,
         of(
             "build.openshift.io/v1",
             "Build",
@@ -71,7 +73,7 @@ def build(number: int, phase: str = "Complete", **status: Any) -> Resource:
                 "imageInputs": [{"from": reference, "image": image}],
             },
             status={"phase": phase, "output": output, **status},
-        )
+        ),
     )
 
 
@@ -313,6 +315,26 @@ def test_the_story_of_a_stream_names_build_or_upstream_for_each_tag() -> None:
     assert texts(explain(snapshot, base), Topic.UPSTREAM) == [
         "vendor.test/debian:11 was first seen as 000000000000"
     ]
+
+
+def test_a_build_that_a_person_started_names_what_it_took() -> None:
+    asked = build(1)
+    started = {"triggered_by": (BuildTriggerCause(message="Manually triggered"),)}
+    asked = asked.model_copy(update={"spec": asked.spec.model_copy(update=started)})
+
+    statements = explain(Snapshot([asked, debian(BASE[:1]), config()]), asked)
+
+    assert texts(statements, Topic.CAUSE) == ["because: Manually triggered"]
+    assert texts(statements, Topic.IMAGE) == ["it took default/debian:11 as it was, 000000000000"]
+    assert len(texts(statements, Topic.UPSTREAM)) == 1
+
+
+def test_what_keeps_a_workload_back_is_told_once() -> None:
+    workload = deployment("Complete", "Failed")
+
+    statements = explain(Snapshot([workload, stream("shop", "latest", SHOP[:2])]), workload)
+
+    assert texts(statements, Topic.HELD) == ["behind by 1: revision 2 failed; revision 1 serves"]
 
 
 def test_a_build_on_a_cycle_is_told_once() -> None:

@@ -277,7 +277,7 @@ def test_a_deployment_config_follows_its_triggers(*, automatic: bool) -> None:
                             },
                         },
                     },
-                ]
+                ],
             },
         }
     )

@@ -1,0 +1,305 @@
+"""The command line against the real server, over HTTP, with the real client."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from click.testing import CliRunner, Result
+
+from upwell.api.build import (
+    BUILD_CONFIG_LABEL,
+    BUILD_NUMBER_ANNOTATION,
+    Build,
+    BuildConfig,
+    BuildPhase,
+)
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.builder.logs import FileBuildLogs
+from upwell.cli import main
+from upwell.cli.connection import Session
+from upwell.oci import Digest
+from upwell.policy.webhooks import PushNotice
+from upwell.server.app import ServerDependencies, create_app
+from upwell.store.interface import RejectedError
+from upwell.store.memory import MemoryStore
+
+MANIFESTS = """\
+apiVersion: build.openshift.io/v1
+kind: BuildConfig
+metadata: {name: shop}
+spec:
+  strategy: {dockerStrategy: {from: {kind: ImageStreamTag, name: "debian:11"}}}
+  output: {to: {kind: ImageStreamTag, name: "shop:latest"}}
+  triggers: [{type: ImageChange, imageChange: {}}]
+---
+apiVersion: image.openshift.io/v1
+kind: ImageStream
+metadata: {name: debian}
+spec: {tags: [{name: "11", from: {kind: DockerImage, name: "vendor.test/debian:11"}}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: shop
+  annotations:
+    image.openshift.io/triggers: >-
+      [{"from": {"kind": "ImageStreamTag", "name": "shop:latest"},
+        "fieldPath": "spec.template.spec.containers[0].image"}]
+spec:
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata: {labels: {app: shop}}
+    spec: {containers: [{name: web, image: " "}]}
+"""
+
+
+class BuildsAtOnce:
+    """Stands for the reconcilers: a build that is asked for runs and ends as `phase` says."""
+
+    def __init__(self, store: MemoryStore, logs: FileBuildLogs) -> None:
+        self.phase = BuildPhase.COMPLETE
+        self._store = store
+        self._logs = logs
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def instantiate(
+        self, namespace: str, build_config: str, request: Mapping[str, Any]
+    ) -> Build:
+        del request
+        config = await self._store.get(BuildConfig, namespace, build_config)
+        build = await self._store.create(
+            Build(
+                metadata=ObjectMeta(
+                    name=f"{config.name}-1",
+                    namespace=namespace,
+                    labels={BUILD_CONFIG_LABEL: config.name},
+                    annotations={BUILD_NUMBER_ANNOTATION: "1"},
+                )
+            )
+        )
+        task = asyncio.create_task(self._run(build))
+        self._tasks.add(task)
+        return build
+
+    async def rollback(
+        self, kind: type[Resource], namespace: str, name: str, to_revision: int
+    ) -> Resource:
+        raise RejectedError(f"{kind.KIND.kind} {namespace}/{name} has no revision {to_revision}")
+
+    async def _run(self, build: Build) -> None:
+        build = await self._to(build, BuildPhase.RUNNING)
+        sink = self._logs.sink(build.uid)
+        sink(b"step 1\n")
+        sink(b"step 2\n")
+        self._logs.close(build.uid)
+        await self._to(build, self.phase)
+
+    async def _to(self, build: Build, phase: BuildPhase) -> Build:
+        status = build.status.model_copy(update={"phase": phase, "reason": "Told"})
+        return await self._store.update_status(build.with_status(status))
+
+
+class Server:
+    """A running server: its address, and what plays the reconcilers."""
+
+    def __init__(self, url: str, actions: BuildsAtOnce) -> None:
+        self.url = url
+        self.actions = actions
+
+    def upwell(self, *arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(
+            main, arguments, obj=Session(server=self.url), input=stdin, catch_exceptions=False
+        )
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Serve in a thread of its own: each command runs an event loop in this one."""
+    store = MemoryStore(partial(datetime.now, UTC))
+    logs = FileBuildLogs(tmp_path / "logs")
+    actions = BuildsAtOnce(store, logs)
+    app = create_app(
+        ServerDependencies(
+            store=store,
+            build_logs=logs,
+            actions=actions,
+            note_pushes=_no_pushes,
+            packages=_no_packages,
+            clock=partial(datetime.now, UTC),
+            shutdown=asyncio.Event(),
+            version="test",
+        )
+    )
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none")
+    listening = config.bind_socket()
+    listening.listen()  # a command may come before the server's loop does
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    with contextlib.closing(listening):
+        yield Server(f"http://127.0.0.1:{listening.getsockname()[1]}", actions)
+        running.should_exit = True
+        thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+async def _no_pushes(notices: Sequence[PushNotice]) -> int:
+    return len(notices)
+
+
+async def _no_packages(digest: Digest) -> Sequence[Mapping[str, Any]]:
+    del digest
+    return ()
+
+
+def test_a_set_of_manifests_is_applied_shown_and_deleted(server: Server) -> None:
+    created = server.upwell("apply", "-f", "-", stdin=MANIFESTS)
+    again = server.upwell("apply", "-f", "-", stdin=MANIFESTS)
+
+    assert created.stderr == ""
+    assert created.stdout.splitlines() == [
+        "imagestream.image.openshift.io/debian created",
+        "buildconfig.build.openshift.io/shop created",
+        "deployment.apps/shop created",
+    ]
+    assert {line.split()[1] for line in again.stdout.splitlines()} == {"unchanged"}
+    tree = json.loads(server.upwell("status", "-o", "json").stdout)
+    assert [node["name"] for node in tree["nodes"]] == [
+        "vendor.test/debian:11",
+        "ImageStreamTag default/debian:11",
+        "BuildConfig default/shop",
+        "ImageStreamTag default/shop:latest",
+        "Deployment default/shop",
+    ]
+    assert "no revision serves yet" in server.upwell("explain", "deploy/shop").stdout
+    assert "Rollout:" in server.upwell("describe", "deploy/shop").stdout
+    assert server.upwell("delete", "-f", "-", "--wait", stdin=MANIFESTS).exit_code == 0
+    assert server.upwell("get", "all", "-o", "name").stdout == ""
+
+
+def test_a_dry_run_changes_nothing(server: Server) -> None:
+    result = server.upwell("apply", "-f", "-", "--dry-run=server", stdin=MANIFESTS)
+
+    assert result.stdout.count("created (server dry run)") == 3
+    assert server.upwell("get", "all", "-o", "name").stdout == ""
+
+
+@pytest.mark.parametrize(("phase", "code"), [(BuildPhase.COMPLETE, 0), (BuildPhase.FAILED, 1)])
+def test_a_followed_build_prints_its_log_and_ends_as_the_build_does(
+    server: Server, phase: BuildPhase, code: int
+) -> None:
+    assert server.upwell("apply", "-f", "-", stdin=MANIFESTS).stderr == ""
+    server.actions.phase = phase
+
+    result = server.upwell("start-build", "shop", "--follow")
+
+    assert result.exit_code == code
+    assert result.stdout == "build.build.openshift.io/shop-1 started\nstep 1\nstep 2\n"
+    assert server.upwell("wait", "build/shop-1", f"--for=phase={phase}").exit_code == 0
+    assert server.upwell("logs", "bc/shop", "--tail=1").stdout == "step 2\n"
+
+
+def test_a_refusal_of_the_server_is_one_line(server: Server) -> None:
+    assert server.upwell("apply", "-f", "-", stdin=MANIFESTS).stderr == ""
+
+    result = server.upwell("rollout", "undo", "deploy/shop", "--to-revision=7")
+
+    assert result.exit_code == 1
+    assert "has no revision 7" in result.stderr
+
+
+def test_pause_and_resume_change_the_object(server: Server) -> None:
+    assert server.upwell("apply", "-f", "-", stdin=MANIFESTS).stderr == ""
+
+    server.upwell("rollout", "pause", "deploy/shop")
+    paused = json.loads(server.upwell("get", "deploy/shop", "-o", "json").stdout)
+    server.upwell("rollout", "resume", "deploy/shop")
+    resumed = json.loads(server.upwell("get", "deploy/shop", "-o", "json").stdout)
+
+    assert paused["spec"]["paused"] is True
+    assert "paused" not in resumed["spec"]
+
+
+def test_ctrl_c_ends_a_watch_with_130(server: Server) -> None:
+    assert server.upwell("apply", "-f", "-", stdin=MANIFESTS).stderr == ""
+    command = [sys.executable, "-c", "from upwell.cli import main; main()"]
+
+    with subprocess.Popen(
+        [*command, "--server", server.url, "get", "bc", "--watch"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline().startswith("NAME")
+        assert watching.stdout.readline().startswith("shop")
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=10)
+
+    assert watching.returncode == 130
+    assert errors == "error: interrupted\n"
+
+
+class _Pages(BaseHTTPRequestHandler):
+    """Serves manifests, one of them without end."""
+
+    def do_GET(self) -> None:
+        self.send_response(404 if self.path == "/absent" else 200)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            if self.path == "/endless":
+                while True:
+                    self.wfile.write(b"# nothing to see\n" * 4096)
+            self.wfile.write(MANIFESTS.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def pages() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Pages) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"user:hunter2@127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join(timeout=10)
+
+
+def test_manifests_are_read_from_an_address(server: Server, pages: str) -> None:
+    assert server.upwell("apply", "-f", f"http://{pages}/").stdout.count("created") == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("absent", "answered 404"), ("endless", "larger than 8388608 bytes")]
+)
+def test_an_address_that_gives_no_manifest_is_named_without_its_password(
+    server: Server, pages: str, path: str, why: str
+) -> None:
+    result = server.upwell("apply", "-f", f"http://{pages}/{path}")
+
+    assert result.exit_code == 2
+    assert f"http://{pages.partition('@')[2]}/{path}: " in result.stderr
+    assert why in result.stderr
+    assert "hunter2" not in result.stderr
+
+
+def test_no_server_is_exit_code_4_and_a_next_step(unused_tcp_port: int) -> None:
+    session = Session(server=f"http://127.0.0.1:{unused_tcp_port}")
+
+    result = CliRunner().invoke(main, ["get", "bc"], obj=session)
+
+    assert result.exit_code == 4
+    assert "is `upwell serve` running" in result.stderr
