@@ -7,6 +7,9 @@ from datetime import timedelta
 import aiohttp
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 from tests.unit.server.api_server import START, Api, config_map, serving
 
 from upwell.server.limits import ServerLimits
@@ -144,20 +147,33 @@ def listening() -> socket.socket:
     return listener
 
 
-async def test_the_server_serves_until_shutdown() -> None:
+async def test_the_server_serves_until_shutdown_and_ends_what_is_open() -> None:
     shutdown, listener = asyncio.Event(), listening()
-    running = asyncio.create_task(serve(Starlette(), listener, shutdown))
+
+    async def endless(request: Request) -> Response:
+        del request
+        pulse = paced(aiter_of_nothing(), shutdown, tick=0.01, seconds=None)
+        return StreamingResponse("." async for _ in pulse)
+
+    app = Starlette(routes=[Route("/", endless)])
+    running = asyncio.create_task(serve(app, listener, shutdown))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     async with asyncio.timeout(5), aiohttp.ClientSession() as session:
         while True:
             try:
                 async with session.get(url) as response:
-                    assert response.status == 404
+                    assert await response.content.read(1) == b"."
+                    shutdown.set()
+                    await response.content.read()
                     break
             except aiohttp.ClientConnectionError:
                 await asyncio.sleep(0.01)
-        shutdown.set()
         await running
+
+
+async def aiter_of_nothing() -> AsyncIterator[None]:
+    await asyncio.Event().wait()
+    yield None
 
 
 async def test_cancelling_the_server_shuts_it_down() -> None:
