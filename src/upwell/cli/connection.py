@@ -18,7 +18,7 @@ DEFAULT_NAMESPACE = "default"
 
 
 def _connect(server: str, token: str) -> "ApiClient":
-    from upwell.app import create_client  # noqa: PLC0415 - loads every adapter: only when needed
+    from upwell.app.client import create_client  # noqa: PLC0415 - loads the models and aiohttp
 
     return create_client(server, token)
 

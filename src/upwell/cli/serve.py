@@ -119,7 +119,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
 
     Workloads and the router go on when it stops, and are found again when it starts.
     """
-    from upwell.app import ServeError, run_server  # noqa: PLC0415 - keeps `--help` fast
+    from upwell.app.server import ServeError, run_server  # noqa: PLC0415 - keeps `--help` fast
     from upwell.registry.credentials import default_auth_files  # noqa: PLC0415
     from upwell.server.logs import configure_logging  # noqa: PLC0415
     from upwell.settings import (  # noqa: PLC0415

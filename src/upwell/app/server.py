@@ -1,4 +1,4 @@
-"""The composition root: picks the adapters, owns the task group and the shutdown."""
+"""Composes `upwell serve`: picks the adapters, owns the task group and the shutdown."""
 
 import asyncio
 import errno
@@ -44,8 +44,7 @@ from upwell.server.app import ServerDependencies, create_app
 from upwell.server.registry import create_routes
 from upwell.server.serving import serve
 from upwell.settings import ServerSettings
-from upwell.store.interface import ApiClient, RejectedError, Store, StoreError
-from upwell.store.kubernetes import KubernetesStore
+from upwell.store.interface import RejectedError, Store, StoreError
 from upwell.store.sqlite import SqliteStore
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import WorkloadError
@@ -64,11 +63,6 @@ class ServeError(Exception):
 def now() -> datetime:
     """Return the time in UTC: the clock of everything that the server runs."""
     return datetime.now(UTC)
-
-
-def create_client(server: str, token: str = "") -> ApiClient:
-    """Return the command line's client of the API at `server`, an http or https URL."""
-    return KubernetesStore(server, token=token or None)
 
 
 async def run_server(settings: ServerSettings) -> None:
