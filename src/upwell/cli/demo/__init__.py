@@ -1,0 +1,60 @@
+"""`upwell demo`: the glibc story with real parts, from the vendor's push to the last answer.
+
+`performance` frames it: signals, exit code, clearing up; `replay` plays it; `facts` says what is
+true of it; `teardown` removes it from its folder alone.
+"""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from upwell.cli.examples import examples
+
+
+@click.command(
+    epilog=examples(
+        "upwell demo",
+        "upwell demo --webhook --plain",
+        "upwell demo --keep --data-dir /var/tmp/story",
+        "upwell demo --stop",
+    )
+)
+@click.option("--keep", is_flag=True, help="Leave everything running, and print the addresses.")
+@click.option("--stop", is_flag=True, help="Remove demos that were kept or have crashed.")
+@click.option(
+    "--webhook",
+    is_flag=True,
+    help="Have the vendor's registry tell of its pushes; otherwise Upwell looks every 2 s.",
+)
+@click.option("--plain", is_flag=True, help="Print lines; the default when stdout is no terminal.")
+@click.option("--fresh", is_flag=True, help="Make the cached root file systems anew.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Folder for everything, empty or absent; default: a new one below /var/tmp.",
+)
+def demo(  # noqa: PLR0913, PLR0917 - each option is a parameter
+    keep: bool,  # noqa: FBT001 - click passes options by name
+    stop: bool,  # noqa: FBT001 - the same
+    webhook: bool,  # noqa: FBT001 - the same
+    plain: bool,  # noqa: FBT001 - the same
+    fresh: bool,  # noqa: FBT001 - the same
+    data_dir: Path | None,
+) -> None:
+    """Replay a real base image fix on this machine.
+
+    A vendor's registry holds a Debian image without its security updates. Upwell builds a Python
+    builder and two applications on it, and runs them under a steady load. Then the vendor pushes
+    the fixed image, and nobody does anything: Upwell builds again what stands on it, once, and
+    rolls both applications out. The demo prints when each step happened, and what was lost.
+
+    Exits 0 only if all that it claims is true. Ctrl-C at any time stops and removes everything.
+    """
+    from upwell.cli.demo.performance import Options, perform, stop_left_behind  # noqa: PLC0415
+
+    if stop:
+        asyncio.run(stop_left_behind(data_dir))
+    else:
+        asyncio.run(perform(Options(data_dir, keep, webhook, plain, fresh)))

@@ -1,0 +1,47 @@
+"""Debian's archives as this machine's own apt knows them: no mirror is named here."""
+
+from dataclasses import dataclass
+
+from upwell.cli.demo.children import run
+from upwell.cli.errors import CommandError
+
+_FORMAT = "$(LABEL)|$(REPO_URI)|$(CREATED_BY)"
+_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where suites and their security updates come from: URIs."""
+
+    debian: str
+    security: str
+
+    def sources(self, suite: str, *, fixed: bool) -> list[str]:
+        """Return the lines of sources.list(5) for a suite, alone or with its security updates."""
+        lines = [f"deb {self.debian} {suite} main"]
+        if fixed:
+            lines.append(f"deb {self.security} {suite}-security main")
+        return lines
+
+
+async def find_archive() -> Archive:
+    """Return the archives of this machine; raises CommandError."""
+    return parse_targets(
+        await run("apt-get", "indextargets", "--format", _FORMAT, seconds=_SECONDS)
+    )
+
+
+def parse_targets(text: str) -> Archive:
+    """Parse what apt-get answers; raises CommandError when an archive is not among it."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        label, uri, kind = (*line.split("|"), "", "", "")[:3]
+        if kind == "Packages":
+            found.setdefault(label, uri.rstrip("/"))
+    try:
+        return Archive(found["Debian"], found["Debian-Security"])
+    except KeyError as error:
+        raise CommandError(
+            f"apt knows no archive labelled {error}: add Debian and its security updates to"
+            " /etc/apt/sources.list.d, and run `apt-get update`"
+        ) from error

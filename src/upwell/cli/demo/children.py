@@ -1,0 +1,202 @@
+"""The processes of a demo: each with a log, and those that stay with a record in the folder.
+
+The records let a later call stop what a killed demo left.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from upwell.cli.errors import CommandError
+
+_TAIL_BYTES = 4096
+_TAIL_LINES = 12
+_MAX_OUTPUT_BYTES = 16 * 1024 * 1024
+_GRACE_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+_PROC = Path("/proc")
+
+
+async def run(
+    *argv: str | Path, environment: Mapping[str, str] | None = None, seconds: float
+) -> str:
+    """Run a command to its end and return what it printed; raises CommandError if it failed.
+
+    A command that is cancelled, or takes longer, is ended with all that it started.
+    """
+    program = str(argv[0])
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *map(str, argv),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandError(f"{program} cannot be started: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(seconds):
+            output = await _read_all(process, program)
+            code = await process.wait()
+    except TimeoutError as error:
+        raise CommandError(f"{program} took more than {seconds:g} s") from error
+    finally:
+        if process.returncode is None:
+            await asyncio.shield(_end_group(process))
+    if code != 0:
+        raise CommandError(f"{program} failed with {code}:\n{_tail(output)}")
+    return output.decode(errors="replace")
+
+
+async def _read_all(process: Process, program: str) -> bytes:
+    output = bytearray()
+    if process.stdout is not None:
+        while chunk := await process.stdout.read(64 * 1024):
+            output += chunk
+            if len(output) > _MAX_OUTPUT_BYTES:
+                raise CommandError(f"{program} printed more than {_MAX_OUTPUT_BYTES} bytes")
+    return bytes(output)
+
+
+async def _end_group(process: Process) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                # Not communicate(): the pipe may be held by a grandchild.
+                await process.wait()
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A process that stays: its ID, and its start in clock ticks, so that it is not mistaken."""
+
+    name: str
+    pid: int
+    started: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        return started_at(self.pid) == self.started
+
+
+class Children:
+    """Starts processes that stay; all files lie in the demo's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(
+        self, name: str, *argv: str | Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start a process that outlives us unless it is stopped; its log is `logs/<name>.log`.
+
+        Raises CommandError.
+        """
+        log = self.log(name)
+        log.parent.mkdir(exist_ok=True)
+        with log.open("wb") as file:
+            try:
+                # Not asyncio's: it kills its children when the event loop ends.
+                process = subprocess.Popen(
+                    [str(argument) for argument in argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    env={**os.environ, **(environment or {})},
+                    cwd=self._folder,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise CommandError(f"{argv[0]} cannot be started: {error.strerror}") from error
+        self._running[name] = process
+        records = self._folder / "children"
+        records.mkdir(exist_ok=True)
+        started = started_at(process.pid) or 0
+        (records / name).write_text(json.dumps({"pid": process.pid, "started": started}))
+
+    def log(self, name: str) -> Path:
+        """Return where the log of a process is."""
+        return self._folder / "logs" / f"{name}.log"
+
+    def check(self) -> None:
+        """Raise CommandError with the end of its log if a process has ended."""
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                why = _tail(self.log(name).read_bytes())
+                raise CommandError(f"{name} ended with {process.returncode}:\n{why}")
+
+    async def until_listening(self, name: str, port: int, seconds: float = 20.0) -> None:
+        """Wait until a process accepts connections; raises CommandError."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not await _accepts(port):
+                    self.check()
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError as error:
+            why = _tail(self.log(name).read_bytes())
+            message = f"{name} does not listen on port {port} after {seconds:g} s:\n{why}"
+            raise CommandError(message) from error
+
+
+async def stop_recorded(folder: Path) -> None:
+    """Stop, the last started first, all processes that have a record in a demo's folder."""
+    for record in sorted(records(folder), key=lambda each: -each.started):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not record.alive:
+                break
+            with suppress(ProcessLookupError):
+                os.killpg(record.pid, number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE_SECONDS):
+                    while record.alive:  # noqa: ASYNC110 - no event tells of a process not ours
+                        await asyncio.sleep(_POLL_SECONDS)
+        (folder / "children" / record.name).unlink(missing_ok=True)
+
+
+def records(folder: Path) -> list[Record]:
+    """Return the processes that were started for the demo in this folder."""
+    found = []
+    for path in (folder / "children").glob("*"):
+        with suppress(OSError, ValueError, KeyError):  # cut short while it was written
+            document = json.loads(path.read_text())
+            found.append(Record(path.name, int(document["pid"]), int(document["started"])))
+    return found
+
+
+def started_at(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None when it has ended."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    # The second field, the program's name in brackets, may hold anything (proc_pid_stat(5)).
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def _tail(output: bytes) -> str:
+    lines = output[-_TAIL_BYTES:].decode(errors="replace").strip().splitlines()[-_TAIL_LINES:]
+    return "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"

@@ -1,0 +1,163 @@
+"""A steady load from outside: every request is counted, and every failure with its reason.
+
+The requests are written by hand, since a client library would try a lost one again unnoticed.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+_TIMEOUT_SECONDS = 10.0
+_MAX_HEAD_BYTES = 16 * 1024
+_MAX_BODY_BYTES = 64 * 1024
+_STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+_LENGTH = re.compile(rb"(?im)^content-length: *(\d+)\r?$")
+_CLOSE = re.compile(rb"(?im)^connection: *close\r?$")
+_KEPT_FAILURES = 20
+
+
+class RequestError(Exception):
+    """A request that was not answered as it has to be; the message is the reason."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one application answered."""
+
+    host: str
+    requests: int = 0
+    failed: int = 0
+    failures: deque[tuple[datetime, str]] = field(
+        default_factory=lambda: deque(maxlen=_KEPT_FAILURES)
+    )
+    """The last ones: when, and why."""
+    answers: Counter[str] = field(default_factory=Counter)
+    """Answers by the glibc version in them."""
+    version: str = ""
+    """In the newest answer."""
+    since: datetime | None = None
+    """Since when all answers have had this version."""
+
+    def answered(self, version: str, at: datetime) -> None:
+        """Count an answer that is right."""
+        self.requests += 1
+        self.answers[version] += 1
+        if version != self.version:
+            self.version, self.since = version, at
+
+    def lost(self, why: str, at: datetime) -> None:
+        """Count a request that failed."""
+        self.requests += 1
+        self.failed += 1
+        self.failures.append((at, why))
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much is asked for: for each application, by half of the clients on kept connections."""
+
+    port: int
+    clients: int = 4
+    per_second: float = 40.0
+    """Requests to one application."""
+
+    @asynccontextmanager
+    async def running(self, tallies: Sequence[Tally]) -> AsyncIterator[None]:
+        """Ask all the time while the block lasts; a request that has begun is finished."""
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for tally in tallies:
+                for number in range(self.clients):
+                    group.create_task(self._ask(tally, stop, keep=number % 2 == 0))
+            try:
+                yield
+            finally:
+                stop.set()
+
+    async def _ask(self, tally: Tally, stop: asyncio.Event, *, keep: bool) -> None:
+        connection = Connection(self.port, tally.host)
+        pause = self.clients / self.per_second
+        try:
+            while not stop.is_set():
+                began = time.monotonic()
+                try:
+                    tally.answered(await connection.ask(keep=keep), datetime.now(UTC))
+                except RequestError as error:
+                    tally.lost(str(error), datetime.now(UTC))
+                rest = pause - (time.monotonic() - began)
+                if rest > 0:
+                    await asyncio.sleep(rest)
+        finally:
+            connection.close()
+
+
+class Connection:
+    """Asks one application, over one connection as long as both sides keep it."""
+
+    def __init__(self, port: int, host: str) -> None:
+        self._port = port
+        self._host = host
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, *, keep: bool) -> str:
+        """Return the glibc version that the application answers with; raises RequestError."""
+        usable = False
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                head, body = await self._exchange(keep=keep)
+            version = read_answer(head, body)
+            usable = keep and not _CLOSE.search(head)
+        except TimeoutError as error:
+            raise RequestError(f"no answer within {_TIMEOUT_SECONDS:g} s") from error
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            raise RequestError(f"{type(error).__name__}: {error}") from error
+        finally:
+            if not usable:
+                self.close()
+        return version
+
+    def close(self) -> None:
+        """End the connection; the next request opens another."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def _exchange(self, *, keep: bool) -> tuple[bytes, bytes]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(
+                "127.0.0.1", self._port, limit=_MAX_HEAD_BYTES
+            )
+        reader, writer = self._streams
+        ending = "" if keep else "Connection: close\r\n"
+        writer.write(f"GET / HTTP/1.1\r\nHost: {self._host}\r\n{ending}\r\n".encode())
+        await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if length is None or int(length[1]) > _MAX_BODY_BYTES:
+            raise RequestError(f"{_first_line(head)}: no Content-Length that is reasonable")
+        return head, await reader.readexactly(int(length[1]))
+
+
+def read_answer(head: bytes, body: bytes) -> str:
+    """Return the version in an answer; raises RequestError for any other answer."""
+    status = _STATUS.match(head)
+    if status is None or status[1] != b"200":
+        raise RequestError(_first_line(head))
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise RequestError("the answer is not JSON") from error
+    version = answer.get("glibc") if isinstance(answer, Mapping) else None
+    if not isinstance(version, str) or not version:
+        raise RequestError("the answer has no glibc version")
+    return version
+
+
+def _first_line(head: bytes) -> str:
+    return head.partition(b"\r\n")[0].decode(errors="replace")

@@ -1,0 +1,109 @@
+"""What the API says of the demo's objects, kept up to date by watches."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+from upwell.api.apps import Deployment, DeploymentConfig
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
+from upwell.api.image import ImageStream, TagEvent
+from upwell.api.meta import ObjectKey, Resource
+from upwell.cli.errors import CommandError, Exit
+from upwell.policy.rollout_settings import Workload
+from upwell.policy.run_policy import number_of
+from upwell.store.interface import ApiClient, Change, ExpiredError, Selector
+
+NAMESPACE = "default"
+BASE = ("debian", "11")
+BUILDER = "python-builder"
+SHOP = "shop"
+GATE = "gate"
+CONFIGS = (BUILDER, SHOP, GATE)
+APPLICATIONS: Mapping[str, type[Deployment | DeploymentConfig]] = {
+    SHOP: Deployment,
+    GATE: DeploymentConfig,
+}
+_KINDS: tuple[type[Resource], ...] = (
+    ImageStream,
+    BuildConfig,
+    Build,
+    Deployment,
+    DeploymentConfig,
+)
+
+
+@dataclass(slots=True)
+class Observed:
+    """The newest state of every object that the story is about."""
+
+    objects: dict[ObjectKey, Resource] = field(default_factory=dict)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @asynccontextmanager
+    async def following(self, client: ApiClient) -> AsyncIterator[None]:
+        """Keep up while the block lasts."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._follow(client, kind)) for kind in _KINDS]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def until(self, reached: Callable[[], bool], seconds: float, what: str) -> None:
+        """Wait until `reached` holds, looking at every change; raises CommandError."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(reached)
+        except TimeoutError as error:
+            raise CommandError(f"{what} after {seconds:g} s", Exit.TIMEOUT) from error
+
+    async def touch(self) -> None:
+        """Have waiters look again: something outside the API has changed."""
+        async with self._changed:
+            self._changed.notify_all()
+
+    def add(self, resource: Resource) -> None:
+        """Take an object as it is now."""
+        self.objects[resource.key] = resource
+
+    def base(self) -> TagEvent | None:
+        """Return the base image's tag as it was last imported."""
+        stream, tag = BASE
+        return self.latest(stream, tag)
+
+    def latest(self, stream: str, tag: str = "latest") -> TagEvent | None:
+        """Return the digest in force of a tag."""
+        found = self.objects.get(ObjectKey("ImageStream", NAMESPACE, stream))
+        history = found.status.tag(tag) if isinstance(found, ImageStream) else None
+        return history.latest if history else None
+
+    def builds(self, config: str) -> Sequence[Build]:
+        """Return the builds of a BuildConfig, oldest first."""
+        found = [
+            item
+            for item in self.objects.values()
+            if isinstance(item, Build) and item.labels.get(BUILD_CONFIG_LABEL) == config
+        ]
+        return sorted(found, key=number_of)
+
+    def workload(self, application: str) -> Workload | None:
+        """Return the application's Deployment or DeploymentConfig."""
+        kind = APPLICATIONS[application]
+        found = self.objects.get(ObjectKey(kind.KIND.kind, NAMESPACE, application))
+        return found if isinstance(found, kind) else None
+
+    async def _follow(self, client: ApiClient, kind: type[Resource]) -> None:
+        while True:
+            try:
+                events = client.watch(kind, Selector(namespace=NAMESPACE))
+                async with aclosing(events):
+                    async for event in events:
+                        if event.change is Change.DELETED:
+                            self.objects.pop(event.resource.key, None)
+                        else:
+                            self.add(event.resource)
+                        await self.touch()
+            except ExpiredError:
+                continue  # too far behind: the next watch begins with the present state

@@ -1,0 +1,112 @@
+"""Frames the story: what a signal does, what is printed, what is removed, and the exit code."""
+
+import asyncio
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from upwell.cli.demo.preflight import preflight
+from upwell.cli.demo.replay import Ending, Replay, Setting
+from upwell.cli.demo.report import addresses, report
+from upwell.cli.demo.rootfs import default_cache
+from upwell.cli.demo.teardown import claim_folder, in_use, is_demo, left_behind, tear_down
+from upwell.cli.demo.view import LiveView, PlainView, View
+from upwell.cli.errors import CommandError, Exit
+from upwell.store.interface import StoreError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for."""
+
+    data_dir: Path | None
+    keep: bool
+    webhook: bool
+    plain: bool
+    fresh: bool
+
+
+async def perform(options: Options) -> None:
+    """Play the story, report, and clear up; raises CommandError unless all claims are true."""
+    folder = claim_folder(options.data_dir)
+    view: View = PlainView() if options.plain or not sys.stdout.isatty() else LiveView(Console())
+    setting = Setting(folder, default_cache(), options.fresh, options.webhook)
+    play = asyncio.create_task(_play(setting, view, keep=options.keep))
+    for number in _SIGNALS:
+        # Once the story has ended this does nothing: clearing up is never cut short.
+        asyncio.get_running_loop().add_signal_handler(number, play.cancel)
+    kept = False
+    try:
+        ending = await play
+        kept = options.keep
+    except asyncio.CancelledError:
+        raise CommandError("interrupted", Exit.INTERRUPTED) from None
+    finally:
+        if not kept:
+            view.say("stopping and removing everything that was started")
+            await tear_down(folder)
+    false = [claim.text for claim in ending.story.claims() if not claim.holds]
+    if false:
+        raise CommandError(f"not true: {'; '.join(false)} (`--keep` leaves all to look at)")
+    click.echo("All of this is true.")
+
+
+async def stop_left_behind(data_dir: Path | None) -> None:
+    """Remove the demo in `data_dir`, or all that were kept or have crashed."""
+    if data_dir is not None:
+        folder = data_dir.absolute()
+        if not is_demo(folder):
+            raise CommandError(f"there is no demo in {folder}", Exit.NOT_FOUND)
+        if in_use(folder):
+            raise CommandError(f"the demo in {folder} is running: press Ctrl-C there")
+    folders = left_behind() if data_dir is None else [data_dir.absolute()]
+    for folder in folders:
+        await tear_down(folder)
+        click.echo(f"{folder}: stopped and removed")
+    if not folders:
+        click.echo("no demo was left", err=True)
+
+
+async def _play(setting: Setting, view: View, *, keep: bool) -> Ending:
+    """Play the story and print what came of it; raises CommandError for every fault."""
+    with view.open():
+        view.say("looking at this machine")
+        replay = Replay(setting, await preflight(setting.folder), view)
+        try:
+            ending = await replay.run()
+        except BaseExceptionGroup as group:
+            raise _explain(group) from group
+        except StoreError as error:
+            raise CommandError(f"the server does not answer as it should: {error}") from error
+    click.echo()
+    for line in report(ending.story, ending.packages):
+        click.echo(line)
+    click.echo()
+    if keep:
+        for line in addresses(setting.folder, replay.ports):
+            click.echo(line)
+    return ending
+
+
+def _explain(group: BaseExceptionGroup) -> BaseException:
+    """Return the fault that stands for all: ours rather than one that followed from it."""
+    faults = list(_leaves(group))
+    ours = next((fault for fault in faults if isinstance(fault, CommandError)), None)
+    if ours is not None:
+        return ours
+    if isinstance(faults[0], StoreError):
+        return CommandError(f"the server does not answer as it should: {faults[0]}")
+    return faults[0]
+
+
+def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
+    found: list[BaseException] = []
+    for fault in group.exceptions:
+        found += _leaves(fault) if isinstance(fault, BaseExceptionGroup) else [fault]
+    return found

@@ -1,0 +1,207 @@
+"""The story, step by step: see `upwell demo --help`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from upwell.cli.demo.archive import find_archive
+from upwell.cli.demo.children import Children
+from upwell.cli.demo.facts import Publication, Story, broken_before, is_rolled_out
+from upwell.cli.demo.load import Connection, Load, RequestError, Tally
+from upwell.cli.demo.observed import APPLICATIONS, CONFIGS, Observed
+from upwell.cli.demo.ports import Ports
+from upwell.cli.demo.preflight import Machine
+from upwell.cli.demo.report import changed_packages
+from upwell.cli.demo.rootfs import Pair, RootFileSystems
+from upwell.cli.demo.server import Server, adapt_manifests
+from upwell.cli.demo.source import find_example, make_repository, serve_repositories
+from upwell.cli.demo.vendor import Vendor
+from upwell.cli.demo.view import View
+from upwell.cli.errors import CommandError
+from upwell.oci import Digest
+from upwell.policy.explain import PackageChange
+from upwell.policy.standing import short
+
+_FIRST_SECONDS = 300.0
+_FIX_SECONDS = 300.0
+_BEFORE_SECONDS = 3.0
+"""Of load before the fix is published, so that the old version is seen under load."""
+_AFTER_SECONDS = 3.0
+"""Of load after all is done: late failures count."""
+_TICK_SECONDS = 0.25
+_POLL_SECONDS = 0.1
+_POLLED, _SELDOM = "upwell.dev/import-interval: 2s", "upwell.dev/import-interval: 15m"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where and how the story is played."""
+
+    folder: Path
+    cache: Path
+    """Of root file systems."""
+    fresh: bool = False
+    webhook: bool = False
+    """Whether the vendor's registry tells of the push; otherwise Upwell looks every 2 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The whole story, and what the fix was made of."""
+
+    story: Story
+    packages: Sequence[PackageChange]
+
+
+class Replay:
+    """Plays the story once in a folder of its own; what it starts, `tear_down` stops."""
+
+    def __init__(self, setting: Setting, machine: Machine, view: View) -> None:
+        folder = setting.folder
+        self.ports = Ports.choose()
+        self._setting = setting
+        self._view = view
+        self._children = Children(folder)
+        self._observed = Observed()
+        self._tallies: Mapping[str, Tally] = {
+            name: Tally(f"{name}.localhost") for name in APPLICATIONS
+        }
+        self._story: Story | None = None
+        self._server = Server(folder, self.ports)
+        self._vendor = Vendor(
+            folder / "vendor", self.ports, machine.containers_conf, machine.storage_driver
+        )
+
+    async def run(self) -> Ending:
+        """Play it to its end; raises CommandError when it cannot go on."""
+        example = find_example()
+        pair, name = await self._prepare(example)
+        old = await self._vendor.publish(name)
+        self._view.say(f"the vendor publishes {self._vendor.image}: {short(str(old))}")
+        async with (
+            self._server.client() as client,
+            self._observed.following(client),
+            self._ticking(),
+            asyncio.TaskGroup() as group,
+        ):
+            fixed = group.create_task(self._vendor.prepare(pair.new))
+            await self._apply(example)
+            await self._until_answering()
+            story = await self._fix(pair, old, await fixed)
+            return Ending(story, await changed_packages(client, story))
+
+    async def _prepare(self, example: Path) -> tuple[Pair, str]:
+        """Start all services, and make the first image while they start."""
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(self._make_first())
+            group.create_task(self._start(example))
+        return first.result()
+
+    async def _make_first(self) -> tuple[Pair, str]:
+        setting, say = self._setting, self._view.say
+        work = setting.folder / "tmp"
+        roots = RootFileSystems(await find_archive(), setting.cache, work, setting.fresh)
+        pair = await roots.pair(say)
+        for root in (pair.old, pair.new):
+            say(f"root file system of {root.title}: glibc {root.glibc}")
+        return pair, await self._vendor.prepare(pair.old)
+
+    async def _start(self, example: Path) -> None:
+        folder = self._setting.folder
+        tell = f"{self.ports.server}/webhooks/registry" if self._setting.webhook else ""
+        await self._vendor.start(self._children, tell=tell)
+        await make_repository(example / "source", folder / "git")
+        await serve_repositories(self._children, folder / "git", self.ports.git)
+        await self._server.start(self._children)
+        self._view.say(f"upwell serve listens on {self.ports.server}")
+
+    async def _apply(self, example: Path) -> None:
+        changes = {**self.ports.moved(), **({_POLLED: _SELDOM} if self._setting.webhook else {})}
+        for old, new in changes.items():
+            self._view.say(f"manifests: {old!r} becomes {new!r} here")
+        manifests = self._setting.folder / "manifests"
+        adapt_manifests(example / "manifests", manifests, changes)
+        self._view.say("upwell apply -f examples/glibc/manifests")
+        for line in (await self._server.apply(manifests)).splitlines():
+            self._view.say(f"  {line}")
+
+    async def _until_answering(self) -> None:
+        """Wait until both applications answer from outside, and are rolled out."""
+        self._view.say("waiting for the first builds and rollouts")
+        try:
+            async with asyncio.timeout(_FIRST_SECONDS), asyncio.TaskGroup() as group:
+                for tally in self._tallies.values():
+                    group.create_task(self._first_answer(tally))
+        except TimeoutError as error:
+            why = broken_before(self._observed) or "`upwell demo --keep` keeps all to look at"
+            message = f"the applications do not answer after {_FIRST_SECONDS:g} s: {why}"
+            raise CommandError(message) from error
+        await self._observed.until(
+            lambda: all(is_rolled_out(self._observed.workload(name)) for name in APPLICATIONS),
+            _FIRST_SECONDS,
+            "the first rollouts are not complete",
+        )
+
+    async def _first_answer(self, tally: Tally) -> None:
+        connection = Connection(self.ports.router, tally.host)
+        while True:
+            if why := broken_before(self._observed):
+                raise CommandError(why)
+            with suppress(RequestError):
+                version = await connection.ask(keep=False)
+                self._view.say(f"http://{tally.host} answers with glibc {version}")
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _fix(self, pair: Pair, old: Digest, name: str) -> Story:
+        """Publish the fix under load, and watch what Upwell does about it."""
+        load = Load(self.ports.router)
+        self._view.say(f"load: {load.per_second:g} requests a second to each application")
+        async with load.running(list(self._tallies.values())):
+            await asyncio.sleep(_BEFORE_SECONDS)
+            before = frozenset(
+                build.name for config in CONFIGS for build in self._observed.builds(config)
+            )
+            new = await self._vendor.publish(name)
+            fix = Publication(
+                self._vendor.published_at(), old, new, pair.old.glibc, pair.new.glibc, before
+            )
+            self._story = story = Story(fix, self._observed, self._tallies)
+            self._view.say(
+                f"the vendor publishes the fix, {short(str(new))}; nobody touches anything now"
+            )
+            await self._until_over(story)
+            await asyncio.sleep(_AFTER_SECONDS)
+        return story
+
+    async def _until_over(self, story: Story) -> None:
+        """Wait for the end; what is missing then, the claims say."""
+        try:
+            await self._observed.until(
+                lambda: story.is_over() or bool(story.broken()),
+                _FIX_SECONDS,
+                "the fix has not arrived everywhere",
+            )
+        except CommandError as error:
+            self._view.say(error.message)
+        if why := story.broken():
+            self._view.say(why)
+
+    @asynccontextmanager
+    async def _ticking(self) -> AsyncIterator[None]:
+        """Keep the view up to date, and notice when a process has ended."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._tick())
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            self._children.check()
+            self._view.refresh(self._observed, self._tallies, self._story)
+            await self._observed.touch()  # answers are no objects: who waits must look again
+            await asyncio.sleep(_TICK_SECONDS)

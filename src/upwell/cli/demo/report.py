@@ -1,0 +1,84 @@
+"""What the demo prints at its end."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from upwell.api.image import Image
+from upwell.cli.demo.facts import Story, reasons
+from upwell.cli.demo.ports import HOST, Ports
+from upwell.oci import Digest
+from upwell.policy.explain import PackageChange, package_changes
+from upwell.store.interface import ApiClient, NotFoundError, UnavailableError
+
+_SHOWN_PACKAGES = 10
+_FIRST = ("libc6", "libc-bin", "openssl", "libssl1.1", "libssl3", "zlib1g", "perl-base")
+_INDEX_SECONDS = 20.0
+_POLL_SECONDS = 0.2
+
+
+async def changed_packages(client: ApiClient, story: Story) -> Sequence[PackageChange]:
+    """Return the packages that differ between the two bases, the best known first."""
+    fix = story.publication
+    old, new = [await _packages(client, digest) for digest in (fix.old, fix.new)]
+    rank = {name: place for place, name in enumerate(_FIRST)}
+    return sorted(
+        package_changes(old, new),
+        key=lambda change: (rank.get(change.name, len(rank)), change.name),
+    )
+
+
+async def _packages(client: ApiClient, digest: Digest) -> Sequence[dict[str, str]]:
+    """Return an image's packages; they are read in the background after an import."""
+    packages: list[dict[str, str]] = []
+    async with asyncio.timeout(_INDEX_SECONDS):
+        while not packages:
+            try:
+                answer = await client.call("GET", Image, "", str(digest), "packages")
+                packages = answer["packages"]
+            except (NotFoundError, UnavailableError):
+                await asyncio.sleep(_POLL_SECONDS)
+    return packages
+
+
+def report(story: Story, packages: Sequence[PackageChange]) -> Iterator[str]:
+    """Yield the lines of the result."""
+    fix = story.publication
+    yield "Timeline (seconds from the publication of the fix)"
+    for moment in story.timeline():
+        yield f"  {story.offset(moment):+7.2f}  {moment.what}"
+    yield "\nglibc, as seen from outside"
+    for name, tally in story.tallies.items():
+        yield f"  {name}: {fix.old_glibc} -> {tally.version}"
+    yield "\nRequests"
+    for name, tally in story.tallies.items():
+        yield f"  {name}: {tally.requests}, failed: {tally.failed}"
+        for at, why in tally.failures:
+            yield f"    {(at - fix.at).total_seconds():+7.2f}  {why}"
+    yield "\nWhy each build ran"
+    for reason in reasons(story):
+        yield f"  {reason}"
+    yield f"\nPackages that changed between the two bases: {len(packages)}"
+    for change in packages[:_SHOWN_PACKAGES]:
+        yield f"  {change}"
+    if len(packages) > _SHOWN_PACKAGES:
+        yield f"  and {len(packages) - _SHOWN_PACKAGES} more"
+    yield "\nClaims"
+    for claim in story.claims():
+        yield f"  {'true ' if claim.holds else 'FALSE'}  {claim.text}" + (
+            "" if claim.holds else f": {claim.found}"
+        )
+
+
+def addresses(folder: Path, ports: Ports) -> Iterator[str]:
+    """Yield how to use a demo that goes on, and how to stop it."""
+    yield "Everything goes on. Try:"
+    yield f"  export UPWELL_SERVER={ports.server}"
+    yield "  upwell status"
+    yield "  upwell explain deployment/shop"
+    for name in ("shop", "gate"):
+        yield f"  curl -H 'Host: {name}.localhost' http://{HOST}:{ports.router}/"
+    yield f"  kubectl --server={ports.server} get builds,deployments"
+    yield f"The vendor's registry: http://{ports.vendor_host}/v2/vendor/debian/tags/list"
+    yield f"Logs: {folder}/logs"
+    yield f"To stop it: upwell demo --stop --data-dir {folder}"

@@ -1,0 +1,128 @@
+"""Removes a demo from its folder alone: after Ctrl-C, after `--keep`, and after a crash."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from upwell.app.server import remove_workloads
+from upwell.cli.demo.children import started_at, stop_recorded
+from upwell.cli.demo.server import data_dir, storage
+from upwell.cli.errors import CommandError
+from upwell.settings import ServerSettings
+
+_MARK = ".upwell-demo"
+_PREFIX = "upwell-demo-"
+_PLACE = Path("/var/tmp")  # noqa: S108 - a folder of its own is made there
+_PROGRAMS = frozenset(
+    {"podman", "conmon", "haproxy", "buildah", "runc", "crun", "git", "git-daemon", "mmdebstrap"}
+    | {"docker-registry", "slirp4netns", "pasta"}
+)
+_WORKLOADS_SECONDS = 60.0
+_GONE_SECONDS = 5.0
+
+
+def claim_folder(wanted: Path | None) -> Path:
+    """Make the folder of a new demo, or take one that is empty; raises CommandError."""
+    if wanted is None:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PLACE))
+    else:
+        folder = wanted.absolute()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            advice = f"upwell demo --stop --data-dir {folder}" if is_demo(folder) else "rm -r"
+            raise CommandError(f"{folder} is not empty: remove it first ({advice})")
+    folder.chmod(0o711)  # users in containers and apt's own go through it
+    mark = {"pid": os.getpid(), "started": started_at(os.getpid())}
+    (folder / _MARK).write_text(json.dumps(mark))
+    return folder
+
+
+def is_demo(folder: Path) -> bool:
+    """Whether a demo made this folder."""
+    return (folder / _MARK).is_file()
+
+
+def left_behind() -> list[Path]:
+    """Return the folders of demos that were kept or have crashed, of this user."""
+    return [
+        folder
+        for folder in sorted(_PLACE.glob(f"{_PREFIX}*"))
+        if is_demo(folder) and folder.stat().st_uid == os.geteuid() and not in_use(folder)
+    ]
+
+
+def in_use(folder: Path) -> bool:
+    """Whether the command that made this demo still runs: Ctrl-C stops it there."""
+    try:
+        mark = json.loads((folder / _MARK).read_text())
+        return started_at(int(mark["pid"])) == int(mark["started"])
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+async def tear_down(folder: Path) -> None:
+    """Stop all processes and containers of a demo, and remove its folder; idempotent.
+
+    Raises CommandError when something resists; what can be removed is removed all the same.
+    """
+    if not is_demo(folder):
+        raise CommandError(f"{folder} is no folder of a demo")
+    await stop_recorded(folder)
+    complaints = []
+    if (data_dir(folder) / "instance-id").exists():
+        settings = ServerSettings(data_dir(folder), container_storage=storage(folder))
+        try:
+            async with asyncio.timeout(_WORKLOADS_SECONDS):
+                await remove_workloads(settings)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rest must go too
+            complaints.append(f"containers: {error}")
+    await _kill_stragglers(folder)
+    for mount in reversed(list(mounts_below(folder))):
+        process = await asyncio.create_subprocess_exec("umount", "--lazy", mount)
+        if await process.wait() != 0:
+            complaints.append(f"{mount} stays mounted")
+    if not list(mounts_below(folder)):
+        with suppress(FileNotFoundError):
+            await asyncio.to_thread(shutil.rmtree, folder)
+    if complaints or folder.exists():
+        raise CommandError("; ".join(complaints) or f"{folder} could not be removed")
+
+
+async def _kill_stragglers(folder: Path) -> None:
+    """Kill what a killed server left: programs of ours whose command line names the folder."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_GONE_SECONDS):
+            while found := list(stragglers(folder)):
+                for pid in found:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.05)
+
+
+def stragglers(folder: Path) -> Iterator[int]:
+    """Yield the processes of programs that a demo starts, and whose arguments name its folder."""
+    needle = os.fsencode(folder)
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            # The program's name is cut to 15 bytes (proc_pid_comm(5)), which is enough for all.
+            name = (entry / "comm").read_text().strip()
+            arguments = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended
+        if name in _PROGRAMS and needle in arguments and started_at(int(entry.name)):
+            yield int(entry.name)
+
+
+def mounts_below(folder: Path) -> Iterator[str]:
+    """Yield what is mounted below a folder, outer mounts first (proc_pid_mountinfo(5))."""
+    inside = f"{folder.resolve()}/"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        place = line.split()[4].encode().decode("unicode_escape")
+        if place.startswith(inside):
+            yield place

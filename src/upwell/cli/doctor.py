@@ -1,0 +1,142 @@
+"""`upwell doctor`: what this machine can and cannot do, and how to mend it."""
+
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from upwell.cli.errors import Exit
+from upwell.cli.examples import examples
+from upwell.cli.output import Format, aligned, output_option, write_data
+from upwell.machine.checks import Check, Status, Subject, check_machine
+from upwell.machine.containers_conf import ContainersConf, decide, render
+from upwell.machine.host import Host, read_host
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was found, and the configuration that follows from it."""
+
+    checks: Sequence[Check]
+    conf: ContainersConf
+
+    @property
+    def status(self) -> Status:
+        """The worst of the findings."""
+        found = {check.status for check in self.checks}
+        return next((bad for bad in (Status.FAIL, Status.WARN) if bad in found), Status.OK)
+
+
+async def examine(data_dir: Path, ports: tuple[tuple[str, int], ...] = ()) -> Examination:
+    """Examine this machine for an Upwell that keeps its data in `data_dir`.
+
+    The folder that is made for the time of it is removed.
+    """
+    made = not data_dir.exists()
+    host = await read_host(data_dir)
+    conf = decide(host, private_storage=True)
+    try:
+        return Examination(await _check(data_dir, host, conf, ports), conf)
+    finally:
+        if made and not any(data_dir.iterdir()):
+            data_dir.rmdir()
+
+
+async def _check(
+    data_dir: Path, host: Host, conf: ContainersConf, ports: tuple[tuple[str, int], ...]
+) -> Sequence[Check]:
+    # Not the server's own file: a doctor that is called beside a running server changes nothing.
+    path = data_dir / f"doctor-{id(conf):x}.conf"
+    path.write_text(render(conf.decisions))
+    try:
+        return await check_machine(Subject(data_dir, host, conf, path, ports))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@click.command(
+    epilog=examples(
+        "upwell doctor",
+        "upwell doctor --data-dir /srv/upwell",
+        "upwell doctor -o json | jq '.checks[] | select(.status != \"ok\")'",
+    )
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/var/lib/upwell"),
+    show_default=True,
+    envvar="UPWELL_DATA_DIR",
+    show_envvar=True,
+    help="Where `upwell serve` will keep everything: its file system is examined.",
+)
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+def doctor(data_dir: Path, output: str) -> None:
+    """Say what this machine can and cannot do, and how to mend it.
+
+    Starts a container to see that it runs, and removes it. Exits 1 when a check fails, 0 when
+    there are warnings at most.
+    """
+    try:
+        found = asyncio.run(examine(data_dir.absolute()))
+    except OSError as error:
+        place = error.filename or data_dir
+        checks = [
+            Check(
+                "data directory",
+                Status.FAIL,
+                f"{place}: {error.strerror}",
+                "name a folder that you may write, with --data-dir",
+            )
+        ]
+        found = Examination(checks, ContainersConf((), "", ""))
+    if output == Format.TABLE:
+        for line in _report(found):
+            click.echo(line)
+    else:
+        write_data(_data(found), output)
+    sys.exit(Exit.FAILED if found.status is Status.FAIL else Exit.DONE)
+
+
+def _report(found: Examination) -> Iterator[str]:
+    rows = [("CHECK", "STATUS", "DETAIL")]
+    rows += [(check.name, check.status, _one_line(check.detail)) for check in found.checks]
+    lines = aligned(rows)
+    yield next(lines)
+    for check, line in zip(found.checks, lines, strict=True):
+        yield line
+        if check.remedy:
+            yield f"  mend it: {check.remedy}"
+    if found.conf.storage_driver:
+        yield "\nUpwell's containers.conf on this machine:\n"
+        yield from (f"  {line}".rstrip() for line in render(found.conf.decisions).splitlines()[1:])
+        if not found.conf.decisions:
+            yield "  (empty: the defaults of Podman and Buildah fit)"
+        yield f"\nStorage driver: {found.conf.storage_driver} ({found.conf.storage_reason})"
+    yield f"\n{_conclusion(found)}"
+
+
+def _conclusion(found: Examination) -> str:
+    bad = [check.name for check in found.checks if check.status is Status.FAIL]
+    if bad:
+        return f"Upwell does not work here: {', '.join(bad)}"
+    warned = [check.name for check in found.checks if check.status is Status.WARN]
+    return f"Upwell works here{f', with limits: {", ".join(warned)}' if warned else ''}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _data(found: Examination) -> dict[str, Any]:
+    return {
+        "status": str(found.status),
+        "checks": [{**asdict(check), "status": str(check.status)} for check in found.checks],
+        "containersConf": [asdict(decision) for decision in found.conf.decisions],
+        "storageDriver": found.conf.storage_driver,
+        "storageReason": found.conf.storage_reason,
+    }
