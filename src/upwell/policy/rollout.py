@@ -78,6 +78,9 @@ class Replica:
     ready_since: datetime | None = None
     """None while it is not ready."""
     ended: bool = False
+    """It does not run: it has ended, or was never started in full."""
+    interrupted: bool = False
+    """Its start was cut short together with our process: it is taken up again at once."""
     restarts: int = 0
     message: str = ""
     drained: bool = False
@@ -91,6 +94,8 @@ class Replica:
     @property
     def restart_at(self) -> datetime:
         """When an ended replica may be started again: 10 s after its start, doubling to 300 s."""
+        if self.interrupted:
+            return self.started_at
         # The exponent is bounded because a timedelta overflows; 1 << 5 is past the longest already.
         return self.started_at + min(FIRST_BACKOFF * (1 << min(self.restarts, 5)), LONGEST_BACKOFF)
 
@@ -248,7 +253,8 @@ def _failure(view: _View) -> RollBack | Stall | None:
     if rollout.target.complete or rollout.settings.paused:
         return None
     kind = Stall if rollout.good is None else RollBack
-    looping = [one for one in view.staying if one.ended and one.restarts >= ENDED_STARTS - 1]
+    ended = [one for one in view.staying if one.ended and not one.interrupted]
+    looping = [one for one in ended if one.restarts >= ENDED_STARTS - 1]
     if looping:
         return kind(FailureReason.CRASH_LOOPING, looping[0])
     late = _deadline(view)

@@ -77,11 +77,11 @@ def prune(records: Records, limit: int) -> Records:
     return tuple(one for at, one in enumerate(records) if at <= limit or one is good)
 
 
-def cause_of(records: Records, template: PodTemplate, *, held: bool) -> Cause:
-    """Return why `template` is rolled out after `records`; `held` by a person's `undo`."""
+def cause_of(records: Records, template: PodTemplate, *, undone: bool) -> Cause:
+    """Return why `template` is rolled out after `records`; `undone` by a person's `undo`."""
     if not records:
         return Cause.CONFIG_CHANGE
-    if held:
+    if undone:
         return Cause.ROLLBACK
     before = records[0].template
     if before != template and _without_images(before) == _without_images(template):

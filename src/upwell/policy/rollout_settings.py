@@ -111,6 +111,7 @@ def _deployment_config(config: DeploymentConfig) -> Settings:
     spec = config.spec
     replicas = 1 if spec.replicas is None else spec.replicas
     strategy = spec.strategy
+    _refuse_unsupported(config)
     kind = (strategy.type if strategy else None) or "Rolling"
     if kind == "Recreate":
         recreate = strategy.recreate_params if strategy else None
@@ -122,6 +123,21 @@ def _deployment_config(config: DeploymentConfig) -> Settings:
     return _settings(
         config, replicas, Strategy.ROLLING, _limits(rolling, replicas), rolling.timeout_seconds
     )
+
+
+def _refuse_unsupported(config: DeploymentConfig) -> None:
+    """Raise TemplateError for what must not be left out in silence: a hook may migrate data."""
+    strategy = config.spec.strategy
+    for params in (strategy.rolling_params, strategy.recreate_params) if strategy else ():
+        hooks = [name for name in ("pre", "mid", "post") if getattr(params, name, None)]
+        if hooks:
+            raise TemplateError(
+                "UnsupportedField",
+                f"the strategy's {hooks[0]} hook is not run on one machine: remove it, and do what"
+                " it does when the container starts",
+            )
+    if config.spec.test:
+        raise TemplateError("UnsupportedField", "spec.test is not supported: remove it")
 
 
 def _settings(

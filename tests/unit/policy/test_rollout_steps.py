@@ -106,6 +106,14 @@ def test_a_crashed_replica_is_started_again_after_its_backoff(restarts: int, wai
     assert next_steps(settled(), [crashed], NOW + second(1)) == (Start("new", 0),)
 
 
+def test_a_start_that_was_cut_short_is_taken_up_at_once() -> None:
+    cut_short = replica(
+        "new", ready=False, ended=True, interrupted=True, restarts=2, started_at=NOW
+    )
+
+    assert next_steps(rolling_out(), [replica("old"), cut_short], NOW)[0] == Start("new", 0)
+
+
 def test_three_ended_starts_roll_back_before_the_deadline() -> None:
     looping = ended("new", restarts=2, ago=1)
 

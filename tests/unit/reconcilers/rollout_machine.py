@@ -72,10 +72,14 @@ class FakeRuntime:
         if str(image) in self.failures:
             raise self.failures[str(image)]
         known = self.running.get(spec.name)
-        if known is not None and known[1].state is not State.EXITED:
+        if known is not None and known[1].state is State.RUNNING:
             return
-        restarts = 0 if known is None else known[1].restarts + 1
-        self.running[spec.name] = (spec, _started(spec, restarts, self._clock(), image))
+        ended = known is not None and known[1].state is State.EXITED
+        restarts = (known[1].restarts if known else 0) + ended
+        started = _started(spec, restarts, self._clock(), image)
+        self.running[spec.name] = (spec, replace(started, state=State.CREATED))
+        self._before(f"run {spec.name}")
+        self.running[spec.name] = (spec, started)
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         assert grace_seconds >= 0
@@ -97,7 +101,7 @@ class FakeRuntime:
     def turn(self) -> None:
         """Let what was started become what its image makes of it."""
         for name, (spec, instance) in list(self.running.items()):
-            if instance.state is State.EXITED or instance.ready:
+            if instance.state is not State.RUNNING or instance.ready:
                 continue
             image = str(spec.containers[0].image)
             if image == CRASHING:

@@ -93,6 +93,10 @@ def build(revision: Revision, index: int) -> InstanceSpec:
             "UnsupportedField",
             "initContainers are not run on one machine: move what they do into the container",
         )
+    if pod.host_network:
+        raise TemplateError(
+            "UnsupportedField", "hostNetwork is not supported on one machine: use a Service"
+        )
     name = instance_name(revision.workload, revision.hash, index)
     labels = instance_labels(revision.workload, revision.template)
     identity = Identity(

@@ -25,6 +25,7 @@ from upwell.policy.rollout import (
     next_steps,
 )
 from upwell.policy.rollout_history import (
+    Cause,
     Phase,
     Records,
     begin,
@@ -112,6 +113,8 @@ class RolloutReconciler:
         self._images = images
         self._clock = clock
         self._drain_timeout = drain_timeout
+        self._tried: set[str] = set()
+        """Instances whose start this process has tried: one of another process was cut short."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Do the next steps of the workload that `key` names; one that is gone leaves nothing."""
@@ -211,7 +214,9 @@ class RolloutReconciler:
         if settings.paused:
             why = "spec.paused is set: the template is not rolled out until it is false"
             return settings, Obstacle("DeploymentPaused", why, "Unknown")
-        waiting = unresolved(workload)
+        # What has run before was resolved then, and its record has the digests.
+        known = find(workload.status.revisions, wanted)
+        waiting = unresolved(workload) if known is None else None
         if waiting is not None:
             return settings, Obstacle("ImageNotResolved", waiting)
         if is_manual(workload) and workload.annotations.get(ROLL_OUT_ANNOTATION) != wanted:
@@ -228,13 +233,14 @@ class RolloutReconciler:
         records = workload.status.revisions
         known = find(records, wanted)
         images = known.images if known else await self._images.pin(template, workload.namespace)
-        held = HOLD_ANNOTATION in workload.annotations
+        undone = HOLD_ANNOTATION in workload.annotations and known is not None
+        cause = cause_of(records, template, undone=undone)
         record = RevisionRecord(
             revision=0,
             hash=wanted,
             template=template,
             created=self._clock(),
-            cause=cause_of(records, template, held=held and known is not None).value,
+            cause=(Cause.MANUAL_CHANGE if is_manual(workload) else cause).value,
             images=images,
         )
         build(await self._revision(workload, record), 0)
@@ -263,7 +269,8 @@ class RolloutReconciler:
                 revision=one.revision,
                 started_at=one.started_at,
                 ready_since=(one.ready_since or one.started_at) if one.ready else None,
-                ended=one.state is State.EXITED,
+                ended=one.state is not State.RUNNING,
+                interrupted=one.state is State.CREATED and one.name not in self._tried,
                 restarts=one.restarts,
                 message=one.message,
                 drained=await self._is_drained(one.name),
@@ -310,7 +317,9 @@ class RolloutReconciler:
                 continue
             try:
                 revision = await self._revision(workload, record)
-                await self._runtime.start(build(revision, step.index))
+                spec = build(revision, step.index)
+                self._tried.add(spec.name)
+                await self._runtime.start(spec)
             except (WorkloadError, TemplateError) as error:
                 troubles.append(error)
         return troubles
@@ -321,6 +330,7 @@ class RolloutReconciler:
         async def stop(name: str) -> None:
             try:
                 await self._runtime.stop(name, grace)
+                self._tried.discard(name)
             except WorkloadError as error:
                 troubles.append(error)
 
@@ -376,14 +386,14 @@ class RolloutReconciler:
 
     async def _detail(self, workload: Workload, replica: Replica | None) -> str:
         """Return why a replica does not serve, as far as anybody knows."""
+        told = find_condition(workload.status.conditions, PROGRESSING)
+        trouble = told.message if told and told.reason not in _OWN_REASONS else ""
         if replica is None:
-            told = find_condition(workload.status.conditions, PROGRESSING)
-            return told.message if told and told.reason not in _OWN_REASONS else ""
+            return trouble
         if replica.ended and replica.message:
             return replica.message  # it ends with the last lines already
-        return "\n".join(
-            part for part in (replica.message, await self._last_lines(replica.name)) if part
-        )
+        parts = (trouble, replica.message, await self._last_lines(replica.name))
+        return "\n".join(part for part in parts if part)
 
     async def _last_lines(self, name: str) -> str:
         lines = b""
