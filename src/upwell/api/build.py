@@ -12,6 +12,7 @@ from upwell.api.meta import (
     Kind,
     LocalReference,
     Model,
+    ObjectMeta,
     ObjectReference,
     Resource,
     Time,
@@ -30,18 +31,56 @@ class GitBuildSource(Model):
     no_proxy: str | None = None
 
 
+class BinaryBuildSource(Model):
+    """What a client uploads: an archive of the source, or the one file `asFile`."""
+
+    as_file: str | None = None
+    digest: str | None = None
+    """Upwell's own: the content that was uploaded, in the store of inputs."""
+
+
+class ImageSourcePath(Model):
+    """A path of an image that is copied into the source."""
+
+    source_path: str
+    destination_dir: str
+
+
+class ImageSource(Model):
+    """Files of another image: copied into the source, or named in the Dockerfile by `as`."""
+
+    from_: ObjectReference = Field(alias="from")
+    paths: tuple[ImageSourcePath, ...] = ()
+    as_: tuple[str, ...] = Field(default=(), alias="as")
+    pull_secret: LocalReference | None = None
+
+
+class SecretBuildSource(Model):
+    """A Secret whose keys are files of the source while it is built."""
+
+    secret: LocalReference
+    destination_dir: str | None = None
+
+
+class ConfigMapBuildSource(Model):
+    """A ConfigMap whose keys are files of the source."""
+
+    config_map: LocalReference
+    destination_dir: str | None = None
+
+
 class BuildSource(Model):
     """Where a build's input comes from."""
 
     type: str | None = None
     git: GitBuildSource | None = None
     dockerfile: str | None = None
-    binary: dict[str, Any] | None = None
-    images: tuple[dict[str, Any], ...] = ()
+    binary: BinaryBuildSource | None = None
+    images: tuple[ImageSource, ...] = ()
     context_dir: str | None = None
     source_secret: LocalReference | None = None
-    secrets: tuple[dict[str, Any], ...] = ()
-    config_maps: tuple[dict[str, Any], ...] = ()
+    secrets: tuple[SecretBuildSource, ...] = ()
+    config_maps: tuple[ConfigMapBuildSource, ...] = ()
 
 
 class SourceBuildStrategy(Model):
@@ -68,28 +107,63 @@ class DockerBuildStrategy(Model):
     image_optimization_policy: str | None = None
 
 
+class CustomSecret(Model):
+    """A Secret that a custom builder finds as files at `mountPath`."""
+
+    secret_source: LocalReference
+    mount_path: str
+
+
+class CustomBuildStrategy(Model):
+    """An image that does everything itself: it is told by its environment what to build."""
+
+    from_: ObjectReference = Field(alias="from")
+    env: tuple[EnvVar, ...] = ()
+    expose_docker_socket: bool | None = None
+    force_pull: bool | None = None
+    pull_secret: LocalReference | None = None
+    secrets: tuple[CustomSecret, ...] = ()
+    build_api_version: str | None = Field(default=None, alias="buildAPIVersion")
+
+
+class JenkinsPipelineBuildStrategy(Model):
+    """A pipeline that an outside CI runs."""
+
+    jenkinsfile: str | None = None
+    jenkinsfile_path: str | None = None
+    env: tuple[EnvVar, ...] = ()
+
+
 class BuildStrategy(Model):
     """Exactly one of these."""
 
     type: str | None = None
     source_strategy: SourceBuildStrategy | None = None
     docker_strategy: DockerBuildStrategy | None = None
-    custom_strategy: dict[str, Any] | None = None
-    jenkins_pipeline_strategy: dict[str, Any] | None = None
+    custom_strategy: CustomBuildStrategy | None = None
+    jenkins_pipeline_strategy: JenkinsPipelineBuildStrategy | None = None
 
     @property
     def base(self) -> ObjectReference | None:
         """The strategy's `from`."""
-        if self.source_strategy is not None:
-            return self.source_strategy.from_
-        if self.docker_strategy is not None:
-            return self.docker_strategy.from_
-        return None
+        strategy = self.source_strategy or self.docker_strategy or self.custom_strategy
+        return strategy.from_ if strategy else None
+
+    @property
+    def pull_secret(self) -> LocalReference | None:
+        """The Secret with the logins of the strategy's images."""
+        strategy = self.source_strategy or self.docker_strategy or self.custom_strategy
+        return strategy.pull_secret if strategy else None
 
     @property
     def env(self) -> tuple[EnvVar, ...]:
         """The strategy's environment."""
-        strategy = self.source_strategy or self.docker_strategy
+        strategy = (
+            self.source_strategy
+            or self.docker_strategy
+            or self.custom_strategy
+            or self.jenkins_pipeline_strategy
+        )
         return strategy.env if strategy else ()
 
 
@@ -142,6 +216,17 @@ class BuildTriggerPolicy(Model):
     bitbucket: WebHookTrigger | None = None
     generic: WebHookTrigger | None = None
 
+    @property
+    def webhook(self) -> WebHookTrigger | None:
+        """The webhook of the trigger's type."""
+        hooks = {
+            "GitHub": self.github,
+            "GitLab": self.gitlab,
+            "Bitbucket": self.bitbucket,
+            "Generic": self.generic,
+        }
+        return hooks.get(self.type)
+
 
 class RunPolicy(StrEnum):
     """How builds of one BuildConfig share time."""
@@ -183,6 +268,16 @@ class ImageChangeTriggerStatus(Model):
     last_trigger_time: Time | None = None
 
 
+class BinaryInput(Model):
+    """Upwell's own: the last upload of a BuildConfig, which later builds use again."""
+
+    digest: str
+    as_file: str | None = None
+    revision: dict[str, Any] | None = None
+    build: str = ""
+    """The build that it was uploaded for."""
+
+
 class BuildConfigStatus(Model):
     """Counters and trigger memory; spec is never written."""
 
@@ -190,6 +285,7 @@ class BuildConfigStatus(Model):
     image_change_triggers: tuple[ImageChangeTriggerStatus, ...] = ()
     tracked_images: tuple[str, ...] = ()
     """Image names that the last build's Dockerfile took from outside, as it writes them."""
+    binary_input: BinaryInput | None = None
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -254,6 +350,34 @@ class BuildTriggerCause(Model):
     image_change_build: ImageChangeCause | None = None
     generic_web_hook: dict[str, Any] | None = None
     github_web_hook: dict[str, Any] | None = Field(default=None, alias="githubWebHook")
+    gitlab_web_hook: dict[str, Any] | None = Field(default=None, alias="gitlabWebHook")
+    bitbucket_web_hook: dict[str, Any] | None = Field(default=None, alias="bitbucketWebHook")
+
+
+class DockerStrategyOptions(Model):
+    """What a request changes of a Docker strategy."""
+
+    build_args: tuple[EnvVar, ...] = ()
+    no_cache: bool | None = None
+
+
+class SourceStrategyOptions(Model):
+    """What a request changes of a Source strategy."""
+
+    incremental: bool | None = None
+
+
+class BuildRequest(Model):
+    """Asks for a build of a BuildConfig, or for a Build to be made again."""
+
+    metadata: ObjectMeta = Field(default_factory=ObjectMeta)
+    revision: dict[str, Any] | None = None
+    binary: BinaryBuildSource | None = None
+    last_version: int | None = None
+    env: tuple[EnvVar, ...] = ()
+    triggered_by: tuple[BuildTriggerCause, ...] = ()
+    docker_strategy_options: DockerStrategyOptions | None = None
+    source_strategy_options: SourceStrategyOptions | None = None
 
 
 class ImageInput(Model):

@@ -5,7 +5,13 @@ through the functions below, so that applying a manifest again never shows a dif
 """
 
 from upwell.api.apps import DeploymentConfig, DeploymentTrigger
-from upwell.api.build import BuildConfig, BuildStrategy, RunPolicy
+from upwell.api.build import (
+    BinaryBuildSource,
+    BuildConfig,
+    BuildSource,
+    BuildStrategy,
+    RunPolicy,
+)
 from upwell.api.core import Secret, Service
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference, Resource
@@ -64,13 +70,26 @@ def _build_config(config: BuildConfig) -> BuildConfig:
         "triggers": triggers,
         "run_policy": spec.run_policy or RunPolicy.SERIAL,
     }
-    if spec.source.type is None:
-        changes["source"] = spec.source.model_copy(update={"type": _source_type(config)})
+    if spec.output.to is not None:
+        changes["output"] = spec.output.model_copy(update={"to": _with_kind(spec.output.to)})
+    changes["source"] = _source(spec.source)
     return config.model_copy(update={"spec": spec.model_copy(update=changes)})
 
 
-def _source_type(config: BuildConfig) -> str:
-    source = config.spec.source
+def _source(source: BuildSource) -> BuildSource:
+    """Complete a source: a Binary one needs no `binary`, a type follows from what is set."""
+    changes: dict[str, object] = {}
+    if source.binary is None and source.git is None and (source.type or "").lower() == "binary":
+        changes["binary"] = BinaryBuildSource()
+    if source.images:
+        changes["images"] = tuple(
+            image.model_copy(update={"from_": _with_kind(image.from_)}) for image in source.images
+        )
+    source = source.model_copy(update=changes)
+    return source.model_copy(update={"type": source.type or _source_type(source)})
+
+
+def _source_type(source: BuildSource) -> str:
     for name, value in (
         ("Git", source.git),
         ("Binary", source.binary),
@@ -94,7 +113,9 @@ def _strategy(strategy: BuildStrategy) -> BuildStrategy:
             docker = docker.model_copy(update={"from_": _with_kind(docker.from_)})
         return strategy.model_copy(update={"type": "Docker", "docker_strategy": docker})
     if strategy.custom_strategy is not None:
-        return strategy.model_copy(update={"type": "Custom"})
+        custom = strategy.custom_strategy
+        custom = custom.model_copy(update={"from_": _with_kind(custom.from_)})
+        return strategy.model_copy(update={"type": "Custom", "custom_strategy": custom})
     if strategy.jenkins_pipeline_strategy is not None:
         return strategy.model_copy(update={"type": "JenkinsPipeline"})
     return strategy

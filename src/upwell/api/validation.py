@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
-from upwell.api.build import BuildConfig, BuildTriggerPolicy
+from upwell.api.build import BuildConfig
+from upwell.api.build_validation import validate_build_config, validate_image_reference
 from upwell.api.codec import Fault
 from upwell.api.core import ConfigMap, PodTemplate, Secret, Service
-from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
+from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectReference, Resource
+from upwell.api.meta import Resource
 from upwell.api.route import Route
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag
@@ -22,7 +23,6 @@ _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _DATA_KEY = re.compile(r"(?!\.\Z)[A-Za-z0-9._-]+")
 _MAX_NAME = 253
 _MAX_NAMESPACE = 63
-_IMAGE_KINDS = {IMAGE_STREAM_TAG, "ImageStreamImage", DOCKER_IMAGE}
 _NAMES_WITH_COLONS = {"Image", "ImageStreamTag"}
 
 
@@ -50,7 +50,7 @@ def _spec(resource: Resource) -> Iterator[Fault]:
         case ImageStream():
             yield from _image_stream(resource)
         case BuildConfig():
-            yield from _build_config(resource)
+            yield from validate_build_config(resource)
         case DeploymentConfig():
             yield from _deployment_config(resource)
         case Deployment() | StatefulSet() | DaemonSet():
@@ -85,80 +85,9 @@ def _image_stream(stream: ImageStream) -> Iterator[Fault]:
             yield Fault(f"{path}.name", f"{tag.name!r} is declared twice")
         seen.add(tag.name)
         if tag.from_ is not None:
-            yield from _image_reference(tag.from_, f"{path}.from")
+            yield from validate_image_reference(tag.from_, f"{path}.from")
         if tag.scheduled and (tag.from_ is None or tag.from_.kind != DOCKER_IMAGE):
             yield Fault(f"{path}.importPolicy.scheduled", f"needs from.kind {DOCKER_IMAGE}")
-
-
-def _image_reference(reference: ObjectReference, path: str) -> Iterator[Fault]:
-    if reference.kind not in _IMAGE_KINDS:
-        yield Fault(f"{path}.kind", f"expected one of {', '.join(sorted(_IMAGE_KINDS))}")
-    elif not reference.name:
-        yield Fault(f"{path}.name", "required")
-    elif reference.kind == DOCKER_IMAGE:
-        try:
-            Reference.parse(reference.name)
-        except InvalidReferenceError as error:
-            yield Fault(f"{path}.name", str(error))
-
-
-def _build_config(config: BuildConfig) -> Iterator[Fault]:
-    spec = config.spec
-    strategies = [
-        spec.strategy.source_strategy,
-        spec.strategy.docker_strategy,
-        spec.strategy.custom_strategy,
-        spec.strategy.jenkins_pipeline_strategy,
-    ]
-    if sum(strategy is not None for strategy in strategies) != 1:
-        yield Fault(
-            "spec.strategy",
-            "set exactly one of sourceStrategy, dockerStrategy,"
-            " customStrategy, jenkinsPipelineStrategy",
-        )
-    if spec.strategy.base is not None:
-        name = "sourceStrategy" if spec.strategy.source_strategy else "dockerStrategy"
-        yield from _image_reference(spec.strategy.base, f"spec.strategy.{name}.from")
-    if spec.source.git is not None and spec.source.binary is not None:
-        yield Fault("spec.source", "git and binary exclude each other")
-    if spec.source.git is not None and not spec.source.git.uri:
-        yield Fault("spec.source.git.uri", "required")
-    context = spec.source.context_dir or ""
-    if context.startswith("/") or ".." in context.split("/"):
-        yield Fault("spec.source.contextDir", f"{context!r} leaves the source tree")
-    if spec.output.to is not None:
-        yield from _output(spec.output.to)
-    yield from _build_triggers(config)
-
-
-def _output(target: ObjectReference) -> Iterator[Fault]:
-    yield from _image_reference(target, "spec.output.to")
-    if target.kind == IMAGE_STREAM_TAG and ":" not in target.name:
-        yield Fault("spec.output.to.name", f"{target.name!r} needs a tag: NAME:TAG")
-
-
-def _build_triggers(config: BuildConfig) -> Iterator[Fault]:
-    followed: set[tuple[str, str]] = set()
-    for at, trigger in enumerate(config.spec.triggers):
-        path = f"spec.triggers[{at}]"
-        if trigger.type != "ImageChange":
-            continue
-        reference = _followed(trigger, config)
-        if reference is None:
-            yield Fault(f"{path}.imageChange.from", "required: the strategy has no from")
-            continue
-        if reference.kind != IMAGE_STREAM_TAG:
-            yield Fault(f"{path}.imageChange.from.kind", f"expected {IMAGE_STREAM_TAG}")
-        key = (reference.namespace or config.namespace, reference.name)
-        if key in followed:
-            yield Fault(f"{path}.imageChange.from", f"{reference.name} is followed twice")
-        followed.add(key)
-
-
-def _followed(trigger: BuildTriggerPolicy, config: BuildConfig) -> ObjectReference | None:
-    if trigger.image_change is not None and trigger.image_change.from_ is not None:
-        return trigger.image_change.from_
-    return config.spec.strategy.base
 
 
 def _deployment_config(config: DeploymentConfig) -> Iterator[Fault]:

@@ -342,23 +342,10 @@ def _read_by(config: BuildConfig, names: ImageNames) -> Iterator[ImageNode]:
         node = names.find(image, config.namespace)
         if node is not None:
             yield node
-    custom = config.spec.strategy.custom_strategy or {}
-    for described in (custom, *config.spec.source.images):
-        node = _kept(_reference(described.get("from")), config, names)
+    for source in config.spec.source.images:
+        node = _kept(source.from_, config, names)
         if node is not None:
             yield node
-
-
-def _reference(value: object) -> ObjectReference | None:
-    """Return the reference in a part of the spec that the API keeps as it came."""
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        return None
-    kind, namespace = value.get("kind"), value.get("namespace")
-    return ObjectReference(
-        kind=kind if isinstance(kind, str) else IMAGE_STREAM_TAG,
-        name=value["name"],
-        namespace=namespace if isinstance(namespace, str) else None,
-    )
 
 
 def _kept(

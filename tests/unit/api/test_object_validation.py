@@ -61,7 +61,7 @@ def test_an_image_may_be_named_by_its_digest() -> None:
 
 def test_a_strategy_is_exactly_one() -> None:
     assert list(build_faults(strategy={})) == ["spec.strategy"]
-    assert "spec.strategy" in build_faults(strategy={**DOCKER, "customStrategy": {}})
+    assert "spec.strategy" in build_faults(strategy={**DOCKER, "jenkinsPipelineStrategy": {}})
 
 
 def test_every_fault_of_a_build_config_is_found_at_once() -> None:

@@ -1,0 +1,266 @@
+"""A new Build: its number, its pinned images, its inputs; made from a BuildConfig or a Build."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from upwell.api.build import (
+    BUILD_CONFIG_LABEL,
+    BUILD_NUMBER_ANNOTATION,
+    RUN_POLICY_LABEL,
+    BinaryBuildSource,
+    BinaryInput,
+    Build,
+    BuildConfig,
+    BuildRequest,
+    BuildSource,
+    BuildSpec,
+    BuildStatus,
+    BuildStrategy,
+    BuildTriggerCause,
+    CommonSpec,
+)
+from upwell.api.core import EnvVar
+from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
+from upwell.api.meta import ObjectMeta, ObjectReference
+from upwell.policy.build_triggers import FollowedImage, Streams, image_inputs
+from upwell.policy.run_policy import newest, number_of
+from upwell.policy.streams import StreamName, pinned, resolve_tag, split_tag
+
+CLONED_FROM_ANNOTATION = "openshift.io/build.clone-of"
+
+_STRATEGIES = ("source_strategy", "docker_strategy", "custom_strategy")
+
+
+class UnresolvedInputError(Exception):
+    """Something that the build needs is not there yet; `reason` goes into a condition."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Why a build is started, and what it is to do differently from its BuildConfig."""
+
+    causes: tuple[BuildTriggerCause, ...]
+    request: BuildRequest = field(default_factory=BuildRequest)
+    forced: bool = False
+    """A person asked: equal inputs are built again."""
+
+
+def new_build(
+    config: BuildConfig,
+    streams: Streams,
+    builds: Sequence[Build],
+    images: Sequence[FollowedImage],
+    start: Start,
+) -> Build:
+    """Return the next Build of `config`; raises UnresolvedInputError.
+
+    `builds` are those that it has, `images` what it follows.
+    """
+    spec = config.spec
+    common = {name: getattr(spec, name) for name in CommonSpec.model_fields}
+    common = {name: value for name, value in common.items() if name in spec.model_fields_set}
+    request = start.request
+    source = _source(config, builds, request)
+    common["source"] = (
+        source.model_copy(
+            update={
+                "images": tuple(
+                    image.model_copy(
+                        update={"from_": pin_reference(image.from_, config.namespace, streams)}
+                    )
+                    for image in source.images
+                )
+            }
+        )
+        if source.images
+        else source
+    )
+    strategy = _changed_strategy(spec.strategy, request)
+    common["strategy"] = _pinned_strategy(strategy, config.namespace, streams)
+    if revision := request.revision or (None if request.binary else spec.revision):
+        common["revision"] = revision
+    number = _next_number(config, builds)
+    return Build(
+        metadata=ObjectMeta(
+            name=f"{config.name}-{number}",
+            namespace=config.namespace,
+            labels={
+                **config.labels,
+                "buildconfig": config.name,
+                BUILD_CONFIG_LABEL: config.name,
+                RUN_POLICY_LABEL: str(spec.run_policy or "Serial"),
+            },
+            annotations={BUILD_NUMBER_ANNOTATION: str(number), BUILD_CONFIG_LABEL: config.name},
+            owner_references=(config.owner_reference(),),
+        ),
+        spec=BuildSpec(
+            **common,
+            triggered_by=start.causes,
+            image_inputs=image_inputs(images),
+            forced=start.forced or None,
+        ),
+    )
+
+
+def clone_build(
+    original: Build, config: BuildConfig | None, builds: Sequence[Build], start: Start
+) -> Build:
+    """Return a Build that makes `original` again from the same inputs.
+
+    `builds` are those of `config`, the BuildConfig of `original`, if it still exists.
+    """
+    number = _next_number(config, builds) if config else number_of(original) + 1
+    prefix = config.name if config else original.name
+    metadata = ObjectMeta(
+        name=f"{prefix}-{number}",
+        namespace=original.namespace,
+        labels=dict(original.labels),
+        annotations={
+            **original.annotations,
+            BUILD_NUMBER_ANNOTATION: str(number),
+            CLONED_FROM_ANNOTATION: original.name,
+        },
+        owner_references=original.metadata.owner_references,
+    )
+    changes: dict[str, Any] = {
+        "strategy": _changed_strategy(original.spec.strategy, start.request),
+        "triggered_by": start.causes,
+        "forced": True,
+    }
+    if original.status.revision is not None and original.spec.source.git is not None:
+        changes["revision"] = original.status.revision
+    return Build(
+        metadata=metadata,
+        spec=original.spec.model_copy(update=changes),
+        status=BuildStatus(),
+    )
+
+
+def last_binary_input(config: BuildConfig, builds: Sequence[Build]) -> BinaryInput | None:
+    """Return what was uploaded last for `config`; its status remembers for deleted builds."""
+    uploaded = [
+        build
+        for build in builds
+        if build.spec.source.binary is not None and build.spec.source.binary.digest
+    ]
+    known = config.status.binary_input
+    last = newest(uploaded)
+    if last is None or last.spec.source.binary is None:
+        return known
+    binary = last.spec.source.binary
+    if known is not None and known.digest == binary.digest and known.as_file == binary.as_file:
+        return known
+    return BinaryInput(
+        digest=binary.digest or "",
+        as_file=binary.as_file,
+        revision=last.spec.revision,
+        build=last.name,
+    )
+
+
+def pin_reference(reference: ObjectReference, namespace: str, streams: Streams) -> ObjectReference:
+    """Return the DockerImage that `reference` stands for now; raises UnresolvedInputError.
+
+    A DockerImage comes back as it is: its digest is found when the build runs.
+    """
+    if reference.kind == DOCKER_IMAGE:
+        return reference
+    if reference.kind == IMAGE_STREAM_TAG:
+        return ObjectReference(kind=DOCKER_IMAGE, name=_tagged(reference, namespace, streams))
+    return ObjectReference(kind=DOCKER_IMAGE, name=_by_digest(reference, namespace, streams))
+
+
+def _tagged(reference: ObjectReference, namespace: str, streams: Streams) -> str:
+    name, tag = split_tag(reference, namespace)
+    stream = streams.get(name)
+    pull_spec = resolve_tag(stream, tag) if stream is not None else None
+    if pull_spec is not None:
+        return pull_spec
+    what = "has no image yet" if stream is not None else "does not exist: apply its ImageStream"
+    raise UnresolvedInputError(
+        "ImageNotResolved", f"ImageStreamTag {name.namespace}/{name.name}:{tag} {what}"
+    )
+
+
+def _by_digest(reference: ObjectReference, namespace: str, streams: Streams) -> str:
+    """Resolve an ImageStreamImage, `NAME@DIGEST`: an image in the history of a stream."""
+    stream_name, _, digest = reference.name.partition("@")
+    name = StreamName(reference.namespace or namespace, stream_name)
+    stream = streams.get(name)
+    for history in stream.status.tags if stream is not None else ():
+        for event in history.items:
+            if event.image.startswith(digest):
+                return pinned(event)
+    raise UnresolvedInputError(
+        "ImageNotResolved",
+        f"ImageStreamImage {name.namespace}/{reference.name} is not in the stream's history",
+    )
+
+
+def _source(config: BuildConfig, builds: Sequence[Build], request: BuildRequest) -> BuildSource:
+    """Return what is built: an upload takes the place of a git repository."""
+    source = config.spec.source
+    if request.binary is not None:
+        return source.model_copy(update={"type": "Binary", "git": None, "binary": request.binary})
+    if source.binary is None:
+        return source
+    last = last_binary_input(config, builds)
+    if last is None:
+        raise UnresolvedInputError(
+            "NoBinaryInput",
+            "nothing was uploaded yet: `upwell start-build"
+            f" {config.name} --from-dir .` uploads a folder; later builds use it again",
+        )
+    kept = BinaryBuildSource(as_file=last.as_file, digest=last.digest)
+    return source.model_copy(update={"binary": kept})
+
+
+def _changed_strategy(strategy: BuildStrategy, request: BuildRequest) -> BuildStrategy:
+    """Apply what a request says to the strategy; options of another strategy have no effect."""
+    changes: dict[str, dict[str, Any]] = {name: {} for name in _STRATEGIES}
+    if request.env:
+        for name in _STRATEGIES:
+            part = getattr(strategy, name)
+            changes[name]["env"] = merge_variables(part.env, request.env) if part else ()
+    docker = request.docker_strategy_options
+    if docker is not None and strategy.docker_strategy is not None:
+        if docker.build_args:
+            arguments = strategy.docker_strategy.build_args
+            changes["docker_strategy"]["build_args"] = merge_variables(arguments, docker.build_args)
+        if docker.no_cache is not None:
+            changes["docker_strategy"]["no_cache"] = docker.no_cache
+    source = request.source_strategy_options
+    if source is not None and source.incremental is not None:
+        changes["source_strategy"]["incremental"] = source.incremental
+    return strategy.model_copy(
+        update={
+            name: part.model_copy(update=changed)
+            for name, changed in changes.items()
+            if changed and (part := getattr(strategy, name)) is not None
+        }
+    )
+
+
+def merge_variables(old: Sequence[EnvVar], new: Sequence[EnvVar]) -> tuple[EnvVar, ...]:
+    """Return `old` with the values of `new`; new names come after the old ones, in order."""
+    merged: Mapping[str, EnvVar] = {v.name: v for v in old} | {v.name: v for v in new}
+    return tuple(merged.values())
+
+
+def _pinned_strategy(strategy: BuildStrategy, namespace: str, streams: Streams) -> BuildStrategy:
+    for name in _STRATEGIES:
+        part = getattr(strategy, name)
+        if part is not None and part.from_ is not None:
+            base = pin_reference(part.from_, namespace, streams)
+            return strategy.model_copy(update={name: part.model_copy(update={"from_": base})})
+    return strategy
+
+
+def _next_number(config: BuildConfig, builds: Sequence[Build]) -> int:
+    last = newest(builds)
+    return max(config.status.last_version, number_of(last) if last else 0) + 1
