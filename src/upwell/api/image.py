@@ -95,6 +95,8 @@ class ImportState(Model):
 
     source: str = ""
     """The upstream image that was asked for."""
+    generation: int = 0
+    """The generation of the tag that was asked for."""
     upstream_digest: str = ""
     """What the source named at the last successful check."""
     last_check_time: Time | None = None

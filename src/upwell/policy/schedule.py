@@ -1,7 +1,7 @@
 """When a tag's upstream is asked again, and how long a failing one waits."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,21 +14,25 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _MIN_INTERVAL = timedelta(seconds=1)
+_MAX_DURATION = timedelta(days=3650)
 _MAX_DOUBLINGS = 32
 
 
 class InvalidDurationError(ValueError):
-    """The text is not a duration."""
+    """The text is not a duration, or is one that no wait should have."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"{text!r} is not a duration such as 30s, 15m or 1h30m")
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse `1h30m`, `90s`, …; raises InvalidDurationError."""
+    """Parse `1h30m`, `90s`, …, up to ten years; raises InvalidDurationError."""
     if _DURATION.fullmatch(text) is None:
         raise InvalidDurationError(text)
-    return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
+    seconds = sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text))
+    if seconds > _MAX_DURATION.total_seconds():
+        raise InvalidDurationError(text)
+    return timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,8 @@ class ImportSchedule:
 
         A wrong annotation counts as absent here; `interval_fault` reports it.
         """
-        for annotations in (tag.annotations, stream.annotations):
-            text = annotations.get(INTERVAL_ANNOTATION)
-            if text and _DURATION.fullmatch(text):
-                return max(parse_duration(text), _MIN_INTERVAL)
-        return self.interval
+        wanted = _interval(tag.annotations) or _interval(stream.annotations) or self.interval
+        return max(wanted, _MIN_INTERVAL)
 
     def after_success(
         self, interval: timedelta, now: datetime, jitter: Callable[[], float]
@@ -78,19 +79,23 @@ def interval_fault(stream: ImageStream) -> str | None:
         *((f"tag {tag.name}", tag.annotations) for tag in stream.spec.tags),
     ):
         text = annotations.get(INTERVAL_ANNOTATION)
-        if text and _DURATION.fullmatch(text) is None:
-            return f"{INTERVAL_ANNOTATION} of {where}: {text!r} is not a duration"
+        if text and _interval(annotations) is None:
+            return f"{INTERVAL_ANNOTATION} of {where}: {text!r} is not a duration such as 15m"
     return None
 
 
-def due_at(tag: TagReference, state: ImportState | None, observed: int) -> datetime | None:
-    """Return when the tag is to be imported next; None: not until something changes.
-
-    `observed` is the highest generation of the tag that was imported or reported.
-    """
+def due_at(tag: TagReference, state: ImportState | None) -> datetime | None:
+    """Return when the tag is to be imported next; None: not until something changes."""
     if tag.imports is None:
         return None
-    if state is None or state.source != tag.imports or (tag.generation or 0) > observed:
+    if state is None or state.source != tag.imports or (tag.generation or 0) > state.generation:
         return datetime.min.replace(tzinfo=UTC)
     next_check: datetime | None = state.next_check_time
     return next_check
+
+
+def _interval(annotations: Mapping[str, str]) -> timedelta | None:
+    try:
+        return parse_duration(annotations.get(INTERVAL_ANNOTATION, ""))
+    except InvalidDurationError:
+        return None

@@ -1,5 +1,6 @@
 """What a tag of an ImageStream is: its history, and the pull spec that stands for it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -69,11 +70,12 @@ def record_image(
 ) -> ImageStreamStatus:
     """Return `status` with `event` as the newest of the tag, and `changes` made to its entry.
 
-    The same image again is no new event; it clears the tag's conditions, as any success does.
+    The same image again is no new event: it says only where the image is pulled from now. It
+    clears the tag's conditions, as any success does.
     """
     old = status.tag(tag) or NamedTagEventList(tag=tag)
     if old.latest is not None and old.latest.image == event.image:
-        items = old.items
+        items = (event.model_copy(update={"created": old.latest.created}), *old.items[1:])
     else:
         items = (event, *old.items)[:MAX_HISTORY]
     return replace_tag(status, old.model_copy(update={"items": items, "conditions": (), **changes}))
@@ -86,11 +88,27 @@ def replace_tag(status: ImageStreamStatus, entry: NamedTagEventList) -> ImageStr
     return status.model_copy(update={"tags": tags})
 
 
-def pushed_event(repository: str, digest: str, now: datetime, generation: int) -> TagEvent:
-    """Return the event of an image that was pushed to the internal registry."""
-    return TagEvent(
+def take_push(
+    status: ImageStreamStatus, repository: str, tag: str, digest: Digest, now: datetime
+) -> ImageStreamStatus:
+    """Return `status` with a pushed image; `repository` carries the internal registry's host."""
+    old = status.tag(tag)
+    event = TagEvent(
         created=now,
         docker_image_reference=f"{repository}@{digest}",
-        image=digest,
-        generation=generation,
+        image=str(digest),
+        generation=old.latest.generation if old and old.latest else 1,
     )
+    return record_image(status, tag, event, changes={"pushed_digest": str(digest)})
+
+
+def forget_imports(status: ImageStreamStatus, imported: Collection[str]) -> ImageStreamStatus:
+    """Return `status` without the import state of tags that are not `imported` any more.
+
+    Their digests stay. One that is declared again starts anew.
+    """
+    for entry in status.tags:
+        if entry.import_state is not None and entry.tag not in imported:
+            changes = {"import_state": None, "conditions": ()}
+            status = replace_tag(status, entry.model_copy(update=changes))
+    return status

@@ -24,7 +24,9 @@ class PullSecrets:
         """Return the logins of every pull Secret in the namespace (as OpenShift's import does)."""
         listing = await self._store.list(Secret, Selector(namespace=namespace))
         return self._chain(
-            secret for secret in listing.items if EXCLUDE_ANNOTATION not in secret.annotations
+            secret
+            for secret in listing.items
+            if secret.annotations.get(EXCLUDE_ANNOTATION) != "true"
         )
 
     def _chain(self, secrets: Iterable[Secret]) -> CredentialSource:

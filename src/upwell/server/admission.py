@@ -10,9 +10,11 @@ from typing import Any
 
 from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_fields
 from upwell.api.defaults import apply_defaults
+from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.validation import validate
 from upwell.policy.ownership import keep_triggered_images, trigger_warnings
+from upwell.policy.schedule import interval_fault
 from upwell.server.statuses import ApiError
 from upwell.server.target import Target
 
@@ -77,6 +79,8 @@ def _oddities(resource: Resource) -> Iterator[str]:
         if not path.startswith("status."):  # a client's status is not written
             yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
     yield from trigger_warnings(resource)
+    if isinstance(resource, ImageStream) and (fault := interval_fault(resource)):
+        yield fault
 
 
 def _worth_saying(oddities: Iterator[str]) -> Iterator[str]:

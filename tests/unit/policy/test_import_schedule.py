@@ -78,11 +78,22 @@ def test_checks_are_spread_around_the_interval(jitter: float) -> None:
 
 
 def test_a_tag_is_due_at_once_when_new_changed_or_asked_for_again() -> None:
-    known = ImportState(source="vendor.example/debian:11", next_check_time=NOW)
-    assert due_at(tag(), None, 0) == datetime.min.replace(tzinfo=UTC)
-    assert due_at(tag(), known, 1) == NOW
+    at_once = datetime.min.replace(tzinfo=UTC)
+    known = ImportState(source="vendor.example/debian:11", next_check_time=NOW, generation=1)
+    assert due_at(tag(), None) == at_once
+    assert due_at(tag(), known) == NOW
     elsewhere = known.model_copy(update={"source": "vendor.example/debian:10"})
-    assert due_at(tag(), elsewhere, 1) == datetime.min.replace(tzinfo=UTC)
+    assert due_at(tag(), elsewhere) == at_once
     again = tag().model_copy(update={"generation": 2})
-    assert due_at(again, known, 1) == datetime.min.replace(tzinfo=UTC)
-    assert due_at(TagReference(name="local"), None, 0) is None
+    assert due_at(again, known) == at_once
+    assert due_at(again, known.model_copy(update={"generation": 2})) == NOW
+    assert due_at(TagReference(name="local"), None) is None
+
+
+@pytest.mark.parametrize("text", ["99999999999999d", "9" * 400 + "s", "0s", "1ms"])
+def test_no_interval_stops_or_floods_a_registry(text: str) -> None:
+    wait = SCHEDULE.interval_of(stream(tag(**{INTERVAL_ANNOTATION: text})), tag())
+    assert timedelta(seconds=1) <= wait <= timedelta(days=3650)
+    own = tag(**{INTERVAL_ANNOTATION: text})
+    assert timedelta(seconds=1) <= SCHEDULE.interval_of(stream(own), own) <= timedelta(days=3650)
+    assert ImportSchedule(timedelta(0)).interval_of(stream(tag()), tag()) == timedelta(seconds=1)
