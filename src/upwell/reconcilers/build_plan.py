@@ -311,7 +311,7 @@ def parse_dockerfile(build: Build, text: str) -> Dockerfile:
 def push_reference(build: Build, host: str, inputs: str) -> Reference | None:
     """Return where the build is pushed: under the tag of its inputs in the internal registry.
 
-    An output outside goes straight to its own tag.
+    An output outside goes straight to its own tag. Raises BuildError InvalidOutputReference.
     """
     target = build.spec.output.to
     if target is None:
@@ -319,7 +319,10 @@ def push_reference(build: Build, host: str, inputs: str) -> Reference | None:
     if target.kind == IMAGE_STREAM_TAG:
         stream, _ = split_tag(target, build.namespace)
         return Reference(host, stream.repository, tag=inputs_tag(inputs))
-    return Reference.parse(target.name)
+    try:
+        return Reference.parse(target.name)
+    except InvalidReferenceError as error:
+        raise BuildError("InvalidOutputReference", f"spec.output.to: {error}") from error
 
 
 def build_labels(

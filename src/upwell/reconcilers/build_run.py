@@ -36,7 +36,7 @@ from upwell.builder.interface import (
 )
 from upwell.oci import Digest, Reference
 from upwell.policy.build_identity import inputs_hash
-from upwell.policy.streams import split_tag
+from upwell.policy.streams import split_tag, take_push
 from upwell.reconcilers.build_plan import (
     Images,
     Planner,
@@ -44,7 +44,6 @@ from upwell.reconcilers.build_plan import (
     limits_of,
     push_reference,
 )
-from upwell.reconcilers.imports import take_push
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry
 from upwell.store.interface import ConflictError, NotFoundError, Store
@@ -109,7 +108,7 @@ class BuildRun:
                 raise _overdue(build, self._deadline(build)) from error
 
     async def _run(self, build: Build, sink: LogSink) -> None:
-        await self._check_output(build)
+        await self._output_stream(build)
         inputs = await self._inputs(build, sink)
         build = await self._note(
             build,
@@ -200,18 +199,21 @@ class BuildRun:
             return None
         return await self._internal.tag_digest(push.repository, push.tag)
 
-    async def _check_output(self, build: Build) -> None:
-        """Refuse to build for a stream that does not exist: the result would be lost."""
+    async def _output_stream(self, build: Build) -> tuple[ImageStream, str] | None:
+        """Return the stream and the tag that the build goes to; None when it goes to none.
+
+        Raises BuildError for a stream that does not exist: the result would be lost.
+        """
         target = build.spec.output.to
         if target is None or target.kind != IMAGE_STREAM_TAG:
-            return
-        stream, _ = split_tag(target, build.namespace)
+            return None
+        name, tag = split_tag(target, build.namespace)
         try:
-            await self._store.get(ImageStream, stream.namespace, stream.name)
+            return await self._store.get(ImageStream, name.namespace, name.name), tag
         except NotFoundError as error:
             raise BuildError(
                 "InvalidOutputReference",
-                f"output ImageStream {stream.namespace}/{stream.name} does not exist: create it",
+                f"output ImageStream {name.namespace}/{name.name} does not exist: create it",
                 retryable=True,
             ) from error
 
@@ -220,24 +222,25 @@ class BuildRun:
 
         Both before the Build is Complete: who waits for this build finds its result.
         """
-        target = build.spec.output.to
-        if target is None or target.kind != IMAGE_STREAM_TAG:
-            return
-        stream_name, tag = split_tag(target, build.namespace)
-        try:
-            await self._internal.tag(stream_name.repository, tag, digest)
-        except RegistryError as error:
-            raise BuildError(
-                "PushImageToRegistryFailed", f"Failed to push the image to the registry. {error}"
-            ) from error
-        repository = f"{self._internal.host}/{stream_name.repository}"
         for _ in range(_WRITE_TRIES):
-            stream = await self._store.get(ImageStream, stream_name.namespace, stream_name.name)
+            output = await self._output_stream(build)
+            if output is None:
+                return
+            stream, tag = output
+            path = f"{stream.namespace}/{stream.name}"
+            try:
+                await self._internal.tag(path, tag, digest)
+            except RegistryError as error:
+                raise BuildError(
+                    "PushImageToRegistryFailed",
+                    f"Failed to push the image to the registry. {error}",
+                ) from error
+            repository = f"{self._internal.host}/{path}"
             status = take_push(stream.status, repository, tag, digest, self._clock())
             try:
                 await self._store.update_status(stream.with_status(status))
-            except ConflictError:
-                continue
+            except (ConflictError, NotFoundError):
+                continue  # written by somebody else, or deleted: read it again
             return
         raise ConflictError(build.key)
 
@@ -285,9 +288,14 @@ class BuildRun:
 
 
 async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -> Build:
-    """Write these fields of a build's status over what it is now; an ended build stays as it is."""
+    """Write these fields of a build's status over what it is now; an ended build stays as it is.
+
+    Raises StoreError; NotFoundError also when another build has taken the name.
+    """
     for _ in range(_WRITE_TRIES):
         current = await store.get(Build, build.namespace, build.name)
+        if current.uid != build.uid:
+            raise NotFoundError(build.key)  # deleted; another one has its name
         if current.status.phase.is_terminal:
             return current
         status: BuildStatus = current.status.model_copy(update=dict(changes))

@@ -19,7 +19,7 @@ from upwell.store.interface import NotFoundError, Selector, Store, StoreError
 log = logging.getLogger(__name__)
 
 LOG_SNIPPET_LINES = 20
-MAX_ATTEMPTS = 6
+MAX_ATTEMPTS = 8
 """A fault that may pass is waited out for about five minutes, then the build fails."""
 
 _STORE_PAUSE = 5.0
@@ -52,6 +52,10 @@ class Builds:
         self._clock = clock
         self._backoff = Backoff(first=5, longest=120, jitter=jitter)
         self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
+        self._waiting: set[ObjectKey] = set()
+        """Builds to look at again when any run ends."""
+        self._uids: dict[ObjectKey, str] = {}
+        """Builds that may have left a folder or a log, for when they are deleted."""
         self._group: asyncio.TaskGroup | None = None
         watches = (Watch(Build, self._with_siblings),)
         self._controller = Controller("builds", self, store, watches)
@@ -68,8 +72,11 @@ class Builds:
         try:
             build = await self._store.get(Build, key.namespace, key.name)
         except NotFoundError:
-            await self._stop(key)
+            await self._forget(key)
             return Result()
+        if self._uids.get(key, build.uid) != build.uid:
+            await self._forget(key)  # deleted, and another one created under its name
+        self._uids[key] = build.uid
         if build.status.phase.is_terminal:
             await self._stop(key)
             await self._builder.discard(build.uid)
@@ -80,6 +87,7 @@ class Builds:
             await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", "a person cancelled it")
             return Result()
         if key in self._tasks:
+            self._waiting.add(key)
             return Result()
         return await self._start(build)
 
@@ -99,14 +107,27 @@ class Builds:
             return Result(requeue_after=(due - self._clock()).total_seconds())
         obstacle = self._obstacle(build, siblings)
         if obstacle is not None:
+            self._waiting.add(build.key)
             await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
             return Result()
-        # Taken before the first await: two workers may be here with two builds.
+        # Taken before the next await: two workers may be here with two builds.
+        self._launch(build)
+        return Result()
+
+    def _launch(self, build: Build) -> None:
         if self._group is None:
             raise RuntimeError("reconcile is called by run alone")
         task = self._group.create_task(self._execute(build), name=f"build:{build.key}")
         self._tasks[build.key] = task
-        return Result()
+        # A task that is cancelled before its first step runs none of its own clean-up.
+        task.add_done_callback(lambda _: self._ended(build.key))
+
+    def _ended(self, key: ObjectKey) -> None:
+        """Give the slot back, and look again at all that may have waited for it."""
+        del self._tasks[key]
+        waiting, self._waiting = self._waiting, set()
+        for waiter in waiting:
+            self._controller.queue.add(waiter)
 
     def _obstacle(self, build: Build, siblings: Sequence[Build]) -> tuple[str, str] | None:
         """Return reason and message of what the build waits for; its end brings us back."""
@@ -121,35 +142,35 @@ class Builds:
         return None
 
     async def _execute(self, build: Build) -> None:
-        """Run one build; a failure is recorded on it, never raised."""
-        key = build.key
+        """Run one build; how it ends is recorded on it, never raised."""
         try:
-            phase = build.status.phase
-            started = {
-                "phase": BuildPhase.PENDING if phase is BuildPhase.NEW else phase,
-                "start_timestamp": build.status.start_timestamp or self._clock(),
-                "attempts": build.status.attempts + 1,
-                "reason": None,
-                "message": None,
-            }
-            build = await write_status(self._store, build, started)
+            await self._attempt(build)
+        except NotFoundError:
+            log.info("build deleted while it ran", extra={"key": str(build.key)})
+        except StoreError:
+            # The store does not take writes now (a full disk, say): look again when it does.
+            log.exception("build interrupted by the store", extra={"key": str(build.key)})
+            self._controller.queue.add_after(build.key, _STORE_PAUSE)
+
+    async def _attempt(self, build: Build) -> None:
+        phase = build.status.phase
+        started = {
+            "phase": BuildPhase.PENDING if phase is BuildPhase.NEW else phase,
+            "start_timestamp": build.status.start_timestamp or self._clock(),
+            "attempts": build.status.attempts + 1,
+            "reason": None,
+            "message": None,
+        }
+        build = await write_status(self._store, build, started)
+        try:
             await self._run.run(build)
         except BuildError as error:
             await self._failed(build, error)
-        except NotFoundError:
-            log.info("build deleted while it ran", extra={"key": str(key)})
         except StoreError:
-            # The store does not take writes now (a full disk, say): look again when it does.
-            log.exception("build interrupted by the store", extra={"key": str(key)})
-            self._controller.queue.add_after(key, _STORE_PAUSE)
+            raise
         except Exception as error:
-            log.exception("build failed by a fault of ours", extra={"key": str(key)})
+            log.exception("build failed by a fault of ours", extra={"key": str(build.key)})
             await self._failed(build, BuildError("GenericBuildFailed", f"internal error: {error}"))
-        finally:
-            self._tasks.pop(key, None)
-            self._controller.queue.add(key)
-            for waiting in await self._new_builds():
-                self._controller.queue.add(waiting)
 
     async def _failed(self, build: Build, error: BuildError) -> None:
         attempts = build.status.attempts
@@ -194,12 +215,27 @@ class Builds:
             task.cancel()
             await asyncio.wait([task])
 
+    async def _forget(self, key: ObjectKey) -> None:
+        """Remove all that a deleted build has left: its run, its folder, its log."""
+        await self._stop(key)
+        uid = self._uids.pop(key, None)
+        if uid is not None:
+            await self._builder.discard(uid)
+            self._logs.remove(uid)
+
     async def _siblings(self, build: Build) -> Sequence[Build]:
+        """Return the builds of the same BuildConfig, those that were launched as pending."""
         name = build.labels.get(BUILD_CONFIG_LABEL)
         if not name:
             return (build,)
         selector = Selector(build.namespace, {BUILD_CONFIG_LABEL: name})
-        return (await self._store.list(Build, selector)).items
+        return [self._as_launched(b) for b in (await self._store.list(Build, selector)).items]
+
+    def _as_launched(self, build: Build) -> Build:
+        if build.key not in self._tasks or build.status.phase is not BuildPhase.NEW:
+            return build
+        status = build.status.model_copy(update={"phase": BuildPhase.PENDING})
+        return build.with_status(status)
 
     async def _with_siblings(self, changed: Resource) -> Iterable[ObjectKey]:
         """Map a build to itself, and an ended one to those that may have waited for it."""
@@ -208,11 +244,6 @@ class Builds:
         same = await self._siblings(changed)
         waiting = [b.key for b in same if config_of(b) == config_of(changed)]
         return (changed.key, *waiting)
-
-    async def _new_builds(self) -> list[ObjectKey]:
-        """Return the builds that may want the slot that has become free."""
-        builds = (await self._store.list(Build)).items
-        return [b.key for b in builds if b.status.phase is BuildPhase.NEW]
 
 
 def _is_buildable(build: Build) -> bool:
