@@ -6,8 +6,12 @@ reconcile that comes again finds the Build and starts no second one.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from itertools import count
 from typing import Any
+
+from pydantic import ValidationError
 
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
@@ -71,6 +75,7 @@ class World:
     ) -> None:
         self.streams: Streams = {StreamName(s.namespace, s.name): s for s in streams}
         self.configs: Mapping[ObjectKey, BuildConfig] = {c.key: c for c in configs}
+        self.build_keys = frozenset(build.key for build in builds)
         self._builds: dict[ObjectKey, list[Build]] = {}
         for build in builds:
             self._builds.setdefault(config_of(build), []).append(build)
@@ -157,7 +162,7 @@ class BuildConfigs:
             config = world.configs.get(key)
             if config is None:
                 raise NotFoundError(key)
-            env = tuple(EnvVar.model_validate(entry) for entry in request.get("env") or ())
+            env = _requested_env(request)
             cause = BuildTriggerCause(message=str(request.get("message") or MANUAL))
             images = world.followed(config)
             try:
@@ -213,11 +218,13 @@ class BuildConfigs:
             (entry.from_.namespace, entry.from_.name): entry
             for entry in config.status.image_change_triggers
         }
-        built = {e.from_.name: e.image for e in last.spec.image_inputs} if last else {}
+        inputs = last.spec.image_inputs if last else ()
+        built = {(entry.from_.namespace, entry.from_.name): entry.image for entry in inputs}
         memory = []
         for image in images:
-            pull_spec = built.get(image.reference.name) or image.built or ""
-            before = old.get((image.reference.namespace, image.reference.name))
+            tag = (image.reference.namespace, image.reference.name)
+            pull_spec = built.get(tag) or image.built or ""
+            before = old.get(tag)
             if before is not None and before.last_triggered_image_id == pull_spec:
                 memory.append(before)
             elif pull_spec:
@@ -252,7 +259,8 @@ class BuildConfigs:
             DEFAULT_HISTORY_LIMIT if good is None else good,
             DEFAULT_HISTORY_LIMIT if bad is None else bad,
         ):
-            await self._store.delete(Build, build.namespace, build.name)
+            with suppress(NotFoundError):  # somebody else did it
+                await self._store.delete(Build, build.namespace, build.name)
 
     async def _builds_of(self, config: BuildConfig) -> Sequence[Build]:
         selector = Selector(config.namespace, {BUILD_CONFIG_LABEL: config.name})
@@ -288,6 +296,18 @@ def config_of(build: Build) -> ObjectKey:
     return ObjectKey(BuildConfig.KIND.kind, build.namespace, name)
 
 
+def _requested_env(request: Mapping[str, Any]) -> tuple[EnvVar, ...]:
+    """Return a BuildRequest's variables; raises RejectedError."""
+    entries = request.get("env") or []
+    if not isinstance(entries, list):
+        raise RejectedError("BuildRequest.env must be a list")
+    try:
+        return tuple(EnvVar.model_validate(entry) for entry in entries)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        raise RejectedError(f"BuildRequest.env: {fault['msg']}") from None
+
+
 class _UnresolvedError(Exception):
     """An image that the build needs has no digest yet."""
 
@@ -302,15 +322,14 @@ def _build(
     env: tuple[EnvVar, ...] = (),
 ) -> Build:
     """Return the next Build of `config`, its base pinned; raises _UnresolvedError."""
-    last = newest(world.builds(config.key))
-    number = max(config.status.last_version, number_of(last) if last else 0) + 1
+    number = _next_number(config, world)
     spec = config.spec
     common = {name: getattr(spec, name) for name in CommonSpec.model_fields}
     common = {name: value for name, value in common.items() if name in spec.model_fields_set}
     common["strategy"] = _pinned_strategy(config, world.streams, env)
     return Build(
         metadata=ObjectMeta(
-            name=f"{config.name}-{number}",
+            name=_build_name(config, number),
             namespace=config.namespace,
             labels={
                 **config.labels,
@@ -330,6 +349,22 @@ def _build(
             image_inputs=image_inputs(images),
             forced=forced or None,
         ),
+    )
+
+
+def _build_name(config: BuildConfig, number: int) -> str:
+    return f"{config.name}-{number}"
+
+
+def _next_number(config: BuildConfig, world: World) -> int:
+    """Return the first free number; a Build that somebody else made may have taken one."""
+    last = newest(world.builds(config.key))
+    first = max(config.status.last_version, number_of(last) if last else 0) + 1
+    kind, namespace = Build.KIND.kind, config.namespace
+    return next(
+        number
+        for number in count(first)
+        if ObjectKey(kind, namespace, _build_name(config, number)) not in world.build_keys
     )
 
 
