@@ -4,6 +4,7 @@ import asyncio
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -11,6 +12,7 @@ from upwell.inventory.databases import is_database, parse_database
 from upwell.inventory.interface import InventoryError, Layers, Package
 
 MAX_LAYER_BYTES = 8 * 1024**3
+MAX_UNPACKED_BYTES = 64 * 1024**3
 MAX_DATABASE_BYTES = 64 * 1024**2
 MAX_ENTRIES = 2_000_000
 _WHITEOUT = ".wh."
@@ -45,32 +47,52 @@ def _packages(files: Mapping[str, str]) -> list[Package]:
 
 
 def _apply_layer(file: IO[bytes], name: str, files: dict[str, str]) -> None:
-    """Lay one layer over `files`, which holds the databases of those below it."""
+    """Lay one layer over `files`, which holds the databases of those below it.
+
+    Whiteouts hide what is below, wherever they stand in the layer, and never what it adds.
+    """
+    contents = _LayerContents({}, set())
     try:
         with tarfile.open(fileobj=file, mode="r|*") as archive:
+            unpacked = 0
             for count, entry in enumerate(archive):
-                if count > MAX_ENTRIES:
-                    raise InventoryError(f"layer {name} has more than {MAX_ENTRIES} entries")
-                _apply_entry(archive, entry, files)
+                unpacked += entry.size
+                if count > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
+                    raise InventoryError(f"layer {name} is too large to be read")
+                contents.add(archive, entry)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InventoryError(f"layer {name} is not a tar archive that can be read") from error
+    for path in contents.hidden:
+        _remove(files, path)
+    files |= contents.databases
 
 
-def _apply_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo, files: dict[str, str]) -> None:
-    path = PurePosixPath(entry.name.lstrip("/")).as_posix().removeprefix("./")
-    folder, _, base = path.rpartition("/")
-    if base == _OPAQUE:
-        _remove(files, folder)
-    elif base.startswith(_WHITEOUT):
-        _remove(files, f"{folder}/{base.removeprefix(_WHITEOUT)}")
-    elif entry.isfile() and is_database(path):
-        if entry.size > MAX_DATABASE_BYTES:
-            raise InventoryError(f"{path} is larger than {MAX_DATABASE_BYTES} bytes")
-        content = archive.extractfile(entry)
-        if content is not None:
-            files[path] = content.read().decode(errors="replace")
+@dataclass(frozen=True, slots=True)
+class _LayerContents:
+    """What one layer has to say about package databases."""
+
+    databases: dict[str, str]
+    """Text by path."""
+    hidden: set[str]
+    """Paths below which nothing of the lower layers is left; "" is the root."""
+
+    def add(self, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+        """Take an entry in; raises InventoryError for a database beyond the limit."""
+        path = PurePosixPath(entry.name.lstrip("/")).as_posix()
+        folder, _, base = path.rpartition("/")
+        if base == _OPAQUE:
+            self.hidden.add(folder)
+        elif base.startswith(_WHITEOUT):
+            hidden = base.removeprefix(_WHITEOUT)
+            self.hidden.add(f"{folder}/{hidden}" if folder else hidden)
+        elif entry.isfile() and is_database(path):
+            if entry.size > MAX_DATABASE_BYTES:
+                raise InventoryError(f"{path} is larger than {MAX_DATABASE_BYTES} bytes")
+            content = archive.extractfile(entry)
+            if content is not None:
+                self.databases[path] = content.read().decode(errors="replace")
 
 
 def _remove(files: dict[str, str], path: str) -> None:
-    for known in [k for k in files if k == path or k.startswith(f"{path}/")]:
+    for known in [k for k in files if not path or k == path or k.startswith(f"{path}/")]:
         del files[known]

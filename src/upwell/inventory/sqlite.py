@@ -16,14 +16,14 @@ CREATE TABLE IF NOT EXISTS package (
     version TEXT NOT NULL,
     architecture TEXT NOT NULL,
     source TEXT NOT NULL,
-    PRIMARY KEY (digest, name, version, architecture)
+    PRIMARY KEY (digest, name, version, architecture, source)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS package_by_name ON package (name, version);
 """
 _IS_INDEXED = "SELECT 1 FROM image WHERE digest = ?"
 _PACKAGES = """
 SELECT name, version, architecture, source FROM package WHERE digest = ?
-ORDER BY name, version, architecture
+ORDER BY name, version, architecture, source
 """
 _ADD_IMAGE = "INSERT OR REPLACE INTO image (digest) VALUES (?)"
 _ADD_PACKAGE = """

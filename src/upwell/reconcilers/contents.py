@@ -54,14 +54,12 @@ class ImageContents:
             return Result()
         imported = {tag.name for tag in stream.spec.tags if tag.imports}
         insecure = {tag.name for tag in stream.spec.tags if tag.insecure}
+        logins = await self._secrets.of_namespace(stream.namespace)
         for history in stream.status.tags:
             if history.tag not in imported:
                 continue
             for event in history.items[:KEPT_DIGESTS]:
-                access = Access(
-                    await self._secrets.of_namespace(stream.namespace),
-                    insecure=history.tag in insecure,
-                )
+                access = Access(logins, insecure=history.tag in insecure)
                 await self._index_or_warn(Reference.parse(pinned(event)), access)
         return Result()
 
