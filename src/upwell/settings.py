@@ -1,13 +1,15 @@
 """The server's configuration, read once at start."""
 
+import math
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from upwell.policy.schedule import InvalidDurationError, parse_duration
-from upwell.registry.hosts import Limits, RegistryHost
+from upwell.registry.hosts import DEFAULT_CONCURRENCY, Limits, RegistryHost
 
 MAX_FILE_BYTES = 1024 * 1024
 DEFAULT_PORT = 7080
@@ -96,47 +98,81 @@ _REGISTRY_KEYS = {
 
 
 def _file_settings(document: dict[str, Any], path: Path) -> FileSettings:
-    _refuse_unknown(document, _KEYS, str(path))
+    table = _Table(document, str(path), _KEYS)
     interval = None
     if "import-interval" in document:
         try:
-            interval = parse_duration(str(document["import-interval"]))
+            interval = parse_duration(table.text("import-interval"))
         except InvalidDurationError as error:
             raise SettingsError(f"{path}: import-interval: {error}") from error
-    entries = document.get("registry", [])
-    if not isinstance(entries, list):
-        raise SettingsError(f"{path}: registry: expected [[registry]] tables")
+    entries = table.list("registry", dict, "[[registry]] tables")
     return FileSettings(
         tuple(_registry(entry, f"{path}: registry[{at}]") for at, entry in enumerate(entries)),
         interval,
-        tuple(str(item) for item in document.get("allowed-host-paths", [])),
+        tuple(table.list("allowed-host-paths", str, "a list of texts")),
     )
 
 
 def _registry(entry: dict[str, Any], where: str) -> RegistryHost:
-    _refuse_unknown(entry, _REGISTRY_KEYS, where)
-    ca_file = entry.get("ca-file")
-    limits = {
-        name: entry[key]
-        for name, key in (("concurrency", "concurrency"), ("per_second", "per-second"))
-        if key in entry
-    }
+    table = _Table(entry, where, _REGISTRY_KEYS)
+    ca_file = table.text("ca-file")
     try:
         return RegistryHost(
-            prefix=str(entry.get("prefix", "")),
-            location=str(entry.get("location", "")),
-            insecure=entry.get("insecure") is True,
+            prefix=table.text("prefix"),
+            location=table.text("location"),
+            insecure=table.flag("insecure"),
             ca_file=Path(ca_file) if ca_file else None,
-            blocked=entry.get("blocked") is True,
-            limits=Limits(**limits),
+            blocked=table.flag("blocked"),
+            limits=Limits(
+                table.whole_number("concurrency", DEFAULT_CONCURRENCY), table.number("per-second")
+            ),
         )
-    except (ValueError, TypeError) as error:
+    except SettingsError:
+        raise
+    except ValueError as error:
         raise SettingsError(f"{where}: {error}") from error
 
 
-def _refuse_unknown(document: dict[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(document) - known)
-    if unknown:
-        raise SettingsError(
-            f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}"
-        )
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table of the file; every getter raises SettingsError for a value of another type."""
+
+    values: dict[str, Any]
+    where: str
+    known: InitVar[set[str]]
+
+    def __post_init__(self, known: set[str]) -> None:
+        unknown = sorted(set(self.values) - known)
+        if unknown:
+            raise SettingsError(
+                f"{self.where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}"
+            )
+
+    def text(self, key: str) -> str:
+        value = self.values.get(key, "")
+        return value if isinstance(value, str) else self._refuse(key, "a text")
+
+    def flag(self, key: str) -> bool:
+        value = self.values.get(key, False)
+        return value if isinstance(value, bool) else self._refuse(key, "true or false")
+
+    def whole_number(self, key: str, default: int) -> int:
+        value = self.values.get(key, default)
+        return value if type(value) is int else self._refuse(key, "a whole number")
+
+    def number(self, key: str) -> float | None:
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if type(value) not in {int, float} or not math.isfinite(value):
+            self._refuse(key, "a number")
+        return float(value)
+
+    def list[T](self, key: str, of: type[T], expected: str) -> Sequence[T]:
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, of) for item in value):
+            self._refuse(key, expected)
+        return value
+
+    def _refuse(self, key: str, expected: str) -> NoReturn:
+        raise SettingsError(f"{self.where}: {key}: expected {expected}")
