@@ -174,7 +174,7 @@ def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest | Inde
 
 
 def _media_type(document: Mapping[str, Any], declared: str | None) -> MediaType:
-    text = document.get("mediaType") or (declared or "").split(";")[0].strip()
+    text = str(document.get("mediaType") or (declared or "").split(";")[0].strip())
     if not text or text in {"application/json", "application/octet-stream", "text/plain"}:
         text = MediaType.OCI_INDEX if "manifests" in document else MediaType.OCI_MANIFEST
     try:
