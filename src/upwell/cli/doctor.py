@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,28 @@ class Examination:
 async def examine(data_dir: Path, ports: tuple[tuple[str, int], ...] = ()) -> Examination:
     """Examine this machine for an Upwell that keeps its data in `data_dir`.
 
-    The folder that is made for the time of it is removed.
+    Folders that are made for the time of it are removed.
     """
-    made = not data_dir.exists()
+    vacate = _make_folder(data_dir)
     host = await read_host(data_dir)
     conf = decide(host, private_storage=True)
     try:
         return Examination(await _check(data_dir, host, conf, ports), conf)
     finally:
-        if made and not any(data_dir.iterdir()):
-            data_dir.rmdir()
+        vacate()
+
+
+def _make_folder(folder: Path) -> Callable[[], None]:
+    """Make the folder with its parents; return what removes those that were made."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def vacate() -> None:
+        for path in made:
+            with suppress(OSError):  # somebody has begun to use it
+                path.rmdir()
+
+    return vacate
 
 
 async def _check(

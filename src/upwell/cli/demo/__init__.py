@@ -31,11 +31,11 @@ from upwell.cli.examples import examples
 @click.option("--fresh", is_flag=True, help="Make the cached root file systems anew.")
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
     default=None,
-    help="Folder for everything, empty or absent; default: a new one below /var/tmp.",
+    help="Empty folder for everything, removed at the end; default: a new one in /var/tmp.",
 )
-def demo(  # noqa: PLR0913, PLR0917 - each option is a parameter
+def demo(
     keep: bool,  # noqa: FBT001 - click passes options by name
     stop: bool,  # noqa: FBT001 - the same
     webhook: bool,  # noqa: FBT001 - the same

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Mapping
 from contextlib import suppress
@@ -97,7 +96,7 @@ class Children:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, int] = {}
 
     def start(
         self, name: str, *argv: str | Path, environment: Mapping[str, str] | None = None
@@ -108,25 +107,25 @@ class Children:
         """
         log = self.log(name)
         log.parent.mkdir(exist_ok=True)
-        with log.open("wb") as file:
-            try:
-                # Not asyncio's: it kills its children when the event loop ends.
-                process = subprocess.Popen(
-                    [str(argument) for argument in argv],
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=file,
-                    env={**os.environ, **(environment or {})},
-                    cwd=self._folder,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise CommandError(f"{argv[0]} cannot be started: {error.strerror}") from error
-        self._running[name] = process
-        records = self._folder / "children"
-        records.mkdir(exist_ok=True)
-        started = started_at(process.pid) or 0
-        (records / name).write_text(json.dumps({"pid": process.pid, "started": started}))
+        try:
+            # Neither asyncio's nor subprocess's: both want to see the end of their children.
+            pid = os.posix_spawnp(
+                str(argv[0]),
+                [str(argument) for argument in argv],
+                {**os.environ, **(environment or {})},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,
+            )
+        except OSError as error:
+            raise CommandError(f"{argv[0]} cannot be started: {error.strerror}") from error
+        self._running[name] = pid
+        record = self._folder / "children" / name
+        record.parent.mkdir(exist_ok=True)
+        record.write_text(json.dumps({"pid": pid, "started": started_at(pid) or 0}))
 
     def log(self, name: str) -> Path:
         """Return where the log of a process is."""
@@ -134,10 +133,12 @@ class Children:
 
     def check(self) -> None:
         """Raise CommandError with the end of its log if a process has ended."""
-        for name, process in self._running.items():
-            if process.poll() is not None:
-                why = _tail(self.log(name).read_bytes())
-                raise CommandError(f"{name} ended with {process.returncode}:\n{why}")
+        for name, pid in self._running.items():
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self._running[name]
+                code, why = os.waitstatus_to_exitcode(status), _tail(self.log(name).read_bytes())
+                raise CommandError(f"{name} ended with {code}:\n{why}")
 
     async def until_listening(self, name: str, port: int, seconds: float = 20.0) -> None:
         """Wait until a process accepts connections; raises CommandError."""

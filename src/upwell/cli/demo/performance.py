@@ -45,6 +45,11 @@ async def perform(options: Options) -> None:
     try:
         ending = await play
         kept = options.keep
+    except CommandError:
+        kept = options.keep
+        if kept:
+            view.say(f"all is left as it is: `upwell demo --stop --data-dir {folder}` removes it")
+        raise
     except asyncio.CancelledError:
         raise CommandError("interrupted", Exit.INTERRUPTED) from None
     finally:
@@ -60,12 +65,11 @@ async def perform(options: Options) -> None:
 async def stop_left_behind(data_dir: Path | None) -> None:
     """Remove the demo in `data_dir`, or all that were kept or have crashed."""
     if data_dir is not None:
-        folder = data_dir.absolute()
-        if not is_demo(folder):
-            raise CommandError(f"there is no demo in {folder}", Exit.NOT_FOUND)
-        if in_use(folder):
-            raise CommandError(f"the demo in {folder} is running: press Ctrl-C there")
-    folders = left_behind() if data_dir is None else [data_dir.absolute()]
+        if not is_demo(data_dir):
+            raise CommandError(f"there is no demo in {data_dir}", Exit.NOT_FOUND)
+        if in_use(data_dir):
+            raise CommandError(f"the demo in {data_dir} is running: press Ctrl-C there")
+    folders = left_behind() if data_dir is None else [data_dir]
     for folder in folders:
         await tear_down(folder)
         click.echo(f"{folder}: stopped and removed")

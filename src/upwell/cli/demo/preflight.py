@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from upwell.cli.demo.server import data_dir
 from upwell.cli.doctor import examine
 from upwell.cli.errors import CommandError
 from upwell.machine.checks import Status
@@ -30,11 +31,13 @@ class Machine:
 
 async def preflight(folder: Path) -> Machine:
     """Examine the machine, and write a containers.conf into `folder`; raises CommandError."""
-    found = await examine(folder)
+    found = await examine(data_dir(folder))
     faults = [*_missing_tools(), *_privileges()]
-    for check in found.checks:
-        if check.status is Status.FAIL:
-            faults.append(f"{check.name}: {check.detail} ({check.remedy})")
+    faults += [
+        f"{check.name}: {check.detail} ({check.remedy})"
+        for check in found.checks
+        if check.status is Status.FAIL
+    ]
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
         raise CommandError(

@@ -77,6 +77,8 @@ class Replay:
     async def run(self) -> Ending:
         """Play it to its end; raises CommandError when it cannot go on."""
         example = find_example()
+        for usual, port in self.ports.moved().items():
+            self._view.say(f"{usual} is taken: {port} is used instead")
         pair, name = await self._prepare(example)
         old = await self._vendor.publish(name)
         self._view.say(f"the vendor publishes {self._vendor.image}: {short(str(old))}")

@@ -29,14 +29,16 @@ _GONE_SECONDS = 5.0
 
 def claim_folder(wanted: Path | None) -> Path:
     """Make the folder of a new demo, or take one that is empty; raises CommandError."""
-    if wanted is None:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PLACE))
-    else:
-        folder = wanted.absolute()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = wanted or Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PLACE))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if is_demo(folder):
+            advice = f"`upwell demo --stop --data-dir {folder}` removes it"
+            raise CommandError(f"{folder} holds a demo already: {advice}")
         if any(folder.iterdir()):
-            advice = f"upwell demo --stop --data-dir {folder}" if is_demo(folder) else "rm -r"
-            raise CommandError(f"{folder} is not empty: remove it first ({advice})")
+            raise CommandError(f"{folder} is not empty, and all in it would be removed at the end")
+    except OSError as error:
+        raise CommandError(f"{folder}: {error.strerror}") from error
     folder.chmod(0o711)  # users in containers and apt's own go through it
     mark = {"pid": os.getpid(), "started": started_at(os.getpid())}
     (folder / _MARK).write_text(json.dumps(mark))
@@ -87,11 +89,24 @@ async def tear_down(folder: Path) -> None:
         process = await asyncio.create_subprocess_exec("umount", "--lazy", mount)
         if await process.wait() != 0:
             complaints.append(f"{mount} stays mounted")
-    if not list(mounts_below(folder)):
-        with suppress(FileNotFoundError):
-            await asyncio.to_thread(shutil.rmtree, folder)
-    if complaints or folder.exists():
-        raise CommandError("; ".join(complaints) or f"{folder} could not be removed")
+    try:
+        await asyncio.to_thread(_remove_folder, folder)
+    except OSError as error:
+        complaints.append(f"{error.filename}: {error.strerror}")
+    if complaints:
+        raise CommandError(f"{folder} is not removed wholly: {'; '.join(complaints)}")
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder, its mark last: until then another call finds it and goes on."""
+    mark = folder / _MARK
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry != mark:
+            entry.unlink()
+    mark.unlink()
+    folder.rmdir()
 
 
 async def _kill_stragglers(folder: Path) -> None:

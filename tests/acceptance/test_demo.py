@@ -1,0 +1,231 @@
+"""`upwell demo` as a user runs it: with real parts, to its end or to Ctrl-C."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from upwell.cli.demo.teardown import mounts_below
+from upwell.workload.bridge import candidates
+
+_TOOLS = ("apt-get", "buildah", "docker-registry", "git", "haproxy", "mmdebstrap", "podman")
+_MAKING_SECONDS = 480
+"""For the whole, root file systems included, which are made once and then in the cache."""
+_STOPPING_SECONDS = 60
+
+
+@pytest.fixture(autouse=True)
+def needs() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the demo has to run as root")
+    for tool in _TOOLS:
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is missing: scripts/install-system-packages")
+    targets = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(LABEL)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if not {"Debian", "Debian-Security"} <= set(targets.stdout.split("\n")):
+        pytest.skip("apt has no archives of Debian and its security updates: apt-get update")
+
+
+class Demo:
+    """A demo that runs, its output read all the time."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "upwell", "demo", "--plain", "--data-dir", folder, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def until_it_says(self, text: str) -> None:
+        with self._more:
+            said = self._more.wait_for(
+                lambda: text in self.output or not self._reader.is_alive(), _MAKING_SECONDS
+            )
+        assert said, self.output
+        assert text in self.output
+
+    def press_ctrl_c(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def wait(self, seconds: float) -> int:
+        code = self.process.wait(seconds)
+        self._reader.join()
+        return code
+
+    def bridges(self) -> list[str]:
+        """Return the names that the network interfaces of this demo can have."""
+        instance = self.folder / "upwell/instance-id"
+        if not instance.exists():
+            return []
+        upwell = instance.read_text().strip()
+        bodies = candidates(f"upwell-{upwell}", upwell)
+        return [str(body["network_interface"]) for body in bodies]
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._more:
+                self.lines.append(line)
+                self._more.notify_all()
+        with self._more:
+            self._more.notify_all()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose name is short, for the sockets in it, and on a disk, for the images."""
+    with tempfile.TemporaryDirectory(prefix="upwell-", dir="/var/tmp") as made:
+        yield Path(made, "demo")
+
+
+@contextmanager
+def demo(folder: Path, *options: str) -> Iterator[Demo]:
+    running = Demo(folder, *options)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.press_ctrl_c()
+            running.wait(_STOPPING_SECONDS)
+        assert running.process.stdout is not None
+        running.process.stdout.close()
+
+
+def assert_nothing_is_left(folder: Path, bridges: list[str]) -> None:
+    assert processes_naming(folder) == []
+    assert list(mounts_below(folder)) == []
+    assert [name for name in bridges if Path("/sys/class/net", name).exists()] == []
+    assert not folder.exists()
+
+
+def processes_naming(folder: Path) -> list[str]:
+    """Return the command lines that name the folder, whichever program it is."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+        except OSError:
+            continue  # it has ended
+        if os.fsencode(folder) in arguments:
+            found.append(arguments.decode(errors="replace"))
+    return found
+
+
+def test_the_fix_rises_by_itself_and_no_request_fails(folder: Path) -> None:
+    with demo(folder) as running:
+        running.until_it_says("nobody touches anything now")
+        bridges = running.bridges()
+        code = running.wait(_MAKING_SECONDS)
+
+    report = running.output[running.output.index("\nTimeline") :]
+    assert code == 0, running.output
+    assert "All of this is true." in report
+    assert "FALSE" not in report
+    assert re.findall(r"(shop|gate): [1-9]\d+, failed: (\d+)", report) == [
+        ("shop", "0"),
+        ("gate", "0"),
+    ]
+    assert steps(report, "gate") == ["published", "detected", "building", "built", "live"]
+    assert steps(report, "shop") == ["published", "detected", "building", "built", "live"]
+    before, after = re.findall(r"  shop: (\S+) -> (\S+)", report)[0]
+    assert before != after
+    assert f"libc6 {before} -> {after}" in report
+    assert re.search(r"gate-2: debian:11 went from [0-9a-f]{12} to [0-9a-f]{12}", report)
+    assert_nothing_is_left(folder, bridges)
+
+
+def steps(report: str, application: str) -> list[str]:
+    """Return the timeline's steps of one application, in their order, up to its going live."""
+    found = []
+    for step, rest in re.findall(r"^ +[+-]\d+\.\d\d  (\w+) +(.*)$", report, re.MULTILINE):
+        if step in {"published", "detected"} or rest.startswith(application):
+            found.append(step)
+    return found[: found.index("live") + 1]
+
+
+@pytest.mark.parametrize(
+    "moment", ["looking at", "upwell serve listens", "first builds", "nobody touches anything now"]
+)
+def test_ctrl_c_stops_everything(folder: Path, moment: str) -> None:
+    with demo(folder) as running:
+        running.until_it_says(moment)
+        bridges = running.bridges()
+        running.press_ctrl_c()
+        running.press_ctrl_c()  # impatience does not cut the clearing up short
+        assert running.wait(_STOPPING_SECONDS) == 130, running.output
+
+    assert "error: interrupted" in running.output
+    assert_nothing_is_left(folder, bridges)
+
+
+def test_a_killed_demo_is_removed_by_stop(folder: Path) -> None:
+    with demo(folder) as running:
+        running.until_it_says("answers with")
+        bridges = running.bridges()
+        refused = stop(folder)
+        running.process.kill()
+        running.wait(_STOPPING_SECONDS)
+        (serve,) = (line for line in processes_naming(folder) if "upwell serve" in line)
+        assert serve
+
+        done = stop(folder)
+
+    assert (refused.returncode, "is running" in refused.stderr) == (1, True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_nothing_is_left(folder, bridges)
+
+
+def stop(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "upwell", "demo", "--stop", "--data-dir", folder],
+        capture_output=True,
+        text=True,
+        timeout=_STOPPING_SECONDS,
+        check=False,
+    )
+
+
+def test_a_kept_demo_goes_on_until_it_is_stopped(folder: Path) -> None:
+    with demo(folder, "--keep", "--webhook") as running:
+        assert running.wait(_MAKING_SECONDS) == 0, running.output
+        bridges = running.bridges()
+
+    try:
+        curl = re.search(r"curl -H '(Host: shop.localhost)' (\S+)", running.output)
+        assert curl is not None
+        answer = subprocess.run(
+            ["curl", "--silent", "--max-time", "5", "-H", curl[1], curl[2]],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert '"application": "shop"' in answer.stdout
+    finally:
+        done = stop(folder)
+    assert done.returncode == 0, done.stderr
+    assert_nothing_is_left(folder, bridges)

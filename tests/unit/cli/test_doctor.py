@@ -1,0 +1,73 @@
+"""`upwell doctor` says what is wrong, how to mend it, and with its exit code how bad it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from upwell.cli import doctor as module
+from upwell.cli import main
+from upwell.cli.doctor import Examination
+from upwell.machine.checks import Check, Status
+from upwell.machine.containers_conf import ContainersConf, Decision
+
+CONF = ContainersConf(
+    (Decision("engine", "runtime", "runc", "crun is not installed, runc is"),),
+    "overlay",
+    "overlayfs works on the storage folder",
+)
+FINE = Check("git", Status.OK, "git version 2")
+WARNED = Check("cgroups", Status.WARN, "hybrid", "boot otherwise")
+FAILED = Check("podman", Status.FAIL, "not found\nanywhere", "apt install podman")
+
+
+@pytest.mark.parametrize(
+    ("checks", "code", "conclusion"),
+    [
+        ([FINE], 0, "Upwell works here"),
+        ([FINE, WARNED], 0, "Upwell works here, with limits: cgroups"),
+        ([FINE, WARNED, FAILED], 1, "Upwell does not work here: podman"),
+    ],
+)
+def test_the_worst_finding_decides(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checks: list[Check], code: int, conclusion: str
+) -> None:
+    async def examine(data_dir: Path) -> Examination:
+        assert data_dir == tmp_path
+        return Examination(checks, CONF)
+
+    monkeypatch.setattr(module, "examine", examine)
+    done = CliRunner().invoke(main, ["doctor", "--data-dir", str(tmp_path)])
+
+    assert (done.exit_code, done.output.splitlines()[-1]) == (code, conclusion)
+    for check in checks:
+        assert " ".join(check.detail.split()) in done.output
+        assert f"mend it: {check.remedy}" in done.output or not check.remedy
+    assert '  # crun is not installed, runc is\n  runtime = "runc"\n' in done.output
+
+
+def test_a_data_directory_that_cannot_be_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(
+        main, ["doctor", "-o", "json"], env={"UPWELL_DATA_DIR": str(tmp_path / "file/below")}
+    )
+
+    found = json.loads(done.output)
+    assert (done.exit_code, found["status"]) == (1, "fail")
+    assert found["checks"][0]["name"] == "data directory"
+    assert "Not a directory" in found["checks"][0]["detail"]
+
+
+def test_a_real_examination_leaves_nothing(tmp_path: Path) -> None:
+    # A name too long for sockets fails, so that no container is started here.
+    folder = tmp_path / ("long" * 25) / "data"
+    done = CliRunner().invoke(main, ["doctor", "-o", "json", "--data-dir", str(folder)])
+
+    found = json.loads(done.output)
+    checks = {check["name"]: check for check in found["checks"]}
+    assert done.exit_code == 1
+    assert checks["python"]["status"] == "ok"
+    assert "at most" in checks["data directory"]["remedy"]
+    assert "container" not in checks
+    assert list(tmp_path.iterdir()) == []
