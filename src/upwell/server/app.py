@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
-from upwell.server import discovery, health, webhooks
+from upwell.server import build_webhooks, discovery, health, webhooks
 from upwell.server.actions import Actions, ListPackages, NotePushes
 from upwell.server.builds import BuildHandlers, ImageHandlers
 from upwell.server.edge import Edge
@@ -73,6 +73,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
         routes=[
             *health.create_routes(deps.store, streams),
             *discovery.create_routes(api.subresources(), deps.version),
+            *build_webhooks.create_routes(deps.store, deps.actions, deps.limits),
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
             Route("/apis/{group}/{version}/{path:path}", api.answer, methods=_METHODS),
             *webhooks.create_routes(deps.note_pushes, deps.limits),

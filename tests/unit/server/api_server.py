@@ -118,10 +118,12 @@ class StubRuntime:
 class StubActions:
     store: MemoryStore
     rollbacks: list[tuple[str, str, int]] = field(default_factory=list)
+    requests: list[Mapping[str, Any]] = field(default_factory=list)
 
     async def instantiate(
         self, namespace: str, build_config: str, request: Mapping[str, Any]
     ) -> Build:
+        self.requests.append(request)
         if request.get("lastVersion") == 99:
             raise RejectedError(f"{build_config} has no version 99")
         document = {
