@@ -99,13 +99,14 @@ class BuildRun:
     async def run(self, build: Build) -> None:
         """Build, push, tag, and record the result; raises BuildError."""
         sink = self._logs.sink(build.uid)
-        async with asyncio.timeout(self._time_left(build)) as deadline:
-            try:
+        deadline = asyncio.timeout(self._time_left(build))
+        try:
+            async with deadline:
                 await self._run(build, sink)
-            except TimeoutError as error:
-                if not deadline.expired():
-                    raise
-                raise _overdue(build, self._deadline(build)) from error
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise _overdue(build, self._deadline(build)) from error
 
     async def _run(self, build: Build, sink: LogSink) -> None:
         await self._output_stream(build)

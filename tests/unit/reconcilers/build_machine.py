@@ -267,6 +267,7 @@ class BuildMachine:
         finally:
             task.cancel()
             await asyncio.wait([task])
+            self.logs.close_all()
 
     async def stream(self, name: str) -> ImageStream:
         return await self.store.get(ImageStream, NAMESPACE, name)
