@@ -147,8 +147,15 @@ class BuildahCommands:
             await self._launcher.run(replace(command, argv=argv), _nowhere)
 
     async def remove_all_containers(self, folder: Path) -> None:
-        """Remove every working container in the store."""
-        await self._run(folder, _nowhere, "rm", "--all")
+        """Remove every container in the store.
+
+        By their names: `rm --all` passes over those whose making was cut short, since Buildah
+        had not yet written that they are its own.
+        """
+        argv = ("containers", "--all", "--quiet")
+        listed = await self._launcher.capture(self._command(folder, argv), _MAX_INSPECT)
+        if ids := listed.output.split():
+            await self._run(folder, _nowhere, "rm", *ids)
 
     async def _run(
         self,
