@@ -21,6 +21,7 @@ class Entry:
 
 COMMANDS: Mapping[str, Entry] = {
     "apply": Entry("upwell.cli.apply:apply", "Create or change objects from manifests."),
+    "build-chain": Entry("upwell.cli.build_chain:build_chain", "Show what a tag's change builds."),
     "cancel-build": Entry("upwell.cli.builds:cancel_build", "Cancel builds that have not ended."),
     "delete": Entry("upwell.cli.delete:delete", "Delete objects by name or from manifests."),
     "demo": Entry("upwell.cli.demo:demo", "Replay a real base image fix on this machine."),

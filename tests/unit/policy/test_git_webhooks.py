@@ -323,9 +323,8 @@ def test_a_secret_opens_the_trigger_of_its_kind_alone() -> None:
     assert matching_trigger(named, Hook.GITLAB, "", {}) is None, "an absent Secret opens nothing"
 
 
-KEYS = (
-    "ref head_commit commits push changes new target git refs env name author id after toHash"
-).split()
+KEYS = ["ref", "head_commit", "commits", "push", "changes", "new", "target", "git", "refs"]
+KEYS += ["env", "name", "author", "id", "after", "toHash"]
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (
