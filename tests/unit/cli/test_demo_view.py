@@ -28,7 +28,7 @@ def test_the_picture_shows_the_chain_the_timeline_and_the_load() -> None:
         NEW.hex[:12],
         "python-builder",
         result("shop", 2).hex[:12],
-        f"answers with glibc {NEW_GLIBC}",
+        f"shop: glibc {NEW_GLIBC}",
         "published",
         "8 requests",
         "0 failed",
@@ -44,10 +44,20 @@ def test_the_picture_shows_what_is_not_there_yet() -> None:
     assert "the fix is not published yet" in text
 
 
+def test_a_narrow_terminal_has_the_timeline_below() -> None:
+    story, screen = good_story(), io.StringIO()
+    view = LiveView(Console(file=screen, force_terminal=True, width=80, height=40))
+    with view.open():
+        view.refresh(story.observed, story.tallies, story)
+        lines = screen.getvalue().splitlines()
+    assert not any("gate" in line and "published" in line for line in lines)
+    assert any("+0.00 s  published" in line for line in lines)
+
+
 def test_a_build_that_runs_is_shown_with_its_phase() -> None:
     story = good_story()
     story.observed.add(build("gate", 3, 9, "Running"))
-    assert "gate-3 Running" in drawn(story.observed)
+    assert "build 3 Running" in drawn(story.observed)
 
 
 def test_plain_lines_tell_each_moment_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from upwell.cli.examples import examples
     epilog=examples(
         "upwell demo",
         "upwell demo --webhook --plain",
-        "upwell demo --keep --data-dir /var/tmp/story",
+        "upwell demo --keep",
         "upwell demo --stop",
     )
 )

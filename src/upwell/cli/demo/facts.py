@@ -120,7 +120,7 @@ class Story:
             tally = self.tallies[name]
             # While old instances serve too, their answers come in between.
             if tally.since is not None and self._verified(name):
-                text = f"verified   {name}: every answer has glibc {tally.version}"
+                text = f"verified   {name}: glibc {tally.version} in every answer"
                 yield Moment(tally.since, text)
 
     def _revision(self, application: str) -> RevisionRecord | None:

@@ -13,7 +13,7 @@ from upwell.cli.demo.preflight import preflight
 from upwell.cli.demo.replay import Ending, Replay, Setting
 from upwell.cli.demo.report import addresses, report
 from upwell.cli.demo.rootfs import default_cache
-from upwell.cli.demo.teardown import claim_folder, in_use, is_demo, left_behind, tear_down
+from upwell.cli.demo.teardown import PLACE, claim_folder, in_use, is_demo, left_behind, tear_down
 from upwell.cli.demo.view import LiveView, PlainView, View
 from upwell.cli.errors import CommandError, Exit
 from upwell.store.interface import StoreError
@@ -37,7 +37,7 @@ async def perform(options: Options) -> None:
     folder = claim_folder(options.data_dir)
     view: View = PlainView() if options.plain or not sys.stdout.isatty() else LiveView(Console())
     setting = Setting(folder, default_cache(), options.fresh, options.webhook)
-    play = asyncio.create_task(_play(setting, view, keep=options.keep))
+    play = asyncio.create_task(_play(setting, view))
     for number in _SIGNALS:
         # Once the story has ended this does nothing: clearing up is never cut short.
         asyncio.get_running_loop().add_signal_handler(number, play.cancel)
@@ -56,6 +56,9 @@ async def perform(options: Options) -> None:
         if not kept:
             view.say("stopping and removing everything that was started")
             await tear_down(folder)
+    if kept:
+        for line in addresses(folder, ending.ports):
+            click.echo(line)
     false = [claim.text for claim in ending.story.claims() if not claim.holds]
     if false:
         raise CommandError(f"not true: {'; '.join(false)} (`--keep` leaves all to look at)")
@@ -74,10 +77,10 @@ async def stop_left_behind(data_dir: Path | None) -> None:
         await tear_down(folder)
         click.echo(f"{folder}: stopped and removed")
     if not folders:
-        click.echo("no demo was left", err=True)
+        click.echo(f"no demo is left in {PLACE}; --data-dir names another folder", err=True)
 
 
-async def _play(setting: Setting, view: View, *, keep: bool) -> Ending:
+async def _play(setting: Setting, view: View) -> Ending:
     """Play the story and print what came of it; raises CommandError for every fault."""
     with view.open():
         view.say("looking at this machine")
@@ -92,9 +95,6 @@ async def _play(setting: Setting, view: View, *, keep: bool) -> Ending:
     for line in report(ending.story, ending.packages):
         click.echo(line)
     click.echo()
-    if keep:
-        for line in addresses(setting.folder, replay.ports):
-            click.echo(line)
     return ending
 
 

@@ -53,6 +53,7 @@ class Ending:
 
     story: Story
     packages: Sequence[PackageChange]
+    ports: Ports
 
 
 class Replay:
@@ -92,7 +93,8 @@ class Replay:
             await self._apply(example)
             await self._until_answering()
             story = await self._fix(pair, old, await fixed)
-            return Ending(story, await changed_packages(client, story))
+            packages = await changed_packages(client, story)
+            return Ending(story, packages, self.ports)
 
     async def _prepare(self, example: Path) -> tuple[Pair, str]:
         """Start all services, and make the first image while they start."""

@@ -18,7 +18,8 @@ from upwell.settings import ServerSettings
 
 _MARK = ".upwell-demo"
 _PREFIX = "upwell-demo-"
-_PLACE = Path("/var/tmp")  # noqa: S108 - a folder of its own is made there
+PLACE = Path("/var/tmp")  # noqa: S108 - a folder of its own is made there
+"""Where demos lie; on a disk, unlike /tmp."""
 _PROGRAMS = frozenset(
     {"podman", "conmon", "haproxy", "buildah", "runc", "crun", "git", "git-daemon", "mmdebstrap"}
     | {"docker-registry", "slirp4netns", "pasta"}
@@ -29,7 +30,7 @@ _GONE_SECONDS = 5.0
 
 def claim_folder(wanted: Path | None) -> Path:
     """Make the folder of a new demo, or take one that is empty; raises CommandError."""
-    folder = wanted or Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PLACE))
+    folder = wanted or Path(tempfile.mkdtemp(prefix=_PREFIX, dir=PLACE))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if is_demo(folder):
@@ -54,7 +55,7 @@ def left_behind() -> list[Path]:
     """Return the folders of demos that were kept or have crashed, of this user."""
     return [
         folder
-        for folder in sorted(_PLACE.glob(f"{_PREFIX}*"))
+        for folder in sorted(PLACE.glob(f"{_PREFIX}*"))
         if is_demo(folder) and folder.stat().st_uid == os.geteuid() and not in_use(folder)
     ]
 

@@ -12,11 +12,14 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.build import Build
 from upwell.cli.demo.facts import Moment, Story
 from upwell.cli.demo.load import Tally
-from upwell.cli.demo.observed import APPLICATIONS, BUILDER, GATE, SHOP, Observed
+from upwell.cli.demo.observed import BUILDER, GATE, SHOP, Observed
+from upwell.policy.run_policy import number_of
 from upwell.policy.standing import RolloutState, output_digest, rollout_of, short
+
+_SIDE_BY_SIDE_COLUMNS = 116
 
 
 class View(Protocol):
@@ -85,18 +88,20 @@ class LiveView:
         self, observed: Observed, tallies: Mapping[str, Tally], story: Story | None
     ) -> None:
         """Draw the picture anew."""
-        table = Table.grid(padding=(0, 3))
-        table.add_row(_chain(observed, tallies), _timeline(story))
-        self._live.update(Group("", table, "", _load(tallies)), refresh=True)
+        chain, timeline = _chain(observed), _timeline(story)
+        picture: Group | Table = Group(chain, "", timeline)
+        if self._console.width >= _SIDE_BY_SIDE_COLUMNS:
+            picture = Table.grid(padding=(0, 3))
+            picture.add_row(chain, timeline)
+        self._live.update(Group("", picture, "", _load(tallies)), refresh=True)
 
 
-def _chain(observed: Observed, tallies: Mapping[str, Tally]) -> Tree:
+def _chain(observed: Observed) -> Tree:
     base = observed.base()
-    tree = Tree(_node("debian:11", short(base.image) if base else "not imported yet", "vendor"))
+    tree = Tree(_node("debian:11", short(base.image) if base else "not imported yet"))
     builder = tree.add(_built(observed, BUILDER))
     for name, branch in ((SHOP, builder), (GATE, tree)):
-        application = branch.add(_built(observed, name))
-        application.add(_running(observed, name, tallies.get(name)))
+        branch.add(_built(observed, name)).add(_running(observed, name))
     return tree
 
 
@@ -104,36 +109,37 @@ def _built(observed: Observed, config: str) -> Text:
     builds = observed.builds(config)
     if not builds:
         return _node(config, "no build yet")
-    return _node(config, output_digest_of(builds[-1]), _phase(builds[-1]))
+    newest = builds[-1]
+    note = f"build {number_of(newest)} {newest.status.phase}"
+    return _node(config, short(output_digest(newest)) or "…", note, moves=_is_under_way(newest))
 
 
-def output_digest_of(build: Build) -> str:
-    """Return a build's result for people, or how it stands."""
-    return short(output_digest(build)) if output_digest(build) else "…"
+def _is_under_way(build: Build) -> bool:
+    return not build.status.phase.is_terminal
 
 
-def _phase(build: Build) -> str:
-    return f"{build.name} {build.status.phase}"
-
-
-def _running(observed: Observed, application: str, tally: Tally | None) -> Text:
-    kind = APPLICATIONS[application].KIND.singular
+def _running(observed: Observed, application: str) -> Text:
     workload = observed.workload(application)
-    state = rollout_of(workload).state if workload else RolloutState.PROGRESSING
-    version = f"answers with glibc {tally.version}" if tally and tally.version else ""
+    if workload is None:
+        return Text("not applied yet", style="dim")
+    state = rollout_of(workload).state
     style = {RolloutState.COMPLETE: "green", RolloutState.FAILED: "red"}.get(state, "yellow")
-    return Text.assemble((kind, "bold"), "  ", (str(state), style), "  ", version)
+    counts = f"{workload.status.ready_replicas} ready of {workload.status.replicas}"
+    return Text.assemble(
+        (workload.KIND.singular, "bold"), "  ", (str(state), style), f"  {counts}", no_wrap=True
+    )
 
 
-def _node(name: str, digest: str, note: str = "") -> Text:
-    style = "yellow" if note.endswith((BuildPhase.RUNNING, BuildPhase.NEW)) else "dim"
-    return Text.assemble((name, "bold"), "  ", (digest, "cyan"), "  ", (note, style))
+def _node(name: str, digest: str, note: str = "", *, moves: bool = False) -> Text:
+    style = "yellow" if moves else "dim"
+    return Text.assemble((name, "bold"), "  ", (digest, "cyan"), "  ", (note, style), no_wrap=True)
 
 
 def _timeline(story: Story | None) -> Text:
     if story is None:
-        return Text("the fix is not published yet", style="dim")
-    return Text("\n").join(Text(_line(story, moment)) for moment in story.timeline())
+        return Text("the fix is not published yet", style="dim", no_wrap=True)
+    lines = "\n".join(_line(story, moment) for moment in story.timeline())
+    return Text(lines, no_wrap=True)
 
 
 def _line(story: Story, moment: Moment) -> str:
@@ -143,5 +149,8 @@ def _line(story: Story, moment: Moment) -> str:
 def _load(tallies: Mapping[str, Tally]) -> Text:
     requests = sum(tally.requests for tally in tallies.values())
     failed = sum(tally.failed for tally in tallies.values())
-    style = "bold red" if failed else "green"
-    return Text.assemble(f"{requests} requests, ", (f"{failed} failed", style))
+    line = Text(f"{requests} requests, ")
+    line.append(f"{failed} failed", "bold red" if failed else "green")
+    for name, tally in tallies.items():
+        line.append(f"   {name}: glibc {tally.version or 'not known yet'}")
+    return line
