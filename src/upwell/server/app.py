@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.server import build_webhooks, discovery, health, webhooks
+from upwell.server.access import AccessControl, Gate
 from upwell.server.actions import Actions, ListPackages, NotePushes
 from upwell.server.builds import BuildHandlers, ImageHandlers
 from upwell.server.edge import Edge
@@ -56,6 +57,8 @@ class ServerDependencies:
     runtime: Runtime | None = None
     registry_routes: Sequence[BaseRoute] = ()
     limits: ServerLimits = field(default=DEFAULT_LIMITS)
+    access: AccessControl | None = None
+    """None lets everyone do everything: for tests."""
 
 
 def create_app(deps: ServerDependencies) -> Starlette:
@@ -79,12 +82,20 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *webhooks.create_routes(deps.note_pushes, deps.limits),
             *deps.registry_routes,
         ],
-        middleware=[Middleware(Edge, header_bytes=deps.limits.header_bytes)],
+        middleware=_middleware(deps),
         exception_handlers=dict(ERROR_HANDLERS),
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _middleware(deps: ServerDependencies) -> list[Middleware]:
+    """Return what stands around the application, the outermost first."""
+    around = [Middleware(Edge, header_bytes=deps.limits.header_bytes)]
+    if deps.access is not None:
+        around.append(Middleware(Gate, access=deps.access, limits=deps.limits))
+    return around
 
 
 class _Api:

@@ -15,6 +15,15 @@ class ServerLimits:
     """A body that takes longer is refused."""
     watches: int = 1000
     """Watches and followed logs that are open at one time."""
+    watches_per_client: int = 500
+    requests_per_second: float = 500.0
+    """Of one token, in the long run."""
+    requests_burst: int = 2000
+    anonymous_per_second: float = 50.0
+    """Of one address without a valid token: webhooks, and who tries tokens."""
+    anonymous_burst: int = 500
+    objects: int = 200_000
+    objects_per_namespace: int = 20_000
     bookmark_seconds: float = 60.0
     watch_seconds: float = 3600.0
     """A watch that asks for no end is ended after this; clients go on from where they were."""

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import io
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import uvicorn
+from starlette.routing import BaseRoute
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -19,6 +20,7 @@ from upwell.api.codec import decode
 from upwell.api.meta import Resource
 from upwell.oci import Digest
 from upwell.policy.webhooks import PushNotice
+from upwell.server.access import AccessControl
 from upwell.server.app import ServerDependencies, create_app
 from upwell.server.limits import ServerLimits
 from upwell.store.interface import RejectedError
@@ -212,7 +214,13 @@ async def next_event(stream: aiohttp.StreamReader) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def serving(limits: ServerLimits, *, with_runtime: bool = True) -> AsyncIterator[Api]:
+async def serving(
+    limits: ServerLimits,
+    *,
+    with_runtime: bool = True,
+    guard: Callable[[MemoryStore, Clock], AccessControl] | None = None,
+    registry_routes: Sequence[BaseRoute] = (),
+) -> AsyncIterator[Api]:
     clock, shutdown = Clock(), asyncio.Event()
     store, logs, runtime = MemoryStore(clock), KeptLogs(), StubRuntime()
     stub: Runtime = runtime
@@ -239,6 +247,8 @@ async def serving(limits: ServerLimits, *, with_runtime: bool = True) -> AsyncIt
             version="1.2.3",
             runtime=stub if with_runtime else None,
             limits=limits,
+            access=guard(store, clock) if guard else None,
+            registry_routes=registry_routes,
         )
     )
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.

@@ -1,0 +1,189 @@
+"""Who may do what: roles, what each allows, and what is missing when something is denied; pure.
+
+A token has grants, each a role in some namespaces. Roles are fixed: a table that fits on a page can
+be checked by reading it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+EVERYWHERE = "*"
+"""In a grant: every namespace, and what lies in none."""
+SYSTEM_NAMESPACE = "upwell-system"
+"""Holds the tokens: who may write here may give himself every right, so no grant names it."""
+MIRROR_NAMESPACE = "upstream"
+"""The embedded registry's copies of upstream images; every token may pull them."""
+REPOSITORIES = "repositories"
+"""The resource of the embedded registry's content; its verbs are pull and push."""
+
+_READ = frozenset({"get", "list", "watch"})
+_WRITE = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_ACT = frozenset({"create", "update", "patch", "get"})
+
+
+class Role(StrEnum):
+    """What a grant allows in its namespaces."""
+
+    VIEWER = "viewer"
+    BUILDER = "builder"
+    DEPLOYER = "deployer"
+    PROMOTER = "promoter"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Verbs on resources, or on one part of them; `*` stands for all."""
+
+    verbs: frozenset[str]
+    resources: frozenset[str]
+    parts: frozenset[str] = frozenset({""})
+    """Subresources; the empty one is the object itself."""
+
+    def covers(self, action: "Action") -> bool:
+        """Whether the rule allows the action."""
+        return all(
+            wanted in allowed or EVERYWHERE in allowed
+            for wanted, allowed in (
+                (action.verb, self.verbs),
+                (action.resource, self.resources),
+                (action.part, self.parts),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a request is about to do. `namespace` is empty for all and for none of them.
+
+    A Namespace lies in itself: who has a role in it may do with it what the role allows.
+    """
+
+    verb: str
+    resource: str
+    """The plural: `builds`."""
+    namespace: str = ""
+    name: str = ""
+    part: str = ""
+    """The subresource: `log`."""
+
+    def __str__(self) -> str:
+        what = f"{self.resource}/{self.part}" if self.part else self.resource
+        where = f"in namespace {self.namespace}" if self.namespace else "in all namespaces"
+        return f"{self.verb} {what} {where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A role in namespaces."""
+
+    role: Role
+    namespaces: frozenset[str]
+
+    def reaches(self, namespace: str) -> bool:
+        """Whether the grant holds in `namespace`."""
+        if EVERYWHERE in self.namespaces:
+            return True
+        return namespace in self.namespaces and namespace != SYSTEM_NAMESPACE
+
+
+class InvalidGrantError(ValueError):
+    """The text of a grant is not ROLE@NAMESPACE."""
+
+
+def parse_grant(text: str) -> Grant:
+    """Return the grant that `ROLE@NAMESPACE[,NAMESPACE…]` means; raises InvalidGrantError."""
+    role, _, places = text.partition("@")
+    namespaces = frozenset(place.strip() for place in places.split(","))
+    if role not in set(Role) or "" in namespaces:
+        roles = ", ".join(Role)
+        raise InvalidGrantError(f"{text!r} is not ROLE@NAMESPACE, where a role is one of {roles}")
+    if SYSTEM_NAMESPACE in namespaces:
+        message = f"{SYSTEM_NAMESPACE} holds the tokens: only {Role.ADMIN}@{EVERYWHERE} has it"
+        raise InvalidGrantError(message)
+    return Grant(Role(role), namespaces)
+
+
+def grant_text(grant: Grant) -> str:
+    """Return the text that `parse_grant` reads."""
+    return f"{grant.role}@{','.join(sorted(grant.namespaces))}"
+
+
+def parse_grants(text: str) -> tuple[Grant, ...]:
+    """Return the grants of a text, one a line; raises InvalidGrantError."""
+    return tuple(parse_grant(line.strip()) for line in text.splitlines() if line.strip())
+
+
+def _rule(verbs: frozenset[str], resources: str, parts: str = "") -> Rule:
+    return Rule(verbs, frozenset(resources.split()), frozenset(parts.split() or {""}))
+
+
+_ALL = frozenset({EVERYWHERE})
+_WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs jobs"
+_VIEW = (
+    _rule(
+        _READ,
+        f"{_WORKLOADS} namespaces configmaps services events routes templates imagestreams"
+        " imagestreamtags imagestreamimages images buildconfigs builds"
+        " pipelines releases promotions waves metrics",
+    ),
+    _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers"),
+    _rule(frozenset({"pull"}), REPOSITORIES),
+)
+
+RULES: Mapping[Role, tuple[Rule, ...]] = {
+    Role.VIEWER: _VIEW,
+    Role.BUILDER: (
+        *_VIEW,
+        _rule(
+            _WRITE,
+            "buildconfigs builds imagestreams imagestreamtags imagestreamimports"
+            " imagestreammappings",
+        ),
+        _rule(_ACT, "buildconfigs builds", "instantiate instantiatebinary clone details"),
+        _rule(frozenset({"push"}), REPOSITORIES),
+    ),
+    Role.DEPLOYER: (
+        *_VIEW,
+        _rule(_WRITE, f"{_WORKLOADS} configmaps services routes templates"),
+        _rule(frozenset({"create"}), "processedtemplates"),
+        _rule(_ACT, _WORKLOADS, "scale rollback instantiate exec attach portforward"),
+    ),
+    Role.PROMOTER: (
+        *_VIEW,
+        _rule(_WRITE, "pipelines releases promotions"),
+        _rule(_ACT, "pipelines releases promotions waves", "approve reject hold"),
+    ),
+    Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),
+}
+"""Secrets are an admin's alone, and so is the status of an object, which reconcilers write."""
+
+
+def allows(role: Role, action: Action) -> bool:
+    """Whether `role` allows the action in a namespace that it holds in."""
+    return any(rule.covers(action) for rule in RULES[role])
+
+
+def is_allowed(grants: Iterable[Grant], action: Action) -> bool:
+    """Whether one of the grants allows the action."""
+    grants = tuple(grants)
+    if not grants:
+        return False
+    if _is_shared(action):
+        return True
+    return any(grant.reaches(action.namespace) and allows(grant.role, action) for grant in grants)
+
+
+def missing(action: Action) -> str:
+    """Return what a token needs for the action: the least of the roles that allow it, and where."""
+    needed = next((role for role in Role if allows(role, action)), Role.ADMIN)
+    if not action.namespace or action.namespace == SYSTEM_NAMESPACE:
+        return f"needs role {needed} in all namespaces"
+    return f"needs role {needed} there"
+
+
+def _is_shared(action: Action) -> bool:
+    """Whether every token may do it: read what lies in no namespace, but only by its digest."""
+    mirrored = action.verb == "pull" and action.namespace == MIRROR_NAMESPACE
+    return mirrored or (action.verb == "get" and action.resource == "images" and bool(action.name))

@@ -1,0 +1,248 @@
+"""At the door: who is it, may he do this, how often; and what he did, for the audit log."""
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from upwell.policy.access import REPOSITORIES, Action, Grant, Role, is_allowed, missing
+from upwell.server.audit import AuditLog, Deed
+from upwell.server.limits import ServerLimits
+from upwell.server.operations import CREATED_NAME, action_of, is_registry, query_of
+from upwell.server.rates import OpenByClient, Rate, RateError, Rates
+from upwell.server.registry_body import drained
+from upwell.server.statuses import ApiError, status_of
+from upwell.server.tokens import Principal, Tokens
+
+_HEALTH = {"/livez", "/readyz", "/healthz"}
+_OPEN = {*_HEALTH, "/version", "/webhooks/registry"}
+"""Needs no token: says nothing that is private, or is a hint that is looked into."""
+_BUILD_WEBHOOK = re.compile(
+    r"/(?:apis/build\.openshift\.io|oapi)/v1/namespaces/[^/]+/buildconfigs/[^/]+/webhooks/[^/]+/[^/]+"
+)
+"""Has a secret of its own in its path."""
+_DISCOVERY = re.compile(r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?|/v2/?")
+"""Needs a token, and no role."""
+_WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+_OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
+
+
+@dataclass(frozen=True, slots=True)
+class AccessControl:
+    """Who may come in."""
+
+    tokens: Tokens
+    audit: AuditLog
+    anonymous: Role | None = None
+    """What everyone may do everywhere without a token."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds, for rates."""
+
+
+class Gate:
+    """ASGI middleware in front of everything that is served."""
+
+    def __init__(self, app: ASGIApp, access: AccessControl, limits: ServerLimits) -> None:
+        self._app = app
+        self._access = access
+        self._limits = limits
+        self._rates = Rates(access.clock)
+        self._watches = OpenByClient(limits.watches_per_client)
+        everywhere = frozenset({"*"})
+        self._anonymous = Principal(
+            "", (Grant(access.anonymous, everywhere),) if access.anonymous else ()
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request in, or answer why not."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = _Visit(scope)
+        with ExitStack() as stack:
+            try:
+                await self._admit(visit)
+                if visit.is_lasting:
+                    stack.enter_context(self._watches.counted(visit.client(visit.user)))
+            except ApiError as error:
+                self._record(visit, error.code)
+                answer = await _refusal(scope, receive, error)
+                await answer(scope, receive, send)
+                return
+            await self._serve(visit, receive, send)
+
+    async def _admit(self, visit: "_Visit") -> None:
+        """Raise ApiError 401, 403 or 429 unless the request may go on."""
+        if visit.path in _HEALTH:
+            return
+        principal = await self._principal(visit)
+        visit.scope["user"] = visit.user = principal or self._anonymous
+        self._count(visit)
+        if visit.path in _OPEN or _BUILD_WEBHOOK.fullmatch(visit.path):
+            return
+        if principal is None and visit.has_credentials:
+            raise _unauthorized("the token is unknown or has expired")
+        allowed = is_allowed(visit.user.grants, visit.action)
+        if visit.user.registry_only and not is_registry(visit.scope):
+            allowed = False
+        elif _DISCOVERY.fullmatch(visit.path):
+            allowed = bool(visit.user.grants)
+        if allowed:
+            _keep_mounts_inside(visit)
+        elif principal is None:
+            raise _unauthorized(f"no token was sent to {visit.action}")
+        else:
+            raise ApiError(
+                403,
+                f"token {principal.username} may not {visit.action}: {missing(visit.action)}",
+            )
+
+    async def _principal(self, visit: "_Visit") -> Principal | None:
+        token = visit.token
+        return await self._access.tokens.principal(token) if token else None
+
+    def _count(self, visit: "_Visit") -> None:
+        limits = self._limits
+        if visit.user.unlimited:
+            return
+        if visit.user.username:
+            rate = Rate(limits.requests_per_second, limits.requests_burst)
+        else:  # who guesses tokens is nobody yet, and counts by his address
+            rate = Rate(limits.anonymous_per_second, limits.anonymous_burst)
+        self._rates.take(visit.client(visit.user), rate)
+
+    async def _serve(self, visit: "_Visit", receive: Receive, send: Send) -> None:
+        code = 0
+
+        async def watching(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                if visit.is_lasting:
+                    self._record(visit, code)  # now: it may end in hours
+            await send(message)
+
+        try:
+            await self._app(visit.scope, receive, watching)
+        finally:
+            if not visit.is_lasting:
+                self._record(visit, code)
+
+    def _record(self, visit: "_Visit", code: int) -> None:
+        action = visit.action
+        if code not in {401, 403} and not visit.is_noteworthy:
+            return
+        if created := visit.scope.get(CREATED_NAME):
+            action = replace(action, name=created)
+        self._access.audit.record(Deed(visit.user.username, visit.source, action, code))
+
+
+class _Visit:
+    """One request, before anything of its body is read."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.path: str = scope["path"]
+        self.action = _without_secret(self.path, action_of(scope))
+        self.user = Principal("", ())
+        header: bytes = dict(scope["headers"]).get(b"authorization", b"")
+        self._authorization = header.decode("latin-1")
+
+    @property
+    def source(self) -> str:
+        """The client's address."""
+        return str((self.scope.get("client") or ("",))[0])
+
+    def client(self, user: Principal) -> str:
+        """Return what limits are counted for, as messages name it."""
+        return f"token {user.username}" if user.username else f"address {self.source}"
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the client wants to be somebody."""
+        return bool(self._authorization)
+
+    @property
+    def token(self) -> str:
+        """The token that was sent: as Bearer, or as the password of Basic to the registry."""
+        scheme, _, value = self._authorization.partition(" ")
+        match scheme.lower():
+            case "bearer":
+                return value.strip()
+            case "basic" if is_registry(self.scope):
+                try:
+                    text = base64.b64decode(value.strip(), validate=True).decode()
+                except (binascii.Error, UnicodeDecodeError):
+                    return ""
+                return text.partition(":")[2]
+            case _:
+                return ""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the answer goes on for as long as something happens."""
+        return self.action.verb == "watch" or "follow" in query_of(self.scope)
+
+    @property
+    def is_noteworthy(self) -> bool:
+        """Whether it stands in the audit log: all that changes something, and looks at Secrets."""
+        action = self.action
+        if action.resource == REPOSITORIES:
+            # Of a push, the manifest: blobs are nothing by themselves.
+            pushed = self.scope["method"] == "PUT" and "/manifests/" in self.path
+            return pushed or self.scope["method"] == "DELETE"
+        if action.resource == "secrets":
+            return True
+        return action.verb in _WRITES
+
+
+def _without_secret(path: str, action: Action) -> Action:
+    """Return a build webhook's action without the secret that its path carries."""
+    if not _BUILD_WEBHOOK.fullmatch(path):
+        return action
+    *_, namespace, _, name, _, _, _ = path.split("/")
+    return Action("create", "buildconfigs", namespace, name, "webhooks")
+
+
+def _keep_mounts_inside(visit: _Visit) -> None:
+    """Let a push take blobs only from repositories that its author may pull.
+
+    The registry then answers as it does when it has no such blob: the client uploads it.
+    """
+    if visit.action.verb != "push":
+        return
+    for source in query_of(visit.scope).get("from", ()):
+        pull = Action("pull", REPOSITORIES, source.partition("/")[0], source)
+        if not is_allowed(visit.user.grants, pull):
+            visit.scope["query_string"] = b""
+            return
+
+
+def _unauthorized(why: str) -> ApiError:
+    message = f"{why}: `upwell token create` makes one, UPWELL_TOKEN hands it to the command line"
+    return ApiError(401, message, reason="Unauthorized")
+
+
+async def _refusal(scope: Scope, receive: Receive, error: ApiError) -> Response:
+    headers = {}
+    if isinstance(error, RateError):
+        headers["Retry-After"] = str(error.retry_after)
+    elif error.code == 429:  # noqa: PLR2004 - Too Many Requests
+        headers["Retry-After"] = "1"
+    registry = is_registry(scope)
+    if error.code == 401:  # noqa: PLR2004 - Unauthorized
+        headers["WWW-Authenticate"] = f'{"Basic" if registry else "Bearer"} realm="upwell"'
+    if not await drained(Request(scope, receive)):
+        # The rest of the body may never end; closing is the only way to stop reading it.
+        headers["Connection"] = "close"
+    if not registry:
+        return JSONResponse(status_of(error), error.code, headers)
+    entry = {"code": _OCI_CODES[error.code], "message": str(error), "detail": None}
+    return JSONResponse({"errors": [entry]}, error.code, headers)

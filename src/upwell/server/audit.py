@@ -1,0 +1,87 @@
+"""The audit log: who did what, one JSON object a line; no bodies, no secrets."""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from upwell.policy.access import Action
+
+_LOG = logging.getLogger(__name__)
+_MAX_BYTES = 16 * 1024 * 1024
+_KEPT = 5
+"""Files with older lines: audit.log.1 is the newest of them."""
+_MAX_TEXT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One request and its outcome."""
+
+    user: str
+    """The token's name; empty when there was none."""
+    source: str
+    """The client's address."""
+    action: Action
+    code: int
+    """The HTTP status of the answer; 0 when the client left before there was one."""
+
+
+class AuditLog:
+    """Appends to a file that only its owner may read, and begins another when it is full.
+
+    Lines reach the kernel before the next request is served, so only a crash of the machine loses
+    the last of them. What cannot be written is said in the server's own log: it stops no request.
+    """
+
+    def __init__(
+        self, path: Path, clock: Callable[[], datetime], *, max_bytes: int = _MAX_BYTES
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._max_bytes = max_bytes
+
+    def record(self, deed: Deed) -> None:
+        """Write one line."""
+        action = deed.action
+        line = json.dumps(
+            {
+                "time": self._clock().isoformat(timespec="milliseconds"),
+                "user": deed.user,
+                "source": deed.source,
+                "verb": action.verb,
+                "resource": action.resource[:_MAX_TEXT],
+                "subresource": action.part[:_MAX_TEXT],
+                "namespace": action.namespace[:_MAX_TEXT],
+                "name": action.name[:_MAX_TEXT],
+                "code": deed.code,
+            }
+        )
+        try:
+            self._append(f"{line}\n".encode())
+        except OSError as error:
+            _LOG.exception("audit log not written", extra={"error": error.strerror})
+
+    def _append(self, line: bytes) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line)
+            full = os.fstat(descriptor).st_size >= self._max_bytes
+        finally:
+            os.close(descriptor)
+        if full:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        for number in range(_KEPT, 0, -1):
+            older = self._numbered(number)
+            newer = self._numbered(number - 1) if number > 1 else self._path
+            with suppress(FileNotFoundError):
+                newer.replace(older)
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")

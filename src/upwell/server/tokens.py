@@ -1,0 +1,139 @@
+"""Bearer tokens: how they look, how they are kept (as hashes, in Secrets), and whose they are.
+
+A token is `upwell_NAME_RANDOM`: the name finds its Secret, so that a request costs one read and a
+deleted token is refused at once; the prefix lets scanners find tokens that were published.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from secrets import token_urlsafe
+from typing import Protocol, Self
+
+from upwell.api.core import Secret
+from upwell.api.meta import ObjectMeta
+from upwell.policy.access import (
+    SYSTEM_NAMESPACE,
+    Grant,
+    InvalidGrantError,
+    grant_text,
+    parse_grants,
+)
+from upwell.store.interface import NotFoundError
+
+TOKEN_TYPE = "upwell.dev/token"  # noqa: S105 - a type, not a token
+MAX_TOKEN_LETTERS = 512
+_PREFIX = "upwell"
+_RANDOM_BYTES = 32
+_SECRET_PREFIX = "token-"  # noqa: S105 - a name, not a token
+_HASH, _GRANTS, _EXPIRES = "sha256", "grants", "expires"
+
+
+class Secrets(Protocol):
+    """What tokens need of the store."""
+
+    async def get[R: Secret](self, kind: type[R], namespace: str, name: str) -> R:
+        """Return one object; raises NotFoundError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who sends a request, and what he may do."""
+
+    username: str
+    grants: tuple[Grant, ...]
+    registry_only: bool = False
+    """Whether the grants hold for the embedded registry alone."""
+    unlimited: bool = False
+    """Whether no limit of rate holds: for the machine's own user and its builds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """What is kept of a token; the token itself is known to its owner alone."""
+
+    name: str
+    sha256: str = field(repr=False)
+    grants: tuple[Grant, ...]
+    expires: datetime | None = None
+
+    @classmethod
+    def of(cls, secret: Secret) -> Self:
+        """Read a Secret of type upwell.dev/token; raises ValueError."""
+        values = {key: value.decode() for key, value in secret.decoded().items()}
+        expires = values.get(_EXPIRES, "")
+        return cls(
+            secret.name.removeprefix(_SECRET_PREFIX),
+            values.get(_HASH, ""),
+            parse_grants(values.get(_GRANTS, "")),
+            datetime.fromisoformat(expires).astimezone(UTC) if expires else None,
+        )
+
+    def as_secret(self) -> Secret:
+        """Return the Secret that keeps it."""
+        values = {_HASH: self.sha256, _GRANTS: "\n".join(map(grant_text, self.grants))}
+        if self.expires is not None:
+            values[_EXPIRES] = self.expires.isoformat()
+        return Secret(
+            metadata=ObjectMeta(name=secret_name(self.name), namespace=SYSTEM_NAMESPACE),
+            type=TOKEN_TYPE,
+            string_data=values,
+        )
+
+
+def secret_name(token_name: str) -> str:
+    """Return the name of the Secret that keeps a token."""
+    return f"{_SECRET_PREFIX}{token_name}"
+
+
+def new_token(name: str) -> str:
+    """Return a fresh token; `name` is a DNS label, so it has no underscore."""
+    return f"{_PREFIX}_{name}_{token_urlsafe(_RANDOM_BYTES)}"
+
+
+def hash_of(token: str) -> str:
+    """Return what is kept of a token. Its 256 random bits need no salt and no slow hash."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnToken:
+    """A token that the server itself made, and whose it is; it is kept in no Secret."""
+
+    sha256: str = field(repr=False)
+    principal: Principal
+
+
+class Tokens:
+    """Knows the principal of every valid token."""
+
+    def __init__(
+        self, secrets: Secrets, clock: Callable[[], datetime], own: Iterable[OwnToken] = ()
+    ) -> None:
+        self._secrets = secrets
+        self._clock = clock
+        self._own: Sequence[OwnToken] = tuple(own)
+
+    async def principal(self, token: str) -> Principal | None:
+        """Return whose token it is; None when it is unknown, damaged or expired."""
+        if len(token) > MAX_TOKEN_LETTERS or not token.isascii():
+            return None
+        given = hash_of(token)
+        for own in self._own:
+            if hmac.compare_digest(own.sha256, given):
+                return own.principal
+        prefix, _, rest = token.partition("_")
+        name, _, random = rest.partition("_")
+        if prefix != _PREFIX or not name or not random:
+            return None
+        try:
+            secret = await self._secrets.get(Secret, SYSTEM_NAMESPACE, secret_name(name))
+            record = TokenRecord.of(secret)
+        except (NotFoundError, InvalidGrantError, ValueError):
+            return None
+        known = secret.type == TOKEN_TYPE and hmac.compare_digest(record.sha256, given)
+        expired = record.expires is not None and record.expires <= self._clock()
+        return Principal(name, record.grants) if known and not expired else None

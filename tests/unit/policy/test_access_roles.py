@@ -1,0 +1,133 @@
+"""What each role may do, and what a denial says is missing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upwell.api.codec import RESOURCES
+from upwell.policy.access import (
+    RULES,
+    SYSTEM_NAMESPACE,
+    Action,
+    Grant,
+    InvalidGrantError,
+    Role,
+    allows,
+    grant_text,
+    is_allowed,
+    missing,
+    parse_grant,
+)
+
+PLURALS = [resource.KIND.plural for resource in RESOURCES]
+
+
+def may(grant: str, verb: str, resource: str, namespace: str = "shop", part: str = "") -> bool:
+    return is_allowed([parse_grant(grant)], Action(verb, resource, namespace, "x", part))
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("plural", sorted(set(PLURALS) - {"secrets"}))
+def test_every_role_may_look_at_every_kind_but_secrets(role: Role, plural: str) -> None:
+    assert all(may(f"{role}@shop", verb, plural) for verb in ("get", "list", "watch"))
+
+
+@pytest.mark.parametrize("role", sorted(set(Role) - {Role.ADMIN}))
+@pytest.mark.parametrize("verb", ["get", "list", "watch", "create", "update", "patch", "delete"])
+def test_secrets_are_an_admins_alone(role: Role, verb: str) -> None:
+    assert not may(f"{role}@*", verb, "secrets")
+    assert may("admin@shop", verb, "secrets")
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "part", "roles"),
+    [
+        ("create", "builds", "", "builder admin"),
+        ("create", "buildconfigs", "instantiate", "builder admin"),
+        ("patch", "imagestreams", "", "builder admin"),
+        ("push", "repositories", "", "builder admin"),
+        ("patch", "deployments", "", "deployer admin"),
+        ("create", "deploymentconfigs", "rollback", "deployer admin"),
+        ("patch", "statefulsets", "scale", "deployer admin"),
+        ("delete", "routes", "", "deployer admin"),
+        ("create", "releases", "", "promoter admin"),
+        ("delete", "pipelines", "", "promoter admin"),
+        ("update", "builds", "status", "admin"),
+        ("update", "imagestreams", "status", "admin"),
+        ("create", "namespaces", "", "admin"),
+        ("create", "images", "", "admin"),
+        ("get", "builds", "log", "viewer builder deployer promoter admin"),
+        ("pull", "repositories", "", "viewer builder deployer promoter admin"),
+    ],
+)
+def test_what_changes_something_needs_its_role(
+    verb: str, resource: str, part: str, roles: str
+) -> None:
+    found = [role for role in Role if may(f"{role}@shop", verb, resource, part=part)]
+    assert found == roles.split()
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_role_ends_at_its_namespaces(role: Role) -> None:
+    assert may(f"{role}@shop", "list", "builds", "shop")
+    assert not may(f"{role}@shop", "list", "builds", "bank")
+    assert not may(f"{role}@shop", "list", "builds", "")  # all namespaces at once
+    assert may(f"{role}@*", "list", "builds", "")
+
+
+def test_who_has_one_namespace_cannot_reach_the_tokens() -> None:
+    admin = Grant(Role.ADMIN, frozenset({"shop", SYSTEM_NAMESPACE}))
+    assert not is_allowed([admin], Action("create", "secrets", SYSTEM_NAMESPACE))
+    with pytest.raises(InvalidGrantError, match="holds the tokens"):
+        parse_grant(f"admin@{SYSTEM_NAMESPACE}")
+
+
+def test_images_and_mirrors_are_for_everyone_who_has_a_grant() -> None:
+    assert may("viewer@shop", "get", "images", "")
+    assert may("viewer@shop", "pull", "repositories", "upstream")
+    assert not may("builder@shop", "push", "repositories", "upstream")
+    assert not is_allowed([], Action("get", "images", "", "sha256:0"))
+    assert not is_allowed([parse_grant("viewer@shop")], Action("list", "images"))
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        (Action("create", "builds", "prod"), "needs role builder there"),
+        (Action("list", "builds"), "needs role viewer in all namespaces"),
+        (Action("get", "secrets", "prod", "x"), "needs role admin there"),
+        (Action("get", "secrets", SYSTEM_NAMESPACE), "needs role admin in all namespaces"),
+        (Action("get", "no/such/path"), "needs role admin in all namespaces"),
+    ],
+)
+def test_a_denial_names_the_least_role(action: Action, text: str) -> None:
+    assert missing(action) == text
+
+
+@given(
+    st.sampled_from(Role),
+    st.sampled_from(["get", "list", "create", "delete", "push", "pull"]),
+    st.sampled_from([*PLURALS, "repositories"]),
+    st.sampled_from(["", "log", "scale", "status", "instantiate"]),
+)
+def test_an_admin_may_all_that_any_role_may(
+    role: Role, verb: str, resource: str, part: str
+) -> None:
+    action = Action(verb, resource, "shop", "x", part)
+    assert allows(Role.ADMIN, action) or not allows(role, action)
+
+
+@pytest.mark.parametrize("text", ["", "viewer", "viewer@", "root@shop", "viewer@shop,", "@shop"])
+def test_what_is_no_grant_is_refused(text: str) -> None:
+    with pytest.raises(InvalidGrantError):
+        parse_grant(text)
+
+
+@given(st.sampled_from(Role), st.sets(st.sampled_from(["a", "b-1", "*"]), min_size=1))
+def test_a_grant_survives_its_text(role: Role, namespaces: set[str]) -> None:
+    grant = Grant(role, frozenset(namespaces))
+    assert parse_grant(grant_text(grant)) == grant
+
+
+def test_every_role_has_rules() -> None:
+    assert set(RULES) == set(Role)
