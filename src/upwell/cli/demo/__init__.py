@@ -25,7 +25,7 @@ from upwell.cli.examples import examples
 @click.option(
     "--webhook",
     is_flag=True,
-    help="Have the vendor's registry tell of its pushes; otherwise Upwell looks every 2 s.",
+    help="Have the vendor's registry tell of its pushes, and look every 30 s only, not every 2.",
 )
 @click.option("--plain", is_flag=True, help="Print lines; the default when stdout is no terminal.")
 @click.option("--fresh", is_flag=True, help="Make the cached root file systems anew.")

@@ -32,7 +32,7 @@ _AFTER_SECONDS = 3.0
 """Of load after all is done: late failures count."""
 _TICK_SECONDS = 0.25
 _POLL_SECONDS = 0.1
-_POLLED, _SELDOM = "upwell.dev/import-interval: 2s", "upwell.dev/import-interval: 15m"
+_POLLED, _SELDOM = "upwell.dev/import-interval: 2s", "upwell.dev/import-interval: 30s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Setting:
     """Of root file systems."""
     fresh: bool = False
     webhook: bool = False
-    """Whether the vendor's registry tells of the push; otherwise Upwell looks every 2 s."""
+    """Whether the vendor's registry tells of the push, and Upwell looks every 30 s, not every 2."""
 
 
 @dataclass(frozen=True, slots=True)
