@@ -1,0 +1,134 @@
+import io
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.inventory.layer_archives import ImageInMemory, archive, compressed, layer
+
+from upwell.inventory import layers as limits
+from upwell.inventory.interface import InventoryError
+from upwell.inventory.layers import read_packages
+
+STATUS = "var/lib/dpkg/status"
+PARTS = "var/lib/dpkg/status.d"
+
+
+def package(name: str, version: str = "1") -> str:
+    return f"Package: {name}\nVersion: {version}\n"
+
+
+async def names(*contents: bytes) -> list[str]:
+    return [found.name for found in await read_packages(ImageInMemory(*contents))]
+
+
+@pytest.mark.parametrize("path", [STATUS, f"./{STATUS}", f"/{STATUS}"])
+@pytest.mark.parametrize("encode", [bytes, compressed])
+async def test_a_database_is_found_however_the_layer_is_written(path: str, encode: object) -> None:
+    assert callable(encode)
+    assert await names(encode(layer((path, package("libc6"))))) == ["libc6"]
+
+
+async def test_the_highest_layer_wins() -> None:
+    below, above = layer((STATUS, package("old"))), layer((STATUS, package("new")))
+    assert await names(below, layer(("srv/a", "")), above) == ["new"]
+
+
+@pytest.mark.parametrize(
+    "whiteout",
+    [
+        "var/lib/dpkg/.wh.status",
+        "var/lib/.wh.dpkg",
+        ".wh.var",
+        "var/lib/dpkg/.wh..wh..opq",
+        "var/.wh..wh..opq",
+        ".wh..wh..opq",
+        "./.wh..wh..opq",
+    ],
+)
+async def test_a_whiteout_hides_what_is_below(whiteout: str) -> None:
+    below = layer((STATUS, package("old")))
+    assert await names(below, layer((whiteout, ""))) == []
+    # Wherever the whiteout stands in its layer, it hides nothing of that layer.
+    new = (STATUS, package("new"))
+    assert await names(below, layer((whiteout, ""), new)) == ["new"]
+    assert await names(below, layer(new, (whiteout, ""))) == ["new"]
+
+
+@pytest.mark.parametrize(
+    "whiteout", ["var/lib/dpkg/.wh.status-old", "var/lib/.wh.dp", "srv/.wh..wh..opq", "srv/.wh.var"]
+)
+async def test_a_whiteout_of_something_else_hides_nothing(whiteout: str) -> None:
+    assert await names(layer((STATUS, package("kept"))), layer((whiteout, ""))) == ["kept"]
+
+
+async def test_a_whiteout_removes_one_part_of_a_distroless_image() -> None:
+    below = layer((f"{PARTS}/a", package("a")), (f"{PARTS}/b", package("b")))
+    assert await names(below, layer((f"{PARTS}/.wh.a", ""))) == ["b"]
+
+
+async def test_a_package_that_is_named_twice_is_one() -> None:
+    both = layer((STATUS, package("a")), (f"{PARTS}/a", package("a")))
+    assert await names(both) == ["a"]
+    versions = layer((STATUS, package("a", "1")), (f"{PARTS}/a", package("a", "2")))
+    assert await names(versions) == ["a", "a"]
+
+
+async def test_a_database_in_no_known_encoding_is_read_as_far_as_it_goes() -> None:
+    raw = b"Package: a\nVersion: 1\nMaintainer: J\xf6rg\n"
+    assert await names(archive((STATUS, raw))) == ["a"]
+
+
+async def test_a_folder_or_link_of_a_databases_name_is_no_database() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for kind, name in ((tarfile.DIRTYPE, STATUS), (tarfile.SYMTYPE, f"{PARTS}/a")):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            tar.addfile(entry)
+    assert await names(buffer.getvalue()) == []
+
+
+async def test_zstd_is_refused_by_name() -> None:
+    image = ImageInMemory(b"", media_type="application/vnd.oci.image.layer.v1.tar+zstd")
+    with pytest.raises(InventoryError, match="zstd"):
+        await read_packages(image)
+    assert image.opened == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("MAX_LAYER_BYTES", 1000),
+        ("MAX_UNPACKED_BYTES", 10),
+        ("MAX_DATABASE_BYTES", 10),
+        ("MAX_ENTRIES", 1),
+    ],
+)
+async def test_every_limit_is_kept(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+    content = layer((STATUS, package("a")), ("b", ""), ("c", ""))
+    assert await names(content) == ["a"]
+    monkeypatch.setattr(limits, limit, value)
+    with pytest.raises(InventoryError, match="large"):
+        await names(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 1000, compressed(b"garbage" * 1000)])
+async def test_what_is_no_archive_is_an_error_that_names_the_layer(content: bytes) -> None:
+    with pytest.raises(InventoryError, match="sha256:"):
+        await names(content)
+
+
+@given(st.data())
+async def test_damage_is_an_inventory_error_or_harmless(data: st.DataObject) -> None:
+    content = bytearray(layer((STATUS, package("a")), ("srv/x", "text" * 300)))
+    if data.draw(st.booleans()):
+        content = bytearray(compressed(bytes(content)))
+    for _ in range(data.draw(st.integers(1, 8))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    try:
+        await read_packages(ImageInMemory(bytes(content)))
+    except InventoryError:
+        return

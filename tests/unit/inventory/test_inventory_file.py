@@ -1,0 +1,61 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.inventory.layer_archives import ImageInMemory, layer
+
+from upwell.inventory.interface import Inventory, InventoryError, Package
+from upwell.inventory.sqlite import SqliteInventory
+from upwell.oci import Digest
+
+DIGEST = Digest.of(b"image")
+STATUS = "var/lib/dpkg/status"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "inventory.db"
+
+
+@pytest.fixture
+def inventory(path: Path) -> Iterator[Inventory]:
+    inventory = SqliteInventory(path)
+    yield inventory
+    inventory.close()
+
+
+async def test_what_was_indexed_is_known_after_a_restart(inventory: Inventory, path: Path) -> None:
+    text = "Package: b\nVersion: 2\nSource: src\n\nPackage: a\nVersion: 1\nArchitecture: all\n"
+    found = await inventory.index(DIGEST, ImageInMemory(layer((STATUS, text))))
+    assert found == [Package("a", "1", "all"), Package("b", "2", "", "src")]
+    again = SqliteInventory(path)
+    assert await again.packages(DIGEST) == found
+    again.close()
+
+
+async def test_an_image_without_packages_is_not_an_unknown_image(inventory: Inventory) -> None:
+    assert await inventory.packages(DIGEST) is None
+    assert await inventory.index(DIGEST, ImageInMemory(layer(("bin/app", "")))) == []
+    assert await inventory.packages(DIGEST) == []
+
+
+async def test_an_image_that_cannot_be_read_stays_unknown(inventory: Inventory) -> None:
+    with pytest.raises(InventoryError):
+        await inventory.index(DIGEST, ImageInMemory(b"garbage"))
+    assert await inventory.packages(DIGEST) is None
+
+
+async def test_packages_that_differ_in_their_source_alone_are_both_kept(
+    inventory: Inventory,
+) -> None:
+    text = "Package: a\nVersion: 1\n"
+    image = ImageInMemory(layer((STATUS, text), (f"{STATUS}.d/a", f"{text}Source: other\n")))
+    found = await inventory.index(DIGEST, image)
+    assert await inventory.packages(DIGEST) == found
+    assert len(found) == 2
+
+
+async def test_indexing_again_changes_nothing(inventory: Inventory) -> None:
+    image = ImageInMemory(layer((STATUS, "Package: a\nVersion: 1\n")))
+    assert await inventory.index(DIGEST, image) == await inventory.index(DIGEST, image)
+    assert await inventory.packages(DIGEST) == [Package("a", "1")]
