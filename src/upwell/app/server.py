@@ -28,6 +28,7 @@ from upwell.policy.webhooks import PushNotice
 from upwell.reconcilers import rollouts, routing, workload_triggers
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_plan import Planner
+from upwell.reconcilers.build_requests import BuildRequests
 from upwell.reconcilers.build_run import BuildDefaults, BuildRun
 from upwell.reconcilers.builds import Builds
 from upwell.reconcilers.contents import ImageContents
@@ -215,7 +216,7 @@ def _wire(parts: _Parts) -> _Server:
         ServerDependencies(
             store=store,
             build_logs=parts.logs,
-            actions=_Actions(store, configs),
+            actions=_Actions(store, BuildRequests(store)),
             note_pushes=partial(_note_pushes, streams),
             packages=partial(_packages, contents),
             clock=now,
@@ -264,13 +265,13 @@ class _Actions:
     """What people ask for through the API, handed to the reconcilers."""
 
     store: Store
-    configs: BuildConfigs
+    builds: BuildRequests
 
     async def instantiate(
         self, namespace: str, build_config: str, request: Mapping[str, Any]
     ) -> Build:
         """Start a build now."""
-        return await self.configs.instantiate(namespace, build_config, request)
+        return await self.builds.instantiate(namespace, build_config, request)
 
     async def rollback(
         self, kind: type[Resource], namespace: str, name: str, to_revision: int

@@ -39,12 +39,15 @@ class FollowedImage:
     built: str | None
     """Pull spec of the newest build; None when it was not built with this tag yet."""
     paused: bool = False
+    cyclic: bool = False
+    """It is made from the BuildConfig's own result: to follow it would never end."""
 
     @property
     def changed(self) -> bool:
         """Whether a build with the present digest is due."""
         return (
             not self.paused
+            and not self.cyclic
             and self.now is not None
             and digest_of(self.now) != (digest_of(self.built) if self.built else None)
         )
@@ -245,6 +248,10 @@ def _image_cause(image: FollowedImage) -> BuildTriggerCause:
 
 
 def _idle(config: BuildConfig, images: Sequence[FollowedImage]) -> UpToDate:
+    cyclic = [image.name for image in images if image.cyclic]
+    if cyclic:
+        message = f"{', '.join(cyclic)} is made from this BuildConfig's own result: not followed"
+        return UpToDate("Cycle", message)
     paused = [image.name for image in images if image.paused and image.now != image.built]
     if paused:
         return UpToDate("TriggerPaused", f"the trigger of {', '.join(paused)} is paused")

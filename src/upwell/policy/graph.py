@@ -154,6 +154,11 @@ class Graph:
             if len(component) > 1 or self._feeds_itself(component)
         )
 
+    def cycle_of(self, node: Node) -> frozenset[Node]:
+        """Return `node` and all that it reaches and is reached by; empty: it is in no cycle."""
+        component = self._component_of.get(node, frozenset())
+        return component if len(component) > 1 or self._feeds_itself(component) else frozenset()
+
     def _sources(self, node: Node) -> list[Node]:
         return [edge.source for edge in self._into.get(node, ())]
 

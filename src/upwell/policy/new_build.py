@@ -1,7 +1,8 @@
 """A new Build: its number, its pinned images, its inputs; made from a BuildConfig or a Build."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from upwell.api.build import (
@@ -50,44 +51,43 @@ class Start:
     """A person asked: equal inputs are built again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The builds of a BuildConfig, and the names of all Builds in its namespace."""
+
+    builds: Sequence[Build] = ()
+    names: Collection[str] = frozenset()
+
+    def name_next(self, prefix: str, last_version: int = 0) -> tuple[str, int]:
+        """Return the first free name and its number: somebody else may have taken one."""
+        last = newest(self.builds)
+        first = max(last_version, number_of(last) if last else 0) + 1
+        number = next(n for n in count(first) if f"{prefix}-{n}" not in self.names)
+        return f"{prefix}-{number}", number
+
+
 def new_build(
     config: BuildConfig,
     streams: Streams,
-    builds: Sequence[Build],
+    earlier: Earlier,
     images: Sequence[FollowedImage],
     start: Start,
 ) -> Build:
-    """Return the next Build of `config`; raises UnresolvedInputError.
-
-    `builds` are those that it has, `images` what it follows.
-    """
+    """Return the next Build of `config`, which follows `images`; raises UnresolvedInputError."""
     spec = config.spec
     common = {name: getattr(spec, name) for name in CommonSpec.model_fields}
     common = {name: value for name, value in common.items() if name in spec.model_fields_set}
     request = start.request
-    source = _source(config, builds, request)
-    common["source"] = (
-        source.model_copy(
-            update={
-                "images": tuple(
-                    image.model_copy(
-                        update={"from_": pin_reference(image.from_, config.namespace, streams)}
-                    )
-                    for image in source.images
-                )
-            }
-        )
-        if source.images
-        else source
-    )
+    source = _source(config, earlier.builds, request)
+    common["source"] = _pinned_source(source, config.namespace, streams)
     strategy = _changed_strategy(spec.strategy, request)
     common["strategy"] = _pinned_strategy(strategy, config.namespace, streams)
     if revision := request.revision or (None if request.binary else spec.revision):
         common["revision"] = revision
-    number = _next_number(config, builds)
+    name, number = earlier.name_next(config.name, config.status.last_version)
     return Build(
         metadata=ObjectMeta(
-            name=f"{config.name}-{number}",
+            name=name,
             namespace=config.namespace,
             labels={
                 **config.labels,
@@ -108,16 +108,18 @@ def new_build(
 
 
 def clone_build(
-    original: Build, config: BuildConfig | None, builds: Sequence[Build], start: Start
+    original: Build, config: BuildConfig | None, earlier: Earlier, start: Start
 ) -> Build:
     """Return a Build that makes `original` again from the same inputs.
 
-    `builds` are those of `config`, the BuildConfig of `original`, if it still exists.
+    `earlier` has the builds of `config`, the BuildConfig of `original`, if it still exists.
     """
-    number = _next_number(config, builds) if config else number_of(original) + 1
-    prefix = config.name if config else original.name
+    if config is not None:
+        name, number = earlier.name_next(config.name, config.status.last_version)
+    else:
+        name, number = earlier.name_next(original.name)
     metadata = ObjectMeta(
-        name=f"{prefix}-{number}",
+        name=name,
         namespace=original.namespace,
         labels=dict(original.labels),
         annotations={
@@ -252,6 +254,16 @@ def merge_variables(old: Sequence[EnvVar], new: Sequence[EnvVar]) -> tuple[EnvVa
     return tuple(merged.values())
 
 
+def _pinned_source(source: BuildSource, namespace: str, streams: Streams) -> BuildSource:
+    if not source.images:
+        return source
+    images = tuple(
+        image.model_copy(update={"from_": pin_reference(image.from_, namespace, streams)})
+        for image in source.images
+    )
+    return source.model_copy(update={"images": images})
+
+
 def _pinned_strategy(strategy: BuildStrategy, namespace: str, streams: Streams) -> BuildStrategy:
     for name in _STRATEGIES:
         part = getattr(strategy, name)
@@ -259,8 +271,3 @@ def _pinned_strategy(strategy: BuildStrategy, namespace: str, streams: Streams) 
             base = pin_reference(part.from_, namespace, streams)
             return strategy.model_copy(update={name: part.model_copy(update={"from_": base})})
     return strategy
-
-
-def _next_number(config: BuildConfig, builds: Sequence[Build]) -> int:
-    last = newest(builds)
-    return max(config.status.last_version, number_of(last) if last else 0) + 1

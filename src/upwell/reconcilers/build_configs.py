@@ -5,52 +5,44 @@ reconcile that comes again finds the Build and starts no second one.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from itertools import count
-from typing import Any
-
-from pydantic import ValidationError
 
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
-    BUILD_NUMBER_ANNOTATION,
-    RUN_POLICY_LABEL,
     Build,
     BuildConfig,
-    BuildSpec,
-    BuildTriggerCause,
-    CommonSpec,
     ImageChangeTriggerStatus,
 )
 from upwell.api.conditions import find, set_condition
-from upwell.api.core import EnvVar
-from upwell.api.defaults import DEFAULT_HISTORY_LIMIT, DOCKER_IMAGE, IMAGE_STREAM_TAG
+from upwell.api.defaults import DEFAULT_HISTORY_LIMIT, DOCKER_IMAGE
 from upwell.api.image import ImageStream
-from upwell.api.meta import Condition, ObjectKey, ObjectMeta, ObjectReference, Resource
+from upwell.api.meta import Condition, ObjectKey, ObjectReference, Resource
 from upwell.controller import Controller, Result, Watch
+from upwell.policy.build_analysis import missing_inputs, references
 from upwell.policy.build_triggers import (
-    MANUAL,
     Decision,
     FollowedImage,
     Hold,
     StartBuild,
-    Streams,
     UpToDate,
     decide,
-    followed_images,
-    image_inputs,
     tracked_names,
 )
-from upwell.policy.graph import Graph, build_graph
+from upwell.policy.new_build import (
+    Start,
+    UnresolvedInputError,
+    last_binary_input,
+    new_build,
+)
 from upwell.policy.run_policy import beyond_history, newest, number_of
-from upwell.policy.streams import StreamName, resolve_tag, split_tag
+from upwell.policy.streams import StreamName
+from upwell.reconcilers.build_world import World, config_of
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
     NotFoundError,
-    RejectedError,
     Selector,
     Store,
 )
@@ -60,66 +52,14 @@ log = logging.getLogger(__name__)
 CURRENT = "Current"
 """Condition of a BuildConfig: whether the newest build has the present inputs."""
 
+READY = "Ready"
+"""Condition of a BuildConfig: whether a build could start: its inputs exist, without a cycle."""
+
 _UPSTREAM_BUILDING = "UpstreamBuilding"
-_START_TRIES = 10
-
-
-class World:
-    """All ImageStreams, BuildConfigs and Builds at one moment, for decisions that span them."""
-
-    def __init__(
-        self,
-        streams: Sequence[ImageStream],
-        configs: Sequence[BuildConfig],
-        builds: Sequence[Build],
-    ) -> None:
-        self.streams: Streams = {StreamName(s.namespace, s.name): s for s in streams}
-        self.configs: Mapping[ObjectKey, BuildConfig] = {c.key: c for c in configs}
-        self.build_keys = frozenset(build.key for build in builds)
-        self._builds: dict[ObjectKey, list[Build]] = {}
-        for build in builds:
-            self._builds.setdefault(config_of(build), []).append(build)
-        self._graph: Graph | None = None
-
-    @classmethod
-    async def read(cls, store: Store) -> "World":
-        """Read everything; configs first, so that no later state judges an earlier one."""
-        configs = await store.list(BuildConfig)
-        builds = await store.list(Build)
-        streams = await store.list(ImageStream)
-        return cls(streams.items, configs.items, builds.items)
-
-    def builds(self, config: ObjectKey) -> Sequence[Build]:
-        """Return the builds of a BuildConfig."""
-        return self._builds.get(config, ())
-
-    def followed(self, config: BuildConfig) -> list[FollowedImage]:
-        """Return what `config` follows, compared with its newest build."""
-        return followed_images(config, self.streams, newest(self.builds(config.key)))
-
-    def busy_upstream(self, config: ObjectKey) -> list[str]:
-        """Name what will soon change an input of `config`: running and due builds above it."""
-        if self._graph is None:
-            self._graph = build_graph([*self.streams.values(), *self.configs.values()])
-        found = []
-        for key in sorted(self._graph.upstream(config)):
-            above = self.configs.get(key)
-            if above is None:
-                continue
-            running = [b for b in self.builds(key) if not b.status.phase.is_terminal]
-            if running:
-                found += [f"build {build.name}" for build in running]
-            elif isinstance(self._due(above), StartBuild):
-                found.append(f"BuildConfig {above.name}")
-        return found
-
-    def _due(self, config: BuildConfig) -> Decision:
-        is_new = config.status.last_version == 0 and not self.builds(config.key)
-        return decide(config, self.followed(config), is_new=is_new, busy=())
 
 
 class BuildConfigs:
-    """Reconciles BuildConfigs, and starts builds that a person asks for."""
+    """Reconciles BuildConfigs."""
 
     def __init__(self, store: Store, *, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -148,32 +88,8 @@ class BuildConfigs:
         decision = decide(config, images, is_new=is_new, busy=world.busy_upstream(key))
         if isinstance(decision, StartBuild):
             decision = await self._start(config, world, images, decision)
-        await self._record(config, images, last, decision)
+        await self._record(config, world, images, decision)
         return Result()
-
-    async def instantiate(self, namespace: str, name: str, request: Mapping[str, Any]) -> Build:
-        """Start a build because a person asks; `request` is a BuildRequest (build/v1).
-
-        Raises NotFoundError, or RejectedError when an input has no image.
-        """
-        for _ in range(_START_TRIES):
-            world = await World.read(self._store)
-            key = ObjectKey(BuildConfig.KIND.kind, namespace, name)
-            config = world.configs.get(key)
-            if config is None:
-                raise NotFoundError(key)
-            env = _requested_env(request)
-            cause = BuildTriggerCause(message=str(request.get("message") or MANUAL))
-            images = world.followed(config)
-            try:
-                build = _build(config, world, images, (cause,), forced=True, env=env)
-            except _UnresolvedError as error:
-                raise RejectedError(f"{key} cannot be built: {error}") from error
-            try:
-                return await self._store.create(build)
-            except AlreadyExistsError:
-                continue  # another build took the number
-        raise ConflictError(key, "other builds are being started at the same time; try again")
 
     async def _start(
         self,
@@ -182,10 +98,11 @@ class BuildConfigs:
         images: Sequence[FollowedImage],
         decision: StartBuild,
     ) -> Decision:
+        start = Start(decision.causes)
         try:
-            build = _build(config, world, images, decision.causes)
-        except _UnresolvedError as error:
-            return Hold("ImageNotResolved", str(error))
+            build = new_build(config, world.streams, world.earlier(config.key), images, start)
+        except UnresolvedInputError as error:
+            return Hold(error.reason, str(error))
         try:
             started = await self._store.create(build)
         except AlreadyExistsError as error:
@@ -197,14 +114,14 @@ class BuildConfigs:
     async def _record(
         self,
         config: BuildConfig,
+        world: World,
         images: Sequence[FollowedImage],
-        last: Build | None,
         decision: Decision,
     ) -> None:
         """Write the decision and the trigger memory; an equal status is not written."""
         config = await self._store.get(BuildConfig, config.namespace, config.name)
         builds = await self._builds_of(config)
-        last = newest(builds) or last
+        last = newest(builds) or newest(world.builds(config.key))
         now = self._clock()
         match decision:
             case Hold(reason, message):
@@ -213,39 +130,22 @@ class BuildConfigs:
                 condition = Condition(type=CURRENT, status="True", reason=reason, message=message)
             case StartBuild():
                 return
-        condition = condition.model_copy(update={"observed_generation": config.generation})
-        old = {
-            (entry.from_.namespace, entry.from_.name): entry
-            for entry in config.status.image_change_triggers
-        }
-        inputs = last.spec.image_inputs if last else ()
-        built = {(entry.from_.namespace, entry.from_.name): entry.image for entry in inputs}
-        memory = []
-        for image in images:
-            tag = (image.reference.namespace, image.reference.name)
-            pull_spec = built.get(tag) or image.built or ""
-            before = old.get(tag)
-            if before is not None and before.last_triggered_image_id == pull_spec:
-                memory.append(before)
-            elif pull_spec:
-                memory.append(
-                    ImageChangeTriggerStatus(
-                        from_=image.reference,
-                        last_triggered_image_id=pull_spec,
-                        last_trigger_time=now,
-                    )
-                )
+        conditions = config.status.conditions
+        for found in (condition, _readiness(world, config, images)):
+            observed = found.model_copy(update={"observed_generation": config.generation})
+            conditions = set_condition(conditions, observed, now)
         status = config.status.model_copy(
             update={
                 "last_version": max([config.status.last_version, *(number_of(b) for b in builds)]),
-                "image_change_triggers": tuple(memory),
+                "image_change_triggers": _trigger_memory(config, images, last, now),
+                "binary_input": last_binary_input(config, builds),
                 "tracked_images": (
                     tracked_names(last)
                     if last is not None and last.status.images
                     else config.status.tracked_images
                 ),
                 "observed_generation": config.generation,
-                "conditions": set_condition(config.status.conditions, condition, now),
+                "conditions": conditions,
             }
         )
         await self._store.update_status(config.with_status(status))
@@ -290,121 +190,60 @@ class BuildConfigs:
         return waiting
 
 
-def config_of(build: Build) -> ObjectKey:
-    """Return the key of the BuildConfig that a build belongs to."""
-    name = build.labels.get(BUILD_CONFIG_LABEL, "")
-    return ObjectKey(BuildConfig.KIND.kind, build.namespace, name)
-
-
-def _requested_env(request: Mapping[str, Any]) -> tuple[EnvVar, ...]:
-    """Return a BuildRequest's variables; raises RejectedError."""
-    entries = request.get("env") or []
-    if not isinstance(entries, list):
-        raise RejectedError("BuildRequest.env must be a list")
-    try:
-        return tuple(EnvVar.model_validate(entry) for entry in entries)
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        raise RejectedError(f"BuildRequest.env: {fault['msg']}") from None
-
-
-class _UnresolvedError(Exception):
-    """An image that the build needs has no digest yet."""
-
-
-def _build(
-    config: BuildConfig,
-    world: World,
-    images: Sequence[FollowedImage],
-    causes: tuple[BuildTriggerCause, ...],
-    *,
-    forced: bool = False,
-    env: tuple[EnvVar, ...] = (),
-) -> Build:
-    """Return the next Build of `config`, its base pinned; raises _UnresolvedError."""
-    number = _next_number(config, world)
-    spec = config.spec
-    common = {name: getattr(spec, name) for name in CommonSpec.model_fields}
-    common = {name: value for name, value in common.items() if name in spec.model_fields_set}
-    common["strategy"] = _pinned_strategy(config, world.streams, env)
-    return Build(
-        metadata=ObjectMeta(
-            name=_build_name(config, number),
-            namespace=config.namespace,
-            labels={
-                **config.labels,
-                "buildconfig": config.name,
-                BUILD_CONFIG_LABEL: config.name,
-                RUN_POLICY_LABEL: str(spec.run_policy or "Serial"),
-            },
-            annotations={
-                BUILD_NUMBER_ANNOTATION: str(number),
-                BUILD_CONFIG_LABEL: config.name,
-            },
-            owner_references=(config.owner_reference(),),
-        ),
-        spec=BuildSpec(
-            **common,
-            triggered_by=causes,
-            image_inputs=image_inputs(images),
-            forced=forced or None,
-        ),
-    )
-
-
-def _build_name(config: BuildConfig, number: int) -> str:
-    return f"{config.name}-{number}"
-
-
-def _next_number(config: BuildConfig, world: World) -> int:
-    """Return the first free number; a Build that somebody else made may have taken one."""
-    last = newest(world.builds(config.key))
-    first = max(config.status.last_version, number_of(last) if last else 0) + 1
-    kind, namespace = Build.KIND.kind, config.namespace
-    return next(
-        number
-        for number in count(first)
-        if ObjectKey(kind, namespace, _build_name(config, number)) not in world.build_keys
-    )
-
-
-def _pinned_strategy(config: BuildConfig, streams: Streams, env: tuple[EnvVar, ...]) -> Any:
-    strategy = config.spec.strategy
-    for field in ("source_strategy", "docker_strategy"):
-        part = getattr(strategy, field)
-        if part is None:
-            continue
-        changes: dict[str, Any] = {}
-        if part.from_ is not None:
-            changes["from_"] = _pin(part.from_, config.namespace, streams)
-        if env:
-            changes["env"] = (*part.env, *env)
-        return strategy.model_copy(update={field: part.model_copy(update=changes)})
-    return strategy
-
-
-def _pin(reference: ObjectReference, namespace: str, streams: Streams) -> ObjectReference:
-    if reference.kind == DOCKER_IMAGE:
-        return reference
-    if reference.kind != IMAGE_STREAM_TAG:
-        raise _UnresolvedError(f"{reference.kind} {reference.name} is not supported as a base yet")
-    stream, tag = split_tag(reference, namespace)
-    found = streams.get(stream)
-    pull_spec = resolve_tag(found, tag) if found is not None else None
-    if pull_spec is None:
-        what = "has no image yet" if found is not None else "does not exist: apply its ImageStream"
-        raise _UnresolvedError(f"ImageStreamTag {stream.namespace}/{stream.name}:{tag} {what}")
-    return ObjectReference(kind=DOCKER_IMAGE, name=pull_spec)
+def _trigger_memory(
+    config: BuildConfig, images: Sequence[FollowedImage], last: Build | None, now: datetime
+) -> tuple[ImageChangeTriggerStatus, ...]:
+    """Return what each followed tag was last built with; unchanged entries keep their time."""
+    old = {
+        (entry.from_.namespace, entry.from_.name): entry
+        for entry in config.status.image_change_triggers
+    }
+    inputs = last.spec.image_inputs if last else ()
+    built = {(entry.from_.namespace, entry.from_.name): entry.image for entry in inputs}
+    memory = []
+    for image in images:
+        tag = (image.reference.namespace, image.reference.name)
+        pull_spec = built.get(tag) or image.built or ""
+        before = old.get(tag)
+        if before is not None and before.last_triggered_image_id == pull_spec:
+            memory.append(before)
+        elif pull_spec:
+            memory.append(
+                ImageChangeTriggerStatus(
+                    from_=image.reference,
+                    last_triggered_image_id=pull_spec,
+                    last_trigger_time=now,
+                )
+            )
+    return tuple(memory)
 
 
 def _may_follow(config: BuildConfig, stream: StreamName) -> bool:
+    """Whether a decision about `config` looks at `stream`."""
     if config.status.tracked_images:
         return True
-    changes = [trigger.image_change for trigger in config.spec.triggers]
-    references = [config.spec.strategy.base, *(change.from_ for change in changes if change)]
+    named = [*references(config), *((config.spec.output.to,) if config.spec.output.to else ())]
     return any(
-        reference is not None
-        and reference.kind == IMAGE_STREAM_TAG
-        and split_tag(reference, config.namespace)[0] == stream
-        for reference in references
+        (reference.namespace or config.namespace, _stream_of(reference))
+        == (stream.namespace, stream.name)
+        for reference in named
+        if reference.kind != DOCKER_IMAGE
     )
+
+
+def _stream_of(reference: ObjectReference) -> str:
+    return reference.name.partition("@")[0].partition(":")[0]
+
+
+def _readiness(world: World, config: BuildConfig, images: Sequence[FollowedImage]) -> Condition:
+    """Say whether a build of `config` could start now, and would end."""
+    cyclic = [image.name for image in images if image.cyclic]
+    missing = missing_inputs(config, world.streams)
+    if missing:
+        status, reason, message = "False", "InputsMissing", "; ".join(missing)
+    elif cyclic:
+        message = f"{', '.join(cyclic)} is made from this BuildConfig's own result: not followed"
+        status, reason = "False", "Cycle"
+    else:
+        status, reason, message = "True", "InputsFound", "every image of a stream is there"
+    return Condition(type=READY, status=status, reason=reason, message=message)

@@ -12,8 +12,8 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.builder.interface import Builder, BuildError, BuildLogs
 from upwell.controller import Backoff, Controller, Result, Watch
 from upwell.policy.run_policy import blocked_by, superseded
-from upwell.reconcilers.build_configs import config_of
 from upwell.reconcilers.build_run import BuildRun, write_status
+from upwell.reconcilers.build_world import config_of
 from upwell.store.interface import NotFoundError, Selector, Store, StoreError
 
 log = logging.getLogger(__name__)

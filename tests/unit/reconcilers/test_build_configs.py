@@ -22,6 +22,7 @@ from upwell.oci import Digest
 from upwell.policy.build_triggers import CONFIG_CHANGE, IMAGE_CHANGE
 from upwell.policy.streams import record_image
 from upwell.reconcilers.build_configs import BuildConfigs
+from upwell.reconcilers.build_requests import BuildRequests
 from upwell.store.interface import ConflictError, NotFoundError, RejectedError
 from upwell.store.memory import MemoryStore
 
@@ -41,6 +42,7 @@ class Site:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
         self.configs = BuildConfigs(self.store, clock=self.clock)
+        self.requests = BuildRequests(self.store)
 
     async def stream(self, name: str, mark: str = "", namespace: str = NAMESPACE) -> None:
         """Create a stream if there is none, and set its tag `latest`."""
@@ -313,8 +315,8 @@ async def test_a_person_starts_a_build_with_the_next_number_and_more_environment
 ) -> None:
     await site.config("app", "base:latest")
     await site.reconcile("app")
-    request = {"env": [{"name": "MODE", "value": "debug"}], "message": "asked for"}
-    build = await site.configs.instantiate(NAMESPACE, "app", request)
+    request = {"env": [{"name": "MODE", "value": "debug"}], "triggeredBy": [{"message": "asked for"}]}
+    build = await site.requests.instantiate(NAMESPACE, "app", request)
     assert (build.name, build.spec.forced) == ("app-2", True)
     assert [cause.message for cause in build.spec.triggered_by] == ["asked for"]
     assert [(e.name, e.value) for e in build.spec.strategy.env] == [("MODE", "debug")]
@@ -326,7 +328,7 @@ async def test_builds_that_are_asked_for_at_once_get_numbers_of_their_own(site: 
     await site.config("app", "base:latest", [])
     async with asyncio.TaskGroup() as group:
         for _ in range(5):
-            group.create_task(site.configs.instantiate(NAMESPACE, "app", {}))
+            group.create_task(site.requests.instantiate(NAMESPACE, "app", {}))
     assert await site.names("app") == [f"app-{number}" for number in range(1, 6)]
 
 
@@ -334,23 +336,23 @@ async def test_builds_that_are_asked_for_at_once_get_numbers_of_their_own(site: 
 async def test_a_wrong_build_request_is_refused(site: Site, env: object) -> None:
     await site.config("app", "base:latest", [])
     with pytest.raises(RejectedError, match="env"):
-        await site.configs.instantiate(NAMESPACE, "app", {"env": env})
+        await site.requests.instantiate(NAMESPACE, "app", {"env": env})
     assert await site.names("app") == []
 
 
 async def test_a_build_of_what_does_not_exist_is_refused(site: Site) -> None:
     with pytest.raises(NotFoundError):
-        await site.configs.instantiate(NAMESPACE, "app", {})
+        await site.requests.instantiate(NAMESPACE, "app", {})
     await site.config("app", "missing:latest", [])
     with pytest.raises(RejectedError, match="shop/missing:latest does not exist"):
-        await site.configs.instantiate(NAMESPACE, "app", {})
+        await site.requests.instantiate(NAMESPACE, "app", {})
 
 
 async def test_ended_builds_beyond_the_limits_are_deleted(site: Site) -> None:
     limits = {"successfulBuildsHistoryLimit": 2, "failedBuildsHistoryLimit": 1}
     await site.config("app", "base:latest", [], **limits)
     for number in range(1, 8):
-        await site.configs.instantiate(NAMESPACE, "app", {})
+        await site.requests.instantiate(NAMESPACE, "app", {})
         phase = BuildPhase.FAILED if number % 2 else BuildPhase.COMPLETE
         await site.end(f"app-{number}", phase)
     await site.reconcile("app")
@@ -392,7 +394,7 @@ async def test_a_foreign_build_under_the_next_name_is_passed_over(site: Site) ->
     await site.config("app", "base:latest")
     await site.reconcile("app", "app")
     assert await site.names("app") == ["app-2"]
-    assert (await site.configs.instantiate(NAMESPACE, "app", {})).name == "app-3"
+    assert (await site.requests.instantiate(NAMESPACE, "app", {})).name == "app-3"
 
 
 async def test_two_processes_start_one_build(site: Site) -> None:

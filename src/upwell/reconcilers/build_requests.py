@@ -1,0 +1,149 @@
+"""Builds that somebody asks for: a person, a webhook, an upload."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from upwell.api.build import (
+    PAUSED_ANNOTATION,
+    BinaryBuildSource,
+    Build,
+    BuildConfig,
+    BuildRequest,
+    BuildTriggerCause,
+)
+from upwell.api.meta import ObjectKey
+from upwell.policy.build_triggers import MANUAL
+from upwell.policy.new_build import Start, UnresolvedInputError, clone_build, new_build
+from upwell.reconcilers.build_world import World, config_of
+from upwell.store.interface import (
+    AlreadyExistsError,
+    ConflictError,
+    NotFoundError,
+    RejectedError,
+    Store,
+)
+
+_START_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Content that was uploaded for a build, as the store of inputs keeps it."""
+
+    digest: str
+    as_file: str = ""
+    revision: Mapping[str, Any] | None = None
+    """A SourceRevision (build/v1): the commit that the client says it is."""
+
+
+class BuildRequests:
+    """Starts builds on demand. Methods raise NotFoundError, or RejectedError with a reason."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def instantiate(self, namespace: str, name: str, request: Mapping[str, Any]) -> Build:
+        """Start a build of a BuildConfig; `request` is a BuildRequest (build/v1)."""
+        return await self._instantiate(namespace, name, _decode(request))
+
+    async def instantiate_binary(self, namespace: str, name: str, upload: Upload) -> Build:
+        """Start a build of a BuildConfig from uploaded content, whatever its source is."""
+        binary = BinaryBuildSource(as_file=upload.as_file or None, digest=upload.digest)
+        revision = dict(upload.revision) if upload.revision else None
+        return await self._instantiate(
+            namespace, name, BuildRequest(binary=binary, revision=revision)
+        )
+
+    async def clone(self, namespace: str, name: str, request: Mapping[str, Any]) -> Build:
+        """Make the Build `name` again from the same inputs."""
+        start = _start(_decode(request))
+        key = ObjectKey(Build.KIND.kind, namespace, name)
+
+        def make(world: World) -> Build:
+            known = [b for b in world.all_builds(namespace) if b.name == name]
+            if not known:
+                raise NotFoundError(key)
+            config = world.configs.get(config_of(known[0]))
+            if config is not None:
+                _require_running(config, "clone")
+            return clone_build(known[0], config, world.earlier(config_of(known[0])), start)
+
+        return await self._create(key, make)
+
+    async def _instantiate(self, namespace: str, name: str, request: BuildRequest) -> Build:
+        key = ObjectKey(BuildConfig.KIND.kind, namespace, name)
+
+        def make(world: World) -> Build:
+            config = world.configs.get(key)
+            if config is None:
+                raise NotFoundError(key)
+            _require_running(config, "instantiate")
+            _require_version(config, request.last_version)
+            try:
+                return new_build(
+                    config,
+                    world.streams,
+                    world.earlier(key),
+                    world.followed(config),
+                    _start(request),
+                )
+            except UnresolvedInputError as error:
+                raise RejectedError(f"{key} cannot be built: {error}") from error
+
+        return await self._create(key, make)
+
+    async def _create(self, key: ObjectKey, make: Callable[[World], Build]) -> Build:
+        for _ in range(_START_TRIES):
+            try:
+                return await self._store.create(make(await World.read(self._store)))
+            except AlreadyExistsError:
+                continue  # another build took the number
+        raise ConflictError(key, "other builds are being started at the same time; try again")
+
+
+def _start(request: BuildRequest) -> Start:
+    causes = request.triggered_by or (BuildTriggerCause(message=MANUAL),)
+    return Start(causes, request, forced=not any(_is_webhook(cause) for cause in causes))
+
+
+def _is_webhook(cause: BuildTriggerCause) -> bool:
+    """Whether a machine asks: it may ask twice for one commit, which is built once."""
+    hooks = (
+        cause.generic_web_hook,
+        cause.github_web_hook,
+        cause.gitlab_web_hook,
+        cause.bitbucket_web_hook,
+    )
+    return any(hook is not None for hook in hooks)
+
+
+def _require_running(config: BuildConfig, verb: str) -> None:
+    if config.annotations.get(PAUSED_ANNOTATION) == "true":
+        where = f"{config.namespace}/{config.name}"
+        raise RejectedError(f"can't {verb} from BuildConfig {where}: BuildConfig is paused")
+
+
+def _require_version(config: BuildConfig, asked: int | None) -> None:
+    have = config.status.last_version
+    if asked is not None and asked != have:
+        raise RejectedError(
+            f"the LastVersion({have}) on build config {config.namespace}/{config.name} does not"
+            f" match the build request LastVersion({asked})"
+        )
+
+
+def _decode(request: Mapping[str, Any]) -> BuildRequest:
+    """Return the BuildRequest; raises RejectedError. Its values may be secret: none is told."""
+    try:
+        decoded = BuildRequest.model_validate_json(json.dumps(request))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        told = (f"{'.'.join(str(step) for step in f['loc'])}: {f['msg']}" for f in faults)
+        raise RejectedError(f"BuildRequest: {'; '.join(told)}") from None
+    if decoded.binary is not None:
+        raise RejectedError("BuildRequest: binary: upload the content with instantiatebinary")
+    return decoded
