@@ -43,13 +43,14 @@ def needs() -> None:
 class Demo:
     """A demo that runs, its output read all the time."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, cache: Path | None = None) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, "-m", "upwell", "demo", "--plain", "--data-dir", folder, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env={**os.environ, **({"XDG_CACHE_HOME": str(cache)} if cache else {})},
             start_new_session=True,
         )
         self.lines: list[str] = []
@@ -104,8 +105,8 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def demo(folder: Path, *options: str) -> Iterator[Demo]:
-    running = Demo(folder, *options)
+def demo(folder: Path, *options: str, cache: Path | None = None) -> Iterator[Demo]:
+    running = Demo(folder, *options, cache=cache)
     try:
         yield running
     finally:
@@ -180,6 +181,19 @@ def test_ctrl_c_stops_everything(folder: Path, moment: str) -> None:
         assert running.wait(_STOPPING_SECONDS) == 130, running.output
 
     assert "error: interrupted" in running.output
+    assert_nothing_is_left(folder, bridges)
+
+
+def test_ctrl_c_stops_the_making_of_root_file_systems(folder: Path) -> None:
+    cache = folder.parent / "cache"
+    with demo(folder, cache=cache) as running:
+        running.until_it_says("with mmdebstrap")
+        bridges = running.bridges()
+        running.press_ctrl_c()
+        assert running.wait(_STOPPING_SECONDS) == 130, running.output
+
+    assert processes_naming(cache) == []
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
     assert_nothing_is_left(folder, bridges)
 
 

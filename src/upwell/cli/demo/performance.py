@@ -39,8 +39,7 @@ async def perform(options: Options) -> None:
     setting = Setting(folder, default_cache(), options.fresh, options.webhook)
     play = asyncio.create_task(_play(setting, view))
     for number in _SIGNALS:
-        # Once the story has ended this does nothing: clearing up is never cut short.
-        asyncio.get_running_loop().add_signal_handler(number, play.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, _interrupt, play)
     kept = False
     try:
         ending = await play
@@ -56,13 +55,21 @@ async def perform(options: Options) -> None:
         if not kept:
             view.say("stopping and removing everything that was started")
             await tear_down(folder)
+    false = [claim.text for claim in ending.story.claims() if not claim.holds]
+    if not false:
+        click.echo("All of this is true.")
     if kept:
+        click.echo()
         for line in addresses(folder, ending.ports):
             click.echo(line)
-    false = [claim.text for claim in ending.story.claims() if not claim.holds]
     if false:
         raise CommandError(f"not true: {'; '.join(false)} (`--keep` leaves all to look at)")
-    click.echo("All of this is true.")
+
+
+def _interrupt(play: asyncio.Task[Ending]) -> None:
+    """Cancel once: neither what a cancelled command clears up nor `tear_down` is cut short."""
+    if not play.cancelling():
+        play.cancel()
 
 
 async def stop_left_behind(data_dir: Path | None) -> None:
