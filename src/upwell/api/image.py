@@ -5,7 +5,17 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from upwell.api.meta import Column, Condition, Kind, Model, ObjectReference, Resource, Scope, Time
+from upwell.api.meta import (
+    Column,
+    Condition,
+    Kind,
+    LocalReference,
+    Model,
+    ObjectReference,
+    Resource,
+    Scope,
+    Time,
+)
 
 GROUP = "image.openshift.io"
 
@@ -59,6 +69,11 @@ class TagReference(Model):
         """Whether plain HTTP or unverified TLS is allowed."""
         return bool(self.import_policy and self.import_policy.insecure)
 
+    @property
+    def copies(self) -> bool:
+        """Whether the tag takes its image from a stream, or names one that is never imported."""
+        return self.from_ is not None and self.imports is None
+
 
 class LookupPolicy(Model):
     """Whether short image names in the namespace resolve through this stream."""
@@ -90,15 +105,31 @@ class PlatformDigest(Model):
     digest: str
 
 
+class IgnoredImage(Model):
+    """An image that upstream names now, and that does not take the place of the one in force."""
+
+    digest: str
+    seen: Time
+    reason: str
+    message: str = ""
+
+
 class ImportState(Model):
-    """Upwell's own facts about a tag's import."""
+    """Upwell's own facts about where a tag's image comes from."""
 
     source: str = ""
-    """The upstream image that was asked for."""
+    """The upstream image, or the tag or image of another stream, that was asked for."""
+    request: str = ""
+    """What the tag asked for besides; see policy.import_request."""
+    selected: str = ""
+    """The upstream tag that the tag's selection has chosen."""
+    selection_reason: str = ""
     generation: int = 0
     """The generation of the tag that was asked for."""
     upstream_digest: str = ""
     """What the source named at the last successful check."""
+    imported_digest: str = ""
+    """What of it is imported: itself, or with importMode Legacy one manifest of the index."""
     last_check_time: Time | None = None
     next_check_time: Time | None = None
     failures: int = 0
@@ -107,6 +138,22 @@ class ImportState(Model):
     """When the current digest was first seen upstream."""
     media_type: str = ""
     platforms: tuple[PlatformDigest, ...] = ()
+    ignored: IgnoredImage | None = None
+    """What upstream names now, if nothing of it matters here."""
+
+
+class RepositoryImport(Model):
+    """Upwell's own facts about the import of `spec.dockerImageRepository`."""
+
+    source: str = ""
+    tags: tuple[str, ...] = ()
+    """The tags that are imported from it."""
+    additional_tags: tuple[str, ...] = ()
+    """Further tags that it has, beyond the limit."""
+    last_check_time: Time | None = None
+    next_check_time: Time | None = None
+    failures: int = 0
+    conditions: tuple[Condition, ...] = ()
 
 
 class NamedTagEventList(Model):
@@ -131,6 +178,7 @@ class ImageStreamStatus(Model):
     docker_image_repository: str = ""
     public_docker_image_repository: str | None = None
     tags: tuple[NamedTagEventList, ...] = ()
+    repository: RepositoryImport | None = None
 
     def tag(self, name: str) -> NamedTagEventList | None:
         """Return the history of a tag."""
@@ -165,6 +213,17 @@ class ImageLayer(Model):
     media_type: str = ""
 
 
+class ImageManifest(Model):
+    """The manifest of one platform in an index (image/v1 ImageManifest)."""
+
+    digest: str
+    media_type: str = ""
+    manifest_size: int = 0
+    architecture: str = ""
+    os: str = ""
+    variant: str | None = None
+
+
 class Image(Resource):
     """An image by its digest, which is also the object's name."""
 
@@ -183,7 +242,8 @@ class Image(Resource):
     docker_image_manifest_media_type: str | None = None
     docker_image_metadata: dict[str, Any] = Field(default_factory=dict)
     docker_image_layers: tuple[ImageLayer, ...] = ()
-    docker_image_manifests: tuple[dict[str, Any], ...] = ()
+    docker_image_metadata_version: str | None = None
+    docker_image_manifests: tuple[ImageManifest, ...] = ()
 
 
 class ImageStreamTag(Resource):
@@ -204,3 +264,60 @@ class ImageStreamTag(Resource):
     generation_: int | None = Field(default=None, alias="generation")
     conditions: tuple[Condition, ...] = ()
     image: dict[str, Any] = Field(default_factory=dict)
+
+
+class ImageStreamImage(Resource):
+    """One image of a stream, named `stream@digest`; a view, never stored."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1",
+        "ImageStreamImage",
+        "imagestreamimages",
+        ("isimage",),
+        has_status=False,
+        legacy=True,
+        columns=(Column("IMAGE REFERENCE", "image.dockerImageReference"),),
+    )
+
+    image: dict[str, Any] = Field(default_factory=dict)
+
+
+class ImageStreamMapping(Resource):
+    """A push by name: makes `image` the newest of the stream's `tag`; only ever created."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP, "v1", "ImageStreamMapping", "imagestreammappings", has_status=False, legacy=True
+    )
+
+    image: Image = Field(default_factory=Image)
+    tag: str = ""
+
+
+class ImportSpec(Model):
+    """One image or repository that an ImageStreamImport asks for."""
+
+    from_: ObjectReference = Field(default_factory=ObjectReference, alias="from")
+    to: LocalReference | None = None
+    import_policy: ImportPolicy | None = None
+    reference_policy: ReferencePolicy | None = None
+    include_manifest: bool | None = None
+
+
+class ImageStreamImportSpec(Model):
+    """What is asked for; without `import`, nothing is written."""
+
+    import_: bool = Field(default=False, alias="import")
+    repository: ImportSpec | None = None
+    images: tuple[ImportSpec, ...] = ()
+
+
+class ImageStreamImport(Resource):
+    """Asks for images of other registries, and whether to import them; only ever created."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP, "v1", "ImageStreamImport", "imagestreamimports", has_status=False, legacy=True
+    )
+
+    spec: ImageStreamImportSpec = Field(default_factory=ImageStreamImportSpec)
+    status: dict[str, Any] = Field(default_factory=dict)

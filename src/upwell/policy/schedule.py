@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from upwell.api.image import ImageStream, ImportState, TagReference
+from upwell.policy.import_request import request_of
 
 INTERVAL_ANNOTATION = "upwell.dev/import-interval"
 """On an ImageStream, or on one of its tags: how often its scheduled imports look upstream."""
+
+AT_ONCE = datetime.min.replace(tzinfo=UTC)
+"""Due before everything that has a time."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
@@ -16,6 +20,8 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _MIN_INTERVAL = timedelta(seconds=1)
 _MAX_DURATION = timedelta(days=3650)
 _MAX_DOUBLINGS = 32
+_CATCH_UP = timedelta(minutes=5)
+"""The longest time over which overdue checks are spread after a start."""
 
 
 class InvalidDurationError(ValueError):
@@ -65,11 +71,14 @@ class ImportSchedule:
         """Return the next try after this many failures in a row.
 
         Doubles up to `longest_retry`, up to half of it taken away at random; `wanted` is what the
-        registry asked for, in seconds, and is never undercut.
+        registry asked for, in seconds, and is never undercut: a part is added at random, since it
+        asks the same of everyone.
         """
+        chance = jitter()
         doubled = self.first_retry * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
-        delay = min(doubled, self.longest_retry) * (1 - jitter() / 2)
-        return now + max(delay, timedelta(seconds=wanted or 0))
+        delay = min(doubled, self.longest_retry) * (1 - chance / 2)
+        asked = timedelta(seconds=(wanted or 0) * (1 + self.spread * chance))
+        return now + max(delay, asked)
 
 
 def interval_fault(stream: ImageStream) -> str | None:
@@ -86,12 +95,26 @@ def interval_fault(stream: ImageStream) -> str | None:
 
 def due_at(tag: TagReference, state: ImportState | None) -> datetime | None:
     """Return when the tag is to be imported next; None: not until something changes."""
-    if tag.imports is None:
+    request = request_of(tag)
+    if request is None:
         return None
-    if state is None or state.source != tag.imports or (tag.generation or 0) > state.generation:
-        return datetime.min.replace(tzinfo=UTC)
+    if state is None or (state.source, state.request) != (request.source, request.text):
+        return AT_ONCE
+    if (tag.generation or 0) > state.generation:
+        return AT_ONCE
     next_check: datetime | None = state.next_check_time
     return next_check
+
+
+def spread_overdue(due: datetime, started: datetime, interval: timedelta, place: float) -> datetime:
+    """Return when a check is made that fell due while no server ran.
+
+    After a start, those that are overdue are asked over a while, not all at once; `place`, from
+    0 to 1, is the check's own place in it, so that another look gives the same time.
+    """
+    if due == AT_ONCE or due >= started:
+        return due
+    return started + min(interval, _CATCH_UP) * place
 
 
 def _interval(annotations: Mapping[str, str]) -> timedelta | None:

@@ -74,11 +74,18 @@ def record_image(
     clears the tag's conditions, as any success does.
     """
     old = status.tag(tag) or NamedTagEventList(tag=tag)
-    if old.latest is not None and old.latest.image == event.image:
+    if old.latest is not None and _same_image(old.latest, event):
         items = (event.model_copy(update={"created": old.latest.created}), *old.items[1:])
     else:
         items = (event, *old.items)[:MAX_HISTORY]
     return replace_tag(status, old.model_copy(update={"items": items, "conditions": (), **changes}))
+
+
+def _same_image(one: TagEvent, other: TagEvent) -> bool:
+    """Whether two events name one image; one that is never imported has its pull spec alone."""
+    if one.image or other.image:
+        return one.image == other.image
+    return one.docker_image_reference == other.docker_image_reference
 
 
 def replace_tag(status: ImageStreamStatus, entry: NamedTagEventList) -> ImageStreamStatus:

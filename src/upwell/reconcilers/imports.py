@@ -1,22 +1,30 @@
-"""ImageStreams: imports tags from upstream, and takes in what was pushed to the internal registry.
+"""ImageStreams: imports tags from upstream, follows tags of streams, and takes in pushes.
 
 A failed import keeps the last good digest in force and says when it tries again.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from random import random
+from zlib import crc32
 
-from upwell.api.image import ImageStream, ImageStreamStatus, TagReference
+from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, Result, Watch
-from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.schedule import ImportSchedule, due_at
+from upwell.oci import InvalidReferenceError, Platform, Reference
+from upwell.policy.import_request import request_of
+from upwell.policy.repository_tags import effective_tags
+from upwell.policy.schedule import ImportSchedule, due_at, spread_overdue
 from upwell.policy.streams import INPUTS_TAG_PREFIX, forget_imports, take_push
+from upwell.policy.tag_outcome import TagOutcome
 from upwell.policy.webhooks import PushNotice
+from upwell.reconcilers.image_records import ImageRecords
 from upwell.reconcilers.pull_secrets import PullSecrets
-from upwell.reconcilers.tag_imports import ImportOutcome, TagImporter
+from upwell.reconcilers.repository_imports import RepositoryImporter
+from upwell.reconcilers.tag_imports import TagImporter
+from upwell.reconcilers.tag_tracking import TagTracking, take_sources
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, PushEvent, Registry
 from upwell.store.interface import ConflictError, NotFoundError, Store, StoreError
@@ -24,14 +32,25 @@ from upwell.store.interface import ConflictError, NotFoundError, Store, StoreErr
 _WRITE_TRIES = 20
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What upstream registries answered in one reconcile."""
+
+    outcomes: Sequence[TagOutcome] = ()
+    repository: RepositoryImport | None = None
+
+
 class ImageStreams:
-    """Reconciles ImageStreams.
+    """Reconciles ImageStreams; `platforms` are those whose images are used here.
+
+    A change that touches none of the platforms is noted in the tag's status and is no new image;
+    without `platforms` every change is one.
 
     A hint makes a tag's import due at once: a webhook called. Hints are kept in memory only,
     since the schedule finds a lost one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports, and three things that tests set
         self,
         store: Store,
         upstream: Registry,
@@ -41,14 +60,21 @@ class ImageStreams:
         *,
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random,
+        platforms: Sequence[Platform] = (),
     ) -> None:
         self._store = store
         self._internal = internal
         self._secrets = secrets
-        self._importer = TagImporter(store, upstream, schedule, jitter)
+        self._schedule = schedule
+        images = ImageRecords(store, upstream, platforms)
+        self._importer = TagImporter(upstream, images, schedule, jitter)
+        self._repositories = RepositoryImporter(upstream, internal.host, schedule, jitter)
+        self._tracking = TagTracking(store)
         self._clock = clock
+        self._started = clock()
         self._hints: dict[ObjectKey, set[str]] = {}
-        self._controller = Controller("imports", self, store, (Watch(ImageStream),), workers=16)
+        watch = Watch(ImageStream, self._tracking.affected)
+        self._controller = Controller("imports", self, store, (watch,), workers=16)
         internal.subscribe(self._on_push)
 
     async def run(self) -> None:
@@ -62,27 +88,34 @@ class ImageStreams:
         than we do, and the digest is asked for anyway.
         """
         named = {(notice.repository, notice.tag) for notice in notices}
+        repositories = {repository for repository, _ in named}
         found = 0
         for stream in (await self._store.list(ImageStream)).items:
-            for tag in stream.spec.tags:
+            for tag in effective_tags(stream):
                 source = _source(tag)
-                if source is not None and (source.repository, source.tag) in named:
+                if source is None:
+                    continue
+                request = request_of(tag)
+                if (source.repository, source.tag) in named or (
+                    # Whatever was pushed, it may be what the selection now chooses.
+                    request is not None and request.selection and source.repository in repositories
+                ):
                     self._hints.setdefault(stream.key, set()).add(tag.name)
                     self._controller.queue.add(stream.key)
                     found += 1
         return found
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        """Import what is due, take in pushes, and say when to look again."""
+        """Import what is due, follow other tags, take in pushes, and say when to look again."""
         # Taken before upstream is asked: a hint that comes meanwhile is about a later push.
         hints = self._hints.pop(key, set())
         try:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
             now = self._clock()
-            due = [tag for tag in stream.spec.tags if _is_due(stream, tag, hints, now)]
-            outcomes = await self._import(stream, due, now)
-            written = await self._write(key, outcomes, now)
+            found = await self._ask(stream, hints, now)
+            written = await self._write(key, found, now)
         except NotFoundError:
+            self._tracking.forget(key)
             return Result()
         except StoreError:
             if hints:
@@ -90,39 +123,57 @@ class ImageStreams:
             raise
         return Result(requeue_after=self._pause(written))
 
-    async def _import(
-        self, stream: ImageStream, due: Sequence[TagReference], now: datetime
-    ) -> Sequence[ImportOutcome]:
-        if not due:
-            return ()
+    async def _ask(self, stream: ImageStream, hints: set[str], now: datetime) -> _Found:
+        """Ask upstream for all that is due, at once: the registry's budget spaces it."""
+        due = [tag for tag in effective_tags(stream) if self._is_due(stream, tag, hints, now)]
+        listed = self._repositories.due(stream)
+        if not due and (listed is None or listed > now):
+            return _Found()
         logins = await self._secrets.of_namespace(stream.namespace)
-        asked = (self._importer.ask(stream, tag, logins, now) for tag in due)
+        repository = None
         try:
             async with asyncio.TaskGroup() as group:
+                asked = (self._importer.ask(stream, tag, logins, now) for tag in due)
                 tasks = [group.create_task(question) for question in asked]
+                if listed is not None and listed <= now:
+                    repository = await self._repositories.ask(stream, logins, now)
         except* StoreError as failed:
             first = failed.exceptions[0]
             raise first from failed
-        return [task.result() for task in tasks]
+        return _Found([task.result() for task in tasks], repository)
+
+    def _is_due(
+        self, stream: ImageStream, tag: TagReference, hints: set[str], now: datetime
+    ) -> bool:
+        if tag.name in hints:
+            return tag.imports is not None
+        due = self._due(stream, tag)
+        return due is not None and due <= now
+
+    def _due(self, stream: ImageStream, tag: TagReference) -> datetime | None:
+        history = stream.status.tag(tag.name)
+        due = due_at(tag, history.import_state if history is not None else None)
+        if due is None:
+            return None
+        interval = self._schedule.interval_of(stream, tag)
+        place = crc32(f"{stream.uid}/{tag.name}".encode()) / 2**32
+        return spread_overdue(due, self._started, interval, place)
 
     def _pause(self, stream: ImageStream) -> float | None:
-        times = [due for tag in stream.spec.tags if (due := _due(stream, tag)) is not None]
-        if not times:
+        times = [self._due(stream, tag) for tag in effective_tags(stream)]
+        known = [due for due in (*times, self._repositories.due(stream)) if due is not None]
+        if not known:
             return None
-        return max((min(times) - self._clock()).total_seconds(), 0)
+        return max((min(known) - self._clock()).total_seconds(), 0)
 
-    async def _write(
-        self, key: ObjectKey, outcomes: Sequence[ImportOutcome], now: datetime
-    ) -> ImageStream:
-        """Fold outcomes and pushed tags into the status as it is now; return the stream."""
+    async def _write(self, key: ObjectKey, found: _Found, now: datetime) -> ImageStream:
+        """Fold what was found into the status as it is now; return the stream."""
         for _ in range(_WRITE_TRIES):
             stream = await self._store.get(ImageStream, key.namespace, key.name)
-            imports = {tag.name: tag.imports for tag in stream.spec.tags}
-            status = forget_imports(stream.status, {name for name in imports if imports[name]})
-            for outcome in outcomes:
-                if imports.get(outcome.tag) == outcome.state.source:
-                    status = outcome.fold_into(status, now)
+            status = _with_answers(stream, found, now)
             status = await self._take_pushes(stream, status, now)
+            sources = await self._tracking.sources(stream)
+            status = take_sources(stream, status, sources, now)
             repository = f"{self._internal.host}/{key.namespace}/{key.name}"
             status = status.model_copy(update={"docker_image_repository": repository})
             if status == stream.status:
@@ -158,16 +209,25 @@ class ImageStreams:
             self._controller.queue.add(ObjectKey(ImageStream.KIND.kind, namespace, name))
 
 
-def _is_due(stream: ImageStream, tag: TagReference, hints: set[str], now: datetime) -> bool:
-    if tag.name in hints:
-        return tag.imports is not None
-    due = _due(stream, tag)
-    return due is not None and due <= now
-
-
-def _due(stream: ImageStream, tag: TagReference) -> datetime | None:
-    history = stream.status.tag(tag.name)
-    return due_at(tag, history.import_state if history is not None else None)
+def _with_answers(stream: ImageStream, found: _Found, now: datetime) -> ImageStreamStatus:
+    """Return the status with the answers to the questions that the spec still asks."""
+    status = stream.status
+    source = stream.spec.docker_image_repository
+    if found.repository is not None and found.repository.source == source:
+        status = status.model_copy(update={"repository": found.repository})
+    elif status.repository is not None and status.repository.source != source:
+        status = status.model_copy(update={"repository": None})
+    tags = effective_tags(stream.with_status(status))
+    asked = {tag.name: request_of(tag) for tag in tags}
+    status = forget_imports(status, {tag.name for tag in tags if tag.from_ is not None})
+    for outcome in found.outcomes:
+        request = asked.get(outcome.tag)
+        if request is not None and (request.source, request.text) == (
+            outcome.state.source,
+            outcome.state.request,
+        ):
+            status = outcome.fold_into(status, now)
+    return status
 
 
 def _source(tag: TagReference) -> Reference | None:

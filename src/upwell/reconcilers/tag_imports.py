@@ -5,128 +5,172 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from upwell.api.conditions import set_condition
 from upwell.api.image import (
+    IgnoredImage,
     Image,
-    ImageLayer,
     ImageStream,
-    ImageStreamStatus,
     ImportState,
-    NamedTagEventList,
     PlatformDigest,
     TagEvent,
     TagReference,
 )
-from upwell.api.meta import Condition, ObjectMeta
-from upwell.oci import Descriptor, Index, InvalidReferenceError, Manifest, Reference
+from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
+from upwell.policy.import_request import ImportRequest, request_of
+from upwell.policy.relevance import irrelevance
 from upwell.policy.schedule import ImportSchedule
-from upwell.policy.streams import record_image, replace_tag
+from upwell.policy.tag_outcome import TagOutcome, failure
+from upwell.policy.tag_selection import InvalidSelectionError, TagSelection
+from upwell.reconcilers.image_records import FIRST_SEEN_ANNOTATION, ImageRecords
 from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import Access, CredentialSource, Registry
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 
 log = logging.getLogger(__name__)
 
-IMPORT_SUCCESS = "ImportSuccess"
+
+class NoTagMatchesError(RegistryError):
+    """The repository has no tag that a selection could choose; one may be pushed later."""
+
+    reason = "NoTagMatches"
+
+    def __init__(self, repository: str, selection: TagSelection, count: int) -> None:
+        super().__init__(f"none of the {count} tags of {repository} fits {selection}")
 
 
 @dataclass(frozen=True, slots=True)
-class ImportOutcome:
-    """What one tag's import came to: an image, or a condition that says why there is none."""
+class _Question:
+    """What is asked of upstream now, and by whose right."""
 
-    tag: str
-    state: ImportState
-    result: TagEvent | Condition
-
-    def fold_into(self, status: ImageStreamStatus, now: datetime) -> ImageStreamStatus:
-        """Return `status` with this outcome; a failure keeps the last good digest in force."""
-        old = status.tag(self.tag) or NamedTagEventList(tag=self.tag)
-        changes: dict[str, object] = {"import_state": self.state}
-        if isinstance(self.result, Condition):
-            changes["conditions"] = set_condition(old.conditions, self.result, now)
-        elif old.items and _names_the_same(old.import_state, self.state):
-            # Upstream stands still: a push to the same tag since then stays in force.
-            changes["conditions"] = ()
-        else:
-            return record_image(status, self.tag, self.result, changes=changes)
-        return replace_tag(status, old.model_copy(update=changes))
+    request: ImportRequest
+    reference: Reference
+    access: Access
+    now: datetime
 
 
 class TagImporter:
-    """Asks upstream registries for tags, and keeps an Image for every digest that it meets."""
+    """Asks upstream registries for tags, and keeps an Image for every digest that it meets.
+
+    `jitter` gives numbers from 0 to 1.
+    """
 
     def __init__(
         self,
-        store: Store,
         upstream: Registry,
+        images: ImageRecords,
         schedule: ImportSchedule,
         jitter: Callable[[], float],
     ) -> None:
-        self._store = store
         self._upstream = upstream
+        self._images = images
         self._schedule = schedule
         self._jitter = jitter
 
     async def ask(
         self, stream: ImageStream, tag: TagReference, logins: CredentialSource, now: datetime
-    ) -> ImportOutcome:
+    ) -> TagOutcome:
         """Ask for one tag: a HEAD, and a GET only for a digest that is not yet known.
 
         A registry's failure is an outcome; raises StoreError alone.
         """
-        state = _state_before(stream, tag)
-        access = Access(logins, insecure=tag.insecure)
+        request = request_of(tag) or ImportRequest("")
+        state = _state_before(stream, tag, request)
         try:
-            reference = Reference.parse(state.source)
-            found = await self._upstream.resolve(reference, access)
-            pinned = reference.with_digest(found.digest)
-            if str(found.digest) != state.upstream_digest:
-                state = await self._learn(pinned, found, access, state, now)
-        except InvalidReferenceError as error:
+            access = Access(logins, insecure=request.insecure)
+            question = _Question(request, Reference.parse(request.source), access, now)
+            return await self._answer(stream, tag, question, state)
+        except (InvalidReferenceError, InvalidSelectionError) as error:
             return _refused(tag, state, error)
         except RegistryError as error:
             return self._failed(stream, tag, state, error, now)
+
+    async def _answer(
+        self, stream: ImageStream, tag: TagReference, question: _Question, state: ImportState
+    ) -> TagOutcome:
+        now = question.now
+        reference = question.reference
+        if question.request.selection:
+            state = await self._select(question, state)
+            reference = reference.with_tag(state.selected)
+        found = await self._upstream.resolve(reference, question.access)
+        pinned = reference.with_digest(found.digest)
+        changed = str(found.digest) != state.upstream_digest
+        if changed:
+            state = await self._learn(question, pinned, state)
         event = TagEvent(
             created=now,
-            docker_image_reference=str(pinned),
-            image=str(found.digest),
+            docker_image_reference=f"{pinned.name}@{state.imported_digest}",
+            image=state.imported_digest,
             generation=tag.generation or stream.generation,
         )
+        if _is_asked_anew(stream, tag):  # a person asks for what there is, whatever it is
+            state = state.model_copy(update={"ignored": None})
+        elif changed:
+            ignored = await self._ignored(stream, tag, event)
+            state = state.model_copy(update={"ignored": ignored})
         again = None
         if tag.scheduled:
             interval = self._schedule.interval_of(stream, tag)
             again = self._schedule.after_success(interval, now, self._jitter)
         times = {"last_check_time": now, "failures": 0, "next_check_time": again}
-        return ImportOutcome(tag.name, state.model_copy(update=times), event)
+        result = event if state.ignored is None else None
+        return TagOutcome(tag.name, state.model_copy(update=times), result)
+
+    async def _select(self, question: _Question, state: ImportState) -> ImportState:
+        """Return `state` with the tag that the selection chooses of all that upstream has."""
+        selection = TagSelection(question.request.selection)
+        tags = await self._upstream.tags(question.reference, question.access)
+        choice = selection.choose(tags, state.selected)
+        if choice is None:
+            raise NoTagMatchesError(question.reference.name, selection, len(tags))
+        return state.model_copy(update={"selected": choice.tag, "selection_reason": choice.why})
 
     async def _learn(
-        self,
-        pinned: Reference,
-        found: Descriptor,
-        access: Access,
-        state: ImportState,
-        now: datetime,
+        self, question: _Question, pinned: Reference, state: ImportState
     ) -> ImportState:
-        """Fetch a digest that is new to the tag, and keep it as an Image."""
-        try:
-            image = await self._store.get(Image, "", str(found.digest))
-        except NotFoundError:
-            image = _image(pinned, await self._upstream.manifest(pinned, access))
-            await self._keep(image)
+        """Find out what a digest is that is new to the tag."""
+        image = await self._images.learn(pinned, question.access, question.now)
+        imported = image.name
+        if image.docker_image_manifests and question.request.legacy:
+            imported = await self._child(question, image, pinned)
+        elif image.docker_image_manifests:
+            await self._images.learn_children(image, pinned, question.access, question.now)
         return state.model_copy(
             update={
                 "upstream_digest": image.name,
-                "first_seen": now,
+                "imported_digest": imported,
+                "first_seen": _first_seen(image, question.now),
                 "media_type": image.docker_image_manifest_media_type or "",
                 "platforms": _platforms_of(image),
             }
         )
 
-    async def _keep(self, image: Image) -> None:
+    async def _child(self, question: _Question, index: Image, pinned: Reference) -> str:
+        """Return the digest of the manifest that takes an index's place, its Image kept."""
+        entry = question.request.child_of(index.docker_image_manifests, self._images.platforms)
+        if entry is None:
+            raise InvalidAnswerError(str(pinned), "its index is empty")
         try:
-            await self._store.create(image)
-        except AlreadyExistsError:
-            return  # two tags of one digest: either's record is the same
+            child = pinned.with_digest(Digest.parse(entry.digest))
+        except InvalidDigestError as error:
+            raise InvalidAnswerError(str(pinned), str(error)) from error
+        return (await self._images.learn(child, question.access, question.now)).name
+
+    async def _ignored(
+        self, stream: ImageStream, tag: TagReference, event: TagEvent
+    ) -> IgnoredImage | None:
+        """Say why the image in force need not give way to a new one; None if it must."""
+        history = stream.status.tag(tag.name)
+        latest = history.latest if history is not None else None
+        if latest is None or latest.image in {"", event.image}:
+            return None
+        old = await self._images.content(latest.image)
+        new = await self._images.content(event.image)
+        why = irrelevance(old, new) if old is not None and new is not None else None
+        if why is None:
+            return None
+        log.info("image passed over", extra={"image": event.image, "reason": why.reason})
+        return IgnoredImage(
+            digest=event.image, seen=event.created, reason=why.reason, message=why.message
+        )
 
     def _failed(
         self,
@@ -135,7 +179,7 @@ class TagImporter:
         state: ImportState,
         error: RegistryError,
         now: datetime,
-    ) -> ImportOutcome:
+    ) -> TagOutcome:
         failures = state.failures + 1
         again = self._schedule.after_failure(failures, error.retry_after, now, self._jitter)
         if tag.scheduled and not error.retryable:
@@ -146,70 +190,47 @@ class TagImporter:
         return _failure(tag, state.model_copy(update=times), error.reason, message)
 
 
-def _state_before(stream: ImageStream, tag: TagReference) -> ImportState:
+def _state_before(stream: ImageStream, tag: TagReference, request: ImportRequest) -> ImportState:
     """Return what is known of the tag's present source, at the tag's present generation."""
     history = stream.status.tag(tag.name)
     state = history.import_state if history is not None else None
-    source = tag.imports or ""
-    if state is None or state.source != source:
-        state = ImportState(source=source)
+    if state is None or (state.source, state.request) != (request.source, request.text):
+        state = ImportState(source=request.source, request=request.text)
     return state.model_copy(update={"generation": tag.generation or 0})
 
 
-def _refused(tag: TagReference, state: ImportState, error: InvalidReferenceError) -> ImportOutcome:
+def _is_asked_anew(stream: ImageStream, tag: TagReference) -> bool:
+    history = stream.status.tag(tag.name)
+    state = history.import_state if history is not None else None
+    return state is not None and (tag.generation or 0) > state.generation
+
+
+def _refused(
+    tag: TagReference, state: ImportState, error: InvalidReferenceError | InvalidSelectionError
+) -> TagOutcome:
     """Return the outcome of a source that names no image: only another spec can mend it."""
     state = state.model_copy(update={"failures": state.failures + 1, "next_check_time": None})
-    return _failure(tag, state, "InvalidReference", str(error))
+    named = isinstance(error, InvalidReferenceError)
+    return _failure(tag, state, "InvalidReference" if named else "InvalidSelection", str(error))
 
 
-def _failure(tag: TagReference, state: ImportState, reason: str, message: str) -> ImportOutcome:
+def _failure(tag: TagReference, state: ImportState, reason: str, message: str) -> TagOutcome:
     log.warning("import failed", extra={"tag": tag.name, "source": state.source, "reason": reason})
-    condition = Condition(
-        type=IMPORT_SUCCESS,
-        status="False",
-        reason=reason,
-        message=message,
-        generation=tag.generation,
-    )
-    return ImportOutcome(tag.name, state, condition)
+    return TagOutcome(tag.name, state, failure(reason, message, tag.generation))
 
 
-def _names_the_same(before: ImportState | None, now: ImportState) -> bool:
-    """Whether upstream names what it named at the last successful check of the same source."""
-    return (
-        before is not None
-        and before.source == now.source
-        and before.upstream_digest == now.upstream_digest
-    )
-
-
-def _image(pinned: Reference, manifest: Manifest | Index) -> Image:
-    layers: tuple[ImageLayer, ...] = ()
-    manifests: tuple[dict[str, str], ...] = ()
-    if isinstance(manifest, Index):
-        manifests = tuple(
-            {"platform": str(entry.platform or ""), "digest": str(entry.digest)}
-            for entry in manifest.manifests
-        )
-    else:
-        layers = tuple(
-            ImageLayer(name=str(layer.digest), size=layer.size, media_type=layer.media_type)
-            for layer in manifest.layers
-        )
-    return Image(
-        metadata=ObjectMeta(name=str(pinned.digest)),
-        docker_image_reference=str(pinned),
-        docker_image_manifest_media_type=str(manifest.media_type),
-        docker_image_layers=layers,
-        docker_image_manifests=manifests,
-    )
+def _first_seen(image: Image, now: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(image.annotations[FIRST_SEEN_ANNOTATION])
+    except (KeyError, ValueError):
+        return now  # the Image came from elsewhere: by a mapping, say
 
 
 def _platforms_of(image: Image) -> tuple[PlatformDigest, ...]:
-    try:
-        return tuple(
-            PlatformDigest(platform=str(entry["platform"]), digest=str(entry["digest"]))
-            for entry in image.docker_image_manifests
+    return tuple(
+        PlatformDigest(
+            platform="/".join(filter(None, (entry.os, entry.architecture, entry.variant))),
+            digest=entry.digest,
         )
-    except KeyError as error:
-        raise InvalidAnswerError(image.name, f"the kept Image lacks {error}") from error
+        for entry in image.docker_image_manifests
+    )

@@ -4,15 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.api.image import ImageStream, ImageStreamSpec, ImportState, TagReference
+from upwell.api.image import (
+    ImageStream,
+    ImageStreamSpec,
+    ImportMode,
+    ImportPolicy,
+    ImportState,
+    TagReference,
+)
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.policy.schedule import (
+    AT_ONCE,
     INTERVAL_ANNOTATION,
     ImportSchedule,
     InvalidDurationError,
     due_at,
     interval_fault,
     parse_duration,
+    spread_overdue,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -67,7 +76,8 @@ def test_retries_neither_storm_nor_stop(failures: int, jitter: float, wanted: fl
     wait = SCHEDULE.after_failure(failures, wanted, NOW, lambda: jitter) - NOW
     assert wait >= SCHEDULE.first_retry / 2
     assert wait >= timedelta(seconds=wanted or 0)
-    assert wait <= max(SCHEDULE.longest_retry, timedelta(seconds=wanted or 0))
+    spread = 1 + SCHEDULE.spread
+    assert wait <= max(SCHEDULE.longest_retry, timedelta(seconds=(wanted or 0) * spread))
 
 
 @given(st.floats(0, 1))
@@ -97,3 +107,28 @@ def test_no_interval_stops_or_floods_a_registry(text: str) -> None:
     own = tag(**{INTERVAL_ANNOTATION: text})
     assert timedelta(seconds=1) <= SCHEDULE.interval_of(stream(own), own) <= timedelta(days=3650)
     assert ImportSchedule(timedelta(0)).interval_of(stream(tag()), tag()) == timedelta(seconds=1)
+
+
+def test_another_wish_for_the_same_source_is_another_question() -> None:
+    known = ImportState(source="vendor.example/debian:11", next_check_time=NOW, generation=1)
+    legacy = ImportPolicy(import_mode=ImportMode.LEGACY)
+    assert due_at(tag().model_copy(update={"import_policy": legacy}), known) == AT_ONCE
+    chosen = tag(**{"upwell.dev/tag-selection": "semver:>=1"})
+    assert due_at(chosen, known) == AT_ONCE
+    asked = known.model_copy(update={"request": "semver:>=1"})
+    assert due_at(chosen, asked) == NOW
+
+
+@given(st.floats(0, 1), st.integers(0, 100_000))
+def test_checks_missed_while_no_server_ran_are_spread(place: float, missed: int) -> None:
+    started, interval = NOW, timedelta(minutes=15)
+    due = spread_overdue(NOW - timedelta(seconds=missed + 1), started, interval, place)
+    assert started <= due <= started + timedelta(minutes=5)
+    short = spread_overdue(NOW - timedelta(days=1), started, timedelta(seconds=2), place)
+    assert short <= started + timedelta(seconds=2)
+
+
+def test_what_is_not_overdue_at_the_start_keeps_its_time() -> None:
+    later = NOW + timedelta(seconds=1)
+    assert spread_overdue(later, NOW, timedelta(minutes=15), 0.5) == later
+    assert spread_overdue(AT_ONCE, NOW, timedelta(minutes=15), 0.5) == AT_ONCE

@@ -91,6 +91,7 @@ class Vendor:
         return self.registry.open_blob(reference, digest, access)
 
     async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+        await self._asked(f"LIST {reference.name}")
         return await self.registry.tags(reference, access)
 
     async def _asked(self, request: str) -> None:
@@ -99,14 +100,14 @@ class Vendor:
             raise self.failure
 
 
-async def push(registry: EmbeddedRegistry, name: str, mark: str) -> Digest:
+async def push(registry: EmbeddedRegistry, name: str, mark: str, config: bytes = CONFIG) -> Digest:
     """Push an image without layers as `repository:tag`; `mark` tells images apart."""
     repository, _, tag = name.rpartition(":")
     upload = await registry.start_upload(repository)
-    await registry.append(repository, upload, _once(CONFIG))
-    await registry.finish_upload(repository, upload, Digest.of(CONFIG))
-    config = {"mediaType": "c", "digest": str(Digest.of(CONFIG)), "size": len(CONFIG)}
-    document = {"schemaVersion": 2, "mediaType": MediaType.OCI_MANIFEST, "config": config}
+    await registry.append(repository, upload, _once(config))
+    await registry.finish_upload(repository, upload, Digest.of(config))
+    described = {"mediaType": "c", "digest": str(Digest.of(config)), "size": len(config)}
+    document = {"schemaVersion": 2, "mediaType": MediaType.OCI_MANIFEST, "config": described}
     raw = json.dumps({**document, "layers": [], "annotations": {"mark": mark}}).encode()
     put = ManifestPush(repository, raw, MediaType.OCI_MANIFEST, tag=tag, actor="test")
     return (await registry.put_manifest(put)).digest
@@ -220,7 +221,9 @@ class BuildMachine:
         self.logs = FileBuildLogs(folder / "logs")
         self.secrets = PullSecrets(self.store)
 
-    def streams(self, schedule: ImportSchedule | None = None) -> ImageStreams:
+    def streams(
+        self, schedule: ImportSchedule | None = None, platforms: Sequence[Platform] = ()
+    ) -> ImageStreams:
         return ImageStreams(
             self.store,
             self.vendor,
@@ -229,6 +232,7 @@ class BuildMachine:
             schedule or ImportSchedule(),
             clock=self.clock,
             jitter=lambda: 0.5,
+            platforms=platforms,
         )
 
     def planner(self) -> Planner:

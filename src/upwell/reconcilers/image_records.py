@@ -1,0 +1,165 @@
+"""Images as objects: one for every digest that was met, with what its manifest and config say."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from upwell.api.image import Image, ImageLayer, ImageManifest
+from upwell.api.meta import ObjectMeta, format_time
+from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
+from upwell.oci.manifest import MAX_CONFIG_BYTES
+from upwell.policy.relevance import (
+    CONTENT_ANNOTATION,
+    ImagesByPlatform,
+    by_platform,
+    child_digest,
+    content_hash,
+)
+from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryError
+from upwell.registry.interface import Access, Registry
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
+
+FIRST_SEEN_ANNOTATION = "upwell.dev/first-seen"
+"""On an Image: when any stream met its digest for the first time."""
+
+_MAX_METADATA_BYTES = 256 * 1024
+"""A configuration beyond this is hashed, and not kept in the Image."""
+
+
+class ImageRecords:
+    """Keeps Images; `platforms` are those whose images are used here."""
+
+    def __init__(self, store: Store, upstream: Registry, platforms: Sequence[Platform]) -> None:
+        self._store = store
+        self._upstream = upstream
+        self._platforms = platforms
+
+    @property
+    def platforms(self) -> Sequence[Platform]:
+        """The platforms whose images are used here."""
+        return self._platforms
+
+    async def learn(self, pinned: Reference, access: Access, now: datetime) -> Image:
+        """Return the Image of `pinned`, fetched if it is not known yet. Raises RegistryError."""
+        return await self.find(str(pinned.digest)) or await self._fetch(pinned, access, now)
+
+    async def learn_children(
+        self, index: Image, pinned: Reference, access: Access, now: datetime
+    ) -> None:
+        """Fetch what is not known of an index's manifests for our platforms."""
+        for platform in self._platforms:
+            digest = child_digest(index, platform)
+            if digest:
+                child = pinned.with_digest(Digest.parse(digest))
+                try:
+                    await self.learn(child, access, now)
+                except ManifestUnknownError:
+                    continue  # an index may name more than its registry holds
+
+    async def find(self, digest: str) -> Image | None:
+        """Return a kept Image."""
+        try:
+            return await self._store.get(Image, "", digest)
+        except NotFoundError:
+            return None
+
+    async def content(self, digest: str) -> ImagesByPlatform | None:
+        """Return what a kept image is on our platforms; None when that is not known."""
+        image = await self.find(digest)
+        if image is None or not self._platforms:
+            return None
+        children: dict[str, Image] = {}
+        for platform in self._platforms:
+            name = child_digest(image, platform)
+            child = await self.find(name) if name else None
+            if child is not None:
+                children[name] = child
+        return by_platform(image, children, self._platforms)
+
+    async def _fetch(self, pinned: Reference, access: Access, now: datetime) -> Image:
+        manifest = await self._upstream.manifest(pinned, access)
+        config = None
+        if isinstance(manifest, Manifest):
+            config = await self._config(pinned, manifest.config, access)
+        image = _image(pinned, manifest, config, now)
+        try:
+            return await self._store.create(image)
+        except AlreadyExistsError:
+            return image  # two tags of one digest: either's record is the same
+
+    async def _config(
+        self, pinned: Reference, config: Descriptor, access: Access
+    ) -> Mapping[str, Any] | None:
+        """Return an image's configuration; None of what has none, or another kind of it."""
+        if config.size > MAX_CONFIG_BYTES:
+            return None
+        try:
+            raw = await self._upstream.blob(pinned, config.digest, MAX_CONFIG_BYTES, access)
+            document = json.loads(raw)
+        except BlobUnknownError:
+            return None
+        except RegistryError as error:
+            if error.retryable:
+                raise
+            return None
+        except (ValueError, RecursionError):
+            return None
+        return document if isinstance(document, dict) and "rootfs" in document else None
+
+
+def _image(
+    pinned: Reference, manifest: Manifest | Index, config: Mapping[str, Any] | None, now: datetime
+) -> Image:
+    annotations = {FIRST_SEEN_ANNOTATION: format_time(now)}
+    layers: tuple[ImageLayer, ...] = ()
+    manifests: tuple[ImageManifest, ...] = ()
+    if isinstance(manifest, Index):
+        manifests = tuple(_manifest_of(entry) for entry in manifest.manifests)
+    else:
+        layers = tuple(
+            ImageLayer(name=str(layer.digest), size=layer.size, media_type=layer.media_type)
+            for layer in manifest.layers
+        )
+    if config is not None:
+        annotations[CONTENT_ANNOTATION] = content_hash(config)
+    return Image(
+        metadata=ObjectMeta(name=str(pinned.digest), annotations=annotations),
+        docker_image_reference=str(pinned),
+        docker_image_manifest_media_type=str(manifest.media_type),
+        docker_image_layers=layers,
+        docker_image_manifests=manifests,
+        docker_image_metadata=_metadata(manifest, config),
+        docker_image_metadata_version="1.0" if config is not None else None,
+    )
+
+
+def _manifest_of(entry: Descriptor) -> ImageManifest:
+    platform = entry.platform or Platform("", "")
+    return ImageManifest(
+        digest=str(entry.digest),
+        media_type=entry.media_type,
+        manifest_size=entry.size,
+        os=platform.os,
+        architecture=platform.architecture,
+        variant=platform.variant or None,
+    )
+
+
+def _metadata(manifest: Manifest | Index, config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the configuration as OpenShift's Image shows it (image/docker10 DockerImage)."""
+    if config is None or isinstance(manifest, Index):
+        return {}
+    found = {
+        "kind": "DockerImage",
+        "apiVersion": "1.0",
+        "Id": str(manifest.config.digest),
+        "Created": config.get("created"),
+        "Architecture": config.get("architecture"),
+        "Os": config.get("os"),
+        "Author": config.get("author"),
+        "Size": manifest.config.size + sum(layer.size for layer in manifest.layers),
+        "Config": config.get("config"),
+    }
+    kept = {key: value for key, value in found.items() if value}
+    return kept if len(json.dumps(kept)) <= _MAX_METADATA_BYTES else {}

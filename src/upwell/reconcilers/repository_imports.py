@@ -1,0 +1,93 @@
+"""The import of a whole repository (spec.dockerImageRepository): finds its tags, now and later."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from upwell.api.conditions import set_condition
+from upwell.api.image import ImageStream, RepositoryImport, TagReference
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.repository_tags import bulk_source, is_insecure, plan_bulk_import
+from upwell.policy.schedule import AT_ONCE, ImportSchedule
+from upwell.policy.tag_outcome import failure
+from upwell.registry.errors import RegistryError
+from upwell.registry.interface import Access, CredentialSource, Registry
+
+log = logging.getLogger(__name__)
+
+_WHOLE = TagReference(name="")
+
+
+class RepositoryImporter:
+    """Lists the tags of repositories; their images are the tags' own imports."""
+
+    def __init__(
+        self,
+        upstream: Registry,
+        internal_host: str,
+        schedule: ImportSchedule,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._upstream = upstream
+        self._host = internal_host
+        self._schedule = schedule
+        self._jitter = jitter
+
+    def due(self, stream: ImageStream) -> datetime | None:
+        """Return when the repository is listed next; None when there is none to list."""
+        source = bulk_source(stream, self._host)
+        state = stream.status.repository
+        if source is None:
+            return None
+        if state is None or state.source != source:
+            return AT_ONCE
+        next_check: datetime | None = state.next_check_time
+        return next_check
+
+    async def ask(
+        self, stream: ImageStream, logins: CredentialSource, now: datetime
+    ) -> RepositoryImport:
+        """List the repository's tags, and say which of them are imported."""
+        source = bulk_source(stream, self._host) or ""
+        state = stream.status.repository
+        if state is None or state.source != source:
+            state = RepositoryImport(source=source)
+        try:
+            reference = Reference.parse(source)
+            access = Access(logins, insecure=is_insecure(stream))
+            present = await self._upstream.tags(reference, access)
+        except InvalidReferenceError as error:
+            return _failed(state, "InvalidReference", str(error), now, None)
+        except RegistryError as error:
+            failures = state.failures + 1
+            again = self._schedule.after_failure(failures, error.retry_after, now, self._jitter)
+            if not error.retryable:
+                again = max(again, now + self._schedule.interval_of(stream, _WHOLE))
+            return _failed(state, error.reason, str(error), now, again)
+        plan = plan_bulk_import(present, state.tags)
+        interval = self._schedule.interval_of(stream, _WHOLE)
+        return state.model_copy(
+            update={
+                "tags": plan.imported,
+                "additional_tags": plan.additional,
+                "last_check_time": now,
+                "next_check_time": self._schedule.after_success(interval, now, self._jitter),
+                "failures": 0,
+                "conditions": (),
+            }
+        )
+
+
+def _failed(
+    state: RepositoryImport, reason: str, message: str, now: datetime, again: datetime | None
+) -> RepositoryImport:
+    log.warning("listing failed", extra={"source": state.source, "reason": reason})
+    condition = failure(reason, message, None)
+    return state.model_copy(
+        update={
+            "last_check_time": now,
+            "next_check_time": again,
+            "failures": state.failures + 1,
+            "conditions": set_condition(state.conditions, condition, now),
+        }
+    )
