@@ -40,6 +40,7 @@ from upwell.registry.credentials import AuthFile, ChainedCredentials
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHosts
 from upwell.registry.mirror import Mirror
+from upwell.registry.remembering import RememberingRegistry
 from upwell.registry.routed import RoutedRegistry
 from upwell.server.app import ServerDependencies, create_app
 from upwell.server.registry import create_routes
@@ -153,7 +154,7 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
         settings=settings,
         store=store,
         internal=internal,
-        registries=RoutedRegistry(internal, client),
+        registries=RoutedRegistry(internal, RememberingRegistry(client)),
         logins=logins,
         logs=FileBuildLogs(data / "logs" / "builds"),
         builder=BuildahBuilder(_buildah_settings(settings, paths)),
