@@ -1,0 +1,117 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from upwell.registry.hosts import Limits, RegistryHost
+from upwell.settings import (
+    MAX_FILE_BYTES,
+    FileSettings,
+    ServerSettings,
+    SettingsError,
+    read_file,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "upwell.toml"
+
+
+def test_a_whole_file_is_read(path: Path) -> None:
+    path.write_text("""
+        import-interval = "1h30m"
+        allowed-host-paths = ["/srv/shared"]
+
+        [[registry]]
+        prefix = "vendor.example"
+        location = "10.0.0.5:5000"
+        insecure = true
+        ca-file = "/etc/ssl/vendor.pem"
+        concurrency = 4
+        per-second = 10
+
+        [[registry]]
+        prefix = "*.evil.example"
+        blocked = true
+    """)
+    assert read_file(path) == FileSettings(
+        registries=(
+            RegistryHost(
+                "vendor.example",
+                "10.0.0.5:5000",
+                insecure=True,
+                ca_file=Path("/etc/ssl/vendor.pem"),
+                limits=Limits(4, 10.0),
+            ),
+            RegistryHost("*.evil.example", blocked=True),
+        ),
+        import_interval=timedelta(minutes=90),
+        allowed_host_paths=("/srv/shared",),
+    )
+
+
+def test_an_empty_file_sets_nothing(path: Path) -> None:
+    path.touch()
+    assert read_file(path) == FileSettings()
+
+
+def registry(line: str) -> str:
+    return f'[[registry]]\nprefix = "vendor.example"\n{line}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("import-intervall = '5m'", "unknown key 'import-intervall'; known: allowed-host-paths"),
+        ("import-interval = 'soon'", "import-interval: 'soon' is not a duration"),
+        ("import-interval = 5", "import-interval: expected a text"),
+        ("import-interval = ''", "import-interval: '' is not a duration"),
+        ("allowed-host-paths = '/srv'", "allowed-host-paths: expected a list of texts"),
+        ("allowed-host-paths = [1]", "allowed-host-paths: expected a list of texts"),
+        ("[registry]\nprefix = 'a'", r"registry: expected \[\[registry\]\] tables"),
+        ("registry = [1]", r"registry: expected \[\[registry\]\] tables"),
+        ("[[registry]]\nlocation = 'a'", r"registry\[0\]: a registry's prefix must not be empty"),
+        (registry("proxy = 'x'"), r"registry\[0\]: unknown key 'proxy'"),
+        (registry("insecure = 'yes'"), r"registry\[0\]: insecure: expected true or false"),
+        (registry("blocked = 1"), r"registry\[0\]: blocked: expected true or false"),
+        (registry("location = 5"), r"registry\[0\]: location: expected a text"),
+        (registry("ca-file = true"), r"registry\[0\]: ca-file: expected a text"),
+        (registry("concurrency = '4'"), r"registry\[0\]: concurrency: expected a whole number"),
+        (registry("concurrency = true"), r"registry\[0\]: concurrency: expected a whole number"),
+        (registry("concurrency = 1.5"), r"registry\[0\]: concurrency: expected a whole number"),
+        (registry("concurrency = 0"), r"registry\[0\]: limits must be positive"),
+        (registry("per-second = nan"), r"registry\[0\]: per-second: expected a number"),
+        (registry("per-second = true"), r"registry\[0\]: per-second: expected a number"),
+        (registry("per-second = -1"), r"registry\[0\]: limits must be positive"),
+        ("a = ", "not TOML"),
+        ("a = '\xff'", "not TOML"),
+    ],
+)
+def test_a_fault_names_the_file_and_the_key(path: Path, text: str, named: str) -> None:
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError, match=named) as caught:
+        read_file(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_file_beyond_the_limit_is_refused(path: Path) -> None:
+    path.write_bytes(b"#" * MAX_FILE_BYTES)
+    assert read_file(path) == FileSettings()
+    path.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
+    with pytest.raises(SettingsError, match="larger than 1048576 bytes"):
+        read_file(path)
+
+
+def test_a_file_that_cannot_be_read_is_named(path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        read_file(path)
+    with pytest.raises(SettingsError, match="Is a directory"):
+        read_file(path.parent)
+
+
+def test_the_embedded_registry_is_named_by_the_servers_address_unless_it_is_told() -> None:
+    here = ServerSettings(Path("data"), host="10.0.0.1", port=80)
+    assert here.internal_host == "10.0.0.1:80"
+    named = ServerSettings(Path("data"), registry_host="registry.example")
+    assert named.internal_host == "registry.example"
