@@ -19,10 +19,14 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        document |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
-        return json.dumps(document, default=str)
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        document = fields | document  # a field never stands in for the record's own
+        try:
+            return json.dumps(document, default=str)
+        except (TypeError, ValueError):  # a key that is no text, or a value that holds itself
+            return json.dumps({name: str(value) for name, value in document.items()})
 
 
 def configure_logging(level: int) -> None:

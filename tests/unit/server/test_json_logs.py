@@ -1,0 +1,74 @@
+import json
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from upwell.server.logs import JsonFormatter
+
+
+def line(message: str, *args: object, **extra: object) -> dict[str, Any]:
+    logger = logging.getLogger("upwell.reconcilers.builds")
+    record = logger.makeRecord(
+        logger.name, logging.WARNING, "builds.py", 1, message, args, None, extra=extra
+    )
+    text = JsonFormatter().format(record)
+    assert "\n" not in text
+    document = json.loads(text)
+    assert isinstance(document, dict)
+    return document
+
+
+def test_a_line_holds_the_record_and_its_fields() -> None:
+    document = line("build %s", "ended", key="Build shop/app-1", attempts=2)
+    assert document.pop("time").endswith("+00:00")
+    assert document == {
+        "level": "warning",
+        "logger": "upwell.reconcilers.builds",
+        "message": "build ended",
+        "key": "Build shop/app-1",
+        "attempts": 2,
+    }
+
+
+@pytest.mark.parametrize("name", ["time", "level", "logger"])
+def test_a_field_never_stands_in_for_the_records_own(name: str) -> None:
+    assert line("x", **{name: "forged"})[name] != "forged"
+
+
+def test_any_value_is_written() -> None:
+    document = line("x", error=ValueError("two\nlines"), keys={1}, nothing=None)
+    assert document["error"] == "two\nlines"
+    assert document["keys"] == "{1}"
+    assert document["nothing"] is None
+
+
+def test_a_value_that_holds_itself_does_not_lose_the_line() -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    assert line("x", loop=loop)["message"] == "x"
+    assert line("x", pairs={(1, 2): 3})["pairs"] == "{(1, 2): 3}"
+
+
+def test_an_exception_stays_on_the_line() -> None:
+    with pytest.raises(ValueError, match="oops") as caught:
+        int("oops")
+    fault = (caught.type, caught.value, caught.tb)
+    record = logging.getLogger("a").makeRecord("a", logging.ERROR, "a.py", 1, "x", (), fault)
+    text = JsonFormatter().format(record)
+    assert "\n" not in text
+    assert "ValueError: invalid literal" in json.loads(text)["exception"]
+
+
+def test_records_go_to_standard_error_from_the_level_on() -> None:
+    program = (
+        "import logging, upwell.server.logs as logs; logs.configure_logging(logging.INFO);"
+        "logging.debug('hidden'); logging.info('shown')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == ""
+    assert [json.loads(text)["message"] for text in ended.stderr.splitlines()] == ["shown"]
