@@ -1,0 +1,159 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from upwell.api.image import (
+    ImageStream,
+    ImageStreamSpec,
+    ImageStreamStatus,
+    ImportState,
+    NamedTagEventList,
+    ReferencePolicy,
+    TagEvent,
+    TagReference,
+)
+from upwell.api.meta import Condition, ObjectMeta, ObjectReference
+from upwell.oci import Digest
+from upwell.policy.streams import (
+    MAX_HISTORY,
+    StreamName,
+    forget_imports,
+    pinned,
+    record_image,
+    replace_tag,
+    resolve_tag,
+    split_tag,
+    take_push,
+)
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+OLD, NEW = str(Digest.of(b"old")), str(Digest.of(b"new"))
+INSIDE = "registry.internal:5000/shop/debian"
+FAILED = Condition(type="ImportSuccess", status="False", reason="Unavailable")
+
+
+def event(digest: str, *, at: datetime = NOW, where: str = "vendor.example/debian") -> TagEvent:
+    return TagEvent(created=at, docker_image_reference=f"{where}@{digest}", image=digest)
+
+
+def status(*items: TagEvent, **entry: object) -> ImageStreamStatus:
+    history = NamedTagEventList(tag="11").model_copy(update={"items": items, **entry})
+    return ImageStreamStatus(docker_image_repository=INSIDE, tags=(history,))
+
+
+def stream(policy: str | None, of: ImageStreamStatus) -> ImageStream:
+    tag = TagReference(name="11", reference_policy=ReferencePolicy(type=policy))
+    return ImageStream(
+        metadata=ObjectMeta(name="debian", namespace="shop"),
+        spec=ImageStreamSpec(tags=(tag,)),
+        status=of,
+    )
+
+
+def digests(of: ImageStreamStatus, tag: str = "11") -> list[str]:
+    history = of.tag(tag)
+    return [entry.image for entry in history.items] if history else []
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "expected"),
+    [
+        ("debian:11", None, (StreamName("shop", "debian"), "11")),
+        ("debian", None, (StreamName("shop", "debian"), "latest")),
+        ("debian:", "other", (StreamName("other", "debian"), "latest")),
+    ],
+)
+def test_a_reference_names_stream_and_tag(
+    name: str, namespace: str | None, expected: tuple[StreamName, str]
+) -> None:
+    reference = ObjectReference(kind="ImageStreamTag", name=name, namespace=namespace)
+    assert split_tag(reference, "shop") == expected
+    assert expected[0].repository == f"{expected[0].namespace}/debian"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("Source", f"vendor.example/debian@{NEW}"),
+        (None, f"vendor.example/debian@{NEW}"),
+        ("Local", f"{INSIDE}@{NEW}"),
+    ],
+)
+def test_the_reference_policy_says_where_an_image_is_pulled_from(
+    policy: str | None, expected: str
+) -> None:
+    assert resolve_tag(stream(policy, status(event(NEW), event(OLD))), "11") == expected
+
+
+def test_a_tag_without_an_image_stands_for_nothing() -> None:
+    assert resolve_tag(stream(None, status()), "11") is None
+    assert resolve_tag(stream(None, status(event(NEW))), "12") is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        (f"vendor.example/debian@{NEW}", f"vendor.example/debian@{NEW}"),
+        ("vendor.example/debian:11", f"vendor.example/debian@{NEW}"),
+        ("NO REFERENCE", "NO REFERENCE"),
+    ],
+)
+def test_an_event_is_pinned_by_its_digest(reference: str, expected: str) -> None:
+    assert pinned(event(NEW).model_copy(update={"docker_image_reference": reference})) == expected
+
+
+def test_a_new_image_goes_first_and_clears_what_failed() -> None:
+    after = record_image(status(event(OLD), conditions=(FAILED,)), "11", event(NEW), changes={})
+    assert digests(after) == [NEW, OLD]
+    history = after.tag("11")
+    assert history is not None
+    assert history.conditions == ()
+
+
+def test_the_same_image_is_no_new_event_but_may_come_from_elsewhere() -> None:
+    again = event(NEW, at=LATER, where="mirror.example/debian")
+    after = record_image(status(event(NEW), event(OLD)), "11", again, changes={})
+    history = after.tag("11")
+    assert history is not None
+    assert digests(after) == [NEW, OLD]
+    assert history.items[0].created == NOW
+    assert history.items[0].docker_image_reference == f"mirror.example/debian@{NEW}"
+
+
+def test_an_image_that_comes_back_is_an_event_of_its_own() -> None:
+    after = record_image(status(event(NEW), event(OLD)), "11", event(OLD, at=LATER), changes={})
+    assert digests(after) == [OLD, NEW, OLD]
+
+
+def test_a_history_has_an_end() -> None:
+    found = ImageStreamStatus()
+    for number in range(MAX_HISTORY + 5):
+        digest = str(Digest.of(str(number).encode()))
+        found = record_image(found, "11", event(digest), changes={})
+    assert len(digests(found)) == MAX_HISTORY
+    assert digests(found)[0] == str(Digest.of(str(MAX_HISTORY + 4).encode()))
+
+
+def test_tags_stay_in_order() -> None:
+    found = ImageStreamStatus()
+    for name in ("b", "c", "a", "b"):
+        found = replace_tag(found, NamedTagEventList(tag=name))
+    assert [entry.tag for entry in found.tags] == ["a", "b", "c"]
+
+
+def test_a_push_is_an_image_of_the_internal_registry() -> None:
+    before = status(event(OLD).model_copy(update={"generation": 4}))
+    history = take_push(before, INSIDE, "11", Digest.parse(NEW), LATER).tag("11")
+    assert history is not None
+    expected = event(NEW, at=LATER, where=INSIDE).model_copy(update={"generation": 4})
+    assert (history.items[0], history.pushed_digest) == (expected, NEW)
+    first = take_push(ImageStreamStatus(), INSIDE, "11", Digest.parse(NEW), LATER).tag("11")
+    assert first is not None
+    assert first.items[0].generation == 1
+
+
+def test_what_is_imported_no_more_keeps_its_images_alone() -> None:
+    before = status(event(OLD), conditions=(FAILED,), import_state=ImportState(source="x"))
+    assert forget_imports(before, {"11"}) == before
+    assert forget_imports(before, set()) == status(event(OLD), conditions=())
