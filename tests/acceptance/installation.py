@@ -74,6 +74,7 @@ class Installation:
     port: int = field(default_factory=free_port)
     router_port: int = field(default_factory=free_port)
     options: tuple[str, ...] = ()
+    mounts: list[Path] = field(default_factory=list)
     _server: subprocess.Popen[bytes] | None = None
 
     @property
@@ -225,6 +226,19 @@ class Installation:
         settings = ServerSettings(self.data_dir, container_storage=self.storage)
         if (self.data_dir / "instance-id").exists():
             await remove_workloads(settings)
+        for place in reversed(self.mounts):
+            subprocess.run(["umount", place], check=True, timeout=30)
+
+    def mount_small_disk(self, place: Path, megabytes: int) -> None:
+        """Put a file system of this size there, until the installation is removed."""
+        place.mkdir(parents=True, exist_ok=True)
+        self.mounts.append(place)
+        size = f"size={megabytes}m"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", place], check=True, timeout=30)
+
+    def enlarge_disk(self, place: Path, megabytes: int) -> None:
+        size = f"remount,size={megabytes}m"
+        subprocess.run(["mount", "-o", size, place], check=True, timeout=30)
 
     def _kept(self, repository: str) -> Path:
         return self.data_dir / "registry" / "repositories" / repository
