@@ -19,6 +19,8 @@ from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.local_names import is_local, local_stream
+from upwell.policy.repository_tags import effective_tags
 from upwell.policy.streams import StreamName, resolve_tag, split_tag
 
 CONFIG_CHANGE = "Build configuration change"
@@ -150,8 +152,12 @@ def image_inputs(images: Sequence[FollowedImage]) -> tuple[ImageInput, ...]:
 def tracking_tag(name: str, namespace: str, streams: Streams) -> ObjectReference | None:
     """Return the stream tag of `namespace` through which the image `name` is known, if any.
 
-    That is a tag that imports it, or, for an image of the internal registry, the tag itself.
+    That is the tag that a short name stands for in a stream with a local lookup policy; a tag
+    that imports the image; or, for an image of the internal registry, the tag itself.
     """
+    short = local_stream(name, namespace)
+    if short is not None and "@" not in name and short in streams and is_local(streams[short]):
+        return _tag_reference(short, name.strip().partition(":")[2] or "latest")
     try:
         wanted = Reference.parse(name)
     except InvalidReferenceError:
@@ -162,7 +168,7 @@ def tracking_tag(name: str, namespace: str, streams: Streams) -> ObjectReference
             return _tag_reference(stream_name, wanted.tag)
         if stream_name.namespace != namespace:
             continue
-        for tag in stream.spec.tags:
+        for tag in effective_tags(stream):
             if tag.imports and _same_image(tag.imports, wanted):
                 return _tag_reference(stream_name, tag.name)
     return None

@@ -295,6 +295,13 @@ class _Teller:
                 at = condition.last_transition_time
                 text = f"{tag}: {condition.reason}: {condition.message}"
                 yield Statement(Topic.HELD, text, at=at)
+        if state is not None and state.selected:
+            text = f"{tag} takes tag {state.selected} of {state.source}: {state.selection_reason}"
+            yield Statement(Topic.UPSTREAM, text)
+        if state is not None and state.ignored is not None:
+            passed = state.ignored
+            text = f"{state.source} is {short(passed.digest)} now, passed over: {passed.message}"
+            yield Statement(Topic.UPSTREAM, text, at=passed.seen, new=passed.digest)
         if state is not None and state.next_check_time is not None:
             text = f"{state.source} is checked again for {tag}"
             yield Statement(Topic.NEXT, text, at=state.next_check_time)

@@ -15,6 +15,7 @@ from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.repository_tags import effective_tags
 from upwell.policy.rollout_settings import Workload
 from upwell.policy.rollout_triggers import Mode, followers_of
 from upwell.policy.streams import split_tag
@@ -283,7 +284,7 @@ class ImageNames:
                 self._repositories[repository] = where
         if stream.spec.lookup_policy is not None and stream.spec.lookup_policy.local:
             self._local.add(where)
-        for tag in stream.spec.tags:
+        for tag in effective_tags(stream):
             upstream = self.origin(tag.imports) if tag.imports else None
             if upstream is not None:
                 self._imports[str(upstream)].append(StreamTag(*where, tag.name))
@@ -295,7 +296,7 @@ def _tags(stream: ImageStream) -> Iterator[str]:
 
 
 def _of_stream(stream: ImageStream, names: ImageNames) -> Iterator[Edge]:
-    for tag in stream.spec.tags:
+    for tag in effective_tags(stream):
         target = StreamTag(stream.namespace, stream.name, tag.name)
         if tag.from_ is None:
             continue
@@ -306,9 +307,7 @@ def _of_stream(stream: ImageStream, names: ImageNames) -> Iterator[Edge]:
                 yield Edge(origin, target, role, automatic=tag.scheduled)
         elif tag.from_.kind == IMAGE_STREAM_TAG:
             source = StreamTag.of(_in_stream(tag.from_, stream), stream.namespace)
-            # Within a stream a tag follows its source; from another stream it was copied once.
-            followed = (source.namespace, source.stream) == (stream.namespace, stream.name)
-            yield Edge(source, target, Role.TAG, automatic=followed)
+            yield Edge(source, target, Role.TAG, automatic=True)
 
 
 def _in_stream(reference: ObjectReference, stream: ImageStream) -> ObjectReference:

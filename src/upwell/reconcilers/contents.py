@@ -12,6 +12,7 @@ from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, Result, Watch
 from upwell.inventory.interface import Inventory, InventoryError, Package
 from upwell.oci import Descriptor, Digest, Index, Platform, Reference
+from upwell.policy.repository_tags import effective_tags
 from upwell.policy.streams import pinned
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.errors import RegistryError
@@ -52,8 +53,9 @@ class ImageContents:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
         except NotFoundError:
             return Result()
-        imported = {tag.name for tag in stream.spec.tags if tag.imports}
-        insecure = {tag.name for tag in stream.spec.tags if tag.insecure}
+        tags = effective_tags(stream)
+        imported = {tag.name for tag in tags if tag.imports}
+        insecure = {tag.name for tag in tags if tag.insecure}
         logins = await self._secrets.of_namespace(stream.namespace)
         for history in stream.status.tags:
             if history.tag not in imported:

@@ -387,3 +387,22 @@ def test_packages_of_two_architectures_do_not_hide_each_other() -> None:
     ]
 
     assert package_changes(old, new) == [PackageChange("libc6:i386", "1", "2")]
+
+
+def test_a_passed_over_image_and_a_chosen_tag_are_told() -> None:
+    state = {
+        "source": "vendor.test/debian",
+        "selected": "11.4",
+        "selectionReason": "the best of 3 tags for semver:^11",
+        "ignored": {
+            "digest": BASE[1],
+            "seen": "2026-03-01T11:20:00Z",
+            "reason": "OtherPlatformsOnly",
+            "message": "what changed is not for linux/amd64",
+        },
+    }
+    asked = stream("debian", "11", BASE[:1], importState=state)
+    told = [one.text for one in explain(Snapshot([asked]), asked)]
+    passed = "vendor.test/debian is 111111111111 now, passed over: what changed is not for"
+    assert any(text.startswith(passed) for text in told)
+    assert any("takes tag 11.4 of vendor.test/debian: the best of 3" in text for text in told)

@@ -171,12 +171,12 @@ def test_a_tag_that_follows_another_has_the_producers_of_that_one() -> None:
     assert edge_between(graph, tag("web:latest"), tag("web:stable")).automatic
 
 
-def test_a_tag_copied_from_another_stream_is_not_automatic() -> None:
+def test_a_tag_of_another_stream_is_followed() -> None:
     graph = build_graph(
         [stream("prod", {"name": "live", "from": {"kind": "ImageStreamTag", "name": "web:latest"}})]
     )
 
-    assert not edge_between(graph, tag("web:latest"), tag("prod:live")).automatic
+    assert edge_between(graph, tag("web:latest"), tag("prod:live")).automatic
 
 
 @pytest.mark.parametrize(
