@@ -8,8 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+from upwell.policy.access import Role
 from upwell.policy.schedule import InvalidDurationError, parse_duration
-from upwell.registry.hosts import DEFAULT_CONCURRENCY, Limits, RegistryHost
+from upwell.registry.hosts import DEFAULT_CONCURRENCY, Limits, RegistryHost, is_loopback
 
 MAX_FILE_BYTES = 1024 * 1024
 DEFAULT_PORT = 7080
@@ -18,6 +19,30 @@ DEFAULT_ROUTER_PORT = 7088
 
 class SettingsError(ValueError):
     """The configuration is wrong; the message names the file and the key."""
+
+
+_WILDCARDS = {"0.0.0.0", "::", "[::]"}  # noqa: S104 - names them, binds nothing
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """How the API is protected; without TLS it is served on loopback alone."""
+
+    tls: bool = False
+    """Serve TLS with a generated certificate; own files, where named, come first."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_names: tuple[str, ...] = ()
+    """Further host names and addresses of the generated certificate."""
+    insecure_listen: bool = False
+    """Serve without TLS although others can listen in."""
+    anonymous: Role | None = None
+    """What everyone may do everywhere without a token."""
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the API speaks TLS."""
+        return self.tls or self.tls_cert is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +65,31 @@ class ServerSettings:
     """Podman's storage; None: the system's, where `podman ps` shows the workloads."""
     registries: tuple[RegistryHost, ...] = ()
     auth_files: tuple[Path, ...] = field(default=())
+    access: AccessSettings = field(default_factory=AccessSettings)
+
+    def __post_init__(self) -> None:
+        if (self.access.tls_cert is None) != (self.access.tls_key is None):
+            raise SettingsError("--tls-cert and --tls-key: name both or neither")
+        if not (self.access.is_encrypted or self.access.insecure_listen or is_loopback(self.host)):
+            raise SettingsError(
+                f"{self.host} is not on loopback, and tokens would be sent in the clear: add --tls"
+                " (a certificate is generated), or --tls-cert and --tls-key, or --insecure-listen"
+            )
 
     @property
     def internal_host(self) -> str:
         """What references to images of the embedded registry start with."""
-        return self.registry_host or f"{self.host}:{self.port}"
+        host = "127.0.0.1" if self.host in _WILDCARDS else self.host
+        return self.registry_host or f"{host}:{self.port}"
+
+    @property
+    def local_names(self) -> tuple[str, ...]:
+        """The hosts that the API has on this machine, the surest first."""
+        loopback = ("127.0.0.1", "localhost")
+        if self.host in _WILDCARDS:
+            return (*loopback, "[::1]")
+        names = (self.host, *(loopback if is_loopback(self.host) else ()))
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import errno
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any
 from upwell import __version__
 from upwell.api.build import Build
 from upwell.api.meta import Resource
+from upwell.app.access import Protection, protect
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.logs import FileBuildLogs
 from upwell.inventory.sqlite import SqliteInventory
@@ -45,6 +47,7 @@ from upwell.registry.routed import RoutedRegistry
 from upwell.server.app import ServerDependencies, create_app
 from upwell.server.registry import create_routes
 from upwell.server.serving import serve
+from upwell.server.tls import CertificateError
 from upwell.settings import ServerSettings
 from upwell.store.interface import RejectedError, Store, StoreError
 from upwell.store.sqlite import SqliteStore
@@ -84,7 +87,7 @@ async def run_server(settings: ServerSettings) -> None:
             await server.run(listener, shutdown)
     except OSError as error:
         raise ServeError(f"{error.strerror or error}: {error.filename or ''}") from error
-    except (StoreError, WorkloadError) as error:
+    except (StoreError, WorkloadError, CertificateError) as error:
         raise ServeError(str(error)) from error
 
 
@@ -124,6 +127,7 @@ class _Server:
     deps: ServerDependencies
     loops: Sequence[Callable[[], Coroutine[Any, Any, None]]]
     """What reconciles: each runs until it is cancelled."""
+    tls: ssl.SSLContext | None = None
 
     async def run(self, listener: socket.socket, shutdown: asyncio.Event) -> None:
         """Serve until `shutdown` is set, then stop reconciling: watches end before the store."""
@@ -131,7 +135,7 @@ class _Server:
             loops = [group.create_task(loop()) for loop in self.loops]
             try:
                 deps = replace(self.deps, shutdown=shutdown)
-                await serve(create_app(deps), listener, shutdown)
+                await serve(create_app(deps), listener, shutdown, tls=self.tls)
             finally:
                 for task in loops:
                     task.cancel()
@@ -144,7 +148,9 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
     stack.push_async_callback(store.close)
     paths = await _write_configuration(settings)
     helpers = CredentialHelpers()
-    logins = ChainedCredentials([AuthFile(path, helpers) for path in settings.auth_files])
+    protection = await protect(settings, store, now, stack)
+    files = [AuthFile(path, helpers) for path in settings.auth_files]
+    logins = ChainedCredentials([protection.registry, *files])
     internal = EmbeddedRegistry(data / "registry", settings.internal_host)
     await internal.recover()
     client = await stack.enter_async_context(
@@ -163,6 +169,7 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
         ),
         router=HaproxyRouter(HaproxySettings(data / "router", settings.router_address)),
         inventory=SqliteInventory(data / "inventory.db"),
+        protection=protection,
     )
     stack.callback(parts.inventory.close)
     stack.callback(parts.logs.close_all)
@@ -183,6 +190,7 @@ class _Parts:
     runtime: PodmanRuntime
     router: HaproxyRouter
     inventory: SqliteInventory
+    protection: Protection
 
     @property
     def insecure_registries(self) -> frozenset[str]:
@@ -225,6 +233,7 @@ def _wire(parts: _Parts) -> _Server:
             version=__version__,
             runtime=parts.runtime,
             registry_routes=create_routes(parts.internal),
+            access=parts.protection.control,
         ),
         (
             streams.run,
@@ -235,8 +244,10 @@ def _wire(parts: _Parts) -> _Server:
             rollout.run,
             routes.run,
             partial(_sweep, parts.internal),
+            parts.protection.keep_fresh,
             *feeds,
         ),
+        parts.protection.tls,
     )
 
 
@@ -247,6 +258,7 @@ def _builds(parts: _Parts) -> Builds:
         parts.registries,
         settings.internal_host,
         parts.logins,
+        internal_login=parts.protection.registry.of_build,
         mirror=Mirror(parts.registries, parts.internal, machine_platform()),
     )
     defaults = BuildDefaults(

@@ -6,10 +6,15 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from upwell.cli.serve_access import access_options
 from upwell.policy.schedule import InvalidDurationError, parse_duration
+
+if TYPE_CHECKING:
+    from upwell.settings import AccessSettings
 
 
 def _duration(_: click.Context, __: click.Parameter, value: str | None) -> timedelta | None:
@@ -27,6 +32,7 @@ Examples:
   upwell serve
   upwell serve --listen 127.0.0.1:7080 --data-dir /var/lib/upwell
   upwell serve --config /etc/upwell/upwell.toml --import-interval 5m
+  upwell serve --listen 0.0.0.0:7080 --tls --tls-name upwell.example.com
 """
 )
 @click.option(
@@ -104,6 +110,7 @@ Examples:
     show_envvar=True,
     help="Least severe line that is logged.",
 )
+@access_options
 def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     data_dir: Path,
     listen: str,
@@ -114,6 +121,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     host_paths: tuple[str, ...],
     container_storage: Path | None,
     log_level: str,
+    access: "AccessSettings",
 ) -> None:
     """Run the server until it is stopped.
 
@@ -146,6 +154,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             container_storage=container_storage.absolute() if container_storage else None,
             registries=file.registries,
             auth_files=tuple(default_auth_files(os.environ, Path.home())),
+            access=access,
         )
         asyncio.run(run_server(settings))
     except (SettingsError, ServeError) as error:

@@ -1,6 +1,6 @@
 """From a Build to the plan that a builder runs: every image pinned, every login found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,7 @@ from upwell.policy.template import (
 from upwell.reconcilers.pull_secrets import credentials_of
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosts import is_loopback
-from upwell.registry.interface import Access, CredentialSource, Registry
+from upwell.registry.interface import Access, Credential, CredentialSource, Registry
 from upwell.store.interface import NotFoundError, Store
 
 BUILDER_IMAGE = "builder"
@@ -72,7 +72,10 @@ class ImageMirror(Protocol):
 
 
 class Planner:
-    """Finds out what a Build needs. Raises BuildError with OpenShift's reasons."""
+    """Finds out what a Build needs. Raises BuildError with OpenShift's reasons.
+
+    `internal_login` returns the login at the internal registry for builds of a namespace.
+    """
 
     def __init__(
         self,
@@ -82,12 +85,14 @@ class Planner:
         fallback: CredentialSource | None = None,
         *,
         mirror: ImageMirror,
+        internal_login: Callable[[str], Credential] | None = None,
     ) -> None:
         self._store = store
         self._upstream = upstream
         self._host = internal_host
         self._fallback = fallback
         self._mirror = mirror
+        self._internal_login = internal_login
 
     async def git_source(self, build: Build) -> GitSource | None:
         """Return the source with its login; the commit of an earlier try, if there was one."""
@@ -240,6 +245,9 @@ class Planner:
     ) -> tuple[RegistryLogin, ...]:
         """Return a login for every registry that the build pulls from or pushes to."""
         found: dict[str, RegistryLogin] = {}
+        if self._internal_login is not None:
+            own = self._internal_login(build.namespace)
+            found[self._host] = RegistryLogin(self._host, own.username, own.password)
         pull = await self.credentials(build)
         wanted = [(reference, pull) for reference in images.references().values()]
         if push is not None:

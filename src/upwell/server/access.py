@@ -97,7 +97,7 @@ class Gate:
         if allowed:
             _keep_mounts_inside(visit)
         elif principal is None:
-            raise _unauthorized(f"no token was sent to {visit.action}")
+            raise _unauthorized("no token was sent")
         else:
             raise ApiError(
                 403,

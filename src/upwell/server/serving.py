@@ -3,6 +3,7 @@
 import asyncio
 import math
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,11 +23,16 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: ASGIApp, listener: socket.socket, shutdown: asyncio.Event, *, grace_seconds: float = 10
+    app: ASGIApp,
+    listener: socket.socket,
+    shutdown: asyncio.Event,
+    *,
+    tls: ssl.SSLContext | None = None,
+    grace_seconds: float = 10,
 ) -> None:
     """Serve on a bound socket until `shutdown` is set, then finish the answers under way.
 
-    Answers get `grace_seconds`; cancelling ends the same way. Raises OSError if the application
+    `tls` is how connections are encrypted, if they are. Answers get `grace_seconds`; cancelling ends the same way. Raises OSError if the application
     does not start.
     """
     config = uvicorn.Config(
@@ -38,6 +44,9 @@ async def serve(
         access_log=False,
         log_config=None,
         server_header=False,
+        # A header must not say where a request comes from: limits and the audit log need the truth.
+        proxy_headers=False,
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
         timeout_graceful_shutdown=math.ceil(grace_seconds),
     )
     server = _Server(config)

@@ -9,15 +9,17 @@ import hmac
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from secrets import token_urlsafe
+from secrets import token_bytes, token_urlsafe
 from typing import Protocol, Self
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access import (
+    EVERYWHERE,
     SYSTEM_NAMESPACE,
     Grant,
     InvalidGrantError,
+    Role,
     grant_text,
     parse_grants,
 )
@@ -27,6 +29,11 @@ TOKEN_TYPE = "upwell.dev/token"  # noqa: S105 - a type, not a token
 MAX_TOKEN_LETTERS = 512
 _PREFIX = "upwell"
 _RANDOM_BYTES = 32
+_SYSTEM = "system:"
+"""Begins the names of what is no Secret: no object's name has a colon."""
+_BUILD, _PULL = f"{_SYSTEM}build:", f"{_SYSTEM}pull"
+ADMIN = f"{_SYSTEM}admin"
+"""Who started the server."""
 _SECRET_PREFIX = "token-"  # noqa: S105 - a name, not a token
 _HASH, _GRANTS, _EXPIRES = "sha256", "grants", "expires"
 
@@ -107,15 +114,59 @@ class OwnToken:
     principal: Principal
 
 
+class RegistryTokens:
+    """Tokens that open the embedded registry to builds and workloads while this process lives.
+
+    None of them is kept: each carries a MAC of what it is for. A build may hand its token to code
+    of its author (a custom builder), so it pushes to the build's namespace and nowhere else.
+    """
+
+    def __init__(self) -> None:
+        self._key = token_bytes(_RANDOM_BYTES)
+
+    def of_build(self, namespace: str) -> str:
+        """Return a token that pulls everything and pushes to `namespace`."""
+        return self._token(f"{_BUILD}{namespace}")
+
+    def to_pull(self) -> str:
+        """Return a token that pulls everything."""
+        return self._token(_PULL)
+
+    def principal(self, token: str) -> Principal | None:
+        """Return whose token it is; None when it is not one of these."""
+        name = token.split("_", 2)[1]
+        if not hmac.compare_digest(self._token(name), token):
+            return None
+        grants = [Grant(Role.VIEWER, frozenset({EVERYWHERE}))]
+        if name.startswith(_BUILD):
+            grants.append(Grant(Role.BUILDER, frozenset({name.removeprefix(_BUILD)})))
+        return Principal(name, tuple(grants), registry_only=True, unlimited=True)
+
+    def _token(self, name: str) -> str:
+        mac = hmac.digest(self._key, name.encode(), "sha256").hex()
+        return f"{_PREFIX}_{name}_{mac}"
+
+
+def own_token(token: str) -> OwnToken:
+    """Return what is known of the token of the server's own user, who may do everything."""
+    everything = Grant(Role.ADMIN, frozenset({EVERYWHERE}))
+    return OwnToken(hash_of(token), Principal(ADMIN, (everything,), unlimited=True))
+
+
 class Tokens:
     """Knows the principal of every valid token."""
 
     def __init__(
-        self, secrets: Secrets, clock: Callable[[], datetime], own: Iterable[OwnToken] = ()
+        self,
+        secrets: Secrets,
+        clock: Callable[[], datetime],
+        own: Iterable[OwnToken] = (),
+        registry: RegistryTokens | None = None,
     ) -> None:
         self._secrets = secrets
         self._clock = clock
         self._own: Sequence[OwnToken] = tuple(own)
+        self._registry = registry or RegistryTokens()
 
     async def principal(self, token: str) -> Principal | None:
         """Return whose token it is; None when it is unknown, damaged or expired."""
@@ -129,6 +180,8 @@ class Tokens:
         name, _, random = rest.partition("_")
         if prefix != _PREFIX or not name or not random:
             return None
+        if name.startswith(_SYSTEM):
+            return self._registry.principal(token)
         try:
             secret = await self._secrets.get(Secret, SYSTEM_NAMESPACE, secret_name(name))
             record = TokenRecord.of(secret)

@@ -20,7 +20,14 @@ from upwell.policy.access import Role, parse_grant
 from upwell.server.access import AccessControl
 from upwell.server.audit import AuditLog
 from upwell.server.limits import ServerLimits
-from upwell.server.tokens import OwnToken, Principal, TokenRecord, Tokens, hash_of, new_token
+from upwell.server.tokens import (
+    RegistryTokens,
+    TokenRecord,
+    Tokens,
+    hash_of,
+    new_token,
+    own_token,
+)
 from upwell.store.memory import MemoryStore
 
 CORE = "/api/v1/namespaces"
@@ -61,15 +68,8 @@ class Guarded:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-ADMIN = "upwell_admin_of-this-machine"
-BUILDS_TOKEN = "upwell_builds_of-this-machine"
-OWN = [
-    OwnToken(hash_of(ADMIN), Principal("system:admin", (parse_grant("admin@*"),), unlimited=True)),
-    OwnToken(
-        hash_of(BUILDS_TOKEN),
-        Principal("system:builds", (parse_grant("builder@*"),), registry_only=True),
-    ),
-]
+ADMIN = new_token("admin")
+BUILDS_OF = RegistryTokens()
 LIMITS = ServerLimits(
     requests_per_second=1,
     requests_burst=20,
@@ -91,7 +91,7 @@ async def guarded(tmp_path: Path, anonymous: Role | None) -> AsyncIterator[Guard
 
     def guard(store: MemoryStore, clock: Clock) -> AccessControl:
         return AccessControl(
-            Tokens(store, clock, OWN),
+            Tokens(store, clock, [own_token(ADMIN)], BUILDS_OF),
             AuditLog(tmp_path / "audit.log", clock),
             anonymous,
             clock=lambda: seconds[0],
@@ -208,11 +208,26 @@ async def test_blobs_are_mounted_only_from_what_may_be_pulled(guarded: Guarded) 
     assert foreign.text == "ci POST "
 
 
-async def test_the_token_of_builds_opens_the_registry_alone(guarded: Guarded) -> None:
-    assert (await guarded.login(BUILDS_TOKEN, "GET", "/v2/")).status == 200
-    assert (await guarded.login(BUILDS_TOKEN, "PUT", "/v2/a/b/manifests/v")).status == 200
-    assert (await guarded.send(BUILDS_TOKEN, "GET", "/apis")).status == 403
-    assert (await guarded.send(BUILDS_TOKEN, "GET", f"{BUILDS}/a/builds")).status == 403
+async def test_a_builds_token_pushes_to_its_namespace_alone(guarded: Guarded) -> None:
+    token = BUILDS_OF.of_build("shop")
+    assert (await guarded.login(token, "GET", "/v2/")).text.startswith("system:build:shop")
+    assert (await guarded.login(token, "PUT", "/v2/shop/b/manifests/v")).status == 200
+    assert (await guarded.login(token, "GET", "/v2/bank/b/manifests/v")).status == 200
+    assert (await guarded.login(token, "PUT", "/v2/bank/b/manifests/v")).status == 403
+    assert (await guarded.send(token, "GET", "/apis")).status == 403
+    assert (await guarded.send(token, "GET", f"{BUILDS}/shop/builds")).status == 403
+
+
+async def test_the_token_of_workloads_only_pulls(guarded: Guarded) -> None:
+    token = BUILDS_OF.to_pull()
+    assert (await guarded.login(token, "GET", "/v2/bank/b/manifests/v")).status == 200
+    assert (await guarded.login(token, "PUT", "/v2/bank/b/manifests/v")).status == 403
+
+
+async def test_a_builds_token_cannot_be_made_up(guarded: Guarded) -> None:
+    token = BUILDS_OF.of_build("shop").replace(":shop_", ":bank_")
+    assert (await guarded.login(token, "GET", "/v2/")).status == 401
+    assert (await guarded.login(RegistryTokens().to_pull(), "GET", "/v2/")).status == 401
 
 
 async def test_a_client_has_a_rate_of_its_own(guarded: Guarded) -> None:

@@ -1,0 +1,114 @@
+"""Composes the API's protection: the tokens that the server makes, its certificate, its door."""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from upwell.app.local_access import announced
+from upwell.registry.interface import Credential
+from upwell.server.access import AccessControl
+from upwell.server.audit import AuditLog
+from upwell.server.tls import Certificate, generated, keep_fresh, server_context
+from upwell.server.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
+from upwell.settings import ServerSettings
+from upwell.store.interface import Store
+
+_MAX_TOKEN_BYTES = 4096
+_USERNAME = "upwell"
+"""A registry login has a name, though the token alone decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What stands between the network and the API."""
+
+    control: AccessControl
+    registry: "InternalLogins"
+    tls: ssl.SSLContext | None
+    renewal: Callable[[], Certificate] | None
+    """Renews a generated certificate where it has to be."""
+
+    async def keep_fresh(self) -> None:
+        """Renew the certificate in time, until cancelled."""
+        if self.tls is not None and self.renewal is not None:
+            await keep_fresh(self.tls, self.renewal)
+
+
+async def protect(
+    settings: ServerSettings, store: Store, clock: Callable[[], datetime], stack: AsyncExitStack
+) -> Protection:
+    """Make what is missing in the data directory, and let this user's commands find the server.
+
+    Raises OSError or CertificateError.
+    """
+    data = settings.data_dir
+    token_file = data / "admin.token"
+    token = _own_token(token_file)
+    renewal, certificate = None, _given_certificate(settings)
+    if certificate is None and settings.access.tls:
+        renewal = partial(_generate, settings, clock)
+        certificate = await asyncio.to_thread(renewal)
+    addresses = [f"{name}:{settings.port}" for name in settings.local_names]
+    authority = certificate.authority if certificate else None
+    stack.enter_context(announced(addresses, token_file, authority))
+    registry = RegistryTokens()
+    return Protection(
+        AccessControl(
+            Tokens(store, clock, [own_token(token)], registry),
+            AuditLog(data / "audit.log", clock),
+            settings.access.anonymous,
+        ),
+        InternalLogins(settings.internal_host, registry),
+        server_context(certificate) if certificate else None,
+        renewal,
+    )
+
+
+class InternalLogins:
+    """Logins of builds and workloads at the embedded registry; implements CredentialSource."""
+
+    def __init__(self, host: str, tokens: RegistryTokens) -> None:
+        self._host = host
+        self._tokens = tokens
+
+    def of_build(self, namespace: str) -> Credential:
+        """Return the login of a build: it pulls everything and pushes to its namespace."""
+        return Credential(_USERNAME, self._tokens.of_build(namespace))
+
+    async def find(self, registry: str, repository: str) -> Credential | None:
+        """Return a login that pulls, for the embedded registry alone."""
+        del repository
+        return Credential(_USERNAME, self._tokens.to_pull()) if registry == self._host else None
+
+
+def _own_token(path: Path) -> str:
+    """Return the token of the server's own user; made once, readable by him alone."""
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.new")
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor has the mode already
+            file.write(f"{new_token(ADMIN)}\n")
+        draft.replace(path)
+    with path.open() as file:
+        return file.read(_MAX_TOKEN_BYTES).strip()
+
+
+def _given_certificate(settings: ServerSettings) -> Certificate | None:
+    access = settings.access
+    if access.tls_cert is None or access.tls_key is None:
+        return None
+    return Certificate(access.tls_cert, access.tls_key)
+
+
+def _generate(settings: ServerSettings, clock: Callable[[], datetime]) -> Certificate:
+    hosts = [name.strip("[]") for name in (*settings.local_names, "localhost", "127.0.0.1")]
+    names = [*hosts, socket.gethostname(), *settings.access.tls_names]
+    return generated(settings.data_dir / "tls", names, clock())

@@ -1,0 +1,124 @@
+"""How commands find the token of a server on the same machine, when its user calls them.
+
+A running server leaves a file in a folder that only its user can read, named by its address. It
+tells where the token and the certificate's authority are, and is believed while the server runs:
+otherwise whoever listens there next would be sent the token.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_MAX_BYTES = 64 * 1024
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAccess:
+    """What lets a command in: a token, and the path of the authority to trust (PEM), if any."""
+
+    token: str = field(repr=False)
+    authority: Path | None = None
+
+
+@contextmanager
+def announced(addresses: Sequence[str], token_file: Path, authority: Path | None) -> Iterator[None]:
+    """Let commands of this user find the server at `addresses`, each HOST:PORT, for the block.
+
+    Where no private folder can be made, commands need to be told the token.
+    """
+    folder = _own_folder()
+    if folder is not None:
+        _forget_ended(folder)
+    document = {
+        "process": os.getpid(),
+        "token-file": str(token_file),
+        "authority": str(authority or ""),
+    }
+    paths = [folder / f"{address}.json" for address in addresses] if folder else []
+    for path in paths:
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft.write_text(json.dumps(document))
+        draft.replace(path)
+    try:
+        yield
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def find_access(server: str) -> LocalAccess | None:
+    """Return the access to the server at a URL; None unless this user runs it on this machine."""
+    parts = urlsplit(server)
+    port = parts.port or _PORTS.get(parts.scheme, 0)
+    host = parts.hostname or ""
+    name = f"[{host}]:{port}.json" if ":" in host else f"{host}:{port}.json"
+    for folder in _folders():
+        if _is_private(folder) and (found := _read(folder / name)) is not None:
+            return found
+    return None
+
+
+def _forget_ended(folder: Path) -> None:
+    """Remove what killed servers left."""
+    for path in folder.glob("*.json"):
+        if _read(path) is None:
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> LocalAccess | None:
+    try:
+        document = json.loads(_text(path))
+        if not _is_running(int(document["process"])):
+            return None
+        token = _text(Path(document["token-file"])).strip()
+        authority = Path(document["authority"]) if document["authority"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return LocalAccess(token, authority)
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(_MAX_BYTES).decode()
+
+
+def _folders() -> list[Path]:
+    """Return where servers of this user may have left files, the best place first."""
+    user = os.geteuid()
+    # A session's folder comes and goes with its logins, so root has one of the machine's.
+    run = Path("/run/upwell") if user == 0 else Path(f"/run/user/{user}/upwell")
+    return [run, Path(f"/tmp/upwell-{user}")]  # noqa: S108 - used only if it is ours and private
+
+
+def _own_folder() -> Path | None:
+    for folder in _folders():
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if _is_private(folder):
+                return folder
+    return None
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    ours = found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode)
+    return ours and not stat.S_IMODE(found.st_mode) & 0o077
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,203 @@
+"""The server's certificate: the administrator's own, or one of an authority made here.
+
+A generated authority lives as long as the data directory, so clients trust it once; the server's
+certificate is renewed from it well before it ends, and whenever the names change.
+"""
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_AUTHORITY_LIFE = timedelta(days=3650)
+_SERVER_LIFE = timedelta(days=397)
+"""The longest that Apple's and others' TLS stacks accept."""
+_RENEW_BEFORE = timedelta(days=60)
+_BACKDATE = timedelta(hours=1)
+"""For clients whose clocks are behind."""
+_CHECK_SECONDS = 12 * 3600.0
+
+
+class CertificateError(Exception):
+    """A certificate or its key cannot be used; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Files in PEM; `authority` is what clients have to trust, unless the system does already."""
+
+    chain: Path
+    key: Path
+    authority: Path | None = None
+
+
+def server_context(certificate: Certificate) -> ssl.SSLContext:
+    """Return how the server speaks TLS; raises CertificateError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load(context, certificate)
+    return context
+
+
+def load(context: ssl.SSLContext, certificate: Certificate) -> None:
+    """Use the certificate for new connections; raises CertificateError."""
+    try:
+        context.load_cert_chain(certificate.chain, certificate.key)
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror or "not a certificate and its key"
+        raise CertificateError(f"{certificate.chain} and {certificate.key}: {why}") from error
+
+
+async def keep_fresh(
+    context: ssl.SSLContext,
+    renew: Callable[[], Certificate],
+    seconds: float = _CHECK_SECONDS,
+) -> None:
+    """Renew the certificate in time, for ever; `renew` returns what is to be used now."""
+    while True:
+        await asyncio.sleep(seconds)
+        load(context, await asyncio.to_thread(renew))
+
+
+def generated(folder: Path, names: Sequence[str], now: datetime) -> Certificate:
+    """Return a certificate for host names and addresses from `folder`, making what is missing.
+
+    Raises CertificateError when the folder holds something else.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    authority = folder / "ca.pem", folder / "ca.key"
+    server = Certificate(folder / "server.pem", folder / "server.key", authority[0])
+    issuer = _read(*authority)
+    if issuer is None or issuer.ends_before(now + _RENEW_BEFORE):
+        issuer = _make_authority(now)
+        _write(issuer, *authority)
+    present = _read(server.chain, server.key)
+    if present is None or not present.serves(issuer, names, now + _RENEW_BEFORE):
+        _write(_make_server(issuer, names, now), server.chain, server.key)
+    return server
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    def ends_before(self, then: datetime) -> bool:
+        return self.certificate.not_valid_after_utc < then
+
+    def serves(self, issuer: "_Pair", names: Sequence[str], until: datetime) -> bool:
+        found = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        wanted = x509.SubjectAlternativeName(_general_names(names))
+        ours = self.certificate.issuer == issuer.certificate.subject
+        return ours and found.value == wanted and not self.ends_before(until)
+
+
+def _read(chain: Path, key: Path) -> _Pair | None:
+    if not chain.exists() or not key.exists():
+        return None
+    try:
+        certificate = x509.load_pem_x509_certificate(chain.read_bytes())
+        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    except ValueError as error:
+        raise CertificateError(f"{chain} or {key} is damaged: remove both") from error
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise CertificateError(f"{key} was not made by Upwell: name it with --tls-key instead")
+    return _Pair(certificate, private)
+
+
+def _write(pair: _Pair, chain: Path, key: Path) -> None:
+    """Write the key first: a certificate without its key would be of no use after a crash."""
+    private = pair.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    public = pair.certificate.public_bytes(serialization.Encoding.PEM)
+    chain.unlink(missing_ok=True)
+    for path, content, mode in ((key, private, 0o600), (chain, public, 0o644)):
+        draft = path.with_name(f"{path.name}.new")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode)
+        draft.write_bytes(content)
+        draft.replace(path)
+
+
+def _make_authority(now: datetime) -> _Pair:
+    key = ec.generate_private_key(ec.SECP256R1())
+    # The number tells a new authority from an old one that clients still trust.
+    name = _subject(f"Upwell {x509.random_serial_number():x}"[:40])
+    usage = {"key_cert_sign": True, "crl_sign": True}
+    certificate = (
+        _builder(name, name, key, now, _AUTHORITY_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(usage), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return _Pair(certificate, key)
+
+
+def _make_server(issuer: _Pair, names: Sequence[str], now: datetime) -> _Pair:
+    key = ec.generate_private_key(ec.SECP256R1())
+    life = min(_SERVER_LIFE, issuer.certificate.not_valid_after_utc - now)
+    issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
+    server = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    certificate = (
+        _builder(_subject("upwell"), issuer.certificate.subject, key, now, life)
+        .add_extension(x509.SubjectAlternativeName(_general_names(names)), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage({"digital_signature": True}), critical=True)
+        .add_extension(server, critical=False)
+        .add_extension(issuer_key, critical=False)
+        .sign(issuer.key, hashes.SHA256())
+    )
+    return _Pair(certificate, key)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    life: timedelta,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + life)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _key_usage(allowed: dict[str, bool]) -> x509.KeyUsage:
+    usages = (
+        "digital_signature content_commitment key_encipherment data_encipherment key_agreement"
+        " key_cert_sign crl_sign encipher_only decipher_only"
+    )
+    return x509.KeyUsage(**{usage: allowed.get(usage, False) for usage in usages.split()})
+
+
+def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
+    return [_general_name(name) for name in dict.fromkeys(names)]
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
