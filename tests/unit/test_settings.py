@@ -111,7 +111,52 @@ def test_a_file_that_cannot_be_read_is_named(path: Path) -> None:
 
 
 def test_the_embedded_registry_is_named_by_the_servers_address_unless_it_is_told() -> None:
-    here = ServerSettings(Path("data"), host="10.0.0.1", port=80)
-    assert here.internal_host == "10.0.0.1:80"
+    here = ServerSettings(Path("data"), host="127.0.0.2", port=80)
+    assert here.internal_host == "127.0.0.2:80"
+    everywhere = ServerSettings(
+        Path("data"), host="0.0.0.0", port=80, access=AccessSettings(tls=True)
+    )
+    assert everywhere.internal_host == "127.0.0.1:80"
     named = ServerSettings(Path("data"), registry_host="registry.example")
     assert named.internal_host == "registry.example"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "upwell.example.com"])
+def test_tokens_are_not_sent_in_the_clear_unless_that_is_wanted(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"--tls.*--insecure-listen"):
+        ServerSettings(Path("data"), host=host)
+    for access in (
+        AccessSettings(tls=True),
+        AccessSettings(tls_cert=Path("c"), tls_key=Path("k")),
+        AccessSettings(insecure_listen=True),
+    ):
+        assert ServerSettings(Path("data"), host=host, access=access).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "::1", "127.0.0.9"])
+def test_loopback_needs_no_tls(host: str) -> None:
+    assert ServerSettings(Path("data"), host=host).host == host
+
+
+@pytest.mark.parametrize("missing", ["tls_cert", "tls_key"])
+def test_a_certificate_comes_with_its_key(missing: str) -> None:
+    files = {"tls_cert": Path("c"), "tls_key": Path("k")}
+    files.pop(missing)
+    with pytest.raises(SettingsError, match="both or neither"):
+        ServerSettings(Path("data"), access=AccessSettings(**files))
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [
+        ("127.0.0.1", ("127.0.0.1", "localhost")),
+        ("localhost", ("localhost", "127.0.0.1")),
+        ("0.0.0.0", ("127.0.0.1", "localhost", "[::1]")),
+        ("10.0.0.1", ("10.0.0.1",)),
+    ],
+)
+def test_commands_on_this_machine_know_the_server_by_its_hosts(
+    host: str, names: tuple[str, ...]
+) -> None:
+    access = AccessSettings(insecure_listen=True)
+    assert ServerSettings(Path("data"), host=host, access=access).local_names == names
