@@ -1,10 +1,12 @@
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from upwell.registry.hosts import Limits, RegistryHost
 from upwell.settings import (
+    AccessSettings,
     MAX_FILE_BYTES,
     FileSettings,
     ServerSettings,
@@ -140,7 +142,7 @@ def test_loopback_needs_no_tls(host: str) -> None:
 
 @pytest.mark.parametrize("missing", ["tls_cert", "tls_key"])
 def test_a_certificate_comes_with_its_key(missing: str) -> None:
-    files = {"tls_cert": Path("c"), "tls_key": Path("k")}
+    files: dict[str, Any] = {"tls_cert": Path("c"), "tls_key": Path("k")}
     files.pop(missing)
     with pytest.raises(SettingsError, match="both or neither"):
         ServerSettings(Path("data"), access=AccessSettings(**files))
