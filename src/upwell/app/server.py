@@ -9,18 +9,19 @@ import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from upwell import __version__
-from upwell.api.build import Build
+from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
 from upwell.app.access import Protection, protect
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.logs import FileBuildLogs
+from upwell.inputs.files import FileInputs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.machine.platform import machine_platform
@@ -29,12 +30,14 @@ from upwell.policy.schedule import ImportSchedule
 from upwell.policy.webhooks import PushNotice
 from upwell.reconcilers import rollouts, routing, workload_triggers
 from upwell.reconcilers.build_configs import BuildConfigs
+from upwell.reconcilers.build_inputs import referenced_inputs
 from upwell.reconcilers.build_plan import Planner
 from upwell.reconcilers.build_requests import BuildRequests
 from upwell.reconcilers.build_run import BuildDefaults, BuildRun
 from upwell.reconcilers.builds import Builds
 from upwell.reconcilers.contents import ImageContents
 from upwell.reconcilers.imports import ImageStreams
+from upwell.reconcilers.local_images import LocalImages
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
@@ -59,6 +62,7 @@ from upwell.workload.podman_service import PodmanSettings
 log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 3600.0
+_INPUT_GRACE = timedelta(hours=24)
 
 
 class ServeError(Exception):
@@ -169,6 +173,7 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
         ),
         router=HaproxyRouter(HaproxySettings(data / "router", settings.router_address)),
         inventory=SqliteInventory(data / "inventory.db"),
+        inputs=FileInputs(data / "inputs"),
         protection=protection,
     )
     stack.callback(parts.inventory.close)
@@ -190,6 +195,7 @@ class _Parts:
     runtime: PodmanRuntime
     router: HaproxyRouter
     inventory: SqliteInventory
+    inputs: FileInputs
     protection: Protection
 
     @property
@@ -210,11 +216,14 @@ def _wire(parts: _Parts) -> _Server:
         secrets,
         ImportSchedule(interval=parts.settings.import_interval),
         clock=now,
+        platforms=(machine_platform(),),
     )
     configs = BuildConfigs(store, clock=now)
     contents = ImageContents(store, parts.registries, parts.inventory, secrets, machine_platform())
     machine = rollouts.Machine(parts.runtime, parts.router, rollouts.Traffic(now))
-    images = rollouts.Images(parts.registries, secrets, parts.insecure_registries)
+    images = rollouts.Images(
+        parts.registries, secrets, parts.insecure_registries, LocalImages(store)
+    )
     rollout = rollouts.controller(store, machine, images, now)
     routes = routing.controller(store, machine, now)
     feeds = [
@@ -232,6 +241,7 @@ def _wire(parts: _Parts) -> _Server:
             shutdown=asyncio.Event(),
             version=__version__,
             runtime=parts.runtime,
+            inputs=parts.inputs,
             registry_routes=create_routes(parts.internal),
             access=parts.protection.control,
         ),
@@ -244,6 +254,7 @@ def _wire(parts: _Parts) -> _Server:
             rollout.run,
             routes.run,
             partial(_sweep, parts.internal),
+            partial(_sweep_inputs, store, parts.inputs),
             parts.protection.keep_fresh,
             *feeds,
         ),
@@ -286,6 +297,16 @@ class _Actions:
         """Start a build now."""
         return await self.builds.instantiate(namespace, build_config, request)
 
+    async def instantiate_binary(
+        self, namespace: str, build_config: str, upload: BinaryInput
+    ) -> Build:
+        """Start a build of an upload now."""
+        return await self.builds.instantiate_binary(namespace, build_config, upload)
+
+    async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
+        """Make a build again now."""
+        return await self.builds.clone(namespace, build, request)
+
     async def rollback(
         self, kind: type[Resource], namespace: str, name: str, to_revision: int
     ) -> Resource:
@@ -312,6 +333,14 @@ async def _sweep(registry: EmbeddedRegistry) -> None:
         swept = await registry.sweep()
         log.debug("registry swept", extra=asdict(swept))
         await asyncio.sleep(_SWEEP_SECONDS)
+
+
+async def _sweep_inputs(store: Store, inputs: FileInputs) -> None:
+    """Remove uploads that no build or BuildConfig names any more, every hour."""
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        freed = await inputs.sweep(await referenced_inputs(store), unused_for=_INPUT_GRACE)
+        log.debug("uploads swept", extra={"bytes": freed})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 from upwell.api.build import (
     PAUSED_ANNOTATION,
     BinaryBuildSource,
+    BinaryInput,
     Build,
     BuildConfig,
     BuildRequest,
@@ -30,16 +30,6 @@ from upwell.store.interface import (
 _START_TRIES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """Content that was uploaded for a build, as the store of inputs keeps it."""
-
-    digest: str
-    as_file: str = ""
-    revision: Mapping[str, Any] | None = None
-    """A SourceRevision (build/v1): the commit that the client says it is."""
-
-
 class BuildRequests:
     """Starts builds on demand. Methods raise NotFoundError, or RejectedError with a reason."""
 
@@ -50,13 +40,11 @@ class BuildRequests:
         """Start a build of a BuildConfig; `request` is a BuildRequest (build/v1)."""
         return await self._instantiate(namespace, name, _decode(request))
 
-    async def instantiate_binary(self, namespace: str, name: str, upload: Upload) -> Build:
+    async def instantiate_binary(self, namespace: str, name: str, upload: BinaryInput) -> Build:
         """Start a build of a BuildConfig from uploaded content, whatever its source is."""
-        binary = BinaryBuildSource(as_file=upload.as_file or None, digest=upload.digest)
-        revision = dict(upload.revision) if upload.revision else None
-        return await self._instantiate(
-            namespace, name, BuildRequest(binary=binary, revision=revision)
-        )
+        binary = BinaryBuildSource(as_file=upload.as_file, digest=upload.digest)
+        request = BuildRequest(binary=binary, revision=upload.revision)
+        return await self._instantiate(namespace, name, request)
 
     async def clone(self, namespace: str, name: str, request: Mapping[str, Any]) -> Build:
         """Make the Build `name` again from the same inputs."""

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from upwell.api.build import Build
+from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
 from upwell.oci import Digest
 from upwell.policy.webhooks import PushNotice
@@ -22,6 +22,16 @@ class Actions(Protocol):
         self, namespace: str, build_config: str, request: Mapping[str, Any]
     ) -> Build:
         """Start a build now; `request` is a build/v1 BuildRequest. Returns the new Build."""
+        ...
+
+    async def instantiate_binary(
+        self, namespace: str, build_config: str, upload: BinaryInput
+    ) -> Build:
+        """Start a build now, of content that was uploaded. Returns the new Build."""
+        ...
+
+    async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
+        """Make a Build again; `request` is a build/v1 BuildRequest. Returns the new Build."""
         ...
 
     async def rollback(

@@ -14,9 +14,11 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
+from upwell.inputs.interface import BinaryInputs
 from upwell.server import build_webhooks, discovery, health, webhooks
 from upwell.server.access import AccessControl, Gate
 from upwell.server.actions import Actions, ListPackages, NotePushes
+from upwell.server.build_uploads import UploadHandlers
 from upwell.server.builds import BuildHandlers, ImageHandlers
 from upwell.server.edge import Edge
 from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
@@ -55,6 +57,8 @@ class ServerDependencies:
     """Set it to end watches and followed logs, before the HTTP server waits for its answers."""
     version: str
     runtime: Runtime | None = None
+    inputs: BinaryInputs | None = None
+    """Uploads for builds; None: none are taken."""
     registry_routes: Sequence[BaseRoute] = ()
     limits: ServerLimits = field(default=DEFAULT_LIMITS)
     access: AccessControl | None = None
@@ -106,6 +110,7 @@ class _Api:
         self._objects = ObjectHandlers(deps.store, watches, deps.limits, deps.clock)
         tags = StreamTagHandlers(deps.store, deps.clock)
         builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)
+        uploads = UploadHandlers(deps.store, deps.inputs, deps.actions)
         images = ImageHandlers(deps.store, deps.packages)
         workloads = WorkloadHandlers(deps.store, deps.runtime, deps.actions, streams, deps.limits)
         scale: _Handlers = {
@@ -119,7 +124,9 @@ class _Api:
         }
         self._parts: Mapping[tuple[str, str], _Handlers] = {
             ("builds", "log"): {"GET": builds.log},
+            ("builds", "clone"): {"POST": builds.clone},
             ("buildconfigs", "instantiate"): {"POST": builds.instantiate},
+            ("buildconfigs", "instantiatebinary"): {"POST": uploads.instantiate_binary},
             ("images", "packages"): {"GET": images.packages},
             **{(plural, "log"): {"GET": workloads.log} for plural in _WORKLOADS},
             **{(plural, "instances"): {"GET": workloads.instances} for plural in _WORKLOADS},

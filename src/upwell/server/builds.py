@@ -77,6 +77,13 @@ class BuildHandlers:
         build = await self._actions.instantiate(target.namespace, target.name, wanted)
         return json_response(encode_json(build), 201)
 
+    async def clone(self, request: Request, target: Target) -> Response:
+        """Make a build again; the body is a BuildRequest or empty."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        build = await self._actions.clone(target.namespace, target.name, wanted)
+        return json_response(encode_json(build), 201)
+
 
 class ImageHandlers:
     """Answers requests for the parts of Images."""

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
+    BinaryInput,
     Build,
     BuildConfig,
     BuildPhase,
@@ -70,6 +71,7 @@ class BuildsAtOnce:
 
     def __init__(self, store: MemoryStore, logs: FileBuildLogs) -> None:
         self.phase = BuildPhase.COMPLETE
+        self.uploads: list[BinaryInput] = []
         self._store = store
         self._logs = logs
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +94,15 @@ class BuildsAtOnce:
         task = asyncio.create_task(self._run(build))
         self._tasks.add(task)
         return build
+
+    async def instantiate_binary(
+        self, namespace: str, build_config: str, upload: BinaryInput
+    ) -> Build:
+        self.uploads.append(upload)
+        return await self.instantiate(namespace, build_config, {})
+
+    async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
+        raise RejectedError(f"{namespace}/{build} is not made again: {request}")
 
     async def rollback(
         self, kind: type[Resource], namespace: str, name: str, to_revision: int

@@ -15,9 +15,10 @@ from starlette.routing import BaseRoute
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from upwell.api.build import Build
+from upwell.api.build import BinaryInput, Build
 from upwell.api.codec import decode
 from upwell.api.meta import Resource
+from upwell.inputs.interface import BinaryInputs
 from upwell.oci import Digest
 from upwell.policy.webhooks import PushNotice
 from upwell.server.access import AccessControl
@@ -121,6 +122,7 @@ class StubActions:
     store: MemoryStore
     rollbacks: list[tuple[str, str, int]] = field(default_factory=list)
     requests: list[Mapping[str, Any]] = field(default_factory=list)
+    uploads: list[BinaryInput] = field(default_factory=list)
 
     async def instantiate(
         self, namespace: str, build_config: str, request: Mapping[str, Any]
@@ -136,6 +138,16 @@ class StubActions:
         created = await self.store.create(decode(document))
         assert isinstance(created, Build)
         return created
+
+    async def instantiate_binary(
+        self, namespace: str, build_config: str, upload: BinaryInput
+    ) -> Build:
+        self.uploads.append(upload)
+        return await self.instantiate(namespace, build_config, {})
+
+    async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
+        await self.store.get(Build, namespace, build)
+        return await self.instantiate(namespace, f"{build}-again", request)
 
     async def rollback(
         self, kind: type[Resource], namespace: str, name: str, to_revision: int
@@ -218,6 +230,7 @@ async def serving(
     limits: ServerLimits,
     *,
     with_runtime: bool = True,
+    inputs: BinaryInputs | None = None,
     guard: Callable[[MemoryStore, Clock], AccessControl] | None = None,
     registry_routes: Sequence[BaseRoute] = (),
 ) -> AsyncIterator[Api]:
@@ -246,6 +259,7 @@ async def serving(
             shutdown=shutdown,
             version="1.2.3",
             runtime=stub if with_runtime else None,
+            inputs=inputs,
             limits=limits,
             access=guard(store, clock) if guard else None,
             registry_routes=registry_routes,

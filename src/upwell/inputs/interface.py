@@ -1,0 +1,67 @@
+"""The port: bytes in, a digest out, and the bytes again for every later build."""
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from upwell.oci import Digest
+
+
+class InputError(Exception):
+    """Base of every error of this package."""
+
+
+class InputTooLargeError(InputError):
+    """The upload has more bytes than the administrator allows."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the upload has more than {limit_bytes} bytes: leave files out with --exclude,"
+            " or raise the server's limit"
+        )
+        self.limit_bytes = limit_bytes
+
+
+class InputMissingError(InputError):
+    """Nothing with this digest is kept (any more)."""
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(f"the upload {digest} is not kept any more: upload it again")
+        self.digest = digest
+
+
+class StoreFullError(InputError):
+    """The upload could not be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInput:
+    """An upload that is on disk."""
+
+    digest: Digest
+    size: int
+    """Bytes."""
+
+
+class BinaryInputs(Protocol):
+    """Keeps uploads. The same content is kept once."""
+
+    async def save(self, pieces: AsyncIterator[bytes]) -> StoredInput:
+        """Keep what `pieces` yields; raises InputTooLargeError, StoreFullError.
+
+        An upload that ends early, for whatever reason, leaves nothing.
+        """
+        ...
+
+    async def path(self, digest: Digest) -> Path:
+        """Return the file with this content, which nobody may change; raises InputMissingError."""
+        ...
+
+    async def sweep(self, keep: Collection[Digest], *, unused_for: timedelta) -> int:
+        """Remove what `keep` does not name and was not saved within `unused_for`.
+
+        Returns how many bytes that were.
+        """
+        ...

@@ -1,0 +1,106 @@
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from upwell.inputs.files import FileInputs
+from upwell.inputs.interface import InputMissingError, InputTooLargeError, StoreFullError
+from upwell.oci import Digest
+
+HOUR = timedelta(hours=1)
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def pieces(*content: bytes) -> AsyncIterator[bytes]:
+    for piece in content:
+        yield piece
+
+
+async def broken() -> AsyncIterator[bytes]:
+    yield b"half of"
+    raise ConnectionError("gone")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, clock: Clock) -> FileInputs:
+    return FileInputs(tmp_path / "inputs", limit_bytes=100, clock=clock)
+
+
+def kept(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "inputs").iterdir())
+
+
+async def test_an_upload_is_kept_by_its_digest(inputs: FileInputs, tmp_path: Path) -> None:
+    stored = await inputs.save(pieces(b"one ", b"two"))
+
+    assert stored.digest == Digest.of(b"one two")
+    assert stored.size == 7
+    path = await inputs.path(stored.digest)
+    assert path.read_bytes() == b"one two"
+    assert path.stat().st_mode & 0o777 == 0o400
+    assert (tmp_path / "inputs").stat().st_mode & 0o777 == 0o700
+
+
+async def test_the_same_content_is_kept_once(inputs: FileInputs, tmp_path: Path) -> None:
+    first = await inputs.save(pieces(b"a", b"b"))
+    assert await inputs.save(pieces(b"ab")) == first
+    assert len(kept(tmp_path)) == 1
+
+
+async def test_too_large_an_upload_leaves_nothing(inputs: FileInputs, tmp_path: Path) -> None:
+    assert (await inputs.save(pieces(b"x" * 100))).size == 100
+    with pytest.raises(InputTooLargeError, match="more than 100 bytes: leave files out"):
+        await inputs.save(pieces(b"x" * 60, b"y" * 41))
+    assert len(kept(tmp_path)) == 1
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(inputs: FileInputs, tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError):
+        await inputs.save(broken())
+    assert kept(tmp_path) == []
+
+
+async def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
+    blocked = tmp_path / "inputs"
+    blocked.write_text("a file")
+    with pytest.raises(StoreFullError, match="cannot be kept"):
+        await FileInputs(blocked / "below").save(pieces(b"x"))
+
+
+async def test_an_unknown_digest_is_missing(inputs: FileInputs) -> None:
+    with pytest.raises(InputMissingError, match="upload it again"):
+        await inputs.path(Digest.of(b"never"))
+
+
+async def test_a_sweep_spares_what_is_named_and_what_is_new(
+    inputs: FileInputs, clock: Clock, tmp_path: Path
+) -> None:
+    named = await inputs.save(pieces(b"named"))
+    old = await inputs.save(pieces(b"old"))
+    again = await inputs.save(pieces(b"again"))
+    clock.now += 2 * HOUR.total_seconds()
+    new = await inputs.save(pieces(b"new"))
+    await inputs.save(pieces(b"again"))
+
+    assert await inputs.sweep({named.digest}, unused_for=HOUR) == 3
+    for stored in (named, again, new):
+        await inputs.path(stored.digest)
+    with pytest.raises(InputMissingError):
+        await inputs.path(old.digest)
+    assert len(kept(tmp_path)) == 3
+
+
+async def test_a_sweep_before_the_first_upload_finds_nothing(inputs: FileInputs) -> None:
+    assert await inputs.sweep((), unused_for=HOUR) == 0
