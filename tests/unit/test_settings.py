@@ -6,8 +6,8 @@ import pytest
 
 from upwell.registry.hosts import Limits, RegistryHost
 from upwell.settings import (
-    AccessSettings,
     MAX_FILE_BYTES,
+    AccessSettings,
     FileSettings,
     ServerSettings,
     SettingsError,
