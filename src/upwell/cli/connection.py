@@ -17,10 +17,10 @@ DEFAULT_SERVER = "http://127.0.0.1:7080"
 DEFAULT_NAMESPACE = "default"
 
 
-def _connect(server: str, token: str) -> "ApiClient":
+def _connect(server: str, token: str, authority: str) -> "ApiClient":
     from upwell.app.client import create_client  # noqa: PLC0415 - loads the models and aiohttp
 
-    return create_client(server, token)
+    return create_client(server, token, authority)
 
 
 @dataclass(slots=True)
@@ -29,11 +29,13 @@ class Session:
 
     server: str = DEFAULT_SERVER
     token: str = field(default="", repr=False)
+    authority: str = ""
+    """Path of a PEM file to trust besides the system's authorities."""
     namespace: str = DEFAULT_NAMESPACE
     namespace_given: bool = False
     """Whether the user named the namespace, by option or environment."""
     verbose: bool = False
-    connect: Callable[[str, str], "ApiClient"] = _connect
+    connect: Callable[[str, str, str], "ApiClient"] = _connect
 
     def run(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
         """Run `work` with a client of the server; every error becomes a CommandError."""
@@ -52,7 +54,7 @@ class Session:
         from upwell.store.interface import StoreError  # noqa: PLC0415 - loads the API's models
 
         try:
-            async with self.connect(self.server, self.token) as client:
+            async with self.connect(self.server, self.token, self.authority) as client:
                 await work(client)
         except ExceptionGroup as group:
             # Reads side by side: the first fault stands for all.
@@ -107,7 +109,7 @@ def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None
 
 
 def connection_options[F: Callable[..., Any]](function: F) -> F:
-    """Give a command the options --server, --token, --namespace and --verbose.
+    """Give a command the options --server, --token, --ca, --namespace and --verbose.
 
     They stand before or after the command's name, and end in the Session that is `ctx.obj`.
     """
@@ -136,10 +138,22 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
             envvar="UPWELL_TOKEN",
             show_envvar=True,
             default="",
-            show_default="none",
+            show_default="that of your own server on this machine",
             expose_value=False,
             callback=_remember("token"),
             help="Bearer token; the variable keeps it out of the list of processes.",
+        ),
+        click.option(
+            "--ca",
+            envvar="UPWELL_CA",
+            show_envvar=True,
+            default=None,
+            type=click.Path(exists=True, dir_okay=False),
+            show_default="that of your own server on this machine",
+            metavar="FILE",
+            expose_value=False,
+            callback=_remember("authority"),
+            help="Certificate authority to trust, PEM.",
         ),
         click.option(
             "--server",

@@ -29,11 +29,13 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry("upwell.cli.doctor:doctor", "Say what this machine can and cannot do."),
     "explain": Entry("upwell.cli.explain:explain_command", "Say why it was built or rolled out."),
     "get": Entry("upwell.cli.get:get", "List or watch objects."),
+    "kubeconfig": Entry("upwell.cli.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "logs": Entry("upwell.cli.logs:logs", "Print the log of a build or a workload."),
     "rollout": Entry("upwell.cli.rollout:rollout", "Watch, undo, pause or resume rollouts."),
     "serve": Entry("upwell.cli.serve:serve", "Run the server on this machine."),
     "start-build": Entry("upwell.cli.builds:start_build", "Start a build of a BuildConfig."),
     "status": Entry("upwell.cli.status:status", "Show the tree from base image to workload."),
+    "token": Entry("upwell.cli.token:token", "Make, list and delete tokens."),
     "wait": Entry("upwell.cli.wait:wait", "Wait until an object is as you say."),
 }
 """The summaries are repeated here so that the list of commands needs no command's module."""

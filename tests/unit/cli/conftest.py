@@ -166,7 +166,7 @@ def upwell(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str, stdin: str | None = None) -> Result:
-        session = Session(connect=lambda _server, _token: client)
+        session = Session(connect=lambda _server, _token, _authority: client)
         return CliRunner().invoke(main, arguments, obj=session, input=stdin, catch_exceptions=False)
 
     return run

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 KEY = ObjectKey("Build", "default", "shop-1")
 
 
-def raising(error: BaseException) -> Callable[[str, str], Never]:
-    def connect(_server: str, _token: str) -> Never:
+def raising(error: BaseException) -> Callable[[str, str, str], Never]:
+    def connect(_server: str, _token: str, _authority: str) -> Never:
         raise error
 
     return connect
@@ -95,7 +95,7 @@ def test_options_go_before_the_environment_and_stand_on_either_side(
         monkeypatch.delenv(name, raising=False)
     used: list[tuple[str, str]] = []
 
-    def connect(server: str, token: str) -> "FakeClient":
+    def connect(server: str, token: str, _authority: str) -> "FakeClient":
         used.append((server, token))
         return client
 

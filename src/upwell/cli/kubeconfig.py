@@ -1,0 +1,79 @@
+"""`upwell kubeconfig`: what kubectl and other Kubernetes clients need to reach the server."""
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from upwell.cli.connection import Session, connection_options
+from upwell.cli.errors import CommandError
+from upwell.cli.examples import examples
+
+_NAME = "upwell"
+
+
+@click.command(
+    epilog=examples(
+        "upwell kubeconfig --file ~/.kube/upwell",
+        "KUBECONFIG=~/.kube/upwell kubectl get deployments",
+        "upwell kubeconfig --server https://upwell.example.com:7080 --ca ca.pem",
+    )
+)
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    show_default="stdout",
+    help="Write a file that only you can read.",
+)
+@connection_options
+@click.pass_obj
+def kubeconfig(session: Session, path: Path | None) -> None:
+    """Print a kubeconfig with the server's address, its authority and the token in use."""
+    from upwell.app.local_access import find_access  # noqa: PLC0415 - only this and clients need it
+
+    token, authority = session.token, session.authority
+    if not token and (local := find_access(session.server)) is not None:
+        token, authority = local.token, authority or str(local.authority or "")
+    if not token:
+        raise CommandError(
+            f"no token for {session.server}: name one with UPWELL_TOKEN"
+            " (`upwell token create` makes them)"
+        )
+    document = _document(session, token, authority)
+    text = yaml.safe_dump(document, sort_keys=False)
+    if path is None:
+        click.echo(text, nl=False)
+        return
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor has the mode already
+            file.write(text)
+        draft.replace(path)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from error
+
+
+def _document(session: Session, token: str, authority: str) -> dict[str, Any]:
+    cluster = {"server": session.server}
+    if authority:
+        try:
+            content = Path(authority).read_bytes()
+        except OSError as error:
+            raise CommandError(f"{authority}: {error.strerror}") from error
+        cluster["certificate-authority-data"] = base64.b64encode(content).decode()
+    context = {"cluster": _NAME, "user": _NAME, "namespace": session.namespace}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": _NAME, "cluster": cluster}],
+        "users": [{"name": _NAME, "user": {"token": token}}],
+        "contexts": [{"name": _NAME, "context": context}],
+        "current-context": _NAME,
+    }
