@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 from upwell.api.core import PodTemplate
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.template import TemplateError
+from upwell.reconcilers.local_images import LocalImages
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.interface import Access, Registry
 
@@ -13,13 +15,22 @@ type Login = tuple[str, str, str]
 
 
 class Images:
-    """The images of templates; `insecure` registries speak plain HTTP or have no valid TLS."""
+    """The images of templates.
+
+    `insecure` registries speak plain HTTP or have no valid TLS; `local` knows what short names
+    stand for.
+    """
 
     def __init__(
-        self, registry: Registry, secrets: PullSecrets, insecure: frozenset[str] = frozenset()
+        self,
+        registry: Registry,
+        secrets: PullSecrets,
+        insecure: frozenset[str] = frozenset(),
+        local: LocalImages | None = None,
     ) -> None:
         self._registry = registry
         self._secrets = secrets
+        self._local = local
         self.insecure = insecure
 
     async def pin(self, template: PodTemplate, namespace: str) -> dict[str, str]:
@@ -28,8 +39,9 @@ class Images:
         What a tag is when a revision begins, it is for all replicas of the revision.
         """
         pinned: dict[str, str] = {}
-        for container in template.spec.containers:
-            reference = parse_image(container.image, container.name)
+        for container in (*template.spec.containers, *template.spec.init_containers):
+            image = await self._resolve(container.image, template, namespace)
+            reference = parse_image(image, container.name)
             if reference.digest is None:
                 credentials = await self._secrets.of_namespace(namespace)
                 access = Access(credentials, insecure=reference.registry in self.insecure)
@@ -37,6 +49,12 @@ class Images:
                 reference = reference.with_digest(found.digest)
             pinned[container.name] = str(reference)
         return pinned
+
+    async def _resolve(self, image: str, template: PodTemplate, namespace: str) -> str:
+        if self._local is None:
+            return image
+        every_stream = template.metadata.annotations.get(RESOLVE_NAMES_ANNOTATION) == "*"
+        return await self._local.resolve(image, namespace, every_stream=every_stream)
 
     async def logins(self, images: Iterable[str], namespace: str) -> tuple[Login, ...]:
         """Return what is known of the images' registries: the namespace's Secrets come first."""
