@@ -136,27 +136,28 @@ class Token:
 
 
 def handshake(
-    scope: str, logins: Sequence[Credential | None], known: Challenge | None
+    scopes: Sequence[str], logins: Sequence[Credential | None], known: Challenge | None
 ) -> Generator[Attempt | TokenRequest, Reply, None]:
     """Yield what to send until an Attempt is not refused; ends when all `logins` were refused.
 
-    `logins` are tried in turn; None is anonymous. `known` is the challenge that this registry
-    gave before: with it the first request already carries what the registry wants.
+    `scopes` are the rights that a token must give. `logins` are tried in turn; None is anonymous.
+    `known` is the challenge that this registry gave before: with it the first request already
+    carries what the registry wants.
     """
     challenge = known
     for login in logins:
-        reply, used = yield from _attempt(scope, login, challenge)
+        reply, used = yield from _attempt(scopes, login, challenge)
         if reply.refused and reply.challenge is not None:
             challenge = reply.challenge
             if challenge.scheme is Scheme.BASIC and basic(login) in {None, used}:
                 continue  # there is nothing else to show
-            reply, used = yield from _attempt(scope, login, challenge, used)
+            reply, used = yield from _attempt(scopes, login, challenge, used)
         if not reply.refused:
             return
 
 
 def _attempt(
-    scope: str, login: Credential | None, challenge: Challenge | None, refused: str = ""
+    wanted: Sequence[str], login: Credential | None, challenge: Challenge | None, refused: str = ""
 ) -> Generator[Attempt | TokenRequest, Reply, tuple[Reply, str]]:
     """Make one attempt; returns its reply and the secret that it carried."""
     if challenge is None:
@@ -164,7 +165,7 @@ def _attempt(
     if challenge.scheme is Scheme.BASIC:
         authorization = basic(login)
         return (yield Attempt(authorization, login)), authorization or ""
-    scopes = tuple(dict.fromkeys((scope, *challenge.scopes)))
+    scopes = tuple(dict.fromkeys((*wanted, *challenge.scopes)))
     query = TokenQuery(challenge.realm, challenge.service, scopes, login)
     answer = yield TokenRequest(query, refused)
     if answer.refused:

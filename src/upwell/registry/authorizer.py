@@ -54,7 +54,7 @@ class Authorizer:
         """
         endpoint = call.endpoint
         steps = handshake(
-            f"repository:{endpoint.repository}:pull",
+            call.scopes or (f"repository:{endpoint.repository}:pull",),
             self._logins(endpoint, credential),
             self._known(endpoint),
         )

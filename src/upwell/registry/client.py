@@ -5,9 +5,10 @@ Asks with HEAD before GET, verifies digests on raw bytes, and repeats nothing by
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from random import random
 from types import TracebackType
@@ -19,7 +20,6 @@ from upwell.oci import (
     Descriptor,
     Digest,
     Index,
-    InvalidDigestError,
     InvalidManifestError,
     Manifest,
     MediaType,
@@ -28,22 +28,21 @@ from upwell.oci import (
 )
 from upwell.oci.manifest import MAX_MANIFEST_BYTES
 from upwell.oci.reference import is_tag
-from upwell.registry.authorizer import Authorizer, explain
-from upwell.registry.budget import BudgetStatus, RequestBudget
+from upwell.registry.budget import BudgetStatus
+from upwell.registry.connection import Connection, raise_for_status, stated_digest
 from upwell.registry.errors import (
     BlobUnknownError,
     DigestMismatchError,
     InvalidAnswerError,
     ManifestUnknownError,
     RegistryError,
-    RejectedError,
-    UnauthorizedError,
-    UnavailableError,
 )
 from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.hosts import Endpoint, RegistryHosts
 from upwell.registry.interface import DEFAULT_ACCESS, Access, CredentialSource
-from upwell.registry.transport import Answer, Call, Timeouts, Transport
+from upwell.registry.transport import Answer, Call, Timeouts
+
+log = logging.getLogger(__name__)
 
 MAX_TAGS = 200_000
 MAX_TAG_PAGE_BYTES = 4 * 1024 * 1024
@@ -69,11 +68,12 @@ class RegistryClient:
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random,
     ) -> None:
-        self._hosts = hosts or RegistryHosts()
-        self._credentials = credentials
-        self._budget = RequestBudget(self._hosts.limits, clock, jitter)
-        self._transport = Transport(self._budget, timeouts or Timeouts())
-        self._authorizer = Authorizer(self._transport, clock)
+        self._connection = Connection(hosts, credentials, timeouts, clock, jitter)
+
+    @property
+    def connection(self) -> Connection:
+        """What the client sends its requests through; for those who push as well."""
+        return self._connection
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,15 +88,15 @@ class RegistryClient:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._authorizer.aclose()
-        await self._transport.aclose()
+        await self._connection.aclose()
 
     def status(self, reference: Reference) -> BudgetStatus:
         """Say whether the registry that `reference` is reached at may be asked now; for `explain`.
 
         Raises BlockedError.
         """
-        return self._budget.status(self._hosts.endpoint(reference).registry)
+        connection = self._connection
+        return connection.budget.status(connection.hosts.endpoint(reference).registry)
 
     async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
         """Return media type, digest and size of what `reference` names now, with one HEAD.
@@ -104,21 +104,34 @@ class RegistryClient:
         The size is 0 where the registry does not say it. Without a usable Docker-Content-Digest,
         or without HEAD, it takes a GET. Raises a RegistryError.
         """
-        call = self._manifest_call("HEAD", reference, access)
-        async with self._open(call, access) as answer:
+
+        async def ask(endpoint: Endpoint) -> Descriptor | None:
+            return await self._head(endpoint, reference, access)
+
+        found = await self._first(reference, access, ask)
+        if found is not None:
+            return found
+        manifest = await self.manifest(reference, access)
+        return Descriptor(manifest.media_type, manifest.digest, len(manifest.raw))
+
+    async def _head(
+        self, endpoint: Endpoint, reference: Reference, access: Access
+    ) -> Descriptor | None:
+        """Return what a HEAD says; None where it says too little."""
+        call = _manifest_call("HEAD", endpoint, reference)
+        async with self._connection.open(call, access) as answer:
             # A presigned URL behind a redirect is often good for GET alone.
             head_failed = answer.redirected and answer.status != HTTPStatus.OK
             if answer.status not in _NO_HEAD and not head_failed:
-                await _raise_for_status(answer, ManifestUnknownError(reference))
-                digest = _stated_digest(answer)
+                await raise_for_status(answer, ManifestUnknownError(reference))
+                digest = stated_digest(answer)
                 if digest is not None and answer.media_type in set(MediaType):
                     _verify(reference.name, reference.digest, digest)
                     size = answer.headers.get("Content-Length", "")
                     return Descriptor(
                         answer.media_type, digest, int(size) if size.isdecimal() else 0
                     )
-        found = await self.manifest(reference, access)
-        return Descriptor(found.media_type, found.digest, len(found.raw))
+        return None
 
     async def manifest(
         self, reference: Reference, access: Access = DEFAULT_ACCESS
@@ -127,11 +140,20 @@ class RegistryClient:
 
         Raises ManifestUnknownError, DigestMismatchError or another RegistryError.
         """
-        call = self._manifest_call("GET", reference, access)
-        async with self._open(call, access) as answer:
-            await _raise_for_status(answer, ManifestUnknownError(reference))
+
+        async def ask(endpoint: Endpoint) -> Manifest | Index:
+            return await self._get_manifest(endpoint, reference, access)
+
+        return await self._first(reference, access, ask)
+
+    async def _get_manifest(
+        self, endpoint: Endpoint, reference: Reference, access: Access
+    ) -> Manifest | Index:
+        call = _manifest_call("GET", endpoint, reference)
+        async with self._connection.open(call, access) as answer:
+            await raise_for_status(answer, ManifestUnknownError(reference))
             raw = await answer.read(MAX_MANIFEST_BYTES)
-            stated = _stated_digest(answer)
+            stated = stated_digest(answer)
         for expected in (reference.digest, stated):
             if expected is not None:
                 _verify(reference.name, expected, Digest.of(raw, expected.algorithm))
@@ -144,12 +166,15 @@ class RegistryClient:
         self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
     ) -> bytes:
         """Fetch and verify a small blob of at most `limit` bytes; raises a RegistryError."""
-        call = self._blob_call(reference, digest, access, is_blob=False)
-        async with self._open(call, access) as answer:
-            await _raise_for_status(answer, BlobUnknownError(reference.name, digest))
-            raw = await answer.read(limit)
-        _verify(reference.name, digest, Digest.of(raw, digest.algorithm))
-        return raw
+
+        async def ask(endpoint: Endpoint) -> bytes:
+            opened = self._open_blob(endpoint, digest, access, is_blob=False)
+            async with opened as answer:
+                raw = await answer.read(limit)
+            _verify(reference.name, digest, Digest.of(raw, digest.algorithm))
+            return raw
+
+        return await self._first(reference, access, ask)
 
     @asynccontextmanager
     async def open_blob(
@@ -159,24 +184,38 @@ class RegistryClient:
 
         Holds one of the registry's slots until the context is left.
         """
-        call = self._blob_call(reference, digest, access, is_blob=True)
-        async with self._open(call, access) as answer:
-            await _raise_for_status(answer, BlobUnknownError(reference.name, digest))
+        async with AsyncExitStack() as stack:
+
+            async def ask(endpoint: Endpoint) -> Answer:
+                opened = self._open_blob(endpoint, digest, access, is_blob=True)
+                return await stack.enter_async_context(opened)
+
+            answer = await self._first(reference, access, ask)
             yield _verified_chunks(answer, reference.name, digest)
+
+    @asynccontextmanager
+    async def _open_blob(
+        self, endpoint: Endpoint, digest: Digest, access: Access, *, is_blob: bool
+    ) -> AsyncIterator[Answer]:
+        path = f"/v2/{endpoint.repository}/blobs/{digest}"
+        call = Call("GET", endpoint, path, is_blob=is_blob)
+        async with self._connection.open(call, access) as answer:
+            await raise_for_status(answer, BlobUnknownError(endpoint.name, digest))
+            yield answer
 
     async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
         """List every tag of a repository, following pagination; raises a RegistryError.
 
         The order is the registry's. A page that comes twice, or over MAX_TAGS, is an error.
         """
-        endpoint = self._hosts.endpoint(reference, insecure=access.insecure)
+        endpoint = self._connection.hosts.endpoint(reference, insecure=access.insecure)
         path = f"/v2/{endpoint.repository}/tags/list?n={_TAGS_PER_PAGE}"
         found: dict[str, None] = {}
         asked = set[str]()
         while path not in asked:
             asked.add(path)
-            async with self._open(Call("GET", endpoint, path), access) as answer:
-                await _raise_for_status(answer, RepositoryUnknownError(endpoint.name))
+            async with self._connection.open(Call("GET", endpoint, path), access) as answer:
+                await raise_for_status(answer, RepositoryUnknownError(endpoint.name))
                 raw = await answer.read(MAX_TAG_PAGE_BYTES)
             found.update(dict.fromkeys(_tags_of_page(raw, reference.name)))
             if len(found) > MAX_TAGS:
@@ -187,57 +226,22 @@ class RegistryClient:
             path = following
         raise InvalidAnswerError(reference.name, "its list of tags leads back to the same page")
 
-    def _manifest_call(self, method: str, reference: Reference, access: Access) -> Call:
-        endpoint = self._hosts.endpoint(reference, insecure=access.insecure)
-        path = f"/v2/{endpoint.repository}/manifests/{reference.target}"
-        return Call(method, endpoint, path, _ACCEPT, is_pull=method == "GET")
-
-    def _blob_call(
-        self, reference: Reference, digest: Digest, access: Access, *, is_blob: bool
-    ) -> Call:
-        endpoint = self._hosts.endpoint(reference, insecure=access.insecure)
-        return Call("GET", endpoint, f"/v2/{endpoint.repository}/blobs/{digest}", is_blob=is_blob)
-
-    @asynccontextmanager
-    async def _open(self, call: Call, access: Access) -> AsyncIterator[Answer]:
-        """Send `call` with the credentials that `access` finds, within the registry's budget."""
-        endpoint = call.endpoint
-        source = access.credentials or self._credentials
-        credential = (
-            None if source is None else await source.find(endpoint.registry, endpoint.repository)
-        )
-        async with (
-            self._budget.slot(endpoint.registry, pull=call.is_pull),
-            await self._authorizer.send(call, credential) as answer,
-        ):
-            yield answer
+    async def _first[T](
+        self, reference: Reference, access: Access, ask: Callable[[Endpoint], Awaitable[T]]
+    ) -> T:
+        """Ask the mirrors in turn, and the source last: its answer counts, whatever theirs were."""
+        *mirrors, source = self._connection.hosts.endpoints(reference, insecure=access.insecure)
+        for mirror in mirrors:
+            try:
+                return await ask(mirror)
+            except RegistryError as error:
+                log.info("mirror passed over", extra={"mirror": mirror.name, "error": str(error)})
+        return await ask(source)
 
 
-async def _raise_for_status(answer: Answer, unknown: RegistryError) -> None:
-    """Raise what any answer but 200 means; `unknown` is what 404 does."""
-    status = answer.status
-    if status == HTTPStatus.OK:
-        return
-    why = await explain(answer)
-    if status == HTTPStatus.NOT_FOUND:
-        raise unknown
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise UnauthorizedError(answer.name, why)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-        raise UnavailableError(answer.name, why)
-    if status >= HTTPStatus.BAD_REQUEST:
-        raise RejectedError(answer.name, status, why)
-    raise InvalidAnswerError(answer.name, f"HTTP {status}")
-
-
-def _stated_digest(answer: Answer) -> Digest | None:
-    text = answer.headers.get("Docker-Content-Digest")
-    if not text:
-        return None
-    try:
-        return Digest.parse(text)
-    except InvalidDigestError as error:
-        raise InvalidAnswerError(answer.name, f"Docker-Content-Digest: {error}") from error
+def _manifest_call(method: str, endpoint: Endpoint, reference: Reference) -> Call:
+    path = f"/v2/{endpoint.repository}/manifests/{reference.target}"
+    return Call(method, endpoint, path, _ACCEPT, is_pull=method == "GET")
 
 
 def _verify(name: str, expected: Digest | None, actual: Digest) -> None:

@@ -8,6 +8,7 @@ import ipaddress
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from upwell.oci import Reference
@@ -33,6 +34,37 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
+class PullFrom(StrEnum):
+    """Which pulls a mirror serves (containers-registries.conf, pull-from-mirror)."""
+
+    ALL = "all"
+    DIGEST_ONLY = "digest-only"
+    TAG_ONLY = "tag-only"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryMirror:
+    """Where images are read from before their own registry is asked; nothing is pushed there.
+
+    `location` takes the place of the prefix, as the host's own does.
+    """
+
+    location: str
+    insecure: bool = False
+    ca_file: Path | None = None
+    pulls: PullFrom = PullFrom.ALL
+
+    def __post_init__(self) -> None:
+        if not self.location.strip("/"):
+            raise ValueError("a mirror's location must not be empty")
+
+    def serves(self, reference: Reference) -> bool:
+        """Whether the mirror is asked for this image: its tag may be behind, its digest cannot."""
+        if reference.digest is not None:
+            return self.pulls is not PullFrom.TAG_ONLY
+        return self.pulls is not PullFrom.DIGEST_ONLY
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryHost:
     """The settings of every image whose name starts with `prefix`.
@@ -41,6 +73,7 @@ class RegistryHost:
     credentials are looked up for the location, as they are sent to it. `insecure` allows
     unverified TLS and plain http. `ca_file` is trusted besides the system's authorities.
     `limits` hold for the whole registry that is reached, so they count where `prefix` is a host.
+    `mirrors` are asked in turn, and the location after them.
     """
 
     prefix: str
@@ -49,6 +82,7 @@ class RegistryHost:
     ca_file: Path | None = None
     blocked: bool = False
     limits: Limits = DEFAULT_LIMITS
+    mirrors: tuple[RegistryMirror, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prefix.strip("/"):
@@ -62,6 +96,12 @@ class RegistryHost:
             host = name.partition("/")[0].partition(":")[0]
             return host.endswith(self.prefix[1:])
         return name == self.prefix or name.startswith(f"{self.prefix}/")
+
+    def rest_of(self, name: str) -> str:
+        """Return what follows the prefix in `name`, which matches; a wildcard takes the host."""
+        if self.prefix.startswith("*."):
+            return name[len(name.partition("/")[0]) :]
+        return name.removeprefix(self.prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +146,34 @@ class RegistryHosts:
 
         Raises BlockedError.
         """
+        host = self._host(reference)
+        name = reference.name
+        if host.location:
+            name = host.location + host.rest_of(name)
+        return _endpoint(name, insecure=insecure or host.insecure, ca_file=host.ca_file)
+
+    def endpoints(self, reference: Reference, *, insecure: bool = False) -> tuple[Endpoint, ...]:
+        """Say where `reference` may be read, best first: its mirrors, and at last itself.
+
+        Raises BlockedError.
+        """
+        host = self._host(reference)
+        mirrors = [
+            _endpoint(
+                mirror.location.rstrip("/") + host.rest_of(reference.name),
+                insecure=mirror.insecure,
+                ca_file=mirror.ca_file,
+            )
+            for mirror in host.mirrors
+            if mirror.serves(reference)
+        ]
+        return (*mirrors, self.endpoint(reference, insecure=insecure))
+
+    def _host(self, reference: Reference) -> RegistryHost:
         host = self.find(reference.name) or RegistryHost(reference.registry)
         if host.blocked:
             raise BlockedError(reference.name, host.prefix)
-        name = reference.name
-        if host.location:
-            name = host.location + name.removeprefix(host.prefix)
-        registry, _, repository = name.partition("/")
-        insecure = insecure or host.insecure
-        plain = insecure or is_loopback(registry)
-        schemes = ("https", "http") if plain else ("https",)
-        return Endpoint(registry, repository, schemes, insecure, host.ca_file)
+        return host
 
     def limits(self, registry: str) -> Limits:
         """How hard the registry that is reached as `registry` may be pressed."""
@@ -147,6 +204,14 @@ def is_loopback(authority: str) -> bool:
         return False
 
 
+def _endpoint(name: str, *, insecure: bool, ca_file: Path | None) -> Endpoint:
+    registry, _, repository = name.partition("/")
+    plain = insecure or is_loopback(registry)
+    return Endpoint(
+        registry, repository, ("https", "http") if plain else ("https",), insecure, ca_file
+    )
+
+
 def _render(host: RegistryHost) -> str:
     location = host.location or host.prefix
     lines = ["", "[[registry]]", f"prefix = {_toml_string(host.prefix)}"]
@@ -156,6 +221,12 @@ def _render(host: RegistryHost) -> str:
         lines.append("insecure = true")
     if host.blocked:
         lines.append("blocked = true")
+    for mirror in host.mirrors:
+        lines += ["", "[[registry.mirror]]", f"location = {_toml_string(mirror.location)}"]
+        if mirror.insecure or is_loopback(mirror.location.partition("/")[0]):
+            lines.append("insecure = true")
+        if mirror.pulls is not PullFrom.ALL:
+            lines.append(f"pull-from-mirror = {_toml_string(mirror.pulls)}")
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ Sends what it is given, once: who asks is the authorizer's concern, what it mean
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -40,10 +40,20 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """What a call sends: `size` bytes, opened anew each time that it must be sent again."""
+
+    open: Callable[[], AsyncIterator[bytes]] = field(repr=False)
+    size: int
+    media_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """What is asked of a registry. `path` is what follows host and port, query included.
 
-    `is_pull` says that it counts against pull limits, `is_blob` that it may take long.
+    `is_pull` says that it counts against pull limits, `is_blob` that it may take long. `scopes` are
+    the rights that a token must give; reading the repository, if none are named (scope.md).
     """
 
     method: str
@@ -52,6 +62,8 @@ class Call:
     accept: str = "*/*"
     is_pull: bool = False
     is_blob: bool = False
+    body: Body | None = None
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,9 @@ class Transport:
         headers = {"Accept": call.accept}
         if authorization:
             headers["Authorization"] = authorization
+        if call.body is not None:
+            headers["Content-Type"] = call.body.media_type
+            headers["Content-Length"] = str(call.body.size)
         self._budget.check(endpoint.registry, pull=call.is_pull)
         with _mapped_errors(endpoint.name, seconds):
             response = await self._request(call, headers)
@@ -221,6 +236,8 @@ class Transport:
                     call.method,
                     url,
                     headers=headers,
+                    data=call.body.open() if call.body is not None else None,
+                    allow_redirects=call.body is None,  # what was sent cannot be sent on
                     max_redirects=_MAX_REDIRECTS,
                     ssl=self._trust(call.endpoint),
                     timeout=self._timeout(is_blob=call.is_blob),

@@ -30,14 +30,14 @@ def token_request(login: Credential | None, refused: str = "", *more: str) -> To
 
 
 def test_an_open_registry_is_asked_once_and_bare() -> None:
-    steps = handshake(SCOPE, (ALICE, None), known=None)
+    steps = handshake((SCOPE,), (ALICE, None), known=None)
     assert next(steps) == Attempt(None, ALICE)
     with pytest.raises(StopIteration):
         steps.send(OK)
 
 
 def test_a_bearer_challenge_is_met_with_a_token() -> None:
-    steps = handshake(SCOPE, (ALICE, None), known=None)
+    steps = handshake((SCOPE,), (ALICE, None), known=None)
     next(steps)
     assert steps.send(Reply(401, BEARER)) == token_request(ALICE)
     assert steps.send(Reply(200, token="t1")) == Attempt("Bearer t1", ALICE)
@@ -46,13 +46,13 @@ def test_a_bearer_challenge_is_met_with_a_token() -> None:
 
 
 def test_a_known_challenge_saves_the_refusal() -> None:
-    steps = handshake(SCOPE, (None,), BEARER)
+    steps = handshake((SCOPE,), (None,), BEARER)
     assert next(steps) == token_request(None)
     assert steps.send(Reply(200, token="t1")) == Attempt("Bearer t1", None)
 
 
 def test_a_stale_token_is_renewed_once() -> None:
-    steps = handshake(SCOPE, (None,), BEARER)
+    steps = handshake((SCOPE,), (None,), BEARER)
     next(steps)
     steps.send(Reply(200, token="stale"))
     assert steps.send(Reply(401, BEARER)) == token_request(None, "stale")
@@ -63,14 +63,14 @@ def test_a_stale_token_is_renewed_once() -> None:
 
 def test_a_scope_that_is_missing_is_added() -> None:
     wider = Challenge(Scheme.BEARER, BEARER.realm, BEARER.service, ("repository:base/os:pull",))
-    steps = handshake(SCOPE, (None,), BEARER)
+    steps = handshake((SCOPE,), (None,), BEARER)
     next(steps)
     steps.send(Reply(200, token="t1"))
     assert steps.send(Reply(401, wider)) == token_request(None, "t1", "repository:base/os:pull")
 
 
 def test_refused_basic_credentials_give_way_to_anonymous_once() -> None:
-    steps = handshake(SCOPE, (ALICE, None), BASIC)
+    steps = handshake((SCOPE,), (ALICE, None), BASIC)
     assert next(steps) == Attempt(basic(ALICE), ALICE)
     assert steps.send(Reply(401, BASIC)) == Attempt(None, None)
     with pytest.raises(StopIteration):
@@ -78,21 +78,21 @@ def test_refused_basic_credentials_give_way_to_anonymous_once() -> None:
 
 
 def test_a_token_server_that_refuses_credentials_is_asked_anonymously() -> None:
-    steps = handshake(SCOPE, (ALICE, None), BEARER)
+    steps = handshake((SCOPE,), (ALICE, None), BEARER)
     assert next(steps) == token_request(ALICE)
     assert steps.send(Reply(401)) == token_request(None)
     assert steps.send(Reply(200, token="public")) == Attempt("Bearer public", None)
 
 
 def test_a_registry_may_change_from_bearer_to_basic() -> None:
-    steps = handshake(SCOPE, (ALICE,), BEARER)
+    steps = handshake((SCOPE,), (ALICE,), BEARER)
     next(steps)
     steps.send(Reply(200, token="t1"))
     assert steps.send(Reply(401, BASIC)) == Attempt(basic(ALICE), ALICE)
 
 
 def test_without_credentials_basic_is_not_asked_twice() -> None:
-    steps = handshake(SCOPE, (None,), known=None)
+    steps = handshake((SCOPE,), (None,), known=None)
     next(steps)
     with pytest.raises(StopIteration):
         steps.send(Reply(401, BASIC))

@@ -3,9 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from upwell.oci import Reference
+from upwell.oci import Digest, Reference
 from upwell.registry.errors import BlockedError
-from upwell.registry.hosts import Limits, RegistryHost, RegistryHosts, is_loopback
+from upwell.registry.hosts import (
+    Limits,
+    PullFrom,
+    RegistryHost,
+    RegistryHosts,
+    RegistryMirror,
+    is_loopback,
+)
 
 
 def test_the_longest_prefix_decides() -> None:
@@ -127,3 +134,50 @@ def test_no_settings_render_as_a_valid_file() -> None:
     assert tomllib.loads(RegistryHosts().render_registries_conf()) == {
         "unqualified-search-registries": []
     }
+
+
+def test_mirrors_are_asked_in_turn_and_the_location_last() -> None:
+    mirrors = (
+        RegistryMirror("mirror.test:5000/hub", insecure=True),
+        RegistryMirror("pinned.test", pulls=PullFrom.DIGEST_ONLY),
+        RegistryMirror("moving.test", pulls=PullFrom.TAG_ONLY),
+    )
+    hosts = RegistryHosts([RegistryHost("vendor.test", location="real.test", mirrors=mirrors)])
+    tagged = Reference.parse("vendor.test/team/app:1")
+    pinned = tagged.with_digest(Digest.of(b"x"))
+    names = [endpoint.name for endpoint in hosts.endpoints(tagged)]
+    assert names == ["mirror.test:5000/hub/team/app", "moving.test/team/app", "real.test/team/app"]
+    assert [endpoint.name for endpoint in hosts.endpoints(pinned)] == [
+        "mirror.test:5000/hub/team/app",
+        "pinned.test/team/app",
+        "real.test/team/app",
+    ]
+    assert hosts.endpoints(tagged)[0].schemes == ("https", "http")
+    assert hosts.endpoints(tagged)[1].schemes == ("https",)
+    assert hosts.endpoint(tagged).name == "real.test/team/app"
+
+
+def test_a_mirror_of_every_subdomain_takes_the_hosts_place() -> None:
+    mirrors = (RegistryMirror("cache.test/all"),)
+    hosts = RegistryHosts([RegistryHost("*.vendor.test", mirrors=mirrors)])
+    reference = Reference.parse("eu.vendor.test/team/app:1")
+    names = [endpoint.name for endpoint in hosts.endpoints(reference)]
+    assert names == ["cache.test/all/team/app", "eu.vendor.test/team/app"]
+
+
+def test_mirrors_are_handed_on_to_buildah_and_podman() -> None:
+    mirrors = (
+        RegistryMirror("mirror.test", insecure=True),
+        RegistryMirror("127.0.0.1:5000", pulls=PullFrom.DIGEST_ONLY),
+    )
+    text = RegistryHosts([RegistryHost("vendor.test", mirrors=mirrors)]).render_registries_conf()
+    (registry,) = tomllib.loads(text)["registry"]
+    assert registry["mirror"] == [
+        {"location": "mirror.test", "insecure": True},
+        {"location": "127.0.0.1:5000", "insecure": True, "pull-from-mirror": "digest-only"},
+    ]
+
+
+def test_a_mirror_without_a_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="must not be empty"):
+        RegistryMirror("/")

@@ -1,0 +1,196 @@
+"""Writes to any OCI registry (distribution-spec 1.1, Push): blobs, mounts, manifests.
+
+Each method asks once; what is there already is the caller's to find out first.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from http import HTTPStatus
+from urllib.parse import quote
+
+from yarl import URL
+
+from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference
+from upwell.registry.connection import Connection, raise_for_status, stated_digest
+from upwell.registry.errors import (
+    BlobUnknownError,
+    DigestMismatchError,
+    InvalidAnswerError,
+    RegistryError,
+    RejectedError,
+    UnavailableError,
+)
+from upwell.registry.hosts import Endpoint
+from upwell.registry.interface import DEFAULT_ACCESS, Access
+from upwell.registry.transport import Answer, Body, Call
+
+type OpenContent = Callable[[], AsyncIterator[bytes]]
+"""Opens the bytes of a blob; called again when they must be sent again."""
+
+_CREATED = frozenset({HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
+_STARTED = frozenset({HTTPStatus.ACCEPTED})
+_FOUND = frozenset({HTTPStatus.OK})
+
+
+class PushRefusedError(RegistryError):
+    """The registry has no such repository, and does not create it."""
+
+    reason = "PushRefused"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} does not exist, or may not be pushed to")
+
+
+class RegistryPusher:
+    """Pushes through the connection of a RegistryClient. Mirrors are never written to."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def has_blob(
+        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+    ) -> bool:
+        """Whether the repository holds a blob, with one HEAD."""
+        endpoint = self._endpoint(reference, access)
+        path = f"/v2/{endpoint.repository}/blobs/{digest}"
+        return await self._exists(Call("HEAD", endpoint, path), access)
+
+    async def has_manifest(
+        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+    ) -> bool:
+        """Whether the repository holds a manifest or index, with one HEAD."""
+        endpoint = self._endpoint(reference, access)
+        path = f"/v2/{endpoint.repository}/manifests/{digest}"
+        return await self._exists(Call("HEAD", endpoint, path, _ANY_MANIFEST), access)
+
+    async def mount(
+        self,
+        reference: Reference,
+        digest: Digest,
+        source: str,
+        access: Access = DEFAULT_ACCESS,
+    ) -> bool:
+        """Take a blob over from the repository `source` of the same registry.
+
+        False when the registry would rather have it uploaded; raises a RegistryError.
+        """
+        endpoint = self._endpoint(reference, access)
+        query = f"mount={digest}&from={quote(source, safe='/')}"
+        path = f"/v2/{endpoint.repository}/blobs/uploads/?{query}"
+        scopes = (*_push_scopes(endpoint), f"repository:{source}:pull")
+        call = Call("POST", endpoint, path, body=_NOTHING, scopes=scopes)
+        try:
+            async with self._connection.open(call, access) as answer:
+                if answer.status in _CREATED:
+                    return True
+                await raise_for_status(answer, PushRefusedError(endpoint.name), _STARTED)
+                upload = _upload_path(answer, endpoint)
+        except RegistryError as error:
+            if error.retryable:
+                raise
+            return False  # registries differ in how they say no: 400, 401, 404
+        await self._cancel(endpoint, upload, access)
+        return False
+
+    async def push_blob(
+        self,
+        reference: Reference,
+        blob: Descriptor,
+        content: OpenContent,
+        access: Access = DEFAULT_ACCESS,
+    ) -> None:
+        """Upload a blob; the registry checks its digest. Raises a RegistryError."""
+        endpoint = self._endpoint(reference, access)
+        scopes = _push_scopes(endpoint)
+        start = f"/v2/{endpoint.repository}/blobs/uploads/"
+        call = Call("POST", endpoint, start, body=_NOTHING, scopes=scopes)
+        async with self._connection.open(call, access) as answer:
+            await raise_for_status(answer, PushRefusedError(endpoint.name), _STARTED)
+            upload = _upload_path(answer, endpoint)
+        joined = "&" if "?" in upload else "?"
+        finish = Call(
+            "PUT",
+            endpoint,
+            f"{upload}{joined}digest={quote(str(blob.digest), safe='')}",
+            body=Body(content, blob.size),
+            is_blob=True,
+            scopes=scopes,
+        )
+        try:
+            async with self._connection.open(finish, access) as answer:
+                await raise_for_status(answer, PushRefusedError(endpoint.name), _CREATED)
+        except RejectedError as error:
+            if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            raise UnavailableError(endpoint.name, "it lost the upload") from error
+
+    async def push_manifest(
+        self, reference: Reference, manifest: Manifest | Index, access: Access = DEFAULT_ACCESS
+    ) -> None:
+        """Store a manifest under the tag or digest that `reference` names.
+
+        Raises BlobUnknownError when the registry misses its content, or another RegistryError.
+        """
+        endpoint = self._endpoint(reference, access)
+        digest = manifest.digest
+
+        async def raw() -> AsyncIterator[bytes]:
+            yield manifest.raw
+
+        call = Call(
+            "PUT",
+            endpoint,
+            f"/v2/{endpoint.repository}/manifests/{reference.target}",
+            body=Body(raw, len(manifest.raw), str(manifest.media_type)),
+            scopes=_push_scopes(endpoint),
+        )
+        async with self._connection.open(call, access) as answer:
+            unknown = BlobUnknownError(endpoint.name, digest)
+            await raise_for_status(answer, unknown, _CREATED)
+            stated = stated_digest(answer)
+        if stated is not None and stated != digest:
+            raise DigestMismatchError(endpoint.name, digest, stated)
+
+    def _endpoint(self, reference: Reference, access: Access) -> Endpoint:
+        return self._connection.hosts.endpoint(reference, insecure=access.insecure)
+
+    async def _exists(self, call: Call, access: Access) -> bool:
+        call = replace(call, scopes=_push_scopes(call.endpoint))
+        async with self._connection.open(call, access) as answer:
+            if answer.status == HTTPStatus.NOT_FOUND:
+                return False
+            await raise_for_status(answer, PushRefusedError(call.endpoint.name), _FOUND)
+            return True
+
+    async def _cancel(self, endpoint: Endpoint, upload: str, access: Access) -> None:
+        call = Call("DELETE", endpoint, upload, scopes=_push_scopes(endpoint))
+        async with self._connection.open(call, access):
+            return  # a registry that keeps it forgets it by itself
+
+
+async def _no_bytes() -> AsyncIterator[bytes]:
+    for _ in ():
+        yield b""
+
+
+_NOTHING = Body(_no_bytes, 0)
+_ANY_MANIFEST = ", ".join(MediaType)
+
+
+def _push_scopes(endpoint: Endpoint) -> tuple[str, ...]:
+    return (f"repository:{endpoint.repository}:pull,push",)
+
+
+def _upload_path(answer: Answer, endpoint: Endpoint) -> str:
+    """Return path and query of an upload that was started; raises InvalidAnswerError.
+
+    A Location may be relative. It may not lead to another host: our login would go there.
+    """
+    location = answer.headers.get("Location", "")
+    try:
+        url = answer.url.join(URL(location, encoded=True))
+    except ValueError:
+        url = None
+    if not location or url is None or url.host != answer.url.host:
+        raise InvalidAnswerError(endpoint.name, "it names no place for the upload on its own host")
+    return url.raw_path_qs

@@ -1,0 +1,97 @@
+"""What every request to a remote registry goes through: settings, logins, budget, transport."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from random import random
+
+from upwell.oci import Digest, InvalidDigestError
+from upwell.registry.authorizer import Authorizer, explain
+from upwell.registry.budget import RequestBudget
+from upwell.registry.errors import (
+    InvalidAnswerError,
+    RegistryError,
+    RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from upwell.registry.hosts import RegistryHosts
+from upwell.registry.interface import Access, CredentialSource
+from upwell.registry.transport import Answer, Call, Timeouts, Transport
+
+_OK = frozenset({HTTPStatus.OK})
+
+
+class Connection:
+    """Sends calls to any registry, each once. Close it after use.
+
+    `credentials` are those of calls whose Access names none. `clock` gives seconds since the
+    epoch, `jitter` numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        hosts: RegistryHosts | None = None,
+        credentials: CredentialSource | None = None,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random,
+    ) -> None:
+        self.hosts = hosts or RegistryHosts()
+        self.budget = RequestBudget(self.hosts.limits, clock, jitter)
+        self._credentials = credentials
+        self._transport = Transport(self.budget, timeouts or Timeouts())
+        self._authorizer = Authorizer(self._transport, clock)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._authorizer.aclose()
+        await self._transport.aclose()
+
+    @asynccontextmanager
+    async def open(self, call: Call, access: Access) -> AsyncIterator[Answer]:
+        """Send `call` with the credentials that `access` finds, within the registry's budget."""
+        endpoint = call.endpoint
+        source = access.credentials or self._credentials
+        credential = (
+            None if source is None else await source.find(endpoint.registry, endpoint.repository)
+        )
+        async with (
+            self.budget.slot(endpoint.registry, pull=call.is_pull),
+            await self._authorizer.send(call, credential) as answer,
+        ):
+            yield answer
+
+
+async def raise_for_status(
+    answer: Answer, unknown: RegistryError, wanted: Collection[int] = _OK
+) -> None:
+    """Raise what any answer but a wanted one means; `unknown` is what 404 does."""
+    status = answer.status
+    if status in wanted:
+        return
+    why = await explain(answer)
+    if status == HTTPStatus.NOT_FOUND:
+        raise unknown
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        raise UnauthorizedError(answer.name, why)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
+        raise UnavailableError(answer.name, why)
+    if status >= HTTPStatus.BAD_REQUEST:
+        raise RejectedError(answer.name, status, why)
+    raise InvalidAnswerError(answer.name, f"HTTP {status}")
+
+
+def stated_digest(answer: Answer) -> Digest | None:
+    """Return the digest that the registry states; None where it states none.
+
+    Raises InvalidAnswerError.
+    """
+    text = answer.headers.get("Docker-Content-Digest")
+    if not text:
+        return None
+    try:
+        return Digest.parse(text)
+    except InvalidDigestError as error:
+        raise InvalidAnswerError(answer.name, f"Docker-Content-Digest: {error}") from error

@@ -1,0 +1,266 @@
+"""Pushes and copies between two real registries, and what a registry with mirrors is read from."""
+
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.integration.registry.docker_registry import CONFIG, docker_registry, push_image
+from tests.integration.registry.embedded_server import serving
+
+from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference, parse_manifest
+from upwell.registry.client import RegistryClient
+from upwell.registry.client_push import RegistryPusher
+from upwell.registry.copying import ImageCopier, Progress, Step
+from upwell.registry.errors import (
+    BlobUnknownError,
+    InvalidAnswerError,
+    ManifestUnknownError,
+    RejectedError,
+    UnavailableError,
+)
+from upwell.registry.hosts import PullFrom, RegistryHost, RegistryHosts, RegistryMirror
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two registries: Debian's distribution, and the embedded one over HTTP."""
+
+    client: RegistryClient
+    pusher: RegistryPusher
+    distribution: str
+    embedded: str
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[Two]:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(RegistryClient())
+        served = await stack.enter_async_context(serving(tmp_path / "embedded"))
+        (tmp_path / "distribution").mkdir()
+        host = await stack.enter_async_context(docker_registry(tmp_path / "distribution"))
+        yield Two(client, RegistryPusher(client.connection), host, served.host)
+
+
+def opened(content: bytes) -> Callable[[], AsyncIterator[bytes]]:
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, len(content), 1000):
+            yield content[at : at + 1000]
+
+    return chunks
+
+
+def blob_of(content: bytes) -> Descriptor:
+    return Descriptor("application/octet-stream", Digest.of(content), len(content))
+
+
+async def push_layered(two: Two, name: str, *layers: bytes, config: bytes = CONFIG) -> Manifest:
+    """Push an image with these layers under `registry/repository:tag`."""
+    reference = Reference.parse(name)
+    for content in (config, *layers):
+        await two.pusher.push_blob(reference, blob_of(content), opened(content))
+    parts = [
+        {"mediaType": "m", "digest": str(Digest.of(content)), "size": len(content)}
+        for content in (config, *layers)
+    ]
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.OCI_MANIFEST,
+        "config": parts[0],
+        "layers": parts[1:],
+    }
+    manifest = parse_manifest(json.dumps(document).encode())
+    assert isinstance(manifest, Manifest)
+    await two.pusher.push_manifest(reference, manifest)
+    return manifest
+
+
+async def push_index(two: Two, name: str, **children: Manifest) -> Index:
+    entries = [
+        {
+            "mediaType": str(child.media_type),
+            "digest": str(child.digest),
+            "size": len(child.raw),
+            "platform": {"os": "linux", "architecture": architecture},
+        }
+        for architecture, child in children.items()
+    ]
+    document = {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": entries}
+    index = parse_manifest(json.dumps(document).encode())
+    assert isinstance(index, Index)
+    await two.pusher.push_manifest(Reference.parse(name), index)
+    return index
+
+
+@pytest.mark.parametrize("where", ["distribution", "embedded"])
+async def test_what_is_pushed_is_there(two: Two, where: str) -> None:
+    host = getattr(two, where)
+    layer = os.urandom(300_000)
+    reference = Reference.parse(f"{host}/team/app:1")
+    assert not await two.pusher.has_blob(reference, Digest.of(layer))
+    manifest = await push_layered(two, str(reference), layer)
+    assert await two.pusher.has_blob(reference, Digest.of(layer))
+    assert await two.pusher.has_manifest(reference, manifest.digest)
+    assert (await two.client.resolve(reference)).digest == manifest.digest
+    async with two.client.open_blob(reference, Digest.of(layer)) as chunks:
+        received = hashlib.sha256()
+        async for chunk in chunks:
+            received.update(chunk)
+    assert received.hexdigest() == Digest.of(layer).hex
+
+
+@pytest.mark.parametrize("where", ["distribution", "embedded"])
+async def test_a_blob_is_mounted_from_another_repository(two: Two, where: str) -> None:
+    host = getattr(two, where)
+    layer = b"shared"
+    await push_layered(two, f"{host}/team/app:1", layer)
+    goal = Reference.parse(f"{host}/other/app:1")
+    assert await two.pusher.mount(goal, Digest.of(layer), "team/app")
+    assert await two.pusher.has_blob(goal, Digest.of(layer))
+    assert not await two.pusher.mount(goal, Digest.of(b"absent"), "team/app")
+
+
+@pytest.mark.parametrize("where", ["distribution", "embedded"])
+async def test_content_that_is_not_what_it_says_is_refused(two: Two, where: str) -> None:
+    reference = Reference.parse(f"{getattr(two, where)}/team/app:1")
+    wrong = Descriptor("m", Digest.of(b"right"), len(b"wrong"))
+    with pytest.raises(RejectedError):
+        await two.pusher.push_blob(reference, wrong, opened(b"wrong"))
+    assert not await two.pusher.has_blob(reference, wrong.digest)
+    other = await push_image(two.distribution, "elsewhere/app", "1")
+    with pytest.raises((RejectedError, BlobUnknownError)):
+        await two.pusher.push_manifest(reference, other)
+
+
+async def test_an_index_is_copied_as_it_is_and_a_second_time_costs_nothing(two: Two) -> None:
+    base = os.urandom(50_000)
+    children = {
+        name: await push_layered(
+            two,
+            f"{two.distribution}/vendor/app:{name}",
+            base,
+            name.encode(),
+            config=f'"{name}"'.encode(),
+        )
+        for name in ("amd64", "arm64")
+    }
+    index = await push_index(two, f"{two.distribution}/vendor/app:1", **children)
+    origin = Reference.parse(f"{two.distribution}/vendor/app:1")
+    goal = Reference.parse(f"{two.embedded}/mirror/app:1")
+    steps: list[Progress] = []
+    copier = ImageCopier(two.client, two.pusher, report=steps.append)
+    assert len(await copier.plan(origin, goal)) == 8
+    copied = await copier.copy(origin, goal)
+    assert copied.target.digest == index.digest
+    assert copied.sent_bytes >= 50_000
+    assert {step.step for step in steps} <= {Step.COPIED, Step.TAGGED, Step.PRESENT}
+    found = await two.client.manifest(goal)
+    assert found.raw == index.raw
+    assert await copier.plan(origin, goal) == ()
+    again = await copier.copy(origin, goal)
+    assert (again.sent_bytes, again.counts[Step.PRESENT]) == (0, 1)
+
+
+async def test_a_cut_short_copy_sends_what_is_missing_alone(two: Two) -> None:
+    first, second = os.urandom(40_000), os.urandom(30_000)
+    await push_layered(two, f"{two.distribution}/vendor/app:1", first, second)
+    origin = Reference.parse(f"{two.distribution}/vendor/app:1")
+    goal = Reference.parse(f"{two.embedded}/mirror/app:1")
+    await two.pusher.push_blob(goal, blob_of(first), opened(first))
+    copied = await ImageCopier(two.client, two.pusher).copy(origin, goal)
+    assert copied.sent_bytes == len(second) + len(CONFIG)
+
+
+async def test_within_one_registry_nothing_is_sent(two: Two) -> None:
+    await push_layered(two, f"{two.distribution}/vendor/app:1", os.urandom(40_000))
+    origin = Reference.parse(f"{two.distribution}/vendor/app:1")
+    goal = Reference.parse(f"{two.distribution}/promoted/app:prod")
+    copied = await ImageCopier(two.client, two.pusher).copy(origin, goal)
+    assert (copied.sent_bytes, copied.counts[Step.MOUNTED]) == (0, 2)
+
+
+async def test_a_filter_keeps_the_wanted_platforms(two: Two) -> None:
+    children = {
+        name: await push_layered(two, f"{two.distribution}/vendor/app:{name}", name.encode())
+        for name in ("amd64", "arm64", "s390x")
+    }
+    await push_index(two, f"{two.distribution}/vendor/app:1", **children)
+    origin = Reference.parse(f"{two.distribution}/vendor/app:1")
+    goal = Reference.parse(f"{two.embedded}/mirror/app:1")
+    wanted = ImageCopier(
+        two.client, two.pusher, platforms=lambda platform: platform.architecture != "s390x"
+    )
+    copied = await wanted.copy(origin, goal)
+    found = await two.client.manifest(goal)
+    assert isinstance(found, Index)
+    assert found.digest == copied.target.digest
+    assert [entry.digest for entry in found.manifests] == [
+        children["amd64"].digest,
+        children["arm64"].digest,
+    ]
+    none = ImageCopier(two.client, two.pusher, platforms=lambda _platform: False)
+    with pytest.raises(InvalidAnswerError, match="wanted platforms"):
+        await none.copy(origin, goal)
+
+
+async def test_a_missing_image_is_an_error_of_its_source(two: Two) -> None:
+    copier = ImageCopier(two.client, two.pusher)
+    with pytest.raises(ManifestUnknownError):
+        await copier.copy(
+            Reference.parse(f"{two.distribution}/vendor/none:1"),
+            Reference.parse(f"{two.embedded}/mirror/none:1"),
+        )
+
+
+def mirrored(two: Two, pulls: PullFrom = PullFrom.ALL) -> RegistryClient:
+    """Return a client for which the embedded registry mirrors distribution's `vendor/`."""
+    mirrors = (
+        RegistryMirror("127.0.0.1:1/away"),
+        RegistryMirror(f"{two.embedded}/mirror", pulls=pulls),
+    )
+    host = RegistryHost(f"{two.distribution}/vendor", mirrors=mirrors)
+    return RegistryClient(RegistryHosts([host]))
+
+
+async def test_mirrors_are_read_first_and_the_source_where_they_fail(two: Two) -> None:
+    there = await push_layered(two, f"{two.embedded}/mirror/app:1", b"mirrored")
+    here = await push_layered(two, f"{two.distribution}/vendor/app:1", b"own")
+    alone = await push_layered(two, f"{two.distribution}/vendor/alone:1", b"alone")
+    async with mirrored(two) as client:
+        app = Reference.parse(f"{two.distribution}/vendor/app:1")
+        assert (await client.resolve(app)).digest == there.digest
+        assert (await client.manifest(app)).digest == there.digest
+        assert await client.blob(app, Digest.of(b"mirrored"), 100) == b"mirrored"
+        assert await client.blob(app, Digest.of(b"own"), 100) == b"own"
+        async with client.open_blob(app, Digest.of(b"own")) as chunks:
+            assert b"".join([chunk async for chunk in chunks]) == b"own"
+        other = Reference.parse(f"{two.distribution}/vendor/alone:1")
+        assert (await client.resolve(other)).digest == alone.digest
+        with pytest.raises(ManifestUnknownError):
+            await client.resolve(Reference.parse(f"{two.distribution}/vendor/none:1"))
+        assert (await client.tags(app)) == ("1",)
+        pusher = RegistryPusher(client.connection)
+        await pusher.push_manifest(app.with_tag("2"), here)
+    assert (await two.client.resolve(app.with_tag("2"))).digest == here.digest
+    with pytest.raises(ManifestUnknownError):
+        await two.client.resolve(Reference.parse(f"{two.embedded}/mirror/app:2"))
+
+
+async def test_a_mirror_for_digests_is_not_asked_for_tags(two: Two) -> None:
+    there = await push_layered(two, f"{two.embedded}/mirror/app:1", b"mirrored")
+    here = await push_layered(two, f"{two.distribution}/vendor/app:1", b"own")
+    async with mirrored(two, PullFrom.DIGEST_ONLY) as client:
+        app = Reference.parse(f"{two.distribution}/vendor/app:1")
+        assert (await client.resolve(app)).digest == here.digest
+        assert (await client.resolve(app.with_digest(there.digest))).digest == there.digest
+
+
+async def test_without_any_answer_the_sources_failure_counts() -> None:
+    host = RegistryHost("127.0.0.1:1", mirrors=(RegistryMirror("127.0.0.1:2"),))
+    async with RegistryClient(RegistryHosts([host])) as client:
+        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1/"):
+            await client.resolve(Reference.parse("127.0.0.1:1/a/b:1"))
