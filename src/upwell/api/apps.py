@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from upwell.api.core import PodTemplate
+from upwell.api.core import EnvVar, PodTemplate, PodTemplateMeta
 from upwell.api.meta import Column, Condition, Kind, Model, ObjectReference, Resource, Time
 
 TRIGGERS_ANNOTATION = "image.openshift.io/triggers"
@@ -41,12 +41,34 @@ class WorkloadSpec(Model):
     revision_history_limit: int | None = Field(default=None, ge=0)
 
 
+class VolumeClaimTemplate(Model):
+    """A volume that each replica has for itself."""
+
+    metadata: PodTemplateMeta = Field(default_factory=PodTemplateMeta)
+
+
+class StatefulSetSpec(WorkloadSpec):
+    """A StatefulSet's wish."""
+
+    volume_claim_templates: tuple[VolumeClaimTemplate, ...] = ()
+
+
 class DeploymentSpec(WorkloadSpec):
     """A Deployment's wish."""
 
     strategy: DeploymentStrategy | None = None
     progress_deadline_seconds: int | None = Field(default=None, ge=1)
     paused: bool | None = None
+
+
+class HookResult(Model):
+    """How a lifecycle hook of a rollout ended."""
+
+    phase: str
+    """Complete, Failed or Ignored."""
+    ended: Time
+    retries: int = 0
+    message: str = ""
 
 
 class RevisionRecord(Model):
@@ -65,6 +87,19 @@ class RevisionRecord(Model):
     """Container name -> pull spec with digest."""
     live_at: Time | None = None
     """When the first instance of it took traffic."""
+    hooks: dict[str, HookResult] = Field(default_factory=dict)
+    """Results by moment: pre, mid, post, custom."""
+    aborted: bool | None = None
+    """It is not tried on: a hook failed, its time was over, or a person has cancelled it."""
+
+
+class RequestedRevision(Model):
+    """A rollout that a person asked for although the template may not have changed."""
+
+    template: str
+    """Hash of the template that is meant; the request says nothing about any other."""
+    revision: str
+    """What the revision is called."""
 
 
 class WorkloadStatus(Model):
@@ -83,6 +118,7 @@ class WorkloadStatus(Model):
     """The template that failed and was rolled back; not tried again until something changes."""
     hold: str | None = None
     """Why a person's decision keeps automation away, if it does."""
+    requested: RequestedRevision | None = None
 
 
 _REPLICA_COLUMNS = (
@@ -111,7 +147,7 @@ class StatefulSet(Resource):
         "apps", "v1", "StatefulSet", "statefulsets", ("sts",), columns=_REPLICA_COLUMNS
     )
 
-    spec: WorkloadSpec = Field(default_factory=WorkloadSpec)
+    spec: StatefulSetSpec = Field(default_factory=StatefulSetSpec)
     status: WorkloadStatus = Field(default_factory=WorkloadStatus)
 
 
@@ -180,6 +216,40 @@ class DeploymentTrigger(Model):
     image_change_params: ImageTriggerParams | None = None
 
 
+class ExecNewPodHook(Model):
+    """A command that is run once, in a container like one of the template's."""
+
+    command: tuple[str, ...] = ()
+    container_name: str = ""
+    env: tuple[EnvVar, ...] = ()
+    volumes: tuple[str, ...] = ()
+    """The template's volumes that the command sees."""
+
+
+class TagImageHook(Model):
+    """A tag that is given to the image of a container."""
+
+    container_name: str = ""
+    to: ObjectReference
+
+
+class LifecycleHook(Model):
+    """What is done at a moment of a rollout, and what follows when it fails."""
+
+    failure_policy: str = "Abort"
+    """Abort, Retry or Ignore."""
+    exec_new_pod: ExecNewPodHook | None = None
+    tag_images: tuple[TagImageHook, ...] = ()
+
+
+class CustomParams(Model):
+    """A command that rolls out by calling `openshift-deploy`."""
+
+    image: str = ""
+    command: tuple[str, ...] = ()
+    environment: tuple[EnvVar, ...] = ()
+
+
 class RollingParams(Model):
     """OpenShift's rolling strategy; seconds."""
 
@@ -188,17 +258,17 @@ class RollingParams(Model):
     timeout_seconds: int | None = None
     max_unavailable: int | str | None = None
     max_surge: int | str | None = None
-    pre: dict[str, Any] | None = None
-    post: dict[str, Any] | None = None
+    pre: LifecycleHook | None = None
+    post: LifecycleHook | None = None
 
 
 class RecreateParams(Model):
     """OpenShift's recreate strategy; seconds."""
 
     timeout_seconds: int | None = None
-    pre: dict[str, Any] | None = None
-    mid: dict[str, Any] | None = None
-    post: dict[str, Any] | None = None
+    pre: LifecycleHook | None = None
+    mid: LifecycleHook | None = None
+    post: LifecycleHook | None = None
 
 
 class DeploymentConfigStrategy(Model):
@@ -207,7 +277,7 @@ class DeploymentConfigStrategy(Model):
     type: str | None = None
     rolling_params: RollingParams | None = None
     recreate_params: RecreateParams | None = None
-    custom_params: dict[str, Any] | None = None
+    custom_params: CustomParams | None = None
     active_deadline_seconds: int | None = None
 
 

@@ -187,7 +187,8 @@ class ContainerPort(Model):
     container_port: int = Field(ge=1, le=65535)
     name: str = ""
     protocol: str = "TCP"
-    host_port: int | None = None
+    host_port: int | None = Field(default=None, ge=1, le=65535)
+    host_ip: str | None = Field(default=None, alias="hostIP")
 
 
 class HttpHeader(Model):
@@ -216,6 +217,27 @@ class ExecAction(Model):
     """A probe's command."""
 
     command: tuple[str, ...] = ()
+
+
+class SleepAction(Model):
+    """A pause."""
+
+    seconds: int = Field(ge=0)
+
+
+class LifecycleHandler(Model):
+    """What is done at a moment of a container's life; one of these."""
+
+    exec: ExecAction | None = None
+    http_get: HttpGetAction | None = None
+    sleep: SleepAction | None = None
+
+
+class Lifecycle(Model):
+    """What follows a container's start and precedes its stop."""
+
+    post_start: LifecycleHandler | None = None
+    pre_stop: LifecycleHandler | None = None
 
 
 class Probe(Model):
@@ -265,7 +287,9 @@ class Container(Model):
     resources: ResourceRequirements | None = None
     image_pull_policy: str | None = None
     security_context: dict[str, Any] | None = None
-    lifecycle: dict[str, Any] | None = None
+    lifecycle: Lifecycle | None = None
+    restart_policy: str | None = None
+    """"Always" makes an init container one that serves beside the others (a sidecar)."""
 
 
 class KeyToPath(Model):
@@ -294,6 +318,27 @@ class ConfigMapVolume(Model):
     default_mode: int | None = None
 
 
+class ProjectedSource(Model):
+    """One of the sources of a projected volume."""
+
+    secret: ConfigMapVolume | None = None
+    config_map: ConfigMapVolume | None = None
+
+
+class ProjectedVolume(Model):
+    """Several Secrets and ConfigMaps in one folder."""
+
+    sources: tuple[ProjectedSource, ...] = ()
+    default_mode: int | None = None
+
+
+class ClaimVolume(Model):
+    """A folder that outlives instances, by its name."""
+
+    claim_name: str
+    read_only: bool | None = None
+
+
 class HostPathVolume(Model):
     """A path of the host."""
 
@@ -309,6 +354,8 @@ class Volume(Model):
     host_path: HostPathVolume | None = None
     secret: SecretVolume | None = None
     config_map: ConfigMapVolume | None = None
+    projected: ProjectedVolume | None = None
+    persistent_volume_claim: ClaimVolume | None = None
 
 
 class PodSpec(Model):

@@ -5,8 +5,9 @@ any two steps changes nothing in the end. What drains is decided anew by every c
 it needs to be remembered.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -25,6 +26,17 @@ class Strategy(StrEnum):
     """One index after the other, as a StatefulSet does."""
 
 
+class Moment(StrEnum):
+    """When a lifecycle hook runs."""
+
+    PRE = "pre"
+    """Before anything else."""
+    MID = "mid"
+    """When the old replicas are gone; Recreate alone."""
+    POST = "post"
+    """When all new replicas are ready."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a workload wants to be rolled out."""
@@ -36,6 +48,8 @@ class Settings:
     min_ready: timedelta = timedelta(0)
     deadline: timedelta = timedelta(seconds=600)
     """How long a new revision may make no progress."""
+    active_deadline: timedelta | None = None
+    """How long a rollout may take, hooks included."""
     paused: bool = False
 
     @property
@@ -55,6 +69,16 @@ class Target:
     """When its rollout began."""
     complete: bool
     """Whether it has once served in full: it is then restarted for ever, never rolled back."""
+    hooks: frozenset[Moment] = frozenset()
+    """Hooks that have yet to succeed."""
+    hooks_ended: datetime | None = None
+    """When the last hook that has run ended: progress."""
+    aborted: bool = False
+    """It is given up for good, and nothing can take its place: nothing runs."""
+    share: float = 1.0
+    """How much of it may be rolled out yet, from 0 to 1."""
+    driven: bool = False
+    """A command of the user's decides the share, and when the rollout is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +158,13 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run the hook, or wait for its end."""
+
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
 class MarkComplete:
     """The target serves in full, and nothing else runs."""
 
@@ -143,6 +174,7 @@ class FailureReason(StrEnum):
 
     CRASH_LOOPING = "CrashLooping"
     NEVER_READY = "ProgressDeadlineExceeded"
+    TOO_LONG = "ActiveDeadlineExceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +201,7 @@ class Wait:
     until: datetime
 
 
-type Step = Start | Drain | Stop | MarkComplete | RollBack | Stall | Wait
+type Step = Start | Drain | Stop | RunHook | MarkComplete | RollBack | Stall | Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +215,22 @@ class _View:
     @property
     def settings(self) -> Settings:
         return self.rollout.settings
+
+    @property
+    def hooks(self) -> frozenset[Moment]:
+        """Hooks that have yet to run; those of what has served in full never run again."""
+        target = self.rollout.target
+        return frozenset() if target.complete else target.hooks
+
+    @property
+    def time_limit(self) -> datetime | None:
+        target, limit = self.rollout.target, self.settings.active_deadline
+        return None if limit is None or target.complete else target.since + limit
+
+    @property
+    def allowed(self) -> int:
+        """How many replicas of the target there may be yet."""
+        return math.ceil(self.settings.replicas * self.rollout.target.share)
 
     @property
     def staying(self) -> list[Replica]:
@@ -201,7 +249,7 @@ class _View:
     @property
     def missing(self) -> list[int]:
         present = {replica.index for replica in self.staying}
-        return [index for index in range(self.settings.replicas) if index not in present]
+        return [index for index in range(self.allowed) if index not in present]
 
     def is_kept(self, replica: Replica) -> bool:
         """Whether the replica is worth a restart: it stays, or is of the good revision."""
@@ -222,12 +270,21 @@ def next_steps(rollout: Rollout, replicas: Sequence[Replica], now: datetime) -> 
 
     `Drain` names every replica that shall get no requests; one that is not named does get them.
     """
-    view = _View(rollout, replicas, now)
+    view = _View(_of_aborted(rollout) if rollout.target.aborted else rollout, replicas, now)
+    rollout = view.rollout
     failure = _failure(view)
     if isinstance(failure, RollBack):
         return (failure,)
     if rollout.settings.paused and not rollout.target.complete:
         return (*_restarts(view, frozenset()), *_waits(view, frozenset()))
+    if Moment.PRE in view.hooks:
+        stall = () if failure is None else (failure,)
+        return (
+            RunHook(Moment.PRE),
+            *_restarts(view, frozenset()),
+            *stall,
+            *_waits(view, frozenset()),
+        )
     victims = _victims(view)
     names = frozenset(victim.name for victim in victims)
     steps: list[Step] = [
@@ -236,16 +293,33 @@ def next_steps(rollout: Rollout, replicas: Sequence[Replica], now: datetime) -> 
     ]
     steps.extend(_starts(view))
     steps.extend(_restarts(view, names))
-    if _is_complete(view) and not rollout.target.complete:
-        steps.append(MarkComplete())
+    if _is_time_for_mid(view):
+        steps.append(RunHook(Moment.MID))
+    elif _is_complete(view) and not rollout.target.complete:
+        steps.append(RunHook(Moment.POST) if Moment.POST in view.hooks else MarkComplete())
     if failure is not None:
         steps.append(failure)
     steps.extend(_waits(view, names))
     return tuple(steps)
 
 
+def _of_aborted(rollout: Rollout) -> Rollout:
+    """Return the rollout of nothing at all: what was given up ends, and is not judged again."""
+    target = replace(rollout.target, complete=True, hooks=frozenset())
+    return replace(rollout, target=target, settings=replace(rollout.settings, replicas=0))
+
+
 def _is_complete(view: _View) -> bool:
-    return len(view.available) == view.settings.replicas and not view.leaving
+    whole = len(view.available) == view.settings.replicas and not view.leaving
+    return whole and not view.rollout.target.driven
+
+
+def _is_time_for_mid(view: _View) -> bool:
+    return (
+        Moment.MID in view.hooks
+        and view.settings.strategy is Strategy.RECREATE
+        and not view.leaving
+    )
 
 
 def _failure(view: _View) -> RollBack | Stall | None:
@@ -253,6 +327,8 @@ def _failure(view: _View) -> RollBack | Stall | None:
     if rollout.target.complete or rollout.settings.paused:
         return None
     kind = Stall if rollout.good is None else RollBack
+    if (limit := view.time_limit) is not None and view.now >= limit:
+        return kind(FailureReason.TOO_LONG, None)
     ended = [one for one in view.staying if one.ended and not one.interrupted]
     looping = [one for one in ended if one.restarts >= ENDED_STARTS - 1]
     if looping:
@@ -267,12 +343,17 @@ def _failure(view: _View) -> RollBack | Stall | None:
 def _deadline(view: _View) -> datetime | None:
     """Return when the target counts as failed; None when only waiting for old ones is left."""
     ready = [replica for replica in view.staying if replica.ready]
-    if view.rollout.target.complete or len(ready) >= view.settings.replicas:
+    target = view.rollout.target
+    if target.complete or len(ready) >= view.settings.replicas or target.driven:
         return None
+    if Moment.PRE in view.hooks or _is_time_for_mid(view):
+        return None  # a hook may take what the active deadline leaves it
     # A restart is no progress: a replica that is restarted for ever would never be late.
     progress = [one.started_at for one in view.staying if one.restarts == 0]
     progress += [one.ready_since for one in ready if one.ready_since is not None]
-    return max([view.rollout.target.since, *progress]) + view.settings.deadline
+    if target.hooks_ended is not None:
+        progress.append(target.hooks_ended)
+    return max([target.since, *progress]) + view.settings.deadline
 
 
 def _victims(view: _View) -> list[Replica]:
@@ -323,7 +404,7 @@ def _starts(view: _View) -> list[Start]:
     revision = view.rollout.target.revision
     match settings.strategy:
         case Strategy.RECREATE:
-            indices = [] if view.leaving else view.missing
+            indices = [] if view.leaving or Moment.MID in view.hooks else view.missing
         case Strategy.ROLLING:
             room = settings.replicas + settings.max_surge - len(view.replicas)
             indices = view.missing[: max(room, 0)]
@@ -357,7 +438,7 @@ def _waits(view: _View, victims: frozenset[str]) -> list[Wait]:
     times = [replica.restart_at for replica in kept if replica.ended]
     times += [at for one in view.staying if (at := one.available_at(view.settings)) is not None]
     late = _deadline(view)
-    if late is not None and not view.settings.paused:
-        times.append(late)
+    if not view.settings.paused:
+        times += [limit for limit in (late, view.time_limit) if limit is not None]
     ahead = [time for time in times if time > view.now]
     return [Wait(min(ahead))] if ahead else []

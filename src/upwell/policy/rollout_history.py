@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.core import Container, PodTemplate
+from upwell.policy.rollout_settings import Workload, template_of
+from upwell.policy.template import template_hash
 
 type Records = tuple[RevisionRecord, ...]
 
@@ -24,6 +26,21 @@ class Cause(StrEnum):
     CONFIG_CHANGE = "config change"
     MANUAL_CHANGE = "manual change"
     ROLLBACK = "rollback"
+
+
+def wanted_revision(workload: Workload) -> str:
+    """Return what the declared template is called: its hash, or what a person's request says."""
+    declared = template_hash(template_of(workload))
+    requested = workload.status.requested
+    if requested is not None and requested.template == declared:
+        return requested.revision
+    return declared
+
+
+def is_requested(workload: Workload, revision: str) -> bool:
+    """Whether a person has asked for exactly this revision."""
+    requested = workload.status.requested
+    return requested is not None and requested.revision == revision
 
 
 def find(records: Records, revision: str) -> RevisionRecord | None:

@@ -1,6 +1,7 @@
 """How each kind of workload wants to be rolled out, as one shape."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
@@ -28,6 +29,8 @@ DEFAULT_DEADLINE = 600
 DEFAULT_GRACE = 30
 ROLL_OUT_ANNOTATION = "upwell.dev/roll-out"
 """Names the template hash that a person wants rolled out where no trigger does it."""
+DEFAULT_ACTIVE_DEADLINE = 21600
+"""Seconds that a DeploymentConfig's rollout may take (apps.openshift.io MaxDeploymentDuration)."""
 
 
 def settings_of(workload: Workload) -> Settings:
@@ -63,7 +66,7 @@ def with_pod_template[R: Resource](resource: R, template: PodTemplate) -> R:
     return resource
 
 
-def instance_labels(workload: Workload, template: PodTemplate) -> dict[str, str]:
+def instance_labels(workload: Resource, template: PodTemplate) -> dict[str, str]:
     """Return the labels of instances: OpenShift's deployer adds the DeploymentConfig's name."""
     labels = dict(template.metadata.labels)
     if isinstance(workload, DeploymentConfig):
@@ -86,6 +89,18 @@ def grace_seconds(template: PodTemplate) -> float:
 def is_manual(workload: Workload) -> bool:
     """Whether nothing but a person starts a rollout: a DeploymentConfig with `triggers: []`."""
     return isinstance(workload, DeploymentConfig) and workload.spec.triggers == ()
+
+
+def follows_changes(workload: Workload) -> bool:
+    """Whether any change of the template is rolled out: a DeploymentConfig needs a trigger."""
+    if not isinstance(workload, DeploymentConfig) or workload.spec.triggers is None:
+        return True
+    return any(trigger.type == "ConfigChange" for trigger in workload.spec.triggers)
+
+
+def is_test(workload: Workload) -> bool:
+    """Whether nothing shall run once a rollout is complete (`spec.test`)."""
+    return isinstance(workload, DeploymentConfig) and bool(workload.spec.test)
 
 
 def is_paused(workload: Resource) -> bool:
@@ -111,33 +126,23 @@ def _deployment_config(config: DeploymentConfig) -> Settings:
     spec = config.spec
     replicas = 1 if spec.replicas is None else spec.replicas
     strategy = spec.strategy
-    _refuse_unsupported(config)
+    limit = strategy.active_deadline_seconds if strategy else None
+    active = timedelta(seconds=limit or DEFAULT_ACTIVE_DEADLINE)
     kind = (strategy.type if strategy else None) or "Rolling"
     if kind == "Recreate":
         recreate = strategy.recreate_params if strategy else None
         seconds = recreate.timeout_seconds if recreate else None
-        return _settings(config, replicas, Strategy.RECREATE, (0, 0), seconds)
-    if kind != "Rolling":
-        raise TemplateError("InvalidStrategy", f"spec.strategy.type {kind!r} is not supported")
+        found = _settings(config, replicas, Strategy.RECREATE, (0, 0), seconds)
+        return replace(found, active_deadline=active)
+    if kind not in {"Rolling", "Custom"}:
+        raise TemplateError("InvalidStrategy", f"spec.strategy.type {kind!r} is not known")
+    if kind == "Custom" and (strategy is None or strategy.custom_params is None):
+        raise TemplateError("InvalidStrategy", "spec.strategy.customParams is missing")
     rolling = (strategy.rolling_params if strategy else None) or RollingParams()
-    return _settings(
+    found = _settings(
         config, replicas, Strategy.ROLLING, _limits(rolling, replicas), rolling.timeout_seconds
     )
-
-
-def _refuse_unsupported(config: DeploymentConfig) -> None:
-    """Raise TemplateError for what must not be left out in silence: a hook may migrate data."""
-    strategy = config.spec.strategy
-    for params in (strategy.rolling_params, strategy.recreate_params) if strategy else ():
-        hooks = [name for name in ("pre", "mid", "post") if getattr(params, name, None)]
-        if hooks:
-            raise TemplateError(
-                "UnsupportedField",
-                f"the strategy's {hooks[0]} hook is not run on one machine: remove it, and do what"
-                " it does when the container starts",
-            )
-    if config.spec.test:
-        raise TemplateError("UnsupportedField", "spec.test is not supported: remove it")
+    return replace(found, active_deadline=active)
 
 
 def _settings(

@@ -5,6 +5,7 @@ The annotation `image.openshift.io/triggers` and a DeploymentConfig's triggers b
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, DeploymentConfig
@@ -19,6 +20,8 @@ from upwell.policy.streams import StreamName, resolve_tag, split_tag
 
 HOLD_ANNOTATION = "upwell.dev/hold"
 """Present while a person's decision keeps automation away; its value says why."""
+HOLD_UNTIL_ANNOTATION = "upwell.dev/hold-until"
+"""When the hold ends by itself (RFC 3339); absent, it ends when a person lifts it."""
 
 type Slot = tuple[str, bool]
 """A container's name, and whether it is an init container."""
@@ -167,7 +170,7 @@ def _kept_away(
     if held is not None:
         return Verdict(
             Reason.HELD,
-            f"held: {held or 'no reason given'}{_pending(changes)};"
+            f"held: {hold_text(workload)}{_pending(changes)};"
             f" `rollout resume` or removing annotation {HOLD_ANNOTATION} goes on",
         )
     if is_paused(workload):
@@ -177,6 +180,41 @@ def _kept_away(
     if not followers.automatic():
         return _none_automatic(workload, followers, streams)
     return None
+
+
+def hold_end(workload: Resource) -> datetime | None:
+    """Return when the hold ends by itself; None when there is none, or nobody can tell."""
+    text = workload.annotations.get(HOLD_UNTIL_ANNOTATION)
+    if text is None or HOLD_ANNOTATION not in workload.annotations:
+        return None
+    try:
+        end = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return end if end.tzinfo is not None else None
+
+
+def without_hold[R: Resource](workload: R) -> R:
+    """Return the workload with no hold on it."""
+    gone = {HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION}
+    annotations = {key: value for key, value in workload.annotations.items() if key not in gone}
+    return workload.with_metadata(annotations=annotations)
+
+
+def hold_text(workload: Resource) -> str:
+    """Say why, and until when, a workload is held; empty when it is not."""
+    why = workload.annotations.get(HOLD_ANNOTATION)
+    if why is None:
+        return ""
+    until = workload.annotations.get(HOLD_UNTIL_ANNOTATION)
+    if until is not None and hold_end(workload) is None:
+        return f"{why or 'no reason given'} (for ever: {until!r} is no time with a zone)"
+    return (why or "no reason given") + (f" (until {until})" if until else "")
+
+
+def images_of_all(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> dict[Slot, str]:
+    """Return the image of every container that follows a tag, whether its trigger acts or not."""
+    return _resolve(followers_of(workload).entries, streams)[0]
 
 
 def unresolved(workload: Resource) -> str | None:

@@ -121,6 +121,11 @@ def template_hash(template: PodTemplate) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
 
 
+def repeated_hash(template: str, number: int) -> str:
+    """Return the identity of a template, by its hash, that is rolled out again as it is."""
+    return hashlib.sha256(f"{template} {number}".encode()).hexdigest()[:_HASH_LENGTH]
+
+
 def parse_quantity(value: str | float) -> Decimal:
     """Return the number that a quantity such as `500m` or `256Mi` is; raises TemplateError."""
     text = str(value).strip()
@@ -148,6 +153,11 @@ def _named_sources(template: PodTemplate) -> Iterator[SourceName]:
             if bulk.config_map_ref is not None:
                 yield SourceName(CONFIG_MAP, bulk.config_map_ref.name)
     for volume in template.spec.volumes:
+        for source in volume.projected.sources if volume.projected else ():
+            if source.secret is not None:
+                yield SourceName(SECRET, source.secret.name)
+            if source.config_map is not None:
+                yield SourceName(CONFIG_MAP, source.config_map.name)
         if volume.secret is not None:
             yield SourceName(SECRET, volume.secret.secret_name)
         if volume.config_map is not None:

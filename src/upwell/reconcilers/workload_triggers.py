@@ -21,7 +21,9 @@ from upwell.policy.rollout_triggers import (
     Verdict,
     decide,
     followers_of,
+    hold_end,
     with_images,
+    without_hold,
 )
 from upwell.policy.streams import StreamName, resolve_tag
 from upwell.store.interface import NotFoundError, Store
@@ -55,12 +57,16 @@ class WorkloadTriggerReconciler:
             return Result()
         if workload.is_deleting:
             return Result()
+        end = hold_end(workload)
+        if end is not None and end <= self._clock():
+            workload = await self._store.update(without_hold(workload))
+            end = None
         streams = await self._streams(workload)
         verdict = decide(workload, streams)
         if verdict is not None and verdict.images:
             workload = await self._store.update(with_images(workload, verdict.images))
         await self._report(workload, verdict, streams)
-        return Result()
+        return Result() if end is None else Result((end - self._clock()).total_seconds())
 
     async def _streams(self, workload: Triggered) -> dict[StreamName, ImageStream]:
         found: dict[StreamName, ImageStream] = {}

@@ -16,6 +16,9 @@ LABEL_NAMESPACE = "upwell.dev/owner-namespace"
 LABEL_OWNER = "upwell.dev/owner-name"
 LABEL_REVISION = "upwell.dev/revision"
 LABEL_RESTARTS = "upwell.dev/restarts"
+LABEL_INIT = "upwell.dev/init"
+"""On init containers alone: which of them it is, from 0."""
+LABEL_ROLE = "upwell.dev/role"
 
 _CPU_PERIOD_MICROSECONDS = 100_000
 _MAX_LOG_BYTES = 16 * 1024 * 1024
@@ -31,6 +34,8 @@ class Surroundings:
     """ID of the container whose network, host name and IPC this one shares; None for the first."""
     places: Mapping[str, Path]
     restarts: int
+    init: int | None = None
+    """Which init container this is, if it is one: on the network for itself."""
 
 
 def container_name(upwell: str, instance: str, container: str) -> str:
@@ -76,8 +81,12 @@ def create_body(
 def _labels(
     spec: InstanceSpec, container: ContainerSpec, surroundings: Surroundings
 ) -> dict[str, str]:
+    own = {LABEL_ROLE: spec.role} if spec.role else {}
+    if surroundings.init is not None:
+        own[LABEL_INIT] = str(surroundings.init)
     return {
         **spec.labels,
+        **own,
         LABEL_UPWELL: surroundings.upwell,
         LABEL_NAME: spec.name,
         LABEL_CONTAINER: container.name,

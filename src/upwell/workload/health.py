@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from upwell.workload.clock import Clock
-from upwell.workload.interface import Probe, RuntimeUnavailableError
+from upwell.workload.interface import Action, Pause, Probe, RuntimeUnavailableError
 from upwell.workload.observation import ContainerFacts
 from upwell.workload.podman_api import NotFoundError, PodmanApi
 from upwell.workload.probes import Outcome, ProbeClient, ProbeTally, watch
-from upwell.workload.records import RecordStore
+from upwell.workload.records import ContainerRecord, InstanceRecord, RecordStore
 
 _log = logging.getLogger(__name__)
 
 _UNHEALTHY_GRACE_SECONDS = 10
 """What a container that fails its liveness probe gets to end by itself."""
+_LEAST_GRACE_SECONDS = 2.0
+"""What is left to end in when preStop has used up all (as the kubelet grants it)."""
+_ACTION_SECONDS = 3600.0
+_EAGER_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Target:
 
 
 class Health:
-    """One task for each probe of each running container.
+    """One task for each running container, which asks all of its probes.
 
     Readiness is written to the instance's record when it turns: after a restart of this process
     a ready instance is ready at once, and keeps its traffic while it is probed anew.
@@ -63,12 +67,94 @@ class Health:
             record = self._records.load(target.container.instance)
             probes = record.container(target.container.name) if record else None
             self._tasks[container_id] = []
-            if probes and probes.readiness:
-                task = group.create_task(self._watch_readiness(target, probes.readiness))
+            if probes and not probes.init:
+                task = group.create_task(self._watch_container(target, probes))
                 self._tasks[container_id].append(task)
-            if probes and probes.liveness:
-                task = group.create_task(self._watch_liveness(target, probes.liveness))
-                self._tasks[container_id].append(task)
+
+    async def before_stop(
+        self, containers: Sequence[ContainerFacts], grace_seconds: float
+    ) -> float:
+        """Do what containers want done before they are stopped; return the seconds that are left.
+
+        A failure keeps nothing from being stopped (core/v1 Lifecycle).
+        """
+        begun = self._clock.now()
+        address = next((one.address for one in containers if one.address), "")
+        async with asyncio.TaskGroup() as group:
+            for container in containers:
+                record = self._records.load(container.instance)
+                known = record.container(container.name) if record else None
+                if container.running and known and known.pre_stop and grace_seconds > 0:
+                    work = self._act(Target(container, address), known.pre_stop, grace_seconds)
+                    group.create_task(work)
+        spent = (self._clock.now() - begun).total_seconds()
+        return max(grace_seconds - spent, min(grace_seconds, _LEAST_GRACE_SECONDS))
+
+    async def _watch_container(self, target: Target, known: ContainerRecord) -> None:
+        """Follow a container through its start, then ask it for ever."""
+        if not await self._finish_start(target, known):
+            return
+        async with asyncio.TaskGroup() as group:
+            if known.readiness:
+                group.create_task(self._watch_readiness(target, known.readiness))
+            if known.liveness:
+                group.create_task(self._watch_liveness(target, known.liveness))
+
+    async def _finish_start(self, target: Target, known: ContainerRecord) -> bool:
+        """Do what follows the start, and wait for the startup probe; False when it was ended."""
+        container = target.container
+        record = self._records.load(container.instance)
+        done = record.post_started if record else ()
+        if known.post_start and container.id not in done:
+            fault = await self._act(target, known.post_start, None)
+            if fault:
+                await self._end(container, f"postStart failed: {fault}")
+                return False
+            self._change(container, lambda now: now.with_post_start(container.id))
+        adopted = record is not None and container.id in record.ready_since
+        if known.startup is None or adopted:
+            return True
+        if fault := await self._wait_for_startup(target, known.startup):
+            await self._end(container, f"startup probe failed: {fault}")
+            return False
+        if known.readiness is None:
+            self.complaints.pop(container.id, None)
+            since = self._clock.now()
+            self._change(container, lambda now: now.with_readiness(container.id, since))
+        return True
+
+    async def _wait_for_startup(self, target: Target, probe: Probe) -> str:
+        """Return when the probe has succeeded, with what it said last when its time is over."""
+        await self._wait_initial_delay(target, probe)
+        began = self._clock.now()
+        while True:
+            outcome = await self._attempt(target, probe)
+            if outcome.success:
+                return ""
+            self.complaints[target.container.id] = f"startup probe: {outcome.complaint}"
+            waited = (self._clock.now() - began).total_seconds()
+            if waited >= probe.period * (probe.failure_threshold - 1):
+                return outcome.complaint
+            # Nothing depends on failures being counted slowly; a rollout waits for the first good.
+            await self._clock.sleep(min(probe.period, _EAGER_SECONDS))
+
+    async def _act(self, target: Target, action: Action, seconds: float | None) -> str:
+        """Do `action`, and return why it failed, or nothing."""
+        if isinstance(action, Pause):
+            wait = action.seconds if seconds is None else min(action.seconds, seconds)
+            await self._clock.sleep(wait)
+            return ""
+        patience = _ACTION_SECONDS if seconds is None else seconds
+        outcome = await self._attempt(target, Probe(action, timeout=patience))
+        return "" if outcome.success else outcome.complaint
+
+    def _change(
+        self, container: ContainerFacts, change: Callable[[InstanceRecord], InstanceRecord]
+    ) -> None:
+        record = self._records.load(container.instance)
+        if record is not None:
+            self._records.save(change(record))
+        self._turned()
 
     async def _watch_readiness(self, target: Target, probe: Probe) -> None:
         container = target.container
@@ -84,11 +170,8 @@ class Health:
             return outcome
 
         async def turned(outcome: Outcome) -> None:
-            current = self._records.load(container.instance)
-            if current is not None:
-                since = self._clock.now() if outcome.success else None
-                self._records.save(current.with_readiness(container.id, since))
-            self._turned()
+            since = self._clock.now() if outcome.success else None
+            self._change(container, lambda now: now.with_readiness(container.id, since))
 
         if not adopted:
             await self._wait_initial_delay(target, probe)
@@ -97,7 +180,7 @@ class Health:
     async def _watch_liveness(self, target: Target, probe: Probe) -> None:
         async def turned(outcome: Outcome) -> None:
             if not outcome.success:
-                await self._end(target.container, outcome.complaint)
+                await self._end(target.container, f"liveness probe failed: {outcome.complaint}")
 
         await self._wait_initial_delay(target, probe)
         attempt = partial(self._attempt, target, probe)
@@ -119,13 +202,17 @@ class Health:
 
     async def _end(self, container: ContainerFacts, complaint: str) -> None:
         """End a container that hangs: who owns it starts it anew, as after any other end."""
-        failure = f"container {container.name}: liveness probe failed: {complaint}"
+        failure = f"container {container.name}: {complaint}"
         record = self._records.load(container.instance)
         if record is not None:
             self._records.save(replace(record, failure=failure))
         _log.warning(
-            "liveness probe failed",
-            extra={"instance": container.instance, "container": container.name},
+            "container is ended",
+            extra={
+                "instance": container.instance,
+                "container": container.name,
+                "why": complaint,
+            },
         )
         try:
             await self._api.stop(container.id, _UNHEALTHY_GRACE_SECONDS)

@@ -101,6 +101,14 @@ class HostPath:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A folder with a name, made when it is first used, that outlives every instance."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Files:
     """Files made from a Secret or ConfigMap: relative path -> content."""
 
@@ -119,6 +127,17 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing is done for so many seconds (core/v1 SleepAction)."""
+
+    seconds: float
+
+
+type Action = HttpCheck | ExecCheck | Pause
+"""What is done when a container has started, or before it is stopped."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """One container of an instance."""
 
@@ -134,6 +153,14 @@ class ContainerSpec:
     mounts: tuple[Mount, ...] = ()
     readiness: Probe | None = None
     liveness: Probe | None = None
+    startup: Probe | None = None
+    """The others are not asked before it has succeeded once; a failure ends the container."""
+    post_start: Action | None = None
+    """The container is not ready before it is done, and is ended when it fails."""
+    pre_stop: Action | None = None
+    """Done within the grace time, before SIGTERM."""
+    sidecar: bool = False
+    """Serves the others: an instance that runs once does not wait for its end."""
     memory_bytes: int | None = None
     cpus: float | None = None
 
@@ -148,7 +175,13 @@ class InstanceSpec:
     revision: str
     """Hash of the template that this replica was made from."""
     containers: tuple[ContainerSpec, ...]
-    volumes: Mapping[str, EmptyDir | HostPath | Files] = field(default_factory=dict)
+    init: tuple[ContainerSpec, ...] = ()
+    """Run one after the other to a good end before `containers` are started."""
+    once: bool = False
+    """Its containers are meant to end: it has ended when all have, or one has failed."""
+    role: str = ""
+    """What it is for, when it is no replica: a lifecycle hook's moment, say."""
+    volumes: Mapping[str, EmptyDir | HostPath | Claim | Files] = field(default_factory=dict)
     logins: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
     """(registry, username, password) for the pull."""
     insecure_registries: frozenset[str] = frozenset()
@@ -160,9 +193,15 @@ class State(StrEnum):
     """What an instance does now, as the runtime says."""
 
     CREATED = "Created"
+    """Not started in full: `start` has to be called again."""
+    INITIALIZING = "Initializing"
+    """The runtime runs its init containers, and goes on by itself."""
     RUNNING = "Running"
     EXITED = "Exited"
-    """At least one container has ended; `message` has its exit code and last lines."""
+    """A container has ended (of one that runs once: all, or one with a failure).
+
+    `message` has its exit code and last lines.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +223,15 @@ class Instance:
     restarts: int = 0
     message: str = ""
     """Why it is not ready or has ended, for people."""
+    role: str = ""
+    exit_codes: Mapping[str, int] = field(default_factory=dict)
+    """Container name -> exit code, of those that have ended."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it has ended, and every container that has did so with 0."""
+        ended = self.state is State.EXITED
+        return ended and bool(self.exit_codes) and not any(self.exit_codes.values())
 
 
 class Runtime(Protocol):
@@ -202,6 +250,15 @@ class Runtime(Protocol):
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         """SIGTERM, SIGKILL after the grace time, remove with its volumes; idempotent."""
+        ...
+
+    async def execute(
+        self, name: str, command: tuple[str, ...], container: str = ""
+    ) -> tuple[int, bytes]:
+        """Run a command in a container (the first, without a name) of a running instance.
+
+        Returns its exit code and the start of its output. The caller limits the time.
+        """
         ...
 
     def changes(self) -> AsyncIterator[Owner]:

@@ -9,12 +9,14 @@ from typing import Any, Self
 from upwell.oci import Digest, InvalidDigestError
 from upwell.workload.container_body import (
     LABEL_CONTAINER,
+    LABEL_INIT,
     LABEL_KIND,
     LABEL_NAME,
     LABEL_NAMESPACE,
     LABEL_OWNER,
     LABEL_RESTARTS,
     LABEL_REVISION,
+    LABEL_ROLE,
 )
 from upwell.workload.interface import Instance, Owner, State
 from upwell.workload.records import InstanceRecord
@@ -72,6 +74,17 @@ class ContainerFacts:
         return self.labels.get(LABEL_NAME, "")
 
     @property
+    def init(self) -> int | None:
+        """Which init container it is; None when it is none."""
+        text = self.labels.get(LABEL_INIT, "")
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended badly."""
+        return self.ended and self.exit_code != 0
+
+    @property
     def restarts(self) -> int:
         """How many containers this one replaced, one after the other."""
         text = self.labels.get(LABEL_RESTARTS, "")
@@ -113,7 +126,8 @@ def observe(
         labels.get(LABEL_KIND, ""), labels.get(LABEL_NAMESPACE, ""), labels.get(LABEL_OWNER, "")
     )
     state = _state(containers, record)
-    since = [_ready_since(container, record) for container in containers]
+    lasting = [container for container in containers if container.init is None]
+    since = [_ready_since(container, record) for container in lasting]
     ready = state is State.RUNNING and None not in since
     times = [moment for moment in since if moment is not None]
     started = [entry.started_at for entry in containers if entry.started_at is not None]
@@ -126,20 +140,57 @@ def observe(
         ready=ready,
         ready_since=max(times) if ready else None,
         started_at=max(started, default=containers[0].created),
-        address=next((c.address for c in containers if c.address), "") if running else "",
-        images={container.name: container.image for container in containers},
+        address=next((c.address for c in lasting if c.address), "") if running else "",
+        images={container.name: container.image for container in lasting},
         restarts=max(container.restarts for container in containers),
         message="" if ready else _message(state, containers, record, complaints),
+        role=labels.get(LABEL_ROLE, ""),
+        exit_codes={one.name: one.exit_code for one in _results(lasting, record) if one.ended},
     )
 
 
+def next_to_start(
+    containers: Sequence[ContainerFacts], record: InstanceRecord | None
+) -> Sequence[ContainerFacts]:
+    """Return the created containers whose turn it is: the next init container, or all others.
+
+    Empty while one runs, when all have been started, and when not all were created.
+    """
+    if _state(containers, record) is not State.INITIALIZING:
+        return ()
+    for container in sorted(containers, key=lambda one: -1 if one.init is None else one.init):
+        if container.init is not None and not container.ended:
+            return () if container.started_at is not None else (container,)
+    return [one for one in containers if one.init is None and one.started_at is None]
+
+
+def _results(
+    lasting: Sequence[ContainerFacts], record: InstanceRecord | None
+) -> Sequence[ContainerFacts]:
+    """Return the containers whose end counts as the instance's."""
+    if record is None or not record.once:
+        return lasting
+    sidecars = {known.name for known in record.containers if known.sidecar}
+    return [container for container in lasting if container.name not in sidecars]
+
+
 def _state(containers: Sequence[ContainerFacts], record: InstanceRecord | None) -> State:
-    if any(container.ended for container in containers):
+    initial = [container for container in containers if container.init is not None]
+    lasting = [container for container in containers if container.init is None]
+    results = _results(lasting, record)
+    ended = [container for container in results if container.ended]
+    if any(container.failed for container in (*initial, *ended)):
+        return State.EXITED
+    if ended and (record is None or not record.once or len(ended) == len(results)):
         return State.EXITED
     expected = len(record.containers) if record else len(containers)
     incomplete = len(containers) < expected
-    if incomplete or any(container.started_at is None for container in containers):
+    if incomplete:
         return State.CREATED
+    if any(not container.ended for container in initial):
+        return State.INITIALIZING
+    if any(container.started_at is None for container in lasting):
+        return State.INITIALIZING if initial else State.CREATED
     return State.RUNNING
 
 
@@ -147,7 +198,11 @@ def _ready_since(container: ContainerFacts, record: InstanceRecord | None) -> da
     if not container.running:
         return None
     known = record.container(container.name) if record else None
-    if record is None or known is None or known.readiness is None:
+    if record is None or known is None:
+        return container.started_at
+    if known.post_start is not None and container.id not in record.post_started:
+        return None
+    if known.readiness is None and known.startup is None:
         return container.started_at
     return record.ready_since.get(container.id)
 
@@ -160,19 +215,26 @@ def _message(
 ) -> str:
     match state:
         case State.EXITED:
-            ends = [entry.how_it_ended() for entry in containers if entry.ended]
+            ends = [
+                entry.how_it_ended()
+                for entry in containers
+                if entry.failed or (entry.ended and entry.init is None)
+            ]
             failure = [record.failure] if record and record.failure else []
             return "; ".join(failure + ends)
         case State.CREATED:
             errors = [f"container {c.name}: {c.error}" for c in containers if c.error]
             return "; ".join(errors) or "not started yet"
+        case State.INITIALIZING:
+            waiting = [one.name for one in containers if one.init is not None and not one.ended]
+            return f"init container {waiting[0]} has not ended" if waiting else "starting"
         case State.RUNNING:
             return "; ".join(
                 f"container {entry.name}: {complaints.get(entry.id, 'not probed yet')}"
                 if entry.running
                 else f"container {entry.name} is {entry.status}"
                 for entry in containers
-                if _ready_since(entry, record) is None
+                if entry.init is None and _ready_since(entry, record) is None
             )
 
 

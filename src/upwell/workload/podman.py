@@ -38,13 +38,14 @@ from upwell.workload.container_body import (
 )
 from upwell.workload.health import Health, Target
 from upwell.workload.interface import (
+    ContainerSpec,
     Instance,
     InstanceSpec,
     Owner,
     RuntimeUnavailableError,
     State,
 )
-from upwell.workload.observation import ContainerFacts, observe
+from upwell.workload.observation import ContainerFacts, next_to_start, observe
 from upwell.workload.podman_api import NotFoundError, PodmanApi
 from upwell.workload.podman_service import PodmanService, PodmanSettings
 from upwell.workload.records import InstanceRecord, RecordStore
@@ -127,29 +128,50 @@ class PodmanRuntime:
         async with self._lock(f"instance {spec.name}"):
             record = self._records.load(spec.name)
             old = (await self._observe_containers(spec.name)).get(spec.name, [])
-            if old and observe(old, record, {}).state is State.RUNNING:
+            running = {State.RUNNING, State.INITIALIZING}
+            if old and observe(old, record, {}).state in running:
                 return
-            for container in spec.containers:
+            for container in (*spec.init, *spec.containers):
                 await self._pull(spec, container.image)
             record = InstanceRecord.of(spec, _restarts(old, record))
             self._records.save(record)
             ended = any(container.ended for container in old)
             await self._end(old, _RESTART_GRACE_SECONDS if ended else 0)
             folder = self._records.folder(spec.name) / "volumes"
-            places = await asyncio.to_thread(volumes.prepare, spec, folder)
+            claims = self._settings.data_dir / "claims"
+            places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
             for container_id in await self._create(spec, record, places):
                 await self._call(self._api.start(container_id))
+        self._wake.set()
+
+    async def _go_on(self, name: str) -> None:
+        """Start what comes next in an instance with init containers."""
+        async with self._lock(f"instance {name}"):
+            found = (await self._observe_containers(name)).get(name, [])
+            for container in next_to_start(found, self._records.load(name)):
+                await self._call(self._api.start(container.id))
         self._wake.set()
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         """SIGTERM, SIGKILL after the grace time, remove with its volumes; idempotent."""
         async with self._lock(f"instance {name}"):
             found = (await self._observe_containers(name)).get(name, [])
-            await self._end(found, math.ceil(grace_seconds))
+            left = await self._health.before_stop(found, grace_seconds)
+            await self._end(found, math.ceil(left))
             folder = self._records.folder(name)
             self._records.forget(name)
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         self._wake.set()
+
+    async def execute(
+        self, name: str, command: tuple[str, ...], container: str = ""
+    ) -> tuple[int, bytes]:
+        """Run a command in a container; returns its exit code and the start of its output.
+
+        Raises RuntimeUnavailableError when there is no such container, or it does not run.
+        """
+        chosen = await self._container(name, container)
+        return await self._call(self._api.execute(chosen.id, command))
 
     def changes(self) -> AsyncIterator[Owner]:
         """Yield an owner whenever one of its instances started, turned (un)ready or ended."""
@@ -162,10 +184,7 @@ class PodmanRuntime:
 
         Raises RuntimeUnavailableError when there is no such container.
         """
-        found = (await self._observe_containers(name)).get(name, [])
-        chosen = next((entry for entry in found if container in {"", entry.name}), None)
-        if chosen is None:
-            raise RuntimeUnavailableError(f"{name} has no container {container or 'at all'}")
+        chosen = await self._container(name, container)
         async for piece in self._api.logs(chosen.id, follow=follow, tail=tail):
             yield piece
 
@@ -176,6 +195,15 @@ class PodmanRuntime:
             for name in names:
                 group.create_task(self.stop(name, 0))
         await self._api.remove_network(self._settings.network_name)
+
+    async def _container(self, name: str, container: str) -> ContainerFacts:
+        """Return a container of an instance, without a name the first that lasts."""
+        found = (await self._observe_containers(name)).get(name, [])
+        lasting = [entry for entry in found if entry.init is None]
+        for entry in found if container else lasting:
+            if container in {"", entry.name}:
+                return entry
+        raise RuntimeUnavailableError(f"{name} has no container {container or 'at all'}")
 
     def _lock(self, what: str) -> asyncio.Lock:
         """One start or stop of an instance, and one pull of an image, at a time."""
@@ -225,20 +253,31 @@ class PodmanRuntime:
     async def _create(
         self, spec: InstanceSpec, record: InstanceRecord, places: Mapping[str, Path]
     ) -> list[str]:
-        """Create all containers of an instance; the first owns the network of all."""
+        """Create all containers of an instance; the first that lasts owns the network of all.
+
+        Returns the IDs of those to start now.
+        """
+        around = Surroundings(
+            upwell=self._settings.instance_id,
+            network=self._settings.network_name,
+            joins=None,
+            places=places,
+            restarts=record.restarts,
+        )
+        initial = [
+            await self._create_one(spec, container, replace(around, init=number))
+            for number, container in enumerate(spec.init)
+        ]
         created: list[str] = []
         for container in spec.containers:
-            surroundings = Surroundings(
-                upwell=self._settings.instance_id,
-                network=self._settings.network_name,
-                joins=created[0] if created else None,
-                places=places,
-                restarts=record.restarts,
-            )
-            created.append(
-                await self._call(self._api.create(create_body(spec, container, surroundings)))
-            )
-        return created
+            joined = replace(around, joins=created[0] if created else None)
+            created.append(await self._create_one(spec, container, joined))
+        return initial[:1] or created
+
+    async def _create_one(
+        self, spec: InstanceSpec, container: ContainerSpec, around: Surroundings
+    ) -> str:
+        return await self._call(self._api.create(create_body(spec, container, around)))
 
     async def _call[T](self, call: Awaitable[T]) -> T:
         try:
@@ -291,9 +330,21 @@ class PodmanRuntime:
                     if known.get(name) != now.get(name):
                         self._changes.publish(instance.owner)
                 known = now
+                await self._advance(found)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_RESYNC_SECONDS):
                     await self._wake.wait()
+
+    async def _advance(self, found: Mapping[str, list[ContainerFacts]]) -> None:
+        """Go on with every instance whose next container's turn has come."""
+        for name, containers in found.items():
+            if next_to_start(containers, self._records.load(name)):
+                try:
+                    await self._go_on(name)
+                except RuntimeUnavailableError as error:
+                    _log.warning(
+                        "instance not started", extra={"instance": name, "why": str(error)}
+                    )
 
 
 async def _ensure_network(api: PodmanApi, settings: PodmanSettings) -> None:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from upwell.workload.interface import (
+    Action,
+    ContainerSpec,
     ExecCheck,
     HttpCheck,
     InstanceSpec,
     Owner,
+    Pause,
     Probe,
     TcpCheck,
     WorkloadError,
@@ -33,11 +36,29 @@ class InvalidNameError(WorkloadError):
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
-    """The probes of one container."""
+    """The probes and actions of one container."""
 
     name: str
-    readiness: Probe | None
-    liveness: Probe | None
+    readiness: Probe | None = None
+    liveness: Probe | None = None
+    startup: Probe | None = None
+    post_start: Action | None = None
+    pre_stop: Action | None = None
+    sidecar: bool = False
+    init: bool = False
+
+    @classmethod
+    def of(cls, container: ContainerSpec) -> Self:
+        """Return the record of an ordinary container."""
+        return cls(
+            container.name,
+            container.readiness,
+            container.liveness,
+            container.startup,
+            container.post_start,
+            container.pre_stop,
+            container.sidecar,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +77,18 @@ class InstanceRecord:
 
     By ID, not by name: what a former container achieved says nothing about its successor.
     """
+    post_started: tuple[str, ...] = ()
+    """IDs of the containers whose action after the start is done."""
+    once: bool = False
 
     @classmethod
     def of(cls, spec: InstanceSpec, restarts: int) -> Self:
         """Return the record of an instance that is about to be started."""
-        containers = tuple(
-            ContainerRecord(container.name, container.readiness, container.liveness)
-            for container in spec.containers
+        containers = (
+            *(ContainerRecord(container.name, init=True) for container in spec.init),
+            *(ContainerRecord.of(container) for container in spec.containers),
         )
-        return cls(spec.name, spec.owner, spec.revision, containers, restarts)
+        return cls(spec.name, spec.owner, spec.revision, containers, restarts, once=spec.once)
 
     def container(self, name: str) -> ContainerRecord | None:
         """Return the record of the container called `name`."""
@@ -76,6 +100,10 @@ class InstanceRecord:
         if since is not None:
             others[container_id] = since
         return replace(self, ready_since=others)
+
+    def with_post_start(self, container_id: str) -> Self:
+        """Return the record with what follows a container's start done."""
+        return replace(self, post_started=(*self.post_started, container_id))
 
 
 class RecordStore:
@@ -134,7 +162,16 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         owner=Owner(**document["owner"]),
         revision=str(document["revision"]),
         containers=tuple(
-            ContainerRecord(entry["name"], _probe(entry["readiness"]), _probe(entry["liveness"]))
+            ContainerRecord(
+                name=entry["name"],
+                readiness=_probe(entry["readiness"]),
+                liveness=_probe(entry["liveness"]),
+                startup=_probe(entry.get("startup")),
+                post_start=_action(entry.get("post_start")),
+                pre_stop=_action(entry.get("pre_stop")),
+                sidecar=bool(entry.get("sidecar")),
+                init=bool(entry.get("init")),
+            )
             for entry in document["containers"]
         ),
         restarts=int(document["restarts"]),
@@ -142,19 +179,30 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         ready_since={
             key: datetime.fromisoformat(value) for key, value in document["ready_since"].items()
         },
+        post_started=tuple(document.get("post_started", ())),
+        once=bool(document.get("once")),
     )
 
 
 def _probe(document: Mapping[str, Any] | None) -> Probe | None:
     if document is None:
         return None
-    check = document["check"]
-    parsed: HttpCheck | TcpCheck | ExecCheck
+    return Probe(**{**document, "check": _check(document["check"])})
+
+
+def _check(check: Mapping[str, Any]) -> HttpCheck | TcpCheck | ExecCheck:
     if "command" in check:
-        parsed = ExecCheck(tuple(check["command"]))
-    elif "scheme" in check:
+        return ExecCheck(tuple(check["command"]))
+    if "scheme" in check:
         headers = tuple((name, value) for name, value in check["headers"])
-        parsed = HttpCheck(check["port"], check["path"], check["scheme"], headers)
-    else:
-        parsed = TcpCheck(check["port"])
-    return Probe(**{**document, "check": parsed})
+        return HttpCheck(check["port"], check["path"], check["scheme"], headers)
+    return TcpCheck(check["port"])
+
+
+def _action(document: Mapping[str, Any] | None) -> Action | None:
+    if document is None:
+        return None
+    if "seconds" in document:
+        return Pause(document["seconds"])
+    check = _check(document)
+    return None if isinstance(check, TcpCheck) else check

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from upwell.workload.interface import (
+    Claim,
     EmptyDir,
     Files,
     ForbiddenError,
@@ -44,8 +45,10 @@ def refuse_forbidden(spec: InstanceSpec, allowed: tuple[str, ...]) -> None:
             )
 
 
-def prepare(spec: InstanceSpec, folder: Path) -> Mapping[str, Path]:
-    """Make the volumes below `folder` and return where each one is on the host.
+def prepare(spec: InstanceSpec, folder: Path, claims: Path) -> Mapping[str, Path]:
+    """Make the volumes and return where each one is on the host.
+
+    Those of the instance are below `folder`, and those that outlive it below `claims`.
 
     An emptyDir keeps what it holds: it lives as long as the instance, not as its containers.
     Raises InvalidVolumeError.
@@ -63,6 +66,8 @@ def prepare(spec: InstanceSpec, folder: Path) -> Mapping[str, Path]:
                 _write_files(place, volume)
             case HostPath():
                 place = Path(volume.path)
+            case Claim():
+                place = _claim_folder(claims, volume)
         places[name] = place
     return places
 
@@ -82,6 +87,17 @@ def source(mount: Mount, places: Mapping[str, Path]) -> Path:
     if not place.is_relative_to(root):
         raise InvalidVolumeError(f"mount {mount.path}: subPath {mount.sub_path} leaves its volume")
     if not place.exists():
+        place.mkdir(parents=True)
+        place.chmod(_SHARED_FOLDER)
+    return place
+
+
+def _claim_folder(claims: Path, claim: Claim) -> Path:
+    for part in (claim.namespace, claim.name):
+        if not part or "/" in part or part in {".", ".."}:
+            raise InvalidVolumeError(f"{part!r} cannot name a volume claim")
+    place = claims / claim.namespace / claim.name
+    if not place.is_dir():
         place.mkdir(parents=True)
         place.chmod(_SHARED_FOLDER)
     return place

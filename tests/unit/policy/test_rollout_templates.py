@@ -233,17 +233,6 @@ def test_a_strategy_that_cannot_be_understood_is_refused(strategy: dict[str, obj
     assert caught.value.reason == "InvalidStrategy"
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"strategy": {"rollingParams": {"pre": {"failurePolicy": "Abort"}}}},
-        {"strategy": {"type": "Recreate", "recreateParams": {"mid": {"failurePolicy": "Abort"}}}},
-        {"test": True},
-    ],
-)
-def test_what_a_deployment_config_cannot_do_without_is_not_left_out_in_silence(
-    spec: dict[str, object],
-) -> None:
-    with pytest.raises(TemplateError) as caught:
-        settings_of(decode_as(DeploymentConfig, {"spec": spec}))
-    assert caught.value.reason == "UnsupportedField"
+def test_a_custom_strategy_needs_its_command() -> None:
+    with pytest.raises(TemplateError, match="customParams is missing"):
+        settings_of(decode_as(DeploymentConfig, {"spec": {"strategy": {"type": "Custom"}}}))

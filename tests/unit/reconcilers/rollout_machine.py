@@ -62,6 +62,13 @@ class FakeRuntime:
         self.running: dict[str, tuple[InstanceSpec, Instance]] = {}
         self.failures: dict[str, WorkloadError] = {}
         """Container image -> what its start raises."""
+        self.executed: Callable[[str, tuple[str, ...]], tuple[int, bytes]] = lambda *_: (0, b"")
+        self.lasting: set[str] = set()
+        """Roles of what runs once but does not end by itself."""
+        self.ran: list[str] = []
+        """The role of everything that was really started, in order."""
+        self.exits: dict[str, list[int]] = {}
+        """Role of what runs once -> the exit codes of its runs, the last for ever; else 0."""
 
     async def instances(self) -> Sequence[Instance]:
         return [instance for _, instance in self.running.values()]
@@ -79,12 +86,20 @@ class FakeRuntime:
         started = _started(spec, restarts, self._clock(), image)
         self.running[spec.name] = (spec, replace(started, state=State.CREATED))
         self._before(f"run {spec.name}")
+        self.ran.append(spec.role)
         self.running[spec.name] = (spec, started)
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         assert grace_seconds >= 0
         self._before(f"stop {name}")
         self.running.pop(name, None)
+
+    async def execute(
+        self, name: str, command: tuple[str, ...], container: str = ""
+    ) -> tuple[int, bytes]:
+        assert container == ""
+        assert self.running[name][1].state is State.RUNNING
+        return self.executed(name, command)
 
     async def changes(self) -> AsyncIterator[Owner]:
         for spec, _ in list(self.running.values()):
@@ -103,12 +118,28 @@ class FakeRuntime:
         for name, (spec, instance) in list(self.running.items()):
             if instance.state is not State.RUNNING or instance.ready:
                 continue
+            if spec.once:
+                if spec.role not in self.lasting:
+                    self.finish(name)
+                continue
             image = str(spec.containers[0].image)
             if image == CRASHING:
                 self.end(name, "exit code 3: no database")
             elif image != HANGING:
                 ready = replace(instance, ready=True, ready_since=self._clock(), message="")
                 self.running[name] = (spec, ready)
+
+    def finish(self, name: str) -> None:
+        spec, instance = self.running[name]
+        codes = self.exits.get(spec.role, [0])
+        code = codes.pop(0) if len(codes) > 1 else codes[0]
+        ended = replace(
+            instance,
+            state=State.EXITED,
+            exit_codes={spec.containers[0].name: code},
+            message=f"exited {code}",
+        )
+        self.running[name] = (spec, ended)
 
     def end(self, name: str, message: str = "exit code 1") -> None:
         spec, instance = self.running[name]
@@ -118,7 +149,9 @@ class FakeRuntime:
         self.running[name] = (spec, ended)
 
     def images(self) -> list[str]:
-        return sorted(str(spec.containers[0].image) for spec, _ in self.running.values())
+        return sorted(
+            str(spec.containers[0].image) for spec, _ in self.running.values() if not spec.role
+        )
 
     def names(self) -> list[str]:
         return sorted(self.running)
@@ -136,6 +169,7 @@ def _started(spec: InstanceSpec, restarts: int, now: datetime, image: Reference)
         address=f"10.88.0.{len(spec.name) % 250 + 1}",
         images={spec.containers[0].name: image.digest},
         restarts=restarts,
+        role=spec.role,
         message="the readiness probe has not answered yet",
     )
 

@@ -14,6 +14,7 @@ from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import Revision, build, index_of, instance_name
 from upwell.workload.interface import (
+    Claim,
     EmptyDir,
     ExecCheck,
     Files,
@@ -21,6 +22,7 @@ from upwell.workload.interface import (
     HttpCheck,
     InstanceSpec,
     Mount,
+    Pause,
     Probe,
     TcpCheck,
 )
@@ -88,15 +90,50 @@ def test_probes_know_named_ports_and_kubernetes_defaults() -> None:
     assert readiness({"exec": {"command": ["true"]}}) == Probe(ExecCheck(("true",)))
 
 
-def test_a_liveness_probe_waits_for_the_startup_probe() -> None:
-    tcp = {"tcpSocket": {"port": "http"}}
-    startup = {**tcp, "periodSeconds": 5, "failureThreshold": 12}
+def test_a_container_has_a_startup_probe_and_things_to_do_at_its_start_and_end() -> None:
+    startup = {"tcpSocket": {"port": "http"}, "periodSeconds": 5, "failureThreshold": 12}
+    lifecycle = {
+        "postStart": {"exec": {"command": ["warm-up"]}},
+        "preStop": {"httpGet": {"port": "http", "path": "/drain"}},
+    }
 
-    container = built({"livenessProbe": tcp, "startupProbe": startup}).containers[0]
+    container = built({"startupProbe": startup, "lifecycle": lifecycle}).containers[0]
 
-    assert container.liveness is not None
-    assert container.liveness.initial_delay == 60
-    assert container.readiness == Probe(TcpCheck(8080), period=5, failure_threshold=12)
+    assert container.startup == Probe(TcpCheck(8080), period=5, failure_threshold=12)
+    assert container.readiness is None
+    assert container.post_start == ExecCheck(("warm-up",))
+    assert container.pre_stop == HttpCheck(8080, "/drain")
+    pause = built({"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}).containers[0]
+    assert pause.pre_stop == Pause(5)
+
+
+def test_init_containers_come_first_and_sidecars_beside_the_others() -> None:
+    initial = [
+        {"name": "migrate", "image": GOOD, "command": ["migrate"]},
+        {"name": "proxy", "image": GOOD, "restartPolicy": "Always"},
+    ]
+
+    spec = built({}, initContainers=initial)
+
+    assert [one.name for one in spec.init] == ["migrate"]
+    assert [(one.name, one.sidecar) for one in spec.containers] == [("app", False), ("proxy", True)]
+
+
+def test_volumes_that_outlive_the_instance_and_volumes_of_several_sources() -> None:
+    sources = [{"secret": {"name": "tls"}}, {"configMap": {"name": "conf"}}]
+
+    spec = built(
+        {"volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+        volumes=[
+            {"name": "data", "persistentVolumeClaim": {"claimName": "orders"}},
+            {"name": "all", "projected": {"sources": sources}},
+        ],
+    )
+
+    assert spec.volumes["data"] == Claim("shop", "orders")
+    merged = spec.volumes["all"]
+    assert isinstance(merged, Files)
+    assert {"tls.key", "app.ini"} <= merged.content.keys()
 
 
 def test_limits_user_folder_and_expanded_words() -> None:
@@ -154,14 +191,13 @@ def test_volumes_of_every_kind() -> None:
         ({"resources": {"limits": {"cpu": "lots"}}}, {}, "InvalidQuantity", "'lots'"),
         ({"volumeMounts": [{"name": "x", "mountPath": "/x"}]}, {}, "InvalidTemplate", "'x'"),
         ({"readinessProbe": {"tcpSocket": {"port": "gone"}}}, {}, "InvalidTemplate", "'gone'"),
-        ({"readinessProbe": {"grpc": {"port": 1}}}, {}, "UnsupportedField", "a probe needs"),
-        ({}, {"initContainers": [{"name": "i"}]}, "UnsupportedField", "initContainers"),
+        ({"readinessProbe": {"grpc": {"port": 1}}}, {}, "UnsupportedField", "a probe or"),
         ({}, {"hostNetwork": True}, "UnsupportedField", "hostNetwork"),
         (
             {},
-            {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]},
+            {"volumes": [{"name": "v", "nfs": {"server": "a", "path": "/"}}]},
             "UnsupportedField",
-            "persistentVolumeClaim",
+            "nfs",
         ),
         (
             {},

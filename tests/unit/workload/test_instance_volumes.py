@@ -1,9 +1,11 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from upwell.workload import volumes
 from upwell.workload.interface import (
+    Claim,
     EmptyDir,
     Files,
     ForbiddenError,
@@ -15,8 +17,21 @@ from upwell.workload.interface import (
 from upwell.workload.volumes import InvalidVolumeError
 
 
-def spec(**named: EmptyDir | HostPath | Files) -> InstanceSpec:
+def spec(**named: EmptyDir | HostPath | Claim | Files) -> InstanceSpec:
     return InstanceSpec("web-1", Owner("Deployment", "shop", "web"), "rev", (), volumes=named)
+
+
+def prepare(wanted: InstanceSpec, folder: Path) -> Mapping[str, Path]:
+    return volumes.prepare(wanted, folder, folder / "claims")
+
+
+def test_a_claim_is_a_folder_that_another_instance_finds_again(tmp_path: Path) -> None:
+    first = volumes.prepare(spec(data=Claim("shop", "orders")), tmp_path / "a", tmp_path / "claims")
+    (first["data"] / "order").write_text("42")
+    again = volumes.prepare(spec(data=Claim("shop", "orders")), tmp_path / "b", tmp_path / "claims")
+    assert (again["data"] / "order").read_text() == "42"
+    with pytest.raises(InvalidVolumeError):
+        prepare(spec(data=Claim("shop", "..")), tmp_path)
 
 
 @pytest.mark.parametrize("path", ["/srv/data/../secret", "/srv", "/srv/database", "srv/data", ""])
@@ -36,35 +51,35 @@ def test_a_link_out_of_an_allowed_folder_is_refused(tmp_path: Path) -> None:
 
 def test_files_have_the_mode_that_was_asked_for(tmp_path: Path) -> None:
     content = {"a": b"1", "deep/b": b"2"}
-    places = volumes.prepare(spec(config=Files(content, 0o440)), tmp_path)
+    places = prepare(spec(config=Files(content, 0o440)), tmp_path)
     assert (places["config"] / "deep/b").read_bytes() == b"2"
     assert (places["config"] / "a").stat().st_mode & 0o777 == 0o440
 
 
 def test_files_that_are_no_longer_wanted_go(tmp_path: Path) -> None:
-    volumes.prepare(spec(config=Files({"old": b""})), tmp_path)
-    places = volumes.prepare(spec(config=Files({"new": b""})), tmp_path)
+    prepare(spec(config=Files({"old": b""})), tmp_path)
+    places = prepare(spec(config=Files({"new": b""})), tmp_path)
     assert [path.name for path in places["config"].iterdir()] == ["new"]
 
 
 def test_scratch_space_keeps_what_it_holds(tmp_path: Path) -> None:
-    place = volumes.prepare(spec(tmp=EmptyDir()), tmp_path)["tmp"]
+    place = prepare(spec(tmp=EmptyDir()), tmp_path)["tmp"]
     (place / "kept").touch()
-    assert (volumes.prepare(spec(tmp=EmptyDir()), tmp_path)["tmp"] / "kept").exists()
+    assert (prepare(spec(tmp=EmptyDir()), tmp_path)["tmp"] / "kept").exists()
     assert place.stat().st_mode & 0o777 == 0o777, "a container may run as any user"
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ""])
 def test_a_file_does_not_leave_its_volume(tmp_path: Path, path: str) -> None:
     with pytest.raises(InvalidVolumeError):
-        volumes.prepare(spec(config=Files({path: b""})), tmp_path / "volumes")
+        prepare(spec(config=Files({path: b""})), tmp_path / "volumes")
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", ""])
 def test_a_volume_is_one_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidVolumeError):
-        volumes.prepare(spec(**{name: EmptyDir()}), tmp_path)
+        prepare(spec(**{name: EmptyDir()}), tmp_path)
 
 
 def test_a_sub_path_is_made_and_stays_inside(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.reconciler import FINALIZER, Machine, RolloutReconciler
 from upwell.reconcilers.rollouts.traffic import Traffic
 from upwell.reconcilers.rollouts.undo import RollbackError, resume, rollback
+from upwell.reconcilers.rollouts.verbs import RolloutRefusedError, cancel, latest, retry
 from upwell.reconcilers.rollouts.wiring import controller, feeds
 
 __all__ = [
@@ -15,9 +16,13 @@ __all__ = [
     "Machine",
     "RollbackError",
     "RolloutReconciler",
+    "RolloutRefusedError",
     "Traffic",
+    "cancel",
     "controller",
     "feeds",
+    "latest",
     "resume",
+    "retry",
     "rollback",
 ]

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from upwell.api import core
-from upwell.api.meta import ObjectKey
-from upwell.policy.rollout_settings import Workload, instance_labels
+from upwell.api.apps import StatefulSet
+from upwell.api.meta import ObjectKey, Resource
+from upwell.policy.rollout_settings import instance_labels
 from upwell.policy.template import (
     CONFIG_MAP,
     SECRET,
@@ -21,6 +22,8 @@ from upwell.policy.template import (
 )
 from upwell.reconcilers.rollouts.images import Login, parse_image
 from upwell.workload.interface import (
+    Action,
+    Claim,
     ContainerSpec,
     EmptyDir,
     ExecCheck,
@@ -30,6 +33,7 @@ from upwell.workload.interface import (
     InstanceSpec,
     Mount,
     Owner,
+    Pause,
     Probe,
     TcpCheck,
 )
@@ -40,14 +44,14 @@ _MAX_HOSTNAME = 63
 _REVISION_DIGITS = 8
 _DEFAULT_FILE_MODE = 0o644
 
-_VOLUME_KINDS = "emptyDir, hostPath, secret or configMap"
+_VOLUME_KINDS = "emptyDir, hostPath, secret, configMap, projected or persistentVolumeClaim"
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
     """What all instances of one revision have in common."""
 
-    workload: Workload
+    workload: Resource
     hash: str
     template: core.PodTemplate
     images: Mapping[str, str]
@@ -67,8 +71,8 @@ def key_of(owner: Owner) -> ObjectKey:
     return ObjectKey(owner.kind, owner.namespace, owner.name)
 
 
-def instance_name(workload: Workload, revision: str, index: int) -> str:
-    """Return the one name of this replica: starting it twice starts it once."""
+def instance_name(workload: Resource, revision: str, index: int | str) -> str:
+    """Return the one name of this replica, or of what else `index` says: started once."""
     short = workload.KIND.short_names[0]
     stem = f"upwell-{workload.namespace}-{short}-{workload.name}"
     if len(stem) > _MAX_NAME:
@@ -84,20 +88,25 @@ def index_of(name: str) -> int:
 
 
 def build(revision: Revision, index: int) -> InstanceSpec:
-    """Return the instance `index` of a revision; raises TemplateError."""
+    """Return the replica `index` of a revision; raises TemplateError."""
+    return _instance(revision, instance_name(revision.workload, revision.hash, index), index)
+
+
+def build_task(revision: Revision, name: str, role: str) -> InstanceSpec:
+    """Return an instance that runs the revision's template once; raises TemplateError."""
+    return replace(_instance(revision, name, 0), once=True, role=role)
+
+
+def _instance(revision: Revision, name: str, index: int) -> InstanceSpec:
     pod = revision.template.spec
     if not pod.containers:
         raise TemplateError("InvalidTemplate", "spec.template.spec.containers is empty")
-    if pod.init_containers:
-        raise TemplateError(
-            "UnsupportedField",
-            "initContainers are not run on one machine: move what they do into the container",
-        )
     if pod.host_network:
         raise TemplateError(
             "UnsupportedField", "hostNetwork is not supported on one machine: use a Service"
         )
-    name = instance_name(revision.workload, revision.hash, index)
+    sidecars = [one for one in pod.init_containers if one.restart_policy == "Always"]
+    initial = [one for one in pod.init_containers if one.restart_policy != "Always"]
     labels = instance_labels(revision.workload, revision.template)
     identity = Identity(
         name,
@@ -110,8 +119,15 @@ def build(revision: Revision, index: int) -> InstanceSpec:
         name=name,
         owner=owner_of(revision.workload.key),
         revision=revision.hash,
-        containers=tuple(_container(one, revision, identity) for one in pod.containers),
-        volumes={volume.name: _volume(volume, revision.sources) for volume in pod.volumes},
+        containers=(
+            *(_container(one, revision, identity) for one in pod.containers),
+            *(replace(_container(one, revision, identity), sidecar=True) for one in sidecars),
+        ),
+        init=tuple(_container(one, revision, identity) for one in initial),
+        volumes={
+            **_claims(revision.workload, index),
+            **{volume.name: _volume(volume, revision) for volume in pod.volumes},
+        },
         logins=revision.logins,
         insecure_registries=revision.insecure_registries,
         labels=labels,
@@ -124,7 +140,7 @@ def _container(container: core.Container, revision: Revision, identity: Identity
     image = revision.images.get(container.name, container.image)
     reference = parse_image(image, container.name)
     limits = container.resources.limits if container.resources else {}
-    readiness = _probe(container.readiness_probe or container.startup_probe, container)
+    lifecycle = container.lifecycle or core.Lifecycle()
     return ContainerSpec(
         name=container.name,
         image=reference,
@@ -133,9 +149,12 @@ def _container(container: core.Container, revision: Revision, identity: Identity
         env=env,
         working_dir=container.working_dir or "",
         user=_user(container.security_context),
-        mounts=tuple(_mount(mount, revision.template) for mount in container.volume_mounts),
-        readiness=readiness,
-        liveness=_liveness(container),
+        mounts=tuple(_mount(mount, revision) for mount in container.volume_mounts),
+        readiness=_probe(container.readiness_probe, container),
+        liveness=_probe(container.liveness_probe, container),
+        startup=_probe(container.startup_probe, container),
+        post_start=_action(lifecycle.post_start, container),
+        pre_stop=_action(lifecycle.pre_stop, container),
         memory_bytes=int(parse_quantity(limits["memory"])) if "memory" in limits else None,
         cpus=float(parse_quantity(limits["cpu"])) if "cpu" in limits else None,
     )
@@ -150,20 +169,30 @@ def _user(context: Mapping[str, object] | None) -> str:
     return f"{user}:{group}" if group is not None else f"{user}"
 
 
-def _mount(mount: core.VolumeMount, template: core.PodTemplate) -> Mount:
-    if all(volume.name != mount.name for volume in template.spec.volumes):
+def _mount(mount: core.VolumeMount, revision: Revision) -> Mount:
+    known = {volume.name for volume in revision.template.spec.volumes}
+    if mount.name not in known | _claims(revision.workload, 0).keys():
         raise TemplateError("InvalidTemplate", f"volumeMounts names no volume: {mount.name!r}")
     return Mount(mount.name, mount.mount_path, bool(mount.read_only), mount.sub_path or "")
 
 
-def _liveness(container: core.Container) -> Probe | None:
-    """Return the liveness probe; it is not asked before a startup probe would have given up."""
-    liveness = _probe(container.liveness_probe, container)
-    startup = _probe(container.startup_probe, container)
-    if liveness is None or startup is None:
-        return liveness
-    patience = startup.initial_delay + startup.period * startup.failure_threshold
-    return replace(liveness, initial_delay=max(liveness.initial_delay, patience))
+def _claims(workload: Resource, index: int) -> dict[str, Claim]:
+    """Return the claims of a StatefulSet's replica, one for each of its claim templates."""
+    if not isinstance(workload, StatefulSet):
+        return {}
+    names = [template.metadata.name or "" for template in workload.spec.volume_claim_templates]
+    return {
+        name: Claim(workload.namespace, f"{name}-{workload.name}-{index}") for name in names if name
+    }
+
+
+def _action(handler: core.LifecycleHandler | None, container: core.Container) -> Action | None:
+    if handler is None:
+        return None
+    if handler.sleep is not None:
+        return Pause(handler.sleep.seconds)
+    check = _check(core.Probe(exec=handler.exec, http_get=handler.http_get), container)
+    return check if isinstance(check, ExecCheck | HttpCheck) else None
 
 
 def _probe(probe: core.Probe | None, container: core.Container) -> Probe | None:
@@ -195,7 +224,8 @@ def _check(probe: core.Probe, container: core.Container) -> HttpCheck | TcpCheck
         return ExecCheck(probe.exec.command)
     raise TemplateError(
         "UnsupportedField",
-        f"container {container.name}: a probe needs httpGet, tcpSocket or exec.command",
+        f"container {container.name}: a probe or lifecycle handler needs httpGet, tcpSocket"
+        " or exec.command",
     )
 
 
@@ -211,7 +241,12 @@ def port_number(port: int | str, container: core.Container) -> int:
     raise TemplateError("InvalidTemplate", f"container {container.name} has no port named {port!r}")
 
 
-def _volume(volume: core.Volume, sources: Sources) -> EmptyDir | HostPath | Files:
+def _volume(volume: core.Volume, revision: Revision) -> EmptyDir | HostPath | Claim | Files:
+    sources = revision.sources
+    if volume.persistent_volume_claim is not None:
+        return Claim(revision.workload.namespace, volume.persistent_volume_claim.claim_name)
+    if volume.projected is not None:
+        return _projected(volume.projected, sources)
     if volume.host_path is not None:
         return HostPath(volume.host_path.path)
     if volume.secret is not None:
@@ -230,6 +265,22 @@ def _volume(volume: core.Volume, sources: Sources) -> EmptyDir | HostPath | File
             f" use {_VOLUME_KINDS}",
         )
     return EmptyDir()
+
+
+def _projected(volume: core.ProjectedVolume, sources: Sources) -> Files:
+    content: dict[str, bytes] = {}
+    for source in volume.sources:
+        for kind, named in ((SECRET, source.secret), (CONFIG_MAP, source.config_map)):
+            if named is not None:
+                name = SourceName(kind, named.name)
+                found = sources.all_of(name, optional=named.optional)
+                content.update(_files(named, name, found).content)
+        if source.model_extra:
+            what = ", ".join(sorted(source.model_extra))
+            raise TemplateError(
+                "UnsupportedField", f"a projected volume's {what} is not supported on one machine"
+            )
+    return Files(content, volume.default_mode or _DEFAULT_FILE_MODE)
 
 
 def _files(

@@ -7,14 +7,17 @@ from datetime import datetime, timedelta
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.conditions import find as find_condition
-from upwell.api.meta import ObjectKey
+from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Result
 from upwell.policy.rollout import (
     Drain,
+    FailureReason,
     MarkComplete,
+    Moment,
     Replica,
     RollBack,
     Rollout,
+    RunHook,
     Settings,
     Stall,
     Start,
@@ -31,24 +34,37 @@ from upwell.policy.rollout_history import (
     begin,
     cause_of,
     find,
+    is_requested,
     last_good,
     prune,
+    wanted_revision,
     with_record,
 )
+from upwell.policy.rollout_hooks import HookPhase, RetryAt, hooks_of, last_end, pending
 from upwell.policy.rollout_settings import (
     DEFAULT_GRACE,
     ROLL_OUT_ANNOTATION,
     WORKLOADS,
     Workload,
+    follows_changes,
     grace_seconds,
     history_limit,
     is_manual,
+    is_test,
     settings_of,
     template_of,
 )
 from upwell.policy.rollout_target import Choice, choose
 from upwell.policy.rollout_triggers import HOLD_ANNOTATION, unresolved
-from upwell.policy.template import TemplateError, needed_sources, template_hash
+from upwell.policy.template import TemplateError, needed_sources
+from upwell.reconcilers.rollouts.custom import (
+    CUSTOM,
+    CustomStrategy,
+    Extent,
+    custom_instance,
+    custom_params,
+)
+from upwell.reconcilers.rollouts.hooks import Hooks, hook_instance, retry_message, with_hook
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import Revision, build, index_of, key_of
 from upwell.reconcilers.rollouts.report import (
@@ -71,6 +87,8 @@ _SESSIONS_PERIOD = 0.25
 """Seconds between two looks at the sessions of a draining instance: the router has no event."""
 _REFUSED_PERIOD = 60.0
 """Seconds until what was refused for good is tried again, in case that the refusal was mended."""
+_HOOK_PERIOD = 2.0
+"""Seconds until a hook is looked at again, in case that nothing else tells of its end."""
 _LOG_LINES = 10
 _LOG_BYTES = 4096
 _LOG_TIMEOUT = 5.0
@@ -113,6 +131,8 @@ class RolloutReconciler:
         self._images = images
         self._clock = clock
         self._drain_timeout = drain_timeout
+        self._hooks = Hooks(store, machine.runtime, self._revision, clock)
+        self._custom = CustomStrategy(machine.runtime, self._revision, clock)
         self._tried: set[str] = set()
         """Instances whose start this process has tried: one of another process was cut short."""
 
@@ -159,6 +179,8 @@ class RolloutReconciler:
         return self._result(steps)
 
     async def _roll_out(self, workload: Workload, instances: Sequence[Instance]) -> Result:
+        tasks = [one for one in instances if one.role]
+        instances = [one for one in instances if not one.role]
         standing = await self._stand(workload, instances)
         record = standing.chosen.record
         steps: tuple[Step, ...] = ()
@@ -167,23 +189,105 @@ class RolloutReconciler:
             await self._write(workload, standing)
             return Result(0)
         if record is not None:
-            rollout = _rollout(standing, record)
+            rollout = _rollout(workload, standing, record)
+            rollout, standing, record = await self._customise(
+                workload, (rollout, standing, record), tasks
+            )
             steps = next_steps(rollout, await self._replicas(instances), self._clock())
             self._set_draining(workload.key, steps)
             troubles = await self._carry_out(workload, standing, steps)
             standing = await self._judge(workload, standing, steps, troubles)
+            standing, found = await self._run_hook(workload, standing, steps, tasks)
+            troubles = [*troubles, *found]
         await self._write(workload, standing)
         if standing.obstacle is not None and standing.obstacle.error is not None:
             troubles = (*troubles, standing.obstacle.error)
         for trouble in troubles:
             if getattr(trouble, "retryable", False):
                 raise trouble
-        return Result(_REFUSED_PERIOD) if troubles else self._result(steps)
+        watched = record is not None and _is_custom(workload, record)
+        return Result(_REFUSED_PERIOD) if troubles else self._result(steps, watched=watched)
+
+    async def _customise(
+        self,
+        workload: Workload,
+        decided: tuple[Rollout, Standing, RevisionRecord],
+        tasks: Sequence[Instance],
+    ) -> tuple[Rollout, Standing, RevisionRecord]:
+        """Let the command of a Custom strategy say how far the rollout may go."""
+        rollout, standing, record = decided
+        target, settings = rollout.target, rollout.settings
+        if (
+            custom_params(workload) is None
+            or target.complete
+            or target.aborted
+            or Moment.PRE in target.hooks
+            or CUSTOM in record.hooks
+        ):
+            return decided
+        now = self._clock()
+        count = sum(
+            one.ready
+            and one.revision == record.hash
+            and one.ready_since is not None
+            and one.ready_since + settings.min_ready <= now
+            for one in standing.instances
+        )
+        result = await self._custom.step(workload, record, tasks, Extent(count, settings.replicas))
+        if isinstance(result, float):
+            driven = replace(target, share=result, driven=True)
+            return replace(rollout, target=driven), standing, record
+        record = record.model_copy(update={"hooks": {**record.hooks, CUSTOM: result}})
+        standing = replace(
+            standing, records=with_record(standing.records, record.hash, hooks=record.hooks)
+        )
+        if result.phase == HookPhase.FAILED:
+            detail = f"the custom command: {result.message}"
+            standing = _failed(standing, record, "HookFailed", detail, final=True)
+            rollout = replace(rollout, target=replace(target, share=0, driven=True))
+        return rollout, standing, record
+
+    async def _run_hook(
+        self,
+        workload: Workload,
+        standing: Standing,
+        steps: Sequence[Step],
+        tasks: Sequence[Instance],
+    ) -> tuple[Standing, list[_Trouble]]:
+        """Take the hook whose time has come one step further, and remove those that are over."""
+        record = standing.chosen.record
+        step = next((step for step in steps if isinstance(step, RunHook)), None)
+        if record is None or step is None:
+            kept = (
+                set()
+                if record is None or not _is_custom(workload, record)
+                else {custom_instance(workload, record)}
+            )
+            await self._hooks.clear(tasks, kept)
+            return standing, []
+        await self._hooks.clear(tasks, {hook_instance(workload, record, step.moment)})
+        try:
+            result = await self._hooks.run(workload, record, step.moment, tasks)
+        except (WorkloadError, TemplateError) as error:
+            return replace(standing, obstacle=Obstacle(error.reason, str(error), "True")), [error]
+        if result is None:
+            why = f"the {step.moment} hook runs"
+            return replace(standing, obstacle=Obstacle("HookRunning", why, "True")), []
+        if isinstance(result, RetryAt):
+            detail = next((f": {one.message}" for one in tasks if one.message), "")
+            why = f"{retry_message(step.moment, result)}{detail}"
+            return replace(standing, obstacle=Obstacle("HookRetrying", why, "True")), []
+        changed = with_hook(record, step.moment, result)
+        records = with_record(standing.records, record.hash, hooks=changed.hooks)
+        standing = replace(standing, records=records)
+        if result.phase != HookPhase.FAILED:
+            return standing, []
+        detail = f"the {step.moment} hook: {result.message}"
+        return _failed(standing, changed, "HookFailed", detail, final=True), []
 
     async def _stand(self, workload: Workload, instances: Sequence[Instance]) -> Standing:
         """Read what is, and choose what shall be; a new revision is already in the records."""
-        template = template_of(workload)
-        wanted = template_hash(template)
+        wanted = wanted_revision(workload)
         records = workload.status.revisions
         failed = workload.status.failed_hash
         if failed != wanted:
@@ -219,13 +323,11 @@ class RolloutReconciler:
         waiting = unresolved(workload) if known is None else None
         if waiting is not None:
             return settings, Obstacle("ImageNotResolved", waiting)
-        if is_manual(workload) and workload.annotations.get(ROLL_OUT_ANNOTATION) != wanted:
-            why = (
-                "spec.triggers is empty: a rollout is started by hand, by annotation"
-                f" {ROLL_OUT_ANNOTATION}={wanted}"
-            )
-            return settings, Obstacle("ManualOnly", why, "Unknown")
-        return settings, None
+        try:
+            hooks_of(workload)
+        except TemplateError as error:
+            return settings, Obstacle(error.reason, str(error))
+        return settings, _not_triggered(workload, wanted)
 
     async def _new_revision(self, workload: Workload, wanted: str) -> RevisionRecord:
         """Return the revision to begin; raises TemplateError or RegistryError if it cannot run."""
@@ -235,18 +337,19 @@ class RolloutReconciler:
         images = known.images if known else await self._images.pin(template, workload.namespace)
         undone = HOLD_ANNOTATION in workload.annotations and known is not None
         cause = cause_of(records, template, undone=undone)
+        by_hand = is_manual(workload) or is_requested(workload, wanted)
         record = RevisionRecord(
             revision=0,
             hash=wanted,
             template=template,
             created=self._clock(),
-            cause=(Cause.MANUAL_CHANGE if is_manual(workload) else cause).value,
+            cause=(Cause.MANUAL_CHANGE if by_hand and not undone else cause).value,
             images=images,
         )
         build(await self._revision(workload, record), 0)
         return record
 
-    async def _revision(self, workload: Workload, record: RevisionRecord) -> Revision:
+    async def _revision(self, workload: Resource, record: RevisionRecord) -> Revision:
         sources = await load_sources(
             self._store, workload.namespace, needed_sources(record.template)
         )
@@ -269,7 +372,7 @@ class RolloutReconciler:
                 revision=one.revision,
                 started_at=one.started_at,
                 ready_since=(one.ready_since or one.started_at) if one.ready else None,
-                ended=one.state is not State.RUNNING,
+                ended=one.state not in {State.RUNNING, State.INITIALIZING},
                 interrupted=one.state is State.CREATED and one.name not in self._tried,
                 restarts=one.restarts,
                 message=one.message,
@@ -361,7 +464,8 @@ class RolloutReconciler:
                     return _completed(standing, record)
                 case RollBack() | Stall():
                     detail = await self._detail(workload, step.replica)
-                    return _failed(standing, record, step.reason, detail)
+                    final = step.reason is FailureReason.TOO_LONG
+                    return _failed(standing, record, step.reason, detail, final=final)
                 case _:
                     pass
         if refused and record.phase != Phase.COMPLETE:
@@ -410,7 +514,7 @@ class RolloutReconciler:
         if status != workload.status:
             await self._store.update_status(workload.with_status(status))
 
-    def _result(self, steps: Sequence[Step]) -> Result:
+    def _result(self, steps: Sequence[Step], *, watched: bool = False) -> Result:
         if any(isinstance(step, Start | Stop | MarkComplete | RollBack) for step in steps):
             return Result(0)
         waits = [
@@ -419,15 +523,50 @@ class RolloutReconciler:
         draining = [step.name for step in steps if isinstance(step, Drain)]
         if any(self._traffic.quiet_since(name) is not None for name in draining):
             waits.append(_SESSIONS_PERIOD)
+        if watched or any(isinstance(step, RunHook) for step in steps):
+            waits.append(_HOOK_PERIOD)
         return Result(max(min(waits), 0)) if waits else Result()
 
 
-def _rollout(standing: Standing, record: RevisionRecord) -> Rollout:
+def _is_custom(workload: Workload, record: RevisionRecord) -> bool:
+    """Whether a command drives the rollout of this revision now."""
+    under_way = record.phase == Phase.PROGRESSING and CUSTOM not in record.hooks
+    return under_way and custom_params(workload) is not None
+
+
+def _not_triggered(workload: Workload, wanted: str) -> Obstacle | None:
+    """Say why a new template is not rolled out by itself, if it is not."""
+    asked = workload.annotations.get(ROLL_OUT_ANNOTATION) == wanted
+    if asked or is_requested(workload, wanted) or follows_changes(workload):
+        return None
+    how = f"annotation {ROLL_OUT_ANNOTATION}={wanted}"
+    if is_manual(workload):
+        why = f"spec.triggers is empty: a rollout is started by `rollout latest`, or by {how}"
+        return Obstacle("ManualOnly", why, "Unknown")
+    records = workload.status.revisions
+    before = {one.image for one in records[0].template.spec.containers} if records else set()
+    if {one.image for one in template_of(workload).spec.containers} - before:
+        return None  # an image change: that is what the other trigger is for
+    why = f"there is no ConfigChange trigger: `rollout latest` starts a rollout, or {how}"
+    return Obstacle("ManualOnly", why, "Unknown")
+
+
+def _rollout(workload: Workload, standing: Standing, record: RevisionRecord) -> Rollout:
     complete = record.phase == Phase.COMPLETE
     good = record if complete else last_good(standing.records)
+    settings = standing.settings
+    if complete and is_test(workload):
+        settings = replace(settings, replicas=0)
     return Rollout(
-        standing.settings,
-        Target(record.hash, record.created, complete),
+        settings,
+        Target(
+            record.hash,
+            record.created,
+            complete,
+            hooks=frozenset() if complete else pending(workload, record),
+            hooks_ended=last_end(record),
+            aborted=bool(record.aborted) and good is None,
+        ),
         good.hash if good else None,
     )
 
@@ -437,17 +576,25 @@ def _completed(standing: Standing, record: RevisionRecord) -> Standing:
     return replace(standing, records=records)
 
 
-def _failed(standing: Standing, record: RevisionRecord, reason: str, detail: str) -> Standing:
-    """Return the standing with the target failed; without a good revision it is tried on."""
+def _failed(
+    standing: Standing, record: RevisionRecord, reason: str, detail: str, *, final: bool = False
+) -> Standing:
+    """Return the standing with the target failed.
+
+    Without a good revision it is tried on, unless the failure is `final`.
+    """
     good = last_good(standing.records, besides=record.hash)
-    if record.phase == Phase.FAILED and good is None:
+    if record.phase == Phase.FAILED and good is None and not final:
         return standing  # said already: an equal reconcile writes nothing
-    deadline = standing.settings.deadline.total_seconds()
-    message = failure_message(record, reason, detail, good, deadline)
+    settings = standing.settings
+    limit = settings.active_deadline if reason == FailureReason.TOO_LONG else None
+    deadline = (limit or settings.deadline).total_seconds()
+    message = failure_message(record, reason, detail, (good, final), deadline)
+    changes: dict[str, object] = {"phase": Phase.FAILED.value, "message": message}
+    if final:
+        changes["aborted"] = True
     return replace(
         standing,
-        records=with_record(
-            standing.records, record.hash, phase=Phase.FAILED.value, message=message
-        ),
+        records=with_record(standing.records, record.hash, **changes),
         failed_hash=record.hash if good is not None else standing.failed_hash,
     )

@@ -12,7 +12,7 @@ from upwell.policy.rollout import FailureReason, Settings
 from upwell.policy.rollout_history import Cause, Phase, Records, find
 from upwell.policy.rollout_settings import Workload
 from upwell.policy.rollout_target import Choice, Chosen
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION
+from upwell.policy.rollout_triggers import hold_text
 from upwell.registry.errors import RegistryError
 from upwell.workload.interface import Instance
 
@@ -23,6 +23,8 @@ ROLLED_BACK = "RolledBack"
 _WHY: dict[str, str] = {
     FailureReason.CRASH_LOOPING: "ended again and again",
     FailureReason.NEVER_READY: "made no progress for {:.0f} s",
+    FailureReason.TOO_LONG: "was not complete after {:.0f} s",
+    "HookFailed": "was given up, because a lifecycle hook failed",
 }
 _MAX_DETAIL = 1500
 """Characters of an application's last lines that a condition carries."""
@@ -61,12 +63,22 @@ def describe(record: RevisionRecord) -> str:
 
 
 def failure_message(
-    failing: RevisionRecord, reason: str, detail: str, good: RevisionRecord | None, deadline: float
+    failing: RevisionRecord,
+    reason: str,
+    detail: str,
+    instead: tuple[RevisionRecord | None, bool],
+    deadline: float,
 ) -> str:
-    """Say which images failed, why, and what serves instead."""
+    """Say which images failed, why, and what serves instead.
+
+    `instead` is the good revision, and whether the failing one is given up for good.
+    """
+    good, final = instead
     why = _WHY.get(reason, "").format(deadline) or f"failed with {reason}"
     told = f": {detail.strip()[-_MAX_DETAIL:]}" if detail.strip() else ""
-    if good is None:
+    if good is None and final:
+        rest = "nothing has served before it, so nothing runs until `rollout retry` or a change"
+    elif good is None:
         rest = "there is no earlier revision to fall back on, so it is tried on"
     else:
         rest = f"{describe(good)} serves instead, until the template changes"
@@ -98,7 +110,7 @@ def status_of(workload: Workload, standing: Standing, now: datetime) -> Workload
         "conditions": conditions,
         "revisions": standing.records,
         "failed_hash": standing.failed_hash,
-        "hold": workload.annotations.get(HOLD_ANNOTATION),
+        "hold": hold_text(workload) or None,
     }
     if isinstance(workload.status, DeploymentConfigStatus) and standing.records:
         changes["latest_version"] = standing.records[0].revision

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import ClassVar
 
-from upwell.api.apps import RevisionRecord
+from upwell.api.apps import DeploymentConfig, RequestedRevision, RevisionRecord
 from upwell.api.meta import ObjectKey, Resource, format_time
-from upwell.policy.rollout_history import Phase, Records
+from upwell.policy.rollout_history import Phase, Records, wanted_revision
 from upwell.policy.rollout_settings import (
     WORKLOADS,
     Workload,
-    template_of,
+    is_paused,
     with_pod_template,
 )
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION
+from upwell.policy.rollout_triggers import HOLD_ANNOTATION, without_hold
 from upwell.policy.template import template_hash
 from upwell.store.interface import Store
 
@@ -43,6 +43,16 @@ class RevisionNotFoundError(RollbackError):
         super().__init__(f"{key}: {what}; known revisions: {known}")
 
 
+class PausedWorkloadError(RollbackError):
+    """The DeploymentConfig is paused."""
+
+    def __init__(self, key: ObjectKey) -> None:
+        super().__init__(
+            f"cannot rollback a paused deployment config: {key} has spec.paused;"
+            " `rollout resume` first"
+        )
+
+
 class SameRevisionError(RollbackError):
     """The revision is the declared one already."""
 
@@ -66,10 +76,18 @@ async def rollback(
     workload = await store.get(kind, namespace, name)
     if not isinstance(workload, WORKLOADS):
         raise NoRevisionsError(workload.key)
+    if isinstance(workload, DeploymentConfig) and is_paused(workload):
+        raise PausedWorkloadError(workload.key)
     record = _chosen(workload, to_revision)
+    declared = template_hash(record.template)
+    if record.hash != declared or workload.status.requested is not None:
+        # Of several rollouts of one template, the one that is meant; it says nothing of others.
+        requested = RequestedRevision(template=declared, revision=record.hash)
+        status = workload.status.model_copy(update={"requested": requested})
+        workload = await store.update_status(workload.with_status(status))
     now = format_time(clock().replace(microsecond=0))
     reason = f"rolled back to revision {record.revision} by hand at {now}"
-    annotations = {**workload.annotations, HOLD_ANNOTATION: reason}
+    annotations = {**without_hold(workload).annotations, HOLD_ANNOTATION: reason}
     back = with_pod_template(workload, record.template).with_metadata(annotations=annotations)
     return await store.update(back)
 
@@ -77,15 +95,12 @@ async def rollback(
 async def resume(store: Store, kind: type[Resource], namespace: str, name: str) -> Resource:
     """Take the hold away, so that triggers act again; nothing happens when there is none."""
     workload = await store.get(kind, namespace, name)
-    annotations = {
-        key: value for key, value in workload.annotations.items() if key != HOLD_ANNOTATION
-    }
-    return await store.update(workload.with_metadata(annotations=annotations))
+    return await store.update(without_hold(workload))
 
 
 def _chosen(workload: Workload, to_revision: int | None) -> RevisionRecord:
     records = workload.status.revisions
-    declared = template_hash(template_of(workload))
+    declared = wanted_revision(workload)
     if to_revision is None:
         for record in records:
             if record.phase == Phase.COMPLETE and record.hash != declared:

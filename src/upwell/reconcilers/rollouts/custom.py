@@ -1,0 +1,121 @@
+"""The Custom strategy: a command of the user's that rolls out by calling `openshift-deploy`.
+
+In OpenShift's deployer image that is a program. Here it is a script beside the command: it leaves
+its wish (`--until=50%`) in a file of its container, and waits until we have answered beside it.
+Both files are in the container, so that another process of ours goes on where one was killed.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from upwell.api.apps import CustomParams, DeploymentConfig, HookResult, RevisionRecord
+from upwell.api.core import Container, PodSpec, PodTemplate
+from upwell.api.meta import Resource
+from upwell.policy.rollout_hooks import HOOK_CONTAINER, HookPhase
+from upwell.policy.template import TemplateError
+from upwell.reconcilers.rollouts.hooks import LoadRevision
+from upwell.reconcilers.rollouts.images import parse_image
+from upwell.reconcilers.rollouts.instance import build_task, instance_name
+from upwell.workload.interface import Files, Instance, InstanceSpec, Mount, Runtime, State
+
+CUSTOM = "custom"
+"""The role of the command's instance, and the name of its result."""
+
+_FOLDER = "/tmp/openshift-deploy"  # noqa: S108 - in the container, for its one command
+_PROGRAM = "openshift-deploy"
+_SCRIPT = f"""#!/bin/sh
+until=100
+for word; do
+  case "$word" in --until=*) until="${{word#--until=}}"; until="${{until%\\%}}" ;; esac
+done
+mkdir -p {_FOLDER}
+echo "$until" > {_FOLDER}/wish.new && mv {_FOLDER}/wish.new {_FOLDER}/wish
+echo "--> rolling out to $until%"
+while [ "$(cat {_FOLDER}/done 2>/dev/null)" != "$until" ]; do sleep 1; done
+echo "--> reached $until%"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far the rollout has got: replicas of the new revision that are available, and all."""
+
+    available: int
+    replicas: int
+
+
+def custom_params(workload: Resource) -> CustomParams | None:
+    """Return the command that drives the workload's rollouts, if one does."""
+    if not isinstance(workload, DeploymentConfig) or workload.spec.strategy is None:
+        return None
+    return workload.spec.strategy.custom_params
+
+
+class CustomStrategy:
+    """Runs the command of a Custom strategy, and listens to what it wants."""
+
+    def __init__(self, runtime: Runtime, load: LoadRevision, clock: Callable[[], datetime]) -> None:
+        self._runtime = runtime
+        self._load = load
+        self._clock = clock
+
+    async def step(
+        self,
+        workload: Resource,
+        record: RevisionRecord,
+        instances: Sequence[Instance],
+        extent: Extent,
+    ) -> HookResult | float:
+        """Return the share of the replicas that may be rolled out now, or how the command ended.
+
+        Raises WorkloadError or TemplateError.
+        """
+        name = custom_instance(workload, record)
+        found = next((one for one in instances if one.name == name), None)
+        if found is None or found.state is State.CREATED:
+            await self._runtime.start(await self._spec(workload, record, name))
+            return 0.0
+        if found.state is State.EXITED:
+            phase = HookPhase.COMPLETE if found.succeeded else HookPhase.FAILED
+            return HookResult(phase=phase.value, ended=self._clock(), message=found.message)
+        wish = await self._wish(name)
+        if wish and extent.available >= math.ceil(extent.replicas * wish / 100):
+            answer = f"echo {wish} > {_FOLDER}/done"
+            await self._runtime.execute(name, ("/bin/sh", "-c", answer))
+        return wish / 100
+
+    async def _wish(self, name: str) -> int:
+        command = ("/bin/sh", "-c", f"cat {_FOLDER}/wish 2>/dev/null || true")
+        _, output = await self._runtime.execute(name, command)
+        text = output.decode(errors="replace").strip()
+        return min(int(text), 100) if text.isascii() and text.isdigit() else 0
+
+    async def _spec(self, workload: Resource, record: RevisionRecord, name: str) -> InstanceSpec:
+        params = custom_params(workload) or CustomParams()
+        if not params.command:
+            raise TemplateError("InvalidStrategy", "customParams.command is missing")
+        first = record.template.spec.containers[0].name
+        image = record.images[first]
+        if params.image:
+            image = str(parse_image(params.image, CUSTOM))
+        container = Container(
+            name=HOOK_CONTAINER, image=image, command=params.command, env=params.environment
+        )
+        template = PodTemplate(spec=PodSpec(containers=(container,)))
+        changes = {"template": template, "images": {HOOK_CONTAINER: image}}
+        spec = build_task(
+            await self._load(workload, record.model_copy(update=changes)), name, CUSTOM
+        )
+        program = Mount(_PROGRAM, f"/usr/local/bin/{_PROGRAM}", read_only=True, sub_path=_PROGRAM)
+        return replace(
+            spec,
+            containers=(replace(spec.containers[0], mounts=(program,)),),
+            volumes={_PROGRAM: Files({_PROGRAM: _SCRIPT.encode()}, 0o755)},
+        )
+
+
+def custom_instance(workload: Resource, record: RevisionRecord) -> str:
+    """Return the name of the command's instance."""
+    return f"{instance_name(workload, record.hash, CUSTOM)}-{record.revision}"
