@@ -54,8 +54,11 @@ def announced(addresses: Sequence[str], token_file: Path, authority: Path | None
 
 def find_access(server: str) -> LocalAccess | None:
     """Return the access to the server at a URL; None unless this user runs it on this machine."""
-    parts = urlsplit(server)
-    port = parts.port or _PORTS.get(parts.scheme, 0)
+    try:
+        parts = urlsplit(server)
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return None  # whoever connects there says what is wrong with it
     host = parts.hostname or ""
     name = f"[{host}]:{port}.json" if ":" in host else f"{host}:{port}.json"
     for folder in _folders():

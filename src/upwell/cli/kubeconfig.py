@@ -37,8 +37,8 @@ def kubeconfig(session: Session, path: Path | None) -> None:
     from upwell.app.local_access import find_access  # noqa: PLC0415 - only this and clients need it
 
     token, authority = session.token, session.authority
-    if not token and (local := find_access(session.server)) is not None:
-        token, authority = local.token, authority or str(local.authority or "")
+    if (local := find_access(session.server)) is not None:
+        token, authority = token or local.token, authority or str(local.authority or "")
     if not token:
         raise CommandError(
             f"no token for {session.server}: name one with UPWELL_TOKEN"

@@ -1,0 +1,273 @@
+"""`upwell serve` with TLS, and its real clients: the command line, kubectl, skopeo, Podman."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_TOOLS = {
+    "kubectl": "kubernetes-client",
+    "podman": "podman",
+    "skopeo": "skopeo",
+    "haproxy": "haproxy",
+}
+_missing = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
+pytestmark = [
+    pytest.mark.skipif(bool(_missing), reason=f"apt install {' '.join(_missing)}"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="running containers needs root"),
+]
+
+SECONDS = 30
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Installed:
+    folder: Path
+    port: int
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "data" / "tls" / "ca.pem"
+
+    def run(
+        self, *argv: str, stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        inherited = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
+        return subprocess.run(
+            argv,
+            check=False,
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=SECONDS,
+            cwd=self.folder,
+            env={**inherited, **environment},
+        )
+
+    def upwell(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = (sys.executable, "-m", "upwell", arguments[0])
+        return self.run(
+            *command, *arguments[1:], UPWELL_SERVER=f"https://{self.host}", **environment
+        )
+
+    def token(self, name: str, *grants: str) -> str:
+        options = [part for grant in grants for part in ("--grant", grant)]
+        made = self.upwell("token", "create", name, *options)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
+
+    def audit(self) -> list[dict[str, Any]]:
+        lines = (self.folder / "data" / "audit.log").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Installed]:
+    # Not pytest's folder: the paths of sockets are limited to 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="upwell-"))
+    made = Installed(folder, free_port())
+    with (folder / "serve.log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "upwell", "serve", "--tls"),
+                *("--data-dir", str(folder / "data"), "--listen", made.host),
+                *("--container-storage", str(folder / "ctr")),
+                *("--router", f"127.0.0.1:{free_port()}"),
+            ],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + SECONDS
+        while made.upwell("get", "namespaces").returncode != 0:
+            assert server.poll() is None, (folder / "serve.log").read_text()
+            assert time.monotonic() < deadline, made.upwell("get", "namespaces").stderr
+        yield made
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(SECONDS)
+        _remove(made)
+
+
+def _remove(made: Installed) -> None:
+    """Take away the router and the network, as whoever uninstalls Upwell does."""
+    script = (
+        "import asyncio, sys; from pathlib import Path;"
+        "from upwell.app.server import remove_workloads;"
+        "from upwell.settings import ServerSettings;"
+        "asyncio.run(remove_workloads(ServerSettings(Path(sys.argv[1]),"
+        " container_storage=Path(sys.argv[2]))))"
+    )
+    data, storage = made.folder / "data", made.folder / "ctr"
+    done = made.run(sys.executable, "-c", script, str(data), str(storage))
+    shutil.rmtree(made.folder, ignore_errors=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_servers_own_user_needs_no_token(installed: Installed) -> None:
+    assert "default" in installed.upwell("get", "namespaces").stdout
+    token_file = installed.folder / "data" / "admin.token"
+    assert token_file.stat().st_mode & 0o777 == 0o600
+    assert token_file.read_text().strip() not in (installed.folder / "serve.log").read_text()
+
+
+def test_a_token_does_what_it_is_granted(installed: Installed) -> None:
+    token = installed.token("reader", "viewer@shop")
+    assert installed.upwell("get", "builds", "-n", "shop", UPWELL_TOKEN=token).returncode == 0
+    denied = installed.upwell("get", "builds", "-n", "bank", UPWELL_TOKEN=token)
+    assert denied.returncode == 1
+    assert "token reader may not list builds in namespace bank" in denied.stderr
+    assert "needs role viewer there" in denied.stderr
+
+
+def test_a_deleted_token_is_refused(installed: Installed) -> None:
+    token = installed.token("leaver", "viewer@*")
+    assert installed.upwell("get", "builds", UPWELL_TOKEN=token).returncode == 0
+    installed.upwell("token", "delete", "leaver")
+    refused = installed.upwell("get", "builds", UPWELL_TOKEN=token)
+    assert refused.returncode == 1
+    assert "unknown or has expired" in refused.stderr
+
+
+def test_kubectl_works_with_a_kubeconfig(installed: Installed) -> None:
+    token = installed.token("deploy", "deployer@shop")
+    config = installed.folder / "kubeconfig"
+    made = installed.upwell("kubeconfig", "--file", str(config), "-n", "shop", UPWELL_TOKEN=token)
+    assert made.returncode == 0, made.stderr
+
+    def kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return installed.run("kubectl", *arguments, KUBECONFIG=str(config))
+
+    created = kubectl("create", "configmap", "settings", "--from-literal=a=b")
+    assert created.returncode == 0, created.stderr
+    assert "settings" in kubectl("get", "configmaps").stdout
+    denied = kubectl("get", "secrets")
+    assert denied.returncode == 1
+    assert "token deploy may not list secrets in namespace shop: needs role admin" in denied.stderr
+    deeds = [(deed["user"], deed["verb"], deed["name"], deed["code"]) for deed in installed.audit()]
+    assert ("deploy", "create", "settings", 201) in deeds
+    assert ("deploy", "list", "", 403) in deeds
+
+
+def _image(folder: Path) -> Path:
+    """Make an image of one empty layer, as an OCI layout."""
+    layout = folder / "layout"
+    if not layout.exists():
+        source = f"oci:{layout}:v1"
+        (folder / "empty").mkdir()
+        (folder / "empty" / "version").write_text("1.0")
+        done = subprocess.run(
+            ["skopeo", "copy", "--quiet", f"dir:{_directory(folder)}", source],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+    return layout
+
+
+def _directory(folder: Path) -> Path:
+    """Write an image in skopeo's own layout: a configuration, no layers."""
+    from hashlib import sha256  # noqa: PLC0415 - for this one image
+
+    target = folder / "image"
+    target.mkdir(exist_ok=True)
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": []},
+        }
+    ).encode()
+    digest = sha256(config).hexdigest()
+    (target / digest).write_bytes(config)
+    (target / "version").write_text("Directory Transport Version: 1.1\n")
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": f"sha256:{digest}",
+            "size": len(config),
+        },
+        "layers": [],
+    }
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    return target
+
+
+def test_skopeo_pushes_and_pulls_as_it_is_granted(installed: Installed) -> None:
+    builder = installed.token("pusher", "builder@shop")
+    viewer = installed.token("puller", "viewer@shop")
+    trust = f"--cert-dir={_certificates(installed)}"
+    image = f"docker://{installed.host}/shop/app:v1"
+    auth = installed.folder / "auth.json"
+
+    def skopeo(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return installed.run("skopeo", *arguments, stdin=stdin, REGISTRY_AUTH_FILE=str(auth))
+
+    def login(token: str) -> subprocess.CompletedProcess[str]:
+        return skopeo(
+            *("login", trust, "-u", "anyone", "--password-stdin", installed.host), stdin=token
+        )
+
+    source = f"oci:{_image(installed.folder)}:v1"
+    push = ("copy", f"--dest-cert-dir={_certificates(installed)}", source, image)
+    assert "authentication required" in skopeo(*push).stderr
+    assert login("upwell_pusher_wrong").returncode != 0
+    assert login(builder).returncode == 0, login(builder).stderr
+    pushed = skopeo(*push)
+    assert pushed.returncode == 0, pushed.stderr
+    elsewhere = skopeo(*push[:-1], f"docker://{installed.host}/bank/app:v1")
+    assert elsewhere.returncode != 0
+    assert login(viewer).returncode == 0
+    assert skopeo("inspect", trust, image).returncode == 0
+    denied = skopeo(*push[:-1], f"docker://{installed.host}/shop/app:v2")
+    assert "needs role builder there" in denied.stderr
+    deeds = [(d["user"], d["verb"], d["name"], d["code"]) for d in installed.audit()]
+    assert ("pusher", "push", "shop/app", 201) in deeds
+
+
+def test_podman_logs_in(installed: Installed) -> None:
+    viewer = installed.token("runner", "viewer@shop")
+    auth = installed.folder / "podman-auth.json"
+    done = installed.run(
+        *("podman", "login", f"--authfile={auth}", f"--cert-dir={_certificates(installed)}"),
+        *("-u", "anyone", "--password-stdin", installed.host),
+        stdin=viewer,
+        CONTAINERS_CONF=str(installed.folder / "data" / "containers.conf"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Login Succeeded" in done.stdout
+
+
+def _certificates(installed: Installed) -> Path:
+    folder = installed.folder / "certificates"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(installed.authority, folder / "ca.crt")
+    return folder

@@ -1,0 +1,110 @@
+"""token and kubeconfig: what they keep, print and refuse."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from upwell.api.core import Secret
+from upwell.server.tokens import TokenRecord, hash_of
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
+
+type Upwell = Callable[..., "Result"]
+
+
+async def test_the_token_is_printed_and_only_its_hash_is_kept(
+    upwell_in_thread: Upwell, client: "FakeClient"
+) -> None:
+    made = upwell_in_thread("token", "create", "ci", "--grant", "builder@shop,bank").stdout.strip()
+    secret = await client.get(Secret, "upwell-system", "token-ci")
+    record = TokenRecord.of(secret)
+    assert record.sha256 == hash_of(made)
+    assert secret.type == "upwell.dev/token"
+    assert made not in secret.model_dump_json()
+    assert base64.b64encode(made.encode()).decode() not in secret.model_dump_json()
+
+
+@pytest.fixture
+def upwell_in_thread(upwell: Upwell) -> Upwell:
+    """Run a command, which has an event loop of its own, from within a test that has one too."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - this fixture's alone
+
+    def run(*arguments: str) -> "Result":
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(upwell, *arguments).result()
+
+    return run
+
+
+def test_tokens_are_listed_with_what_they_allow(upwell: Upwell) -> None:
+    upwell("token", "create", "ci", "--grant", "builder@shop", "--expires", "2h")
+    upwell("token", "create", "ada", "--grant", "viewer@*", "--grant", "admin@bank")
+    assert upwell("token", "list").stdout.splitlines() == [
+        "NAME   GRANTS                EXPIRES   AGE",
+        "ada    viewer@* admin@bank   -         5m",
+        "ci     builder@shop          2h        5m",
+    ]
+    listed = json.loads(upwell("token", "list", "-o", "json").stdout)
+    assert listed[1] == {
+        "name": "ci",
+        "grants": ["builder@shop"],
+        "expires": "2026-03-01T14:05:00+00:00",
+    }
+
+
+def test_a_deleted_token_is_gone(upwell: Upwell) -> None:
+    upwell("token", "create", "ci", "--grant", "viewer@*")
+    assert upwell("token", "delete", "ci").stdout == "token/ci deleted\n"
+    again = upwell("token", "delete", "ci")
+    assert again.exit_code == 1
+    assert "there is no token ci" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("ci", "--grant", "root@shop"), "a role is one of viewer"),
+        (("ci", "--grant", "admin@upwell-system"), "holds the tokens"),
+        (("ci",), "--grant"),
+        (("C_I", "--grant", "viewer@*"), "is no name"),
+        (("ci", "--grant", "viewer@*", "--expires", "soon"), "not a duration"),
+    ],
+)
+def test_what_makes_no_token_is_refused(
+    upwell: Upwell, arguments: tuple[str, ...], text: str
+) -> None:
+    result = upwell("token", "create", *arguments)
+    assert result.exit_code == 2
+    assert text in " ".join(result.stderr.split())
+
+
+def test_a_kubeconfig_carries_token_and_authority(
+    upwell: Upwell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPWELL_TOKEN", "upwell_ci_x")
+    authority = tmp_path / "ca.pem"
+    authority.write_text("PEM")
+    path = tmp_path / "config"
+    server = ("--server", "https://upwell.test:7080", "--ca", str(authority))
+    assert upwell("kubeconfig", "--file", str(path), *server, "-n", "shop").exit_code == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    document = yaml.safe_load(path.read_text())
+    assert document["clusters"][0]["cluster"] == {
+        "server": "https://upwell.test:7080",
+        "certificate-authority-data": base64.b64encode(b"PEM").decode(),
+    }
+    assert document["users"][0]["user"] == {"token": "upwell_ci_x"}
+    assert document["contexts"][0]["context"]["namespace"] == "shop"
+
+
+def test_there_is_no_kubeconfig_without_a_token(upwell: Upwell) -> None:
+    result = upwell("kubeconfig", "--server", "https://upwell.test")
+    assert result.exit_code == 1
+    assert "UPWELL_TOKEN" in result.stderr
