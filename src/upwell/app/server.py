@@ -270,6 +270,7 @@ def _builds(parts: _Parts) -> Builds:
         settings.internal_host,
         parts.logins,
         internal_login=parts.protection.registry.of_build,
+        uploads=parts.inputs,
         mirror=Mirror(parts.registries, parts.internal, machine_platform()),
     )
     defaults = BuildDefaults(

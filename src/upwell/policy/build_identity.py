@@ -12,21 +12,30 @@ _IDENTITY_VERSION = 1
 """Raised when the same inputs would be built into something else than before."""
 
 
-def inputs_hash(spec: BuildSpec, commit: str, images: Mapping[str, str]) -> str:
+def inputs_hash(
+    spec: BuildSpec,
+    commit: str,
+    images: Mapping[str, str],
+    objects: Mapping[str, str] | None = None,
+) -> str:
     """Return the hash of a build's inputs as 64 hex digits.
 
     Args:
         spec: the Build's spec: source, strategy, output labels, hook.
         commit: what the git ref names, or "" without a git source.
         images: every external image by its name in the build, pinned by digest.
+        objects: what stands for the content of each Secret and ConfigMap that goes in.
     """
     strategy = spec.strategy.model_dump(mode="json", by_alias=True, exclude_none=True)
-    for kind in ("sourceStrategy", "dockerStrategy"):
+    for kind in ("sourceStrategy", "dockerStrategy", "customStrategy"):
         # Pull credentials and the base's name do not change what is built; its digest does.
         for irrelevant in ("pullSecret", "from", "forcePull"):
             strategy.get(kind, {}).pop(irrelevant, None)
     source = spec.source.model_dump(mode="json", by_alias=True, exclude_none=True)
     source.pop("sourceSecret", None)
+    for image in source.get("images", ()):
+        for irrelevant in ("pullSecret", "from"):
+            image.pop(irrelevant, None)
     if commit:
         source.get("git", {}).pop("ref", None)
     document = {
@@ -38,6 +47,8 @@ def inputs_hash(spec: BuildSpec, commit: str, images: Mapping[str, str]) -> str:
         "labels": [(label.name, label.value) for label in spec.output.image_labels],
         "postCommit": spec.post_commit.model_dump(mode="json") if spec.post_commit else None,
     }
+    if objects:
+        document["objects"] = dict(objects)
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

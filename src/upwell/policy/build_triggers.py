@@ -26,6 +26,8 @@ from upwell.policy.streams import StreamName, resolve_tag, split_tag
 CONFIG_CHANGE = "Build configuration change"
 IMAGE_CHANGE = "Image change"
 MANUAL = "Manually triggered"
+SPEC_IMAGE_PREFIX = "spec."
+"""Before the names of images that the Build's spec gives, not its Dockerfile."""
 
 type Streams = Mapping[StreamName, ImageStream]
 
@@ -177,10 +179,11 @@ def tracking_tag(name: str, namespace: str, streams: Streams) -> ObjectReference
 def tracked_names(build: Build) -> tuple[str, ...]:
     """Return the images that the build's Dockerfile took from outside, as it writes them.
 
-    The last FROM is none of them when the strategy's `from` took its place.
+    An image that the spec gives is none of them, such as one in the last FROM's place.
     """
-    replaced = build.spec.strategy.base is not None
-    return tuple(i.name for i in build.status.images if not (i.final and replaced))
+    if build.spec.strategy.source_strategy is not None:
+        return ()
+    return tuple(i.name for i in build.status.images if not i.name.startswith(SPEC_IMAGE_PREFIX))
 
 
 def digest_of(pull_spec: str) -> str:

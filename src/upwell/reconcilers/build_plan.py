@@ -5,31 +5,32 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from upwell.api.build import Build, ResolvedImage
-from upwell.api.core import ConfigMap, Container, EnvVar, PodSpec, PodTemplate, Secret
-from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.core import Secret
+from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectReference
 from upwell.builder.interface import (
+    BinaryKind,
+    BinarySource,
     BuildError,
     GitSource,
+    ImagePath,
     Limits,
+    PostCommit,
+    Proxies,
     RegistryLogin,
     Revision,
+    SourceImage,
 )
-from upwell.oci import InvalidReferenceError, Reference
+from upwell.inputs.interface import BinaryInputs, InputMissingError
+from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.build_identity import inputs_tag
-from upwell.policy.build_triggers import tracking_tag
+from upwell.policy.build_triggers import SPEC_IMAGE_PREFIX, tracking_tag
 from upwell.policy.dockerfile import Dockerfile, DockerfileError, parse
-from upwell.policy.streams import StreamName, resolve_tag, split_tag
-from upwell.policy.template import (
-    SECRET,
-    Identity,
-    SourceName,
-    Sources,
-    TemplateError,
-    environment,
-    needed_sources,
-    parse_quantity,
-)
+from upwell.policy.new_build import UnresolvedInputError, pin_reference
+from upwell.policy.streams import resolve_tag, split_tag
+from upwell.policy.template import TemplateError, parse_quantity
+from upwell.reconcilers.build_inputs import BuildInputs
 from upwell.reconcilers.pull_secrets import credentials_of
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosts import is_loopback
@@ -37,7 +38,9 @@ from upwell.registry.interface import Access, Credential, CredentialSource, Regi
 from upwell.store.interface import NotFoundError, Store
 
 BUILDER_IMAGE = "builder"
-"""The name of a Source build's builder image in its plan."""
+"""The name of a Source or Custom build's builder image in its plan."""
+FINAL_IMAGE = f"{SPEC_IMAGE_PREFIX}strategy.from"
+"""The name of the image that takes the place of a Dockerfile's last FROM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Images:
     """What the base's digest was resolved from: `registry/repository:tag`, where it is known."""
 
     def references(self) -> dict[str, Reference]:
-        """Return the pins by the name that the build uses."""
+        """Return the pins by name; the names of the spec's own images have a `spec.` before."""
         return {image.name: Reference.parse(image.reference) for image in self.resolved}
 
     def pins(self) -> dict[str, str]:
@@ -86,8 +89,11 @@ class Planner:
         *,
         mirror: ImageMirror,
         internal_login: Callable[[str], Credential] | None = None,
+        uploads: BinaryInputs | None = None,
     ) -> None:
+        self._uploads = uploads
         self._store = store
+        self._inputs = BuildInputs(store)
         self._upstream = upstream
         self._host = internal_host
         self._fallback = fallback
@@ -103,47 +109,89 @@ class Planner:
         values: Mapping[str, bytes] = {}
         if source.source_secret is not None:
             values = await self._secret(build, source.source_secret.name)
+        text = {key: value.decode(errors="replace") for key, value in values.items()}
+        git = source.git
         return GitSource(
-            uri=source.git.uri,
-            ref=known or source.git.ref or "",
+            uri=git.uri,
+            ref=known or git.ref or "",
             context_dir=source.context_dir or "",
-            username=values.get("username", b"").decode(),
-            password=values.get("password", b"").decode(),
-            ssh_private_key=values.get("ssh-privatekey", b"").decode(),
+            username=text.get("username", ""),
+            password=text.get("password", ""),
+            ssh_private_key=text.get("ssh-privatekey", ""),
+            ssh_known_hosts=text.get("known_hosts", ""),
+            ca_certificate=text.get("ca.crt", ""),
+            proxies=proxies_of(build),
+        )
+
+    async def upload(self, build: Build) -> BinarySource | None:
+        """Return what was uploaded for the build; None when its source is no upload."""
+        binary = build.spec.source.binary
+        if binary is None:
+            return None
+        if self._uploads is None or not binary.digest:
+            raise BuildError(
+                "FetchSourceFailed", "nothing was uploaded: use start-build with --from-dir"
+            )
+        try:
+            path = await self._uploads.path(Digest.parse(binary.digest))
+        except (InputMissingError, InvalidDigestError) as error:
+            raise BuildError("FetchSourceFailed", str(error)) from error
+        return BinarySource(
+            path,
+            BinaryKind.FILE if binary.as_file else BinaryKind.ARCHIVE,
+            binary.as_file or "",
+            build.spec.source.context_dir or "",
         )
 
     async def images(self, build: Build, dockerfile: str | None) -> Images:
         """Resolve every external image; `dockerfile` is a Docker build's text."""
         if build.status.images:  # an earlier try of this build: its inputs stay what they were
             return Images(build.status.images, await self._base_name(build.status.images))
-        if build.spec.strategy.source_strategy is not None:
-            base = build.spec.strategy.source_strategy.from_
-            pinned, stream_tag = await self._pin(build, base.name)
-            resolved: tuple[ResolvedImage, ...] = (
-                ResolvedImage(
-                    name=BUILDER_IMAGE, reference=pinned, stream_tag=stream_tag, final=True
-                ),
-            )
-        else:
+        strategy = build.spec.strategy
+        if strategy.docker_strategy is not None:
             resolved = await self._docker_images(build, parse_dockerfile(build, dockerfile or ""))
+        elif strategy.base is not None:
+            resolved = (await self._resolved(build, BUILDER_IMAGE, strategy.base, final=True),)
+        else:
+            resolved = ()
+        sources = [
+            await self._resolved(build, source_image_name(at), image.from_)
+            for at, image in enumerate(build.spec.source.images)
+        ]
+        resolved = (*resolved, *sources)
         return Images(resolved, await self._base_name(resolved))
 
     async def _docker_images(
         self, build: Build, dockerfile: Dockerfile
     ) -> tuple[ResolvedImage, ...]:
+        """Resolve what a Dockerfile takes from outside; `as` names of source images are inside."""
         strategy = build.spec.strategy.docker_strategy
+        base = strategy.from_ if strategy else None
+        inside = {name for image in build.spec.source.images for name in image.as_}
+        last = dockerfile.stages[-1].image
+        # The strategy's image takes the last FROM's place, and no other's (build/v1).
+        uses = [use for use in dockerfile.uses if base is None or use.start != last.start]
         resolved = []
-        for name in dockerfile.images:
-            final = name == dockerfile.final_base
-            # The strategy's image takes the last FROM's place (build/v1 DockerBuildStrategy.from).
-            replaced = strategy.from_.name if final and strategy and strategy.from_ else name
-            pinned, stream_tag = await self._pin(build, replaced)
-            resolved.append(
-                ResolvedImage(
-                    name=name, reference=pinned, stream_tag=stream_tag, final=final or None
-                )
-            )
+        for name in dict.fromkeys(use.name for use in uses):
+            if name not in inside:
+                reference = ObjectReference(kind=DOCKER_IMAGE, name=name)
+                final = base is None and name == dockerfile.final_base
+                resolved.append(await self._resolved(build, name, reference, final=final))
+        if base is not None:
+            resolved.append(await self._resolved(build, FINAL_IMAGE, base, final=True))
         return tuple(resolved)
+
+    async def _resolved(
+        self, build: Build, name: str, reference: ObjectReference, *, final: bool = False
+    ) -> ResolvedImage:
+        try:
+            pull_spec = pin_reference(reference, build.namespace, await self._inputs.streams()).name
+        except UnresolvedInputError as error:
+            raise BuildError("InvalidImageReference", str(error), retryable=True) from error
+        pinned, stream_tag = await self._pin(build, pull_spec)
+        return ResolvedImage(
+            name=name, reference=pinned, stream_tag=stream_tag, final=final or None
+        )
 
     async def _pin(self, build: Build, name: str) -> tuple[str, str | None]:
         """Return the pull spec with digest of `name`, and the stream tag that tracks it."""
@@ -156,9 +204,7 @@ class Planner:
             raise BuildError("InvalidImageReference", str(error)) from error
         if reference.digest is not None:
             return str(reference), None
-        streams = {
-            StreamName(s.namespace, s.name): s for s in (await self._store.list(ImageStream)).items
-        }
+        streams = await self._inputs.streams()
         tag = tracking_tag(name, build.namespace, streams)
         if tag is not None:
             stream_name, tag_name = split_tag(tag, build.namespace)
@@ -197,9 +243,9 @@ class Planner:
     async def mirrored(self, build: Build, images: Images) -> dict[str, Reference]:
         """Return the pins by name, each image copied into the internal registry before."""
         insecure = await self.insecure_registries(images)
-        credentials = await self.credentials(build)
         found = {}
         for name, reference in images.references().items():
+            credentials = await self._credentials_for(build, name)
             access = Access(credentials, insecure=reference.registry in insecure)
             try:
                 found[name] = await self._mirror.fetch(reference, access)
@@ -235,10 +281,18 @@ class Planner:
 
     async def credentials(self, build: Build) -> CredentialSource | None:
         """Return the logins of the build's pull secret, else the server's own."""
-        strategy = build.spec.strategy.source_strategy or build.spec.strategy.docker_strategy
-        if strategy is None or strategy.pull_secret is None:
+        secret = build.spec.strategy.pull_secret
+        if secret is None:
             return self._fallback
-        return await self._credentials_in(build, strategy.pull_secret.name) or self._fallback
+        return await self._credentials_in(build, secret.name) or self._fallback
+
+    async def _credentials_for(self, build: Build, name: str) -> CredentialSource | None:
+        """Return the logins for one image: a source image may have a pull secret of its own."""
+        for at, image in enumerate(build.spec.source.images):
+            if name == source_image_name(at) and image.pull_secret is not None:
+                own = await self._credentials_in(build, image.pull_secret.name)
+                return own or self._fallback
+        return await self.credentials(build)
 
     async def logins(
         self, build: Build, images: Images, push: Reference | None
@@ -264,27 +318,22 @@ class Planner:
                 )
         return tuple(found.values())
 
-    async def env(self, build: Build, variables: Sequence[EnvVar]) -> tuple[tuple[str, str], ...]:
-        """Return variables with their values, Secrets, ConfigMaps and fields looked up.
-
-        Raises BuildError UnresolvableEnvironmentVariable.
-        """
-        container = Container(name="build", env=tuple(variables))
-        identity = Identity(build.name, build.namespace, build.labels, build.annotations)
-        template = PodTemplate(spec=PodSpec(containers=(container,)))
-        values = {name: await self._values(build, name) for name in needed_sources(template)}
-        sources = Sources({name: found for name, found in values.items() if found is not None})
-        try:
-            return tuple(environment(container, sources, identity).items())
-        except TemplateError as error:
-            raise BuildError("UnresolvableEnvironmentVariable", str(error)) from error
-
-    async def _values(self, build: Build, source: SourceName) -> Mapping[str, bytes] | None:
-        kind: type[Secret | ConfigMap] = Secret if source.kind == SECRET else ConfigMap
-        try:
-            return (await self._store.get(kind, build.namespace, source.name)).decoded()
-        except NotFoundError:
+    async def previous(self, build: Build) -> Reference | None:
+        """Return what the output is now, pinned: an incremental build takes up its artifacts."""
+        target = build.spec.output.to
+        if target is None:
             return None
+        try:
+            if target.kind == IMAGE_STREAM_TAG:
+                streams = await self._inputs.streams()
+                return Reference.parse(pin_reference(target, build.namespace, streams).name)
+            secret = build.spec.output.push_secret
+            source = await self._credentials_in(build, secret.name) if secret else self._fallback
+            reference = Reference.parse(target.name)
+            found = await self._upstream.resolve(reference, Access(credentials=source))
+            return reference.with_digest(found.digest)
+        except (UnresolvedInputError, RegistryError, InvalidReferenceError):
+            return None  # the first build of all, or an image that is gone: build without
 
     async def _credentials_in(self, build: Build, name: str) -> CredentialSource | None:
         secret = await self._get_secret(build, name)
@@ -303,6 +352,39 @@ class Planner:
             raise BuildError(
                 "GenericBuildFailed", f"{error}: create it, then start the build again"
             ) from error
+
+
+def source_image_name(at: int) -> str:
+    """Return the name under which `spec.source.images[at]` is resolved."""
+    return f"{SPEC_IMAGE_PREFIX}source.images[{at}]"
+
+
+def source_images_of(build: Build, pinned: Mapping[str, Reference]) -> tuple[SourceImage, ...]:
+    """Return the images that give files to the source, or their names to the Dockerfile."""
+    return tuple(
+        SourceImage(
+            pinned[source_image_name(at)],
+            tuple(ImagePath(path.source_path, path.destination_dir) for path in image.paths),
+            image.as_,
+        )
+        for at, image in enumerate(build.spec.source.images)
+    )
+
+
+def post_commit_of(build: Build) -> PostCommit | None:
+    """Return the build's hook; None when it has none."""
+    hook = build.spec.post_commit
+    if hook is None or not (hook.script or hook.command or hook.args):
+        return None
+    return PostCommit(hook.script or "", hook.command, hook.args)
+
+
+def proxies_of(build: Build) -> Proxies:
+    """Return the proxies of the build's git source, for the build too."""
+    git = build.spec.source.git
+    if git is None:
+        return Proxies()
+    return Proxies(git.http_proxy or "", git.https_proxy or "", git.no_proxy or "")
 
 
 def parse_dockerfile(build: Build, text: str) -> Dockerfile:

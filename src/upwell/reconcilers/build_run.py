@@ -20,29 +20,39 @@ from upwell.api.build import (
     BuildStage,
     BuildStatus,
 )
-from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.codec import encode_json
+from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectReference
 from upwell.builder.context import read_dockerfile
 from upwell.builder.interface import (
     Builder,
     BuildError,
     BuildLogs,
     BuildPlan,
+    Checkout,
     GitSource,
     Limits,
     LogSink,
     Revision,
+    SourceOptions,
     Strategy,
 )
 from upwell.oci import Digest, Reference
 from upwell.policy.build_identity import inputs_hash
+from upwell.policy.build_triggers import SPEC_IMAGE_PREFIX
 from upwell.policy.streams import split_tag, take_push
+from upwell.reconcilers.build_inputs import BuildInputs, Lack
 from upwell.reconcilers.build_plan import (
+    FINAL_IMAGE,
     Images,
     Planner,
     build_labels,
     limits_of,
+    post_commit_of,
+    proxies_of,
     push_reference,
+    source_images_of,
 )
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry
@@ -72,6 +82,8 @@ class _Inputs:
     dockerfile: str | None
     images: Images
     hash: str
+    seconds: float
+    """How long it took to find and fetch it all."""
 
 
 class BuildRun:
@@ -88,6 +100,7 @@ class BuildRun:
         *,
         clock: Callable[[], datetime],
     ) -> None:
+        self._inputs_of = BuildInputs(store)
         self._store = store
         self._builder = builder
         self._logs = logs
@@ -95,6 +108,10 @@ class BuildRun:
         self._planner = planner
         self._defaults = defaults
         self._clock = clock
+
+    async def lack(self, build: Build) -> Lack | None:
+        """Say what must be created before `build` can run; None: nothing."""
+        return await self._inputs_of.lack(build)
 
     async def run(self, build: Build) -> None:
         """Build, push, tag, and record the result; raises BuildError."""
@@ -123,7 +140,7 @@ class BuildRun:
         stages: Mapping[str, float] = {}
         if digest is None:
             result = await self._builder.build(await self._plan(build, inputs, push), sink)
-            digest, stages = result.digest, result.stages
+            digest, stages = result.digest, {"FetchInputs": inputs.seconds, **result.stages}
         else:
             sink(f"These inputs were built before: {digest} is used.\n".encode())
         if digest is not None:
@@ -131,59 +148,67 @@ class BuildRun:
         await self._complete(build, digest, stages)
 
     async def _inputs(self, build: Build, sink: LogSink) -> _Inputs:
+        started = self._clock()
         source = await self._planner.git_source(build)
-        context, revision = None, None
-        if source is not None:
-            checkout = await self._builder.fetch(build.uid, source, sink)
-            context, revision = checkout.path, checkout.revision
+        checkout = await self._checkout(build, source, sink)
+        context, revision = (checkout.path, checkout.revision) if checkout else (None, None)
         dockerfile = build.spec.source.dockerfile
         docker = build.spec.strategy.docker_strategy
         if docker is not None and dockerfile is None:
             if context is None:
                 raise BuildError(
                     "ManageDockerfileFailed",
-                    "a Docker build needs spec.source.git or spec.source.dockerfile",
+                    "a Docker build needs spec.source.git, binary or dockerfile",
                 )
             dockerfile = read_dockerfile(context, docker.dockerfile_path or "Dockerfile")
         images = await self._planner.images(build, dockerfile)
         commit = revision.commit if revision else ""
+        objects = await self._inputs_of.versions(build)
         return _Inputs(
             context,
             source,
             revision,
             build.spec.source.dockerfile,
             images,
-            inputs_hash(build.spec, commit, images.pins()),
+            inputs_hash(build.spec, commit, images.pins(), objects),
+            (self._clock() - started).total_seconds(),
         )
+
+    async def _checkout(
+        self, build: Build, source: GitSource | None, sink: LogSink
+    ) -> Checkout | None:
+        """Return the source tree: a commit, or what was uploaded; None: there is none."""
+        if source is not None:
+            return await self._builder.fetch(build.uid, source, sink)
+        upload = await self._planner.upload(build)
+        if upload is None:
+            return None
+        unpacked = await self._builder.unpack(build.uid, upload, sink)
+        return Checkout(unpacked.path, _told_revision(build))
 
     async def _plan(self, build: Build, inputs: _Inputs, push: Reference | None) -> BuildPlan:
         strategy = build.spec.strategy
         docker, source = strategy.docker_strategy, strategy.source_strategy
         base = inputs.images.base
         arguments = docker.build_args if docker else ()
-        uri = inputs.source.uri if inputs.source else ""
-        commit = inputs.revision.commit if inputs.revision else ""
-        facts = {
-            "OPENSHIFT_BUILD_NAME": build.name,
-            "OPENSHIFT_BUILD_NAMESPACE": build.namespace,
-            "OPENSHIFT_BUILD_SOURCE": uri,
-            "OPENSHIFT_BUILD_COMMIT": commit,
-        }
-        own_env = tuple((name, value) for name, value in facts.items() if value)
+        mirrored = await self._planner.mirrored(build, inputs.images)
+        previous = None
+        if source is not None and source.incremental:
+            previous = await self._planner.previous(build)
         return BuildPlan(
             id=build.uid,
             namespace=build.namespace,
             name=build.name,
-            strategy=Strategy.SOURCE if source else Strategy.DOCKER,
+            strategy=Strategy(strategy.type or "Docker"),
             context=inputs.context,
-            images=await self._planner.mirrored(build, inputs.images),
+            images={k: v for k, v in mirrored.items() if not k.startswith(SPEC_IMAGE_PREFIX)},
             push=push,
             base_name=inputs.images.base_name,
             base_digest=str(base.digest) if base and base.digest else "",
             dockerfile=inputs.dockerfile,
             dockerfile_path=(docker.dockerfile_path if docker else None) or "Dockerfile",
-            env=(*own_env, *await self._planner.env(build, strategy.env)),
-            build_args=await self._planner.env(build, arguments),
+            env=(*_own_variables(build, inputs), *await self._inputs_of.env(build, strategy.env)),
+            build_args=await self._inputs_of.env(build, arguments),
             labels=build_labels(build, inputs.source, inputs.revision),
             annotations={"dev.upwell.build.inputs": inputs.hash},
             scripts_url=(source.scripts if source else None) or "",
@@ -192,6 +217,22 @@ class BuildRun:
             logins=await self._planner.logins(build, inputs.images, push),
             insecure_registries=self._defaults.insecure_registries
             | await self._planner.insecure_registries(inputs.images),
+            final_image=mirrored.get(FINAL_IMAGE),
+            inputs=await self._inputs_of.files(build),
+            source_images=source_images_of(build, mirrored),
+            post_commit=post_commit_of(build),
+            source=SourceOptions(previous=previous),
+            squash=bool(docker and (docker.image_optimization_policy or "None") != "None"),
+            force_pull=bool(
+                (docker and docker.force_pull)
+                or (source and source.force_pull)
+                or (strategy.custom_strategy and strategy.custom_strategy.force_pull)
+            ),
+            proxies=proxies_of(build),
+            build_document=_document_of(build, push) if strategy.custom_strategy else "",
+            docker_socket=bool(
+                strategy.custom_strategy and strategy.custom_strategy.expose_docker_socket
+            ),
         )
 
     async def _existing(self, push: Reference | None) -> Digest | None:
@@ -310,6 +351,46 @@ async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -
 def _overdue(build: Build, seconds: float) -> BuildError:
     message = f"build {build.name} took longer than its deadline of {seconds:.0f} s"
     return BuildError("DeadlineExceeded", message)
+
+
+def _own_variables(build: Build, inputs: _Inputs) -> tuple[tuple[str, str], ...]:
+    """Return what OpenShift tells every build about itself."""
+    git = build.spec.source.git
+    facts = {
+        "OPENSHIFT_BUILD_NAME": build.name,
+        "OPENSHIFT_BUILD_NAMESPACE": build.namespace,
+        "OPENSHIFT_BUILD_SOURCE": inputs.source.uri if inputs.source else "",
+        "OPENSHIFT_BUILD_REFERENCE": (git.ref if git else None) or "",
+        "OPENSHIFT_BUILD_COMMIT": inputs.revision.commit if inputs.revision else "",
+    }
+    return tuple((name, value) for name, value in facts.items() if value)
+
+
+def _document_of(build: Build, push: Reference | None) -> str:
+    """Return the Build as a custom builder reads it: its output names the registry's own place."""
+    if push is None:
+        return encode_json(build)
+    to = ObjectReference(kind=DOCKER_IMAGE, name=str(push))
+    output = build.spec.output.model_copy(update={"to": to})
+    return encode_json(
+        build.model_copy(update={"spec": build.spec.model_copy(update={"output": output})})
+    )
+
+
+def _told_revision(build: Build) -> Revision | None:
+    """Return the commit that an upload is said to be, as its client told."""
+    git = (build.spec.revision or {}).get("git") or {}
+    if not git.get("commit"):
+        return None
+    author, committer = git.get("author") or {}, git.get("committer") or {}
+    return Revision(
+        commit=git["commit"],
+        author_name=author.get("name", ""),
+        author_email=author.get("email", ""),
+        committer_name=committer.get("name", ""),
+        committer_email=committer.get("email", ""),
+        message=git.get("message", ""),
+    )
 
 
 def _revision_document(revision: Revision | None) -> dict[str, Any] | None:

@@ -7,11 +7,14 @@ from datetime import datetime, timedelta
 from random import random
 from typing import Any
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase, RunPolicy
+from upwell.api.core import ConfigMap, Secret
+from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.builder.interface import Builder, BuildError, BuildLogs
 from upwell.controller import Backoff, Controller, Result, Watch
-from upwell.policy.run_policy import blocked_by, superseded
+from upwell.policy.build_failures import told_message, told_reason
+from upwell.policy.run_policy import blocked_by, policy_of, superseded
 from upwell.reconcilers.build_run import BuildRun, write_status
 from upwell.reconcilers.build_world import config_of
 from upwell.store.interface import NotFoundError, Selector, Store, StoreError
@@ -57,7 +60,12 @@ class Builds:
         self._uids: dict[ObjectKey, str] = {}
         """Builds that may have left a folder or a log, for when they are deleted."""
         self._group: asyncio.TaskGroup | None = None
-        watches = (Watch(Build, self._with_siblings),)
+        watches = (
+            Watch(Build, self._with_siblings),
+            Watch(Secret, self._new_builds),
+            Watch(ConfigMap, self._new_builds),
+            Watch(ImageStream, self._new_builds),
+        )
         self._controller = Controller("builds", self, store, watches)
 
     async def run(self) -> None:
@@ -84,7 +92,13 @@ class Builds:
             return Result()
         if build.status.cancelled:
             await self._stop(key)
-            await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", "a person cancelled it")
+            await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", "")
+            return Result()
+        later = superseded(build, await self._siblings(build))
+        if later is not None:
+            await self._stop(key)
+            message = f"build {later.name} takes its place (runPolicy SerialLatestOnly)"
+            await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", message)
             return Result()
         if key in self._tasks:
             self._waiting.add(key)
@@ -92,20 +106,21 @@ class Builds:
         return await self._start(build)
 
     async def _start(self, build: Build) -> Result:
-        siblings = await self._siblings(build)
-        later = superseded(build, siblings)
-        if later is not None:
-            message = f"build {later.name} takes its place (runPolicy SerialLatestOnly)"
-            await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", message)
-            return Result()
-        if not _is_buildable(build):
-            message = f"strategy {build.spec.strategy.type} is not supported yet"
-            await self._end(build, BuildPhase.ERROR, "InvalidStrategy", message)
+        if build.spec.strategy.type is None:
+            await self._end(build, BuildPhase.ERROR, "InvalidStrategy", "spec.strategy is empty")
             return Result()
         due = build.status.retry_time
         if due is not None and due > self._clock():
             return Result(requeue_after=(due - self._clock()).total_seconds())
+        lack = await self._run.lack(build)
+        if lack is not None and build.spec.source.binary is not None:
+            # Whoever uploaded waits for it now (as in OpenShift).
+            await self._end(build, BuildPhase.FAILED, lack.reason, lack.message)
+            return Result()
+        siblings = await self._siblings(build)
         obstacle = self._obstacle(build, siblings)
+        if obstacle is None and lack is not None:
+            obstacle = lack.reason, told_message(lack.reason, lack.message)
         if obstacle is not None:
             self._waiting.add(build.key)
             await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
@@ -177,24 +192,27 @@ class Builds:
         if error.retryable and attempts < MAX_ATTEMPTS:
             delay = self._backoff.delay(attempts)
             retry = self._clock() + timedelta(seconds=delay)
-            message = f"{error}; try {attempts + 1} of {MAX_ATTEMPTS} at {retry:%H:%M:%S}Z"
+            message = told_message(error.reason, str(error))
+            message = f"{message}; try {attempts + 1} of {MAX_ATTEMPTS} at {retry:%H:%M:%S}Z"
             changes = {
                 "phase": BuildPhase.NEW,
                 "retry_time": retry,
-                "reason": error.reason,
+                "reason": told_reason(error.reason),
                 "message": message,
             }
             await self._write(build, changes)
             self._controller.queue.add_after(build.key, delay)
             return
-        await self._end(build, BuildPhase.FAILED, error.reason, str(error))
+        unresolvable = error.reason == "UnresolvableEnvironmentVariable"
+        phase = BuildPhase.ERROR if unresolvable else BuildPhase.FAILED
+        await self._end(build, phase, error.reason, str(error))
 
     async def _end(self, build: Build, phase: BuildPhase, reason: str, message: str) -> None:
         now = self._clock()
         changes = {
             "phase": phase,
-            "reason": reason,
-            "message": message,
+            "reason": told_reason(reason),
+            "message": told_message(reason, message),
             "retry_time": None,
             "completion_timestamp": now,
             "log_snippet": self._logs.tail(build.uid, LOG_SNIPPET_LINES) or None,
@@ -238,14 +256,28 @@ class Builds:
         return build.with_status(status)
 
     async def _with_siblings(self, changed: Resource) -> Iterable[ObjectKey]:
-        """Map a build to itself, and an ended one to those that may have waited for it."""
-        if not isinstance(changed, Build) or not changed.status.phase.is_terminal:
+        """Map a build to itself, and an ended one to those that may have waited for it.
+
+        A new one under SerialLatestOnly is mapped to those whose place it takes.
+        """
+        if not isinstance(changed, Build):
+            return ()
+        displaces = (
+            changed.status.phase is BuildPhase.NEW
+            and policy_of(changed) is RunPolicy.SERIAL_LATEST_ONLY
+        )
+        if not changed.status.phase.is_terminal and not displaces:
             return (changed.key,)
         same = await self._siblings(changed)
         waiting = [b.key for b in same if config_of(b) == config_of(changed)]
         return (changed.key, *waiting)
 
-
-def _is_buildable(build: Build) -> bool:
-    """Whether the strategy is ours to run, or an outside CI's."""
-    return build.spec.strategy.type in {"Source", "Docker", "JenkinsPipeline"}
+    async def _new_builds(self, changed: Resource) -> Iterable[ObjectKey]:
+        """Map an object to the builds that may have waited for it to exist."""
+        waiting = (await self._store.list(Build)).items
+        return [
+            build.key
+            for build in waiting
+            if build.status.phase is BuildPhase.NEW
+            and (isinstance(changed, ImageStream) or build.namespace == changed.namespace)
+        ]

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from tests.unit.reconcilers.rollout_machine import Clock
@@ -30,8 +31,17 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
-from upwell.builder.interface import BuildPlan, BuildResult, Checkout, GitSource, LogSink, Revision
+from upwell.builder.interface import (
+    BinarySource,
+    BuildPlan,
+    BuildResult,
+    Checkout,
+    GitSource,
+    LogSink,
+    Revision,
+)
 from upwell.builder.logs import FileBuildLogs
+from upwell.inputs.files import FileInputs
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
 from upwell.policy.schedule import ImportSchedule
 from upwell.reconcilers.build_plan import Planner
@@ -148,6 +158,7 @@ class FakeBuilder:
         self._folder = folder
         self.plans: list[BuildPlan] = []
         self.sources: list[GitSource] = []
+        self.uploads: list[BinarySource] = []
         self.running: set[str] = set()
         self.most_running = 0
         self.cancelled: set[str] = set()
@@ -168,6 +179,18 @@ class FakeBuilder:
         path = self._folder / build_id
         path.mkdir(parents=True, exist_ok=True)
         return Checkout(path, Revision(await self.resolve_revision(source), "Ann", "ann@x.example"))
+
+    async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
+        del log
+        self.uploads.append(source)
+        path = self._folder / build_id
+        path.mkdir(parents=True, exist_ok=True)
+        return Checkout(path, None)
+
+    async def prune(
+        self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
+    ) -> tuple[str, ...]:
+        raise NotImplementedError
 
     async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
         self.plans.append(plan)
@@ -219,6 +242,7 @@ class BuildMachine:
         self.internal = EmbeddedRegistry(folder / "internal", INTERNAL)
         self.builder = FakeBuilder(self.internal, folder / "builds")
         self.logs = FileBuildLogs(folder / "logs")
+        self.inputs = FileInputs(folder / "inputs")
         self.secrets = PullSecrets(self.store)
 
     def streams(
@@ -238,7 +262,7 @@ class BuildMachine:
     def planner(self) -> Planner:
         registries = RoutedRegistry(self.internal, self.vendor)
         mirror = Mirror(registries, self.internal, AMD64)
-        return Planner(self.store, registries, INTERNAL, mirror=mirror)
+        return Planner(self.store, registries, INTERNAL, mirror=mirror, uploads=self.inputs)
 
     def builds(self, slots: int = 2) -> Builds:
         run = BuildRun(

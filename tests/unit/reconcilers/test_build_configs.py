@@ -315,7 +315,10 @@ async def test_a_person_starts_a_build_with_the_next_number_and_more_environment
 ) -> None:
     await site.config("app", "base:latest")
     await site.reconcile("app")
-    request = {"env": [{"name": "MODE", "value": "debug"}], "triggeredBy": [{"message": "asked for"}]}
+    request = {
+        "env": [{"name": "MODE", "value": "debug"}],
+        "triggeredBy": [{"message": "asked for"}],
+    }
     build = await site.requests.instantiate(NAMESPACE, "app", request)
     assert (build.name, build.spec.forced) == ("app-2", True)
     assert [cause.message for cause in build.spec.triggered_by] == ["asked for"]

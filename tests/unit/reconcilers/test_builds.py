@@ -72,7 +72,8 @@ async def test_a_build_ends_with_its_image_in_the_stream(machine: BuildMachine) 
     assert history.items[0].image == build.status.output.to.image_digest
     assert released == [True]  # who sees that the build is complete finds its result
     assert build.status.attempts == 1
-    assert [(s.name, s.duration_milliseconds) for s in build.status.stages] == [("Build", 1500)]
+    stages = [(s.name, s.duration_milliseconds) for s in build.status.stages]
+    assert stages == [("FetchInputs", 0), ("Build", 1500)]
     assert machine.builder.recovered
 
 
@@ -197,7 +198,8 @@ async def test_a_fault_for_good_fails_the_build_with_the_end_of_its_log(
     machine.builder.failure = BuildError("DockerBuildFailed", "RUN exit 1")
     async with machine.building():
         failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
-    assert (failed.status.reason, failed.status.message) == ("DockerBuildFailed", "RUN exit 1")
+    assert failed.status.reason == "DockerBuildFailed"
+    assert failed.status.message == "Dockerfile build strategy has failed. RUN exit 1"
     assert failed.status.log_snippet == "building app-1"
     assert failed.status.completion_timestamp == machine.clock()
 
