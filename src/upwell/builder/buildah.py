@@ -1,19 +1,24 @@
 """The Buildah adapter: builds in child processes, on an image store of its own."""
 
 import asyncio
+import hashlib
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from upwell.builder import docker
+from upwell.builder import custom, docker
 from upwell.builder import source as source_to_image
+from upwell.builder.archive import ArchiveLimits
 from upwell.builder.commands import BuildahCommands
 from upwell.builder.folder import BuildFolder
 from upwell.builder.git import Git, GitLimits
 from upwell.builder.interface import (
+    BinarySource,
     BuildError,
     BuildPlan,
     BuildResult,
@@ -23,8 +28,18 @@ from upwell.builder.interface import (
     LogSink,
     Strategy,
 )
+from upwell.builder.post_commit import check_image
 from upwell.builder.process import Launcher
+from upwell.builder.pruning import Occupancy, prunable
 from upwell.builder.redaction import Redaction, basic_auth
+from upwell.builder.sandbox import (
+    Sandbox,
+    process_limit,
+    remove_control_groups,
+    takes_control_groups,
+    user_namespaces_work,
+)
+from upwell.builder.uploads import unpack_upload
 from upwell.builder.workspace import Workspace
 from upwell.oci import Digest, Reference
 
@@ -40,17 +55,22 @@ class BuildahSettings:
     storage_root: Path | None = None
     """Images and layers. Nobody else may build here: `recover` removes all working containers."""
     run_root: Path | None = None
+    temporary_dir: Path = Path("/var/tmp")  # noqa: S108  # each folder there is checked to be ours
+    """Where running builds put what they drop; all users must be able to pass through to it."""
     containers_conf: Path | None = None
     registries_conf: Path | None = None
     limits: Limits = field(default_factory=Limits)
     """For builds that state none."""
     isolation: str = "oci"
+    user_namespaces: bool = True
+    """Give builds user ids of their own, where root may; a store is built in always one way."""
     network: str = "private"
     """Of builds: `private`, or `none` on a machine where private networks do not work."""
     allow_host_network: bool = False
     allow_local_sources: bool = False
-    """Whether git sources and scripts URLs may name paths of this machine."""
+    """Whether git sources, scripts URLs and volumes may name paths of this machine."""
     git_limits: GitLimits = field(default_factory=GitLimits)
+    archive_limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to every child's environment: proxies, for example."""
 
@@ -62,6 +82,10 @@ class BuildahBuilder:
         self._settings = settings
         self._folders = settings.work_dir.resolve() / "builds"
         environment = _environment(settings)
+        self._owner = hashlib.sha256(str(self._folders).encode()).hexdigest()[:16]
+        self._temporary = settings.temporary_dir / f"upwell-{self._owner}"
+        self._occupancy = Occupancy()
+        self._user_namespace: bool | None = None
         self._launcher = Launcher(str(settings.work_dir.resolve()))
         self._commands = BuildahCommands(
             self._launcher,
@@ -92,14 +116,28 @@ class BuildahBuilder:
         folder.create()
         return await self._git.fetch(folder, source, log)
 
+    async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
+        """Put uploaded content into the build's folder; raises BuildError."""
+        folder = self._folder(build_id)
+        await asyncio.to_thread(shutil.rmtree, folder.source, ignore_errors=True)
+        folder.create()
+        log(f"Using the uploaded {source.kind} as the source ...\n".encode())
+        limits = self._settings.archive_limits
+        return await asyncio.to_thread(unpack_upload, folder, source, limits)
+
     async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
         """Build and push; raises BuildError."""
         folder = self._folder(plan.id)
         folder.create()
         redaction = Redaction(log, _secrets(plan))
         try:
-            async with _deadline(plan.deadline_seconds):
-                return await self._build(plan, folder, redaction)
+            async with (
+                _deadline(plan.deadline_seconds),
+                self._occupancy.building(map(str, _pulled(plan))),
+            ):
+                sandbox = await self._sandbox(plan)
+                with self._process_limit(sandbox, plan.id) as confined:
+                    return await self._build(self._workspace(plan, folder, redaction, confined))
         except BuildError as error:
             await self._remove_containers(plan.id)
             raise BuildError(
@@ -124,16 +162,44 @@ class BuildahBuilder:
             await self._commands.remove_containers(folder)
         await self._commands.remove_all_containers(self._settings.work_dir)
         await asyncio.to_thread(shutil.rmtree, self._folders, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
+        await asyncio.to_thread(remove_control_groups, self._owner)
 
-    async def _build(self, plan: BuildPlan, folder: BuildFolder, log: LogSink) -> BuildResult:
+    async def prune(
+        self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
+    ) -> tuple[str, ...]:
+        """Remove old images from the store; return their names or ids."""
+        folder = BuildFolder(self._folders, f"prune-{time.monotonic_ns()}")
+        folder.create()
+        oldest = time.time() - unused_for.total_seconds()
+        try:
+            async with self._occupancy.pruning() as needs:
+                images = await self._commands.images(folder.path)
+                removed = [
+                    image.names[0] if image.names else image.id
+                    for image in prunable(images, keep, needs, oldest)
+                    if dry_run or await self._commands.remove_image(image.id, folder.path)
+                ]
+        finally:
+            folder.remove()
+        return tuple(removed)
+
+    async def _build(self, work: Workspace) -> BuildResult:
+        plan, folder = work.plan, work.folder
         stages: dict[str, float] = {}
         auth = folder.write_logins(plan.logins)
-        work = self._workspace(plan, folder, log)
         with _timed(stages, "PullImages"):
             await self._pull(work, auth)
+        if plan.strategy is Strategy.CUSTOM:
+            with _timed(stages, "Build"):
+                await custom.build(work)
+            return BuildResult(None, stages)
         with _timed(stages, "Build"):
             strategy = source_to_image if plan.strategy is Strategy.SOURCE else docker
             image = await strategy.build(work)
+        if plan.post_commit is not None:
+            with _timed(stages, "PostCommit"):
+                await check_image(work, image, plan.post_commit)
         digest = None
         if plan.push is not None:
             work.say(f"Pushing image {plan.push} ...")
@@ -146,19 +212,49 @@ class BuildahBuilder:
         return BuildResult(digest, stages)
 
     async def _pull(self, work: Workspace, auth: Path) -> None:
-        for image in dict.fromkeys(work.plan.images.values()):
+        plan = work.plan
+        policy = "always" if plan.force_pull else "missing"
+        for image in _pulled(plan):
             work.say(f"Pulling image {image} ...")
-            insecure = image.registry in work.plan.insecure_registries
-            await self._commands.pull(image, work.folder.path, auth, insecure=insecure)
+            insecure = image.registry in plan.insecure_registries
+            try:
+                await self._commands.pull(
+                    image, work.folder.path, auth, insecure=insecure, policy=policy
+                )
+            except BuildError as error:
+                # An incremental build without its previous image is a clean one.
+                if image != plan.source.previous or plan.source.previous_required:
+                    raise
+                work.say(f"Warning: {error}")
 
     async def _push(self, plan: BuildPlan, to: Reference, image: str, auth: Path) -> Digest:
         folder = self._folder(plan.id).path
         insecure = to.registry in plan.insecure_registries
         return await self._commands.push(image, to, folder, auth, insecure=insecure)
 
-    def _workspace(self, plan: BuildPlan, folder: BuildFolder, log: LogSink) -> Workspace:
+    async def _sandbox(self, plan: BuildPlan) -> Sandbox:
         if plan.host_network and not self._settings.allow_host_network:
             raise BuildError("GenericBuildFailed", "the host's network is not allowed to builds")
+        if self._user_namespace is None:
+            self._user_namespace = (
+                self._settings.user_namespaces
+                and self._settings.isolation == "oci"
+                and await user_namespaces_work(self._launcher, _PATH)
+            )
+        return Sandbox(
+            limits=_limits(plan.limits, self._settings.limits),
+            network="host" if plan.host_network else self._settings.network,
+            user_namespace=self._user_namespace,
+        )
+
+    def _process_limit(self, sandbox: Sandbox, build_id: str) -> AbstractContextManager[Sandbox]:
+        if not takes_control_groups(self._settings.containers_conf):
+            return nullcontext(sandbox)
+        return process_limit(sandbox, build_id, self._owner)
+
+    def _workspace(
+        self, plan: BuildPlan, folder: BuildFolder, log: LogSink, sandbox: Sandbox
+    ) -> Workspace:
         base = {
             "org.opencontainers.image.base.name": plan.base_name,
             "org.opencontainers.image.base.digest": plan.base_digest,
@@ -168,22 +264,22 @@ class BuildahBuilder:
             folder=folder,
             log=log,
             commands=self._commands,
-            network="host" if plan.host_network else self._settings.network,
-            limits=_limits(plan.limits, self._settings.limits),
+            sandbox=sandbox,
             annotations={
                 **{name: text for name, text in base.items() if text},
                 **plan.annotations,
             },
-            allow_local_scripts=self._settings.allow_local_sources,
+            allow_local=self._settings.allow_local_sources,
         )
 
     async def _remove_containers(self, build_id: str) -> None:
         folder = self._folder(build_id)
         if folder.path.exists():
             await self._commands.remove_containers(folder.path)
+        remove_control_groups(self._owner, build_id)
 
     def _folder(self, build_id: str) -> BuildFolder:
-        return BuildFolder(self._folders, build_id)
+        return BuildFolder(self._folders, build_id, self._temporary)
 
 
 def _environment(settings: BuildahSettings) -> dict[str, str]:
@@ -195,6 +291,9 @@ def _environment(settings: BuildahSettings) -> dict[str, str]:
         "PATH": _PATH,
         "LANG": "C.UTF-8",
         "BUILDAH_ISOLATION": settings.isolation,
+        # Buildah 1.39 reads the owners of its own layers wrong through id-mapped mounts: COPY
+        # --from fails with "host ID 65534 cannot be mapped". So a layer is chowned once, in a copy.
+        "_CONTAINERS_OVERLAY_DISABLE_IDMAP": "yes",
         **{name: str(path.resolve()) for name, path in files.items() if path is not None},
         **settings.environment,
     }
@@ -212,6 +311,24 @@ def _secrets(plan: BuildPlan) -> Iterator[str]:
     for login in plan.logins:
         yield login.password
         yield basic_auth(login.username, login.password)
+    for given in plan.inputs:
+        if given.secret:
+            yield from (content.decode(errors="replace") for content in given.files.values())
+    for proxy in (plan.proxies.http, plan.proxies.https):
+        yield urlsplit(proxy).password or ""
+
+
+def _pulled(plan: BuildPlan) -> Iterator[Reference]:
+    """Yield every image that the build needs, once."""
+    runtime = plan.source.runtime
+    wanted = [
+        *plan.images.values(),
+        plan.final_image,
+        *(image.reference for image in plan.source_images),
+        runtime.reference if runtime else None,
+        plan.source.previous,
+    ]
+    yield from dict.fromkeys(image for image in wanted if image is not None)
 
 
 @asynccontextmanager

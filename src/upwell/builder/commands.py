@@ -3,16 +3,17 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
-from upwell.builder.interface import BuildError, Limits, LogSink
+from upwell.builder.interface import BuildError, LogSink
 from upwell.builder.process import Command, Launcher, Outcome
+from upwell.builder.sandbox import Sandbox
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 
-_CPU_PERIOD = 100_000
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
 """Who builds decides when to try again; 0 would mean buildah's default of 3, over 7 s."""
 
@@ -22,6 +23,33 @@ _TRANSIENT = re.compile(
     r"too many requests|status:? (429|5\d\d)|unexpected EOF|server error",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or folder of this machine that a build's commands see."""
+
+    path: Path
+    target: str
+    writable: bool = False
+
+    def flag(self) -> str:
+        """Return the option; raises BuildError for a name that would mean something else."""
+        if ":" in f"{self.path}{self.target}":
+            message = f"{self.target!r} cannot be mounted: a path may not contain a colon"
+            raise BuildError("GenericBuildFailed", message)
+        return f"--volume={self.path}:{self.target}:{'rw' if self.writable else 'ro'}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image of the store."""
+
+    id: str
+    names: tuple[str, ...]
+    digest: str
+    created: float
+    """Seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +66,16 @@ class Recipe:
     """Build arguments whose values go through the process environment."""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
-    volumes: Mapping[Path, str] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
-    network: str = "private"
+    mounts: Sequence[Mount] = ()
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    """Files for `RUN --mount=type=secret`, by id."""
+    sandbox: Sandbox = field(default_factory=Sandbox)
     layers: bool = False
     use_cache: bool = True
     docker_format: bool = False
+    squash: bool = False
+    output: Path | None = None
+    """A folder that gets the result's files."""
 
 
 class BuildahCommands:
@@ -57,12 +89,20 @@ class BuildahCommands:
         self._store = (f"--root={root}", f"--runroot={run_root}")
         self._environment = environment
 
-    async def pull(self, image: Reference, folder: Path, auth: Path, *, insecure: bool) -> None:
+    async def pull(
+        self,
+        image: Reference,
+        folder: Path,
+        auth: Path,
+        *,
+        insecure: bool,
+        policy: str = "missing",
+    ) -> None:
         """Pull unless the store has this digest; raises BuildError PullBuilderImageFailed."""
         outcome = await self._run(
             folder,
             _nowhere,
-            *("pull", "--quiet", "--policy=missing", *_ONE_TRY, f"--authfile={auth}"),
+            *("pull", "--quiet", f"--policy={policy}", *_ONE_TRY, f"--authfile={auth}"),
             f"--tls-verify={str(not insecure).lower()}",
             str(image),
         )
@@ -91,15 +131,17 @@ class BuildahCommands:
             f"--runtime-flag=root={folder / 'runtime'}",
             f"--file={recipe.containerfile}",
             f"--layers={str(recipe.layers).lower()}",
-            f"--network={recipe.network}",
+            *recipe.sandbox.flags(),
+            *(["--squash"] if recipe.squash else []),
+            *([f"--output=type=local,dest={recipe.output}"] if recipe.output else []),
             f"--format={'docker' if recipe.docker_format else 'oci'}",
             *([] if recipe.use_cache else ["--no-cache"]),
-            *_limit_flags(recipe.limits),
             *([f"--ignorefile={recipe.ignore_file}"] if recipe.ignore_file else []),
             *([f"--build-arg-file={recipe.arguments_file}"] if recipe.arguments_file else []),
             *(f"--build-arg={name}" for name in recipe.environment),
             *(f"--build-context={name}={path}" for name, path in recipe.contexts.items()),
-            *(f"--volume={path}:{target}:rw" for path, target in recipe.volumes.items()),
+            *(mount.flag() for mount in recipe.mounts),
+            *(f"--secret=id={name},src={path}" for name, path in recipe.secrets.items()),
             *_pairs("--label", recipe.labels),
             *_pairs("--annotation", recipe.annotations),
             str(recipe.context),
@@ -124,9 +166,31 @@ class BuildahCommands:
             raise _transfer_error("PushImageToRegistryFailed", f"Failed to push to {to}", outcome)
         return Digest.parse(digest_file.read_text().strip())
 
-    async def remove_image(self, image: str, folder: Path) -> None:
-        """Remove an image from the store, if nothing else needs it."""
-        await self._run(folder, _nowhere, "rmi", image)
+    async def tag(self, image: str, name: str, folder: Path) -> None:
+        """Give an image of the store a name; raises BuildError."""
+        outcome = await self._run(folder, _nowhere, "tag", image, name)
+        if outcome.code != 0:
+            raise BuildError("GenericBuildFailed", f"Failed to tag {name}: {outcome.last_line}")
+
+    async def remove_image(self, image: str, folder: Path) -> bool:
+        """Remove an image from the store, if nothing else needs it; return whether it went."""
+        return (await self._run(folder, _nowhere, "rmi", image)).code == 0
+
+    async def images(self, folder: Path) -> list[StoredImage]:
+        """Return every image of the store, those of single steps too."""
+        argv = ("images", "--all", "--json", "--no-trunc")
+        outcome = await self._launcher.capture(self._command(folder, argv), _MAX_INSPECT)
+        if outcome.code != 0:
+            raise BuildError("GenericBuildFailed", f"the image store: {outcome.last_line}")
+        return [
+            StoredImage(
+                entry["id"],
+                tuple(entry.get("names") or ()),
+                entry.get("digest") or "",
+                datetime.fromisoformat(entry["createdatraw"]).timestamp(),
+            )
+            for entry in json.loads(outcome.output or "[]")
+        ]
 
     async def remove_containers(self, folder: Path) -> None:
         """Remove what a killed build in `folder` left in the store and at the container runtime."""
@@ -169,14 +233,18 @@ class BuildahCommands:
     def _command(
         self, folder: Path, argv: tuple[str, ...], more: Mapping[str, str] | None = None
     ) -> Command:
-        temporary = folder / "tmp"
         environment = {
             **(more or {}),
             **self._environment,
             "HOME": str(folder),  # nobody's own logins and settings
-            "TMPDIR": str(temporary if temporary.is_dir() else folder),
+            "TMPDIR": str(_temporary(folder)),
         }
         return Command(("buildah", *self._store, *argv), environment, folder)
+
+
+def _temporary(folder: Path) -> Path:
+    path = (folder / "tmp").resolve()
+    return path if path.is_dir() else folder
 
 
 def _containers_of(folder: Path, root: Path) -> list[str]:
@@ -195,15 +263,6 @@ def _containers_of(folder: Path, root: Path) -> list[str]:
 
 def _nowhere(_: bytes) -> None:
     """Drop output that says nothing: what matters of it is in the outcome."""
-
-
-def _limit_flags(limits: Limits) -> list[str]:
-    flags = [f"--ulimit=nproc={limits.pids}:{limits.pids}"]
-    if limits.memory_bytes is not None:
-        flags += [f"--memory={limits.memory_bytes}", f"--memory-swap={limits.memory_bytes}"]
-    if limits.cpus is not None:
-        flags += [f"--cpu-period={_CPU_PERIOD}", f"--cpu-quota={int(limits.cpus * _CPU_PERIOD)}"]
-    return flags
 
 
 def _pairs(flag: str, values: Mapping[str, str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Reads what a decision needs from a source tree that somebody else wrote."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from upwell.builder.interface import BuildError
 from upwell.policy.dockerfile import MAX_DOCKERFILE_BYTES
@@ -22,3 +22,18 @@ def read_dockerfile(context: Path, path: str) -> str:
         message = f"the Dockerfile {path!r} cannot be read: {error.strerror}"
         raise BuildError("ManageDockerfileFailed", message) from error
     return raw.decode(errors="replace")
+
+
+def context_of(tree: Path, context_dir: str) -> Path:
+    """Return the context inside `tree`; links are followed, and may not leave it.
+
+    Raises BuildError InvalidContextDirectory.
+    """
+    wanted = PurePosixPath(context_dir.strip().lstrip("/"))
+    path = (tree / wanted).resolve()
+    if ".." in wanted.parts or not path.is_relative_to(tree.resolve()) or not path.is_dir():
+        raise BuildError(
+            "InvalidContextDirectory",
+            f"The supplied context directory does not exist. ({context_dir!r})",
+        )
+    return path

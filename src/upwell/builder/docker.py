@@ -1,60 +1,111 @@
 """The Docker strategy: a Dockerfile whose images are pinned, and whose environment is set."""
 
 import asyncio
+import ipaddress
+import socket
+from pathlib import Path
 
 from upwell.builder.commands import Recipe
 from upwell.builder.context import read_dockerfile
+from upwell.builder.inputs import fill_context, secret_files
 from upwell.builder.interface import BuildError
 from upwell.builder.workspace import Workspace
 from upwell.policy.dockerfile import DockerfileError, parse, rewrite
+from upwell.policy.dockerfile_isolation import Download, check_isolation, downloads
 from upwell.policy.s2i import S2iError, environment_instructions
 
 _ONLY_IN_DOCKER_FORMAT = frozenset({"HEALTHCHECK", "ONBUILD", "SHELL"})
 """Instructions whose result an OCI image configuration has no field for."""
 
 _FAILED = "Dockerfile build strategy has failed"
+_REASON = "ManageDockerfileFailed"
 
 
 async def build(work: Workspace) -> str:
     """Build the plan's Dockerfile; return the image's id in the store. Raises BuildError."""
-    recipe = await asyncio.to_thread(_prepare, work)
+    try:
+        text = await asyncio.to_thread(_dockerfile, work)
+        await _check(work, text)
+        context = await fill_context(work)
+        recipe = await asyncio.to_thread(_prepare, work, text, context)
+    except (DockerfileError, S2iError) as error:
+        raise BuildError(_REASON, str(error)) from error
     outcome, image = await work.commands.build(recipe, work.folder.path, work.log)
     work.check(outcome, "DockerBuildFailed", _FAILED)
     return image
 
 
-def _prepare(work: Workspace) -> Recipe:
+def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
     plan = work.plan
     arguments = dict(plan.build_args)
     images = {name: str(reference) for name, reference in plan.images.items()}
-    try:
-        text = _dockerfile(work)
-        lines, values = environment_instructions(plan.env)
-        pinned = rewrite(text, images, arguments, lines)
-        keywords = parse(text, arguments).keywords
-    except (DockerfileError, S2iError) as error:
-        raise BuildError("ManageDockerfileFailed", str(error)) from error
+    for image in plan.source_images:
+        images |= dict.fromkeys(image.as_names, str(image.reference))
+    lines, values = environment_instructions(plan.env)
+    final = str(plan.final_image) if plan.final_image else None
+    pinned = rewrite(text, images, arguments, lines, final=final)
+    keywords = parse(text, arguments).keywords
     for name, value in arguments.items():
         if "\n" in value or "=" in name or not name:
-            raise BuildError(
-                "ManageDockerfileFailed", f"build argument {name!r} has a line break or a bad name"
-            )
-    text = "".join(f"{name}={value}\n" for name, value in arguments.items())
+            raise BuildError(_REASON, f"build argument {name!r} has a line break or a bad name")
+    argument_lines = "".join(f"{name}={value}\n" for name, value in arguments.items())
     docker_format = not keywords.isdisjoint(_ONLY_IN_DOCKER_FORMAT)
     return Recipe(
         containerfile=work.folder.write("Dockerfile", pinned),
-        context=work.context,
-        arguments_file=work.folder.write("build-args", text) if arguments else None,
-        environment=values,
+        context=context,
+        arguments_file=work.folder.write("build-args", argument_lines) if arguments else None,
+        environment={**work.proxies, **values},
         # Docker's format has no annotations: there, labels carry what they would have said.
         labels={**work.annotations, **plan.labels} if docker_format else plan.labels,
         annotations=work.annotations,
-        limits=work.limits,
-        network=work.network,
-        layers=True,
+        secrets=secret_files(work),
+        sandbox=work.sandbox,
+        layers=not plan.squash,
+        squash=plan.squash,
         use_cache=not plan.no_cache,
         docker_format=docker_format,
     )
+
+
+async def _check(work: Workspace, text: str) -> None:
+    """Refuse what reaches out of the build; the bases' ONBUILD instructions are part of it."""
+    allowed = work.sandbox.network == "host"
+    check_isolation(text, host_network=allowed)
+    plan = work.plan
+    bases = {*plan.images.values(), *([plan.final_image] if plan.final_image else [])}
+    for base in bases:
+        config = await work.commands.image_config(str(base), work.folder.path)
+        onbuild = "\n".join(config.on_build)
+        try:
+            check_isolation(onbuild, host_network=allowed)
+            await _check_downloads(onbuild, {}, allowed=allowed)
+        except DockerfileError as error:
+            message = f"the image {base} has an ONBUILD instruction that is refused: {error}"
+            raise BuildError(_REASON, message) from error
+    await _check_downloads(text, dict(plan.build_args), allowed=allowed)
+
+
+async def _check_downloads(text: str, arguments: dict[str, str], *, allowed: bool) -> None:
+    """Refuse ADD from this machine itself: Buildah fetches outside of the build's network."""
+    if allowed:
+        return
+    for download in downloads(text, arguments):
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(download.host, None, type=socket.SOCK_STREAM)
+        except OSError:
+            continue  # the build will say that there is no such host
+        if any(_is_own(str(entry[4][0])) for entry in found):
+            raise DockerfileError(download.line, _refusal(download))
+
+
+def _is_own(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    return found.is_loopback or found.is_link_local or found.is_unspecified
+
+
+def _refusal(download: Download) -> str:
+    return f"ADD from {download.host}: an address of the building machine itself"
 
 
 def _dockerfile(work: Workspace) -> str:

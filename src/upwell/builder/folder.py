@@ -1,8 +1,10 @@
 """The folder of one build: its source tree, generated files and logins, removed as a whole."""
 
 import json
+import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,19 +16,30 @@ _DOCKER_HUB_AUTH_KEY = "https://index.docker.io/v1/"
 
 
 class BuildFolder:
-    """A private folder (mode 0700) below `parent`, named by the build's id."""
+    """A private folder (mode 0700) below `parent`, named by the build's id.
 
-    def __init__(self, parent: Path, build_id: str) -> None:
+    Its part `tmp` lies below `temporary_parent`, if that is given: a build whose root is nobody on
+    this machine must be able to pass through to its own files there.
+    """
+
+    def __init__(self, parent: Path, build_id: str, temporary_parent: Path | None = None) -> None:
         if _BUILD_ID.fullmatch(build_id) is None:
             raise ValueError(f"not a build id: {build_id!r}")
         self.path = parent / build_id
         self.source = self.path / "source"
         self.temporary = self.path / "tmp"
+        self._passage = temporary_parent
 
     def create(self) -> None:
         """Make the folder; nothing happens if it is there."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.temporary.mkdir(mode=0o700, exist_ok=True)
+        if self._passage is None:
+            self.temporary.mkdir(mode=0o700, exist_ok=True)
+        elif not self.temporary.is_symlink():
+            _make_passage(self._passage)
+            target = self._passage / self.path.name
+            target.mkdir(mode=0o711, exist_ok=True)
+            self.temporary.symlink_to(target)
         (self.path / "hooks").mkdir(exist_ok=True)
 
     def empty(self, name: str) -> Path:
@@ -54,7 +67,17 @@ class BuildFolder:
 
     def remove(self) -> None:
         """Delete the folder; idempotent."""
+        if self._passage is not None:
+            shutil.rmtree(self._passage / self.path.name, ignore_errors=True)
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _make_passage(path: Path) -> None:
+    """Make a folder that others may pass through but not list, in one where all may write."""
+    path.mkdir(mode=0o711, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(f"{path} is not ours: remove it")
 
 
 def _auth_key(registry: str) -> str:

@@ -6,9 +6,10 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from upwell.builder.context import context_of
 from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import BuildError, Checkout, GitSource, LogSink, Revision
 from upwell.builder.process import Command, Launcher, Outcome, OutputTooLargeError
@@ -105,7 +106,7 @@ class Git:
             redaction(f"Commit {revision.commit} {revision.message}\n".encode())
         finally:
             redaction.flush()
-        return Checkout(_context(folder.source, source.context_dir), revision)
+        return Checkout(context_of(folder.source, source.context_dir), revision)
 
     async def _clone(
         self,
@@ -250,18 +251,6 @@ def _ssh_command(folder: BuildFolder, private_key: str) -> str:
         return command
     key = folder.write("ssh-key", private_key.rstrip("\n") + "\n")
     return f"{command} -o IdentitiesOnly=yes -i '{key}'"
-
-
-def _context(tree: Path, context_dir: str) -> Path:
-    """Return the context inside `tree`; links are followed, and may not leave it."""
-    wanted = PurePosixPath(context_dir.strip().lstrip("/"))
-    path = (tree / wanted).resolve()
-    if ".." in wanted.parts or not path.is_relative_to(tree.resolve()) or not path.is_dir():
-        raise BuildError(
-            "InvalidContextDirectory",
-            f"The supplied context directory does not exist. ({context_dir!r})",
-        )
-    return path
 
 
 def _size(tree: Path) -> int:

@@ -1,7 +1,8 @@
 """The builder port: a plan in, a digest out."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +27,7 @@ class Strategy(StrEnum):
 
     SOURCE = "Source"
     DOCKER = "Docker"
+    CUSTOM = "Custom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,27 @@ class RegistryLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class Proxies:
+    """HTTP proxies, as build/v1 has them; empty: none."""
+
+    http: str = field(default="", repr=False)
+    """May hold a password, as the next one."""
+    https: str = field(default="", repr=False)
+    no_proxy: str = ""
+
+    def variables(self) -> Iterator[tuple[str, str]]:
+        """Yield the environment variables that tools read, in both spellings."""
+        for name, value in (
+            ("HTTP_PROXY", self.http),
+            ("HTTPS_PROXY", self.https),
+            ("NO_PROXY", self.no_proxy),
+        ):
+            if value:
+                yield name, value
+                yield name.lower(), value
+
+
+@dataclass(frozen=True, slots=True)
 class GitSource:
     """A git repository at a ref (branch, tag or commit; empty: the remote's HEAD)."""
 
@@ -47,6 +70,31 @@ class GitSource:
     username: str = ""
     password: str = field(default="", repr=False)
     ssh_private_key: str = field(default="", repr=False)
+    ssh_known_hosts: str = ""
+    """Lines of known_hosts; without them the first key that a host shows is trusted."""
+    ca_certificate: str = ""
+    """PEM, in place of the machine's own authorities (`ca.crt` of a source secret)."""
+    proxies: Proxies = Proxies()
+    submodules: bool = True
+
+
+class BinaryKind(StrEnum):
+    """What a binary input's content is."""
+
+    FILE = "file"
+    ARCHIVE = "archive"
+    """tar (plain or compressed) or zip; told apart by content."""
+
+
+@dataclass(frozen=True, slots=True)
+class BinarySource:
+    """Content that was uploaded for a build, kept by its digest."""
+
+    path: Path
+    kind: BinaryKind
+    as_file: str = ""
+    """The name that a single file gets (build/v1 BinaryBuildSource.asFile)."""
+    context_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +126,79 @@ class Limits:
     memory_bytes: int | None = None
     cpus: float | None = None
     pids: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class InjectedFiles:
+    """Files of one Secret or ConfigMap, for a build's source (build/v1 SecretBuildSource)."""
+
+    name: str
+    files: Mapping[str, bytes] = field(repr=False)
+    """By path relative to the destination."""
+    destination_dir: str = ""
+    """Source: absolute, or below the builder's WORKDIR. Docker: below the context."""
+    secret: bool = True
+    """Source builds keep a secret's content out of every layer; a ConfigMap's stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePath:
+    """A path of an image and the folder of the source that gets it; `/.` at the end: its content.
+
+    (build/v1 ImageSourcePath)
+    """
+
+    source: str
+    destination_dir: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """An image that gives files to the source, or stands in for names in a Dockerfile."""
+
+    reference: Reference
+    """Pinned."""
+    paths: tuple[ImagePath, ...] = ()
+    as_names: tuple[str, ...] = ()
+    """Names in `FROM` and `COPY --from` that mean this image."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostCommit:
+    """A check inside the built image, before the push (build/v1 BuildPostCommitSpec)."""
+
+    script: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeImage:
+    """The image that gets what assemble made, in place of the builder image."""
+
+    reference: Reference
+    artifacts: tuple[tuple[str, str], ...] = ()
+    """Absolute path in the builder, folder below the runtime image's WORKDIR; empty: its label."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What only Source builds have."""
+
+    previous: Reference | None = None
+    """The image whose artifacts an incremental build takes up."""
+    previous_required: bool = False
+    """Fail when they cannot be had; otherwise build without."""
+    runtime: RuntimeImage | None = None
+    assemble_user: str = ""
+    """In place of the builder's label and USER."""
+    assemble_runtime_user: str = ""
+    allowed_uids: str = ""
+    """Ranges such as `1-,5`; empty: any user."""
+    volumes: Mapping[Path, str] = field(default_factory=dict)
+    """Host folders seen by assemble and save-artifacts, where host paths are allowed."""
+    exclude: str | None = None
+    """A regular expression on paths of the source in place of the one that leaves out `.git`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +236,22 @@ class BuildPlan:
     insecure_registries: frozenset[str] = frozenset()
     host_network: bool = False
     """Only when the BuildConfig asks and the administrator allows it."""
+    final_image: Reference | None = None
+    """Docker: takes the place of what the last FROM names, and of nothing else."""
+    inputs: tuple[InjectedFiles, ...] = ()
+    source_images: tuple[SourceImage, ...] = ()
+    post_commit: PostCommit | None = None
+    source: SourceOptions = SourceOptions()
+    squash: bool = False
+    """One layer above the base (imageOptimizationPolicy SkipLayers)."""
+    force_pull: bool = False
+    """Ask the registry even for a digest that the store has."""
+    proxies: Proxies = Proxies()
+    """For the build's commands; they do not stay in the image."""
+    build_document: str = field(default="", repr=False)
+    """Custom: the Build as JSON, for the variable BUILD."""
+    docker_socket: bool = False
+    """Custom: only when the administrator allows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +277,18 @@ class Builder(Protocol):
         """
         ...
 
+    async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
+        """Put uploaded content into the build's folder, as `fetch` does with a repository.
+
+        Raises BuildError FetchSourceFailed or InvalidContextDirectory.
+        """
+        ...
+
     async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
-        """Build and push; raises BuildError. Leaves no working container, whatever happens."""
+        """Build and push; raises BuildError. Leaves no working container, whatever happens.
+
+        A Custom build pushes by itself: its result has no digest.
+        """
         ...
 
     async def discard(self, build_id: str) -> None:
@@ -150,6 +297,16 @@ class Builder(Protocol):
 
     async def recover(self) -> None:
         """At start-up: kill and remove all that builds of an earlier, killed process left."""
+        ...
+
+    async def prune(
+        self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
+    ) -> tuple[str, ...]:
+        """Remove old images from the builder's own store; return their names or ids.
+
+        Stays what `keep` names, what a running build needs, and what was made or pulled within
+        `unused_for`.
+        """
         ...
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 import aiohttp
 
 from upwell.builder.interface import BuildError
-from upwell.policy.s2i import REQUIRED_SCRIPTS, SCRIPTS, SOURCE_SCRIPT_FOLDERS, image_path
+from upwell.policy.s2i import (
+    REQUIRED_SCRIPTS,
+    RUNTIME_SCRIPTS,
+    SCRIPTS,
+    SOURCE_SCRIPT_FOLDERS,
+    image_path,
+)
 
 _MAX_SCRIPT_BYTES = 1024 * 1024
 _DOWNLOAD_SECONDS = 30.0
@@ -23,6 +29,8 @@ class ScriptSources:
     image_url: str
     allow_local: bool = False
     """Whether a `file://` URL may name a path of this machine."""
+    runtime: bool = False
+    """Whether the image is a runtime image, with scripts of its own."""
 
 
 async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str]:
@@ -32,7 +40,8 @@ async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str
     """
     in_image: dict[str, str] = {}
     missing = []
-    for name in SCRIPTS:
+    required = RUNTIME_SCRIPTS if sources.runtime else REQUIRED_SCRIPTS
+    for name in RUNTIME_SCRIPTS if sources.runtime else SCRIPTS:
         content = None
         path = image_path(sources.override_url)
         if path is None:
@@ -46,7 +55,7 @@ async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str
             await asyncio.to_thread(_install, upload / name, content)
         elif path is not None:
             in_image[name] = f"{path.rstrip('/')}/{name}"
-        elif name in REQUIRED_SCRIPTS:
+        elif name in required:
             missing.append(name)
     if missing:
         raise BuildError(

@@ -2,15 +2,21 @@
 
 import asyncio
 import os
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from upwell.builder.commands import Recipe
-from upwell.builder.interface import BuildError
+from upwell.builder.artifacts import saved_artifacts
+from upwell.builder.commands import Mount, Recipe
+from upwell.builder.inputs import image_copies, prepare_injections
+from upwell.builder.interface import BuildError, RuntimeImage
 from upwell.builder.scripts import ScriptSources, collect_scripts
 from upwell.builder.workspace import Workspace
-from upwell.policy import s2i
+from upwell.policy import s2i, s2i_recipe
+from upwell.policy.s2i_users import AllowedUids, onbuild_users
 
+_REASON = "GenericBuildFailed"
 _MAX_FILE_BYTES = 1024 * 1024
 
 
@@ -19,74 +25,200 @@ async def build(work: Workspace) -> str:
     try:
         return await _build(work)
     except s2i.S2iError as error:
-        raise BuildError("GenericBuildFailed", str(error)) from error
+        raise BuildError(_REASON, str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    """What is known before the recipe is written."""
+
+    builder: str
+    image: s2i.BuilderImage
+    lines: Sequence[str]
+    """Instructions that set the environment."""
+    values: Mapping[str, str]
+    scripts: Mapping[str, str]
+    artifacts: bool
 
 
 async def _build(work: Workspace) -> str:
-    plan, folder = work.plan, work.folder.path
+    plan = work.plan
     builder = plan.images.get("builder")
     if builder is None:
-        raise BuildError("GenericBuildFailed", "the plan names no builder image")
-    image = s2i.BuilderImage.of(await work.commands.image_config(str(builder), folder))
-    scripts = work.folder.empty("scripts")
-    in_image = await collect_scripts(
-        ScriptSources(
-            plan.scripts_url, work.context, image.scripts_url, allow_local=work.allow_local_scripts
-        ),
-        scripts,
-    )
-    metadata = work.folder.empty("metadata")
-    metadata.chmod(0o777)  # the assemble user writes here; the folder above it is private
-    recipe = await asyncio.to_thread(_prepare, work, str(builder), image, in_image)
-    outcome, built = await work.commands.build(recipe, folder, work.log)
-    work.check(outcome, "GenericBuildFailed", f"assemble exited with {outcome.code}")
-    raw = _read_inside(metadata, s2i.METADATA_FILE)
+        raise BuildError(_REASON, "the plan names no builder image")
+    config = await work.commands.image_config(str(builder), work.folder.path)
+    image = s2i.BuilderImage.of(config, plan.source.assemble_user)
+    _check_users(work, image)
+    env = await asyncio.to_thread(_environment, work)
+    lines, values = s2i.environment_instructions(env.items())
+    if image.on_build:
+        return await _build_on_triggers(work, str(builder), lines, values)
+    scripts = await collect_scripts(_script_sources(work, image), work.folder.empty("scripts"))
+    work.folder.empty("metadata").chmod(0o777)  # the assemble user writes here
+    artifacts = await saved_artifacts(work, scripts, lines, values)
+    known = _Preparation(str(builder), image, lines, values, scripts, artifacts)
+    recipe = await _recipe(work, known)
+    outcome, built = await work.commands.build(recipe, work.folder.path, work.log)
+    work.check(outcome, _REASON, f"assemble exited with {outcome.code}")
+    raw = _read_inside(work.folder.path / "metadata", s2i.METADATA_FILE)
     return built if raw is None else await _relabel(work, recipe, built, raw)
 
 
-def _prepare(
-    work: Workspace, builder: str, image: s2i.BuilderImage, in_image: dict[str, str]
-) -> Recipe:
-    plan, folder = work.plan, work.folder
-    declared = _text(work.context / ".s2i", "environment")
-    # In one mapping, so that the plan's value replaces the file's.
-    env = dict(s2i.parse_environment(declared)) | dict(plan.env)
-    lines, values = s2i.environment_instructions(env.items())
-    rules = s2i.ignore_rules(_text(work.context, ".s2iignore"))
-    scripts = folder.path / "scripts"
-    text = s2i.containerfile(builder, image, in_image, lines, upload_scripts=any(scripts.iterdir()))
+async def _recipe(work: Workspace, known: _Preparation) -> Recipe:
+    injections = await asyncio.to_thread(prepare_injections, work, known.image.working_dir)
+    uploads = [name for name in ("scripts", "artifacts") if _has_files(work.folder.path / name)]
+    contexts = {name: work.folder.path / name for name in uploads}
+    assembly = s2i_recipe.Assembly(
+        builder=known.builder,
+        image=known.image,
+        scripts=known.scripts,
+        environment=known.lines,
+        uploads=uploads,
+        copies=(*image_copies(work), *injections.copies),
+    )
+    if work.plan.source.runtime is None:
+        text = s2i_recipe.assemble_recipe(assembly)
+    else:
+        runtime = await _runtime(work, work.plan.source.runtime)
+        text = s2i_recipe.runtime_recipe(assembly, runtime)
+        contexts["runtime-scripts"] = work.folder.path / "runtime-scripts"
+    rules = await asyncio.to_thread(_ignore_rules, work)
+    metadata = Mount(work.folder.path / "metadata", s2i.METADATA_FOLDER, writable=True)
+    return replace(
+        _plain_recipe(work, known.builder, text, known.values),
+        contexts={**contexts, **injections.contexts},
+        ignore_file=work.folder.write("ignore", rules),
+        mounts=(metadata, *injections.mounts, *_volumes(work)),
+    )
+
+
+async def _runtime(work: Workspace, wanted: RuntimeImage) -> s2i_recipe.Runtime:
+    name = str(wanted.reference)
+    config = await work.commands.image_config(name, work.folder.path)
+    image = s2i.BuilderImage.of_runtime(config, work.plan.source.assemble_runtime_user)
+    artifacts = s2i_recipe.checked_artifacts(wanted.artifacts) or s2i_recipe.artifact_mappings(
+        image.input_files
+    )
+    if not artifacts:
+        raise s2i.S2iError(
+            "a runtime image needs artifacts: name them, or set its label"
+            " io.openshift.s2i.assemble-input-files"
+        )
+    folder = work.folder.empty("runtime-scripts")
+    sources = replace(_script_sources(work, image), runtime=True)
+    scripts = await collect_scripts(sources, folder)
+    return s2i_recipe.Runtime(name, image, scripts, artifacts, uploads_scripts=_has_files(folder))
+
+
+async def _build_on_triggers(
+    work: Workspace, builder: str, lines: Sequence[str], values: Mapping[str, str]
+) -> str:
+    """Build with a builder image whose ONBUILD instructions do the work."""
+    files = await asyncio.to_thread(_root_files, work.context)
+    text = s2i_recipe.onbuild_recipe(builder, lines, files)
+    rules = await asyncio.to_thread(_ignore_rules, work)
+    recipe = replace(
+        _plain_recipe(work, builder, text, values),
+        ignore_file=work.folder.write("ignore", rules),
+        mounts=tuple(_volumes(work)),
+    )
+    outcome, built = await work.commands.build(recipe, work.folder.path, work.log)
+    work.check(outcome, _REASON, "an ONBUILD instruction failed")
+    return built
+
+
+def _plain_recipe(work: Workspace, builder: str, text: str, values: Mapping[str, str]) -> Recipe:
+    plan = work.plan
     return Recipe(
-        containerfile=folder.write("Containerfile", text),
+        containerfile=work.folder.write("Containerfile", text),
         context=work.context,
-        contexts={"scripts": scripts},
-        ignore_file=folder.write("ignore", "\n".join(rules) + "\n"),
-        environment=values,
+        environment={**work.proxies, **values},
         labels=s2i.generated_labels(plan.labels, builder, str(plan.push or "")),
         annotations=work.annotations,
-        volumes={folder.path / "metadata": s2i.METADATA_FOLDER},
-        limits=work.limits,
-        network=work.network,
+        sandbox=work.sandbox,
     )
+
+
+def _environment(work: Workspace) -> dict[str, str]:
+    """Return the image's environment; in one mapping, so that the plan replaces the file."""
+    declared = _text(work.context / ".s2i", "environment")
+    return dict(s2i.parse_environment(declared)) | dict(work.plan.env)
+
+
+def _check_users(work: Workspace, image: s2i.BuilderImage) -> None:
+    allowed = AllowedUids.parse(work.plan.source.allowed_uids)
+    for user in onbuild_users(image.on_build):
+        allowed.check(user, "an ONBUILD instruction of the builder image")
+    allowed.check(image.assemble_user, "assemble")
+    if not image.on_build:
+        allowed.check(image.user, "the builder image")
+
+
+def _script_sources(work: Workspace, image: s2i.BuilderImage) -> ScriptSources:
+    return ScriptSources(
+        work.plan.scripts_url, work.context, image.scripts_url, allow_local=work.allow_local
+    )
+
+
+def _volumes(work: Workspace) -> Iterator[Mount]:
+    volumes = work.plan.source.volumes
+    if volumes and not work.allow_local:
+        raise BuildError(_REASON, "paths of this machine are not allowed to builds")
+    return (Mount(path, target, writable=True) for path, target in volumes.items())
+
+
+def _ignore_rules(work: Workspace) -> str:
+    rules = s2i.ignore_rules(_text(work.context, ".s2iignore"))
+    exclude = work.plan.source.exclude
+    if exclude is not None:
+        rules = (*rules[1:], *_excluded(work.context, exclude))
+    return "\n".join(rules) + "\n"
+
+
+def _excluded(tree: Path, pattern: str) -> Iterator[str]:
+    """Yield the paths that a regular expression leaves out; what is below them goes along."""
+    if not pattern:
+        return
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise s2i.S2iError(f"not a regular expression: {pattern!r}: {error}") from error
+    for folder, names, files in os.walk(tree):
+        for name in [*names, *files]:
+            path = (Path(folder) / name).relative_to(tree).as_posix()
+            if expression.search(path):
+                yield re.sub(r"([*?\[\\])", r"\\\1", path)
+                if name in names:
+                    names.remove(name)
 
 
 async def _relabel(work: Workspace, recipe: Recipe, built: str, raw: bytes) -> str:
     """Add the labels that assemble asked for; those of the plan still win."""
     labels = {**s2i.metadata_labels(raw), **work.plan.labels}
-    text = f"FROM {built}\n"
-    again = replace(
-        recipe,
-        containerfile=work.folder.write("Containerfile.labels", text),
+    again = Recipe(
+        containerfile=work.folder.write("Containerfile.labels", f"FROM {built}\n"),
         context=work.folder.temporary,
-        contexts={},
-        ignore_file=None,
-        environment={},
         labels=labels,
-        volumes={},
+        annotations=recipe.annotations,
+        sandbox=recipe.sandbox,
         layers=True,  # adds no layer of files
     )
     outcome, image = await work.commands.build(again, work.folder.path, lambda _: None)
-    work.check(outcome, "GenericBuildFailed", "labels could not be set")
+    work.check(outcome, _REASON, "labels could not be set")
     return image
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _root_files(tree: Path) -> dict[str, bool]:
+    """Return the regular files at the root of a tree, and whether each is executable."""
+    return {
+        path.name: os.access(path, os.X_OK)
+        for path in tree.iterdir()
+        if path.is_file() and not path.is_symlink()
+    }
 
 
 def _text(folder: Path, name: str) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from upwell.builder.commands import BuildahCommands
 from upwell.builder.folder import BuildFolder
-from upwell.builder.interface import BuildError, BuildPlan, Limits, LogSink
+from upwell.builder.interface import BuildError, BuildPlan, LogSink
 from upwell.builder.process import Outcome
+from upwell.builder.sandbox import Sandbox
 
 _KILLED = 128 + 9
 
@@ -20,10 +21,10 @@ class Workspace:
     folder: BuildFolder
     log: LogSink
     commands: BuildahCommands
-    network: str
-    limits: Limits
+    sandbox: Sandbox
     annotations: Mapping[str, str]
-    allow_local_scripts: bool = False
+    allow_local: bool = False
+    """Whether the plan may name paths of this machine."""
 
     def say(self, line: str) -> None:
         """Add a line of our own to the log."""
@@ -36,14 +37,18 @@ class Workspace:
             return self.plan.context
         return self.folder.empty("empty")
 
+    @property
+    def proxies(self) -> dict[str, str]:
+        """The build arguments, predefined in every Dockerfile, that tell commands of proxies."""
+        return dict(self.plan.proxies.variables())
+
     def check(self, outcome: Outcome, reason: str, what: str) -> None:
         """Raise BuildError if a build command failed; memory exhaustion has its own reason."""
         if outcome.code == 0:
             return
         killed = outcome.code == _KILLED or "exited on killed" in outcome.tail
-        if killed and self.limits.memory_bytes is not None:
-            raise BuildError(
-                "OutOfMemoryKilled",
-                f"The build was killed at its memory limit of {self.limits.memory_bytes} bytes.",
-            )
+        limit = self.sandbox.limits.memory_bytes
+        if killed and limit is not None:
+            message = f"The build was killed at its memory limit of {limit} bytes."
+            raise BuildError("OutOfMemoryKilled", message)
         raise BuildError(reason, f"{what}: {outcome.last_line.removeprefix('Error: ')}")

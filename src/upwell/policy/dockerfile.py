@@ -68,6 +68,8 @@ class Stage:
     """The index of the earlier stage that `base` names."""
     end: int = 0
     """Where the FROM instruction's last word ends in the text."""
+    image: Word = field(default=Word("", 0, 0), compare=False)
+    """The word that names `base`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +114,22 @@ def rewrite(
     images: Mapping[str, str],
     build_args: Mapping[str, str] | None = None,
     after_from: Sequence[str] = (),
+    *,
+    final: str | None = None,
 ) -> str:
     """Replace every external image by its pin, and put the lines `after_from` after each FROM.
 
+    `final` takes the place of what the last FROM names, be it an earlier stage, and of that alone.
     All else stays as it is, byte for byte. Raises DockerfileError if an image has no pin.
     """
     document = parse(text, build_args)
     edits: list[tuple[int, int, str]] = []
+    last = document.stages[-1].image
+    if final is not None:
+        edits.append((last.start, last.end, final))
     for use in document.uses:
+        if final is not None and use.start == last.start:
+            continue
         if use.name not in images:
             raise DockerfileError(
                 use.line, f"the image {use.name!r} is not among the resolved ones"
@@ -211,7 +221,7 @@ class _StageReader:
             )
         parent = self._stage_named(base)
         name = words[2].text if len(words) > 1 else ""
-        self.stages.append(Stage(name, base, instruction.line, parent, words[-1].end))
+        self.stages.append(Stage(name, base, instruction.line, parent, words[-1].end, words[0]))
         if parent is None and base != SCRATCH:
             self.uses.append(ImageUse(base, instruction.line, words[0].start, words[0].end))
 

@@ -1,4 +1,4 @@
-"""Source-to-Image decisions: script lookup, environment, ignore rules, labels, the build recipe.
+"""Source-to-Image decisions: script lookup, environment, ignore rules, labels.
 
 The contract is that of the reference implementation (its docs/builder_image.md), with the result
 image of its classic strategy: exec-form CMD, the builder's USER kept. As intended there, the
@@ -14,6 +14,7 @@ from upwell.oci import ImageConfig
 
 REQUIRED_SCRIPTS = ("assemble", "run")
 SCRIPTS = (*REQUIRED_SCRIPTS, "save-artifacts")
+RUNTIME_SCRIPTS = ("assemble-runtime", "run")
 SOURCE_SCRIPT_FOLDERS = (".s2i/bin", ".sti/bin")
 METADATA_FOLDER = "/tmp/.s2i"  # noqa: S108  # a path inside the image, named by the contract
 METADATA_FILE = "image_metadata.json"
@@ -38,12 +39,25 @@ class BuilderImage:
     destination: str
     assemble_user: str
     user: str
+    working_dir: str = ""
+    on_build: tuple[str, ...] = ()
+    input_files: str = ""
+    """What a runtime image wants of the builder."""
 
     @classmethod
-    def of(cls, config: ImageConfig) -> "BuilderImage":
-        """Read labels and environment; raises S2iError for one with ONBUILD instructions."""
-        if config.on_build:
-            raise S2iError("builder images with ONBUILD instructions are not supported")
+    def of(cls, config: ImageConfig, assemble_user: str = "") -> "BuilderImage":
+        """Read labels and environment; `assemble_user` goes before the image's own."""
+        label = "io.openshift.s2i.assemble-user"
+        return cls._read(config, assemble_user or config.labels.get(label, ""))
+
+    @classmethod
+    def of_runtime(cls, config: ImageConfig, assemble_user: str = "") -> "BuilderImage":
+        """Read a runtime image, whose assemble user is that of assemble-runtime."""
+        label = "io.openshift.s2i.assemble-runtime-user"
+        return cls._read(config, assemble_user or config.labels.get(label, ""))
+
+    @classmethod
+    def _read(cls, config: ImageConfig, assemble_user: str) -> "BuilderImage":
         labels = config.labels
         env = dict(pair.partition("=")[::2] for pair in config.env)
         return cls(
@@ -54,8 +68,11 @@ class BuilderImage:
             or labels.get("io.s2i.destination")
             or env.get("STI_LOCATION", "")
             or _DEFAULT_DESTINATION,
-            assemble_user=labels.get("io.openshift.s2i.assemble-user") or config.user,
+            assemble_user=assemble_user or config.user,
             user=config.user,
+            working_dir=config.working_dir,
+            on_build=config.on_build,
+            input_files=labels.get("io.openshift.s2i.assemble-input-files", ""),
         )
 
 
@@ -118,36 +135,6 @@ def metadata_labels(raw: bytes) -> dict[str, str]:
     return labels
 
 
-def containerfile(
-    builder: str,
-    image: BuilderImage,
-    scripts: Mapping[str, str],
-    environment: Iterable[str],
-    *,
-    upload_scripts: bool,
-) -> str:
-    """Write the recipe of a source build.
-
-    `scripts` gives the path inside the image of those that the image holds; the others lie in the
-    build context named `scripts`, and are uploaded. `environment` is ready-made instructions.
-    """
-    uploaded = f"{image.destination.rstrip('/')}/scripts"
-    paths = {name: scripts.get(name, f"{uploaded}/{name}") for name in REQUIRED_SCRIPTS}
-    owner = _owner(image.assemble_user)
-    source = f"{image.destination.rstrip('/')}/src/"
-    lines = [f"FROM {builder}", *environment]
-    if image.assemble_user != image.user:
-        lines.append(f"USER {image.assemble_user}")
-    lines.append(f"COPY --chown={owner} {_exec('.', source)}")
-    if upload_scripts:
-        lines.append(f"COPY --from=scripts --chown={owner} {_exec('.', f'{uploaded}/')}")
-    lines.append(f"RUN {_exec(paths['assemble'])}")
-    if image.assemble_user != image.user:
-        lines.append(f"USER {image.user or '0'}")
-    lines.append(f"CMD {_exec(paths['run'])}")
-    return "\n".join(lines) + "\n"
-
-
 def environment_instructions(env: Iterable[tuple[str, str]]) -> tuple[list[str], dict[str, str]]:
     """Return instructions that set `env`, and the build arguments that carry its values.
 
@@ -161,12 +148,3 @@ def environment_instructions(env: Iterable[tuple[str, str]]) -> tuple[list[str],
         lines += [f"ARG {argument}", f"ENV {name}=${{{argument}}}"]
         values[argument] = value
     return lines, values
-
-
-def _owner(user: str) -> str:
-    """Return who owns the upload: a bare number has the root group, as OpenShift makes it."""
-    return f"{user or '0'}:0" if (user or "0").isdecimal() else user
-
-
-def _exec(*words: str) -> str:
-    return json.dumps(list(words))

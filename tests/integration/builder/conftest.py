@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.builder.base_images import Images, Log, push_base_images, serve_registry
+from tests.integration.builder.s2i_images import BuilderImages, push_builder_images
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 
@@ -83,3 +84,10 @@ async def builder(settings: BuildahSettings) -> AsyncIterator[BuildahBuilder]:
 @pytest.fixture
 def log() -> Log:
     return Log()
+
+
+@pytest.fixture(scope="session")
+def fakes(
+    images: Images, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
+) -> BuilderImages:
+    return push_builder_images(images, containers_conf, tmp_path_factory.mktemp("fakes"))

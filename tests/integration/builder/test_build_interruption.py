@@ -59,7 +59,9 @@ def working_containers(settings: BuildahSettings) -> str:
 
 
 def control_groups() -> set[str]:
-    return set(run("find", "/sys/fs/cgroup", "-type", "d", "-name", "buildah-*").split())
+    return set(
+        run("find", "/sys/fs/cgroup", "-type", "d", "-path", "*/upwell-builds/*/uid-*").split()
+    )
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:

@@ -9,7 +9,6 @@ from upwell.oci import ImageConfig, Platform
 from upwell.policy.s2i import (
     BuilderImage,
     S2iError,
-    containerfile,
     environment_instructions,
     generated_labels,
     ignore_rules,
@@ -50,9 +49,18 @@ def test_the_assemble_user_is_the_label_or_the_images_user() -> None:
     assert BuilderImage.of(config(user="1001")).assemble_user == "1001"
 
 
-def test_onbuild_builders_are_refused() -> None:
-    with pytest.raises(S2iError, match="ONBUILD"):
-        BuilderImage.of(config(on_build=("RUN x",)))
+def test_a_wanted_assemble_user_goes_before_all() -> None:
+    labels = {
+        "io.openshift.s2i.assemble-user": "5",
+        "io.openshift.s2i.assemble-runtime-user": "6",
+        "io.openshift.s2i.assemble-input-files": "/a:b",
+    }
+    labelled = config(user="1001", labels=labels, on_build=("RUN x",))
+    assert BuilderImage.of(labelled, "7").assemble_user == "7"
+    assert BuilderImage.of_runtime(labelled).assemble_user == "6"
+    assert BuilderImage.of_runtime(labelled, "8").assemble_user == "8"
+    assert BuilderImage.of(labelled).on_build == ("RUN x",)
+    assert BuilderImage.of(labelled).input_files == "/a:b"
 
 
 @pytest.mark.parametrize(
@@ -128,29 +136,6 @@ def test_metadata_labels_are_merged_in_order() -> None:
 def test_other_metadata_is_refused(raw: bytes) -> None:
     with pytest.raises(S2iError, match=r"^image_metadata\.json"):
         metadata_labels(raw)
-
-
-def test_the_recipe_keeps_the_builders_user_and_runs_the_scripts_found() -> None:
-    image = BuilderImage("", "/opt/a b/", "5", "1001")
-    text = containerfile("r/b@d", image, {"run": "/s2i/run"}, ["ENV A=1"], upload_scripts=True)
-    assert text.splitlines() == [
-        "FROM r/b@d",
-        "ENV A=1",
-        "USER 5",
-        'COPY --chown=5:0 [".", "/opt/a b/src/"]',
-        'COPY --from=scripts --chown=5:0 [".", "/opt/a b/scripts/"]',
-        'RUN ["/opt/a b/scripts/assemble"]',
-        "USER 1001",
-        'CMD ["/s2i/run"]',
-    ]
-
-
-def test_the_user_is_not_restated_without_need() -> None:
-    image = BuilderImage("", "/tmp", "maker", "maker")  # noqa: S108  # the contract's default
-    text = containerfile("b", image, {"run": "/r", "assemble": "/a"}, [], upload_scripts=False)
-    assert "USER" not in text
-    assert "scripts" not in text
-    assert "--chown=maker " in text
 
 
 def test_environment_values_stand_in_no_instruction() -> None:

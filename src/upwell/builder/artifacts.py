@@ -1,0 +1,71 @@
+"""Incremental builds: what save-artifacts of the previous image hands to the next assemble."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from upwell.builder.archive import ArchiveError, ArchiveLimits, unpack
+from upwell.builder.commands import Mount
+from upwell.builder.interface import BuildError
+from upwell.builder.trial import run_inside
+from upwell.builder.workspace import Workspace
+from upwell.policy.s2i import BuilderImage
+from upwell.policy.s2i_recipe import ARTIFACTS_FILE, SCRIPTS_MOUNT, STATE_FOLDER, artifacts_recipe
+
+_SCRIPT = "save-artifacts"
+_LIMITS = ArchiveLimits()
+
+
+async def saved_artifacts(
+    work: Workspace,
+    scripts: Mapping[str, str],
+    lines: Sequence[str],
+    values: Mapping[str, str],
+) -> bool:
+    """Put the previous image's artifacts into the folder `artifacts`; return whether there are any.
+
+    `scripts` says where images hold scripts that are not in the folder `scripts`. What goes wrong
+    makes the build a clean one, with a warning; BuildError is raised if that is not wanted.
+    """
+    target = work.folder.empty("artifacts")
+    previous = work.plan.source.previous
+    if previous is None:
+        return False
+    try:
+        await _save(work, _script(work, scripts), lines, values)
+        archive = work.folder.path / "saved" / ARTIFACTS_FILE
+        await asyncio.to_thread(unpack, archive, target, _LIMITS)
+    except (BuildError, ArchiveError) as error:
+        if work.plan.source.previous_required:
+            message = f"the artifacts of {previous} cannot be had: {error}"
+            raise BuildError("GenericBuildFailed", message) from error
+        work.say(f"Warning: a clean build is made, without artifacts of {previous}: {error}")
+        work.folder.empty("artifacts")
+        return False
+    return any(target.iterdir())
+
+
+def _script(work: Workspace, scripts: Mapping[str, str]) -> str:
+    if (work.folder.path / "scripts" / _SCRIPT).exists():
+        return f"{SCRIPTS_MOUNT}/{_SCRIPT}"
+    if _SCRIPT not in scripts:
+        raise BuildError("GenericBuildFailed", "there is no script save-artifacts")
+    return scripts[_SCRIPT]
+
+
+async def _save(
+    work: Workspace, script: str, lines: Sequence[str], values: Mapping[str, str]
+) -> None:
+    previous = str(work.plan.source.previous)
+    config = await work.commands.image_config(previous, work.folder.path)
+    image = BuilderImage.of(config, work.plan.source.assemble_user)
+    state = work.folder.empty("saved")
+    state.chmod(0o777)  # the assemble user writes here; the folder above it is private
+    mounts = [
+        Mount(state, STATE_FOLDER, writable=True),
+        Mount(work.folder.path / "scripts", SCRIPTS_MOUNT),
+        *(Mount(path, target, writable=True) for path, target in work.plan.source.volumes.items()),
+    ]
+    work.say("Saving artifacts of the previous image ...")
+    recipe = artifacts_recipe(previous, image.assemble_user, script, lines)
+    outcome = await run_inside(work, recipe, mounts, dict(values))
+    work.check(outcome, "GenericBuildFailed", f"save-artifacts exited with {outcome.code}")

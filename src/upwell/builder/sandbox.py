@@ -1,0 +1,122 @@
+"""What separates a build from the machine: user namespace, network, limits, a control group."""
+
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from upwell.builder.interface import Limits
+from upwell.builder.process import Command, Launcher
+
+_CPU_PERIOD = 100_000
+_FIRST_ID = 1_900_000_000
+"""Above systemd's containers and below its other ranges: nobody else hands these out."""
+
+_IDS = 65_536
+_CGROUPS = Path("/sys/fs/cgroup")
+_PARENT = "upwell-builds"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """How the commands of one build are confined."""
+
+    limits: Limits = field(default_factory=Limits)
+    network: str = "private"
+    user_namespace: bool = False
+    """Whether the build's root is nobody on this machine."""
+    control_group: str = ""
+    """The parent of the containers' control groups; it holds the limit of processes."""
+
+    def flags(self) -> Iterator[str]:
+        """Yield the options of `buildah build`."""
+        yield f"--network={self.network}"
+        # The limit per user; it holds where there is no control group, except for root's.
+        yield f"--ulimit=nproc={self.limits.pids}:{self.limits.pids}"
+        if self.user_namespace:
+            yield f"--userns-uid-map=0:{_FIRST_ID}:{_IDS}"
+            yield f"--userns-gid-map=0:{_FIRST_ID}:{_IDS}"
+        if self.control_group:
+            yield f"--cgroup-parent={self.control_group}"
+        if self.limits.memory_bytes is not None:
+            yield f"--memory={self.limits.memory_bytes}"
+            yield f"--memory-swap={self.limits.memory_bytes}"
+        if self.limits.cpus is not None:
+            yield f"--cpu-period={_CPU_PERIOD}"
+            yield f"--cpu-quota={int(self.limits.cpus * _CPU_PERIOD)}"
+
+
+async def user_namespaces_work(launcher: Launcher, path: str) -> bool:
+    """Say whether root may give builds user ids of their own here.
+
+    Without root, Buildah itself makes a user namespace, from /etc/subuid.
+    """
+    if os.geteuid() != 0:
+        return False
+    ids = f"0:{_FIRST_ID}:{_IDS}"
+    argv = ("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true")
+    try:
+        outcome = await launcher.capture(Command(argv, {"PATH": path}, Path("/")), 4096)
+    except FileNotFoundError:
+        return False
+    return outcome.code == 0
+
+
+def takes_control_groups(containers_conf: Path | None) -> bool:
+    """Say whether builds may be put under a control group of ours: where systemd has no say."""
+    if containers_conf is not None:
+        engine = tomllib.loads(containers_conf.read_text()).get("engine", {})
+        if manager := engine.get("cgroup_manager"):
+            return bool(manager == "cgroupfs")
+    return not Path("/run/systemd/system").is_dir()
+
+
+@contextmanager
+def process_limit(sandbox: Sandbox, build_id: str, owner: str) -> Iterator[Sandbox]:
+    """Run the block with a control group that limits the processes of all the build's commands.
+
+    Where none can be made, the sandbox stays as it is: the limit per user remains.
+    """
+    folder = _pids_root() / _PARENT / owner / build_id
+    try:
+        _make(folder, sandbox.limits.pids)
+    except OSError:
+        yield sandbox
+        return
+    try:
+        # A level further down: the runtime removes the group that it is given after each command.
+        yield replace(sandbox, control_group=f"/{_PARENT}/{owner}/{build_id}/run")
+    finally:
+        remove_control_groups(owner, build_id)
+
+
+def remove_control_groups(owner: str, build_id: str = "") -> None:
+    """Remove what is left of the groups of a build, or of all builds of `owner`; idempotent."""
+    root = _pids_root()
+    # On a hybrid machine the runtime makes the same group in every hierarchy.
+    hierarchies = [root] if root == _CGROUPS else list(_CGROUPS.iterdir())
+    for hierarchy in hierarchies:
+        top = hierarchy / _PARENT / owner / build_id
+        for folder, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):
+                Path(folder).rmdir()
+
+
+def _make(folder: Path, pids: int) -> None:
+    """Create a group and its parents, handing the controller down where that must be asked for."""
+    for parent in reversed(folder.parents):
+        if parent.is_relative_to(_CGROUPS):
+            parent.mkdir(exist_ok=True)
+            switch = parent / "cgroup.subtree_control"
+            if switch.exists() and "pids" not in switch.read_text().split():
+                switch.write_text("+pids")
+    folder.mkdir(exist_ok=True)
+    (folder / "pids.max").write_text(str(pids))
+
+
+def _pids_root() -> Path:
+    """Return the hierarchy of the `pids` controller: its own (v1), or the only one (v2)."""
+    own = _CGROUPS / "pids"
+    return own if own.is_dir() else _CGROUPS

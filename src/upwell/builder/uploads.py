@@ -1,0 +1,29 @@
+"""Binary inputs: uploaded content becomes a source tree."""
+
+import shutil
+from pathlib import PurePosixPath
+
+from upwell.builder.archive import ArchiveError, ArchiveLimits, unpack
+from upwell.builder.context import context_of
+from upwell.builder.folder import BuildFolder
+from upwell.builder.interface import BinaryKind, BinarySource, BuildError, Checkout
+
+
+def unpack_upload(folder: BuildFolder, source: BinarySource, limits: ArchiveLimits) -> Checkout:
+    """Fill the build's source folder; the upload itself stays as it is. Raises BuildError."""
+    folder.source.mkdir(mode=0o700)
+    try:
+        if source.kind is BinaryKind.FILE:
+            shutil.copyfile(source.path, folder.source / _file_name(source.as_file))
+        else:
+            unpack(source.path, folder.source, limits)
+    except (ArchiveError, OSError) as error:
+        raise BuildError("FetchSourceFailed", f"the uploaded {source.kind}: {error}") from error
+    return Checkout(context_of(folder.source, source.context_dir), None)
+
+
+def _file_name(text: str) -> str:
+    name = PurePosixPath(text or "input").name
+    if name != (text or "input") or name in {"", ".", ".."}:
+        raise ArchiveError(f"{text!r} is not the name of a file (asFile)")
+    return name
