@@ -10,7 +10,14 @@ from typing import Any, NoReturn
 
 from upwell.policy.access import Role
 from upwell.policy.schedule import InvalidDurationError, parse_duration
-from upwell.registry.hosts import DEFAULT_CONCURRENCY, Limits, RegistryHost, is_loopback
+from upwell.registry.hosts import (
+    DEFAULT_CONCURRENCY,
+    Limits,
+    PullFrom,
+    RegistryHost,
+    RegistryMirror,
+    is_loopback,
+)
 
 MAX_FILE_BYTES = 1024 * 1024
 DEFAULT_PORT = 7080
@@ -115,6 +122,7 @@ def read_file(path: Path) -> FileSettings:
         insecure = true
         concurrency = 4
         per-second = 10
+        mirrors = ["mirror.example/vendor", {location = "10.0.0.6", pulls = "digest-only"}]
     """
     try:
         with path.open("rb") as file:
@@ -139,7 +147,9 @@ _REGISTRY_KEYS = {
     "blocked",
     "concurrency",
     "per-second",
+    "mirrors",
 }
+_MIRROR_KEYS = {"location", "insecure", "ca-file", "pulls"}
 
 
 def _file_settings(document: dict[str, Any], path: Path) -> FileSettings:
@@ -171,11 +181,30 @@ def _registry(entry: dict[str, Any], where: str) -> RegistryHost:
             limits=Limits(
                 table.whole_number("concurrency", DEFAULT_CONCURRENCY), table.number("per-second")
             ),
+            mirrors=tuple(
+                _mirror(item, f"{where}.mirrors[{at}]")
+                for at, item in enumerate(table.list("mirrors", object, "a list"))
+            ),
         )
     except SettingsError:
         raise
     except ValueError as error:
         raise SettingsError(f"{where}: {error}") from error
+
+
+def _mirror(item: object, where: str) -> RegistryMirror:
+    if isinstance(item, str):
+        return RegistryMirror(item)
+    if not isinstance(item, dict):
+        raise SettingsError(f"{where}: expected a location or a table")
+    table = _Table(item, where, _MIRROR_KEYS)
+    ca_file = table.text("ca-file")
+    return RegistryMirror(
+        location=table.text("location"),
+        insecure=table.flag("insecure"),
+        ca_file=Path(ca_file) if ca_file else None,
+        pulls=PullFrom(table.text("pulls") or PullFrom.ALL),
+    )
 
 
 @dataclass(frozen=True, slots=True)

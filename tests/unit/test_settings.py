@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from upwell.registry.hosts import Limits, RegistryHost
+from upwell.registry.hosts import Limits, PullFrom, RegistryHost, RegistryMirror
 from upwell.settings import (
     MAX_FILE_BYTES,
     AccessSettings,
@@ -162,3 +162,31 @@ def test_commands_on_this_machine_know_the_server_by_its_hosts(
 ) -> None:
     access = AccessSettings(insecure_listen=True)
     assert ServerSettings(Path("data"), host=host, access=access).local_names == names
+
+
+def test_mirrors_are_locations_or_tables(path: Path) -> None:
+    table = '{location = "10.0.0.6", insecure = true, ca-file = "/x.pem", pulls = "digest-only"}'
+    path.write_text(registry(f'mirrors = ["mirror.example/vendor", {table}]'))
+    (found,) = read_file(path).registries
+    assert found.mirrors == (
+        RegistryMirror("mirror.example/vendor"),
+        RegistryMirror(
+            "10.0.0.6", insecure=True, ca_file=Path("/x.pem"), pulls=PullFrom.DIGEST_ONLY
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("mirrors = 'a'", "mirrors: expected a list"),
+        ("mirrors = [1]", r"mirrors\[0\]: expected a location or a table"),
+        ("mirrors = ['']", "location must not be empty"),
+        ("mirrors = [{location = 'a', pulls = 'never'}]", "'never' is not a valid PullFrom"),
+        ("mirrors = [{place = 'a'}]", "unknown key 'place'"),
+    ],
+)
+def test_a_wrong_mirror_is_named(path: Path, line: str, named: str) -> None:
+    path.write_text(registry(line))
+    with pytest.raises(SettingsError, match=named):
+        read_file(path)

@@ -39,12 +39,14 @@ from upwell.reconcilers.contents import ImageContents
 from upwell.reconcilers.imports import ImageStreams
 from upwell.reconcilers.local_images import LocalImages
 from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.stream_origins import StreamOrigins
 from upwell.registry.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHosts
 from upwell.registry.mirror import Mirror
+from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.remembering import RememberingRegistry
 from upwell.registry.routed import RoutedRegistry
 from upwell.server.app import ServerDependencies, create_app
@@ -155,16 +157,17 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
     protection = await protect(settings, store, now, stack)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
-    internal = EmbeddedRegistry(data / "registry", settings.internal_host)
-    await internal.recover()
-    client = await stack.enter_async_context(
-        RegistryClient(RegistryHosts(settings.registries), logins)
+    remote = RememberingRegistry(
+        await stack.enter_async_context(RegistryClient(RegistryHosts(settings.registries), logins))
     )
+    origins = StreamOrigins(store, PullSecrets(store, logins))
+    internal = PullThroughRegistry(data / "registry", settings.internal_host, remote, origins)
+    await internal.recover()
     parts = _Parts(
         settings=settings,
         store=store,
         internal=internal,
-        registries=RoutedRegistry(internal, RememberingRegistry(client)),
+        registries=RoutedRegistry(internal, remote),
         logins=logins,
         logs=FileBuildLogs(data / "logs" / "builds"),
         builder=BuildahBuilder(_buildah_settings(settings, paths)),

@@ -36,6 +36,8 @@ class ManifestPush:
     tag: str | None = None
     digest: Digest | None = None
     actor: str = ""
+    sparse: bool = False
+    """Whether the content may be missing, since it is fetched when someone asks for it."""
 
 
 class RepositoryUnknownError(RegistryError):

@@ -7,9 +7,14 @@ from starlette.responses import JSONResponse, Response
 
 from upwell.registry.errors import (
     BlobUnknownError,
+    BlockedError,
     DigestMismatchError,
+    InvalidAnswerError,
     ManifestUnknownError,
+    RateLimitedError,
     RegistryError,
+    UnauthorizedError,
+    UnavailableError,
 )
 from upwell.registry.hosting import (
     ContentTooLargeError,
@@ -41,6 +46,12 @@ _ANSWERS: list[tuple[type[RegistryError], int, str]] = [
     (ContentTooLargeError, 413, "SIZE_INVALID"),
     (StorageFullError, 507, "UNAVAILABLE"),
     (StorageError, 500, "UNKNOWN"),
+    # Of the upstream that content is pulled through from:
+    (RateLimitedError, 429, "TOOMANYREQUESTS"),
+    (UnavailableError, 503, "UNAVAILABLE"),
+    (InvalidAnswerError, 502, "UNAVAILABLE"),
+    (UnauthorizedError, 502, "UNAVAILABLE"),
+    (BlockedError, 403, "DENIED"),
     (RegistryError, 500, "UNKNOWN"),
 ]
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,10 +33,10 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    root: Path, limits: Limits = DEFAULT_LIMITS, idle: float = 20.0
-) -> AsyncIterator[Served]:
-    events: list[PushEvent] = []
+async def serving_registry(
+    create: Callable[[str], EmbeddedRegistry], idle: float = 20.0
+) -> AsyncIterator[EmbeddedRegistry]:
+    """Serve what `create` makes for the host and port that it is given."""
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.
     state = ServerState()
     app = Starlette()
@@ -45,17 +45,29 @@ async def serving(
     server = await asyncio.get_running_loop().create_server(
         lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0
     )
-    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    registry = EmbeddedRegistry(root, host, [events.append], limits)
+    registry = create(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
     await registry.recover()
     app.router.routes.extend(create_routes(registry, BodyLimits(idle=idle)))
     try:
-        yield Served(registry, host, events)
+        yield registry
     finally:
         server.close()
         for connection in list(state.connections):
             connection.shutdown()
         await server.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    root: Path, limits: Limits = DEFAULT_LIMITS, idle: float = 20.0
+) -> AsyncIterator[Served]:
+    events: list[PushEvent] = []
+
+    def create(host: str) -> EmbeddedRegistry:
+        return EmbeddedRegistry(root, host, [events.append], limits)
+
+    async with serving_registry(create, idle) as registry:
+        yield Served(registry, registry.host, events)
 
 
 async def _serve_forever(root: Path) -> None:

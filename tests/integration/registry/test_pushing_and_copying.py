@@ -1,18 +1,24 @@
 """Pushes and copies between two real registries, and what a registry with mirrors is read from."""
 
 import hashlib
-import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.integration.registry.docker_registry import CONFIG, docker_registry, push_image
+from tests.integration.registry.docker_registry import docker_registry, push_image
 from tests.integration.registry.embedded_server import serving
+from tests.integration.registry.layered_images import (
+    CONFIG,
+    blob_of,
+    opened,
+    push_index,
+    push_layered,
+)
 
-from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference, parse_manifest
+from upwell.oci import Descriptor, Digest, Index, Reference
 from upwell.registry.client import RegistryClient
 from upwell.registry.client_push import RegistryPusher
 from upwell.registry.copying import ImageCopier, Progress, Step
@@ -46,63 +52,13 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
         yield Two(client, RegistryPusher(client.connection), host, served.host)
 
 
-def opened(content: bytes) -> Callable[[], AsyncIterator[bytes]]:
-    async def chunks() -> AsyncIterator[bytes]:
-        for at in range(0, len(content), 1000):
-            yield content[at : at + 1000]
-
-    return chunks
-
-
-def blob_of(content: bytes) -> Descriptor:
-    return Descriptor("application/octet-stream", Digest.of(content), len(content))
-
-
-async def push_layered(two: Two, name: str, *layers: bytes, config: bytes = CONFIG) -> Manifest:
-    """Push an image with these layers under `registry/repository:tag`."""
-    reference = Reference.parse(name)
-    for content in (config, *layers):
-        await two.pusher.push_blob(reference, blob_of(content), opened(content))
-    parts = [
-        {"mediaType": "m", "digest": str(Digest.of(content)), "size": len(content)}
-        for content in (config, *layers)
-    ]
-    document = {
-        "schemaVersion": 2,
-        "mediaType": MediaType.OCI_MANIFEST,
-        "config": parts[0],
-        "layers": parts[1:],
-    }
-    manifest = parse_manifest(json.dumps(document).encode())
-    assert isinstance(manifest, Manifest)
-    await two.pusher.push_manifest(reference, manifest)
-    return manifest
-
-
-async def push_index(two: Two, name: str, **children: Manifest) -> Index:
-    entries = [
-        {
-            "mediaType": str(child.media_type),
-            "digest": str(child.digest),
-            "size": len(child.raw),
-            "platform": {"os": "linux", "architecture": architecture},
-        }
-        for architecture, child in children.items()
-    ]
-    document = {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": entries}
-    index = parse_manifest(json.dumps(document).encode())
-    assert isinstance(index, Index)
-    await two.pusher.push_manifest(Reference.parse(name), index)
-    return index
-
-
 @pytest.mark.parametrize("where", ["distribution", "embedded"])
 async def test_what_is_pushed_is_there(two: Two, where: str) -> None:
     host = getattr(two, where)
     layer = os.urandom(300_000)
     reference = Reference.parse(f"{host}/team/app:1")
     assert not await two.pusher.has_blob(reference, Digest.of(layer))
-    manifest = await push_layered(two, str(reference), layer)
+    manifest = await push_layered(two.pusher, str(reference), layer)
     assert await two.pusher.has_blob(reference, Digest.of(layer))
     assert await two.pusher.has_manifest(reference, manifest.digest)
     assert (await two.client.resolve(reference)).digest == manifest.digest
@@ -117,7 +73,7 @@ async def test_what_is_pushed_is_there(two: Two, where: str) -> None:
 async def test_a_blob_is_mounted_from_another_repository(two: Two, where: str) -> None:
     host = getattr(two, where)
     layer = b"shared"
-    await push_layered(two, f"{host}/team/app:1", layer)
+    await push_layered(two.pusher, f"{host}/team/app:1", layer)
     goal = Reference.parse(f"{host}/other/app:1")
     assert await two.pusher.mount(goal, Digest.of(layer), "team/app")
     assert await two.pusher.has_blob(goal, Digest.of(layer))
@@ -140,7 +96,7 @@ async def test_an_index_is_copied_as_it_is_and_a_second_time_costs_nothing(two: 
     base = os.urandom(50_000)
     children = {
         name: await push_layered(
-            two,
+            two.pusher,
             f"{two.distribution}/vendor/app:{name}",
             base,
             name.encode(),
@@ -148,7 +104,7 @@ async def test_an_index_is_copied_as_it_is_and_a_second_time_costs_nothing(two: 
         )
         for name in ("amd64", "arm64")
     }
-    index = await push_index(two, f"{two.distribution}/vendor/app:1", **children)
+    index = await push_index(two.pusher, f"{two.distribution}/vendor/app:1", **children)
     origin = Reference.parse(f"{two.distribution}/vendor/app:1")
     goal = Reference.parse(f"{two.embedded}/mirror/app:1")
     steps: list[Progress] = []
@@ -167,7 +123,7 @@ async def test_an_index_is_copied_as_it_is_and_a_second_time_costs_nothing(two: 
 
 async def test_a_cut_short_copy_sends_what_is_missing_alone(two: Two) -> None:
     first, second = os.urandom(40_000), os.urandom(30_000)
-    await push_layered(two, f"{two.distribution}/vendor/app:1", first, second)
+    await push_layered(two.pusher, f"{two.distribution}/vendor/app:1", first, second)
     origin = Reference.parse(f"{two.distribution}/vendor/app:1")
     goal = Reference.parse(f"{two.embedded}/mirror/app:1")
     await two.pusher.push_blob(goal, blob_of(first), opened(first))
@@ -176,7 +132,7 @@ async def test_a_cut_short_copy_sends_what_is_missing_alone(two: Two) -> None:
 
 
 async def test_within_one_registry_nothing_is_sent(two: Two) -> None:
-    await push_layered(two, f"{two.distribution}/vendor/app:1", os.urandom(40_000))
+    await push_layered(two.pusher, f"{two.distribution}/vendor/app:1", os.urandom(40_000))
     origin = Reference.parse(f"{two.distribution}/vendor/app:1")
     goal = Reference.parse(f"{two.distribution}/promoted/app:prod")
     copied = await ImageCopier(two.client, two.pusher).copy(origin, goal)
@@ -185,10 +141,10 @@ async def test_within_one_registry_nothing_is_sent(two: Two) -> None:
 
 async def test_a_filter_keeps_the_wanted_platforms(two: Two) -> None:
     children = {
-        name: await push_layered(two, f"{two.distribution}/vendor/app:{name}", name.encode())
+        name: await push_layered(two.pusher, f"{two.distribution}/vendor/app:{name}", name.encode())
         for name in ("amd64", "arm64", "s390x")
     }
-    await push_index(two, f"{two.distribution}/vendor/app:1", **children)
+    await push_index(two.pusher, f"{two.distribution}/vendor/app:1", **children)
     origin = Reference.parse(f"{two.distribution}/vendor/app:1")
     goal = Reference.parse(f"{two.embedded}/mirror/app:1")
     wanted = ImageCopier(
@@ -227,9 +183,9 @@ def mirrored(two: Two, pulls: PullFrom = PullFrom.ALL) -> RegistryClient:
 
 
 async def test_mirrors_are_read_first_and_the_source_where_they_fail(two: Two) -> None:
-    there = await push_layered(two, f"{two.embedded}/mirror/app:1", b"mirrored")
-    here = await push_layered(two, f"{two.distribution}/vendor/app:1", b"own")
-    alone = await push_layered(two, f"{two.distribution}/vendor/alone:1", b"alone")
+    there = await push_layered(two.pusher, f"{two.embedded}/mirror/app:1", b"mirrored")
+    here = await push_layered(two.pusher, f"{two.distribution}/vendor/app:1", b"own")
+    alone = await push_layered(two.pusher, f"{two.distribution}/vendor/alone:1", b"alone")
     async with mirrored(two) as client:
         app = Reference.parse(f"{two.distribution}/vendor/app:1")
         assert (await client.resolve(app)).digest == there.digest
@@ -251,8 +207,8 @@ async def test_mirrors_are_read_first_and_the_source_where_they_fail(two: Two) -
 
 
 async def test_a_mirror_for_digests_is_not_asked_for_tags(two: Two) -> None:
-    there = await push_layered(two, f"{two.embedded}/mirror/app:1", b"mirrored")
-    here = await push_layered(two, f"{two.distribution}/vendor/app:1", b"own")
+    there = await push_layered(two.pusher, f"{two.embedded}/mirror/app:1", b"mirrored")
+    here = await push_layered(two.pusher, f"{two.distribution}/vendor/app:1", b"own")
     async with mirrored(two, PullFrom.DIGEST_ONLY) as client:
         app = Reference.parse(f"{two.distribution}/vendor/app:1")
         assert (await client.resolve(app)).digest == here.digest

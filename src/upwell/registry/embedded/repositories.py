@@ -79,7 +79,7 @@ class Repository:
         entry, needs = _examine(push.raw, digest, push.media_type)
         with self._lock:
             missing = [item.digest for item in needs if not self._holds(item.digest)]
-            if missing:
+            if missing and not push.sparse:
                 raise ManifestContentUnknownError(self.name, list(dict.fromkeys(missing)))
             if digest not in self.manifests:
                 file = write_temporary(self._temporary, push.raw)

@@ -1,0 +1,160 @@
+"""The embedded registry as a window on others: fetches what an ImageStream names when it is asked.
+
+What was fetched is kept.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from upwell.oci import Digest, Index, Manifest, Reference
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
+from upwell.registry.hosting import ManifestEntry, ManifestPush, UploadUnknownError
+from upwell.registry.interface import Registry
+from upwell.registry.mirror import mirror_repository
+from upwell.registry.origins import ImageOrigins, Origin
+
+_ACTOR = "pull-through"
+_MAX_DEPTH = 3
+"""Blob, manifest, index: no content is further from what a stream names."""
+
+
+class PullThroughRegistry(EmbeddedRegistry):
+    """An EmbeddedRegistry that fetches what `origins` knows and it does not hold, from `remote`.
+
+    Nothing else of `remote` can be reached: a digest is fetched when a stream names it, or when
+    what a stream names leads to it. Each is fetched once, however many ask, and verified.
+    """
+
+    def __init__(self, root: Path, host: str, remote: Registry, origins: ImageOrigins) -> None:
+        super().__init__(root, host)
+        self._remote = remote
+        self._origins = origins
+        self._locks: WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = WeakValueDictionary()
+        self._parents: dict[str, dict[Digest, Digest]] = {}
+        """By repository: a manifest that names the content, for what manifests name."""
+
+    async def find_manifest(self, repository: str, target: str | Digest) -> ManifestEntry:
+        """Return what a tag or a digest names; a tag is what its stream says."""
+        if isinstance(target, str):
+            target = await self._origins.digest(repository, target) or target
+        try:
+            return await super().find_manifest(repository, target)
+        except ManifestUnknownError:
+            if isinstance(target, str):
+                raise
+        async with self._lock(repository, target):
+            if not await self.has_manifest(repository, target):
+                await self._pull_manifest(repository, target)
+        return await super().find_manifest(repository, target)
+
+    async def blob_size(self, repository: str, digest: Digest) -> int:
+        """Return the bytes that a blob has, which is here afterwards."""
+        try:
+            return await super().blob_size(repository, digest)
+        except BlobUnknownError:
+            if await self._origin(repository, digest) is None:
+                raise
+        async with self._lock(repository, digest):
+            try:
+                return await super().blob_size(repository, digest)
+            except BlobUnknownError:
+                await self._pull_blob(repository, digest)
+        return await super().blob_size(repository, digest)
+
+    @asynccontextmanager
+    async def read_blob(
+        self, repository: str, digest: Digest, span: range
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Stream the bytes of `span`."""
+        await self.blob_size(repository, digest)
+        async with super().read_blob(repository, digest, span) as chunks:
+            yield chunks
+
+    def _lock(self, repository: str, digest: Digest) -> asyncio.Lock:
+        return self._locks.setdefault((repository, digest), asyncio.Lock())
+
+    async def _pull_manifest(self, repository: str, digest: Digest) -> None:
+        origin = await self._origin(repository, digest)
+        if origin is None:
+            return
+        source = origin.reference.with_digest(digest)
+        manifest = await self._registry_of(source).manifest(source, origin.access)
+        await self.put_manifest(
+            ManifestPush(
+                repository,
+                manifest.raw,
+                str(manifest.media_type),
+                digest=digest,
+                actor=_ACTOR,
+                sparse=True,
+            )
+        )
+        if repository in self._parents:
+            self._parents[repository].update(dict.fromkeys(_content(manifest), digest))
+
+    async def _pull_blob(self, repository: str, digest: Digest) -> None:
+        origin = await self._origin(repository, digest)
+        if origin is None:
+            return
+        source = origin.reference
+        if source.registry == self.host:
+            await self.blob_size(source.repository, digest)  # which may pull it through itself
+            await self.mount_blob(repository, digest, source.repository)
+            return
+        if await self.mount_blob(repository, digest, mirror_repository(source)):
+            return  # a build has brought it here already
+        upload = await self.start_upload(repository, digest.algorithm)
+        try:
+            async with self._remote.open_blob(source, digest, origin.access) as chunks:
+                await self.append(repository, upload, chunks)
+            await self.finish_upload(repository, upload, digest)
+        except BaseException:
+            with suppress(UploadUnknownError):  # a wrong digest has dropped it
+                await self.cancel_upload(repository, upload)
+            raise
+
+    async def _origin(self, repository: str, digest: Digest) -> Origin | None:
+        """Return where content comes from: the origin of the image that it is a part of."""
+        part: Digest | None = digest
+        for _ in range(_MAX_DEPTH):
+            if part is None:
+                return None
+            origin = await self._origins.find(repository, part)
+            if origin is not None:
+                own = Reference(self.host, repository)
+                return None if origin.reference.name == own.name else origin
+            part = (await self._parents_in(repository)).get(part)
+        return None
+
+    async def _parents_in(self, repository: str) -> dict[Digest, Digest]:
+        """Return which manifest names which content, read once from what is kept."""
+        known = self._parents.get(repository)
+        if known is None:
+            known = {}
+            for manifest in await self._kept(repository):
+                known.update(dict.fromkeys(_content(manifest), manifest.digest))
+            self._parents[repository] = known
+        return known
+
+    async def _kept(self, repository: str) -> Sequence[Manifest | Index]:
+        found = await self._find(repository)
+        digests = list(found.manifests) if found is not None else []
+        return [
+            await super(PullThroughRegistry, self).manifest(
+                Reference(self.host, repository, digest=digest)
+            )
+            for digest in digests
+        ]
+
+    def _registry_of(self, source: Reference) -> Registry:
+        return self if source.registry == self.host else self._remote
+
+
+def _content(manifest: Manifest | Index) -> list[Digest]:
+    """Return what a manifest names that its repository is asked for; foreign layers are not."""
+    named = manifest.manifests if isinstance(manifest, Index) else manifest.references
+    return [entry.digest for entry in named if not entry.urls]
