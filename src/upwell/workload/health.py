@@ -106,16 +106,17 @@ class Health:
         record = self._records.load(container.instance)
         done = record.post_started if record else ()
         if known.post_start and container.id not in done:
-            fault = await self._act(target, known.post_start, None)
-            if fault:
-                await self._end(container, f"postStart failed: {fault}")
+            outcome = await self._act(target, known.post_start, None)
+            if not outcome.success:
+                await self._end(container, f"postStart failed: {outcome.complaint}")
                 return False
             self._change(container, lambda now: now.with_post_start(container.id))
         adopted = record is not None and container.id in record.ready_since
         if known.startup is None or adopted:
             return True
-        if fault := await self._wait_for_startup(target, known.startup):
-            await self._end(container, f"startup probe failed: {fault}")
+        outcome = await self._wait_for_startup(target, known.startup)
+        if not outcome.success:
+            await self._end(container, f"startup probe failed: {outcome.complaint}")
             return False
         if known.readiness is None:
             self.complaints.pop(container.id, None)
@@ -123,30 +124,29 @@ class Health:
             self._change(container, lambda now: now.with_readiness(container.id, since))
         return True
 
-    async def _wait_for_startup(self, target: Target, probe: Probe) -> str:
-        """Return when the probe has succeeded, with what it said last when its time is over."""
+    async def _wait_for_startup(self, target: Target, probe: Probe) -> Outcome:
+        """Return when the probe has succeeded, or the last failure when its time is over."""
         await self._wait_initial_delay(target, probe)
         began = self._clock.now()
         while True:
             outcome = await self._attempt(target, probe)
             if outcome.success:
-                return ""
+                return outcome
             self.complaints[target.container.id] = f"startup probe: {outcome.complaint}"
             waited = (self._clock.now() - began).total_seconds()
             if waited >= probe.period * (probe.failure_threshold - 1):
-                return outcome.complaint
+                return outcome
             # Nothing depends on failures being counted slowly; a rollout waits for the first good.
             await self._clock.sleep(min(probe.period, _EAGER_SECONDS))
 
-    async def _act(self, target: Target, action: Action, seconds: float | None) -> str:
-        """Do `action`, and return why it failed, or nothing."""
+    async def _act(self, target: Target, action: Action, seconds: float | None) -> Outcome:
+        """Do `action`, for at most so many seconds."""
         if isinstance(action, Pause):
             wait = action.seconds if seconds is None else min(action.seconds, seconds)
             await self._clock.sleep(wait)
-            return ""
+            return Outcome(success=True)
         patience = _ACTION_SECONDS if seconds is None else seconds
-        outcome = await self._attempt(target, Probe(action, timeout=patience))
-        return "" if outcome.success else outcome.complaint
+        return await self._attempt(target, Probe(action, timeout=patience))
 
     def _change(
         self, container: ContainerFacts, change: Callable[[InstanceRecord], InstanceRecord]

@@ -197,10 +197,12 @@ class PodmanRuntime:
         await self._api.remove_network(self._settings.network_name)
 
     async def _container(self, name: str, container: str) -> ContainerFacts:
-        """Return a container of an instance, without a name the first that lasts."""
+        """Return a container of an instance, without a name its first main one."""
         found = (await self._observe_containers(name)).get(name, [])
-        lasting = [entry for entry in found if entry.init is None]
-        for entry in found if container else lasting:
+        record = self._records.load(name)
+        beside = {known.name for known in record.containers if known.sidecar} if record else set()
+        main = [one for one in found if one.init is None and one.name not in beside]
+        for entry in found if container else main:
             if container in {"", entry.name}:
                 return entry
         raise RuntimeUnavailableError(f"{name} has no container {container or 'at all'}")

@@ -30,6 +30,7 @@ _PULL_SILENCE_SECONDS = 300.0
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _MAX_LISTINGS = 20
+_MAX_OUTPUT_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 
 
@@ -154,12 +155,15 @@ class PodmanApi:
         start = Call("POST", f"{session}/start", body={"Detach": False, "Tty": False})
         try:
             async with self._open(start) as response:
-                frames = FrameReader().feed(await response.content.read(_CHUNK))
+                # To its end: a command that has written something has not ended yet.
+                output = b"".join([piece async for piece in _first_pieces(response)])
             state = await self._json(Call("GET", f"{session}/json"))
         finally:
             # A command that outlives its caller must not pile up inside the container.
             await asyncio.shield(self._end(session))
-        return int(state["ExitCode"]), b"".join(frames)
+        if state["Running"]:
+            raise RuntimeUnavailableError("podman closed the output of a command that runs")
+        return int(state["ExitCode"]), output
 
     async def logs(self, container: str, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
         """Yield what the container wrote, standard output and error as one stream."""
@@ -221,6 +225,16 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         if len(content) > _MAX_ANSWER_BYTES:
             raise RuntimeUnavailableError(f"podman answered over {_MAX_ANSWER_BYTES} bytes")
     return bytes(content)
+
+
+async def _first_pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield the start of framed output, and read on to its end."""
+    frames, size = FrameReader(), 0
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        for payload in frames.feed(chunk):
+            if size < _MAX_OUTPUT_BYTES:
+                yield payload[: _MAX_OUTPUT_BYTES - size]
+            size += len(payload)
 
 
 async def _raise(response: aiohttp.ClientResponse) -> NoReturn:

@@ -107,7 +107,8 @@ class ProbeClient:
         except TimeoutError:
             return Outcome(success=False, complaint=f"no answer within {probe.timeout:g} s")
         except (OSError, aiohttp.ClientError, WorkloadError) as error:
-            return Outcome(success=False, complaint=str(error)[:_MAX_COMPLAINT_CHARACTERS])
+            complaint = str(error)[:_MAX_COMPLAINT_CHARACTERS] or type(error).__name__
+            return Outcome(success=False, complaint=complaint)
 
     async def _get(self, check: HttpCheck, address: str) -> Outcome:
         host = f"[{address}]" if ":" in address else address

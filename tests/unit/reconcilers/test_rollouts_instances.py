@@ -116,7 +116,7 @@ def test_init_containers_come_first_and_sidecars_beside_the_others() -> None:
     spec = built({}, initContainers=initial)
 
     assert [one.name for one in spec.init] == ["migrate"]
-    assert [(one.name, one.sidecar) for one in spec.containers] == [("app", False), ("proxy", True)]
+    assert [(one.name, one.sidecar) for one in spec.containers] == [("proxy", True), ("app", False)]
 
 
 def test_volumes_that_outlive_the_instance_and_volumes_of_several_sources() -> None:

@@ -120,8 +120,9 @@ def _instance(revision: Revision, name: str, index: int) -> InstanceSpec:
         owner=owner_of(revision.workload.key),
         revision=revision.hash,
         containers=(
-            *(_container(one, revision, identity) for one in pod.containers),
+            # First, as they serve the others; and the first owns the network of all.
             *(replace(_container(one, revision, identity), sidecar=True) for one in sidecars),
+            *(_container(one, revision, identity) for one in pod.containers),
         ),
         init=tuple(_container(one, revision, identity) for one in initial),
         volumes={
