@@ -4,7 +4,7 @@ A failed import keeps the last good digest in force and says when it tries again
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import random
@@ -21,6 +21,7 @@ from upwell.policy.streams import INPUTS_TAG_PREFIX, forget_imports, take_push
 from upwell.policy.tag_outcome import TagOutcome
 from upwell.policy.webhooks import PushNotice
 from upwell.reconcilers.image_records import ImageRecords
+from upwell.reconcilers.import_hints import Hint, ImportHints
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.reconcilers.repository_imports import RepositoryImporter
 from upwell.reconcilers.tag_imports import TagImporter
@@ -46,8 +47,7 @@ class ImageStreams:
     A change that touches none of the platforms is noted in the tag's status and is no new image;
     without `platforms` every change is one.
 
-    A hint makes a tag's import due at once: a webhook called. Hints are kept in memory only,
-    since the schedule finds a lost one.
+    A hint makes a tag's import due at once: a webhook called.
     """
 
     def __init__(  # noqa: PLR0913 - the ports, and three things that tests set
@@ -72,7 +72,7 @@ class ImageStreams:
         self._tracking = TagTracking(store)
         self._clock = clock
         self._started = clock()
-        self._hints: dict[ObjectKey, set[str]] = {}
+        self._hints = ImportHints()
         watch = Watch(ImageStream, self._tracking.affected)
         self._controller = Controller("imports", self, store, (watch,), workers=16)
         internal.subscribe(self._on_push)
@@ -87,8 +87,9 @@ class ImageStreams:
         Only the repository and the tag count: a registry may know itself by another host name
         than we do, and the digest is asked for anyway.
         """
-        named = {(notice.repository, notice.tag) for notice in notices}
+        named = {(notice.repository, notice.tag): notice.digest for notice in notices}
         repositories = {repository for repository, _ in named}
+        now = self._clock()
         found = 0
         for stream in (await self._store.list(ImageStream)).items:
             for tag in effective_tags(stream):
@@ -100,7 +101,8 @@ class ImageStreams:
                     # Whatever was pushed, it may be what the selection now chooses.
                     request is not None and request.selection and source.repository in repositories
                 ):
-                    self._hints.setdefault(stream.key, set()).add(tag.name)
+                    told = named.get((source.repository, source.tag or ""))
+                    self._hints.add(stream.key, tag.name, Hint(now, told))
                     self._controller.queue.add(stream.key)
                     found += 1
         return found
@@ -108,22 +110,22 @@ class ImageStreams:
     async def reconcile(self, key: ObjectKey) -> Result:
         """Import what is due, follow other tags, take in pushes, and say when to look again."""
         # Taken before upstream is asked: a hint that comes meanwhile is about a later push.
-        hints = self._hints.pop(key, set())
+        now = self._clock()
+        hints = self._hints.take(key, now)
         try:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
-            now = self._clock()
             found = await self._ask(stream, hints, now)
             written = await self._write(key, found, now)
         except NotFoundError:
             self._tracking.forget(key)
             return Result()
         except StoreError:
-            if hints:
-                self._hints.setdefault(key, set()).update(hints)
+            self._hints.put_back(key, hints)
             raise
+        self._hints.repeat_unseen(written, hints, now)
         return Result(requeue_after=self._pause(written))
 
-    async def _ask(self, stream: ImageStream, hints: set[str], now: datetime) -> _Found:
+    async def _ask(self, stream: ImageStream, hints: Container[str], now: datetime) -> _Found:
         """Ask upstream for all that is due, at once: the registry's budget spaces it."""
         due = [tag for tag in effective_tags(stream) if self._is_due(stream, tag, hints, now)]
         listed = self._repositories.due(stream)
@@ -143,7 +145,7 @@ class ImageStreams:
         return _Found([task.result() for task in tasks], repository)
 
     def _is_due(
-        self, stream: ImageStream, tag: TagReference, hints: set[str], now: datetime
+        self, stream: ImageStream, tag: TagReference, hints: Container[str], now: datetime
     ) -> bool:
         if tag.name in hints:
             return tag.imports is not None
@@ -161,7 +163,8 @@ class ImageStreams:
 
     def _pause(self, stream: ImageStream) -> float | None:
         times = [self._due(stream, tag) for tag in effective_tags(stream)]
-        known = [due for due in (*times, self._repositories.due(stream)) if due is not None]
+        others = (self._repositories.due(stream), self._hints.next_due(stream.key))
+        known = [due for due in (*times, *others) if due is not None]
         if not known:
             return None
         return max((min(known) - self._clock()).total_seconds(), 0)
