@@ -19,6 +19,7 @@ from upwell import __version__
 from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
 from upwell.app.access import Protection, protect
+from upwell.app.measurements import MachineGauges
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.logs import FileBuildLogs
 from upwell.inputs.files import FileInputs
@@ -50,6 +51,8 @@ from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.remembering import RememberingRegistry
 from upwell.registry.routed import RoutedRegistry
 from upwell.server.app import ServerDependencies, create_app
+from upwell.server.counted_registry import CountedRegistry
+from upwell.server.metrics import Gauges, Metrics
 from upwell.server.registry import create_routes
 from upwell.server.serving import serve
 from upwell.server.tls import CertificateError
@@ -157,9 +160,11 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
     protection = await protect(settings, store, now, stack)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
-    remote = RememberingRegistry(
-        await stack.enter_async_context(RegistryClient(RegistryHosts(settings.registries), logins))
+    client = await stack.enter_async_context(
+        RegistryClient(RegistryHosts(settings.registries), logins)
     )
+    metrics = Metrics()
+    remote = RememberingRegistry(CountedRegistry(client, metrics))
     origins = StreamOrigins(store, PullSecrets(store, logins))
     internal = PullThroughRegistry(data / "registry", settings.internal_host, remote, origins)
     await internal.recover()
@@ -178,6 +183,8 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
         inventory=SqliteInventory(data / "inventory.db"),
         inputs=FileInputs(data / "inputs"),
         protection=protection,
+        metrics=metrics,
+        gauges=MachineGauges(data, client),
     )
     stack.callback(parts.inventory.close)
     stack.callback(parts.logs.close_all)
@@ -200,6 +207,8 @@ class _Parts:
     inventory: SqliteInventory
     inputs: FileInputs
     protection: Protection
+    metrics: Metrics
+    gauges: Gauges
 
     @property
     def insecure_registries(self) -> frozenset[str]:
@@ -246,6 +255,8 @@ def _wire(parts: _Parts) -> _Server:
             runtime=parts.runtime,
             inputs=parts.inputs,
             registry_routes=create_routes(parts.internal),
+            metrics=parts.metrics,
+            gauges=parts.gauges,
             access=parts.protection.control,
         ),
         (

@@ -8,7 +8,7 @@ known: its limits are neither guessed nor configured.
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -150,6 +150,10 @@ class RequestBudget:
             pulls_remaining=gate.remaining,
             in_flight=gate.in_flight,
         )
+
+    def statuses(self) -> Sequence[BudgetStatus]:
+        """Say the same of every registry that was asked."""
+        return [self.status(registry) for registry in sorted(self._gates)]
 
     def _gate(self, registry: str) -> _Gate:
         gate = self._gates.get(registry)

@@ -15,13 +15,15 @@ from starlette.routing import BaseRoute, Route
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.inputs.interface import BinaryInputs
-from upwell.server import build_webhooks, discovery, health, webhooks
+from upwell.server import build_webhooks, discovery, health, metrics, webhooks
 from upwell.server.access import AccessControl, Gate
 from upwell.server.actions import Actions, ListPackages, NotePushes
 from upwell.server.build_uploads import UploadHandlers
 from upwell.server.builds import BuildHandlers, ImageHandlers
 from upwell.server.edge import Edge
+from upwell.server.gauges import StateGauges
 from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
+from upwell.server.metrics import Gauges, Measured, Metrics
 from upwell.server.objects import Handler, ObjectHandlers
 from upwell.server.statuses import ERROR_HANDLERS, ApiError
 from upwell.server.stream_tags import StreamTagHandlers
@@ -61,6 +63,9 @@ class ServerDependencies:
     """Uploads for builds; None: none are taken."""
     registry_routes: Sequence[BaseRoute] = ()
     limits: ServerLimits = field(default=DEFAULT_LIMITS)
+    metrics: Metrics = field(default_factory=Metrics)
+    gauges: Gauges | None = None
+    """What is measured besides the objects."""
     access: AccessControl | None = None
     """None lets everyone do everything: for tests."""
 
@@ -79,6 +84,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
     app = Starlette(
         routes=[
             *health.create_routes(deps.store, streams),
+            *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
             *build_webhooks.create_routes(deps.store, deps.actions, deps.limits),
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
@@ -96,10 +102,18 @@ def create_app(deps: ServerDependencies) -> Starlette:
 
 def _middleware(deps: ServerDependencies) -> list[Middleware]:
     """Return what stands around the application, the outermost first."""
-    around = [Middleware(Edge, header_bytes=deps.limits.header_bytes)]
+    around = [
+        Middleware(Edge, header_bytes=deps.limits.header_bytes),
+        Middleware(Measured, metrics=deps.metrics),
+    ]
     if deps.access is not None:
         around.append(Middleware(Gate, access=deps.access, limits=deps.limits))
     return around
+
+
+def _gauges(deps: ServerDependencies, streams: OpenStreams) -> list[Gauges]:
+    state: Gauges = StateGauges(deps.store, streams)
+    return [state] if deps.gauges is None else [state, deps.gauges]
 
 
 class _Api:

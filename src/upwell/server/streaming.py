@@ -16,6 +16,11 @@ class OpenStreams:
     shutdown: asyncio.Event
     _open: int = field(default=0, init=False)
 
+    @property
+    def count(self) -> int:
+        """How many are open now."""
+        return self._open
+
     def require_room(self) -> None:
         """Raise ApiError 429 when as many streams are open as may be."""
         if self._open >= self.limit:

@@ -1,0 +1,56 @@
+"""How much room the data directory takes, and what registries allow: gauges of this machine."""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client.metrics_core import Metric
+
+from upwell.registry.client import RegistryClient
+from upwell.server.gauges import budget_gauges, gauge
+
+_KEPT_SECONDS = 60.0
+"""A walk over many files is not repeated at each scrape."""
+
+
+@dataclass
+class MachineGauges:
+    """Reads sizes at most once a minute."""
+
+    data_dir: Path
+    client: RegistryClient
+    _sizes: tuple[int, int] = field(default=(0, 0), init=False)
+    _read_at: float = field(default=float("-inf"), init=False)
+
+    async def __call__(self) -> Sequence[Metric]:
+        """Return the gauges."""
+        if time.monotonic() - self._read_at > _KEPT_SECONDS:
+            self._sizes = await asyncio.to_thread(_sizes, self.data_dir)
+            self._read_at = time.monotonic()
+        store, registry = self._sizes
+        return [
+            gauge("upwell_store_bytes", "Room on disk that the objects take.", store),
+            gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", registry),
+            *budget_gauges(self.client.connection.budget.statuses()),
+        ]
+
+
+def _sizes(data_dir: Path) -> tuple[int, int]:
+    store = sum(path.stat().st_size for path in data_dir.glob("upwell.db*"))
+    return store, _room(data_dir / "registry")
+
+
+def _room(folder: Path) -> int:
+    """Return the bytes of all files, each once however many names it has."""
+    seen: dict[int, int] = {}
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                found = os.lstat(f"{root}/{name}")
+            except FileNotFoundError:
+                continue
+            seen[found.st_ino] = found.st_size
+    return sum(seen.values())
