@@ -20,6 +20,7 @@ from tests.integration.builder.base_images import serve_registry
 
 from upwell.api.manifests import parse_manifests
 from upwell.app.client import create_client
+from upwell.app.local_access import find_access
 from upwell.app.server import remove_workloads
 from upwell.settings import ServerSettings
 from upwell.store.interface import ApiClient
@@ -145,6 +146,12 @@ class Installation:
     def log(self) -> str:
         return (self.folder / "serve.log").read_text()
 
+    @property
+    def token(self) -> str:
+        """What lets the user who started the server in."""
+        access = find_access(self.url)
+        return access.token if access else ""
+
     def client(self) -> ApiClient:
         return create_client(self.url)
 
@@ -226,7 +233,12 @@ class Installation:
         settings = ServerSettings(self.data_dir, container_storage=self.storage)
         if (self.data_dir / "instance-id").exists():
             await remove_workloads(settings)
-        for place in reversed(self.mounts):
+        self._unmount()
+
+    def _unmount(self) -> None:
+        # A Podman that was killed leaves its storage mounted upon itself.
+        own = self.storage / "storage" / "overlay"
+        for place in [*([own] if own.is_mount() else []), *reversed(self.mounts)]:
             subprocess.run(["umount", place], check=True, timeout=30)
 
     def mount_small_disk(self, place: Path, megabytes: int) -> None:

@@ -1,0 +1,210 @@
+"""What Upwell adds between a push and the start of a build, and what a rollout loses.
+
+Run with `pytest -m benchmark -s tests/benchmarks/test_loop_latency.py`.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from tests.acceptance.applications import (
+    base_stream,
+    deployment,
+    docker_build,
+    published,
+    stream,
+)
+from tests.acceptance.installation import Installation, installation, until
+from tests.acceptance.traffic import answer, traffic
+from tests.acceptance.vendor_images import publish
+from tests.integration.builder.base_images import serve_registry
+
+from upwell.api.apps import Deployment
+from upwell.api.build import Build, BuildPhase
+from upwell.api.image import ImageStream
+from upwell.store.interface import ApiClient, Change
+
+pytestmark = pytest.mark.benchmark
+
+PUSHES = 40
+ROLLOUTS = 10
+SITE = "mkdir /www && cp /etc/base-version /www/index.html && exec serve"
+_DOCKERFILE = "FROM base:1\nLABEL made=again\n"
+
+
+@dataclass
+class Latencies:
+    """Milliseconds from a push to the Build that follows, and the part that is Upwell's own."""
+
+    title: str
+    whole: list[float] = field(default_factory=list)
+    own: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.title:<28} {_row(self.whole)}   {_row(self.own)}"
+
+
+def _row(times: list[float]) -> str:
+    p99 = statistics.quantiles(times, n=100)[98]
+    return f"{statistics.median(times):7.0f} {p99:7.0f}"
+
+
+class Started:
+    """When each Build was first seen, by a watch."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, float] = {}
+
+    async def watch(self, client: ApiClient) -> None:
+        async for event in client.watch(Build):
+            if event.change is Change.ADDED:
+                self.at.setdefault(event.resource.name, time.time())
+
+
+@asynccontextmanager
+async def started_builds(client: ApiClient) -> AsyncIterator[Started]:
+    seen = Started()
+    task = asyncio.create_task(seen.watch(client))
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def measure(
+    title: str,
+    client: ApiClient,
+    push: Callable[[str], Awaitable[object]],
+    noticed: Callable[[], Awaitable[float]] | None = None,
+) -> Latencies:
+    """Push again and again; `noticed` says when (Unix seconds) the last change was looked for."""
+    latencies = Latencies(title)
+    async with started_builds(client) as seen:
+        await _complete(client, 1)
+        for number in range(2, PUSHES + 2):
+            await push(str(number))
+            pushed = time.time()
+            name = f"app-{number}"
+
+            async def begun(name: str = name) -> float | None:
+                return seen.at.get(name)
+
+            at = await until(begun, lambda found: found is not None) or 0.0
+            since = max(pushed, await noticed()) if noticed else pushed
+            latencies.whole.append((at - pushed) * 1000)
+            latencies.own.append((at - since) * 1000)
+            await _complete(client, number)
+    return latencies
+
+
+async def _complete(client: ApiClient, number: int) -> None:
+    async def phases() -> dict[str, BuildPhase]:
+        builds = (await client.list(Build)).items
+        return {build.name: build.status.phase for build in builds}
+
+    await until(phases, lambda seen: seen.get(f"app-{number}") is BuildPhase.COMPLETE)
+
+
+async def last_look(client: ApiClient) -> float:
+    """Return when upstream was asked and answered with the newest digest."""
+    history = (await client.get(ImageStream, "default", "base")).status.tag("1")
+    assert history is not None
+    assert history.latest is not None
+    return history.latest.created.timestamp()
+
+
+async def test_from_a_push_to_the_start_of_a_build() -> None:
+    rows = [await inside(), await by_webhook(), await by_poll()]
+    print(f"\n{PUSHES} pushes each, milliseconds; Upwell's own part begins when it looks")  # noqa: T201
+    print(f"{'':<28} {'whole p50':>7}     p99   {'own p50':>7}     p99")  # noqa: T201
+    print("\n".join(str(row) for row in rows))  # noqa: T201 - the result
+    assert max(statistics.median(row.own) for row in rows) < 1000
+
+
+async def by_poll() -> Latencies:
+    async with installation() as made, made.client() as client:
+        await publish(made.vendor, "vendor/base:1", "1")
+        app = docker_build("app", dockerfile=_DOCKERFILE)
+        await made.apply(client, base_stream(made.vendor) + stream("app") + app)
+
+        async def push(version: str) -> None:
+            await publish(made.vendor, "vendor/base:1", version)
+
+        return await measure("vendor, polled each second", client, push, lambda: last_look(client))
+
+
+async def by_webhook() -> Latencies:
+    async with installation() as made, made.client() as client:
+        endpoint = f"{{name: upwell, url: '{made.url}/webhooks/registry', timeout: 5s}}"
+        settings = {"REGISTRY_NOTIFICATIONS_ENDPOINTS": f"[{endpoint}]"}
+        folder = made.folder / "notifying"
+        folder.mkdir()
+        with contextmanager(serve_registry)(folder, settings) as vendor:
+            await publish(vendor, "vendor/base:1", "1")
+            app = docker_build("app", dockerfile=_DOCKERFILE)
+            base = base_stream(vendor).replace("import-interval: 1s", "import-interval: 1h")
+            await made.apply(client, base + stream("app") + app)
+
+            async def push(version: str) -> None:
+                await publish(vendor, "vendor/base:1", version)
+
+            return await measure("vendor, by webhook", client, push)
+
+
+async def inside() -> Latencies:
+    async with installation() as made, made.client() as client:
+        app = docker_build("app", base="pushed:latest", dockerfile=_DOCKERFILE)
+        await made.apply(client, stream("pushed") + stream("app") + app)
+
+        async def push(version: str) -> None:
+            internal = f"127.0.0.1:{made.port}"
+            await publish(internal, "default/pushed:latest", version, token=made.token)
+
+        await push("1")
+        return await measure("internal registry", client, push)
+
+
+async def test_requests_that_rollouts_in_a_row_lose() -> None:
+    async with installation() as made, made.client() as client:
+        await made.apply(client, stream("site") + _site() + published("site"))
+
+        async def push(version: str) -> None:
+            internal = f"127.0.0.1:{made.port}"
+            await publish(internal, "default/site:latest", version, token=made.token)
+
+        await push("0")
+        await until(lambda: answer(made.router_port, "site.test"), "0".__eq__)
+        times = []
+        async with traffic(made.router_port, ["site.test"]) as seen:
+            for number in range(1, ROLLOUTS + 1):
+                began = time.monotonic()
+                await push(str(number))
+                await _rolled_out(made, client, str(number))
+                times.append(time.monotonic() - began)
+        result = seen["site.test"]
+    asked = sum(result.answers.values()) + len(result.failures)
+    print(  # noqa: T201 - the result
+        f"\n{ROLLOUTS} rollouts of 2 replicas in a row: {asked} requests,"
+        f" {len(result.failures)} lost; median {statistics.median(times):.1f} s each"
+    )
+    assert result.failures == []
+
+
+def _site() -> str:
+    command = f'- name: web\n          command: ["sh", "-c", "{SITE}"]'
+    return deployment("site", replicas=2).replace("- name: web", command)
+
+
+async def _rolled_out(made: Installation, client: ApiClient, version: str) -> None:
+    await until(lambda: answer(made.router_port, "site.test"), version.__eq__)
+
+    async def standing() -> tuple[str, int]:
+        newest = (await client.get(Deployment, "default", "site")).status.revisions[0]
+        return newest.phase, len(made.podman_names())
+
+    await until(standing, ("Complete", 2).__eq__)
