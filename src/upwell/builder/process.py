@@ -155,12 +155,20 @@ async def _read(stream: asyncio.StreamReader, limit: int) -> str:
 
 
 async def _kill(process: Process) -> None:
-    """Kill the tree and wait until nothing of it holds the output pipe any more."""
+    """Kill the tree and wait until nothing of it holds the output pipes any more."""
     _kill_tree(process.pid)
-    await process.wait()
+    # What is full is read on: asyncio does not notice the end of a process whose pipe is paused.
+    async with asyncio.TaskGroup() as group:
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                group.create_task(_drain(stream))
+        await process.wait()
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_SECONDS):
-            while await _pipe(process.stdout).read(_CHUNK):
+            while await stream.read(_CHUNK):
                 pass
 
 
