@@ -58,7 +58,7 @@ def process_template(template: Template, request: Request, choose: Choose) -> Pr
     """Return the template's objects with every parameter replaced.
 
     Lists are flattened, group-less kinds of OpenShift get their group, and a namespace is dropped
-    unless it was a parameter. Kinds that are not ours pass through. Raises InvalidTemplateError.
+    unless it has a `${NAME}` in it. Kinds that are not ours pass through. Raises InvalidTemplateError.
     """
     faults = list(_unknown(template, request))
     values = _resolve(template, request, choose, faults)
@@ -235,8 +235,8 @@ def _without_fixed_namespace(document: dict[str, Any]) -> dict[str, Any]:
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or "namespace" not in metadata:
         return document
-    namespace = str(metadata["namespace"])
-    if _TEXT_REFERENCE.search(namespace) or _WHOLE_REFERENCE.fullmatch(namespace):
+    # As in OpenShift: `${{NAME}}` is no reference here, a namespace being always text.
+    if _TEXT_REFERENCE.search(str(metadata["namespace"])):
         return document
     kept = {key: value for key, value in metadata.items() if key != "namespace"}
     return {**document, "metadata": kept}

@@ -150,7 +150,7 @@ def test_labels_go_to_every_object_over_its_own() -> None:
     ]
 
 
-def test_a_namespace_stays_only_when_it_was_a_parameter() -> None:
+def test_a_namespace_stays_only_when_it_has_a_text_parameter() -> None:
     found = template(
         *(config_map({}, namespace=written) for written in ("fixed", "${NS}-x", "${{NS}}")),
         parameters=[{"name": "NS", "value": "team"}],
@@ -159,7 +159,7 @@ def test_a_namespace_stays_only_when_it_was_a_parameter() -> None:
     assert [item["metadata"].get("namespace") for item in process(found).objects] == [
         None,
         "team-x",
-        "team",
+        None,
     ]
 
 
