@@ -26,6 +26,7 @@ _TRANSIENT = re.compile(
     r"early eof|hung up|error: (5\d\d|429)|failed to connect",
     re.IGNORECASE,
 )
+_VAGUE = re.compile(r"could not read from remote|fsck error in packed", re.IGNORECASE)
 _HARDENING = {
     "core.hooksPath": "/dev/null",
     "core.symlinks": "true",
@@ -129,12 +130,30 @@ class Git:
             outcome = await run("fetch", "--quiet", "--", source.uri, *refs)
         if outcome.code == 0:
             outcome = await run("checkout", "--quiet", "--detach", target, "--")
-        if outcome.code == 0 and (folder.source / ".gitmodules").is_file():
+        if outcome.code == 0 and source.submodules and _has_submodules(folder.source):
             outcome = await run(
                 "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"
             )
         if outcome.code != 0:
             raise _fetch_error(source, outcome)
+        await self._fetch_large_files(source, run)
+
+    async def _fetch_large_files(self, source: GitSource, run: "_Runner") -> None:
+        """Put the content of Git LFS in the place of its pointers, if the tree has any."""
+        argv = ("ls-files", "-z", "--", ":(attr:filter=lfs)")
+        listing = await self._capture(argv, run.tree, run.environment, _MAX_LISTING)
+        if not listing.output:
+            return
+        command = "Git LFS, which the source uses,"
+        probe = await self._capture(("lfs", "version"), run.tree, run.environment, _MAX_LISTING)
+        if probe.code != 0:
+            raise BuildError("FetchSourceFailed", f"{command} is not installed: install git-lfs")
+        for argument in (("lfs", "install", "--local", "--skip-repo"), ("lfs", "pull")):
+            settings = ("-c", f"remote.origin.url={source.uri}")
+            outcome = await run(*settings, *argument)
+            if outcome.code != 0:
+                message = f"{command} failed: {_masked(outcome.last_line, source)}"
+                raise BuildError("FetchSourceFailed", message)
 
     async def _revision(self, tree: Path, environment: Mapping[str, str]) -> Revision:
         argv = ("show", "--no-patch", "--format=%H%x00%an%x00%ae%x00%cn%x00%ce%x00%ad%x00%s")
@@ -168,13 +187,17 @@ class Git:
             origin = urlunsplit((parts.scheme, parts.netloc, "/", "", ""))
             header = f"Authorization: Basic {basic_auth(source.username, source.password)}"
             settings[f"http.{origin}.extraHeader"] = header
+        if source.ca_certificate:
+            settings["http.sslCAInfo"] = str(folder.write("git-ca.pem", source.ca_certificate))
         environment = {
             **self._environment,
+            **dict(source.proxies.variables()),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_CONFIG_COUNT": str(len(settings)),
-            "GIT_SSH_COMMAND": _ssh_command(folder, source.ssh_private_key),
+            "GIT_SSH_COMMAND": _ssh_command(folder, source),
+            "GIT_LFS_SKIP_SMUDGE": "1",
         }
         for index, (key, value) in enumerate(settings.items()):
             environment[f"GIT_CONFIG_KEY_{index}"] = key
@@ -242,15 +265,22 @@ def _candidates(ref: str) -> list[str]:
     return [f"refs/heads/{ref}", f"refs/tags/{ref}"]
 
 
-def _ssh_command(folder: BuildFolder, private_key: str) -> str:
+def _ssh_command(folder: BuildFolder, source: GitSource) -> str:
     """Return a command without spaces in its words: git splits it as a shell would."""
-    options = "-F none -o BatchMode=yes -o StrictHostKeyChecking=accept-new"
+    private_key = source.ssh_private_key
     known = folder.path / "known_hosts"
+    folder.write("known_hosts", source.ssh_known_hosts.rstrip("\n") + "\n")
+    checking = "yes" if source.ssh_known_hosts else "accept-new"
+    options = f"-F none -o BatchMode=yes -o StrictHostKeyChecking={checking}"
     command = f"ssh {options} -o UserKnownHostsFile='{known}'"
     if not private_key:
         return command
     key = folder.write("ssh-key", private_key.rstrip("\n") + "\n")
     return f"{command} -o IdentitiesOnly=yes -i '{key}'"
+
+
+def _has_submodules(tree: Path) -> bool:
+    return os.path.lexists(tree / ".gitmodules")
 
 
 def _size(tree: Path) -> int:
@@ -266,6 +296,9 @@ def _size(tree: Path) -> int:
 
 def _secrets(source: GitSource) -> list[str]:
     found = [source.password, source.ssh_private_key]
+    found += [
+        urlsplit(proxy).password or "" for proxy in (source.proxies.http, source.proxies.https)
+    ]
     if source.password:
         found.append(basic_auth(source.username, source.password))
     return [secret for secret in found if secret]
@@ -298,11 +331,18 @@ def _fetch_error(source: GitSource, outcome: Outcome) -> BuildError:
         why = "Authentication failed: it needs a login, or refused the one given"
         return BuildError("FetchSourceFailed", f"Failed to fetch {source.uri}: {why}")
     text = _masked(outcome.tail, source)
-    last = Outcome(outcome.code, text)
-    fatal = [line for line in text.splitlines() if line.startswith(("fatal:", "remote:", "ERROR"))]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    signs = ("fatal:", "remote:", "ERROR")
+    at = next((n for n, line in enumerate(lines) if line.startswith(signs)), len(lines) - 1)
+    # Some of git's last words say only that something went wrong: what did stands before.
+    found = (
+        lines[max(at - 1, 0) : at + 1]
+        if _VAGUE.search(lines[at] if lines else "")
+        else lines[at:][:1]
+    )
     return BuildError(
         "FetchSourceFailed",
         f"Failed to fetch the input source {source.uri}: "
-        + (fatal[0] if fatal else last.last_line),
+        + (" ".join(found) or f"exit status {outcome.code}"),
         retryable=_TRANSIENT.search(text) is not None,
     )

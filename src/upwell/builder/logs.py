@@ -3,8 +3,9 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,15 @@ DEFAULT_MAX_BYTES = 16 * 1024 * 1024
 _CHUNK = 64 * 1024
 _TAIL_BYTES = 64 * 1024
 _BUILD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """A log on disk; `size` in bytes, `written` in UTC."""
+
+    build_id: str
+    size: int
+    written: datetime
 
 
 @dataclass(slots=True)
@@ -88,6 +98,16 @@ class FileBuildLogs:
         """Delete the log; its followers end."""
         self.close(build_id)
         self._path(build_id).unlink(missing_ok=True)
+
+    def stored(self) -> list[StoredLog]:
+        """List the logs that nobody writes."""
+        found = []
+        for path in sorted(self._folder.glob("*.log")):
+            with suppress(FileNotFoundError):
+                facts = path.stat()
+                written = datetime.fromtimestamp(facts.st_mtime, UTC)
+                found.append(StoredLog(path.stem, facts.st_size, written))
+        return [log for log in found if log.build_id not in self._writers]
 
     def _path(self, build_id: str) -> Path:
         if _BUILD_ID.fullmatch(build_id) is None:

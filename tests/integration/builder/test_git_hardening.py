@@ -1,0 +1,242 @@
+"""Repositories that try to harm their builder, private ones over ssh, and large files."""
+
+import getpass
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from tests.integration.builder.base_images import Log, run
+from tests.integration.builder.test_git_sources import Repository
+
+from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.interface import BuildError, GitSource, Proxies
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    found = Repository(tmp_path / "repository")
+    found.commit("first", app="1")
+    return found
+
+
+def gitmodules(repository: Repository, path: str, url: str) -> None:
+    """Commit a submodule that git itself would not make."""
+    commit = repository.git("rev-parse", "HEAD")
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},part")
+    (repository.path / ".gitmodules").write_text(
+        f'[submodule "part"]\n\tpath = {path}\n\turl = {url}\n'
+    )
+    repository.git("add", ".gitmodules")
+    repository.git("commit", "--quiet", "--message", "hostile")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ext::sh -c touch% {marker}", "-u./payload", "--upload-pack=touch {marker}", "file://{local}"],
+)
+async def test_a_hostile_submodule_runs_nothing_and_reads_nothing(
+    settings: BuildahSettings, repository: Repository, log: Log, tmp_path: Path, url: str
+) -> None:
+    marker = tmp_path / "ran"
+    secret = Repository(tmp_path / "secret")
+    secret.commit("secret", file="x")
+    gitmodules(repository, "part", url.format(marker=marker, local=secret.path))
+    with served(repository) as uri:
+        builder = BuildahBuilder(BuildahSettings(settings.work_dir))
+        with pytest.raises(BuildError) as caught:
+            await builder.fetch("uid-hostile", GitSource(uri), log)
+        assert caught.value.reason == "FetchSourceFailed"
+        assert not marker.exists()
+        checkout = (
+            await builder.fetch("uid-without", GitSource(uri, submodules=False), log)
+            if (not url.startswith("-"))
+            else None
+        )
+    if checkout is not None:
+        assert (checkout.path / "app").read_text() == "1"
+        assert not list((checkout.path / "part").glob("*"))
+
+
+class served:  # noqa: N801  # reads as what it does
+    """Serves a repository with git's own daemon, so that no local path is needed."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def __enter__(self) -> str:
+        port = free_port()
+        base = self._repository.path.parent
+        self._daemon = subprocess.Popen(
+            [
+                *("git", "daemon", f"--base-path={base}", "--export-all", "--reuseaddr"),
+                *("--listen=127.0.0.1", f"--port={port}"),
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(port)
+        return f"git://127.0.0.1:{port}/{self._repository.path.name}/.git"
+
+    def __exit__(self, *_: object) -> None:
+        self._daemon.terminate()
+        self._daemon.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return
+
+
+def commit_linked_git_folder(repository: Repository) -> None:
+    """Commit a tree in which `.git` is a link; git itself refuses to add one."""
+    blob = run("sh", "-c", f"printf /etc | git -C {repository.path} hash-object -w --stdin")
+    entry = f"printf '120000 blob {blob}\\t.git\\n' | git -C {repository.path} mktree"
+    commit = repository.git("commit-tree", run("sh", "-c", entry), "-m", "linked")
+    repository.git("branch", "linked", commit)
+
+
+async def test_a_linked_git_folder_is_refused(
+    builder: BuildahBuilder, repository: Repository, log: Log
+) -> None:
+    commit_linked_git_folder(repository)
+    with pytest.raises(BuildError, match="hasDotgit"):
+        await builder.fetch("uid-linked", GitSource(repository.uri, "linked"), log)
+
+
+async def test_pull_requests_are_refs_like_others(
+    builder: BuildahBuilder, repository: Repository, log: Log
+) -> None:
+    repository.git("update-ref", "refs/pull/1/head", "HEAD")
+    source = GitSource(repository.uri, "refs/pull/1/head")
+    checkout = await builder.fetch("uid-pull", source, log)
+    assert checkout.revision is not None
+    assert checkout.revision.commit == await builder.resolve_revision(source)
+
+
+@dataclass(frozen=True)
+class SshServer:
+    """A running sshd, its public key and a login."""
+
+    address: str
+    known_hosts: str
+    private_key: str
+
+
+@pytest.fixture
+def ssh_server(tmp_path: Path) -> Iterator[SshServer]:
+    sshd = shutil.which("sshd", path=f"{os.defpath}:/usr/sbin")
+    if sshd is None:
+        pytest.skip("install openssh-server")
+    for name in ("host", "user"):
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name))
+    shutil.copy(tmp_path / "user.pub", tmp_path / "authorized_keys")
+    port = free_port()
+    Path("/run/sshd").mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [
+            *(sshd, "-D", "-f", "/dev/null", "-p", str(port), "-h", tmp_path / "host"),
+            *("-o", "ListenAddress=127.0.0.1", "-o", "StrictModes=no", "-o", "PidFile=none"),
+            *("-o", f"AuthorizedKeysFile={tmp_path / 'authorized_keys'}"),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(port)
+    key = " ".join((tmp_path / "host.pub").read_text().split()[:2])
+    address = f"ssh://{getpass.getuser()}@127.0.0.1:{port}"
+    yield SshServer(address, f"[127.0.0.1]:{port} {key}\n", (tmp_path / "user").read_text())
+    process.terminate()
+    process.wait(10)
+
+
+async def test_a_private_repository_is_fetched_over_ssh(
+    builder: BuildahBuilder, repository: Repository, log: Log, ssh_server: SshServer, tmp_path: Path
+) -> None:
+    uri = f"{ssh_server.address}{repository.path}"
+    source = GitSource(
+        uri, ssh_private_key=ssh_server.private_key, ssh_known_hosts=ssh_server.known_hosts
+    )
+    checkout = await builder.fetch("uid-ssh", source, log)
+    assert (checkout.path / "app").read_text() == "1"
+
+    other = (tmp_path / "user.pub").read_text().split()[:2]
+    port = ssh_server.known_hosts.split()[0]
+    impostor = GitSource(
+        uri,
+        ssh_private_key=ssh_server.private_key,
+        ssh_known_hosts=f"{port} {' '.join(other)}\n",
+    )
+    with pytest.raises(BuildError, match=r"(?i)host key"):
+        await builder.fetch("uid-ssh", impostor, log)
+    with pytest.raises(BuildError, match="Permission denied"):
+        await builder.fetch("uid-ssh", GitSource(uri), log)
+
+
+async def test_a_proxy_is_asked(builder: BuildahBuilder, log: Log) -> None:
+    proxy = f"http://user:hidden-word@127.0.0.1:{free_port()}"
+    source = GitSource("http://example.test/x.git", proxies=Proxies(http=proxy))
+    with pytest.raises(BuildError, match=r"127\.0\.0\.1") as caught:
+        await builder.fetch("uid-proxy", source, log)
+    assert "hidden-word" not in str(caught.value) + log.text + repr(source)
+
+
+@pytest.fixture
+async def large_files() -> AsyncIterator[tuple[str, bytes]]:
+    """A Git LFS server that has one object."""
+    content = b"large" * 1000
+
+    async def batch(request: web.Request) -> web.Response:
+        wanted = (await request.json())["objects"]
+        download = {"href": f"http://{request.host}/object"}
+        objects = [{**one, "actions": {"download": download}} for one in wanted]
+        answer = {"transfer": "basic", "objects": objects}
+        return web.json_response(answer, content_type="application/vnd.git-lfs+json")
+
+    async def download(_: web.Request) -> web.Response:
+        return web.Response(body=content)
+
+    application = web.Application()
+    application.router.add_post("/lfs/objects/batch", batch)
+    application.router.add_get("/object", download)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/lfs", content
+    await runner.cleanup()
+
+
+async def test_large_files_are_fetched_in_place_of_their_pointers(
+    builder: BuildahBuilder, repository: Repository, log: Log, large_files: tuple[str, bytes]
+) -> None:
+    if shutil.which("git-lfs") is None:
+        pytest.skip("install git-lfs")
+    url, content = large_files
+    oid = hashlib.sha256(content).hexdigest()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
+    (repository.path / ".gitattributes").write_text("*.bin filter=lfs\n")
+    (repository.path / ".lfsconfig").write_text(f"[lfs]\n\turl = {url}\n")
+    (repository.path / "big.bin").write_text(pointer)
+    repository.git("-c", "filter.lfs.clean=cat", "add", "--all")
+    repository.git("commit", "--quiet", "--message", "large")
+    checkout = await builder.fetch("uid-lfs", GitSource(repository.uri), log)
+    assert (checkout.path / "big.bin").read_bytes() == content
