@@ -58,7 +58,9 @@ def process_template(template: Template, request: Request, choose: Choose) -> Pr
     """Return the template's objects with every parameter replaced.
 
     Lists are flattened, group-less kinds of OpenShift get their group, and a namespace is dropped
-    unless it has a `${NAME}` in it. Kinds that are not ours pass through. Raises InvalidTemplateError.
+    unless it has a `${NAME}` in it. Kinds that are not ours pass through.
+
+    Raises InvalidTemplateError.
     """
     faults = list(_unknown(template, request))
     values = _resolve(template, request, choose, faults)
