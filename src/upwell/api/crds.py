@@ -14,7 +14,7 @@ def custom_resource_definitions() -> tuple[dict[str, Any], ...]:
     """Return a definition of each kind that a cluster does not know itself.
 
     The schema leaves fields to our codec and validation: a cluster keeps the unknown ones as the
-    store of one machine does. ImageStreamTag is a view and has none.
+    store of one machine does. Views and requests have none.
     """
     return tuple(_definition(kind) for kind in _ours())
 
@@ -22,7 +22,7 @@ def custom_resource_definitions() -> tuple[dict[str, Any], ...]:
 def _ours() -> Iterator[Kind]:
     for resource in RESOURCES:
         kind = resource.KIND
-        if kind.group not in _NATIVE and kind.kind != "ImageStreamTag":
+        if kind.group not in _NATIVE and kind.is_stored:
             yield kind
 
 

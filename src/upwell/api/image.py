@@ -257,12 +257,14 @@ class ImageStreamTag(Resource):
         ("istag",),
         has_status=False,
         legacy=True,
+        verbs=("create", "delete", "get", "list", "patch", "update"),
         columns=(Column("IMAGE REFERENCE", "image.dockerImageReference"),),
     )
 
     tag: TagReference | None = None
     generation_: int | None = Field(default=None, alias="generation")
     conditions: tuple[Condition, ...] = ()
+    lookup_policy: LookupPolicy | None = None
     image: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -277,6 +279,7 @@ class ImageStreamImage(Resource):
         ("isimage",),
         has_status=False,
         legacy=True,
+        verbs=("get",),
         columns=(Column("IMAGE REFERENCE", "image.dockerImageReference"),),
     )
 
@@ -287,7 +290,13 @@ class ImageStreamMapping(Resource):
     """A push by name: makes `image` the newest of the stream's `tag`; only ever created."""
 
     KIND: ClassVar[Kind] = Kind(
-        GROUP, "v1", "ImageStreamMapping", "imagestreammappings", has_status=False, legacy=True
+        GROUP,
+        "v1",
+        "ImageStreamMapping",
+        "imagestreammappings",
+        has_status=False,
+        legacy=True,
+        verbs=("create",),
     )
 
     image: Image = Field(default_factory=Image)
@@ -316,7 +325,13 @@ class ImageStreamImport(Resource):
     """Asks for images of other registries, and whether to import them; only ever created."""
 
     KIND: ClassVar[Kind] = Kind(
-        GROUP, "v1", "ImageStreamImport", "imagestreamimports", has_status=False, legacy=True
+        GROUP,
+        "v1",
+        "ImageStreamImport",
+        "imagestreamimports",
+        has_status=False,
+        legacy=True,
+        verbs=("create",),
     )
 
     spec: ImageStreamImportSpec = Field(default_factory=ImageStreamImportSpec)

@@ -113,12 +113,19 @@ class Kind:
     has_status: bool = True
     legacy: bool = False
     """OpenShift's older manifests write this kind with the group-less apiVersion `v1`."""
+    verbs: tuple[str, ...] = ()
+    """What can be done with it, for a view or a request that is never stored; empty: all."""
     columns: tuple[Column, ...] = field(default=())
 
     @property
     def api_version(self) -> str:
         """`group/version`, or the bare version of the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether there are objects of this kind, rather than views of others and requests."""
+        return not self.verbs
 
     @property
     def singular(self) -> str:

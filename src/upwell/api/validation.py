@@ -23,7 +23,7 @@ _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _DATA_KEY = re.compile(r"(?!\.\Z)[A-Za-z0-9._-]+")
 _MAX_NAME = 253
 _MAX_NAMESPACE = 63
-_NAMES_WITH_COLONS = {"Image", "ImageStreamTag"}
+_NAMES_WITH_COLONS = {"Image", "ImageStreamTag", "ImageStreamImage"}
 
 
 def validate(resource: Resource) -> tuple[Fault, ...]:

@@ -19,6 +19,7 @@ from upwell import __version__
 from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
 from upwell.app.access import Protection, protect
+from upwell.app.upkeep import Upkeep
 from upwell.app.measurements import MachineGauges
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.logs import FileBuildLogs
@@ -29,7 +30,7 @@ from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
 from upwell.policy.schedule import ImportSchedule
 from upwell.policy.webhooks import PushNotice
-from upwell.reconcilers import rollouts, routing, workload_triggers
+from upwell.reconcilers import cron_jobs, jobs, rollouts, routing, workload_triggers
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_inputs import referenced_inputs
 from upwell.reconcilers.build_plan import Planner
@@ -37,8 +38,10 @@ from upwell.reconcilers.build_requests import BuildRequests
 from upwell.reconcilers.build_run import BuildDefaults, BuildRun
 from upwell.reconcilers.builds import Builds
 from upwell.reconcilers.contents import ImageContents
+from upwell.reconcilers.image_examination import ImageExaminer
 from upwell.reconcilers.imports import ImageStreams
 from upwell.reconcilers.local_images import LocalImages
+from upwell.reconcilers.pruning import Stores
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.reconcilers.stream_origins import StreamOrigins
 from upwell.registry.client import RegistryClient
@@ -231,6 +234,7 @@ def _wire(parts: _Parts) -> _Server:
         platforms=(machine_platform(),),
     )
     configs = BuildConfigs(store, clock=now)
+    upkeep = Upkeep(_stores(parts), parts.settings.retention)
     contents = ImageContents(store, parts.registries, parts.inventory, secrets, machine_platform())
     machine = rollouts.Machine(parts.runtime, parts.router, rollouts.Traffic(now))
     images = rollouts.Images(
@@ -238,7 +242,9 @@ def _wire(parts: _Parts) -> _Server:
     )
     rollout = rollouts.controller(store, machine, images, now)
     routes = routing.controller(store, machine, now)
+    job = jobs.controller(store, machine, images, now)
     feeds = [
+        *(partial(job.feed, keys) for keys in jobs.feeds(machine)),
         *(partial(rollout.feed, keys) for keys in rollouts.feeds(machine)),
         *(partial(routes.feed, keys) for keys in routing.feeds(machine)),
     ]
@@ -254,7 +260,9 @@ def _wire(parts: _Parts) -> _Server:
             version=__version__,
             runtime=parts.runtime,
             inputs=parts.inputs,
+            examiner=ImageExaminer(store, parts.registries, secrets, now),
             registry_routes=create_routes(parts.internal),
+            prune_routes=upkeep.routes(),
             metrics=parts.metrics,
             gauges=parts.gauges,
             access=parts.protection.control,
@@ -265,14 +273,32 @@ def _wire(parts: _Parts) -> _Server:
             _builds(parts).run,
             contents.run,
             workload_triggers.controller(store, now).run,
+            job.run,
+            cron_jobs.controller(store, now).run,
             rollout.run,
             routes.run,
             partial(_sweep, parts.internal),
             partial(_sweep_inputs, store, parts.inputs),
+            upkeep.run,
             parts.protection.keep_fresh,
             *feeds,
         ),
         parts.protection.tls,
+    )
+
+
+def _stores(parts: _Parts) -> Stores:
+    """Return everything that grows."""
+    return Stores(
+        objects=parts.store,
+        registry=parts.internal,
+        host=parts.settings.internal_host,
+        logs=parts.logs,
+        inputs=parts.inputs,
+        inventory=parts.inventory,
+        builder=parts.builder,
+        runtime=parts.runtime,
+        clock=now,
     )
 
 
@@ -331,6 +357,24 @@ class _Actions:
                 self.store, kind, namespace, name, to_revision or None, now
             )
         except rollouts.RollbackError as error:
+            raise RejectedError(str(error)) from error
+
+    async def roll_out(
+        self, kind: type[Resource], namespace: str, name: str, verb: str, *, again: bool
+    ) -> Resource:
+        """Start the latest, cancel or retry."""
+        place = (self.store, kind, namespace, name)
+        try:
+            match verb:
+                case "latest":
+                    return await rollouts.latest(*place, again=again)
+                case "cancel":
+                    return await rollouts.cancel(*place)
+                case "retry":
+                    return await rollouts.retry(*place, now)
+                case _:
+                    raise RejectedError(f"{verb!r} is none of latest, cancel and retry")
+        except rollouts.RolloutRefusedError as error:
             raise RejectedError(str(error)) from error
 
 

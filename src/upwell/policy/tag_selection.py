@@ -4,10 +4,11 @@ The annotation on a tag reads `semver:RANGE`, `pattern:REGEX` or `newest:REGEX`.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from upwell.api.image import ImageStream
 from upwell.policy.semver_range import InvalidRangeError, SemverRange
 from upwell.policy.versions import Version, natural_key
 
@@ -119,6 +120,17 @@ class TagSelection:
             return date["year"], date["month"], date["day"], time, natural_key(tag)
 
         return rank
+
+
+def selection_faults(stream: ImageStream) -> Iterator[str]:
+    """Yield what is wrong with the selections of the stream's tags."""
+    for tag in stream.spec.tags:
+        text = tag.annotations.get(SELECTION_ANNOTATION)
+        try:
+            if text:
+                TagSelection(text)
+        except InvalidSelectionError as error:
+            yield f"{SELECTION_ANNOTATION} of tag {tag.name}: {error}"
 
 
 _EXPECTED = (

@@ -77,12 +77,16 @@ class ImageRecords:
                 children[name] = child
         return by_platform(image, children, self._platforms)
 
-    async def _fetch(self, pinned: Reference, access: Access, now: datetime) -> Image:
+    async def examine(self, pinned: Reference, access: Access, now: datetime) -> Image:
+        """Return what the Image of `pinned` would be, keeping nothing; raises RegistryError."""
         manifest = await self._upstream.manifest(pinned, access)
         config = None
         if isinstance(manifest, Manifest):
             config = await self._config(pinned, manifest.config, access)
-        image = _image(pinned, manifest, config, now)
+        return _image(pinned, manifest, config, now)
+
+    async def _fetch(self, pinned: Reference, access: Access, now: datetime) -> Image:
+        image = await self.examine(pinned, access, now)
         try:
             return await self._store.create(image)
         except AlreadyExistsError:

@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from upwell.api.build import BuildConfig
 from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_fields
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
+from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource
 from upwell.api.validation import validate
+from upwell.policy.build_analysis import build_warnings
 from upwell.policy.ownership import keep_triggered_images, trigger_warnings
 from upwell.policy.schedule import interval_fault
+from upwell.policy.tag_generations import settle_generations
+from upwell.policy.tag_selection import selection_faults
 from upwell.server.statuses import ApiError
 from upwell.server.target import Target
 
@@ -43,6 +48,9 @@ def admit(target: Target, document: Document, old: Resource | None) -> Admitted:
     known = set() if old is None else set(_oddities(old))
     warnings = tuple(_worth_saying(o for o in _oddities(resource) if o not in known))
     resource = apply_defaults(resource)
+    if isinstance(resource, ImageStream):
+        known_stream = old if isinstance(old, ImageStream) else None
+        resource = settle_generations(known_stream, resource)
     if faults := validate(resource):
         raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
     return Admitted(resource, warnings)
@@ -51,6 +59,7 @@ def admit(target: Target, document: Document, old: Resource | None) -> Admitted:
 def _placed(target: Target, document: Document) -> Document:
     """Return the document with the place that the path names; raises ApiError on another."""
     kind = target.kind
+    document = to_group_form(document)
     api_version = document.get("apiVersion") or kind.api_version
     named = document.get("kind") or kind.kind
     if not isinstance(api_version, str) or not isinstance(named, str):
@@ -79,8 +88,12 @@ def _oddities(resource: Resource) -> Iterator[str]:
         if not path.startswith("status."):  # a client's status is not written
             yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
     yield from trigger_warnings(resource)
-    if isinstance(resource, ImageStream) and (fault := interval_fault(resource)):
-        yield fault
+    if isinstance(resource, BuildConfig):
+        yield from build_warnings(resource)
+    if isinstance(resource, ImageStream):
+        if fault := interval_fault(resource):
+            yield fault
+        yield from selection_faults(resource)
 
 
 def _worth_saying(oddities: Iterator[str]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.inputs.interface import BinaryInputs
+from upwell.reconcilers.image_examination import ImageExaminer
 from upwell.server import build_webhooks, discovery, health, metrics, webhooks
 from upwell.server.access import AccessControl, Gate
 from upwell.server.actions import Actions, ListPackages, NotePushes
@@ -22,6 +23,8 @@ from upwell.server.build_uploads import UploadHandlers
 from upwell.server.builds import BuildHandlers, ImageHandlers
 from upwell.server.edge import Edge
 from upwell.server.gauges import StateGauges
+from upwell.server.image_imports import ImageImportHandlers
+from upwell.server.image_mappings import ImageMappingHandlers
 from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.metrics import Gauges, Measured, Metrics
 from upwell.server.objects import Handler, ObjectHandlers
@@ -61,7 +64,10 @@ class ServerDependencies:
     runtime: Runtime | None = None
     inputs: BinaryInputs | None = None
     """Uploads for builds; None: none are taken."""
+    examiner: ImageExaminer | None = None
+    """Looks at images of other registries; None: none are looked at."""
     registry_routes: Sequence[BaseRoute] = ()
+    prune_routes: Sequence[BaseRoute] = ()
     limits: ServerLimits = field(default=DEFAULT_LIMITS)
     metrics: Metrics = field(default_factory=Metrics)
     gauges: Gauges | None = None
@@ -87,6 +93,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
             *build_webhooks.create_routes(deps.store, deps.actions, deps.limits),
+            *deps.prune_routes,
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
             Route("/apis/{group}/{version}/{path:path}", api.answer, methods=_METHODS),
             *webhooks.create_routes(deps.note_pushes, deps.limits),
@@ -122,7 +129,9 @@ class _Api:
     def __init__(self, deps: ServerDependencies, streams: OpenStreams) -> None:
         watches = Watches(deps.store, streams, deps.limits, deps.clock)
         self._objects = ObjectHandlers(deps.store, watches, deps.limits, deps.clock)
-        tags = StreamTagHandlers(deps.store, deps.clock)
+        tags = StreamTagHandlers(deps.store, deps.limits, deps.clock)
+        mappings = ImageMappingHandlers(deps.store, deps.limits, deps.clock)
+        imports = ImageImportHandlers(deps.store, deps.examiner, deps.limits, deps.clock)
         builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, deps.actions)
         images = ImageHandlers(deps.store, deps.packages)
@@ -133,8 +142,19 @@ class _Api:
             "PATCH": self._objects.patch_scale,
         }
         self._views: Mapping[tuple[str, str], _Handlers] = {
-            ("imagestreamtags", _COLLECTION): {"GET": tags.list},
-            ("imagestreamtags", _OBJECT): {"GET": tags.get, "DELETE": tags.delete},
+            ("imagestreamtags", _COLLECTION): {"GET": tags.list, "POST": tags.create},
+            ("imagestreamtags", _OBJECT): {
+                "GET": tags.get,
+                "PUT": tags.replace,
+                "PATCH": tags.patch,
+                "DELETE": tags.delete,
+            },
+            ("imagestreamimages", _COLLECTION): {},
+            ("imagestreamimages", _OBJECT): {"GET": tags.get_image},
+            ("imagestreammappings", _COLLECTION): {"POST": mappings.create},
+            ("imagestreammappings", _OBJECT): {},
+            ("imagestreamimports", _COLLECTION): {"POST": imports.create},
+            ("imagestreamimports", _OBJECT): {},
         }
         self._parts: Mapping[tuple[str, str], _Handlers] = {
             ("builds", "log"): {"GET": builds.log},
@@ -146,6 +166,10 @@ class _Api:
             **{(plural, "instances"): {"GET": workloads.instances} for plural in _WORKLOADS},
             **{(plural, "scale"): scale for plural in _SCALED},
             **{(plural, "rollback"): {"POST": workloads.rollback} for plural in _WORKLOADS},
+            **{(plural, "rollout"): {"POST": workloads.roll_out} for plural in _WORKLOADS},
+            ("deploymentconfigs", "instantiate"): {"POST": workloads.instantiate},
+            ("jobs", "log"): {"GET": workloads.log},
+            ("jobs", "instances"): {"GET": workloads.instances},
         }
 
     def subresources(self) -> list[discovery.Subresource]:
@@ -185,13 +209,16 @@ class _Api:
             if found is None:
                 raise ApiError(404, f"{plural} have no {target.subresource}")
             return found
+        view = self._views.get((plural, _OBJECT if target.name else _COLLECTION))
+        if view is not None:
+            return view
         if not target.name:
-            return self._views.get((plural, _COLLECTION)) or {
+            return {
                 "GET": objects.list,
                 "POST": objects.create,
                 "DELETE": objects.delete_collection,
             }
-        return self._views.get((plural, _OBJECT)) or {
+        return {
             "GET": objects.get,
             "PUT": objects.replace,
             "PATCH": objects.patch,

@@ -10,7 +10,6 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.api import openapi
 from upwell.api.codec import RESOURCES
-from upwell.api.image import ImageStreamTag
 from upwell.api.meta import Kind, Resource
 from upwell.server.statuses import ApiError
 
@@ -32,7 +31,6 @@ _IN_ALL = {
 type Document = dict[str, Any]
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-_VIEW_VERBS = ("delete", "get", "list")
 _METHOD_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch"}
 _KUBERNETES = ("1", "32")
 """The version of Kubernetes whose API conventions are spoken; clients compare theirs with it."""
@@ -243,7 +241,7 @@ def _group(name: str) -> Document:
 
 
 def _verbs(resource: type[Resource]) -> Sequence[str]:
-    return _VIEW_VERBS if resource is ImageStreamTag else _VERBS
+    return resource.KIND.verbs or _VERBS
 
 
 def _named(kind: Kind, name: str, verbs: Iterable[str]) -> Document:

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from upwell.api import conditions
 from upwell.api.build import Build, BuildPhase
 from upwell.api.codec import RESOURCES
-from upwell.api.image import ImageStream, ImageStreamTag
+from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.rollout_settings import WORKLOADS
 from upwell.policy.standing import RolloutState, Snapshot, rollout_of
@@ -31,7 +31,7 @@ class StateGauges:
 
     async def __call__(self) -> Sequence[Metric]:
         """Return the gauges."""
-        kinds = [kind for kind in RESOURCES if kind is not ImageStreamTag]  # a view of streams
+        kinds = [kind for kind in RESOURCES if kind.KIND.is_stored]
         async with asyncio.TaskGroup() as tasks:
             lists = [tasks.create_task(self._store.list(kind)) for kind in kinds]
         objects = [item for task in lists for item in task.result().items]

@@ -1,66 +1,57 @@
-"""ImageStreamTags: each tag of an ImageStream as an object of its own; computed, never stored."""
+"""ImageStreamTags and ImageStreamImages: parts of ImageStreams; computed, never stored."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from upwell.api.image import ImageStream, ImageStreamTag, NamedTagEventList
-from upwell.api.meta import ObjectMeta, format_time
-from upwell.policy.streams import resolve_tag
+from upwell.api.codec import decode_as, encode
+from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
+from upwell.api.patch import json_patch, merge_patch, strategic_merge_patch
+from upwell.server.body import (
+    decode_json,
+    decode_object,
+    decode_yaml_object,
+    media_type,
+    read_body,
+)
+from upwell.server.limits import ServerLimits
 from upwell.server.pages import page_of
 from upwell.server.query import is_true, write_options
 from upwell.server.rendering import json_response, rendering_for
 from upwell.server.selectors import parse_filter
 from upwell.server.statuses import ApiError, success
+from upwell.server.stream_views import find_event, image_of, tag_of, tags_of, with_details
 from upwell.server.target import Target
-from upwell.store.interface import ConflictError, NotFoundError, Selector, Store
+from upwell.server.writes import WriteOptions, Writer
+from upwell.store.interface import (
+    AlreadyExistsError,
+    ConflictError,
+    NotFoundError,
+    Selector,
+    Store,
+)
 
 _ATTEMPTS = 8
-
-
-def tags_of(stream: ImageStream) -> Iterator[ImageStreamTag]:
-    """Yield the tags that the stream has: those with a history, whether declared or pushed."""
-    declared = {tag.name: tag for tag in stream.spec.tags}
-    for history in stream.status.tags:
-        name = history.tag
-        created = history.latest.created if history.latest else stream.metadata.creation_timestamp
-        yield ImageStreamTag(
-            api_version=ImageStreamTag.KIND.api_version,
-            kind=ImageStreamTag.KIND.kind,
-            metadata=ObjectMeta(
-                name=f"{stream.name}:{name}",
-                namespace=stream.namespace,
-                uid=stream.uid,
-                resource_version=stream.resource_version,
-                creation_timestamp=created,
-                annotations=declared[name].annotations if name in declared else {},
-            ),
-            tag=declared.get(name),
-            generation_=history.latest.generation if history.latest else None,
-            conditions=history.conditions,
-            image=_image(stream, history),
-        )
-
-
-def _image(stream: ImageStream, history: NamedTagEventList) -> dict[str, Any]:
-    latest = history.latest
-    if latest is None:
-        return {}
-    return {
-        "metadata": {"name": latest.image, "creationTimestamp": format_time(latest.created)},
-        "dockerImageReference": resolve_tag(stream, history.tag),
-    }
+_APPLY = "application/apply-patch+yaml"
+_PATCHES: dict[str, Callable[[dict[str, Any], object], dict[str, Any]]] = {
+    "application/json-patch+json": json_patch,
+    "application/merge-patch+json": merge_patch,
+    "application/strategic-merge-patch+json": strategic_merge_patch,
+}
 
 
 class StreamTagHandlers:
-    """Answers requests for ImageStreamTags from the ImageStreams."""
+    """Answers requests for the tags and images of ImageStreams."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, limits: ServerLimits, clock: Callable[[], datetime]) -> None:
         self._store = store
+        self._limits = limits
         self._clock = clock
+        self._writer = Writer(store, clock)
 
     async def list(self, request: Request, target: Target) -> Response:
         """Answer the tags of all streams."""
@@ -76,10 +67,50 @@ class StreamTagHandlers:
         return json_response(rendering.many(target.kind, page, metadata))
 
     async def get(self, request: Request, target: Target) -> Response:
-        """Answer one tag."""
+        """Answer one tag, with all that is known of its image."""
         rendering = rendering_for(request, self._clock())
         _, tag = await self._find(target)
-        return json_response(rendering.one(tag))
+        return json_response(rendering.one(await self._detailed(tag)))
+
+    async def get_image(self, request: Request, target: Target) -> Response:
+        """Answer one image of a stream, named `stream@digest`; a digest may be shortened."""
+        rendering = rendering_for(request, self._clock())
+        name, _, digest = target.name.partition("@")
+        stream = await self._stream(target, name)
+        event = find_event(stream, digest)
+        if event is None:
+            raise NotFoundError(target.key)
+        found = image_of(stream, event, await self._image(event.image))
+        return json_response(rendering.one(found))
+
+    async def create(self, request: Request, target: Target) -> Response:
+        """Add a tag, and its stream where there is none."""
+        document = await self._document(request)
+        name = str((document.get("metadata") or {}).get("name") or "")
+        target = replace(target, name=name)
+        try:
+            stream, _ = await self._find(target)
+        except NotFoundError:
+            return await self._set(request, target, document, 201)
+        if any(tag.name == name.partition(":")[2] for tag in stream.spec.tags):
+            raise AlreadyExistsError(target.key)
+        return await self._set(request, target, document, 201)
+
+    async def replace(self, request: Request, target: Target) -> Response:
+        """Set a tag, whether or not it was there."""
+        return await self._set(request, target, await self._document(request), 200)
+
+    async def patch(self, request: Request, target: Target) -> Response:
+        """Patch or apply a tag; what is applied takes the place of the tag."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        kind = media_type(request)
+        if kind == _APPLY:
+            return await self._set(request, target, decode_yaml_object(body), 200)
+        if kind not in _PATCHES:
+            raise ApiError(415, f"cannot patch with {kind}: send one of {', '.join(_PATCHES)}")
+        _, tag = await self._find(target)
+        document = _PATCHES[kind](encode(tag), decode_json(body))
+        return await self._set(request, target, document, 200)
 
     async def delete(self, request: Request, target: Target) -> Response:
         """Remove a tag from its stream, declared and recorded."""
@@ -97,16 +128,73 @@ class StreamTagHandlers:
             raise conflict
         return JSONResponse(success(target.key, tag.uid))
 
-    async def _find(self, target: Target) -> tuple[ImageStream, ImageStreamTag]:
-        name, _, _ = target.name.partition(":")
+    async def _set(
+        self, request: Request, target: Target, document: dict[str, Any], code: int
+    ) -> Response:
+        stream_name, colon, tag_name = target.name.partition(":")
+        if not colon or not tag_name:
+            raise ApiError(400, f"{target.name!r} does not name a tag: write STREAM:TAG")
+        wanted = _declared(decode_as(ImageStreamTag, document), target, tag_name)
+        stream = Target(ImageStream, target.namespace, stream_name)
+        version = (document.get("metadata") or {}).get("resourceVersion")
+        options = write_options(request)
+        written = await self._write(stream, wanted, options, version)
+        found = tag_of(written, tag_name)
+        if found is None:
+            raise NotFoundError(target.key)
+        rendering = rendering_for(request, self._clock())
+        return json_response(rendering.one(await self._detailed(found)), code)
+
+    async def _write(
+        self, target: Target, tag: dict[str, Any], options: WriteOptions, version: object
+    ) -> ImageStream:
+        def change(document: dict[str, Any]) -> dict[str, Any]:
+            if version and document["metadata"].get("resourceVersion") != version:
+                raise ConflictError(target.key)
+            spec = document.get("spec") or {}
+            others = [entry for entry in spec.get("tags") or () if entry["name"] != tag["name"]]
+            return {**document, "spec": {**spec, "tags": [*others, tag]}}
+
         try:
-            stream = await self._store.get(ImageStream, target.namespace, name)
+            written = await self._writer.modify(target, change, options)
+        except NotFoundError:
+            if version:
+                raise
+            new = {"metadata": {"name": target.name}, "spec": {"tags": [tag]}}
+            collection = replace(target, name="")
+            written = await self._writer.create(collection, new, options)
+        if not isinstance(written.resource, ImageStream):
+            raise NotFoundError(target.key)
+        return written.resource
+
+    async def _detailed(self, tag: ImageStreamTag) -> ImageStreamTag:
+        name = (tag.image.get("metadata") or {}).get("name")
+        image = await self._image(name) if name else None
+        return with_details(tag, image) if image is not None else tag
+
+    async def _image(self, digest: str) -> Image | None:
+        try:
+            return await self._store.get(Image, "", digest)
+        except NotFoundError:
+            return None
+
+    async def _stream(self, target: Target, name: str) -> ImageStream:
+        try:
+            return await self._store.get(ImageStream, target.namespace, name)
         except NotFoundError:
             raise NotFoundError(target.key) from None
-        for tag in tags_of(stream):
-            if tag.name == target.name:
-                return stream, tag
-        raise NotFoundError(target.key)
+
+    async def _find(self, target: Target) -> tuple[ImageStream, ImageStreamTag]:
+        name, _, tag_name = target.name.partition(":")
+        stream = await self._stream(target, name)
+        tag = tag_of(stream, tag_name)
+        if tag is None:
+            raise NotFoundError(target.key)
+        return stream, tag
+
+    async def _document(self, request: Request) -> dict[str, Any]:
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        return decode_object(body, media_type(request))
 
     async def _remove(self, stream: ImageStream, name: str) -> None:
         # First what is declared: a tag that is still declared would come back.
@@ -116,3 +204,20 @@ class StreamTagHandlers:
         recorded = tuple(entry for entry in stream.status.tags if entry.tag != name)
         status = stream.status.model_copy(update={"tags": recorded})
         await self._store.update_status(stream.with_status(status))
+
+
+def _declared(view: ImageStreamTag, target: Target, name: str) -> dict[str, Any]:
+    """Return the declaration that a client's ImageStreamTag asks for; raises ApiError."""
+    if view.name and view.name != target.name:
+        raise ApiError(
+            400, f"the object's name {view.name!r} is not that of the request, {target.name!r}"
+        )
+    tag = view.tag or TagReference(name=name)
+    annotations = {**view.annotations, **tag.annotations}
+    changes: dict[str, object] = {"name": name}
+    if annotations:
+        changes["annotations"] = annotations
+    document: dict[str, Any] = tag.model_copy(update=changes).model_dump(
+        mode="json", by_alias=True, exclude_unset=True, exclude_none=True
+    )
+    return document

@@ -38,7 +38,8 @@ async def test_plain_and_aggregated_discovery_say_the_same(api: Api) -> None:
     assert aggregated == plain
     assert {key[1] for key in plain if "/" not in key[1]} == {r.KIND.plural for r in RESOURCES}
     assert plain["build.openshift.io/v1", "builds/log"] == ["get"]
-    assert plain["image.openshift.io/v1", "imagestreamtags"] == ["delete", "get", "list"]
+    verbs = ["create", "delete", "get", "list", "patch", "update"]
+    assert plain["image.openshift.io/v1", "imagestreamtags"] == verbs
 
 
 async def test_an_old_client_gets_plain_discovery(api: Api) -> None:
