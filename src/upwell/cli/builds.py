@@ -1,17 +1,26 @@
 """`upwell start-build` and `upwell cancel-build`."""
 
+import asyncio
+import http
+from collections.abc import Sequence
+
+import aiohttp
 import click
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.codec import decode_as
-from upwell.cli.build_logs import ended_build, follow_build
+from upwell.cli.build_logs import builds_of, ended_build, follow_build
+from upwell.cli.build_requests import RequestChoice, request_choice, request_options
 from upwell.cli.connection import Session, connection_options
-from upwell.cli.errors import CommandError
+from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
-from upwell.cli.names import parse_named
+from upwell.cli.names import Named, parse_named
 from upwell.cli.output import full_name
-from upwell.policy.build_triggers import MANUAL
+from upwell.cli.uploads import UploadChoice, opened, upload_choice, upload_options
+from upwell.policy.build_webhooks import Hook
 from upwell.store.interface import ApiClient
+
+_WEBHOOK_SECONDS = 30
 
 
 @click.command(
@@ -20,36 +29,62 @@ from upwell.store.interface import ApiClient
         "upwell start-build shop",
         "upwell start-build bc/shop --follow",
         "upwell start-build shop --wait --env LOG_LEVEL=debug",
+        "upwell start-build shop --from-dir . --follow",
+        "upwell start-build --from-build shop-3",
+        "upwell start-build shop --list-webhooks all",
     ),
 )
-@click.argument("name", metavar="BUILDCONFIG")
+@click.argument("name", metavar="BUILDCONFIG", required=False)
+@click.option(
+    "--from-build",
+    metavar="BUILD",
+    show_default="none",
+    help="Make a build again from its own inputs.",
+)
 @click.option("-F", "--follow", is_flag=True, help="Print the log; exit 1 if the build fails.")
 @click.option("-w", "--wait", is_flag=True, help="Wait for the end; exit 1 if the build fails.")
-@click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="Variable; repeatable.")
+@request_options
+@upload_options
+@click.option(
+    "--list-webhooks",
+    type=click.Choice(["all", *(str(hook) for hook in Hook)]),
+    show_default="none",
+    help="Print the addresses of webhooks, and start nothing.",
+)
+@click.option(
+    "--from-webhook",
+    metavar="URL",
+    show_default="none",
+    help="Call a generic webhook, and nothing else.",
+)
 @connection_options
-@click.pass_obj
+@click.pass_context
 def start_build(
-    session: Session,
-    name: str,
+    ctx: click.Context,
+    name: str | None,
+    from_build: str | None,
     follow: bool,  # noqa: FBT001 - click passes options by name
     wait: bool,  # noqa: FBT001 - the same
-    env: tuple[str, ...],
+    list_webhooks: str | None,
+    from_webhook: str | None,
 ) -> None:
-    """Start a build of a BuildConfig and print the Build's name."""
-    [config] = parse_named([name], default=BuildConfig)
-    request = {
-        "apiVersion": BuildConfig.KIND.api_version,
-        "kind": "BuildRequest",
-        "metadata": {"name": config.name, "namespace": session.namespace},
-        "triggeredBy": [{"message": MANUAL}],
-        "env": [_variable(text) for text in env],
-    }
+    """Start a build of a BuildConfig and print the Build's name.
+
+    What is uploaded is kept: later builds of the same BuildConfig use it again.
+    """
+    session: Session = ctx.obj
+    upload, request = upload_choice(ctx), request_choice(ctx)
+    if from_webhook is not None:
+        asyncio.run(_call_webhook(from_webhook))
+        return
+    target = _target(name, from_build, upload, request)
 
     async def work(client: ApiClient) -> None:
-        answer = await client.call(
-            "POST", BuildConfig, session.namespace, config.name, "instantiate", request
-        )
-        build = decode_as(Build, answer)
+        if list_webhooks is not None:
+            config = await client.get(BuildConfig, session.namespace, target.name)
+            _print_webhooks(session.server, config, list_webhooks)
+            return
+        build = await _start(client, session.namespace, target, upload, request)
         click.echo(f"{full_name(build)} started")
         if follow:
             _require_success(await follow_build(client, build))
@@ -59,35 +94,134 @@ def start_build(
     session.run(work)
 
 
+def _target(
+    name: str | None, from_build: str | None, upload: UploadChoice, request: RequestChoice
+) -> Named:
+    """Return the BuildConfig or Build that is meant; raises click.UsageError."""
+    if (name is None) == (from_build is None):
+        raise click.UsageError("name a BuildConfig, or a build with --from-build")
+    if from_build is not None:
+        if upload.given:
+            raise click.UsageError("--from-build takes the inputs of that build: upload nothing")
+        return parse_named([from_build], default=Build)[0]
+    if upload.given and request.given:
+        click.echo(f"{', '.join(request.given)}: no effect on an upload", err=True)
+    return parse_named([name or ""], default=BuildConfig)[0]
+
+
+async def _start(
+    client: ApiClient,
+    namespace: str,
+    target: Named,
+    upload: UploadChoice,
+    request: RequestChoice,
+) -> Build:
+    if upload.given:
+        with opened(upload) as content:
+            answer = await client.upload(
+                BuildConfig,
+                namespace,
+                target.name,
+                "instantiatebinary",
+                content.pieces(),
+                content.params,
+            )
+        return decode_as(Build, answer)
+    part = "clone" if target.resource is Build else "instantiate"
+    document = request.document(target.name, namespace)
+    answer = await client.call("POST", target.resource, namespace, target.name, part, document)
+    return decode_as(Build, answer)
+
+
+def _print_webhooks(server: str, config: BuildConfig, wanted: str) -> None:
+    """Print addresses with `<secret>` in place of each secret: they are not for a terminal."""
+    kind = BuildConfig.KIND
+    place = f"{server.rstrip('/')}/apis/{kind.api_version}/namespaces/{config.namespace}"
+    hooks = [h for h in Hook if wanted in {"all", h}]
+    for trigger in config.spec.triggers:
+        for hook in hooks:
+            if trigger.type == hook.trigger_type:
+                click.echo(f"{place}/{kind.plural}/{config.name}/webhooks/<secret>/{hook}")
+
+
+async def _call_webhook(url: str) -> None:
+    timeout = aiohttp.ClientTimeout(total=_WEBHOOK_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(url, json={}, allow_redirects=False) as answer,
+        ):
+            if answer.status != http.HTTPStatus.OK:
+                raise CommandError(f"the webhook answered {answer.status}: nothing was started")
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        # The address has a secret: it is not repeated.
+        raise CommandError("the webhook cannot be reached", Exit.UNREACHABLE) from error
+
+
 @click.command(
     "cancel-build",
-    epilog=examples("upwell cancel-build shop-3", "upwell cancel-build build/shop-3 build/gate-1"),
+    epilog=examples(
+        "upwell cancel-build shop-3",
+        "upwell cancel-build build/shop-3 build/gate-1",
+        "upwell cancel-build bc/shop --state new",
+        "upwell cancel-build shop-3 --restart",
+    ),
 )
-@click.argument("names", nargs=-1, required=True, metavar="BUILD...")
+@click.argument("names", nargs=-1, required=True, metavar="BUILD|bc/NAME...")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(["new", "pending", "running"]),
+    help="Only builds in this state; repeatable.  [default: all]",
+)
+@click.option("--restart", is_flag=True, help="Make each cancelled build again.")
 @connection_options
 @click.pass_obj
-def cancel_build(session: Session, names: tuple[str, ...]) -> None:
-    """Cancel builds that have not ended."""
-    builds = parse_named(names, default=Build)
+def cancel_build(
+    session: Session,
+    names: tuple[str, ...],
+    states: tuple[str, ...],
+    restart: bool,  # noqa: FBT001 - click passes options by name
+) -> None:
+    """Cancel builds that have not ended: single ones, or all of a BuildConfig."""
+    wanted = [parse_named([name], default=None if "/" in name else Build)[0] for name in names]
+    for one in wanted:
+        if one.resource not in {Build, BuildConfig}:
+            raise click.UsageError(f"{one} is neither a build nor a BuildConfig")
 
     async def work(client: ApiClient) -> None:
-        for one in builds:
-            build = await client.get(Build, session.namespace, one.name)
-            if build.status.phase.is_terminal:
-                click.echo(f"{full_name(build)} has ended: {build.status.phase}", err=True)
-                continue
-            cancel = {"status": {"cancelled": True}}
-            await client.patch(Build, session.namespace, one.name, cancel, subresource="status")
-            click.echo(f"{full_name(build)} cancelled")
+        for one in wanted:
+            for build in await _builds(client, session.namespace, one):
+                quiet = one.resource is BuildConfig
+                if await _cancel(client, build, states, quiet=quiet) and restart:
+                    await ended_build(client, build)
+                    answer = await client.call(
+                        "POST", Build, build.namespace, build.name, "clone", {}
+                    )
+                    click.echo(f"{full_name(decode_as(Build, answer))} started")
 
     session.run(work)
 
 
-def _variable(text: str) -> dict[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise click.UsageError("--env takes NAME=VALUE")
-    return {"name": key, "value": value}
+async def _builds(client: ApiClient, namespace: str, named: Named) -> Sequence[Build]:
+    if named.resource is Build:
+        return [await client.get(Build, namespace, named.name)]
+    return await builds_of(client, await client.get(BuildConfig, namespace, named.name))
+
+
+async def _cancel(client: ApiClient, build: Build, states: Sequence[str], *, quiet: bool) -> bool:
+    """Cancel the build unless it has ended or is in another state; whether that was done."""
+    phase = build.status.phase
+    if phase.is_terminal or (states and phase.lower() not in states):
+        if not quiet:
+            what = "has ended" if phase.is_terminal else "is left alone"
+            click.echo(f"{full_name(build)} {what}: {phase}", err=True)
+        return False
+    cancel = {"status": {"cancelled": True}}
+    await client.patch(Build, build.namespace, build.name, cancel, subresource="status")
+    click.echo(f"{full_name(build)} cancelled")
+    return True
 
 
 def _require_success(build: Build) -> None:

@@ -10,6 +10,7 @@ from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
 from upwell.cli.names import Named, parse_one
 from upwell.policy.rollout_settings import WORKLOADS
+from upwell.policy.run_policy import number_of
 from upwell.store.interface import ApiClient
 
 
@@ -21,6 +22,11 @@ from upwell.store.interface import ApiClient
 @click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the log ends.")
 @click.option("--tail", type=click.IntRange(min=0), help="Only the last lines.  [default: all]")
+@click.option(
+    "--version",
+    type=click.IntRange(min=1),
+    help="Number of the BuildConfig's build.  [default: the latest]",
+)
 @click.option("-c", "--container", help="A container of the workload.  [default: the first]")
 @connection_options
 @click.pass_obj
@@ -29,6 +35,7 @@ def logs(
     what: tuple[str, ...],
     follow: bool,  # noqa: FBT001 - click passes options by name
     tail: int | None,
+    version: int | None,
     container: str | None,
 ) -> None:
     """Print the log of a build, of a BuildConfig's latest build, or of a workload."""
@@ -40,7 +47,7 @@ def logs(
         params["container"] = container
 
     async def work(client: ApiClient) -> None:
-        target = await _target(client, named, session.namespace)
+        target = await _target(client, named, session.namespace, version)
         if follow and isinstance(target, Build):
             await follow_build(client, target, params)
         else:
@@ -49,17 +56,21 @@ def logs(
     session.run(work)
 
 
-async def _target(client: ApiClient, named: Named, namespace: str) -> Resource:
+async def _target(client: ApiClient, named: Named, namespace: str, version: int | None) -> Resource:
     """Return the object that keeps the log."""
     found = await client.get(named.resource, named.namespace(namespace), named.name)
     if isinstance(found, BuildConfig):
-        builds = await builds_of(client, found)
+        builds = [b for b in await builds_of(client, found) if version in {None, number_of(b)}]
+        if not builds and version is not None:
+            raise CommandError(f"{named} has no build {version} (any more)", Exit.NOT_FOUND)
         if not builds:
             raise CommandError(
                 f"{named} has no build yet; `upwell start-build {found.name}` starts one",
                 Exit.NOT_FOUND,
             )
         return builds[0]
+    if version is not None:
+        raise CommandError("--version is for BuildConfigs", Exit.USAGE)
     if not isinstance(found, (Build, *WORKLOADS)):
         raise CommandError(f"{named} has no log: builds and workloads have", Exit.USAGE)
     return found

@@ -1,6 +1,6 @@
 """The store port: objects with optimistic concurrency and a watch that can be resumed."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self
@@ -197,6 +197,18 @@ class ApiClient(Store, Protocol):
         params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Ask a subresource that speaks JSON (instantiate, rollback, instances, …)."""
+        ...
+
+    async def upload(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        content: AsyncIterator[bytes],
+        params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Send bytes to a subresource (instantiatebinary) as they come; return its answer."""
         ...
 
     def stream(

@@ -1,6 +1,6 @@
 """The store of a cluster, and the command line's client: the Kubernetes API over HTTP."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
@@ -13,6 +13,7 @@ from upwell.api.codec import (
     encode,
     resource_for,
 )
+from upwell.api.legacy import to_group_form
 from upwell.api.meta import ObjectKey, Resource
 from upwell.store.interface import (
     EVERYTHING,
@@ -154,7 +155,7 @@ class KubernetesStore:
         request = replace(
             _about(kind, namespace, name, "PATCH"),
             params=params,
-            body={**document, "apiVersion": kind.KIND.api_version},
+            body={**to_group_form(document), "apiVersion": kind.KIND.api_version},
             content_type=_APPLY,
         )
         answer = await self._api.ask(request)
@@ -190,6 +191,25 @@ class KubernetesStore:
             subresource=subresource,
             params=params or {},
             body=body,
+        )
+        return (await self._api.ask(request)).document
+
+    async def upload(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        content: AsyncIterator[bytes],
+        params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Send bytes to a subresource as they come; return its JSON answer."""
+        request = replace(
+            _about(kind, namespace, name, "POST"),
+            subresource=subresource,
+            params=params or {},
+            content=content,
+            content_type="application/octet-stream",
         )
         return (await self._api.ask(request)).document
 

@@ -23,6 +23,8 @@ _CHUNK = 64 * 1024
 _CONNECT_TIMEOUT = 10.0
 IDLE_TIMEOUT = 300.0
 """Seconds without a byte on a stream; a server's bookmarks come each minute."""
+_UPLOAD = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT, sock_read=IDLE_TIMEOUT)
+"""An upload takes as long as its bytes do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Request:
     subresource: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
+    content: AsyncIterator[bytes] | None = field(default=None, repr=False)
+    """In place of `body`: bytes of any length, sent as they come."""
     content_type: str = "application/json"
     collection: bool = False
     """The request goes to the collection, though its key has a name."""
@@ -88,7 +92,8 @@ class ApiConnection:
 
     async def ask(self, request: Request) -> Answer:
         """Send `request` and return its JSON answer."""
-        async with self.open(request, self._whole()) as response:
+        limits = self._whole() if request.content is None else _UPLOAD
+        async with self.open(request, limits) as response:
             body = await _read_at_most(MAX_ANSWER_BYTES, response)
             warnings = _warnings(response.headers.getall("Warning", []))
         return Answer(parse_object(body, str(request.key)), warnings)
@@ -127,7 +132,9 @@ class ApiConnection:
         self, request: Request, limits: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send `request` and give its successful response, to be read within the context."""
-        data = None if request.body is None else json.dumps(request.body).encode()
+        data: bytes | AsyncIterator[bytes] | None = request.content
+        if request.body is not None:
+            data = json.dumps(request.body).encode()
         headers = {} if data is None else {"Content-Type": request.content_type}
         with _reachable(self._base):
             async with self._open_session().request(

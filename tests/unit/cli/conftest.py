@@ -1,7 +1,7 @@
 """A client of the API that keeps its objects in memory, and a way to run commands with it."""
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -29,6 +29,7 @@ class FakeClient(MemoryStore):
         self.logs: dict[str, bytes] = {}
         self.calls: list[tuple[str, str, Any]] = []
         self.warnings: Sequence[str] = ()
+        self.uploads: list[tuple[bytes, dict[str, str]]] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,6 +99,20 @@ class FakeClient(MemoryStore):
         if path not in self.answers:
             raise NotFoundError(ObjectKey(kind.KIND.kind, namespace, name))
         return self.answers[path]
+
+    async def upload(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        content: AsyncIterator[bytes],
+        params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        self.uploads.append((b"".join([piece async for piece in content]), dict(params or {})))
+        self.calls.append(("POST", f"{kind.KIND.plural}/{name}/{subresource}", None))
+        config = await self.get(BuildConfig, namespace, name)
+        return encode(await self.create(build_of(config, 1)))
 
     async def stream(
         self,
