@@ -1,0 +1,361 @@
+"""What is kept and what may go: by rules, and for any graph of images and objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upwell.api.codec import decode
+from upwell.api.meta import Resource, format_time
+from upwell.oci import Digest, Reference
+from upwell.policy.build_identity import inputs_tag
+from upwell.policy.retention import Decision, Facts, Rules, decide
+from upwell.policy.stored_content import StoredManifest, StoredRepository, StoredTag
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+OLD = NOW - timedelta(days=30)
+YOUNG = NOW - timedelta(hours=1)
+HOST = "127.0.0.1:7080"
+RULES = Rules()
+
+
+def digest(name: object) -> Digest:
+    return Digest.of(str(name).encode())
+
+
+def manifest(name: object, created: datetime = OLD, **content: Any) -> StoredManifest:
+    return StoredManifest(digest(name), created, size=10, **content)
+
+
+def repository(
+    name: str, *manifests: StoredManifest, tags: dict[str, StoredTag] | None = None
+) -> StoredRepository:
+    return StoredRepository(name, tags or {}, manifests)
+
+
+def mirror_of(reference: Reference) -> str:
+    return f"upstream/{reference.registry}/{reference.repository}"
+
+
+def facts(objects: Sequence[Resource], *repositories: StoredRepository) -> Facts:
+    return Facts(objects, repositories, HOST, mirror_of, NOW)
+
+
+def stored(kind: str, api: str, name: str, created: datetime = OLD, **fields: Any) -> Resource:
+    meta = {"name": name, "namespace": "shop", "creationTimestamp": format_time(created)}
+    return decode({"apiVersion": api, "kind": kind, "metadata": meta, **fields})
+
+
+def event(name: object, created: datetime = OLD, host: str = f"{HOST}/shop/web") -> dict[str, Any]:
+    return {
+        "created": format_time(created),
+        "dockerImageReference": f"{host}@{digest(name)}",
+        "image": str(digest(name)),
+    }
+
+
+def stream(*names: object, tag: str = "latest", name: str = "web") -> Resource:
+    tags = [{"tag": tag, "items": [event(one) for one in names]}]
+    return stored("ImageStream", "image.openshift.io/v1", name, status={"tags": tags})
+
+
+def deployment(*names: object) -> Resource:
+    containers = [
+        {"name": f"c{at}", "image": f"{HOST}/shop/web@{digest(name)}"}
+        for at, name in enumerate(names)
+    ]
+    return stored(
+        "Deployment", "apps/v1", "web", spec={"template": {"spec": {"containers": containers}}}
+    )
+
+
+def build(phase: str, **status: Any) -> Resource:
+    return stored("Build", "build.openshift.io/v1", "web-1", status={"phase": phase, **status})
+
+
+def gone(decision: Decision) -> set[Digest]:
+    return {entry.digest for entry in decision.manifests}
+
+
+def test_a_tag_keeps_its_newest_digests_and_the_young() -> None:
+    web = repository("shop/web", *(manifest(at) for at in range(6)))
+
+    decision = decide(facts([stream(*range(6))], web), RULES)
+
+    assert [entry.event.image for entry in decision.revisions] == [
+        str(digest(at)) for at in (3, 4, 5)
+    ]
+    assert gone(decision) == {digest(3), digest(4), digest(5)}
+
+
+def test_a_revision_that_something_names_stays_in_the_history() -> None:
+    web = repository("shop/web", *(manifest(at) for at in range(6)))
+
+    decision = decide(facts([stream(*range(6)), deployment(4)], web), RULES)
+
+    assert gone(decision) == {digest(3), digest(5)}
+    assert len(decision.revisions) == 2
+    assert (
+        "Deployment shop/web (spec.template.spec.containers[0].image)" in (decision.kept[digest(4)])
+    )
+
+
+def test_the_newest_digest_of_a_tag_stays_whatever_the_rules_say() -> None:
+    decision = decide(facts([stream("only")]), Rules(keep_tag_revisions=0))
+
+    assert not decision.revisions
+
+
+def test_histories_do_not_keep_what_another_lets_go() -> None:
+    one, other = stream(0, 1, name="web"), stream(2, 1, name="api")
+
+    decision = decide(facts([one, other], repository("shop/web", manifest(1))), Rules(1))
+
+    assert gone(decision) == {digest(1)}
+    assert len(decision.revisions) == 2
+
+
+def test_a_revision_to_roll_back_to_keeps_its_image() -> None:
+    record = {
+        "revision": 1,
+        "hash": "abc",
+        "created": format_time(OLD),
+        "template": {},
+        "images": {"web": f"{HOST}/shop/web@{digest('before')}"},
+    }
+    web = stored("Deployment", "apps/v1", "web", status={"revisions": [record]})
+
+    decision = decide(facts([web], repository("shop/web", manifest("before"))), RULES)
+
+    assert not gone(decision)
+    assert "status.revisions[0].images.web" in decision.kept[digest("before")]
+
+
+def test_what_runs_stays_although_no_object_names_it() -> None:
+    found = facts([], repository("shop/web", manifest("running"), manifest("other")))
+
+    decision = decide(replace(found, running={digest("running"): "web-1"}), RULES)
+
+    assert gone(decision) == {digest("other")}
+
+
+def test_a_release_and_a_build_keep_their_images() -> None:
+    release = stored(
+        "Release",
+        "upwell.dev/v1alpha1",
+        "r1",
+        spec={"components": [{"name": "web", "image": f"{HOST}/shop/web@{digest('released')}"}]},
+    )
+    made = build(
+        "Complete",
+        output={"to": {"imageDigest": str(digest("made"))}},
+        images=[{"name": "base", "reference": f"vendor.example/base@{digest('base')}"}],
+    )
+    web = repository("shop/web", *(manifest(name) for name in ("released", "made", "lost")))
+    base = repository("upstream/vendor.example/base", manifest("base"), manifest("older base"))
+
+    decision = decide(facts([release, made], web, base), RULES)
+
+    assert gone(decision) == {digest("lost"), digest("older base")}
+
+
+def test_an_image_keeps_its_platforms_and_what_refers_to_it() -> None:
+    web = repository(
+        "shop/web",
+        manifest("index", children=frozenset({digest("amd64"), digest("arm64")})),
+        manifest("amd64"),
+        manifest("arm64"),
+        manifest("sbom", subject=digest("amd64")),
+        manifest("signature of the sbom", subject=digest("sbom")),
+        manifest("sbom of nothing", subject=digest("unknown")),
+    )
+
+    assert gone(decide(facts([deployment("index")], web), RULES)) == {digest("sbom of nothing")}
+
+
+def test_an_image_record_says_which_mirrored_manifest_an_index_means() -> None:
+    used = build(
+        "Complete", images=[{"name": "base", "reference": f"vendor.example/base@{digest('index')}"}]
+    )
+    mirror = repository("upstream/vendor.example/base", manifest("amd64"), manifest("older"))
+    record = stored(
+        "Image",
+        "image.openshift.io/v1",
+        str(digest("index")),
+        dockerImageManifests=[{"digest": str(digest("amd64"))}],
+    )
+
+    assert gone(decide(facts([used, record], mirror), RULES)) == {digest("older")}
+    assert not gone(decide(facts([used], mirror), RULES)), "any of them may be the index's"
+
+
+def test_no_mirrored_image_goes_while_a_build_may_name_it_any_moment() -> None:
+    mirror = repository("upstream/vendor.example/base", manifest("base"))
+
+    assert not gone(decide(facts([build("Pending")], mirror), RULES))
+    assert gone(decide(facts([build("Failed")], mirror), RULES)) == {digest("base")}
+
+
+def test_tags_of_inputs_go_when_no_build_has_them_and_nothing_names_the_result() -> None:
+    tags = {
+        inputs_tag("a" * 64): StoredTag(digest("named"), OLD),
+        inputs_tag("b" * 64): StoredTag(digest("claimed"), OLD),
+        inputs_tag("c" * 64): StoredTag(digest("fresh"), YOUNG),
+        inputs_tag("d" * 64): StoredTag(digest("forgotten"), OLD),
+    }
+    manifests = [manifest(name) for name in ("named", "claimed", "fresh", "forgotten")]
+    web = repository("shop/web", *manifests, tags=tags)
+
+    decision = decide(facts([stream("named"), build("Running", inputs="b" * 64)], web), RULES)
+
+    assert [entry.tag for entry in decision.tags] == [inputs_tag("d" * 64)]
+    assert gone(decision) == {digest("forgotten")}
+
+
+def test_tags_of_people_stay_and_those_of_a_deleted_stream_go() -> None:
+    pushed = repository(
+        "shop/own", manifest("pushed"), tags={"v1": StoredTag(digest("pushed"), OLD)}
+    )
+    built = repository(
+        "shop/web",
+        manifest("built"),
+        manifest("named by tag"),
+        tags={
+            inputs_tag("a" * 64): StoredTag(digest("built"), OLD),
+            "latest": StoredTag(digest("built"), OLD),
+            "stable": StoredTag(digest("named by tag"), OLD),
+        },
+    )
+    user = stored(
+        "Deployment",
+        "apps/v1",
+        "web",
+        spec={
+            "template": {
+                "spec": {"containers": [{"name": "web", "image": f"{HOST}/shop/web:stable"}]}
+            }
+        },
+    )
+
+    decision = decide(facts([user], pushed, built), RULES)
+
+    assert [entry.tag for entry in decision.tags] == ["latest", inputs_tag("a" * 64)]
+    assert gone(decision) == {digest("built")}
+
+
+def test_bytes_are_those_that_nothing_else_needs() -> None:
+    shared, own, twice = (digest(name) for name in ("shared", "own", "twice"))
+    web = repository(
+        "shop/web",
+        manifest("kept", blobs={shared: 1000}),
+        manifest("one", blobs={shared: 1000, own: 200, twice: 30}),
+        manifest("two", blobs={twice: 30}),
+    )
+
+    decision = decide(facts([deployment("kept")], web), RULES)
+
+    assert sum(entry.freed for entry in decision.manifests) == 200 + 30 + 2 * 10
+
+
+def test_image_records_go_with_their_images() -> None:
+    kept = stored("Image", "image.openshift.io/v1", str(digest("kept")))
+    fresh = stored("Image", "image.openshift.io/v1", str(digest("fresh")), created=YOUNG)
+    stale = stored("Image", "image.openshift.io/v1", str(digest("stale")))
+
+    decision = decide(facts([kept, fresh, stale, deployment("kept")]), RULES)
+
+    assert decision.images == (stale,)
+
+
+@dataclass(frozen=True)
+class World:
+    """A random graph: images 0 to n-1, what each is made of, and who names which."""
+
+    parts: dict[int, set[int]]
+    subjects: dict[int, int]
+    ages: list[bool]
+    named: set[int]
+    running: set[int]
+    history: list[int]
+    tagged: set[int]
+    inputs: set[int]
+
+    def reachable(self) -> set[int]:
+        """An independent account of what must stay."""
+        roots = self.named | self.running | self.tagged | set(self.history[:3])
+        roots |= {at for at, old in enumerate(self.ages) if not old}
+        found: set[int] = set()
+        waiting = list(roots)
+        while waiting:
+            at = waiting.pop()
+            if at in found:
+                continue
+            found.add(at)
+            waiting += self.parts.get(at, set())
+            waiting += [one for one, subject in self.subjects.items() if subject == at]
+        return found
+
+    def facts(self) -> Facts:
+        manifests = [
+            manifest(
+                at,
+                OLD if old else YOUNG,
+                children=frozenset(digest(part) for part in self.parts.get(at, ())),
+                subject=digest(self.subjects[at]) if at in self.subjects else None,
+                blobs={digest(f"layer {at % 3}"): 5},
+            )
+            for at, old in enumerate(self.ages)
+        ]
+        tags = {f"v{at}": StoredTag(digest(at), OLD) for at in self.tagged}
+        tags |= {inputs_tag(f"{at:064x}"): StoredTag(digest(at), OLD) for at in self.inputs}
+        objects = [stream(*self.history), deployment(*self.named)]
+        found = facts(objects, repository("shop/web", *manifests, tags=tags))
+        return replace(found, running={digest(at): f"web-{at}" for at in self.running})
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    count = draw(st.integers(1, 10))
+    image = st.integers(0, count - 1)
+    some = st.sets(image, max_size=3)
+    return World(
+        parts=draw(st.dictionaries(image, some, max_size=4)),
+        subjects=draw(st.dictionaries(image, image, max_size=3)),
+        ages=draw(st.lists(st.booleans(), min_size=count, max_size=count)),
+        named=draw(some),
+        running=draw(some),
+        history=draw(st.lists(image, max_size=8, unique=True)),
+        tagged=draw(some),
+        inputs=draw(some),
+    )
+
+
+@given(worlds())
+def test_nothing_that_can_be_reached_goes_and_all_else_does(world: World) -> None:
+    decision = decide(world.facts(), RULES)
+
+    everything = {digest(at) for at in range(len(world.ages))}
+    assert gone(decision) == everything - {digest(at) for at in world.reachable()}
+
+
+@given(worlds())
+def test_what_a_decision_leaves_lacks_nothing_and_is_left_by_the_next(world: World) -> None:
+    found = world.facts()
+    decision = decide(found, RULES)
+    [web] = found.repositories
+    stale_tags = {entry.tag for entry in decision.tags}
+    left = StoredRepository(
+        web.name,
+        {name: tag for name, tag in web.tags.items() if name not in stale_tags},
+        [entry for entry in web.manifests if entry.digest not in gone(decision)],
+    )
+
+    present = {entry.digest for entry in left.manifests}
+    assert all(entry.children <= present for entry in left.manifests)
+    assert all(tag.digest in present for tag in left.tags.values())
+    again = decide(replace(found, repositories=[left]), RULES)
+    assert not again.tags
+    assert not again.manifests
