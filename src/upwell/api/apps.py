@@ -125,6 +125,7 @@ _REPLICA_COLUMNS = (
     Column("DESIRED", "spec.replicas"),
     Column("READY", "status.readyReplicas"),
     Column("UP-TO-DATE", "status.updatedReplicas"),
+    Column("HOLD", "status.hold"),
     Column("IMAGES", "spec.template.spec.containers[*].image", wide=True),
 )
 
@@ -162,17 +163,57 @@ class DaemonSet(Resource):
     status: WorkloadStatus = Field(default_factory=WorkloadStatus)
 
 
-class JobTemplateSpec(Model):
-    """What a Job runs."""
+class JobSpec(Model):
+    """What is run to a good end, and how often."""
 
     template: PodTemplate = Field(default_factory=PodTemplate)
-    backoff_limit: int | None = None
+    completions: int | None = Field(default=None, ge=0)
+    parallelism: int | None = Field(default=None, ge=0)
+    backoff_limit: int | None = Field(default=None, ge=0)
+    active_deadline_seconds: int | None = Field(default=None, ge=1)
+    ttl_seconds_after_finished: int | None = Field(default=None, ge=0)
+    suspend: bool | None = None
+
+
+class JobStatus(Model):
+    """How far a Job has got."""
+
+    active: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    start_time: Time | None = None
+    completion_time: Time | None = None
+    conditions: tuple[Condition, ...] = ()
+    completed: tuple[int, ...] = ()
+    """Indices of the runs that have ended well."""
+    images: dict[str, str] = Field(default_factory=dict)
+    """Container name -> pull spec with digest: one for all runs."""
+
+
+class Job(Resource):
+    """Something that is run once, or so many times."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "batch",
+        "v1",
+        "Job",
+        "jobs",
+        columns=(
+            Column("SUCCEEDED", "status.succeeded"),
+            Column("FAILED", "status.failed"),
+            Column("ACTIVE", "status.active"),
+        ),
+    )
+
+    spec: JobSpec = Field(default_factory=JobSpec)
+    status: JobStatus = Field(default_factory=JobStatus)
 
 
 class JobTemplate(Model):
     """The template of a CronJob's Jobs."""
 
-    spec: JobTemplateSpec = Field(default_factory=JobTemplateSpec)
+    metadata: PodTemplateMeta = Field(default_factory=PodTemplateMeta)
+    spec: JobSpec = Field(default_factory=JobSpec)
 
 
 class CronJobSpec(Model):
@@ -181,7 +222,21 @@ class CronJobSpec(Model):
     schedule: str = ""
     suspend: bool | None = None
     time_zone: str | None = None
+    concurrency_policy: str | None = None
+    """Allow (the default), Forbid or Replace."""
+    starting_deadline_seconds: int | None = Field(default=None, ge=0)
+    successful_jobs_history_limit: int | None = Field(default=None, ge=0)
+    failed_jobs_history_limit: int | None = Field(default=None, ge=0)
     job_template: JobTemplate = Field(default_factory=JobTemplate)
+
+
+class CronJobStatus(Model):
+    """When Jobs were run."""
+
+    active: tuple[ObjectReference, ...] = ()
+    last_schedule_time: Time | None = None
+    last_successful_time: Time | None = None
+    conditions: tuple[Condition, ...] = ()
 
 
 class CronJob(Resource):
@@ -193,11 +248,15 @@ class CronJob(Resource):
         "CronJob",
         "cronjobs",
         ("cj",),
-        columns=(Column("SCHEDULE", "spec.schedule"),),
+        columns=(
+            Column("SCHEDULE", "spec.schedule"),
+            Column("SUSPEND", "spec.suspend"),
+            Column("LAST RUN", "status.lastScheduleTime"),
+        ),
     )
 
     spec: CronJobSpec = Field(default_factory=CronJobSpec)
-    status: dict[str, Any] = Field(default_factory=dict)
+    status: CronJobStatus = Field(default_factory=CronJobStatus)
 
 
 class ImageTriggerParams(Model):

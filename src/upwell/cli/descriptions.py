@@ -12,7 +12,7 @@ from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
 from upwell.cli.output import MISSING, aligned, format_age, values_at
 from upwell.policy.rollout_settings import WORKLOADS, Workload
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, followers_of
+from upwell.policy.rollout_triggers import followers_of, hold_text
 from upwell.policy.standing import Snapshot, desired_replicas, rollout_of, short
 
 type Rows = Sequence[Sequence[str]]
@@ -206,14 +206,14 @@ def _causes(build: Build) -> Iterator[str]:
 
 def _workload(workload: Workload, around: Surroundings) -> Iterator[Section]:
     status = workload.status
-    held = status.hold or workload.annotations.get(HOLD_ANNOTATION)
+    held = hold_text(workload)
     rows = [
         ("Replicas:", f"{desired_replicas(workload)} wanted, {status.ready_replicas} ready"),
         ("Rollout:", rollout_of(workload).text),
         ("Standing:", str(around.snapshot.workload_standing(workload))),
     ]
-    if held is not None:
-        rows.append(("Hold:", held or "no reason given"))
+    if held:
+        rows.append(("Hold:", held))
     yield Section("Workload", rows)
     followers = followers_of(workload)
     triggers = [("CONTAINER", "FOLLOWS", "MODE")]

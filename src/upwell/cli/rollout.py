@@ -22,7 +22,7 @@ from upwell.cli.output import (
 )
 from upwell.cli.waiting import until
 from upwell.policy.rollout_settings import WORKLOADS, Workload
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION
+from upwell.policy.rollout_triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
 from upwell.policy.standing import RolloutState, rollout_of
 from upwell.store.interface import ApiClient
 
@@ -179,7 +179,8 @@ def pause(session: Session, what: tuple[str, ...]) -> None:
 def resume(session: Session, what: tuple[str, ...]) -> None:
     """Lift a pause, and the hold that `undo` has set."""
     named = _parse_workload(what)
-    change: dict[str, Any] = {"metadata": {"annotations": {HOLD_ANNOTATION: None}}}
+    lifted = {HOLD_ANNOTATION: None, HOLD_UNTIL_ANNOTATION: None}
+    change: dict[str, Any] = {"metadata": {"annotations": lifted}}
     if issubclass(named.resource, _PAUSABLE):
         change["spec"] = {"paused": None}
     _patch(session, named, change, "resumed")
@@ -193,6 +194,50 @@ def restart(session: Session, what: tuple[str, ...]) -> None:
     annotations = {_RESTARTED: clock.now().isoformat(timespec="seconds")}
     change = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
     _patch(session, named, change, "restarted")
+
+
+@rollout.command(
+    epilog=examples("upwell rollout latest dc/gate", "upwell rollout latest dc/gate --again")
+)
+@click.option("--again", is_flag=True, help="Keep the images that it has.  [default: the newest]")
+@_workload_command
+def latest(
+    session: Session,
+    what: tuple[str, ...],
+    again: bool,  # noqa: FBT001 - click passes options by name
+) -> None:
+    """Start a rollout of a DeploymentConfig, with the newest images of all tags it follows."""
+    _do(session, what, "latest", "rolled out", again=again)
+
+
+@rollout.command(epilog=examples("upwell rollout cancel dc/gate"))
+@_workload_command
+def cancel(session: Session, what: tuple[str, ...]) -> None:
+    """End the rollout that is under way: what served before serves again."""
+    _do(session, what, "cancel", "cancelling")
+
+
+@rollout.command(epilog=examples("upwell rollout retry dc/gate"))
+@_workload_command
+def retry(session: Session, what: tuple[str, ...]) -> None:
+    """Roll out once more what has failed, its hooks included."""
+    _do(session, what, "retry", "retried rollout")
+
+
+def _do(
+    session: Session, what: tuple[str, ...], verb: str, done: str, *, again: bool = False
+) -> None:
+    """Do what only the server can do to a rollout."""
+    named = _parse_workload(what)
+
+    async def work(client: ApiClient) -> None:
+        workload = await _get(client, named, session)
+        body = {"verb": verb, "again": again}
+        place = (type(workload), workload.namespace, workload.name)
+        await client.call("POST", *place, "rollout", body)
+        click.echo(f"{full_name(workload)} {done}")
+
+    session.run(work)
 
 
 def _parse_workload(what: tuple[str, ...]) -> Named:

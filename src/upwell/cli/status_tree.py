@@ -9,6 +9,7 @@ from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.output import format_age, shortened
 from upwell.policy.graph import Node, StreamTag, UpstreamImage
 from upwell.policy.rollout_settings import Workload
+from upwell.policy.rollout_triggers import hold_text
 from upwell.policy.standing import (
     Snapshot,
     Standing,
@@ -191,9 +192,10 @@ class StatusTree:
         images: Mapping[str, str] = self._snapshot.running(workload)
         ready = f"{workload.status.ready_replicas}/{desired_replicas(workload)} ready"
         number = f", revision {revision.revision}" if revision is not None else ""
+        hold = hold_text(workload)
         return Facts(
             str(key),
-            ready + number,
+            ready + number + (f", on hold: {hold}" if hold else ""),
             digest=next(iter(images.values()), ""),
             since=(revision.live_at or revision.created) if revision is not None else None,
             standing=self._snapshot.workload_standing(workload),

@@ -148,7 +148,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         *_VIEW,
         _rule(_WRITE, f"{_WORKLOADS} configmaps services routes templates"),
         _rule(frozenset({"create"}), "processedtemplates"),
-        _rule(_ACT, _WORKLOADS, "scale rollback instantiate exec attach portforward"),
+        _rule(_ACT, _WORKLOADS, "scale rollback rollout instantiate exec attach portforward"),
     ),
     Role.PROMOTER: (
         *_VIEW,

@@ -119,7 +119,10 @@ def with_pinned_images(template: PodTemplate, images: Mapping[str, str]) -> PodT
         return container.model_copy(update={"image": image})
 
     pod = template.spec.model_copy(
-        update={"containers": tuple(pin(container) for container in template.spec.containers)}
+        update={
+            "containers": tuple(pin(one) for one in template.spec.containers),
+            "init_containers": tuple(pin(one) for one in template.spec.init_containers),
+        }
     )
     return template.model_copy(update={"spec": pod})
 

@@ -19,7 +19,7 @@ from upwell.policy.build_triggers import FollowedImage, digest_of, followed_imag
 from upwell.policy.graph import Graph, StreamTag, build_graph
 from upwell.policy.rollout_history import Phase
 from upwell.policy.rollout_settings import WORKLOADS, Workload
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, followers_of
+from upwell.policy.rollout_triggers import followers_of, hold_text
 from upwell.policy.run_policy import number_of
 from upwell.policy.streams import StreamName
 
@@ -180,9 +180,8 @@ class Snapshot:
     def _keeps(workload: Workload) -> str:
         """Say what keeps a workload from the image that its tag has already."""
         triggered = conditions.find(workload.status.conditions, "ImageTriggered")
-        if workload.status.hold or HOLD_ANNOTATION in workload.annotations:
-            hold = workload.status.hold or workload.annotations[HOLD_ANNOTATION]
-            return f"held: {hold or 'no reason given'}"
+        if hold := hold_text(workload):
+            return f"held: {hold}"
         if triggered is not None and not triggered.is_true:
             return triggered.message
         rollout = rollout_of(workload)

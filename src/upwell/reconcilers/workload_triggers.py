@@ -1,9 +1,7 @@
 """Image change triggers of workloads: sets the image that a tag stands for, and says why not."""
 
-import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
 
 from upwell.api.apps import (
     CronJob,
@@ -83,7 +81,7 @@ class WorkloadTriggerReconciler:
         verdict: Verdict | None,
         streams: dict[StreamName, ImageStream],
     ) -> None:
-        before = _conditions(workload)
+        before = workload.status.conditions
         after = without(before, IMAGE_TRIGGERED)
         if verdict is not None:
             condition = Condition(
@@ -94,10 +92,6 @@ class WorkloadTriggerReconciler:
                 observed_generation=workload.generation,
             )
             after = set_condition(before, condition, self._clock())
-        if isinstance(workload, CronJob):
-            if after != before:
-                await self._store.update_status(_cron_job_with(workload, after))
-            return
         changes: dict[str, object] = {"conditions": after}
         if isinstance(workload, DeploymentConfig) and verdict is not None and verdict.resolved:
             changes["triggered"] = _triggered(workload, streams)
@@ -122,18 +116,6 @@ def _triggered(
             )
             resolved.append(ResolvedTrigger(container=entry.slot[0], from_=source, image=image))
     return tuple(resolved)
-
-
-def _conditions(workload: Triggered) -> tuple[Condition, ...]:
-    if isinstance(workload, CronJob):
-        stored: list[Any] = workload.status.get("conditions", [])
-        return tuple(Condition.model_validate_json(json.dumps(one)) for one in stored)
-    return workload.status.conditions
-
-
-def _cron_job_with(job: CronJob, conditions: tuple[Condition, ...]) -> CronJob:
-    dumped = [one.model_dump(mode="json", exclude_none=True) for one in conditions]
-    return job.model_copy(update={"status": {**job.status, "conditions": dumped}})
 
 
 def controller(store: Store, clock: Callable[[], datetime], *, workers: int = 2) -> Controller:

@@ -39,3 +39,12 @@ class Actions(Protocol):
     ) -> Resource:
         """Roll a workload back to a revision (0: the one before). Returns the workload."""
         ...
+
+    async def roll_out(
+        self, kind: type[Resource], namespace: str, name: str, verb: str, *, again: bool
+    ) -> Resource:
+        """Do `verb` (latest, cancel, retry) to a workload's rollout. Returns the workload.
+
+        `again`: the latest without newer images.
+        """
+        ...

@@ -79,6 +79,32 @@ class WorkloadHandlers:
         )
         return json_response(encode_json(rolled_back))
 
+    async def roll_out(self, request: Request, target: Target) -> Response:
+        """Do a verb to the rollout; the body is `{"verb": "latest|cancel|retry", "again": …}`."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request))
+        changed = await self._actions.roll_out(
+            target.resource,
+            target.namespace,
+            target.name,
+            str(wanted.get("verb", "")),
+            again=wanted.get("again") is True,
+        )
+        return json_response(encode_json(changed))
+
+    async def instantiate(self, request: Request, target: Target) -> Response:
+        """Start a rollout, as OpenShift's DeploymentRequest asks (`latest`: newer images too)."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        changed = await self._actions.roll_out(
+            target.resource,
+            target.namespace,
+            target.name,
+            "latest",
+            again=wanted.get("latest") is False,
+        )
+        return json_response(encode_json(changed), 201)
+
     async def _find(self, target: Target) -> tuple[Runtime, Sequence[Instance]]:
         await self._store.get(target.resource, target.namespace, target.name)
         if self._runtime is None:

@@ -109,6 +109,11 @@ class BuildsAtOnce:
     ) -> Resource:
         raise RejectedError(f"{kind.KIND.kind} {namespace}/{name} has no revision {to_revision}")
 
+    async def roll_out(
+        self, kind: type[Resource], namespace: str, name: str, verb: str, *, again: bool
+    ) -> Resource:
+        raise RejectedError(f"{kind.KIND.kind} {namespace}/{name}: no {verb} ({again})")
+
     async def _run(self, build: Build) -> None:
         build = await self._to(build, BuildPhase.RUNNING)
         sink = self._logs.sink(build.uid)

@@ -200,7 +200,36 @@ class TestRisenFix:
         assert upwell("rollout", "resume", "deploy/shop").stdout == "deployment.apps/shop resumed\n"
         patch = client.calls[-1][2]
         assert patch["spec"] == {"paused": None}
-        assert patch["metadata"]["annotations"] == {"upwell.dev/hold": None}
+        lifted = {"upwell.dev/hold": None, "upwell.dev/hold-until": None}
+        assert patch["metadata"]["annotations"] == lifted
+
+    @pytest.mark.parametrize("verb", ["latest", "cancel", "retry"])
+    def test_what_only_the_server_does_to_a_rollout(
+        self, upwell: Upwell, client: "FakeClient", verb: str
+    ) -> None:
+        client.answers["deployments/shop/rollout"] = {}
+
+        upwell("rollout", verb, "deploy/shop")
+
+        body = {"verb": verb, "again": False}
+        assert client.calls[-1] == ("POST", "deployments/shop/rollout", body)
+
+    def test_a_hold_has_a_reason_and_an_end(self, upwell: Upwell, client: "FakeClient") -> None:
+        until = "2026-11-30T09:00+01:00"
+        done = upwell("hold", "deploy/shop", "--reason", "Black Friday", "--until", until)
+
+        assert done.stdout == "deployment.apps/shop held\n"
+        assert client.calls[-1][2]["metadata"]["annotations"] == {
+            "upwell.dev/hold": "Black Friday",
+            "upwell.dev/hold-until": "2026-11-30T08:00:00+00:00",
+        }
+        assert upwell("resume", "deploy/shop").stdout == "deployment.apps/shop resumed\n"
+        lifted = {"upwell.dev/hold": None, "upwell.dev/hold-until": None}
+        assert client.calls[-1][2]["metadata"]["annotations"] == lifted
+
+    @pytest.mark.parametrize("until", ["tomorrow", "2026-11-30T09:00"])
+    def test_the_end_of_a_hold_needs_a_time_and_a_zone(self, upwell: Upwell, until: str) -> None:
+        assert upwell("hold", "deploy/shop", "--until", until).exit_code == 2
 
     def test_rollout_of_something_else_is_a_usage_error(self, upwell: Upwell) -> None:
         assert upwell("rollout", "status", "is/shop").exit_code == 2

@@ -247,3 +247,41 @@ async def test_a_stream_wakes_the_workloads_that_follow_it(shop: Shop) -> None:
     woken = await watches[ImageStream].to_keys(stream)
 
     assert [str(key) for key in woken] == ["Deployment shop/web"]
+
+
+async def test_a_hold_outranks_every_trigger_until_its_end(shop: Shop) -> None:
+    await shop.push("app", GOOD, GOOD.partition("@")[2])
+    workload = annotated(Deployment, entry("app", "app:latest"))
+    annotations = {
+        **workload.annotations,
+        "upwell.dev/hold": "Black Friday",
+        "upwell.dev/hold-until": "2026-01-01T12:00:00+00:00",
+    }
+    await shop.store.create(workload.with_metadata(annotations=annotations))
+
+    result = await shop.reconciler.reconcile(workload.key)
+    held = await shop.store.get(Deployment, "shop", "web")
+    template = pod_template(held)
+    assert template is not None
+    assert template.spec.containers[0].image == " "
+    [told] = held.status.conditions
+    assert told.reason == "Held"
+    assert "Black Friday (until 2026-01-01T12:00:00+00:00)" in told.message
+    assert result.requeue_after == 12 * 3600
+
+    shop.clock.advance(12 * 3600)
+    lifted = await shop.reconcile(held)
+    template = pod_template(lifted)
+    assert template is not None
+    assert template.spec.containers[0].image == GOOD
+    assert "upwell.dev/hold" not in lifted.annotations
+
+
+async def test_a_hold_whose_end_nobody_understands_stays(shop: Shop) -> None:
+    await shop.push("app", GOOD, GOOD.partition("@")[2])
+    workload = annotated(Deployment, entry("app", "app:latest"))
+    annotations = {**workload.annotations, "upwell.dev/hold": "", "upwell.dev/hold-until": "soon"}
+    await shop.store.create(workload.with_metadata(annotations=annotations))
+
+    held = await shop.reconcile(workload)
+    assert "for ever: 'soon' is no time with a zone" in held.status.conditions[0].message

@@ -103,6 +103,11 @@ class StubRuntime:
     async def stop(self, name: str, grace_seconds: float) -> None:
         raise NotImplementedError
 
+    async def execute(
+        self, name: str, command: tuple[str, ...], container: str = ""
+    ) -> tuple[int, bytes]:
+        raise NotImplementedError
+
     async def changes(self) -> AsyncIterator[Owner]:
         await asyncio.Event().wait()
         yield Owner("", "", "")
@@ -121,6 +126,7 @@ class StubRuntime:
 class StubActions:
     store: MemoryStore
     rollbacks: list[tuple[str, str, int]] = field(default_factory=list)
+    rollouts: list[tuple[str, str, bool]] = field(default_factory=list)
     requests: list[Mapping[str, Any]] = field(default_factory=list)
     uploads: list[BinaryInput] = field(default_factory=list)
 
@@ -153,6 +159,12 @@ class StubActions:
         self, kind: type[Resource], namespace: str, name: str, to_revision: int
     ) -> Resource:
         self.rollbacks.append((namespace, name, to_revision))
+        return await self.store.get(kind, namespace, name)
+
+    async def roll_out(
+        self, kind: type[Resource], namespace: str, name: str, verb: str, *, again: bool
+    ) -> Resource:
+        self.rollouts.append((name, verb, again))
         return await self.store.get(kind, namespace, name)
 
 

@@ -73,7 +73,7 @@ def key_of(owner: Owner) -> ObjectKey:
 
 def instance_name(workload: Resource, revision: str, index: int | str) -> str:
     """Return the one name of this replica, or of what else `index` says: started once."""
-    short = workload.KIND.short_names[0]
+    short = next(iter(workload.KIND.short_names), workload.KIND.singular)
     stem = f"upwell-{workload.namespace}-{short}-{workload.name}"
     if len(stem) > _MAX_NAME:
         digest = hashlib.sha256(stem.encode()).hexdigest()[:_REVISION_DIGITS]

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from upwell.api.apps import RevisionRecord
+from upwell.api.apps import Job, RevisionRecord
 from upwell.api.conditions import find as find_condition
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey
 from upwell.controller import Result
 from upwell.policy.rollout import (
     Drain,
@@ -56,7 +56,7 @@ from upwell.policy.rollout_settings import (
 )
 from upwell.policy.rollout_target import Choice, choose
 from upwell.policy.rollout_triggers import HOLD_ANNOTATION, unresolved
-from upwell.policy.template import TemplateError, needed_sources
+from upwell.policy.template import TemplateError
 from upwell.reconcilers.rollouts.custom import (
     CUSTOM,
     CustomStrategy,
@@ -66,7 +66,8 @@ from upwell.reconcilers.rollouts.custom import (
 )
 from upwell.reconcilers.rollouts.hooks import Hooks, hook_instance, retry_message, with_hook
 from upwell.reconcilers.rollouts.images import Images
-from upwell.reconcilers.rollouts.instance import Revision, build, index_of, key_of
+from upwell.reconcilers.rollouts.instance import build, index_of, key_of
+from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.report import (
     PROGRESSING,
     Obstacle,
@@ -74,7 +75,6 @@ from upwell.reconcilers.rollouts.report import (
     failure_message,
     status_of,
 )
-from upwell.reconcilers.rollouts.sources import load_sources
 from upwell.reconcilers.rollouts.traffic import Traffic
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError, Store
@@ -131,13 +131,16 @@ class RolloutReconciler:
         self._images = images
         self._clock = clock
         self._drain_timeout = drain_timeout
-        self._hooks = Hooks(store, machine.runtime, self._revision, clock)
-        self._custom = CustomStrategy(machine.runtime, self._revision, clock)
+        self._revisions = Revisions(store, images)
+        self._hooks = Hooks(store, machine.runtime, self._revisions.load, clock)
+        self._custom = CustomStrategy(machine.runtime, self._revisions.load, clock)
         self._tried: set[str] = set()
         """Instances whose start this process has tried: one of another process was cut short."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Do the next steps of the workload that `key` names; one that is gone leaves nothing."""
+        if key.kind == Job.KIND.kind:
+            return Result()  # its instances are another reconciler's
         workload = await self._find(key)
         instances = [one for one in await self._runtime.instances() if key_of(one.owner) == key]
         if workload is None:
@@ -346,23 +349,8 @@ class RolloutReconciler:
             cause=(Cause.MANUAL_CHANGE if by_hand and not undone else cause).value,
             images=images,
         )
-        build(await self._revision(workload, record), 0)
+        build(await self._revisions.load(workload, record), 0)
         return record
-
-    async def _revision(self, workload: Resource, record: RevisionRecord) -> Revision:
-        sources = await load_sources(
-            self._store, workload.namespace, needed_sources(record.template)
-        )
-        logins = await self._images.logins(record.images.values(), workload.namespace)
-        return Revision(
-            workload,
-            record.hash,
-            record.template,
-            record.images,
-            sources,
-            logins,
-            self._images.insecure,
-        )
 
     async def _replicas(self, instances: Iterable[Instance]) -> list[Replica]:
         return [
@@ -419,7 +407,7 @@ class RolloutReconciler:
             if not isinstance(step, Start) or record is None:
                 continue
             try:
-                revision = await self._revision(workload, record)
+                revision = await self._revisions.load(workload, record)
                 spec = build(revision, step.index)
                 self._tried.add(spec.name)
                 await self._runtime.start(spec)

@@ -1,0 +1,112 @@
+"""When a CronJob runs: its last due time, its next, and what to do about those that were missed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from upwell.api.apps import CronJob, CronJobSpec
+
+_MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
+class CronError(Exception):
+    """The schedule cannot be kept; `reason` goes into a condition."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Concurrency(StrEnum):
+    """What happens when a run is due while an earlier one goes on."""
+
+    ALLOW = "Allow"
+    FORBID = "Forbid"
+    REPLACE = "Replace"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be done now, and when to look again."""
+
+    run: datetime | None = None
+    """The time whose run is to be started; of several that were missed, the last."""
+    replace: bool = False
+    """Whether the runs that go on are ended first."""
+    next: datetime | None = None
+    message: str = ""
+    """Why a due run is not started."""
+
+
+def decide(job: CronJob, *, running: int, now: datetime) -> Due:
+    """Say whether a run is due; raises CronError for a schedule that cannot be understood."""
+    spec = job.spec
+    policy = _concurrency(spec)
+    last = job.status.last_schedule_time or job.metadata.creation_timestamp or now
+    previous, following = _around(spec, now)
+    if spec.suspend:
+        return Due(message="spec.suspend is set")
+    if previous is None or previous <= last:
+        return Due(next=following)
+    limit = spec.starting_deadline_seconds
+    if limit is not None and now - previous > timedelta(seconds=limit):
+        late = f"the run of {previous:%Y-%m-%d %H:%M} UTC was missed by more than {limit} s"
+        return Due(next=following, message=late)
+    if running and policy is Concurrency.FORBID:
+        waits = f"the run of {previous:%Y-%m-%d %H:%M} UTC waits: an earlier one goes on"
+        return Due(next=following, message=waits)
+    replace = bool(running) and policy is Concurrency.REPLACE
+    return Due(run=previous, replace=replace, next=following)
+
+
+def job_name(job: CronJob, due: datetime) -> str:
+    """Return the one name of the run that is due at a time: starting it twice starts it once."""
+    return f"{job.name}-{int(due.timestamp()) // 60}"
+
+
+def surplus[T](ended: Sequence[T], limit: int | None, default: int) -> Sequence[T]:
+    """Return the oldest of `ended` (newest first) beyond the history's limit."""
+    return ended[default if limit is None else limit :]
+
+
+def _concurrency(spec: CronJobSpec) -> Concurrency:
+    try:
+        return Concurrency(spec.concurrency_policy or Concurrency.ALLOW)
+    except ValueError:
+        known = ", ".join(Concurrency)
+        raise CronError(
+            "InvalidSchedule", f"concurrencyPolicy {spec.concurrency_policy!r} is none of {known}"
+        ) from None
+
+
+def _around(spec: CronJobSpec, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return the last due time up to `now`, and the first after it, in UTC."""
+    try:
+        zone = ZoneInfo(spec.time_zone or "Etc/UTC")
+    except (ValueError, OSError, KeyError):
+        raise CronError("UnknownTimeZone", f"timeZone {spec.time_zone!r} is not known") from None
+    text = _MACROS.get(spec.schedule.strip(), spec.schedule)
+    local = now.astimezone(zone)
+    try:
+        # A time is due from its first moment on, and "before" is meant strictly.
+        before = CronSim(text, local + timedelta(seconds=1), reverse=True)
+        after = CronSim(text, local)
+        return _utc(next(before, None)), _utc(next(after, None))
+    except CronSimError as error:
+        raise CronError("InvalidSchedule", f"schedule {spec.schedule!r}: {error}") from error
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)

@@ -1,0 +1,170 @@
+"""Makes the Jobs of CronJobs when they are due, one for each time, and clears old ones away."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from upwell.api.apps import CronJob, Job, JobStatus
+from upwell.api.conditions import set_condition
+from upwell.api.meta import (
+    Condition,
+    ObjectKey,
+    ObjectMeta,
+    ObjectReference,
+    OwnerReference,
+    Resource,
+)
+from upwell.controller import Controller, Result, Watch
+from upwell.policy.cron import CronError, Due, decide, job_name, surplus
+from upwell.policy.rollout_triggers import unresolved
+from upwell.reconcilers.jobs import finished_at, has_succeeded
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
+
+SCHEDULED = "Scheduled"
+SCHEDULED_TIME_ANNOTATION = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+_SUCCESSFUL_KEPT = 3
+_FAILED_KEPT = 1
+
+
+class CronJobReconciler:
+    """Of the times that were missed while nobody looked, the last alone is made up for."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Start what is due of the CronJob that `key` names, and say when the next is."""
+        try:
+            cron = await self._store.get(CronJob, key.namespace, key.name)
+        except NotFoundError:
+            return Result()
+        if cron.is_deleting:
+            return Result()
+        jobs = await self._jobs(cron)
+        running = [job for job in jobs if finished_at(job) is None]
+        try:
+            due = decide(cron, running=len(running), now=self._clock())
+        except CronError as error:
+            await self._report(cron, jobs, ("False", error.reason, str(error)))
+            return Result()
+        waiting = unresolved(cron)
+        if due.run is not None and waiting is not None:
+            await self._report(cron, jobs, ("False", "ImageNotResolved", waiting))
+            return self._until(due)
+        if due.run is not None:
+            cron, jobs = await self._run(cron, jobs, due, due.run)
+        await self._clear(cron, jobs)
+        stopped = bool(cron.spec.suspend)
+        reason = "Suspended" if stopped else "Waiting" if due.message else "OnSchedule"
+        told = due.message or (f"next: {due.next:%Y-%m-%d %H:%M} UTC" if due.next else "never")
+        await self._report(cron, jobs, ("False" if stopped else "True", reason, told))
+        return self._until(due)
+
+    def _until(self, due: Due) -> Result:
+        if due.next is None:
+            return Result()
+        return Result(max((due.next - self._clock()).total_seconds(), 0))
+
+    async def _jobs(self, cron: CronJob) -> list[Job]:
+        """Return the CronJob's Jobs, newest first."""
+        found = (await self._store.list(Job, Selector(namespace=cron.namespace))).items
+        ours = [
+            job
+            for job in found
+            if any(owner.uid == cron.metadata.uid for owner in job.metadata.owner_references)
+        ]
+        return sorted(ours, key=lambda job: job.annotations.get(SCHEDULED_TIME_ANNOTATION, ""))[
+            ::-1
+        ]
+
+    async def _run(
+        self, cron: CronJob, jobs: Sequence[Job], due: Due, time: datetime
+    ) -> tuple[CronJob, list[Job]]:
+        """Make the Job, then remember its time: its name keeps it from being made twice."""
+        if due.replace:
+            for job in jobs:
+                if finished_at(job) is None and not job.is_deleting:
+                    await self._store.delete(Job, job.namespace, job.name)
+        made = list(jobs)
+        # It exists when the process that made it was killed before it could remember.
+        with contextlib.suppress(AlreadyExistsError):
+            made.insert(0, await self._store.create(_job(cron, time)))
+        status = cron.status.model_copy(update={"last_schedule_time": time})
+        return await self._store.update_status(cron.with_status(status)), made
+
+    async def _clear(self, cron: CronJob, jobs: Sequence[Job]) -> None:
+        ended = [job for job in jobs if finished_at(job) is not None]
+        good = [job for job in ended if has_succeeded(job)]
+        bad = [job for job in ended if not has_succeeded(job)]
+        spec = cron.spec
+        for job in (
+            *surplus(good, spec.successful_jobs_history_limit, _SUCCESSFUL_KEPT),
+            *surplus(bad, spec.failed_jobs_history_limit, _FAILED_KEPT),
+        ):
+            if not job.is_deleting:
+                await self._store.delete(Job, job.namespace, job.name)
+
+    async def _report(self, cron: CronJob, jobs: Sequence[Job], told: tuple[str, str, str]) -> None:
+        status, reason, message = told
+        condition = Condition(
+            type=SCHEDULED,
+            status=status,
+            reason=reason,
+            message=message,
+            observed_generation=cron.generation,
+        )
+        times = [time for job in jobs if has_succeeded(job) and (time := finished_at(job))]
+        before = cron.status.last_successful_time
+        changed = cron.status.model_copy(
+            update={
+                "conditions": set_condition(cron.status.conditions, condition, self._clock()),
+                "active": tuple(
+                    ObjectReference(kind="Job", namespace=job.namespace, name=job.name)
+                    for job in jobs
+                    if finished_at(job) is None
+                ),
+                "last_successful_time": max([*times, *([before] if before else [])], default=None),
+            }
+        )
+        if changed != cron.status:
+            await self._store.update_status(cron.with_status(changed))
+
+
+def _job(cron: CronJob, time: datetime) -> Job:
+    template = cron.spec.job_template
+    owner = OwnerReference(
+        api_version=cron.KIND.api_version,
+        kind=cron.KIND.kind,
+        name=cron.name,
+        uid=cron.metadata.uid or "",
+        controller=True,
+    )
+    stamp = {SCHEDULED_TIME_ANNOTATION: time.isoformat()}
+    return Job(
+        metadata=ObjectMeta(
+            namespace=cron.namespace,
+            name=job_name(cron, time),
+            labels=dict(template.metadata.labels),
+            annotations={**template.metadata.annotations, **stamp},
+            owner_references=(owner,),
+        ),
+        spec=template.spec,
+        status=JobStatus(),
+    )
+
+
+def controller(store: Store, clock: Callable[[], datetime]) -> Controller:
+    """Return the controller of CronJobs."""
+
+    async def owner(job: Resource) -> Iterable[ObjectKey]:
+        return [
+            ObjectKey(CronJob.KIND.kind, job.namespace, reference.name)
+            for reference in job.metadata.owner_references
+            if reference.kind == CronJob.KIND.kind
+        ]
+
+    reconciler = CronJobReconciler(store, clock)
+    return Controller(
+        "cron-jobs", reconciler, store, (Watch(CronJob), Watch(Job, owner)), workers=1
+    )

@@ -1,0 +1,216 @@
+"""Runs Jobs in instances that end: each index to one recorded good end, whatever is killed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+
+from upwell.api.apps import Job, JobStatus, RevisionRecord
+from upwell.api.conditions import find, set_condition
+from upwell.api.meta import Condition, ObjectKey
+from upwell.controller import Controller, Result, Watch
+from upwell.policy.jobs import Plan, Run, plan
+from upwell.policy.rollout_history import with_pinned_images
+from upwell.policy.rollout_settings import grace_seconds
+from upwell.policy.template import TemplateError, template_hash
+from upwell.reconcilers.rollouts import Images, Machine
+from upwell.reconcilers.rollouts.instance import build_task, index_of, instance_name, key_of
+from upwell.reconcilers.rollouts.loading import Revisions
+from upwell.reconcilers.rollouts.wiring import changed_owners
+from upwell.registry.errors import RegistryError
+from upwell.store.interface import NotFoundError, Store
+from upwell.workload.interface import Instance, Runtime, State, WorkloadError
+
+FINALIZER = "upwell.dev/job"
+ROLE = "job"
+
+COMPLETE = "Complete"
+FAILED = "Failed"
+_STARTED = "Started"
+_REFUSED_PERIOD = 60.0
+
+
+class JobReconciler:
+    """Starts the runs of a Job, counts how they end, and leaves them to be read until it goes."""
+
+    def __init__(
+        self, store: Store, runtime: Runtime, images: Images, clock: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._images = images
+        self._revisions = Revisions(store, images)
+        self._clock = clock
+        self._tried: set[str] = set()
+        """Instances whose start this process has tried: one of another process was cut short."""
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Take the Job that `key` names further; one that is gone leaves nothing running."""
+        if key.kind != Job.KIND.kind:
+            return Result()
+        instances = [one for one in await self._runtime.instances() if key_of(one.owner) == key]
+        try:
+            job = await self._store.get(Job, key.namespace, key.name)
+        except NotFoundError:
+            await self._stop(instances, 0)
+            return Result()
+        if job.is_deleting:
+            return await self._end(job, instances)
+        if FINALIZER not in job.metadata.finalizers:
+            finalizers = (*job.metadata.finalizers, FINALIZER)
+            job = await self._store.update(job.with_metadata(finalizers=finalizers))
+        if finished_at(job) is not None:
+            await self._stop([one for one in instances if one.state is not State.EXITED], 0)
+            return await self._expire(job)
+        return await self._go_on(job, instances)
+
+    async def _end(self, job: Job, instances: Sequence[Instance]) -> Result:
+        await self._stop(instances, grace_seconds(job.spec.template))
+        finalizers = tuple(one for one in job.metadata.finalizers if one != FINALIZER)
+        await self._store.update(job.with_metadata(finalizers=finalizers))
+        return Result()
+
+    async def _expire(self, job: Job) -> Result:
+        """Delete a finished Job when its time is over."""
+        seconds, finished = job.spec.ttl_seconds_after_finished, finished_at(job)
+        if seconds is None or finished is None:
+            return Result()
+        left = (finished + timedelta(seconds=seconds) - self._clock()).total_seconds()
+        if left > 0:
+            return Result(left)
+        await self._store.delete(Job, job.namespace, job.name)
+        return Result()
+
+    async def _go_on(self, job: Job, instances: Sequence[Instance]) -> Result:
+        try:
+            if not job.status.images and not job.spec.suspend:
+                return await self._begin(job)
+            found = plan(job, [self._run(one) for one in instances], self._clock())
+            await self._start(job, found.start)
+        except (TemplateError, WorkloadError, RegistryError) as error:
+            await self._report_trouble(job, error.reason, str(error))
+            if getattr(error, "retryable", False):
+                raise
+            return Result(_REFUSED_PERIOD)
+        if found.outcome or (job.spec.suspend and instances):
+            running = [one for one in instances if one.state is not State.EXITED]
+            await self._stop(running, grace_seconds(job.spec.template))
+        await self._report(job, instances, found)
+        if found.look_at is None:
+            return Result(0) if found.start else Result()
+        return Result(max((found.look_at - self._clock()).total_seconds(), 0))
+
+    async def _begin(self, job: Job) -> Result:
+        """Record what the images are now: all runs have the same."""
+        images = await self._images.pin(job.spec.template, job.namespace)
+        changes = {"images": images, "start_time": self._clock()}
+        await self._store.update_status(job.with_status(job.status.model_copy(update=changes)))
+        return Result(0)
+
+    def _run(self, instance: Instance) -> Run:
+        interrupted = instance.state is State.CREATED
+        return Run(
+            index=index_of(instance.name),
+            started_at=instance.started_at,
+            ended=interrupted or instance.state is State.EXITED,
+            succeeded=instance.succeeded,
+            restarts=instance.restarts,
+            message=instance.message,
+            interrupted=interrupted and instance.name not in self._tried,
+        )
+
+    async def _start(self, job: Job, indices: Sequence[int]) -> None:
+        if not indices:
+            return
+        template = with_pinned_images(job.spec.template, job.status.images)
+        record = RevisionRecord(
+            revision=1,
+            hash=template_hash(template),
+            template=template,
+            created=self._clock(),
+            images=job.status.images,
+        )
+        revision = await self._revisions.load(job, record)
+        for index in indices:
+            spec = build_task(revision, instance_name(job, record.hash, index), ROLE)
+            self._tried.add(spec.name)
+            await self._runtime.start(spec)
+
+    async def _stop(self, instances: Sequence[Instance], grace: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            for instance in instances:
+                group.create_task(self._runtime.stop(instance.name, grace))
+
+    async def _report(self, job: Job, instances: Sequence[Instance], found: Plan) -> None:
+        now = self._clock()
+        conditions = job.status.conditions
+        if found.outcome:
+            good = found.outcome == COMPLETE
+            ended = Condition(
+                type=COMPLETE if good else FAILED,
+                status="True",
+                reason="CompletionsReached" if good else found.outcome,
+                message=found.message,
+                observed_generation=job.generation,
+            )
+            conditions = set_condition(conditions, ended, now)
+        else:
+            state = "Suspended" if job.spec.suspend else "Running"
+            conditions = self._with_started(job, state, found.message)
+        runs = [self._run(one) for one in instances]
+        status = job.status.model_copy(
+            update={
+                "active": 0 if found.outcome else sum(not run.ended for run in runs),
+                "succeeded": len(found.completed),
+                "failed": sum(run.failures for run in runs),
+                "completed": found.completed,
+                "completion_time": now if found.outcome == COMPLETE else None,
+                "conditions": conditions,
+            }
+        )
+        await self._write(job, status)
+
+    async def _report_trouble(self, job: Job, reason: str, message: str) -> None:
+        conditions = self._with_started(job, reason, message)
+        await self._write(job, job.status.model_copy(update={"conditions": conditions}))
+
+    def _with_started(self, job: Job, reason: str, message: str) -> tuple[Condition, ...]:
+        condition = Condition(
+            type=_STARTED,
+            status="True" if reason == "Running" else "False",
+            reason=reason,
+            message=message,
+            observed_generation=job.generation,
+        )
+        return set_condition(job.status.conditions, condition, self._clock())
+
+    async def _write(self, job: Job, status: JobStatus) -> None:
+        if status != job.status:
+            await self._store.update_status(job.with_status(status))
+
+
+def finished_at(job: Job) -> datetime | None:
+    """Return when a Job has ended, well or badly; None while it goes on."""
+    for kind in (COMPLETE, FAILED):
+        condition = find(job.status.conditions, kind)
+        if condition is not None and condition.is_true:
+            return condition.last_transition_time
+    return None
+
+
+def has_succeeded(job: Job) -> bool:
+    """Whether a Job has ended well."""
+    condition = find(job.status.conditions, COMPLETE)
+    return condition is not None and condition.is_true
+
+
+def controller(
+    store: Store, machine: Machine, images: Images, clock: Callable[[], datetime]
+) -> Controller:
+    """Return the controller of Jobs; it needs `feeds` as well."""
+    reconciler = JobReconciler(store, machine.runtime, images, clock)
+    return Controller("jobs", reconciler, store, (Watch(Job),), workers=2)
+
+
+def feeds(machine: Machine) -> tuple[AsyncIterator[ObjectKey], ...]:
+    """Return what `Controller.feed` has to be given, each in a task of its own."""
+    return (changed_owners(machine.runtime),)

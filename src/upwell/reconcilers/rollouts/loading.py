@@ -1,0 +1,33 @@
+"""Reads what the instances of a revision need besides its template."""
+
+from upwell.api.apps import RevisionRecord
+from upwell.api.meta import Resource
+from upwell.policy.template import needed_sources
+from upwell.reconcilers.rollouts.images import Images
+from upwell.reconcilers.rollouts.instance import Revision
+from upwell.reconcilers.rollouts.sources import load_sources
+from upwell.store.interface import Store
+
+
+class Revisions:
+    """Completes records of revisions to what can be started."""
+
+    def __init__(self, store: Store, images: Images) -> None:
+        self._store = store
+        self._images = images
+
+    async def load(self, workload: Resource, record: RevisionRecord) -> Revision:
+        """Return the revision with the Secrets, ConfigMaps and logins as they are now."""
+        sources = await load_sources(
+            self._store, workload.namespace, needed_sources(record.template)
+        )
+        logins = await self._images.logins(record.images.values(), workload.namespace)
+        return Revision(
+            workload,
+            record.hash,
+            record.template,
+            record.images,
+            sources,
+            logins,
+            self._images.insecure,
+        )
