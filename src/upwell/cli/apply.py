@@ -4,6 +4,7 @@ import click
 
 from upwell.api.codec import encode
 from upwell.api.meta import Resource
+from upwell.api.template import Template
 from upwell.cli.connection import Session, connection_options
 from upwell.cli.documents import Manifest, load_manifests
 from upwell.cli.examples import examples
@@ -94,6 +95,8 @@ async def _apply_one(client: ApiClient, manifest: Manifest, manner: _Manner) -> 
         click.echo(f"warning: {full_name(after)}: {warning}", err=True)
     suffix = " (server dry run)" if manner.dry_run else ""
     click.echo(f"{full_name(after)} {_outcome(before, after)}{suffix}")
+    if isinstance(after, Template) and not manner.dry_run:
+        click.echo(f"next: `upwell process {after.name}` prints its objects", err=True)
 
 
 def _outcome(before: Resource | None, after: Resource) -> str:

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Entry] = {
     "kubeconfig": Entry("upwell.cli.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "hold": Entry("upwell.cli.hold:hold", "Keep new images away from a workload."),
     "logs": Entry("upwell.cli.logs:logs", "Print the log of a build or a workload."),
+    "process": Entry("upwell.cli.process:process", "Print the objects of a template."),
     "resume": Entry("upwell.cli.hold:resume", "Lift a hold or a pause."),
     "rollout": Entry("upwell.cli.rollout:rollout", "Watch, undo, pause or resume rollouts."),
     "serve": Entry("upwell.cli.serve:serve", "Run the server on this machine."),
