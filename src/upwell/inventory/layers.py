@@ -3,13 +3,14 @@
 import asyncio
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
 from upwell.inventory.databases import is_database, parse_database
 from upwell.inventory.interface import InventoryError, Layers, Package
+from upwell.oci import Descriptor
 
 MAX_LAYER_BYTES = 8 * 1024**3
 MAX_UNPACKED_BYTES = 64 * 1024**3
@@ -19,39 +20,40 @@ _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
 
-async def read_packages(layers: Layers) -> list[Package]:
-    """Return the packages of the image, sorted; each layer is read once, none kept.
+async def read_layer(layers: Layers, layer: Descriptor) -> "LayerContents":
+    """Read what one layer says about package databases; the layer is read once and not kept.
 
     Raises InventoryError; what the layers' source raises goes through.
     """
-    files: dict[str, str] = {}
-    for layer in layers.layers:
-        if "zstd" in layer.media_type:
-            raise InventoryError(f"layer {layer.digest} is compressed with zstd, which is not read")
-        with tempfile.TemporaryFile(prefix="upwell-layer-") as file:
-            size = 0
-            async with layers.open(layer) as chunks:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > MAX_LAYER_BYTES:
-                        raise InventoryError(f"layer {layer.digest} is too large to be read")
-                    await asyncio.to_thread(file.write, chunk)
-            file.seek(0)
-            await asyncio.to_thread(_apply_layer, file, str(layer.digest), files)
-    return _packages(files)
+    if "zstd" in layer.media_type:
+        raise InventoryError(f"layer {layer.digest} is compressed with zstd, which is not read")
+    with tempfile.TemporaryFile(prefix="upwell-layer-") as file:
+        size = 0
+        async with layers.open(layer) as chunks:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > MAX_LAYER_BYTES:
+                    raise InventoryError(f"layer {layer.digest} is too large to be read")
+                await asyncio.to_thread(file.write, chunk)
+        file.seek(0)
+        return await asyncio.to_thread(_unpack, file, str(layer.digest))
 
 
-def _packages(files: Mapping[str, str]) -> list[Package]:
-    found = {package for path, text in files.items() for package in parse_database(path, text)}
-    return sorted(found)
+def packages_of(contents: Iterable["LayerContents"]) -> list[Package]:
+    """Return the packages of an image whose layers, lowest first, say this; sorted.
 
-
-def _apply_layer(file: IO[bytes], name: str, files: dict[str, str]) -> None:
-    """Lay one layer over `files`, which holds the databases of those below it.
-
-    Whiteouts hide what is below, wherever they stand in the layer, and never what it adds.
+    A layer's whiteouts hide what is below, wherever they stand in it, and never what it adds.
     """
-    contents = _LayerContents({}, set())
+    files: dict[str, str] = {}
+    for layer in contents:
+        for path in layer.hidden:
+            _remove(files, path)
+        files |= layer.databases
+    return sorted({one for path, text in files.items() for one in parse_database(path, text)})
+
+
+def _unpack(file: IO[bytes], name: str) -> "LayerContents":
+    contents = LayerContents({}, set())
     try:
         with tarfile.open(fileobj=file, mode="r|*") as archive:
             unpacked = 0
@@ -62,13 +64,11 @@ def _apply_layer(file: IO[bytes], name: str, files: dict[str, str]) -> None:
                 contents.add(archive, entry)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InventoryError(f"layer {name} is not a tar archive that can be read") from error
-    for path in contents.hidden:
-        _remove(files, path)
-    files |= contents.databases
+    return contents
 
 
 @dataclass(frozen=True, slots=True)
-class _LayerContents:
+class LayerContents:
     """What one layer has to say about package databases."""
 
     databases: dict[str, str]

@@ -1,6 +1,6 @@
-"""Indexes the packages of imported base images, so that a change can name what it changed.
+"""Indexes the packages of images, so that a change can name what it changed.
 
-One image at a time: this reads whole layers, and nothing waits for it.
+One image at a time: this reads whole layers, each once, and nothing waits for it.
 """
 
 import logging
@@ -48,18 +48,15 @@ class ImageContents:
         await self._controller.run()
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        """Index the newest digests of the stream's imported tags."""
+        """Index the newest digests of the stream's tags."""
         try:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
         except NotFoundError:
             return Result()
         tags = effective_tags(stream)
-        imported = {tag.name for tag in tags if tag.imports}
         insecure = {tag.name for tag in tags if tag.insecure}
         logins = await self._secrets.of_namespace(stream.namespace)
         for history in stream.status.tags:
-            if history.tag not in imported:
-                continue
             for event in history.items[:KEPT_DIGESTS]:
                 access = Access(logins, insecure=history.tag in insecure)
                 await self._index_or_warn(Reference.parse(pinned(event)), access)

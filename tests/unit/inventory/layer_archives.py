@@ -6,6 +6,8 @@ import tarfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from upwell.inventory.interface import Layers, Package
+from upwell.inventory.layers import packages_of, read_layer
 from upwell.oci import Descriptor, Digest
 
 TAR = "application/vnd.oci.image.layer.v1.tar"
@@ -47,3 +49,8 @@ class ImageInMemory:
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:
     for at in range(0, len(content), 64 * 1024):
         yield content[at : at + 64 * 1024]
+
+
+async def read_packages(image: Layers) -> list[Package]:
+    """Read an image's packages, each layer for itself."""
+    return packages_of([await read_layer(image, layer) for layer in image.layers])

@@ -4,11 +4,16 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.inventory.layer_archives import ImageInMemory, archive, compressed, layer
+from tests.unit.inventory.layer_archives import (
+    ImageInMemory,
+    archive,
+    compressed,
+    layer,
+    read_packages,
+)
 
 from upwell.inventory import layers as limits
 from upwell.inventory.interface import InventoryError
-from upwell.inventory.layers import read_packages
 
 STATUS = "var/lib/dpkg/status"
 PARTS = "var/lib/dpkg/status.d"

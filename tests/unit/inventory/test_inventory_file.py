@@ -59,3 +59,16 @@ async def test_indexing_again_changes_nothing(inventory: Inventory) -> None:
     image = ImageInMemory(layer((STATUS, "Package: a\nVersion: 1\n")))
     assert await inventory.index(DIGEST, image) == await inventory.index(DIGEST, image)
     assert await inventory.packages(DIGEST) == [Package("a", "1")]
+
+
+async def test_a_layer_that_two_images_share_is_read_once(tmp_path: Path) -> None:
+    base = layer((STATUS, "Package: libc6\nVersion: 1\n"))
+    first, second = ImageInMemory(base), ImageInMemory(base, layer(("srv/app", "x")))
+    inventory = SqliteInventory(tmp_path / "inventory.db")
+    try:
+        before = await inventory.index(Digest.of(b"first"), first)
+        again = await inventory.index(Digest.of(b"second"), second)
+    finally:
+        inventory.close()
+    assert before == again
+    assert (first.opened, second.opened) == (1, 1)

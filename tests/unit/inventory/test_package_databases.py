@@ -3,11 +3,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.unit.inventory.layer_archives import ImageInMemory
+from tests.unit.inventory.layer_archives import ImageInMemory, read_packages
 
 from upwell.inventory.databases import is_database, parse_database
 from upwell.inventory.interface import Package
-from upwell.inventory.layers import read_packages
 
 _SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
 IMAGES = _SHARED / "data" / "images"

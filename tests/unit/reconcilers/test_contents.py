@@ -105,11 +105,11 @@ async def test_an_index_without_our_platform_is_passed_over(site: Site) -> None:
     assert site.inventory.indexed == {}
 
 
-async def test_pushed_tags_are_not_indexed(site: Site) -> None:
-    await push(site.machine.internal, f"{NAMESPACE}/debian:own", "own")
+async def test_what_was_built_or_pushed_here_is_indexed_too(site: Site) -> None:
+    digest = await push(site.machine.internal, f"{NAMESPACE}/debian:own", "own")
     await site.take_in()
     await site.contents.reconcile(KEY)
-    assert site.inventory.indexed == {}
+    assert list(site.inventory.indexed) == [digest]
 
 
 async def test_an_image_that_cannot_be_read_is_passed_over(site: Site) -> None:
