@@ -17,6 +17,17 @@ from upwell.api.meta import Kind, Resource
 
 type Document = dict[str, Any]
 
+_STATUS_FIELDS = {
+    "kind": {"type": "string", "enum": ["Status"]},
+    "status": {"type": "string"},
+    "message": {"type": "string"},
+    "reason": {"type": "string"},
+    "code": {"type": "integer"},
+}
+_STATUS = {"type": "object", "required": list(_STATUS_FIELDS), "properties": _STATUS_FIELDS}
+_FAILED = {"description": "Refused", "content": {"application/json": {"schema": _STATUS}}}
+"""Every refusal is a Status (meta/v1)."""
+
 _WRITE_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation", "force")
 _PATCH_TYPES = (
     "application/apply-patch+yaml",
@@ -124,17 +135,18 @@ def _paths(resource: type[Resource]) -> Document:
     collection = collection_path(kind)
     place = ["namespace"] if kind.namespaced else []
     writes = [_parameter(name, "query") for name in _WRITE_PARAMETERS]
+    body = {"requestBody": {"content": {"application/json": {"schema": _reference(kind)}}}}
     return {
         collection: {
             "parameters": [_parameter(name, "path") for name in place],
             "get": _operation(kind, "list", []),
-            "post": _operation(kind, "post", writes),
+            "post": _operation(kind, "post", writes) | body,
             "delete": _operation(kind, "deletecollection", writes[:1]),
         },
         f"{collection}/{{name}}": {
             "parameters": [_parameter(name, "path") for name in (*place, "name")],
             "get": _operation(kind, "get", []),
-            "put": _operation(kind, "put", writes),
+            "put": _operation(kind, "put", writes) | body,
             "patch": _operation(kind, "patch", writes)
             | {"requestBody": {"content": {name: {"schema": {}} for name in _PATCH_TYPES}}},
             "delete": _operation(kind, "delete", writes[:1]),
@@ -146,10 +158,37 @@ def _operation(kind: Kind, action: str, parameters: list[Document]) -> Document:
     return {
         "operationId": f"{action}{kind.group.title().replace('.', '')}{kind.kind}",
         "parameters": parameters,
-        "responses": {"200": {"description": "OK"}},
+        "responses": _responses(kind, action),
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": _gvk(kind),
     }
+
+
+def _reference(kind: Kind) -> Document:
+    return {"$ref": f"#/components/schemas/{kind.kind}"}
+
+
+def _responses(kind: Kind, action: str) -> Document:
+    """Return what the server answers: objects, a list of them, and a Status for all else."""
+    one = _reference(kind)
+    match action:
+        case "list":
+            many = {"type": "array", "items": one}
+            answers = {
+                "200": {"type": "object", "required": ["items"], "properties": {"items": many}}
+            }
+        case "post":
+            answers = {"201": one}
+        case "put" | "get":
+            answers = {"200": one}
+        case "patch":
+            answers = {"200": one, "201": one}
+        case _:
+            answers = {"200": {"type": "object"}}
+    return {
+        code: {"description": "OK", "content": {"application/json": {"schema": schema}}}
+        for code, schema in answers.items()
+    } | {"default": _FAILED}
 
 
 def _parameter(name: str, place: str) -> Document:
