@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from upwell.policy.access import Role
+from upwell.policy.retention import MINIMUM_GRACE, Rules
 from upwell.policy.schedule import InvalidDurationError, parse_duration
 from upwell.registry.hosts import (
     DEFAULT_CONCURRENCY,
@@ -53,6 +54,15 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """How long what nothing needs is kept, and how often it is removed."""
+
+    interval: timedelta | None = timedelta(days=1)
+    """None: only when a person asks."""
+    rules: Rules = field(default_factory=Rules)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """All that `upwell serve` is told. Durations are timedeltas, sizes bytes."""
 
@@ -73,6 +83,7 @@ class ServerSettings:
     registries: tuple[RegistryHost, ...] = ()
     auth_files: tuple[Path, ...] = field(default=())
     access: AccessSettings = field(default_factory=AccessSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     def __post_init__(self) -> None:
         if (self.access.tls_cert is None) != (self.access.tls_key is None):
@@ -106,6 +117,7 @@ class FileSettings:
     registries: tuple[RegistryHost, ...] = ()
     import_interval: timedelta | None = None
     allowed_host_paths: tuple[str, ...] = ()
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
 
 def read_file(path: Path) -> FileSettings:
@@ -115,6 +127,11 @@ def read_file(path: Path) -> FileSettings:
 
         import-interval = "5m"
         allowed-host-paths = ["/srv/shared"]
+
+        [retention]
+        interval = "24h"            # or "off"
+        keep-tag-revisions = 3
+        keep-younger-than = "24h"
 
         [[registry]]
         prefix = "vendor.example"
@@ -138,7 +155,8 @@ def read_file(path: Path) -> FileSettings:
     return _file_settings(document, path)
 
 
-_KEYS = {"registry", "import-interval", "allowed-host-paths"}
+_KEYS = {"registry", "import-interval", "allowed-host-paths", "retention"}
+_RETENTION_KEYS = {"interval", "keep-tag-revisions", "keep-younger-than"}
 _REGISTRY_KEYS = {
     "prefix",
     "location",
@@ -154,18 +172,32 @@ _MIRROR_KEYS = {"location", "insecure", "ca-file", "pulls"}
 
 def _file_settings(document: dict[str, Any], path: Path) -> FileSettings:
     table = _Table(document, str(path), _KEYS)
-    interval = None
-    if "import-interval" in document:
-        try:
-            interval = parse_duration(table.text("import-interval"))
-        except InvalidDurationError as error:
-            raise SettingsError(f"{path}: import-interval: {error}") from error
+    interval = table.duration("import-interval") if "import-interval" in document else None
     entries = table.list("registry", dict, "[[registry]] tables")
     return FileSettings(
         tuple(_registry(entry, f"{path}: registry[{at}]") for at, entry in enumerate(entries)),
         interval,
         tuple(table.list("allowed-host-paths", str, "a list of texts")),
+        _retention(table.table("retention"), f"{path}: retention"),
     )
+
+
+def _retention(entry: dict[str, Any], where: str) -> RetentionSettings:
+    table = _Table(entry, where, _RETENTION_KEYS)
+    default = RetentionSettings()
+    interval, grace = default.interval, default.rules.keep_younger_than
+    if entry.get("interval") == "off":
+        interval = None
+    elif "interval" in entry:
+        interval = table.duration("interval")
+    if "keep-younger-than" in entry:
+        grace = table.duration("keep-younger-than")
+    revisions = table.whole_number("keep-tag-revisions", default.rules.keep_tag_revisions)
+    if revisions < 1:
+        raise SettingsError(f"{where}: keep-tag-revisions: at least 1, what a tag is now")
+    if grace < MINIMUM_GRACE:
+        raise SettingsError(f"{where}: keep-younger-than: at least 10m, for pushes that run")
+    return RetentionSettings(interval, Rules(revisions, grace))
 
 
 def _registry(entry: dict[str, Any], where: str) -> RegistryHost:
@@ -225,6 +257,16 @@ class _Table:
     def text(self, key: str) -> str:
         value = self.values.get(key, "")
         return value if isinstance(value, str) else self._refuse(key, "a text")
+
+    def duration(self, key: str) -> timedelta:
+        try:
+            return parse_duration(self.text(key))
+        except InvalidDurationError as error:
+            raise SettingsError(f"{self.where}: {key}: {error}") from error
+
+    def table(self, key: str) -> dict[str, Any]:
+        value = self.values.get(key, {})
+        return value if isinstance(value, dict) else self._refuse(key, "a table")
 
     def flag(self, key: str) -> bool:
         value = self.values.get(key, False)

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from upwell.policy.retention import Rules
 from upwell.registry.hosts import Limits, PullFrom, RegistryHost, RegistryMirror
 from upwell.settings import (
     MAX_FILE_BYTES,
     AccessSettings,
     FileSettings,
+    RetentionSettings,
     ServerSettings,
     SettingsError,
     read_file,
@@ -188,5 +190,34 @@ def test_mirrors_are_locations_or_tables(path: Path) -> None:
 )
 def test_a_wrong_mirror_is_named(path: Path, line: str, named: str) -> None:
     path.write_text(registry(line))
+    with pytest.raises(SettingsError, match=named):
+        read_file(path)
+
+
+def test_retention_is_read_and_can_be_switched_off(path: Path) -> None:
+    path.write_text("""
+        [retention]
+        interval = "off"
+        keep-tag-revisions = 5
+        keep-younger-than = "2h"
+    """)
+    rules = Rules(5, timedelta(hours=2))
+    assert read_file(path).retention == RetentionSettings(None, rules)
+    path.write_text("[retention]\ninterval = '6h'")
+    assert read_file(path).retention == RetentionSettings(timedelta(hours=6))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("retention = 3", "retention: expected a table"),
+        ("[retention]\nevery = '1h'", "retention: unknown key 'every'"),
+        ("[retention]\ninterval = 'often'", "retention: interval"),
+        ("[retention]\nkeep-tag-revisions = 0", "at least 1"),
+        ("[retention]\nkeep-younger-than = '1m'", "at least 10m"),
+    ],
+)
+def test_a_wrong_retention_is_named(path: Path, text: str, named: str) -> None:
+    path.write_text(text)
     with pytest.raises(SettingsError, match=named):
         read_file(path)

@@ -19,8 +19,8 @@ from upwell import __version__
 from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
 from upwell.app.access import Protection, protect
-from upwell.app.upkeep import Upkeep
 from upwell.app.measurements import MachineGauges
+from upwell.app.upkeep import Upkeep
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.logs import FileBuildLogs
 from upwell.inputs.files import FileInputs

@@ -62,10 +62,13 @@ class FileInputs:
             raise InputMissingError(digest)
         return file
 
-    async def sweep(self, keep: Collection[Digest], *, unused_for: timedelta) -> int:
+    async def sweep(
+        self, keep: Collection[Digest], *, unused_for: timedelta, dry_run: bool = False
+    ) -> int:
         """Remove old files that `keep` does not name, drafts of killed uploads among them."""
         kept = {self._file(digest).name for digest in keep}
-        return await asyncio.to_thread(self._sweep, kept, unused_for.total_seconds())
+        seconds = unused_for.total_seconds()
+        return await asyncio.to_thread(self._sweep, kept, seconds, dry_run=dry_run)
 
     async def _write(self, file: BinaryIO, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
         hashed, size = hashlib.sha256(), 0
@@ -88,7 +91,7 @@ class FileInputs:
         now = self._clock()
         os.utime(file, (now, now))
 
-    def _sweep(self, kept: Collection[str], seconds: float) -> int:
+    def _sweep(self, kept: Collection[str], seconds: float, *, dry_run: bool) -> int:
         freed = 0
         if not self._folder.is_dir():
             return freed
@@ -96,7 +99,8 @@ class FileInputs:
             with contextlib.suppress(FileNotFoundError):
                 facts = file.stat()
                 if file.name not in kept and self._clock() - facts.st_mtime > seconds:
-                    file.unlink()
+                    if not dry_run:
+                        file.unlink()
                     freed += facts.st_size
         return freed
 

@@ -59,9 +59,11 @@ class BinaryInputs(Protocol):
         """Return the file with this content, which nobody may change; raises InputMissingError."""
         ...
 
-    async def sweep(self, keep: Collection[Digest], *, unused_for: timedelta) -> int:
+    async def sweep(
+        self, keep: Collection[Digest], *, unused_for: timedelta, dry_run: bool = False
+    ) -> int:
         """Remove what `keep` does not name and was not saved within `unused_for`.
 
-        Returns how many bytes that were.
+        Returns how many bytes that were, or would be.
         """
         ...

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,14 @@ async def test_a_removed_log_is_gone_and_its_sink_harmless(open_logs: Opener) ->
 def test_an_id_cannot_leave_the_folder(open_logs: Opener, build_id: str) -> None:
     with pytest.raises(ValueError, match="not a build id"):
         open_logs().sink(build_id)
+
+
+async def test_the_stored_logs_are_those_that_nobody_writes(open_logs: Opener) -> None:
+    logs = open_logs()
+    assert logs.stored() == []
+    for build_id in ("a", "b"):
+        logs.sink(build_id)(b"12345")
+    logs.close("a")
+    [stored] = logs.stored()
+    assert (stored.build_id, stored.size) == ("a", 5)
+    assert abs(datetime.now(UTC) - stored.written) < timedelta(minutes=1)

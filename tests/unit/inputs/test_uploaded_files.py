@@ -104,3 +104,14 @@ async def test_a_sweep_spares_what_is_named_and_what_is_new(
 
 async def test_a_sweep_before_the_first_upload_finds_nothing(inputs: FileInputs) -> None:
     assert await inputs.sweep((), unused_for=HOUR) == 0
+
+
+async def test_a_dry_run_says_what_would_go_and_removes_nothing(
+    inputs: FileInputs, clock: Clock
+) -> None:
+    old = await inputs.save(pieces(b"old"))
+    clock.now += 2 * HOUR.total_seconds()
+
+    assert await inputs.sweep((), unused_for=HOUR, dry_run=True) == 3
+
+    await inputs.path(old.digest)

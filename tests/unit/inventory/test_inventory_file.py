@@ -72,3 +72,18 @@ async def test_a_layer_that_two_images_share_is_read_once(tmp_path: Path) -> Non
         inventory.close()
     assert before == again
     assert (first.opened, second.opened) == (1, 1)
+
+
+async def test_a_forgotten_image_is_unknown_again(path: Path) -> None:
+    inventory = SqliteInventory(path)
+    other = Digest.of(b"other")
+    for digest in (DIGEST, other):
+        await inventory.index(digest, ImageInMemory(layer((STATUS, "Package: a\nVersion: 1\n"))))
+
+    await inventory.forget(DIGEST)
+    await inventory.forget(DIGEST)
+
+    assert await inventory.packages(DIGEST) is None
+    assert await inventory.packages(other) == [Package("a", "1")]
+    assert await inventory.digests() == [other]
+    inventory.close()

@@ -41,6 +41,7 @@ class Contents:
                     # The file has as many links as the file system allows: start another copy.
                     verified.rename(content)
                     _link(content, link)
+                os.utime(link)  # known content is as young as its last push
             sync_directory(content.parent)
             sync_directory(link.parent)
         finally:

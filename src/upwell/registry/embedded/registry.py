@@ -6,9 +6,11 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_manifest
+from upwell.policy.stored_content import StoredRepository
 from upwell.registry.embedded.contents import Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
 from upwell.registry.embedded.repositories import Repositories, Repository, TagHook
@@ -28,6 +30,8 @@ from upwell.registry.interface import DEFAULT_ACCESS, Access, PushEvent, PushLis
 
 _READ_BYTES = 1024 * 1024
 _ACTOR = "upwell"
+_USE_NOTED = 600.0
+"""Seconds for which a blob counts as used; well below any age at which content is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,39 @@ class EmbeddedRegistry:
         with storing("the registry"):
             return await run_whole(
                 self._sweep, now - self._limits.upload_age, now - self._limits.unused_age
+            )
+
+    # The RegistryUpkeep port
+
+    async def survey(self) -> Sequence[StoredRepository]:
+        """Return what every repository holds."""
+        found = []
+        with storing("the registry"):
+            for name in await self.repositories():
+                repository = await self._find(name)
+                if repository is not None:
+                    found.append(await run_whole(repository.survey))
+        return found
+
+    async def expire_tag(self, repository: str, tag: str, digest: Digest) -> bool:
+        """Remove `tag` if it still names `digest`."""
+        found = await self._find(repository)
+        with storing(repository):
+            return found is not None and await run_whole(found.expire_tag, tag, digest)
+
+    async def expire_manifest(self, repository: str, digest: Digest, before: datetime) -> bool:
+        """Remove a manifest that nothing in the repository names, pushed before `before`."""
+        found = await self._find(repository)
+        with storing(repository):
+            return found is not None and await run_whole(
+                found.expire_manifest, digest, before.timestamp()
+            )
+
+    async def collect(self, before: datetime) -> None:
+        """Remove the blobs that no manifest names and that nobody has used since `before`."""
+        with storing("the registry"):
+            await run_whole(
+                self._sweep, self._clock() - self._limits.upload_age, before.timestamp()
             )
 
     # The Registry port
@@ -221,11 +258,17 @@ class EmbeddedRegistry:
         """Return the bytes that a blob has."""
         found = await self._find(repository)
         try:
-            if found is not None:
-                return found.blob_link(digest).stat().st_size
+            if found is None:
+                raise BlobUnknownError(repository, digest)
+            facts = found.blob_link(digest).stat()
         except FileNotFoundError:
-            pass
-        raise BlobUnknownError(repository, digest)
+            raise BlobUnknownError(repository, digest) from None
+        if facts.st_mtime < self._clock() - _USE_NOTED:
+            # Who pushes an image asks for its blobs, and sends only those that are not here.
+            with storing(repository):
+                if not await run_whole(found.touch_blob, digest):
+                    raise BlobUnknownError(repository, digest)
+        return facts.st_size
 
     @contextlib.asynccontextmanager
     async def read_blob(

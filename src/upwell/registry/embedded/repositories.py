@@ -1,7 +1,9 @@
 """Repositories: manifests, tags and referrers as files, with an index of them in memory."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from upwell.oci import (
@@ -14,6 +16,7 @@ from upwell.oci import (
     MediaType,
     parse_manifest,
 )
+from upwell.policy.stored_content import StoredManifest, StoredRepository, StoredTag
 from upwell.registry.embedded.contents import Contents
 from upwell.registry.embedded.files import (
     make_directories,
@@ -85,6 +88,8 @@ class Repository:
                 file = write_temporary(self._temporary, push.raw)
                 self._contents.adopt(file, digest, self.manifest_link(digest))
                 self._remember(entry)
+            else:
+                os.utime(self.manifest_link(digest))  # its age counts from the last push
             if push.tag is not None:
                 self.set_tag(push.tag, digest, tagged)
         return self.manifests[digest]
@@ -127,6 +132,41 @@ class Repository:
             self._forget(digest)
         return removed
 
+    def expire_tag(self, tag: str, digest: Digest) -> bool:
+        """Remove a tag if it still names `digest`."""
+        with self._lock:
+            return self.tags.get(tag) == digest and self.remove_tag(tag)
+
+    def expire_manifest(self, digest: Digest, before: float) -> bool:
+        """Remove a manifest that no tag and no index names and that was pushed before `before`."""
+        with self._lock:
+            try:
+                pushed = self.manifest_link(digest).stat().st_mtime
+            except FileNotFoundError:
+                return False
+            if pushed >= before or digest in self.tags.values() or self._is_child(digest):
+                return False
+            return self.remove_manifest(digest)
+
+    def survey(self) -> StoredRepository:
+        """Return what is stored here."""
+        with self._lock:
+            manifests = [self._stored_manifest(digest) for digest in self.manifests]
+            tags = {
+                tag: StoredTag(digest, _changed(self._root / _TAGS / tag))
+                for tag, digest in self.tags.items()
+            }
+        return StoredRepository(self.name, tags, manifests)
+
+    def touch_blob(self, digest: Digest) -> bool:
+        """Note that a blob is used, so that it stays while its manifest is pushed; False: gone."""
+        with self._lock:
+            try:
+                os.utime(self.blob_link(digest))
+            except FileNotFoundError:
+                return False
+            return True
+
     def remove_blob(self, digest: Digest) -> bool:
         """Take a blob out of this repository; False when it is not in it."""
         with self._lock:
@@ -145,6 +185,29 @@ class Repository:
                 if digest not in used and link.stat().st_mtime < before:
                     removed += self.remove_blob(digest)
         return removed
+
+    def _is_child(self, digest: Digest) -> bool:
+        indexes = [
+            entry.digest
+            for entry in self.manifests.values()
+            if MediaType(entry.media_type).is_index
+        ]
+        return any(digest in self._stored_manifest(index).children for index in indexes)
+
+    def _stored_manifest(self, digest: Digest) -> StoredManifest:
+        link = self.manifest_link(digest)
+        raw = link.read_bytes()
+        found = parse_manifest(raw)
+        content = {item.digest: item.size for item in _content(found)}
+        is_index = isinstance(found, Index)
+        return StoredManifest(
+            digest=digest,
+            created=_changed(link),
+            size=len(raw),
+            children=frozenset(content) if is_index else frozenset(),
+            subject=found.subject.digest if found.subject else None,
+            blobs={} if is_index else content,
+        )
 
     def _holds(self, digest: Digest) -> bool:
         return digest in self.manifests or self.blob_link(digest).exists()
@@ -225,6 +288,10 @@ class Repositories:
             repository = Repository(name, self._root / name, self._contents, self._temporary)
             self._loaded[name] = repository
         return repository
+
+
+def _changed(file: Path) -> datetime:
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC)
 
 
 def _examine(raw: bytes, digest: Digest, media_type: str) -> tuple[ManifestEntry, list[Descriptor]]:

@@ -1,0 +1,12 @@
+"""Removes what nothing needs any more: once a day by itself, and when a person asks.
+
+`ports` names what it works on, `plan` reads everything and decides, `removal` acts in an order in
+which a crash leaves nothing that dangles, `schedule` says when.
+"""
+
+from upwell.reconcilers.pruning.plan import Planner
+from upwell.reconcilers.pruning.ports import Stores
+from upwell.reconcilers.pruning.removal import Pruning
+from upwell.reconcilers.pruning.schedule import PruningSchedule
+
+__all__ = ["Planner", "Pruning", "PruningSchedule", "Stores"]

@@ -1,0 +1,81 @@
+"""What pruning works on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from upwell.inputs.interface import BinaryInputs
+from upwell.oci import Digest
+from upwell.registry.upkeep import RegistryUpkeep
+from upwell.store.interface import Store
+from upwell.workload.interface import Runtime
+
+
+class StoredLog(Protocol):
+    """The log of a build; `size` in bytes, `written` in UTC."""
+
+    @property
+    def build_id(self) -> str:
+        """The build's uid."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def written(self) -> datetime:
+        """When the last line was written."""
+        ...
+
+
+class LogShelf(Protocol):
+    """The logs of builds."""
+
+    def stored(self) -> Sequence[StoredLog]:
+        """List the logs that nobody writes."""
+        ...
+
+    def remove(self, build_id: str) -> None:
+        """Delete a log; idempotent."""
+        ...
+
+
+class PackageLists(Protocol):
+    """The inventory, by image."""
+
+    async def digests(self) -> Sequence[Digest]:
+        """List the images that are indexed."""
+        ...
+
+    async def forget(self, digest: Digest) -> None:
+        """Remove what is known of an image; idempotent."""
+        ...
+
+
+class BuilderStorage(Protocol):
+    """The builder's own images."""
+
+    async def prune(
+        self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
+    ) -> tuple[str, ...]:
+        """Remove images that are old and not kept; return their names. Raises BuildError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Everything that grows, and the clock (UTC)."""
+
+    objects: Store
+    registry: RegistryUpkeep
+    host: str
+    """The `host:port` in references to the embedded registry."""
+    logs: LogShelf
+    inputs: BinaryInputs
+    inventory: PackageLists
+    builder: BuilderStorage
+    runtime: Runtime
+    clock: Callable[[], datetime]

@@ -1,0 +1,226 @@
+"""Removes what a plan says, each thing only if it still may go.
+
+Records go first, then names, then content: killed anywhere, the next run finds what is left. What
+the plan found is decided on once more after the tags are gone and before any manifest goes, since
+a build that started meanwhile wrote down what it needs before it looked for it.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from upwell.api.image import Image, ImageStream
+from upwell.api.prune import KeptImage, PrunedItem, PruneStatus
+from upwell.builder.interface import BuildError
+from upwell.policy.retention import Decision, Rules, StaleManifest, StaleRevision, StaleTag
+from upwell.policy.streams import StreamName, replace_tag
+from upwell.reconcilers.build_inputs import referenced_inputs
+from upwell.reconcilers.pruning.plan import Plan, Planner
+from upwell.reconcilers.pruning.ports import Stores
+from upwell.store.interface import ConflictError, NotFoundError
+
+log = logging.getLogger(__name__)
+
+MAX_REMOVALS = 500
+"""Of each sort in one run, so that whoever asked for it gets an answer; the next goes on."""
+_BUILDER_SECONDS = 15.0
+"""For the builder's images, which go one by one; the next run goes on."""
+_RECHECK = 100
+"""Manifests that are removed by one decision."""
+_SHOWN_KEPT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What of a plan one run takes."""
+
+    revisions: Sequence[StaleRevision]
+    images: Sequence[Image]
+    tags: Sequence[StaleTag]
+    manifests: Sequence[StaleManifest]
+
+    @classmethod
+    def of(cls, decision: Decision, limit: int) -> "_Batch":
+        return cls(
+            decision.revisions[:limit],
+            decision.images[:limit],
+            decision.tags[:limit],
+            decision.manifests[:limit],
+        )
+
+    def is_part_of(self, decision: Decision) -> bool:
+        return self != _Batch.of(decision, sys.maxsize)
+
+
+class Pruning:
+    """Runs the garbage collection, one run at a time."""
+
+    def __init__(self, stores: Stores, *, max_removals: int = MAX_REMOVALS) -> None:
+        self._stores = stores
+        self._planner = Planner(stores)
+        self._max_removals = max_removals
+        self._running = asyncio.Lock()
+
+    async def run(self, rules: Rules, *, confirm: bool) -> PruneStatus:
+        """Remove what may go, or only say what would.
+
+        Raises StoreError, RegistryError or WorkloadError; what was removed until then is gone.
+        """
+        async with self._running:
+            plan = await self._planner.plan(rules)
+            batch = _Batch.of(plan.decision, self._max_removals)
+            if confirm:
+                items = await self._remove(plan, batch, rules)
+            else:
+                items = [
+                    *(_revision_item(revision) for revision in batch.revisions),
+                    *(PrunedItem(what="Image", name=i.name) for i in batch.images),
+                    *(_tag_item(tag) for tag in batch.tags),
+                    *(_manifest_item(manifest) for manifest in batch.manifests),
+                    *_leftovers(plan),
+                ]
+            items += await self._other_storage(plan, rules, confirm=confirm)
+        status = PruneStatus(
+            items=tuple(sorted(items, key=lambda item: (-item.bytes, item.what, item.name))),
+            kept=tuple(_kept(plan))[:_SHOWN_KEPT],
+            bytes=sum(item.bytes for item in items),
+            more=batch.is_part_of(plan.decision),
+        )
+        if confirm:
+            log.info("pruned", extra={"items": len(status.items), "bytes": status.bytes})
+        return status
+
+    async def _remove(self, plan: Plan, batch: _Batch, rules: Rules) -> list[PrunedItem]:
+        done = [_revision_item(revision) for revision in await self._cut_histories(batch.revisions)]
+        for image in batch.images:
+            try:
+                await self._stores.objects.delete(
+                    type(image), "", image.name, resource_version=image.resource_version
+                )
+            except (NotFoundError, ConflictError):
+                continue  # gone, or met again
+            done.append(PrunedItem(what="Image", name=image.name))
+        done += [
+            _tag_item(tag)
+            for tag in batch.tags
+            if await self._stores.registry.expire_tag(tag.repository, tag.tag, tag.digest)
+        ]
+        done += await self._remove_manifests(plan, batch.manifests, rules)
+        await self._stores.registry.collect(plan.now - rules.keep_younger_than)
+        for entry in plan.logs:
+            self._stores.logs.remove(entry.build_id)
+        for digest in plan.package_lists:
+            await self._stores.inventory.forget(digest)
+        return [*done, *_leftovers(plan)]
+
+    async def _cut_histories(self, stale: Sequence[StaleRevision]) -> Sequence[StaleRevision]:
+        """Take revisions out of the streams; one that changes meanwhile is left to the next run."""
+        by_stream: dict[StreamName, list[StaleRevision]] = {}
+        for revision in stale:
+            by_stream.setdefault(revision.stream, []).append(revision)
+        cut: list[StaleRevision] = []
+        for name, revisions in by_stream.items():
+            try:
+                stream = await self._stores.objects.get(ImageStream, name.namespace, name.name)
+                await self._stores.objects.update_status(_without(stream, revisions))
+            except (NotFoundError, ConflictError):
+                continue
+            cut += revisions
+        return cut
+
+    async def _remove_manifests(
+        self, plan: Plan, stale: Sequence[StaleManifest], rules: Rules
+    ) -> list[PrunedItem]:
+        done: list[PrunedItem] = []
+        before = plan.now - rules.keep_younger_than
+        for start in range(0, len(stale), _RECHECK):
+            current = await self._planner.again(plan, rules)
+            still = {(entry.repository, entry.digest) for entry in current.manifests}
+            done += [
+                _manifest_item(entry)
+                for entry in stale[start : start + _RECHECK]
+                if (entry.repository, entry.digest) in still
+                and await self._stores.registry.expire_manifest(
+                    entry.repository, entry.digest, before
+                )
+            ]
+        return done
+
+    async def _other_storage(self, plan: Plan, rules: Rules, *, confirm: bool) -> list[PrunedItem]:
+        """Prune uploads and the builder's own images: their stores decide what is in use."""
+        items = []
+        grace = rules.keep_younger_than
+        needed = await referenced_inputs(self._stores.objects)
+        freed = await self._stores.inputs.sweep(needed, unused_for=grace, dry_run=not confirm)
+        if freed:
+            reason = "no build and no BuildConfig names them"
+            items.append(PrunedItem(what="uploads", name="all", reason=reason, bytes=freed))
+        try:
+            async with asyncio.timeout(_BUILDER_SECONDS):
+                images = await self._stores.builder.prune(
+                    frozenset(plan.decision.kept), unused_for=grace, dry_run=not confirm
+                )
+        except (BuildError, TimeoutError) as error:
+            # The builder's store is a cache: what it cannot remove today, it can tomorrow.
+            log.warning("the builder's storage was not pruned", extra={"error": str(error)})
+            return items
+        items += [
+            PrunedItem(what="builder image", name=name, reason="no build has used it for a while")
+            for name in images
+        ]
+        return items
+
+
+def _without(stream: ImageStream, stale: Sequence[StaleRevision]) -> ImageStream:
+    """Return the stream without these revisions; the newest of a tag always stays."""
+    status = stream.status
+    for history in status.tags:
+        gone = [revision.event for revision in stale if revision.tag == history.tag]
+        items = tuple(e for at, e in enumerate(history.items) if at == 0 or e not in gone)
+        status = replace_tag(status, history.model_copy(update={"items": items}))
+    return stream.with_status(status)
+
+
+def _leftovers(plan: Plan) -> Iterator[PrunedItem]:
+    for entry in plan.logs:
+        yield PrunedItem(
+            what="build log",
+            name=entry.build_id,
+            reason="its Build is gone",
+            bytes=entry.size,
+        )
+    for digest in plan.package_lists:
+        yield PrunedItem(what="package list", name=str(digest), reason="its image is gone")
+
+
+def _revision_item(revision: StaleRevision) -> PrunedItem:
+    stream, event = revision.stream, revision.event
+    return PrunedItem(
+        what="tag revision",
+        name=f"{stream.repository}:{revision.tag}@{event.image}",
+        reason="beyond the revisions that are kept, and nothing else names it",
+    )
+
+
+def _tag_item(tag: StaleTag) -> PrunedItem:
+    return PrunedItem(what="tag", name=f"{tag.repository}:{tag.tag}", reason=tag.reason)
+
+
+def _manifest_item(manifest: StaleManifest) -> PrunedItem:
+    return PrunedItem(
+        what="image",
+        name=f"{manifest.repository}@{manifest.digest}",
+        reason=f"nothing names it; pushed {manifest.created:%Y-%m-%d}",
+        bytes=manifest.freed,
+    )
+
+
+def _kept(plan: Plan) -> Iterator[KeptImage]:
+    for repository in plan.repositories:
+        for manifest in repository.manifests:
+            reason = plan.decision.kept.get(manifest.digest)
+            if reason is not None:
+                name = f"{repository.name}@{manifest.digest}"
+                yield KeptImage(image=name, reason=reason)

@@ -1,0 +1,79 @@
+"""Prunes once in a while. When it last did is in a ConfigMap, so that a restart repeats nothing."""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+
+from upwell.api.core import ConfigMap
+from upwell.api.meta import ObjectMeta, format_time
+from upwell.api.prune import PruneStatus
+from upwell.policy.access import SYSTEM_NAMESPACE
+from upwell.policy.retention import Rules
+from upwell.reconcilers.pruning.ports import Stores
+from upwell.reconcilers.pruning.removal import Pruning
+from upwell.registry.errors import RegistryError
+from upwell.store.interface import AlreadyExistsError, NotFoundError, StoreError
+from upwell.workload.interface import WorkloadError
+
+log = logging.getLogger(__name__)
+
+RECORD_NAME = "upwell-pruning"
+"""The ConfigMap in SYSTEM_NAMESPACE."""
+_AFTER_START = timedelta(minutes=10)
+"""A server that has just started has more urgent work."""
+_AFTER_FAULT = timedelta(minutes=30)
+_BETWEEN_PARTS = timedelta(minutes=1)
+
+
+class PruningSchedule:
+    """Runs `pruning` every `interval` by `rules`."""
+
+    def __init__(self, pruning: Pruning, stores: Stores, rules: Rules, interval: timedelta) -> None:
+        self._pruning = pruning
+        self._stores = stores
+        self._rules = rules
+        self._interval = interval
+
+    async def run(self) -> None:
+        """Prune when it is due, until cancelled."""
+        pause = _AFTER_START
+        while True:
+            await asyncio.sleep(pause.total_seconds())
+            try:
+                pause = await self.prune_if_due()
+            except (StoreError, RegistryError, WorkloadError, OSError):
+                log.exception("pruning failed; it goes on later")
+                pause = _AFTER_FAULT
+
+    async def prune_if_due(self) -> timedelta:
+        """Prune if the last run is long enough ago; return how long the next one has time."""
+        last = await self.last_run()
+        now = self._stores.clock()
+        if last is not None and now - last < self._interval:
+            return self._interval - (now - last)
+        status = await self._pruning.run(self._rules, confirm=True)
+        if status.more:
+            return _BETWEEN_PARTS
+        await self._record(status, now)
+        return self._interval
+
+    async def last_run(self) -> datetime | None:
+        """Return when the last whole run began; None when there was none."""
+        try:
+            record = await self._stores.objects.get(ConfigMap, SYSTEM_NAMESPACE, RECORD_NAME)
+            return datetime.fromisoformat(record.data.get("lastRun", ""))
+        except (NotFoundError, ValueError):
+            return None
+
+    async def _record(self, status: PruneStatus, now: datetime) -> None:
+        data = {
+            "lastRun": format_time(now),
+            "removed": str(len(status.items)),
+            "bytes": str(status.bytes),
+        }
+        meta = ObjectMeta(namespace=SYSTEM_NAMESPACE, name=RECORD_NAME)
+        record = ConfigMap(metadata=meta, data=data)
+        try:
+            await self._stores.objects.create(record)
+        except AlreadyExistsError:
+            await self._stores.objects.update(record)

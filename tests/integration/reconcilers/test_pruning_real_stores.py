@@ -1,0 +1,237 @@
+"""Pruning against a real registry, real logs, uploads and inventory: what goes, what stays."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.integration.reconcilers.pruned_machine import HOST, Machine, once
+from tests.unit.inventory.layer_archives import ImageInMemory
+
+from upwell.api.build import Build
+from upwell.api.core import ConfigMap
+from upwell.api.image import Image
+from upwell.api.prune import PruneStatus
+from upwell.oci import Digest, Manifest, Reference
+from upwell.policy.build_identity import inputs_tag
+from upwell.policy.retention import Rules
+from upwell.reconcilers.pruning import Pruning, PruningSchedule
+from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path)
+    yield machine
+    machine.inventory.close()
+
+
+def found(status: PruneStatus, what: str) -> list[str]:
+    return sorted(item.name for item in status.items if item.what == what)
+
+
+async def test_old_images_go_and_what_is_named_or_runs_is_whole(machine: Machine) -> None:
+    old, rollback, running, now = [
+        await machine.push("shop/web:latest", mark) for mark in ("old", "back", "running", "now")
+    ]
+    await machine.stream("web", now, running, rollback, old)
+    await machine.deploy("web", f"{HOST}/shop/web@{rollback}")
+    machine.runtime.images = {"web-1": running}
+    machine.grow_old()
+    before = machine.size()
+
+    listed = await machine.pruning.run(machine.rules, confirm=False)
+    assert await machine.manifests("shop/web") == {old, rollback, running, now}
+    removed = await machine.pruning.run(machine.rules, confirm=True)
+
+    assert listed == removed
+    assert found(removed, "image") == [f"shop/web@{old}"]
+    assert found(removed, "tag revision") == [f"shop/web:latest@{old}"]
+    assert await machine.manifests("shop/web") == {rollback, running, now}
+    assert await machine.history("web") == [str(now), str(running), str(rollback)]
+    assert before - machine.size() == removed.bytes > 0
+    for digest in (rollback, running, now):
+        await assert_whole(machine, "shop/web", digest)
+    again = await machine.pruning.run(machine.rules, confirm=True)
+    assert again.items == ()
+
+
+async def assert_whole(machine: Machine, repository: str, digest: Digest) -> None:
+    reference = Reference(HOST, repository, digest=digest)
+    manifest = await machine.registry.manifest(reference)
+    assert isinstance(manifest, Manifest)
+    for blob in manifest.references:
+        await machine.registry.blob(reference, blob.digest, 10_000)
+
+
+async def test_what_is_young_stays(machine: Machine) -> None:
+    young = await machine.push("shop/web:latest", "young")
+    await machine.push("shop/web:latest", "newer")
+
+    status = await machine.pruning.run(machine.rules, confirm=True)
+
+    assert status.items == ()
+    await assert_whole(machine, "shop/web", young)
+    reasons = {kept.image: kept.reason for kept in status.kept}
+    assert reasons[f"shop/web@{young}"].startswith("pushed at")
+
+
+async def test_records_logs_uploads_and_builder_images_go_with_what_they_were_of(
+    machine: Machine,
+) -> None:
+    kept, gone = [await machine.push(f"shop/{name}:latest", name) for name in ("web", "lost")]
+    await machine.registry.untag("shop/lost", "latest")
+    build = await machine.put(
+        "Build",
+        "build.openshift.io/v1",
+        "web-1",
+        status={"phase": "Complete", "output": {"to": {"imageDigest": str(kept)}}},
+    )
+    for digest in (kept, gone):
+        await machine.put("Image", "image.openshift.io/v1", str(digest))
+        await machine.inventory.index(digest, ImageInMemory())
+    for uid in (build.uid, "gone-uid"):
+        machine.logs.sink(uid)(b"hello\n")
+        machine.logs.close(uid)
+    upload = await machine.inputs.save(once(b"source"))
+    machine.builder.images = [kept, gone]
+    machine.grow_old()
+
+    status = await machine.pruning.run(machine.rules, confirm=True)
+
+    assert found(status, "build log") == ["gone-uid"]
+    assert [log.build_id for log in machine.logs.stored()] == [build.uid]
+    assert found(status, "Image") == found(status, "package list") == [str(gone)]
+    assert [image.name for image in (await machine.store.list(Image)).items] == [str(kept)]
+    assert await machine.inventory.digests() == [kept]
+    assert [item.bytes for item in status.items if item.what == "uploads"] == [upload.size]
+    assert machine.builder.images == [kept]
+    assert found(status, "image") == [f"shop/lost@{gone}"]
+
+
+async def test_a_build_that_starts_between_the_plan_and_the_removal_keeps_its_result(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = "a" * 64
+    digest = await machine.push(f"shop/web:{inputs_tag(inputs)}", "made before")
+    machine.grow_old()
+    expire_tag = machine.registry.expire_tag
+
+    async def build_meanwhile(repository: str, tag: str, digest: Digest) -> bool:
+        # It wrote its inputs down, and found the tag, just before the tag goes.
+        await machine.put(
+            "Build", "build.openshift.io/v1", "web-2", status={"phase": "Running", "inputs": inputs}
+        )
+        return await expire_tag(repository, tag, digest)
+
+    monkeypatch.setattr(machine.registry, "expire_tag", build_meanwhile)
+    await machine.pruning.run(machine.rules, confirm=True)
+
+    await machine.registry.tag("shop/web", "latest", digest)
+    await assert_whole(machine, "shop/web", digest)
+
+
+async def test_a_stream_that_changes_meanwhile_loses_nothing_now(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, now = [await machine.push("shop/web:latest", mark) for mark in ("old", "now")]
+    await machine.stream("web", now, old)
+    machine.grow_old()
+    update_status = machine.store.update_status
+
+    async def conflicting(resource: object) -> object:
+        monkeypatch.setattr(machine.store, "update_status", update_status)
+        stale = resource.with_metadata(resource_version="1")  # type: ignore[attr-defined]
+        return await update_status(stale)
+
+    monkeypatch.setattr(machine.store, "update_status", conflicting)
+    first = await machine.pruning.run(machine.rules, confirm=True)
+    assert not found(first, "image")
+    await assert_whole(machine, "shop/web", old)
+    second = await machine.pruning.run(machine.rules, confirm=True)
+    assert found(second, "image") == [f"shop/web@{old}"]
+
+
+async def test_pushes_of_known_content_beside_pruning_lose_nothing(machine: Machine) -> None:
+    marks = [f"image {at}" for at in range(12)]
+    shared = b"a layer that all have"
+    for mark in marks:
+        await machine.push("shop/web:latest", mark, shared)
+        await machine.push("shop/other:latest", mark, mark.encode())
+    for repository in ("shop/web", "shop/other"):
+        await machine.registry.untag(repository, "latest")
+    machine.grow_old()
+    done = asyncio.Event()
+
+    async def push_again() -> None:
+        for mark in marks:
+            name = "shop/web:" + mark.replace(" ", "-")
+            digest = await machine.push_what_is_missing(name, mark, shared)
+            await assert_whole(machine, "shop/web", digest)
+        done.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(push_again())
+        while not done.is_set():
+            await machine.pruning.run(machine.rules, confirm=True)
+
+    assert len(await machine.manifests("shop/web")) == len(marks)
+    assert await machine.manifests("shop/other") == set()
+    for digest in await machine.manifests("shop/web"):
+        await assert_whole(machine, "shop/web", digest)
+
+
+async def test_one_run_is_bounded_and_the_next_goes_on(machine: Machine) -> None:
+    for at in range(5):
+        await machine.push("shop/web:latest", f"image {at}")
+    await machine.registry.untag("shop/web", "latest")
+    machine.grow_old()
+    pruning = Pruning(machine.stores, max_removals=2)
+
+    counts = []
+    for _ in range(4):
+        status = await pruning.run(machine.rules, confirm=True)
+        counts.append((len(status.items), status.more))
+
+    assert counts == [(2, True), (2, True), (1, False), (0, False)]
+
+
+async def test_a_removed_blob_is_unknown_and_a_removed_manifest_too(machine: Machine) -> None:
+    digest = await machine.push("shop/web:latest", "gone")
+    await machine.registry.untag("shop/web", "latest")
+    machine.grow_old()
+
+    await machine.pruning.run(machine.rules, confirm=True)
+
+    with pytest.raises(ManifestUnknownError):
+        await machine.registry.find_manifest("shop/web", digest)
+    with pytest.raises(BlobUnknownError):
+        await machine.registry.blob_size("shop/web", Digest.of(b"gone" * 100))
+
+
+async def test_the_last_run_is_remembered_by_the_next_process(machine: Machine) -> None:
+    day = timedelta(days=1)
+    schedule = PruningSchedule(machine.pruning, machine.stores, Rules(), day)
+
+    assert await schedule.last_run() is None
+    assert await schedule.prune_if_due() == day
+    record = await machine.store.get(ConfigMap, "upwell-system", "upwell-pruning")
+    assert datetime.now(UTC) - datetime.fromisoformat(record.data["lastRun"]) < day
+    after_restart = PruningSchedule(machine.pruning, machine.stores, Rules(), day)
+    assert timedelta(hours=23) < await after_restart.prune_if_due() < day
+    # A record that somebody has broken counts as none.
+    await machine.store.update(record.model_copy(update={"data": {"lastRun": "yesterday"}}))
+    assert await after_restart.prune_if_due() == day
+
+
+async def test_a_build_object_keeps_its_log_while_it_exists(machine: Machine) -> None:
+    build = await machine.put("Build", "build.openshift.io/v1", "web-1", status={"phase": "Failed"})
+    machine.logs.sink(build.uid)(b"x")
+    machine.logs.close(build.uid)
+    machine.grow_old()
+
+    assert not (await machine.pruning.run(machine.rules, confirm=True)).items
+    await machine.store.delete(Build, "shop", "web-1")
+    status = await machine.pruning.run(machine.rules, confirm=True)
+    assert found(status, "build log") == [build.uid]
