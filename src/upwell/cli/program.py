@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Entry] = {
     "hold": Entry("upwell.cli.hold:hold", "Keep new images away from a workload."),
     "logs": Entry("upwell.cli.logs:logs", "Print the log of a build or a workload."),
     "process": Entry("upwell.cli.process:process", "Print the objects of a template."),
+    "prune": Entry("upwell.cli.prune:prune", "Remove what nothing needs any more."),
     "resume": Entry("upwell.cli.hold:resume", "Lift a hold or a pause."),
     "rollout": Entry("upwell.cli.rollout:rollout", "Watch, undo, pause or resume rollouts."),
     "serve": Entry("upwell.cli.serve:serve", "Run the server on this machine."),

@@ -155,6 +155,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             registries=file.registries,
             auth_files=tuple(default_auth_files(os.environ, Path.home())),
             access=access,
+            retention=file.retention,
         )
         asyncio.run(run_server(settings))
     except (SettingsError, ServeError) as error:
