@@ -134,7 +134,10 @@ class StreamTagHandlers:
         stream_name, colon, tag_name = target.name.partition(":")
         if not colon or not tag_name:
             raise ApiError(400, f"{target.name!r} does not name a tag: write STREAM:TAG")
-        wanted = _declared(decode_as(ImageStreamTag, document), target, tag_name)
+        # The tag's own name is in the path, and clients leave it out (image/v1 ImageStreamTag).
+        tag = document.get("tag") or {}
+        named = {**document, "tag": {**tag, "name": tag_name} if isinstance(tag, dict) else tag}
+        wanted = _declared(decode_as(ImageStreamTag, named), target, tag_name)
         stream = Target(ImageStream, target.namespace, stream_name)
         version = (document.get("metadata") or {}).get("resourceVersion")
         options = write_options(request)

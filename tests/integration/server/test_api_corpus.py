@@ -39,6 +39,8 @@ def _objects() -> Iterator[tuple[str, dict[str, Any]]]:
             # An exported object names what it was read as, and so would conflict.
             for field in ("namespace", "resourceVersion", "uid"):
                 metadata.pop(field, None)
+            if not kind.is_stored:
+                continue
             path = collection_path(kind).format(namespace=f"n{count}")
             yield path, document | {"apiVersion": kind.api_version}
 

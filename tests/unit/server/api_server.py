@@ -21,6 +21,7 @@ from upwell.api.meta import Resource
 from upwell.inputs.interface import BinaryInputs
 from upwell.oci import Digest
 from upwell.policy.webhooks import PushNotice
+from upwell.reconcilers.image_examination import ImageExaminer
 from upwell.server.access import AccessControl
 from upwell.server.app import ServerDependencies, create_app
 from upwell.server.limits import ServerLimits
@@ -245,6 +246,7 @@ async def serving(
     inputs: BinaryInputs | None = None,
     guard: Callable[[MemoryStore, Clock], AccessControl] | None = None,
     registry_routes: Sequence[BaseRoute] = (),
+    examiner: Callable[[MemoryStore, Clock], ImageExaminer] | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = Clock(), asyncio.Event()
     store, logs, runtime = MemoryStore(clock), KeptLogs(), StubRuntime()
@@ -275,6 +277,7 @@ async def serving(
             limits=limits,
             access=guard(store, clock) if guard else None,
             registry_routes=registry_routes,
+            examiner=examiner(store, clock) if examiner else None,
         )
     )
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.

@@ -1,0 +1,36 @@
+"""Composes what copies images between registries, for the command line."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from upwell.registry.client import RegistryClient
+from upwell.registry.client_push import RegistryPusher
+from upwell.registry.copying import CopyAccess, ImageCopier, Report, WantsPlatform
+from upwell.registry.credential_helpers import CredentialHelpers
+from upwell.registry.credentials import AuthFile, ChainedCredentials
+from upwell.registry.hosts import RegistryHost, RegistryHosts
+from upwell.registry.interface import Access
+
+
+@dataclass(frozen=True, slots=True)
+class CopySettings:
+    """Which logins and registry settings hold; `insecure` allows plain HTTP on both sides."""
+
+    auth_files: Sequence[Path] = ()
+    registries: Sequence[RegistryHost] = ()
+    insecure: bool = False
+
+
+@asynccontextmanager
+async def open_copier(
+    settings: CopySettings, report: Report, platforms: WantsPlatform | None
+) -> AsyncIterator[ImageCopier]:
+    """Open a copier; its connections are closed on the way out."""
+    helpers = CredentialHelpers()
+    logins = ChainedCredentials([AuthFile(path, helpers) for path in settings.auth_files])
+    access = Access(insecure=settings.insecure)
+    async with RegistryClient(RegistryHosts(settings.registries), logins) as client:
+        pusher = RegistryPusher(client.connection)
+        yield ImageCopier(client, pusher, CopyAccess(access, access), report, platforms)

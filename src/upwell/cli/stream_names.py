@@ -1,0 +1,42 @@
+"""How users name tags of streams: `shop:latest`, `prod/shop:live`, `shop@sha256:…`."""
+
+from dataclasses import dataclass
+
+import click
+
+from upwell.oci.reference import is_tag
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTagName:
+    """A tag of an ImageStream."""
+
+    namespace: str
+    stream: str
+    tag: str
+
+    @property
+    def name(self) -> str:
+        """`stream:tag`, as the API names it."""
+        return f"{self.stream}:{self.tag}"
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def parse_stream_tag(text: str, namespace: str) -> StreamTagName:
+    """Return the tag that `[NAMESPACE/]STREAM[:TAG]` names; raises click.UsageError."""
+    head, slash, rest = text.partition("/")
+    if not slash:
+        head, rest = namespace, text
+    stream, colon, tag = rest.partition(":")
+    tag = tag if colon else "latest"
+    if not head or not stream or "/" in rest or "@" in rest or not is_tag(tag):
+        raise click.UsageError(f"{text!r} names no tag: write [NAMESPACE/]STREAM[:TAG]")
+    return StreamTagName(head, stream, tag)
+
+
+def names_registry(text: str) -> bool:
+    """Whether an image's name begins with the host of a registry."""
+    head, slash, _ = text.partition("/")
+    return bool(slash) and ("." in head or ":" in head or head == "localhost")
