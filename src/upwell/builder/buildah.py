@@ -41,7 +41,7 @@ from upwell.builder.sandbox import (
 )
 from upwell.builder.uploads import unpack_upload
 from upwell.builder.workspace import Workspace
-from upwell.oci import Digest, Reference
+from upwell.oci import Digest, ImageConfig, Reference
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -69,6 +69,8 @@ class BuildahSettings:
     allow_host_network: bool = False
     allow_local_sources: bool = False
     """Whether git sources, scripts URLs and volumes may name paths of this machine."""
+    pull_policy: str = "missing"
+    """Of images that a plan does not force: `missing`, `always` or `never`."""
     git_limits: GitLimits = field(default_factory=GitLimits)
     archive_limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -184,6 +186,27 @@ class BuildahBuilder:
             folder.remove()
         return tuple(removed)
 
+    async def inspect(self, image: Reference) -> ImageConfig:
+        """Pull an image by the pull policy and return its configuration; raises BuildError."""
+        folder = BuildFolder(self._folders, f"inspect-{time.monotonic_ns()}")
+        folder.create()
+        try:
+            auth, policy = folder.write_logins(()), self._settings.pull_policy
+            await self._commands.pull(image, folder.path, auth, insecure=False, policy=policy)
+            return await self._commands.image_config(str(image), folder.path)
+        finally:
+            folder.remove()
+
+    async def image_id(self, name: str) -> str | None:
+        """Return the id of the image with this name in the store; raises BuildError."""
+        self._settings.work_dir.mkdir(parents=True, exist_ok=True)
+        found = await self._commands.images(self._settings.work_dir)
+        return next((image.id for image in found if name in image.names), None)
+
+    async def remove_image(self, image: str) -> bool:
+        """Remove an image of the store; return whether it went: what is in use stays."""
+        return await self._commands.remove_image(image, self._settings.work_dir)
+
     async def _build(self, work: Workspace) -> BuildResult:
         plan, folder = work.plan, work.folder
         stages: dict[str, float] = {}
@@ -206,14 +229,16 @@ class BuildahBuilder:
             with _timed(stages, "PushImage"):
                 digest = await self._push(plan, plan.push, image, auth)
             work.say(f"Pushed {plan.push.with_digest(digest)}")
-        if plan.strategy is Strategy.SOURCE:
+        if plan.local_name:
+            await self._commands.tag(image, plan.local_name, folder.path)
+        elif plan.strategy is Strategy.SOURCE:
             # A Docker build's image is the cache of the next; this one nobody reads again.
             await self._commands.remove_image(image, folder.path)
         return BuildResult(digest, stages)
 
     async def _pull(self, work: Workspace, auth: Path) -> None:
         plan = work.plan
-        policy = "always" if plan.force_pull else "missing"
+        policy = "always" if plan.force_pull else self._settings.pull_policy
         for image in _pulled(plan):
             work.say(f"Pulling image {image} ...")
             insecure = image.registry in plan.insecure_registries

@@ -242,6 +242,8 @@ class BuildPlan:
     source_images: tuple[SourceImage, ...] = ()
     post_commit: PostCommit | None = None
     source: SourceOptions = SourceOptions()
+    local_name: str = ""
+    """A name that the result keeps in the builder's own store; empty: none."""
     squash: bool = False
     """One layer above the base (imageOptimizationPolicy SkipLayers)."""
     force_pull: bool = False

@@ -1,0 +1,263 @@
+"""Carries out `upwell s2i`: source, plan, build, and what follows a build."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import click
+
+from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.context import context_of
+from upwell.builder.interface import (
+    BuildError,
+    BuildPlan,
+    Checkout,
+    GitSource,
+    LogSink,
+    RuntimeImage,
+    SourceOptions,
+    Strategy,
+)
+from upwell.cli.errors import CommandError
+from upwell.cli.s2i.request import Options, image
+from upwell.policy.s2i import BuilderImage, image_path
+from upwell.policy.s2i_users import UserNotAllowedError
+
+_CALLBACK_TRIES = 3
+_REMOTE = re.compile(r"[a-z+]+://|[\w.-]+@[\w.-]+:")
+_CODES = {"PullBuilderImageFailed": 2, "FetchSourceFailed": 14, "InvalidContextDirectory": 14}
+
+
+class S2iFailedError(CommandError):
+    """A build failed; the exit code is the reference implementation's for that failure."""
+
+    def __init__(self, error: BuildError) -> None:
+        super().__init__(str(error))
+        self.exit_code = _exit_code(error)  # type: ignore[misc] # click declares it for the class
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The user's own image store, which Podman and Buildah share."""
+
+    root: Path
+    run_root: Path
+
+    @classmethod
+    def at(cls, folder: Path | None) -> "Storage":
+        """Return the store in `folder`; None: that of root, or of this user."""
+        if folder is not None:
+            return cls(folder.absolute() / "storage", folder.absolute() / "run")
+        if os.geteuid() == 0:
+            return cls(Path("/var/lib/containers/storage"), Path("/run/containers/storage"))
+        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+        runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+        return cls(Path(data) / "containers/storage", Path(runtime) / "containers")
+
+
+@asynccontextmanager
+async def local_builder(policy: str, storage: Storage) -> AsyncIterator[BuildahBuilder]:
+    """Yield a builder on the user's store; its own folder goes with the block."""
+    work = Path(tempfile.mkdtemp(prefix="upwell-s2i-"))
+    configuration = os.environ.get("CONTAINERS_CONF")
+    try:
+        yield BuildahBuilder(
+            BuildahSettings(
+                work_dir=work,
+                storage_root=storage.root,
+                run_root=storage.run_root,
+                containers_conf=Path(configuration) if configuration else None,
+                allow_local_sources=True,
+                allow_host_network=True,
+                pull_policy={"if-not-present": "missing"}.get(policy, policy),
+                # Podman reads the same store, and takes no layers whose owners are shifted.
+                user_namespaces=False,
+            )
+        )
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+async def build_image(options: Options, storage: Storage) -> None:
+    """Build, then tag, push, clean up and call back; raises CommandError."""
+    labels: Mapping[str, str] = {}
+    success = False
+    try:
+        async with local_builder(options["pull_policy"], storage) as builder:
+            labels = await _build(builder, options)
+            success = True
+    except BuildError as error:
+        raise S2iFailedError(error) from error
+    finally:
+        if url := options["callback_url"]:
+            await _call_back(url, labels, success=success)
+
+
+async def _build(builder: BuildahBuilder, options: Options) -> Mapping[str, str]:
+    tag = image(options.tag, "TAG")
+    checkout = await _fetch(builder, options)
+    previous = await builder.image_id(str(tag)) if options["remove_previous"] else None
+    plan = _plan(options, checkout)
+    await builder.build(plan, _log(options))
+    config = await builder.inspect(tag)
+    if previous and previous != await builder.image_id(str(tag)):
+        await builder.remove_image(previous)
+    click.echo(str(tag))
+    return config.labels
+
+
+def _local_tree(options: Options, path: Path) -> Checkout | None:
+    """Return a folder that is built as it is; None for one that is cloned."""
+    if not path.is_dir():
+        raise BuildError("FetchSourceFailed", f"there is no source folder {str(path)!r}")
+    if options["copy"] or not (path / ".git").exists():
+        return Checkout(context_of(path, options["context_dir"]), None)
+    return None
+
+
+async def _fetch(builder: BuildahBuilder, options: Options) -> Checkout:
+    address, _, ref = options.source.partition("#")
+    context = options["context_dir"]
+    if _REMOTE.match(address) is None or address.startswith("file://"):
+        path = Path.cwd() / address.removeprefix("file://")
+        if (checkout := _local_tree(options, path)) is not None:
+            return checkout
+        address = f"file://{path.resolve()}"
+    source = GitSource(
+        address, options["ref"] or ref, context, submodules=not options["ignore_submodules"]
+    )
+    return await builder.fetch("s2i", source, _log(options))
+
+
+def _plan(options: Options, checkout: Checkout) -> BuildPlan:
+    tag = image(options.tag, "TAG")
+    runtime = options["runtime_image"]
+    return BuildPlan(
+        id="s2i",
+        namespace="",
+        name="s2i",
+        strategy=Strategy.SOURCE,
+        context=checkout.path,
+        images={"builder": image(options.builder, "BUILDER")},
+        push=tag if options["push"] else None,
+        env=tuple(options.environment().items()),
+        labels=_labels(options, checkout),
+        scripts_url=options["scripts_url"],
+        inputs=options.injections(),
+        local_name=str(tag),
+        host_network=options["network"] == "host",
+        source=SourceOptions(
+            previous=tag if options["incremental"] else None,
+            runtime=RuntimeImage(image(runtime, "--runtime-image"), options.artifacts())
+            if runtime
+            else None,
+            assemble_user=options["assemble_user"],
+            assemble_runtime_user=options["assemble_runtime_user"],
+            allowed_uids=options["allowed_uids"],
+            volumes=options.volumes(),
+            exclude=options["exclude"],
+        ),
+    )
+
+
+def _labels(options: Options, checkout: Checkout) -> dict[str, str]:
+    """Return the labels that describe the source; empty ones are left out."""
+    labels = {
+        "io.k8s.display-name": options["application_name"] or options.tag,
+        "io.k8s.description": options["description"],
+        "io.openshift.build.source-location": options.source.partition("#")[0],
+        "io.openshift.build.source-context-dir": options["context_dir"],
+    }
+    if (revision := checkout.revision) is not None:
+        labels |= {
+            "io.openshift.build.commit.id": revision.commit,
+            "io.openshift.build.commit.author": (
+                f"{revision.author_name} <{revision.author_email}>"
+            ),
+            "io.openshift.build.commit.date": revision.date,
+            "io.openshift.build.commit.message": revision.message[:80],
+            "io.openshift.build.commit.ref": options["ref"] or options.source.partition("#")[2],
+        }
+    return {name: text for name, text in labels.items() if text}
+
+
+def _log(options: Options) -> LogSink:
+    def write(piece: bytes) -> None:
+        if not options["quiet"]:
+            sys.stderr.buffer.write(piece)
+            sys.stderr.buffer.flush()
+
+    return write
+
+
+async def _call_back(url: str, labels: Mapping[str, str], *, success: bool) -> None:
+    """Tell `url` how the build ended; what it answers changes nothing."""
+    document = {"success": success, **({"labels": dict(labels)} if success else {})}
+    timeout = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for _ in range(_CALLBACK_TRIES):
+            try:
+                async with session.post(url, json=document) as answer:
+                    if not answer.ok:
+                        click.echo(f"the callback answered {answer.status}", err=True)
+                    return
+            except (aiohttp.ClientError, TimeoutError) as error:
+                click.echo(f"the callback failed: {error}", err=True)
+
+
+async def show_usage(builder_image: str, policy: str, storage: Storage) -> None:
+    """Run the builder image's usage script; raises CommandError."""
+    reference = image(builder_image, "BUILDER")
+    try:
+        async with local_builder(policy, storage) as builder:
+            found = BuilderImage.of(await builder.inspect(reference))
+            plan = BuildPlan(
+                id="usage",
+                namespace="",
+                name="usage",
+                strategy=Strategy.DOCKER,
+                context=None,
+                images={"builder": reference},
+                push=None,
+                dockerfile=f'FROM builder\nRUN ["{_scripts_folder(found)}/usage"]\n',
+                no_cache=True,
+            )
+            await builder.build(plan, lambda piece: click.echo(piece.decode(), nl=False))
+    except BuildError as error:
+        raise S2iFailedError(error) from error
+
+
+def _scripts_folder(found: BuilderImage) -> str:
+    folder = image_path(found.scripts_url)
+    if folder is None:
+        message = f"the image names no scripts in itself, but {found.scripts_url or 'none'!r}"
+        raise BuildError("GenericBuildFailed", message)
+    return folder
+
+
+async def labels_of(name: str, policy: str, storage: Storage) -> Mapping[str, str]:
+    """Return the labels of an image; raises CommandError."""
+    try:
+        async with local_builder(policy, storage) as builder:
+            return (await builder.inspect(image(name, "IMAGE"))).labels
+    except BuildError as error:
+        raise S2iFailedError(error) from error
+
+
+def _exit_code(error: BuildError) -> int:
+    """Return the reference implementation's exit code for this failure."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserNotAllowedError):
+            return 15
+        cause = cause.__cause__
+    if str(error).startswith("failed to install"):
+        return 11
+    return _CODES.get(error.reason, 1)

@@ -1,0 +1,219 @@
+"""The commands of `upwell s2i`, with the options that the reference implementation has."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from upwell.cli.examples import block, examples
+
+_EXIT_CODES = block(
+    "Exit codes",
+    "1   the build failed",
+    "2   wrong usage, or an image cannot be pulled",
+    "11  a required script is missing",
+    "14  the source cannot be had",
+    "15  a user is not allowed",
+)
+
+type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_PULL = click.option(
+    "--pull-policy",
+    "-p",
+    type=click.Choice(["always", "if-not-present", "never"]),
+    default="if-not-present",
+    show_default=True,
+    help="When to pull images.",
+)
+_STORAGE = click.option(
+    "--storage",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the image store; default: the one of Podman and Buildah.",
+)
+_TEXTS = (
+    (("--ref", "-r"), "ref", "Branch, tag or commit; default: the remote's HEAD."),
+    (("--context-dir",), "context_dir", "Folder of the source to build; default: its root."),
+    (("--scripts-url", "-s"), "scripts_url", "Where scripts come from; default: source, image."),
+    (("--image-scripts-url",), "image_scripts_url", "With --as-dockerfile; default: the usual."),
+    (("--allowed-uids", "-u"), "allowed_uids", "Ranges such as 1-,5; default: any user."),
+    (("--assemble-user",), "assemble_user", "Who runs assemble; default: as the image says."),
+    (("--assemble-runtime-user",), "assemble_runtime_user", "Default: as the image says."),
+    (("--runtime-image",), "runtime_image", "Image that gets the artifacts; default: none."),
+    (("--callback-url",), "callback_url", "Told by POST how the build ended; default: none."),
+    (("--application-name", "-n"), "application_name", "Display name; default: TAG."),
+    (("--description",), "description", "A label of the image; default: none."),
+    (("--network",), "network", "`host` for the machine's own; default: a private one."),
+)
+_LISTS = (
+    (("--env", "-e"), "env", "NAME=VALUE; repeatable."),
+    (("--inject", "-i"), "inject", "SRC:DST, seen by assemble, not kept; repeatable."),
+    (("--volume", "-v"), "volume", "SRC:DST, seen by assemble and save-artifacts; repeatable."),
+    (("--runtime-artifact", "-a"), "runtime_artifact", "SRC:DST; default: the image's label."),
+)
+_FLAGS = (
+    (("--incremental",), "incremental", "Take up artifacts of the image TAG."),
+    (("--rm",), "remove_previous", "Remove the image that TAG was before."),
+    (("--copy", "-c"), "copy", "Build a folder as it is, not what is committed in it."),
+    (("--ignore-submodules",), "ignore_submodules", "Leave submodules out."),
+    (("--push",), "push", "Push TAG to its registry, too."),
+    (("--quiet", "-q"), "quiet", "Print no log."),
+    (("--run",), "run_image", "Run the image with podman after the build."),
+)
+
+
+def _build_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that `build` and `generate` share."""
+    for names, name, text in reversed(_TEXTS):
+        command = click.option(*names, name, default="", help=text)(command)
+    for names, name, text in reversed(_LISTS):
+        command = click.option(*names, name, multiple=True, help=text)(command)
+    for names, name, text in reversed(_FLAGS):
+        command = click.option(*names, name, is_flag=True, help=text)(command)
+    file = click.Path(path_type=Path, exists=True, dir_okay=False)
+    for option in (
+        click.option(
+            "--environment-file", "-E", type=file, help="NAME=VALUE lines; default: none."
+        ),
+        click.option("--exclude", help="Regular expression on paths to leave out; default: .git."),
+        click.option(
+            "--loglevel", type=click.IntRange(0, 5), default=0, help="Accepted, unused; default: 0."
+        ),
+        _PULL,
+        _STORAGE,
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(
+    epilog=f"{_EXIT_CODES}\n\n"
+    + examples(
+        "upwell s2i build . registry.access.redhat.com/ubi9/python-312 localhost/shop",
+        "upwell s2i usage localhost/my-builder",
+        "upwell s2i create my-builder ./my-builder",
+    )
+)
+def s2i() -> None:
+    """Build an image from source, without a server."""
+
+
+@s2i.command(
+    epilog=examples(
+        "upwell s2i build . localhost/builder localhost/shop",
+        "upwell s2i build https://github.com/acme/shop#v2 localhost/builder localhost/shop -e A=1",
+        "upwell s2i build --as-dockerfile out/Dockerfile . localhost/builder",
+    )
+)
+@click.argument("source")
+@click.argument("builder")
+@click.argument("tag", default="")
+@click.option(
+    "--as-dockerfile",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a Dockerfile and its context instead of building; default: build.",
+)
+@_build_options
+def build(source: str, builder: str, tag: str, as_dockerfile: Path | None, **values: Any) -> None:
+    """Build SOURCE with the image BUILDER into the image TAG of the local store."""
+    _build(source, builder, tag, as_dockerfile, values)
+
+
+@s2i.command(epilog=examples("upwell s2i generate localhost/builder out/Dockerfile"))
+@click.argument("builder")
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--source", default=".", show_default=True, help="Folder of the source.")
+@_build_options
+def generate(builder: str, target: Path, source: str, **values: Any) -> None:
+    """Write a Dockerfile that builds as BUILDER would, and its context."""
+    _build(source, builder, "", target, values)
+
+
+@s2i.command(epilog=examples("upwell s2i rebuild localhost/shop localhost/shop:fixed"))
+@click.argument("image_name", metavar="IMAGE")
+@click.argument("new_tag", default="")
+@_PULL
+@_STORAGE
+def rebuild(image_name: str, new_tag: str, pull_policy: str, storage: Path | None) -> None:
+    """Build IMAGE again, from the source and with the builder that its labels name."""
+    from upwell.cli.s2i.engine import Storage, labels_of  # noqa: PLC0415  # only when it runs
+
+    labels = asyncio.run(labels_of(image_name, pull_policy, Storage.at(storage)))
+    prefix = "io.openshift.s2i.build."
+    source, builder = (labels.get(prefix + name, "") for name in ("source-location", "image"))
+    if not source or not builder:
+        message = f"{image_name} has no labels {prefix}source-location and {prefix}image"
+        raise click.UsageError(message)
+    words = [source, builder, new_tag or image_name, "--pull-policy", pull_policy]
+    for option, label in (
+        ("--context-dir", f"{prefix}source-context-dir"),
+        ("--ref", f"{prefix}commit.ref"),
+        ("--application-name", "io.k8s.display-name"),
+        ("--description", "io.k8s.description"),
+        ("--scripts-url", "io.openshift.s2i.scripts-url"),
+    ):
+        if value := labels.get(label):
+            words += [option, value]
+    if storage is not None:
+        words += ["--storage", str(storage)]
+    build.main(words, standalone_mode=False)
+
+
+@s2i.command(epilog=examples("upwell s2i usage localhost/builder"))
+@click.argument("builder")
+@_PULL
+@_STORAGE
+def usage(builder: str, pull_policy: str, storage: Path | None) -> None:
+    """Print what the image BUILDER says about its use."""
+    from upwell.cli.s2i.engine import Storage, show_usage  # noqa: PLC0415  # only when it runs
+
+    asyncio.run(show_usage(builder, pull_policy, Storage.at(storage)))
+
+
+@s2i.command(epilog=examples("upwell s2i create my-builder ./my-builder"))
+@click.argument("name")
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+def create(name: str, target: Path) -> None:
+    """Write the beginnings of a builder image NAME into the new folder TARGET."""
+    from upwell.cli.s2i.skeleton import skeleton  # noqa: PLC0415  # only when it runs
+
+    if target.exists() and any(target.iterdir()):
+        raise click.UsageError(f"{target} is not empty")
+    for path, text in skeleton(name).items():
+        file = target / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755 if text.startswith("#!") else 0o644)
+
+
+def _build(
+    source: str, builder: str, tag: str, as_dockerfile: Path | None, values: dict[str, Any]
+) -> None:
+    from upwell.cli.s2i.context import write_context  # noqa: PLC0415  # only when it runs
+    from upwell.cli.s2i.engine import Storage, build_image  # noqa: PLC0415
+    from upwell.cli.s2i.request import Options  # noqa: PLC0415
+
+    options = Options(source, builder, tag, values)
+    if as_dockerfile is not None:
+        if values["run_image"] or values["runtime_image"]:
+            raise click.UsageError("--as-dockerfile goes with neither --run nor --runtime-image")
+        if values["incremental"] and not tag:
+            raise click.UsageError("--incremental needs TAG")
+        if not Path(source).is_dir():
+            raise click.UsageError("--as-dockerfile takes a folder as the source")
+        write_context(options, Path(source), as_dockerfile)
+        return
+    if not tag:
+        raise click.UsageError("Missing argument 'TAG'.")
+    if values["incremental"] and values["runtime_image"]:
+        raise click.UsageError("--incremental does not go with --runtime-image")
+    asyncio.run(build_image(options, Storage.at(values["storage"])))
+    if values["run_image"]:
+        podman = shutil.which("podman")
+        if podman is None:
+            raise click.UsageError("--run needs podman: install it")
+        os.execv(podman, [podman, "run", "--rm", tag])  # noqa: S606  # our arguments, no shell

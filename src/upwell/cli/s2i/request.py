@@ -1,0 +1,106 @@
+"""What `upwell s2i build` was asked for: its options, read and checked."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from upwell.builder.interface import InjectedFiles
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.s2i import S2iError, parse_environment
+from upwell.policy.s2i_recipe import artifact_mappings
+
+_FORBIDDEN = re.compile(r"""[;*?"<>|%#$!+{}&\[\],'`:]""")
+_MAX_ENVIRONMENT_BYTES = 1024 * 1024
+_MAX_INJECTED_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `build`, by click's names."""
+
+    source: str
+    builder: str
+    tag: str
+    values: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def environment(self) -> dict[str, str]:
+        """Return -e, then -E over it: the file wins, as in the reference."""
+        found = dict(_variable(text) for text in self["env"])
+        path: Path | None = self["environment_file"]
+        if path is not None:
+            text = _bounded(path, _MAX_ENVIRONMENT_BYTES).decode()
+            lines = (line.strip() for line in text.splitlines())
+            kept = "\n".join(line for line in lines if not line.startswith(("#", "//")))
+            found |= dict(parse_environment(kept))
+        return found
+
+    def injections(self) -> tuple[InjectedFiles, ...]:
+        """Read the files of -i; raises click.UsageError."""
+        found = []
+        for index, (origin, target) in enumerate(_pairs(self["inject"])):
+            if _FORBIDDEN.search(target):
+                raise click.UsageError(f"--inject: {target!r} has a character that is not allowed")
+            files = {
+                name: _bounded(path, _MAX_INJECTED_BYTES) for name, path in _files(Path(origin))
+            }
+            found.append(InjectedFiles(f"injection-{index}", files, target))
+        return tuple(found)
+
+    def volumes(self) -> dict[Path, str]:
+        """Return the folders of -v."""
+        return {Path(origin).absolute(): target for origin, target in _pairs(self["volume"])}
+
+    def artifacts(self) -> tuple[tuple[str, str], ...]:
+        """Return the mappings of --runtime-artifact; raises click.UsageError."""
+        try:
+            return artifact_mappings(";".join(self["runtime_artifact"]))
+        except S2iError as error:
+            raise click.UsageError(f"--runtime-artifact: {error}") from error
+
+
+def image(text: str, what: str) -> Reference:
+    """Parse the name of an image; raises click.UsageError."""
+    try:
+        return Reference.parse(text)
+    except InvalidReferenceError as error:
+        raise click.UsageError(f"{what}: {error}") from error
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise click.UsageError(f"--env: {name!r} is not NAME=VALUE")
+    return name.strip(), value
+
+
+def _pairs(values: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for value in ";".join(values).split(";"):
+        if value.strip():
+            origin, _, target = value.strip().partition(":")
+            yield origin, target
+
+
+def _files(origin: Path) -> Iterator[tuple[str, Path]]:
+    """Yield files below a folder, links made concrete, as the reference does."""
+    if origin.is_file():
+        yield origin.name, origin
+    elif not origin.is_dir():
+        raise click.UsageError(f"--inject: there is no {str(origin)!r}")
+    for path in sorted(origin.rglob("*")):
+        if path.is_file():
+            yield path.relative_to(origin).as_posix(), path
+
+
+def _bounded(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise click.UsageError(f"{path} is over {limit} bytes")
+    return content

@@ -1,0 +1,222 @@
+"""`upwell s2i`, called as a person would, on an image store of its own."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from tests.integration.builder.base_images import run, write_tree
+from tests.integration.builder.s2i_images import BuilderImages
+from tests.integration.builder.test_git_sources import IDENTITY
+
+
+class Command:
+    """Runs the command with one store."""
+
+    def __init__(self, storage: Path, conf: Path) -> None:
+        self.storage, self.conf = storage, conf
+        self.store = ("buildah", f"--root={storage}/storage", f"--runroot={storage}/run")
+
+    async def __call__(self, *words: str, stored: bool = True) -> tuple[int, str, str]:
+        options = ("--storage", str(self.storage)) if stored else ()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "upwell", "s2i", *words, *options),
+            env={**os.environ, "CONTAINERS_CONF": str(self.conf)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        return process.returncode or 0, output.decode(), errors.decode()
+
+    def pull(self, image: object, name: str) -> str:
+        environment = {"CONTAINERS_CONF": str(self.conf)}
+        source = ("pull", "--quiet", "--tls-verify=false", str(image))
+        pulled = run(*self.store, *source, env=environment)
+        run(*self.store, "tag", pulled, name, env=environment)
+        return name
+
+    def config(self, image: str) -> dict[str, object]:
+        raw = run(*self.store, "inspect", "--type=image", image)
+        found: dict[str, object] = json.loads(raw)["OCIv1"]["config"]
+        return found
+
+    def images(self) -> list[str]:
+        return run(*self.store, "images", "--quiet").split()
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory: pytest.TempPathFactory, containers_conf: Path) -> Command:
+    return Command(tmp_path_factory.mktemp("s2i"), containers_conf)
+
+
+@pytest.fixture
+def builder_name(command: Command, fakes: BuilderImages) -> str:
+    return command.pull(fakes["numericuser"], "localhost/fake:1")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return write_tree(tmp_path / "tree", {"Gemfile": "gem\n"})
+
+
+@pytest.fixture
+async def callbacks() -> AsyncIterator[tuple[str, list[dict[str, object]]]]:
+    received: list[dict[str, object]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        received.append(await request.json())
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/", take)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/", received
+    await runner.cleanup()
+
+
+async def test_a_source_becomes_an_image_of_the_local_store(
+    command: Command,
+    builder_name: str,
+    tree: Path,
+    tmp_path: Path,
+    callbacks: tuple[str, list[dict[str, object]]],
+) -> None:
+    environment = tmp_path / "env"
+    environment.write_text("# comment\n// too\nA=file\n")
+    url, received = callbacks
+    options = ("-e", "A=option", "-e", "B=x,C=y", "-E", str(environment), "-u", "1-")
+    code, output, errors = await command(
+        "build", str(tree), builder_name, "localhost/app:1", *options, "--callback-url", url
+    )
+    assert code == 0, errors
+    assert output == "localhost/app:1\n"
+    config = command.config("localhost/app:1")
+    assert {"A=file", "B=x,C=y"} <= set(config["Env"])  # type: ignore[call-overload]
+    labels = config["Labels"]
+    assert isinstance(labels, dict)
+    assert labels["io.k8s.display-name"] == "localhost/app:1"
+    assert labels["io.openshift.s2i.build.source-location"] == str(tree)
+    assert [one["success"] for one in received] == [True]
+    assert received[0]["labels"] == labels
+
+
+async def test_a_second_build_takes_over_and_the_first_image_goes(
+    command: Command, builder_name: str, tree: Path
+) -> None:
+    words = ("build", str(tree), builder_name, "localhost/again:1", "--quiet")
+    assert (await command(*words))[0] == 0
+    before = command.images()
+    code, _, errors = await command(*words[:-1], "--incremental", "--rm")
+    assert code == 0, errors
+    assert "Saving artifacts" in errors
+    assert "Warning" not in errors
+    assert len(command.images()) == len(before)
+    assert command.images() != before
+
+
+async def test_only_what_is_committed_is_built_unless_asked(
+    command: Command, builder_name: str, tree: Path
+) -> None:
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "one")):
+        run("git", "-C", str(tree), *words, env=IDENTITY)
+    write_tree(tree, {".s2i/environment": "UNCOMMITTED=1\n"})
+    for options, expected in (((), False), (("--copy",), True)):
+        code, _, errors = await command(
+            "build", str(tree), builder_name, "localhost/git:1", *options
+        )
+        assert code == 0, errors
+        config = command.config("localhost/git:1")
+        assert ("UNCOMMITTED=1" in config["Env"]) is expected  # type: ignore[operator]
+    code, _, errors = await command("rebuild", "localhost/git:1", "localhost/git:2")
+    assert code == 0, errors
+    assert command.config("localhost/git:2")["User"] == "431"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("build", "/nowhere", "BUILDER", "localhost/x"), 14, "no source folder"),
+        (("build", "TREE", "localhost/absent", "localhost/x", "-p", "never"), 2, "absent"),
+        (("build", "TREE", "BUILDER", "localhost/x", "-u", "1-9"), 15, "not an allowed"),
+        (("build", "TREE", "BUILDER", "localhost/x", "-s", "image:///no"), 1, "assemble exited"),
+        (("build", "TREE", "BUILDER"), 2, "Missing argument"),
+        (("build", "TREE", "BUILDER", "localhost/x", "-e", "A"), 2, "not NAME=VALUE"),
+        (
+            ("build", "TREE", "BUILDER", "x", "--incremental", "--runtime-image=y"),
+            2,
+            "does not go with",
+        ),
+    ],
+)
+async def test_a_refusal_has_a_code_of_its_own(
+    command: Command,
+    builder_name: str,
+    tree: Path,
+    *,
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    known = {"TREE": str(tree), "BUILDER": builder_name}
+    found, output, errors = await command(*(known.get(word, word) for word in words))
+    assert found == code
+    assert message in errors
+    assert "Traceback" not in errors
+    assert output == ""
+
+
+async def test_a_failure_is_called_back(
+    command: Command, builder_name: str, callbacks: tuple[str, list[dict[str, object]]]
+) -> None:
+    url, received = callbacks
+    await command("build", "/nowhere", builder_name, "localhost/x", "--callback-url", url)
+    assert received == [{"success": False}]
+
+
+async def test_usage_is_the_images_own(command: Command, builder_name: str) -> None:
+    code, output, errors = await command("usage", builder_name)
+    assert code == 0, errors
+    assert "how to use sti-fake" in output
+
+
+async def test_a_written_dockerfile_builds_without_us(
+    command: Command, builder_name: str, tree: Path, tmp_path: Path
+) -> None:
+    secret = write_tree(tmp_path / "secret", {"token": "correct-horse-battery"})
+    write_tree(
+        tree, {".s2i/environment": 'P=$HOME "q"\n', ".s2i/bin/save-artifacts": "#!/bin/sh\n"}
+    )
+    target = tmp_path / "out/Dockerfile"
+    code, _, errors = await command(
+        *("build", str(tree), builder_name, "--as-dockerfile", str(target), "-e", "A=1"),
+        *("--image-scripts-url", "image:///usr/bin/sti-fake", "--assemble-user", "431"),
+        *("-i", f"{secret}:/run/secret"),
+    )
+    assert code == 0, errors
+    file = (
+        f"--file={target}",
+        "--ulimit=nproc=512:512",
+        "--tag=localhost/by-hand",
+        str(target.parent),
+    )
+    environment = {"CONTAINERS_CONF": str(command.conf)}
+    run(*command.store, "build", "--pull=never", *file, env=environment)
+    config = command.config("localhost/by-hand")
+    assert {"A=1", 'P=$HOME "q"'} <= set(config["Env"])  # type: ignore[call-overload]
+    assert config["Cmd"] == ["/usr/bin/sti-fake/run"]
+    assert config["User"] == "431"
+
+
+async def test_a_skeleton_is_written_once(command: Command, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    assert (await command("create", "mine", str(target), stored=False))[0] == 0
+    assert os.access(target / "s2i/bin/assemble", os.X_OK)
+    code, _, errors = await command("create", "mine", str(target), stored=False)
+    assert (code, "is not empty" in errors) == (2, True)
