@@ -301,26 +301,27 @@ async def installation(
     require_tools()
     # Not pytest's folder: the paths of sockets are limited to 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="upwell-"))
-    with (
-        contextmanager(serve_registry)(_made(folder / "vendor"), settings) as address,
-        _git_daemon(_made(folder / "git")) as git,
-    ):
-        made = Installation(folder, git, vendor or address, options=options)
-        if prepare is not None:
-            prepare(made)
-        try:
-            await made.start()
-            yield made
-        except BaseException as error:
-            error.add_note(f"the server said at last:\n{made.log()[-6000:]}")
-            raise
-        finally:
-            await made.remove()
-    end_orphaned_services(folder)
-    left = left_behind(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    if left:
-        raise AssertionError(f"left behind: {left}")
+    try:
+        with (
+            contextmanager(serve_registry)(_made(folder / "vendor"), settings) as address,
+            _git_daemon(_made(folder / "git")) as git,
+        ):
+            made = Installation(folder, git, vendor or address, options=options)
+            if prepare is not None:
+                prepare(made)
+            try:
+                await made.start()
+                yield made
+            except BaseException as error:
+                error.add_note(f"the server said at last:\n{made.log()[-6000:]}")
+                raise
+            finally:
+                await made.remove()
+        end_orphaned_services(folder)
+        if left := left_behind(folder):
+            raise AssertionError(f"left behind: {left}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def require_tools() -> None:

@@ -16,6 +16,8 @@ from upwell.policy.tag_outcome import IMPORT_SUCCESS
 FIRST_PAUSE = timedelta(seconds=0.2)
 MAX_LOOKS = 6
 """The last one comes about six seconds after the first."""
+MAX_FAILED_LOOKS = 3
+"""The same where upstream answers an error: few, as each makes the import's own retries rarer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class ImportHints:
     """The hints of all streams.
 
     Distribution tells of a push before it sets the tag, so who asks at once is answered the old
-    image: a hint is repeated, with growing pauses, until the tag names the digest that was told.
+    image, or an error while the tag's file is being written: a hint is repeated, with growing
+    pauses, until the tag names the digest that was told.
     """
 
     def __init__(self) -> None:
@@ -56,7 +59,7 @@ class ImportHints:
             self._hints[stream] = {**hints, **self._hints.get(stream, {})}
 
     def repeat_unseen(self, stream: ImageStream, taken: Mapping[str, Hint], now: datetime) -> None:
-        """Note again what upstream did not show yet; a failed import has its own next try."""
+        """Note again what upstream did not show yet."""
         for tag, hint in taken.items():
             history = stream.status.tag(tag)
             state = history.import_state if history else None
@@ -64,7 +67,8 @@ class ImportHints:
                 continue
             seen = state.upstream_digest == str(hint.digest)
             failed = find(history.conditions, IMPORT_SUCCESS) is not None
-            if not seen and not failed and hint.looks + 1 < MAX_LOOKS:
+            most = MAX_FAILED_LOOKS if failed else MAX_LOOKS
+            if not seen and hint.looks + 1 < most:
                 due = now + FIRST_PAUSE * 2**hint.looks
                 self.put_back(stream.key, {tag: replace(hint, due=due, looks=hint.looks + 1)})
 

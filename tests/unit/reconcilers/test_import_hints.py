@@ -7,10 +7,11 @@ import pytest
 from upwell.api.image import ImageStream, ImageStreamStatus, ImportState, NamedTagEventList
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta
 from upwell.oci import Digest
-from upwell.reconcilers.import_hints import MAX_LOOKS, Hint, ImportHints
+from upwell.reconcilers.import_hints import MAX_FAILED_LOOKS, MAX_LOOKS, Hint, ImportHints
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, NEW = Digest.of(b"old"), Digest.of(b"new")
+FAILED = Condition(type="ImportSuccess", status="False")
 
 
 def stream(upstream: Digest, *conditions: Condition) -> ImageStream:
@@ -23,19 +24,26 @@ def stream(upstream: Digest, *conditions: Condition) -> ImageStream:
 KEY: ObjectKey = stream(OLD).key
 
 
-def test_a_tag_that_still_names_the_old_image_is_asked_again_with_growing_pauses() -> None:
+@pytest.mark.parametrize(
+    ("answered", "looks"),
+    [
+        pytest.param(stream(OLD), MAX_LOOKS, id="the old image"),
+        pytest.param(stream(OLD, FAILED), MAX_FAILED_LOOKS, id="an error"),
+    ],
+)
+def test_upstream_is_asked_again_with_growing_pauses(answered: ImageStream, looks: int) -> None:
     hints = ImportHints()
     hints.add(KEY, "11", Hint(NOW, NEW))
     now, pauses = NOW, []
     while taken := hints.take(KEY, now):
-        hints.repeat_unseen(stream(OLD), taken, now)
+        hints.repeat_unseen(answered, taken, now)
         due = hints.next_due(KEY)
         if due is None:
             break
         assert hints.take(KEY, now) == {}
         pauses.append((due - now).total_seconds())
         now = due
-    assert pauses == pytest.approx([0.2 * 2**n for n in range(MAX_LOOKS - 1)])
+    assert pauses == pytest.approx([0.2 * 2**n for n in range(looks - 1)])
 
 
 @pytest.mark.parametrize(
@@ -43,9 +51,6 @@ def test_a_tag_that_still_names_the_old_image_is_asked_again_with_growing_pauses
     [
         pytest.param(stream(NEW), NEW, id="seen"),
         pytest.param(stream(OLD), None, id="no digest told"),
-        pytest.param(
-            stream(OLD, Condition(type="ImportSuccess", status="False")), NEW, id="import failed"
-        ),
         pytest.param(ImageStream(), NEW, id="tag gone"),
     ],
 )
