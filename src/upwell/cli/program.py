@@ -29,8 +29,6 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry("upwell.cli.doctor:doctor", "Say what this machine can and cannot do."),
     "explain": Entry("upwell.cli.explain:explain_command", "Say why it was built or rolled out."),
     "get": Entry("upwell.cli.get:get", "List or watch objects."),
-    "image": Entry("upwell.cli.image:image", "Copy images between registries."),
-    "import-image": Entry("upwell.cli.image_import:import_image", "Import a tag's image now."),
     "kubeconfig": Entry("upwell.cli.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "hold": Entry("upwell.cli.hold:hold", "Keep new images away from a workload."),
     "image": Entry("upwell.cli.image:image", "Copy images between registries."),
@@ -45,7 +43,6 @@ COMMANDS: Mapping[str, Entry] = {
     "start-build": Entry("upwell.cli.builds:start_build", "Start a build of a BuildConfig."),
     "status": Entry("upwell.cli.status:status", "Show the tree from base image to workload."),
     "token": Entry("upwell.cli.token:token", "Make, list and delete tokens."),
-    "tag": Entry("upwell.cli.tag:tag", "Promote an image, or follow one, under another name."),
     "tag": Entry("upwell.cli.tag:tag", "Promote an image, or follow one, under another name."),
     "wait": Entry("upwell.cli.wait:wait", "Wait until an object is as you say."),
 }
