@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from starlette.applications import Starlette
@@ -21,6 +21,7 @@ from upwell.server.access import AccessControl, Gate
 from upwell.server.actions import Actions, ListPackages, NotePushes
 from upwell.server.build_uploads import UploadHandlers
 from upwell.server.builds import BuildHandlers, ImageHandlers
+from upwell.server.census import LimitedStore
 from upwell.server.edge import Edge
 from upwell.server.gauges import StateGauges
 from upwell.server.image_imports import ImageImportHandlers
@@ -78,6 +79,7 @@ class ServerDependencies:
 
 def create_app(deps: ServerDependencies) -> Starlette:
     """Return the application."""
+    deps = replace(deps, store=LimitedStore(deps.store, deps.limits))
     streams = OpenStreams(deps.limits.watches, deps.shutdown)
     api = _Api(deps, streams)
 
