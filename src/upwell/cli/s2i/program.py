@@ -42,7 +42,11 @@ _TEXTS = (
     (("--image-scripts-url",), "image_scripts_url", "With --as-dockerfile; default: the usual."),
     (("--allowed-uids", "-u"), "allowed_uids", "Ranges such as 1-,5; default: any user."),
     (("--assemble-user",), "assemble_user", "Who runs assemble; default: as the image says."),
-    (("--assemble-runtime-user",), "assemble_runtime_user", "Default: as the image says."),
+    (
+        ("--assemble-runtime-user",),
+        "assemble_runtime_user",
+        "Who runs assemble-runtime; default: as the image says.",
+    ),
     (("--runtime-image",), "runtime_image", "Image that gets the artifacts; default: none."),
     (("--callback-url",), "callback_url", "Told by POST how the build ended; default: none."),
     (("--application-name", "-n"), "application_name", "Display name; default: TAG."),

@@ -1,0 +1,248 @@
+"""Hostile builds: each is refused, or finds nothing that it could harm."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.builder.base_images import Images, Log, inspect, run, write_tree
+from tests.integration.builder.test_docker_builds import plan
+
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.interface import (
+    BinaryKind,
+    BinarySource,
+    BuildError,
+    ImagePath,
+    InjectedFiles,
+    Limits,
+    Proxies,
+    SourceImage,
+    Strategy,
+)
+
+
+async def printed(
+    builder: BuildahBuilder, images: Images, name: str, lines: str, /, **changes: Any
+) -> str:
+    log = Log()
+    text = f"FROM base:1\n{lines}\n"
+    await builder.build(plan(images, name, dockerfile=text, push=None, **changes), log)
+    return log.text
+
+
+async def test_root_in_the_build_is_nobody_outside(builder: BuildahBuilder, images: Images) -> None:
+    text = await printed(
+        builder, images, "ids", "RUN cat /proc/self/uid_map; cat /proc/self/status"
+    )
+    mapped = next(line.split() for line in text.splitlines() if line.split()[-1:] == ["65536"])
+    assert mapped[0] == "0"
+    assert int(mapped[1]) > 1_000_000_000
+    assert "Seccomp:\t2" in text
+
+
+async def test_a_fork_bomb_stops_at_its_limit(builder: BuildahBuilder, images: Images) -> None:
+    bomb = "RUN i=0; while [ $i -lt 200 ]; do sleep 20 & i=$((i+1)); done; echo survived"
+    with pytest.raises(BuildError):
+        await printed(builder, images, "forks", bomb, limits=Limits(pids=50))
+    assert run("find", "/sys/fs/cgroup", "-path", "*/upwell-builds/*/uid-forks") == ""
+
+
+async def test_the_limit_holds_in_every_step(builder: BuildahBuilder, images: Images) -> None:
+    bomb = "RUN true\nRUN i=0; while [ $i -lt 90 ]; do sleep 9 & i=$((i+1)); done; echo survived"
+    with pytest.raises(BuildError):
+        await printed(builder, images, "steps", bomb, limits=Limits(pids=50))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("RUN --network=host id", "line 2: RUN --network=host"),
+        ("RUN --security=insecure id", "line 2: RUN --security=insecure"),
+        ("RUN --device=/dev/kvm id", "line 2: RUN --device"),
+        ("RUN --mount=type=bind,source=../../../etc,target=/x ls /x", "leaves its tree"),
+        ("RUN --mount=type=bind,source=/outside,target=/x ls /x", "no such file"),
+        ("COPY ../outside /x", "may not leave the build context"),
+        ("COPY leak /x", "no such file|not found|no items"),
+        ("ADD http://127.0.0.1:1/x /x", "the building machine itself"),
+        ("ADD http://localhost:1/x /x", "the building machine itself"),
+        ("ADD http://[::1]/x /x", "the building machine itself"),
+        ("ADD http://169.254.169.254/latest/meta-data /x", "the building machine itself"),
+        ("RUN mknod /disk b 8 0", "not permitted|exit status"),
+        ("RUN mount -t tmpfs none /srv", "denied|permitted|exit status"),
+    ],
+)
+async def test_a_dockerfile_does_not_reach_the_machine(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, *, lines: str, message: str
+) -> None:
+    context = write_tree(tmp_path / "tree", {"file": "x"})
+    (tmp_path / "outside").write_text("secret")
+    (context / "leak").symlink_to(tmp_path / "outside")
+    with pytest.raises(BuildError, match=message):
+        await printed(builder, images, "hostile", lines, context=context)
+
+
+async def test_triggers_of_a_base_are_held_to_the_same(
+    builder: BuildahBuilder, images: Images, log: Log
+) -> None:
+    target = images.reference("vendor/trap:1")
+    text = "FROM base:1\nONBUILD RUN --network=host id\n"
+    made = await builder.build(plan(images, "trap", dockerfile=text, push=target), log)
+    assert made.digest is not None
+    pins = {"base:1": target.with_digest(made.digest)}
+    with pytest.raises(BuildError, match="ONBUILD instruction that is refused"):
+        await printed(builder, images, "trapped", "RUN id", images=pins)
+
+
+async def test_a_frontend_of_somebody_else_is_not_run(
+    builder: BuildahBuilder, images: Images
+) -> None:
+    text = "# syntax=127.0.0.1:1/evil/frontend:1\nFROM base:1\nRUN echo as written\n"
+    log = Log()
+    await builder.build(plan(images, "syntax", dockerfile=text, push=None), log)
+    assert "as written" in log.text
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[int, list[object]]]:
+    """A service of the machine that only loopback reaches, and who came."""
+    visitors: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        over = threading.Event()
+
+        def accept() -> None:
+            while not over.is_set():
+                try:
+                    connection, address = server.accept()
+                except TimeoutError:
+                    continue
+                visitors.append(address)
+                connection.close()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield server.getsockname()[1], visitors
+        over.set()
+        thread.join()
+
+
+async def test_the_machines_loopback_is_not_the_builds(
+    builder: BuildahBuilder, images: Images, listener: tuple[int, list[object]]
+) -> None:
+    port, visitors = listener
+    text = await printed(
+        builder,
+        images,
+        "loopback",
+        f"RUN nc -w 2 127.0.0.1 {port} </dev/null && echo in || echo out",
+    )
+    assert "out" in text.splitlines()
+    assert visitors == []
+
+
+async def test_inputs_join_a_docker_context(
+    builder: BuildahBuilder, images: Images, tmp_path: Path
+) -> None:
+    context = write_tree(tmp_path / "tree", {"file": "x"})
+    paths = (ImagePath("/etc/passwd", "from-image"), ImagePath("/etc/.", "all"))
+    lines = (
+        "COPY . /all\nRUN --mount=type=secret,id=token cat /all/conf/app.ini /run/secrets/token"
+        " /all/from-image/passwd; ls /all/all; env | grep -i proxy"
+    )
+    text = await printed(
+        builder,
+        images,
+        "inputs",
+        lines,
+        context=context,
+        inputs=(
+            InjectedFiles("token", {"key": b"masked-in-the-log"}, "creds"),
+            InjectedFiles("app", {"app.ini": b"an-ini-file\n"}, "conf", secret=False),
+        ),
+        source_images=(SourceImage(images.s2i, paths, as_names=("other",)),),
+        proxies=Proxies(http="http://proxy.test:1"),
+    )
+    assert "an-ini-file" in text
+    assert "********" in text
+    assert "masked-in-the-log" not in text
+    assert "maker:x:431" in text
+    assert "HTTP_PROXY=http://proxy.test:1" in text
+    assert not (context / "conf").exists()
+
+
+async def test_an_input_does_not_follow_a_link_of_the_source(
+    builder: BuildahBuilder, images: Images, tmp_path: Path
+) -> None:
+    context = write_tree(tmp_path / "tree", {"file": "x"})
+    (context / "conf").symlink_to(tmp_path)
+    given = (InjectedFiles("app", {"app.ini": b"x"}, "conf"),)
+    with pytest.raises(BuildError, match="is a link"):
+        await printed(builder, images, "linked", "RUN id", context=context, inputs=given)
+    assert not (tmp_path / "app.ini").exists()
+
+
+async def test_an_upload_is_a_source(builder: BuildahBuilder, tmp_path: Path, log: Log) -> None:
+    jar = tmp_path / "upload"
+    jar.write_bytes(b"bytes")
+    source = BinarySource(jar, BinaryKind.FILE, as_file="app.jar")
+    checkout = await builder.unpack("uid-upload", source, log)
+    assert (checkout.path / "app.jar").read_bytes() == b"bytes"
+    assert checkout.revision is None
+    for name in ("../x", "a/b", "..", "/x"):
+        with pytest.raises(BuildError, match="not the name of a file"):
+            await builder.unpack("uid-upload", BinarySource(jar, BinaryKind.FILE, name), log)
+    with pytest.raises(BuildError, match="not a tar or zip archive") as caught:
+        await builder.unpack("uid-upload", BinarySource(jar, BinaryKind.ARCHIVE), log)
+    assert caught.value.reason == "FetchSourceFailed"
+
+
+async def test_the_strategys_image_replaces_the_last_from_alone(
+    builder: BuildahBuilder, images: Images
+) -> None:
+    text = "FROM base:1 AS one\nRUN echo first $BASE; id -u\nFROM base:1\nRUN echo last; id -u\n"
+    log = Log()
+    wanted = plan(images, "final", dockerfile=text, push=None, final_image=images.s2i)
+    await builder.build(wanted, log)
+    first, last = log.text.rsplit("FROM", 1)
+    assert "\n0\n" in first
+    assert "\n1001\n" in last
+
+
+async def test_a_squashed_image_has_one_layer_more(
+    builder: BuildahBuilder, images: Images, log: Log
+) -> None:
+    text = "FROM base:1\nRUN touch /a\nRUN touch /b\n"
+    wanted = plan(images, "squash", dockerfile=text, squash=True)
+    await builder.build(wanted, log)
+    assert wanted.push is not None
+    assert len(inspect(wanted.push)["Layers"]) <= len(inspect(images.base)["Layers"]) + 1
+
+
+async def test_a_custom_builder_gets_its_build_and_no_socket(
+    builder: BuildahBuilder, images: Images, log: Log
+) -> None:
+    text = 'FROM base:1\nCMD ["/bin/sh", "-c", "env; ls -l $PUSH_DOCKERCFG_PATH"]\n'
+    target = images.reference("vendor/custom:1")
+    made = await builder.build(plan(images, "custom", dockerfile=text, push=target), log)
+    assert made.digest is not None
+    custom = {
+        "strategy": Strategy.CUSTOM,
+        "images": {"builder": target.with_digest(made.digest)},
+        "build_document": '{"kind":"Build"}',
+        "env": (("MINE", "1"),),
+    }
+    result = await builder.build(plan(images, "custom-run", **custom), log)
+    assert result.digest is None
+    for line in (
+        'BUILD={"kind":"Build"}',
+        f"OPENSHIFT_CUSTOM_BUILD_BASE_IMAGE={custom['images']['builder']}",  # type: ignore[index]
+        f"OUTPUT_REGISTRY={images.registry}",
+        "OUTPUT_IMAGE=shop/custom-run:latest",
+        "MINE=1",
+    ):
+        assert line in log.text.splitlines()
+    with pytest.raises(BuildError, match="no Docker socket"):
+        await builder.build(plan(images, "socket", docker_socket=True, **custom), log)
