@@ -18,6 +18,7 @@ from upwell.oci import Digest, InvalidDigestError, Reference
 from upwell.policy.access import MIRROR_NAMESPACE
 from upwell.policy.build_identity import inputs_tag
 from upwell.policy.image_uses import reference_of, uses_of
+from upwell.policy.mirrored_indexes import index_of_tag
 from upwell.policy.stored_content import StoredManifest, StoredRepository, StoredTag
 from upwell.policy.streams import INPUTS_TAG_PREFIX, StreamName
 
@@ -183,7 +184,14 @@ class _Retention:
             orphaned = self._is_orphaned(repository)
             inputs = []
             for name, tag in repository.tags.items():
-                if name.startswith(INPUTS_TAG_PREFIX):
+                index = _mirrored_index(repository, name)
+                if index is not None:
+                    if index not in self._kept and not self._is_young(tag.created):
+                        reason = f"nothing names the index {index.short} that it stands for"
+                        yield StaleTag(repository.name, name, tag.digest, reason)
+                    else:
+                        self._keep(tag.digest, f"part of index {index.short}, which is in use")
+                elif name.startswith(INPUTS_TAG_PREFIX):
                     inputs.append((name, tag))
                 elif self._goes_with_its_stream(repository, name, tag, orphaned=orphaned):
                     reason = "its ImageStream does not exist any more"
@@ -222,6 +230,10 @@ class _Retention:
                 parts[manifest.digest] |= manifest.children
                 if manifest.subject is not None:
                     parts[manifest.subject].add(manifest.digest)
+            for name, tag in repository.tags.items():
+                index = _mirrored_index(repository, name)
+                if index is not None:
+                    parts[index].add(tag.digest)
         for image in self._images:
             digest = _digest(image.name)
             children = (_digest(entry.digest) for entry in image.docker_image_manifests)
@@ -280,13 +292,21 @@ class _Retention:
 
     def _keeps_whole(self, repository: StoredRepository) -> str:
         """Say why nothing of a mirrored repository goes now; empty: it may."""
-        if not repository.name.startswith(f"{MIRROR_NAMESPACE}/"):
+        if not _is_mirror(repository):
             return ""
         holder = self._unclear.get(repository.name)
         if holder is not None:
             return f"may be what {holder} names by an index"
         starting = next((build for build in self._builds if _is_starting(build)), None)
         return f"{starting.key} has not said yet which images it needs" if starting else ""
+
+
+def _mirrored_index(repository: StoredRepository, tag: str) -> Digest | None:
+    return index_of_tag(tag) if _is_mirror(repository) else None
+
+
+def _is_mirror(repository: StoredRepository) -> bool:
+    return repository.name.startswith(f"{MIRROR_NAMESPACE}/")
 
 
 def _is_starting(build: Build) -> bool:

@@ -6,15 +6,16 @@ or rate-limited stops no build.
 """
 
 import asyncio
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from upwell.oci import Digest, Index, Manifest, Platform, Reference
-from upwell.registry.errors import BlobUnknownError, InvalidAnswerError
+from upwell.policy.mirrored_indexes import index_tag
+from upwell.registry.errors import BlobUnknownError, InvalidAnswerError, ManifestUnknownError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.registry.interface import Access, Registry
 
 _PREFIX = "upstream"
-_MAX_KNOWN_INDEXES = 10_000
 
 
 class Mirror:
@@ -25,8 +26,6 @@ class Mirror:
         self._hosted = hosted
         self._platform = platform
         self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
-        self._platform_digests: dict[Digest, Digest] = {}
-        """Index -> our platform's manifest, so that an index is fetched once."""
 
     async def fetch(self, reference: Reference, access: Access) -> Reference:
         """Return an internal reference to the image that `reference` pins, copying what is missing.
@@ -39,12 +38,26 @@ class Mirror:
             return reference
         repository = mirror_repository(reference)
         async with self._locks.setdefault(digest, asyncio.Lock()):
-            digest = self._platform_digests.get(digest, digest)
-            if not await self._hosted.has_manifest(repository, digest):
+            known = await self._known(repository, digest)
+            if known is None:
                 manifest = await self._manifest(reference, access)
-                digest = manifest.digest
                 await self._copy(reference, repository, manifest, access)
-        return Reference(self._hosted.host, repository, digest=digest)
+                await self._remember(repository, digest, manifest.digest)
+                known = manifest.digest
+        return Reference(self._hosted.host, repository, digest=known)
+
+    async def _known(self, repository: str, digest: Digest) -> Digest | None:
+        """Return our platform's manifest of the image `digest`, if it is here."""
+        if await self._hosted.has_manifest(repository, digest):
+            return digest
+        tag = index_tag(digest, self._platform)
+        return await self._hosted.tag_digest(repository, tag) if tag else None
+
+    async def _remember(self, repository: str, index: Digest, manifest: Digest) -> None:
+        tag = index_tag(index, self._platform)
+        if tag and index != manifest:
+            with suppress(ManifestUnknownError):  # deleted meanwhile: the next fetch finds out
+                await self._hosted.tag(repository, tag, manifest)
 
     async def _manifest(self, reference: Reference, access: Access) -> Manifest:
         found = await self._remote.manifest(reference, access)
@@ -53,9 +66,6 @@ class Mirror:
             if entry is None:
                 why = f"it has no image for {self._platform}"
                 raise InvalidAnswerError(str(reference), why)
-            if len(self._platform_digests) >= _MAX_KNOWN_INDEXES:
-                self._platform_digests.clear()
-            self._platform_digests[found.digest] = entry.digest
             found = await self._remote.manifest(reference.with_digest(entry.digest), access)
         if isinstance(found, Index):
             raise InvalidAnswerError(str(reference), "an index inside an index")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from upwell.api.codec import decode
 from upwell.api.meta import Resource, format_time
-from upwell.oci import Digest, Reference
+from upwell.oci import Digest, Platform, Reference
 from upwell.policy.build_identity import inputs_tag
+from upwell.policy.mirrored_indexes import index_of_tag, index_tag
 from upwell.policy.retention import Decision, Facts, Rules, decide
 from upwell.policy.stored_content import StoredManifest, StoredRepository, StoredTag
 
@@ -20,6 +21,7 @@ OLD = NOW - timedelta(days=30)
 YOUNG = NOW - timedelta(hours=1)
 HOST = "127.0.0.1:7080"
 RULES = Rules()
+AMD64 = Platform("linux", "amd64")
 
 
 def digest(name: object) -> Digest:
@@ -192,6 +194,24 @@ def test_an_image_record_says_which_mirrored_manifest_an_index_means() -> None:
     assert not gone(decide(facts([used], mirror), RULES)), "any of them may be the index's"
 
 
+def test_a_mirrors_own_tag_keeps_what_a_named_index_means_here() -> None:
+    def mirror(base: str) -> StoredRepository:
+        tag = StoredTag(digest(base), OLD)
+        name = index_tag(digest(f"index of {base}"), AMD64)
+        assert name is not None
+        return repository("upstream/vendor.example/base", manifest(base), tags={name: tag})
+
+    used = build(
+        "Complete",
+        images=[{"name": "base", "reference": f"vendor.example/base@{digest('index of new')}"}],
+    )
+
+    assert not gone(decide(facts([used], mirror("new")), RULES))
+    decision = decide(facts([used], mirror("new"), mirror("old")), RULES)
+    assert [entry.tag for entry in decision.tags] == [index_tag(digest("index of old"), AMD64)]
+    assert gone(decision) == {digest("old")}
+
+
 def test_no_mirrored_image_goes_while_a_build_may_name_it_any_moment() -> None:
     mirror = repository("upstream/vendor.example/base", manifest("base"))
 
@@ -244,6 +264,13 @@ def test_tags_of_people_stay_and_those_of_a_deleted_stream_go() -> None:
 
     assert [entry.tag for entry in decision.tags] == ["latest", inputs_tag("a" * 64)]
     assert gone(decision) == {digest("built")}
+
+
+def test_the_tag_of_an_index_stands_for_it_alone() -> None:
+    index = digest("index")
+    assert index_of_tag(index_tag(index, AMD64) or "") == index
+    assert index_tag(Digest.of(b"", "sha512"), AMD64) is None
+    assert [index_of_tag(tag) for tag in ("latest", "index-", "index-abc")] == [None] * 3
 
 
 def test_bytes_are_those_that_nothing_else_needs() -> None:
