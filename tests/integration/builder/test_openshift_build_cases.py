@@ -331,7 +331,7 @@ async def test_case_26_settings_stay_in_the_image_and_secrets_do_not(site: Site)
     script = (
         "#!/bin/sh -e\n"
         "test $(cat /tmp/secret1) = secret1\ntest -s /srv/secret3\n"
-        "test $(cat /tmp/configmap/foo) = bar\ntest -s /srv/configmap2/that\n"
+        "test $(cat /tmp/configmap/foo) = bar\ntest -s /srv/configmap2/this\n"
         "echo seen by assemble\n"
     )
     done = await site.upload("test", {".s2i/bin/assemble": script})
