@@ -31,6 +31,11 @@ _BUILD_WEBHOOK = re.compile(
 _DISCOVERY = re.compile(r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?|/v2/?")
 """Needs a token, and no role."""
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+_INTO_CONTAINERS = {"exec", "attach", "portforward"}
+_ANSWERS = {"http.response.start", "websocket.accept"}
+_POLICY_VIOLATION = 1008
+_MAX_CLOSE_BYTES = 123
+"""Of a reason to close (RFC 6455, 5.5)."""
 _OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
 
 
@@ -62,9 +67,10 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
+        scope.setdefault("method", "GET")  # a websocket begins with one (RFC 6455, 4.1)
         visit = _Visit(scope)
         with ExitStack() as stack:
             try:
@@ -73,8 +79,11 @@ class Gate:
                     stack.enter_context(self._watches.counted(visit.client(visit.user)))
             except ApiError as error:
                 self._record(visit, error.code)
-                answer = await _refusal(scope, receive, error)
-                await answer(scope, receive, send)
+                if scope["type"] == "websocket":
+                    await _refuse_websocket(receive, send, error)
+                else:
+                    answer = await _refusal(scope, receive, error)
+                    await answer(scope, receive, send)
                 return
             await self._serve(visit, receive, send)
 
@@ -123,8 +132,8 @@ class Gate:
 
         async def watching(message: Message) -> None:
             nonlocal code
-            if message["type"] == "http.response.start":
-                code = message["status"]
+            if message["type"] in _ANSWERS:
+                code = message.get("status", 101)
                 if visit.is_lasting:
                     self._record(visit, code)  # now: it may end in hours
             await send(message)
@@ -188,17 +197,19 @@ class _Visit:
     @property
     def is_lasting(self) -> bool:
         """Whether the answer goes on for as long as something happens."""
+        if self.scope["type"] == "websocket":
+            return True
         return self.action.verb == "watch" or "follow" in query_of(self.scope)
 
     @property
     def is_noteworthy(self) -> bool:
-        """Whether it stands in the audit log: all that changes something, and looks at Secrets."""
+        """Whether it stands in the audit log: what changes something or touches a Secret."""
         action = self.action
         if action.resource == REPOSITORIES:
             # Of a push, the manifest: blobs are nothing by themselves.
             pushed = self.scope["method"] == "PUT" and "/manifests/" in self.path
             return pushed or self.scope["method"] == "DELETE"
-        if action.resource == "secrets":
+        if action.resource == "secrets" or action.part in _INTO_CONTAINERS:
             return True
         return action.verb in _WRITES
 
@@ -228,6 +239,13 @@ def _keep_mounts_inside(visit: _Visit) -> None:
 def _unauthorized(why: str) -> ApiError:
     message = f"{why}: `upwell token create` makes one, UPWELL_TOKEN hands it to the command line"
     return ApiError(401, message, reason="Unauthorized")
+
+
+async def _refuse_websocket(receive: Receive, send: Send, error: ApiError) -> None:
+    """Close before it is accepted: servers answer 403 then."""
+    await receive()
+    reason = str(error).encode()[:_MAX_CLOSE_BYTES].decode(errors="ignore")
+    await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
 
 
 async def _refusal(scope: Scope, receive: Receive, error: ApiError) -> Response:

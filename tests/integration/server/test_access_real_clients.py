@@ -21,6 +21,7 @@ _TOOLS = {
     "podman": "podman",
     "skopeo": "skopeo",
     "haproxy": "haproxy",
+    "curl": "curl",
 }
 _missing = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
 pytestmark = [
@@ -271,3 +272,17 @@ def _certificates(installed: Installed) -> Path:
     folder.mkdir(exist_ok=True)
     shutil.copy(installed.authority, folder / "ca.crt")
     return folder
+
+
+def test_prometheus_scrapes_with_a_viewers_token(installed: Installed) -> None:
+    token = installed.token("prometheus", "viewer@*")
+    url = f"https://{installed.host}/metrics"
+
+    def scrape(*options: str) -> subprocess.CompletedProcess[str]:
+        trust = ("--cacert", str(installed.authority))
+        return installed.run("curl", "--silent", "--fail", *trust, *options, url)
+
+    text = scrape("--header", f"Authorization: Bearer {token}").stdout
+    assert "\nupwell_store_bytes " in text
+    assert "\nupwell_registry_bytes " in text
+    assert scrape().returncode != 0

@@ -17,7 +17,7 @@ from tests.unit.server.api_server import Answer, Api, Clock, config_map, serving
 
 from upwell.api.core import Secret
 from upwell.policy.access import Role, parse_grant
-from upwell.server.access import AccessControl
+from upwell.server.access import AccessControl, Gate
 from upwell.server.audit import AuditLog
 from upwell.server.limits import ServerLimits
 from upwell.server.tokens import (
@@ -304,3 +304,40 @@ class TestAnonymousViewers:
         assert (await guarded.send("", "GET", f"{CORE}/shop/secrets")).status == 401
         created = await guarded.send("", "POST", f"{CORE}/shop/configmaps", config_map("a"))
         assert created.status == 401
+
+
+async def test_a_websocket_goes_through_the_same_door(tmp_path: Path) -> None:
+    store, clock = MemoryStore(Clock()), Clock()
+    served: list[str] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        served.append(scope["user"].username)
+        await send({"type": "websocket.accept"})
+
+    control = AccessControl(
+        Tokens(store, clock, [own_token(ADMIN)]), AuditLog(tmp_path / "audit.log", clock)
+    )
+    gate = Gate(app, control, LIMITS)
+
+    async def knock(token: str, path: str) -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        headers = [(b"authorization", f"Bearer {token}".encode())]
+        scope = {"type": "websocket", "path": path, "headers": headers, "query_string": b""}
+        await gate(scope, receive, send)
+        return sent
+
+    exec_path = "/apis/apps/v1/namespaces/shop/deployments/web/exec"
+    (refused,) = await knock("wrong", exec_path)
+    assert (refused["type"], refused["code"]) == ("websocket.close", 1008)
+    assert served == []
+    assert await knock(ADMIN, exec_path) == [{"type": "websocket.accept"}]
+    assert served == ["system:admin"]
+    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [(line["code"], line["subresource"]) for line in lines] == [(401, "exec"), (101, "exec")]
