@@ -100,6 +100,7 @@ class BuildahBuilder:
             environment,
             allow_local=settings.allow_local_sources,
             limits=settings.git_limits,
+            cache_folder=settings.work_dir.resolve() / "git",
         )
 
     async def resolve_revision(self, source: GitSource) -> str:

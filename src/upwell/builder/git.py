@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from upwell.builder.context import context_of
 from upwell.builder.folder import BuildFolder
+from upwell.builder.git_cache import GitCache, reference_name, size_of
 from upwell.builder.interface import BuildError, Checkout, GitSource, LogSink, Revision
 from upwell.builder.process import Command, Launcher, Outcome, OutputTooLargeError
 from upwell.builder.redaction import Redaction, basic_auth
@@ -38,6 +39,7 @@ _HARDENING = {
     "advice.detachedHead": "false",
     "init.defaultBranch": "main",
     "gc.auto": "0",
+    "fetch.unpackLimit": "1",
 }
 
 
@@ -47,6 +49,8 @@ class GitLimits:
 
     seconds: float = 600.0
     tree_bytes: int = 4 * 1024**3
+    cache_bytes: int = 8 * 1024**3
+    """Of all mirrors together."""
 
 
 class Git:
@@ -62,11 +66,13 @@ class Git:
         *,
         allow_local: bool = False,
         limits: GitLimits | None = None,
+        cache_folder: Path | None = None,
     ) -> None:
         self._launcher = launcher
         self._environment = environment
         self._allow_local = allow_local
         self._limits = limits or GitLimits()
+        self._cache = GitCache(cache_folder, self._limits.cache_bytes) if cache_folder else None
 
     async def resolve(self, folder: BuildFolder, source: GitSource) -> str:
         """Return the commit that the source's ref names; raises BuildError FetchSourceFailed."""
@@ -118,10 +124,9 @@ class Git:
     ) -> None:
         folder.source.mkdir(mode=0o700)
         run = _Runner(self._launcher, folder.source, environment, log)
-        shallow = ("fetch", "--quiet", "--depth=1", "--no-tags", "--", source.uri)
         ref = source.ref or "HEAD"
         await run("init", "--quiet", ".")
-        outcome = await run(*shallow, ref)
+        outcome = await self._fetch_shallow(source, ref, run)
         target = "FETCH_HEAD"
         if outcome.code != 0 and _COMMIT.fullmatch(ref):
             # The server refuses commits that no ref names: take all, and look inside.
@@ -137,6 +142,23 @@ class Git:
         if outcome.code != 0:
             raise _fetch_error(source, outcome)
         await self._fetch_large_files(source, run)
+
+    async def _fetch_shallow(self, source: GitSource, ref: str, run: "_Runner") -> Outcome:
+        """Fetch one commit by way of the mirror, if there is a cache, into FETCH_HEAD."""
+        shallow = ("fetch", "--quiet", "--depth=1", "--no-tags")
+        if self._cache is None:
+            return await run(*shallow, "--", source.uri, ref)
+        kept = reference_name(ref)
+        async with self._cache.mirror(source) as mirror, self._watched(mirror):
+            await asyncio.to_thread(mirror.mkdir, mode=0o700, parents=True, exist_ok=True)
+            in_mirror = replace(run, tree=mirror)
+            await in_mirror("init", "--quiet", "--bare", ".")
+            outcome = await in_mirror(*shallow, "--", source.uri, f"+{ref}:{kept}")
+            if outcome.code == 0:
+                # Copied, not shared: the mirror may go while the build still reads its history.
+                local = {**run.environment, "GIT_ALLOW_PROTOCOL": "file"}
+                outcome = await replace(run, environment=local)(*shallow, "--", str(mirror), kept)
+        return outcome
 
     async def _fetch_large_files(self, source: GitSource, run: "_Runner") -> None:
         """Put the content of Git LFS in the place of its pointers, if the tree has any."""
@@ -226,9 +248,10 @@ class Git:
     async def _watched(self, tree: Path) -> AsyncIterator[None]:
         """Stop the block once `tree` has grown beyond the limit."""
         limit = self._limits.tree_bytes
+        before = await asyncio.to_thread(size_of, tree)
 
         async def check() -> None:
-            if await asyncio.to_thread(_size, tree) > limit:
+            if await asyncio.to_thread(size_of, tree) - before > limit:
                 raise BuildError("FetchSourceFailed", f"the source is larger than {limit} bytes")
 
         async def watch() -> None:
@@ -281,17 +304,6 @@ def _ssh_command(folder: BuildFolder, source: GitSource) -> str:
 
 def _has_submodules(tree: Path) -> bool:
     return os.path.lexists(tree / ".gitmodules")
-
-
-def _size(tree: Path) -> int:
-    total = 0
-    for folder, _, files in os.walk(tree):
-        for name in files:
-            try:
-                total += (Path(folder) / name).lstat().st_size
-            except FileNotFoundError:
-                continue  # git renames its temporary files while we look
-    return total
 
 
 def _secrets(source: GitSource) -> list[str]:

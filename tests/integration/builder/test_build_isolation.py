@@ -3,6 +3,8 @@
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from tests.integration.builder.base_images import Images, Log, inspect, run, write_tree
 from tests.integration.builder.test_docker_builds import plan
 
-from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import (
     BinaryKind,
     BinarySource,
@@ -202,13 +204,14 @@ async def test_an_upload_is_a_source(builder: BuildahBuilder, tmp_path: Path, lo
 async def test_the_strategys_image_replaces_the_last_from_alone(
     builder: BuildahBuilder, images: Images
 ) -> None:
-    text = "FROM base:1 AS one\nRUN echo first $BASE; id -u\nFROM base:1\nRUN echo last; id -u\n"
+    text = (
+        "FROM base:1 AS one\nRUN id -u | tee /uid\n"
+        "FROM base:1\nCOPY --from=one /uid /uid\nRUN id -u; cat /uid\n"
+    )
     log = Log()
     wanted = plan(images, "final", dockerfile=text, push=None, final_image=images.s2i)
     await builder.build(wanted, log)
-    first, last = log.text.rsplit("FROM", 1)
-    assert "\n0\n" in first
-    assert "\n1001\n" in last
+    assert "\n1001\n0\n" in log.text
 
 
 async def test_a_squashed_image_has_one_layer_more(
@@ -246,3 +249,20 @@ async def test_a_custom_builder_gets_its_build_and_no_socket(
         assert line in log.text.splitlines()
     with pytest.raises(BuildError, match="no Docker socket"):
         await builder.build(plan(images, "socket", docker_socket=True, **custom), log)
+
+
+async def test_pruning_takes_what_nobody_needs(
+    settings: BuildahSettings, images: Images, tmp_path: Path, log: Log
+) -> None:
+    own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
+    builder = BuildahBuilder(own)
+    assert images.base.digest is not None
+    await builder.build(plan(images, "kept", dockerfile="FROM base:1\nRUN true\n", push=None), log)
+    recent = await builder.prune(frozenset(), unused_for=timedelta(hours=1))
+    planned = await builder.prune(frozenset(), unused_for=timedelta(0), dry_run=True)
+    taken = await builder.prune(frozenset({images.base.digest}), unused_for=timedelta(0))
+    rest = await builder.prune(frozenset(), unused_for=timedelta(0), dry_run=True)
+    assert recent == ()
+    assert str(images.base) in planned
+    assert len(taken) == len(planned) - 1
+    assert rest == (str(images.base),)

@@ -1,5 +1,6 @@
 """Repositories that try to harm their builder, private ones over ssh, and large files."""
 
+import asyncio
 import getpass
 import hashlib
 import os
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from tests.integration.builder.base_images import Log, run
 from tests.integration.builder.test_git_sources import Repository
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.git import GitLimits
+from upwell.builder.git_cache import size_of
 from upwell.builder.interface import BuildError, GitSource, Proxies
 
 
@@ -240,3 +243,55 @@ async def test_large_files_are_fetched_in_place_of_their_pointers(
     repository.git("commit", "--quiet", "--message", "large")
     checkout = await builder.fetch("uid-lfs", GitSource(repository.uri), log)
     assert (checkout.path / "big.bin").read_bytes() == content
+
+
+async def test_a_mirror_survives_restarts_and_belongs_to_one_login(
+    settings: BuildahSettings, repository: Repository, log: Log
+) -> None:
+    cache = settings.work_dir / "git"
+    for number in range(3):
+        wanted = repository.commit(f"change {number}", app=str(number))
+        builder = BuildahBuilder(settings)
+        await builder.recover()
+        checkout = await builder.fetch("uid-cached", GitSource(repository.uri, "main"), log)
+        assert (checkout.path / "app").read_text() == str(number)
+        assert checkout.revision is not None
+        assert checkout.revision.commit == wanted
+    [mirror] = cache.iterdir()
+    assert len(list(mirror.glob("objects/pack/*.pack"))) == 3
+
+    await builder.fetch("uid-other", GitSource(repository.uri, "main", password="x"), log)
+    assert len(list(cache.iterdir())) == 2
+    both = [GitSource(repository.uri, "main"), GitSource(repository.uri)]
+    async with asyncio.TaskGroup() as group:
+        for index, source in enumerate(both * 2):
+            group.create_task(builder.fetch(f"uid-{index}", source, log))
+
+
+async def test_a_mirror_that_a_killed_fetch_left_is_made_anew(
+    builder: BuildahBuilder, settings: BuildahSettings, repository: Repository, log: Log
+) -> None:
+    source = GitSource(repository.uri, "main")
+    await builder.fetch("uid-killed", source, log)
+    [mirror] = (settings.work_dir / "git").iterdir()
+    (mirror / "shallow.lock").touch()
+    (mirror / "HEAD").write_text("half")
+    await builder.fetch("uid-killed", source, log)
+    assert not (mirror / "shallow.lock").exists()
+
+
+async def test_mirrors_have_a_common_limit(
+    settings: BuildahSettings, repository: Repository, log: Log, tmp_path: Path
+) -> None:
+    limits = GitLimits(cache_bytes=600_000)
+    builder = BuildahBuilder(replace(settings, git_limits=limits))
+    for name in ("one", "two"):
+        other = Repository(tmp_path / name)
+        other.commit("big", big=os.urandom(200_000).hex())
+        await builder.fetch(f"uid-{name}", GitSource(other.uri), log)
+    assert len(list((settings.work_dir / "git").iterdir())) == 2
+    await builder.fetch("uid-third", GitSource(repository.uri), log)
+    smaller = BuildahBuilder(replace(settings, git_limits=GitLimits(cache_bytes=300_000)))
+    await smaller.fetch("uid-third", GitSource(repository.uri), log)
+    sizes = [size_of(path) for path in (settings.work_dir / "git").iterdir()]
+    assert sum(sizes) <= 300_000
