@@ -438,3 +438,22 @@ async def test_images_that_a_dockerfile_takes_are_followed_after_its_first_build
 async def test_a_deleted_config_asks_for_nothing(site: Site) -> None:
     await site.reconcile("app")
     assert (await site.store.list(Build)).items == []
+
+
+async def test_builds_in_a_ring_do_not_start_each_other(site: Site) -> None:
+    await site.stream("base", "one")
+    for name in ("one", "two"):
+        await site.stream(name, "first")
+    ring = [{"type": "ImageChange", "imageChange": {"from": {"kind": "ImageStreamTag"}}}]
+    one = [{**ring[0], "imageChange": {"from": {"kind": "ImageStreamTag", "name": "two:latest"}}}]
+    two = [{**ring[0], "imageChange": {"from": {"kind": "ImageStreamTag", "name": "one:latest"}}}]
+    await site.config("one", "base:latest", one)
+    await site.config("two", "base:latest", [*two, IMAGE_TRIGGER])
+
+    await site.reconcile("one")
+    await site.reconcile("two")
+
+    assert await site.names("one") == []
+    assert await site.names("two") == ["two-1"], "for its base, which is outside of the ring"
+    reasons = {c.type: c.reason for c in (await site.get("one")).status.conditions}
+    assert reasons["Ready"] == "Cycle"

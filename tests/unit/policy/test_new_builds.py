@@ -1,0 +1,191 @@
+from typing import Any
+
+import pytest
+
+from upwell.api.build import Build, BuildConfig, BuildRequest, BuildTriggerCause
+from upwell.api.codec import decode
+from upwell.api.defaults import apply_defaults
+from upwell.api.image import ImageStream
+from upwell.policy.build_analysis import build_warnings, missing_inputs
+from upwell.policy.build_failures import MESSAGES, told_message, told_reason
+from upwell.policy.new_build import (
+    Earlier,
+    Start,
+    UnresolvedInputError,
+    clone_build,
+    last_binary_input,
+    new_build,
+)
+from upwell.policy.streams import StreamName
+
+OLD = f"sha256:{'1' * 64}"
+NEW = f"sha256:{'2' * 64}"
+START = Start((BuildTriggerCause(message="asked"),))
+
+
+def config(**spec: Any) -> BuildConfig:
+    document = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "BuildConfig",
+        "metadata": {"name": "app", "namespace": "shop", "uid": "u1", "labels": {"team": "a"}},
+        "spec": {
+            "source": {"git": {"uri": "https://git.example/app"}},
+            "strategy": {"dockerStrategy": {"from": {"name": "base:1"}}},
+            "output": {"to": {"name": "app:latest"}},
+            **spec,
+        },
+    }
+    found = apply_defaults(decode(document))
+    assert isinstance(found, BuildConfig)
+    return found
+
+
+def streams(*names: str) -> dict[StreamName, ImageStream]:
+    found = {}
+    for name in names:
+        items = [
+            {"dockerImageReference": f"vendor.example/{name}@{digest}", "image": digest}
+            for digest in (NEW, OLD)
+        ]
+        document = {
+            "apiVersion": "image.openshift.io/v1",
+            "kind": "ImageStream",
+            "metadata": {"name": name, "namespace": "shop"},
+            "status": {"tags": [{"tag": "1", "items": items}]},
+        }
+        for item in items:
+            item["created"] = "2024-01-01T00:00:00Z"
+        stream = decode(document)
+        assert isinstance(stream, ImageStream)
+        found[StreamName("shop", name)] = stream
+    return found
+
+
+def request(**fields: Any) -> Start:
+    return Start(START.causes, BuildRequest.model_validate(fields, strict=False))
+
+
+def test_a_build_freezes_its_policy_number_and_base() -> None:
+    made = new_build(config(runPolicy="Parallel"), streams("base"), Earlier(), (), START)
+
+    assert made.name == "app-1"
+    assert made.labels["openshift.io/build.start-policy"] == "Parallel"
+    assert made.labels["team"] == "a"
+    assert made.spec.strategy.base is not None
+    assert made.spec.strategy.base.name == f"vendor.example/base@{NEW}"
+
+
+def test_a_name_that_is_taken_is_passed_over() -> None:
+    earlier = Earlier(names=frozenset({"app-1", "app-2", "app-4"}))
+    assert new_build(config(), streams("base"), earlier, (), START).name == "app-3"
+
+
+def test_an_image_of_a_streams_history_can_be_the_base() -> None:
+    base = {"kind": "ImageStreamImage", "name": f"base@{OLD}"}
+    asked = config(strategy={"dockerStrategy": {"from": base}})
+    made = new_build(asked, streams("base"), Earlier(), (), START)
+    assert made.spec.strategy.base is not None
+    assert made.spec.strategy.base.name == f"vendor.example/base@{OLD}"
+
+    gone = {"kind": "ImageStreamImage", "name": f"base@sha256:{'9' * 64}"}
+    with pytest.raises(UnresolvedInputError, match="not in the stream's history"):
+        new_build(
+            config(strategy={"dockerStrategy": {"from": gone}}),
+            streams("base"),
+            Earlier(),
+            (),
+            START,
+        )
+
+
+def test_a_request_changes_variables_arguments_and_options() -> None:
+    strategy = {
+        "dockerStrategy": {
+            "from": {"name": "base:1"},
+            "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "1"}],
+            "buildArgs": [{"name": "X", "value": "1"}],
+        }
+    }
+    start = request(
+        env=[{"name": "B", "value": "2"}, {"name": "C", "value": "3"}],
+        dockerStrategyOptions={"buildArgs": [{"name": "X", "value": "2"}], "noCache": True},
+        sourceStrategyOptions={"incremental": True},
+    )
+    made = new_build(config(strategy=strategy), streams("base"), Earlier(), (), start)
+
+    docker = made.spec.strategy.docker_strategy
+    assert docker is not None
+    assert [(v.name, v.value) for v in docker.env] == [("A", "1"), ("B", "2"), ("C", "3")]
+    assert [(v.name, v.value) for v in docker.build_args] == [("X", "2")]
+    assert docker.no_cache is True
+    assert made.spec.strategy.source_strategy is None
+
+
+def test_a_build_is_made_again_from_its_own_inputs() -> None:
+    asked = config()
+    first = new_build(asked, streams("base"), Earlier(), (), START)
+    done = {"revision": {"type": "Git", "git": {"commit": "abc"}}}
+    first = first.with_status(first.status.model_copy(update=done))
+    again = clone_build(first, asked, Earlier((first,), frozenset({"app-1"})), START)
+
+    assert again.name == "app-2"
+    assert again.spec.strategy == first.spec.strategy
+    assert again.spec.revision == done["revision"]
+    assert again.spec.forced is True
+    assert again.status.phase == "New"
+    alone = clone_build(first, None, Earlier(names=frozenset({"app-1-1"})), START)
+    assert alone.name == "app-1-2", "its BuildConfig is gone"
+
+
+def test_the_newest_upload_counts() -> None:
+    def uploaded(number: int, digest: str) -> Build:
+        start = request(binary={"digest": digest})
+        made = new_build(config(), streams("base"), Earlier(), (), start)
+        notes = {**made.annotations, "openshift.io/build.number": str(number)}
+        return made.with_metadata(name=f"app-{number}", annotations=notes)
+
+    plain = new_build(config(), streams("base"), Earlier(), (), START)
+    found = last_binary_input(config(), [uploaded(2, OLD), uploaded(3, NEW), plain])
+    assert found is not None
+    assert (found.digest, found.build) == (NEW, "app-3")
+    assert last_binary_input(config(), [plain]) is None
+
+
+def test_everything_that_is_missing_is_named() -> None:
+    images = [{"from": {"name": "tools:1"}, "paths": []}]
+    asked = config(source={"dockerfile": "FROM x", "images": images})
+    assert missing_inputs(asked, streams("base", "tools", "app")) == []
+    assert missing_inputs(asked, streams("tools")) == [
+        "ImageStreamTag shop/base:1 does not exist: apply its ImageStream",
+        "output ImageStream shop/app does not exist: create it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "warned"),
+    [
+        ({}, False),
+        ({"from": {"kind": "ImageStreamTag", "name": "app:latest"}}, True),
+        ({"from": {"kind": "ImageStreamTag", "name": "app:latest", "namespace": "shop"}}, True),
+        ({"from": {"kind": "ImageStreamTag", "name": "app:latest", "namespace": "x"}}, False),
+    ],
+)
+def test_a_trigger_on_the_own_output_is_warned_of(change: dict[str, Any], *, warned: bool) -> None:
+    asked = config(triggers=[{"type": "ImageChange", "imageChange": change}])
+    assert bool(list(build_warnings(asked))) == warned
+
+
+def test_openshifts_sentence_comes_first_and_once() -> None:
+    assert told_message("FetchSourceFailed", "no host") == (
+        "Failed to fetch the input source. no host"
+    )
+    whole = "Failed pulling builder image. 404"
+    assert told_message("PullBuilderImageFailed", whole) == whole
+    cut = "Dockerfile build strategy has failed: RUN exit 1"
+    assert told_message("DockerBuildFailed", cut) == (
+        "Dockerfile build strategy has failed. RUN exit 1"
+    )
+    assert told_message("CancelledBuild", "") == MESSAGES["CancelledBuild"]
+    assert told_message("OurOwn", "why") == "why"
+    assert told_reason("PostCommitHookFailed") == "GenericBuildFailed"
+    assert told_reason("FetchSourceFailed") == "FetchSourceFailed"
