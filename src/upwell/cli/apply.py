@@ -61,16 +61,16 @@ def apply(
     image streams, builds, services, workloads, routes.
     """
     manifests = load_manifests(sources, session, recursive=recursive)
-    manner = _Manner(field_manager, force=force_conflicts, dry_run=dry_run == "server")
+    manner = Manner(field_manager, force=force_conflicts, dry_run=dry_run == "server")
 
     async def work(client: ApiClient) -> None:
         for manifest in manifests:
-            await _apply_one(client, manifest, manner)
+            await apply_one(client, manifest, manner)
 
     session.run(work)
 
 
-class _Manner:
+class Manner:
     """How objects are applied: as whom, over conflicts or not, in earnest or not."""
 
     def __init__(self, field_manager: str, *, force: bool, dry_run: bool) -> None:
@@ -79,7 +79,8 @@ class _Manner:
         self.dry_run = dry_run
 
 
-async def _apply_one(client: ApiClient, manifest: Manifest, manner: _Manner) -> None:
+async def apply_one(client: ApiClient, manifest: Manifest, manner: Manner) -> None:
+    """Apply a manifest and say what came of it; raises StoreError."""
     wanted = manifest.resource
     try:
         before = await client.get(type(wanted), wanted.namespace, wanted.name)

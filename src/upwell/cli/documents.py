@@ -51,24 +51,40 @@ def load_manifests(sources: Sequence[str], session: Session, *, recursive: bool)
     Raises CommandError with every fault of every document.
     """
     faults: list[str] = []
-    manifests: list[Manifest] = []
+    documents: list[tuple[str, dict[str, Any]]] = []
     for where, text in _read_all(sources, faults, recursive=recursive):
         try:
-            documents = parse_manifests(text, where)
+            documents += [(f"{where}: ", found) for found in parse_manifests(text, where)]
         except InvalidManifestTextError as error:
             faults.append(str(error))
-            continue
-        for document in documents:
-            checked = _check(document, session)
-            if isinstance(checked, Manifest):
-                manifests.append(checked)
-            else:
-                faults.extend(f"{where}: {fault}" for fault in checked)
+    manifests = _check_all(documents, faults, session)
+    if not manifests:
+        raise CommandError(f"no object in {', '.join(sources)}", Exit.USAGE)
+    return manifests
+
+
+def check_documents(documents: Iterable[dict[str, Any]], session: Session) -> list[Manifest]:
+    """Return objects that were made here in the order to apply them.
+
+    Raises CommandError with every fault of every document.
+    """
+    return _check_all((("", document) for document in documents), [], session)
+
+
+def _check_all(
+    documents: Iterable[tuple[str, dict[str, Any]]], faults: list[str], session: Session
+) -> list[Manifest]:
+    """Check documents, each with what its faults start with; `faults` has earlier ones."""
+    manifests: list[Manifest] = []
+    for where, document in documents:
+        checked = _check(document, session)
+        if isinstance(checked, Manifest):
+            manifests.append(checked)
+        else:
+            faults.extend(f"{where}{fault}" for fault in checked)
     faults.extend(_duplicates(manifests))
     if faults:
         raise CommandError("nothing was changed:\n  " + "\n  ".join(faults), Exit.USAGE)
-    if not manifests:
-        raise CommandError(f"no object in {', '.join(sources)}", Exit.USAGE)
     return sorted(manifests, key=lambda manifest: manifest.rank)
 
 

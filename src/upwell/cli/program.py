@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Entry] = {
     "image": Entry("upwell.cli.image:image", "Copy images between registries."),
     "import-image": Entry("upwell.cli.image_import:import_image", "Import a tag's image now."),
     "logs": Entry("upwell.cli.logs:logs", "Print the log of a build or a workload."),
+    "new-app": Entry("upwell.cli.new_app:new_app", "Make an application and all it needs."),
     "resume": Entry("upwell.cli.hold:resume", "Lift a hold or a pause."),
     "process": Entry("upwell.cli.process:process", "Print the objects of a template."),
     "prune": Entry("upwell.cli.prune:prune", "Remove what nothing needs any more."),

@@ -1,0 +1,285 @@
+"""`new-app`: what it makes of its arguments, refuses, saves and says."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from tests.unit.cli.conftest import stream
+
+from upwell.api.image import ImageStreamTag
+from upwell.api.meta import ObjectMeta
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
+
+type Upwell = Callable[..., "Result"]
+
+SHOP = "python:3.11~https://git.test/shop.git"
+TEMPLATE = """\
+apiVersion: template.openshift.io/v1
+kind: Template
+metadata: {name: settings}
+message: "the level is ${LEVEL}"
+parameters: [{name: LEVEL, required: true}]
+objects:
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {level: "${LEVEL}"}}
+"""
+
+
+def items(result: "Result") -> dict[str, dict[str, Any]]:
+    """Return what `-o yaml` printed, by kind and name."""
+    assert result.exit_code == 0, result.stderr
+    listed = yaml.safe_load(result.stdout)["items"]
+    return {f"{item['kind']}/{item['metadata']['name']}": item for item in listed}
+
+
+def port_of(result: "Result", name: str) -> int:
+    port: int = items(result)[f"Service/{name}"]["spec"]["ports"][0]["port"]
+    return port
+
+
+def test_a_builder_and_a_repository_become_all_that_is_needed(upwell: Upwell) -> None:
+    made = upwell("new-app", SHOP, "--expose")
+
+    assert made.stdout.splitlines() == [
+        "imagestream.image.openshift.io/python created",
+        "imagestream.image.openshift.io/shop created",
+        "buildconfig.build.openshift.io/shop created",
+        "service/shop created",
+        "deployment.apps/shop created",
+        "route.route.openshift.io/shop created",
+    ]
+    assert "next: the first build starts once python:3.11 is there" in made.stderr
+    assert "upwell status" in made.stderr
+
+
+def test_what_exists_is_never_changed(upwell: Upwell) -> None:
+    assert upwell("new-app", SHOP).exit_code == 0
+    before = upwell("get", "all", "-o", "json").stdout
+
+    again = upwell("new-app", SHOP, "-e", "LEVEL=2")
+
+    assert again.exit_code == 2
+    assert "deployment.apps/shop exists already" in again.stderr
+    assert "--name" in again.stderr
+    assert upwell("get", "all", "-o", "json").stdout == before
+
+
+def test_two_applications_share_the_stream_of_their_base(upwell: Upwell) -> None:
+    assert upwell("new-app", SHOP).exit_code == 0
+
+    same = upwell("new-app", SHOP, "--name=store")
+    other = upwell("new-app", "python:3.12~https://git.test/shop.git", "--name=market")
+
+    assert "imagestream.image.openshift.io/python" not in same.stdout
+    assert "imagestream.image.openshift.io/python configured" in other.stdout
+    tags = yaml.safe_load(upwell("get", "is/python", "-o", "yaml").stdout)["spec"]["tags"]
+    assert [tag["name"] for tag in tags] == ["3.11", "3.12"]
+
+
+def test_several_components_are_made_at_once(upwell: Upwell) -> None:
+    made = upwell(
+        "new-app", "python:3.11~https://git.test/a.git", "python:3.12~https://git.test/b.git"
+    )
+
+    assert made.exit_code == 0, made.stderr
+    assert made.stdout.count("imagestream.image.openshift.io/python created") == 1
+    tags = yaml.safe_load(upwell("get", "is/python", "-o", "yaml").stdout)["spec"]["tags"]
+    assert [tag["name"] for tag in tags] == ["3.11", "3.12"]
+
+
+def test_printed_and_dry_runs_make_nothing(upwell: Upwell) -> None:
+    printed = items(upwell("new-app", SHOP, "-o", "yaml"))
+    dry = upwell("new-app", SHOP, "--dry-run")
+
+    assert set(printed) >= {"BuildConfig/shop", "Deployment/shop", "Service/shop"}
+    assert dry.stdout.count("created (server dry run)") == 5
+    assert upwell("get", "all", "-o", "name").stdout == ""
+
+
+def test_saved_manifests_change_nothing_when_they_are_applied(
+    upwell: Upwell, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.yaml"
+
+    made = upwell("new-app", SHOP, "--save", str(file), "-e", "PASSWORD=hunter2", "-n", "team")
+    again = upwell("apply", "-f", str(file), "-n", "team")
+
+    assert f"saved: {file}" in made.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert {line.split()[1] for line in again.stdout.splitlines()} == {"unchanged"}
+    assert len(again.stdout.splitlines()) == 5
+
+
+def test_a_file_that_exists_is_not_overwritten(upwell: Upwell, tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text("mine")
+
+    result = upwell("new-app", SHOP, "--save", str(file))
+
+    assert result.exit_code == 2
+    assert "File exists" in result.stderr
+    assert file.read_text() == "mine"
+    assert upwell("get", "all", "-o", "name").stdout == ""
+
+
+def test_an_image_is_run_under_any_name(upwell: Upwell) -> None:
+    made = items(
+        upwell("new-app", "--image=registry.test/nginx:1.27", "--name=front", "-o", "yaml")
+    )
+
+    assert list(made) == ["ImageStream/nginx", "Service/front", "Deployment/front"]
+
+
+@pytest.fixture
+async def imported(client: "FakeClient") -> None:
+    """Store the tag `web:1` of an image that exposes port 9000."""
+    await client.put(stream("web", "1", f"sha256:{'a' * 64}", upstream="vendor.test/web"))
+    metadata = ObjectMeta(name="web:1", namespace="default")
+    config: dict[str, Any] = {"ExposedPorts": {"9000/tcp": {}}}
+    image = {"dockerImageMetadata": {"Config": config}}
+    await client.create(ImageStreamTag(metadata=metadata, image=image))
+
+
+@pytest.mark.usefixtures("imported")
+def test_the_port_of_an_image_that_is_there_is_used(upwell: Upwell) -> None:
+    read = upwell("new-app", "web:1", "-o", "yaml")
+    given = upwell("new-app", "web:1", "-o", "yaml", "--port=81")
+
+    assert (port_of(read, "web"), port_of(given, "web")) == (9000, 81)
+    assert "assumed" not in read.stderr
+
+
+def test_an_assumed_port_is_told(upwell: Upwell) -> None:
+    result = upwell("new-app", "registry.test/web", "-o", "yaml")
+
+    assert port_of(result, "web") == 8080
+    assert "port 8080 is assumed" in result.stderr
+
+
+def test_a_template_is_processed_and_applied(upwell: Upwell, tmp_path: Path) -> None:
+    file = tmp_path / "template.yaml"
+    file.write_text(TEMPLATE)
+
+    made = upwell("new-app", "-f", str(file), "-p", "LEVEL=loud", "--name=quiet", "-l", "team=web")
+
+    assert made.stdout == "configmap/settings created\n"
+    assert "note: the level is loud" in made.stderr
+    kept = yaml.safe_load(upwell("get", "cm/settings", "-o", "yaml").stdout)
+    assert kept["metadata"]["labels"] == {"app": "quiet", "team": "web"}
+
+
+@pytest.mark.parametrize("arguments", [("settings",), ("--template", "settings")])
+def test_a_template_of_the_server_is_found_by_its_name(
+    upwell: Upwell, arguments: tuple[str, ...]
+) -> None:
+    assert upwell("apply", "-f", "-", stdin=TEMPLATE).exit_code == 0
+
+    made = upwell("new-app", *arguments, "-p", "LEVEL=loud")
+
+    assert made.stdout == "configmap/settings created\n"
+
+
+def test_a_template_that_cannot_be_processed_makes_nothing(upwell: Upwell) -> None:
+    assert upwell("apply", "-f", "-", stdin=TEMPLATE).exit_code == 0
+
+    result = upwell("new-app", "settings")
+
+    assert result.exit_code == 2
+    assert "parameter 'LEVEL' is required" in result.stderr
+
+
+def test_variables_come_from_files_and_the_command_line_wins(
+    upwell: Upwell, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.env"
+    file.write_text("A=1\nB=2\n")
+
+    made = items(upwell("new-app", SHOP, "--env-file", str(file), "-e", "B=3", "-o", "yaml"))
+
+    container = made["Deployment/shop"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["env"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "3"}]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Return a clone with a remote, on a branch of that, with a folder `web`."""
+    folder = tmp_path / "shop"
+    (folder / "web").mkdir(parents=True)
+    (folder / "web" / "Dockerfile").write_text("FROM vendor.test/debian:12\nEXPOSE 9000\n")
+    for arguments in (
+        ("init", "-q", "-b", "work"),
+        ("remote", "add", "origin", "https://git.test/team/shop.git"),
+        ("config", "branch.work.remote", "origin"),
+        ("config", "branch.work.merge", "refs/heads/main"),
+        ("add", "."),
+        ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "start"),
+        ("update-ref", "refs/remotes/origin/main", "HEAD"),
+    ):
+        subprocess.run(["git", "-C", str(folder), *arguments], check=True)
+    return folder
+
+
+@pytest.mark.parametrize(("inner", "context_dir"), [("", "web"), ("web", "")])
+def test_a_clone_tells_the_address_the_branch_and_the_dockerfile(
+    upwell: Upwell, clone: Path, inner: str, context_dir: str
+) -> None:
+    result = upwell("new-app", str(clone / inner), "--context-dir", context_dir, "-o", "yaml")
+
+    config = items(result)["BuildConfig/shop"]["spec"]
+    assert config["source"] == {
+        "type": "Git",
+        "git": {"uri": "https://git.test/team/shop.git", "ref": "main"},
+        "contextDir": "web",
+    }
+    assert config["strategy"]["dockerStrategy"]["from"]["name"] == "debian:12"
+    assert port_of(result, "shop") == 9000
+
+
+def test_a_clone_without_a_dockerfile_needs_a_builder(upwell: Upwell, clone: Path) -> None:
+    bare = upwell("new-app", str(clone), "-o", "yaml")
+    built = items(upwell("new-app", f"python:3.11~{clone}", "-o", "yaml"))
+
+    assert bare.exit_code == 2
+    assert "BUILDER~REPOSITORY" in bare.stderr
+    assert "sourceStrategy" in built["BuildConfig/shop"]["spec"]["strategy"]
+
+
+def test_a_folder_that_is_no_clone_is_refused(upwell: Upwell, tmp_path: Path) -> None:
+    result = upwell("new-app", str(tmp_path))
+
+    assert result.exit_code == 2
+    assert "no clone with a remote `origin`" in result.stderr
+
+
+def test_a_dockerfile_that_nobody_has_read_is_told(upwell: Upwell) -> None:
+    result = upwell("new-app", "https://git.test/a.git", "--strategy=docker", "-o", "yaml")
+
+    assert "no change of them starts a build" in result.stderr
+    assert items(result)["BuildConfig/a"]["spec"]["triggers"] == [{"type": "ConfigChange"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "name an image"),
+        (("https://git.test/a.git",), "--strategy=docker"),
+        (("nginx", "httpd", "--name=web"), "--name is for one application"),
+        (("nginx", "--name=Web"), "is no name"),
+        (("NGINX",), "not an image reference"),
+        (("python~https://eve:hunter2@git.test/a.git",), "--source-secret"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(
+    upwell: Upwell, arguments: tuple[str, ...], why: str
+) -> None:
+    result = upwell("new-app", *arguments)
+
+    assert result.exit_code == 2
+    assert why in result.stderr
+    assert "hunter2" not in result.stderr
+    assert upwell("get", "all", "-o", "name").stdout == ""

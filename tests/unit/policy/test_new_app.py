@@ -1,0 +1,301 @@
+"""What `new-app` makes: components, streams, objects that are valid and a graph that closes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from upwell.api.build import BuildConfig
+from upwell.api.codec import decode, decode_as, encode
+from upwell.api.defaults import apply_defaults
+from upwell.api.image import ImageStream
+from upwell.api.meta import Resource
+from upwell.api.validation import validate
+from upwell.policy.graph import Role, build_graph
+from upwell.policy.new_app import Application, BuildPlan, application_objects
+from upwell.policy.new_app_components import (
+    Component,
+    NewAppError,
+    Repository,
+    Strategy,
+    application_name,
+    parse_component,
+)
+from upwell.policy.new_app_dockerfile import DockerfileFacts, exposed_port, read_dockerfile
+from upwell.policy.new_app_images import FollowedImage, ImportWish, follow
+
+SHOP = Repository("https://git.test/team/shop.git")
+SOURCE = BuildPlan(SHOP, Strategy.SOURCE)
+
+
+def stream(name: str, tags: Mapping[str, str], pushed: str = "") -> ImageStream:
+    document = {
+        "metadata": {"name": name, "namespace": "team", "labels": {"owner": "us"}},
+        "spec": {
+            "tags": [
+                {"name": tag, "generation": 2, "from": {"kind": "DockerImage", "name": image}}
+                for tag, image in tags.items()
+            ]
+        },
+        "status": {"tags": [{"tag": pushed}] if pushed else []},
+    }
+    return decode_as(ImageStream, document)
+
+
+def new(image: str) -> FollowedImage:
+    return follow(image, {}, ImportWish())
+
+
+def stored(app: Application) -> list[Resource]:
+    """Return the objects as the server keeps them, each of them valid."""
+    objects = []
+    for made in application_objects(app):
+        document = encode(made)
+        document["metadata"]["namespace"] = "team"
+        resource = apply_defaults(decode(document))
+        assert validate(resource) == ()
+        objects.append(resource)
+    return objects
+
+
+def kinds(objects: list[Resource]) -> list[str]:
+    return [f"{item.KIND.kind}/{item.name}" for item in objects]
+
+
+def edges(objects: list[Resource]) -> list[tuple[str, Role, str, bool]]:
+    graph = build_graph(objects)
+    order = list(graph.order())
+    found = sorted(graph.edges, key=lambda edge: order.index(edge.source))
+    return [(str(e.source), e.role, str(e.target), e.automatic) for e in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "component"),
+    [
+        (
+            "python:3.11~https://git.test/shop.git",
+            Component("python:3.11", Repository("https://git.test/shop.git")),
+        ),
+        (
+            "https://git.test/shop#main",
+            Component(repository=Repository("https://git.test/shop", "main")),
+        ),
+        (
+            "git@git.test:team/shop.git",
+            Component(repository=Repository("git@git.test:team/shop.git")),
+        ),
+        ("ssh://git@git.test/shop", Component(repository=Repository("ssh://git@git.test/shop"))),
+        ("registry.test:5000/team/shop:1", Component("registry.test:5000/team/shop:1")),
+        ("nginx", Component("nginx")),
+    ],
+)
+def test_components_are_images_repositories_or_both(text: str, component: Component) -> None:
+    assert parse_component(text) == component
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("~https://git.test/shop.git", "BUILDER~REPOSITORY"),
+        ("python~", "BUILDER~REPOSITORY"),
+        ("python~shop", "no address"),
+        ("https://eve:hunter2@git.test/shop.git", "--source-secret"),
+        ("https://token@git.test/shop.git", "--source-secret"),
+        ("ssh://git:hunter2@git.test/shop.git", "--source-secret"),
+    ],
+)
+def test_what_is_no_component_is_refused(text: str, why: str) -> None:
+    with pytest.raises(NewAppError, match=why) as caught:
+        parse_component(text)
+
+    assert "hunter2" not in str(caught.value)
+    assert "token@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("python~https://git.test/team/Ruby_Hello.World.git", "ruby-hello-world"),
+        ("git@git.test:shop.git", "shop"),
+        ("https://git.test/shop/", "shop"),
+        ("registry.test/team/front_end:2", "front-end"),
+        (f"registry.test/{'a' * 57}-b", "a" * 57),
+    ],
+)
+def test_names_come_from_the_repository_or_the_image(text: str, name: str) -> None:
+    assert application_name("", parse_component(text)) == name
+
+
+@pytest.mark.parametrize("name", ["Shop", "1shop", "shop-", "a" * 59, "sh op", "a.b"])
+def test_names_that_kubernetes_would_refuse_are_refused(name: str) -> None:
+    with pytest.raises(NewAppError, match="is no name"):
+        application_name(name, Component("nginx"))
+
+
+def test_a_repository_without_a_usable_name_needs_one() -> None:
+    with pytest.raises(NewAppError, match="--name"):
+        application_name("", parse_component("https://git.test/123.git"))
+
+
+def test_an_unknown_image_is_imported_on_schedule() -> None:
+    followed = new("registry.test/team/python:3.11")
+
+    assert followed.stream_tag == "python:3.11"
+    assert followed.declared is not None
+    assert encode(followed.declared)["spec"]["tags"] == [
+        {
+            "name": "3.11",
+            "from": {"kind": "DockerImage", "name": "registry.test/team/python:3.11"},
+            "importPolicy": {"scheduled": True},
+        }
+    ]
+
+
+def test_a_digest_is_not_looked_at_again_and_a_registry_may_be_insecure() -> None:
+    image = f"registry.test/python@sha256:{'a' * 64}"
+
+    followed = follow(image, {}, ImportWish(insecure=True))
+
+    assert followed.declared is not None
+    tag = followed.declared.spec.tags[0]
+    assert (tag.name, tag.scheduled, tag.insecure) == ("latest", False, True)
+
+
+def test_a_tag_that_is_there_is_used() -> None:
+    streams = {"python": stream("python", {"3.11": "python:3.11"}, pushed="mine")}
+
+    for image in ("python:3.11", "docker.io/library/python:3.11", "python:mine"):
+        assert follow(image, streams, ImportWish()).declared is None
+
+
+def test_a_new_tag_stands_beside_those_that_are_there() -> None:
+    streams = {"python": stream("python", {"3.11": "python:3.11"})}
+
+    declared = follow("python:3.12", streams, ImportWish()).declared
+
+    assert declared is not None
+    assert [tag.name for tag in declared.spec.tags] == ["3.11", "3.12"]
+    assert declared.labels == {"owner": "us"}
+    assert declared.spec.tags[0].generation is None
+
+
+def test_a_tag_from_elsewhere_is_not_taken_over() -> None:
+    streams = {"python": stream("python", {"3.11": "python:3.11"})}
+
+    with pytest.raises(NewAppError, match="imagestream/python has a tag"):
+        follow("other.test/python:3.11", streams, ImportWish())
+
+
+@pytest.mark.parametrize("deployment_config", [False, True])
+def test_a_source_build_closes_the_way_from_base_to_workload(*, deployment_config: bool) -> None:
+    app = Application(
+        "shop", new("python:3.11"), SOURCE, as_deployment_config=deployment_config, expose=True
+    )
+    workload = "DeploymentConfig" if deployment_config else "Deployment"
+
+    objects = stored(app)
+
+    assert kinds(objects) == [
+        "ImageStream/python",
+        "ImageStream/shop",
+        "BuildConfig/shop",
+        "Service/shop",
+        f"{workload}/shop",
+        "Route/shop",
+    ]
+    assert edges(objects) == [
+        ("docker.io/library/python:3.11", Role.IMPORT, "team/python:3.11", True),
+        ("team/python:3.11", Role.BASE, "BuildConfig team/shop", True),
+        ("BuildConfig team/shop", Role.OUTPUT, "team/shop:latest", True),
+        ("team/shop:latest", Role.DEPLOY, f"{workload} team/shop", True),
+    ]
+
+
+def test_an_image_is_run_as_it_is() -> None:
+    objects = stored(Application("front", new("registry.test/nginx:1.27")))
+
+    assert kinds(objects) == ["ImageStream/nginx", "Service/front", "Deployment/front"]
+    assert edges(objects)[-1] == ("team/nginx:1.27", Role.DEPLOY, "Deployment team/front", True)
+
+
+def test_every_image_of_a_dockerfile_starts_builds() -> None:
+    facts = read_dockerfile(
+        "FROM golang:1.25 AS made\nFROM debian:12\nCOPY --from=made /a /a\nEXPOSE 9000 8443/udp\n"
+    )
+    build = replace(
+        SOURCE, strategy=Strategy.DOCKER, inputs=tuple(new(image) for image in facts.others)
+    )
+
+    objects = stored(Application("shop", new(facts.base), build))
+
+    assert facts == DockerfileFacts("debian:12", ("golang:1.25",), 9000)
+    into = {
+        (source, role) for source, role, target, auto in edges(objects) if auto and "Bu" in target
+    }
+    assert into == {("team/debian:12", Role.BASE), ("team/golang:1.25", Role.INPUT)}
+
+
+def test_a_last_stage_that_goes_on_from_another_has_no_base_to_replace() -> None:
+    facts = read_dockerfile("FROM debian:12 AS first\nFROM first\n")
+
+    assert facts == DockerfileFacts("", ("debian:12",), None)
+
+
+def test_a_dockerfile_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(NewAppError, match="before the first FROM"):
+        read_dockerfile("RUN true\n")
+
+
+@pytest.mark.parametrize(
+    ("exposed", "port"),
+    [
+        ({"80/tcp": {}, "8080/tcp": {}}, 8080),
+        ({"9000": {}, "443/tcp": {}, "53/udp": {}}, 443),
+        ({"0/tcp": {}, "70000": {}, "x": {}}, None),
+        (None, None),
+    ],
+)
+def test_the_port_of_an_image_comes_from_its_configuration(exposed: Any, port: int | None) -> None:
+    assert exposed_port({"Config": {"ExposedPorts": exposed}}) == port
+
+
+def test_what_was_asked_for_is_in_the_objects() -> None:
+    build = BuildPlan(
+        Repository(SHOP.uri, "main"),
+        Strategy.SOURCE,
+        context_dir="web",
+        source_secret="login",
+        env={"PIP": "1"},
+    )
+    app = Application(
+        "shop", new("python:3"), build, 9000, {"LEVEL": "a=b"}, {"app": "all", "team": "web"}
+    )
+
+    found = {item.KIND.kind: encode(item) for item in stored(app)}
+
+    source = found["BuildConfig"]["spec"]["source"]
+    assert source["git"] == {"uri": SHOP.uri, "ref": "main"}
+    assert (source["contextDir"], source["sourceSecret"]) == ("web", {"name": "login"})
+    strategy = found["BuildConfig"]["spec"]["strategy"]["sourceStrategy"]
+    assert strategy["env"] == [{"name": "PIP", "value": "1"}]
+    template = found["Deployment"]["spec"]["template"]
+    assert template["spec"]["containers"][0]["env"] == [{"name": "LEVEL", "value": "a=b"}]
+    assert template["metadata"]["labels"] == {"app": "all", "team": "web", "deployment": "shop"}
+    service = found["Service"]["spec"]
+    assert (service["selector"], service["ports"][0]["port"]) == ({"deployment": "shop"}, 9000)
+
+
+def test_the_result_never_goes_into_the_stream_of_its_base() -> None:
+    with pytest.raises(NewAppError, match="--name"):
+        application_objects(Application("python", new("python:3.11"), SOURCE))
+
+
+def test_a_docker_build_without_a_known_base_follows_nothing() -> None:
+    build = replace(SOURCE, strategy=Strategy.DOCKER)
+
+    config = next(i for i in stored(Application("a", None, build)) if isinstance(i, BuildConfig))
+
+    assert [trigger.type for trigger in config.spec.triggers] == ["ConfigChange"]
+    with pytest.raises(NewAppError, match="builder"):
+        application_objects(Application("a", None, SOURCE))
