@@ -22,6 +22,7 @@ from upwell.registry.hosts import (
 
 MAX_FILE_BYTES = 1024 * 1024
 DEFAULT_PORT = 7080
+DEFAULT_ROUTER_HTTPS_PORT = 7443
 DEFAULT_ROUTER_PORT = 7088
 
 
@@ -72,6 +73,8 @@ class ServerSettings:
     registry_host: str = ""
     """`host:port` in references to the embedded registry; `host:port` of this server if empty."""
     router_address: str = f"127.0.0.1:{DEFAULT_ROUTER_PORT}"
+    router_https_address: str = f"127.0.0.1:{DEFAULT_ROUTER_HTTPS_PORT}"
+    """Where Routes with TLS answer, once there is one; empty: they are not served."""
     import_interval: timedelta = timedelta(minutes=15)
     build_slots: int = 0
     """Builds at once; 0: one for each two processors, at least two."""

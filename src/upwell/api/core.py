@@ -74,7 +74,8 @@ class ServicePort(Model):
     name: str = ""
     protocol: str = "TCP"
     target_port: int | str | None = None
-    node_port: int | None = None
+    node_port: int | None = Field(default=None, ge=0, le=65535)
+    app_protocol: str | None = None
 
 
 class ServiceSpec(Model):
@@ -187,7 +188,7 @@ class ContainerPort(Model):
     container_port: int = Field(ge=1, le=65535)
     name: str = ""
     protocol: str = "TCP"
-    host_port: int | None = Field(default=None, ge=1, le=65535)
+    host_port: int | None = Field(default=None, ge=0, le=65535)
     host_ip: str | None = Field(default=None, alias="hostIP")
 
 

@@ -1,6 +1,6 @@
 """route.openshift.io/v1: hosts and paths of Services."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -21,6 +21,18 @@ class RoutePort(Model):
     target_port: int | str
 
 
+class RouteTls(Model):
+    """How a Route speaks TLS; certificates and keys in PEM."""
+
+    termination: str = ""
+    """edge, passthrough or reencrypt."""
+    certificate: str = Field(default="", repr=False)
+    key: str = Field(default="", repr=False)
+    ca_certificate: str = Field(default="", alias="caCertificate")
+    destination_ca_certificate: str = Field(default="", alias="destinationCACertificate")
+    insecure_edge_termination_policy: str | None = None
+
+
 class RouteSpec(Model):
     """Which requests go where."""
 
@@ -29,7 +41,7 @@ class RouteSpec(Model):
     to: RouteTarget = Field(default_factory=RouteTarget)
     alternate_backends: tuple[RouteTarget, ...] = ()
     port: RoutePort | None = None
-    tls: dict[str, Any] | None = None
+    tls: RouteTls | None = None
     wildcard_policy: str | None = None
 
 
@@ -60,6 +72,7 @@ class Route(Resource):
             Column("HOST", "spec.host"),
             Column("PATH", "spec.path"),
             Column("SERVICE", "spec.to.name"),
+            Column("TERMINATION", "spec.tls.termination", wide=True),
         ),
     )
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -58,6 +59,7 @@ from upwell.server.counted_registry import CountedRegistry
 from upwell.server.metrics import Gauges, Metrics
 from upwell.server.registry import create_routes
 from upwell.server.serving import serve
+from upwell.server.tls import generated
 from upwell.server.tls import CertificateError
 from upwell.settings import ServerSettings
 from upwell.store.interface import RejectedError, Store, StoreError
@@ -171,6 +173,9 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
     origins = StreamOrigins(store, PullSecrets(store, logins))
     internal = PullThroughRegistry(data / "registry", settings.internal_host, remote, origins)
     await internal.recover()
+    runtime = await stack.enter_async_context(
+        PodmanRuntime.open(_podman_settings(settings, paths))
+    )
     parts = _Parts(
         settings=settings,
         store=store,
@@ -179,10 +184,9 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
         logins=logins,
         logs=FileBuildLogs(data / "logs" / "builds"),
         builder=BuildahBuilder(_buildah_settings(settings, paths)),
-        runtime=await stack.enter_async_context(
-            PodmanRuntime.open(_podman_settings(settings, paths))
-        ),
-        router=HaproxyRouter(HaproxySettings(data / "router", settings.router_address)),
+        runtime=runtime,
+        services=await runtime.service_network(),
+        router=HaproxyRouter(_haproxy_settings(settings)),
         inventory=SqliteInventory(data / "inventory.db"),
         inputs=FileInputs(data / "inputs"),
         protection=protection,
@@ -206,6 +210,7 @@ class _Parts:
     logs: FileBuildLogs
     builder: BuildahBuilder
     runtime: PodmanRuntime
+    services: IPv4Network | None
     router: HaproxyRouter
     inventory: SqliteInventory
     inputs: FileInputs
@@ -236,7 +241,7 @@ def _wire(parts: _Parts) -> _Server:
     configs = BuildConfigs(store, clock=now)
     upkeep = Upkeep(_stores(parts), parts.settings.retention)
     contents = ImageContents(store, parts.registries, parts.inventory, secrets, machine_platform())
-    machine = rollouts.Machine(parts.runtime, parts.router, rollouts.Traffic(now))
+    machine = rollouts.Machine(parts.runtime, parts.router, rollouts.Traffic(now), parts.services)
     images = rollouts.Images(
         parts.registries, secrets, parts.insecure_registries, LocalImages(store)
     )
@@ -445,6 +450,22 @@ def _buildah_settings(settings: ServerSettings, files: _Configuration) -> Builda
         containers_conf=files.containers_conf,
         registries_conf=files.registries_conf,
         allow_local_sources=settings.allow_local_sources,
+    )
+
+
+def _haproxy_settings(settings: ServerSettings) -> HaproxySettings:
+    folder = settings.data_dir / "router"
+
+    async def certificate(hosts: Sequence[str]) -> str:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = await asyncio.to_thread(generated, folder / "tls", hosts, now())
+        return made.chain.read_text() + made.key.read_text()
+
+    return HaproxySettings(
+        folder,
+        settings.router_address,
+        https_address=settings.router_https_address,
+        make_certificate=certificate,
     )
 
 

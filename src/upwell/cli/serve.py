@@ -61,6 +61,14 @@ Examples:
     help="HOST:PORT where Routes answer.",
 )
 @click.option(
+    "--router-https",
+    default="127.0.0.1:7443",
+    show_default=True,
+    envvar="UPWELL_ROUTER_HTTPS",
+    show_envvar=True,
+    help="HOST:PORT where Routes with TLS answer.",
+)
+@click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
@@ -115,6 +123,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     data_dir: Path,
     listen: str,
     router: str,
+    router_https: str,
     config: Path | None,
     import_interval: timedelta | None,
     build_slots: int,
@@ -148,6 +157,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             host=host,
             port=int(port),
             router_address=router,
+            router_https_address=router_https,
             import_interval=import_interval or file.import_interval or timedelta(minutes=15),
             build_slots=build_slots or max(2, (os.cpu_count() or 1) // 2),
             allowed_host_paths=(*host_paths, *file.allowed_host_paths),

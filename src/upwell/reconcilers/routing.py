@@ -20,9 +20,10 @@ from upwell.reconcilers.routing_table import (
     backend_name,
     compute,
     rule_name,
+    service_names,
     tcp_ports,
 )
-from upwell.reconcilers.service_addresses import allocate, taken_addresses
+from upwell.reconcilers.service_addresses import LOOPBACK, allocate, needs_address, taken_addresses
 from upwell.store.interface import Store
 
 ROUTER_NAME = "upwell"
@@ -39,6 +40,7 @@ class RoutingReconciler:
         self._store = store
         self._machine = machine
         self._clock = clock
+        self._network = machine.services or LOOPBACK
 
     async def reconcile(self, key: ObjectKey) -> Result:  # noqa: ARG002 - there is only one
         """Apply the table, tell rollouts what is in force, and report on Services and Routes."""
@@ -48,6 +50,7 @@ class RoutingReconciler:
         routing = compute(state)
         failures = await self._machine.router.apply(routing.table)
         self._machine.traffic.publish(routing.in_force)
+        await self._machine.runtime.publish_names(service_names(state))
         for service in state.services:
             await self._report_service(service, failures)
         for route in state.routes:
@@ -74,8 +77,8 @@ class RoutingReconciler:
         services: list[Service] = []
         for service in found:
             addressed = service
-            if not service.spec.cluster_ip and tcp_ports(service):
-                address = allocate(service, taken)
+            if needs_address(service, self._network) and tcp_ports(service):
+                address = allocate(service, taken, self._network)
                 taken.add(address)
                 spec = service.spec.model_copy(update={"cluster_ip": address})
                 addressed = await self._store.update(service.model_copy(update={"spec": spec}))

@@ -1,11 +1,11 @@
 """Computes the routing table from Services, Routes and the instances that are ready."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from upwell.api.core import PodTemplate, Service, ServicePort
 from upwell.api.meta import ObjectKey
-from upwell.api.route import Route, RouteTarget
+from upwell.api.route import Route, RouteSpec, RouteTarget
 from upwell.policy.rollout_history import find
 from upwell.policy.rollout_settings import Workload, instance_labels, template_of
 from upwell.reconcilers.rollouts.instance import key_of
@@ -16,11 +16,15 @@ from upwell.workload.interface import (
     HttpRule,
     Instance,
     Listener,
+    Plain,
     RoutingTable,
+    ServiceName,
+    Tls,
 )
 
 DEFAULT_WEIGHT = 100
 HEADLESS = "None"
+_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what hostPort and nodePort mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +81,84 @@ def compute(state: RoutingState) -> Routing:
         for service in state.services
         for port in tcp_ports(service)
     ]
-    listeners = [
-        Listener(
-            backend_name(service, port),
-            service.spec.cluster_ip,
-            port.port,
-            backend_name(service, port),
-        )
-        for service in state.services
-        if service.spec.cluster_ip and service.spec.cluster_ip != HEADLESS
-        for port in tcp_ports(service)
-    ]
+    listeners = [listener for service in state.services for listener in _service_listeners(service)]
+    for host_port in _host_ports(state):
+        backends.append(Backend(host_port.name, host_port.endpoints))
+        place = (host_port.address, host_port.number)
+        listeners.append(Listener(host_port.name, *place, host_port.name))
     admissions = _admissions(state)
     services = {(one.namespace, one.name): one for one in state.services}
     rules = [
-        HttpRule(rule_name(route), route.spec.host, route.spec.path, _targets(route, services))
+        HttpRule(
+            rule_name(route),
+            route.spec.host,
+            route.spec.path,
+            _targets(route, services),
+            _tls(route),
+        )
         for route in state.routes
         if admissions[route.key].admitted
     ]
     table = RoutingTable(tuple(backends), tuple(rules), tuple(listeners))
     return Routing(table, _in_force(state, backends, members), admissions)
+
+
+def service_names(state: RoutingState) -> Sequence[ServiceName]:
+    """Return the names by which instances find Services; without an address, their instances."""
+    found: list[ServiceName] = []
+    for service in state.services:
+        address = service.spec.cluster_ip
+        addresses = [address] if address and address != HEADLESS else []
+        if address == HEADLESS:
+            members = _members(service, state)
+            ready = [one.instance for one in members if one.instance.ready]
+            addresses = [one.address for one in ready if one.address]
+        found += [ServiceName(service.namespace, service.name, one) for one in addresses]
+    return found
+
+
+def _service_listeners(service: Service) -> Iterator[Listener]:
+    """Yield where a Service answers: at its own address, and at node ports on every address."""
+    for port in tcp_ports(service):
+        name, http = backend_name(service, port), is_http(port)
+        if service.spec.cluster_ip and service.spec.cluster_ip != HEADLESS:
+            yield Listener(name, service.spec.cluster_ip, port.port, name, http)
+        if port.node_port and service.spec.type in {"NodePort", "LoadBalancer"}:
+            yield Listener(f"{name}:node", _EVERY_ADDRESS, port.node_port, name, http)
+
+
+def is_http(port: ServicePort) -> bool:
+    """Whether a Service port says that it speaks HTTP: by its protocol, or by its name."""
+    if port.app_protocol:
+        return port.app_protocol.lower() == "http"
+    return port.name == "http" or port.name.startswith("http-")
+
+
+@dataclass(frozen=True, slots=True)
+class _HostPort:
+    """A port of the machine itself that leads to the instances of one workload."""
+
+    name: str
+    address: str
+    number: int
+    endpoints: tuple[Endpoint, ...]
+
+
+def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
+    """Yield the host ports of all workloads: through the router, so that rollouts lose nothing."""
+    for key, workload in sorted(state.workloads.items()):
+        for container in template_of(workload).spec.containers:
+            for port in container.ports:
+                if not port.host_port or port.protocol != "TCP":
+                    continue
+                endpoints = tuple(
+                    Endpoint(one.name, one.address, port.container_port, one.name in state.draining)
+                    for one in sorted(state.instances, key=lambda one: one.name)
+                    if key_of(one.owner) == key and not one.role and one.ready and one.address
+                )
+                name = f"{key.namespace}:{key.kind}:{key.name}:{port.host_port}"
+                address = port.host_ip or _EVERY_ADDRESS
+                yield _HostPort(name, address, port.host_port, endpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +174,8 @@ def _members(service: Service, state: RoutingState) -> list[_Member]:
         return []
     found: list[_Member] = []
     for instance in sorted(state.instances, key=lambda one: one.name):
+        if instance.role:
+            continue  # a hook or a job serves nobody
         workload = state.workloads.get(key_of(instance.owner))
         if workload is None or workload.namespace != service.namespace:
             continue
@@ -159,6 +223,9 @@ def _in_force(
         if not endpoint.draining
     }
     where: dict[str, tuple[str, ...]] = {}
+    for host_port in _host_ports(state):
+        for endpoint in host_port.endpoints:
+            where[endpoint.name] = (*where.get(endpoint.name, ()), host_port.name)
     for service in state.services:
         names = tuple(backend_name(service, port) for port in tcp_ports(service))
         for member in members[service.key]:
@@ -227,11 +294,41 @@ def _serveable(route: Route, services: Mapping[tuple[str, str], Service]) -> Adm
                 reason="PortNotFound",
                 message=f"Service {target.name} has no TCP port{wanted}; correct spec.port",
             )
-    if route.spec.tls:
-        return Admission(
-            admitted=True, message="served as plain HTTP: this router does not terminate TLS"
-        )
+    fault = next(_tls_faults(route.spec), "")
+    if fault:
+        return Admission(admitted=False, reason="InvalidTLS", message=fault)
     return Admission(admitted=True)
+
+
+def _tls_faults(spec: RouteSpec) -> Iterator[str]:
+    """Yield why a Route's TLS cannot be served as it stands."""
+    tls = spec.tls
+    if tls is None:
+        return
+    policy = tls.insecure_edge_termination_policy
+    if tls.termination not in {"edge", "passthrough"}:
+        known = "this router knows edge and passthrough"
+        yield f"tls.termination {tls.termination!r} is not served: {known}"
+    if policy not in {None, "", *Plain}:
+        yield f"tls.insecureEdgeTerminationPolicy {policy!r} is none of {', '.join(Plain)}"
+    if tls.termination == "passthrough" and spec.path.strip("/"):
+        yield "spec.path cannot be seen in what is passed through: remove it, or use edge"
+    if tls.termination == "passthrough" and policy == Plain.ALLOW:
+        yield "tls.insecureEdgeTerminationPolicy Allow has no meaning for passthrough"
+    if bool(tls.certificate) != bool(tls.key):
+        yield "tls.certificate and tls.key belong together: give both or neither"
+
+
+def _tls(route: Route) -> Tls | None:
+    tls = route.spec.tls
+    if tls is None:
+        return None
+    parts = [part.strip() for part in (tls.certificate, tls.ca_certificate, tls.key) if part]
+    return Tls(
+        passthrough=tls.termination == "passthrough",
+        plain=Plain(tls.insecure_edge_termination_policy or Plain.REFUSE),
+        certificate="\n".join([*parts, ""]) if tls.certificate else "",
+    )
 
 
 def _wanted_targets(route: Route) -> tuple[RouteTarget, ...]:

@@ -1,4 +1,4 @@
-"""Gives Services addresses of their own on the loopback network."""
+"""Gives Services addresses of their own: in reach of instances where the machine can do that."""
 
 import hashlib
 import ipaddress
@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 
 from upwell.api.core import Service
 
-_NETWORK = ipaddress.IPv4Network("127.77.0.0/16")
+LOOPBACK = ipaddress.IPv4Network("127.77.0.0/16")
+"""In reach of the machine alone."""
 _HOSTS = 254
 """Last octets in use, 1 to 254: 0 and 255 look like a network and a broadcast address."""
 
@@ -15,17 +16,36 @@ class AddressesExhaustedError(Exception):
     """Every address of the network is taken."""
 
 
-def allocate(service: Service, taken: Collection[str]) -> str:
+def allocate(
+    service: Service, taken: Collection[str], network: ipaddress.IPv4Network = LOOPBACK
+) -> str:
     """Return a free address, the same for the same name as long as that is free."""
-    count = _NETWORK.num_addresses // 256 * _HOSTS
+    count = network.num_addresses // 256 * _HOSTS
     name = f"{service.namespace}/{service.name}".encode()
     first = int.from_bytes(hashlib.sha256(name).digest()[:8]) % count
     for step in range(count):
         high, low = divmod((first + step) % count, _HOSTS)
-        address = str(_NETWORK.network_address + high * 256 + low + 1)
+        address = str(network.network_address + high * 256 + low + 1)
         if address not in taken:
             return address
-    raise AddressesExhaustedError(f"no address of {_NETWORK} is free for {service.key}")
+    raise AddressesExhaustedError(f"no address of {network} is free for {service.key}")
+
+
+def is_ours(address: str, network: ipaddress.IPv4Network) -> bool:
+    """Whether we gave out the address, from `network` or from the loopback network."""
+    try:
+        found = ipaddress.IPv4Address(address)
+    except ValueError:
+        return False
+    return found in network or found in LOOPBACK
+
+
+def needs_address(service: Service, network: ipaddress.IPv4Network) -> bool:
+    """Whether the Service has no address yet, or one that instances cannot reach although could."""
+    address = service.spec.cluster_ip
+    if not address:
+        return True
+    return is_ours(address, LOOPBACK) and ipaddress.IPv4Address(address) not in network
 
 
 def taken_addresses(services: Iterable[Service]) -> set[str]:

@@ -34,6 +34,8 @@ class Surroundings:
     """ID of the container whose network, host name and IPC this one shares; None for the first."""
     places: Mapping[str, Path]
     restarts: int
+    hosts: Path | None = None
+    """The file that is the instance's /etc/hosts; None leaves it to Podman."""
     init: int | None = None
     """Which init container this is, if it is one: on the network for itself."""
 
@@ -57,6 +59,17 @@ def create_body(
         "log_configuration": {"driver": "k8s-file", "size": _MAX_LOG_BYTES},
         "mounts": [_mount(spec, mount, surroundings.places) for mount in container.mounts],
     }
+    if surroundings.hosts is not None and "/etc/hosts" not in {
+        mount.path for mount in container.mounts
+    }:
+        body["mounts"].append(
+            {
+                "type": "bind",
+                "source": str(surroundings.hosts),
+                "destination": "/etc/hosts",
+                "options": ["rbind", "ro"],
+            }
+        )
     if container.command:
         body["entrypoint"] = list(container.command)
     if container.command or container.args:

@@ -10,15 +10,18 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
 
+from upwell.workload.certificate_files import CertificateFiles
 from upwell.workload.haproxy_cli import HaproxyCli, Server
 from upwell.workload.haproxy_config import (
+    TLS_FRONTENDS,
     Plan,
     RouterLimits,
+    TlsPlan,
     endpoint_name,
     http_proxy,
     listener_proxy,
@@ -38,6 +41,10 @@ _POLL_SECONDS = 0.02
 _MAX_ERROR_CHARACTERS = 2000
 
 
+type MakeCertificate = Callable[[Sequence[str]], Awaitable[str]]
+"""Returns a certificate for these hosts and its key, in PEM."""
+
+
 @dataclass(frozen=True, slots=True)
 class HaproxySettings:
     """Where HAProxy keeps its files, and where it listens for Routes."""
@@ -45,6 +52,10 @@ class HaproxySettings:
     data_dir: Path
     """Holds the configuration and the control socket."""
     http_address: str = "127.0.0.1:8080"
+    https_address: str = ""
+    """Where Routes with TLS answer; empty: they do not."""
+    make_certificate: MakeCertificate | None = None
+    """Makes what Routes without a certificate of their own are served with."""
     limits: RouterLimits = field(default_factory=RouterLimits)
     haproxy: str = "haproxy"
 
@@ -76,7 +87,9 @@ class HaproxyRouter:
             self._config.parent.mkdir(parents=True, exist_ok=True)
             running = await self._is_running()
             wanted = plan(table, self.http_address, self._settings.limits)
-            wanted = _without_taken_ports(wanted, await self._cli.frontends() if running else set())
+            frontends = await self._cli.frontends() if running else set()
+            wanted = _without_taken_ports(wanted, frontends)
+            wanted = await self._with_tls(wanted, served=bool(frontends & TLS_FRONTENDS))
             if not running:
                 await self._write(wanted, check=True)
                 await self._start()
@@ -143,7 +156,7 @@ class HaproxyRouter:
     async def _settle_servers(self, wanted: Plan) -> None:
         """Bring the running servers to what is wanted; those that serve come first."""
         servers = wanted.servers()
-        present = await self._cli.servers()
+        present = {key: one for key, one in (await self._cli.servers()).items() if _is_ours(key)}
         said = await self._cli.command(
             [
                 *_additions(servers, present),
@@ -151,8 +164,30 @@ class HaproxyRouter:
             ]
         )
         for key, server in (await self._cli.servers()).items():
-            if server.serving != (key in servers and not servers[key].draining):
+            if _is_ours(key) and server.serving != (key in servers and not servers[key].draining):
                 raise RouterUnavailableError(f"haproxy did not switch {'/'.join(key)}: {said}")
+
+    async def _with_tls(self, wanted: Plan, *, served: bool) -> Plan:
+        """Return the plan with its certificates written, or without the rules that need them."""
+        rules = [rule for rule in wanted.rules if rule.tls is not None]
+        if not rules:
+            return wanted
+        address = self._settings.https_address
+        fault = "" if served or not address else _bind_fault(*_split(address))
+        if not address or fault:
+            why = f"{address}: {fault}" if fault else "this router serves no TLS (--router-https)"
+            faults = {**wanted.faults, **{rule.name: why for rule in rules}}
+            left = [rule for rule in wanted.rules if rule.tls is None]
+            return replace(wanted, rules=left, faults=faults)
+        store = CertificateFiles(self._config.parent / "certificates")
+        edge = [rule for rule in rules if rule.tls is not None and not rule.tls.passthrough]
+        texts = [rule.tls.certificate for rule in edge if rule.tls and rule.tls.certificate]
+        hosts = [rule.host for rule in edge if rule.tls and not rule.tls.certificate]
+        if hosts and self._settings.make_certificate is not None:
+            texts.append(await self._settings.make_certificate(sorted(set(hosts))))
+        paths = [str(path) for path in await asyncio.to_thread(store.write, texts)]
+        socket_path = str(self._config.parent / "edge.sock")
+        return replace(wanted, tls=TlsPlan(address, paths, socket_path))
 
     async def _write(self, wanted: Plan, *, check: bool) -> None:
         """Replace the file that HAProxy starts from and reloads, checked by HAProxy itself."""
@@ -175,6 +210,11 @@ class HaproxyRouter:
         if process.returncode != 0:
             text = output.decode(errors="replace").strip()[-_MAX_ERROR_CHARACTERS:]
             raise RouterUnavailableError(f"haproxy {arguments[0]}: {text}")
+
+
+def _is_ours(server: tuple[str, str]) -> bool:
+    """Whether the server is an endpoint, and no part of the router itself."""
+    return ":" in server[0]
 
 
 def _additions(

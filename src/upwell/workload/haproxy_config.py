@@ -8,15 +8,23 @@ that a HAProxy that starts from it knows them all. The structure's hash is the r
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from upwell.workload.interface import Backend, Endpoint, HttpRule, Listener, RoutingTable
+from upwell.workload.interface import Backend, Endpoint, HttpRule, Listener, Plain, RoutingTable
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+TLS_FRONTENDS = frozenset({"upwell_tls", "upwell_https"})
 _NO_ROUTE = "upwell_no_route"
+_EDGE = "upwell_edge"
+_HELLO_SECONDS = 5
+_HTTPS_PORT = "443"
+_HTTP_VARIABLES = (
+    "  http-request set-var(txn.host) req.hdr(host),host_only,lower",
+    "  http-request set-var(txn.dice) rand(1000000)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,17 @@ class RouterLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsPlan:
+    """Where TLS is served, and with what."""
+
+    address: str
+    certificates: Sequence[str]
+    """Paths of PEM files; their names change with their content."""
+    socket: str
+    """Path of the socket between the frontend that reads the SNI and the one that terminates."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A table that was checked: what can be served as it stands, and why the rest cannot."""
 
@@ -47,6 +66,8 @@ class Plan:
     listeners: Sequence[Listener]
     faults: Mapping[str, str] = field(default_factory=dict)
     """Name of a rule or listener -> why it is not served."""
+    tls: TlsPlan | None = None
+    """How rules with TLS are served, once their certificates are there."""
 
     def servers(self) -> Mapping[tuple[str, str], Endpoint]:
         """Return the endpoints by (proxy, server) as HAProxy names them."""
@@ -72,8 +93,13 @@ class Plan:
 
     def _proxies(self) -> Iterator[tuple[str, Backend]]:
         """Yield each backend under the name of each mode that it is used in."""
-        used_by_http = {name for rule in self.rules for name, _ in rule.backends}
-        used_by_tcp = {listener.backend for listener in self.listeners}
+        used_by_http: set[str] = set()
+        used_by_tcp: set[str] = set()
+        for rule in self.rules:
+            passed = rule.tls is not None and rule.tls.passthrough
+            (used_by_tcp if passed else used_by_http).update(name for name, _ in rule.backends)
+        for listener in self.listeners:
+            (used_by_http if listener.http else used_by_tcp).add(listener.backend)
         for name in sorted(used_by_http):
             yield http_proxy(name), self.backends[name]
         for name in sorted(used_by_tcp):
@@ -81,21 +107,27 @@ class Plan:
 
     def _lines(self, *, with_servers: bool) -> Iterator[str]:
         yield from _preamble(self.limits)
+        rules = sorted(self.rules, key=_precedence)
         yield "frontend upwell_http"
         yield f"  bind {self.http_address}"
-        yield "  http-request set-var(txn.host) req.hdr(host),host_only,lower"
-        yield "  http-request set-var(txn.dice) rand(1000000)"
-        for rule in sorted(self.rules, key=_precedence):
-            yield from _rule_lines(rule)
+        yield from _HTTP_VARIABLES
+        for rule in rules:
+            if rule.tls is not None and rule.tls.plain is Plain.REDIRECT:
+                yield f"  http-request redirect {_redirect(self.tls)} if {_conditions(rule)}"
+            elif rule.tls is None or rule.tls.plain is Plain.ALLOW:
+                yield from _rule_lines(rule)
         yield f"  default_backend {_NO_ROUTE}"
+        if self.tls is not None:
+            yield from _tls_lines(self.tls, [rule for rule in rules if rule.tls is not None])
         yield f"backend {_NO_ROUTE}"
         text = "no Route for host %[var(txn.host)] and path %[path]\\n"
         yield f'  http-request return status 503 content-type text/plain lf-string "{text}"'
         for listener in sorted(self.listeners, key=lambda each: each.name):
             yield f"frontend {listener_proxy(listener)}"
-            yield "  mode tcp"
+            yield f"  mode {'http' if listener.http else 'tcp'}"
             yield f"  bind {socket_address(listener.address, listener.port)}"
-            yield f"  default_backend {tcp_proxy(listener.backend)}"
+            named = http_proxy if listener.http else tcp_proxy
+            yield f"  default_backend {named(listener.backend)}"
         for proxy, backend in self._proxies():
             yield from _backend_lines(proxy, backend)
             if with_servers:
@@ -181,7 +213,50 @@ def _preamble(limits: RouterLimits) -> Iterator[str]:
     )
 
 
-def _rule_lines(rule: HttpRule) -> Iterator[str]:
+def _tls_lines(tls: TlsPlan, rules: Sequence[HttpRule]) -> Iterator[str]:
+    """Yield the frontends for TLS: one that only looks at the name, where any rule needs that."""
+    passed = [rule for rule in rules if rule.tls is not None and rule.tls.passthrough]
+    crt = " ".join(f"crt {path}" for path in tls.certificates)
+    secure = f"ssl {crt} alpn h2,http/1.1 ssl-min-ver TLSv1.2"
+    if passed:
+        yield "frontend upwell_tls"
+        yield "  mode tcp"
+        yield f"  bind {tls.address}"
+        yield f"  tcp-request inspect-delay {_HELLO_SECONDS}s"
+        yield "  tcp-request content set-var(txn.host) req.ssl_sni,lower"
+        yield "  tcp-request content set-var(txn.dice) rand(1000000)"
+        yield "  tcp-request content accept if { req.ssl_hello_type 1 }"
+        for rule in passed:
+            yield from _rule_lines(rule, tcp_proxy)
+        if crt:
+            yield f"  default_backend {_EDGE}"
+            yield f"backend {_EDGE}"
+            yield "  mode tcp"
+            yield f"  server edge unix@{tls.socket} send-proxy-v2"
+    if not crt:
+        return
+    yield "frontend upwell_https"
+    yield (
+        f"  bind unix@{tls.socket} accept-proxy {secure}"
+        if passed
+        else (f"  bind {tls.address} {secure}")
+    )
+    yield from _HTTP_VARIABLES
+    yield "  http-request set-header X-Forwarded-Proto https"
+    for rule in rules:
+        if rule.tls is not None and not rule.tls.passthrough:
+            yield from _rule_lines(rule)
+    yield f"  default_backend {_NO_ROUTE}"
+
+
+def _redirect(tls: TlsPlan | None) -> str:
+    """Return where plain HTTP is sent on to: the same host and path, by TLS."""
+    port = tls.address.rpartition(":")[2] if tls is not None else _HTTPS_PORT
+    at = "" if port == _HTTPS_PORT else f":{port}"
+    return f"code 302 location https://%[var(txn.host)]{at}%[capture.req.uri]"
+
+
+def _rule_lines(rule: HttpRule, proxy: Callable[[str], str] = http_proxy) -> Iterator[str]:
     conditions = _conditions(rule)
     total = sum(weight for _, weight in rule.backends)
     reached = 0
@@ -189,13 +264,13 @@ def _rule_lines(rule: HttpRule) -> Iterator[str]:
         reached += weight
         if weight and reached < total:
             share = reached * 1_000_000 // total
-            dice = f"{{ var(txn.dice) -m int lt {share} }} {_has_servers(name)}"
-            yield f"  use_backend {http_proxy(name)} if {conditions} {dice}"
+            dice = f"{{ var(txn.dice) -m int lt {share} }} {_has_servers(proxy(name))}"
+            yield f"  use_backend {proxy(name)} if {conditions} {dice}"
     # Whoever is left gets the rest, and the share of those that have no server now.
     for name, weight in reversed(rule.backends):
         if weight:
-            yield f"  use_backend {http_proxy(name)} if {conditions} {_has_servers(name)}"
-    yield f"  use_backend {http_proxy(rule.backends[-1][0])} if {conditions}"
+            yield f"  use_backend {proxy(name)} if {conditions} {_has_servers(proxy(name))}"
+    yield f"  use_backend {proxy(rule.backends[-1][0])} if {conditions}"
 
 
 def _conditions(rule: HttpRule) -> str:
@@ -211,8 +286,8 @@ def _conditions(rule: HttpRule) -> str:
     return " ".join(parts) or "TRUE"
 
 
-def _has_servers(backend: str) -> str:
-    return f"{{ nbsrv({http_proxy(backend)}) gt 0 }}"
+def _has_servers(proxy: str) -> str:
+    return f"{{ nbsrv({proxy}) gt 0 }}"
 
 
 def _backend_lines(proxy: str, backend: Backend) -> Iterator[str]:

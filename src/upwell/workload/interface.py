@@ -234,6 +234,15 @@ class Instance:
         return ended and bool(self.exit_codes) and not any(self.exit_codes.values())
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ServiceName:
+    """A Service by its name, and an address at which it answers."""
+
+    namespace: str
+    name: str
+    address: str
+
+
 class Runtime(Protocol):
     """Starts and stops instances. Instances outlive this process and are found again."""
 
@@ -259,6 +268,10 @@ class Runtime(Protocol):
 
         Returns its exit code and the start of its output. The caller limits the time.
         """
+        ...
+
+    async def publish_names(self, names: Sequence[ServiceName]) -> None:
+        """Let instances, present and future, find exactly these Services by name."""
         ...
 
     def changes(self) -> AsyncIterator[Owner]:
@@ -290,6 +303,25 @@ class Backend:
     endpoints: tuple[Endpoint, ...]
 
 
+class Plain(StrEnum):
+    """What becomes of plain HTTP where TLS is served (route/v1 InsecureEdgeTerminationPolicy)."""
+
+    REFUSE = "None"
+    ALLOW = "Allow"
+    REDIRECT = "Redirect"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a rule speaks TLS."""
+
+    passthrough: bool = False
+    """The endpoints speak it themselves; the host is read from the handshake (SNI)."""
+    plain: Plain = Plain.REFUSE
+    certificate: str = field(default="", repr=False)
+    """Certificate, chain and key in PEM; empty: one is made by the router's own authority."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRule:
     """Requests for `host` below `path` go to the backends by weight."""
@@ -298,16 +330,19 @@ class HttpRule:
     host: str
     path: str
     backends: tuple[tuple[str, int], ...]
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A Service port: TCP on `address:port` goes to a backend."""
+    """A Service port: what comes to `address:port` goes to a backend."""
 
     name: str
     address: str
     port: int
     backend: str
+    http: bool = False
+    """It is HTTP: each request finds an endpoint of its own, whatever the connection's age."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,14 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Self
 from weakref import WeakValueDictionary
 
 from upwell.oci import Reference
 from upwell.workload import volumes
-from upwell.workload.bridge import candidates
+from upwell.workload.bridge import candidates, leave, make_local
 from upwell.workload.changes import OwnerChanges
 from upwell.workload.clock import Clock, SystemClock
 from upwell.workload.container_body import (
@@ -37,12 +38,14 @@ from upwell.workload.container_body import (
     create_body,
 )
 from upwell.workload.health import Health, Target
+from upwell.workload.hosts_files import HostsFiles
 from upwell.workload.interface import (
     ContainerSpec,
     Instance,
     InstanceSpec,
     Owner,
     RuntimeUnavailableError,
+    ServiceName,
     State,
 )
 from upwell.workload.observation import ContainerFacts, next_to_start, observe
@@ -75,6 +78,7 @@ class PodmanRuntime:
         self._api = api
         self._label = f"{LABEL_UPWELL}={settings.instance_id}"
         self._records = RecordStore(settings.data_dir / "instances")
+        self._hosts = HostsFiles(self._records.root)
         self._changes = OwnerChanges()
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
@@ -140,6 +144,7 @@ class PodmanRuntime:
             folder = self._records.folder(spec.name) / "volumes"
             claims = self._settings.data_dir / "claims"
             places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
+            await asyncio.to_thread(self._hosts.create, spec)
             for container_id in await self._create(spec, record, places):
                 await self._call(self._api.start(container_id))
         self._wake.set()
@@ -173,6 +178,23 @@ class PodmanRuntime:
         chosen = await self._container(name, container)
         return await self._call(self._api.execute(chosen.id, command))
 
+    async def publish_names(self, names: Sequence[ServiceName]) -> None:
+        """Let instances, present and future, find exactly these Services by name."""
+        await asyncio.to_thread(self._hosts.publish, names)
+
+    async def service_network(self) -> IPv4Network | None:
+        """Return the addresses for Services that instances reach, made local to this machine.
+
+        None when the machine does not let us: then Services have loopback addresses alone.
+        """
+        upper = await self._upper_half()
+        return upper if await make_local(upper) else None
+
+    async def _upper_half(self) -> IPv4Network:
+        name = self._settings.network_name
+        subnet = IPv4Network(await self._call(self._api.network_subnet(name)))
+        return list(subnet.subnets(prefixlen_diff=1))[1]
+
     def changes(self) -> AsyncIterator[Owner]:
         """Yield an owner whenever one of its instances started, turned (un)ready or ended."""
         return self._changes.listen()
@@ -194,6 +216,7 @@ class PodmanRuntime:
         async with asyncio.TaskGroup() as group:
             for name in names:
                 group.create_task(self.stop(name, 0))
+        await leave(await self._upper_half())
         await self._api.remove_network(self._settings.network_name)
 
     async def _container(self, name: str, container: str) -> ContainerFacts:
@@ -263,6 +286,7 @@ class PodmanRuntime:
             upwell=self._settings.instance_id,
             network=self._settings.network_name,
             joins=None,
+            hosts=self._hosts.path(spec.name),
             places=places,
             restarts=record.restarts,
         )

@@ -142,6 +142,11 @@ class PodmanApi:
         """Create a network; raises RuntimeUnavailableError, also when its subnet is taken."""
         await self._json(Call("POST", "/networks/create", body=body))
 
+    async def network_subnet(self, name: str) -> str:
+        """Return the first subnet of a network; raises NotFoundError."""
+        document = await self._json(Call("GET", f"/networks/{name}/json"))
+        return str(document["subnets"][0]["subnet"])
+
     async def remove_network(self, name: str) -> None:
         """Remove the network, if it exists."""
         with contextlib.suppress(NotFoundError):

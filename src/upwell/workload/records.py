@@ -110,14 +110,14 @@ class RecordStore:
     """The folders of all instances; reads each record once."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._cache: dict[str, InstanceRecord] = {}
 
     def folder(self, name: str) -> Path:
         """Return the folder of an instance, which may not exist; raises InvalidNameError."""
         if not name or name in {".", ".."} or "/" in name or "\0" in name:
             raise InvalidNameError(f"{name!r} cannot name an instance")
-        return self._root / name
+        return self.root / name
 
     def load(self, name: str) -> InstanceRecord | None:
         """Return the record, or None when there is none or it cannot be read."""
@@ -145,9 +145,9 @@ class RecordStore:
 
     def names(self) -> list[str]:
         """Return the instances that have a folder."""
-        if not self._root.is_dir():
+        if not self.root.is_dir():
             return []
-        return sorted(entry.name for entry in self._root.iterdir())
+        return sorted(entry.name for entry in self.root.iterdir())
 
 
 def _encode_time(value: object) -> str:

@@ -1,7 +1,7 @@
 """Pruning against a real registry, real logs, uploads and inventory: what goes, what stays."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from upwell.policy.build_identity import inputs_tag
 from upwell.policy.retention import Rules
 from upwell.reconcilers.pruning import Pruning, PruningSchedule
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
+from upwell.workload.interface import RuntimeUnavailableError
 
 
 @pytest.fixture
@@ -182,6 +183,68 @@ async def test_pushes_of_known_content_beside_pruning_lose_nothing(machine: Mach
         await assert_whole(machine, "shop/web", digest)
 
 
+async def test_stopped_after_any_step_nothing_dangles_and_the_next_run_ends_the_same(
+    tmp_path: Path,
+) -> None:
+    for steps in range(100):
+        machine = Machine(tmp_path / str(steps))
+        old, now = [await machine.push("shop/web:latest", mark) for mark in ("old", "now")]
+        await machine.push(f"shop/web:{inputs_tag('a' * 64)}", "forgotten")
+        await machine.stream("web", now, old)
+        await machine.put("Image", "image.openshift.io/v1", str(old))
+        machine.grow_old()
+        whole = await stopped_after(steps, machine)
+
+        for repository in await machine.registry.survey():
+            present = {manifest.digest for manifest in repository.manifests}
+            assert {tag.digest for tag in repository.tags.values()} <= present
+            assert {Digest.parse(image) for image in await machine.history("web")} <= present
+        await machine.pruning.run(machine.rules, confirm=True)
+        assert await machine.manifests("shop/web") == {now}
+        assert not (await machine.store.list(Image)).items
+        await assert_whole(machine, "shop/web", now)
+        machine.inventory.close()
+        if whole:
+            assert steps > 5, "the run was stopped at several steps"
+            return
+    raise AssertionError("the run never came to its end")
+
+
+class _StoppedError(Exception):
+    """The process is killed, as far as the run can tell."""
+
+
+async def stopped_after(steps: int, machine: Machine) -> bool:
+    """Run the pruning, but stop it before step `steps`; say whether it came to its end."""
+    left = steps
+
+    def counted[**P, T](call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        async def step(*args: P.args, **kwargs: P.kwargs) -> T:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise _StoppedError
+            return await call(*args, **kwargs)
+
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        for target, name in (
+            (machine.store, "update_status"),
+            (machine.store, "delete"),
+            (machine.registry, "expire_tag"),
+            (machine.registry, "expire_manifest"),
+            (machine.registry, "collect"),
+            (machine.inputs, "sweep"),
+        ):
+            patch.setattr(target, name, counted(getattr(target, name)))
+        try:
+            await machine.pruning.run(machine.rules, confirm=True)
+        except _StoppedError:
+            return False
+    return True
+
+
 async def test_one_run_is_bounded_and_the_next_goes_on(machine: Machine) -> None:
     for at in range(5):
         await machine.push("shop/web:latest", f"image {at}")
@@ -223,6 +286,31 @@ async def test_the_last_run_is_remembered_by_the_next_process(machine: Machine) 
     # A record that somebody has broken counts as none.
     await machine.store.update(record.model_copy(update={"data": {"lastRun": "yesterday"}}))
     assert await after_restart.prune_if_due() == day
+
+
+async def test_a_fault_puts_the_next_run_off_and_ends_nothing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            monkeypatch.undo()
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    async def away() -> None:
+        raise RuntimeUnavailableError("podman does not answer")
+
+    monkeypatch.setattr(machine.runtime, "instances", away)
+    schedule = PruningSchedule(
+        machine.pruning, machine.stores, Rules(), timedelta(days=1), sleep=sleep
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await schedule.run()
+
+    assert pauses == [10 * 60, 30 * 60, 24 * 3600]
 
 
 async def test_a_build_object_keeps_its_log_while_it_exists(machine: Machine) -> None:

@@ -1,174 +1,25 @@
 """Rollouts in real containers behind a real HAProxy, under a steady load of requests."""
 
 import asyncio
-import shutil
-import tempfile
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
-import pytest
-from tests.integration.workload.podman_home import PodmanHome, podman_home_in
-from tests.integration.workload.sites import fetch, free_port
+from tests.integration.reconcilers.rollout_site import (
+    CRASH,
+    HOST,
+    NEVER_READY,
+    Site,
+    podman_home,
+    site,
+)
+from tests.integration.workload.sites import fetch
 from tests.integration.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
-from upwell.api.codec import decode_as
-from upwell.api.conditions import find
-from upwell.api.core import ConfigMap, Service
-from upwell.api.meta import Condition
-from upwell.api.route import Route
-from upwell.oci import Descriptor, Reference
-from upwell.reconcilers import rollouts, routing
-from upwell.reconcilers.pull_secrets import PullSecrets
-from upwell.registry.errors import ManifestUnknownError
-from upwell.registry.interface import DEFAULT_ACCESS, Access
-from upwell.store.memory import MemoryStore
-from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
-from upwell.workload.podman import PodmanRuntime, PodmanSettings
 
-HOST = "web.shop.localhost"
-SERVE = "mkdir /www && echo $VERSION > /www/index.html && exec httpd -f -p 8080 -h /www"
-NEVER_READY = "echo no database; exec sleep 600"
-CRASH = "echo bad configuration; exit 3"
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-class NoRegistry:
-    """Every image of these tests is in the storage already, pinned by digest."""
-
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
-        assert access is not None
-        raise ManifestUnknownError(reference)
-
-
-@pytest.fixture(scope="module")
-def podman_home() -> Iterator[PodmanHome]:
-    # Not below pytest's folder: a Unix socket's path may have 107 characters only.
-    with podman_home_in(Path(tempfile.mkdtemp(prefix="upwell-rollouts-"))) as home:
-        yield home
-
-
-@dataclass
-class Site:
-    """The store and the parts that outlive a process; `serve` is one process."""
-
-    image: Reference
-    podman: PodmanSettings
-    router: HaproxyRouter
-    store: MemoryStore = field(default_factory=lambda: MemoryStore(now))
-
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[PodmanRuntime]:
-        async with PodmanRuntime.open(self.podman) as runtime, asyncio.TaskGroup() as group:
-            machine = rollouts.Machine(runtime, self.router, rollouts.Traffic(now))
-            images = rollouts.Images(
-                NoRegistry(),  # type: ignore[arg-type]  # rollouts only resolve
-                PullSecrets(self.store),
-            )
-            rolling = rollouts.controller(self.store, machine, images, now)
-            router = routing.controller(self.store, machine, now)
-            tasks = [group.create_task(one.run()) for one in (rolling, router)]
-            tasks += [group.create_task(rolling.feed(one)) for one in rollouts.feeds(machine)]
-            tasks += [group.create_task(router.feed(one)) for one in routing.feeds(machine)]
-            yield runtime
-            for task in tasks:
-                task.cancel()
-
-    async def apply(self, version: str, script: str = SERVE, replicas: int = 1) -> None:
-        wanted = self._deployment(version, script, replicas)
-        current = await self.deployment()
-        await self.store.update(
-            wanted.with_metadata(
-                finalizers=current.metadata.finalizers,
-                resource_version=current.metadata.resource_version,
-            )
-        )
-
-    async def begin(self, version: str, replicas: int = 1) -> None:
-        place: dict[str, Any] = {"namespace": "shop", "name": "web"}
-        await self.store.create(
-            decode_as(ConfigMap, {"metadata": place, "data": {"GREETING": "hello"}})
-        )
-        ports = [{"name": "http", "port": free_port(), "targetPort": "http"}]
-        spec = {"selector": {"app": "web"}, "ports": ports}
-        await self.store.create(decode_as(Service, {"metadata": place, "spec": spec}))
-        to = {"to": {"kind": "Service", "name": "web"}}
-        await self.store.create(decode_as(Route, {"metadata": place, "spec": to}))
-        await self.store.create(self._deployment(version, SERVE, replicas))
-
-    def _deployment(self, version: str, script: str, replicas: int) -> Deployment:
-        container = {
-            "name": "web",
-            "image": str(self.image),
-            "command": ["/bin/busybox", "sh", "-c"],
-            "args": [script],
-            "env": [{"name": "VERSION", "value": version}],
-            "envFrom": [{"configMapRef": {"name": "web"}}],
-            "ports": [{"name": "http", "containerPort": 8080}],
-            "readinessProbe": {"httpGet": {"port": "http"}, "periodSeconds": 1},
-        }
-        template = {
-            "metadata": {"labels": {"app": "web"}},
-            "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
-        }
-        spec = {"replicas": replicas, "progressDeadlineSeconds": 4, "template": template}
-        return decode_as(
-            Deployment, {"metadata": {"namespace": "shop", "name": "web"}, "spec": spec}
-        )
-
-    async def deployment(self) -> Deployment:
-        return await self.store.get(Deployment, "shop", "web")
-
-    async def progressing(self) -> Condition:
-        found = find((await self.deployment()).status.conditions, "Progressing")
-        return found or Condition(type="Progressing", status="Unknown")
-
-    async def until_live(self, revision: int) -> None:
-        def live(deployment: Deployment) -> bool:
-            return any(
-                one.revision == revision and one.phase == "Complete" and one.live_at is not None
-                for one in deployment.status.revisions
-            )
-
-        await eventually(self.deployment, live)
-
-
-@pytest.fixture
-async def site(podman_home: PodmanHome) -> AsyncIterator[Site]:
-    if shutil.which("haproxy") is None:
-        pytest.skip("haproxy is missing: apt install haproxy")
-    name = uuid.uuid4().hex[:8]
-    podman = PodmanSettings(
-        data_dir=podman_home.root / name,
-        instance_id=name,
-        storage_root=podman_home.root / "storage",
-        run_root=podman_home.root / "run",
-        containers_conf=podman_home.conf,
-    )
-    folder = Path(tempfile.mkdtemp(prefix="upwell-haproxy-"))
-    router = HaproxyRouter(HaproxySettings(folder, f"127.0.0.1:{free_port()}"))
-    async with AsyncExitStack() as stack:
-        stack.callback(shutil.rmtree, folder)
-        stack.push_async_callback(router.stop)
-        stack.callback(_remove_all, podman_home, podman)
-        yield Site(podman_home.image, podman, router)
-
-
-def _remove_all(home: PodmanHome, podman: PodmanSettings) -> None:
-    label = f"label=upwell.dev/instance={podman.instance_id}"
-    for container in home.run("ps", "-aq", "--filter", label).split():
-        home.run("rm", "--force", "--time=0", "--depend", container)
-    home.run("network", "rm", "--force", podman.network_name)
+__all__ = ["podman_home", "site"]  # fixtures
 
 
 @asynccontextmanager

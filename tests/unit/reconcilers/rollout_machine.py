@@ -26,6 +26,7 @@ from upwell.workload.interface import (
     Owner,
     RoutingTable,
     RuntimeUnavailableError,
+    ServiceName,
     State,
     WorkloadError,
 )
@@ -65,6 +66,7 @@ class FakeRuntime:
         self.executed: Callable[[str, tuple[str, ...]], tuple[int, bytes]] = lambda *_: (0, b"")
         self.lasting: set[str] = set()
         """Roles of what runs once but does not end by itself."""
+        self.published: list[ServiceName] = []
         self.ran: list[str] = []
         """The role of everything that was really started, in order."""
         self.exits: dict[str, list[int]] = {}
@@ -100,6 +102,9 @@ class FakeRuntime:
         assert container == ""
         assert self.running[name][1].state is State.RUNNING
         return self.executed(name, command)
+
+    async def publish_names(self, names: Sequence[ServiceName]) -> None:
+        self.published = list(names)
 
     async def changes(self) -> AsyncIterator[Owner]:
         for spec, _ in list(self.running.values()):

@@ -23,11 +23,12 @@ from upwell.oci import Digest
 from upwell.policy.webhooks import PushNotice
 from upwell.reconcilers.image_examination import ImageExaminer
 from upwell.server.access import AccessControl
+from upwell.server.actions import Untag
 from upwell.server.app import ServerDependencies, create_app
 from upwell.server.limits import ServerLimits
 from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
-from upwell.workload.interface import Instance, InstanceSpec, Owner, Runtime
+from upwell.workload.interface import Instance, InstanceSpec, Owner, Runtime, ServiceName
 
 type Document = dict[str, Any]
 
@@ -107,6 +108,9 @@ class StubRuntime:
     async def execute(
         self, name: str, command: tuple[str, ...], container: str = ""
     ) -> tuple[int, bytes]:
+        raise NotImplementedError
+
+    async def publish_names(self, names: Sequence[ServiceName]) -> None:
         raise NotImplementedError
 
     async def changes(self) -> AsyncIterator[Owner]:
@@ -247,6 +251,7 @@ async def serving(
     guard: Callable[[MemoryStore, Clock], AccessControl] | None = None,
     registry_routes: Sequence[BaseRoute] = (),
     examiner: Callable[[MemoryStore, Clock], ImageExaminer] | None = None,
+    untag: Untag | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = Clock(), asyncio.Event()
     store, logs, runtime = MemoryStore(clock), KeptLogs(), StubRuntime()
@@ -278,6 +283,7 @@ async def serving(
             access=guard(store, clock) if guard else None,
             registry_routes=registry_routes,
             examiner=examiner(store, clock) if examiner else None,
+            untag=untag,
         )
     )
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from ipaddress import IPv4Network
 
 from upwell.api.apps import Job, RevisionRecord
 from upwell.api.conditions import find as find_condition
@@ -108,6 +109,8 @@ class Machine:
     runtime: Runtime
     router: Router
     traffic: Traffic
+    services: IPv4Network | None = None
+    """Where Services may have addresses that instances reach; None: only the machine does."""
 
 
 class RolloutReconciler:

@@ -1,0 +1,222 @@
+"""Services found by name from other containers, and Routes with TLS, weights and host ports."""
+
+import contextlib
+import ssl
+import subprocess
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.integration.reconcilers.rollout_site import HOST, Site, podman_home, site
+from tests.integration.workload.sites import fetch, free_port
+from tests.integration.workload.waiting import eventually
+
+from upwell.api.apps import Deployment
+from upwell.api.codec import decode_as
+from upwell.api.core import Service
+from upwell.api.meta import Resource
+from upwell.api.route import Route
+from upwell.workload.interface import Instance, Runtime
+
+__all__ = ["podman_home", "site"]  # fixtures
+
+FETCH = "busybox wget -q -O - -T 2 {}"
+
+
+def serving(image: str, name: str, port: int = 8080, **container: Any) -> Deployment:
+    script = f"mkdir /www && echo {name} > /www/index.html && exec httpd -f -p {port} -h /www"
+    web = {
+        "name": "web",
+        "image": image,
+        "command": ["/bin/busybox", "sh", "-c", script],
+        "ports": [{"containerPort": port}],
+        "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+        **container,
+    }
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [web], "terminationGracePeriodSeconds": 0},
+    }
+    metadata = {"namespace": "shop", "name": name}
+    return decode_as(Deployment, {"metadata": metadata, "spec": {"template": template}})
+
+
+def service(name: str, namespace: str = "shop", **spec: Any) -> Service:
+    document = {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}], **spec}
+    return decode_as(
+        Service, {"metadata": {"namespace": namespace, "name": name}, "spec": document}
+    )
+
+
+def route(name: str, host: str, **spec: Any) -> Route:
+    document = {"host": host, "to": {"kind": "Service", "name": name}, **spec}
+    return decode_as(Route, {"metadata": {"namespace": "shop", "name": name}, "spec": document})
+
+
+async def apply(site: Site, *resources: Resource) -> None:
+    for resource in resources:
+        await site.store.create(resource)
+
+
+async def ready(runtime: Runtime, count: int) -> list[Instance]:
+    async def found() -> list[Instance]:
+        return list(await runtime.instances())
+
+    return await eventually(found, lambda all_: sum(one.ready for one in all_) == count)
+
+
+async def test_a_container_finds_services_by_name_whatever_their_ports(site: Site) -> None:
+    async with site.serve() as runtime:
+        image = str(site.image)
+        await apply(site, serving(image, "client"), serving(image, "shop"), service("shop"))
+        instances = await ready(runtime, 2)
+        client = next(one.name for one in instances if one.owner.name == "client")
+
+        async def ask(name: str) -> str:
+            command = ("/bin/busybox", "sh", "-c", FETCH.format(f"http://{name}/") + " 2>&1")
+            _, output = await runtime.execute(client, command)
+            return output.decode().strip()
+
+        for name in ("shop", "shop.shop", "shop.shop.svc", "shop.shop.svc.cluster.local"):
+            await eventually(partial(ask, name), lambda text: text == "shop")
+
+        # A Service that comes later, with the same port, is found by what runs already.
+        await apply(site, serving(image, "cart"), service("cart"))
+        await eventually(lambda: ask("cart"), lambda text: text == "cart")
+        address = (await site.store.get(Service, "shop", "cart")).spec.cluster_ip
+        assert await fetch(f"{address}", "cart") == (200, "cart")
+
+
+async def test_a_host_port_leads_through_the_router(site: Site) -> None:
+    port = free_port()
+    async with site.serve():
+        ports = [{"containerPort": 8080, "hostPort": port, "hostIP": "127.0.0.1"}]
+        await apply(site, serving(str(site.image), "web", ports=ports))
+
+        async def ask() -> str:
+            with contextlib.suppress(aiohttp.ClientError):
+                return (await fetch(f"127.0.0.1:{port}", "web"))[1]
+            return ""
+
+        await eventually(ask, lambda text: text == "web")
+
+
+async def https(site: Site, host: str, authority: Path | None = None) -> str:
+    context = ssl.create_default_context(cafile=authority)
+    if authority is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    address = site.router._settings.https_address
+    try:
+        async with aiohttp.ClientSession() as session:
+            request = session.get(
+                f"https://{address}/", ssl=context, server_hostname=host, headers={"Host": host}
+            )
+            async with request as answer:
+                return (await answer.text()).strip()
+    except (aiohttp.ClientError, OSError) as error:
+        return f"failed: {error!r}"
+
+
+async def plain(site: Site, host: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session:
+        address = f"http://{site.router.http_address}/"
+        async with session.get(address, headers={"Host": host}, allow_redirects=False) as answer:
+            return answer.status, answer.headers.get("Location", "")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str, Path]:
+    """A certificate and its key for own.example, and the file that a client trusts."""
+    paths = (tmp_path / "own.pem", tmp_path / "own.key")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=own.example", "-addext", "subjectAltName=DNS:own.example"),
+            *("-out", str(paths[0]), "-keyout", str(paths[1])),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return paths[0].read_text(), paths[1].read_text(), paths[0]
+
+
+async def test_tls_ends_at_the_router_with_an_own_or_a_generated_certificate(
+    site: Site, certificate: tuple[str, str, Path]
+) -> None:
+    chain, key, trusted = certificate
+    edge = {"termination": "edge"}
+    own = {**edge, "certificate": chain, "key": key}
+    async with site.serve():
+        image = str(site.image)
+        await apply(
+            site,
+            *(serving(image, "web"), service("web")),
+            route("web", "made.example", tls={**edge, "insecureEdgeTerminationPolicy": "Redirect"}),
+        )
+        await eventually(lambda: https(site, "made.example"), lambda text: text == "web")
+        port = (site.router._settings.https_address).rpartition(":")[2]
+        assert await plain(site, "made.example") == (302, f"https://made.example:{port}/")
+
+        second = route("web", "own.example", tls=own).with_metadata(name="own")
+        allowed = route(
+            "web", "both.example", tls={**edge, "insecureEdgeTerminationPolicy": "Allow"}
+        )
+        await apply(site, second, allowed.with_metadata(name="both"))
+        await eventually(lambda: https(site, "own.example", trusted), lambda text: text == "web")
+        assert (await plain(site, "own.example"))[0] == 503
+        await eventually(lambda: plain(site, "both.example"), lambda found: found[0] == 200)
+        assert await https(site, "made.example") == "web"
+        stored = await site.store.get(Route, "shop", "own")
+        assert key not in repr(stored)
+
+
+async def test_tls_is_passed_through_beside_tls_that_ends_here(
+    site: Site, certificate: tuple[str, str, Path]
+) -> None:
+    edge = {"termination": "edge", "certificate": certificate[0], "key": certificate[1]}
+    async with site.serve():
+        image = str(site.image)
+        await apply(
+            site,
+            *(serving(image, "web"), service("web")),
+            *(serving(image, "raw"), service("raw")),
+            route("web", "own.example", tls=edge),
+            route("raw", "raw.example", tls={"termination": "passthrough"}),
+        )
+        await eventually(
+            lambda: https(site, "own.example", certificate[2]), lambda text: text == "web"
+        )
+        # The endpoint gets the handshake itself, and this one speaks plain HTTP: it says so.
+        answer = await https(site, "raw.example")
+        assert "failed" in answer
+
+
+async def test_weights_share_the_requests(site: Site) -> None:
+    async with site.serve() as runtime:
+        image = str(site.image)
+        weighted = route(
+            "blue",
+            HOST,
+            to={"kind": "Service", "name": "blue", "weight": 3},
+            alternateBackends=[{"kind": "Service", "name": "green", "weight": 1}],
+        )
+        for name in ("blue", "green"):
+            await apply(site, serving(image, name), service(name))
+        await apply(site, weighted)
+        await ready(runtime, 2)
+
+        async def asked() -> Counter[str]:
+            answers: Counter[str] = Counter()
+            async with aiohttp.ClientSession() as session:
+                for _ in range(200):
+                    address = f"http://{site.router.http_address}/"
+                    async with session.get(address, headers={"Host": HOST}) as answer:
+                        answers[(await answer.text()).strip()] += 1
+            return answers
+
+        found = await eventually(asked, lambda answers: set(answers) == {"blue", "green"})
+        assert 100 <= found["blue"] <= 190
