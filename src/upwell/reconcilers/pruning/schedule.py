@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from upwell.api.core import ConfigMap
@@ -26,19 +27,28 @@ _BETWEEN_PARTS = timedelta(minutes=1)
 
 
 class PruningSchedule:
-    """Runs `pruning` every `interval` by `rules`."""
+    """Runs `pruning` every `interval` by `rules`; `sleep` takes seconds."""
 
-    def __init__(self, pruning: Pruning, stores: Stores, rules: Rules, interval: timedelta) -> None:
+    def __init__(
+        self,
+        pruning: Pruning,
+        stores: Stores,
+        rules: Rules,
+        interval: timedelta,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._pruning = pruning
         self._stores = stores
         self._rules = rules
         self._interval = interval
+        self._sleep = sleep
 
     async def run(self) -> None:
         """Prune when it is due, until cancelled."""
         pause = _AFTER_START
         while True:
-            await asyncio.sleep(pause.total_seconds())
+            await self._sleep(pause.total_seconds())
             try:
                 pause = await self.prune_if_due()
             except (StoreError, RegistryError, WorkloadError, OSError):
@@ -52,7 +62,7 @@ class PruningSchedule:
         if last is not None and now - last < self._interval:
             return self._interval - (now - last)
         status = await self._pruning.run(self._rules, confirm=True)
-        if status.more:
+        if status.more and status.items:
             return _BETWEEN_PARTS
         await self._record(status, now)
         return self._interval

@@ -53,6 +53,8 @@ class Repository:
         self.manifests: dict[Digest, ManifestEntry] = {}
         self.tags: dict[str, Digest] = {}
         self._referrers: dict[Digest, tuple[ManifestEntry, ...]] = {}
+        self._children: dict[Digest, frozenset[Digest]] = {}
+        """What each index names, once it was asked for."""
         self._root = root
         self._contents = contents
         self._temporary = temporary
@@ -187,12 +189,14 @@ class Repository:
         return removed
 
     def _is_child(self, digest: Digest) -> bool:
-        indexes = [
-            entry.digest
-            for entry in self.manifests.values()
-            if MediaType(entry.media_type).is_index
-        ]
-        return any(digest in self._stored_manifest(index).children for index in indexes)
+        for entry in self.manifests.values():
+            if not MediaType(entry.media_type).is_index:
+                continue
+            if entry.digest not in self._children:
+                self._children[entry.digest] = self._stored_manifest(entry.digest).children
+            if digest in self._children[entry.digest]:
+                return True
+        return False
 
     def _stored_manifest(self, digest: Digest) -> StoredManifest:
         link = self.manifest_link(digest)
@@ -219,6 +223,7 @@ class Repository:
             self._referrers[entry.subject] = (*others, entry)
 
     def _forget(self, digest: Digest) -> None:
+        self._children.pop(digest, None)
         entry = self.manifests.pop(digest, None)
         if entry is not None and entry.subject is not None:
             others = self._referrers[entry.subject]
