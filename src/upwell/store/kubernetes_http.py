@@ -190,6 +190,9 @@ def _reachable(base: str) -> Iterator[None]:
         raise UnavailableError(f"{base} did not answer in time") from error
     except aiohttp.ClientError as error:
         raise UnavailableError(f"{base} cannot be reached: {error}") from error
+    except ssl.SSLError as error:
+        message = f"{base} cannot be reached: the authority to trust is no certificate in PEM"
+        raise UnavailableError(message) from error
 
 
 async def _read_at_most(limit: int, response: aiohttp.ClientResponse) -> bytes:

@@ -153,6 +153,14 @@ def test_a_deleted_token_is_refused(installed: Installed) -> None:
     assert "unknown or has expired" in refused.stderr
 
 
+def test_an_authority_that_is_none_is_told(installed: Installed) -> None:
+    nonsense = installed.folder / "nonsense.pem"
+    nonsense.write_text("nonsense")
+    refused = installed.upwell("get", "builds", UPWELL_CA=str(nonsense))
+    assert refused.returncode == 4
+    assert "no certificate in PEM" in refused.stderr
+
+
 def test_kubectl_works_with_a_kubeconfig(installed: Installed) -> None:
     token = installed.token("deploy", "deployer@shop")
     config = installed.folder / "kubeconfig"
