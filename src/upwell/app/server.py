@@ -59,8 +59,7 @@ from upwell.server.counted_registry import CountedRegistry
 from upwell.server.metrics import Gauges, Metrics
 from upwell.server.registry import create_routes
 from upwell.server.serving import serve
-from upwell.server.tls import generated
-from upwell.server.tls import CertificateError
+from upwell.server.tls import CertificateError, generated
 from upwell.settings import ServerSettings
 from upwell.store.interface import RejectedError, Store, StoreError
 from upwell.store.sqlite import SqliteStore
@@ -266,6 +265,7 @@ def _wire(parts: _Parts) -> _Server:
             runtime=parts.runtime,
             inputs=parts.inputs,
             examiner=ImageExaminer(store, parts.registries, secrets, now),
+            untag=parts.internal.untag,
             registry_routes=create_routes(parts.internal),
             prune_routes=upkeep.routes(),
             metrics=parts.metrics,

@@ -15,6 +15,10 @@ type NotePushes = Callable[[Sequence[PushNotice]], Awaitable[int]]
 """Takes what a registry says was pushed and returns how many of the images are followed here."""
 
 
+type Untag = Callable[[str, str], Awaitable[None]]
+"""Takes a tag out of a repository of the internal registry; raises RegistryError."""
+
+
 class Actions(Protocol):
     """Things that a person does to an object; refusals are StoreErrors (RejectedError, say)."""
 

@@ -18,7 +18,7 @@ from upwell.inputs.interface import BinaryInputs
 from upwell.reconcilers.image_examination import ImageExaminer
 from upwell.server import build_webhooks, discovery, health, metrics, webhooks
 from upwell.server.access import AccessControl, Gate
-from upwell.server.actions import Actions, ListPackages, NotePushes
+from upwell.server.actions import Actions, ListPackages, NotePushes, Untag
 from upwell.server.build_uploads import UploadHandlers
 from upwell.server.builds import BuildHandlers, ImageHandlers
 from upwell.server.census import LimitedStore
@@ -67,6 +67,8 @@ class ServerDependencies:
     """Uploads for builds; None: none are taken."""
     examiner: ImageExaminer | None = None
     """Looks at images of other registries; None: none are looked at."""
+    untag: Untag | None = None
+    """None: there is no internal registry."""
     registry_routes: Sequence[BaseRoute] = ()
     prune_routes: Sequence[BaseRoute] = ()
     limits: ServerLimits = field(default=DEFAULT_LIMITS)
@@ -131,7 +133,7 @@ class _Api:
     def __init__(self, deps: ServerDependencies, streams: OpenStreams) -> None:
         watches = Watches(deps.store, streams, deps.limits, deps.clock)
         self._objects = ObjectHandlers(deps.store, watches, deps.limits, deps.clock)
-        tags = StreamTagHandlers(deps.store, deps.limits, deps.clock)
+        tags = StreamTagHandlers(deps.store, deps.limits, deps.clock, deps.untag)
         mappings = ImageMappingHandlers(deps.store, deps.limits, deps.clock)
         imports = ImageImportHandlers(deps.store, deps.examiner, deps.limits, deps.clock)
         builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)

@@ -1,6 +1,7 @@
 """ImageStreamTags and ImageStreamImages: parts of ImageStreams; computed, never stored."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 from upwell.api.codec import decode_as, encode
 from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
 from upwell.api.patch import json_patch, merge_patch, strategic_merge_patch
+from upwell.registry.errors import ManifestUnknownError
+from upwell.server.actions import Untag
 from upwell.server.body import (
     decode_json,
     decode_object,
@@ -47,10 +50,17 @@ _PATCHES: dict[str, Callable[[dict[str, Any], object], dict[str, Any]]] = {
 class StreamTagHandlers:
     """Answers requests for the tags and images of ImageStreams."""
 
-    def __init__(self, store: Store, limits: ServerLimits, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        limits: ServerLimits,
+        clock: Callable[[], datetime],
+        untag: Untag | None = None,
+    ) -> None:
         self._store = store
         self._limits = limits
         self._clock = clock
+        self._untag = untag
         self._writer = Writer(store, clock)
 
     async def list(self, request: Request, target: Target) -> Response:
@@ -109,7 +119,9 @@ class StreamTagHandlers:
         if kind not in _PATCHES:
             raise ApiError(415, f"cannot patch with {kind}: send one of {', '.join(_PATCHES)}")
         _, tag = await self._find(target)
-        document = _PATCHES[kind](encode(tag), decode_json(body))
+        # Without the version: the stream changes for other reasons than this tag, too.
+        unversioned = encode(tag.with_metadata(resource_version=None))
+        document = _PATCHES[kind](unversioned, decode_json(body))
         return await self._set(request, target, document, 200)
 
     async def delete(self, request: Request, target: Target) -> Response:
@@ -200,7 +212,10 @@ class StreamTagHandlers:
         return decode_object(body, media_type(request))
 
     async def _remove(self, stream: ImageStream, name: str) -> None:
-        # First what is declared: a tag that is still declared would come back.
+        # First what would bring the tag back: a pushed image, then the declaration.
+        if self._untag is not None:
+            with suppress(ManifestUnknownError):
+                await self._untag(f"{stream.namespace}/{stream.name}", name)
         declared = tuple(tag for tag in stream.spec.tags if tag.name != name)
         spec = stream.spec.model_copy(update={"tags": declared})
         stream = await self._store.update(stream.model_copy(update={"spec": spec}))

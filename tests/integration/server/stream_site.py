@@ -83,6 +83,7 @@ async def stream_site(folder: Path, *hosts: RegistryHost) -> AsyncIterator[Strea
             examiner=lambda store, clock: ImageExaminer(
                 store, registries, PullSecrets(store), clock
             ),
+            untag=internal.untag,
         ) as api:
             streams = ImageStreams(
                 api.store,

@@ -10,6 +10,7 @@ import pytest
 from tests.integration.registry.docker_registry import docker_registry
 from tests.integration.registry.layered_images import push_index, push_layered
 from tests.integration.server.stream_site import StreamSite, stream_site
+from tests.unit.reconcilers.build_machine import push
 
 from upwell.api.image import Image
 from upwell.oci import Digest
@@ -239,3 +240,18 @@ async def test_both_modes_of_an_index_through_the_api(upstream: Upstream) -> Non
     found = (await site.send("GET", "imagestreamtags/debian:whole")).json["image"]
     assert found.get("dockerImageLayers", []) == []
     assert [entry["architecture"] for entry in found["dockerImageManifests"]] == ["amd64", "s390x"]
+
+
+async def test_a_removed_tag_does_not_come_back_from_the_internal_registry(
+    upstream: Upstream,
+) -> None:
+    site = upstream.site
+    await site.send("POST", "imagestreams", {"metadata": {"name": "app"}})
+    await push(site.internal, "shop/app:1", "pushed")
+    await push(site.internal, "shop/app:2", "pushed too")
+    await site.imported("app", "1")
+    await site.imported("app", "2")
+    assert (await site.send("DELETE", "imagestreamtags/app:1")).status == 200
+    assert await site.internal.tag_names("shop/app") == ["2"]
+    await site.streams.reconcile((await site.stream("app")).key)
+    assert [history.tag for history in (await site.stream("app")).status.tags] == ["2"]
