@@ -1,0 +1,39 @@
+"""The Dockerfile that a source build becomes for other tools."""
+
+from upwell.policy.dockerfile import parse
+from upwell.policy.dockerfile_isolation import check_isolation
+from upwell.policy.s2i_dockerfile import DockerfileRequest, dockerfile
+
+
+def test_nothing_of_an_injection_stays_and_signals_arrive() -> None:
+    text = dockerfile(
+        DockerfileRequest(
+            builder="r/builder:1",
+            own_scripts=frozenset({"assemble"}),
+            environment={"A": 'a "b" $C \\'},
+            labels={"z": "1", "a": "2"},
+            injections=("/run/secret",),
+        )
+    )
+    assert text.splitlines() == [
+        "FROM r/builder:1",
+        'LABEL "a"="2"',
+        'LABEL "z"="1"',
+        r'ENV A="a \"b\" \$C \\"',
+        'COPY --chown=1001:0 ["upload/src", "/tmp/src"]',
+        'COPY --chown=1001:0 ["upload/scripts", "/tmp/scripts"]',
+        "USER 1001",
+        "RUN --mount=type=bind,source=upload/injections/0,target=/run/secret"
+        ' ["/tmp/scripts/assemble"]',
+        'CMD ["/usr/libexec/s2i/run"]',
+    ]
+
+
+def test_an_incremental_one_takes_its_artifacts_from_a_stage() -> None:
+    text = dockerfile(DockerfileRequest(builder="b", tag="r/app:1", incremental=True))
+    document = parse(text)
+    check_isolation(text)
+    assert document.images == ("r/app:1", "b")
+    assert [stage.name for stage in document.stages] == ["cached", ""]
+    assert "/usr/libexec/s2i/save-artifacts > /tmp/artifacts.tar" in text
+    assert "--mount=type=bind,from=cached,source=/tmp/artifacts.tar" in text
