@@ -37,7 +37,7 @@ from upwell.policy.new_app_components import (
     parse_repository,
 )
 from upwell.policy.new_app_dockerfile import DockerfileFacts, exposed_port, read_dockerfile
-from upwell.policy.new_app_images import FollowedImage, follow
+from upwell.policy.new_app_images import FollowedImage, follow, names_tag
 from upwell.policy.templates import Request
 from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
 
@@ -93,7 +93,7 @@ class Planner:
         return self._plan
 
     async def _add_component(self, text: str) -> None:
-        builder, tilde, rest = text.rpartition("~")
+        builder, _, rest = text.rpartition("~")
         if is_folder(rest):
             clone = read_clone(rest)
             address = f"{clone.uri}#{clone.ref}" if clone.ref else clone.uri
@@ -104,11 +104,11 @@ class Planner:
         if component.repository is not None:
             await self._add_build(component, None)
             return
-        template = None if tilde else await self._template(text)
-        if template is not None and text.partition(":")[0] not in self._streams:
-            self._add_template(template)
-        else:
+        template = None if names_tag(text, self._streams) else await self._template(text)
+        if template is None:
             await self._add_image(text)
+        else:
+            self._add_template(template)
 
     async def _template(self, name: str) -> Template | None:
         if any(character in name for character in ":/@"):

@@ -50,11 +50,17 @@ def follow(image: str, streams: Mapping[str, ImageStream], wish: ImportWish) -> 
     stream named like its repository; one that exists gets the tag besides its own.
     Raises NewAppError.
     """
-    short, _, tag = image.partition(":")
-    if short in streams and _has(streams[short], tag or _LATEST):
-        return FollowedImage(short, tag or _LATEST)
+    if names_tag(image, streams):
+        stream, _, tag = image.partition(":")
+        return FollowedImage(stream, tag or _LATEST)
     reference = image_reference(image)
     return _imported(image, reference, streams, wish)
+
+
+def names_tag(image: str, streams: Mapping[str, ImageStream]) -> bool:
+    """Whether `image` is the `NAME[:TAG]` of a tag that one of the streams has."""
+    stream, _, tag = image.partition(":")
+    return stream in streams and _has(streams[stream], tag or _LATEST)
 
 
 def _imported(
