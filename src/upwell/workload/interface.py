@@ -224,6 +224,8 @@ class Instance:
     message: str = ""
     """Why it is not ready or has ended, for people."""
     role: str = ""
+    foreign: bool = False
+    """A container of it was made by hand: it carries our labels, but we have not made it."""
     exit_codes: Mapping[str, int] = field(default_factory=dict)
     """Container name -> exit code, of those that have ended."""
 

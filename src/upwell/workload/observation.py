@@ -145,8 +145,16 @@ def observe(
         restarts=max(container.restarts for container in containers),
         message="" if ready else _message(state, containers, record, complaints),
         role=labels.get(LABEL_ROLE, ""),
+        foreign=_is_foreign(containers, record),
         exit_codes={one.name: one.exit_code for one in _results(lasting, record) if one.ended},
     )
+
+
+def _is_foreign(containers: Sequence[ContainerFacts], record: InstanceRecord | None) -> bool:
+    """Whether somebody else has made one of the containers, with our labels on it."""
+    if record is None:
+        return True
+    return bool(record.made) and any(one.id not in record.made for one in containers)
 
 
 def next_to_start(

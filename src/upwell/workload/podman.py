@@ -280,7 +280,7 @@ class PodmanRuntime:
     ) -> list[str]:
         """Create all containers of an instance; the first that lasts owns the network of all.
 
-        Returns the IDs of those to start now.
+        Returns the IDs of those to start now; the record says that all of them are ours.
         """
         around = Surroundings(
             upwell=self._settings.instance_id,
@@ -298,6 +298,7 @@ class PodmanRuntime:
         for container in spec.containers:
             joined = replace(around, joins=created[0] if created else None)
             created.append(await self._create_one(spec, container, joined))
+        self._records.save(replace(record, made=(*initial, *created)))
         return initial[:1] or created
 
     async def _create_one(

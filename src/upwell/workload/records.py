@@ -80,6 +80,8 @@ class InstanceRecord:
     post_started: tuple[str, ...] = ()
     """IDs of the containers whose action after the start is done."""
     once: bool = False
+    made: tuple[str, ...] = ()
+    """IDs of the containers that we have made for this start."""
 
     @classmethod
     def of(cls, spec: InstanceSpec, restarts: int) -> Self:
@@ -181,6 +183,7 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         },
         post_started=tuple(document.get("post_started", ())),
         once=bool(document.get("once")),
+        made=tuple(document.get("made", ())),
     )
 
 

@@ -65,6 +65,7 @@ from upwell.reconcilers.rollouts.custom import (
     custom_instance,
     custom_params,
 )
+from upwell.reconcilers.rollouts.drift import under_control, without_tampered
 from upwell.reconcilers.rollouts.hooks import Hooks, hook_instance, retry_message, with_hook
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import build, index_of, key_of
@@ -199,7 +200,10 @@ class RolloutReconciler:
             rollout, standing, record = await self._customise(
                 workload, (rollout, standing, record), tasks
             )
-            steps = next_steps(rollout, await self._replicas(instances), self._clock())
+            replicas = await self._replicas(under_control(workload, instances))
+            steps = without_tampered(
+                next_steps(rollout, replicas, self._clock()), workload, instances
+            )
             self._set_draining(workload.key, steps)
             troubles = await self._carry_out(workload, standing, steps)
             standing = await self._judge(workload, standing, steps, troubles)
@@ -360,7 +364,7 @@ class RolloutReconciler:
             Replica(
                 name=one.name,
                 index=index_of(one.name),
-                revision=one.revision,
+                revision="" if one.foreign else one.revision,
                 started_at=one.started_at,
                 ready_since=(one.ready_since or one.started_at) if one.ready else None,
                 ended=one.state not in {State.RUNNING, State.INITIALIZING},

@@ -13,12 +13,14 @@ from upwell.policy.rollout_history import Cause, Phase, Records, find
 from upwell.policy.rollout_settings import Workload
 from upwell.policy.rollout_target import Choice, Chosen
 from upwell.policy.rollout_triggers import hold_text
+from upwell.reconcilers.rollouts.drift import DRIFT_ANNOTATION, faults, mends
 from upwell.registry.errors import RegistryError
 from upwell.workload.interface import Instance
 
 PROGRESSING = "Progressing"
 AVAILABLE = "Available"
 ROLLED_BACK = "RolledBack"
+DRIFTED = "Drifted"
 
 _WHY: dict[str, str] = {
     FailureReason.CRASH_LOOPING: "ended again and again",
@@ -92,7 +94,7 @@ def status_of(workload: Workload, standing: Standing, now: datetime) -> Workload
     available = [one for one in instances if _is_available(one, settings, now)]
     updated = [one for one in instances if one.revision == standing.wanted]
     conditions = workload.status.conditions
-    for condition in _conditions(workload, standing, available):
+    for condition in (*_conditions(workload, standing, available), drifted(workload, standing)):
         conditions = set_condition(
             conditions,
             condition.model_copy(update={"observed_generation": workload.generation}),
@@ -116,6 +118,18 @@ def status_of(workload: Workload, standing: Standing, now: datetime) -> Workload
         changes["latest_version"] = standing.records[0].revision
         changes["details"] = _details(standing.records[0])
     return workload.status.model_copy(update=changes)
+
+
+def drifted(workload: Workload, standing: Standing) -> Condition:
+    """Say how what runs differs from what was rolled out, and what is done about it."""
+    found = faults(standing.instances, standing.records)
+    then = "mended" if mends(workload) else f"reported only ({DRIFT_ANNOTATION}: report)"
+    return Condition(
+        type=DRIFTED,
+        status="True" if found else "False",
+        reason="ChangedByHand" if found else "AsRolledOut",
+        message=f"{'; '.join(found)}; {then}" if found else "",
+    )
 
 
 def _is_available(instance: Instance, settings: Settings, now: datetime) -> bool:

@@ -1,0 +1,73 @@
+"""What differs from what was rolled out because somebody changed it by hand, and what follows.
+
+An instance that ended is restarted whatever ended it. One that we have not made, although it
+carries our labels, is replaced, or with annotation `upwell.dev/drift: report` left alone.
+"""
+
+from collections.abc import Sequence
+
+from upwell.api.apps import RevisionRecord
+from upwell.policy.rollout import Drain, Start, Step, Stop
+from upwell.policy.rollout_history import find
+from upwell.policy.rollout_settings import Workload
+from upwell.reconcilers.rollouts.instance import index_of
+from upwell.workload.interface import Instance, State
+
+DRIFT_ANNOTATION = "upwell.dev/drift"
+"""`mend` (the default) or `report`."""
+_REPORT = "report"
+_KILLED = frozenset({137, 143})
+"""Exit codes of SIGKILL and SIGTERM: what we stop ourselves is removed with it."""
+
+
+def mends(workload: Workload) -> bool:
+    """Whether what was changed by hand is put right."""
+    return workload.annotations.get(DRIFT_ANNOTATION, "").lower() != _REPORT
+
+
+def faults(instances: Sequence[Instance], records: Sequence[RevisionRecord]) -> list[str]:
+    """Return what was changed by hand, for people."""
+    found = []
+    for one in sorted(instances, key=lambda instance: instance.name):
+        if one.foreign:
+            found.append(f"instance {one.name} was made by hand")
+        elif one.state is State.EXITED and _KILLED & set(one.exit_codes.values()):
+            found.append(f"instance {one.name} was stopped by hand: {one.message}")
+        elif images := _other_images(one, records):
+            found.append(f"instance {one.name} runs {images}")
+    return found
+
+
+def under_control(workload: Workload, instances: Sequence[Instance]) -> Sequence[Instance]:
+    """Return the instances that rollouts decide about."""
+    if mends(workload):
+        return instances
+    return [one for one in instances if not one.foreign]
+
+
+def without_tampered(
+    steps: Sequence[Step], workload: Workload, instances: Sequence[Instance]
+) -> tuple[Step, ...]:
+    """Return the steps without starts in places that instances made by hand still hold."""
+    held = {index_of(one.name) for one in instances if one.foreign}
+    names = {one.name for one in instances if one.foreign} if not mends(workload) else set()
+    return tuple(
+        step
+        for step in steps
+        if not (isinstance(step, Start) and step.index in held)
+        and not (isinstance(step, Drain | Stop) and step.name in names)
+    )
+
+
+def _other_images(instance: Instance, records: Sequence[RevisionRecord]) -> str:
+    """Return the images that are not those of the instance's revision."""
+    record = find(tuple(records), instance.revision)
+    if record is None or instance.state is not State.RUNNING:
+        return ""
+    return ", ".join(
+        f"{name} = {digest}"
+        for name, digest in sorted(instance.images.items())
+        if digest is not None
+        and name in record.images
+        and str(digest) != record.images[name].partition("@")[2]
+    )
