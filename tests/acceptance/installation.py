@@ -34,9 +34,9 @@ TOOLS = {
     "podman": "podman",
     "runc": "runc",
 }
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 _POLL_SECONDS = 0.02
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 
 
