@@ -31,7 +31,7 @@ from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
 from upwell.policy.schedule import ImportSchedule
 from upwell.policy.webhooks import PushNotice
-from upwell.reconcilers import cron_jobs, jobs, rollouts, routing, workload_triggers
+from upwell.reconcilers import cron_jobs, events, jobs, rollouts, routing, workload_triggers
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_inputs import referenced_inputs
 from upwell.reconcilers.build_plan import Planner
@@ -247,6 +247,7 @@ def _wire(parts: _Parts) -> _Server:
     rollout = rollouts.controller(store, machine, images, now)
     routes = routing.controller(store, machine, now)
     job = jobs.controller(store, machine, images, now)
+    telling = events.EventReconciler(store, now)
     feeds = [
         *(partial(job.feed, keys) for keys in jobs.feeds(machine)),
         *(partial(rollout.feed, keys) for keys in rollouts.feeds(machine)),
@@ -280,6 +281,8 @@ def _wire(parts: _Parts) -> _Server:
             workload_triggers.controller(store, now).run,
             job.run,
             cron_jobs.controller(store, now).run,
+            events.controller(telling, store).run,
+            partial(events.sweep_periodically, telling),
             rollout.run,
             routes.run,
             partial(_sweep, parts.internal),

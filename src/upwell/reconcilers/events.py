@@ -1,0 +1,107 @@
+"""Writes what has happened to objects as Events, for people: each thing once, however often told.
+
+Events follow from statuses, so that a killed server forgets none and repeats none.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from upwell.api.apps import Job
+from upwell.api.build import Build
+from upwell.api.core import Event
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
+from upwell.controller import Controller, Result, Watch
+from upwell.policy.happenings import Happening, happenings
+from upwell.policy.rollout_settings import WORKLOADS
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+KEPT_FOR = timedelta(hours=24)
+MOST = 5000
+"""Events kept at once; the oldest go first."""
+_SWEEP_SECONDS = 600.0
+
+_TOLD: tuple[type[Resource], ...] = (Build, ImageStream, Job, *WORKLOADS)
+_KINDS = {kind.KIND.kind: kind for kind in _TOLD}
+
+
+class EventReconciler:
+    """Compares what an object's status tells with the Events that there are."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Tell what has happened to the object that `key` names; of one that is gone, nothing."""
+        try:
+            resource = await self._store.get(_KINDS[key.kind], key.namespace, key.name)
+        except NotFoundError:
+            return Result()
+        oldest = self._clock() - KEPT_FOR
+        for happening in sorted(happenings(resource), key=lambda one: one.at):
+            if happening.at > oldest:
+                await self._tell(resource, happening)
+        return Result()
+
+    async def _tell(self, resource: Resource, happening: Happening) -> None:
+        namespace = resource.namespace or "default"
+        name = happening.name(resource)
+        try:
+            known = await self._store.get(Event, namespace, name)
+        except NotFoundError:
+            with contextlib.suppress(AlreadyExistsError):
+                await self._store.create(_event(resource, happening, name, namespace))
+            return
+        if known.last_timestamp is not None and known.last_timestamp < happening.at:
+            again = {"count": known.count + 1, "last_timestamp": happening.at}
+            await self._store.update(known.model_copy(update=again))
+
+    async def sweep(self) -> None:
+        """Remove Events that are old, or too many."""
+        events = [one for one in (await self._store.list(Event)).items if one.last_timestamp]
+        events.sort(key=lambda one: one.last_timestamp or self._clock(), reverse=True)
+        oldest = self._clock() - KEPT_FOR
+        for at, event in enumerate(events):
+            if at >= MOST or (event.last_timestamp or oldest) <= oldest:
+                with contextlib.suppress(NotFoundError):
+                    await self._store.delete(Event, event.namespace, event.name)
+
+
+def _event(resource: Resource, happening: Happening, name: str, namespace: str) -> Event:
+    return Event(
+        metadata=ObjectMeta(namespace=namespace, name=name),
+        involved_object=ObjectReference(
+            kind=resource.KIND.kind,
+            namespace=resource.namespace,
+            name=resource.name,
+            api_version=resource.KIND.api_version,
+            uid=resource.metadata.uid,
+        ),
+        reason=happening.reason,
+        message=happening.text,
+        type="Warning" if happening.warning else "Normal",
+        first_timestamp=happening.at,
+        last_timestamp=happening.at,
+        source={"component": "upwell"},
+    )
+
+
+def controller(reconciler: EventReconciler, store: Store) -> Controller:
+    """Return the controller that tells of all kinds."""
+    return Controller("events", reconciler, store, tuple(map(Watch, _TOLD)), workers=1)
+
+
+async def sweep_periodically(reconciler: EventReconciler) -> None:
+    """Remove old Events now and every ten minutes, for ever."""
+    while True:
+        try:
+            await reconciler.sweep()
+        except StoreError as error:
+            log.warning("events not swept", extra={"error": error})
+        await asyncio.sleep(_SWEEP_SECONDS)
