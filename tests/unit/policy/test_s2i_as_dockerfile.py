@@ -15,6 +15,7 @@ def test_nothing_of_an_injection_stays_and_signals_arrive() -> None:
             injections=("/run/secret",),
         )
     )
+    mount = "--mount=type=bind,source=upload/injections/0,target=/run/secret"
     assert text.splitlines() == [
         "FROM r/builder:1",
         'LABEL "a"="2"',
@@ -23,8 +24,7 @@ def test_nothing_of_an_injection_stays_and_signals_arrive() -> None:
         'COPY --chown=1001:0 ["upload/src", "/tmp/src"]',
         'COPY --chown=1001:0 ["upload/scripts", "/tmp/scripts"]',
         "USER 1001",
-        "RUN --mount=type=bind,source=upload/injections/0,target=/run/secret"
-        ' ["/tmp/scripts/assemble"]',
+        f'RUN {mount} ["/tmp/scripts/assemble"]',
         'CMD ["/usr/libexec/s2i/run"]',
     ]
 
