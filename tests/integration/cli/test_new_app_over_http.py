@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from tests.unit.server.api_server import serving
 
 from upwell.cli import main
 from upwell.cli.connection import Session
-from upwell.server.limits import DEFAULT_LIMITS
+from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
 
 type Upwell = Callable[..., Coroutine[Any, Any, Result]]
 
@@ -46,10 +48,10 @@ objects:
 """
 
 
-@pytest.fixture
-async def upwell() -> AsyncIterator[Upwell]:
+@asynccontextmanager
+async def command_line(limits: ServerLimits) -> AsyncIterator[Upwell]:
     """Give the command line of a new server; each command has an event loop in a thread."""
-    async with serving(DEFAULT_LIMITS) as api:
+    async with serving(limits) as api:
 
         async def run(*arguments: str, text: str | None = None) -> Result:
             return await asyncio.to_thread(
@@ -61,6 +63,12 @@ async def upwell() -> AsyncIterator[Upwell]:
                 catch_exceptions=False,
             )
 
+        yield run
+
+
+@pytest.fixture
+async def upwell() -> AsyncIterator[Upwell]:
+    async with command_line(DEFAULT_LIMITS) as run:
         yield run
 
 
@@ -123,6 +131,18 @@ async def test_a_name_that_is_taken_changes_nothing(upwell: Upwell) -> None:
     assert result.exit_code == 2
     assert "service/shop exists already" in result.stderr
     assert (await upwell("get", "all", "-o", "name")).stdout == "service/shop\n"
+
+
+async def test_nothing_is_made_when_the_server_refuses_one_of_the_objects(tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    async with command_line(replace(DEFAULT_LIMITS, body_bytes=4096)) as upwell:
+        large = f"NOTE={'x' * 4096}"
+        result = await upwell("new-app", SHOP, "-e", large, "--save", str(file))
+        made = (await upwell("get", "all", "-o", "name")).stdout
+
+    assert result.exit_code == 1
+    assert made == ""
+    assert not file.exists()
 
 
 async def test_a_template_is_kept_processed_and_its_objects_applied(upwell: Upwell) -> None:

@@ -1,0 +1,39 @@
+"""`new-app` on real parts: built, run and reached; then the base changes."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+from tests.acceptance.applications import SOURCES
+from tests.acceptance.installation import Installation, installation, until
+from tests.acceptance.traffic import answer
+from tests.acceptance.vendor_images import publish
+
+HOST = "gate.default.localhost"
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[Installation]:
+    async with installation() as running:
+        yield running
+
+
+async def test_one_command_makes_an_application_that_follows_its_base(made: Installation) -> None:
+    await publish(made.vendor, "vendor/base:1", "1.0")
+    made.commit("applications", SOURCES)
+    repository = f"{made.vendor}/vendor/base:1~{made.git}/applications"
+    options = ["--strategy=docker", "--context-dir=gate", "--name=gate", "--expose"]
+    saved = made.folder / "gate.yaml"
+
+    done = made.upwell("new-app", repository, *options, "--insecure-registry", "--save", str(saved))
+
+    assert done.returncode == 0, done.stderr
+    assert "port 8080 is assumed" in done.stderr
+    assert "cannot be looked at" not in done.stderr
+    await until(partial(answer, made.router_port, HOST), "gate 1.0".__eq__)
+    again = made.upwell("apply", "-f", str(saved))
+    assert {line.split()[1] for line in again.stdout.splitlines()} == {"unchanged"}, again.stderr
+    await publish(made.vendor, "vendor/base:1", "2.0")
+    imported = made.upwell("import-image", "base:1")
+    assert imported.returncode == 0, imported.stderr
+    await until(partial(answer, made.router_port, HOST), "gate 2.0".__eq__)
