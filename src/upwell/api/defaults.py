@@ -7,9 +7,11 @@ through the functions below, so that applying a manifest again never shows a dif
 from upwell.api.apps import DeploymentConfig, DeploymentTrigger
 from upwell.api.build import (
     BinaryBuildSource,
+    Build,
     BuildConfig,
     BuildSource,
     BuildStrategy,
+    CommonSpec,
     RunPolicy,
 )
 from upwell.api.core import Secret, Service
@@ -33,24 +35,29 @@ _TRIGGER_TYPES = {
 
 def apply_defaults(resource: Resource) -> Resource:
     """Return `resource` with its defaults; a complete object comes back as it is."""
+    complete: Resource = resource
     match resource:
         case BuildConfig():
-            return _build_config(resource)
+            complete = _build_config(resource)
+        case Build():
+            # A person may write one, without a BuildConfig.
+            complete = resource.model_copy(update={"spec": _common(resource.spec)})
         case ImageStream():
-            return _image_stream(resource)
+            complete = _image_stream(resource)
         case DeploymentConfig():
-            return _deployment_config(resource)
+            complete = _deployment_config(resource)
         case Service():
-            return _service(resource)
+            complete = _service(resource)
         case Secret() if resource.string_data:
-            return _secret(resource)
+            complete = _secret(resource)
         case _:
-            return resource
+            pass
+    return complete
 
 
 def _build_config(config: BuildConfig) -> BuildConfig:
-    spec = config.spec
-    strategy = _strategy(spec.strategy)
+    spec = _common(config.spec)
+    strategy = spec.strategy
     triggers = tuple(
         trigger.model_copy(update={"type": _TRIGGER_TYPES[trigger.type]})
         if trigger.type in _TRIGGER_TYPES
@@ -65,15 +72,19 @@ def _build_config(config: BuildConfig) -> BuildConfig:
             if trigger.type != "ImageChange"
             or (trigger.image_change is not None and trigger.image_change.from_ is not None)
         )
-    changes = {
-        "strategy": strategy,
-        "triggers": triggers,
-        "run_policy": spec.run_policy or RunPolicy.SERIAL,
+    changes = {"triggers": triggers, "run_policy": spec.run_policy or RunPolicy.SERIAL}
+    return config.model_copy(update={"spec": spec.model_copy(update=changes)})
+
+
+def _common[S: CommonSpec](spec: S) -> S:
+    """Complete what a BuildConfig and a Build share."""
+    changes: dict[str, object] = {
+        "strategy": _strategy(spec.strategy),
+        "source": _source(spec.source),
     }
     if spec.output.to is not None:
         changes["output"] = spec.output.model_copy(update={"to": _with_kind(spec.output.to)})
-    changes["source"] = _source(spec.source)
-    return config.model_copy(update={"spec": spec.model_copy(update=changes)})
+    return spec.model_copy(update=changes)
 
 
 def _source(source: BuildSource) -> BuildSource:

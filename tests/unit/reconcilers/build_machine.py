@@ -159,6 +159,8 @@ class FakeBuilder:
         self.plans: list[BuildPlan] = []
         self.sources: list[GitSource] = []
         self.uploads: list[BinarySource] = []
+        self.dockerfile = ""
+        """What every fetched source has as its Dockerfile, if anything."""
         self.running: set[str] = set()
         self.most_running = 0
         self.cancelled: set[str] = set()
@@ -178,6 +180,8 @@ class FakeBuilder:
         self.sources.append(source)
         path = self._folder / build_id
         path.mkdir(parents=True, exist_ok=True)
+        if self.dockerfile:
+            (path / "Dockerfile").write_text(self.dockerfile)
         return Checkout(path, Revision(await self.resolve_revision(source), "Ann", "ann@x.example"))
 
     async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:

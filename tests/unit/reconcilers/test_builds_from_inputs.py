@@ -70,7 +70,10 @@ async def over(machine: BuildMachine, name: str) -> Build:
     async def is_over() -> bool:
         return (await machine.build(name)).status.phase.is_terminal
 
-    await until(is_over)
+    try:
+        await until(is_over)
+    except TimeoutError:
+        raise AssertionError((await machine.build(name)).status) from None
     return await machine.build(name)
 
 
@@ -404,3 +407,44 @@ async def test_case_22_a_build_without_output_completes_and_pushes_nothing(
     assert plan is not None
     assert plan.push is None
     assert done.status.output is None
+
+
+@corpus
+@pytest.mark.parametrize("kind", ["s2i", "docker", "custom"])
+async def test_case_17_a_build_that_names_stream_tags_runs_with_digests(
+    machine: BuildMachine, kind: str
+) -> None:
+    digest = await push(machine.vendor.registry, "inputimage:latest", "input")
+    item = {
+        "created": "2024-01-01T00:00:00Z",
+        "dockerImageReference": f"{VENDOR}/inputimage@{digest}",
+        "image": str(digest),
+    }
+    stream = decode(
+        {
+            "apiVersion": "image.openshift.io/v1",
+            "kind": "ImageStream",
+            "metadata": {"name": "inputimage", "namespace": NAMESPACE},
+            "status": {"tags": [{"tag": "latest", "items": [item]}]},
+        }
+    )
+    assert isinstance(stream, ImageStream)
+    created = await machine.store.create(stream)
+    await machine.store.update_status(created.with_status(stream.status))
+    await create(machine, image_stream("imagesourceapp"), image_stream("imagedockerapp"))
+    [build] = manifests(f"builds/test-imageresolution-{kind}-build.yaml")
+    if kind == "docker":
+        machine.builder.dockerfile = "FROM nowhere\n"
+    await create(machine, build)
+    async with machine.building():
+        done = await over(machine, build.name)
+
+    assert done.status.phase is BuildPhase.COMPLETE, done.status.message
+    [plan] = machine.builder.plans
+    [copied] = plan.source_images
+    assert copied.reference.digest == digest
+    base = plan.final_image if kind == "docker" else plan.images["builder"]
+    assert base is not None
+    assert base.digest == digest
+    if kind == "custom":
+        assert '"kind":"DockerImage"' in plan.build_document
