@@ -73,6 +73,7 @@ async def local_builder(policy: str, storage: Storage) -> AsyncIterator[BuildahB
                 work_dir=work,
                 storage_root=storage.root,
                 run_root=storage.run_root,
+                temporary_dir=work,
                 containers_conf=Path(configuration) if configuration else None,
                 allow_local_sources=True,
                 allow_host_network=True,
