@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Entry] = {
     "demo": Entry("upwell.cli.demo:demo", "Replay a real base image fix on this machine."),
     "describe": Entry("upwell.cli.describe:describe_command", "Tell all about an object."),
     "doctor": Entry("upwell.cli.doctor:doctor", "Say what this machine can and cannot do."),
+    "exec": Entry("upwell.cli.exec:exec_command", "Run a command in a workload's container."),
     "explain": Entry("upwell.cli.explain:explain_command", "Say why it was built or rolled out."),
     "get": Entry("upwell.cli.get:get", "List or watch objects."),
     "kubeconfig": Entry("upwell.cli.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
@@ -35,6 +36,9 @@ COMMANDS: Mapping[str, Entry] = {
     "import-image": Entry("upwell.cli.image_import:import_image", "Import a tag's image now."),
     "logs": Entry("upwell.cli.logs:logs", "Print the log of a build or a workload."),
     "new-app": Entry("upwell.cli.new_app:new_app", "Make an application and all it needs."),
+    "port-forward": Entry(
+        "upwell.cli.port_forward:port_forward", "Reach an instance's port at a local one."
+    ),
     "resume": Entry("upwell.cli.hold:resume", "Lift a hold or a pause."),
     "process": Entry("upwell.cli.process:process", "Print the objects of a template."),
     "prune": Entry("upwell.cli.prune:prune", "Remove what nothing needs any more."),

@@ -171,6 +171,7 @@ class _Api:
             **{(plural, "scale"): scale for plural in _SCALED},
             **{(plural, "rollback"): {"POST": workloads.rollback} for plural in _WORKLOADS},
             **{(plural, "rollout"): {"POST": workloads.roll_out} for plural in _WORKLOADS},
+            **{(plural, "exec"): {"POST": workloads.execute} for plural in (*_WORKLOADS, "jobs")},
             ("deploymentconfigs", "instantiate"): {"POST": workloads.instantiate},
             ("jobs", "log"): {"GET": workloads.log},
             ("jobs", "instances"): {"GET": workloads.instances},

@@ -1,5 +1,6 @@
 """Parts of workloads: what really runs of one, its logs, its way back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from upwell.server.statuses import ApiError
 from upwell.server.streaming import OpenStreams
 from upwell.server.target import Target
 from upwell.store.interface import Store
-from upwell.workload.interface import Instance, Owner, Runtime
+from upwell.workload.interface import Instance, Owner, Runtime, State, WorkloadError
+
+_COMMAND_SECONDS = 300.0
 
 type Document = dict[str, Any]
 
@@ -91,6 +94,38 @@ class WorkloadHandlers:
             again=wanted.get("again") is True,
         )
         return json_response(encode_json(changed))
+
+    async def execute(self, request: Request, target: Target) -> Response:
+        """Run a command in a container; the body is `{"command": [...]}`, and where.
+
+        `instance` and `container` may be named; without them it is the first that is ready, and
+        its main container. Answers `{"exitCode": n, "output": text}`, the output cut to 64 KiB.
+        """
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request))
+        command = wanted.get("command")
+        if not (isinstance(command, list) and command and all(isinstance(w, str) for w in command)):
+            raise ApiError(422, "command: expected a list of words")
+        runtime, found = await self._find(target)
+        name = str(wanted.get("instance", ""))
+        running = [one for one in found if one.state in {State.RUNNING, State.INITIALIZING}]
+        chosen = [one for one in running if name in {"", one.name}]
+        if not chosen:
+            what = f"instance {name!r}" if name else "instance"
+            raise ApiError(404, f"no {what} of {target.key} runs", key=target.key)
+        instance = next((one for one in chosen if one.ready), chosen[0])
+        container = str(wanted.get("container", ""))
+        try:
+            async with asyncio.timeout(_COMMAND_SECONDS):
+                code, output = await runtime.execute(instance.name, tuple(command), container)
+        except TimeoutError:
+            raise ApiError(
+                504, f"the command did not end within {_COMMAND_SECONDS:.0f} s"
+            ) from None
+        except WorkloadError as error:
+            raise ApiError(400, str(error), key=target.key) from error
+        text = output.decode(errors="replace")
+        return JSONResponse({"instance": instance.name, "exitCode": code, "output": text})
 
     async def instantiate(self, request: Request, target: Target) -> Response:
         """Start a rollout, as OpenShift's DeploymentRequest asks (`latest`: newer images too)."""

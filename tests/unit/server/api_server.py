@@ -28,7 +28,14 @@ from upwell.server.app import ServerDependencies, create_app
 from upwell.server.limits import ServerLimits
 from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
-from upwell.workload.interface import Instance, InstanceSpec, Owner, Runtime, ServiceName
+from upwell.workload.interface import (
+    Instance,
+    InstanceSpec,
+    Owner,
+    Runtime,
+    RuntimeUnavailableError,
+    ServiceName,
+)
 
 type Document = dict[str, Any]
 
@@ -108,7 +115,9 @@ class StubRuntime:
     async def execute(
         self, name: str, command: tuple[str, ...], container: str = ""
     ) -> tuple[int, bytes]:
-        raise NotImplementedError
+        if container == "gone":
+            raise RuntimeUnavailableError(f"{name} has no container gone")
+        return 3, f"{name}: {' '.join(command)}\n".encode()
 
     async def publish_names(self, names: Sequence[ServiceName]) -> None:
         raise NotImplementedError

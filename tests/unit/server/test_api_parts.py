@@ -210,3 +210,27 @@ async def test_a_webhook_passes_on_what_was_pushed(api: Api) -> None:
     assert (bad.status, bad.json["reason"]) == (400, "BadRequest")
     large = await api.send("POST", "/webhooks/registry", b" " * 1_100_000)
     assert large.status == 413
+
+
+async def test_a_command_runs_in_an_instance_that_is_ready(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    path = f"{DEPLOYMENTS}/web/exec"
+    none = await api.send("POST", path, {"command": ["id"]})
+    assert (none.status, none.json["message"]) == (404, "no instance of Deployment shop/web runs")
+    api.runtime.running = [instance("web-1", ready=False), instance("web-2")]
+
+    done = await api.send("POST", path, {"command": ["id", "-u"]})
+    assert done.json == {"instance": "web-2", "exitCode": 3, "output": "web-2: id -u\n"}
+    named = await api.send("POST", path, {"command": ["id"], "instance": "web-1"})
+    assert named.json["instance"] == "web-1"
+    gone = await api.send("POST", path, {"command": ["id"], "container": "gone"})
+    assert (gone.status, gone.json["message"]) == (400, "web-2 has no container gone")
+    for wrong in ({}, {"command": []}, {"command": "id"}, {"command": [1]}):
+        assert (await api.send("POST", path, wrong)).status == 422
+
+
+async def test_verbs_of_rollouts_reach_what_does_them(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    await api.send("POST", f"{DEPLOYMENTS}/web/rollout", {"verb": "latest", "again": True})
+    await api.send("POST", f"{DEPLOYMENTS}/web/rollout", {"verb": "cancel"})
+    assert api.actions.rollouts == [("web", "latest", True), ("web", "cancel", False)]
