@@ -93,9 +93,9 @@ class Planner:
         return self._plan
 
     async def _add_component(self, text: str) -> None:
-        builder, _, rest = text.rpartition("~")
-        if is_folder(rest):
-            clone = read_clone(rest)
+        builder, _, folder = ("", "", text) if is_folder(text) else text.partition("~")
+        if is_folder(folder):
+            clone = read_clone(folder)
             address = f"{clone.uri}#{clone.ref}" if clone.ref else clone.uri
             component = Component(builder, parse_repository(address))
             await self._add_build(component, clone)
@@ -120,8 +120,8 @@ class Planner:
 
     def _add_template(self, template: Template) -> None:
         name = checked_name(self._options.name) if self._options.name else template.name
-        processed = expand(template, self._request, {APP_LABEL: name})
-        self._plan.documents += processed.objects
+        processed = expand(template, self._request)
+        self._plan.documents += [_labelled(document, name) for document in processed.objects]
         if processed.message:
             self._plan.notes.append(processed.message)
 
@@ -245,6 +245,13 @@ class Planner:
             why = (answer.get("status") or {}).get("message") or "the server does not say why"
             self._plan.notes.append(f"{followed.imports} cannot be looked at now: {why}")
         return _docker_metadata(image or {})
+
+
+def _labelled(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Give an object of a template the label `app`, unless the template has thought of it."""
+    metadata = document.get("metadata") or {}
+    labels = {APP_LABEL: name, **(metadata.get("labels") or {})}
+    return {**document, "metadata": {**metadata, "labels": labels}}
 
 
 def _without_earlier_streams(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -64,13 +63,12 @@ def requested_values(ctx: click.Context) -> Request:
     return Request(values, given.get("labels", {}), ignore_unknown=given.get("ignore", False))
 
 
-def expand(template: Template, request: Request, labels: dict[str, str] | None = None) -> Processed:
-    """Process a template with random values of the system, `labels` under those requested.
+def expand(template: Template, request: Request) -> Processed:
+    """Process a template with random values of the system.
 
     Raises CommandError with every fault.
     """
     try:
-        request = replace(request, labels=(labels or {}) | dict(request.labels))
         return process_template(template, request, secrets.choice)
     except InvalidTemplateError as error:
         reasons = "\n  ".join(str(fault) for fault in error.faults)

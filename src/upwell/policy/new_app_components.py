@@ -54,7 +54,7 @@ def parse_component(text: str) -> Component:
     Raises NewAppError.
     """
     builder, tilde, rest = text.partition("~")
-    if tilde:
+    if tilde and not is_repository_address(builder):  # https://git.example/~user/shop.git
         if not builder or not rest:
             raise NewAppError(f"{text!r}: expected BUILDER~REPOSITORY")
         return Component(builder, parse_repository(rest))

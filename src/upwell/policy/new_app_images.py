@@ -10,6 +10,8 @@ from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.new_app_components import NewAppError, image_reference
 
+LAST_APPLIED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+"""kubectl's own note of what it applied."""
 _LATEST = "latest"
 
 
@@ -89,11 +91,17 @@ def _imported(
 
 
 def _with_tag(name: str, stream: ImageStream | None, new: TagReference) -> ImageStream:
-    """Return the stream with one more tag: all that its users declared must be applied again."""
+    """Return the stream with one more tag.
+
+    Everything that users wrote is in it: what an apply leaves out, it takes away.
+    """
     if stream is None:
         return ImageStream(metadata=ObjectMeta(name=name), spec=ImageStreamSpec(tags=(new,)))
     kept = tuple(tag.model_copy(update={"generation": None}) for tag in stream.spec.tags)
-    metadata = ObjectMeta(name=name, labels=stream.metadata.labels)
+    annotations = {
+        key: value for key, value in stream.annotations.items() if key != LAST_APPLIED_ANNOTATION
+    }
+    metadata = ObjectMeta(name=name, labels=stream.metadata.labels, annotations=annotations)
     spec = stream.spec.model_copy(update={"tags": (*kept, new)})
     return ImageStream(metadata=metadata, spec=spec)
 

@@ -19,6 +19,19 @@ from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
 type Upwell = Callable[..., Coroutine[Any, Any, Result]]
 
 SHOP = "vendor.test/python:3.11~https://git.test/shop.git"
+STREAM = """\
+apiVersion: image.openshift.io/v1
+kind: ImageStream
+metadata:
+  name: python
+  labels: {owner: us}
+  annotations: {upwell.dev/import-interval: 5m}
+spec:
+  tags:
+  - name: "3.11"
+    from: {kind: DockerImage, name: "vendor.test/python:3.11"}
+    importPolicy: {scheduled: true}
+"""
 TEMPLATE = """\
 apiVersion: v1
 kind: Template
@@ -110,8 +123,10 @@ async def test_an_application_is_made_shown_and_applied_again_without_a_change(
     assert all(edge["automatic"] for node in tree["nodes"] for edge in node["inputs"])
 
 
-async def test_a_second_application_adds_a_tag_to_the_stream_of_the_first(upwell: Upwell) -> None:
-    await upwell("new-app", SHOP)
+async def test_an_application_adds_a_tag_to_a_stream_and_takes_nothing_away(
+    upwell: Upwell,
+) -> None:
+    await upwell("apply", "-f", "-", text=STREAM)
 
     made = await upwell("new-app", "vendor.test/python:3.12~https://git.test/b.git", "--name=b")
     clash = await upwell("new-app", "other.test/python:3.12~https://git.test/c.git")
@@ -119,6 +134,8 @@ async def test_a_second_application_adds_a_tag_to_the_stream_of_the_first(upwell
     assert "imagestream.image.openshift.io/python configured" in made.stdout, made.stderr
     stream = json.loads((await upwell("get", "is/python", "-o", "json")).stdout)
     assert [tag["name"] for tag in stream["spec"]["tags"]] == ["3.11", "3.12"]
+    assert stream["metadata"]["annotations"] == {"upwell.dev/import-interval": "5m"}
+    assert stream["metadata"]["labels"] == {"owner": "us"}
     assert clash.exit_code == 2
     assert "imagestream/python has a tag 3.12 already" in clash.stderr
 

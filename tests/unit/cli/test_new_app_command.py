@@ -11,6 +11,7 @@ from tests.unit.cli.conftest import stream
 
 from upwell.api.image import ImageStreamTag
 from upwell.api.meta import ObjectMeta
+from upwell.policy.dockerfile import MAX_DOCKERFILE_BYTES
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -173,6 +174,14 @@ def test_a_template_is_processed_and_applied(upwell: Upwell, tmp_path: Path) -> 
     assert kept["metadata"]["labels"] == {"app": "quiet", "team": "web"}
 
 
+def test_a_template_that_labels_its_objects_keeps_its_labels(upwell: Upwell) -> None:
+    labelled = f"{TEMPLATE}labels: {{app: own}}\n"
+
+    made = items(upwell("new-app", "-f", "-", "-p", "LEVEL=low", "-o", "yaml", stdin=labelled))
+
+    assert made["ConfigMap/settings"]["metadata"]["labels"] == {"app": "own"}
+
+
 @pytest.mark.parametrize("arguments", [("settings",), ("--template", "settings")])
 def test_a_template_of_the_server_is_found_by_its_name(
     upwell: Upwell, arguments: tuple[str, ...]
@@ -247,6 +256,26 @@ def test_a_clone_without_a_dockerfile_needs_a_builder(upwell: Upwell, clone: Pat
     assert bare.exit_code == 2
     assert "BUILDER~REPOSITORY" in bare.stderr
     assert "sourceStrategy" in built["BuildConfig/shop"]["spec"]["strategy"]
+
+
+def test_a_dockerfile_without_end_is_refused(upwell: Upwell, clone: Path) -> None:
+    (clone / "web" / "Dockerfile").write_text("FROM a\n" + "#" * MAX_DOCKERFILE_BYTES)
+
+    result = upwell("new-app", str(clone / "web"))
+
+    assert result.exit_code == 2
+    assert f"larger than {MAX_DOCKERFILE_BYTES} bytes" in result.stderr
+
+
+def test_without_git_an_address_is_asked_for(
+    upwell: Upwell, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    result = upwell("new-app", str(clone))
+
+    assert result.exit_code == 2
+    assert "git is not installed" in result.stderr
 
 
 def test_a_folder_that_is_no_clone_is_refused(upwell: Upwell, tmp_path: Path) -> None:

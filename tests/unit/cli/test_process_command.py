@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from upwell.cli.assignments import MAX_FILE_BYTES
+
 if TYPE_CHECKING:
     from click.testing import Result
 
@@ -104,6 +106,22 @@ def test_values_come_from_files_and_the_command_line_wins(
 
     assert config_map["data"] == {"level": "a=b c", "password": ""}
     assert deployment["spec"]["replicas"] == 1
+
+
+def test_values_come_from_stdin(upwell: Upwell, file: str) -> None:
+    made = items(upwell("process", file, "--param-file", "-", stdin="LEVEL=loud\n"))
+
+    assert made[0]["data"]["level"] == "loud"
+
+
+def test_a_file_of_values_has_an_end(upwell: Upwell, file: str, tmp_path: Path) -> None:
+    values = tmp_path / "values.env"
+    values.write_text(f"LEVEL={'x' * MAX_FILE_BYTES}")
+
+    result = upwell("process", file, "--param-file", str(values))
+
+    assert result.exit_code == 2
+    assert f"larger than {MAX_FILE_BYTES} bytes" in result.stderr
 
 
 def test_parameters_are_listed(upwell: Upwell, file: str) -> None:

@@ -30,8 +30,17 @@ SOURCE = BuildPlan(SHOP, Strategy.SOURCE)
 
 
 def stream(name: str, tags: Mapping[str, str], pushed: str = "") -> ImageStream:
+    annotations = {
+        "upwell.dev/import-interval": "1m",
+        "kubectl.kubernetes.io/last-applied-configuration": "{}",
+    }
     document = {
-        "metadata": {"name": name, "namespace": "team", "labels": {"owner": "us"}},
+        "metadata": {
+            "name": name,
+            "namespace": "team",
+            "labels": {"owner": "us"},
+            "annotations": annotations,
+        },
         "spec": {
             "tags": [
                 {"name": tag, "generation": 2, "from": {"kind": "DockerImage", "name": image}}
@@ -86,6 +95,14 @@ def edges(objects: list[Resource]) -> list[tuple[str, Role, str, bool]]:
             Component(repository=Repository("git@git.test:team/shop.git")),
         ),
         ("ssh://git@git.test/shop", Component(repository=Repository("ssh://git@git.test/shop"))),
+        (
+            "https://git.test/~eve/shop.git",
+            Component(repository=Repository("https://git.test/~eve/shop.git")),
+        ),
+        (
+            "python~https://git.test/~eve/shop.git",
+            Component("python", Repository("https://git.test/~eve/shop.git")),
+        ),
         ("registry.test:5000/team/shop:1", Component("registry.test:5000/team/shop:1")),
         ("nginx", Component("nginx")),
     ],
@@ -177,6 +194,7 @@ def test_a_new_tag_stands_beside_those_that_are_there() -> None:
     assert declared is not None
     assert [tag.name for tag in declared.spec.tags] == ["3.11", "3.12"]
     assert declared.labels == {"owner": "us"}
+    assert declared.annotations == {"upwell.dev/import-interval": "1m"}
     assert declared.spec.tags[0].generation is None
 
 
