@@ -172,9 +172,7 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
     origins = StreamOrigins(store, PullSecrets(store, logins))
     internal = PullThroughRegistry(data / "registry", settings.internal_host, remote, origins)
     await internal.recover()
-    runtime = await stack.enter_async_context(
-        PodmanRuntime.open(_podman_settings(settings, paths))
-    )
+    runtime = await stack.enter_async_context(PodmanRuntime.open(_podman_settings(settings, paths)))
     parts = _Parts(
         settings=settings,
         store=store,
