@@ -94,10 +94,15 @@ def prune(records: Records, limit: int) -> Records:
     return tuple(one for at, one in enumerate(records) if at <= limit or one is good)
 
 
-def cause_of(records: Records, template: PodTemplate, *, undone: bool) -> Cause:
-    """Return why `template` is rolled out after `records`; `undone` by a person's `undo`."""
+def cause_of(
+    records: Records, template: PodTemplate, *, undone: bool, images_only: bool = False
+) -> Cause:
+    """Return why `template` is rolled out after `records`; `undone` by a person's `undo`.
+
+    `images_only`: nothing but an image starts rollouts, so the first is one too.
+    """
     if not records:
-        return Cause.CONFIG_CHANGE
+        return Cause.IMAGE_CHANGE if images_only else Cause.CONFIG_CHANGE
     if undone:
         return Cause.ROLLBACK
     before = records[0].template

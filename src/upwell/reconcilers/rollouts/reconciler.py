@@ -346,7 +346,9 @@ class RolloutReconciler:
         known = find(records, wanted)
         images = known.images if known else await self._images.pin(template, workload.namespace)
         undone = HOLD_ANNOTATION in workload.annotations and known is not None
-        cause = cause_of(records, template, undone=undone)
+        cause = cause_of(
+            records, template, undone=undone, images_only=not follows_changes(workload)
+        )
         by_hand = is_manual(workload) or is_requested(workload, wanted)
         record = RevisionRecord(
             revision=0,

@@ -1,0 +1,192 @@
+"""Ten rollouts one after the other under load: requests lost, by protocol and number of replicas.
+
+Run with `pytest -m benchmark -s tests/benchmarks/test_rollouts_under_load.py`.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from tests.integration.reconcilers.rollout_site import Site, podman_home, site
+from tests.integration.workload.waiting import eventually
+
+from upwell.api.apps import Deployment
+from upwell.api.codec import decode_as
+from upwell.api.core import Service
+from upwell.api.route import Route
+
+__all__ = ["podman_home", "site"]  # fixtures
+
+pytestmark = pytest.mark.benchmark
+
+ROLLOUTS = 10
+LONG_SECONDS = 20
+HELD_SECONDS = 5
+"""How long clients of plain TCP and of upgraded connections keep one."""
+HOST, UPGRADED = "web.shop.localhost", "ws.shop.localhost"
+SERVE = f"""
+mkdir -p /www/cgi-bin
+printf '#!/bin/sh\\necho; echo quick\\n' > /www/cgi-bin/quick
+printf '#!/bin/sh\\nbusybox sleep {LONG_SECONDS}; echo; echo long\\n' > /www/cgi-bin/long
+cat > /ws <<'END'
+#!/bin/sh
+while read -r line; do [ ${{#line}} -le 1 ] && break; done
+printf "HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\n"
+printf "Connection: Upgrade\\r\\n\\r\\n"
+exec cat
+END
+busybox chmod +x /www/cgi-bin/quick /www/cgi-bin/long /ws
+nc -ll -p 9000 -e cat &
+nc -ll -p 8081 -e /ws &
+exec httpd -f -p 8080 -h /www
+"""
+
+
+def deployment(image: str, version: int, replicas: int) -> Deployment:
+    container = {
+        "name": "web",
+        "image": image,
+        "command": ["/bin/busybox", "sh", "-c", SERVE],
+        "env": [{"name": "VERSION", "value": str(version)}],
+        "ports": [{"containerPort": port} for port in (8080, 8081, 9000)],
+        "readinessProbe": {"httpGet": {"port": 8080, "path": "/cgi-bin/quick"}},
+    }
+    template = {
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+    }
+    metadata = {"namespace": "shop", "name": "web"}
+    spec = {"replicas": replicas, "template": template}
+    return decode_as(Deployment, {"metadata": metadata, "spec": spec})
+
+
+def service() -> Service:
+    ports = [
+        {"name": "http", "port": 80, "targetPort": 8080},
+        {"name": "ws", "port": 81, "targetPort": 8081},
+        {"name": "echo", "port": 9000},
+    ]
+    metadata = {"namespace": "shop", "name": "web"}
+    spec = {"selector": {"app": "web"}, "ports": ports}
+    return decode_as(Service, {"metadata": metadata, "spec": spec})
+
+
+def route(name: str, host: str, port: str) -> Route:
+    spec = {"host": host, "to": {"name": "web"}, "port": {"targetPort": port}}
+    return decode_as(Route, {"metadata": {"namespace": "shop", "name": name}, "spec": spec})
+
+
+class Tally:
+    """What clients got, by protocol."""
+
+    def __init__(self) -> None:
+        self.answered: Counter[str] = Counter()
+        self.lost: dict[str, list[str]] = {}
+
+    async def repeat(self, protocol: str, ask: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await ask()
+            except (aiohttp.ClientError, OSError, EOFError, AssertionError) as error:
+                self.lost.setdefault(protocol, []).append(repr(error))
+            else:
+                self.answered[protocol] += 1
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{name} {count} ({len(self.lost.get(name, []))} lost)"
+            for name, count in sorted(self.answered.items())
+        )
+
+
+async def echo(host: str, port: int, greeting: bytes, tally: Tally, protocol: str) -> None:
+    """Hold a connection for a while, and have everything answered that is sent on it."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        if greeting:
+            writer.write(greeting)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 101 " in head, head
+        end = time.monotonic() + HELD_SECONDS
+        while time.monotonic() < end:
+            writer.write(b"ping\n")
+            assert await reader.readexactly(5) == b"ping\n"
+            tally.answered[f"{protocol} messages"] += 1
+            await asyncio.sleep(0.1)
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def load(site: Site) -> AsyncIterator[Tally]:
+    address = site.router.http_address
+    host, _, port = address.rpartition(":")
+    cluster_ip = (await site.store.get(Service, "shop", "web")).spec.cluster_ip or ""
+    tally = Tally()
+    upgrade = (
+        f"GET / HTTP/1.1\r\nHost: {UPGRADED}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    ).encode()
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+
+        async def post(base: str, path: str) -> None:
+            # POST, since aiohttp repeats a GET in silence when its connection is closed.
+            request = session.post(f"http://{base}/cgi-bin/{path}", headers={"Host": HOST})
+            async with request as answer:
+                text = (await answer.text()).strip()
+                assert (answer.status, text) == (200, path), (answer.status, text)
+
+        asks: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            *[("keep-alive", lambda: post(address, "quick"))] * 3,
+            ("keep-alive by Service", lambda: post(cluster_ip, "quick")),
+            *[("long", lambda: post(address, "long"))] * 2,
+            ("TCP", lambda: echo(cluster_ip, 9000, b"", tally, "TCP")),
+            ("upgraded", lambda: echo(host, int(port), upgrade, tally, "upgraded")),
+        ]
+        tasks = [group.create_task(tally.repeat(name, ask)) for name, ask in asks]
+        yield tally
+        for task in tasks:
+            task.cancel()
+
+
+@pytest.mark.parametrize("replicas", [1, 5])
+async def test_ten_rollouts_lose_nothing(site: Site, replicas: int) -> None:
+    image = str(site.image)
+    async with site.serve() as runtime:
+        await site.store.create(service())
+        await site.store.create(route("web", HOST, "http"))
+        await site.store.create(route("ws", UPGRADED, "ws"))
+        await site.store.create(deployment(image, 0, replicas))
+        await site.until_live(1)
+
+        async def settled() -> int:
+            return len(await runtime.instances())
+
+        durations = []
+        async with load(site) as tally:
+            for number in range(1, ROLLOUTS + 1):
+                began = time.monotonic()
+                current = await site.deployment()
+                spec = deployment(image, number, replicas).spec
+                await site.store.update(current.model_copy(update={"spec": spec}))
+                async with asyncio.timeout(300):
+                    await until_complete(site, number + 1)
+                durations.append(time.monotonic() - began)
+        await eventually(settled, lambda count: count == replicas)
+    print(  # noqa: T201 - the result
+        f"\n{replicas} replicas, {ROLLOUTS} rollouts,"
+        f" {min(durations):.1f} to {max(durations):.1f} s each: {tally}"
+    )
+    assert not tally.lost, {name: found[:5] for name, found in tally.lost.items()}
+
+
+async def until_complete(site: Site, revision: int) -> None:
+    while True:
+        records = (await site.deployment()).status.revisions
+        if records and (records[0].revision, records[0].phase) == (revision, "Complete"):
+            return
+        await asyncio.sleep(0.1)
