@@ -93,8 +93,8 @@ async def _refuse_existing(client: ApiClient, manifests: Sequence[Manifest], pla
         existing.append(full_name(wanted))
     if existing:
         raise CommandError(
-            f"nothing was made: {', '.join(existing)} exists already; choose another --name, or"
-            " delete what is there first",
+            f"nothing was made, for these exist already: {', '.join(existing)}; choose another"
+            " --name, or delete what is there first",
             Exit.USAGE,
         )
 

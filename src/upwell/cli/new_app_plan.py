@@ -129,10 +129,10 @@ class Planner:
         followed = self._follow(image)
         name = application_name(self._options.name, Component(image))
         app = self._application(name, followed)
-        await self._finish(replace(app, port=await self._port(followed)))
         self._plan.next_steps.append(
             f"{name} starts when {followed.stream_tag} is there, and again at every change of it"
         )
+        self._finish(replace(app, port=await self._port(followed)))
 
     async def _add_build(self, component: Component, clone: Clone | None) -> None:
         repository = component.repository
@@ -163,11 +163,11 @@ class Planner:
             )
         port = facts.port or (await self._port(followed) if followed else self._assumed_port())
         app = replace(self._application(name, followed), build=build, port=port)
-        await self._finish(app)
         waits = f" once {followed.stream_tag} is there" if followed is not None else ""
         self._plan.next_steps.append(
             f"the first build starts{waits}: `upwell logs -f bc/{name}` follows it"
         )
+        self._finish(app)
 
     def _strategy(self, component: Component, *, has_dockerfile: bool) -> Strategy:
         if self._options.strategy is not None:
@@ -199,7 +199,7 @@ class Planner:
                 self._plan.shared_streams.add(followed.stream)
         return followed
 
-    async def _finish(self, app: Application) -> None:
+    def _finish(self, app: Application) -> None:
         if self._options.port is not None:
             app = replace(app, port=self._options.port)
         self._plan.documents += [encode(resource) for resource in application_objects(app)]

@@ -43,7 +43,7 @@ from upwell.api.core import (
 )
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
-from upwell.api.meta import LocalReference, ObjectMeta, ObjectReference, Resource
+from upwell.api.meta import LocalReference, Model, ObjectMeta, ObjectReference, Resource
 from upwell.api.route import Route, RoutePort, RouteSpec, RouteTarget
 from upwell.policy.new_app_components import NewAppError, Repository, Strategy
 from upwell.policy.new_app_images import FollowedImage
@@ -144,8 +144,12 @@ def _selector(app: Application) -> dict[str, str]:
     return {"deploymentconfig" if app.as_deployment_config else "deployment": app.name}
 
 
-def _variables(values: Mapping[str, str]) -> tuple[EnvVar, ...]:
-    return tuple(EnvVar(name=name, value=value) for name, value in values.items())
+def _with_variables[M: Model](model: M, values: Mapping[str, str]) -> M:
+    """Set `env`, if there is any: an empty list would stand in people's manifests."""
+    if not values:
+        return model
+    env = tuple(EnvVar(name=name, value=value) for name, value in values.items())
+    return model.model_copy(update={"env": env})
 
 
 def _build_config(app: Application, plan: BuildPlan, output: str) -> BuildConfig:
@@ -177,19 +181,18 @@ def _build_config(app: Application, plan: BuildPlan, output: str) -> BuildConfig
 
 
 def _strategy(base: FollowedImage | None, plan: BuildPlan) -> BuildStrategy:
-    env = _variables(plan.env)
     if plan.strategy is Strategy.DOCKER:
-        docker = DockerBuildStrategy(from_=base.reference if base else None, env=env)
-        return BuildStrategy(type="Docker", docker_strategy=docker)
+        docker = DockerBuildStrategy(from_=base.reference if base else None)
+        return BuildStrategy(type="Docker", docker_strategy=_with_variables(docker, plan.env))
     if base is None:
         raise NewAppError("a source build needs a builder image: write BUILDER~REPOSITORY")
-    source = SourceBuildStrategy(from_=base.reference, env=env)
-    return BuildStrategy(type="Source", source_strategy=source)
+    source = SourceBuildStrategy(from_=base.reference)
+    return BuildStrategy(type="Source", source_strategy=_with_variables(source, plan.env))
 
 
 def _template(app: Application) -> PodTemplate:
     port = ContainerPort(name=f"{app.port}-tcp", container_port=app.port, protocol="TCP")
-    container = Container(name=app.name, image=UNRESOLVED, ports=(port,), env=_variables(app.env))
+    container = _with_variables(Container(name=app.name, image=UNRESOLVED, ports=(port,)), app.env)
     labels = {APP_LABEL: app.name, **app.labels, **_selector(app)}
     return PodTemplate(
         metadata=PodTemplateMeta(labels=labels), spec=PodSpec(containers=(container,))

@@ -146,7 +146,7 @@ async def test_a_name_that_is_taken_changes_nothing(upwell: Upwell) -> None:
     result = await upwell("new-app", SHOP)
 
     assert result.exit_code == 2
-    assert "service/shop exists already" in result.stderr
+    assert "exist already: service/shop;" in result.stderr
     assert (await upwell("get", "all", "-o", "name")).stdout == "service/shop\n"
 
 

@@ -45,6 +45,7 @@ def port_of(result: "Result", name: str) -> int:
 
 def test_a_builder_and_a_repository_become_all_that_is_needed(upwell: Upwell) -> None:
     made = upwell("new-app", SHOP, "--expose")
+    told = [line for line in made.stderr.splitlines() if line.startswith("next: ")]
 
     assert made.stdout.splitlines() == [
         "imagestream.image.openshift.io/python created",
@@ -54,7 +55,11 @@ def test_a_builder_and_a_repository_become_all_that_is_needed(upwell: Upwell) ->
         "deployment.apps/shop created",
         "route.route.openshift.io/shop created",
     ]
-    assert "next: the first build starts once python:3.11 is there" in made.stderr
+    assert [line.partition("`")[0] for line in told] == [
+        "next: the first build starts once python:3.11 is there: ",
+        "next: ",
+    ]
+    assert "upwell get route shop" in told[1]
     assert "upwell status" in made.stderr
 
 
@@ -65,7 +70,8 @@ def test_what_exists_is_never_changed(upwell: Upwell) -> None:
     again = upwell("new-app", SHOP, "-e", "LEVEL=2")
 
     assert again.exit_code == 2
-    assert "deployment.apps/shop exists already" in again.stderr
+    assert "exist already: " in again.stderr
+    assert "deployment.apps/shop" in again.stderr
     assert "--name" in again.stderr
     assert upwell("get", "all", "-o", "json").stdout == before
 

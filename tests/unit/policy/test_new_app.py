@@ -234,6 +234,7 @@ def test_an_image_is_run_as_it_is() -> None:
     objects = stored(Application("front", new("registry.test/nginx:1.27")))
 
     assert kinds(objects) == ["ImageStream/nginx", "Service/front", "Deployment/front"]
+    assert "env" not in encode(objects[-1])["spec"]["template"]["spec"]["containers"][0]
     assert edges(objects)[-1] == ("team/nginx:1.27", Role.DEPLOY, "Deployment team/front", True)
 
 
