@@ -17,6 +17,7 @@ from upwell.api.core import (
     EnvVarSource,
     KeySelector,
     PodTemplate,
+    Volume,
 )
 
 _HASH_LENGTH = 16
@@ -153,15 +154,19 @@ def _named_sources(template: PodTemplate) -> Iterator[SourceName]:
             if bulk.config_map_ref is not None:
                 yield SourceName(CONFIG_MAP, bulk.config_map_ref.name)
     for volume in template.spec.volumes:
-        for source in volume.projected.sources if volume.projected else ():
-            if source.secret is not None:
-                yield SourceName(SECRET, source.secret.name)
-            if source.config_map is not None:
-                yield SourceName(CONFIG_MAP, source.config_map.name)
-        if volume.secret is not None:
-            yield SourceName(SECRET, volume.secret.secret_name)
-        if volume.config_map is not None:
-            yield SourceName(CONFIG_MAP, volume.config_map.name)
+        yield from _named_by_volume(volume)
+
+
+def _named_by_volume(volume: Volume) -> Iterator[SourceName]:
+    for source in volume.projected.sources if volume.projected else ():
+        if source.secret is not None:
+            yield SourceName(SECRET, source.secret.name)
+        if source.config_map is not None:
+            yield SourceName(CONFIG_MAP, source.config_map.name)
+    if volume.secret is not None:
+        yield SourceName(SECRET, volume.secret.secret_name)
+    if volume.config_map is not None:
+        yield SourceName(CONFIG_MAP, volume.config_map.name)
 
 
 def _named_by_variable(source: EnvVarSource) -> Iterator[SourceName]:

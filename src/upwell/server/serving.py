@@ -32,8 +32,8 @@ async def serve(
 ) -> None:
     """Serve on a bound socket until `shutdown` is set, then finish the answers under way.
 
-    `tls` is how connections are encrypted, if they are. Answers get `grace_seconds`; cancelling ends the same way. Raises OSError if the application
-    does not start.
+    `tls` is how connections are encrypted, if they are. Answers get `grace_seconds`; cancelling
+    ends the same way. Raises OSError if the application does not start.
     """
     config = uvicorn.Config(
         app,

@@ -225,6 +225,7 @@ async def test_a_command_runs_in_an_instance_that_is_ready(api: Api) -> None:
     assert named.json["instance"] == "web-1"
     gone = await api.send("POST", path, {"command": ["id"], "container": "gone"})
     assert (gone.status, gone.json["message"]) == (400, "web-2 has no container gone")
+    wrong: object
     for wrong in ({}, {"command": []}, {"command": "id"}, {"command": [1]}):
         assert (await api.send("POST", path, wrong)).status == 422
 
