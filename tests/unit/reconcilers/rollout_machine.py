@@ -7,6 +7,7 @@ that the router sends to an instance which does not serve is a failed request.
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Result
@@ -30,6 +31,9 @@ from upwell.workload.interface import (
     State,
     WorkloadError,
 )
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network
 
 GOOD = f"registry.test/app@{Digest.of(b'good')}"
 BETTER = f"registry.test/app@{Digest.of(b'better')}"
@@ -242,12 +246,13 @@ class World:
         self.router = FakeRouter(self._before)
         self.registry = FakeRegistry()
         self.failed_requests: list[str] = []
+        self.services: IPv4Network | None = None
         self.restart()
 
     def restart(self) -> None:
         """Begin a new process: nothing that was only in memory is left."""
         self.traffic = Traffic(self.clock)
-        machine = Machine(self.runtime, self.router, self.traffic)
+        machine = Machine(self.runtime, self.router, self.traffic, self.services)
         images = Images(
             self.registry,  # type: ignore[arg-type]  # rollouts only resolve
             PullSecrets(self.store),

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.reconcilers.openshift_corpus import DEPLOYMENTS, deployment_config
+import yaml
+from tests.unit.reconcilers.openshift_corpus import CORPUS, DEPLOYMENTS, deployment_config
 from tests.unit.reconcilers.rollout_machine import (
     BETTER,
     CRASHING,
@@ -16,12 +17,12 @@ from tests.unit.reconcilers.rollout_machine import (
     World,
 )
 
-from upwell.api.apps import DeploymentConfig, DeploymentTrigger
+from upwell.api.apps import Deployment, DeploymentConfig, DeploymentTrigger
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION
+from upwell.policy.rollout_triggers import HOLD_ANNOTATION, with_images
 from upwell.reconcilers import rollouts
 
 FAILS = {"execNewPod": {"command": ["migrate"]}, "failurePolicy": "Abort"}
@@ -331,6 +332,31 @@ async def test_only_an_image_starts_what_has_no_trigger_for_changes() -> None:
     assert status.details is not None
     assert status.details["message"] == "image change"
     assert world.runtime.images() == [BETTER]
+
+
+async def test_an_image_that_is_blanked_fifty_times_is_set_again() -> None:
+    path = CORPUS / "extended/testdata/image/deployment-with-annotation-trigger.yaml"
+    if not path.is_file():
+        pytest.skip(f"no manifest {path} (set UPWELL_SHARED)")
+    document = yaml.safe_load(path.read_text())
+    document["metadata"]["namespace"] = "shop"
+    world = World()
+    deployment = await world.apply(decode_as(Deployment, document))
+    await world.settle(deployment.key)
+    assert world.runtime.names() == []
+
+    await push(world, v1=GOOD)
+    await world.settle(deployment.key)
+    for _ in range(50):
+        current = await world.store.get(Deployment, "shop", "test")
+        blank = {("test", False): " "}
+        await world.store.update(with_images(current, blank))
+        await world.settle(deployment.key)
+
+    current = await world.store.get(Deployment, "shop", "test")
+    assert current.spec.template.spec.containers[0].image == GOOD
+    assert [one.revision for one in current.status.revisions] == [1]
+    assert world.runtime.images() == [GOOD]
 
 
 async def test_a_changed_variable_waits_where_only_images_trigger() -> None:

@@ -1,5 +1,6 @@
 """Services and Routes: addresses, endpoints, rules, and the conditions that say what is served."""
 
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from upwell.api.route import Route
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.routing import HOST_SUFFIX
 from upwell.reconcilers.service_addresses import allocate
-from upwell.workload.interface import HttpRule
+from upwell.workload.interface import HttpRule, Plain, Tls
 
 KEY = ObjectKey("Deployment", "shop", "web")
 
@@ -237,3 +238,129 @@ async def test_a_table_that_is_in_force_is_written_about_once(world: World) -> N
     await route_again(world)
 
     assert (await world.store.list(Route)).resource_version == before
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"tls": {"termination": "reencrypt"}}, "'reencrypt' is not served"),
+        ({"tls": {}}, "'' is not served"),
+        (
+            {"tls": {"termination": "edge", "insecureEdgeTerminationPolicy": "Maybe"}},
+            "'Maybe' is none of",
+        ),
+        ({"path": "/shop", "tls": {"termination": "passthrough"}}, "spec.path cannot be seen"),
+        ({"tls": {"termination": "edge", "certificate": "PEM"}}, "belong together"),
+        (
+            {"tls": {"termination": "passthrough", "insecureEdgeTerminationPolicy": "Allow"}},
+            "no meaning for passthrough",
+        ),
+    ],
+)
+async def test_tls_that_cannot_be_served_says_why(
+    world: World, more: dict[str, Any], told: str
+) -> None:
+    await world.apply(service())
+    await world.apply(route(host="shop.example", **more))
+    await route_again(world)
+
+    condition = await admitted(world)
+    assert (condition.status, condition.reason) == ("False", "InvalidTLS")
+    assert told in condition.message
+
+
+async def test_an_own_certificate_reaches_the_router_with_its_chain(world: World) -> None:
+    tls = {
+        "termination": "edge",
+        "certificate": "CERT\n",
+        "key": "KEY\n",
+        "caCertificate": "CHAIN\n",
+        "insecureEdgeTerminationPolicy": "Redirect",
+    }
+    await world.apply(service())
+    await world.apply(route(host="shop.example", tls=tls))
+    await route_again(world)
+
+    [rule] = world.router.table.rules
+    assert rule.tls == Tls(certificate="CERT\nCHAIN\nKEY\n", plain=Plain.REDIRECT)
+    assert "KEY" not in repr(rule)
+
+
+async def test_ports_of_the_machine_lead_to_what_is_ready(world: World) -> None:
+    ports = [{"name": "http", "port": 80, "targetPort": "web", "nodePort": 30080}]
+    await world.apply(service(type="NodePort", ports=ports))
+    container = {
+        "name": "app",
+        "image": GOOD,
+        "ports": [{"name": "web", "containerPort": 8080, "hostPort": 8088, "hostIP": "127.0.0.1"}],
+    }
+    spec = {
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}
+    }
+    await world.apply(
+        decode_as(Deployment, {"metadata": {"namespace": "shop", "name": "web"}, "spec": spec})
+    )
+    await world.settle(KEY)
+
+    listeners = {
+        one.name: (one.address, one.port, one.http) for one in world.router.table.listeners
+    }
+    assert listeners["shop:web:80:node"] == ("0.0.0.0", 30080, True)
+    assert listeners["shop:Deployment:web:8088"] == ("127.0.0.1", 8088, False)
+    backends = {one.name: [e.port for e in one.endpoints] for one in world.router.table.backends}
+    assert backends["shop:Deployment:web:8088"] == [8080]
+
+
+@pytest.mark.parametrize(
+    ("port", "http"),
+    [
+        ({"name": "http"}, True),
+        ({"name": "http-api"}, True),
+        ({"name": "httpd"}, False),
+        ({"appProtocol": "http"}, True),
+        ({"name": "http", "appProtocol": "https"}, False),
+        ({}, False),
+    ],
+)
+async def test_what_says_that_it_speaks_http_is_spoken_to_in_http(
+    world: World, port: dict[str, str], *, http: bool
+) -> None:
+    await world.apply(service(ports=[{"port": 80, "targetPort": 8080, **port}]))
+    await route_again(world)
+
+    assert [one.http for one in world.router.table.listeners] == [http]
+
+
+async def test_names_stand_for_services_and_headless_ones_for_their_instances(
+    world: World,
+) -> None:
+    await world.apply(service())
+    await world.apply(service("each", clusterIP="None"))
+    await world.apply(deployment())
+    await world.settle(KEY)
+
+    address = (await world.store.get(Service, "shop", "web")).spec.cluster_ip
+    names = [(one.name, one.address) for one in world.runtime.published]
+    assert ("web", address) in names
+    instances = [one.address for one in await world.runtime.instances()]
+    assert [found for name, found in names if name == "each"] == instances
+
+
+async def test_services_move_to_addresses_that_instances_reach() -> None:
+    world = World()
+    await world.apply(service())
+    await route_again(world)
+    before = (await world.store.get(Service, "shop", "web")).spec.cluster_ip or ""
+    assert before.startswith("127.77.")
+
+    world.services = IPv4Network("10.200.2.0/23")
+    world.restart()
+    await route_again(world)
+    moved = (await world.store.get(Service, "shop", "web")).spec.cluster_ip
+    assert moved is not None
+    assert IPv4Address(moved) in world.services
+
+    own = service("own", clusterIP="192.0.2.7")
+    await world.apply(own)
+    await route_again(world)
+    assert (await world.store.get(Service, "shop", "own")).spec.cluster_ip == "192.0.2.7"

@@ -8,11 +8,20 @@ from hypothesis import strategies as st
 from upwell.workload.haproxy_config import (
     Plan,
     RouterLimits,
+    TlsPlan,
     endpoint_name,
     http_proxy,
     plan,
 )
-from upwell.workload.interface import Backend, Endpoint, HttpRule, Listener, RoutingTable
+from upwell.workload.interface import (
+    Backend,
+    Endpoint,
+    HttpRule,
+    Listener,
+    Plain,
+    RoutingTable,
+    Tls,
+)
 
 WEB = Backend("shop/web:http", (Endpoint("web-1", "10.0.0.2", 8080),))
 RULE = HttpRule("shop", "shop.example", "/", (("shop/web:http", 1),))
@@ -50,6 +59,31 @@ def test_endpoints_are_no_part_of_the_structure() -> None:
 )
 def test_rules_and_listeners_are(changed: RoutingTable) -> None:
     assert planned(changed).fingerprint() != planned().fingerprint()
+
+
+def tls_lines(*rules: HttpRule, certificates: Sequence[str] = ("/c/a.pem",)) -> str:
+    return replace(
+        with_rules(*rules), tls=TlsPlan("127.0.0.1:7443", certificates, "/r/edge.sock")
+    ).render()
+
+
+def test_tls_that_ends_here_has_a_frontend_of_its_own() -> None:
+    text = tls_lines(replace(RULE, tls=Tls(plain=Plain.REDIRECT)))
+    assert "bind 127.0.0.1:7443 ssl crt /c/a.pem alpn h2,http/1.1" in text
+    assert "redirect code 302 location https://%[var(txn.host)]:7443%[capture.req.uri]" in text
+    assert "frontend upwell_tls\n" not in text
+    assert text.count("use_backend http:shop:2Fweb:3Ahttp") == 2
+
+
+def test_the_name_in_the_handshake_decides_what_is_passed_through() -> None:
+    passed = HttpRule("raw", "raw.example", "/", RULE.backends, Tls(passthrough=True))
+    text = tls_lines(replace(RULE, tls=Tls(plain=Plain.ALLOW)), passed)
+    assert "tcp-request content set-var(txn.host) req.ssl_sni,lower" in text
+    assert "server edge unix@/r/edge.sock send-proxy-v2" in text
+    assert "bind unix@/r/edge.sock accept-proxy ssl crt /c/a.pem" in text
+    alone = tls_lines(passed, certificates=())
+    assert "frontend upwell_https" not in alone
+    assert "upwell_edge" not in alone
 
 
 def test_the_order_of_the_table_does_not_matter() -> None:
