@@ -28,6 +28,8 @@ LONG_SECONDS = 20
 HELD_SECONDS = 5
 """How long clients of plain TCP and of upgraded connections keep one."""
 HOST, UPGRADED = "web.shop.localhost", "ws.shop.localhost"
+# The example of RFC 6455, section 1.3: HAProxy looks at both.
+KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 SERVE = f"""
 mkdir -p /www/cgi-bin
 printf '#!/bin/sh\\necho; echo quick\\n' > /www/cgi-bin/quick
@@ -36,7 +38,7 @@ cat > /ws <<'END'
 #!/bin/sh
 while read -r line; do [ ${{#line}} -le 1 ] && break; done
 printf "HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\n"
-printf "Connection: Upgrade\\r\\n\\r\\n"
+printf "Connection: Upgrade\\r\\nSec-WebSocket-Accept: {ACCEPT}\\r\\n\\r\\n"
 exec cat
 END
 busybox chmod +x /www/cgi-bin/quick /www/cgi-bin/long /ws
@@ -128,7 +130,8 @@ async def load(site: Site) -> AsyncIterator[Tally]:
     cluster_ip = (await site.store.get(Service, "shop", "web")).spec.cluster_ip or ""
     tally = Tally()
     upgrade = (
-        f"GET / HTTP/1.1\r\nHost: {UPGRADED}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        f"GET / HTTP/1.1\r\nHost: {UPGRADED}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     ).encode()
 
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:

@@ -2,6 +2,7 @@
 
 import click
 
+from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.meta import Resource
 from upwell.cli.build_logs import builds_of, follow_build, write_log
@@ -71,6 +72,6 @@ async def _target(client: ApiClient, named: Named, namespace: str, version: int 
         return builds[0]
     if version is not None:
         raise CommandError("--version is for BuildConfigs", Exit.USAGE)
-    if not isinstance(found, (Build, *WORKLOADS)):
+    if not isinstance(found, (Build, Job, *WORKLOADS)):
         raise CommandError(f"{named} has no log: builds and workloads have", Exit.USAGE)
     return found

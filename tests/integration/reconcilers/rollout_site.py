@@ -1,6 +1,7 @@
 """A store, a real Podman and a real HAProxy under the reconcilers: `serve` is one process."""
 
 import asyncio
+import json
 import shutil
 import tempfile
 import uuid
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Access
 from upwell.server.tls import generated
 from upwell.store.memory import MemoryStore
+from upwell.workload.bridge import leave
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
 from upwell.workload.podman import PodmanRuntime, PodmanSettings
 
@@ -173,12 +176,15 @@ async def site(podman_home: PodmanHome) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         stack.push_async_callback(router.stop)
-        stack.callback(_remove_all, podman_home, podman)
+        stack.push_async_callback(_remove_all, podman_home, podman)
         yield Site(podman_home.image, podman, router)
 
 
-def _remove_all(home: PodmanHome, podman: PodmanSettings) -> None:
+async def _remove_all(home: PodmanHome, podman: PodmanSettings) -> None:
     label = f"label=upwell.dev/instance={podman.instance_id}"
     for container in home.run("ps", "-aq", "--filter", label).split():
         home.run("rm", "--force", "--time=0", "--depend", container)
+    [network] = json.loads(home.run("network", "inspect", podman.network_name))
+    _, upper = IPv4Network(network["subnets"][0]["subnet"]).subnets()
+    await leave(upper)
     home.run("network", "rm", "--force", podman.network_name)
