@@ -7,7 +7,7 @@ carries our labels, is replaced, or with annotation `upwell.dev/drift: report` l
 from collections.abc import Sequence
 
 from upwell.api.apps import RevisionRecord
-from upwell.policy.rollout import Drain, Start, Step, Stop
+from upwell.policy.rollout import Drain, Replica, Start, Step, Stop
 from upwell.policy.rollout_history import find
 from upwell.policy.rollout_settings import Workload
 from upwell.reconcilers.rollouts.instance import index_of
@@ -45,18 +45,27 @@ def under_control(workload: Workload, instances: Sequence[Instance]) -> Sequence
     return [one for one in instances if not one.foreign]
 
 
-def without_tampered(
-    steps: Sequence[Step], workload: Workload, instances: Sequence[Instance]
+def foreign_names(instances: Sequence[Instance]) -> frozenset[str]:
+    """Return the names of the instances that were made by hand."""
+    return frozenset(one.name for one in instances if one.foreign)
+
+
+def with_mending(
+    steps: Sequence[Step], replicas: Sequence[Replica], foreign: frozenset[str]
 ) -> tuple[Step, ...]:
-    """Return the steps without starts in places that instances made by hand still hold."""
-    held = {index_of(one.name) for one in instances if one.foreign}
-    names = {one.name for one in instances if one.foreign} if not mends(workload) else set()
-    return tuple(
-        step
-        for step in steps
-        if not (isinstance(step, Start) and step.index in held)
-        and not (isinstance(step, Drain | Stop) and step.name in names)
-    )
+    """Return the steps so that instances made by hand make room, one after the other.
+
+    Those that are no replicas (they are reported only) keep their places.
+    Ours cannot be started beside one that has its name: for a moment there is one less.
+    """
+    held = {index_of(name) for name in foreign}
+    found = [step for step in steps if not (isinstance(step, Start) and step.index in held)]
+    leaving = {step.name for step in found if isinstance(step, Drain | Stop)}
+    first = next((one for one in replicas if one.name in foreign), None)
+    if first is not None and not leaving & foreign:
+        drain = first.ready and not first.drained
+        found.append(Drain(first.name) if drain else Stop(first.name))
+    return tuple(found)
 
 
 def _other_images(instance: Instance, records: Sequence[RevisionRecord]) -> str:

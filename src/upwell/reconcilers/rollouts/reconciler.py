@@ -65,7 +65,7 @@ from upwell.reconcilers.rollouts.custom import (
     custom_instance,
     custom_params,
 )
-from upwell.reconcilers.rollouts.drift import under_control, without_tampered
+from upwell.reconcilers.rollouts.drift import foreign_names, under_control, with_mending
 from upwell.reconcilers.rollouts.hooks import Hooks, hook_instance, retry_message, with_hook
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import build, index_of, key_of
@@ -201,8 +201,8 @@ class RolloutReconciler:
                 workload, (rollout, standing, record), tasks
             )
             replicas = await self._replicas(under_control(workload, instances))
-            steps = without_tampered(
-                next_steps(rollout, replicas, self._clock()), workload, instances
+            steps = with_mending(
+                next_steps(rollout, replicas, self._clock()), replicas, foreign_names(instances)
             )
             self._set_draining(workload.key, steps)
             troubles = await self._carry_out(workload, standing, steps)
