@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from upwell.builder.interface import RegistryLogin
@@ -69,6 +70,8 @@ class BuildFolder:
         """Delete the folder; idempotent."""
         if self._passage is not None:
             shutil.rmtree(self._passage / self.path.name, ignore_errors=True)
+            with suppress(OSError):  # another build uses it
+                self._passage.rmdir()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
