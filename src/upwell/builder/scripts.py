@@ -1,8 +1,11 @@
 """Finds the S2I scripts of a source build, each on its own: URL, source tree, builder image."""
 
 import asyncio
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -18,6 +21,8 @@ from upwell.policy.s2i import (
 _MAX_SCRIPT_BYTES = 1024 * 1024
 _DOWNLOAD_SECONDS = 30.0
 _FOUND = frozenset({200, 201})
+_HOST = re.compile(r"[\w.:-]+")
+_PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,32 @@ class ScriptSources:
     """Whether a `file://` URL may name a path of this machine."""
     runtime: bool = False
     """Whether the image is a runtime image, with scripts of its own."""
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Through what scripts are downloaded, by the scheme of their URL. May hold passwords."""
+
+
+def download_proxies(env: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the proxies that a build's environment names, in either spelling, by URL scheme.
+
+    Raises BuildError GenericBuildFailed for one that is no URL.
+    """
+    proxies = {}
+    for name, value in env:
+        if name.lower() not in _PROXY_VARIABLES or not value:
+            continue
+        url = value if "://" in value else f"http://{value}"
+        if not _names_a_host(url):
+            # The value stays out of the message: it may hold a password.
+            raise BuildError("GenericBuildFailed", f"the variable {name} is not the URL of a proxy")
+        proxies[name.lower().removesuffix("_proxy")] = url
+    return proxies
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        return _HOST.fullmatch(urlsplit(url).hostname or "") is not None
+    except ValueError:
+        return False
 
 
 async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str]:
@@ -45,12 +76,12 @@ async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str
         content = None
         path = image_path(sources.override_url)
         if path is None:
-            content = await _fetch(sources.override_url, name, allow_local=sources.allow_local)
+            content = await _fetch(sources, sources.override_url, name)
             if content is None:
                 content = await asyncio.to_thread(_from_tree, sources.tree, name)
             path = image_path(sources.image_url)
             if content is None and path is None:
-                content = await _fetch(sources.image_url, name, allow_local=sources.allow_local)
+                content = await _fetch(sources, sources.image_url, name)
         if content is not None:
             await asyncio.to_thread(_install, upload / name, content)
         elif path is not None:
@@ -88,16 +119,16 @@ def _install(path: Path, content: bytes) -> None:
     path.chmod(0o755)
 
 
-async def _fetch(url: str, name: str, *, allow_local: bool) -> bytes | None:
+async def _fetch(sources: ScriptSources, url: str, name: str) -> bytes | None:
     """Return the script below `url`; None if there is no URL, or no such script."""
     if not url:
         return None
     scheme = url.partition("://")[0]
-    if scheme == "file" and allow_local:
+    if scheme == "file" and sources.allow_local:
         path = Path(url.removeprefix("file://")) / name
         return await asyncio.to_thread(_read, path) if path.is_file() else None
     if scheme in {"http", "https"}:
-        return await _download(f"{url.rstrip('/')}/{name}")
+        return await _download(f"{url.rstrip('/')}/{name}", sources.proxies.get(scheme))
     raise BuildError(
         "GenericBuildFailed",
         f"scripts URL {url!r}: expected image://, https:// or http://"
@@ -105,12 +136,12 @@ async def _fetch(url: str, name: str, *, allow_local: bool) -> bytes | None:
     )
 
 
-async def _download(url: str) -> bytes | None:
+async def _download(url: str, proxy: str | None) -> bytes | None:
     timeout = aiohttp.ClientTimeout(total=_DOWNLOAD_SECONDS)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(url, max_redirects=3) as response,
+            session.get(url, max_redirects=3, proxy=proxy) as response,
         ):
             if response.status not in _FOUND:
                 return None

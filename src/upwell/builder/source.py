@@ -11,7 +11,7 @@ from upwell.builder.artifacts import saved_artifacts
 from upwell.builder.commands import Mount, Recipe
 from upwell.builder.inputs import image_copies, prepare_injections
 from upwell.builder.interface import BuildError, RuntimeImage
-from upwell.builder.scripts import ScriptSources, collect_scripts
+from upwell.builder.scripts import ScriptSources, collect_scripts, download_proxies
 from upwell.builder.workspace import Workspace
 from upwell.policy import s2i, s2i_recipe
 from upwell.policy.s2i_users import AllowedUids, onbuild_users
@@ -156,7 +156,11 @@ def _check_users(work: Workspace, image: s2i.BuilderImage) -> None:
 
 def _script_sources(work: Workspace, image: s2i.BuilderImage) -> ScriptSources:
     return ScriptSources(
-        work.plan.scripts_url, work.context, image.scripts_url, allow_local=work.allow_local
+        work.plan.scripts_url,
+        work.context,
+        image.scripts_url,
+        allow_local=work.allow_local,
+        proxies=download_proxies(work.plan.env),
     )
 
 

@@ -185,7 +185,12 @@ async def site(builder: BuildahBuilder, docker_hub: str, tmp_path: Path) -> Asyn
 @pytest.fixture
 def repository(tmp_path: Path) -> str:
     """A git repository of an application, as the cases have them at GitHub."""
-    folder = write_tree(tmp_path / "repository", {"app.rb": "puts 1\n", "Dockerfile": "FROM x\n"})
+    return committed(tmp_path / "repository", {"app.rb": "puts 1\n", "Dockerfile": "FROM x\n"})
+
+
+def committed(path: Path, files: Mapping[str, str]) -> str:
+    """Make a git repository of these files."""
+    folder = write_tree(path, files)
     identity = ("-c", "user.name=Jo", "-c", "user.email=jo@example.com")
     for arguments in (("init", "-q", "-b", "master"), ("add", "."), ("commit", "-qm", "first")):
         run("git", *identity, *arguments, cwd=folder)
@@ -245,6 +250,7 @@ SENTENCES = {
     "PushImageToRegistryFailed": "Failed to push the image to the registry.",
     "GenericBuildFailed": "Generic Build failure - check logs for details.",
     "InvalidContextDirectory": "The supplied context directory does not exist.",
+    "OutOfMemoryKilled": "The build pod was killed due to an out of memory condition.",
 }
 
 
@@ -295,6 +301,27 @@ async def test_case_19_a_script_that_fails(site: Site) -> None:
     expect(failed, "GenericBuildFailed")
     assert failed.status.phase is BuildPhase.FAILED
     assert "no" in (failed.status.log_snippet or "")
+
+
+async def test_case_19_a_step_that_needs_more_memory_than_it_may_have(
+    site: Site, tmp_path: Path
+) -> None:
+    greedy = {".s2i/bin/assemble": "#!/bin/sh\nexec dd if=/dev/zero of=/dev/null bs=500M count=1\n"}
+    repository = committed(tmp_path / "greedy", greedy)
+    github = "https://github.com/openshift/ruby-hello-world"
+    await site.apply("statusfail-oomkilled.yaml", {github: repository})
+    failed = await site.build("statusfail-oomkilled")
+    expect(failed, "OutOfMemoryKilled")
+    assert failed.status.phase is BuildPhase.FAILED
+
+
+async def test_case_19_scripts_behind_a_proxy_that_is_none(site: Site, repository: str) -> None:
+    github = "https://github.com/sclorg/ruby-ex"
+    await site.apply("statusfail-genericreason.yaml", {github: repository})
+    failed = await site.build("statusfail-genericfailure")
+    expect(failed, "GenericBuildFailed")
+    assert failed.status.phase is BuildPhase.FAILED, "no other try would end better"
+    assert "http_proxy" in (failed.status.message or "")
 
 
 async def test_case_21_a_build_that_takes_too_long_is_killed(site: Site) -> None:

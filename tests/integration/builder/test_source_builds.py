@@ -141,6 +141,34 @@ async def test_scripts_are_downloaded_each_on_its_own(
     ]
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY"])
+async def test_scripts_are_downloaded_through_the_proxy_of_the_environment(
+    builder: BuildahBuilder,
+    images: Images,
+    tmp_path: Path,
+    log: Log,
+    script_server: str,
+    *,
+    variable: str,
+) -> None:
+    tree = write_tree(tmp_path / "tree", {".s2i/bin/run": "x"})
+    env = ((variable, script_server),)
+    wanted = plan(images, "proxied", tree, scripts_url="http://away.invalid/s2i", env=env)
+    await builder.build(wanted, log)
+    assert "from the web" in log.text
+
+
+async def test_a_proxy_that_is_none_is_not_repeated(
+    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"a": ""})
+    wanted = plan(images, "no-proxy", tree, env=(("https_proxy", "http://jo:word@[x"),))
+    with pytest.raises(BuildError, match="https_proxy is not the URL of a proxy") as refused:
+        await builder.build(wanted, log)
+    assert not refused.value.retryable
+    assert "word" not in f"{refused.value}{log.text}"
+
+
 async def test_an_endless_script_is_cut_off(
     builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log, script_server: str
 ) -> None:
