@@ -43,6 +43,14 @@ class BuildFolder:
             self.temporary.symlink_to(target)
         (self.path / "hooks").mkdir(exist_ok=True)
 
+    def make_source(self) -> None:
+        """Make the source tree's folder, which must not be there yet.
+
+        All may read it, in a folder that only we can enter: a build whose root is nobody on this
+        machine mounts it (`RUN --mount=type=bind`).
+        """
+        self.source.mkdir(mode=0o755)
+
     def empty(self, name: str) -> Path:
         """Make an empty folder inside, in place of what an earlier attempt left; return it."""
         path = self.path / name

@@ -122,7 +122,7 @@ class Git:
         environment: Mapping[str, str],
         log: LogSink,
     ) -> None:
-        folder.source.mkdir(mode=0o700)
+        folder.make_source()
         run = _Runner(self._launcher, folder.source, environment, log)
         ref = source.ref or "HEAD"
         await run("init", "--quiet", ".")

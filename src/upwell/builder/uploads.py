@@ -11,7 +11,7 @@ from upwell.builder.interface import BinaryKind, BinarySource, BuildError, Check
 
 def unpack_upload(folder: BuildFolder, source: BinarySource, limits: ArchiveLimits) -> Checkout:
     """Fill the build's source folder; the upload itself stays as it is. Raises BuildError."""
-    folder.source.mkdir(mode=0o700)
+    folder.make_source()
     try:
         if source.kind is BinaryKind.FILE:
             shutil.copyfile(source.path, folder.source / _file_name(source.as_file))

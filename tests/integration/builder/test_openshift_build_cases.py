@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.integration.builder.base_images import Images, inspect, run, write_tree
+from tests.integration.builder.base_images import Images, run, write_tree
 from tests.integration.registry.embedded_server import serving_registry
 
 from upwell.api.build import BinaryInput, Build, BuildConfig, BuildPhase
@@ -49,6 +49,7 @@ pytestmark = pytest.mark.skipif(
 )
 NAMESPACE = "shop"
 SECONDS = 90
+TEMPORARY = "/tmp"  # noqa: S108  # in the image
 BASES = ("library/busybox:latest",)
 BUILDERS = (
     "openshift/test-build-simples2i:latest",
@@ -197,42 +198,59 @@ def committed(path: Path, files: Mapping[str, str]) -> str:
     return str(folder)
 
 
+CHECKED = (
+    ("docker.yaml", "mydockertest", 'command: ["touch"]\n      args: ["/tmp/postCommit"]'),
+    ("sti.yaml", "mys2itest", "postCommit: {}"),
+)
 HOOKS = {
     "command": 'command: ["/bin/sh", "-c"]\n      args: ["touch /tmp/postCommit"]',
     "script": 'script: test "$1" = one && touch /tmp/postCommit\n      args: [one]',
+    "default entrypoint": "args: [touch, /tmp/postCommit]",
 }
 
 
+async def with_hook(site: Site, case: tuple[str, str, str], hook: str, repository: str) -> None:
+    """Apply a case with its hook changed; the image goes to the tag test:latest."""
+    file, name, given = case
+    wanted = f"postCommit:\n      {hook}" if given.startswith("postCommit") else hook
+    away = {"https://github.com/sclorg/nodejs-ex": repository} if name == "mys2itest" else {}
+    await site.apply(f"build-postcommit/{file}", {given: wanted, **away})
+    await output_to(site, name)
+
+
 @pytest.mark.parametrize("hook", sorted(HOOKS))
+@pytest.mark.parametrize("case", CHECKED, ids=lambda case: case[1])
 async def test_case_18_a_hook_checks_the_image_and_leaves_nothing_in_it(
-    site: Site, hook: str
+    site: Site, repository: str, case: tuple[str, str, str], hook: str
 ) -> None:
-    given = 'command: ["touch"]\n      args: ["/tmp/postCommit"]'
-    await site.apply("build-postcommit/docker.yaml", {given: HOOKS[hook]})
-    await output_to(site, "mydockertest")
-    done = await site.build("mydockertest")
+    await with_hook(site, case, HOOKS[hook], repository)
+    done = await site.build(case[1])
 
     assert done.status.phase is BuildPhase.COMPLETE, site.log(done)
     assert "PostCommit" in [stage.name for stage in done.status.stages]
+    log = site.logs.tail(done.uid, 100)
+    uses_entrypoint = (hook, case[1]) == ("default entrypoint", "mys2itest")
+    assert ("through the entrypoint" in log) == uses_entrypoint, log
     # In a thread: the registry is served by this very loop.
-    pushed = await asyncio.to_thread(inspect, site.pushed(done))
-    assert len(pushed["Layers"]) == 1, "the base's own layer alone"
+    pushed = await asyncio.to_thread(files_of, site.pushed(done))
+    assert "/bin/busybox" in pushed
+    assert f"{TEMPORARY}/postCommit" not in pushed
 
 
-async def test_case_18_a_failing_hook_pushes_nothing(site: Site) -> None:
-    given = 'command: ["touch"]\n      args: ["/tmp/postCommit"]'
-    await site.apply("build-postcommit/docker.yaml", {given: "script: exit 3"})
-    await output_to(site, "mydockertest")
-    failed = await site.build("mydockertest")
+@pytest.mark.parametrize("hook", ["script: exit 3", 'command: ["false"]', 'args: ["false"]'])
+@pytest.mark.parametrize("case", CHECKED, ids=lambda case: case[1])
+async def test_case_18_a_failing_hook_pushes_nothing(
+    site: Site, repository: str, case: tuple[str, str, str], hook: str
+) -> None:
+    await with_hook(site, case, hook, repository)
+    failed = await site.build(case[1])
 
-    assert (failed.status.phase, failed.status.reason) == (
-        BuildPhase.FAILED,
-        "GenericBuildFailed",
-    )
-    message = failed.status.message or ""
-    assert message.startswith("Generic Build failure - check logs for details. Build failed")
+    expect(failed, "GenericBuildFailed")
+    assert failed.status.phase is BuildPhase.FAILED
+    assert "Build failed because of post commit hook" in (failed.status.message or "")
     stream = await site.store.get(ImageStream, NAMESPACE, "test")
     assert not stream.status.tags
+    assert f"{NAMESPACE}/test" not in await site.internal.repositories()
 
 
 async def output_to(site: Site, config: str) -> None:
@@ -351,6 +369,9 @@ async def test_case_22_without_an_output_nothing_is_pushed(
     assert "PushImage" not in [stage.name for stage in done.status.stages]
 
 
+SECRETS = {b"secret1\n", b"secret2\n", b"secret3\n"}
+
+
 async def test_case_26_settings_stay_in_the_image_and_secrets_do_not(site: Site) -> None:
     for name in ("secret", "secret-2", "configmap", "configmap-2", "is"):
         await site.apply(f"build-secrets/test-{name}.json")
@@ -365,22 +386,43 @@ async def test_case_26_settings_stay_in_the_image_and_secrets_do_not(site: Site)
 
     assert done.status.phase is BuildPhase.COMPLETE, site.log(done)
     assert "seen by assemble" in site.logs.tail(done.uid, 100)
-    for name, layer in [("foo", b"bar"), ("secret1", b"secret1")]:
-        found = await asyncio.to_thread(content_of, site.pushed(done), name)
-        assert (layer in found) == (name == "foo"), f"{name} in the image: {found!r}"
+    held = await asyncio.to_thread(files_of, site.pushed(done))
+    assert held[f"{TEMPORARY}/configmap/foo"] == b"bar\n"
+    assert held.get(f"{TEMPORARY}/secret1", b"") == b""
+    assert SECRETS.isdisjoint(held.values())
 
 
-def content_of(image: Reference, name: str) -> bytes:
-    """Return what every file of this name holds, in any layer of the image."""
-    found = b""
+async def test_case_26_a_dockerfile_sees_secrets_and_keeps_what_it_copies(site: Site) -> None:
+    for name in ("secret", "secret-2", "configmap", "configmap-2", "is"):
+        await site.apply(f"build-secrets/test-{name}.json")
+    await site.apply("build-secrets/test-docker-build.json")
+    dockerfile = """\
+FROM away.invalid/replaced/by/the/strategy
+COPY config-dir /settings
+RUN --mount=type=bind,target=/in test $(cat /in/secret-dir/secret1) = secret1 && \\
+    test $(cat /in/secret2) = secret2 && test $(cat /in/red) = hat && \\
+    test $(cat /settings/foo) = bar
+RUN --mount=type=secret,id=testsecret2/secret3,target=/run/it grep secret3 /run/it
+"""
+    done = await site.upload("test", {"Dockerfile": dockerfile})
+
+    assert done.status.phase is BuildPhase.COMPLETE, site.log(done)
+    held = await asyncio.to_thread(files_of, site.pushed(done))
+    assert held["/settings/foo"] == b"bar\n"
+    assert SECRETS.isdisjoint(held.values())
+
+
+def files_of(image: Reference) -> dict[str, bytes]:
+    """Return what a pushed image's layers hold, by path: of a path, all layers' contents."""
+    found: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
         run("skopeo", "copy", "--src-tls-verify=false", f"docker://{image}", f"dir:{folder}")
         for blob in Path(folder).iterdir():
             with contextlib.suppress(tarfile.ReadError), tarfile.open(blob) as layer:
                 for entry in layer:
-                    if entry.isreg() and Path(entry.name).name == name:
-                        file = layer.extractfile(entry)
-                        found += file.read() if file else b""
+                    path = f"/{entry.name.strip('/')}"
+                    file = layer.extractfile(entry) if entry.isreg() else None
+                    found[path] = found.get(path, b"") + (file.read() if file else b"")
     return found
 
 
