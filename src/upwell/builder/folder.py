@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import stat
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ from upwell.builder.redaction import basic_auth
 
 _BUILD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DOCKER_HUB_AUTH_KEY = "https://index.docker.io/v1/"
+
+_passages = threading.Lock()
+"""Keeps an emptied passage from being removed before the folder that it was made for is in it."""
 
 
 class BuildFolder:
@@ -37,9 +41,10 @@ class BuildFolder:
         if self._passage is None:
             self.temporary.mkdir(mode=0o700, exist_ok=True)
         elif not self.temporary.is_symlink():
-            _make_passage(self._passage)
             target = self._passage / self.path.name
-            target.mkdir(mode=0o711, exist_ok=True)
+            with _passages:
+                _make_passage(self._passage)
+                target.mkdir(mode=0o711, exist_ok=True)
             self.temporary.symlink_to(target)
         (self.path / "hooks").mkdir(exist_ok=True)
 
@@ -78,7 +83,7 @@ class BuildFolder:
         """Delete the folder; idempotent."""
         if self._passage is not None:
             shutil.rmtree(self._passage / self.path.name, ignore_errors=True)
-            with suppress(OSError):  # another build uses it
+            with _passages, suppress(OSError):  # another build uses it
                 self._passage.rmdir()
         shutil.rmtree(self.path, ignore_errors=True)
 
