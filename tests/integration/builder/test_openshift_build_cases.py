@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import io
 import os
+import secrets
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -25,11 +26,14 @@ from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
 from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.template import Template
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
 from upwell.inputs.files import FileInputs
 from upwell.machine.platform import machine_platform
 from upwell.oci import Reference
+from upwell.policy.templates import Request, process_template
+from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_plan import Planner
 from upwell.reconcilers.build_requests import BuildRequests
 from upwell.reconcilers.build_run import BuildDefaults, BuildRun
@@ -104,8 +108,14 @@ class Site:
             assert old in text, old
             text = text.replace(old, new)
         for document in parse_manifests(text, name):
-            resource: Resource = apply_defaults(decode(to_group_form(document)))
-            await self.store.create(resource.with_metadata(namespace=NAMESPACE))
+            resource: Resource = decode(to_group_form(document))
+            if isinstance(resource, Template):
+                objects = process_template(resource, Request(), secrets.choice).objects
+                found = [decode(each) for each in objects]
+            else:
+                found = [resource]
+            for each in found:
+                await self.store.create(apply_defaults(each).with_metadata(namespace=NAMESPACE))
 
     async def stream(self, name: str) -> None:
         metadata = ObjectMeta(name=name, namespace=NAMESPACE)
@@ -132,11 +142,11 @@ class Site:
                     return found
         raise AssertionError("the watch has ended")
 
-    def pushed(self, build: Build) -> Reference:
+    def pushed(self, build: Build, stream: str = "test") -> Reference:
         assert build.status.output is not None, self.log(build)
         assert build.status.output.to is not None
         digest = build.status.output.to.image_digest
-        return Reference.parse(f"{self.internal.host}/{NAMESPACE}/test@{digest}")
+        return Reference.parse(f"{self.internal.host}/{NAMESPACE}/{stream}@{digest}")
 
     def log(self, build: Build) -> str:
         return f"{build.status.message}\n{self.logs.tail(build.uid, 40)}"
@@ -367,6 +377,41 @@ async def test_case_22_without_an_output_nothing_is_pushed(
     assert done.status.phase is BuildPhase.COMPLETE, site.log(done)
     assert done.status.output is None
     assert "PushImage" not in [stage.name for stage in done.status.stages]
+
+
+COUNTING = {
+    ".s2i/bin/assemble": """\
+#!/bin/sh -e
+before=$(cat /tmp/artifacts/count 2>/dev/null || echo 0)
+echo "restored $before"
+echo $((before + 1)) > /tmp/count
+""",
+    ".s2i/bin/save-artifacts": "#!/bin/sh -e\ntar -C /tmp -cf - count\n",
+}
+
+
+async def test_case_24_each_build_takes_up_what_the_one_before_it_saved(
+    site: Site, tmp_path: Path
+) -> None:
+    repository = committed(tmp_path / "incremental-app", COUNTING)
+    github = "https://github.com/openshift/incremental-app.git"
+    await site.apply("incremental-auth-build.json", {github: repository})
+    restored = []
+    for config in ("initial-build", "internal-build", "internal-build"):
+        done = await site.build(config)
+        assert done.status.phase is BuildPhase.COMPLETE, site.log(done)
+        log = site.logs.tail(done.uid, 200)
+        restored += [line for line in log.splitlines() if line.startswith("restored")]
+    assert restored == ["restored 0", "restored 1", "restored 2"]
+
+    image = site.pushed(done, "internal-image")
+    held = await asyncio.to_thread(files_of, image)
+    assert sorted(held[f"{TEMPORARY}/count"].split()) == [b"1", b"2", b"3"], "a layer of each"
+    configs = BuildConfigs(site.store, clock=_now)
+    for follower in (await site.store.list(BuildConfig)).items:
+        await configs.reconcile(follower.key)
+    builds = [build.name for build in (await site.store.list(Build)).items]
+    assert sorted(builds) == ["initial-build-1", "internal-build-1", "internal-build-2"], "no loop"
 
 
 SECRETS = {b"secret1\n", b"secret2\n", b"secret3\n"}
