@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.integration.builder.base_images import Log, run, write_tree
+from tests.integration.builder.base_images import Images, Log, run, write_tree
+from tests.integration.builder.test_docker_builds import plan
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.git import GitLimits
@@ -82,6 +83,17 @@ async def test_a_source_is_fetched_at_any_ref(
     assert checkout.revision.commit == wanted
     assert (checkout.path / "app").read_text() == repository.git("show", f"{wanted}:app")
     assert wanted in log.text
+
+
+async def test_a_dockerfile_mounts_the_source_that_was_fetched(
+    builder: BuildahBuilder, images: Images, repository: Repository, log: Log
+) -> None:
+    checkout = await builder.fetch("uid-mount", GitSource(repository.uri), log)
+    text = 'FROM base:1\nRUN --mount=type=bind,target=/in echo "it says $(cat /in/app)"\n'
+    await builder.build(
+        plan(images, "mount", context=checkout.path, dockerfile=text, push=None), log
+    )
+    assert f"it says {repository.git('show', 'main:app')}" in log.text
 
 
 async def test_the_revision_says_who_and_when(
