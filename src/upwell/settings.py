@@ -81,6 +81,8 @@ class ServerSettings:
     build_deadline: timedelta = timedelta(hours=2)
     allowed_host_paths: tuple[str, ...] = ()
     allow_local_sources: bool = False
+    build_user_namespaces: bool = False
+    """Whether root inside a build is nobody on this machine; costs a copy of each new base image."""
     container_storage: Path | None = None
     """Podman's storage; None: the system's, where `podman ps` shows the workloads."""
     registries: tuple[RegistryHost, ...] = ()
@@ -121,6 +123,7 @@ class FileSettings:
     import_interval: timedelta | None = None
     allowed_host_paths: tuple[str, ...] = ()
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    build_user_namespaces: bool = False
 
 
 def read_file(path: Path) -> FileSettings:
@@ -130,6 +133,7 @@ def read_file(path: Path) -> FileSettings:
 
         import-interval = "5m"
         allowed-host-paths = ["/srv/shared"]
+        build-user-namespaces = true    # where strangers may build
 
         [retention]
         interval = "24h"            # or "off"
@@ -158,7 +162,13 @@ def read_file(path: Path) -> FileSettings:
     return _file_settings(document, path)
 
 
-_KEYS = {"registry", "import-interval", "allowed-host-paths", "retention"}
+_KEYS = {
+    "registry",
+    "import-interval",
+    "allowed-host-paths",
+    "build-user-namespaces",
+    "retention",
+}
 _RETENTION_KEYS = {"interval", "keep-tag-revisions", "keep-younger-than"}
 _REGISTRY_KEYS = {
     "prefix",
@@ -182,6 +192,7 @@ def _file_settings(document: dict[str, Any], path: Path) -> FileSettings:
         interval,
         tuple(table.list("allowed-host-paths", str, "a list of texts")),
         _retention(table.table("retention"), f"{path}: retention"),
+        table.flag("build-user-namespaces"),
     )
 
 

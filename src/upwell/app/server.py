@@ -451,6 +451,7 @@ def _buildah_settings(settings: ServerSettings, files: _Configuration) -> Builda
         containers_conf=files.containers_conf,
         registries_conf=files.registries_conf,
         allow_local_sources=settings.allow_local_sources,
+        user_namespaces=settings.build_user_namespaces,
     )
 
 
