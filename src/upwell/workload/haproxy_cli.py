@@ -10,6 +10,8 @@ from pathlib import Path
 from upwell.workload.interface import RouterUnavailableError
 
 _ANSWER_SECONDS = 30.0
+_WORKER_SECONDS = 2.0
+"""A worker that lives answers within milliseconds."""
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _COMMANDS_AT_ONCE = 20
 """Keeps a line well below the 16 KiB that HAProxy reads (tune.bufsize)."""
@@ -105,10 +107,24 @@ class HaproxyCli:
         """Return the open sessions by server of these proxies, over all workers together."""
         total: dict[str, int] = {}
         for pid in await self.workers():
-            for row in await self._statistics(f"@!{pid}", _SERVERS):
+            for row in await self._statistics_of(pid):
                 if row["# pxname"] in proxies:
                     total[row["svname"]] = total.get(row["svname"], 0) + int(row["scur"] or 0)
         return total
+
+    async def _statistics_of(self, pid: int) -> list[dict[str, str]]:
+        """Return what one worker says of its servers; one that ends meanwhile has no sessions.
+
+        The master hands a command to a worker that is ending, and then nobody answers.
+        """
+        try:
+            async with asyncio.timeout(_WORKER_SECONDS):
+                return await self._statistics(f"@!{pid}", _SERVERS)
+        except (TimeoutError, RouterUnavailableError) as error:
+            if pid in await self.workers():
+                why = f"haproxy worker {pid} gives no answer"
+                raise RouterUnavailableError(why) from error
+            return []
 
     async def _statistics(self, worker: str, kind: int) -> list[dict[str, str]]:
         answer = await self.ask(f"{worker} show stat -1 {kind} -1")
