@@ -72,9 +72,7 @@ def resume(session: Session, what: tuple[str, ...]) -> None:
     """Lift a hold, and a pause: triggers act again."""
     named = _parse(what)
     spec: dict[str, object] = {"paused": None} if issubclass(named.resource, _PAUSABLE) else {}
-    _annotate(
-        session, named, {HOLD_ANNOTATION: None, HOLD_UNTIL_ANNOTATION: None}, spec, "resumed"
-    )
+    _annotate(session, named, {HOLD_ANNOTATION: None, HOLD_UNTIL_ANNOTATION: None}, spec, "resumed")
 
 
 def _parse(what: tuple[str, ...]) -> Named:
