@@ -82,7 +82,7 @@ class ServerSettings:
     allowed_host_paths: tuple[str, ...] = ()
     allow_local_sources: bool = False
     build_user_namespaces: bool = False
-    """Whether root inside a build is nobody on this machine; costs a copy of each new base image."""
+    """Whether root inside a build is nobody on this machine; copies each new base image once."""
     container_storage: Path | None = None
     """Podman's storage; None: the system's, where `podman ps` shows the workloads."""
     registries: tuple[RegistryHost, ...] = ()
