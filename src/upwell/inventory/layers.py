@@ -1,12 +1,14 @@
 """Finds the package databases in an image's layers (image-spec, layer.md)."""
 
 import asyncio
+import gzip
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from upwell.inventory.databases import is_database, parse_database
 from upwell.inventory.interface import InventoryError, Layers, Package
@@ -16,6 +18,7 @@ MAX_LAYER_BYTES = 8 * 1024**3
 MAX_UNPACKED_BYTES = 64 * 1024**3
 MAX_DATABASE_BYTES = 64 * 1024**2
 MAX_ENTRIES = 2_000_000
+_GZIP = b"\x1f\x8b"
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
@@ -55,16 +58,26 @@ def packages_of(contents: Iterable["LayerContents"]) -> list[Package]:
 def _unpack(file: IO[bytes], name: str) -> "LayerContents":
     contents = LayerContents({}, set())
     try:
-        with tarfile.open(fileobj=file, mode="r|*") as archive:
+        with _uncompressed(file) as tar, tarfile.open(fileobj=tar, mode="r|") as archive:
             unpacked = 0
             for count, entry in enumerate(archive):
                 unpacked += entry.size
                 if count > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
                     raise InventoryError(f"layer {name} is too large to be read")
                 contents.add(archive, entry)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
         raise InventoryError(f"layer {name} is not a tar archive that can be read") from error
     return contents
+
+
+def _uncompressed(file: IO[bytes]) -> IO[bytes]:
+    """Open what gzip may have compressed, whatever the media type says.
+
+    `tarfile` reads gzip too, but answers a header that is cut short with a TypeError.
+    """
+    is_gzip = file.read(len(_GZIP)) == _GZIP
+    file.seek(0)
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if is_gzip else file
 
 
 @dataclass(frozen=True, slots=True)
