@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from upwell.api.meta import Condition, ObjectMeta
-from upwell.api.promotion import ConditionedStatus, Pipeline, PipelineSpec, Stage
+from upwell.api.pipeline import Pipeline, PipelineSpec, PipelineStatus, Stage
 from upwell.store.interface import EVERYTHING, Selector, Store, WatchEvent
 
 NAMESPACE = "shop"
@@ -39,8 +39,8 @@ def pipeline(name: str, *stages: str, **metadata: object) -> Pipeline:
     )
 
 
-def ready(status: str) -> ConditionedStatus:
-    return ConditionedStatus(conditions=(Condition(type="Ready", status=status),))
+def ready(status: str) -> PipelineStatus:
+    return PipelineStatus(conditions=(Condition(type="Ready", status=status),))
 
 
 @asynccontextmanager

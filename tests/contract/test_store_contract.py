@@ -20,7 +20,7 @@ from upwell.api.core import ConfigMap
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import Image
 from upwell.api.meta import ObjectMeta, ObjectReference, OwnerReference, Resource
-from upwell.api.promotion import ConditionedStatus, Pipeline
+from upwell.api.pipeline import Pipeline, PipelineStatus
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
@@ -59,8 +59,8 @@ async def test_create_gives_an_object_its_identity(store: Store) -> None:
 async def test_create_keeps_no_status(store: Store) -> None:
     made = await store.create(pipeline("a").with_status(ready("True")))
 
-    assert made.status == ConditionedStatus()
-    assert (await store.get(Pipeline, NAMESPACE, "a")).status == ConditionedStatus()
+    assert made.status == PipelineStatus()
+    assert (await store.get(Pipeline, NAMESPACE, "a")).status == PipelineStatus()
 
 
 async def test_create_keeps_all_fields_of_a_kind_without_status(store: Store) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from upwell.api import apps, build, core, image, promotion, route, template
+from upwell.api import apps, build, core, image, pipeline, promotion, route, template
 from upwell.api.meta import Kind, Resource
 
 RESOURCES: tuple[type[Resource], ...] = (
@@ -36,7 +36,9 @@ RESOURCES: tuple[type[Resource], ...] = (
     apps.DeploymentConfig,
     template.Template,
     route.Route,
-    promotion.Pipeline,
+    pipeline.Freeze,
+    pipeline.Quarantine,
+    pipeline.Pipeline,
     promotion.Release,
     promotion.Promotion,
     promotion.Wave,

@@ -1,86 +1,264 @@
-"""upwell.dev/v1alpha1: stages, what moves through them, and what one base image change sets off."""
+"""upwell.dev/v1alpha1: what moves through the stages, each move, and what a base change causes."""
 
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import Field
 
-from upwell.api.meta import Column, Condition, Kind, Model, Resource
+from upwell.api.meta import Column, Condition, Kind, Model, Resource, Time
+from upwell.api.pipeline import GROUP
 
-GROUP = "upwell.dev"
-
-
-class Stage(Model):
-    """One stage of a Pipeline."""
-
-    name: str
-    namespace: str | None = None
-    workloads: tuple[dict[str, Any], ...] = ()
-    after: tuple[str, ...] = ()
+PIPELINE_LABEL = "upwell.dev/pipeline"
+"""On a Release and a Promotion: the Pipeline's name."""
 
 
-class PipelineSpec(Model):
-    """Ordered stages."""
+class BaseImage(Model):
+    """An image that another was built on."""
 
-    stages: tuple[Stage, ...] = ()
-
-
-class ConditionedStatus(Model):
-    """A status that is all conditions."""
-
-    observed_generation: int | None = None
-    conditions: tuple[Condition, ...] = ()
-
-
-class Pipeline(Resource):
-    """The way of an application to production."""
-
-    KIND: ClassVar[Kind] = Kind(
-        GROUP,
-        "v1alpha1",
-        "Pipeline",
-        "pipelines",
-        ("pl",),
-        columns=(Column("STAGES", "spec.stages[*].name"),),
-    )
-
-    spec: PipelineSpec = Field(default_factory=PipelineSpec)
-    status: ConditionedStatus = Field(default_factory=ConditionedStatus)
+    image: str
+    """Its name, for people."""
+    digest: str
 
 
 class Component(Model):
-    """One image of a Release."""
+    """One image of a Release, and where it comes from."""
 
     name: str
     image: str
     """Pull spec with digest."""
+    build: str = ""
+    """`NAMESPACE/NAME` of the Build that made it; empty for one from outside."""
+    revision: str = ""
+    """The commit that it was built from."""
+    bases: tuple[BaseImage, ...] = ()
 
 
 class ReleaseSpec(Model):
-    """Digests that move as one."""
+    """Digests that move as one; never changed."""
 
     pipeline: str = ""
+    number: int = 0
+    """Counts the Releases of a Pipeline: the higher is the newer."""
     components: tuple[Component, ...] = ()
+    cause: str = ""
+    """What changed, for people."""
+
+
+class ReleasePhase(StrEnum):
+    """What has become of a Release."""
+
+    WAITING = "Waiting"
+    """It has stages before it; the message says what it waits for."""
+    MOVING = "Moving"
+    PROMOTED = "Promoted"
+    """It is verified in every last stage."""
+    REJECTED = "Rejected"
+    SUPERSEDED = "Superseded"
+    """A newer one went, or goes, in its place."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether automation moves it no more."""
+        return self in {self.PROMOTED, self.REJECTED, self.SUPERSEDED}
+
+
+class Rejection(Model):
+    """Why a Release must not go on."""
+
+    reason: str
+    by: str = ""
+    """A person's name; empty when Upwell found it."""
+    stage: str = ""
+    at: Time
+
+
+class ReleaseStage(Model):
+    """A stage in which a Release was verified."""
+
+    name: str
+    at: Time
+    promotion: str = ""
+    """The Promotion that holds the evidence."""
+
+
+class ReleaseStatus(Model):
+    """How far a Release has got."""
+
+    phase: ReleasePhase = ReleasePhase.WAITING
+    message: str = ""
+    rejection: Rejection | None = None
+    verified: tuple[ReleaseStage, ...] = ()
+    """In the order in which they came; a failed re-verification takes its stage out."""
+    conditions: tuple[Condition, ...] = ()
 
 
 class Release(Resource):
-    """An immutable set of digests."""
+    """An immutable set of digests, promoted as one."""
 
-    KIND: ClassVar[Kind] = Kind(GROUP, "v1alpha1", "Release", "releases", ("rel",))
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1alpha1",
+        "Release",
+        "releases",
+        ("rel",),
+        columns=(
+            Column("PIPELINE", "spec.pipeline"),
+            Column("PHASE", "status.phase"),
+            Column("VERIFIED", "status.verified[*].name"),
+            Column("CAUSE", "spec.cause"),
+            Column("IMAGES", "spec.components[*].image", wide=True),
+        ),
+    )
 
     spec: ReleaseSpec = Field(default_factory=ReleaseSpec)
-    status: ConditionedStatus = Field(default_factory=ConditionedStatus)
+    status: ReleaseStatus = Field(default_factory=ReleaseStatus)
+
+
+class Purpose(StrEnum):
+    """What a Promotion is for."""
+
+    PROMOTE = "Promote"
+    ROLL_BACK = "RollBack"
+    """A person puts an earlier Release back: neither verified nor approved again."""
+    VERIFY = "Verify"
+    """What serves is verified again; nothing is rolled out."""
 
 
 class PromotionSpec(Model):
-    """A Release into a stage."""
+    """A Release into a stage; never changed."""
 
     pipeline: str = ""
     release: str = ""
     stage: str = ""
+    purpose: Purpose = Purpose.PROMOTE
+    requested_by: str = ""
+    """A person's or token's name; empty when Upwell decided it."""
+    reason: str = ""
+    bypass: str = ""
+    """An emergency's reason: approval, windows, freezes and the order of stages do not hold it."""
+
+
+class PromotionPhase(StrEnum):
+    """How far a Promotion is."""
+
+    WAITING = "Waiting"
+    """For approval, a window, or the end of a freeze; nothing is changed yet."""
+    ROLLING_OUT = "RollingOut"
+    VERIFYING = "Verifying"
+    """Checks and soak."""
+    ROLLING_BACK = "RollingBack"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SUPERSEDED = "Superseded"
+    REJECTED = "Rejected"
+    """Not approved, or its Release was rejected before it began."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens."""
+        return self in {self.SUCCEEDED, self.FAILED, self.SUPERSEDED, self.REJECTED}
+
+
+class Vote(Model):
+    """What a person has said about a Promotion that needs approval."""
+
+    by: str
+    approved: bool
+    at: Time
+    comment: str = ""
+
+
+class CheckPhase(StrEnum):
+    """How an attempt of a check stands."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+    """It gave no answer that can be trusted: never taken for a pass."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the attempt has ended."""
+        return self in {self.PASSED, self.FAILED, self.INCONCLUSIVE}
+
+
+class Evidence(Model):
+    """Something kept that shows how a check went: content by digest, or a link."""
+
+    name: str
+    digest: str = ""
+    size: int = 0
+    """Bytes."""
+    url: str = ""
+
+
+class Sample(Model):
+    """One value of a metric check; None when the query gave none."""
+
+    at: Time
+    value: float | None = None
+    good: bool = False
+
+
+class CheckResult(Model):
+    """A check of a Promotion, at its newest attempt."""
+
+    name: str
+    phase: CheckPhase = CheckPhase.PENDING
+    attempt: int = 1
+    started: Time | None = None
+    ended: Time | None = None
+    message: str = ""
+    by: str = ""
+    """Who gave the verdict, when it came from outside."""
+    flaky: bool = False
+    """It passed, but not at the first attempt."""
+    evidence: tuple[Evidence, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    """Of a metric check, the newest; counts are kept apart."""
+    bad_samples: int = 0
+
+
+class Step(Model):
+    """One step of a Promotion: Wait, Mirror, RollOut, Verify, RollBack."""
+
+    name: str
+    started: Time
+    ended: Time | None = None
+    message: str = ""
+
+
+class PromotionStatus(Model):
+    """How a Promotion goes, and what shows it."""
+
+    observed_generation: int | None = None
+    phase: PromotionPhase = PromotionPhase.WAITING
+    message: str = ""
+    """What it waits for, or how it ended."""
+    until: Time | None = None
+    """When that is over, if it is known."""
+    previous: str = ""
+    """The Release that served before."""
+    last_good: str = ""
+    """The Release that a failure goes back to."""
+    votes: tuple[Vote, ...] = ()
+    waiting_since: Time | None = None
+    started: Time | None = None
+    """When the first workload was changed."""
+    serving_since: Time | None = None
+    """When every rollout was complete: the soak counts from here."""
+    ended: Time | None = None
+    steps: tuple[Step, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    commit: str = ""
+    """The commit that holds the digests, of a stage that is kept in git."""
+    conditions: tuple[Condition, ...] = ()
 
 
 class Promotion(Resource):
-    """One Release into one stage."""
+    """One Release into one stage: its steps, results and evidence."""
 
     KIND: ClassVar[Kind] = Kind(
         GROUP,
@@ -88,11 +266,17 @@ class Promotion(Resource):
         "Promotion",
         "promotions",
         ("promo",),
-        columns=(Column("RELEASE", "spec.release"), Column("STAGE", "spec.stage")),
+        columns=(
+            Column("RELEASE", "spec.release"),
+            Column("STAGE", "spec.stage"),
+            Column("PHASE", "status.phase"),
+            Column("BY", "spec.requestedBy"),
+            Column("MESSAGE", "status.message", wide=True),
+        ),
     )
 
     spec: PromotionSpec = Field(default_factory=PromotionSpec)
-    status: ConditionedStatus = Field(default_factory=ConditionedStatus)
+    status: PromotionStatus = Field(default_factory=PromotionStatus)
 
 
 class BaseChange(Model):
@@ -109,10 +293,17 @@ class WaveSpec(Model):
     changes: tuple[BaseChange, ...] = ()
 
 
+class WaveStatus(Model):
+    """A status that is all conditions."""
+
+    observed_generation: int | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
 class Wave(Resource):
     """One change of base images and all that follows from it."""
 
     KIND: ClassVar[Kind] = Kind(GROUP, "v1alpha1", "Wave", "waves")
 
     spec: WaveSpec = Field(default_factory=WaveSpec)
-    status: ConditionedStatus = Field(default_factory=ConditionedStatus)
+    status: WaveStatus = Field(default_factory=WaveStatus)

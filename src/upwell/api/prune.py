@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from upwell.api.meta import Kind, Model, Resource, Scope
-from upwell.api.promotion import GROUP
+from upwell.api.pipeline import GROUP
 
 
 class PruneSpec(Model):

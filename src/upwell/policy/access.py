@@ -126,7 +126,7 @@ _VIEW = (
         _READ,
         f"{_WORKLOADS} namespaces configmaps services events routes templates imagestreams"
         " imagestreamtags imagestreamimages images buildconfigs builds"
-        " pipelines releases promotions waves metrics",
+        " pipelines releases promotions waves freezes quarantines metrics",
     ),
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers"),
     _rule(frozenset({"pull"}), REPOSITORIES),
@@ -152,8 +152,8 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
     ),
     Role.PROMOTER: (
         *_VIEW,
-        _rule(_WRITE, "pipelines releases promotions"),
-        _rule(_ACT, "pipelines releases promotions waves", "approve reject hold"),
+        _rule(_WRITE, "pipelines releases promotions freezes quarantines"),
+        _rule(_ACT, "pipelines releases promotions", "approve reject verify promote rollback"),
     ),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),
 }

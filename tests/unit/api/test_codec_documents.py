@@ -23,7 +23,7 @@ from upwell.api.codec import (
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectMeta, Resource
-from upwell.api.promotion import ConditionedStatus, Pipeline
+from upwell.api.pipeline import Pipeline, PipelineStatus
 
 _names = st.from_regex(r"[a-z][a-z0-9]{0,12}", fullmatch=True)
 _texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -45,7 +45,7 @@ _metadata = st.builds(
 _conditions = st.builds(
     Condition, type=_names, status=st.just("True"), last_transition_time=st.none() | _times
 )
-_statuses = st.builds(ConditionedStatus, conditions=st.lists(_conditions, max_size=3).map(tuple))
+_statuses = st.builds(PipelineStatus, conditions=st.lists(_conditions, max_size=3).map(tuple))
 
 
 @given(st.builds(Pipeline, metadata=_metadata, status=_statuses))

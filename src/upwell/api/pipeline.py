@@ -1,0 +1,346 @@
+"""upwell.dev/v1alpha1: the way of an application to production, and what may bar it."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from upwell.api.apps import LabelSelector
+from upwell.api.core import EnvVar, PodTemplate
+from upwell.api.meta import (
+    Column,
+    Condition,
+    Kind,
+    LocalReference,
+    Model,
+    ObjectReference,
+    Resource,
+    Scope,
+    Time,
+)
+
+GROUP = "upwell.dev"
+
+
+class ComponentSource(Model):
+    """One image that a Pipeline moves: a new digest of the tag makes a new Release."""
+
+    name: str
+    from_: ObjectReference = Field(alias="from")
+    """An ImageStreamTag."""
+
+
+class StageWorkloads(Model):
+    """Workloads of a stage: one by its name, or all of a kind whose labels match."""
+
+    kind: str = "Deployment"
+    """Deployment, DeploymentConfig, StatefulSet, DaemonSet or CronJob."""
+    name: str = ""
+    selector: LabelSelector | None = None
+    images: dict[str, str] = Field(default_factory=dict)
+    """Container -> component. Without it a container has the component of its own name; a
+    Pipeline's only component goes into a workload's only container."""
+
+
+class JobCheck(Model):
+    """A command that is run beside the workloads as a Job: exit code 0 is a pass.
+
+    Its environment says what is tested: UPWELL_PIPELINE, UPWELL_STAGE, UPWELL_RELEASE,
+    UPWELL_ADDRESS, and UPWELL_IMAGE_<COMPONENT> for each component.
+    """
+
+    component: str = ""
+    """Run in this component's own image of the Release."""
+    image: str = ""
+    """Run in another image."""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[EnvVar, ...] = ()
+    template: PodTemplate | None = None
+    """For everything else that a Pod may say; the first container is the test."""
+    junit: str = ""
+    """Path in the container of a JUnit XML file, or of a folder of them: read, and believed before
+    the exit code."""
+    artifacts: tuple[str, ...] = ()
+    """Paths in the container that are kept as evidence."""
+
+
+class HttpCheck(Model):
+    """A request that must be answered as said."""
+
+    url: str = ""
+    """Absolute, or a path at the stage's address."""
+    status: tuple[int, ...] = (200,)
+    contains: str = ""
+    host: str = ""
+    """The Host header, when it is not that of the URL."""
+
+
+class TcpCheck(Model):
+    """A connection that must be accepted."""
+
+    address: str = ""
+    """host:port; without it, the stage's address."""
+
+
+class MetricCheck(Model):
+    """A Prometheus query that must hold over the whole soak."""
+
+    server: str
+    """Base URL of the Prometheus API."""
+    query: str
+    """Gives one number; an instant query."""
+    condition: str
+    """`OP NUMBER`, with one of < <= > >= == !=."""
+    interval_seconds: int = Field(default=30, ge=1)
+    failure_limit: int = Field(default=0, ge=0)
+    """Samples that may fail before the check does."""
+
+
+class WebhookCheck(Model):
+    """A CI is told that the stage is ready, and answers later with its verdict.
+
+    The request is a CloudEvent `dev.upwell.verification.requested` with the URL and a token for the
+    answer.
+    """
+
+    url: str = ""
+    """Without it nobody is called: the verdict is waited for."""
+    secret: LocalReference | None = None
+    """A Secret whose key `secret` signs the request."""
+
+
+class Check(Model):
+    """One test of a stage; exactly one of the kinds is set."""
+
+    name: str
+    job: JobCheck | None = None
+    http: HttpCheck | None = None
+    tcp: TcpCheck | None = None
+    metric: MetricCheck | None = None
+    webhook: WebhookCheck | None = None
+    timeout_seconds: int = Field(default=600, ge=1)
+    retries: int = Field(default=0, ge=0, le=10)
+    """Further attempts after one that did not pass."""
+    flaky: str = "Accept"
+    """What a pass after a failed attempt is: Accept (noted) or Reject."""
+
+
+class Verification(Model):
+    """What must pass in a stage before a Release counts as verified there."""
+
+    checks: tuple[Check, ...] = ()
+    schedule: str | None = None
+    """Cron expression: what is live is verified again then."""
+    time_zone: str = "UTC"
+
+
+class Approval(Model):
+    """Who must agree before a Release enters a stage."""
+
+    required: int = Field(default=1, ge=1)
+    """Approvals of different people."""
+    approvers: tuple[str, ...] = ()
+    """Names of tokens that count; empty: all that may approve."""
+    deadline_seconds: int | None = Field(default=None, ge=1)
+    on_deadline: str = "Reject"
+    """Reject, or Wait on: it is then said to be overdue."""
+
+
+class Window(Model):
+    """A time by the clock: between two dates, or for so long from each time that a cron gives."""
+
+    start: Time | None = None
+    end: Time | None = None
+    cron: str | None = None
+    duration_seconds: int | None = Field(default=None, ge=1)
+    time_zone: str = "UTC"
+    """IANA name, for the cron."""
+    reason: str = ""
+
+
+class GitTarget(Model):
+    """The digests of a stage are committed to a git repository instead of set on its workloads."""
+
+    repository: str
+    branch: str = "main"
+    push_branch: str | None = None
+    """Another branch to commit to, for review; `{release}` and `{stage}` are replaced."""
+    path: str = "."
+    """A folder or file in the repository."""
+    format: str = "Plain"
+    """Plain manifests, Kustomize (`images`), Helm (values) or Flux (`$imagepolicy` setters)."""
+    keys: dict[str, str] = Field(default_factory=dict)
+    """Component -> where its image stands: a key path of Helm values, an image name of a
+    kustomization, an image policy `NAMESPACE:NAME`, a repository in plain manifests. Without it,
+    the component's repository."""
+    secret: LocalReference | None = None
+    """As a BuildConfig's source secret."""
+
+
+class Stage(Model):
+    """One stage of a Pipeline."""
+
+    name: str
+    namespace: str | None = None
+    """Of the workloads; without it, the Pipeline's."""
+    after: tuple[str, ...] | None = None
+    """The stages in which a Release is verified first; without it, the stage before in the list."""
+    requires: str = "All"
+    """All, or Any one, of the stages in `after`."""
+    promotion: str = "Automatic"
+    """Automatic, or Manual: a person or a CI promotes."""
+    workloads: tuple[StageWorkloads, ...] = ()
+    address: str = ""
+    """URL or host:port of what is tested; without it, that of a Route or Service of a workload."""
+    verification: Verification = Field(default_factory=Verification)
+    soak_seconds: int = Field(default=0, ge=0)
+    """How long a Release must serve well before it counts as verified."""
+    rollout_seconds: int = Field(default=1800, ge=1)
+    """How long its rollouts may take together."""
+    approval: Approval | None = None
+    windows: tuple[Window, ...] = ()
+    """Promotions begin only within one of them."""
+    freezes: tuple[Window, ...] = ()
+    """No promotion begins within them."""
+    mirror: str | None = None
+    """A registry and repository prefix to which the images are copied first, digests kept."""
+    git: GitTarget | None = None
+
+
+class PipelineSpec(Model):
+    """Components, and the stages that they go through together."""
+
+    components: tuple[ComponentSource, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    freezes: tuple[Window, ...] = ()
+    coalesce_seconds: int = Field(default=1800, ge=0)
+    """How long a Release waits for other components that the same change rebuilds."""
+    quarantine_after: int = Field(default=2, ge=0)
+    """How many Pipelines must fail on a new base image before it is quarantined; 0: never."""
+    history_limit: int = Field(default=20, ge=1)
+    """Releases that are kept beside those that serve."""
+
+
+class StageStatus(Model):
+    """Where a stage stands."""
+
+    name: str
+    release: str = ""
+    """What serves: the Release of the last promotion that got through its rollout."""
+    since: Time | None = None
+    verified: bool | None = None
+    """Whether `release` is verified here; None while that is not known."""
+    last_good: str = ""
+    """The last Release that was verified here: what a failure goes back to."""
+    candidate: str = ""
+    """The Release that would come next."""
+    promotion: str = ""
+    """The Promotion that is under way or waits."""
+    hold: str | None = None
+    waits_for: str = ""
+    """What keeps the candidate, or why there is none, for people."""
+    until: Time | None = None
+
+
+class PipelineStatus(Model):
+    """Where all stages stand."""
+
+    observed_generation: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    latest_release: str = ""
+    stages: tuple[StageStatus, ...] = ()
+    coalescing_since: Time | None = None
+    """Since when a new Release waits for the builds of other components."""
+
+    def stage(self, name: str) -> StageStatus:
+        """Return where a stage stands; an unknown one is empty."""
+        return next((one for one in self.stages if one.name == name), StageStatus(name=name))
+
+
+class Pipeline(Resource):
+    """The way of an application to production."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1alpha1",
+        "Pipeline",
+        "pipelines",
+        ("pl",),
+        columns=(
+            Column("STAGES", "spec.stages[*].name"),
+            Column("LATEST", "status.latestRelease"),
+            Column("SERVING", "status.stages[*].release"),
+            Column("WAITS", "status.stages[*].waitsFor", wide=True),
+        ),
+    )
+
+    spec: PipelineSpec = Field(default_factory=PipelineSpec)
+    status: PipelineStatus = Field(default_factory=PipelineStatus)
+
+    def stage(self, name: str) -> Stage | None:
+        """Return a stage by its name."""
+        return next((one for one in self.spec.stages if one.name == name), None)
+
+
+class FreezeSpec(Window):
+    """A time in which nothing is promoted; without dates and cron, until the Freeze is deleted."""
+
+    namespaces: tuple[str, ...] = ()
+    """Of the Pipelines that it stops; empty: of all."""
+    pipelines: tuple[str, ...] = ()
+    """Names of the Pipelines that it stops; empty: all."""
+    by: str = ""
+    """Who asked for it."""
+
+
+class Freeze(Resource):
+    """Stops the line: no promotion begins; what has begun is finished."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1alpha1",
+        "Freeze",
+        "freezes",
+        scope=Scope.CLUSTER,
+        has_status=False,
+        columns=(
+            Column("NAMESPACES", "spec.namespaces[*]"),
+            Column("PIPELINES", "spec.pipelines[*]"),
+            Column("END", "spec.end"),
+            Column("BY", "spec.by"),
+            Column("REASON", "spec.reason"),
+        ),
+    )
+
+    spec: FreezeSpec = Field(default_factory=FreezeSpec)
+
+
+class QuarantineSpec(Model):
+    """A base image on which applications fail."""
+
+    digest: str = ""
+    image: str = ""
+    """The base image's name, for people."""
+    reason: str = ""
+    releases: tuple[str, ...] = ()
+    """`NAMESPACE/NAME` of the Releases that were rejected on it."""
+
+
+class Quarantine(Resource):
+    """Keeps a base image's digest out of builds and stages until it is deleted."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1alpha1",
+        "Quarantine",
+        "quarantines",
+        scope=Scope.CLUSTER,
+        has_status=False,
+        columns=(
+            Column("IMAGE", "spec.image"),
+            Column("DIGEST", "spec.digest"),
+            Column("REASON", "spec.reason"),
+        ),
+    )
+
+    spec: QuarantineSpec = Field(default_factory=QuarantineSpec)
