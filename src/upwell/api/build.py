@@ -1,5 +1,6 @@
 """build.openshift.io/v1: how images are made, and each making of one."""
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -402,7 +403,13 @@ class BuildStage(Model):
     """A stage of a build that has ended."""
 
     name: str
+    start_time: Time | None = None
     duration_milliseconds: int = 0
+
+    @property
+    def duration(self) -> timedelta:
+        """How long it took."""
+        return timedelta(milliseconds=self.duration_milliseconds)
 
 
 class BuildOutputTo(Model):

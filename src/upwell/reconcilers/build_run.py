@@ -6,9 +6,9 @@ the commit and the digests of the first, finds the pushed image by its inputs, a
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,8 @@ class _Inputs:
     dockerfile: str | None
     images: Images
     hash: str
-    seconds: float
-    """How long it took to find and fetch it all."""
+    stage: BuildStage
+    """How it was all found and fetched."""
 
 
 class BuildRun:
@@ -137,10 +137,15 @@ class BuildRun:
         )
         push = push_reference(build, self._internal.host, inputs.hash)
         digest = None if build.spec.forced else await self._existing(push)
-        stages: Mapping[str, float] = {}
+        stages = [inputs.stage]
         if digest is None:
-            result = await self._builder.build(await self._plan(build, inputs, push), sink)
-            digest, stages = result.digest, {"FetchInputs": inputs.seconds, **result.stages}
+            begun = self._clock()
+            plan = await self._plan(build, inputs, push)
+            stages.append(_stage("MirrorImages", begun, self._clock() - begun))
+            begun = self._clock()
+            result = await self._builder.build(plan, sink)
+            digest = result.digest
+            stages += _successive(result.stages, begun)
         else:
             sink(f"These inputs were built before: {digest} is used.\n".encode())
         if digest is not None:
@@ -171,7 +176,7 @@ class BuildRun:
             build.spec.source.dockerfile,
             images,
             inputs_hash(build.spec, commit, images.pins(), objects),
-            (self._clock() - started).total_seconds(),
+            _stage("FetchInputs", started, self._clock() - started),
         )
 
     async def _checkout(
@@ -287,7 +292,7 @@ class BuildRun:
         raise ConflictError(build.key)
 
     async def _complete(
-        self, build: Build, digest: Digest | None, stages: Mapping[str, float]
+        self, build: Build, digest: Digest | None, stages: Sequence[BuildStage]
     ) -> None:
         now = self._clock()
         target = build.spec.output.to
@@ -309,10 +314,7 @@ class BuildRun:
             duration=int((now - started).total_seconds() * 1_000_000_000),
             output=output,
             output_docker_image_reference=where,
-            stages=tuple(
-                BuildStage(name=name, duration_milliseconds=round(seconds * 1000))
-                for name, seconds in stages.items()
-            ),
+            stages=tuple(stages),
         )
         log.info("build complete", extra={"key": str(build.key), "digest": str(digest)})
 
@@ -346,6 +348,19 @@ async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -
         except ConflictError:
             continue
     raise ConflictError(build.key)
+
+
+def _stage(name: str, begun: datetime, duration: timedelta) -> BuildStage:
+    milliseconds = round(duration.total_seconds() * 1000)
+    return BuildStage(name=name, start_time=begun, duration_milliseconds=milliseconds)
+
+
+def _successive(stages: Mapping[str, float], begun: datetime) -> Iterator[BuildStage]:
+    """Yield stages, in seconds, that followed one another."""
+    for name, seconds in stages.items():
+        duration = timedelta(seconds=seconds)
+        yield _stage(name, begun, duration)
+        begun += duration
 
 
 def _overdue(build: Build, seconds: float) -> BuildError:

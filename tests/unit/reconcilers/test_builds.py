@@ -73,7 +73,7 @@ async def test_a_build_ends_with_its_image_in_the_stream(machine: BuildMachine) 
     assert released == [True]  # who sees that the build is complete finds its result
     assert build.status.attempts == 1
     stages = [(s.name, s.duration_milliseconds) for s in build.status.stages]
-    assert stages == [("FetchInputs", 0), ("Build", 1500)]
+    assert stages == [("FetchInputs", 0), ("MirrorImages", 0), ("Build", 1500)]
     assert machine.builder.recovered
 
 
