@@ -9,7 +9,7 @@ from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.route import Route, RouteIngress, RouteStatus
 from upwell.controller import Controller, Result, Watch
 from upwell.policy.rollout_settings import WORKLOADS, Workload
-from upwell.reconcilers.rollouts.reconciler import Machine
+from upwell.reconcilers.rollouts.machine import Machine
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.wiring import changed_owners
 from upwell.reconcilers.routing_table import (

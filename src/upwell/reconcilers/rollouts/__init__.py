@@ -4,7 +4,8 @@ What serves is never given up before what follows it serves; every wait has a re
 """
 
 from upwell.reconcilers.rollouts.images import Images
-from upwell.reconcilers.rollouts.reconciler import FINALIZER, Machine, RolloutReconciler
+from upwell.reconcilers.rollouts.machine import Machine
+from upwell.reconcilers.rollouts.reconciler import FINALIZER, RolloutReconciler
 from upwell.reconcilers.rollouts.traffic import Traffic
 from upwell.reconcilers.rollouts.undo import RollbackError, resume, rollback
 from upwell.reconcilers.rollouts.verbs import RolloutRefusedError, cancel, latest, retry

@@ -1,7 +1,6 @@
 """The status of a workload, in Kubernetes' words where it has words for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,12 +8,12 @@ from upwell.api.apps import DeploymentConfigStatus, RevisionRecord, WorkloadStat
 from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
 from upwell.policy.rollout import FailureReason, Settings
-from upwell.policy.rollout_history import Cause, Phase, Records, find
+from upwell.policy.rollout_history import Cause, Phase, find
 from upwell.policy.rollout_settings import Workload
-from upwell.policy.rollout_target import Choice, Chosen
+from upwell.policy.rollout_target import Choice
 from upwell.policy.rollout_triggers import hold_text
 from upwell.reconcilers.rollouts.drift import DRIFT_ANNOTATION, faults, mends
-from upwell.registry.errors import RegistryError
+from upwell.reconcilers.rollouts.standing import Standing
 from upwell.workload.interface import Instance
 
 PROGRESSING = "Progressing"
@@ -30,32 +29,6 @@ _WHY: dict[str, str] = {
 }
 _MAX_DETAIL = 1500
 """Characters of an application's last lines that a condition carries."""
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """What keeps the declared template from being rolled out, or an instance from starting."""
-
-    reason: str
-    message: str
-    status: str = "False"
-    """Of the condition Progressing."""
-    error: RegistryError | None = None
-    """What has to be tried again, since no object's change will tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """All that the status says."""
-
-    settings: Settings
-    wanted: str
-    """Hash of the declared template."""
-    chosen: Chosen
-    records: Records
-    failed_hash: str | None
-    instances: Sequence[Instance]
-    obstacle: Obstacle | None = None
 
 
 def describe(record: RevisionRecord) -> str:

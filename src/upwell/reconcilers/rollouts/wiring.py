@@ -12,7 +12,8 @@ from upwell.policy.rollout_settings import WORKLOADS, template_of
 from upwell.policy.template import SourceName, needed_sources
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import key_of
-from upwell.reconcilers.rollouts.reconciler import DRAIN_TIMEOUT, Machine, RolloutReconciler
+from upwell.reconcilers.rollouts.machine import Machine
+from upwell.reconcilers.rollouts.reconciler import DRAIN_TIMEOUT, RolloutReconciler
 from upwell.store.interface import Selector, Store
 from upwell.workload.interface import Runtime, WorkloadError
 

@@ -1,0 +1,131 @@
+"""The user's own commands in a rollout: lifecycle hooks, and the command of a Custom strategy."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from upwell.api.apps import RevisionRecord
+from upwell.policy.rollout import Moment, Rollout, RunHook, Step
+from upwell.policy.rollout_history import Phase, with_record
+from upwell.policy.rollout_hooks import HookPhase, RetryAt
+from upwell.policy.rollout_settings import Workload
+from upwell.policy.template import TemplateError
+from upwell.reconcilers.rollouts.custom import (
+    CUSTOM,
+    CustomStrategy,
+    Extent,
+    custom_instance,
+    custom_params,
+)
+from upwell.reconcilers.rollouts.execution import Trouble
+from upwell.reconcilers.rollouts.hooks import (
+    Hooks,
+    LoadRevision,
+    hook_instance,
+    retry_message,
+    with_hook,
+)
+from upwell.reconcilers.rollouts.judgement import failed
+from upwell.reconcilers.rollouts.standing import Obstacle, Standing
+from upwell.store.interface import Store
+from upwell.workload.interface import Instance, Runtime, WorkloadError
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A rollout that is about to take its next steps."""
+
+    rollout: Rollout
+    standing: Standing
+    record: RevisionRecord
+
+
+class Commands:
+    """Runs them where their time has come, and lets their results decide."""
+
+    def __init__(
+        self, store: Store, runtime: Runtime, load: LoadRevision, clock: Callable[[], datetime]
+    ) -> None:
+        self._hooks = Hooks(store, runtime, load, clock)
+        self._custom = CustomStrategy(runtime, load, clock)
+        self._clock = clock
+
+    async def customise(
+        self, workload: Workload, decided: Decided, tasks: Sequence[Instance]
+    ) -> Decided:
+        """Let the command of a Custom strategy say how far the rollout may go."""
+        rollout, standing, record = decided.rollout, decided.standing, decided.record
+        target, settings = rollout.target, rollout.settings
+        if (
+            custom_params(workload) is None
+            or target.complete
+            or target.aborted
+            or Moment.PRE in target.hooks
+            or CUSTOM in record.hooks
+        ):
+            return decided
+        now = self._clock()
+        count = sum(
+            one.ready
+            and one.revision == record.hash
+            and one.ready_since is not None
+            and one.ready_since + settings.min_ready <= now
+            for one in standing.instances
+        )
+        result = await self._custom.step(workload, record, tasks, Extent(count, settings.replicas))
+        if isinstance(result, float):
+            driven = replace(target, share=result, driven=True)
+            return replace(decided, rollout=replace(rollout, target=driven))
+        record = record.model_copy(update={"hooks": {**record.hooks, CUSTOM: result}})
+        standing = replace(
+            standing, records=with_record(standing.records, record.hash, hooks=record.hooks)
+        )
+        if result.phase == HookPhase.FAILED:
+            detail = f"the custom command: {result.message}"
+            standing = failed(standing, record, "HookFailed", detail, final=True)
+            rollout = replace(rollout, target=replace(target, share=0, driven=True))
+        return Decided(rollout, standing, record)
+
+    async def run_hook(
+        self,
+        workload: Workload,
+        standing: Standing,
+        steps: Sequence[Step],
+        tasks: Sequence[Instance],
+    ) -> tuple[Standing, list[Trouble]]:
+        """Take the hook whose time has come one step further, and remove those that are over."""
+        record = standing.chosen.record
+        step = next((step for step in steps if isinstance(step, RunHook)), None)
+        if record is None or step is None:
+            kept = (
+                set()
+                if record is None or not is_driven(workload, record)
+                else {custom_instance(workload, record)}
+            )
+            await self._hooks.clear(tasks, kept)
+            return standing, []
+        await self._hooks.clear(tasks, {hook_instance(workload, record, step.moment)})
+        try:
+            result = await self._hooks.run(workload, record, step.moment, tasks)
+        except (WorkloadError, TemplateError) as error:
+            return replace(standing, obstacle=Obstacle(error.reason, str(error), "True")), [error]
+        if result is None:
+            why = f"the {step.moment} hook runs"
+            return replace(standing, obstacle=Obstacle("HookRunning", why, "True")), []
+        if isinstance(result, RetryAt):
+            detail = next((f": {one.message}" for one in tasks if one.message), "")
+            why = f"{retry_message(step.moment, result)}{detail}"
+            return replace(standing, obstacle=Obstacle("HookRetrying", why, "True")), []
+        changed = with_hook(record, step.moment, result)
+        records = with_record(standing.records, record.hash, hooks=changed.hooks)
+        standing = replace(standing, records=records)
+        if result.phase != HookPhase.FAILED:
+            return standing, []
+        detail = f"the {step.moment} hook: {result.message}"
+        return failed(standing, changed, "HookFailed", detail, final=True), []
+
+
+def is_driven(workload: Workload, record: RevisionRecord) -> bool:
+    """Whether a command drives the rollout of this revision now."""
+    under_way = record.phase == Phase.PROGRESSING and CUSTOM not in record.hooks
+    return under_way and custom_params(workload) is not None

@@ -1,0 +1,71 @@
+"""Carries steps out: starts and stops instances, and collects what goes wrong."""
+
+import asyncio
+from collections.abc import Sequence
+
+from upwell.policy.rollout import Start, Step, Stop
+from upwell.policy.rollout_history import find
+from upwell.policy.rollout_settings import Workload, grace_seconds, template_of
+from upwell.policy.template import TemplateError
+from upwell.reconcilers.rollouts.instance import build
+from upwell.reconcilers.rollouts.loading import Revisions
+from upwell.reconcilers.rollouts.standing import Standing
+from upwell.registry.errors import RegistryError
+from upwell.workload.interface import Runtime, WorkloadError
+
+type Trouble = WorkloadError | TemplateError | RegistryError
+"""What may keep a step from being done."""
+
+
+class Execution:
+    """Acts on the runtime; every step may be done again."""
+
+    def __init__(self, runtime: Runtime, revisions: Revisions) -> None:
+        self._runtime = runtime
+        self._revisions = revisions
+        self.tried: set[str] = set()
+        """Instances whose start this process has tried: one of another process was cut short."""
+
+    async def carry_out(
+        self, workload: Workload, standing: Standing, steps: Sequence[Step]
+    ) -> list[Trouble]:
+        """Start and stop; return what went wrong, the target's own first."""
+        grace = grace_seconds(template_of(workload))
+        async with asyncio.TaskGroup() as group:
+            stopping = group.create_task(self.stop(steps, grace))
+            starting = group.create_task(self._start(workload, standing, steps))
+        return [*starting.result(), *stopping.result()]
+
+    async def stop(self, steps: Sequence[Step], grace: float) -> list[WorkloadError]:
+        """Do the steps that stop; return what went wrong."""
+        troubles: list[WorkloadError] = []
+
+        async def stop(name: str) -> None:
+            try:
+                await self._runtime.stop(name, grace)
+                self.tried.discard(name)
+            except WorkloadError as error:
+                troubles.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                if isinstance(step, Stop):
+                    group.create_task(stop(step.name))
+        return troubles
+
+    async def _start(
+        self, workload: Workload, standing: Standing, steps: Sequence[Step]
+    ) -> list[Trouble]:
+        troubles: list[Trouble] = []
+        for step in steps:
+            record = find(standing.records, step.revision) if isinstance(step, Start) else None
+            if not isinstance(step, Start) or record is None:
+                continue
+            try:
+                revision = await self._revisions.load(workload, record)
+                spec = build(revision, step.index)
+                self.tried.add(spec.name)
+                await self._runtime.start(spec)
+            except (WorkloadError, TemplateError) as error:
+                troubles.append(error)
+        return troubles

@@ -1,0 +1,18 @@
+"""What rollouts act through."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from upwell.reconcilers.rollouts.traffic import Traffic
+from upwell.workload.interface import Router, Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where workloads run, and what is known about their traffic."""
+
+    runtime: Runtime
+    router: Router
+    traffic: Traffic
+    services: IPv4Network | None = None
+    """Where Services may have addresses that instances reach; None: only the machine does."""

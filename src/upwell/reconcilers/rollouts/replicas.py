@@ -1,0 +1,55 @@
+"""Instances as the rollout policy sees them: what the runtime and the router say, together."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from upwell.policy.rollout import Replica
+from upwell.reconcilers.rollouts.instance import index_of
+from upwell.reconcilers.rollouts.machine import Machine
+from upwell.workload.interface import Instance, State, WorkloadError
+
+
+class ReplicaReader:
+    """Reads replicas; one that drains for longer than `drain_timeout` counts as drained."""
+
+    def __init__(
+        self, machine: Machine, clock: Callable[[], datetime], drain_timeout: timedelta
+    ) -> None:
+        self._router = machine.router
+        self._traffic = machine.traffic
+        self._clock = clock
+        self._drain_timeout = drain_timeout
+
+    async def read(self, instances: Iterable[Instance], tried: Iterable[str]) -> list[Replica]:
+        """Return the instances as replicas; `tried` are those whose start this process began."""
+        known = frozenset(tried)
+        return [
+            Replica(
+                name=one.name,
+                index=index_of(one.name),
+                revision="" if one.foreign else one.revision,
+                started_at=one.started_at,
+                ready_since=(one.ready_since or one.started_at) if one.ready else None,
+                ended=one.state not in {State.RUNNING, State.INITIALIZING},
+                interrupted=one.state is State.CREATED and one.name not in known,
+                restarts=one.restarts,
+                message=one.message,
+                drained=await self._is_drained(one.name),
+            )
+            for one in instances
+        ]
+
+    async def _is_drained(self, name: str) -> bool:
+        since = self._traffic.quiet_since(name)
+        if since is None:
+            return False
+        if self._clock() - since >= self._drain_timeout:
+            return True
+        try:
+            open_sessions = [
+                (await self._router.sessions(backend)).get(name, 0)
+                for backend in self._traffic.backends(name)
+            ]
+        except WorkloadError:
+            return False  # it is asked again, until the time is over
+        return not any(open_sessions)
