@@ -1,8 +1,9 @@
 """The server's configuration, read once at start."""
 
 import math
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +65,15 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """Where traces are sent; OpenTelemetry's SDK reads its other variables itself."""
+
+    endpoint: str = ""
+    """The address that takes traces, OTLP over HTTP; empty: none are made."""
+    service: str = "upwell"
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """All that `upwell serve` is told. Durations are timedeltas, sizes bytes."""
 
@@ -89,6 +99,7 @@ class ServerSettings:
     auth_files: tuple[Path, ...] = field(default=())
     access: AccessSettings = field(default_factory=AccessSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
 
     def __post_init__(self) -> None:
         if (self.access.tls_cert is None) != (self.access.tls_key is None):
@@ -124,6 +135,7 @@ class FileSettings:
     allowed_host_paths: tuple[str, ...] = ()
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     build_user_namespaces: bool = False
+    tracing: TracingSettings = field(default_factory=TracingSettings)
 
 
 def read_file(path: Path) -> FileSettings:
@@ -139,6 +151,9 @@ def read_file(path: Path) -> FileSettings:
         interval = "24h"            # or "off"
         keep-tag-revisions = 3
         keep-younger-than = "24h"
+
+        [tracing]
+        endpoint = "http://127.0.0.1:4318"
 
         [[registry]]
         prefix = "vendor.example"
@@ -168,7 +183,11 @@ _KEYS = {
     "allowed-host-paths",
     "build-user-namespaces",
     "retention",
+    "tracing",
 }
+_TRACING_KEYS = {"endpoint", "service"}
+_TRACES_PATH = "/v1/traces"
+"""Of an OTLP/HTTP endpoint for all signals."""
 _RETENTION_KEYS = {"interval", "keep-tag-revisions", "keep-younger-than"}
 _REGISTRY_KEYS = {
     "prefix",
@@ -193,6 +212,7 @@ def _file_settings(document: dict[str, Any], path: Path) -> FileSettings:
         tuple(table.list("allowed-host-paths", str, "a list of texts")),
         _retention(table.table("retention"), f"{path}: retention"),
         table.flag("build-user-namespaces"),
+        _tracing(table.table("tracing"), f"{path}: tracing"),
     )
 
 
@@ -212,6 +232,33 @@ def _retention(entry: dict[str, Any], where: str) -> RetentionSettings:
     if grace < MINIMUM_GRACE:
         raise SettingsError(f"{where}: keep-younger-than: at least 10m, for pushes that run")
     return RetentionSettings(interval, Rules(revisions, grace))
+
+
+def _tracing(entry: dict[str, Any], where: str) -> TracingSettings:
+    table = _Table(entry, where, _TRACING_KEYS)
+    endpoint = table.text("endpoint")
+    if endpoint:
+        endpoint = _http_address(endpoint.rstrip("/") + _TRACES_PATH, f"{where}: endpoint")
+    return TracingSettings(endpoint, table.text("service") or "upwell")
+
+
+def tracing_from(environment: Mapping[str, str], file: TracingSettings) -> TracingSettings:
+    """Return what OpenTelemetry's own variables say, or else the file; raises SettingsError."""
+    service = environment.get("OTEL_SERVICE_NAME") or file.service
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return TracingSettings(service=service)
+    base, traces = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    if own := environment.get(traces):
+        return TracingSettings(_http_address(own, traces), service)
+    if common := environment.get(base):
+        return TracingSettings(_http_address(common.rstrip("/") + _TRACES_PATH, base), service)
+    return TracingSettings(file.endpoint, service)
+
+
+def _http_address(text: str, where: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#\s]+\S*", text):
+        raise SettingsError(f"{where}: expected http://HOST:PORT or https://HOST:PORT")
+    return text
 
 
 def _registry(entry: dict[str, Any], where: str) -> RegistryHost:

@@ -21,9 +21,11 @@ from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
 from upwell.app.access import Protection, protect
 from upwell.app.measurements import MachineGauges
+from upwell.app.tracing import tracing
 from upwell.app.upkeep import Upkeep
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.logs import FileBuildLogs
+from upwell.controller import Controller
 from upwell.inputs.files import FileInputs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.containers_conf import write_containers_conf
@@ -189,6 +191,7 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
         protection=protection,
         metrics=metrics,
         gauges=MachineGauges(data, client),
+        traces=tracing(settings.tracing, store, now, stack),
     )
     stack.callback(parts.inventory.close)
     stack.callback(parts.logs.close_all)
@@ -214,6 +217,7 @@ class _Parts:
     protection: Protection
     metrics: Metrics
     gauges: Gauges
+    traces: Sequence[Controller]
 
     @property
     def insecure_registries(self) -> frozenset[str]:
@@ -287,6 +291,7 @@ def _wire(parts: _Parts) -> _Server:
             partial(_sweep_inputs, store, parts.inputs),
             upkeep.run,
             parts.protection.keep_fresh,
+            *(traces.run for traces in parts.traces),
             *feeds,
         ),
         parts.protection.tls,

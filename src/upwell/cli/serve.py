@@ -144,6 +144,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         ServerSettings,
         SettingsError,
         read_file,
+        tracing_from,
     )
 
     host, _, port = listen.rpartition(":")
@@ -167,6 +168,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             auth_files=tuple(default_auth_files(os.environ, Path.home())),
             access=access,
             retention=file.retention,
+            tracing=tracing_from(os.environ, file.tracing),
         )
         asyncio.run(run_server(settings))
     except (SettingsError, ServeError) as error:

@@ -1,0 +1,27 @@
+"""Traces, where they are wanted."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+from upwell import __version__
+from upwell.controller import Controller
+from upwell.reconcilers import traces
+from upwell.settings import TracingSettings
+from upwell.store.interface import Store
+
+
+def tracing(
+    settings: TracingSettings,
+    store: Store,
+    clock: Callable[[], datetime],
+    stack: AsyncExitStack,
+) -> Sequence[Controller]:
+    """Return what makes traces: nothing without an endpoint; the stack closes its exporter."""
+    if not settings.endpoint:
+        return ()
+    from upwell.tracing.otlp import OtlpExporter  # noqa: PLC0415 - loads OpenTelemetry's SDK
+
+    exporter = OtlpExporter(settings.endpoint, service=settings.service, version=__version__)
+    stack.push_async_callback(exporter.close)
+    return (traces.controller(store, exporter, clock),)
