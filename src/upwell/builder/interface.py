@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from upwell.oci import Digest, Reference
+from upwell.oci import Digest, ImageConfig, Reference
 
 type LogSink = Callable[[bytes], None]
 """Takes the next piece of a build's log; never blocks, never raises."""
@@ -309,6 +309,22 @@ class Builder(Protocol):
         Stays what `keep` names, what a running build needs, and what was made or pulled within
         `unused_for`.
         """
+        ...
+
+
+class LocalBuilder(Builder, Protocol):
+    """A builder that leaves its images in a store of this machine."""
+
+    async def inspect(self, image: Reference) -> ImageConfig:
+        """Return an image's configuration, pulling it by the policy; raises BuildError."""
+        ...
+
+    async def image_id(self, name: str) -> str | None:
+        """Return the id of the image with this name in the store; raises BuildError."""
+        ...
+
+    async def remove_image(self, image: str) -> bool:
+        """Remove an image of the store; return whether it went: what is in use stays."""
         ...
 
 

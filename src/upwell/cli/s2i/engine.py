@@ -2,24 +2,22 @@
 
 import os
 import re
-import shutil
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import aiohttp
 import click
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.app.local_builds import LocalStore, open_local_builder
 from upwell.builder.context import context_of
 from upwell.builder.interface import (
     BuildError,
     BuildPlan,
     Checkout,
     GitSource,
+    LocalBuilder,
     LogSink,
     RuntimeImage,
     SourceOptions,
@@ -43,55 +41,30 @@ class S2iFailedError(CommandError):
         self.exit_code = _exit_code(error)  # type: ignore[misc] # click declares it for the class
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """The user's own image store, which Podman and Buildah share."""
-
-    root: Path
-    run_root: Path
-
-    @classmethod
-    def at(cls, folder: Path | None) -> "Storage":
-        """Return the store in `folder`; None: that of root, or of this user."""
-        if folder is not None:
-            return cls(folder.absolute() / "storage", folder.absolute() / "run")
-        if os.geteuid() == 0:
-            return cls(Path("/var/lib/containers/storage"), Path("/run/containers/storage"))
-        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
-        runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
-        return cls(Path(data) / "containers/storage", Path(runtime) / "containers")
+def user_store(folder: Path | None) -> LocalStore:
+    """Return the store in `folder`; None: that of root, or of this user."""
+    given = os.environ.get("CONTAINERS_CONF")
+    conf = Path(given) if given else None
+    if folder is not None:
+        return LocalStore(folder.absolute() / "storage", folder.absolute() / "run", conf)
+    if os.geteuid() == 0:
+        root, run_root = Path("/var/lib/containers/storage"), Path("/run/containers/storage")
+        return LocalStore(root, run_root, conf)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return LocalStore(Path(data) / "containers/storage", Path(runtime) / "containers", conf)
 
 
-@asynccontextmanager
-async def local_builder(policy: str, storage: Storage) -> AsyncIterator[BuildahBuilder]:
-    """Yield a builder on the user's store; its own folder goes with the block."""
-    work = Path(tempfile.mkdtemp(prefix="upwell-s2i-"))
-    configuration = os.environ.get("CONTAINERS_CONF")
-    try:
-        yield BuildahBuilder(
-            BuildahSettings(
-                work_dir=work,
-                storage_root=storage.root,
-                run_root=storage.run_root,
-                temporary_dir=work,
-                containers_conf=Path(configuration) if configuration else None,
-                allow_local_sources=True,
-                allow_host_network=True,
-                pull_policy={"if-not-present": "missing"}.get(policy, policy),
-                # Podman reads the same store, and takes no layers whose owners are shifted.
-                user_namespaces=False,
-            )
-        )
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def _builder(policy: str, store: LocalStore) -> AbstractAsyncContextManager[LocalBuilder]:
+    return open_local_builder(store, {"if-not-present": "missing"}.get(policy, policy))
 
 
-async def build_image(options: Options, storage: Storage) -> None:
+async def build_image(options: Options, storage: LocalStore) -> None:
     """Build, then tag, push, clean up and call back; raises CommandError."""
     labels: Mapping[str, str] = {}
     success = False
     try:
-        async with local_builder(options["pull_policy"], storage) as builder:
+        async with _builder(options["pull_policy"], storage) as builder:
             labels = await _build(builder, options)
             success = True
     except BuildError as error:
@@ -101,7 +74,7 @@ async def build_image(options: Options, storage: Storage) -> None:
             await _call_back(url, labels, success=success)
 
 
-async def _build(builder: BuildahBuilder, options: Options) -> Mapping[str, str]:
+async def _build(builder: LocalBuilder, options: Options) -> Mapping[str, str]:
     tag = image(options.tag, "TAG")
     checkout = await _fetch(builder, options)
     previous = await builder.image_id(str(tag)) if options["remove_previous"] else None
@@ -123,7 +96,7 @@ def _local_tree(options: Options, path: Path) -> Checkout | None:
     return None
 
 
-async def _fetch(builder: BuildahBuilder, options: Options) -> Checkout:
+async def _fetch(builder: LocalBuilder, options: Options) -> Checkout:
     address, _, ref = options.source.partition("#")
     context = options["context_dir"]
     if _REMOTE.match(address) is None or address.startswith("file://"):
@@ -213,11 +186,11 @@ async def _call_back(url: str, labels: Mapping[str, str], *, success: bool) -> N
                 click.echo(f"the callback failed: {error}", err=True)
 
 
-async def show_usage(builder_image: str, policy: str, storage: Storage) -> None:
+async def show_usage(builder_image: str, policy: str, storage: LocalStore) -> None:
     """Run the builder image's usage script; raises CommandError."""
     reference = image(builder_image, "BUILDER")
     try:
-        async with local_builder(policy, storage) as builder:
+        async with _builder(policy, storage) as builder:
             found = BuilderImage.of(await builder.inspect(reference))
             plan = BuildPlan(
                 id="usage",
@@ -243,10 +216,10 @@ def _scripts_folder(found: BuilderImage) -> str:
     return folder
 
 
-async def labels_of(name: str, policy: str, storage: Storage) -> Mapping[str, str]:
+async def labels_of(name: str, policy: str, storage: LocalStore) -> Mapping[str, str]:
     """Return the labels of an image; raises CommandError."""
     try:
-        async with local_builder(policy, storage) as builder:
+        async with _builder(policy, storage) as builder:
             return (await builder.inspect(image(name, "IMAGE"))).labels
     except BuildError as error:
         raise S2iFailedError(error) from error
