@@ -55,7 +55,7 @@ def decide(job: CronJob, *, running: int, now: datetime) -> Due:
     spec = job.spec
     policy = _concurrency(spec)
     last = job.status.last_schedule_time or job.metadata.creation_timestamp or now
-    previous, following = _around(spec, now)
+    previous, following = around(spec.schedule, spec.time_zone or "Etc/UTC", now)
     if spec.suspend:
         return Due(message="spec.suspend is set")
     if previous is None or previous <= last:
@@ -91,13 +91,16 @@ def _concurrency(spec: CronJobSpec) -> Concurrency:
         ) from None
 
 
-def _around(spec: CronJobSpec, now: datetime) -> tuple[datetime | None, datetime | None]:
-    """Return the last due time up to `now`, and the first after it, in UTC."""
+def around(schedule: str, time_zone: str, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return the last time of a cron schedule up to `now`, and the first after it, in UTC.
+
+    Raises CronError.
+    """
     try:
-        zone = ZoneInfo(spec.time_zone or "Etc/UTC")
+        zone = ZoneInfo(time_zone)
     except (ValueError, OSError, KeyError):
-        raise CronError("UnknownTimeZone", f"timeZone {spec.time_zone!r} is not known") from None
-    text = _MACROS.get(spec.schedule.strip(), spec.schedule)
+        raise CronError("UnknownTimeZone", f"timeZone {time_zone!r} is not known") from None
+    text = _MACROS.get(schedule.strip(), schedule)
     local = now.astimezone(zone)
     try:
         # A time is due from its first moment on, and "before" is meant strictly.
@@ -105,7 +108,7 @@ def _around(spec: CronJobSpec, now: datetime) -> tuple[datetime | None, datetime
         after = CronSim(text, local)
         return _utc(next(before, None)), _utc(next(after, None))
     except CronSimError as error:
-        raise CronError("InvalidSchedule", f"schedule {spec.schedule!r}: {error}") from error
+        raise CronError("InvalidSchedule", f"schedule {schedule!r}: {error}") from error
 
 
 def _utc(moment: datetime | None) -> datetime | None:

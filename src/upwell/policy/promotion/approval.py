@@ -1,0 +1,66 @@
+"""Approval: whether the people that a stage asks for have agreed."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from upwell.api.pipeline import Approval
+from upwell.api.promotion import Promotion, Vote
+
+
+class Agreement(StrEnum):
+    """What the votes come to."""
+
+    AGREED = "Agreed"
+    REFUSED = "Refused"
+    OPEN = "Open"
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """What the votes come to, and until when an open one waits."""
+
+    agreement: Agreement
+    message: str = ""
+    until: datetime | None = None
+
+
+def approval_of(approval: Approval | None, promotion: Promotion, now: datetime) -> Approved:
+    """Count the votes of a promotion; one refusal of somebody who counts is enough."""
+    votes = [vote for vote in promotion.status.votes if counts(approval, vote.by)]
+    refusal = next((vote for vote in votes if not vote.approved), None)
+    if refusal is not None:
+        why = f": {refusal.comment}" if refusal.comment else ""
+        return Approved(Agreement.REFUSED, f"refused by {refusal.by}{why}")
+    if approval is None:
+        return Approved(Agreement.AGREED)
+    agreed = {vote.by for vote in votes}
+    if len(agreed) >= approval.required:
+        return Approved(Agreement.AGREED, f"approved by {', '.join(sorted(agreed))}")
+    end = _deadline(approval, promotion)
+    missing = f"{len(agreed)} of {approval.required} approvals"
+    if end is not None and now >= end:
+        if approval.on_deadline != "Wait":
+            return Approved(Agreement.REFUSED, f"not approved in time: {missing}")
+        return Approved(Agreement.OPEN, f"approval, overdue since {end:%Y-%m-%d %H:%M} UTC")
+    return Approved(Agreement.OPEN, f"approval: {missing}", end)
+
+
+def counts(approval: Approval | None, person: str) -> bool:
+    """Whether somebody's vote counts; a refusal counts where no approval is asked for too."""
+    return approval is None or not approval.approvers or person in approval.approvers
+
+
+def with_vote(votes: tuple[Vote, ...], new: Vote) -> tuple[Vote, ...]:
+    """Return the votes with a new one; a person has one, and the same again changes nothing."""
+    old = next((vote for vote in votes if vote.by == new.by), None)
+    if old is not None and (old.approved, old.comment) == (new.approved, new.comment):
+        return votes
+    return (*(vote for vote in votes if vote.by != new.by), new)
+
+
+def _deadline(approval: Approval, promotion: Promotion) -> datetime | None:
+    since = promotion.status.waiting_since or promotion.metadata.creation_timestamp
+    if approval.deadline_seconds is None or since is None:
+        return None
+    return since + timedelta(seconds=approval.deadline_seconds)

@@ -1,0 +1,207 @@
+"""The stages of a Pipeline: their order, what serves in each, and whose workloads they are."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from upwell.api.apps import CronJob
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
+from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
+from upwell.policy.ownership import pod_template
+from upwell.policy.rollout_settings import WORKLOADS
+from upwell.policy.rollout_triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION, Slot, hold_text
+
+STAGE_HOLD = "stage-hold.upwell.dev/"
+"""Prefix of the Pipeline's annotation that holds a stage; its value says why."""
+STAGE_HOLD_UNTIL = "stage-hold-until.upwell.dev/"
+"""Prefix of the annotation that says when that hold ends (RFC 3339)."""
+
+STAGED = (*WORKLOADS, CronJob)
+"""The kinds that a stage may have."""
+
+
+def upstream(pipeline: Pipeline, stage: Stage) -> tuple[str, ...]:
+    """Return the stages in which a Release is verified before it enters `stage`."""
+    if stage.after is not None:
+        return stage.after
+    names = [one.name for one in pipeline.spec.stages]
+    at = names.index(stage.name)
+    return (names[at - 1],) if at else ()
+
+
+def last_stages(pipeline: Pipeline) -> list[str]:
+    """Return the stages that none comes after."""
+    before = {name for stage in pipeline.spec.stages for name in upstream(pipeline, stage)}
+    return [stage.name for stage in pipeline.spec.stages if stage.name not in before]
+
+
+def may_enter(pipeline: Pipeline, stage: Stage, release: Release) -> bool:
+    """Whether `release` is verified where it has to be before `stage`."""
+    before = upstream(pipeline, stage)
+    verified = {one.name for one in release.status.verified}
+    if not before:
+        return True
+    return (
+        any(name in verified for name in before)
+        if stage.requires == "Any"
+        else (verified.issuperset(before))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What serves in a stage: a Release's name, since when, by which Promotion."""
+
+    release: str = ""
+    since: datetime | None = None
+    promotion: str = ""
+
+
+def serving(promotions: Sequence[Promotion]) -> Serving:
+    """Return what serves in the stage that all of `promotions` belong to."""
+    began = [
+        one
+        for one in promotions
+        if one.status.started is not None and one.spec.purpose is not Purpose.VERIFY
+    ]
+    if not began:
+        return Serving()
+    newest = max(began, key=_started)
+    status = newest.status
+    match status.phase:
+        case PromotionPhase.ROLLING_OUT:
+            return Serving(status.previous)
+        case PromotionPhase.FAILED if status.last_good:
+            return Serving(status.last_good, status.ended, newest.name)
+        case _:
+            return Serving(newest.spec.release, status.serving_since, newest.name)
+
+
+def last_good(
+    promotions: Iterable[Promotion], releases: Mapping[str, Release], *, besides: str
+) -> str:
+    """Return the Release that a failure of `besides` goes back to; empty when there is none.
+
+    It was verified in this stage, served there, and is not rejected since.
+    """
+    good = [
+        one
+        for one in promotions
+        if one.status.phase is PromotionPhase.SUCCEEDED
+        and one.spec.release != besides
+        and (found := releases.get(one.spec.release)) is not None
+        and found.status.rejection is None
+    ]
+    newest = max(good, key=_started, default=None)
+    return newest.spec.release if newest is not None else ""
+
+
+def _started(promotion: Promotion) -> tuple[float, str]:
+    started = promotion.status.started
+    return (started.timestamp() if started is not None else 0.0, promotion.name)
+
+
+def namespace_of(pipeline: Pipeline, stage: Stage) -> str:
+    """Return where the workloads of a stage are."""
+    return stage.namespace or pipeline.namespace
+
+
+def names_workload(pipeline: Pipeline, stage: Stage, workload: Resource) -> StageWorkloads | None:
+    """Return the entry of `stage` that `workload` belongs to."""
+    if workload.namespace != namespace_of(pipeline, stage):
+        return None
+    return next((one for one in stage.workloads if _selects(one, workload)), None)
+
+
+def stage_of(workload: Resource, pipelines: Iterable[Pipeline]) -> tuple[Pipeline, Stage] | None:
+    """Return the stage that sets the images of a workload: its triggers are set aside then."""
+    for pipeline in pipelines:
+        for stage in pipeline.spec.stages:
+            if stage.git is None and names_workload(pipeline, stage, workload) is not None:
+                return pipeline, stage
+    return None
+
+
+def _selects(entry: StageWorkloads, workload: Resource) -> bool:
+    if entry.kind != workload.KIND.kind:
+        return False
+    if entry.name:
+        return entry.name == workload.name
+    wanted = entry.selector.match_labels if entry.selector is not None else {}
+    return bool(wanted) and wanted.items() <= workload.labels.items()
+
+
+class NoContainerError(Exception):
+    """A workload has no container for any component; the message says what to set."""
+
+
+def images_for(
+    entry: StageWorkloads, workload: Resource, images: Mapping[str, str]
+) -> dict[Slot, str]:
+    """Return the image that each container of `workload` gets, of component -> pull spec.
+
+    Raises NoContainerError.
+    """
+    template = pod_template(workload)
+    pod = template.spec if template is not None else None
+    slots: list[Slot] = []
+    if pod is not None:
+        slots = [(one.name, False) for one in pod.containers]
+        slots += [(one.name, True) for one in pod.init_containers]
+    chosen = {slot: entry.images.get(slot[0], "") or _same_name(slot, images) for slot in slots}
+    found = {slot: images[name] for slot, name in chosen.items() if name in images}
+    containers = [slot for slot in slots if not slot[1]]
+    if not found and not entry.images and len(images) == 1 and len(containers) == 1:
+        return {containers[0]: next(iter(images.values()))}
+    if not found:
+        raise NoContainerError(
+            f"{workload.key} has no container named like a component"
+            f" ({', '.join(sorted(images))}): set `images` of the stage's workload"
+        )
+    return found
+
+
+def _same_name(slot: Slot, images: Mapping[str, str]) -> str:
+    return slot[0] if slot[0] in images else ""
+
+
+def hold_of(pipeline: Pipeline, stage: Stage, workloads: Iterable[Resource], now: datetime) -> str:
+    """Say what a person holds of `stage`: it, its Pipeline, or a workload; empty when nothing."""
+    reason = _held(
+        pipeline, f"{STAGE_HOLD}{stage.name}", f"{STAGE_HOLD_UNTIL}{stage.name}", now
+    ) or _held(pipeline, HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION, now)
+    if reason:
+        return reason
+    held = [one for one in workloads if HOLD_ANNOTATION in one.annotations]
+    return "; ".join(f"{one.key}: {hold_text(one)}" for one in held)
+
+
+def hold_end(pipeline: Pipeline, stage: Stage) -> datetime | None:
+    """Return when the hold on a stage, or on its Pipeline, ends by itself."""
+    for key in (f"{STAGE_HOLD_UNTIL}{stage.name}", HOLD_UNTIL_ANNOTATION):
+        if (end := _time(pipeline.annotations.get(key))) is not None:
+            return end
+    return None
+
+
+def _held(pipeline: Pipeline, hold: str, until: str, now: datetime) -> str:
+    reason = pipeline.annotations.get(hold)
+    if reason is None:
+        return ""
+    end = _time(pipeline.annotations.get(until))
+    if end is not None and now >= end:
+        return ""
+    told = f" (until {end.isoformat()})" if end is not None else ""
+    return (reason or "no reason given") + told
+
+
+def _time(text: str | None) -> datetime | None:
+    """Return a time with a zone; what is none holds for ever, as it does on a workload."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
