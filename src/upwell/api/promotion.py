@@ -87,6 +87,8 @@ class ReleaseStatus(Model):
     phase: ReleasePhase = ReleasePhase.WAITING
     message: str = ""
     rejection: Rejection | None = None
+    restored: Time | None = None
+    """When a person lifted a rejection: what went wrong before counts no more."""
     verified: tuple[ReleaseStage, ...] = ()
     """In the order in which they came; a failed re-verification takes its stage out."""
     conditions: tuple[Condition, ...] = ()

@@ -1,1 +1,1 @@
-"""Promotion: which Release goes into which stage and when, and what a check's results mean; pure."""
+"""Promotion: which Release goes into which stage and when, and what checks mean; pure."""
