@@ -17,7 +17,7 @@ from upwell.api.build import Build, BuildConfig
 from upwell.api.core import ConfigMap, Namespace
 from upwell.api.crds import custom_resource_definitions
 from upwell.api.meta import ObjectMeta, Resource
-from upwell.api.promotion import Pipeline
+from upwell.api.pipeline import Pipeline
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.store.kubernetes import KubernetesStore
 from upwell.store.memory import MemoryStore
@@ -114,7 +114,7 @@ async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             await sqlite.close()
         case "server":
             async with own_client(NAMESPACE) as client:
-                yield Port(client, settles_at_once=True, knows_old_labels=False)
+                yield Port(client, settles_at_once=True)
         case _:
             cluster = request.getfixturevalue("cluster")
             async with cluster.store(NAMESPACE) as kubernetes:

@@ -1,8 +1,7 @@
 """What every store does: in memory, in a file, behind our own server, behind Kubernetes' own.
 
-Two differences are allowed. Kubernetes deletes what an object owned a while after the object
-(`Port.settles_at_once`). Our server, when a watch is resumed, does not know which objects its
-client has: what enters the selection may come as MODIFIED (`Port.knows_old_labels`).
+One difference is allowed: Kubernetes deletes what an object owned a while after the object
+(`Port.settles_at_once`).
 """
 
 import asyncio
@@ -25,7 +24,6 @@ class Port:
 
     store: Store
     settles_at_once: bool
-    knows_old_labels: bool = True
 
 
 def now() -> datetime:

@@ -14,7 +14,7 @@ from tests.contract.own_server import own_client
 from upwell.api.apps import CronJob
 from upwell.api.core import ConfigMap, Namespace
 from upwell.api.meta import ObjectMeta
-from upwell.api.promotion import Pipeline
+from upwell.api.pipeline import Pipeline
 from upwell.store.interface import (
     ConflictError,
     NotFoundError,

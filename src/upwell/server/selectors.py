@@ -44,12 +44,16 @@ class Filter:
 
     def matches(self, resource: Resource) -> bool:
         """Whether the object passes every test."""
-        if not all(test(resource.labels) for test in self.labels):
+        if not self.selects(resource.labels):
             return False
         if not self.fields:
             return True
         document = encode(resource)
         return all(test.holds(document) for test in self.fields)
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels pass their tests."""
+        return all(test(labels) for test in self.labels)
 
     def named(self, field: str) -> str:
         """Return the one value that the field may have; empty when it may have several."""

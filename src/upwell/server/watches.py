@@ -25,8 +25,9 @@ _INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 class _Matching:
     """Which objects the client knows, so that one that stops matching is DELETED for it.
 
-    A client that resumes may know any object: the first change of one that does not match counts
-    as its deletion, which a client that never knew it passes over.
+    A client that resumes may know every object whose labels matched before its first change.
+    Fields are not kept so long: one that does not match any more counts as deleted, which a client
+    that never knew it passes over.
     """
 
     filter: Filter
@@ -37,16 +38,20 @@ class _Matching:
         """Return what the event is for this client; None when it is nothing."""
         resource = event.resource
         place = (resource.namespace, resource.name)
-        assumed = self.resumed and event.change is not Change.ADDED
-        known = self._known.get(place, assumed)
+        known = self._known.get(place, self._may_be_known(event))
         matches = self.filter.matches(resource)
         if event.change is Change.DELETED:
             self._known.pop(place, None)
             return Change.DELETED if known or matches else None
         self._known[place] = matches
         if matches:
-            return event.change if known else Change.ADDED
+            return Change.MODIFIED if known else Change.ADDED
         return Change.DELETED if known else None
+
+    def _may_be_known(self, event: WatchEvent[Resource]) -> bool:
+        if not self.resumed or event.change is Change.ADDED:
+            return False
+        return event.previous_labels is None or self.filter.selects(event.previous_labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,10 @@ class Record:
         is_in = semantics.has_labels(selector, resource.labels) and (
             self.change is not Change.DELETED
         )
-        if is_in:
-            return WatchEvent(Change.MODIFIED if was_in else Change.ADDED, resource)
-        return WatchEvent(Change.DELETED, resource) if was_in else None
+        if not was_in and not is_in:
+            return None
+        seen = Change.DELETED if not is_in else Change.MODIFIED if was_in else Change.ADDED
+        return WatchEvent(seen, resource, self.previous_labels)
 
 
 class History:

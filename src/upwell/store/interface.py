@@ -102,6 +102,8 @@ class WatchEvent[R: Resource]:
 
     change: Change
     resource: R
+    previous_labels: Mapping[str, str] | None = None
+    """Labels before the change; None: there was no object, or the store cannot know."""
 
 
 class Store(Protocol):
