@@ -39,6 +39,7 @@ from upwell.reconcilers.build_inputs import referenced_inputs
 from upwell.reconcilers.build_plan import Planner
 from upwell.reconcilers.build_requests import BuildRequests
 from upwell.reconcilers.build_run import BuildDefaults, BuildRun
+from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.builds import Builds
 from upwell.reconcilers.contents import ImageContents
 from upwell.reconcilers.image_examination import ImageExaminer
@@ -239,7 +240,8 @@ def _wire(parts: _Parts) -> _Server:
         clock=now,
         platforms=(machine_platform(),),
     )
-    configs = BuildConfigs(store, clock=now)
+    view = BuildView(store)
+    configs = BuildConfigs(view, clock=now)
     upkeep = Upkeep(_stores(parts), parts.settings.retention)
     contents = ImageContents(store, parts.registries, parts.inventory, secrets, machine_platform())
     machine = rollouts.Machine(parts.runtime, parts.router, rollouts.Traffic(now), parts.services)
@@ -259,7 +261,7 @@ def _wire(parts: _Parts) -> _Server:
         ServerDependencies(
             store=store,
             build_logs=parts.logs,
-            actions=_Actions(store, BuildRequests(store)),
+            actions=_Actions(store, BuildRequests(view)),
             note_pushes=partial(_note_pushes, streams),
             packages=partial(_packages, contents),
             clock=now,
@@ -277,8 +279,9 @@ def _wire(parts: _Parts) -> _Server:
         ),
         (
             streams.run,
+            view.run,
             configs.run,
-            _builds(parts).run,
+            _builds(parts, view).run,
             contents.run,
             workload_triggers.controller(store, now).run,
             job.run,
@@ -313,7 +316,7 @@ def _stores(parts: _Parts) -> Stores:
     )
 
 
-def _builds(parts: _Parts) -> Builds:
+def _builds(parts: _Parts, view: BuildView) -> Builds:
     settings = parts.settings
     planner = Planner(
         parts.store,
@@ -331,9 +334,7 @@ def _builds(parts: _Parts) -> Builds:
     run = BuildRun(
         parts.store, parts.builder, parts.logs, parts.internal, planner, defaults, clock=now
     )
-    return Builds(
-        parts.store, parts.builder, parts.logs, run, slots=settings.build_slots or 2, clock=now
-    )
+    return Builds(view, parts.builder, parts.logs, run, slots=settings.build_slots or 2, clock=now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
 from upwell.policy.build_chain import Chain
-from upwell.policy.graph import StreamTag, build_graph
+from upwell.policy.graph import build_graph
+from upwell.policy.image_names import StreamTag
 from upwell.store.interface import ApiClient, Selector
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.output import format_age, shortened
-from upwell.policy.graph import Node, StreamTag, UpstreamImage
+from upwell.policy.graph import Node
+from upwell.policy.image_names import StreamTag, UpstreamImage
 from upwell.policy.rollout_settings import Workload
 from upwell.policy.rollout_triggers import hold_text
 from upwell.policy.standing import (

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from upwell.api.meta import ObjectKey, Resource
+from upwell.controller.following import follow
 from upwell.controller.queue import Backoff, WorkQueue
-from upwell.store.interface import ConflictError, ExpiredError, Store, StoreError
+from upwell.store.interface import ConflictError, Listing, Store, WatchEvent
 
 log = logging.getLogger(__name__)
-
-_WATCH_PAUSE = 1.0
-"""Seconds before a watch that broke is opened again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +83,14 @@ class Controller:
             self.queue.add(key)
 
     async def _follow(self, watch: Watch) -> None:
-        since = ""
-        while True:
-            try:
-                # Listed here, not by the watch: its first events come in the order of names, and
-                # none of them would be a position to go on from if it broke among them.
-                if not since:
-                    listing = await self._store.list(watch.kind)
-                    for resource in listing.items:
-                        await self._feed(watch, resource)
-                    since = listing.resource_version
-                async for event in self._store.watch(watch.kind, since=since):
-                    await self._feed(watch, event.resource)
-                    since = event.resource.resource_version
-            except ExpiredError:
-                since = ""  # lists anew: every object comes again, none is missed
-            except StoreError as error:
-                log.warning(
-                    "watch failed",
-                    extra={"controller": self.name, "kind": watch.kind.KIND.kind, "error": error},
-                )
-                await asyncio.sleep(_WATCH_PAUSE)
+        async def listed(listing: Listing[Resource]) -> None:
+            for resource in listing.items:
+                await self._feed(watch, resource)
+
+        async def changed(event: WatchEvent[Resource]) -> None:
+            await self._feed(watch, event.resource)
+
+        await follow(self._store, watch.kind, listed, changed, who=self.name)
 
     async def _feed(self, watch: Watch, resource: Resource) -> None:
         for key in await watch.to_keys(resource):

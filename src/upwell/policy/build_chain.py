@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from upwell.api.meta import ObjectKey
-from upwell.policy.graph import Edge, Graph, Node, Role, StreamTag, UpstreamImage
+from upwell.policy.graph import Edge, Graph, Node, Role
+from upwell.policy.image_names import StreamTag, UpstreamImage
 
 MAX_LINES = 10_000
 """A node is told once for each way to it, and layers of diamonds double the ways."""

@@ -18,10 +18,8 @@ from upwell.api.build import (
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
-from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.local_names import is_local, local_stream
-from upwell.policy.repository_tags import effective_tags
-from upwell.policy.streams import StreamName, resolve_tag, split_tag
+from upwell.policy.image_names import ImageNames, StreamTag
+from upwell.policy.streams import StreamName, resolve_tag
 
 CONFIG_CHANGE = "Build configuration change"
 IMAGE_CHANGE = "Image change"
@@ -113,33 +111,45 @@ def decide(
     return StartBuild(tuple(causes))
 
 
-def followed_images(
-    config: BuildConfig, streams: Streams, newest: Build | None
-) -> list[FollowedImage]:
-    """Return every tag that a change trigger of `config` follows.
+def followed_tags(
+    config: BuildConfig, names: ImageNames, newest: Build | None
+) -> dict[StreamTag, bool]:
+    """Return every tag that a change trigger of `config` follows, and whether that is paused.
 
     With any ImageChange trigger, the images that the last Dockerfile took from outside are
-    followed too, through the ImageStream of the namespace that imports them.
+    followed too, through the tag by which the namespace knows them.
     """
-    built = _built_with(config, newest)
-    found: dict[str, FollowedImage] = {}
-    automatic = False
+    found: dict[StreamTag, bool] = {}
     for trigger in config.spec.triggers:
         if trigger.type != "ImageChange":
             continue
         change = trigger.image_change
         reference = (change.from_ if change else None) or config.spec.strategy.base
-        if reference is None or reference.kind != IMAGE_STREAM_TAG:
-            continue
-        automatic = True
-        image = _follow(reference, config, streams, built)
-        paused = bool(change and change.paused)
-        found[image.name] = FollowedImage(image.reference, image.now, image.built, paused)
-    if automatic and newest is not None:
-        for reference in _tracked(config, streams, newest):
-            image = _follow(reference, config, streams, built)
-            found.setdefault(image.name, image)
-    return list(found.values())
+        if reference is not None and reference.kind == IMAGE_STREAM_TAG:
+            paused = bool(change and change.paused)
+            found[StreamTag.of(reference, config.namespace)] = paused
+    if found and newest is not None:
+        for name in tracked_names(newest):
+            tag = names.keeper(name, config.namespace)
+            if tag is not None:
+                found.setdefault(tag, False)
+    return found
+
+
+def followed_images(
+    config: BuildConfig, streams: Streams, names: ImageNames, newest: Build | None
+) -> list[FollowedImage]:
+    """Return what each followed tag names now, and what the newest build was made from.
+
+    `names` knows the same `streams`; of these, the followed ones are looked at.
+    """
+    built = _built_with(config, newest)
+    found = []
+    for tag, paused in followed_tags(config, names, newest).items():
+        stream = streams.get(tag.stream_name)
+        now = resolve_tag(stream, tag.tag) if stream is not None else None
+        found.append(FollowedImage(tag.reference, now, built.get(str(tag)), paused))
+    return found
 
 
 def image_inputs(images: Sequence[FollowedImage]) -> tuple[ImageInput, ...]:
@@ -149,31 +159,6 @@ def image_inputs(images: Sequence[FollowedImage]) -> tuple[ImageInput, ...]:
         for image in images
         if image.now is not None
     )
-
-
-def tracking_tag(name: str, namespace: str, streams: Streams) -> ObjectReference | None:
-    """Return the stream tag of `namespace` through which the image `name` is known, if any.
-
-    That is the tag that a short name stands for in a stream with a local lookup policy; a tag
-    that imports the image; or, for an image of the internal registry, the tag itself.
-    """
-    short = local_stream(name, namespace)
-    if short is not None and "@" not in name and short in streams and is_local(streams[short]):
-        return _tag_reference(short, name.strip().partition(":")[2] or "latest")
-    try:
-        wanted = Reference.parse(name)
-    except InvalidReferenceError:
-        return None
-    for stream_name, stream in streams.items():
-        inside = stream.status.docker_image_repository == wanted.name
-        if inside and wanted.tag is not None:
-            return _tag_reference(stream_name, wanted.tag)
-        if stream_name.namespace != namespace:
-            continue
-        for tag in effective_tags(stream):
-            if tag.imports and _same_image(tag.imports, wanted):
-                return _tag_reference(stream_name, tag.name)
-    return None
 
 
 def tracked_names(build: Build) -> tuple[str, ...]:
@@ -190,29 +175,6 @@ def digest_of(pull_spec: str) -> str:
     """Return what identifies the image: its digest, or the whole text where there is none."""
     _, at, digest = pull_spec.partition("@")
     return digest if at else pull_spec
-
-
-def _same_image(name: str, wanted: Reference) -> bool:
-    try:
-        return Reference.parse(name) == wanted
-    except InvalidReferenceError:
-        return False
-
-
-def _tag_reference(stream: StreamName, tag: str) -> ObjectReference:
-    return ObjectReference(
-        kind=IMAGE_STREAM_TAG, namespace=stream.namespace, name=f"{stream.name}:{tag}"
-    )
-
-
-def _follow(
-    reference: ObjectReference, config: BuildConfig, streams: Streams, built: Mapping[str, str]
-) -> FollowedImage:
-    stream_name, tag = split_tag(reference, config.namespace)
-    complete = _tag_reference(stream_name, tag)
-    stream = streams.get(stream_name)
-    now = resolve_tag(stream, tag) if stream is not None else None
-    return FollowedImage(complete, now, built.get(f"{complete.namespace}/{complete.name}"))
 
 
 def _built_with(config: BuildConfig, newest: Build | None) -> dict[str, str]:
@@ -235,16 +197,6 @@ def _built_with(config: BuildConfig, newest: Build | None) -> dict[str, str]:
         )
         for entry in config.status.image_change_triggers
     }
-
-
-def _tracked(config: BuildConfig, streams: Streams, newest: Build) -> list[ObjectReference]:
-    """Return the tags behind the images that the newest build took from outside."""
-    found = []
-    for name in tracked_names(newest):
-        reference = tracking_tag(name, config.namespace, streams)
-        if reference is not None:
-            found.append(reference)
-    return found
 
 
 def _image_cause(image: FollowedImage) -> BuildTriggerCause:

@@ -15,7 +15,7 @@ from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, 
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
 from upwell.policy.build_triggers import digest_of
-from upwell.policy.graph import StreamTag
+from upwell.policy.image_names import StreamTag
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.policy.rollout_triggers import followers_of
 from upwell.policy.standing import (

@@ -14,42 +14,11 @@ from upwell.api.build import BuildConfig, BuildTriggerPolicy
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
-from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.image_names import ImageNames, ImageNode, StreamTag, UpstreamImage
 from upwell.policy.repository_tags import effective_tags
 from upwell.policy.rollout_settings import Workload
 from upwell.policy.rollout_triggers import Mode, followers_of
-from upwell.policy.streams import split_tag
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class UpstreamImage:
-    """An image of a registry that no stream of ours keeps, by its complete name."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return self.name
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class StreamTag:
-    """A tag of an ImageStream, whether the stream exists or not."""
-
-    namespace: str
-    stream: str
-    tag: str
-
-    @classmethod
-    def of(cls, reference: ObjectReference, namespace: str) -> "StreamTag":
-        """Return the tag that an ImageStreamTag reference names from within `namespace`."""
-        stream, tag = split_tag(reference, namespace)
-        return cls(stream.namespace, stream.name, tag)
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.stream}:{self.tag}"
-
-
-type ImageNode = UpstreamImage | StreamTag
 type Node = ImageNode | ObjectKey
 type Neighbours = Callable[[Node], list[Node]]
 
@@ -221,73 +190,28 @@ def build_graph(objects: Iterable[Resource]) -> Graph:
     nodes: list[Node] = []
     edges: list[Edge] = []
     for item in known:
+        edges.extend(edges_of(item, names))
         match item:
             case ImageStream():
-                edges.extend(_of_stream(item, names))
                 nodes.extend(StreamTag(item.namespace, item.name, tag) for tag in _tags(item))
-            case BuildConfig():
+            case BuildConfig() | DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet():
                 nodes.append(item.key)
-                edges.extend(_of_build_config(item, names))
-            case DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet():
-                nodes.append(item.key)
-                edges.extend(_of_workload(item, names))
             case _:
                 pass
     return Graph(nodes, edges)
 
 
-class ImageNames:
-    """Finds the stream tag that keeps an image which someone names as a pull spec."""
-
-    def __init__(self, streams: Iterable[ImageStream]) -> None:
-        self._repositories: dict[str, tuple[str, str]] = {}
-        self._imports: dict[str, list[StreamTag]] = defaultdict(list)
-        self._local: set[tuple[str, str]] = set()
-        for stream in streams:
-            self._add(stream)
-
-    def find(self, image: str, namespace: str) -> ImageNode | None:
-        """Return what keeps `image`, as written in `namespace`; None if it is no image name.
-
-        In this order: a short name of a stream with a local lookup policy; a tag of the internal
-        registry; the tag that imports this very image, one of the same namespace first.
-        """
-        short, _, tag = image.partition(":")
-        if (namespace, short) in self._local:
-            return StreamTag(namespace, short, tag or "latest")
-        origin = self.origin(image)
-        if not isinstance(origin, UpstreamImage):
-            return origin
-        importers = self._imports.get(origin.name, [])
-        own = [importer for importer in importers if importer.namespace == namespace]
-        return next(iter([*own, *importers]), origin)
-
-    def origin(self, image: str) -> ImageNode | None:
-        """Return where `image` is pulled from: a tag of the internal registry, or an upstream."""
-        try:
-            reference = Reference.parse(image)
-        except InvalidReferenceError:
-            return None
-        where = self._repositories.get(reference.name)
-        if where is not None and reference.tag is not None:
-            return StreamTag(*where, reference.tag)
-        return UpstreamImage(str(reference))
-
-    def _add(self, stream: ImageStream) -> None:
-        where = (stream.namespace, stream.name)
-        status = stream.status
-        for repository in (
-            status.docker_image_repository,
-            status.public_docker_image_repository,
-        ):
-            if repository:
-                self._repositories[repository] = where
-        if stream.spec.lookup_policy is not None and stream.spec.lookup_policy.local:
-            self._local.add(where)
-        for tag in effective_tags(stream):
-            upstream = self.origin(tag.imports) if tag.imports else None
-            if upstream is not None:
-                self._imports[str(upstream)].append(StreamTag(*where, tag.name))
+def edges_of(item: Resource, names: ImageNames) -> Iterator[Edge]:
+    """Yield the edges that an ImageStream, BuildConfig or workload declares; others have none."""
+    match item:
+        case ImageStream():
+            yield from _of_stream(item, names)
+        case BuildConfig():
+            yield from _of_build_config(item, names)
+        case DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet():
+            yield from _of_workload(item, names)
+        case _:
+            pass
 
 
 def _tags(stream: ImageStream) -> Iterator[str]:

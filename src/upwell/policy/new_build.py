@@ -1,6 +1,6 @@
 """A new Build: its number, its pinned images, its inputs; made from a BuildConfig or a Build."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -56,7 +56,7 @@ class Earlier:
     """The builds of a BuildConfig, and the names of all Builds in its namespace."""
 
     builds: Sequence[Build] = ()
-    names: Collection[str] = frozenset()
+    names: Container[str] = frozenset()
 
     def name_next(self, prefix: str, last_version: int = 0) -> tuple[str, int]:
         """Return the first free name and its number: somebody else may have taken one."""

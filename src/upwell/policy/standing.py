@@ -16,7 +16,8 @@ from upwell.api.build import (
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.build_triggers import FollowedImage, digest_of, followed_images
-from upwell.policy.graph import Graph, StreamTag, build_graph
+from upwell.policy.graph import Graph, build_graph
+from upwell.policy.image_names import ImageNames, StreamTag
 from upwell.policy.rollout_history import Phase
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.policy.rollout_triggers import followers_of, hold_text
@@ -67,6 +68,7 @@ class Snapshot:
             for item in known
             if isinstance(item, ImageStream)
         }
+        self._image_names = ImageNames(self.streams.values())
         self.configs: Mapping[ObjectKey, BuildConfig] = {
             item.key: item for item in known if isinstance(item, BuildConfig)
         }
@@ -96,7 +98,7 @@ class Snapshot:
     def built_from(self, config: BuildConfig) -> Sequence[FollowedImage]:
         """Return what a BuildConfig follows, as it is now and as the newest build used it."""
         newest = next(iter(self.builds(config.key)), None)
-        return followed_images(config, self.streams, newest)
+        return followed_images(config, self.streams, self._image_names, newest)
 
     def producer_of(self, image: str) -> Build | None:
         """Return the build whose result has this digest."""

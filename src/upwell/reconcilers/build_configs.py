@@ -5,22 +5,21 @@ reconcile that comes again finds the Build and starts no second one.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
 from upwell.api.build import (
-    BUILD_CONFIG_LABEL,
     Build,
     BuildConfig,
     ImageChangeTriggerStatus,
 )
-from upwell.api.conditions import find, set_condition
-from upwell.api.defaults import DEFAULT_HISTORY_LIMIT, DOCKER_IMAGE
+from upwell.api.conditions import set_condition
+from upwell.api.defaults import DEFAULT_HISTORY_LIMIT
 from upwell.api.image import ImageStream
-from upwell.api.meta import Condition, ObjectKey, ObjectReference, Resource
-from upwell.controller import Controller, Result, Watch
-from upwell.policy.build_analysis import missing_inputs, references
+from upwell.api.meta import Condition, ObjectKey
+from upwell.controller import Controller, Result
+from upwell.policy.build_analysis import missing_inputs
 from upwell.policy.build_triggers import (
     Decision,
     FollowedImage,
@@ -37,39 +36,33 @@ from upwell.policy.new_build import (
     new_build,
 )
 from upwell.policy.run_policy import beyond_history, newest, number_of
-from upwell.policy.streams import StreamName
+from upwell.reconcilers.build_view import CURRENT, BuildView
 from upwell.reconcilers.build_world import World, config_of
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
     NotFoundError,
-    Selector,
-    Store,
 )
 
 log = logging.getLogger(__name__)
 
-CURRENT = "Current"
-"""Condition of a BuildConfig: whether the newest build has the present inputs."""
-
 READY = "Ready"
 """Condition of a BuildConfig: whether a build could start: its inputs exist, without a cycle."""
-
-_UPSTREAM_BUILDING = "UpstreamBuilding"
 
 
 class BuildConfigs:
     """Reconciles BuildConfigs."""
 
-    def __init__(self, store: Store, *, clock: Callable[[], datetime]) -> None:
-        self._store = store
+    def __init__(self, view: BuildView, *, clock: Callable[[], datetime], workers: int = 4) -> None:
+        self._store = view.store
+        self._view = view
         self._clock = clock
-        watches = (
-            Watch(BuildConfig, self._with_dependents),
-            Watch(ImageStream, self._followers),
-            Watch(Build, self._of_build),
-        )
-        self._controller = Controller("build-configs", self, store, watches)
+        self._started: dict[ObjectKey, Build] = {}
+        """Builds that were started, until the view has them."""
+        self._controller = Controller("build-configs", self, view.store, (), workers=workers)
+        view.on_change(BuildConfig, self._config_changed)
+        view.on_change(ImageStream, self._stream_changed)
+        view.on_change(Build, self._build_changed)
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -77,7 +70,10 @@ class BuildConfigs:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Start the build that is due, if one is, and record the decision."""
-        world = await World.read(self._store)
+        started = self._started.pop(key, None)
+        if started is not None:
+            await self._view.saw(started)
+        world = await self._view.world(key)
         config = world.configs.get(key)
         if config is None or config.is_deleting:
             return Result()
@@ -106,8 +102,13 @@ class BuildConfigs:
         try:
             started = await self._store.create(build)
         except AlreadyExistsError as error:
-            # Somebody started a build since this state was read: decide again.
+            # Somebody started a build that the view has not yet: decide again when it has.
+            with suppress(NotFoundError):
+                self._started[config.key] = await self._store.get(
+                    Build, build.namespace, build.name
+                )
             raise ConflictError(config.key) from error
+        self._started[config.key] = started
         log.info("build started", extra={"key": str(started.key), "causes": len(decision.causes)})
         return UpToDate("BuildStarted", f"build {started.name} was started")
 
@@ -120,8 +121,9 @@ class BuildConfigs:
     ) -> None:
         """Write the decision and the trigger memory; an equal status is not written."""
         config = await self._store.get(BuildConfig, config.namespace, config.name)
-        builds = await self._builds_of(config)
-        last = newest(builds) or newest(world.builds(config.key))
+        started = self._started.get(config.key)
+        builds = [*world.builds(config.key), *([started] if started else [])]
+        last = newest(builds)
         now = self._clock()
         match decision:
             case Hold(reason, message):
@@ -162,32 +164,32 @@ class BuildConfigs:
             with suppress(NotFoundError):  # somebody else did it
                 await self._store.delete(Build, build.namespace, build.name)
 
-    async def _builds_of(self, config: BuildConfig) -> Sequence[Build]:
-        selector = Selector(config.namespace, {BUILD_CONFIG_LABEL: config.name})
-        return (await self._store.list(Build, selector)).items
+    def _config_changed(self, before: BuildConfig | None, after: BuildConfig | None) -> None:
+        for config in (before, after):
+            if config is not None:
+                self._ask_for(config.key, *self._view.waiting_below(config.key))
 
-    async def _followers(self, changed: Resource) -> Iterable[ObjectKey]:
-        """Map a stream to the BuildConfigs that follow one of its tags, in either way."""
-        name = StreamName(changed.namespace, changed.name)
-        configs = (await self._store.list(BuildConfig)).items
-        return [config.key for config in configs if _may_follow(config, name)]
+    def _stream_changed(self, before: ImageStream | None, after: ImageStream | None) -> None:
+        for stream in (before, after):
+            if stream is not None:
+                self._ask_for(*self._view.followers(stream))
 
-    async def _with_dependents(self, changed: Resource) -> Iterable[ObjectKey]:
-        return [changed.key, *await self._waiting()]
+    def _build_changed(self, before: Build | None, after: Build | None) -> None:
+        """Look at the build's BuildConfig, and at those that wait for a build above them."""
+        build = after or before
+        if build is None:
+            return
+        self._ask_for(config_of(build))
+        if before is None or after is None or _has_ended(before) != _has_ended(after):
+            self._ask_for(*self._view.waiting_below(config_of(build)))
 
-    async def _of_build(self, changed: Resource) -> Iterable[ObjectKey]:
-        """Map a build to its BuildConfig, and to those that wait for a build above them."""
-        if not isinstance(changed, Build):
-            return []
-        return [config_of(changed), *await self._waiting()]
+    def _ask_for(self, *keys: ObjectKey) -> None:
+        for key in keys:
+            self._controller.queue.add(key)
 
-    async def _waiting(self) -> list[ObjectKey]:
-        waiting = []
-        for config in (await self._store.list(BuildConfig)).items:
-            condition = find(config.status.conditions, CURRENT)
-            if condition is not None and condition.reason == _UPSTREAM_BUILDING:
-                waiting.append(config.key)
-        return waiting
+
+def _has_ended(build: Build) -> bool:
+    return build.status.phase.is_terminal
 
 
 def _trigger_memory(
@@ -216,23 +218,6 @@ def _trigger_memory(
                 )
             )
     return tuple(memory)
-
-
-def _may_follow(config: BuildConfig, stream: StreamName) -> bool:
-    """Whether a decision about `config` looks at `stream`."""
-    if config.status.tracked_images:
-        return True
-    named = [*references(config), *((config.spec.output.to,) if config.spec.output.to else ())]
-    return any(
-        (reference.namespace or config.namespace, _stream_of(reference))
-        == (stream.namespace, stream.name)
-        for reference in named
-        if reference.kind != DOCKER_IMAGE
-    )
-
-
-def _stream_of(reference: ObjectReference) -> str:
-    return reference.name.partition("@")[0].partition(":")[0]
 
 
 def _readiness(world: World, config: BuildConfig, images: Sequence[FollowedImage]) -> Condition:

@@ -1,7 +1,7 @@
 """What builds read from other objects: uploads, Secrets, ConfigMaps, and what of it is missing."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from upwell.policy.build_env import (
     sources_of,
 )
 from upwell.policy.build_triggers import Streams
+from upwell.policy.image_names import names_in
 from upwell.policy.new_build import UnresolvedInputError, pin_reference
 from upwell.policy.streams import StreamName, split_tag
 from upwell.policy.template import CONFIG_MAP, SECRET, SourceName
@@ -40,8 +41,8 @@ class BuildInputs:
 
     async def lack(self, build: Build) -> Lack | None:
         """Say what must be created before `build` can run; None: nothing."""
-        streams = await self.streams()
         target = build.spec.output.to
+        streams = await self._streams_named([*_images(build), *([target] if target else [])], build)
         if target is not None and target.kind == IMAGE_STREAM_TAG:
             stream, _ = split_tag(target, build.namespace)
             if stream not in streams:
@@ -66,6 +67,14 @@ class BuildInputs:
         """Return every ImageStream."""
         listing = await self._store.list(ImageStream)
         return {StreamName(s.namespace, s.name): s for s in listing.items}
+
+    async def _streams_named(self, references: Iterable[ObjectReference], build: Build) -> Streams:
+        found = {}
+        for name in {n for r in references for n in names_in(r, build.namespace)}:
+            if isinstance(name, StreamName):
+                with suppress(NotFoundError):
+                    found[name] = await self._store.get(ImageStream, name.namespace, name.name)
+        return found
 
     async def env(self, build: Build, variables: Sequence[EnvVar]) -> tuple[tuple[str, str], ...]:
         """Return variables with their values; raises BuildError UnresolvableEnvironmentVariable."""

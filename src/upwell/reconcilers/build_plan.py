@@ -25,8 +25,9 @@ from upwell.builder.interface import (
 from upwell.inputs.interface import BinaryInputs, InputMissingError
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.build_identity import inputs_tag
-from upwell.policy.build_triggers import SPEC_IMAGE_PREFIX, tracking_tag
+from upwell.policy.build_triggers import SPEC_IMAGE_PREFIX
 from upwell.policy.dockerfile import Dockerfile, DockerfileError, parse
+from upwell.policy.image_names import ImageNames
 from upwell.policy.new_build import UnresolvedInputError, pin_reference
 from upwell.policy.streams import resolve_tag, split_tag
 from upwell.policy.template import TemplateError, parse_quantity
@@ -205,12 +206,12 @@ class Planner:
         if reference.digest is not None:
             return str(reference), None
         streams = await self._inputs.streams()
-        tag = tracking_tag(name, build.namespace, streams)
-        if tag is not None:
-            stream_name, tag_name = split_tag(tag, build.namespace)
-            pinned = resolve_tag(streams[stream_name], tag_name)
+        tag = ImageNames(streams.values()).keeper(name, build.namespace)
+        stream = streams.get(tag.stream_name) if tag is not None else None
+        if tag is not None and stream is not None:
+            pinned = resolve_tag(stream, tag.tag)
             if pinned is not None:
-                return pinned, f"{tag.namespace}/{tag.name}"
+                return pinned, str(tag)
         try:
             access = Access(credentials=await self.credentials(build))
             found = await self._upstream.resolve(reference, access)

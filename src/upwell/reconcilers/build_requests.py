@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,13 +19,13 @@ from upwell.api.build import (
 from upwell.api.meta import ObjectKey
 from upwell.policy.build_triggers import MANUAL
 from upwell.policy.new_build import Start, UnresolvedInputError, clone_build, new_build
+from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.build_world import World, config_of
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
     NotFoundError,
     RejectedError,
-    Store,
 )
 
 _START_TRIES = 10
@@ -33,8 +34,9 @@ _START_TRIES = 10
 class BuildRequests:
     """Starts builds on demand. Methods raise NotFoundError, or RejectedError with a reason."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, view: BuildView) -> None:
+        self._store = view.store
+        self._view = view
 
     async def instantiate(self, namespace: str, name: str, request: Mapping[str, Any]) -> Build:
         """Start a build of a BuildConfig; `request` is a BuildRequest (build/v1)."""
@@ -49,21 +51,21 @@ class BuildRequests:
     async def clone(self, namespace: str, name: str, request: Mapping[str, Any]) -> Build:
         """Make the Build `name` again from the same inputs."""
         start = _start(_decode(request))
-        key = ObjectKey(Build.KIND.kind, namespace, name)
+        original = await self._store.get(Build, namespace, name)
+        key = config_of(original)
 
         def make(world: World) -> Build:
-            known = [b for b in world.all_builds(namespace) if b.name == name]
-            if not known:
-                raise NotFoundError(key)
-            config = world.configs.get(config_of(known[0]))
+            config = world.configs.get(key)
             if config is not None:
                 _require_running(config, "clone")
-            return clone_build(known[0], config, world.earlier(config_of(known[0])), start)
+            return clone_build(original, config, world.earlier(key), start)
 
         return await self._create(key, make)
 
     async def _instantiate(self, namespace: str, name: str, request: BuildRequest) -> Build:
-        key = ObjectKey(BuildConfig.KIND.kind, namespace, name)
+        config = await self._store.get(BuildConfig, namespace, name)
+        await self._view.saw(config)
+        key = config.key
 
         def make(world: World) -> Build:
             config = world.configs.get(key)
@@ -85,11 +87,15 @@ class BuildRequests:
         return await self._create(key, make)
 
     async def _create(self, key: ObjectKey, make: Callable[[World], Build]) -> Build:
+        """Create what `make` decides for the BuildConfig `key`."""
         for _ in range(_START_TRIES):
+            build = make(await self._view.world(key))
             try:
-                return await self._store.create(make(await World.read(self._store)))
+                return await self._store.create(build)
             except AlreadyExistsError:
-                continue  # another build took the number
+                # Another build took the number: go on from what the view shows then.
+                with suppress(NotFoundError):
+                    await self._view.saw(await self._store.get(Build, build.namespace, build.name))
         raise ConflictError(key, "other builds are being started at the same time; try again")
 
 

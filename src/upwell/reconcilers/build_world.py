@@ -1,10 +1,9 @@
-"""All that decisions about builds look at, read at one moment."""
+"""All that a decision about one BuildConfig looks at."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
-from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.policy.build_triggers import (
     Decision,
@@ -14,59 +13,33 @@ from upwell.policy.build_triggers import (
     decide,
     followed_images,
 )
-from upwell.policy.graph import Graph, Role, StreamTag, build_graph
+from upwell.policy.graph import Graph, Role
+from upwell.policy.image_names import ImageNames, StreamTag
 from upwell.policy.new_build import Earlier
 from upwell.policy.run_policy import newest
-from upwell.policy.streams import StreamName
-from upwell.store.interface import Store
 
 
+@dataclass(frozen=True, slots=True)
 class World:
-    """All ImageStreams, BuildConfigs and Builds at one moment, for decisions that span them."""
+    """A BuildConfig, what stands above it, and their builds."""
 
-    def __init__(
-        self,
-        streams: Sequence[ImageStream],
-        configs: Sequence[BuildConfig],
-        builds: Sequence[Build],
-    ) -> None:
-        self.streams: Streams = {StreamName(s.namespace, s.name): s for s in streams}
-        self.configs: Mapping[ObjectKey, BuildConfig] = {c.key: c for c in configs}
-        self._builds: dict[ObjectKey, list[Build]] = {}
-        self._names: dict[str, set[str]] = {}
-        for build in builds:
-            self._builds.setdefault(config_of(build), []).append(build)
-            self._names.setdefault(build.namespace, set()).add(build.name)
-        self._graph: Graph | None = None
-
-    @classmethod
-    async def read(cls, store: Store) -> "World":
-        """Read everything; configs first, so that no later state judges an earlier one."""
-        configs = await store.list(BuildConfig)
-        builds = await store.list(Build)
-        streams = await store.list(ImageStream)
-        return cls(streams.items, configs.items, builds.items)
-
-    @property
-    def graph(self) -> Graph:
-        """What is built from what."""
-        if self._graph is None:
-            self._graph = build_graph([*self.streams.values(), *self.configs.values()])
-        return self._graph
+    graph: Graph
+    """What is built from what, upstream of the BuildConfig."""
+    streams: Streams
+    configs: Mapping[ObjectKey, BuildConfig]
+    builds_of: Mapping[ObjectKey, Sequence[Build]]
+    """The builds of each of `configs`."""
+    image_names: ImageNames
+    taken: Container[str]
+    """The names of all Builds in the BuildConfig's namespace."""
 
     def builds(self, config: ObjectKey) -> Sequence[Build]:
         """Return the builds of a BuildConfig."""
-        return self._builds.get(config, ())
-
-    def all_builds(self, namespace: str) -> Iterator[Build]:
-        """Yield every build in a namespace, whichever BuildConfig it belongs to."""
-        for config, builds in self._builds.items():
-            if config.namespace == namespace:
-                yield from builds
+        return self.builds_of.get(config, ())
 
     def earlier(self, config: ObjectKey) -> Earlier:
         """Return what decides the name of the BuildConfig's next build."""
-        return Earlier(self.builds(config), self._names.get(config.namespace, frozenset()))
+        return Earlier(self.builds(config), self.taken)
 
     def followed(self, config: BuildConfig) -> list[FollowedImage]:
         """Return what `config` follows, compared with its newest build."""
@@ -89,7 +62,9 @@ class World:
         return found
 
     def _followed(self, config: BuildConfig) -> list[FollowedImage]:
-        return followed_images(config, self.streams, newest(self.builds(config.key)))
+        return followed_images(
+            config, self.streams, self.image_names, newest(self.builds(config.key))
+        )
 
     def _cycle(self, config: BuildConfig) -> frozenset[object]:
         """Return the ring that would build itself for ever: all of its inputs are followed."""

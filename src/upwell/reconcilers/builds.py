@@ -16,8 +16,9 @@ from upwell.controller import Backoff, Controller, Result, Watch
 from upwell.policy.build_failures import told_message, told_reason
 from upwell.policy.run_policy import blocked_by, policy_of, superseded
 from upwell.reconcilers.build_run import BuildRun, write_status
+from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.build_world import config_of
-from upwell.store.interface import NotFoundError, Selector, Store, StoreError
+from upwell.store.interface import NotFoundError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Builds:
 
     def __init__(
         self,
-        store: Store,
+        view: BuildView,
         builder: Builder,
         logs: BuildLogs,
         run: BuildRun,
@@ -47,7 +48,8 @@ class Builds:
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random,
     ) -> None:
-        self._store = store
+        self._store = view.store
+        self._view = view
         self._builder = builder
         self._logs = logs
         self._run = run
@@ -60,13 +62,10 @@ class Builds:
         self._uids: dict[ObjectKey, str] = {}
         """Builds that may have left a folder or a log, for when they are deleted."""
         self._group: asyncio.TaskGroup | None = None
-        watches = (
-            Watch(Build, self._with_siblings),
-            Watch(Secret, self._new_builds),
-            Watch(ConfigMap, self._new_builds),
-            Watch(ImageStream, self._new_builds),
-        )
-        self._controller = Controller("builds", self, store, watches)
+        watches = (Watch(Secret, self._unstarted), Watch(ConfigMap, self._unstarted))
+        self._controller = Controller("builds", self, view.store, watches)
+        view.on_change(Build, self._build_changed)
+        view.on_change(ImageStream, self._stream_changed)
 
     async def run(self) -> None:
         """Clean up after an earlier process, then reconcile until cancelled."""
@@ -94,7 +93,7 @@ class Builds:
             await self._stop(key)
             await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", "")
             return Result()
-        later = superseded(build, await self._siblings(build))
+        later = superseded(build, self._siblings(build))
         if later is not None:
             await self._stop(key)
             message = f"build {later.name} takes its place (runPolicy SerialLatestOnly)"
@@ -117,7 +116,7 @@ class Builds:
             # Whoever uploaded waits for it now (as in OpenShift).
             await self._end(build, BuildPhase.FAILED, lack.reason, lack.message)
             return Result()
-        siblings = await self._siblings(build)
+        siblings = self._siblings(build)
         obstacle = self._obstacle(build, siblings)
         if obstacle is None and lack is not None:
             obstacle = lack.reason, told_message(lack.reason, lack.message)
@@ -241,13 +240,14 @@ class Builds:
             await self._builder.discard(uid)
             self._logs.remove(uid)
 
-    async def _siblings(self, build: Build) -> Sequence[Build]:
-        """Return the builds of the same BuildConfig, those that were launched as pending."""
-        name = build.labels.get(BUILD_CONFIG_LABEL)
-        if not name:
+    def _siblings(self, build: Build) -> Sequence[Build]:
+        """Return the builds of the same BuildConfig, those that were launched as pending.
+
+        They may be older than `build`: no harm, since a change of each brings us here again.
+        """
+        if not build.labels.get(BUILD_CONFIG_LABEL):
             return (build,)
-        selector = Selector(build.namespace, {BUILD_CONFIG_LABEL: name})
-        return [self._as_launched(b) for b in (await self._store.list(Build, selector)).items]
+        return [self._as_launched(sibling) for sibling in self._view.builds(config_of(build))]
 
     def _as_launched(self, build: Build) -> Build:
         if build.key not in self._tasks or build.status.phase is not BuildPhase.NEW:
@@ -255,29 +255,29 @@ class Builds:
         status = build.status.model_copy(update={"phase": BuildPhase.PENDING})
         return build.with_status(status)
 
-    async def _with_siblings(self, changed: Resource) -> Iterable[ObjectKey]:
-        """Map a build to itself, and an ended one to those that may have waited for it.
+    def _build_changed(self, before: Build | None, after: Build | None) -> None:
+        """Look at a changed build, and after one has ended at those that may have waited for it.
 
-        A new one under SerialLatestOnly is mapped to those whose place it takes.
+        A new one under SerialLatestOnly brings us to those whose place it takes.
         """
-        if not isinstance(changed, Build):
-            return ()
+        changed = after or before
+        if changed is None:
+            return
+        self._controller.queue.add(changed.key)
         displaces = (
             changed.status.phase is BuildPhase.NEW
             and policy_of(changed) is RunPolicy.SERIAL_LATEST_ONLY
         )
-        if not changed.status.phase.is_terminal and not displaces:
-            return (changed.key,)
-        same = await self._siblings(changed)
-        waiting = [b.key for b in same if config_of(b) == config_of(changed)]
-        return (changed.key, *waiting)
+        if after is None or changed.status.phase.is_terminal or displaces:
+            for sibling in self._siblings(changed):
+                self._controller.queue.add(sibling.key)
 
-    async def _new_builds(self, changed: Resource) -> Iterable[ObjectKey]:
-        """Map an object to the builds that may have waited for it to exist."""
-        waiting = (await self._store.list(Build)).items
-        return [
-            build.key
-            for build in waiting
-            if build.status.phase is BuildPhase.NEW
-            and (isinstance(changed, ImageStream) or build.namespace == changed.namespace)
-        ]
+    def _stream_changed(self, before: ImageStream | None, after: ImageStream | None) -> None:
+        """Look at every build that may have waited for an image, in whatever namespace."""
+        del before, after
+        for build in self._view.unstarted():
+            self._controller.queue.add(build.key)
+
+    async def _unstarted(self, changed: Resource) -> Iterable[ObjectKey]:
+        """Map an object to the builds of its namespace that may have waited for it to exist."""
+        return [b.key for b in self._view.unstarted() if b.namespace == changed.namespace]

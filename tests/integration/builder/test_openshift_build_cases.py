@@ -37,6 +37,7 @@ from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_plan import Planner
 from upwell.reconcilers.build_requests import BuildRequests
 from upwell.reconcilers.build_run import BuildDefaults, BuildRun
+from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.builds import Builds
 from upwell.registry.client import RegistryClient
 from upwell.registry.embedded import EmbeddedRegistry
@@ -85,7 +86,8 @@ class Site:
         folder: Path,
     ) -> None:
         self.store = MemoryStore(_now)
-        self.requests = BuildRequests(self.store)
+        self.view = BuildView(self.store)
+        self.requests = BuildRequests(self.view)
         self.inputs = FileInputs(folder / "inputs")
         self.logs = FileBuildLogs(folder / "logs")
         self.internal = internal
@@ -99,7 +101,7 @@ class Site:
         )
         defaults = BuildDefaults(insecure_registries=frozenset({internal.host}))
         run = BuildRun(self.store, builder, self.logs, internal, planner, defaults, clock=_now)
-        self.builds = Builds(self.store, builder, self.logs, run, slots=2, clock=_now)
+        self.builds = Builds(self.view, builder, self.logs, run, slots=2, clock=_now)
 
     async def apply(self, name: str, changes: Mapping[str, str] | None = None) -> None:
         """Create the objects of a file, with these words of its text changed."""
@@ -407,7 +409,7 @@ async def test_case_24_each_build_takes_up_what_the_one_before_it_saved(
     image = site.pushed(done, "internal-image")
     held = await asyncio.to_thread(files_of, image)
     assert sorted(held[f"{TEMPORARY}/count"].split()) == [b"1", b"2", b"3"], "a layer of each"
-    configs = BuildConfigs(site.store, clock=_now)
+    configs = BuildConfigs(site.view, clock=_now)
     for follower in (await site.store.list(BuildConfig)).items:
         await configs.reconcile(follower.key)
     builds = [build.name for build in (await site.store.list(Build)).items]

@@ -17,7 +17,8 @@ from upwell.api.defaults import apply_defaults
 from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.policy.build_chain import MAX_LINES, Chain
-from upwell.policy.graph import Graph, StreamTag, build_graph
+from upwell.policy.graph import Graph, build_graph
+from upwell.policy.image_names import StreamTag
 
 SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
 CHAINS = SHARED / "corpus/openshift/openshift-oc@6b8e30c5/pkg/cli/admin/buildchain/test"

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -34,8 +35,8 @@ from upwell.policy.build_triggers import (
     decide,
     followed_images,
     image_inputs,
-    tracking_tag,
 )
+from upwell.policy.image_names import ImageNames, StreamTag
 from upwell.policy.streams import StreamName
 
 OLD = f"vendor.example/debian@sha256:{'1' * 64}"
@@ -52,6 +53,12 @@ def config(*triggers: BuildTriggerPolicy, **annotations: str) -> BuildConfig:
             triggers=triggers,
         ),
     )
+
+
+def followed(
+    asked: BuildConfig, streams: Mapping[StreamName, ImageStream], newest: Build | None
+) -> list[FollowedImage]:
+    return followed_images(asked, streams, ImageNames(streams.values()), newest)
 
 
 def stream(
@@ -141,7 +148,7 @@ def test_a_paused_trigger_starts_nothing_and_is_named() -> None:
 
 def test_a_trigger_without_from_follows_the_strategys_image() -> None:
     streams = {StreamName("shop", "debian"): stream(NEW)}
-    (image,) = followed_images(config(ON_IMAGE), streams, built_with(OLD))
+    (image,) = followed(config(ON_IMAGE), streams, built_with(OLD))
     assert (image.name, image.now, image.built) == ("shop/debian:11", NEW, OLD)
     assert image.changed
     assert image_inputs([image])[0].image == NEW
@@ -150,7 +157,7 @@ def test_a_trigger_without_from_follows_the_strategys_image() -> None:
 def test_the_status_remembers_when_every_build_is_deleted() -> None:
     streams = {StreamName("shop", "debian"): stream(NEW)}
     remembered = config(ON_IMAGE)
-    (image,) = followed_images(remembered, streams, None)
+    (image,) = followed(remembered, streams, None)
     assert image.built is None
     assert image.changed
 
@@ -164,7 +171,7 @@ def test_images_of_other_stages_are_followed_through_the_stream_that_imports_the
     }
     tools_before = OLD.replace("debian", "tools")
     build = built_with(NEW, ResolvedImage(name="vendor.example/tools:1", reference=tools_before))
-    images = followed_images(config(ON_IMAGE), streams, build)
+    images = followed(config(ON_IMAGE), streams, build)
     assert {image.name: image.changed for image in images} == {
         "shop/debian:11": False,
         "shop/tools:11": True,
@@ -174,13 +181,12 @@ def test_images_of_other_stages_are_followed_through_the_stream_that_imports_the
 def test_without_an_image_change_trigger_no_image_is_followed() -> None:
     build = built_with(OLD, ResolvedImage(name="vendor.example/debian:11", reference=OLD))
     streams = {StreamName("shop", "debian"): stream(NEW)}
-    assert followed_images(config(ON_CONFIG), streams, build) == []
+    assert followed(config(ON_CONFIG), streams, build) == []
 
 
 def test_the_tag_behind_an_image_name_is_found_whatever_its_spelling() -> None:
     streams = {StreamName("shop", "web"): stream(NEW, "web", "docker.io/library/nginx:1.27")}
-    found = tracking_tag("nginx:1.27", "shop", streams)
-    assert found is not None
-    assert found.name == "web:11"
-    assert tracking_tag("nginx:1.27", "elsewhere", streams) is None
-    assert tracking_tag("Not A Name", "shop", streams) is None
+    names = ImageNames(streams.values())
+    assert names.keeper("nginx:1.27", "shop") == StreamTag("shop", "web", "11")
+    assert names.keeper("nginx:1.27", "elsewhere") is None
+    assert names.keeper("Not A Name", "shop") is None

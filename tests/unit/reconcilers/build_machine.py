@@ -46,6 +46,7 @@ from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform,
 from upwell.policy.schedule import ImportSchedule
 from upwell.reconcilers.build_plan import Planner
 from upwell.reconcilers.build_run import BuildDefaults, BuildRun
+from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.builds import Builds
 from upwell.reconcilers.imports import ImageStreams
 from upwell.reconcilers.pull_secrets import PullSecrets
@@ -242,6 +243,7 @@ class BuildMachine:
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
         self.store = FullStore(self.clock)
+        self.view = BuildView(self.store)
         self.vendor = Vendor(folder / "vendor")
         self.internal = EmbeddedRegistry(folder / "internal", INTERNAL)
         self.builder = FakeBuilder(self.internal, folder / "builds")
@@ -279,7 +281,7 @@ class BuildMachine:
             clock=self.clock,
         )
         return Builds(
-            self.store,
+            self.view,
             self.builder,
             self.logs,
             run,
@@ -292,13 +294,14 @@ class BuildMachine:
     async def building(self, slots: int = 2) -> AsyncIterator[Builds]:
         """Run the reconciler of Builds, and kill it at the end."""
         builds = self.builds(slots)
-        task = asyncio.create_task(builds.run())
+        tasks = [asyncio.create_task(builds.run()), asyncio.create_task(self.view.run())]
         try:
             yield builds
-            assert not task.done(), "the reconciler of Builds has stopped"
+            assert not any(task.done() for task in tasks), "the reconciler of Builds has stopped"
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             self.logs.close_all()
 
     async def stream(self, name: str) -> ImageStream:

@@ -23,6 +23,7 @@ from upwell.policy.build_triggers import CONFIG_CHANGE, IMAGE_CHANGE
 from upwell.policy.streams import record_image
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_requests import BuildRequests
+from upwell.reconcilers.build_view import BuildView
 from upwell.store.interface import ConflictError, NotFoundError, RejectedError
 from upwell.store.memory import MemoryStore
 
@@ -41,8 +42,9 @@ class Site:
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
-        self.configs = BuildConfigs(self.store, clock=self.clock)
-        self.requests = BuildRequests(self.store)
+        self.view = BuildView(self.store)
+        self.configs = BuildConfigs(self.view, clock=self.clock)
+        self.requests = BuildRequests(self.view)
 
     async def stream(self, name: str, mark: str = "", namespace: str = NAMESPACE) -> None:
         """Create a stream if there is none, and set its tag `latest`."""
@@ -283,7 +285,7 @@ async def test_a_side_that_fails_does_not_hold_the_tip(diamond: Site) -> None:
 
 async def test_what_waits_is_looked_at_when_the_build_above_it_ends(diamond: Site) -> None:
     site = diamond
-    runs = asyncio.create_task(site.configs.run())
+    runs = [asyncio.create_task(each.run()) for each in (site.view, site.configs)]
     changes = site.store.watch(Build)
     try:
         await site.stream("base", "new")
@@ -298,8 +300,9 @@ async def test_what_waits_is_looked_at_when_the_build_above_it_ends(diamond: Sit
                     await site.end(build.name)
     finally:
         await changes.aclose()
-        runs.cancel()
-        await asyncio.wait([runs])
+        for run in runs:
+            run.cancel()
+        await asyncio.wait(runs)
     assert len((await site.builds("tip"))[1].spec.triggered_by) == 2
 
 
@@ -402,7 +405,7 @@ async def test_a_foreign_build_under_the_next_name_is_passed_over(site: Site) ->
 
 async def test_two_processes_start_one_build(site: Site) -> None:
     await site.config("app", "base:latest")
-    second = BuildConfigs(site.store, clock=site.clock)
+    second = BuildConfigs(site.view, clock=site.clock)
     key = ObjectKey("BuildConfig", NAMESPACE, "app")
     results = await asyncio.gather(
         site.configs.reconcile(key), second.reconcile(key), return_exceptions=True

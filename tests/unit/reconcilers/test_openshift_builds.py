@@ -81,7 +81,7 @@ async def apply(machine: BuildMachine, *resources: Resource) -> None:
 @asynccontextmanager
 async def running(machine: BuildMachine, slots: int = 8) -> AsyncIterator[None]:
     """Run the reconcilers of BuildConfigs and Builds."""
-    configs = asyncio.create_task(BuildConfigs(machine.store, clock=machine.clock).run())
+    configs = asyncio.create_task(BuildConfigs(machine.view, clock=machine.clock).run())
     async with machine.building(slots):
         try:
             yield
@@ -176,7 +176,7 @@ async def run_policy(machine: BuildMachine, file: str, policy: str = "") -> Buil
     for resource in objects:
         if isinstance(resource, BuildConfig):
             assert resource.spec.triggers == (), "a default trigger without a stream is stripped"
-    return BuildRequests(machine.store)
+    return BuildRequests(machine.view)
 
 
 async def test_case_13_parallel_builds_all_run(machine: BuildMachine) -> None:
@@ -288,7 +288,7 @@ async def test_case_20_history_is_as_long_as_its_limits(
         phase = BuildPhase.ERROR
     for number in range(1, 8):
         await ended_build(machine, name, number, phase)
-    await BuildConfigs(machine.store, clock=machine.clock).reconcile(config.key)
+    await BuildConfigs(machine.view, clock=machine.clock).reconcile(config.key)
     left = [number_of(b) for b in await builds(machine)]
     assert left == list(range(8 - kept, 8))
 
@@ -337,7 +337,7 @@ async def test_case_24_a_build_of_its_own_output_does_not_start_itself(
             resource = apply_defaults(decode(document))  # noqa: PLW2901 - the changed one
         follows.append(resource)
     await apply(machine, *follows)
-    requests = BuildRequests(machine.store)
+    requests = BuildRequests(machine.view)
     async with running(machine):
         await requests.instantiate(NAMESPACE, "initial-build", {})
         await settled(machine, "initial-build", ["Complete"])
@@ -364,7 +364,7 @@ async def test_case_17_every_image_of_a_build_is_pinned(machine: BuildMachine) -
     configs = [o for o in objects if isinstance(o, BuildConfig)]
     await apply(machine, *configs)
     for config in configs:
-        build = await BuildRequests(machine.store).instantiate(NAMESPACE, config.name, {})
+        build = await BuildRequests(machine.view).instantiate(NAMESPACE, config.name, {})
         base = build.spec.strategy.base
         pinned = [*([base] if base else []), *(i.from_ for i in build.spec.source.images)]
         assert pinned, config.name

@@ -18,8 +18,7 @@ from tests.unit.reconcilers.build_machine import (
 
 from upwell.api.image import ImportPolicy
 from upwell.oci import Digest
-from upwell.policy.build_triggers import tracking_tag
-from upwell.policy.streams import StreamName
+from upwell.policy.image_names import ImageNames
 from upwell.reconcilers.stream_origins import StreamOrigins
 
 REPOSITORY = f"{NAMESPACE}/debian"
@@ -81,12 +80,8 @@ def test_a_dockerfile_may_name_a_stream_in_short() -> None:
             "spec": stream.spec.model_validate_json('{"lookupPolicy": {"local": true}, "tags": []}')
         }
     )
-    name = StreamName(NAMESPACE, "debian")
-    found = tracking_tag("debian:11", NAMESPACE, {name: local})
-    assert found is not None
-    assert (found.namespace, found.name) == (NAMESPACE, "debian:11")
-    short = tracking_tag("debian", NAMESPACE, {name: local})
-    assert short is not None
-    assert short.name == "debian:latest"
-    assert tracking_tag("debian:11", NAMESPACE, {name: stream}) is None
-    assert tracking_tag("debian:11", "elsewhere", {name: local}) is None
+    names = ImageNames([local])
+    assert str(names.keeper("debian:11", NAMESPACE)) == f"{NAMESPACE}/debian:11"
+    assert str(names.keeper("debian", NAMESPACE)) == f"{NAMESPACE}/debian:latest"
+    assert names.keeper("debian:11", "elsewhere") is None
+    assert ImageNames([stream]).keeper("debian:11", NAMESPACE) is None

@@ -1,0 +1,208 @@
+"""Streams, BuildConfigs and Builds as the watches tell them, found by what they are to each other.
+
+What may be late here is late without harm. A decision reads its streams from the store itself,
+after the rest: a build that is seen to have ended is seen with its result. A Build that is not
+seen yet holds its name in the store, so that nobody starts it twice.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from upwell.api.build import Build, BuildConfig, BuildPhase
+from upwell.api.conditions import find
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey, Resource
+from upwell.controller.view import Told, View
+from upwell.policy.build_triggers import Streams, followed_tags
+from upwell.policy.graph import Edge, Graph, Node, edges_of
+from upwell.policy.image_names import (
+    ImageNames,
+    Name,
+    StreamTag,
+    names_in,
+    names_of,
+    names_read,
+    names_written,
+)
+from upwell.policy.repository_tags import effective_tags
+from upwell.policy.run_policy import newest
+from upwell.policy.streams import StreamName
+from upwell.reconcilers.build_world import World, config_of
+from upwell.store.interface import NotFoundError, Store
+
+CURRENT = "Current"
+"""Condition of a BuildConfig: whether the newest build has the present inputs."""
+
+UPSTREAM_BUILDING = "UpstreamBuilding"
+"""Reason of a BuildConfig that waits for the builds above it."""
+
+
+class BuildView:
+    """Shared by all that reconciles builds; each call costs as much as what it returns."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._names = ImageNames()
+        self._view = View(store, (BuildConfig, Build, ImageStream), name="build-view")
+        self._view.on_change(ImageStream, self._rename)
+        self._builds = self._view.index(Build, lambda build: (config_of(build),))
+        self._unstarted = self._view.index(Build, _unstarted)
+        self._readers = self._view.index(BuildConfig, names_read)
+        self._writers = self._view.index(BuildConfig, names_written)
+        self._waiting = self._view.index(BuildConfig, _waits)
+        self._copies = self._view.index(ImageStream, _names_copied)
+
+    async def run(self) -> None:
+        """Keep up with the store until cancelled."""
+        await self._view.run()
+
+    async def saw(self, written: Resource) -> None:
+        """Wait until the view is as new as `written`; raises UnavailableError."""
+        await self._view.saw(written)
+
+    def on_change[R: Resource](self, kind: type[R], told: Told[R]) -> None:
+        """Call `told` at each change, once the view has it."""
+        self._view.on_change(kind, told)
+
+    async def world(self, config: ObjectKey) -> World:
+        """Return what a decision about a BuildConfig looks at; it may not exist."""
+        await self._view.ready()
+        edges = list(self._above(config))
+        keys = {config, *(e.source for e in edges if isinstance(e.source, ObjectKey))}
+        configs = {
+            key: found
+            for key in keys
+            if (found := self._view.get(BuildConfig, key.namespace, key.name)) is not None
+        }
+        builds = {key: tuple(self._builds.get(key)) for key in keys}
+        names = {e.source.stream_name for e in edges if isinstance(e.source, StreamTag)}
+        for key, found in configs.items():
+            named = names_read(found) | names_written(found)
+            names |= {name for name in named if isinstance(name, StreamName)}
+            followed = followed_tags(found, self._names, newest(builds[key]))
+            names |= {tag.stream_name for tag in followed}
+        return World(
+            Graph((config,), edges),
+            await self._read(names),
+            configs,
+            builds,
+            self._names,
+            _BuildNames(self._view, config.namespace),
+        )
+
+    def builds(self, config: ObjectKey) -> Collection[Build]:
+        """Return the builds of a BuildConfig."""
+        return self._builds.get(config)
+
+    def unstarted(self) -> Collection[Build]:
+        """Return the builds that wait for something."""
+        return self._unstarted.get(BuildPhase.NEW)
+
+    def followers(self, stream: ImageStream) -> Iterator[ObjectKey]:
+        """Yield the BuildConfigs that a change of `stream` may concern."""
+        for name in names_of(stream):
+            for config in (*self._readers.get(name), *self._writers.get(name)):
+                yield config.key
+
+    def waiting_below(self, config: ObjectKey) -> list[ObjectKey]:
+        """Return the BuildConfigs downstream of `config` that wait for a build above them."""
+        if not self._waiting.get(UPSTREAM_BUILDING):
+            return []
+        found: dict[ObjectKey, BuildConfig] = {}
+        walk = [config]
+        while walk:
+            for below in self._below(walk.pop()):
+                if below.key not in found:
+                    found[below.key] = below
+                    walk.append(below.key)
+        return [key for key, below in found.items() if _is_waiting(below)]
+
+    def _below(self, key: ObjectKey) -> Iterator[BuildConfig]:
+        """Yield the BuildConfigs that read what `key` writes, or a tag that copies it."""
+        config = self._view.get(BuildConfig, key.namespace, key.name)
+        names = names_written(config) if config is not None else set()
+        walk = list(names)
+        while walk:
+            for copy in self._copies.get(walk.pop()):
+                new = names_of(copy) - names
+                names |= new
+                walk += new
+        for name in names:
+            yield from self._readers.get(name)
+
+    def _above(self, config: ObjectKey) -> Iterator[Edge]:
+        """Yield every edge on a way to `config`."""
+        seen: set[Node] = {config}
+        walk: list[Node] = [config]
+        while walk:
+            for edge in self._into(walk.pop()):
+                yield edge
+                if edge.source not in seen:
+                    seen.add(edge.source)
+                    walk.append(edge.source)
+
+    def _into(self, node: Node) -> Iterator[Edge]:
+        for item in self._makers(node):
+            yield from (e for e in edges_of(item, self._names) if e.target == node)
+
+    def _makers(self, node: Node) -> Iterator[Resource]:
+        """Yield the objects that may declare an edge into `node`."""
+        match node:
+            case ObjectKey():
+                config = self._view.get(BuildConfig, node.namespace, node.name)
+                if config is not None:
+                    yield config
+            case StreamTag():
+                stream = self._view.get(ImageStream, node.namespace, node.stream)
+                names: Iterable[Name] = (node.stream_name,)
+                if stream is not None:
+                    yield stream
+                    names = names_of(stream)
+                yield from {c.key: c for n in names for c in self._writers.get(n)}.values()
+            case _:
+                return
+
+    async def _read(self, names: Iterable[StreamName]) -> Streams:
+        found = {}
+        for name in names:
+            with suppress(NotFoundError):
+                found[name] = await self.store.get(ImageStream, name.namespace, name.name)
+        return found
+
+    def _rename(self, before: ImageStream | None, after: ImageStream | None) -> None:
+        if before is not None:
+            self._names.drop(before)
+        if after is not None:
+            self._names.put(after)
+
+
+@dataclass(frozen=True, slots=True)
+class _BuildNames:
+    """The names that Builds of a namespace have."""
+
+    view: View
+    namespace: str
+
+    def __contains__(self, name: object) -> bool:
+        return self.view.get(Build, self.namespace, str(name)) is not None
+
+
+def _unstarted(build: Build) -> Iterable[BuildPhase]:
+    return (BuildPhase.NEW,) if build.status.phase is BuildPhase.NEW else ()
+
+
+def _waits(config: BuildConfig) -> Iterable[str]:
+    return (UPSTREAM_BUILDING,) if _is_waiting(config) else ()
+
+
+def _is_waiting(config: BuildConfig) -> bool:
+    condition = find(config.status.conditions, CURRENT)
+    return condition is not None and condition.reason == UPSTREAM_BUILDING
+
+
+def _names_copied(stream: ImageStream) -> set[Name]:
+    """Return the names of what the stream's tags take their images from."""
+    return {
+        name for tag in effective_tags(stream) for name in names_in(tag.from_, stream.namespace)
+    }
