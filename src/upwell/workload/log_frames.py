@@ -5,6 +5,8 @@ Byte 0 names the stream, bytes 4 to 7 hold the payload's length, most significan
 
 _HEADER = 8
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
+STDERR = 2
+"""The stream that is standard error."""
 
 
 class BadFrameError(ValueError):
@@ -19,6 +21,10 @@ class FrameReader:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the payloads that `chunk` completes; raises BadFrameError."""
+        return [payload for _, payload in self.frames(chunk)]
+
+    def frames(self, chunk: bytes) -> list[tuple[int, bytes]]:
+        """Return what `chunk` completes: stream and payload of each; raises BadFrameError."""
         self._buffer += chunk
         complete = []
         while len(self._buffer) >= _HEADER:
@@ -27,6 +33,7 @@ class FrameReader:
                 raise BadFrameError(f"a frame of {length} bytes")
             if len(self._buffer) < _HEADER + length:
                 break
-            complete.append(bytes(self._buffer[_HEADER : _HEADER + length]))
+            payload = bytes(self._buffer[_HEADER : _HEADER + length])
+            complete.append((self._buffer[0], payload))
             del self._buffer[: _HEADER + length]
         return complete

@@ -17,11 +17,13 @@ from typing import Any, NoReturn
 import aiohttp
 
 from upwell.oci import Reference
-from upwell.workload.interface import ImagePullError, RuntimeUnavailableError
+from upwell.workload.interface import ImagePullError, LogQuery, RuntimeUnavailableError
 from upwell.workload.log_frames import BadFrameError, FrameReader
+from upwell.workload.podman_hijack import hijack
 from upwell.workload.podman_service import PodmanService
 
-_BASE = "http://podman/v5.0.0/libpod"
+_PATH = "/v5.0.0/libpod"
+_BASE = f"http://podman{_PATH}"
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_CHARACTERS = 2000
 _REQUEST_SECONDS = 60.0
@@ -155,26 +157,53 @@ class PodmanApi:
     async def execute(self, container: str, command: tuple[str, ...]) -> tuple[int, bytes]:
         """Run a command in a container; returns its exit code and the start of its output."""
         body = {"Cmd": list(command), "AttachStdout": True, "AttachStderr": True}
-        created = await self._json(Call("POST", f"/containers/{container}/exec", body=body))
-        session = f"/exec/{created['Id']}"
+        session = await self.prepare(container, body)
         start = Call("POST", f"{session}/start", body={"Detach": False, "Tty": False})
         try:
             async with self._open(start) as response:
                 # To its end: a command that has written something has not ended yet.
                 output = b"".join([piece async for piece in _first_pieces(response)])
-            state = await self._json(Call("GET", f"{session}/json"))
+            return await self.exit_code(session), output
         finally:
             # A command that outlives its caller must not pile up inside the container.
-            await asyncio.shield(self._end(session))
+            await asyncio.shield(self.end(session))
+
+    async def prepare(self, container: str, body: Mapping[str, Any]) -> str:
+        """Make a session for a command; return its path. Raises NotFoundError."""
+        created = await self._json(Call("POST", f"/containers/{container}/exec", body=body))
+        return f"/exec/{created['Id']}"
+
+    async def converse(
+        self, session: str, body: Mapping[str, Any]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Start a session's command on a connection that becomes its input and output."""
+        await self._service.ensure()
+        return await hijack(self._service.socket, f"{_PATH}{session}/start", body)
+
+    async def resize(self, session: str, columns: int, rows: int) -> None:
+        """Give a session's terminal another size."""
+        parameters = {"w": str(columns), "h": str(rows)}
+        await self._json(Call("POST", f"{session}/resize", parameters))
+
+    async def exit_code(self, session: str) -> int:
+        """Return the exit code of a session's command, which has ended."""
+        state = await self._json(Call("GET", f"{session}/json"))
         if state["Running"]:
             raise RuntimeUnavailableError("podman closed the output of a command that runs")
-        return int(state["ExitCode"]), output
+        return int(state["ExitCode"])
 
-    async def logs(self, container: str, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+    async def logs(self, container: str, wanted: LogQuery) -> AsyncIterator[bytes]:
         """Yield what the container wrote, standard output and error as one stream."""
-        parameters = {"stdout": "true", "stderr": "true", "follow": str(follow).lower()}
-        if tail is not None:
-            parameters["tail"] = str(tail)
+        parameters = {
+            "stdout": "true",
+            "stderr": "true",
+            "follow": str(wanted.follow).lower(),
+            "timestamps": str(wanted.timestamps).lower(),
+        }
+        if wanted.tail is not None:
+            parameters["tail"] = str(wanted.tail)
+        if wanted.since is not None:
+            parameters["since"] = wanted.since.isoformat()
         path = f"/containers/{container}/logs"
         frames = FrameReader()
         async with self._open(Call("GET", path, parameters, timeout=_NO_LIMIT)) as response:
@@ -190,7 +219,8 @@ class PodmanApi:
             async for _ in response.content.iter_any():
                 yield
 
-    async def _end(self, session: str) -> None:
+    async def end(self, session: str) -> None:
+        """End a session's command, if it runs, and forget it."""
         with contextlib.suppress(NotFoundError, RuntimeUnavailableError):
             await self._json(Call("POST", f"{session}/remove", body={"Force": True}))
 

@@ -82,6 +82,7 @@ class InstanceRecord:
     once: bool = False
     made: tuple[str, ...] = ()
     """IDs of the containers that we have made for this start."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: InstanceSpec, restarts: int) -> Self:
@@ -90,7 +91,15 @@ class InstanceRecord:
             *(ContainerRecord(container.name, init=True) for container in spec.init),
             *(ContainerRecord.of(container) for container in spec.containers),
         )
-        return cls(spec.name, spec.owner, spec.revision, containers, restarts, once=spec.once)
+        return cls(
+            spec.name,
+            spec.owner,
+            spec.revision,
+            containers,
+            restarts,
+            once=spec.once,
+            labels=dict(spec.labels),
+        )
 
     def container(self, name: str) -> ContainerRecord | None:
         """Return the record of the container called `name`."""
@@ -184,6 +193,7 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         post_started=tuple(document.get("post_started", ())),
         once=bool(document.get("once")),
         made=tuple(document.get("made", ())),
+        labels=document.get("labels", {}),
     )
 
 

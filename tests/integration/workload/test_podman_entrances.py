@@ -1,0 +1,174 @@
+"""Ways into instances: commands with input and output, ports, and logs of what has ended."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.integration.workload.podman_home import Workload
+from tests.integration.workload.waiting import eventually
+
+from upwell.workload.interface import (
+    Command,
+    Execution,
+    LogQuery,
+    NoPreviousLogError,
+    Output,
+    RuntimeUnavailableError,
+    State,
+    UnreachableError,
+)
+from upwell.workload.podman import PodmanRuntime
+from upwell.workload.podman_service import PodmanSettings
+
+NAME = "web-1-a"
+SECONDS = 20
+
+
+@pytest.fixture
+async def runtime(settings: PodmanSettings) -> AsyncIterator[PodmanRuntime]:
+    async with PodmanRuntime.open(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def entered(runtime: PodmanRuntime, workload: Workload) -> PodmanRuntime:
+    await runtime.start(workload.spec(workload.container("sleep", "600")))
+    return runtime
+
+
+async def outcome(execution: Execution) -> tuple[int, bytes, bytes]:
+    written = {Output.STDOUT: b"", Output.STDERR: b""}
+    async with asyncio.timeout(SECONDS):
+        async for output, piece in execution.output():
+            written[output] += piece
+        return await execution.exit_code(), written[Output.STDOUT], written[Output.STDERR]
+
+
+async def test_a_command_reads_its_input_to_the_end_and_tells_its_outputs_apart(
+    entered: PodmanRuntime,
+) -> None:
+    words = ("/bin/sh", "-c", "cat; echo trouble >&2; exit 7")
+    sent = b"0123456789" * 100_000
+
+    async with entered.run(NAME, Command(words, stdin=True)) as execution:
+
+        async def feed() -> None:
+            for start in range(0, len(sent), 32_768):
+                await execution.write(sent[start : start + 32_768])
+            await execution.close_input()
+
+        feeding = asyncio.create_task(feed())
+        assert await outcome(execution) == (7, sent, b"trouble\n")
+        await feeding
+
+
+async def test_a_command_without_input_reads_its_end_at_once(entered: PodmanRuntime) -> None:
+    async with entered.run(NAME, Command(("/bin/cat",))) as execution:
+        assert await outcome(execution) == (0, b"", b"")
+
+
+async def test_a_terminal_has_the_size_that_it_is_given(entered: PodmanRuntime) -> None:
+    words = ("/bin/sh", "-c", "read line; busybox stty size; echo got $line")
+    async with entered.run(NAME, Command(words, stdin=True, tty=True)) as execution:
+        await execution.resize(columns=101, rows=37)
+        await execution.write(b"hello\n")
+        code, written, _ = await outcome(execution)
+    assert code == 0
+    assert b"37 101\r\n" in written
+    assert b"got hello\r\n" in written
+
+
+async def test_a_command_ends_with_the_block_that_runs_it(entered: PodmanRuntime) -> None:
+    async with entered.run(NAME, Command(("/bin/sleep", "4567"))):
+        pass
+
+    async def is_gone() -> bool:
+        _, listing = await entered.execute(NAME, ("/bin/busybox", "ps"))
+        return b"4567" not in listing
+
+    await eventually(is_gone, bool)
+
+
+async def test_what_cannot_be_run_is_said(entered: PodmanRuntime) -> None:
+    with pytest.raises(RuntimeUnavailableError, match="no container nope"):
+        async with entered.run(NAME, Command(("/bin/id",), container="nope")):
+            pass
+    async with entered.run(NAME, Command(("/no/such/program",))) as execution:
+        code, written, said = await outcome(execution)
+    assert (code, written) == (127, b"")
+    assert b"/no/such/program" in said
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0", "[::1]"])
+async def test_a_port_is_reached_from_inside(
+    runtime: PodmanRuntime, workload: Workload, listen: str
+) -> None:
+    await runtime.start(workload.spec(workload.container("httpd", "-f", "-p", f"{listen}:8080")))
+
+    async def answer() -> bytes:
+        with contextlib.suppress(UnreachableError):  # it does not listen at once
+            reader, writer = await runtime.connect(NAME, 8080)
+            writer.write(b"GET /bin/nothing HTTP/1.0\r\n\r\n")
+            answered = await reader.readline()
+            writer.close()
+            return answered
+        return b""
+
+    await eventually(answer, lambda answered: answered == b"HTTP/1.1 404 Not Found\r\n")
+
+
+async def test_where_nothing_listens_is_said(entered: PodmanRuntime) -> None:
+    with pytest.raises(UnreachableError, match="port 81"):
+        await entered.connect(NAME, 81)
+    with pytest.raises(UnreachableError, match="does not run"):
+        await entered.connect("nobody", 80)
+
+
+async def test_the_log_before_the_last_start_is_kept(
+    runtime: PodmanRuntime, workload: Workload
+) -> None:
+    script = "echo one; echo two; echo three; read nothing"
+    spec = workload.spec(workload.container("sh", "-c", script))
+
+    async def has_ended() -> bool:
+        return (await runtime.instances())[0].state is State.EXITED
+
+    async def log(wanted: LogQuery) -> bytes:
+        return b"".join([piece async for piece in runtime.logs(NAME, "", wanted)])
+
+    await runtime.start(spec)
+    await eventually(has_ended, bool)
+    with pytest.raises(NoPreviousLogError):
+        await log(LogQuery(previous=True))
+    await runtime.start(spec)
+
+    assert await log(LogQuery(previous=True)) == b"one\ntwo\nthree\n"
+    assert await log(LogQuery(previous=True, tail=1)) == b"three\n"
+    stamped = await log(LogQuery(previous=True, timestamps=True, tail=1))
+    time, _, line = stamped.partition(b" ")
+    now = datetime.now(UTC)
+    assert abs(datetime.fromisoformat(time[:19].decode() + "+00:00") - now) < timedelta(minutes=5)
+    assert line == b"three\n"
+    hour = timedelta(hours=1)
+    assert await log(LogQuery(previous=True, since=now - hour)) == b"one\ntwo\nthree\n"
+    assert await log(LogQuery(previous=True, since=now + hour)) == b""
+    assert (await runtime.instances())[0].containers[0].restarts == 1
+
+
+async def test_lines_may_have_their_times(entered: PodmanRuntime, workload: Workload) -> None:
+    container = workload.container("sh", "-c", "echo one; sleep 600")
+    await entered.start(workload.spec(container, name="web-1-b"))
+
+    async def log(wanted: LogQuery) -> bytes:
+        return b"".join([piece async for piece in entered.logs("web-1-b", "", wanted)])
+
+    async def has_written() -> bool:
+        return await log(LogQuery()) == b"one\n"
+
+    await eventually(has_written, bool)
+    time, _, line = (await log(LogQuery(timestamps=True))).partition(b" ")
+    assert datetime.fromisoformat(time[:19].decode())
+    assert line == b"one\n"
+    assert await log(LogQuery(since=datetime.now(UTC) + timedelta(hours=1))) == b""
