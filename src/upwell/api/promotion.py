@@ -215,6 +215,8 @@ class CheckResult(Model):
     message: str = ""
     by: str = ""
     """Who gave the verdict, when it came from outside."""
+    run: str = ""
+    """The run of a CI that gave it, as the CI names it."""
     flaky: bool = False
     """It passed, but not at the first attempt."""
     evidence: tuple[Evidence, ...] = ()

@@ -1,0 +1,297 @@
+"""What people and their CI ask of a Pipeline: whether it may be, and which Promotion it comes to.
+
+Asking twice comes to one Promotion: a CI job that is retried does no harm.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from upwell.api.pipeline import Pipeline, Stage
+from upwell.api.promotion import Promotion, PromotionPhase, PromotionSpec, Purpose, Release
+from upwell.policy.promotion.releases import new_promotion, rejection_of
+from upwell.policy.promotion.stages import STAGE_HOLD, hold_of, may_enter, serving, upstream
+
+RUN_ANNOTATION = "upwell.dev/run"
+"""On a Promotion: the run of a CI that asked for it; the same run gets the same answer."""
+
+
+class RefusedError(Exception):
+    """What is asked for may not be; the message names the object and the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody asks for."""
+
+    stage: str
+    by: str
+    release: str = ""
+    reason: str = ""
+    bypass: str = ""
+    """An emergency's reason."""
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A Pipeline, and all that belongs to it."""
+
+    pipeline: Pipeline
+    releases: Mapping[str, Release]
+    promotions: Sequence[Promotion]
+    now: datetime
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+    """Digests of base images -> why."""
+
+    def of_stage(self, stage: Stage) -> list[Promotion]:
+        """Return the Promotions into a stage."""
+        return [one for one in self.promotions if one.spec.stage == stage.name]
+
+    def release(self, name: str) -> Release:
+        """Return a Release; raises RefusedError."""
+        found = self.releases.get(name)
+        if found is None:
+            raise RefusedError(
+                f"pipeline/{self.pipeline.name} has no release {name!r};"
+                f" `upwell release list {self.pipeline.name}` lists them"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The Promotion that a request comes to, and what is done before it is made."""
+
+    promotion: Promotion
+    exists: bool = False
+    """It was there already: nothing is done."""
+    hold: str = ""
+    """Why the stage is held first, so that automation does not go over it."""
+
+
+def stage_named(pipeline: Pipeline, name: str) -> Stage:
+    """Return a stage; raises RefusedError."""
+    found = pipeline.stage(name)
+    if found is None:
+        known = ", ".join(stage.name for stage in pipeline.spec.stages) or "none"
+        raise RefusedError(f"pipeline/{pipeline.name} has no stage {name!r}; its stages: {known}")
+    return found
+
+
+def promote(known: Known, asked: Asked) -> Outcome:
+    """Bring a Release into a stage; raises RefusedError."""
+    stage = stage_named(known.pipeline, asked.stage)
+    release = known.release(asked.release)
+    into = known.of_stage(stage)
+    if (earlier := _of_run(into, asked, Purpose.PROMOTE)) is not None:
+        return Outcome(earlier, exists=True)
+    require_promotable(known, release)
+    going = [one for one in into if not one.status.phase.is_final]
+    same = next((one for one in going if _is(one, Purpose.PROMOTE, release.name)), None)
+    if same is not None and not _is_overtaken(same, asked):
+        return Outcome(same, exists=True)
+    if not going and (live := _live(into, release.name)) is not None:
+        return Outcome(live, exists=True)
+    _require_free(known, stage)
+    if not asked.bypass:
+        _require_verified(known.pipeline, stage, release)
+    why = f": {asked.reason or asked.bypass}" if asked.reason or asked.bypass else ""
+    older = _is_older(known, stage, release)
+    hold = f"{release.name} was promoted by hand by {asked.by}{why}" if older else ""
+    return Outcome(_made(known, asked, release, Purpose.PROMOTE), hold=hold)
+
+
+def roll_back(known: Known, asked: Asked) -> Outcome:
+    """Put an earlier Release back into a stage, and hold the stage; raises RefusedError."""
+    stage = stage_named(known.pipeline, asked.stage)
+    into = known.of_stage(stage)
+    if (earlier := _of_run(into, asked, Purpose.ROLL_BACK)) is not None:
+        return Outcome(earlier, exists=True)
+    going = [one for one in into if not one.status.phase.is_final]
+    same = next((one for one in going if _is(one, Purpose.ROLL_BACK, asked.release)), None)
+    if same is not None:
+        return Outcome(same, exists=True)
+    newest = _newest(into)
+    repeated = newest is not None and _is(newest, Purpose.ROLL_BACK, asked.release)
+    if repeated and newest is not None and hold_of(known.pipeline, stage, (), known.now):
+        return Outcome(newest, exists=True)  # asked again: going back further needs a name
+    target = asked.release or _before(known, into)
+    if not target:
+        raise RefusedError(
+            f"no other release served in stage {stage.name} of pipeline/{known.pipeline.name}:"
+            " name one that is verified there with --to"
+        )
+    release = known.release(target)
+    require_promotable(known, release)
+    _require_served(into, stage, release)
+    hold = f"rolled back to {release.name} by {asked.by}: {asked.reason}"
+    return Outcome(_made(known, asked, release, Purpose.ROLL_BACK), hold=hold)
+
+
+def verify_again(known: Known, asked: Asked) -> Outcome:
+    """Verify what serves in a stage once more; raises RefusedError."""
+    stage = stage_named(known.pipeline, asked.stage)
+    into = known.of_stage(stage)
+    if (earlier := _of_run(into, asked, Purpose.VERIFY)) is not None:
+        return Outcome(earlier, exists=True)
+    going = next((one for one in into if not one.status.phase.is_final), None)
+    if going is not None and going.spec.purpose is Purpose.VERIFY:
+        return Outcome(going, exists=True)
+    if going is not None:
+        raise RefusedError(
+            f"promotion/{going.name} is {going.status.phase} in stage {stage.name}:"
+            " it is verified with that, or afterwards"
+        )
+    live = serving(into).release
+    if not live:
+        raise RefusedError(
+            f"no release serves in stage {stage.name} of pipeline/{known.pipeline.name} yet"
+        )
+    if not stage.verification.checks:
+        raise RefusedError(f"stage {stage.name} has no checks: set its `verification.checks`")
+    return Outcome(_made(known, asked, known.release(live), Purpose.VERIFY))
+
+
+def require_promotable(known: Known, release: Release) -> None:
+    """Raise RefusedError for a Release that must go nowhere, an emergency or not."""
+    rejection = rejection_of(release, known.releases.values())
+    if rejection is not None:
+        where = f" in stage {rejection.stage}" if rejection.stage else ""
+        by = f" by {rejection.by}" if rejection.by else ""
+        raise RefusedError(
+            f"release/{release.name} was rejected{where}{by}: {rejection.reason};"
+            f" `upwell release restore {release.name} --reason …` lifts that"
+        )
+    for component in release.spec.components:
+        for base in component.bases:
+            if (why := known.quarantined.get(base.digest)) is not None:
+                raise RefusedError(
+                    f"release/{release.name}: the base image {base.image} of {component.name}"
+                    f" is in quarantine: {why}; `upwell quarantine lift` ends it"
+                )
+
+
+def _require_free(known: Known, stage: Stage) -> None:
+    held = hold_of(known.pipeline, stage, (), known.now)
+    if not held:
+        return
+    of_stage = f"{STAGE_HOLD}{stage.name}" in known.pipeline.annotations
+    option = f" --stage {stage.name}" if of_stage else ""
+    raise RefusedError(
+        f"stage {stage.name} of pipeline/{known.pipeline.name} is held: {held};"
+        f" `upwell resume pipeline/{known.pipeline.name}{option}` lifts that"
+    )
+
+
+def _require_verified(pipeline: Pipeline, stage: Stage, release: Release) -> None:
+    if may_enter(pipeline, stage, release):
+        return
+    verified = {one.name for one in release.status.verified}
+    missing = [name for name in upstream(pipeline, stage) if name not in verified]
+    joined = (" or " if stage.requires == "Any" else " and ").join(missing)
+    raise RefusedError(
+        f"release/{release.name} is not verified in {joined}, which {stage.name} comes after:"
+        f" promote it to {missing[0]} first; `--bypass REASON` is there for emergencies"
+    )
+
+
+def _require_served(into: Sequence[Promotion], stage: Stage, release: Release) -> None:
+    names = {one.spec.release for one in into if one.status.phase is PromotionPhase.SUCCEEDED}
+    if release.name not in names:
+        known = ", ".join(sorted(names)) or "none"
+        raise RefusedError(
+            f"release/{release.name} never got through stage {stage.name}, so there is no way"
+            f" back to it (`upwell promote` brings it there); those that did: {known}"
+        )
+
+
+def _of_run(into: Sequence[Promotion], asked: Asked, purpose: Purpose) -> Promotion | None:
+    """Return what the same run has asked for before."""
+    if not asked.run:
+        return None
+    return next(
+        (
+            one
+            for one in into
+            if one.annotations.get(RUN_ANNOTATION) == asked.run
+            and _is(one, purpose, asked.release if purpose is Purpose.PROMOTE else "")
+        ),
+        None,
+    )
+
+
+def _is(promotion: Promotion, purpose: Purpose, release: str) -> bool:
+    """Whether it has this purpose, and this Release where one is named."""
+    return promotion.spec.purpose is purpose and release in {"", promotion.spec.release}
+
+
+def _is_overtaken(waiting: Promotion, asked: Asked) -> bool:
+    """Whether an emergency goes before a Promotion that waits in the ordinary way."""
+    ordinary = waiting.status.phase is PromotionPhase.WAITING and not waiting.spec.bypass
+    return bool(asked.bypass) and ordinary
+
+
+def _live(into: Sequence[Promotion], release: str) -> Promotion | None:
+    """Return the Promotion by which `release` serves."""
+    now = serving(into)
+    if now.release != release:
+        return None
+    return next((one for one in into if one.name == now.promotion), None)
+
+
+def _is_older(known: Known, stage: Stage, release: Release) -> bool:
+    """Whether automation would bring something newer than `release` into the stage, or has."""
+    live = serving(known.of_stage(stage)).release
+    newer = (one for one in known.releases.values() if one.spec.number > release.spec.number)
+    return any(
+        one.name == live or (one.status.rejection is None and may_enter(known.pipeline, stage, one))
+        for one in newer
+    )
+
+
+def _before(known: Known, into: Sequence[Promotion]) -> str:
+    """Return the Release that served before the one that serves, or comes, now."""
+    newest = _newest(into)
+    if newest is None:
+        return ""
+    current = newest.spec.release
+    if newest.status.phase is PromotionPhase.FAILED:
+        current = serving(into).release
+    back = (
+        one.spec.release
+        for one in _by_start(into)
+        if one.status.phase is PromotionPhase.SUCCEEDED
+        and one.spec.release != current
+        and (release := known.releases.get(one.spec.release)) is not None
+        and rejection_of(release, known.releases.values()) is None
+    )
+    return next(back, "")
+
+
+def _newest(into: Sequence[Promotion]) -> Promotion | None:
+    return next(iter(_by_start(into)), None)
+
+
+def _by_start(into: Sequence[Promotion]) -> list[Promotion]:
+    """Return the Promotions that changed what serves, the newest first."""
+    began = [
+        (one.status.started, one.name, one)
+        for one in into
+        if one.status.started is not None and one.spec.purpose is not Purpose.VERIFY
+    ]
+    return [one for _, _, one in sorted(began, key=lambda entry: entry[:2], reverse=True)]
+
+
+def _made(known: Known, asked: Asked, release: Release, purpose: Purpose) -> Promotion:
+    spec = PromotionSpec(
+        pipeline=known.pipeline.name,
+        release=release.name,
+        stage=asked.stage,
+        purpose=purpose,
+        requested_by=asked.by,
+        reason=asked.reason,
+        bypass=asked.bypass,
+    )
+    made = new_promotion(known.pipeline, release, spec, known.promotions)
+    return made.with_metadata(annotations={RUN_ANNOTATION: asked.run}) if asked.run else made

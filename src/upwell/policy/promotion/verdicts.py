@@ -1,0 +1,113 @@
+"""Verdicts from outside: which check one is for, and whether it may still be given; pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from upwell.api.pipeline import Stage
+from upwell.api.promotion import CheckPhase, CheckResult, Evidence, Promotion, PromotionPhase
+from upwell.policy.promotion.requests import RefusedError
+
+VERDICT_CHECK = "verdict"
+"""The check that a verdict adds in a stage that asks for none from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What somebody outside says of a check."""
+
+    passed: bool
+    by: str
+    at: datetime
+    message: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    run: str = ""
+    """The CI's own name of its run."""
+
+
+def judged(promotions: Sequence[Promotion], release: str, stage: str) -> Promotion:
+    """Return the Promotion that a verdict on a Release in a stage is about: the newest.
+
+    Raises RefusedError.
+    """
+    found = [one for one in promotions if (one.spec.release, one.spec.stage) == (release, stage)]
+    if not found:
+        raise RefusedError(
+            f"release/{release} was never promoted to {stage}:"
+            f" `upwell promote {release} --stage {stage}` brings it there"
+        )
+    going = [one for one in found if not one.status.phase.is_final]
+    return max(going or found, key=lambda one: (one.metadata.creation_timestamp, len(one.name)))
+
+
+def check_for(stage: Stage, named: str) -> str:
+    """Return the name of the check that a verdict is for; raises RefusedError."""
+    awaited = [check.name for check in stage.verification.checks if check.webhook is not None]
+    if not awaited and named in {"", VERDICT_CHECK}:
+        return VERDICT_CHECK
+    if not named and len(awaited) == 1:
+        return awaited[0]
+    if named in awaited:
+        return named
+    known = ", ".join(awaited) or VERDICT_CHECK
+    what = f"no check {named!r} that waits for a verdict" if named else "several checks"
+    raise RefusedError(f"stage {stage.name} has {what}: name one with --check: {known}")
+
+
+def result_of(promotion: Promotion, check: str) -> CheckResult:
+    """Return how a check stands; one that has not begun is pending."""
+    found = (one for one in promotion.status.checks if one.name == check)
+    return next(found, CheckResult(name=check))
+
+
+def is_given(result: CheckResult, verdict: Verdict) -> bool:
+    """Whether this very verdict was given before: a run's word is its first."""
+    if not result.phase.is_final:
+        return False
+    if verdict.run and verdict.run == result.run:
+        return True
+    wanted = CheckPhase.PASSED if verdict.passed else CheckPhase.FAILED
+    return result.phase is wanted and result.by == verdict.by and not verdict.run
+
+
+def with_verdict(promotion: Promotion, check: str, verdict: Verdict) -> Promotion:
+    """Return the Promotion with a verdict; the same once more changes nothing.
+
+    Raises RefusedError when it comes too early or too late.
+    """
+    result = result_of(promotion, check)
+    if is_given(result, verdict):
+        return promotion
+    phase = promotion.status.phase
+    if phase.is_final:
+        raise RefusedError(
+            f"promotion/{promotion.name} has ended as {phase}: a verdict comes too late;"
+            f" `upwell verify pipeline/{promotion.spec.pipeline} --stage {promotion.spec.stage}"
+            " --again` verifies what serves once more"
+        )
+    if phase is not PromotionPhase.VERIFYING:
+        raise RefusedError(
+            f"promotion/{promotion.name} is {phase}, so nothing can be said of it yet:"
+            f" `upwell wait promotion/{promotion.name} --for=phase=Verifying` first"
+        )
+    if result.phase.is_final:
+        by = f" by {result.by}" if result.by else ""
+        raise RefusedError(f"check {check} of promotion/{promotion.name} is {result.phase}{by}")
+    answered = result.model_copy(
+        update={
+            "phase": CheckPhase.PASSED if verdict.passed else CheckPhase.FAILED,
+            "started": result.started or verdict.at,
+            "ended": verdict.at,
+            "message": verdict.message,
+            "by": verdict.by,
+            "run": verdict.run,
+            "flaky": verdict.passed and result.attempt > 1,
+            "evidence": (*result.evidence, *verdict.evidence),
+        }
+    )
+    before = promotion.status.checks
+    if any(one.name == check for one in before):
+        checks = tuple(answered if one.name == check else one for one in before)
+    else:
+        checks = (*before, answered)
+    return promotion.with_status(promotion.status.model_copy(update={"checks": checks}))
