@@ -155,7 +155,8 @@ class JobReconciler:
             conditions = set_condition(conditions, ended, now)
         else:
             state = "Suspended" if job.spec.suspend else "Running"
-            conditions = self._with_started(job, state, found.message)
+            waits = next((one.message for one in instances if one.state is State.PULLING), "")
+            conditions = self._with_started(job, state, found.message or waits)
         runs = [self._run(one) for one in instances]
         status = job.status.model_copy(
             update={

@@ -1,6 +1,8 @@
 """The workload ports: a container runtime that tells the running truth, and a router."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -24,10 +26,26 @@ class RuntimeUnavailableError(WorkloadError):
 
 
 class ImagePullError(WorkloadError):
-    """The image could not be pulled."""
+    """The image could not be pulled; asking again is of use after `retry_after` seconds."""
 
     reason = "ImagePullFailed"
     retryable = True
+
+    def __init__(self, message: str, retry_after: float = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UnreachableError(WorkloadError):
+    """Nothing answers at the port of an instance."""
+
+    reason = "Unreachable"
+
+
+class NoPreviousLogError(WorkloadError):
+    """The container has not ended and been started anew, so that there is no log before."""
+
+    reason = "NotFound"
 
 
 class ForbiddenError(WorkloadError):
@@ -194,6 +212,8 @@ class State(StrEnum):
 
     CREATED = "Created"
     """Not started in full: `start` has to be called again."""
+    PULLING = "Pulling"
+    """The runtime pulls its images: `start` has to be called again when that has ended."""
     INITIALIZING = "Initializing"
     """The runtime runs its init containers, and goes on by itself."""
     RUNNING = "Running"
@@ -202,6 +222,26 @@ class State(StrEnum):
 
     `message` has its exit code and last lines.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedContainer:
+    """One container of an instance as it is observed."""
+
+    name: str
+    id: str
+    image: str
+    """The reference that it was created by."""
+    digest: Digest | None
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    running: bool = False
+    ready: bool = False
+    exit_code: int | None = None
+    """Of one that has ended."""
+    restarts: int = 0
+    init: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +268,10 @@ class Instance:
     """A container of it was made by hand: it carries our labels, but we have not made it."""
     exit_codes: Mapping[str, int] = field(default_factory=dict)
     """Container name -> exit code, of those that have ended."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Those of the template that it was made from."""
+    containers: tuple[ObservedContainer, ...] = ()
+    """In the order of their creation, init containers first."""
 
     @property
     def succeeded(self) -> bool:
@@ -245,6 +289,23 @@ class ServiceName:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which part of a log is wanted, and how."""
+
+    follow: bool = False
+    tail: int | None = None
+    """Only so many of the last lines."""
+    since: datetime | None = None
+    timestamps: bool = False
+    """Each line begins with its time (RFC 3339) and a space."""
+    previous: bool = False
+    """The log of the container that this one took the place of, when that had ended."""
+
+
+WHOLE_LOG = LogQuery()
+
+
 class Runtime(Protocol):
     """Starts and stops instances. Instances outlive this process and are found again."""
 
@@ -253,9 +314,11 @@ class Runtime(Protocol):
         ...
 
     async def start(self, spec: InstanceSpec) -> None:
-        """Pull what is missing and start; nothing happens when it runs already.
+        """Start; nothing happens when it runs already.
 
-        An ended instance of that name is started anew, its `restarts` one higher.
+        An ended instance of that name is started anew, its `restarts` one higher. While images are
+        missing they are pulled, and the instance is shown as PULLING: this call does not wait.
+        `stop` gives a pull up. Raises ImagePullError when the last pull has failed.
         """
         ...
 
@@ -281,9 +344,74 @@ class Runtime(Protocol):
         ...
 
     def logs(
-        self, name: str, container: str = "", *, follow: bool = False, tail: int | None = None
+        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
     ) -> AsyncIterator[bytes]:
-        """Yield the log of an instance's container (the first when no name is given)."""
+        """Yield the log of an instance's container (the first when no name is given).
+
+        Raises NoPreviousLogError, when that is wanted and there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is run beside a container's own process; without a container, in the first."""
+
+    words: tuple[str, ...]
+    container: str = ""
+    stdin: bool = False
+    tty: bool = False
+    """It gets a terminal, where both outputs are one."""
+
+
+class Output(StrEnum):
+    """Where a command has written to."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+class Execution(Protocol):
+    """A command that runs."""
+
+    async def write(self, piece: bytes) -> None:
+        """Hand it input; returns when there is room for more."""
+        ...
+
+    async def close_input(self) -> None:
+        """Let it read the end of its input."""
+        ...
+
+    async def resize(self, columns: int, rows: int) -> None:
+        """Give its terminal another size."""
+        ...
+
+    def output(self) -> AsyncIterator[tuple[Output, bytes]]:
+        """Yield what it writes until it has ended; call it once."""
+        ...
+
+    async def exit_code(self) -> int:
+        """Return its exit code, when its output has ended."""
+        ...
+
+
+class InteractiveRuntime(Runtime, Protocol):
+    """A runtime whose instances people can enter."""
+
+    def run(self, name: str, command: Command) -> AbstractAsyncContextManager[Execution]:
+        """Run a command in an instance while the block lasts; leaving the block ends it.
+
+        Raises RuntimeUnavailableError when there is no such container, or it does not run.
+        """
+        ...
+
+    async def connect(
+        self, name: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a TCP port of an instance, as a process inside it would; the caller closes.
+
+        Raises UnreachableError.
+        """
         ...
 
 

@@ -18,12 +18,13 @@ from upwell.workload.container_body import (
     LABEL_REVISION,
     LABEL_ROLE,
 )
-from upwell.workload.interface import Instance, Owner, State
+from upwell.workload.interface import Instance, ObservedContainer, Owner, State
 from upwell.workload.records import InstanceRecord
 
 _ENDED = frozenset({"exited", "dead", "removing"})
 _NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 _SIGNAL_BASE = 128
+_NEVER = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class ContainerFacts:
     address: str
     image: Digest | None
     last_lines: str = ""
+    image_name: str = ""
+    ended_at: datetime | None = None
+    network: str = ""
+    """Path of its network namespace; empty while it does not run."""
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
@@ -57,10 +62,13 @@ class ContainerFacts:
             exit_code=int(state["ExitCode"]),
             out_of_memory=bool(state["OOMKilled"]),
             error=str(state.get("Error") or ""),
-            created=_time(document["Created"]) or datetime.fromtimestamp(0, UTC),
-            started_at=_time(state["StartedAt"]),
+            created=parse_time(document["Created"]) or datetime.fromtimestamp(0, UTC),
+            started_at=parse_time(state["StartedAt"]),
             address=next((address for address in addresses if address), ""),
             image=_image_digest(document),
+            image_name=str(document.get("ImageName") or ""),
+            ended_at=parse_time(str(state.get("FinishedAt") or _NEVER)),
+            network=str((document.get("NetworkSettings") or {}).get("SandboxKey") or ""),
         )
 
     @property
@@ -147,6 +155,26 @@ def observe(
         role=labels.get(LABEL_ROLE, ""),
         foreign=_is_foreign(containers, record),
         exit_codes={one.name: one.exit_code for one in _results(lasting, record) if one.ended},
+        labels=record.labels if record else {},  # a container's own have its image's among them
+        containers=tuple(_observed(container, record) for container in containers),
+    )
+
+
+def _observed(container: ContainerFacts, record: InstanceRecord | None) -> ObservedContainer:
+    lasting = container.init is None
+    return ObservedContainer(
+        name=container.name,
+        id=container.id,
+        image=container.image_name,
+        digest=container.image,
+        created_at=container.created,
+        started_at=container.started_at,
+        ended_at=container.ended_at if container.ended else None,
+        running=container.running,
+        ready=lasting and _ready_since(container, record) is not None,
+        exit_code=container.exit_code if container.ended else None,
+        restarts=container.restarts,
+        init=not lasting,
     )
 
 
@@ -236,6 +264,8 @@ def _message(
         case State.INITIALIZING:
             waiting = [one.name for one in containers if one.init is not None and not one.ended]
             return f"init container {waiting[0]} has not ended" if waiting else "starting"
+        case State.PULLING:
+            return ""  # nothing says that but the pull itself
         case State.RUNNING:
             return "; ".join(
                 f"container {entry.name}: {complaints.get(entry.id, 'not probed yet')}"
@@ -261,7 +291,7 @@ def _image_digest(document: Mapping[str, Any]) -> Digest | None:
     return None
 
 
-def _time(text: str) -> datetime | None:
+def parse_time(text: str) -> datetime | None:
     """Parse Go's RFC 3339 with nanoseconds; its zero time, year 1, means never."""
     moment = datetime.fromisoformat(_NANOSECONDS.sub(r"\1", text))
     return moment.astimezone(UTC) if moment.year > 1 else None

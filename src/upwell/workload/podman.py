@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Self
 from weakref import WeakValueDictionary
 
-from upwell.oci import Reference
 from upwell.workload import volumes
 from upwell.workload.bridge import candidates, leave, make_local
 from upwell.workload.changes import OwnerChanges
@@ -39,10 +38,15 @@ from upwell.workload.container_body import (
 )
 from upwell.workload.health import Health, Target
 from upwell.workload.hosts_files import HostsFiles
+from upwell.workload.instance_network import connect_inside
 from upwell.workload.interface import (
+    WHOLE_LOG,
+    Command,
     ContainerSpec,
+    Execution,
     Instance,
     InstanceSpec,
+    LogQuery,
     Owner,
     RuntimeUnavailableError,
     ServiceName,
@@ -50,7 +54,10 @@ from upwell.workload.interface import (
 )
 from upwell.workload.observation import ContainerFacts, next_to_start, observe
 from upwell.workload.podman_api import NotFoundError, PodmanApi
+from upwell.workload.podman_execution import conversation, execution_body
 from upwell.workload.podman_service import PodmanService, PodmanSettings
+from upwell.workload.previous_logs import PreviousLogs
+from upwell.workload.pulls import Pulls
 from upwell.workload.records import InstanceRecord, RecordStore
 
 __all__ = ["PodmanRuntime", "PodmanSettings"]
@@ -79,7 +86,9 @@ class PodmanRuntime:
         self._label = f"{LABEL_UPWELL}={settings.instance_id}"
         self._records = RecordStore(settings.data_dir / "instances")
         self._hosts = HostsFiles(self._records.root)
+        self._previous = PreviousLogs(self._records.root)
         self._changes = OwnerChanges()
+        self._pulls = Pulls(api, clock, self._changes.publish)
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
         self._facts: dict[_Version, ContainerFacts] = {}
@@ -105,6 +114,7 @@ class PodmanRuntime:
                 tasks = [
                     group.create_task(runtime._watch(group)),
                     group.create_task(runtime._follow_events()),
+                    group.create_task(runtime._pulls.run()),
                 ]
                 yield runtime
                 runtime._health.follow([], group)
@@ -116,31 +126,34 @@ class PodmanRuntime:
             await service.close()
 
     async def instances(self) -> Sequence[Instance]:
-        """Return all instances of this Upwell, running or ended."""
-        return [
-            observe(containers, self._records.load(name), self._health.complaints)
-            for name, containers in sorted((await self._observe_containers()).items())
-        ]
+        """Return all instances of this Upwell, running or ended, or waiting for an image."""
+        found = {
+            name: observe(containers, self._records.load(name), self._health.complaints)
+            for name, containers in (await self._observe_containers()).items()
+        }
+        # What waits may have ended before: then its old containers are still there.
+        return [one for _, one in sorted({**found, **self._pulls.instances()}.items())]
 
     async def start(self, spec: InstanceSpec) -> None:
-        """Pull what is missing and start; nothing happens when it runs already.
+        """Start; while images are missing, have them pulled. A running one is left alone.
 
         Raises ForbiddenError, ImagePullError, InvalidVolumeError, InvalidNameError, or
         RuntimeUnavailableError (with Podman's own words) when a container cannot be started.
         """
         volumes.refuse_forbidden(spec, self._settings.allowed_host_paths)
-        async with self._lock(f"instance {spec.name}"):
+        async with self._lock(spec.name):
             record = self._records.load(spec.name)
             old = (await self._observe_containers(spec.name)).get(spec.name, [])
             running = {State.RUNNING, State.INITIALIZING}
             if old and observe(old, record, {}).state in running:
                 return
-            for container in (*spec.init, *spec.containers):
-                await self._pull(spec, container.image)
-            record = InstanceRecord.of(spec, _restarts(old, record))
+            restarts = _restarts(old, record)
+            if await self._pulls.are_needed(spec, restarts):
+                return
+            record = InstanceRecord.of(spec, restarts)
             self._records.save(record)
             ended = any(container.ended for container in old)
-            await self._end(old, _RESTART_GRACE_SECONDS if ended else 0)
+            await self._end(old, _RESTART_GRACE_SECONDS if ended else 0, keep_logs=True)
             folder = self._records.folder(spec.name) / "volumes"
             claims = self._settings.data_dir / "claims"
             places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
@@ -151,7 +164,7 @@ class PodmanRuntime:
 
     async def _go_on(self, name: str) -> None:
         """Start what comes next in an instance with init containers."""
-        async with self._lock(f"instance {name}"):
+        async with self._lock(name):
             found = (await self._observe_containers(name)).get(name, [])
             for container in next_to_start(found, self._records.load(name)):
                 await self._call(self._api.start(container.id))
@@ -159,7 +172,8 @@ class PodmanRuntime:
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         """SIGTERM, SIGKILL after the grace time, remove with its volumes; idempotent."""
-        async with self._lock(f"instance {name}"):
+        async with self._lock(name):
+            self._pulls.cancel(name)
             found = (await self._observe_containers(name)).get(name, [])
             left = await self._health.before_stop(found, grace_seconds)
             await self._end(found, math.ceil(left))
@@ -200,15 +214,47 @@ class PodmanRuntime:
         return self._changes.listen()
 
     async def logs(
-        self, name: str, container: str = "", *, follow: bool = False, tail: int | None = None
+        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
     ) -> AsyncIterator[bytes]:
         """Yield the log of an instance's container (the first when no name is given).
 
-        Raises RuntimeUnavailableError when there is no such container.
+        Raises RuntimeUnavailableError when there is no such container, or NoPreviousLogError.
         """
         chosen = await self._container(name, container)
-        async for piece in self._api.logs(chosen.id, follow=follow, tail=tail):
+        if wanted.previous:
+            pieces = self._previous.read(name, chosen.name, wanted)
+        else:
+            pieces = self._api.logs(chosen.id, wanted)
+        async for piece in pieces:
             yield piece
+
+    @asynccontextmanager
+    async def run(self, name: str, command: Command) -> AsyncIterator[Execution]:
+        """Run a command in an instance while the block lasts; leaving the block ends it.
+
+        Raises RuntimeUnavailableError when there is no such container, or it does not run.
+        """
+        chosen = await self._container(name, command.container)
+        session = await self._call(self._api.prepare(chosen.id, execution_body(command)))
+        try:
+            async with conversation(self._api, session, command) as execution:
+                yield execution
+        finally:
+            # A command that outlives its caller must not pile up inside the container.
+            await asyncio.shield(self._api.end(session))
+
+    async def connect(
+        self, name: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a TCP port of an instance, as a process inside it would; the caller closes.
+
+        Raises UnreachableError.
+        """
+        found = (await self._observe_containers(name)).get(name, [])
+        running = [one for one in found if one.running and one.init is None]
+        network = next((one.network for one in running if one.network), "")
+        address = next((one.address for one in running if one.address), "")
+        return await connect_inside(network, address, port)
 
     async def teardown(self) -> None:
         """Remove every instance of this Upwell, at once, and its network."""
@@ -230,9 +276,9 @@ class PodmanRuntime:
                 return entry
         raise RuntimeUnavailableError(f"{name} has no container {container or 'at all'}")
 
-    def _lock(self, what: str) -> asyncio.Lock:
-        """One start or stop of an instance, and one pull of an image, at a time."""
-        return self._locks.setdefault(what, asyncio.Lock())
+    def _lock(self, instance: str) -> asyncio.Lock:
+        """One start or stop of an instance at a time."""
+        return self._locks.setdefault(instance, asyncio.Lock())
 
     async def _observe_containers(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
         """Return the containers by instance, each instance's in the order of their creation."""
@@ -262,18 +308,9 @@ class PodmanRuntime:
     async def _last_lines(self, container_id: str) -> str:
         last = b""
         with contextlib.suppress(RuntimeUnavailableError):  # a lost log is no lost instance
-            async for piece in self._api.logs(container_id, follow=False, tail=_LAST_LINES):
+            async for piece in self._api.logs(container_id, LogQuery(tail=_LAST_LINES)):
                 last = (last + piece)[-_LAST_LINES_BYTES:]
         return last.decode(errors="replace").strip()
-
-    async def _pull(self, spec: InstanceSpec, image: Reference) -> None:
-        reference = replace(image, tag=None) if image.digest else image
-        async with self._lock(f"image {reference}"):
-            if await self._api.image_exists(reference):
-                return
-            logins = {registry: (user, password) for registry, user, password in spec.logins}
-            insecure = reference.registry in spec.insecure_registries
-            await self._api.pull(reference, logins.get(reference.registry), insecure=insecure)
 
     async def _create(
         self, spec: InstanceSpec, record: InstanceRecord, places: Mapping[str, Path]
@@ -312,7 +349,9 @@ class PodmanRuntime:
         except NotFoundError as error:
             raise RuntimeUnavailableError(f"podman: {error}") from error
 
-    async def _end(self, containers: Sequence[ContainerFacts], grace_seconds: int) -> None:
+    async def _end(
+        self, containers: Sequence[ContainerFacts], grace_seconds: int, *, keep_logs: bool = False
+    ) -> None:
         """Stop all at the same time, then remove, the owner of the shared network last."""
 
         async def stop(container: ContainerFacts) -> None:
@@ -325,6 +364,9 @@ class PodmanRuntime:
                     group.create_task(stop(container))
         for container in reversed(containers):
             with contextlib.suppress(NotFoundError):
+                if keep_logs and container.started_at is not None:
+                    log = self._api.logs(container.id, LogQuery(timestamps=True))
+                    await self._previous.keep(container.instance, container.name, log)
                 await self._api.remove(container.id)
 
     async def _follow_events(self) -> None:

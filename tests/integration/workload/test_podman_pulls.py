@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from tests.integration.registry.docker_registry import ALICE, HTPASSWD, docker_registry
 from tests.integration.workload.podman_home import PodmanHome, Workload
+from tests.integration.workload.silent_registry import silent_registry
+from tests.integration.workload.waiting import eventually
 
 from upwell.oci import Digest, Reference
-from upwell.workload.interface import ImagePullError, State
+from upwell.workload.interface import ImagePullError, InstanceSpec, State
 from upwell.workload.podman import PodmanRuntime, PodmanSettings
 
 
@@ -23,15 +25,13 @@ async def test_an_image_is_pulled_with_its_login_and_by_its_digest(
         container = replace(workload.container("sleep", "60"), image=image)
         spec = replace(workload.spec(container), insecure_registries=frozenset({registry}))
         async with PodmanRuntime.open(settings) as runtime:
-            with pytest.raises(ImagePullError, match="authentication required"):
-                await runtime.start(spec)
+            assert "authentication required" in await refusal(runtime, spec)
             wrong = replace(spec, logins=((registry, "alice", "looking-glass"),))
-            with pytest.raises(ImagePullError) as refused:
-                await runtime.start(wrong)
-            assert "looking-glass" not in str(refused.value)
-            assert await runtime.instances() == []
+            assert "looking-glass" not in await refusal(runtime, wrong)
 
-            await runtime.start(replace(spec, logins=((registry, *ALICE),)))
+            allowed = replace(spec, logins=((registry, *ALICE),))
+            await after_pull(runtime, allowed)
+            await runtime.start(allowed)
             [instance] = await runtime.instances()
             assert instance.state is State.RUNNING
             assert instance.images == {"web": image.digest}
@@ -48,8 +48,48 @@ async def test_a_registry_is_not_asked_over_plain_http_unless_it_is_named(
         image = await asyncio.to_thread(push, podman_home, registry, tmp_path / "digest")
         container = replace(workload.container("sleep", "60"), image=image)
         async with PodmanRuntime.open(settings) as runtime:
-            with pytest.raises(ImagePullError, match="HTTPS"):
-                await runtime.start(workload.spec(container))
+            assert "HTTPS" in await refusal(runtime, workload.spec(container))
+
+
+async def test_a_registry_that_does_not_answer_holds_nobody_up(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    async with silent_registry() as silence:
+        image = replace(workload.image, registry=silence.address, repository="team/web")
+        container = replace(workload.container("sleep", "60"), image=image)
+        spec = replace(
+            workload.spec(container, name="web-2-a"),
+            insecure_registries=frozenset({silence.address}),
+        )
+        async with PodmanRuntime.open(settings) as runtime:
+            await runtime.start(spec)
+            [waiting] = await runtime.instances()
+            assert (waiting.name, waiting.state) == (spec.name, State.PULLING)
+            assert waiting.message == f"pulling image {replace(image, tag=None)}"
+            await runtime.start(workload.spec(workload.container("sleep", "60")))
+            assert [one.state for one in await runtime.instances()] == [
+                State.RUNNING,
+                State.PULLING,
+            ]
+            await eventually(silence.connections, bool)
+            await runtime.stop(spec.name, 0)
+            assert len(await runtime.instances()) == 1
+            await eventually(silence.connections, lambda count: count == 0)
+
+
+async def after_pull(runtime: PodmanRuntime, spec: InstanceSpec) -> None:
+    """Ask for an instance whose image is missing, and wait for the end of the pull."""
+    await runtime.start(spec)
+    await eventually(runtime.instances, lambda found: not found)
+
+
+async def refusal(runtime: PodmanRuntime, spec: InstanceSpec) -> str:
+    """Return why the image of an instance cannot be pulled."""
+    await after_pull(runtime, spec)
+    with pytest.raises(ImagePullError) as refused:
+        await runtime.start(spec)
+    assert refused.value.retry_after > 0
+    return str(refused.value)
 
 
 def push(home: PodmanHome, registry: str, digest_file: Path) -> Reference:

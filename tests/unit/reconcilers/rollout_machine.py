@@ -22,8 +22,10 @@ from upwell.registry.interface import DEFAULT_ACCESS, Access
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
 from upwell.workload.interface import (
+    WHOLE_LOG,
     Instance,
     InstanceSpec,
+    LogQuery,
     Owner,
     RoutingTable,
     RuntimeUnavailableError,
@@ -67,6 +69,8 @@ class FakeRuntime:
         self.running: dict[str, tuple[InstanceSpec, Instance]] = {}
         self.failures: dict[str, WorkloadError] = {}
         """Container image -> what its start raises."""
+        self.slow: set[str] = set()
+        """Container images whose pull does not end before it is taken out of here."""
         self.executed: Callable[[str, tuple[str, ...]], tuple[int, bytes]] = lambda *_: (0, b"")
         self.lasting: set[str] = set()
         """Roles of what runs once but does not end by itself."""
@@ -86,6 +90,10 @@ class FakeRuntime:
             raise self.failures[str(image)]
         known = self.running.get(spec.name)
         if known is not None and known[1].state is State.RUNNING:
+            return
+        if str(image) in self.slow:
+            pulled = replace(_started(spec, 0, self._clock(), image), state=State.PULLING)
+            self.running[spec.name] = (spec, replace(pulled, message=f"pulling image {image}"))
             return
         ended = known is not None and known[1].state is State.EXITED
         restarts = (known[1].restarts if known else 0) + ended
@@ -116,22 +124,24 @@ class FakeRuntime:
         raise RuntimeUnavailableError("the fake has no more changes")
 
     async def logs(
-        self, name: str, container: str = "", *, follow: bool = False, tail: int | None = None
+        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
     ) -> AsyncIterator[bytes]:
-        assert (container, follow) == ("", False)
-        assert tail
+        assert (container, wanted.follow) == ("", False)
+        assert wanted.tail
         yield f"last line of {name}\n".encode()
 
     def turn(self) -> None:
         """Let what was started become what its image makes of it."""
         for name, (spec, instance) in list(self.running.items()):
+            image = str(spec.containers[0].image)
+            if instance.state is State.PULLING and image not in self.slow:
+                del self.running[name]  # whoever wants it asks again
             if instance.state is not State.RUNNING or instance.ready:
                 continue
             if spec.once:
                 if spec.role not in self.lasting:
                     self.finish(name)
                 continue
-            image = str(spec.containers[0].image)
             if image == CRASHING:
                 self.end(name, "exit code 3: no database")
             elif image != HANGING:

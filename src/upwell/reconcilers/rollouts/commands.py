@@ -28,7 +28,7 @@ from upwell.reconcilers.rollouts.hooks import (
 from upwell.reconcilers.rollouts.judgement import failed
 from upwell.reconcilers.rollouts.standing import Obstacle, Standing
 from upwell.store.interface import Store
-from upwell.workload.interface import Instance, Runtime, WorkloadError
+from upwell.workload.interface import Instance, Runtime, State, WorkloadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Decided:
     rollout: Rollout
     standing: Standing
     record: RevisionRecord
+    troubles: Sequence[Trouble] = ()
+    """What kept the command of a Custom strategy from saying how far it may go."""
 
 
 class Commands:
@@ -72,9 +74,14 @@ class Commands:
             and one.ready_since + settings.min_ready <= now
             for one in standing.instances
         )
-        result = await self._custom.step(workload, record, tasks, Extent(count, settings.replicas))
+        extent = Extent(count, settings.replicas)
+        held = replace(target, share=0, driven=True)
+        try:
+            result = await self._custom.step(workload, record, tasks, extent)
+        except (WorkloadError, TemplateError) as error:
+            return replace(decided, rollout=replace(rollout, target=held), troubles=(error,))
         if isinstance(result, float):
-            driven = replace(target, share=result, driven=True)
+            driven = replace(held, share=result)
             return replace(decided, rollout=replace(rollout, target=driven))
         record = record.model_copy(update={"hooks": {**record.hooks, CUSTOM: result}})
         standing = replace(
@@ -83,7 +90,7 @@ class Commands:
         if result.phase == HookPhase.FAILED:
             detail = f"the custom command: {result.message}"
             standing = failed(standing, record, "HookFailed", detail, final=True)
-            rollout = replace(rollout, target=replace(target, share=0, driven=True))
+            rollout = replace(rollout, target=held)
         return Decided(rollout, standing, record)
 
     async def run_hook(
@@ -110,7 +117,7 @@ class Commands:
         except (WorkloadError, TemplateError) as error:
             return replace(standing, obstacle=Obstacle(error.reason, str(error), "True")), [error]
         if result is None:
-            why = f"the {step.moment} hook runs"
+            why = f"the {step.moment} hook runs{_pull_of(tasks)}"
             return replace(standing, obstacle=Obstacle("HookRunning", why, "True")), []
         if isinstance(result, RetryAt):
             detail = next((f": {one.message}" for one in tasks if one.message), "")
@@ -123,6 +130,11 @@ class Commands:
             return standing, []
         detail = f"the {step.moment} hook: {result.message}"
         return failed(standing, changed, "HookFailed", detail, final=True), []
+
+
+def _pull_of(tasks: Sequence[Instance]) -> str:
+    """Say which image a command waits for, if one does."""
+    return next((f": {one.message}" for one in tasks if one.state is State.PULLING), "")
 
 
 def is_driven(workload: Workload, record: RevisionRecord) -> bool:

@@ -77,6 +77,8 @@ class CustomStrategy:
         if found is None or found.state is State.CREATED:
             await self._runtime.start(await self._spec(workload, record, name))
             return 0.0
+        if found.state is State.PULLING:
+            return 0.0
         if found.state is State.EXITED:
             phase = HookPhase.COMPLETE if found.succeeded else HookPhase.FAILED
             return HookResult(phase=phase.value, ended=self._clock(), message=found.message)

@@ -12,15 +12,22 @@ from upwell.policy.rollout_history import Phase, Records, last_good, with_record
 from upwell.policy.rollout_settings import Workload
 from upwell.reconcilers.rollouts.execution import Trouble
 from upwell.reconcilers.rollouts.machine import Machine
-from upwell.reconcilers.rollouts.report import PROGRESSING, failure_message
+from upwell.reconcilers.rollouts.report import PROGRESSING, describe, failure_message
 from upwell.reconcilers.rollouts.standing import Obstacle, Standing
-from upwell.workload.interface import WorkloadError
+from upwell.workload.interface import LogQuery, State, WorkloadError
 
 _LOG_LINES = 10
 _LOG_BYTES = 4096
 _LOG_TIMEOUT = 5.0
+_PULLING = "ImagePulling"
 _OWN_REASONS = frozenset(
-    {"NewReplicaSetCreated", "NewReplicaSetAvailable", "ReplicaSetUpdated", "DeploymentPaused"}
+    {
+        "NewReplicaSetCreated",
+        "NewReplicaSetAvailable",
+        "ReplicaSetUpdated",
+        "DeploymentPaused",
+        _PULLING,
+    }
 )
 
 
@@ -59,10 +66,8 @@ class Judge:
                     pass
         if refused and record.phase != Phase.COMPLETE:
             return failed(standing, record, refused[0].reason, str(refused[0]))
-        if troubles and standing.obstacle is None:
-            trouble = troubles[0]
-            return replace(standing, obstacle=Obstacle(trouble.reason, str(trouble), "True"))
-        return standing
+        met = _trouble(troubles) or _pulling(standing, record)
+        return replace(standing, obstacle=standing.obstacle or met)
 
     def _with_live_time(
         self, workload: Workload, standing: Standing, record: RevisionRecord
@@ -92,11 +97,24 @@ class Judge:
         lines = b""
         try:
             async with asyncio.timeout(_LOG_TIMEOUT):
-                async for chunk in self._runtime.logs(name, tail=_LOG_LINES):
+                async for chunk in self._runtime.logs(name, wanted=LogQuery(tail=_LOG_LINES)):
                     lines = (lines + chunk)[-_LOG_BYTES:]
         except (WorkloadError, TimeoutError):
             return ""  # the log only adds to the reason
         return lines.decode(errors="replace").strip()
+
+
+def _trouble(troubles: Sequence[Trouble]) -> Obstacle | None:
+    """Say what went wrong first, if anything did."""
+    return next((Obstacle(one.reason, str(one), "True") for one in troubles), None)
+
+
+def _pulling(standing: Standing, record: RevisionRecord) -> Obstacle | None:
+    """Say which image a replica waits for, if one does and nobody has paused it."""
+    for one in () if standing.settings.paused else standing.instances:
+        if one.state is State.PULLING and one.revision == record.hash:
+            return Obstacle(_PULLING, f"{describe(record)} is progressing: {one.message}", "True")
+    return None
 
 
 def _completed(standing: Standing, record: RevisionRecord) -> Standing:

@@ -141,7 +141,10 @@ class RolloutReconciler:
             standing, record = decided.standing, decided.record
             steps = await self._steps(workload, decided.rollout, instances)
             self._set_draining(workload.key, steps)
-            troubles = await self._execution.carry_out(workload, standing, steps)
+            troubles = [
+                *decided.troubles,
+                *await self._execution.carry_out(workload, standing, steps),
+            ]
             standing = await self._judge.judge(workload, standing, steps, troubles)
             standing, found = await self._commands.run_hook(workload, standing, steps, tasks)
             troubles = [*troubles, *found]

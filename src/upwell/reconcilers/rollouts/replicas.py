@@ -8,6 +8,8 @@ from upwell.reconcilers.rollouts.instance import index_of
 from upwell.reconcilers.rollouts.machine import Machine
 from upwell.workload.interface import Instance, State, WorkloadError
 
+_COMING_OR_THERE = frozenset({State.PULLING, State.INITIALIZING, State.RUNNING})
+
 
 class ReplicaReader:
     """Reads replicas; one that drains for longer than `drain_timeout` counts as drained."""
@@ -30,7 +32,7 @@ class ReplicaReader:
                 revision="" if one.foreign else one.revision,
                 started_at=one.started_at,
                 ready_since=(one.ready_since or one.started_at) if one.ready else None,
-                ended=one.state not in {State.RUNNING, State.INITIALIZING},
+                ended=one.state not in _COMING_OR_THERE,
                 interrupted=one.state is State.CREATED and one.name not in known,
                 restarts=one.restarts,
                 message=one.message,

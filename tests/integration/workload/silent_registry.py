@@ -1,0 +1,46 @@
+"""A registry that takes every request and never answers: a pull from it lasts for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+_CHUNK = 64 * 1024
+
+
+class SilentRegistry:
+    """Says who waits."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def connections(self) -> int:
+        """Return how many clients wait."""
+        return len(self._open)
+
+    async def listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        try:
+            while await reader.read(_CHUNK):
+                pass
+        except ConnectionError:
+            pass
+        finally:
+            self._open.discard(writer)
+            writer.close()
+
+    def hang_up(self) -> None:
+        for writer in self._open:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def silent_registry() -> AsyncIterator[SilentRegistry]:
+    registry = SilentRegistry()
+    server = await asyncio.start_server(registry.listen, "127.0.0.1", 0)
+    registry.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield registry
+    finally:
+        server.close()
+        registry.hang_up()
