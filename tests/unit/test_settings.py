@@ -13,7 +13,9 @@ from upwell.settings import (
     RetentionSettings,
     ServerSettings,
     SettingsError,
+    TracingSettings,
     read_file,
+    tracing_from,
 )
 
 
@@ -221,3 +223,41 @@ def test_a_wrong_retention_is_named(path: Path, text: str, named: str) -> None:
     path.write_text(text)
     with pytest.raises(SettingsError, match=named):
         read_file(path)
+
+
+COLLECTOR = "http://collector.example:4318"
+
+
+@pytest.mark.parametrize(
+    ("environment", "endpoint"),
+    [
+        ({}, "https://file.example/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": f"{COLLECTOR}/"}, f"{COLLECTOR}/v1/traces"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://other.example",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{COLLECTOR}/mine",
+            },
+            f"{COLLECTOR}/mine",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_SDK_DISABLED": "true"}, ""),
+    ],
+)
+def test_traces_go_where_the_environment_says_or_else_the_file(
+    path: Path, environment: dict[str, str], endpoint: str
+) -> None:
+    path.write_text('[tracing]\nendpoint = "https://file.example"\nservice = "corner"\n')
+    assert tracing_from(environment, read_file(path).tracing) == TracingSettings(endpoint, "corner")
+
+
+def test_no_traces_are_made_unless_somebody_wants_them() -> None:
+    assert tracing_from({}, FileSettings().tracing).endpoint == ""
+
+
+@pytest.mark.parametrize("address", ["collector:4317", "ftp://collector", "http://"])
+def test_an_address_that_takes_no_traces_is_refused(path: Path, address: str) -> None:
+    path.write_text(f'[tracing]\nendpoint = "{address}"\n')
+    with pytest.raises(SettingsError, match="endpoint: expected http://HOST:PORT"):
+        read_file(path)
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_ENDPOINT: expected"):
+        tracing_from({"OTEL_EXPORTER_OTLP_ENDPOINT": address}, TracingSettings())

@@ -145,7 +145,7 @@ def build_spans(build: Build, lineage: Lineage) -> Iterator[Span]:
     yield Span(
         "build",
         context,
-        build.metadata.creation_timestamp or begun,
+        begun,
         end,
         parent,
         links,
