@@ -13,6 +13,10 @@ from upwell.store.interface import ConflictError, Listing, Store, WatchEvent
 
 log = logging.getLogger(__name__)
 
+_CONFLICTS_AT_ONCE = 5
+"""So many conflicts in a row are tried again at once. More of them look like two writers that undo
+each other's work: those are slowed down by the backoff, and told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -68,6 +72,8 @@ class Controller:
         self._store = store
         self._watches = watches
         self._workers = workers
+        self._conflicts: dict[ObjectKey, int] = {}
+        """Conflicts in a row."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -107,22 +113,31 @@ class Controller:
     async def _reconcile(self, key: ObjectKey) -> None:
         try:
             result = await self._reconciler.reconcile(key)
-        except ConflictError:
+        except ConflictError as error:
             # Somebody wrote first, which is no failure: read again, decide again.
-            self.queue.add(key)
+            count = self._conflicts.get(key, 0) + 1
+            self._conflicts[key] = count
+            if count <= _CONFLICTS_AT_ONCE:
+                self.queue.add(key)
+            else:
+                self._retry(key, error, expected=True)
         except Exception as error:
-            delay = self.queue.retry(key, _wanted_delay(error))
-            expected = getattr(error, "retryable", False)
-            log.log(
-                logging.WARNING if expected else logging.ERROR,
-                "reconcile failed",
-                extra={"controller": self.name, "key": str(key), "retry_in": delay},
-                exc_info=None if expected else error,
-            )
+            self._conflicts.pop(key, None)
+            self._retry(key, error, expected=getattr(error, "retryable", False))
         else:
+            self._conflicts.pop(key, None)
             self.queue.forget(key)
             if result.requeue_after is not None:
                 self.queue.add_after(key, result.requeue_after)
+
+    def _retry(self, key: ObjectKey, error: Exception, *, expected: bool) -> None:
+        delay = self.queue.retry(key, _wanted_delay(error))
+        log.log(
+            logging.WARNING if expected else logging.ERROR,
+            "reconcile failed",
+            extra={"controller": self.name, "key": str(key), "retry_in": delay, "why": str(error)},
+            exc_info=None if expected else error,
+        )
 
 
 def _wanted_delay(error: Exception) -> float:

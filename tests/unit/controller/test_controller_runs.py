@@ -153,6 +153,26 @@ async def test_a_conflict_is_tried_again_at_once_and_is_no_failure(
     assert caplog.records == []
 
 
+async def test_conflicts_without_end_are_slowed_down_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def conflict(call: int) -> Result:
+        if call <= 8:
+            raise ConflictError(ObjectKey("ConfigMap", "n", "a"))
+        if call == 10:
+            raise ConflictError(ObjectKey("ConfigMap", "n", "a"))
+        return Result(0 if call == 9 else None)
+
+    store, recorder = MemoryStore(_now), Recorder(conflict)
+    await store.create(item("a"))
+
+    async with running(recorder, store):
+        await recorder.until(lambda seen: len(seen) == 11)
+    told = [(record.levelname, record.__dict__["retry_in"]) for record in caplog.records]
+    assert told == [("WARNING", 0.01), ("WARNING", 0.02), ("WARNING", 0.04)]
+    assert "it has changed since it was read" in caplog.records[0].__dict__["why"]
+
+
 async def test_an_expected_failure_is_one_warning_without_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
