@@ -121,7 +121,7 @@ class Controller:
                 self.queue.add(key)
             else:
                 self._retry(key, error, expected=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and tried again
             self._conflicts.pop(key, None)
             self._retry(key, error, expected=getattr(error, "retryable", False))
         else:
