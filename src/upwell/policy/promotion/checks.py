@@ -1,0 +1,202 @@
+"""What the results of checks mean: attempts, retries, timeouts, soak; only a pass is a pass."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from upwell.api.pipeline import Check
+from upwell.api.promotion import CheckPhase, CheckResult, Evidence
+
+ACCEPT_FLAKY = "Accept"
+
+
+class Outcome(StrEnum):
+    """How the verification of a stage stands."""
+
+    RUNNING = "Running"
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+    """No answer that can be trusted: the Release must not go on either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is to be stored of the checks, and what they come to."""
+
+    checks: tuple[CheckResult, ...]
+    outcome: Outcome
+    message: str
+    """What is waited for, or how it ended, for people."""
+    again: float | None = None
+    """Seconds until something is to be looked at; None: a change of an object will tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an attempt ended."""
+
+    phase: CheckPhase
+    message: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A check's result after it was looked at, and when to look again (seconds)."""
+
+    result: CheckResult
+    again: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """How long a Release must serve well, and since when it serves."""
+
+    seconds: float
+    since: datetime | None
+
+    def left(self, now: datetime) -> float:
+        """Return the seconds that are missing.
+
+        Never fewer than there are when the clock went back to before `since`.
+        """
+        if self.since is None:
+            return self.seconds
+        served = max((now - self.since).total_seconds(), 0)
+        return max(self.seconds - served, 0)
+
+    def end(self, now: datetime) -> datetime:
+        """Return when it is over, as far as is known."""
+        return now + timedelta(seconds=self.left(now))
+
+
+def results_of(checks: Sequence[Check], stored: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
+    """Return a result for each check, and those from elsewhere: verdicts that nobody asked for.
+
+    What has no answer and no check (any more) is left out: nothing would ever end it.
+    """
+    known = {result.name: result for result in stored}
+    names = {check.name for check in checks}
+    others = (one for one in stored if one.name not in names and one.phase.is_final)
+    return (*(known.get(one.name, CheckResult(name=one.name)) for one in checks), *others)
+
+
+def begun(result: CheckResult, now: datetime) -> CheckResult:
+    """Return the attempt as running: it is stored so before anything is done."""
+    return _with(result, phase=CheckPhase.RUNNING, started=now)
+
+
+def anchored(result: CheckResult, now: datetime) -> CheckResult:
+    """Return the attempt as begun now when it claims to begin later: the clock went back.
+
+    Otherwise its timeout could be as far away as the clock was wrong.
+    """
+    if result.started is not None and result.started > now:
+        return _with(result, started=now)
+    return result
+
+
+def deadline(check: Check, result: CheckResult, now: datetime) -> datetime:
+    """Return when the attempt has taken too long."""
+    return (result.started or now) + timedelta(seconds=check.timeout_seconds)
+
+
+def time_left(check: Check, result: CheckResult, now: datetime) -> float:
+    """Return the seconds until then; 0 when it is over."""
+    return max((deadline(check, result, now) - now).total_seconds(), 0)
+
+
+def judged(result: CheckResult, verdict: Verdict, now: datetime) -> CheckResult:
+    """Return the attempt as ended."""
+    prefix = f"attempt-{result.attempt}/" if result.attempt > 1 else ""
+    added = (
+        one.model_copy(update={"name": f"{prefix}{one.name}"}) if prefix else one
+        for one in verdict.evidence
+    )
+    return _with(
+        result,
+        phase=verdict.phase,
+        ended=now,
+        message=verdict.message,
+        evidence=(*result.evidence, *added),
+    )
+
+
+def settled(check: Check, result: CheckResult) -> CheckResult:
+    """Return what an ended attempt leads to: the next one, or the check's end.
+
+    Asking again changes nothing, so that it may be asked of what somebody else has written.
+    """
+    if not result.phase.is_final or result.flaky:
+        return result
+    if result.phase is CheckPhase.PASSED:
+        if result.attempt == 1:
+            return result
+        if check.flaky == ACCEPT_FLAKY:
+            return _with(result, flaky=True)
+        why = f"passed at attempt {result.attempt} only, and flaky tests are rejected here"
+        return _with(result, flaky=True, phase=CheckPhase.FAILED, message=why)
+    if result.attempt > check.retries:
+        return result
+    # Its evidence stays: it shows how the earlier attempts went.
+    return CheckResult(
+        name=result.name,
+        attempt=result.attempt + 1,
+        message=f"attempt {result.attempt} of {check.retries + 1}: {result.message}",
+        evidence=result.evidence,
+    )
+
+
+def concluded(steps: Iterable[Step], soak: Soak, now: datetime) -> Progress:
+    """Say what the checks come to together, and with the soak."""
+    found = tuple(steps)
+    results = tuple(step.result for step in found)
+    for phase, outcome in _BAD:
+        bad = [one for one in results if one.phase is phase]
+        if bad:
+            reasons = "; ".join(f"check {one.name}: {one.message}" for one in bad)
+            return Progress(_cut_short(results, bad[0].name, now), outcome, reasons)
+    times = [step.again for step in found if step.again is not None]
+    waits = [one.name for one in results if not one.phase.is_final]
+    left = soak.left(now)
+    if left:
+        times.append(left)
+    again = min(times, default=None)
+    if waits:
+        return Progress(results, Outcome.RUNNING, f"waits for {_named(waits)}", again)
+    if left:
+        until = f"soaks until {soak.end(now):%Y-%m-%d %H:%M:%S} UTC"
+        return Progress(results, Outcome.RUNNING, until, again)
+    return Progress(results, Outcome.PASSED, _praise(results))
+
+
+_BAD = (
+    (CheckPhase.FAILED, Outcome.FAILED),
+    (CheckPhase.INCONCLUSIVE, Outcome.INCONCLUSIVE),
+)
+
+
+def _cut_short(
+    results: Sequence[CheckResult], culprit: str, now: datetime
+) -> tuple[CheckResult, ...]:
+    """End what still runs: the stage cannot pass any more, and had better be put back soon."""
+    verdict = Verdict(CheckPhase.INCONCLUSIVE, f"not finished: check {culprit} did not pass")
+    return tuple(one if one.phase.is_final else judged(one, verdict, now) for one in results)
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"check{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def _praise(results: Sequence[CheckResult]) -> str:
+    if not results:
+        return "nothing to verify"
+    flaky = [one.name for one in results if one.flaky]
+    passed = f"passed {_named([one.name for one in results])}"
+    return f"{passed}; flaky: {', '.join(flaky)}" if flaky else passed
+
+
+def _with(result: CheckResult, **changes: object) -> CheckResult:
+    return result.model_copy(update=changes)

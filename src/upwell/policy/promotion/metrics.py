@@ -1,0 +1,92 @@
+"""Metric checks: at which times a query is asked, and what its values come to.
+
+Samples lie on a grid that begins with the soak. A time that was missed, because nothing ran then,
+is asked for later: a metric store answers for the past as well.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from upwell.api.pipeline import Check, MetricCheck
+from upwell.api.promotion import CheckPhase, CheckResult, Sample
+from upwell.api.thresholds import Threshold
+from upwell.policy.promotion.checks import Soak, Verdict
+
+SAMPLES_KEPT = 20
+_AT_ONCE = 20
+"""Samples that one look takes: what is missed after a long time away is made up in several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The time over which a metric must hold."""
+
+    start: datetime
+    end: datetime
+
+
+def span(result: CheckResult, soak: Soak, now: datetime) -> Span:
+    """Return the soak; for a later attempt, as long a time from its own start."""
+    begun = result.started or now
+    start = begun if result.attempt > 1 or soak.since is None else min(soak.since, now)
+    return Span(start, start + timedelta(seconds=soak.seconds))
+
+
+def due(
+    metric: MetricCheck, samples: Sequence[Sample], wanted: Span, now: datetime
+) -> list[datetime]:
+    """Return the times whose samples are missing, the oldest first."""
+    interval = timedelta(seconds=metric.interval_seconds)
+    following = samples[-1].at + interval if samples else wanted.start
+    if samples and samples[-1].at > now:
+        following = now  # the clock went back: the grid begins anew
+    found: list[datetime] = []
+    while following <= now and len(found) < _AT_ONCE:
+        found.append(following)
+        following += interval
+    return found
+
+
+def sampled(
+    metric: MetricCheck, result: CheckResult, at: datetime, value: float | None
+) -> CheckResult:
+    """Return the result with one more sample; no value is a bad one."""
+    good = value is not None and Threshold.parse(metric.condition).holds(value)
+    samples = (*result.samples, Sample(at=at, value=value, good=good))
+    return result.model_copy(
+        update={"samples": _newest(samples), "bad_samples": result.bad_samples + (not good)}
+    )
+
+
+def _newest(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Drop old samples, but never the best there was: it says whether there was any."""
+    kept = samples[-SAMPLES_KEPT:]
+    best = max(samples, key=lambda one: (one.good, one.value is not None, one.at))
+    return kept if best in kept else (best, *kept[1:])
+
+
+def verdict(check: Check, result: CheckResult, wanted: Span, now: datetime) -> Verdict | None:
+    """Say how the check ended; None while it goes on."""
+    metric = check.metric
+    if metric is None or not result.samples:
+        return None
+    if result.bad_samples > metric.failure_limit:
+        return _failed(metric, result)
+    interval = timedelta(seconds=metric.interval_seconds)
+    covered = now >= wanted.end and result.samples[-1].at + interval > wanted.end
+    if covered and any(sample.good for sample in result.samples):
+        bad = f", but for {result.bad_samples} samples" if result.bad_samples else ""
+        return Verdict(CheckPhase.PASSED, f"{metric.condition} held{bad}")
+    if now >= wanted.end + timedelta(seconds=check.timeout_seconds):
+        return Verdict(CheckPhase.INCONCLUSIVE, f"no good sample {check.timeout_seconds} s later")
+    return None
+
+
+def _failed(metric: MetricCheck, result: CheckResult) -> Verdict:
+    values = [one.value for one in result.samples if not one.good and one.value is not None]
+    if not any(one.value is not None for one in result.samples):
+        return Verdict(CheckPhase.INCONCLUSIVE, "the query gave no number at any time")
+    last = f"{values[-1]:g}" if values else "no number"
+    allowed = f"{result.bad_samples} bad samples, {metric.failure_limit} allowed"
+    return Verdict(CheckPhase.FAILED, f"{last}, not {metric.condition} ({allowed})")

@@ -1,0 +1,49 @@
+"""What a test that has run comes to: its report is believed before its exit code."""
+
+from dataclasses import dataclass, field
+
+from upwell.api.promotion import CheckPhase
+from upwell.policy.promotion.checks import Verdict
+from upwell.policy.promotion.junit import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a test ended, as it was observed."""
+
+    exit_code: int | None
+    """None when it is not known."""
+    why: str = ""
+    """Why it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was read of the report that was asked for."""
+
+    report: Report = field(default_factory=Report)
+    fault: str = ""
+    """Why (a part of) it could not be read."""
+
+
+def judge(ending: Ending, findings: Findings | None) -> Verdict:
+    """Say how the test went; `findings` is None where no report was asked for.
+
+    Failed when either says so; inconclusive when the report was asked for and says nothing; passed
+    only when both agree on that.
+    """
+    said = f"exit code {ending.exit_code}"
+    if findings is not None and findings.report.bad:
+        return Verdict(CheckPhase.FAILED, f"{findings.report}; {said}")
+    if ending.exit_code is None:
+        return Verdict(CheckPhase.INCONCLUSIVE, ending.why or "it is not known how it ended")
+    if ending.exit_code != 0:
+        report = f"; {findings.report}" if findings is not None and findings.report.tests else ""
+        return Verdict(CheckPhase.FAILED, f"{said}{report}")
+    if findings is None:
+        return Verdict(CheckPhase.PASSED, said)
+    if doubt := findings.fault or (
+        "" if findings.report.ran else "the report has no test that ran"
+    ):
+        return Verdict(CheckPhase.INCONCLUSIVE, f"{said}, but {doubt}")
+    return Verdict(CheckPhase.PASSED, f"{findings.report}; {said}")
