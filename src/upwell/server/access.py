@@ -14,8 +14,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from upwell.policy.access import REPOSITORIES, Action, Grant, Role, is_allowed, missing
 from upwell.server.audit import AuditLog, Deed
+from upwell.server.lasting import Ending, run_while
 from upwell.server.limits import ServerLimits
-from upwell.server.operations import CREATED_NAME, action_of, is_registry, query_of
+from upwell.server.operations import (
+    REMARK,
+    SIGNED,
+    Remark,
+    action_of,
+    is_registry,
+    query_of,
+)
 from upwell.server.rates import OpenByClient, Rate, RateError, Rates
 from upwell.server.registry_body import drained
 from upwell.server.statuses import ApiError, status_of
@@ -94,16 +102,11 @@ class Gate:
         principal = await self._principal(visit)
         visit.scope["user"] = visit.user = principal or self._anonymous
         self._count(visit)
-        if visit.path in _OPEN or _BUILD_WEBHOOK.fullmatch(visit.path):
+        if visit.path in _OPEN or _carries_secret(visit.path):
             return
         if principal is None and visit.has_credentials:
             raise _unauthorized("the token is unknown or has expired")
-        allowed = is_allowed(visit.user.grants, visit.action)
-        if visit.user.registry_only and not is_registry(visit.scope):
-            allowed = False
-        elif _DISCOVERY.fullmatch(visit.path):
-            allowed = bool(visit.user.grants)
-        if allowed:
+        if self._allows(visit.user, visit):
             _keep_mounts_inside(visit)
         elif principal is None:
             raise _unauthorized("no token was sent")
@@ -112,6 +115,13 @@ class Gate:
                 403,
                 f"token {principal.username} may not {visit.action}: {missing(visit.action)}",
             )
+
+    def _allows(self, user: Principal, visit: "_Visit") -> bool:
+        if user.registry_only and not is_registry(visit.scope):
+            return False
+        if _DISCOVERY.fullmatch(visit.path):
+            return bool(user.grants)
+        return is_allowed(user.grants, visit.action)
 
     async def _principal(self, visit: "_Visit") -> Principal | None:
         token = visit.token
@@ -138,19 +148,41 @@ class Gate:
                     self._record(visit, code)  # now: it may end in hours
             await send(message)
 
+        if visit.is_lasting:
+            await self._serve_lasting(visit, receive, watching)
+            return
         try:
             await self._app(visit.scope, receive, watching)
         finally:
-            if not visit.is_lasting:
-                self._record(visit, code)
+            self._record(visit, code)
+
+    async def _serve_lasting(self, visit: "_Visit", receive: Receive, send: Send) -> None:
+        """Serve until the client's token, or its right to this, has ended."""
+        ending = Ending(visit.scope, send)
+
+        async def stands() -> bool:
+            if not visit.user.username:
+                return True  # what everyone may do does not change
+            now = await self._principal(visit)
+            return now is not None and (now == visit.user or self._allows(now, visit))
+
+        answer = self._app(visit.scope, receive, ending.send)
+        if not await run_while(answer, stands, self._limits.recheck_seconds):
+            self._record(visit, 403)
+            await ending.end("the token allows this no more")
 
     def _record(self, visit: "_Visit", code: int) -> None:
         action = visit.action
         if code not in {401, 403} and not visit.is_noteworthy:
             return
-        if created := visit.scope.get(CREATED_NAME):
-            action = replace(action, name=created)
-        self._access.audit.record(Deed(visit.user.username, visit.source, action, code))
+        remark: Remark = visit.scope.get(REMARK, Remark())
+        action = replace(
+            action,
+            name=remark.name or action.name,
+            namespace=remark.namespace or action.namespace,
+        )
+        user = remark.user or visit.user.username
+        self._access.audit.record(Deed(user, visit.source, action, code, remark.reason))
 
 
 class _Visit:
@@ -214,8 +246,15 @@ class _Visit:
         return action.verb in _WRITES
 
 
+def _carries_secret(path: str) -> bool:
+    """Whether what opens the path is in the path itself."""
+    return any(form.fullmatch(path) for form in (_BUILD_WEBHOOK, SIGNED))
+
+
 def _without_secret(path: str, action: Action) -> Action:
-    """Return a build webhook's action without the secret that its path carries."""
+    """Return an action without the secret that its path carries."""
+    if signed := SIGNED.fullmatch(path):
+        return Action(action.verb, signed[1])
     if not _BUILD_WEBHOOK.fullmatch(path):
         return action
     *_, namespace, _, name, _, _, _ = path.split("/")

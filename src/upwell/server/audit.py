@@ -29,6 +29,8 @@ class Deed:
     action: Action
     code: int
     """The HTTP status of the answer; 0 when the client left before there was one."""
+    reason: str = ""
+    """Why, as its author says: of what people do to promotions."""
 
 
 class AuditLog:
@@ -48,6 +50,7 @@ class AuditLog:
     def record(self, deed: Deed) -> None:
         """Write one line."""
         action = deed.action
+        reason = {"reason": deed.reason[:_MAX_TEXT]} if deed.reason else {}
         line = json.dumps(
             {
                 "time": self._clock().isoformat(timespec="milliseconds"),
@@ -59,6 +62,7 @@ class AuditLog:
                 "namespace": action.namespace[:_MAX_TEXT],
                 "name": action.name[:_MAX_TEXT],
                 "code": deed.code,
+                **reason,
             }
         )
         try:

@@ -5,6 +5,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from upwell.server.operations import SIGNED
 from upwell.server.statuses import ApiError, error_response
 
 _LOG = logging.getLogger("upwell.server.access")
@@ -42,7 +43,7 @@ class Edge:
                 "request",
                 extra={
                     "method": scope["method"],
-                    "path": scope["path"].partition("/webhooks/")[0] or scope["path"],
+                    "path": _without_secret(scope["path"]),
                     "status": code,
                     "bytes": sent,
                     "seconds": round(time.monotonic() - started, 6),
@@ -60,3 +61,9 @@ class Edge:
                 ApiError(431, f"the headers have more than {self._header_bytes} bytes")
             )
         return self._app
+
+
+def _without_secret(path: str) -> str:
+    if signed := SIGNED.fullmatch(path):
+        return f"/{signed[1]}"
+    return path.partition("/webhooks/")[0] or path

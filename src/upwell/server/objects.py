@@ -19,7 +19,7 @@ from upwell.server.body import (
     read_body,
 )
 from upwell.server.limits import ServerLimits
-from upwell.server.operations import CREATED_NAME
+from upwell.server.operations import REMARK, Remark
 from upwell.server.pages import page_of
 from upwell.server.query import is_true, write_options
 from upwell.server.rendering import json_response, rendering_for
@@ -79,7 +79,7 @@ class ObjectHandlers:
             raise ApiError(405, f"create {target.kind.plural} in a namespace")
         document = decode_object(await self._body(request), media_type(request))
         written = await self._writer.create(target, document, write_options(request))
-        request.scope[CREATED_NAME] = written.resource.name
+        request.scope[REMARK] = Remark(name=written.resource.name)
         return self._written(request, written)
 
     async def replace(self, request: Request, target: Target) -> Response:

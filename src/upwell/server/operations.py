@@ -1,5 +1,7 @@
 """What a request is about to do, read from its method and path alone, before anything is served."""
 
+import re
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
@@ -8,8 +10,10 @@ from upwell.policy.access import REPOSITORIES, Action
 from upwell.server.statuses import ApiError
 from upwell.server.target import Target, parse_target
 
-CREATED_NAME = "upwell.created_name"
-"""Where a handler puts the name of an object that it created, for the audit log; in the scope."""
+REMARK = "upwell.remark"
+"""Where a handler puts a Remark, for the audit log; in the scope."""
+SIGNED = re.compile(r"/(verdicts|approvals)/[^/]+")
+"""Paths that end in a token which opens them, and nothing else."""
 _VERBS = {
     "GET": "get",
     "HEAD": "get",
@@ -21,6 +25,19 @@ _VERBS = {
 _TRUE = {"1", "true"}
 _REGISTRY = "/v2/"
 _REGISTRY_PARTS = ("/manifests/", "/blobs/", "/tags/", "/referrers/")
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a handler knows of a deed that the request does not say."""
+
+    name: str = ""
+    """Of the object that was created, or that a token stands for."""
+    namespace: str = ""
+    user: str = ""
+    """In whose name a token acts."""
+    reason: str = ""
+    """Why it was done, as its author says."""
 
 
 def is_registry(scope: Scope) -> bool:
