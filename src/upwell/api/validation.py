@@ -14,6 +14,8 @@ from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.route import Route
+from upwell.api.subscription import Subscription
+from upwell.api.subscription_validation import validate_subscription
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag
 
@@ -64,13 +66,10 @@ def _spec(resource: Resource) -> Iterator[Fault]:
                 yield Fault("spec.host", f"{resource.spec.host!r} is not a host name")
             if not resource.spec.to.name:
                 yield Fault("spec.to.name", "required: the Service that answers")
-        case Secret():
-            yield from _keys(resource.data, "data")
-            yield from _base64(resource.data, "data")
-        case ConfigMap():
-            yield from _keys(resource.data, "data")
-            yield from _keys(resource.binary_data, "binaryData")
-            yield from _base64(resource.binary_data, "binaryData")
+        case Subscription():
+            yield from validate_subscription(resource)
+        case Secret() | ConfigMap():
+            yield from _data(resource)
         case _:
             pass
 
@@ -132,6 +131,15 @@ def _template(template: PodTemplate, path: str) -> Iterator[Fault]:
                 yield Fault(
                     f"{where}.volumeMounts[{mount_at}].name", f"no volume is named {mount.name!r}"
                 )
+
+
+def _data(resource: Secret | ConfigMap) -> Iterator[Fault]:
+    yield from _keys(resource.data, "data")
+    if isinstance(resource, Secret):
+        yield from _base64(resource.data, "data")
+        return
+    yield from _keys(resource.binary_data, "binaryData")
+    yield from _base64(resource.binary_data, "binaryData")
 
 
 def _keys(values: Mapping[str, str], path: str) -> Iterator[Fault]:

@@ -126,7 +126,7 @@ _VIEW = (
         _READ,
         f"{_WORKLOADS} namespaces configmaps services events routes templates imagestreams"
         " imagestreamtags imagestreamimages images buildconfigs builds"
-        " pipelines releases promotions waves freezes quarantines metrics",
+        " pipelines releases promotions waves freezes quarantines subscriptions metrics",
     ),
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers"),
     _rule(frozenset({"pull"}), REPOSITORIES),
@@ -152,7 +152,8 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
     ),
     Role.PROMOTER: (
         *_VIEW,
-        _rule(_WRITE, "pipelines releases promotions freezes quarantines"),
+        _rule(_WRITE, "pipelines releases promotions freezes quarantines subscriptions"),
+        _rule(_ACT, "subscriptions", "test replay deadletters"),
         _rule(_ACT, "pipelines releases promotions", "approve reject verify promote rollback"),
     ),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),

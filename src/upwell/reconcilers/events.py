@@ -14,6 +14,8 @@ from upwell.api.build import Build
 from upwell.api.core import Event
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
+from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.promotion import Promotion, Release
 from upwell.controller import Controller, Result, Watch
 from upwell.policy.happenings import Happening, happenings
 from upwell.policy.rollout_settings import WORKLOADS
@@ -26,8 +28,18 @@ MOST = 5000
 """Events kept at once; the oldest go first."""
 _SWEEP_SECONDS = 600.0
 
-_TOLD: tuple[type[Resource], ...] = (Build, ImageStream, Job, *WORKLOADS)
-_KINDS = {kind.KIND.kind: kind for kind in _TOLD}
+TOLD: tuple[type[Resource], ...] = (
+    Build,
+    ImageStream,
+    Job,
+    *WORKLOADS,
+    Release,
+    Promotion,
+    Quarantine,
+    Freeze,
+)
+"""The kinds that tell of something."""
+_KINDS = {kind.KIND.kind: kind for kind in TOLD}
 
 
 class EventReconciler:
@@ -94,7 +106,7 @@ def _event(resource: Resource, happening: Happening, name: str, namespace: str) 
 
 def controller(reconciler: EventReconciler, store: Store) -> Controller:
     """Return the controller that tells of all kinds."""
-    return Controller("events", reconciler, store, tuple(map(Watch, _TOLD)), workers=1)
+    return Controller("events", reconciler, store, tuple(map(Watch, TOLD)), workers=1)
 
 
 async def sweep_periodically(reconciler: EventReconciler) -> None:

@@ -1,0 +1,120 @@
+"""upwell.dev/v1alpha1: who outside is told of what happens, and how that goes."""
+
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import Field
+
+from upwell.api.meta import Column, Condition, Kind, LocalReference, Model, Resource, Time
+from upwell.api.pipeline import GROUP
+
+ALL_NAMESPACES = "*"
+"""In `spec.namespaces`: the events of every namespace, and of what lies in none."""
+
+
+class Webhook(Model):
+    """Each event is a POST of a CloudEvent (CloudEvents 1.0, structured JSON)."""
+
+    url: str
+    """http or https; without credentials, which belong into `headers`."""
+    secret: LocalReference | None = None
+    """A Secret whose key `secret` signs the body: X-Upwell-Signature."""
+    headers: LocalReference | None = None
+    """A Secret each of whose keys is the name of a header to send."""
+
+
+class Notice(Model):
+    """Each event is a message for people, sent by Apprise."""
+
+    secret: LocalReference = Field(default_factory=LocalReference)
+    """A Secret whose key `urls` holds Apprise URLs, one a line."""
+
+
+class Severity(StrEnum):
+    """How much an event matters to people."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class EventFilter(Model):
+    """Which events are told; an empty part matches all."""
+
+    types: tuple[str, ...] = ()
+    """Globs of event types: `dev.upwell.promotion.*`."""
+    pipelines: tuple[str, ...] = ()
+    """Names; events that belong to no Pipeline do not match."""
+    severities: tuple[Severity, ...] = ()
+
+
+class Digest(Model):
+    """One message at each of these times, instead of one for each event."""
+
+    schedule: str
+    """Cron expression."""
+    time_zone: str = "UTC"
+
+
+class Retries(Model):
+    """How often a delivery that fails is tried: after 1, 2, 4, … seconds, for about ten hours."""
+
+    attempts: int = Field(default=30, ge=1, le=1000)
+    longest_seconds: int = Field(default=1800, ge=1, le=86_400)
+    """The longest pause; a receiver's Retry-After may ask for more."""
+
+
+class SubscriptionSpec(Model):
+    """Where to, of what, and when; exactly one of `webhook` and `notice` is set."""
+
+    webhook: Webhook | None = None
+    notice: Notice | None = None
+    filter: EventFilter = Field(default_factory=EventFilter)
+    namespaces: tuple[str, ...] = ()
+    """Empty: the Subscription's own. `["*"]`: all, which an admin of everything may write."""
+    suspend: bool = False
+    """Nothing is sent; what happens meanwhile is kept and sent afterwards."""
+    digest: Digest | None = None
+    retries: Retries = Field(default_factory=Retries)
+
+
+class SubscriptionStatus(Model):
+    """How it goes."""
+
+    observed_generation: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    delivered: int = 0
+    """Since it was made."""
+    pending: int = 0
+    dead_letters: int = 0
+    last_delivery: Time | None = None
+    last_digest: Time | None = None
+    """The time of the schedule up to which digests were made."""
+
+
+class Subscription(Resource):
+    """Tells the outside world of what happens in a namespace, from its creation on."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1alpha1",
+        "Subscription",
+        "subscriptions",
+        ("sub",),
+        columns=(
+            Column("READY", "status.conditions[*].status"),
+            Column("DELIVERED", "status.delivered"),
+            Column("PENDING", "status.pending"),
+            Column("DEAD", "status.deadLetters"),
+            Column("LAST", "status.lastDelivery"),
+            Column("URL", "spec.webhook.url", wide=True),
+        ),
+    )
+
+    spec: SubscriptionSpec = Field(default_factory=SubscriptionSpec)
+    status: SubscriptionStatus = Field(default_factory=SubscriptionStatus)
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether it is told of other namespaces too."""
+        return ALL_NAMESPACES in self.spec.namespaces

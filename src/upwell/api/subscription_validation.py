@@ -1,0 +1,55 @@
+"""What a Subscription must be beyond its types."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from upwell.api.codec import Fault
+from upwell.api.subscription import ALL_NAMESPACES, Subscription
+
+
+def validate_subscription(subscription: Subscription) -> Iterator[Fault]:
+    """Yield every fault."""
+    spec = subscription.spec
+    if (spec.webhook is None) == (spec.notice is None):
+        yield Fault("spec", "set one of webhook and notice")
+    if spec.webhook is not None:
+        yield from _url(spec.webhook.url, "spec.webhook.url")
+        for name, reference in (("secret", spec.webhook.secret), ("headers", spec.webhook.headers)):
+            if reference is not None and not reference.name:
+                yield Fault(f"spec.webhook.{name}.name", "required: a Secret of this namespace")
+    if spec.notice is not None and not spec.notice.secret.name:
+        yield Fault("spec.notice.secret.name", "required: a Secret of this namespace")
+    if spec.namespaces not in {(), (ALL_NAMESPACES,)}:
+        yield Fault("spec.namespaces", f'leave it out, or set ["{ALL_NAMESPACES}"]')
+
+
+def _url(text: str, path: str) -> Iterator[Fault]:
+    try:
+        url = urlsplit(text)
+        host = url.hostname
+        url.port  # noqa: B018 - reading it checks it
+    except ValueError as error:
+        yield Fault(path, f"not a URL: {error}")
+        return
+    if url.scheme not in {"http", "https"} or not host:
+        yield Fault(path, "expected http://HOST/… or https://HOST/…")
+        return
+    if "@" in url.netloc:
+        yield Fault(path, "a URL is no secret: put credentials into a Secret, under headers")
+    if is_metadata_address(host):
+        yield Fault(path, f"{host} is link-local: nothing is sent there")
+
+
+def is_metadata_address(host: str) -> bool:
+    """Whether a literal address is link-local, where clouds serve a machine's credentials."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_link_local or str(mapped or address) in _METADATA
+
+
+_METADATA = {"fd00:ec2::254", "100.100.100.200"}
+"""Metadata services that are not link-local: of AWS over IPv6, and of Alibaba Cloud."""
