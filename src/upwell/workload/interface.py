@@ -42,6 +42,12 @@ class UnreachableError(WorkloadError):
     reason = "Unreachable"
 
 
+class UnreadableFilesError(WorkloadError):
+    """The files of a container are missing, or more than may be read."""
+
+    reason = "UnreadableFiles"
+
+
 class NoPreviousLogError(WorkloadError):
     """The container has not ended and been started anew, so that there is no log before."""
 
@@ -349,6 +355,37 @@ class Runtime(Protocol):
         """Yield the log of an instance's container (the first when no name is given).
 
         Raises NoPreviousLogError, when that is wanted and there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """How much is read of a container at most."""
+
+    content_bytes: int
+    entries: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFile:
+    """A regular file of a container."""
+
+    path: str
+    """Relative to the folder that holds what was asked for."""
+    content: bytes = field(repr=False)
+
+
+class ReadableRuntime(Runtime, Protocol):
+    """A runtime that hands out files of instances, also of those that have ended."""
+
+    async def read_files(
+        self, name: str, path: str, limits: FileLimits, container: str = ""
+    ) -> Sequence[ContainerFile]:
+        """Return a file, or all below a folder, of a container (the first, without a name).
+
+        Links and devices are left out. Raises UnreadableFilesError for what is not there or
+        beyond the limits.
         """
         ...
 

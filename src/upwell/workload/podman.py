@@ -36,14 +36,17 @@ from upwell.workload.container_body import (
     Surroundings,
     create_body,
 )
+from upwell.workload.container_files import collect
 from upwell.workload.health import Health, Target
 from upwell.workload.hosts_files import HostsFiles
 from upwell.workload.instance_network import connect_inside
 from upwell.workload.interface import (
     WHOLE_LOG,
     Command,
+    ContainerFile,
     ContainerSpec,
     Execution,
+    FileLimits,
     Instance,
     InstanceSpec,
     LogQuery,
@@ -51,6 +54,7 @@ from upwell.workload.interface import (
     RuntimeUnavailableError,
     ServiceName,
     State,
+    UnreadableFilesError,
 )
 from upwell.workload.observation import ContainerFacts, next_to_start, observe
 from upwell.workload.podman_api import NotFoundError, PodmanApi
@@ -227,6 +231,17 @@ class PodmanRuntime:
             pieces = self._api.logs(chosen.id, wanted)
         async for piece in pieces:
             yield piece
+
+    async def read_files(
+        self, name: str, path: str, limits: FileLimits, container: str = ""
+    ) -> Sequence[ContainerFile]:
+        """Return a file, or all below a folder, of a container; raises UnreadableFilesError."""
+        chosen = await self._container(name, container)
+        async with contextlib.aclosing(self._api.archive(chosen.id, path)) as pieces:
+            try:
+                return await collect(pieces, limits)
+            except NotFoundError as error:
+                raise UnreadableFilesError(f"there is no {path} in {chosen.name}") from error
 
     @asynccontextmanager
     async def run(self, name: str, command: Command) -> AsyncIterator[Execution]:

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -29,6 +29,7 @@ _MAX_ERROR_CHARACTERS = 2000
 _REQUEST_SECONDS = 60.0
 _PULL_SECONDS = 3600.0
 _PULL_SILENCE_SECONDS = 300.0
+_ARCHIVE_SECONDS = 120.0
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _MAX_LISTINGS = 20
@@ -210,6 +211,14 @@ class PodmanApi:
             async for chunk in response.content.iter_chunked(_CHUNK):
                 for payload in frames.feed(chunk):
                     yield payload
+
+    async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
+        """Yield a tar of a file or folder, whatever the container does; raises NotFoundError."""
+        timeout = aiohttp.ClientTimeout(total=_ARCHIVE_SECONDS)
+        call = Call("GET", f"/containers/{container}/archive", {"path": path}, timeout=timeout)
+        async with self._open(call) as response:
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                yield chunk
 
     async def events(self, label: str) -> AsyncIterator[None]:
         """Yield whenever a container with `label` starts, ends or is removed."""
