@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.conditions import find
+from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.controller.view import Told, View
 from upwell.policy.build_triggers import Streams, followed_tags
 from upwell.policy.graph import Edge, Graph, Node, edges_of
@@ -20,6 +21,7 @@ from upwell.policy.image_names import (
     ImageNames,
     Name,
     StreamTag,
+    UpstreamImage,
     names_in,
     names_of,
     names_read,
@@ -155,13 +157,17 @@ class BuildView:
                     yield config
             case StreamTag():
                 stream = self._view.get(ImageStream, node.namespace, node.stream)
-                names: Iterable[Name] = (node.stream_name,)
-                if stream is not None:
+                if stream is None:
+                    yield from self._writers.get(node.stream_name)
+                else:
                     yield stream
-                    names = names_of(stream)
-                yield from {c.key: c for n in names for c in self._writers.get(n)}.values()
-            case _:
-                return
+                    yield from self._writers_to(names_of(stream))
+            case UpstreamImage():
+                reference = ObjectReference(kind=DOCKER_IMAGE, name=node.name)
+                yield from self._writers_to(set(names_in(reference, "")))
+
+    def _writers_to(self, names: set[Name]) -> Iterator[BuildConfig]:
+        yield from {c.key: c for name in names for c in self._writers.get(name)}.values()
 
     async def _read(self, names: Iterable[StreamName]) -> Streams:
         found = {}

@@ -1,0 +1,171 @@
+"""The view of builds shows each BuildConfig what a look at everything would, and no more."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from upwell.api.build import BuildConfig
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey
+from upwell.policy.graph import build_graph
+from upwell.reconcilers.build_view import BuildView
+from upwell.store.interface import AlreadyExistsError
+from upwell.store.memory import MemoryStore
+
+NAMESPACES = ("shop", "tools")
+HOST = "registry.internal"
+
+
+def stream(
+    name: str, namespace: str, source: dict[str, Any] | None = None, *, local: bool = False
+) -> ImageStream:
+    tag = {"name": "latest", **({"from": source} if source else {})}
+    return ImageStream.model_validate_json(
+        json.dumps(
+            {
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"tags": [tag], "lookupPolicy": {"local": local}},
+                "status": {"dockerImageRepository": f"{HOST}/{namespace}/{name}"},
+            }
+        )
+    )
+
+
+def config(
+    name: str,
+    namespace: str,
+    base: dict[str, Any],
+    output: dict[str, Any],
+    tracked: Sequence[str] = (),
+) -> BuildConfig:
+    return BuildConfig.model_validate_json(
+        json.dumps(
+            {
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {
+                    "strategy": {"type": "Docker", "dockerStrategy": {"from": base}},
+                    "output": {"to": output},
+                    "triggers": [{"type": "ImageChange", "imageChange": {}}],
+                },
+                "status": {"trackedImages": list(tracked)},
+            }
+        )
+    )
+
+
+_NAMES = st.sampled_from(["a", "b", "c"])
+_TEXTS = st.one_of(
+    st.builds("{}/{}/{}:latest".format, st.just(HOST), st.sampled_from(NAMESPACES), _NAMES),
+    st.builds("vendor.example/{}:latest".format, _NAMES),
+    st.builds("{}:latest".format, _NAMES),
+    _NAMES,
+)
+_REFERENCES = st.one_of(
+    st.fixed_dictionaries({"kind": st.just("DockerImage"), "name": _TEXTS}),
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("ImageStreamTag"),
+            "name": _NAMES.map("{}:latest".format),
+            "namespace": st.sampled_from(NAMESPACES),
+        }
+    ),
+)
+_STREAMS = st.builds(
+    stream,
+    _NAMES,
+    st.sampled_from(NAMESPACES),
+    st.none() | _REFERENCES,
+    local=st.booleans(),
+)
+_CONFIGS = st.builds(
+    config,
+    _NAMES,
+    st.sampled_from(NAMESPACES),
+    _REFERENCES,
+    _REFERENCES,
+    st.lists(_TEXTS, max_size=2),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(_STREAMS, _CONFIGS), max_size=14))
+def test_a_config_is_shown_all_that_is_above_it(writes: list[ImageStream | BuildConfig]) -> None:
+    asyncio.run(_compare(writes))
+
+
+async def _compare(writes: list[ImageStream | BuildConfig]) -> None:
+    store = MemoryStore(lambda: datetime.now(UTC))
+    view = BuildView(store)
+    for resource in writes:
+        await _put(store, resource)
+        await view.world(ObjectKey("BuildConfig", "shop", "a"))  # the view lists on each look
+    configs = (await store.list(BuildConfig)).items
+    graph = build_graph([*configs, *(await store.list(ImageStream)).items])
+    for each in configs:
+        world = await view.world(each.key)
+        assert world.graph.upstream(each.key) == graph.upstream(each.key)
+        assert world.graph.cycle_of(each.key) == graph.cycle_of(each.key)
+        assert world.configs.keys() - {each.key} == {
+            node for node in graph.ancestors(each.key) if isinstance(node, ObjectKey)
+        } - {each.key}
+
+
+async def _put(store: MemoryStore, resource: ImageStream | BuildConfig) -> None:
+    """Write the object as it is, in the place of one of its name."""
+    try:
+        stored = await store.create(resource)
+    except AlreadyExistsError:
+        stored = await store.update(resource)
+    await store.update_status(stored.with_status(resource.status))
+
+
+async def test_a_change_concerns_those_that_read_or_write_the_stream() -> None:
+    store = MemoryStore(lambda: datetime.now(UTC))
+    by_tag = {"kind": "ImageStreamTag", "name": "base:latest"}
+    by_name = {"kind": "DockerImage", "name": "vendor.example/base:latest"}
+    out = {"kind": "ImageStreamTag", "name": "out:latest"}
+    for each in (
+        config("by-tag", "shop", by_tag, out),
+        config("by-name", "shop", out, by_name),
+        config("by-tracking", "shop", out, out, ("vendor.example/base:latest",)),
+        config("elsewhere", "tools", by_tag, out),
+    ):
+        await _put(store, each)
+    view = BuildView(store)
+    await view.world(ObjectKey("BuildConfig", "shop", "by-tag"))
+    base = stream("base", "shop", by_name)
+    found = {key.name for key in view.followers(base)}
+    assert found == {"by-tag", "by-name", "by-tracking"}
+    assert {key.name for key in view.followers(stream("other", "shop"))} == set()
+
+
+async def test_only_those_that_wait_downstream_are_looked_at_again() -> None:
+    store = MemoryStore(lambda: datetime.now(UTC))
+    out = {"kind": "ImageStreamTag", "name": "out:latest"}
+    for name, base in (("top", "base"), ("mid", "top-copy"), ("tip", "mid"), ("other", "base")):
+        waits = name in {"tip", "other"}
+        made = config(
+            name,
+            "shop",
+            {"kind": "ImageStreamTag", "name": f"{base}:latest"},
+            {**out, "name": f"{name}:latest"},
+        )
+        await _put(store, _waiting(made) if waits else made)
+    copy = {"kind": "ImageStreamTag", "name": "top:latest"}
+    await _put(store, stream("top-copy", "shop", copy))
+    view = BuildView(store)
+    top = ObjectKey("BuildConfig", "shop", "top")
+    await view.world(top)
+    assert [key.name for key in view.waiting_below(top)] == ["tip"]
+
+
+def _waiting(made: BuildConfig) -> BuildConfig:
+    document = {
+        "conditions": [{"type": "Current", "status": "False", "reason": "UpstreamBuilding"}]
+    }
+    return made.with_status(type(made.status).model_validate_json(json.dumps(document)))
