@@ -69,13 +69,11 @@ def serving(promotions: Sequence[Promotion]) -> Serving:
         return Serving()
     newest = max(began, key=_started)
     status = newest.status
-    match status.phase:
-        case PromotionPhase.ROLLING_OUT:
-            return Serving(status.previous)
-        case PromotionPhase.FAILED if status.last_good:
-            return Serving(status.last_good, status.ended, newest.name)
-        case _:
-            return Serving(newest.spec.release, status.serving_since, newest.name)
+    if status.phase is PromotionPhase.FAILED and status.last_good:
+        return Serving(status.last_good, status.ended, newest.name)
+    if status.serving_since is None:
+        return Serving(status.previous)
+    return Serving(newest.spec.release, status.serving_since, newest.name)
 
 
 def last_good(

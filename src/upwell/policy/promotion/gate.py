@@ -1,0 +1,109 @@
+"""The gate of a stage: whether a promotion may begin now, and what it waits for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
+from upwell.policy.promotion.approval import Agreement, approval_of
+from upwell.policy.promotion.situation import StageSituation
+from upwell.policy.promotion.stages import hold_end, upstream
+from upwell.policy.promotion.windows import bar
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """It may begin; the message says on whose word, if it is on somebody's."""
+
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """It waits for something, until a time if that is known."""
+
+    waits_for: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """It never begins."""
+
+    phase: PromotionPhase
+    message: str
+
+
+type Gate = Open | Shut | Closed
+
+
+def gate(here: StageSituation, promotion: Promotion) -> Gate:
+    """Say whether a promotion that has not begun may begin.
+
+    A rejected Release and a quarantined base stop everybody; a hold stops Upwell; order, approval
+    and the clock stop all but a named emergency. Going back and verifying again is always allowed.
+    """
+    release = here.all.releases.get(promotion.spec.release)
+    if release is None:
+        return Closed(PromotionPhase.REJECTED, "its Release does not exist")
+    if promotion.spec.purpose is not Purpose.PROMOTE:
+        return Open(promotion.spec.reason)
+    barred = (
+        _rejected(here, promotion, release) or _quarantined(here, release) or _held(here, promotion)
+    )
+    if barred is not None:
+        return barred
+    if promotion.spec.bypass:
+        return Open(f"emergency: {promotion.spec.bypass}")
+    barred = _out_of_order(here, release) or _not_approved(here, promotion) or _by_the_clock(here)
+    if barred is not None:
+        return barred
+    return Open(approval_of(here.stage.approval, promotion, here.all.now).message)
+
+
+def _rejected(here: StageSituation, promotion: Promotion, release: Release) -> Gate | None:
+    rejection = here.all.rejection(release)
+    if rejection is not None:
+        message = f"{release.name} is rejected: {rejection.reason}"
+        return Closed(PromotionPhase.SUPERSEDED, message)
+    votes = approval_of(here.stage.approval, promotion, here.all.now)
+    if votes.agreement is Agreement.REFUSED:
+        return Closed(PromotionPhase.REJECTED, votes.message)
+    return None
+
+
+def _quarantined(here: StageSituation, release: Release) -> Gate | None:
+    found = here.all.quarantine(release)
+    if found is None:
+        return None
+    return Shut(
+        f"the end of Quarantine {found.name} of {found.spec.image or found.spec.digest}"
+        f" ({found.spec.reason}); `upwell quarantine lift {found.name}` ends it"
+    )
+
+
+def _held(here: StageSituation, promotion: Promotion) -> Gate | None:
+    if promotion.spec.requested_by or not here.hold:
+        return None
+    until = hold_end(here.all.pipeline, here.stage)
+    return Shut(f"a hold to be lifted: {here.hold}; `upwell resume` lifts it", until)
+
+
+def _out_of_order(here: StageSituation, release: Release) -> Gate | None:
+    if here.may_enter(release):
+        return None
+    names = upstream(here.all.pipeline, here.stage)
+    where = names[0] if len(names) == 1 else f"{here.stage.requires.lower()} of {', '.join(names)}"
+    return Shut(f"{release.name} to be verified in {where}")
+
+
+def _not_approved(here: StageSituation, promotion: Promotion) -> Gate | None:
+    votes = approval_of(here.stage.approval, promotion, here.all.now)
+    if votes.agreement is Agreement.AGREED:
+        return None
+    command = f"`upwell approve {promotion.name}`"
+    return Shut(f"{votes.message}; {command} gives one", votes.until)
+
+
+def _by_the_clock(here: StageSituation) -> Gate | None:
+    found = bar(here.all.pipeline, here.stage, here.all.freezes, here.all.now)
+    return None if found is None else Shut(found.message, found.until)

@@ -1,0 +1,93 @@
+"""How far a promotion's rollouts are: what the workloads of a stage have, and what they run."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from upwell.api.meta import ObjectKey, Resource
+from upwell.policy.ownership import pod_template
+from upwell.policy.rollout_settings import WORKLOADS
+from upwell.policy.rollout_triggers import HOLD_ANNOTATION, Slot, hold_text
+from upwell.policy.standing import RolloutState, rollout_of
+
+
+class RolledOut(StrEnum):
+    """How the rollouts of a stage stand, as one."""
+
+    COMPLETE = "Complete"
+    GOING_ON = "GoingOn"
+    FAILED = "Failed"
+    TAKEN_OVER = "TakenOver"
+    """A person has put something else there, and holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRollout:
+    """How the rollouts of a stage stand, and what they wait for or why they failed."""
+
+    state: RolledOut
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A workload of a stage, and the images that it shall have."""
+
+    workload: Resource
+    images: Mapping[Slot, str]
+
+    @property
+    def key(self) -> ObjectKey:
+        """The workload's key."""
+        return self.workload.key
+
+    @property
+    def lacks(self) -> bool:
+        """Whether a container of its template has another image."""
+        return declared_images(self.workload, self.images) != dict(self.images)
+
+
+def declared_images(workload: Resource, slots: Iterable[Slot]) -> dict[Slot, str]:
+    """Return the images of these containers as the template declares them."""
+    template = pod_template(workload)
+    if template is None:
+        return {}
+    pod = template.spec
+    present = {(one.name, False): one.image for one in pod.containers}
+    present |= {(one.name, True): one.image for one in pod.init_containers}
+    return {slot: present.get(slot, "") for slot in slots}
+
+
+def stage_rollout(placed: Iterable[Placed]) -> StageRollout:
+    """Say how the rollouts of all workloads stand; the first that has failed decides."""
+    going: list[str] = []
+    for one in placed:
+        found = _rollout(one)
+        if found.state in {RolledOut.FAILED, RolledOut.TAKEN_OVER}:
+            return found
+        if found.state is RolledOut.GOING_ON:
+            going.append(found.message)
+    if going:
+        return StageRollout(RolledOut.GOING_ON, "; ".join(going))
+    return StageRollout(RolledOut.COMPLETE)
+
+
+def _rollout(placed: Placed) -> StageRollout:
+    workload = placed.workload
+    if placed.lacks:
+        if HOLD_ANNOTATION in workload.annotations:
+            return StageRollout(
+                RolledOut.TAKEN_OVER, f"{workload.key} is held by a person: {hold_text(workload)}"
+            )
+        return StageRollout(RolledOut.GOING_ON, f"{workload.key} gets its images")
+    if not isinstance(workload, WORKLOADS):
+        return StageRollout(RolledOut.COMPLETE)  # a CronJob: its next run has the image
+    rollout = rollout_of(workload)
+    text = f"{workload.key}: {rollout.text}"
+    match rollout.state:
+        case RolloutState.COMPLETE:
+            return StageRollout(RolledOut.COMPLETE)
+        case RolloutState.FAILED:
+            return StageRollout(RolledOut.FAILED, text)
+        case _:
+            return StageRollout(RolledOut.GOING_ON, text)

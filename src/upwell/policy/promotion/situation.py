@@ -1,0 +1,81 @@
+"""What the promotions of one Pipeline depend on, as it is at one moment."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Freeze, Pipeline, Quarantine, Stage
+from upwell.api.promotion import Promotion, Rejection, Release
+from upwell.policy.promotion.releases import rejection_of
+from upwell.policy.promotion.stages import Serving, hold_of, may_enter, serving
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A Pipeline, all that moves through it, and all that may bar the way."""
+
+    pipeline: Pipeline
+    releases: Mapping[str, Release]
+    promotions: Sequence[Promotion]
+    now: datetime
+    freezes: Sequence[Freeze] = ()
+    quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
+    """By the base image's digest."""
+    workloads: Mapping[str, Sequence[Resource]] = field(default_factory=dict)
+    """By the stage's name."""
+
+    def with_releases(self, releases: Iterable[Release]) -> "Situation":
+        """Return the situation with the Releases as they are now known to be."""
+        return replace(self, releases={one.name: one for one in releases})
+
+    def rejection(self, release: Release) -> Rejection | None:
+        """Return why `release` must not go on, if it must not."""
+        return rejection_of(release, self.releases.values())
+
+    def quarantine(self, release: Release) -> Quarantine | None:
+        """Return the quarantine of a base image that `release` was built on."""
+        bases = [base.digest for one in release.spec.components for base in one.bases]
+        return next((self.quarantines[one] for one in bases if one in self.quarantines), None)
+
+    def at(self, stage: Stage) -> "StageSituation":
+        """Return what is known of one stage."""
+        mine = tuple(one for one in self.promotions if one.spec.stage == stage.name)
+        return StageSituation(self, stage, mine)
+
+
+@dataclass(frozen=True)
+class StageSituation:
+    """One stage of a Situation."""
+
+    all: Situation
+    stage: Stage
+    promotions: Sequence[Promotion]
+
+    @cached_property
+    def serves(self) -> Serving:
+        """What serves here."""
+        return serving(self.promotions)
+
+    @cached_property
+    def hold(self) -> str:
+        """What a person holds here; empty when nothing."""
+        workloads = self.all.workloads.get(self.stage.name, ())
+        return hold_of(self.all.pipeline, self.stage, workloads, self.all.now)
+
+    @cached_property
+    def candidate(self) -> Release | None:
+        """The newest Release that may enter, if it is newer than what serves."""
+        present = self.all.releases.get(self.serves.release)
+        number = present.spec.number if present is not None else 0
+        able = [
+            one
+            for one in self.all.releases.values()
+            if one.spec.number > number and self.may_enter(one) and self.all.rejection(one) is None
+        ]
+        return max(able, key=lambda one: one.spec.number, default=None)
+
+    def may_enter(self, release: Release) -> bool:
+        """Whether `release` is verified where it has to be before this stage."""
+        return may_enter(self.all.pipeline, self.stage, release)
