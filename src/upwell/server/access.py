@@ -87,11 +87,7 @@ class Gate:
                     stack.enter_context(self._watches.counted(visit.client(visit.user)))
             except ApiError as error:
                 self._record(visit, error.code)
-                if scope["type"] == "websocket":
-                    await _refuse_websocket(receive, send, error)
-                else:
-                    answer = await _refusal(scope, receive, error)
-                    await answer(scope, receive, send)
+                await _refuse(scope, receive, send, error)
                 return
             await self._serve(visit, receive, send)
 
@@ -168,8 +164,12 @@ class Gate:
 
         answer = self._app(visit.scope, receive, ending.send)
         if not await run_while(answer, stands, self._limits.recheck_seconds):
-            self._record(visit, 403)
-            await ending.end("the token allows this no more")
+            error = ApiError(403, "the token allows this no more")
+            self._record(visit, error.code)
+            if ending.has_begun:
+                await ending.end(str(error))
+            else:
+                await _refuse(visit.scope, receive, send, error)
 
     def _record(self, visit: "_Visit", code: int) -> None:
         action = visit.action
@@ -278,6 +278,14 @@ def _keep_mounts_inside(visit: _Visit) -> None:
 def _unauthorized(why: str) -> ApiError:
     message = f"{why}: `upwell token create` makes one, UPWELL_TOKEN hands it to the command line"
     return ApiError(401, message, reason="Unauthorized")
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:
+    if scope["type"] == "websocket":
+        await _refuse_websocket(receive, send, error)
+    else:
+        answer = await _refusal(scope, receive, error)
+        await answer(scope, receive, send)
 
 
 async def _refuse_websocket(receive: Receive, send: Send, error: ApiError) -> None:

@@ -29,7 +29,7 @@ from upwell.server.image_mappings import ImageMappingHandlers
 from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.metrics import Gauges, Measured, Metrics
 from upwell.server.objects import Handler, ObjectHandlers
-from upwell.server.statuses import ERROR_HANDLERS, ApiError
+from upwell.server.statuses import ERROR_HANDLERS, ApiError, first_fault
 from upwell.server.stream_tags import StreamTagHandlers
 from upwell.server.streaming import OpenStreams
 from upwell.server.target import Target, parse_target
@@ -199,7 +199,10 @@ class _Api:
         handler = handlers.get(method)
         if handler is None:
             raise ApiError(405, f"{method} is not possible here: {', '.join(handlers)}")
-        return await handler(request, target)
+        try:
+            return await handler(request, target)
+        except ExceptionGroup as group:
+            raise first_fault(group) from group
 
     def _handlers(self, target: Target) -> _Handlers:
         objects, plural = self._objects, target.kind.plural

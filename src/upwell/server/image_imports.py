@@ -76,22 +76,20 @@ class ImageImportHandlers:
         return await self._examined(namespace, wanted.from_.name, tag, insecure=insecure)
 
     async def _examined(self, namespace: str, name: str, tag: str, *, insecure: bool) -> Document:
-        if self._examiner is None:
-            raise ApiError(503, "this server looks at no other registries")
+        examiner = self._require_examiner()
         try:
             async with self._slots:
-                image = await self._examiner.image(namespace, name, insecure=insecure)
+                image = await examiner.image(namespace, name, insecure=insecure)
         except ExaminationError as error:
             return {"tag": tag, "status": _failure(error)}
         return {"tag": tag, "image": encode(image), "status": {"status": "Success"}}
 
     async def _repository(self, namespace: str, wanted: ImportSpec) -> Document:
-        if self._examiner is None:
-            raise ApiError(503, "this server looks at no other registries")
+        examiner = self._require_examiner()
         name = wanted.from_.name
         insecure = bool(wanted.import_policy and wanted.import_policy.insecure)
         try:
-            plan = await self._examiner.tags(namespace, name, insecure=insecure)
+            plan = await examiner.tags(namespace, name, insecure=insecure)
         except ExaminationError as error:
             return {"status": _failure(error)}
         images = [
@@ -105,6 +103,11 @@ class ImageImportHandlers:
             "images": [task.result() for task in tasks],
             "additionalTags": list(plan.additional),
         }
+
+    def _require_examiner(self) -> ImageExaminer:
+        if self._examiner is None:
+            raise ApiError(503, "this server looks at no other registries")
+        return self._examiner
 
     async def _declare(
         self, target: Target, wanted: ImageStreamImport, options: WriteOptions

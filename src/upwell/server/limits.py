@@ -27,6 +27,8 @@ class ServerLimits:
     bookmark_seconds: float = 60.0
     watch_seconds: float = 3600.0
     """A watch that asks for no end is ended after this; clients go on from where they were."""
+    recheck_seconds: float = 2.0
+    """How often a watch's or followed log's token is looked at again."""
 
 
 DEFAULT_LIMITS = ServerLimits()

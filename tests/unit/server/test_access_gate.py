@@ -1,5 +1,6 @@
 """The door of the API: tokens, denials, the registry's logins, limits, the audit log."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -15,8 +16,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, Router
 from tests.unit.server.api_server import Answer, Api, Clock, config_map, serving
 
+from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.core import Secret
-from upwell.policy.access import Role, parse_grant
+from upwell.api.meta import ObjectMeta
+from upwell.policy.access import SYSTEM_NAMESPACE, Role, parse_grant
 from upwell.server.access import AccessControl, Gate
 from upwell.server.audit import AuditLog
 from upwell.server.limits import ServerLimits
@@ -27,6 +30,7 @@ from upwell.server.tokens import (
     hash_of,
     new_token,
     own_token,
+    secret_name,
 )
 from upwell.store.memory import MemoryStore
 
@@ -77,6 +81,7 @@ LIMITS = ServerLimits(
     anonymous_burst=10,
     watches_per_client=1,
     body_seconds=1,
+    recheck_seconds=0.01,
 )
 
 
@@ -262,6 +267,45 @@ async def test_a_client_has_so_many_watches(guarded: Guarded) -> None:
         assert "Retry-After" in second.headers
 
 
+async def _until_ended(answer: aiohttp.ClientResponse) -> bytes:
+    async with asyncio.timeout(5):
+        return await answer.read()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/configmaps?watch=true", "{builds}/log?follow=true"])
+async def test_what_runs_ends_with_its_token(guarded: Guarded, path: str) -> None:
+    made = await guarded.api.store.create(Build(metadata=ObjectMeta(name="b", namespace="shop")))
+    await guarded.api.store.update_status(made.with_status(BuildStatus(phase=BuildPhase.RUNNING)))
+    token = await guarded.token("ci", "viewer@*")
+    url = guarded.api.url + path.format(builds=f"{BUILDS}/shop/builds/b")
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as answer:
+        assert answer.status == 200
+        await guarded.api.store.delete(Secret, SYSTEM_NAMESPACE, secret_name("ci"))
+        await _until_ended(answer)
+    assert guarded.audit()[-1]["code"] == 403
+
+
+async def test_a_watch_ends_when_its_token_loses_the_right_to_it(guarded: Guarded) -> None:
+    token = await guarded.token("ci", "viewer@*")
+    url = f"{guarded.api.url}/api/v1/configmaps?watch=true"
+    headers = {"Authorization": f"Bearer {token}"}
+
+    async def grant(*grants: str) -> None:
+        record = TokenRecord("ci", hash_of(token), tuple(map(parse_grant, grants)))
+        await guarded.api.store.update(record.as_secret())
+
+    async with aiohttp.ClientSession(headers=headers) as session:
+        async with session.get(url) as answer:
+            await grant("builder@*")
+            await guarded.send(ADMIN, "POST", f"{CORE}/shop/configmaps", config_map("a"))
+            assert json.loads(await answer.content.readline())["type"] == "ADDED"
+            await grant("builder@shop")
+            await _until_ended(answer)
+        async with session.get(url) as refused:  # its place among the watches is free again
+            assert refused.status == 403
+
+
 async def test_the_audit_log_says_who_did_what(guarded: Guarded) -> None:
     token = await guarded.token("ci", "deployer@shop")
     await guarded.send(token, "POST", f"{CORE}/shop/configmaps", config_map("a", key="hidden"))
@@ -341,3 +385,37 @@ async def test_a_websocket_goes_through_the_same_door(tmp_path: Path) -> None:
     assert served == ["system:admin"]
     lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
     assert [(line["code"], line["subresource"]) for line in lines] == [(401, "exec"), (101, "exec")]
+
+
+async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> None:
+    store, clock = MemoryStore(Clock()), Clock()
+    token = new_token("ci")
+    record = TokenRecord("ci", hash_of(token), (parse_grant("admin@*"),))
+    await store.create(record.as_secret())
+    stopped: list[str] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await store.delete(Secret, SYSTEM_NAMESPACE, secret_name("ci"))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append("ci")
+
+    control = AccessControl(Tokens(store, clock), AuditLog(tmp_path / "audit.log", clock))
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    path = "/apis/apps/v1/namespaces/shop/deployments/web/exec"
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    scope = {"type": "websocket", "path": path, "headers": headers, "query_string": b""}
+    async with asyncio.timeout(5):
+        await Gate(app, control, LIMITS)(scope, receive, send)
+    assert stopped == ["ci"]
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+    assert (sent[1]["code"], sent[1]["reason"]) == (1008, "the token allows this no more")
