@@ -61,7 +61,8 @@ def deployment(image: str, version: int, replicas: int) -> Deployment:
         "metadata": {"labels": {"app": "web"}},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
     }
-    metadata = {"namespace": "shop", "name": "web"}
+    drain = {"upwell.dev/drain-seconds": f"{3 * LONG_SECONDS}"}
+    metadata = {"namespace": "shop", "name": "web", "annotations": drain}
     spec = {"replicas": replicas, "template": template}
     return decode_as(Deployment, {"metadata": metadata, "spec": spec})
 

@@ -51,6 +51,8 @@ class Settings:
     active_deadline: timedelta | None = None
     """How long a rollout may take, hooks included."""
     paused: bool = False
+    drain: timedelta = timedelta(seconds=30)
+    """How long a replica that leaves may go on with the requests and connections that it has."""
 
     @property
     def minimum(self) -> int:

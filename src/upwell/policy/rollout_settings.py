@@ -27,6 +27,10 @@ WORKLOADS: tuple[type[Workload], ...] = (Deployment, DeploymentConfig, StatefulS
 DEFAULT_SHARE = "25%"
 DEFAULT_DEADLINE = 600
 DEFAULT_GRACE = 30
+DRAIN_ANNOTATION = "upwell.dev/drain-seconds"
+"""How long an instance that leaves may go on with what it has, if not for its grace period."""
+_LONGEST_DRAIN = 86400
+_MANY_DIGITS = 10
 ROLL_OUT_ANNOTATION = "upwell.dev/roll-out"
 """Names the template hash that a person wants rolled out where no trigger does it."""
 DEFAULT_ACTIVE_DEADLINE = 21600
@@ -84,6 +88,21 @@ def grace_seconds(template: PodTemplate) -> float:
     """Return how long an instance may take to end."""
     grace = template.spec.termination_grace_period_seconds
     return DEFAULT_GRACE if grace is None else grace
+
+
+def drain_limit(workload: Workload) -> timedelta:
+    """Return how long an instance that leaves may go on with what it has.
+
+    As long as it may take to end, unless an annotation says otherwise; raises TemplateError when
+    that cannot be understood.
+    """
+    text = workload.annotations.get(DRAIN_ANNOTATION, "").strip()
+    if not text:
+        return timedelta(seconds=min(grace_seconds(template_of(workload)), _LONGEST_DRAIN))
+    if not (text.isascii() and text.isdecimal() and len(text) < _MANY_DIGITS):
+        why = f"annotation {DRAIN_ANNOTATION}: {text!r} is no number of seconds"
+        raise TemplateError("InvalidAnnotation", why)
+    return timedelta(seconds=min(int(text), _LONGEST_DRAIN))
 
 
 def is_manual(workload: Workload) -> bool:
@@ -161,6 +180,7 @@ def _settings(
         min_ready=timedelta(seconds=workload.spec.min_ready_seconds or 0),
         deadline=timedelta(seconds=deadline_seconds or DEFAULT_DEADLINE),
         paused=is_paused(workload),
+        drain=drain_limit(workload),
     )
 
 

@@ -14,7 +14,7 @@ from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
 from upwell.api.core import Container, PodTemplate
 from upwell.policy.rollout import Strategy
-from upwell.policy.rollout_settings import settings_of
+from upwell.policy.rollout_settings import DRAIN_ANNOTATION, settings_of
 from upwell.policy.template import (
     Identity,
     MissingSourceError,
@@ -236,3 +236,31 @@ def test_a_strategy_that_cannot_be_understood_is_refused(strategy: dict[str, obj
 def test_a_custom_strategy_needs_its_command() -> None:
     with pytest.raises(TemplateError, match="customParams is missing"):
         settings_of(decode_as(DeploymentConfig, {"spec": {"strategy": {"type": "Custom"}}}))
+
+
+@pytest.mark.parametrize(
+    ("grace", "annotation", "seconds"),
+    [
+        (None, None, 30),
+        (None, "", 30),
+        (5, None, 5),
+        (5, " 120 ", 120),
+        (600, "0", 0),
+        (2**40, None, 86400),
+        (None, "999999999", 86400),
+    ],
+)
+def test_what_leaves_may_go_on_for_its_grace_period_or_as_an_annotation_says(
+    grace: int | None, annotation: str | None, seconds: int
+) -> None:
+    pod = {} if grace is None else {"terminationGracePeriodSeconds": grace}
+    noted = {} if annotation is None else {DRAIN_ANNOTATION: annotation}
+    document = {"metadata": {"annotations": noted}, "spec": {"template": {"spec": pod}}}
+    assert settings_of(decode_as(Deployment, document)).drain == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "1.5", "30s", "\u0663", "9" * 400])
+def test_a_drain_that_is_no_number_of_seconds_is_refused(text: str) -> None:
+    document = {"metadata": {"annotations": {DRAIN_ANNOTATION: text}}}
+    with pytest.raises(TemplateError, match=DRAIN_ANNOTATION):
+        settings_of(decode_as(Deployment, document))

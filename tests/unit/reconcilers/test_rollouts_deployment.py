@@ -19,6 +19,7 @@ from upwell.api.conditions import find
 from upwell.api.core import ConfigMap, Secret, Service
 from upwell.api.meta import Condition, ObjectKey
 from upwell.oci import Digest
+from upwell.policy.rollout_settings import DRAIN_ANNOTATION
 from upwell.reconcilers.rollouts import FINALIZER
 from upwell.workload.interface import ForbiddenError, ImagePullError, State
 
@@ -147,7 +148,7 @@ async def test_an_old_instance_finishes_its_requests_before_it_is_stopped(world:
     world.router.open_sessions[old] = 1
     await change(world, deployment(BETTER))
 
-    await world.settle(KEY, limit=30)
+    await world.settle(KEY, limit=25)
 
     assert old in world.runtime.names()
     assert old not in world.router.targets()
@@ -156,15 +157,39 @@ async def test_an_old_instance_finishes_its_requests_before_it_is_stopped(world:
     assert world.runtime.images() == [BETTER]
 
 
-async def test_a_request_that_never_ends_is_cut_off_at_the_drain_timeout(world: World) -> None:
+@pytest.mark.parametrize(("annotations", "seconds"), [({}, 30), ({DRAIN_ANNOTATION: "5"}, 5)])
+async def test_a_connection_that_never_ends_is_cut_off_when_its_time_is_over(
+    world: World, annotations: dict[str, str], seconds: int
+) -> None:
     await rolled_out(world)
     (old,) = world.runtime.names()
     world.router.open_sessions[old] = 1
+    began = world.clock()
+    await world.store.update((await stored(world)).with_metadata(annotations=annotations))
     await change(world, deployment(BETTER))
 
     await world.settle(KEY, turns=1000)
 
     assert world.runtime.images() == [BETTER]
+    taken = (world.clock() - began).total_seconds()
+    assert seconds <= taken < seconds + 3
+
+
+async def test_a_drain_that_cannot_be_understood_is_reported_and_changes_nothing(
+    world: World,
+) -> None:
+    await rolled_out(world)
+    unclear = {DRAIN_ANNOTATION: "soon"}
+    await world.store.update((await stored(world)).with_metadata(annotations=unclear))
+    await change(world, deployment(BETTER))
+    await world.settle(KEY)
+
+    progressing = await condition(world, "Progressing")
+    assert (progressing.status, progressing.reason) == ("False", "InvalidAnnotation")
+    assert world.runtime.images() == [GOOD]
+    await world.store.delete(Deployment, "shop", "web")
+    await world.settle(KEY)
+    assert world.runtime.names() == []
 
 
 @pytest.mark.parametrize(

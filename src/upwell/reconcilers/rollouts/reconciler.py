@@ -1,6 +1,7 @@
 """Brings the instances of a workload to what its template and the rollout policy want."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from upwell.api.apps import Job
@@ -24,10 +25,12 @@ from upwell.policy.rollout_settings import (
     DEFAULT_GRACE,
     WORKLOADS,
     Workload,
+    drain_limit,
     grace_seconds,
     template_of,
 )
 from upwell.policy.rollout_target import Choice
+from upwell.policy.template import TemplateError
 from upwell.reconcilers.rollouts.commands import Commands, Decided, is_driven
 from upwell.reconcilers.rollouts.drift import foreign_names, under_control, with_mending
 from upwell.reconcilers.rollouts.execution import Execution, Trouble
@@ -44,7 +47,6 @@ from upwell.workload.interface import Instance
 
 FINALIZER = "upwell.dev/rollout"
 
-DRAIN_TIMEOUT = timedelta(seconds=60)
 _SESSIONS_PERIOD = 0.25
 """Seconds between two looks at the sessions of a draining instance: the router has no event."""
 _REFUSED_PERIOD = 60.0
@@ -52,6 +54,15 @@ _REFUSED_PERIOD = 60.0
 _HOOK_PERIOD = 2.0
 """Seconds until a hook is looked at again, in case that nothing else tells of its end."""
 _KINDS = {kind.KIND.kind: kind for kind in WORKLOADS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """How long what ends may take: for the requests that it has, and then to stop."""
+
+    drain: timedelta = timedelta(seconds=DEFAULT_GRACE)
+    grace: float = DEFAULT_GRACE
+    """Seconds."""
 
 
 class RolloutReconciler:
@@ -66,7 +77,6 @@ class RolloutReconciler:
         machine: Machine,
         images: Images,
         clock: Callable[[], datetime],
-        drain_timeout: timedelta = DRAIN_TIMEOUT,
     ) -> None:
         revisions = Revisions(store, images)
         self._store = store
@@ -74,7 +84,7 @@ class RolloutReconciler:
         self._traffic = machine.traffic
         self._clock = clock
         self._standings = StandingReader(images, revisions, clock)
-        self._replicas = ReplicaReader(machine, clock, drain_timeout)
+        self._replicas = ReplicaReader(machine, clock)
         self._commands = Commands(store, machine.runtime, revisions.load, clock)
         self._execution = Execution(machine.runtime, revisions)
         self._judge = Judge(machine, clock)
@@ -86,7 +96,7 @@ class RolloutReconciler:
         workload = await self._find(key)
         instances = [one for one in await self._runtime.instances() if key_of(one.owner) == key]
         if workload is None:
-            return await self._clear(key, instances, DEFAULT_GRACE)
+            return await self._clear(key, instances, _Patience())
         if workload.is_deleting:
             return await self._end(workload, instances)
         if FINALIZER not in workload.metadata.finalizers:
@@ -105,22 +115,23 @@ class RolloutReconciler:
 
     async def _end(self, workload: Workload, instances: Sequence[Instance]) -> Result:
         if instances:
-            grace = grace_seconds(template_of(workload))
-            return await self._clear(workload.key, instances, grace)
+            return await self._clear(workload.key, instances, _patience(workload))
         self._traffic.drain(workload.key, frozenset())
         finalizers = tuple(one for one in workload.metadata.finalizers if one != FINALIZER)
         if finalizers != workload.metadata.finalizers:
             await self._store.update(workload.with_metadata(finalizers=finalizers))
         return Result()
 
-    async def _clear(self, key: ObjectKey, instances: Sequence[Instance], grace: float) -> Result:
+    async def _clear(
+        self, key: ObjectKey, instances: Sequence[Instance], patience: _Patience
+    ) -> Result:
         """Drain and stop all: the owner goes, or is gone."""
         now = self._clock()
         nothing = Rollout(Settings(replicas=0), Target("", now, complete=True))
-        replicas = await self._replicas.read(instances, self._execution.tried)
+        replicas = await self._replicas.read(instances, self._execution.tried, patience.drain)
         steps = next_steps(nothing, replicas, now)
         self._set_draining(key, steps)
-        for trouble in await self._execution.stop(steps, grace):
+        for trouble in await self._execution.stop(steps, patience.grace):
             raise trouble
         return self._result(steps)
 
@@ -161,7 +172,8 @@ class RolloutReconciler:
         self, workload: Workload, rollout: Rollout, instances: Sequence[Instance]
     ) -> tuple[Step, ...]:
         ours = under_control(workload, instances)
-        replicas = await self._replicas.read(ours, self._execution.tried)
+        drain = rollout.settings.drain
+        replicas = await self._replicas.read(ours, self._execution.tried, drain)
         steps = next_steps(rollout, replicas, self._clock())
         return with_mending(steps, replicas, foreign_names(instances))
 
@@ -186,3 +198,12 @@ class RolloutReconciler:
         if watched or any(isinstance(step, RunHook) for step in steps):
             waits.append(_HOOK_PERIOD)
         return Result(max(min(waits), 0)) if waits else Result()
+
+
+def _patience(workload: Workload) -> _Patience:
+    """Return the patience for a workload that goes, even if what it declares is at fault."""
+    grace = grace_seconds(template_of(workload))
+    try:
+        return _Patience(drain_limit(workload), grace)
+    except TemplateError:
+        return _Patience(grace=grace)

@@ -12,18 +12,21 @@ _COMING_OR_THERE = frozenset({State.PULLING, State.INITIALIZING, State.RUNNING})
 
 
 class ReplicaReader:
-    """Reads replicas; one that drains for longer than `drain_timeout` counts as drained."""
+    """Reads replicas, and which of them have nothing left to do."""
 
-    def __init__(
-        self, machine: Machine, clock: Callable[[], datetime], drain_timeout: timedelta
-    ) -> None:
+    def __init__(self, machine: Machine, clock: Callable[[], datetime]) -> None:
         self._router = machine.router
         self._traffic = machine.traffic
         self._clock = clock
-        self._drain_timeout = drain_timeout
 
-    async def read(self, instances: Iterable[Instance], tried: Iterable[str]) -> list[Replica]:
-        """Return the instances as replicas; `tried` are those whose start this process began."""
+    async def read(
+        self, instances: Iterable[Instance], tried: Iterable[str], drain: timedelta
+    ) -> list[Replica]:
+        """Return the instances as replicas.
+
+        `tried` are those whose start this process began; one that has drained for `drain` counts
+        as drained, whatever it still does.
+        """
         known = frozenset(tried)
         return [
             Replica(
@@ -36,16 +39,16 @@ class ReplicaReader:
                 interrupted=one.state is State.CREATED and one.name not in known,
                 restarts=one.restarts,
                 message=one.message,
-                drained=await self._is_drained(one.name),
+                drained=await self._is_drained(one.name, drain),
             )
             for one in instances
         ]
 
-    async def _is_drained(self, name: str) -> bool:
+    async def _is_drained(self, name: str, limit: timedelta) -> bool:
         since = self._traffic.quiet_since(name)
         if since is None:
             return False
-        if self._clock() - since >= self._drain_timeout:
+        if self._clock() - since >= limit:
             return True
         try:
             open_sessions = [

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectKey, Resource
@@ -13,7 +13,7 @@ from upwell.policy.template import SourceName, needed_sources
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.machine import Machine
-from upwell.reconcilers.rollouts.reconciler import DRAIN_TIMEOUT, RolloutReconciler
+from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
 from upwell.store.interface import Selector, Store
 from upwell.workload.interface import Runtime, WorkloadError
 
@@ -30,7 +30,6 @@ def controller(
     images: Images,
     clock: Callable[[], datetime],
     *,
-    drain_timeout: timedelta = DRAIN_TIMEOUT,
     workers: int = 4,
 ) -> Controller:
     """Return the controller of all workloads; it needs `feeds` as well."""
@@ -47,7 +46,7 @@ def controller(
 
     return Controller(
         "rollouts",
-        RolloutReconciler(store, machine, images, clock, drain_timeout),
+        RolloutReconciler(store, machine, images, clock),
         store,
         (*(Watch(kind) for kind in WORKLOADS), Watch(Secret, users_of), Watch(ConfigMap, users_of)),
         workers=workers,
