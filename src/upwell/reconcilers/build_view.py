@@ -29,6 +29,7 @@ from upwell.policy.image_names import (
 )
 from upwell.policy.repository_tags import effective_tags
 from upwell.policy.run_policy import newest
+from upwell.policy.standing import output_digest
 from upwell.policy.streams import StreamName
 from upwell.reconcilers.build_world import World, config_of
 from upwell.store.interface import NotFoundError, Store
@@ -49,6 +50,7 @@ class BuildView:
         self._view = View(store, (BuildConfig, Build, ImageStream), name="build-view")
         self._view.on_change(ImageStream, self._rename)
         self._builds = self._view.index(Build, lambda build: (config_of(build),))
+        self._results = self._view.index(Build, lambda build: (output_digest(build),))
         self._unstarted = self._view.index(Build, _unstarted)
         self._readers = self._view.index(BuildConfig, names_read)
         self._writers = self._view.index(BuildConfig, names_written)
@@ -96,6 +98,19 @@ class BuildView:
     def builds(self, config: ObjectKey) -> Collection[Build]:
         """Return the builds of a BuildConfig."""
         return self._builds.get(config)
+
+    def maker(self, digest: str) -> Build | None:
+        """Return the build whose result has this digest."""
+        return next(iter(self._results.get(digest)), None)
+
+    async def coming(self, tag: StreamTag) -> list[str]:
+        """Name the builds that will soon change what `tag` names: those that run, or are due."""
+        await self._view.ready()
+        found: list[str] = []
+        for maker in self._makers(tag):
+            if isinstance(maker, BuildConfig):
+                found += (await self.world(maker.key)).busy(maker.key)
+        return found
 
     def unstarted(self) -> Collection[Build]:
         """Return the builds that wait for something."""

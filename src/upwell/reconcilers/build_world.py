@@ -51,15 +51,21 @@ class World:
         """Name what will soon change an input of `config`: running and due builds above it."""
         found = []
         for key in sorted(self.graph.upstream(config)):
-            above = self.configs.get(key)
-            if above is None:
-                continue
-            running = [b for b in self.builds(key) if not b.status.phase.is_terminal]
-            if running:
-                found += [f"build {build.name}" for build in running]
-            elif isinstance(self._due(above), StartBuild):
-                found.append(f"BuildConfig {above.name}")
+            found += self._under_way(key)
         return found
+
+    def busy(self, config: ObjectKey) -> list[str]:
+        """Name what will soon change the result of `config`: its own builds, and those above it."""
+        return [*self.busy_upstream(config), *self._under_way(config)]
+
+    def _under_way(self, key: ObjectKey) -> list[str]:
+        config = self.configs.get(key)
+        if config is None:
+            return []
+        running = [one for one in self.builds(key) if not one.status.phase.is_terminal]
+        if running:
+            return [f"build {one.name}" for one in running]
+        return [f"BuildConfig {key.name}"] if isinstance(self._due(config), StartBuild) else []
 
     def _followed(self, config: BuildConfig) -> list[FollowedImage]:
         return followed_images(

@@ -1,0 +1,1 @@
+"""Promotion: makes Releases, moves them from stage to stage, and verifies them there."""

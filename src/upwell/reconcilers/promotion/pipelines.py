@@ -1,0 +1,212 @@
+"""Pipelines: makes Releases of new images, begins promotions, and says where all stages stand.
+
+One key is one Pipeline: all beginnings are decided in one place, one after another.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+
+from upwell.api.build import Build
+from upwell.api.conditions import set_condition
+from upwell.api.image import ImageStream
+from upwell.api.meta import Condition, ObjectKey, Resource
+from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
+from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
+from upwell.controller import Controller, Result, Watch
+from upwell.policy.image_names import StreamTag
+from upwell.policy.promotion.components import component
+from upwell.policy.promotion.plan import Plan, plan
+from upwell.policy.promotion.quarantine import quarantines
+from upwell.policy.promotion.releases import NextRelease, next_release
+from upwell.policy.promotion.situation import Situation
+from upwell.policy.promotion.stages import STAGED, names_workload, namespace_of
+from upwell.policy.streams import resolve_tag, split_tag
+from upwell.reconcilers.build_view import BuildView
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
+
+log = logging.getLogger(__name__)
+
+RELEASE_CURRENT = "ReleaseCurrent"
+"""Condition of a Pipeline: whether the newest Release has what its components' tags name."""
+
+
+class PipelineReconciler:
+    """Reconciles Pipelines; what it begins, `promotions` carries out."""
+
+    def __init__(self, store: Store, builds: BuildView, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._builds = builds
+        self._clock = clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Decide about everything that moves through the Pipeline that `key` names."""
+        try:
+            pipeline = await self._store.get(Pipeline, key.namespace, key.name)
+        except NotFoundError:
+            return Result()
+        if pipeline.is_deleting:
+            return Result()
+        now = self._clock()
+        situation = await self._situation(pipeline, now)
+        due = await self._next_release(situation)
+        if due.release is not None:
+            with suppress(AlreadyExistsError):
+                await self._store.create(due.release)
+                log.info("release made", extra={"release": due.release.name})
+            return Result(0)  # decide anew, with the Release
+        decided = plan(situation)
+        await self._write(situation, decided)
+        await self._record(situation, decided, due)
+        times = [time for time in (decided.again, due.until) if time is not None]
+        return Result(max((min(times) - now).total_seconds(), 0.1)) if times else Result()
+
+    async def _situation(self, pipeline: Pipeline, now: datetime) -> Situation:
+        mine = Selector(pipeline.namespace, {PIPELINE_LABEL: pipeline.name})
+        releases = (await self._store.list(Release, mine)).items
+        quarantined = (await self._store.list(Quarantine)).items
+        return Situation(
+            pipeline=pipeline,
+            releases={one.name: one for one in releases},
+            promotions=(await self._store.list(Promotion, mine)).items,
+            now=now,
+            freezes=(await self._store.list(Freeze)).items,
+            quarantines={one.spec.digest: one for one in quarantined},
+            workloads={
+                stage.name: await stage_workloads(self._store, pipeline, stage)
+                for stage in pipeline.spec.stages
+            },
+        )
+
+    async def _next_release(self, situation: Situation) -> NextRelease:
+        pipeline = situation.pipeline
+        components: dict[str, Component | None] = {}
+        coming: list[str] = []
+        for source in pipeline.spec.components:
+            name, tag = split_tag(source.from_, pipeline.namespace)
+            coming += await self._builds.coming(StreamTag(name.namespace, name.name, tag))
+            image = await self._image(name.namespace, name.name, tag)
+            components[source.name] = (
+                component(source.name, image, self._builds.maker) if image is not None else None
+            )
+        releases = list(situation.releases.values())
+        return next_release(
+            pipeline, components, list(dict.fromkeys(coming)), releases, situation.now
+        )
+
+    async def _image(self, namespace: str, stream: str, tag: str) -> str | None:
+        try:
+            return resolve_tag(await self._store.get(ImageStream, namespace, stream), tag)
+        except NotFoundError:
+            return None
+
+    async def _write(self, situation: Situation, decided: Plan) -> None:
+        """Write what is decided: a quarantine goes before the rejection that it follows from."""
+        for name, status in decided.releases.items():
+            release = situation.releases[name].with_status(status)
+            if status.rejection is not None and situation.releases[name].status.rejection is None:
+                await self._quarantine(situation.pipeline, release)
+            await self._store.update_status(release)
+        known = {one.name: one for one in situation.promotions}
+        for name, promoted in decided.promotions.items():
+            await self._store.update_status(known[name].with_status(promoted))
+            log.info("promotion decided", extra={"promotion": name, "phase": promoted.phase.value})
+        for promotion in decided.create:
+            with suppress(AlreadyExistsError):
+                await self._store.create(promotion)
+        for name in decided.surplus:
+            with suppress(NotFoundError):
+                await self._store.delete(Release, situation.pipeline.namespace, name)
+
+    async def _quarantine(self, pipeline: Pipeline, rejected: Release) -> None:
+        everywhere = (await self._store.list(Release)).items
+        others = [one for one in everywhere if one.key != rejected.key]
+        for found in quarantines(pipeline, rejected, [*others, rejected]):
+            with suppress(AlreadyExistsError):
+                await self._store.create(found)
+                log.warning("base image quarantined", extra={"digest": found.spec.digest})
+
+    async def _record(self, situation: Situation, decided: Plan, due: NextRelease) -> None:
+        pipeline = situation.pipeline
+        waits = due.waits_for
+        condition = Condition(
+            type=RELEASE_CURRENT,
+            status="False" if waits else "True",
+            reason="Waiting" if waits else "Current",
+            message=f"the next Release waits for {waits}" if waits else "",
+            observed_generation=pipeline.generation,
+        )
+        newest = max(situation.releases.values(), key=lambda one: one.spec.number, default=None)
+        status = PipelineStatus(
+            observed_generation=pipeline.generation,
+            conditions=set_condition(pipeline.status.conditions, condition, situation.now),
+            latest_release=newest.name if newest is not None else "",
+            stages=decided.stages,
+            coalescing_since=due.since,
+        )
+        if status != pipeline.status:
+            await self._store.update_status(pipeline.with_status(status))
+
+
+async def stage_workloads(store: Store, pipeline: Pipeline, stage: Stage) -> list[Resource]:
+    """Return the workloads of a stage, in a fixed order."""
+    kinds = {one.kind for one in stage.workloads}
+    selector = Selector(namespace_of(pipeline, stage))
+    found: list[Resource] = []
+    for kind in STAGED:
+        if kind.KIND.kind in kinds:
+            found += (await store.list(kind, selector)).items
+    return [one for one in found if names_workload(pipeline, stage, one) is not None]
+
+
+def controller(
+    store: Store, builds: BuildView, clock: Callable[[], datetime], *, workers: int = 2
+) -> Controller:
+    """Return the controller of all Pipelines."""
+
+    async def own(changed: Resource) -> Iterable[ObjectKey]:
+        name = changed.labels.get(PIPELINE_LABEL, "")
+        return [ObjectKey(Pipeline.KIND.kind, changed.namespace, name)] if name else []
+
+    async def every(_: Resource) -> Iterable[ObjectKey]:
+        return [one.key for one in (await store.list(Pipeline)).items]
+
+    async def with_component(stream: Resource) -> Iterable[ObjectKey]:
+        return [
+            one.key
+            for one in (await store.list(Pipeline)).items
+            if any(
+                split_tag(source.from_, one.namespace)[0].repository
+                == f"{stream.namespace}/{stream.name}"
+                for source in one.spec.components
+            )
+        ]
+
+    async def coalescing(_: Resource) -> Iterable[ObjectKey]:
+        pipelines = (await store.list(Pipeline)).items
+        return [one.key for one in pipelines if one.status.coalescing_since is not None]
+
+    async def with_workload(workload: Resource) -> Iterable[ObjectKey]:
+        return [
+            one.key
+            for one in (await store.list(Pipeline)).items
+            if any(names_workload(one, stage, workload) is not None for stage in one.spec.stages)
+        ]
+
+    return Controller(
+        "pipelines",
+        PipelineReconciler(store, builds, clock),
+        store,
+        (
+            Watch(Pipeline),
+            Watch(Release, own),
+            Watch(Promotion, own),
+            Watch(ImageStream, with_component),
+            Watch(Build, coalescing),
+            Watch(Freeze, every),
+            Watch(Quarantine, every),
+            *(Watch(kind, with_workload) for kind in STAGED),
+        ),
+        workers=workers,
+    )
