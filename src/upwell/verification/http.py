@@ -1,0 +1,110 @@
+"""HTTP with limits: an answer of at most so many bytes, within a time, from where it was asked."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
+
+_CHUNK = 64 * 1024
+_MAX_WHY = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may take."""
+
+    seconds: float = 10
+    answer_bytes: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent."""
+
+    method: str
+    url: URL
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+class HttpClient:
+    """One connection for each request: what is asked shall be answered by what serves now."""
+
+    def __init__(self, session: aiohttp.ClientSession, limits: Limits) -> None:
+        self._session = session
+        self._limits = limits
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, limits: Limits) -> AsyncIterator[Self]:
+        """Hold the client while the block lasts."""
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # An answer is limited by its bytes as they come: it must not grow when it is unpacked.
+            auto_decompress=False,
+            headers={"User-Agent": "upwell", "Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(total=limits.seconds),
+        )
+        async with session:
+            yield cls(session, limits)
+
+    async def get(self, question: HttpQuestion) -> HttpAnswer:
+        """Send a GET request; raises ProbeError."""
+        headers = {"Host": question.host} if question.host else {}
+        return await self.send(Request("GET", parse_url(question.url), headers))
+
+    async def send(self, request: Request) -> HttpAnswer:
+        """Send a request and return its answer; raises ProbeError."""
+        try:
+            async with (
+                asyncio.timeout(self._limits.seconds),
+                self._session.request(
+                    request.method,
+                    request.url,
+                    headers=request.headers,
+                    data=request.body,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                return await self._answer(response)
+        except TimeoutError as error:
+            where, seconds = place(request.url), self._limits.seconds
+            raise ProbeError(f"{where} did not answer within {seconds:g} s") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            # Its text may have the whole URL, and that its password.
+            why = str(getattr(error, "os_error", None) or type(error).__name__)[:_MAX_WHY]
+            raise ProbeError(f"{place(request.url)} cannot be reached: {why}") from error
+
+    async def _answer(self, response: aiohttp.ClientResponse) -> HttpAnswer:
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            body += chunk
+            if len(body) > self._limits.answer_bytes:
+                return HttpAnswer(
+                    response.status, bytes(body[: self._limits.answer_bytes]), cut=True
+                )
+        return HttpAnswer(response.status, bytes(body))
+
+
+def parse_url(text: str) -> URL:
+    """Return a URL that can be asked; raises ProbeError."""
+    try:
+        url = URL(text)
+        known = url.scheme in {"http", "https"} and bool(url.host)
+    except ValueError:
+        known = False
+    if not known:
+        raise ProbeError("not an http or https URL")
+    return url
+
+
+def place(url: URL) -> str:
+    """Return a URL for people: without account, query and fragment, which may hold secrets."""
+    return str(url.with_user(None).with_query(None).with_fragment(None))

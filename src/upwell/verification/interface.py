@@ -1,0 +1,68 @@
+"""The verification port: one question, one answer."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+
+class ProbeError(Exception):
+    """There was no answer that says anything; the message says why, without secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpQuestion:
+    """A GET request; redirects are answers, and are not followed."""
+
+    url: str
+    host: str = ""
+    """The Host header, when it is not that of the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """What was answered."""
+
+    status: int
+    body: bytes = field(repr=False)
+    """The start of it."""
+    cut: bool = False
+    """There was more than is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricQuestion:
+    """An instant query, at a time that may be past."""
+
+    server: str
+    query: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A CloudEvent in structured mode, as the bytes that are sent."""
+
+    url: str
+    body: bytes = field(repr=False)
+    secret: bytes = field(default=b"", repr=False)
+    """Signs the body; empty: not signed."""
+
+
+class Probes(Protocol):
+    """Asks. Every method raises ProbeError, and ends within a time of its own."""
+
+    async def get(self, question: HttpQuestion) -> HttpAnswer:
+        """Send a request and return its answer, whatever its status is."""
+        ...
+
+    async def connect(self, host: str, port: int) -> None:
+        """Return when a connection was accepted (it is closed again)."""
+        ...
+
+    async def measure(self, question: MetricQuestion) -> float | None:
+        """Return the one number that a query gives; None when it gives none."""
+        ...
+
+    async def tell(self, event: Event) -> None:
+        """Deliver an event; returns when the receiver has taken it (2xx)."""
+        ...

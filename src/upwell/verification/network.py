@@ -1,0 +1,58 @@
+"""The verification port over the network."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Self
+
+from upwell.verification import cloud_events, prometheus
+from upwell.verification.http import HttpClient, Limits
+from upwell.verification.interface import (
+    Event,
+    HttpAnswer,
+    HttpQuestion,
+    MetricQuestion,
+    ProbeError,
+)
+
+
+class NetworkProbes:
+    """Implements Probes; made by `NetworkProbes.open`."""
+
+    def __init__(self, client: HttpClient, limits: Limits) -> None:
+        self._client = client
+        self._limits = limits
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, limits: Limits | None = None) -> AsyncIterator[Self]:
+        """Hold the client while the block lasts."""
+        given = limits or Limits()
+        async with HttpClient.open(given) as client:
+            yield cls(client, given)
+
+    async def get(self, question: HttpQuestion) -> HttpAnswer:
+        """Send a request and return its answer, whatever its status is."""
+        return await self._client.get(question)
+
+    async def connect(self, host: str, port: int) -> None:
+        """Return when a connection was accepted (it is closed again)."""
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                _, writer = await asyncio.open_connection(host, port)
+        except TimeoutError as error:
+            seconds = self._limits.seconds
+            raise ProbeError(f"{host}:{port} did not accept within {seconds:g} s") from error
+        except (OSError, ValueError, OverflowError) as error:
+            raise ProbeError(f"{host}:{port} cannot be reached: {error}") from error
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def measure(self, question: MetricQuestion) -> float | None:
+        """Return the one number that a query gives; None when it gives none."""
+        return await prometheus.measure(self._client, question)
+
+    async def tell(self, event: Event) -> None:
+        """Deliver an event; returns when the receiver has taken it."""
+        await cloud_events.deliver(self._client, event)

@@ -1,0 +1,69 @@
+"""The instant query of Prometheus' HTTP API (v1), which Thanos, Mimir and VictoriaMetrics have."""
+
+import json
+import math
+from typing import Any
+
+from upwell.verification.http import HttpClient, Request, parse_url, place
+from upwell.verification.interface import HttpAnswer, MetricQuestion, ProbeError
+
+_PATH = "api/v1/query"
+_MAX_WHY = 300
+
+
+async def measure(client: HttpClient, question: MetricQuestion) -> float | None:
+    """Return the number that a query gives; None for none, or for NaN. Raises ProbeError."""
+    base = parse_url(question.server)
+    url = (base / _PATH).with_query(
+        {"query": question.query, "time": f"{question.at.timestamp():.3f}"}
+    )
+    answer = await client.send(Request("GET", url))
+    try:
+        return _number(answer)
+    except _NoNumberError as error:
+        raise ProbeError(f"{place(base)}: {error}") from error
+
+
+class _NoNumberError(ValueError):
+    """The answer has no number, or more than one."""
+
+
+def _number(answer: HttpAnswer) -> float | None:
+    if answer.cut:
+        raise _NoNumberError("the answer is too long: the query must give one number")
+    try:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("status") != "success":
+        raise _NoNumberError(_complaint(answer.status, document))
+    try:
+        return _value(document["data"])
+    except (KeyError, TypeError, IndexError) as error:
+        raise _NoNumberError("the answer is not that of a Prometheus API") from error
+
+
+def _value(data: dict[str, Any]) -> float | None:
+    kind, result = data["resultType"], data["result"]
+    if kind == "vector":
+        if not result:
+            return None
+        if len(result) > 1:
+            raise _NoNumberError(f"the query gives {len(result)} series: it must give one number")
+        sample = result[0]["value"]
+    elif kind == "scalar":
+        sample = result
+    else:
+        raise _NoNumberError(f"the query gives a {str(kind)[:_MAX_WHY]}, not one number")
+    try:
+        number = float(sample[1])
+    except ValueError as error:
+        raise _NoNumberError("the value is not a number") from error
+    return None if math.isnan(number) else number
+
+
+def _complaint(status: int, document: Any) -> str:
+    said = document.get("error") if isinstance(document, dict) else None
+    if isinstance(said, str):
+        return said[:_MAX_WHY]
+    return f"it answered {status}, and no result"
