@@ -1,0 +1,125 @@
+"""Messages for people through Apprise: mail, chat, and a hundred services more.
+
+Apprise is loaded when the first message is sent. It blocks, so it runs in threads of its own; it
+writes URLs with their passwords to its log, so that log goes nowhere.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from upwell.delivery.interface import DeliveryError, Envelope, InvalidTargetError
+
+_THREADS = 4
+_SECONDS = 60.0
+"""For one message to one address. Its thread may go on longer, until Apprise's own timeout."""
+_MOST_ADDRESSES = 50
+_MAX_TITLE = 200
+_NOTIFY_TYPES = {"info": "info", "warning": "warning", "error": "failure"}
+
+
+class Notices:
+    """Makes the sinks that write to people; `close` it."""
+
+    def __init__(self, *, seconds: float = _SECONDS) -> None:
+        self._seconds = seconds
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="notices")
+
+    def close(self) -> None:
+        """Start nothing any more; what is being sent is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def notice(self, urls: Sequence[str]) -> "NoticeSink":
+        """Return the sink of Apprise URLs; raises InvalidTargetError."""
+        if not urls:
+            raise InvalidTargetError("there is no Apprise URL in it")
+        if len(urls) > _MOST_ADDRESSES:
+            raise InvalidTargetError(f"there are more than {_MOST_ADDRESSES} Apprise URLs in it")
+        for number, url in enumerate(urls, start=1):
+            if "://" not in url:
+                raise InvalidTargetError(f"line {number} is not an Apprise URL, SERVICE://…")
+        return NoticeSink(urls, self._threads, self._seconds)
+
+
+class NoticeSink:
+    """Writes to each of its addresses once, also when others fail."""
+
+    def __init__(self, urls: Sequence[str], threads: ThreadPoolExecutor, seconds: float) -> None:
+        self._urls = urls
+        self._threads = threads
+        self._seconds = seconds
+
+    async def send(self, envelope: Envelope, reached: frozenset[str] = frozenset()) -> str:
+        """Write to those who are not in `reached`; raises DeliveryError."""
+        have, failed = set(reached), []
+        for url in dict.fromkeys(self._urls):
+            name = _fingerprint(url)
+            if name in have:
+                continue
+            if await self._write(url, envelope):
+                have.add(name)
+            else:
+                failed.append(url.partition("://")[0])
+        if failed:
+            count = f"{len(failed)} of {len(self._urls)} addresses"
+            message = f"Apprise did not reach {count} ({', '.join(sorted(set(failed)))})"
+            raise DeliveryError(message, reached=frozenset(have))
+        return f"sent to {len(self._urls)} addresses"
+
+    async def _write(self, url: str, envelope: Envelope) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await loop.run_in_executor(self._threads, _notify, url, envelope)
+        except TimeoutError:
+            return False
+
+
+def _fingerprint(url: str) -> str:
+    """Return what an address is remembered by, without its password."""
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def _notify(url: str, envelope: Envelope) -> bool:
+    """Write one message with Apprise; False when it did not arrive. Runs in a thread."""
+    _silence()
+    import apprise  # noqa: PLC0415 - loads a hundred plugins
+
+    asset = apprise.AppriseAsset(
+        app_id="Upwell",
+        app_desc="Upwell",
+        app_url="",
+        async_mode=False,
+        plugin_paths=[],
+        pem_autogen=False,
+        pgp_autogen=False,
+    )
+    try:
+        service = apprise.Apprise.instantiate(url, asset=asset)
+        if service is None:
+            return False
+        kind = apprise.NotifyType(_NOTIFY_TYPES.get(envelope.severity, "info"))
+        text = {"body": _text(envelope), "title": _title(envelope)}
+        return bool(service.notify(notify_type=kind, **text))
+    except Exception:  # noqa: BLE001 - each plugin has errors of its own, with URLs in their texts
+        return False
+
+
+def _silence() -> None:
+    quiet = logging.getLogger("apprise")
+    quiet.propagate = False
+    if not quiet.handlers:
+        quiet.addHandler(logging.NullHandler())
+
+
+def _title(envelope: Envelope) -> str:
+    return f"{envelope.subject}: {envelope.type.removeprefix('dev.upwell.')}"[:_MAX_TITLE]
+
+
+def _text(envelope: Envelope) -> str:
+    """Return the message, and for a digest its lines."""
+    lines = json.loads(envelope.body).get("data", {}).get("lines", ())
+    return "\n".join([envelope.message, *map(str, lines)])

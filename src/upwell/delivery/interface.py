@@ -1,0 +1,213 @@
+"""The ports: an outbox that keeps what is to be told, and sinks that tell it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar, Protocol
+
+from upwell.policy.cloud_events import CloudEvent
+from upwell.policy.subscriptions import Fate
+
+
+class OutboxError(Exception):
+    """The outbox cannot be read or written now."""
+
+    reason: ClassVar[str] = "OutboxFailed"
+    retryable: ClassVar[bool] = True
+
+
+class DeliveryError(Exception):
+    """A receiver did not take an event; the message says why, without secrets.
+
+    `permanent`: it would refuse it again. `retry_after`: the pause that it asks for, in seconds.
+    `reached`: names of those of several receivers that have it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        reached: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.retry_after = retry_after
+        self.reached = reached
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An event as it is kept and sent: the body never changes between tries."""
+
+    id: str
+    type: str
+    subject: str
+    severity: str
+    message: str
+    body: bytes
+    """The CloudEvent in its JSON form."""
+
+    @classmethod
+    def of(cls, event: CloudEvent, source: str) -> "Envelope":
+        """Return the event as the server at the URL `source` tells it."""
+        return cls(
+            event.id,
+            event.type,
+            event.subject,
+            event.severity.value,
+            event.message,
+            event.encode(source),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The earliest event of a subject that waits for its delivery to a Subscription."""
+
+    number: int
+    """Counts what came into the outbox: the order of delivery."""
+    subscription: str
+    """The Subscription's uid."""
+    envelope: Envelope
+    due: datetime
+    attempts: int = 0
+    """Tries that failed."""
+    reached: frozenset[str] = frozenset()
+    """Those of several receivers that have it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event whose delivery was given up."""
+
+    envelope: Envelope
+    died: datetime
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How the deliveries of a Subscription stand."""
+
+    delivered: int = 0
+    pending: int = 0
+    gathered: int = 0
+    """Events that wait for the next digest."""
+    dead: int = 0
+    last_delivery: datetime | None = None
+    trouble: str = ""
+    """Why the earliest delivery that has failed waits."""
+
+
+class Outbox(Protocol):
+    """Keeps events for each Subscription (by its uid); every method raises OutboxError.
+
+    An event is kept once for a Subscription, whatever became of it: adding it again changes
+    nothing. Events of one subject leave in the order in which they came.
+    """
+
+    def add(self, subscription: str, events: Sequence[tuple[Envelope, Fate]], now: datetime) -> int:
+        """Keep all events or none; return how many were new and are to be sent."""
+        ...
+
+    def heads(self, subscription: str, limit: int) -> Sequence[Delivery]:
+        """Return the earliest waiting delivery of each subject, the first due first."""
+        ...
+
+    def delivered(self, delivery: Delivery, now: datetime) -> None:
+        """Settle a delivery."""
+        ...
+
+    def postpone(
+        self, delivery: Delivery, until: datetime, error: str, reached: Collection[str]
+    ) -> None:
+        """Count a failed try, and wait."""
+        ...
+
+    def bury(self, delivery: Delivery, now: datetime, error: str) -> None:
+        """Give a delivery up: later events of its subject go on."""
+        ...
+
+    def hasten(self, subscription: str) -> None:
+        """Make everything that waits due now."""
+        ...
+
+    def tally(self, subscription: str) -> Tally:
+        """Say how a Subscription stands."""
+        ...
+
+    def dead_letters(self, subscription: str) -> Sequence[DeadLetter]:
+        """Return what was given up, in the order in which it came."""
+        ...
+
+    def replay(self, subscription: str, ids: Collection[str] | None) -> int:
+        """Let dead letters (None: all) wait again, in their old order; return how many."""
+        ...
+
+    def gathered(self, subscription: str) -> Sequence[Envelope]:
+        """Return the events that wait for a digest."""
+        ...
+
+    def digest(self, subscription: str, digest: Envelope, now: datetime) -> bool:
+        """Put a digest in the place of what was gathered; False when it was made before."""
+        ...
+
+    def release(self, subscription: str) -> None:
+        """Let what was gathered wait for delivery one by one: no digest is wanted any more."""
+        ...
+
+    def subscriptions(self) -> Collection[str]:
+        """Return the uids of all Subscriptions for which something is kept."""
+        ...
+
+    def forget(self, subscription: str) -> None:
+        """Remove all that is kept for a Subscription."""
+        ...
+
+    def sweep(self, settled_before: datetime, dead_before: datetime) -> None:
+        """Remove what was settled, and what died, before these times."""
+        ...
+
+
+class Sink(Protocol):
+    """One way to tell events to one Subscription's receivers."""
+
+    async def send(self, envelope: Envelope, reached: frozenset[str] = frozenset()) -> str:
+        """Send an event to those who are not in `reached`; return their answer, for people.
+
+        Raises DeliveryError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTarget:
+    """Where CloudEvents are POSTed."""
+
+    url: str
+    secret: bytes = field(default=b"", repr=False)
+    """Signs the body; empty: it is not signed."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class InvalidTargetError(ValueError):
+    """Nothing can be sent with these settings; the message says what to change."""
+
+
+class WebhookSinks(Protocol):
+    """Makes sinks that POST."""
+
+    def webhook(self, target: WebhookTarget) -> Sink:
+        """Return the sink of a target; raises InvalidTargetError."""
+        ...
+
+
+class NoticeSinks(Protocol):
+    """Makes sinks that write to people."""
+
+    def notice(self, urls: Sequence[str]) -> Sink:
+        """Return the sink of Apprise URLs; raises InvalidTargetError."""
+        ...
