@@ -287,7 +287,7 @@ def _serveable(route: Route, services: Mapping[tuple[str, str], Service]) -> Adm
                 reason="ServiceNotFound",
                 message=f"Service {route.namespace}/{target.name} does not exist; create it",
             )
-        if _service_port(route, service) is None:
+        if service_port(route, service) is None:
             wanted = f" {route.spec.port.target_port!r}" if route.spec.port else ""
             return Admission(
                 admitted=False,
@@ -341,14 +341,14 @@ def _targets(
     found: list[tuple[str, int]] = []
     for target in _wanted_targets(route):
         service = services[route.namespace, target.name]
-        port = _service_port(route, service)
+        port = service_port(route, service)
         if port is not None:
             weight = DEFAULT_WEIGHT if target.weight is None else target.weight
             found.append((backend_name(service, port), weight))
     return tuple(found)
 
 
-def _service_port(route: Route, service: Service) -> ServicePort | None:
+def service_port(route: Route, service: Service) -> ServicePort | None:
     """Return the port that the Route means: by its name, its target, or its number."""
     ports = tcp_ports(service)
     if route.spec.port is None:
