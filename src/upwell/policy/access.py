@@ -128,7 +128,7 @@ _VIEW = (
         " imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions waves freezes quarantines subscriptions metrics",
     ),
-    _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers"),
+    _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers evidence"),
     _rule(frozenset({"pull"}), REPOSITORIES),
 )
 
@@ -154,7 +154,11 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         *_VIEW,
         _rule(_WRITE, "pipelines releases promotions freezes quarantines subscriptions"),
         _rule(_ACT, "subscriptions", "test replay deadletters"),
-        _rule(_ACT, "pipelines releases promotions", "approve reject verify promote rollback"),
+        _rule(
+            _ACT,
+            "pipelines releases promotions",
+            "approve reject restore verify promote rollback evidence",
+        ),
     ),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),
 }

@@ -20,6 +20,7 @@ from upwell.policy.ownership import keep_triggered_images, trigger_warnings
 from upwell.policy.schedule import interval_fault
 from upwell.policy.tag_generations import settle_generations
 from upwell.policy.tag_selection import selection_faults
+from upwell.server import promotions_admission
 from upwell.server.statuses import ApiError
 from upwell.server.target import Target
 
@@ -37,8 +38,10 @@ class Admitted:
     warnings: tuple[str, ...] = ()
 
 
-def admit(target: Target, document: Document, old: Resource | None) -> Admitted:
+def admit(target: Target, document: Document, old: Resource | None, user: str = "") -> Admitted:
     """Return the object that the document becomes at `target`, where `old` is now.
+
+    `user` is who sends it.
 
     Raises ApiError, UnknownKindError or InvalidObjectError.
     """
@@ -51,6 +54,7 @@ def admit(target: Target, document: Document, old: Resource | None) -> Admitted:
     if isinstance(resource, ImageStream):
         known_stream = old if isinstance(old, ImageStream) else None
         resource = settle_generations(known_stream, resource)
+    resource = promotions_admission.admitted(resource, old, user)
     if faults := validate(resource):
         raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
     return Admitted(resource, warnings)

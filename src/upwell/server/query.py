@@ -3,8 +3,11 @@
 from starlette.requests import Request
 
 from upwell.server.statuses import ApiError
+from upwell.server.tokens import Principal
 from upwell.server.writes import WriteOptions
 
+ANONYMOUS = "anonymous"
+"""Who acts without a token, where that is allowed."""
 _MAX_MANAGER = 128
 _MAX_DIGITS = 9
 
@@ -25,6 +28,12 @@ def integer(request: Request, name: str) -> int | None:
     return int(text)
 
 
+def caller_of(request: Request) -> str:
+    """Return the name of who sends the request, as objects and logs tell it."""
+    user = request.scope.get("user")
+    return user.username if isinstance(user, Principal) and user.username else ANONYMOUS
+
+
 def write_options(request: Request) -> WriteOptions:
     """Return who writes and how; raises ApiError.
 
@@ -38,4 +47,9 @@ def write_options(request: Request) -> WriteOptions:
     manager = query.get("fieldManager") or agent or "unknown"
     if len(manager) > _MAX_MANAGER or not manager.isprintable():
         raise ApiError(400, f"fieldManager: at most {_MAX_MANAGER} printable characters")
-    return WriteOptions(manager, dry_run=bool(dry_run), force=is_true(request, "force"))
+    return WriteOptions(
+        manager,
+        dry_run=bool(dry_run),
+        force=is_true(request, "force"),
+        user=caller_of(request),
+    )

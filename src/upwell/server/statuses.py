@@ -15,6 +15,7 @@ from upwell.api.manifests import InvalidManifestTextError
 from upwell.api.meta import ObjectKey
 from upwell.api.patch import PatchError
 from upwell.builder.interface import BuildError
+from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
 from upwell.policy.webhooks import InvalidWebhookError
 from upwell.store.interface import StoreError
 from upwell.workload.interface import WorkloadError
@@ -127,7 +128,9 @@ def to_api_error(error: Exception) -> ApiError:
             answer = ApiError(422, text, causes=_fault_causes(error))
         case ApplyConflictError():
             answer = ApiError(409, text, causes=_conflict_causes(error))
-        case PatchError():
+        case NotAnApproverError():
+            answer = ApiError(403, text)
+        case PatchError() | RefusedError():
             answer = ApiError(422, text)
         case (
             UnknownKindError()
@@ -183,6 +186,7 @@ ERROR_HANDLERS: Mapping[Any, _ErrorHandler] = dict.fromkeys(
         InvalidObjectError,
         ApplyConflictError,
         PatchError,
+        RefusedError,
         UnknownKindError,
         InvalidApplyError,
         InvalidManifestTextError,

@@ -31,6 +31,8 @@ class WriteOptions:
     manager: str
     dry_run: bool = False
     force: bool = False
+    user: str = ""
+    """The name of the client's token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Writer:
 
     async def create(self, target: Target, document: Document, options: WriteOptions) -> Written:
         """Store a new object; its namespace comes into being with it."""
-        admitted = admit(target, document, None)
+        admitted = admit(target, document, None, options.user)
         wanted = encode(admitted.resource)
         wanted["metadata"].pop("managedFields", None)
         return await self._create(
@@ -68,7 +70,7 @@ class Writer:
 
         def decide(old: Resource) -> Admitted:
             stored = encode(old)
-            admitted = admit(target, change(stored), old)
+            admitted = admit(target, change(stored), old, options.user)
             owned = record_update(stored, encode(admitted.resource), manager)
             return _with_managed_fields(admitted, owned)
 
@@ -84,16 +86,17 @@ class Writer:
 
         def decide(old: Resource) -> Admitted:
             def settle(merged: Document) -> Document:
-                return encode(admit(target, merged, old).resource)
+                return encode(admit(target, merged, old, options.user).resource)
 
             live = encode(old)
             merged = apply(live, declared, manager, force=options.force, settle=settle)
-            return admit(target, merged, old)
+            return admit(target, merged, old, options.user)
 
         try:
             return await self._update(target, decide, options)
         except NotFoundError:
-            admitted = admit(target, apply({}, declared, manager, force=options.force), None)
+            applied = apply({}, declared, manager, force=options.force)
+            admitted = admit(target, applied, None, options.user)
             return await self._create(admitted, encode(admitted.resource), options)
 
     async def modify_status(self, target: Target, change: Change, options: WriteOptions) -> Written:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from upwell.api.pipeline import Pipeline, Stage
-from upwell.api.promotion import Promotion, PromotionPhase, PromotionSpec, Purpose, Release
+from upwell.api.promotion import Promotion, PromotionPhase, PromotionSpec, Purpose, Release, Vote
+from upwell.policy.promotion.approval import counts, with_vote
 from upwell.policy.promotion.releases import new_promotion, rejection_of
 from upwell.policy.promotion.stages import STAGE_HOLD, hold_of, may_enter, serving, upstream
 
@@ -18,6 +19,10 @@ RUN_ANNOTATION = "upwell.dev/run"
 
 class RefusedError(Exception):
     """What is asked for may not be; the message names the object and the next step."""
+
+
+class NotAnApproverError(RefusedError):
+    """The stage names its approvers, and this is none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,30 @@ def verify_again(known: Known, asked: Asked) -> Outcome:
     if not stage.verification.checks:
         raise RefusedError(f"stage {stage.name} has no checks: set its `verification.checks`")
     return Outcome(_made(known, asked, known.release(live), Purpose.VERIFY))
+
+
+def voted(promotion: Promotion, stage: Stage, vote: Vote) -> Promotion:
+    """Return a Promotion with somebody's vote; the same once more changes nothing.
+
+    Raises RefusedError, or NotAnApproverError for one whose vote does not count.
+    """
+    votes = with_vote(promotion.status.votes, vote)
+    if votes is promotion.status.votes:
+        return promotion
+    phase = promotion.status.phase
+    if phase is not PromotionPhase.WAITING:
+        state = f"has ended as {phase}" if phase.is_final else f"has begun and is {phase}"
+        raise RefusedError(
+            f"promotion/{promotion.name} {state}: it waits for nobody's approval any more"
+        )
+    if not counts(stage.approval, vote.by):
+        people = ", ".join(stage.approval.approvers) if stage.approval is not None else ""
+        raise NotAnApproverError(
+            f"{vote.by} is no approver of stage {stage.name}; its approvers: {people}"
+        )
+    if vote.approved and stage.approval is None:
+        raise RefusedError(f"stage {stage.name} asks for no approval of promotion/{promotion.name}")
+    return promotion.with_status(promotion.status.model_copy(update={"votes": votes}))
 
 
 def require_promotable(known: Known, release: Release) -> None:

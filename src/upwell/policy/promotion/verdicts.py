@@ -23,6 +23,8 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     run: str = ""
     """The CI's own name of its run."""
+    attempt: int | None = None
+    """The attempt of the check that it is about; None: the one that goes on."""
 
 
 def judged(promotions: Sequence[Promotion], release: str, stage: str) -> Promotion:
@@ -76,6 +78,11 @@ def with_verdict(promotion: Promotion, check: str, verdict: Verdict) -> Promotio
     Raises RefusedError when it comes too early or too late.
     """
     result = result_of(promotion, check)
+    if verdict.attempt not in {None, result.attempt}:
+        raise RefusedError(
+            f"attempt {verdict.attempt} of check {check} is over:"
+            f" attempt {result.attempt} has a token of its own"
+        )
     if is_given(result, verdict):
         return promotion
     phase = promotion.status.phase

@@ -1,0 +1,174 @@
+"""What people do to promotions, written into the store; what it comes to is decided by policy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline, Quarantine, Stage
+from upwell.api.promotion import (
+    PIPELINE_LABEL,
+    Promotion,
+    Rejection,
+    Release,
+    ReleasePhase,
+    ReleaseStatus,
+    Vote,
+)
+from upwell.policy.promotion.releases import digests_of
+from upwell.policy.promotion.requests import Asked, Known, Outcome, stage_named, voted
+from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL
+from upwell.policy.promotion.verdicts import Verdict, check_for, judged, with_verdict
+from upwell.store.interface import AlreadyExistsError, ConflictError, Selector, Store
+
+_ATTEMPTS = 10
+"""Against other writers of the same object: a person is not asked to try again at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A Promotion, and whether this request made it."""
+
+    promotion: Promotion
+    created: bool
+
+
+class PromotionActions:
+    """Does what people ask for. Methods raise StoreError, or RefusedError with the next step."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def known(self, namespace: str, pipeline: str) -> Known:
+        """Return a Pipeline and all that belongs to it."""
+        mine = Selector(namespace, {PIPELINE_LABEL: pipeline})
+        found = await self._store.get(Pipeline, namespace, pipeline)
+        releases = await self._store.list(Release, mine)
+        promotions = await self._store.list(Promotion, mine)
+        quarantines = await self._store.list(Quarantine)
+        return Known(
+            found,
+            {one.name: one for one in releases.items},
+            promotions.items,
+            self._clock(),
+            {one.spec.digest: one.spec.reason for one in quarantines.items},
+        )
+
+    async def ask(
+        self, namespace: str, pipeline: str, asked: Asked, decide: Callable[[Known, Asked], Outcome]
+    ) -> Made:
+        """Make the Promotion that `decide` asks for, unless there is one."""
+        for _ in range(_ATTEMPTS):
+            outcome = decide(await self.known(namespace, pipeline), asked)
+            if outcome.exists:
+                return Made(outcome.promotion, created=False)
+            if outcome.hold:
+                await self._hold(namespace, pipeline, asked.stage, outcome.hold)
+            try:
+                return Made(await self._store.create(outcome.promotion), created=True)
+            except AlreadyExistsError:
+                continue  # somebody took the name: perhaps for the same wish
+        raise ConflictError(
+            outcome.promotion.key, "others promote the same release at the same time; try again"
+        )
+
+    async def reject(self, namespace: str, name: str, rejection: Rejection) -> Release:
+        """Keep a Release out of every later stage; the first rejection stands."""
+
+        def change(release: Release) -> Release:
+            if release.status.rejection is not None:
+                return release
+            return _with_fate(
+                release, phase=ReleasePhase.REJECTED, rejection=rejection, message=rejection.reason
+            )
+
+        release = await self._store.get(Release, namespace, name)
+        if rejection.stage:
+            pipeline = await self._store.get(Pipeline, namespace, release.spec.pipeline)
+            stage_named(pipeline, rejection.stage)
+        return await self._changed(Release, namespace, name, change)
+
+    async def restore(self, namespace: str, name: str, by: str, reason: str) -> Release:
+        """Lift the rejection of a Release, and of those with the same images."""
+
+        def change(release: Release) -> Release:
+            if release.status.rejection is None:
+                return release
+            return _with_fate(
+                release,
+                phase=ReleasePhase.WAITING,
+                rejection=None,
+                restored=self._clock(),
+                message=f"restored by {by}: {reason}",
+            )
+
+        asked = await self._store.get(Release, namespace, name)
+        images = digests_of(asked.spec.components)
+        mine = Selector(namespace, {PIPELINE_LABEL: asked.spec.pipeline})
+        for other in (await self._store.list(Release, mine)).items:
+            if other.name != name and digests_of(other.spec.components) == images:
+                await self._changed(Release, namespace, other.name, change)
+        return await self._changed(Release, namespace, name, change)
+
+    async def vote(self, namespace: str, name: str, vote: Vote) -> Promotion:
+        """Record what somebody says about a Promotion."""
+        _, stage = await self.stage_of(await self._store.get(Promotion, namespace, name))
+        return await self._changed(Promotion, namespace, name, lambda one: voted(one, stage, vote))
+
+    async def verify(
+        self, release: Release, stage: str, check: str, verdict: Verdict
+    ) -> tuple[Promotion, str]:
+        """Record a verdict on a Release in a stage; return the Promotion, and the check's name."""
+        known = await self.known(release.namespace, release.spec.pipeline)
+        name = check_for(stage_named(known.pipeline, stage), check)
+        promotion = judged(known.promotions, release.name, stage)
+        return await self.judge(promotion, name, verdict), name
+
+    async def judge(self, promotion: Promotion, check: str, verdict: Verdict) -> Promotion:
+        """Record a verdict on a check of a Promotion."""
+        return await self._changed(
+            Promotion,
+            promotion.namespace,
+            promotion.name,
+            lambda one: with_verdict(one, check, verdict),
+        )
+
+    async def stage_of(self, promotion: Promotion) -> tuple[Pipeline, Stage]:
+        """Return the Pipeline of a Promotion, and the stage."""
+        pipeline = await self._store.get(Pipeline, promotion.namespace, promotion.spec.pipeline)
+        return pipeline, stage_named(pipeline, promotion.spec.stage)
+
+    async def _hold(self, namespace: str, pipeline: str, stage: str, reason: str) -> None:
+        until = f"{STAGE_HOLD_UNTIL}{stage}"
+        for _ in range(_ATTEMPTS):
+            found = await self._store.get(Pipeline, namespace, pipeline)
+            kept = {key: text for key, text in found.annotations.items() if key != until}
+            held = found.with_metadata(annotations=kept | {f"{STAGE_HOLD}{stage}": reason})
+            try:
+                await self._store.update(held)
+            except ConflictError as error:
+                conflict = error
+            else:
+                return
+        raise conflict
+
+    async def _changed[R: Resource](
+        self, kind: type[R], namespace: str, name: str, change: Callable[[R], R]
+    ) -> R:
+        """Write the status that `change` gives an object, as it is at that moment."""
+        for _ in range(_ATTEMPTS):
+            found = await self._store.get(kind, namespace, name)
+            changed = change(found)
+            if changed is found:
+                return found
+            try:
+                return await self._store.update_status(changed)
+            except ConflictError as error:
+                conflict = error
+        raise conflict
+
+
+def _with_fate(release: Release, **fields: object) -> Release:
+    status: ReleaseStatus = release.status.model_copy(update=fields)
+    return release.with_status(status)

@@ -1,0 +1,58 @@
+"""What the API sees to in objects of promotion that clients write: who asks, and what stays."""
+
+from typing import Any
+
+from upwell.api.codec import Fault, InvalidObjectError
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Freeze
+from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
+
+_IMMUTABLE = (Release, Promotion)
+
+
+def admitted(resource: Resource, old: Resource | None, user: str) -> Resource:
+    """Return the object as it may be stored: signed with who asks for it, its spec as it was.
+
+    Raises InvalidObjectError for a Release or Promotion that is to be changed.
+    """
+    match resource:
+        case Freeze():
+            by = old.spec.by if isinstance(old, Freeze) else user
+            return resource.model_copy(update={"spec": resource.spec.model_copy(update={"by": by})})
+        case Promotion() if old is None:
+            spec = resource.spec.model_copy(update={"requested_by": user})
+            return _labelled(resource.model_copy(update={"spec": spec}), spec.pipeline)
+        case Release() if old is None:
+            return _labelled(resource, resource.spec.pipeline)
+        case _ if isinstance(resource, _IMMUTABLE) and old is not None:
+            _require_unchanged(resource, old)
+    return resource
+
+
+def bypass_of(resource: Resource) -> str:
+    """Return what a new object says about an emergency, for the audit log."""
+    if not isinstance(resource, Promotion) or not resource.spec.bypass:
+        return ""
+    return f"bypass: {resource.spec.bypass}"
+
+
+def _labelled[R: Resource](resource: R, pipeline: str) -> R:
+    """Return the object with the label by which its Pipeline finds it."""
+    return resource.with_metadata(labels={**resource.labels, PIPELINE_LABEL: pipeline})
+
+
+def _require_unchanged(new: Resource, old: Resource) -> None:
+    before, after = _spec(old), _spec(new)
+    changed = [
+        name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)
+    ]
+    if changed:
+        why = f"is never changed: make another {new.KIND} instead"
+        faults = tuple(Fault(f"spec.{name}", why) for name in changed)
+        raise InvalidObjectError(f"{new.KIND} {new.name!r}", faults)
+
+
+def _spec(resource: Resource) -> dict[str, Any]:
+    if not isinstance(resource, _IMMUTABLE):
+        return {}
+    return resource.spec.model_dump(mode="json", by_alias=True)
