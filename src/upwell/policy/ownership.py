@@ -1,5 +1,6 @@
-"""Who owns a container's image: a trigger that has resolved it, or the person who declares it."""
+"""Who owns a container's image: what promoted it, a trigger that has resolved it, or a person."""
 
+import json
 from collections.abc import Mapping
 
 from upwell.api.apps import (
@@ -15,6 +16,10 @@ from upwell.api.meta import Resource
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy import trigger_annotation
 
+PROMOTED_ANNOTATION = "upwell.dev/promoted"
+"""JSON: the Pipeline, stage and Release that a workload's images come from, and its containers.
+Emptied by a person, the images are the person's again."""
+
 type _Slot = tuple[str, bool]
 """A container's name, and whether it is an init container."""
 type _Sources = Mapping[_Slot, str]
@@ -22,7 +27,9 @@ type _Sources = Mapping[_Slot, str]
 
 
 def keep_triggered_images(old: Resource, new: Resource) -> Resource:
-    """Return `new` with the images that triggers resolved in `old`, whatever `new` declares.
+    """Return `new` with the images that triggers or promotions set in `old`.
+
+    What a promotion has set stays until the next one, or until a person empties its annotation.
 
     An image is kept while it is pinned by digest and its container follows the same tag in both.
     A trigger that `new` drops, pauses or points elsewhere gives the field to the declared image;
@@ -33,12 +40,14 @@ def keep_triggered_images(old: Resource, new: Resource) -> Resource:
     if template is None or before is None:
         return new
     resolved = _pinned_images(before.spec)
+    promoted = promoted_containers(old) if new.annotations.get(PROMOTED_ANNOTATION) != "" else ()
     followed_before = {**_followed(old, paused=False), **_followed(old, paused=True)}
     keep = {
         slot: resolved[slot]
         for slot, source in _followed(new, paused=False).items()
         if slot in resolved and followed_before.get(slot) == source
     }
+    keep |= {slot: image for slot, image in resolved.items() if slot[0] in promoted}
     keep_if_blank = {
         slot: resolved[slot]
         for slot, source in _followed(new, paused=True).items()
@@ -52,7 +61,23 @@ def keep_triggered_images(old: Resource, new: Resource) -> Resource:
     if changes == {"containers": pod.containers, "init_containers": pod.init_containers}:
         return new
     kept = template.model_copy(update={"spec": pod.model_copy(update=changes)})
-    return _with_template(new, kept)
+    return _with_template(_with_note(old, new) if promoted else new, kept)
+
+
+def promoted_containers(workload: Resource) -> tuple[str, ...]:
+    """Return the containers whose images a promotion has set; what is no such note names none."""
+    try:
+        note = json.loads(workload.annotations.get(PROMOTED_ANNOTATION) or "{}")
+    except ValueError:
+        return ()
+    names = note.get("containers") if isinstance(note, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _with_note(old: Resource, new: Resource) -> Resource:
+    """Return `new` with the note of a promotion, which says whose the kept images are."""
+    note = {PROMOTED_ANNOTATION: old.annotations[PROMOTED_ANNOTATION]}
+    return new.with_metadata(annotations={**note, **new.annotations})
 
 
 def trigger_warnings(resource: Resource) -> list[str]:

@@ -6,7 +6,12 @@ import pytest
 from upwell.api.apps import DeploymentConfig
 from upwell.api.codec import decode, encode
 from upwell.api.meta import Resource
-from upwell.policy.ownership import keep_triggered_images, pod_template, trigger_warnings
+from upwell.policy.ownership import (
+    PROMOTED_ANNOTATION,
+    keep_triggered_images,
+    pod_template,
+    trigger_warnings,
+)
 
 PINNED = "registry:5000/shop/web@sha256:" + "a" * 64
 OTHER = "registry:5000/shop/web@sha256:" + "b" * 64
@@ -144,3 +149,29 @@ def test_an_annotation_that_says_nothing_is_worth_a_warning() -> None:
     (warning,) = trigger_warnings(workload("x", trigger("spec.nowhere")))
     assert "spec.nowhere" in warning
     assert trigger_warnings(config("x")) == []
+
+
+PROMOTED = json.dumps({"pipeline": "shop/shop", "stage": "dev", "containers": ["web"]})
+
+
+def test_a_promoted_image_stays_and_so_does_the_note_of_whose_it_is() -> None:
+    old = workload(PINNED).with_metadata(annotations={PROMOTED_ANNOTATION: PROMOTED})
+
+    kept = keep_triggered_images(old, workload(" "))
+
+    assert image_of(kept) == PINNED
+    assert keep_triggered_images(kept, workload(OTHER)).annotations == old.annotations
+
+
+def test_a_person_who_empties_the_note_has_the_images() -> None:
+    old = workload(PINNED).with_metadata(annotations={PROMOTED_ANNOTATION: PROMOTED})
+    new = workload("mine:1").with_metadata(annotations={PROMOTED_ANNOTATION: ""})
+
+    assert image_of(keep_triggered_images(old, new)) == "mine:1"
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", "7", '{"containers": 3}'])
+def test_what_is_no_note_keeps_nothing(note: str) -> None:
+    old = workload(PINNED).with_metadata(annotations={PROMOTED_ANNOTATION: note})
+
+    assert image_of(keep_triggered_images(old, workload("mine:1"))) == "mine:1"

@@ -1,0 +1,112 @@
+"""How a promotion that has begun goes on: from each outcome to its next state."""
+
+from datetime import datetime, timedelta
+
+from upwell.api.pipeline import Stage
+from upwell.api.promotion import CheckResult, PromotionPhase, PromotionStatus, Purpose, Step
+
+IMAGES, ROLL_OUT, VERIFY, ROLL_BACK = "Images", "RollOut", "Verify", "RollBack"
+"""Names of steps."""
+
+_MAX_MESSAGE = 2000
+
+
+def in_step(status: PromotionStatus, name: str, now: datetime) -> PromotionStatus:
+    """Return the status with `name` as its open step; the one before it ends."""
+    if status.steps and status.steps[-1].name == name:
+        return status
+    steps = (*_ended(status.steps, now), Step(name=name, started=now))
+    return status.model_copy(update={"steps": steps})
+
+
+def has_left(status: PromotionStatus, name: str) -> bool:
+    """Whether a step is done."""
+    return any(step.name == name and step.ended is not None for step in status.steps)
+
+
+def going_on(status: PromotionStatus, message: str) -> PromotionStatus:
+    """Return the status with what it waits for now."""
+    return status.model_copy(update={"message": message[:_MAX_MESSAGE]})
+
+
+def serves(status: PromotionStatus, purpose: Purpose, now: datetime) -> PromotionStatus:
+    """Every rollout is complete: what was promoted is verified, what was put back is not."""
+    status = status.model_copy(update={"serving_since": now, "message": ""})
+    if purpose is Purpose.ROLL_BACK:
+        return _final(status, PromotionPhase.SUCCEEDED, "", now)
+    status = status.model_copy(update={"phase": PromotionPhase.VERIFYING})
+    return in_step(status, VERIFY, now)
+
+
+def checked(
+    status: PromotionStatus, checks: tuple[CheckResult, ...], message: str
+) -> PromotionStatus:
+    """Return the status with the results so far."""
+    return going_on(status.model_copy(update={"checks": checks}), message)
+
+
+def passed(status: PromotionStatus, now: datetime) -> PromotionStatus:
+    """Every check has passed and the soak is over."""
+    flaky = [check.name for check in status.checks if check.flaky]
+    message = f"passed, but not at the first attempt: {', '.join(flaky)}" if flaky else ""
+    return _final(status, PromotionPhase.SUCCEEDED, message, now)
+
+
+def failed(
+    status: PromotionStatus, purpose: Purpose, release: str, why: str, now: datetime
+) -> PromotionStatus:
+    """Return the state after a failure: the last good Release is put back, if there is one.
+
+    What is only verified again stays, and so does what a person put back.
+    """
+    if purpose is not Purpose.PROMOTE:
+        return _final(status, PromotionPhase.FAILED, why, now)
+    if not status.last_good or status.last_good == release:
+        why = f"{why}; there is no earlier Release that was verified here to go back to"
+        return _final(status, PromotionPhase.FAILED, why, now)
+    status = status.model_copy(update={"phase": PromotionPhase.ROLLING_BACK})
+    return in_step(going_on(status, why), ROLL_BACK, now)
+
+
+def put_back(status: PromotionStatus, now: datetime) -> PromotionStatus:
+    """The last good Release serves again."""
+    message = f"{status.message}; {status.last_good} was put back"
+    return _final(status, PromotionPhase.FAILED, message, now)
+
+
+def not_put_back(status: PromotionStatus, why: str, now: datetime) -> PromotionStatus:
+    """The last good Release could not be put back."""
+    message = f"{status.message}; putting {status.last_good} back failed: {why}"
+    return _final(status, PromotionPhase.FAILED, message, now)
+
+
+def taken_over(status: PromotionStatus, why: str, now: datetime) -> PromotionStatus:
+    """A person has put something else there: it stays, and says nothing about the Release."""
+    return _final(status, PromotionPhase.SUPERSEDED, why, now)
+
+
+def deadline(status: PromotionStatus, stage: Stage) -> datetime | None:
+    """Return when the rollouts of the open step have taken too long."""
+    if not status.steps:
+        return None
+    return status.steps[-1].started + timedelta(seconds=stage.rollout_seconds)
+
+
+def _final(
+    status: PromotionStatus, phase: PromotionPhase, message: str, now: datetime
+) -> PromotionStatus:
+    return status.model_copy(
+        update={
+            "phase": phase,
+            "message": message[:_MAX_MESSAGE],
+            "until": None,
+            "ended": now,
+            "steps": _ended(status.steps, now),
+        }
+    )
+
+
+def _ended(steps: tuple[Step, ...], now: datetime) -> tuple[Step, ...]:
+    if not steps or steps[-1].ended is not None:
+        return steps
+    return (*steps[:-1], steps[-1].model_copy(update={"ended": now}))
