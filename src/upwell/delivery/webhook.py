@@ -14,8 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from upwell.api.subscription_validation import is_metadata_address
 from upwell.delivery.interface import DeliveryError, Envelope, InvalidTargetError, WebhookTarget
-from upwell.delivery.signature import SIGNATURE_HEADER, sign
-from upwell.policy.cloud_events import MEDIA_TYPE
+from upwell.policy.cloud_events import CONTENT_TYPE, SIGNATURE_HEADER, signature
 
 _SECONDS = 15.0
 """For one request, from the look-up of the name to the head of the answer."""
@@ -76,9 +75,9 @@ class WebhookSink:
     async def send(self, envelope: Envelope, reached: frozenset[str] = frozenset()) -> str:
         """POST the event; return the status line. Raises DeliveryError."""
         del reached  # there is one receiver
-        headers = {**self._headers, "Content-Type": f"{MEDIA_TYPE}; charset=utf-8"}
+        headers = {**self._headers, "Content-Type": CONTENT_TYPE}
         if self._target.secret:
-            headers[SIGNATURE_HEADER] = sign(self._target.secret, envelope.body)
+            headers[SIGNATURE_HEADER] = signature(self._target.secret, envelope.body)
         try:
             async with self._session.post(
                 self._target.url, data=envelope.body, headers=headers, allow_redirects=False

@@ -5,6 +5,7 @@ derived, before and after a restart, it is the same event.
 """
 
 import hashlib
+import hmac
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ from datetime import datetime
 from typing import Any
 
 from upwell.api.meta import Resource, format_time
-from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
 from upwell.api.subscription import Severity
 from upwell.policy.happenings import Happening, happenings
 
-MEDIA_TYPE = "application/cloudevents+json"
+CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
+SIGNATURE_HEADER = "X-Upwell-Signature"
 PREFIX = "dev.upwell."
 _MAX_MESSAGE = 4096
 """Characters."""
@@ -109,6 +111,8 @@ def audience_of(resource: Resource) -> Audience:
     match resource:
         case Release() | Promotion():
             return Audience(own, frozenset({resource.spec.pipeline}))
+        case Pipeline():
+            return Audience(own, frozenset({resource.name}))
         case Quarantine():
             places = [name.partition("/") for name in resource.spec.releases]
             return Audience(
@@ -132,6 +136,11 @@ def subject_of(resource: Resource) -> str:
     return "/".join(
         part for part in (resource.namespace, resource.KIND.kind, resource.name) if part
     )
+
+
+def signature(secret: bytes, body: bytes) -> str:
+    """Return what signs a body, as GitHub signs its webhooks: `sha256=` and the HMAC in hex."""
+    return f"sha256={hmac.digest(secret, body, 'sha256').hex()}"
 
 
 def _event(resource: Resource, happening: Happening) -> CloudEvent:

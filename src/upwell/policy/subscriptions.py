@@ -32,6 +32,14 @@ def concerns(subscription: Subscription, audience: Audience) -> bool:
     return subscription.namespace in audience.namespaces
 
 
+def concerns_pipelines(subscription: Subscription, audience: Audience) -> bool:
+    """Whether an object belongs to the Pipelines that a Subscription names, if it names any."""
+    wanted = subscription.spec.filter.pipelines
+    if not wanted or audience.pipelines is None:
+        return True
+    return not audience.pipelines.isdisjoint(wanted)
+
+
 def is_news(subscription: Subscription, event: CloudEvent, now: datetime) -> bool:
     """Whether the event happened since the Subscription was made, and not too long ago."""
     since = subscription.metadata.creation_timestamp
@@ -50,9 +58,5 @@ def _wants(subscription: Subscription, audience: Audience, event: CloudEvent) ->
     return (
         (not wanted.types or any(fnmatchcase(event.type, glob) for glob in wanted.types))
         and (not wanted.severities or event.severity in wanted.severities)
-        and (
-            not wanted.pipelines
-            or audience.pipelines is None
-            or not audience.pipelines.isdisjoint(wanted.pipelines)
-        )
+        and concerns_pipelines(subscription, audience)
     )

@@ -1,0 +1,9 @@
+"""Tells the outside world what happens: CloudEvents over webhooks, notices through Apprise.
+
+`telling` puts what objects tell into the outbox, `courier` carries it from there, `reconciler`
+writes how that goes into each Subscription and makes digests.
+"""
+
+from upwell.reconcilers.subscriptions.wiring import Senders, Subscriptions
+
+__all__ = ["Senders", "Subscriptions"]

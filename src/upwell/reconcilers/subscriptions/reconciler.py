@@ -1,0 +1,124 @@
+"""Writes into each Subscription how it goes, and makes its digests when they are due."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from upwell.api.conditions import set_condition
+from upwell.api.meta import Condition, ObjectKey
+from upwell.api.subscription import Subscription
+from upwell.controller import Result
+from upwell.delivery.interface import Outbox, Tally
+from upwell.policy.cron import CronError
+from upwell.policy.subscriptions import DEAD_FOR, KEPT_FOR
+from upwell.reconcilers.subscriptions.courier import Courier
+from upwell.reconcilers.subscriptions.digests import Digests
+from upwell.reconcilers.subscriptions.targets import TargetError, Targets
+from upwell.store.interface import NotFoundError, Store
+
+READY = "Ready"
+
+
+class SubscriptionReconciler:
+    """One Subscription at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        outbox: Outbox,
+        targets: Targets,
+        digests: Digests,
+        courier: Courier,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._targets = targets
+        self._digests = digests
+        self._courier = courier
+        self._clock = clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Bring the status of the Subscription that `key` names up to date."""
+        try:
+            found = await self._store.get(Subscription, key.namespace, key.name)
+        except NotFoundError:
+            await self.sweep()
+            return Result()
+        if found.status.observed_generation != found.generation:
+            self._outbox.hasten(found.uid)
+            self._courier.reopen(found.uid)
+        last, following, fault = await self._digest(found)
+        ready = fault or await self._ready(found)
+        await self._report(found, ready, last)
+        if following is None:
+            return Result()
+        return Result(max((following - self._clock()).total_seconds(), 0.0))
+
+    async def sweep(self) -> None:
+        """Forget Subscriptions that are gone, and what was settled long ago."""
+        kept = self._outbox.subscriptions()  # before the list: none that is new is taken for gone
+        alive = {one.uid for one in (await self._store.list(Subscription)).items}
+        for uid in kept:
+            if uid not in alive:
+                self._outbox.forget(uid)
+        now = self._clock()
+        self._outbox.sweep(now - KEPT_FOR, now - DEAD_FOR)
+
+    async def _digest(
+        self, subscription: Subscription
+    ) -> tuple[datetime | None, datetime | None, Condition | None]:
+        """Return the last digest's time, the next one's, and what is wrong with the schedule."""
+        last, digest = subscription.status.last_digest, subscription.spec.digest
+        if digest is None:
+            if self._outbox.tally(subscription.uid).gathered:
+                self._outbox.release(subscription.uid)
+                self._courier.wake()
+            return last, None, None
+        try:
+            made, following = await self._digests.make(subscription, digest)
+        except CronError as error:
+            return last, None, _condition("False", error.reason, str(error))
+        if made != last:
+            self._courier.wake()
+        return made, following, None
+
+    async def _ready(self, subscription: Subscription) -> Condition:
+        if subscription.spec.suspend:
+            return _condition("False", "Suspended", "spec.suspend is set: events are kept")
+        try:
+            await self._targets.sink(subscription)
+        except TargetError as error:
+            return _condition("False", error.reason, str(error))
+        trouble = self._outbox.tally(subscription.uid).trouble
+        if trouble:
+            return _condition("False", "DeliveryFailed", f"it is tried again: {trouble}")
+        return _condition("True", "Delivering", "")
+
+    async def _report(
+        self, subscription: Subscription, ready: Condition, last_digest: datetime | None
+    ) -> None:
+        tally, status = self._outbox.tally(subscription.uid), subscription.status
+        condition = ready.model_copy(update={"observed_generation": subscription.generation})
+        changed = status.model_copy(
+            update={
+                "observed_generation": subscription.generation,
+                "conditions": set_condition(status.conditions, condition, self._clock()),
+                **_numbers(tally),
+                "last_digest": last_digest,
+            }
+        )
+        if changed != status:
+            await self._store.update_status(subscription.with_status(changed))
+
+
+def _numbers(tally: Tally) -> dict[str, object]:
+    return {
+        "delivered": tally.delivered,
+        "pending": tally.pending + tally.gathered,
+        "dead_letters": tally.dead,
+        "last_delivery": tally.last_delivery,
+    }
+
+
+def _condition(status: str, reason: str, message: str) -> Condition:
+    return Condition(type=READY, status=status, reason=reason, message=message)

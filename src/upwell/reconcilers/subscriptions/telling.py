@@ -1,0 +1,73 @@
+"""Puts what objects tell into the outbox, for each Subscription that it concerns.
+
+Level-triggered: events follow from statuses, so that a killed server forgets none; the outbox
+knows them by their ids, so that none is told twice.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from upwell.api.codec import resource_of_kind
+from upwell.api.meta import ObjectKey
+from upwell.api.subscription import Subscription
+from upwell.controller import Controller, Result, Watch
+from upwell.delivery.interface import Envelope, Outbox
+from upwell.policy.cloud_events import audience_of, cloud_events
+from upwell.policy.subscriptions import concerns, fate_of, is_news
+from upwell.reconcilers.events import TOLD
+from upwell.store.interface import NotFoundError, Store
+
+_UNTOLD = {"Job"}
+"""Kinds whose happenings stay inside."""
+
+
+class Teller:
+    """Compares what an object tells with what the outbox knows.
+
+    `source` is the server's URL; `wake` is called when there is something new to deliver.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        outbox: Outbox,
+        source: str,
+        clock: Callable[[], datetime],
+        wake: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._source = source
+        self._clock = clock
+        self._wake = wake
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Keep every event of the object that `key` names; of one that is gone, nothing."""
+        subscriptions = (await self._store.list(Subscription)).items
+        if not subscriptions:
+            return Result()
+        try:
+            resource = await self._store.get(resource_of_kind(key.kind), key.namespace, key.name)
+        except NotFoundError:
+            return Result()
+        now, audience, events = self._clock(), audience_of(resource), list(cloud_events(resource))
+        new = 0
+        for subscription in subscriptions:
+            if not concerns(subscription, audience):
+                continue
+            news = [
+                (Envelope.of(event, self._source), fate_of(subscription, audience, event))
+                for event in events
+                if is_news(subscription, event, now)
+            ]
+            if news:
+                new += self._outbox.add(subscription.uid, news, now)
+        if new:
+            self._wake()
+        return Result()
+
+
+def controller(teller: Teller, store: Store) -> Controller:
+    """Return the controller that listens to all kinds. One worker: in order of arrival."""
+    told = [Watch(kind) for kind in TOLD if kind.KIND.kind not in _UNTOLD]
+    return Controller("subscriptions-telling", teller, store, told, workers=1)
