@@ -10,13 +10,14 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.inputs.interface import BinaryInputs
 from upwell.reconcilers.image_examination import ImageExaminer
-from upwell.server import build_webhooks, discovery, health, metrics, webhooks
+from upwell.reconcilers.subscriptions import SubscriptionRequests
+from upwell.server import build_webhooks, discovery, health, metrics, subscriptions, webhooks
 from upwell.server.access import AccessControl, Gate
 from upwell.server.actions import Actions, ListPackages, NotePushes, Untag
 from upwell.server.build_uploads import UploadHandlers
@@ -29,15 +30,21 @@ from upwell.server.image_mappings import ImageMappingHandlers
 from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.metrics import Gauges, Measured, Metrics
 from upwell.server.objects import Handler, ObjectHandlers
+from upwell.server.promotions_api import PromotionApi
+from upwell.server.pod_api import PodApi
+from upwell.server.reads import ReadHandlers
+from upwell.server.reviews import ReviewHandlers
+from upwell.server.signatures import Signatures, new_signatures
 from upwell.server.statuses import ERROR_HANDLERS, ApiError, first_fault
 from upwell.server.stream_tags import StreamTagHandlers
 from upwell.server.streaming import OpenStreams
 from upwell.server.target import Target, parse_target
+from upwell.server.template_processing import TemplateHandlers
 from upwell.server.watches import Watches
 from upwell.server.workloads import WorkloadHandlers
 from upwell.server.writes import DEFAULT_NAMESPACE, ensure_namespace
 from upwell.store.interface import Store
-from upwell.workload.interface import Runtime
+from upwell.workload.interface import InteractiveRuntime
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _WORKLOADS = ("deployments", "deploymentconfigs", "statefulsets", "daemonsets")
@@ -62,13 +69,19 @@ class ServerDependencies:
     shutdown: asyncio.Event
     """Set it to end watches and followed logs, before the HTTP server waits for its answers."""
     version: str
-    runtime: Runtime | None = None
+    runtime: InteractiveRuntime | None = None
     inputs: BinaryInputs | None = None
     """Uploads for builds; None: none are taken."""
+    evidence: BinaryInputs | None = None
+    """What shows how promotions went; None: none is kept."""
+    signatures: Signatures = field(default_factory=new_signatures)
+    """Of verdicts' and approvals' tokens; the default's do not outlive the process."""
     examiner: ImageExaminer | None = None
     """Looks at images of other registries; None: none are looked at."""
     untag: Untag | None = None
     """None: there is no internal registry."""
+    subscriptions: SubscriptionRequests | None = None
+    """None: nothing is told to the outside."""
     registry_routes: Sequence[BaseRoute] = ()
     prune_routes: Sequence[BaseRoute] = ()
     limits: ServerLimits = field(default=DEFAULT_LIMITS)
@@ -83,13 +96,18 @@ def create_app(deps: ServerDependencies) -> Starlette:
     """Return the application."""
     deps = replace(deps, store=LimitedStore(deps.store, deps.limits))
     streams = OpenStreams(deps.limits.watches, deps.shutdown)
-    api = _Api(deps, streams)
+    promotions = PromotionApi(deps.store, deps.evidence, deps.signatures, deps.limits, deps.clock)
+    pods = PodApi(deps.store, deps.runtime, streams, deps.limits, deps.clock)
+    api = _Api(deps, streams, promotions, pods)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
         await ensure_namespace(deps.store, DEFAULT_NAMESPACE)
+        following = asyncio.create_task(pods.run())
         yield
+        following.cancel()
+        await asyncio.wait({following})
 
     app = Starlette(
         routes=[
@@ -98,8 +116,11 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *discovery.create_routes(api.subresources(), deps.version),
             *build_webhooks.create_routes(deps.store, deps.actions, deps.limits),
             *deps.prune_routes,
+            *promotions.routes(),
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
             Route("/apis/{group}/{version}/{path:path}", api.answer, methods=_METHODS),
+            WebSocketRoute("/api/{version}/{path:path}", pods.answer),
+            WebSocketRoute("/apis/{group}/{version}/{path:path}", pods.answer),
             *webhooks.create_routes(deps.note_pushes, deps.limits),
             *deps.registry_routes,
         ],
@@ -130,16 +151,22 @@ def _gauges(deps: ServerDependencies, streams: OpenStreams) -> list[Gauges]:
 class _Api:
     """Finds the handler of a request below /api and /apis."""
 
-    def __init__(self, deps: ServerDependencies, streams: OpenStreams) -> None:
+    def __init__(
+        self, deps: ServerDependencies, streams: OpenStreams, promotions: PromotionApi
+    ) -> None:
         watches = Watches(deps.store, streams, deps.limits, deps.clock)
-        self._objects = ObjectHandlers(deps.store, watches, deps.limits, deps.clock)
+        self._reads = ReadHandlers(deps.store, watches, deps.clock)
+        self._objects = ObjectHandlers(deps.store, self._reads, deps.limits, deps.clock)
         tags = StreamTagHandlers(deps.store, deps.limits, deps.clock, deps.untag)
         mappings = ImageMappingHandlers(deps.store, deps.limits, deps.clock)
+        reviews, templates = ReviewHandlers(deps.limits), TemplateHandlers(deps.limits)
         imports = ImageImportHandlers(deps.store, deps.examiner, deps.limits, deps.clock)
         builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, deps.actions)
         images = ImageHandlers(deps.store, deps.packages)
-        workloads = WorkloadHandlers(deps.store, deps.runtime, deps.actions, streams, deps.limits)
+        workloads = WorkloadHandlers(
+            pods.instances, deps.actions, streams, deps.limits, deps.clock
+        )
         scale: _Handlers = {
             "GET": self._objects.get_scale,
             "PUT": self._objects.replace_scale,
@@ -159,6 +186,16 @@ class _Api:
             ("imagestreammappings", _OBJECT): {},
             ("imagestreamimports", _COLLECTION): {"POST": imports.create},
             ("imagestreamimports", _OBJECT): {},
+            ("pods", _COLLECTION): pods.collection,
+            ("pods", _OBJECT): pods.object,
+            ("processedtemplates", _COLLECTION): {"POST": templates.process},
+            ("processedtemplates", _OBJECT): {},
+            ("selfsubjectreviews", _COLLECTION): {"POST": reviews.identity},
+            ("selfsubjectreviews", _OBJECT): {},
+            ("selfsubjectaccessreviews", _COLLECTION): {"POST": reviews.access},
+            ("selfsubjectaccessreviews", _OBJECT): {},
+            ("selfsubjectrulesreviews", _COLLECTION): {"POST": reviews.rules},
+            ("selfsubjectrulesreviews", _OBJECT): {},
         }
         self._parts: Mapping[tuple[str, str], _Handlers] = {
             ("builds", "log"): {"GET": builds.log},
@@ -171,8 +208,16 @@ class _Api:
             **{(plural, "scale"): scale for plural in _SCALED},
             **{(plural, "rollback"): {"POST": workloads.rollback} for plural in _WORKLOADS},
             **{(plural, "rollout"): {"POST": workloads.roll_out} for plural in _WORKLOADS},
-            **{(plural, "exec"): {"POST": workloads.execute} for plural in (*_WORKLOADS, "jobs")},
+            **{
+                (plural, "exec"): {**pods.entrance, "POST": workloads.execute}
+                for plural in (*_WORKLOADS, "jobs")
+            },
+            **{(plural, "portforward"): pods.entrance for plural in (*_WORKLOADS, "jobs", "pods")},
+            ("pods", "exec"): pods.entrance,
+            ("pods", "log"): {"GET": workloads.log},
             ("deploymentconfigs", "instantiate"): {"POST": workloads.instantiate},
+            **promotions.parts(),
+            **subscriptions.parts(deps.subscriptions, deps.limits),
             ("jobs", "log"): {"GET": workloads.log},
             ("jobs", "instances"): {"GET": workloads.instances},
         }
@@ -208,7 +253,7 @@ class _Api:
         objects, plural = self._objects, target.kind.plural
         if target.subresource == _STATUS and target.kind.has_status:
             return {
-                "GET": objects.get,
+                "GET": self._reads.get,
                 "PUT": objects.replace_status,
                 "PATCH": objects.patch_status,
             }
@@ -222,12 +267,12 @@ class _Api:
             return view
         if not target.name:
             return {
-                "GET": objects.list,
+                "GET": self._reads.list,
                 "POST": objects.create,
                 "DELETE": objects.delete_collection,
             }
         return {
-            "GET": objects.get,
+            "GET": self._reads.get,
             "PUT": objects.replace,
             "PATCH": objects.patch,
             "DELETE": objects.delete,

@@ -1,7 +1,11 @@
 """Query parameters that many requests share."""
 
-from starlette.requests import Request
+from collections.abc import Mapping
+from typing import Any
 
+from starlette.requests import HTTPConnection, Request
+
+from upwell.policy.access import EVERYWHERE, Role
 from upwell.server.statuses import ApiError
 from upwell.server.tokens import Principal
 from upwell.server.writes import WriteOptions
@@ -12,7 +16,7 @@ _MAX_MANAGER = 128
 _MAX_DIGITS = 9
 
 
-def is_true(request: Request, name: str) -> bool:
+def is_true(request: HTTPConnection, name: str) -> bool:
     """Whether a parameter is set, as Kubernetes reads booleans: `?watch` is true as well."""
     value = request.query_params.get(name)
     return value is not None and value.lower() not in {"false", "0", "f"}
@@ -52,4 +56,18 @@ def write_options(request: Request) -> WriteOptions:
         dry_run=bool(dry_run),
         force=is_true(request, "force"),
         user=caller_of(request),
+        everywhere=_is_master(request),
     )
+
+
+def _is_master(request: Request) -> bool:
+    """Whether the client may do everything; so may everybody where nobody is asked for a token."""
+    user = request.scope.get("user")
+    return not isinstance(user, Principal) or any(
+        grant.role is Role.ADMIN and EVERYWHERE in grant.namespaces for grant in user.grants
+    )
+
+
+def is_dry(request: Request, options: Mapping[str, Any]) -> bool:
+    """Whether a deletion with these DeleteOptions is only to be tried; raises ApiError."""
+    return write_options(request).dry_run or bool(options.get("dryRun"))

@@ -11,6 +11,7 @@ from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.server.admission import Admitted, admit
 from upwell.server.statuses import ApiError
+from upwell.server.subscriptions_admission import require_reach
 from upwell.server.target import Target
 from upwell.store import semantics
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
@@ -33,6 +34,8 @@ class WriteOptions:
     force: bool = False
     user: str = ""
     """The name of the client's token."""
+    everywhere: bool = True
+    """Whether the client may do everything in all namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class Writer:
         self, admitted: Admitted, document: Document, options: WriteOptions
     ) -> Written:
         resource = _with_managed_fields(admitted, document).resource
+        require_reach(resource, everywhere=options.everywhere)
         if options.dry_run:
             return Written(await self._preview(resource), admitted.warnings, created=True)
         if resource.KIND.namespaced:
@@ -142,6 +146,7 @@ class Writer:
         for _ in range(_ATTEMPTS):
             old = await self._store.get(target.resource, target.namespace, target.name)
             admitted = decide(old)
+            require_reach(admitted.resource, everywhere=options.everywhere)
             version = _version(encode(admitted.resource), old)
             wanted = admitted.resource.with_metadata(resource_version=version)
             if options.dry_run:
