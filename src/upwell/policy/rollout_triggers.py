@@ -71,6 +71,8 @@ class Reason(StrEnum):
     HELD = "Held"
     PAUSED = "Paused"
     INVALID_TRIGGER = "InvalidTrigger"
+    PIPELINE = "Pipeline"
+    """A stage of a Pipeline sets the images instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,13 @@ def decide(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> Ver
         return Verdict(Reason.INVALID_TRIGGER, _listed(followers.faults), changes)
     resolved = [f"{slot[0]} = {image}" for slot, image in wanted.items()]
     return Verdict(Reason.RESOLVED, _listed(resolved), changes)
+
+
+def set_aside(workload: Resource, stage: str) -> Verdict | None:
+    """Say that a stage sets the images, whatever triggers say; None when it has no trigger."""
+    if not followers_of(workload).entries:
+        return None
+    return Verdict(Reason.PIPELINE, f"{stage} sets the images; triggers are set aside")
 
 
 def _kept_away(

@@ -14,12 +14,15 @@ from upwell.api.apps import (
 from upwell.api.conditions import set_condition, without
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey, ObjectReference, Resource
+from upwell.api.pipeline import Pipeline
 from upwell.controller import Controller, Result, Watch
+from upwell.policy.promotion.stages import stage_of
 from upwell.policy.rollout_triggers import (
     Verdict,
     decide,
     followers_of,
     hold_end,
+    set_aside,
     with_images,
     without_hold,
 )
@@ -60,7 +63,12 @@ class WorkloadTriggerReconciler:
             workload = await self._store.update(without_hold(workload))
             end = None
         streams = await self._streams(workload)
-        verdict = decide(workload, streams)
+        staged = stage_of(workload, (await self._store.list(Pipeline)).items)
+        if staged is None:
+            verdict = decide(workload, streams)
+        else:
+            pipeline, stage = staged
+            verdict = set_aside(workload, f"stage {stage.name} of {pipeline.key}")
         if verdict is not None and verdict.images:
             workload = await self._store.update(with_images(workload, verdict.images))
         await self._report(workload, verdict, streams)
@@ -133,10 +141,23 @@ def controller(store: Store, clock: Callable[[], datetime], *, workers: int = 2)
             )
         return found
 
+    async def staged(_: Resource) -> Iterable[ObjectKey]:
+        """Map a Pipeline to all workloads that it may name, or may have named."""
+        return [
+            workload.key
+            for kind in TRIGGERED
+            for workload in (await store.list(kind)).items
+            if followers_of(workload).entries
+        ]
+
     return Controller(
         "workload-triggers",
         WorkloadTriggerReconciler(store, clock),
         store,
-        (*(Watch(kind) for kind in TRIGGERED), Watch(ImageStream, followers)),
+        (
+            *(Watch(kind) for kind in TRIGGERED),
+            Watch(ImageStream, followers),
+            Watch(Pipeline, staged),
+        ),
         workers=workers,
     )

@@ -4,17 +4,16 @@ One key is one Pipeline: all beginnings are decided in one place, one after anot
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
-from upwell.api.build import Build
 from upwell.api.conditions import set_condition
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
-from upwell.controller import Controller, Result, Watch
+from upwell.controller import Result
 from upwell.policy.image_names import StreamTag
 from upwell.policy.promotion.components import component
 from upwell.policy.promotion.plan import Plan, plan
@@ -158,55 +157,3 @@ async def stage_workloads(store: Store, pipeline: Pipeline, stage: Stage) -> lis
         if kind.KIND.kind in kinds:
             found += (await store.list(kind, selector)).items
     return [one for one in found if names_workload(pipeline, stage, one) is not None]
-
-
-def controller(
-    store: Store, builds: BuildView, clock: Callable[[], datetime], *, workers: int = 2
-) -> Controller:
-    """Return the controller of all Pipelines."""
-
-    async def own(changed: Resource) -> Iterable[ObjectKey]:
-        name = changed.labels.get(PIPELINE_LABEL, "")
-        return [ObjectKey(Pipeline.KIND.kind, changed.namespace, name)] if name else []
-
-    async def every(_: Resource) -> Iterable[ObjectKey]:
-        return [one.key for one in (await store.list(Pipeline)).items]
-
-    async def with_component(stream: Resource) -> Iterable[ObjectKey]:
-        return [
-            one.key
-            for one in (await store.list(Pipeline)).items
-            if any(
-                split_tag(source.from_, one.namespace)[0].repository
-                == f"{stream.namespace}/{stream.name}"
-                for source in one.spec.components
-            )
-        ]
-
-    async def coalescing(_: Resource) -> Iterable[ObjectKey]:
-        pipelines = (await store.list(Pipeline)).items
-        return [one.key for one in pipelines if one.status.coalescing_since is not None]
-
-    async def with_workload(workload: Resource) -> Iterable[ObjectKey]:
-        return [
-            one.key
-            for one in (await store.list(Pipeline)).items
-            if any(names_workload(one, stage, workload) is not None for stage in one.spec.stages)
-        ]
-
-    return Controller(
-        "pipelines",
-        PipelineReconciler(store, builds, clock),
-        store,
-        (
-            Watch(Pipeline),
-            Watch(Release, own),
-            Watch(Promotion, own),
-            Watch(ImageStream, with_component),
-            Watch(Build, coalescing),
-            Watch(Freeze, every),
-            Watch(Quarantine, every),
-            *(Watch(kind, with_workload) for kind in STAGED),
-        ),
-        workers=workers,
-    )

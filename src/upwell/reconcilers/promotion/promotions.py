@@ -1,0 +1,222 @@
+"""Promotions that have begun: rolls a Release out in its stage, verifies it, or goes back.
+
+`pipelines` begins them. Each step is stored before the next, so that a killed one is done again.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from upwell.api.meta import ObjectKey
+from upwell.api.pipeline import Pipeline, Stage
+from upwell.api.promotion import Promotion, PromotionPhase, PromotionStatus, Purpose, Release
+from upwell.controller import Result
+from upwell.oci import InvalidReferenceError
+from upwell.policy.promotion import transitions
+from upwell.policy.promotion.checks import Outcome, Progress
+from upwell.policy.promotion.images import stage_images
+from upwell.policy.promotion.rollouts import RolledOut, StageRollout
+from upwell.policy.promotion.stages import namespace_of
+from upwell.reconcilers.promotion.images import ReleaseImages
+from upwell.reconcilers.promotion.placing import Workloads
+from upwell.registry.errors import RegistryError
+from upwell.store.interface import NotFoundError, Store
+
+log = logging.getLogger(__name__)
+
+_LOOK_AGAIN = 5.0
+"""Seconds after which a rollout is looked at although nothing has told of a change."""
+
+
+class Verifier(Protocol):
+    """Runs the checks of a stage."""
+
+    async def advance(self, pipeline: Pipeline, release: Release, promotion: Promotion) -> Progress:
+        """Take the checks further, and say how they stand."""
+        ...
+
+    async def stop(self, promotion: Promotion) -> None:
+        """End what still runs for a promotion; again does nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """One promotion, with what it moves and where to."""
+
+    pipeline: Pipeline
+    stage: Stage
+    release: Release
+    promotion: Promotion
+
+    @property
+    def status(self) -> PromotionStatus:
+        return self.promotion.status
+
+    @property
+    def purpose(self) -> Purpose:
+        return self.promotion.spec.purpose
+
+
+type _Next = tuple[PromotionStatus, float | None]
+"""What is to be stored, and the seconds until to look again; None: a change will tell."""
+
+
+class PromotionReconciler:
+    """Carries out promotions, one step at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        images: ReleaseImages,
+        workloads: Workloads,
+        verifier: Verifier,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._images = images
+        self._workloads = workloads
+        self._verifier = verifier
+        self._clock = clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Take the promotion that `key` names one step further."""
+        try:
+            promotion = await self._store.get(Promotion, key.namespace, key.name)
+        except NotFoundError:
+            return Result()
+        phase = promotion.status.phase
+        if phase.is_final:
+            await self._verifier.stop(promotion)
+        if promotion.is_deleting or phase.is_final or phase is PromotionPhase.WAITING:
+            return Result()
+        move = await self._read(promotion)
+        if move is None:
+            return Result()
+        status, again = await self._next(move)
+        await self._write(move, status)
+        return Result(again)
+
+    async def _next(self, move: _Move) -> _Next:
+        """Do the step that is due; return what is to be stored of it, and when to look again."""
+        rejection = move.release.status.rejection
+        if move.status.phase is PromotionPhase.ROLLING_BACK:
+            return await self._roll_back(move)
+        if rejection is not None and move.purpose is Purpose.PROMOTE:
+            return self._failed(move, move.status, rejection.reason)
+        if move.status.phase is PromotionPhase.VERIFYING:
+            return await self._verify(move)
+        if transitions.has_left(move.status, transitions.IMAGES):
+            return await self._roll_out(move)
+        return await self._provide(move)
+
+    async def _read(self, promotion: Promotion) -> _Move | None:
+        """Return the promotion with all that it names; end one whose stage is gone."""
+        spec = promotion.spec
+        try:
+            pipeline = await self._store.get(Pipeline, promotion.namespace, spec.pipeline)
+            release = await self._store.get(Release, promotion.namespace, spec.release)
+        except NotFoundError:
+            return None  # what owns it is gone, and it goes too
+        stage = pipeline.stage(spec.stage)
+        if stage is None:
+            why = f"Pipeline {pipeline.name} has no stage {spec.stage} any more"
+            ended = transitions.taken_over(promotion.status, why, self._clock())
+            await self._store.update_status(promotion.with_status(ended))
+            return None
+        return _Move(pipeline, stage, release, promotion)
+
+    async def _provide(self, move: _Move) -> _Next:
+        """Make sure that the stage can pull the images, before anything is changed."""
+        status = transitions.in_step(move.status, transitions.IMAGES, self._clock())
+        if status != move.status:
+            return status, 0
+        try:
+            await self._images.provide(
+                move.release, move.stage, namespace_of(move.pipeline, move.stage)
+            )
+        except (RegistryError, InvalidReferenceError) as error:
+            why = f"the images of {move.release.name} cannot be had: {error}"
+            if getattr(error, "retryable", False) and not self._overdue(move):
+                await self._write(move, transitions.going_on(status, f"{why}; it is tried again"))
+                raise
+            return self._failed(move, status, why)
+        return transitions.in_step(status, transitions.ROLL_OUT, self._clock()), 0
+
+    async def _roll_out(self, move: _Move) -> _Next:
+        found = await self._place(move)
+        if found.state is RolledOut.COMPLETE:
+            return transitions.serves(move.status, move.purpose, self._clock()), 0
+        if found.state is RolledOut.GOING_ON and not self._overdue(move):
+            return transitions.going_on(move.status, found.message), _LOOK_AGAIN
+        return self._spoilt(move, found)
+
+    async def _verify(self, move: _Move) -> _Next:
+        found = await self._place(move)
+        if found.state in {RolledOut.FAILED, RolledOut.TAKEN_OVER}:
+            return self._spoilt(move, found)
+        progress = await self._verifier.advance(move.pipeline, move.release, move.promotion)
+        status = transitions.checked(move.status, progress.checks, progress.message)
+        if progress.outcome is Outcome.RUNNING:
+            return status, progress.again
+        if progress.outcome is not Outcome.PASSED:
+            return self._failed(move, status, progress.message)
+        if found.state is RolledOut.COMPLETE:
+            return transitions.passed(status, self._clock()), None
+        if self._overdue(move, soak=move.stage.soak_seconds):
+            return self._spoilt(move, found)
+        return transitions.going_on(status, found.message), _LOOK_AGAIN
+
+    async def _place(self, move: _Move) -> StageRollout:
+        """Have the workloads run the images; what is verified again is only looked at."""
+        images = stage_images(move.release, move.stage)
+        if move.purpose is Purpose.VERIFY:
+            return await self._workloads.observe(move.pipeline, move.stage, images)
+        return await self._workloads.place(move.pipeline, move.stage, move.release.name, images)
+
+    async def _roll_back(self, move: _Move) -> _Next:
+        await self._verifier.stop(move.promotion)
+        good = move.status.last_good
+        images = await self._last_good_images(move)
+        if images is None:
+            why = f"Release {good} does not exist any more"
+            return transitions.not_put_back(move.status, why, self._clock()), None
+        found = await self._workloads.place(move.pipeline, move.stage, good, images)
+        if found.state is RolledOut.COMPLETE:
+            return transitions.put_back(move.status, self._clock()), None
+        if found.state is RolledOut.GOING_ON and not self._overdue(move):
+            return move.status, _LOOK_AGAIN
+        return transitions.not_put_back(move.status, found.message, self._clock()), None
+
+    async def _last_good_images(self, move: _Move) -> Mapping[str, str] | None:
+        try:
+            good = await self._store.get(Release, move.promotion.namespace, move.status.last_good)
+        except NotFoundError:
+            return None
+        return stage_images(good, move.stage)
+
+    def _spoilt(self, move: _Move, found: StageRollout) -> _Next:
+        """Return what becomes of a promotion whose rollout does not end well."""
+        if found.state is RolledOut.TAKEN_OVER:
+            return transitions.taken_over(move.status, found.message, self._clock()), None
+        why = found.message
+        if found.state is not RolledOut.FAILED:
+            why = f"not rolled out after {move.stage.rollout_seconds} s: {why}"
+        return self._failed(move, move.status, why)
+
+    def _failed(self, move: _Move, status: PromotionStatus, why: str) -> _Next:
+        now = self._clock()
+        return transitions.failed(status, move.purpose, move.release.name, why, now), 0
+
+    def _overdue(self, move: _Move, soak: int = 0) -> bool:
+        end = transitions.deadline(move.status, move.stage)
+        return end is not None and self._clock() >= end + timedelta(seconds=soak)
+
+    async def _write(self, move: _Move, status: PromotionStatus) -> None:
+        if status != move.status:
+            await self._store.update_status(move.promotion.with_status(status))
+        if status.phase is not move.status.phase:
+            extra = {"promotion": move.promotion.name, "phase": status.phase.value}
+            log.info("promotion goes on", extra=extra)
