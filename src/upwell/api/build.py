@@ -459,6 +459,10 @@ class BuildStatus(Model):
     """Upwell's own: every external image of the build."""
     inputs: str | None = None
     """Upwell's own: the hash of the build's inputs, its identity."""
+    replaces: str | None = None
+    """Upwell's own: the image that these inputs had made when the forced build began; empty: none.
+
+    Another one that they have now is the build's own."""
     attempts: int = 0
     """Upwell's own: how often it was tried; faults that may pass are tried again."""
     retry_time: Time | None = None

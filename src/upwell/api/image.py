@@ -132,6 +132,8 @@ class ImportState(Model):
     """What of it is imported: itself, or with importMode Legacy one manifest of the index."""
     last_check_time: Time | None = None
     next_check_time: Time | None = None
+    interval: float | None = None
+    """Seconds between checks, as the next one was planned with; None: it is not scheduled."""
     failures: int = 0
     """Failed checks in a row."""
     first_seen: Time | None = None
@@ -152,6 +154,8 @@ class RepositoryImport(Model):
     """Further tags that it has, beyond the limit."""
     last_check_time: Time | None = None
     next_check_time: Time | None = None
+    interval: float | None = None
+    """Seconds between checks, as the next one was planned with."""
     failures: int = 0
     conditions: tuple[Condition, ...] = ()
 

@@ -94,24 +94,38 @@ def _head(resource: Resource, around: Surroundings) -> Iterator[Sequence[str]]:
 
 def _image_stream(stream: ImageStream, around: Surroundings) -> Iterator[Section]:
     declared = {tag.name: tag for tag in stream.spec.tags}
-    rows = [("TAG", "DIGEST", "AGE", "FROM", "LAST CHECK", "NEXT CHECK")]
+    rows = [("TAG", "DIGEST", "AGE", "FROM", "FIRST SEEN", "LAST CHECK", "NEXT CHECK")]
     names = dict.fromkeys([*declared, *(tag.tag for tag in stream.status.tags)])
     for name in names:
         history = stream.status.tag(name) or NamedTagEventList(tag=name)
         tag, state, latest = declared.get(name), history.import_state, history.latest
         source = f"{tag.from_.kind} {tag.from_.name}" if tag and tag.from_ else "pushed"
-        following = (state and state.next_check_time) or None
+        following = state.next_check_time if state else None
         rows.append(
             (
                 name,
                 short(latest.image) if latest else "no image yet",
                 around.age(latest.created) if latest else MISSING,
                 source,
+                around.age(state.first_seen) if state else MISSING,
                 around.age(state.last_check_time) if state else MISSING,
                 f"in {format_age(around.now, following)}" if following else MISSING,
             )
         )
     yield Section("Tags", rows if names else [])
+    states = [(h.tag, h.import_state) for h in stream.status.tags if h.import_state is not None]
+    yield Section(
+        "Selected", [(tag, s.selected, s.selection_reason) for tag, s in states if s.selected]
+    )
+    yield Section(
+        "Passed over",
+        [
+            (tag, short(s.ignored.digest), around.age(s.ignored.seen), s.ignored.message)
+            for tag, s in states
+            if s.ignored is not None
+        ],
+    )
+    yield Section("Repository", list(_repository(stream, around)))
     history_rows = [
         (history.tag, short(event.image), around.age(event.created), event.docker_image_reference)
         for history in stream.status.tags
@@ -125,6 +139,19 @@ def _image_stream(stream: ImageStream, around: Surroundings) -> Iterator[Section
         if not condition.is_true
     ]
     yield Section("Faults", failed)
+
+
+def _repository(stream: ImageStream, around: Surroundings) -> Iterator[Sequence[str]]:
+    state = stream.status.repository
+    if state is None:
+        return
+    following = state.next_check_time
+    yield "From:", state.source
+    yield "Imported:", f"{len(state.tags)} tags"
+    if state.additional_tags:
+        yield "Beyond the limit:", f"{len(state.additional_tags)} tags"
+    yield "Last check:", around.age(state.last_check_time)
+    yield "Next check:", f"in {format_age(around.now, following)}" if following else MISSING
 
 
 def _build_config(config: BuildConfig, around: Surroundings) -> Iterator[Section]:

@@ -30,6 +30,9 @@ from upwell.policy.streams import StreamName, pinned, resolve_tag, split_tag
 
 CLONED_FROM_ANNOTATION = "openshift.io/build.clone-of"
 
+NO_BINARY_INPUT = "NoBinaryInput"
+"""Reason of a BuildConfig that waits for its first upload."""
+
 _STRATEGIES = ("source_strategy", "docker_strategy", "custom_strategy")
 
 
@@ -165,6 +168,21 @@ def last_binary_input(config: BuildConfig, builds: Sequence[Build]) -> BinaryInp
     )
 
 
+def awaits_upload(config: BuildConfig, builds: Sequence[Build]) -> bool:
+    """Whether `config` is built from uploads and nothing was uploaded yet."""
+    return config.spec.source.binary is not None and last_binary_input(config, builds) is None
+
+
+def awaited_upload(config: BuildConfig) -> str:
+    """Say what somebody has to do before `config` can be built."""
+    source = config.spec.source.binary
+    option = f"--from-file {source.as_file}" if source and source.as_file else "--from-dir ."
+    return (
+        f"waits for a first upload: `upwell start-build {config.name} {option}`;"
+        " later builds use it again"
+    )
+
+
 def pin_reference(reference: ObjectReference, namespace: str, streams: Streams) -> ObjectReference:
     """Return the DockerImage that `reference` stands for now; raises UnresolvedInputError.
 
@@ -213,11 +231,7 @@ def _source(config: BuildConfig, builds: Sequence[Build], request: BuildRequest)
         return source
     last = last_binary_input(config, builds)
     if last is None:
-        raise UnresolvedInputError(
-            "NoBinaryInput",
-            "nothing was uploaded yet: `upwell start-build"
-            f" {config.name} --from-dir .` uploads a folder; later builds use it again",
-        )
+        raise UnresolvedInputError(NO_BINARY_INPUT, awaited_upload(config))
     kept = BinaryBuildSource(as_file=last.as_file, digest=last.digest)
     return source.model_copy(update={"binary": kept})
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from upwell.api.image import ImageStream, ImportState, TagReference
+from upwell.api.image import ImageStream, ImportState, RepositoryImport, TagReference
 from upwell.policy.import_request import request_of
 
 INTERVAL_ANNOTATION = "upwell.dev/import-interval"
@@ -58,6 +58,17 @@ class ImportSchedule:
         """
         wanted = _interval(tag.annotations) or _interval(stream.annotations) or self.interval
         return max(wanted, _MIN_INTERVAL)
+
+    def moved[S: (ImportState, RepositoryImport)](self, state: S, interval: timedelta | None) -> S:
+        """Return `state` with its next check moved, if it was planned with another interval.
+
+        `interval` is None where nothing is scheduled any more. A failing import keeps its next try.
+        """
+        wanted = None if interval is None else interval.total_seconds()
+        if state.failures or state.last_check_time is None or state.interval == wanted:
+            return state
+        again = None if interval is None else state.last_check_time + interval
+        return state.model_copy(update={"interval": wanted, "next_check_time": again})
 
     def after_success(
         self, interval: timedelta, now: datetime, jitter: Callable[[], float]

@@ -30,8 +30,11 @@ from upwell.policy.build_triggers import (
     tracked_names,
 )
 from upwell.policy.new_build import (
+    NO_BINARY_INPUT,
     Start,
     UnresolvedInputError,
+    awaited_upload,
+    awaits_upload,
     last_binary_input,
     new_build,
 )
@@ -81,7 +84,11 @@ class BuildConfigs:
         images = world.followed(config)
         last = newest(world.builds(key))
         is_new = config.status.last_version == 0 and last is None
-        decision = decide(config, images, is_new=is_new, busy=world.busy_upstream(key))
+        decision: Decision
+        if awaits_upload(config, world.builds(key)):
+            decision = Hold(NO_BINARY_INPUT, awaited_upload(config))
+        else:
+            decision = decide(config, images, is_new=is_new, busy=world.busy_upstream(key))
         if isinstance(decision, StartBuild):
             decision = await self._start(config, world, images, decision)
         await self._record(config, world, images, decision)
@@ -226,6 +233,8 @@ def _readiness(world: World, config: BuildConfig, images: Sequence[FollowedImage
     missing = missing_inputs(config, world.streams)
     if missing:
         status, reason, message = "False", "InputsMissing", "; ".join(missing)
+    elif awaits_upload(config, world.builds(config.key)):
+        status, reason, message = "False", NO_BINARY_INPUT, awaited_upload(config)
     elif cyclic:
         message = f"{', '.join(cyclic)} is made from this BuildConfig's own result: not followed"
         status, reason = "False", "Cycle"

@@ -7,6 +7,7 @@ the commit and the digests of the first, finds the pushed image by its inputs, a
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -41,6 +42,8 @@ from upwell.builder.interface import (
 from upwell.oci import Digest, Reference
 from upwell.policy.build_identity import inputs_hash
 from upwell.policy.build_triggers import SPEC_IMAGE_PREFIX
+from upwell.policy.dockerfile import DockerfileError
+from upwell.policy.dockerfile_layers import layer_warnings
 from upwell.policy.streams import split_tag, take_push
 from upwell.reconcilers.build_inputs import BuildInputs, Lack
 from upwell.reconcilers.build_plan import (
@@ -128,15 +131,19 @@ class BuildRun:
     async def _run(self, build: Build, sink: LogSink) -> None:
         await self._output_stream(build)
         inputs = await self._inputs(build, sink)
+        push = push_reference(build, self._internal.host, inputs.hash)
+        digest = await self._existing(push)
+        replaces = _replaced(build, inputs.hash, digest)
         build = await self._note(
             build,
             phase=BuildPhase.RUNNING,
             images=inputs.images.resolved,
             revision=_revision_document(inputs.revision),
             inputs=inputs.hash,
+            replaces=replaces,
         )
-        push = push_reference(build, self._internal.host, inputs.hash)
-        digest = None if build.spec.forced else await self._existing(push)
+        if replaces == str(digest or ""):
+            digest = None
         stages = [inputs.stage]
         if digest is None:
             begun = self._clock()
@@ -166,6 +173,8 @@ class BuildRun:
                     "a Docker build needs spec.source.git, binary or dockerfile",
                 )
             dockerfile = read_dockerfile(context, docker.dockerfile_path or "Dockerfile")
+        if docker is not None and docker.image_optimization_policy == "SkipLayersAndWarn":
+            _warn_of_layers(dockerfile or "", sink)
         images = await self._planner.images(build, dockerfile)
         commit = revision.commit if revision else ""
         objects = await self._inputs_of.versions(build)
@@ -361,6 +370,24 @@ def _successive(stages: Mapping[str, float], begun: datetime) -> Iterator[BuildS
         duration = timedelta(seconds=seconds)
         yield _stage(name, begun, duration)
         begun += duration
+
+
+def _replaced(build: Build, inputs: str, made: Digest | None) -> str | None:
+    """Return which result of these inputs a forced build does not want; None: it is not forced.
+
+    What its first try found, that is: another one was pushed by a try that was cut off since.
+    """
+    if not build.spec.forced:
+        return None
+    known = build.status.replaces
+    return known if known is not None and build.status.inputs == inputs else str(made or "")
+
+
+def _warn_of_layers(dockerfile: str, sink: LogSink) -> None:
+    """Write into the build's log what one layer for the whole Dockerfile may change."""
+    with suppress(DockerfileError):  # the build fails for it, and says where
+        for warning in layer_warnings(dockerfile):
+            sink(f"warning: {warning}\n".encode())
 
 
 def _overdue(build: Build, seconds: float) -> BuildError:

@@ -59,6 +59,8 @@ class Builds:
         self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
         self._waiting: set[ObjectKey] = set()
         """Builds to look at again when any run ends."""
+        self._interrupted: set[ObjectKey] = set()
+        """Builds whose last try the store cut off: no fault of theirs, so it does not count."""
         self._uids: dict[ObjectKey, str] = {}
         """Builds that may have left a folder or a log, for when they are deleted."""
         self._group: asyncio.TaskGroup | None = None
@@ -163,19 +165,23 @@ class Builds:
             log.info("build deleted while it ran", extra={"key": str(build.key)})
         except StoreError:
             # The store does not take writes now (a full disk, say): look again when it does.
+            self._interrupted.add(build.key)
             log.exception("build interrupted by the store", extra={"key": str(build.key)})
             self._controller.queue.add_after(build.key, _STORE_PAUSE)
 
     async def _attempt(self, build: Build) -> None:
         phase = build.status.phase
+        tried = build.status.attempts
+        again = build.key in self._interrupted and tried > 0
         started = {
             "phase": BuildPhase.PENDING if phase is BuildPhase.NEW else phase,
             "start_timestamp": build.status.start_timestamp or self._clock(),
-            "attempts": build.status.attempts + 1,
+            "attempts": tried if again else tried + 1,
             "reason": None,
             "message": None,
         }
         build = await write_status(self._store, build, started)
+        self._interrupted.discard(build.key)
         try:
             await self._run.run(build)
         except BuildError as error:
@@ -235,6 +241,7 @@ class Builds:
     async def _forget(self, key: ObjectKey) -> None:
         """Remove all that a deleted build has left: its run, its folder, its log."""
         await self._stop(key)
+        self._interrupted.discard(key)
         uid = self._uids.pop(key, None)
         if uid is not None:
             await self._builder.discard(uid)

@@ -17,7 +17,7 @@ from upwell.oci import InvalidReferenceError, Platform, Reference
 from upwell.policy.import_request import request_of
 from upwell.policy.repository_tags import effective_tags
 from upwell.policy.schedule import ImportSchedule, due_at, spread_overdue
-from upwell.policy.streams import INPUTS_TAG_PREFIX, forget_imports, take_push
+from upwell.policy.streams import INPUTS_TAG_PREFIX, forget_imports, replace_tag, take_push
 from upwell.policy.tag_outcome import TagOutcome
 from upwell.policy.webhooks import PushNotice
 from upwell.reconcilers.image_records import ImageRecords
@@ -173,7 +173,7 @@ class ImageStreams:
         """Fold what was found into the status as it is now; return the stream."""
         for _ in range(_WRITE_TRIES):
             stream = await self._store.get(ImageStream, key.namespace, key.name)
-            status = _with_answers(stream, found, now)
+            status = self._with_times(stream, _with_answers(stream, found, now))
             status = await self._take_pushes(stream, status, now)
             sources = await self._tracking.sources(stream)
             status = take_sources(stream, status, sources, now)
@@ -186,6 +186,22 @@ class ImageStreams:
             except ConflictError:
                 continue
         raise ConflictError(key)
+
+    def _with_times(self, stream: ImageStream, status: ImageStreamStatus) -> ImageStreamStatus:
+        """Return the status with the next checks as the spec and annotations ask for them now."""
+        stream = stream.with_status(status)
+        status = status.model_copy(update={"repository": self._repositories.moved(stream)})
+        for tag in effective_tags(stream):
+            history = status.tag(tag.name)
+            state = history.import_state if history is not None else None
+            if history is None or state is None or tag.imports is None:
+                continue
+            interval = self._schedule.interval_of(stream, tag) if tag.scheduled else None
+            moved = self._schedule.moved(state, interval)
+            if moved is not state:
+                changed = history.model_copy(update={"import_state": moved})
+                status = replace_tag(status, changed)
+        return status
 
     async def _take_pushes(
         self, stream: ImageStream, status: ImageStreamStatus, now: datetime

@@ -44,6 +44,13 @@ class RepositoryImporter:
         next_check: datetime | None = state.next_check_time
         return next_check
 
+    def moved(self, stream: ImageStream) -> RepositoryImport | None:
+        """Return what is known of the repository, its next check as the stream wants it now."""
+        state = stream.status.repository
+        if state is None:
+            return None
+        return self._schedule.moved(state, self._schedule.interval_of(stream, _WHOLE))
+
     async def ask(
         self, stream: ImageStream, logins: CredentialSource, now: datetime
     ) -> RepositoryImport:
@@ -72,6 +79,7 @@ class RepositoryImporter:
                 "additional_tags": plan.additional,
                 "last_check_time": now,
                 "next_check_time": self._schedule.after_success(interval, now, self._jitter),
+                "interval": interval.total_seconds(),
                 "failures": 0,
                 "conditions": (),
             }

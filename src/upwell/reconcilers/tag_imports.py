@@ -106,11 +106,11 @@ class TagImporter:
         elif changed:
             ignored = await self._ignored(stream, tag, event)
             state = state.model_copy(update={"ignored": ignored})
-        again = None
+        times = {"last_check_time": now, "failures": 0, "next_check_time": None, "interval": None}
         if tag.scheduled:
             interval = self._schedule.interval_of(stream, tag)
-            again = self._schedule.after_success(interval, now, self._jitter)
-        times = {"last_check_time": now, "failures": 0, "next_check_time": again}
+            times["next_check_time"] = self._schedule.after_success(interval, now, self._jitter)
+            times["interval"] = interval.total_seconds()
         result = event if state.ignored is None else None
         return TagOutcome(tag.name, state.model_copy(update=times), result)
 

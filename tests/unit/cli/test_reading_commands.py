@@ -1,10 +1,12 @@
 """get, describe, status, explain and logs against objects of a fix that has risen."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.cli.conftest import NEW, OLD, stream
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -219,6 +221,36 @@ def test_describe_an_image_stream_shows_history_and_the_next_check(upwell: Upwel
 
     assert "in 5m" in text
     assert f"vendor.test/debian@sha256:{'a' * 64}" in text
+
+
+def test_describe_an_image_stream_shows_what_is_selected_and_passed_over(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    document = stream("tools", "1", OLD, upstream="vendor.test/tools")
+    state = document["status"]["tags"][0]["importState"]
+    state |= {
+        "selected": "1.9",
+        "selectionReason": "the best of 12 tags for semver:1",
+        "ignored": {
+            "digest": NEW,
+            "seen": "2026-03-01T12:00:00Z",
+            "reason": "OtherPlatform",
+            "message": "no platform of ours has changed",
+        },
+    }
+    document["status"]["repository"] = {"source": "vendor.test/tools", "tags": ["1", "2"]}
+    asyncio.run(client.put(document))
+
+    lines = [line.split() for line in upwell("describe", "is/tools").stdout.splitlines()]
+
+    assert ["1", "1.9", "the", "best", "of", "12", "tags", "for", "semver:1"] in lines
+    passed = ["1", "bbbbbbbbbbbb", "5m", *["no", "platform", "of", "ours", "has", "changed"]]
+    assert passed in lines
+    assert ["Imported:", "2", "tags"] in lines
+    [head] = [line for line in lines if "DIGEST" in line]
+    row = next(line for line in lines if line[:2] == ["1", "aaaaaaaaaaaa"])
+    assert "FIRST SEEN" in " ".join(head)
+    assert row[5] == "15m", "first seen"
 
 
 def test_logs_of_a_build_config_are_those_of_its_latest_build(

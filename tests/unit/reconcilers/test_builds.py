@@ -14,7 +14,7 @@ from tests.unit.reconcilers.build_machine import (
     until,
 )
 
-from upwell.api.build import Build, BuildPhase, BuildStrategy
+from upwell.api.build import Build, BuildPhase, BuildStrategy, DockerBuildStrategy
 from upwell.builder.interface import BuildError
 from upwell.reconcilers.builds import MAX_ATTEMPTS
 from upwell.store.interface import NotFoundError, UnavailableError
@@ -307,6 +307,50 @@ async def test_a_store_that_takes_no_writes_stops_no_other_build(machine: BuildM
         assert len(machine.builder.plans) <= 3  # and it did not spin meanwhile
 
 
+async def test_what_the_store_cut_off_is_no_failed_try(
+    machine: BuildMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.reconcilers.builds._STORE_PAUSE", 0.01)
+    await machine.store.create(docker_build())
+    cut_off = 0
+
+    def fill_disk() -> None:
+        nonlocal cut_off
+        cut_off += 1
+        machine.store.failure = UnavailableError("disk full") if cut_off < 4 else None
+
+    machine.builder.after_push = fill_disk
+    async with machine.building():
+        for number in range(1, 4):
+
+            async def is_full(number: int = number) -> bool:
+                return cut_off == number and not machine.builder.running
+
+            await until(is_full)
+            push = machine.builder.plans[-1].push
+            assert push is not None
+            await machine.internal.untag("shop/app", push.tag or "")
+            machine.store.failure = None
+        build = await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert len(machine.builder.plans) == 4
+    assert build.status.attempts == 1
+
+
+async def test_the_log_warns_of_what_one_layer_may_change(machine: BuildMachine) -> None:
+    text = "FROM scratch\nVOLUME /data\nCOPY x /data/x\n"
+    for number, policy in ((1, "SkipLayersAndWarn"), (2, "SkipLayers")):
+        docker = DockerBuildStrategy(image_optimization_policy=policy)
+        strategy = BuildStrategy(type="Docker", docker_strategy=docker)
+        await machine.store.create(docker_build(number, dockerfile=text, strategy=strategy))
+    async with machine.building():
+        await until_phase(machine, "app-2", BuildPhase.COMPLETE)
+        warned, plain = [
+            machine.logs.tail((await machine.build(f"app-{number}")).uid, 50) for number in (1, 2)
+        ]
+    assert "warning: Dockerfile line 3: COPY adds to the volume /data of line 2" in warned
+    assert "warning" not in plain
+
+
 async def test_jenkins_builds_are_left_alone(machine: BuildMachine) -> None:
     strategy = BuildStrategy.model_validate(
         {"type": "JenkinsPipeline", "jenkinsPipelineStrategy": {"jenkinsfile": "node {}"}}
@@ -329,10 +373,11 @@ async def test_a_restart_takes_up_what_was_running(machine: BuildMachine) -> Non
         await until_phase(machine, "app-1", BuildPhase.COMPLETE)
 
 
+@pytest.mark.parametrize("forced", [None, True])
 async def test_a_run_that_is_killed_after_its_push_does_not_build_again(
-    machine: BuildMachine,
+    machine: BuildMachine, *, forced: bool | None
 ) -> None:
-    await machine.store.create(docker_build())
+    await machine.store.create(docker_build(forced=forced))
 
     def fill_disk() -> None:
         machine.store.failure = UnavailableError("disk full")

@@ -155,12 +155,15 @@ async def test_a_binary_config_without_an_upload_starts_nothing_and_says_so(
     await based(machine, "one")
     await create(machine, binary_config())
 
-    reason, message = condition(await reconcile(machine))
+    config = await reconcile(machine)
 
-    assert reason == "NoBinaryInput"
-    assert "--from-dir" in message
+    for kind in ("Current", "Ready"):
+        reason, message = condition(config, kind)
+        assert reason == "NoBinaryInput"
+        assert message.startswith("waits for a first upload: `upwell start-build app --from-dir")
+    assert not any(c.is_true for c in config.status.conditions)
     assert not (await machine.store.list(Build)).items
-    with pytest.raises(RejectedError, match="nothing was uploaded yet"):
+    with pytest.raises(RejectedError, match="waits for a first upload"):
         await BuildRequests(machine.view).instantiate(NAMESPACE, "app", {})
 
 

@@ -270,6 +270,20 @@ async def test_a_repository_is_imported_and_its_new_tags_are_found_later(
     assert len((await machine.stream("debian")).status.tags) == 51
 
 
+async def test_a_changed_interval_moves_the_next_list_of_a_repository(
+    machine: BuildMachine,
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    streams = await bulk(machine)
+    await streams.reconcile(KEY)
+    stream = await machine.stream("debian")
+    await machine.store.update(stream.with_metadata(annotations={INTERVAL_ANNOTATION: "1h"}))
+    await streams.reconcile(KEY)
+    repository = (await machine.stream("debian")).status.repository
+    assert repository is not None
+    assert repository.next_check_time == machine.clock() + timedelta(hours=1)
+
+
 async def test_a_repository_that_cannot_be_listed_says_so_and_is_tried_again(
     machine: BuildMachine,
 ) -> None:

@@ -107,6 +107,41 @@ async def test_nothing_is_asked_or_written_before_it_is_due(
     assert (await machine.stream("debian")).resource_version == version
 
 
+@pytest.mark.parametrize(("interval", "pause"), [("30s", 10), ("1h", 3580)])
+async def test_a_changed_interval_counts_from_the_last_check_at_once(
+    machine: BuildMachine, streams: ImageStreams, interval: str, pause: float
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    await streams.reconcile(KEY)
+    machine.vendor.requests.clear()
+    machine.clock.advance(20)
+    stream = await machine.stream("debian")
+    await machine.store.update(stream.with_metadata(annotations={INTERVAL_ANNOTATION: interval}))
+    assert await streams.reconcile(KEY) == Result(requeue_after=pause)
+    assert machine.vendor.requests == []
+    state = (await machine.history("debian", "11")).import_state
+    assert state is not None
+    assert state.next_check_time == machine.clock() + timedelta(seconds=pause)
+
+
+async def test_a_schedule_begins_and_ends_with_its_flag(
+    machine: BuildMachine, streams: ImageStreams
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    await streams.reconcile(KEY)
+    await apply_tags(machine, imported("11", SOURCE))
+    assert await streams.reconcile(KEY) == Result()
+    state = (await machine.history("debian", "11")).import_state
+    assert state is not None
+    assert state.next_check_time is None
+    machine.clock.advance(90)
+    machine.vendor.requests.clear()
+    await apply_tags(machine, imported("11", SOURCE, scheduled=True))
+    assert await streams.reconcile(KEY) == Result(requeue_after=0), "its time is long over"
+    await streams.reconcile(KEY)
+    assert machine.vendor.requests == [f"HEAD {SOURCE}"]
+
+
 async def test_a_new_digest_goes_before_the_old(
     machine: BuildMachine, streams: ImageStreams
 ) -> None:
