@@ -21,11 +21,13 @@ from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
 from upwell.app.access import Protection, protect
 from upwell.app.measurements import MachineGauges
+from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
 from upwell.app.upkeep import Upkeep
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.logs import FileBuildLogs
 from upwell.controller import Controller
+from upwell.delivery.interface import OutboxError
 from upwell.inputs.files import FileInputs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.containers_conf import write_containers_conf
@@ -48,6 +50,7 @@ from upwell.reconcilers.local_images import LocalImages
 from upwell.reconcilers.pruning import Stores
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.reconcilers.stream_origins import StreamOrigins
+from upwell.reconcilers.subscriptions import Subscriptions
 from upwell.registry.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
@@ -103,7 +106,7 @@ async def run_server(settings: ServerSettings) -> None:
             await server.run(listener, shutdown)
     except OSError as error:
         raise ServeError(f"{error.strerror or error}: {error.filename or ''}") from error
-    except (StoreError, WorkloadError, CertificateError) as error:
+    except (StoreError, OutboxError, WorkloadError, CertificateError) as error:
         raise ServeError(str(error)) from error
 
 
@@ -193,6 +196,7 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
         metrics=metrics,
         gauges=MachineGauges(data, client),
         traces=tracing(settings.tracing, store, now, stack),
+        subscriptions=await subscriptions(settings, store, now, stack),
     )
     stack.callback(parts.inventory.close)
     stack.callback(parts.logs.close_all)
@@ -219,6 +223,7 @@ class _Parts:
     metrics: Metrics
     gauges: Gauges
     traces: Sequence[Controller]
+    subscriptions: Subscriptions
 
     @property
     def insecure_registries(self) -> frozenset[str]:
@@ -271,6 +276,7 @@ def _wire(parts: _Parts) -> _Server:
             inputs=parts.inputs,
             examiner=ImageExaminer(store, parts.registries, secrets, now),
             untag=parts.internal.untag,
+            subscriptions=parts.subscriptions.requests,
             registry_routes=create_routes(parts.internal),
             prune_routes=upkeep.routes(),
             metrics=parts.metrics,
@@ -295,6 +301,7 @@ def _wire(parts: _Parts) -> _Server:
             upkeep.run,
             parts.protection.keep_fresh,
             *(traces.run for traces in parts.traces),
+            *parts.subscriptions.loops,
             *feeds,
         ),
         parts.protection.tls,

@@ -116,7 +116,10 @@ _SWEEP_DEAD = "DELETE FROM event WHERE settled < ? AND state = 'dead'"
 
 
 class SqliteOutbox:
-    """Implements Outbox in the file `path`. Deleting the file repeats the events of three days."""
+    """Implements Outbox in the file `path`. Deleting the file repeats the events of three days.
+
+    Raises OutboxError when the file cannot be used.
+    """
 
     def __init__(
         self, path: Path, *, most_pending: int = MOST_PENDING, most_dead: int = MOST_DEAD
@@ -126,9 +129,14 @@ class SqliteOutbox:
         self._most_pending = most_pending
         self._most_dead = most_dead
         self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.executescript(_SCHEMA)
+        try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            self._connection.close()
+            why = f"{path} cannot be used: {error}; it may be moved away"
+            raise OutboxError(why) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectKey, Resource
@@ -61,7 +62,7 @@ class Subscriptions:
         self.requests = SubscriptionRequests(store, outbox, targets, courier, source, clock)
 
     @property
-    def loops(self) -> Sequence[Callable[[], Awaitable[None]]]:
+    def loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs."""
         return (self._telling.run, self._courier.run, self._controller.run, self._sweep)
 

@@ -1,0 +1,30 @@
+"""What tells the outside world, with its adapters."""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+from upwell import __version__
+from upwell.delivery.apprise import Notices
+from upwell.delivery.sqlite import SqliteOutbox
+from upwell.delivery.webhook import Webhooks
+from upwell.reconcilers.subscriptions import Senders, Subscriptions
+from upwell.settings import ServerSettings
+from upwell.store.interface import Store
+
+
+async def subscriptions(
+    settings: ServerSettings,
+    store: Store,
+    clock: Callable[[], datetime],
+    stack: AsyncExitStack,
+) -> Subscriptions:
+    """Open the outbox and the ways to send, which the stack closes; raises OutboxError."""
+    outbox = SqliteOutbox(settings.data_dir / "deliveries.db")
+    stack.callback(outbox.close)
+    notices = Notices()
+    stack.callback(notices.close)
+    webhooks = await stack.enter_async_context(Webhooks(__version__))
+    scheme = "https" if settings.access.is_encrypted else "http"
+    source = f"{scheme}://{settings.internal_host}"
+    return Subscriptions(store, Senders(outbox, webhooks, notices), source, clock)
