@@ -51,6 +51,39 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A check that runs, at the moment at which it is looked at."""
+
+    check: Check
+    result: CheckResult
+    now: datetime
+
+    @property
+    def deadline(self) -> datetime:
+        """When it has taken too long."""
+        began = self.result.started or self.now
+        return began + timedelta(seconds=self.check.timeout_seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds until then; 0 when it is over."""
+        return max((self.deadline - self.now).total_seconds(), 0)
+
+    def goes_on(self, message: str, again: float | None = None) -> Step:
+        """Say what it waits for; it is looked at again when its time is over, if not before."""
+        wait = self.left if again is None else min(again, self.left)
+        return Step(self.result.model_copy(update={"message": message}), wait)
+
+    def ended(self, verdict: Verdict) -> Step:
+        """End it."""
+        return Step(judged(self.result, verdict, self.now))
+
+    def named(self, evidence: str) -> str:
+        """Return the name of this attempt's evidence: that of earlier ones stays beside it."""
+        return _evidence_name(self.result, evidence)
+
+
+@dataclass(frozen=True, slots=True)
 class Soak:
     """How long a Release must serve well, and since when it serves."""
 
@@ -98,21 +131,10 @@ def anchored(result: CheckResult, now: datetime) -> CheckResult:
     return result
 
 
-def deadline(check: Check, result: CheckResult, now: datetime) -> datetime:
-    """Return when the attempt has taken too long."""
-    return (result.started or now) + timedelta(seconds=check.timeout_seconds)
-
-
-def time_left(check: Check, result: CheckResult, now: datetime) -> float:
-    """Return the seconds until then; 0 when it is over."""
-    return max((deadline(check, result, now) - now).total_seconds(), 0)
-
-
 def judged(result: CheckResult, verdict: Verdict, now: datetime) -> CheckResult:
     """Return the attempt as ended."""
-    prefix = f"attempt-{result.attempt}/" if result.attempt > 1 else ""
     added = (
-        one.model_copy(update={"name": f"{prefix}{one.name}"}) if prefix else one
+        one.model_copy(update={"name": _evidence_name(result, one.name)})
         for one in verdict.evidence
     )
     return _with(
@@ -122,6 +144,10 @@ def judged(result: CheckResult, verdict: Verdict, now: datetime) -> CheckResult:
         message=verdict.message,
         evidence=(*result.evidence, *added),
     )
+
+
+def _evidence_name(result: CheckResult, name: str) -> str:
+    return f"attempt-{result.attempt}/{name}" if result.attempt > 1 else name
 
 
 def settled(check: Check, result: CheckResult) -> CheckResult:

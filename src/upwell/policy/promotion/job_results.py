@@ -1,6 +1,7 @@
 """What a test that has run comes to: its report is believed before its exit code."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from upwell.api.promotion import CheckPhase
 from upwell.policy.promotion.checks import Verdict
@@ -13,6 +14,7 @@ class Ending:
 
     exit_code: int | None
     """None when it is not known."""
+    at: datetime | None = None
     why: str = ""
     """Why it is not known."""
 

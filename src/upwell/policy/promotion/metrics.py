@@ -49,10 +49,10 @@ def due(
 
 
 def sampled(
-    metric: MetricCheck, result: CheckResult, at: datetime, value: float | None
+    threshold: Threshold, result: CheckResult, at: datetime, value: float | None
 ) -> CheckResult:
     """Return the result with one more sample; no value is a bad one."""
-    good = value is not None and Threshold.parse(metric.condition).holds(value)
+    good = value is not None and threshold.holds(value)
     samples = (*result.samples, Sample(at=at, value=value, good=good))
     return result.model_copy(
         update={"samples": _newest(samples), "bad_samples": result.bad_samples + (not good)}
@@ -83,10 +83,14 @@ def verdict(check: Check, result: CheckResult, wanted: Span, now: datetime) -> V
     return None
 
 
+def latest(result: CheckResult) -> str:
+    """Return the newest value, for people."""
+    value = result.samples[-1].value if result.samples else None
+    return "no number" if value is None else f"{value:g}"
+
+
 def _failed(metric: MetricCheck, result: CheckResult) -> Verdict:
-    values = [one.value for one in result.samples if not one.good and one.value is not None]
     if not any(one.value is not None for one in result.samples):
         return Verdict(CheckPhase.INCONCLUSIVE, "the query gave no number at any time")
-    last = f"{values[-1]:g}" if values else "no number"
     allowed = f"{result.bad_samples} bad samples, {metric.failure_limit} allowed"
-    return Verdict(CheckPhase.FAILED, f"{last}, not {metric.condition} ({allowed})")
+    return Verdict(CheckPhase.FAILED, f"{latest(result)}, not {metric.condition} ({allowed})")

@@ -1,0 +1,30 @@
+"""Addresses as people write them: a URL, or host:port."""
+
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def host_and_port(text: str) -> tuple[str, int] | None:
+    """Return where a URL or `host:port` leads to; None when that is not said."""
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return (parts.hostname, port) if parts.hostname and port else None
+
+
+def is_http_url(text: str) -> bool:
+    """Whether the text is an absolute http or https URL."""
+    return text.startswith(("http://", "https://")) and host_and_port(text) is not None
+
+
+def http_url(address: str, wanted: str) -> str:
+    """Return the URL of `wanted`, which is absolute or a path at `address`; empty without one."""
+    if "://" in wanted:
+        return wanted
+    if not address:
+        return ""
+    base = address if "://" in address else f"http://{address}"
+    return f"{base.rstrip('/')}/{wanted.lstrip('/')}" if wanted else base

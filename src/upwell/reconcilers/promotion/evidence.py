@@ -1,0 +1,145 @@
+"""Keeps what shows how a test went: its log, its JUnit report, its artifacts, within limits."""
+
+import asyncio
+import io
+import tarfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from upwell.api.promotion import Evidence
+from upwell.inputs.interface import BinaryInputs, InputError
+from upwell.policy.promotion.job_results import Findings
+from upwell.policy.promotion.junit import InvalidReportError, Report, parse_report
+from upwell.workload.interface import (
+    ContainerFile,
+    FileLimits,
+    ReadableRuntime,
+    UnreadableFilesError,
+    WorkloadError,
+)
+
+LOG_BYTES = 1024 * 1024
+JUNIT_BYTES = 16 * 1024 * 1024
+FILES_BYTES = 64 * 1024 * 1024
+"""Of a test's report and artifacts together."""
+_MAX_FILES = 2000
+_LOG_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A container that is or was a test."""
+
+    instance: str
+    container: str
+
+
+class Collector:
+    """Fetches and keeps the evidence of one attempt. What cannot be kept is said, not raised."""
+
+    def __init__(self, runtime: ReadableRuntime, kept: BinaryInputs, test: Test) -> None:
+        self._runtime = runtime
+        self._kept = kept
+        self._test = test
+        self._left = FILES_BYTES
+        self._evidence: list[Evidence] = []
+        self.notes: list[str] = []
+        """What is missing, and why."""
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What is kept so far."""
+        return tuple(self._evidence)
+
+    async def log(self) -> None:
+        """Keep the end of the log."""
+        last, size = b"", 0
+        try:
+            async with asyncio.timeout(_LOG_SECONDS):
+                async for piece in self._runtime.logs(self._test.instance, self._test.container):
+                    size += len(piece)
+                    last = (last + piece)[-LOG_BYTES:]
+        except TimeoutError:
+            self.notes.append(f"log: not read to its end within {_LOG_SECONDS} s")
+        except WorkloadError as error:
+            self.notes.append(f"log: {error}")
+        if size > len(last):
+            self.notes.append(f"log: the last {len(last)} of {size} bytes are kept")
+        if last:
+            await self._keep("log.txt", last)
+
+    async def junit(self, path: str) -> Findings:
+        """Keep and read a report: a file, or all XML files below a folder."""
+        try:
+            files = await self._read(path, JUNIT_BYTES)
+        except WorkloadError as error:
+            return Findings(fault=f"the report cannot be read: {error}")
+        reports = [one for one in files if one.path.endswith(".xml") or len(files) == 1]
+        if not reports:
+            return Findings(fault=f"there is no report in {path}")
+        await self._keep_files("junit", reports)
+        return await asyncio.to_thread(_findings, reports)
+
+    async def artifact(self, path: str) -> None:
+        """Keep a file, or a folder as an archive."""
+        try:
+            files = await self._read(path, self._left)
+        except WorkloadError as error:
+            self.notes.append(f"{path}: {error}")
+            return
+        await self._keep_files(f"artifacts/{path.strip('/')}", files)
+
+    async def _read(self, path: str, limit: int) -> Sequence[ContainerFile]:
+        limits = FileLimits(min(limit, self._left), _MAX_FILES)
+        if not limits.content_bytes:
+            raise UnreadableFilesError("no room is left for it")
+        name, container = self._test.instance, self._test.container
+        files = await self._runtime.read_files(name, path, limits, container)
+        self._left -= sum(len(one.content) for one in files)
+        return files
+
+    async def _keep_files(self, name: str, files: Sequence[ContainerFile]) -> None:
+        if len(files) == 1:
+            suffix = PurePosixPath(files[0].path).suffix
+            plain = name if name.endswith(suffix) else f"{name}{suffix}"
+            await self._keep(plain, files[0].content)
+        elif files:
+            await self._keep(f"{name}.tar", await asyncio.to_thread(_packed, files))
+
+    async def _keep(self, name: str, content: bytes) -> None:
+        try:
+            self._evidence.append(await keep(self._kept, name, content))
+        except InputError as error:
+            self.notes.append(f"{name} is not kept: {error}")
+
+
+async def keep(kept: BinaryInputs, name: str, content: bytes) -> Evidence:
+    """Keep content and return what names it; raises InputError."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield content
+
+    stored = await kept.save(pieces())
+    return Evidence(name=name, digest=str(stored.digest), size=stored.size)
+
+
+def _findings(reports: Sequence[ContainerFile]) -> Findings:
+    total, fault = Report(), ""
+    for file in reports:
+        try:
+            total += parse_report(file.content)
+        except InvalidReportError as error:
+            fault = fault or f"{file.path}: {error}"
+    return Findings(total, fault)
+
+
+def _packed(files: Sequence[ContainerFile]) -> bytes:
+    """Return an archive that is the same for the same files."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for file in files:
+            entry = tarfile.TarInfo(file.path)
+            entry.size = len(file.content)
+            tar.addfile(entry, io.BytesIO(file.content))
+    return archive.getvalue()

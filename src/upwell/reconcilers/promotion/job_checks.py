@@ -1,0 +1,131 @@
+"""Checks that are Jobs: started once, watched to their end or to their time's, then judged."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from upwell.api.apps import Job
+from upwell.api.conditions import find
+from upwell.api.pipeline import JobCheck
+from upwell.api.promotion import CheckPhase, CheckResult, Promotion
+from upwell.inputs.interface import BinaryInputs
+from upwell.policy.promotion.checks import Attempt, Step, Verdict
+from upwell.policy.promotion.job_results import Ending, judge
+from upwell.policy.promotion.verification_jobs import (
+    PROMOTION_UID_LABEL,
+    NoTestError,
+    Subject,
+    build_job,
+    is_over,
+    job_name,
+    test_container,
+)
+from upwell.reconcilers.jobs import FAILED, finished_at, has_succeeded
+from upwell.reconcilers.promotion.evidence import Collector, Test
+from upwell.reconcilers.rollouts.instance import owner_of
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
+from upwell.workload.interface import Instance, ReadableRuntime, State
+
+_STARTED = "Started"
+_MAX_MESSAGE = 2000
+
+
+class JobChecks:
+    """Looks at one attempt, and does what it needs next."""
+
+    def __init__(self, store: Store, runtime: ReadableRuntime, kept: BinaryInputs) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._kept = kept
+
+    async def look(self, subject: Subject, test: JobCheck, attempt: Attempt) -> Step:
+        """Take a running attempt further."""
+        name = job_name(subject.promotion, attempt.check.name, attempt.result.attempt)
+        try:
+            job = await self._store.get(Job, subject.namespace, name)
+        except NotFoundError:
+            return await self._start(subject, test, attempt)
+        instance = await self._instance(job)
+        ending = _ending(job, instance)
+        if ending is None and attempt.left:
+            return attempt.goes_on(f"Job {name}: {_state(job, instance)}")
+        return attempt.ended(await self._judge(test, attempt, job, instance))
+
+    async def clean(self, promotion: Promotion, results: Sequence[CheckResult]) -> None:
+        """Delete the Jobs whose attempts have ended, now that their `results` are stored."""
+        stored: Mapping[str, CheckResult] = {result.name: result for result in results}
+        for job in await self._jobs(promotion):
+            if is_over(job, stored):
+                await self._delete(job)
+
+    async def stop(self, promotion: Promotion) -> None:
+        """Delete every Job of a Promotion, whatever it does."""
+        for job in await self._jobs(promotion):
+            await self._delete(job)
+
+    async def _start(self, subject: Subject, test: JobCheck, attempt: Attempt) -> Step:
+        if not attempt.left:
+            why = "its Job was not there when its time was over"
+            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, why))
+        try:
+            job = build_job(subject, attempt.check, test, attempt.result)
+        except NoTestError as error:
+            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, str(error)))
+        with contextlib.suppress(AlreadyExistsError):
+            await self._store.create(job)
+        return attempt.goes_on(f"Job {job.name} is started")
+
+    async def _judge(
+        self, test: JobCheck, attempt: Attempt, job: Job, instance: Instance | None
+    ) -> Verdict:
+        """Keep what shows how it went, and say how."""
+        name = instance.name if instance is not None else ""
+        collector = Collector(self._runtime, self._kept, Test(name, test_container(job)))
+        await collector.log()
+        ending = _ending(job, instance)
+        if ending is None or (ending.at is not None and ending.at > attempt.deadline):
+            why = f"no answer within {attempt.check.timeout_seconds} s: {_state(job, instance)}"
+            verdict = Verdict(CheckPhase.INCONCLUSIVE, why)
+        else:
+            findings = await collector.junit(test.junit) if test.junit else None
+            for path in test.artifacts:
+                await collector.artifact(path)
+            verdict = judge(ending, findings)
+        message = "; ".join([verdict.message, *collector.notes])[:_MAX_MESSAGE]
+        return replace(verdict, message=message, evidence=collector.evidence)
+
+    async def _instance(self, job: Job) -> Instance | None:
+        owner = owner_of(job.key)
+        found = [one for one in await self._runtime.instances() if one.owner == owner]
+        return max(found, key=lambda one: one.started_at, default=None)
+
+    async def _jobs(self, promotion: Promotion) -> Sequence[Job]:
+        selector = Selector(labels={PROMOTION_UID_LABEL: promotion.uid})
+        return (await self._store.list(Job, selector)).items
+
+    async def _delete(self, job: Job) -> None:
+        if not job.is_deleting:
+            with contextlib.suppress(NotFoundError):
+                await self._store.delete(Job, job.namespace, job.name)
+
+
+def _ending(job: Job, instance: Instance | None) -> Ending | None:
+    """Say how the test ended: as its container shows, or as its Job has recorded."""
+    test = test_container(job)
+    if instance is not None and instance.state is State.EXITED:
+        times = [one.ended_at for one in instance.containers if one.name == test]
+        code = instance.exit_codes.get(test)
+        return Ending(code, next(iter(times), None), f"the test was ended: {instance.message}")
+    if has_succeeded(job):
+        return Ending(0, finished_at(job))
+    if (failed := find(job.status.conditions, FAILED)) is not None and failed.is_true:
+        return Ending(None, finished_at(job), f"{failed.reason}: {failed.message}")
+    return None
+
+
+def _state(job: Job, instance: Instance | None) -> str:
+    """Say what the test does, for people."""
+    if instance is not None:
+        return f"{instance.state.lower()} {instance.message}".strip()
+    started = find(job.status.conditions, _STARTED)
+    return (started.message or started.reason) if started is not None else "not started yet"

@@ -1,0 +1,112 @@
+"""Checks that ask: over HTTP and TCP, and a metric store over the whole soak."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from upwell.api.addresses import host_and_port, http_url
+from upwell.api.pipeline import HttpCheck, MetricCheck, TcpCheck
+from upwell.api.promotion import CheckPhase, Evidence
+from upwell.api.thresholds import InvalidThresholdError, Threshold
+from upwell.inputs.interface import BinaryInputs, InputError
+from upwell.policy.promotion import metrics
+from upwell.policy.promotion.checks import Attempt, Soak, Step, Verdict
+from upwell.reconcilers.promotion.evidence import keep
+from upwell.verification.interface import (
+    HttpAnswer,
+    HttpQuestion,
+    MetricQuestion,
+    ProbeError,
+    Probes,
+)
+
+_RETRY_SECONDS = 2.0
+"""Until a place that did not answer is asked again."""
+_KEPT_BYTES = 64 * 1024
+_NO_ADDRESS = "the stage has no address: set `address`, or give a workload a Service"
+
+
+class ProbeChecks:
+    """Looks at one attempt. A wrong answer ends it; an answer is waited for until its time is over.
+
+    One question is asked at least, however late it is: this process may have been away.
+    """
+
+    def __init__(self, probes: Probes, kept: BinaryInputs) -> None:
+        self._probes = probes
+        self._kept = kept
+
+    async def look_http(self, address: str, wanted: HttpCheck, attempt: Attempt) -> Step:
+        """Ask once."""
+        url = http_url(address, wanted.url)
+        if not url:
+            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, _NO_ADDRESS))
+        try:
+            answer = await self._probes.get(HttpQuestion(url, wanted.host))
+        except ProbeError as error:
+            return _unanswered(attempt, error)
+        if not (fault := _fault(wanted, answer)):
+            return attempt.ended(Verdict(CheckPhase.PASSED, f"answered {answer.status}"))
+        return attempt.ended(Verdict(CheckPhase.FAILED, fault, await self._kept_answer(answer)))
+
+    async def look_tcp(self, address: str, wanted: TcpCheck, attempt: Attempt) -> Step:
+        """Connect once."""
+        where = wanted.address or address
+        place = host_and_port(where)
+        if place is None:
+            why = f"{where!r} has no host and port" if where else _NO_ADDRESS
+            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, why))
+        try:
+            await self._probes.connect(*place)
+        except ProbeError as error:
+            return _unanswered(attempt, error)
+        return attempt.ended(Verdict(CheckPhase.PASSED, "the connection was accepted"))
+
+    async def look_metric(self, metric: MetricCheck, soak: Soak, attempt: Attempt) -> Step:
+        """Take the samples that are due, and judge what there is."""
+        try:
+            threshold = Threshold.parse(metric.condition)
+        except InvalidThresholdError as error:
+            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, str(error)))
+        wanted = metrics.span(attempt.result, soak, attempt.now)
+        result, trouble = attempt.result, ""
+        for at in metrics.due(metric, result.samples, wanted, attempt.now):
+            value = None
+            try:
+                value = await self._probes.measure(MetricQuestion(metric.server, metric.query, at))
+            except ProbeError as error:
+                trouble = f"; {error}"
+            result = metrics.sampled(threshold, result, at, value)
+        looked = replace(attempt, result=result)
+        found = metrics.verdict(attempt.check, result, wanted, attempt.now)
+        if found is not None:
+            return looked.ended(replace(found, message=f"{found.message}{trouble}"))
+        following = result.samples[-1].at + timedelta(seconds=metric.interval_seconds)
+        again = max((following - attempt.now).total_seconds(), 0)
+        message = f"{metrics.latest(result)}, shall be {threshold}{trouble}"
+        return Step(result.model_copy(update={"message": message}), again)
+
+    async def _kept_answer(self, answer: HttpAnswer) -> tuple[Evidence, ...]:
+        """Keep the start of a wrong answer: it often says what is wrong."""
+        if not answer.body:
+            return ()
+        try:
+            return (await keep(self._kept, "answer.txt", answer.body[:_KEPT_BYTES]),)
+        except InputError:
+            return ()  # the verdict stands without it
+
+
+def _unanswered(attempt: Attempt, error: ProbeError) -> Step:
+    if attempt.left:
+        return attempt.goes_on(str(error), _RETRY_SECONDS)
+    why = f"no answer within {attempt.check.timeout_seconds} s: {error}"
+    return attempt.ended(Verdict(CheckPhase.FAILED, why))
+
+
+def _fault(wanted: HttpCheck, answer: HttpAnswer) -> str:
+    if answer.status not in wanted.status:
+        expected = " or ".join(str(status) for status in wanted.status)
+        return f"answered {answer.status}, not {expected}"
+    if wanted.contains.encode() not in answer.body:
+        where = f"the first {len(answer.body)} bytes of the answer" if answer.cut else "the answer"
+        return f"answered {answer.status}, but {where} did not contain {wanted.contains!r}"
+    return ""

@@ -1,0 +1,133 @@
+"""Verifies a Release in a stage: all checks at once, then the rest of the soak.
+
+Each call looks at what is stored, does one step of each check, and returns what is to be stored. A
+check is stored as running before anything is done for it, and its Job is deleted after its result
+is stored, so that a call that is cut short is simply made again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from upwell.api.pipeline import Check, Pipeline
+from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Purpose, Release
+from upwell.inputs.interface import BinaryInputs
+from upwell.policy.promotion.checks import (
+    Attempt,
+    Outcome,
+    Progress,
+    Soak,
+    Step,
+    Verdict,
+    anchored,
+    begun,
+    concluded,
+    results_of,
+    settled,
+)
+from upwell.policy.promotion.verification_jobs import Subject
+from upwell.reconcilers.promotion.addresses import Address, stage_address
+from upwell.reconcilers.promotion.job_checks import JobChecks
+from upwell.reconcilers.promotion.probe_checks import ProbeChecks
+from upwell.reconcilers.promotion.webhook_checks import Verdicts, WebhookChecks
+from upwell.store.interface import Store, StoreError
+from upwell.verification.interface import Probes
+from upwell.workload.interface import ReadableRuntime, WorkloadError
+
+_TROUBLE_SECONDS = 10.0
+"""Until a check that could not be looked at is looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """All that a check's next step follows from, beside the check itself."""
+
+    subject: Subject
+    address: Address
+    soak: Soak
+    now: datetime
+
+
+class Verification:
+    """Takes the verification of a Promotion further. `clock` is the wall clock, in UTC."""
+
+    def __init__(
+        self,
+        store: Store,
+        runtime: ReadableRuntime,
+        probes: Probes,
+        evidence: BinaryInputs,
+        verdicts: Verdicts,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._jobs = JobChecks(store, runtime, evidence)
+        self._probes = ProbeChecks(probes, evidence)
+        self._webhooks = WebhookChecks(store, probes, verdicts)
+
+    async def advance(self, pipeline: Pipeline, release: Release, promotion: Promotion) -> Progress:
+        """Do what is next, and return what is to be stored before the next call."""
+        stored = promotion.status.checks
+        stage = pipeline.stage(promotion.spec.stage)
+        if stage is None:
+            gone = f"the Pipeline has no stage {promotion.spec.stage} any more"
+            return Progress(stored, Outcome.INCONCLUSIVE, gone)
+        await self._jobs.clean(promotion, stored)
+        now = self._clock()
+        checks = {check.name: check for check in stage.verification.checks}
+        address = await stage_address(self._store, pipeline, stage) if checks else Address()
+        subject = Subject(pipeline, stage, release, promotion, address.inside)
+        # What serves already has had its soak: to verify it again is to ask its checks again.
+        seconds = 0 if promotion.spec.purpose is Purpose.VERIFY else stage.soak_seconds
+        view = _View(subject, address, Soak(seconds, promotion.status.serving_since), now)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._step(view, checks.get(result.name), result))
+                for result in results_of(stage.verification.checks, stored)
+            ]
+        return concluded([task.result() for task in tasks], view.soak, now)
+
+    async def stop(self, promotion: Promotion) -> None:
+        """End what runs for a Promotion; nothing happens when nothing does.
+
+        To be called after its last results are stored.
+        """
+        await self._jobs.stop(promotion)
+
+    async def _step(self, view: _View, check: Check | None, result: CheckResult) -> Step:
+        if check is None:
+            return Step(result)  # a verdict that nobody asked for: it counts as it stands
+        step = Step(result)
+        if result.phase is CheckPhase.PENDING:
+            step = Step(begun(result, view.now), 0)
+        elif result.phase is CheckPhase.RUNNING:
+            attempt = Attempt(check, anchored(result, view.now), view.now)
+            step = await self._look_safely(view, attempt)
+        settled_result = settled(check, step.result)
+        again = 0 if settled_result.phase is CheckPhase.PENDING else step.again
+        return Step(settled_result, again)
+
+    async def _look_safely(self, view: _View, attempt: Attempt) -> Step:
+        """Look at an attempt; what cannot be seen now does not keep the others from going on."""
+        try:
+            return await self._look(view, attempt)
+        except (StoreError, WorkloadError) as error:
+            if error.retryable and attempt.left:
+                return attempt.goes_on(f"cannot be looked at now: {error}", _TROUBLE_SECONDS)
+            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, str(error)))
+
+    async def _look(self, view: _View, attempt: Attempt) -> Step:
+        check, address = attempt.check, view.address
+        if check.job is not None:
+            return await self._jobs.look(view.subject, check.job, attempt)
+        if check.http is not None:
+            return await self._probes.look_http(address.outside, check.http, attempt)
+        if check.tcp is not None:
+            return await self._probes.look_tcp(address.outside, check.tcp, attempt)
+        if check.metric is not None:
+            return await self._probes.look_metric(check.metric, view.soak, attempt)
+        if check.webhook is not None:
+            return await self._webhooks.look(view.subject, address, check.webhook, attempt)
+        return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, "it says nothing to check"))

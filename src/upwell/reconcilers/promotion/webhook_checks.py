@@ -1,0 +1,81 @@
+"""Checks that somebody else decides: a CI is told once, and its verdict is waited for."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from upwell.api.core import Secret
+from upwell.api.pipeline import WebhookCheck
+from upwell.api.promotion import CheckPhase, Evidence, Promotion
+from upwell.policy.promotion.checks import Attempt, Step, Verdict
+from upwell.policy.promotion.verification_jobs import Subject
+from upwell.policy.promotion.verification_request import build_request
+from upwell.reconcilers.promotion.addresses import Address
+from upwell.store.interface import NotFoundError, Store
+from upwell.verification.interface import Event, ProbeError, Probes
+
+type Verdicts = Callable[[Promotion, str, int], str]
+"""Returns the URL, with its token, at which the verdict on an attempt of a check is taken."""
+
+TOLD = "told"
+"""Name of the evidence that a CI has taken the request: it is not told again."""
+_SECRET_KEY = "secret"  # noqa: S105 - the name of a key
+_RETRY_SECONDS = (5.0, 60.0)
+
+
+class WebhookChecks:
+    """Looks at one attempt. That it was answered, the server writes into the result."""
+
+    def __init__(self, store: Store, probes: Probes, verdicts: Verdicts) -> None:
+        self._store = store
+        self._probes = probes
+        self._verdicts = verdicts
+
+    async def look(
+        self, subject: Subject, address: Address, wanted: WebhookCheck, attempt: Attempt
+    ) -> Step:
+        """Tell the CI unless it has been told, and wait."""
+        told = any(one.name == attempt.named(TOLD) for one in attempt.result.evidence)
+        if not attempt.left:
+            late = f"no verdict came within {attempt.check.timeout_seconds} s"
+            untold = f": {attempt.result.message}" if wanted.url and not told else ""
+            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, f"{late}{untold}"))
+        if told or not wanted.url:
+            return attempt.goes_on("waits for a verdict")
+        try:
+            secret = await self._secret(subject, wanted)
+            url = self._verdicts(subject.promotion, attempt.check.name, attempt.result.attempt)
+            body = build_request(
+                subject, attempt, where=address.outside, route=address.route, url=url
+            )
+            await self._probes.tell(Event(wanted.url, body, secret))
+        except ProbeError as error:
+            began = attempt.result.started or attempt.now
+            waited = (attempt.now - began).total_seconds()
+            shortest, longest = _RETRY_SECONDS
+            again = min(max(waited, shortest), longest)
+            return attempt.goes_on(f"the CI could not be told: {error}", again)
+        evidence = (
+            *attempt.result.evidence,
+            Evidence(name=attempt.named(TOLD), url=_origin(wanted)),
+        )
+        step = attempt.goes_on("waits for a verdict")
+        return Step(step.result.model_copy(update={"evidence": evidence}), step.again)
+
+    async def _secret(self, subject: Subject, wanted: WebhookCheck) -> bytes:
+        """Return what signs the request; raises ProbeError: unsigned, it is not sent."""
+        if wanted.secret is None:
+            return b""
+        name, namespace = wanted.secret.name, subject.pipeline.namespace
+        try:
+            values = (await self._store.get(Secret, namespace, name)).decoded()
+        except NotFoundError:
+            values = {}
+        if not values.get(_SECRET_KEY):
+            raise ProbeError(f"Secret {namespace}/{name} has no key `{_SECRET_KEY}`: add it")
+        return values[_SECRET_KEY]
+
+
+def _origin(wanted: WebhookCheck) -> str:
+    """Return the URL without what may be secret in it."""
+    parts = urlsplit(wanted.url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
