@@ -34,8 +34,11 @@ COMMANDS: Mapping[str, Entry] = {
     "hold": Entry("upwell.cli.hold:hold", "Keep new images away from a workload."),
     "image": Entry("upwell.cli.image:image", "Copy images between registries."),
     "import-image": Entry("upwell.cli.image_import:import_image", "Import a tag's image now."),
+    "login": Entry("upwell.cli.login:login", "Remember a server and a token for it."),
+    "logout": Entry("upwell.cli.login:logout", "Forget the token of a server."),
     "logs": Entry("upwell.cli.logs:logs", "Print the log of a build or a workload."),
     "new-app": Entry("upwell.cli.new_app:new_app", "Make an application and all it needs."),
+    "notify": Entry("upwell.cli.notify:notify", "Test what tells the outside, and replay it."),
     "port-forward": Entry(
         "upwell.cli.port_forward:port_forward", "Reach an instance's port at a local one."
     ),
@@ -50,6 +53,7 @@ COMMANDS: Mapping[str, Entry] = {
     "token": Entry("upwell.cli.token:token", "Make, list and delete tokens."),
     "tag": Entry("upwell.cli.tag:tag", "Promote an image, or follow one, under another name."),
     "wait": Entry("upwell.cli.wait:wait", "Wait until an object is as you say."),
+    "whoami": Entry("upwell.cli.login:whoami", "Say who you are to the server."),
 }
 """The summaries are repeated here so that the list of commands needs no command's module."""
 
