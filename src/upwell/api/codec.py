@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from upwell.api import apps, build, core, image, pipeline, promotion, route, template
-from upwell.api.meta import Kind, Resource
+from upwell.api.meta import Kind, Model, Resource
 
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,
@@ -138,6 +138,17 @@ def decode_as[R: Resource](resource: type[R], document: Mapping[str, Any] | byte
     if decoded.api_version == kind.api_version and decoded.kind == kind.kind:
         return decoded
     return decoded.model_copy(update={"api_version": kind.api_version, "kind": kind.kind})
+
+
+def decode_part[M: Model](model: type[M], what: str, document: Mapping[str, Any]) -> M:
+    """Return data that is no object, such as the body of a subresource; `what` names it.
+
+    A null field counts as absent. Raises InvalidObjectError with every fault.
+    """
+    try:
+        return model.model_validate_json(_to_text(document))
+    except ValidationError as error:
+        raise InvalidObjectError(what, _faults(error)) from None
 
 
 def encode_json(resource: Resource) -> str:

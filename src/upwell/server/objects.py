@@ -21,6 +21,7 @@ from upwell.server.body import (
 from upwell.server.limits import ServerLimits
 from upwell.server.operations import REMARK, Remark
 from upwell.server.pages import page_of
+from upwell.server.promotions_admission import bypass_of
 from upwell.server.query import is_true, write_options
 from upwell.server.rendering import json_response, rendering_for
 from upwell.server.scale import scale_of, with_replicas
@@ -79,7 +80,9 @@ class ObjectHandlers:
             raise ApiError(405, f"create {target.kind.plural} in a namespace")
         document = decode_object(await self._body(request), media_type(request))
         written = await self._writer.create(target, document, write_options(request))
-        request.scope[REMARK] = Remark(name=written.resource.name)
+        request.scope[REMARK] = Remark(
+            name=written.resource.name, reason=bypass_of(written.resource)
+        )
         return self._written(request, written)
 
     async def replace(self, request: Request, target: Target) -> Response:

@@ -26,6 +26,7 @@ from upwell.server.access import AccessControl
 from upwell.server.actions import Untag
 from upwell.server.app import ServerDependencies, create_app
 from upwell.server.limits import ServerLimits
+from upwell.server.signatures import Signatures, new_signatures
 from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
 from upwell.workload.interface import (
@@ -257,6 +258,8 @@ async def serving(
     *,
     with_runtime: bool = True,
     inputs: BinaryInputs | None = None,
+    evidence: BinaryInputs | None = None,
+    signatures: Signatures | None = None,
     guard: Callable[[MemoryStore, Clock], AccessControl] | None = None,
     registry_routes: Sequence[BaseRoute] = (),
     examiner: Callable[[MemoryStore, Clock], ImageExaminer] | None = None,
@@ -288,6 +291,8 @@ async def serving(
             version="1.2.3",
             runtime=stub if with_runtime else None,
             inputs=inputs,
+            evidence=evidence,
+            signatures=signatures or new_signatures(),
             limits=limits,
             access=guard(store, clock) if guard else None,
             registry_routes=registry_routes,
