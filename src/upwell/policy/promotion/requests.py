@@ -93,9 +93,9 @@ def promote(known: Known, asked: Asked) -> Outcome:
         return Outcome(earlier, exists=True)
     require_promotable(known, release)
     going = [one for one in into if not one.status.phase.is_final]
-    same = next((one for one in going if _is(one, Purpose.PROMOTE, release.name)), None)
-    if same is not None and not _is_overtaken(same, asked):
-        return Outcome(same, exists=True)
+    for one in going:
+        if _is(one, Purpose.PROMOTE, release.name) and not _is_overtaken(one, asked):
+            return Outcome(one, exists=True)
     if not going and (live := _live(into, release.name)) is not None:
         return Outcome(live, exists=True)
     _require_free(known, stage)
@@ -262,11 +262,10 @@ def _is_overtaken(waiting: Promotion, asked: Asked) -> bool:
 
 
 def _live(into: Sequence[Promotion], release: str) -> Promotion | None:
-    """Return the Promotion by which `release` serves."""
-    now = serving(into)
-    if now.release != release:
+    """Return the Promotion by which `release` came to serve, if it does."""
+    if serving(into).release != release:
         return None
-    return next((one for one in into if one.name == now.promotion), None)
+    return next((one for one in _by_start(into) if one.spec.release == release), None)
 
 
 def _is_older(known: Known, stage: Stage, release: Release) -> bool:
