@@ -4,21 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim, CronSimError
 
 from upwell.api.apps import CronJob, CronJobSpec
-
-_MACROS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
+from upwell.api.schedules import (
+    InvalidScheduleError,
+    UnknownTimeZoneError,
+    parse_zone,
+    times_around,
+)
 
 
 class CronError(Exception):
@@ -97,18 +90,12 @@ def around(schedule: str, time_zone: str, now: datetime) -> tuple[datetime | Non
     Raises CronError.
     """
     try:
-        zone = ZoneInfo(time_zone)
-    except (ValueError, OSError, KeyError):
-        raise CronError("UnknownTimeZone", f"timeZone {time_zone!r} is not known") from None
-    text = _MACROS.get(schedule.strip(), schedule)
-    local = now.astimezone(zone)
-    try:
-        # A time is due from its first moment on, and "before" is meant strictly.
-        before = CronSim(text, local + timedelta(seconds=1), reverse=True)
-        after = CronSim(text, local)
-        return _utc(next(before, None)), _utc(next(after, None))
-    except CronSimError as error:
-        raise CronError("InvalidSchedule", f"schedule {schedule!r}: {error}") from error
+        previous, following = times_around(schedule, now.astimezone(parse_zone(time_zone)))
+    except UnknownTimeZoneError as error:
+        raise CronError("UnknownTimeZone", str(error)) from None
+    except InvalidScheduleError as error:
+        raise CronError("InvalidSchedule", str(error)) from error
+    return _utc(previous), _utc(following)
 
 
 def _utc(moment: datetime | None) -> datetime | None:
