@@ -11,7 +11,19 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from upwell.api import apps, build, core, image, pipeline, promotion, route, template
+from upwell.api import (
+    apps,
+    build,
+    core,
+    image,
+    pipeline,
+    pod,
+    promotion,
+    reviews,
+    route,
+    subscription,
+    template,
+)
 from upwell.api.meta import Kind, Model, Resource
 
 RESOURCES: tuple[type[Resource], ...] = (
@@ -20,6 +32,7 @@ RESOURCES: tuple[type[Resource], ...] = (
     core.ConfigMap,
     core.Service,
     core.Event,
+    pod.Pod,
     apps.Deployment,
     apps.StatefulSet,
     apps.DaemonSet,
@@ -35,6 +48,7 @@ RESOURCES: tuple[type[Resource], ...] = (
     build.Build,
     apps.DeploymentConfig,
     template.Template,
+    template.ProcessedTemplate,
     route.Route,
     pipeline.Freeze,
     pipeline.Quarantine,
@@ -42,6 +56,10 @@ RESOURCES: tuple[type[Resource], ...] = (
     promotion.Release,
     promotion.Promotion,
     promotion.Wave,
+    subscription.Subscription,
+    reviews.SelfSubjectReview,
+    reviews.SelfSubjectAccessReview,
+    reviews.SelfSubjectRulesReview,
 )
 """Every kind, in the order in which a set of them is applied."""
 

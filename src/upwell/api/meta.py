@@ -4,7 +4,7 @@ Objects are immutable: a change is a copy (`model_copy(update=…)`, `with_statu
 model does not know are kept as they came.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -98,6 +98,8 @@ class Column:
     title: str
     path: str
     wide: bool = False
+    text: Callable[[Mapping[str, Any]], str] | None = None
+    """Makes the cell from the whole object, where what is at the path does not say enough."""
 
 
 @dataclass(frozen=True, slots=True)

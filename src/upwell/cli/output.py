@@ -125,7 +125,12 @@ class Table:
         name = full_name(resource) if self._style.kinds else resource.name
         cells = (
             name,
-            *(_cell(values_at(document, column.path), now) for column in self._columns),
+            *(
+                column.text(document)
+                if column.text
+                else _cell(values_at(document, column.path), now)
+                for column in self._columns
+            ),
             format_age(resource.metadata.creation_timestamp, now),
         )
         return (resource.namespace, *cells) if self._style.namespaces else cells

@@ -17,6 +17,11 @@ MIRROR_NAMESPACE = "upstream"
 REPOSITORIES = "repositories"
 """The resource of the embedded registry's content; its verbs are pull and push."""
 
+SELF_REVIEWS = frozenset(
+    {"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"}
+)
+"""Questions about oneself; every token may ask them."""
+
 _READ = frozenset({"get", "list", "watch"})
 _WRITE = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _ACT = frozenset({"create", "update", "patch", "get"})
@@ -124,7 +129,7 @@ _WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs job
 _VIEW = (
     _rule(
         _READ,
-        f"{_WORKLOADS} namespaces configmaps services events routes templates imagestreams"
+        f"{_WORKLOADS} pods namespaces configmaps services events routes templates imagestreams"
         " imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions waves freezes quarantines subscriptions metrics",
     ),
@@ -148,7 +153,8 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         *_VIEW,
         _rule(_WRITE, f"{_WORKLOADS} configmaps services routes templates"),
         _rule(frozenset({"create"}), "processedtemplates"),
-        _rule(_ACT, _WORKLOADS, "scale rollback rollout instantiate exec attach portforward"),
+        _rule(_ACT, f"{_WORKLOADS} pods", "scale rollback rollout instantiate exec portforward"),
+        _rule(frozenset({"delete"}), "pods"),
     ),
     Role.PROMOTER: (
         *_VIEW,
@@ -180,6 +186,12 @@ def is_allowed(grants: Iterable[Grant], action: Action) -> bool:
     return any(grant.reaches(action.namespace) and allows(grant.role, action) for grant in grants)
 
 
+def rules_in(grants: Iterable[Grant], namespace: str) -> list[Rule]:
+    """Return each rule that one of the grants brings in a namespace; empty: in all of them."""
+    roles = dict.fromkeys(grant.role for grant in grants if grant.reaches(namespace))
+    return list(dict.fromkeys(rule for role in roles for rule in RULES[role]))
+
+
 def missing(action: Action) -> str:
     """Return what a token needs for the action: the least of the roles that allow it, and where."""
     needed = next((role for role in Role if allows(role, action)), Role.ADMIN)
@@ -189,6 +201,8 @@ def missing(action: Action) -> str:
 
 
 def _is_shared(action: Action) -> bool:
-    """Whether every token may do it: read what lies in no namespace, but only by its digest."""
+    """Whether every token may do it: ask about itself, read what is in no namespace by digest."""
+    if action.verb == "create" and action.resource in SELF_REVIEWS:
+        return True
     mirrored = action.verb == "pull" and action.namespace == MIRROR_NAMESPACE
     return mirrored or (action.verb == "get" and action.resource == "images" and bool(action.name))

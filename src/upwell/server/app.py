@@ -30,8 +30,8 @@ from upwell.server.image_mappings import ImageMappingHandlers
 from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.metrics import Gauges, Measured, Metrics
 from upwell.server.objects import Handler, ObjectHandlers
-from upwell.server.promotions_api import PromotionApi
 from upwell.server.pod_api import PodApi
+from upwell.server.promotions_api import PromotionApi
 from upwell.server.reads import ReadHandlers
 from upwell.server.reviews import ReviewHandlers
 from upwell.server.signatures import Signatures, new_signatures
@@ -152,7 +152,11 @@ class _Api:
     """Finds the handler of a request below /api and /apis."""
 
     def __init__(
-        self, deps: ServerDependencies, streams: OpenStreams, promotions: PromotionApi
+        self,
+        deps: ServerDependencies,
+        streams: OpenStreams,
+        promotions: PromotionApi,
+        pods: PodApi,
     ) -> None:
         watches = Watches(deps.store, streams, deps.limits, deps.clock)
         self._reads = ReadHandlers(deps.store, watches, deps.clock)
@@ -164,9 +168,7 @@ class _Api:
         builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, deps.actions)
         images = ImageHandlers(deps.store, deps.packages)
-        workloads = WorkloadHandlers(
-            pods.instances, deps.actions, streams, deps.limits, deps.clock
-        )
+        workloads = WorkloadHandlers(pods.instances, deps.actions, streams, deps.limits, deps.clock)
         scale: _Handlers = {
             "GET": self._objects.get_scale,
             "PUT": self._objects.replace_scale,

@@ -28,6 +28,18 @@ async def _counted(streams: OpenStreams, pieces: AsyncIterator[bytes]) -> AsyncI
                     yield piece
 
 
+async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Read the first piece, so that what keeps a log from being read is raised here and now."""
+    first = await anext(pieces, b"")
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return whole()
+
+
 async def last_lines(
     present: AsyncIterator[bytes], pieces: AsyncIterator[bytes], lines: int
 ) -> AsyncGenerator[bytes]:

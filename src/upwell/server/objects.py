@@ -1,6 +1,6 @@
-"""list, get, create, replace, patch, apply and delete of every kind that is stored."""
+"""create, replace, patch, apply and delete of every kind that is stored."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,17 +20,15 @@ from upwell.server.body import (
 )
 from upwell.server.limits import ServerLimits
 from upwell.server.operations import REMARK, Remark
-from upwell.server.pages import page_of
 from upwell.server.promotions_admission import bypass_of
-from upwell.server.query import is_true, write_options
+from upwell.server.query import is_dry, write_options
+from upwell.server.reads import ReadHandlers
 from upwell.server.rendering import json_response, rendering_for
 from upwell.server.scale import scale_of, with_replicas
-from upwell.server.selectors import parse_filter
 from upwell.server.statuses import ApiError, success
 from upwell.server.target import Target
-from upwell.server.watches import Watches
 from upwell.server.writes import DEFAULT_NAMESPACE, Change, Writer, Written
-from upwell.store.interface import ConflictError, NotFoundError, Selector, Store
+from upwell.store.interface import ConflictError, NotFoundError, Store
 
 type Document = dict[str, Any]
 type Handler = Callable[[Request, Target], Awaitable[Response]]
@@ -49,30 +47,15 @@ class ObjectHandlers:
     def __init__(
         self,
         store: Store,
-        watches: Watches,
+        reads: ReadHandlers,
         limits: ServerLimits,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._watches = watches
+        self._reads = reads
         self._limits = limits
         self._clock = clock
         self._writer = Writer(store, clock)
-
-    async def list(self, request: Request, target: Target) -> Response:
-        """Answer a list, or a watch where that is asked for."""
-        if is_true(request, "watch"):
-            return self._watches.respond(request, target)
-        rendering = rendering_for(request, self._clock())
-        found, version = await self._select(request, target)
-        page, metadata = page_of(request, found, version)
-        return json_response(rendering.many(target.kind, page, metadata))
-
-    async def get(self, request: Request, target: Target) -> Response:
-        """Answer one object."""
-        rendering = rendering_for(request, self._clock())
-        resource = await self._store.get(target.resource, target.namespace, target.name)
-        return json_response(rendering.one(resource))
 
     async def create(self, request: Request, target: Target) -> Response:
         """Store a new object."""
@@ -148,7 +131,7 @@ class ObjectHandlers:
         wanted = options.get("preconditions") or {}
         if wanted.get("uid") not in {None, old.uid}:
             raise ConflictError(old.key, f"its uid is {old.uid}, not {wanted['uid']}")
-        if not _is_dry(request, options):
+        if not is_dry(request, options):
             await self._store.delete(
                 target.resource,
                 target.namespace,
@@ -160,23 +143,16 @@ class ObjectHandlers:
     async def delete_collection(self, request: Request, target: Target) -> Response:
         """Delete every object that the selectors match."""
         options = await self._delete_options(request)
-        found, version = await self._select(request, target)
+        found, version = await self._reads.select(request, target)
         for resource in found:
             _require_deletable(resource)
-        for resource in () if _is_dry(request, options) else found:
+        for resource in () if is_dry(request, options) else found:
             try:
                 await self._store.delete(target.resource, resource.namespace, resource.name)
             except NotFoundError:
                 continue  # another request, or its owner's deletion, was faster
         rendering = rendering_for(request, self._clock())
         return json_response(rendering.many(target.kind, found, {"resourceVersion": version}))
-
-    async def _select(self, request: Request, target: Target) -> tuple[Sequence[Resource], str]:
-        query = request.query_params
-        wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        selector = Selector(target.namespace, name=wanted.named("metadata.name"))
-        listing = await self._store.list(target.resource, selector)
-        return [item for item in listing.items if wanted.matches(item)], listing.resource_version
 
     async def _deleted(self, old: Resource) -> Response:
         """Answer a deletion: the object while finalizers hold it, else a Status."""
@@ -220,7 +196,3 @@ def _patch_of(content_type: str, body: bytes) -> Change:
 def _require_deletable(resource: Resource) -> None:
     if isinstance(resource, Namespace) and resource.name == DEFAULT_NAMESPACE:
         raise ApiError(403, f"namespace {DEFAULT_NAMESPACE} always exists", key=resource.key)
-
-
-def _is_dry(request: Request, options: Document) -> bool:
-    return write_options(request).dry_run or bool(options.get("dryRun"))

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection, Request
 
-from upwell.policy.access import EVERYWHERE, Role
+from upwell.policy.access import EVERYWHERE, Grant, Role
 from upwell.server.statuses import ApiError
 from upwell.server.tokens import Principal
 from upwell.server.writes import WriteOptions
@@ -57,7 +57,14 @@ def write_options(request: Request) -> WriteOptions:
         force=is_true(request, "force"),
         user=caller_of(request),
         everywhere=_is_master(request),
+        grants=_grants(request),
     )
+
+
+def _grants(request: Request) -> tuple[Grant, ...] | None:
+    """Return what the client may do; None where nobody is asked for a token."""
+    user = request.scope.get("user")
+    return user.grants if isinstance(user, Principal) else None
 
 
 def _is_master(request: Request) -> bool:

@@ -11,6 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 _BACKLOG = 2048
+_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Of a WebSocket: clients may send a whole file to a command as one."""
 
 
 class _Server(uvicorn.Server):
@@ -38,7 +40,10 @@ async def serve(
     config = uvicorn.Config(
         app,
         http="httptools",
-        ws="none",
+        ws="wsproto",  # takes any name of a protocol: that of kubectl's port-forward is no token
+        ws_max_size=_MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # what is sent is sent as it is: nothing unpacks to more
+        ws_ping_timeout=None,  # an answer may wait behind input that a command does not read
         lifespan="on",
         backlog=_BACKLOG,
         access_log=False,

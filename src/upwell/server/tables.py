@@ -64,6 +64,8 @@ def _row(resource: Resource, columns: Iterable[Column], now: datetime, include: 
 
 
 def _cell(document: Document, column: Column, now: datetime) -> Any:
+    if column.text is not None:
+        return column.text(document)
     found = [_text(value) for value in _values(document, column.path.split("."))]
     if not found:
         return _NOTHING

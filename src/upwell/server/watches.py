@@ -16,7 +16,7 @@ from upwell.server.selectors import Filter, parse_filter
 from upwell.server.statuses import status_of, to_api_error
 from upwell.server.streaming import OpenStreams, paced
 from upwell.server.target import Target
-from upwell.store.interface import Change, Selector, Store, StoreError, WatchEvent
+from upwell.store.interface import Change, Reader, Selector, StoreError, WatchEvent
 
 _INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
@@ -73,7 +73,7 @@ class Watches:
 
     def __init__(
         self,
-        store: Store,
+        store: Reader,
         streams: OpenStreams,
         limits: ServerLimits,
         clock: Callable[[], datetime],

@@ -1,7 +1,8 @@
 """Parts of workloads: what really runs of one, its logs, its way back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -11,15 +12,15 @@ from upwell.api.codec import encode_json
 from upwell.api.meta import format_time
 from upwell.server.actions import Actions
 from upwell.server.body import decode_object, media_type, read_body
+from upwell.server.instances import Instances, require_container
 from upwell.server.limits import ServerLimits
-from upwell.server.log_streams import log_response, side_by_side
-from upwell.server.query import integer, is_true
+from upwell.server.log_requests import limited, log_request
+from upwell.server.log_streams import begun, log_response, side_by_side
 from upwell.server.rendering import json_response
 from upwell.server.statuses import ApiError
 from upwell.server.streaming import OpenStreams
 from upwell.server.target import Target
-from upwell.store.interface import Store
-from upwell.workload.interface import Instance, Owner, Runtime, State, WorkloadError
+from upwell.workload.interface import Instance, WorkloadError
 
 _COMMAND_SECONDS = 300.0
 
@@ -31,14 +32,14 @@ class WorkloadHandlers:
 
     def __init__(
         self,
-        store: Store,
-        runtime: Runtime | None,
+        instances: Instances,
         actions: Actions,
         streams: OpenStreams,
         limits: ServerLimits,
+        clock: Callable[[], datetime],
     ) -> None:
-        self._store = store
-        self._runtime = runtime
+        self._instances = instances
+        self._clock = clock
         self._actions = actions
         self._streams = streams
         self._limits = limits
@@ -46,28 +47,25 @@ class WorkloadHandlers:
     async def instances(self, request: Request, target: Target) -> Response:
         """Answer what runs of the workload now, as the runtime says."""
         del request
-        _, found = await self._find(target)
+        found = await self._instances.of(target)
         return JSONResponse({"items": [_describe(instance) for instance in found]})
 
     async def log(self, request: Request, target: Target) -> Response:
         """Answer the logs of the workload's instances, or of the one that is named."""
-        query = request.query_params
-        runtime, found = await self._find(target)
-        if name := query.get("instance"):
+        wanted = log_request(request, self._clock())
+        found = await self._instances.of(target)
+        if name := request.query_params.get("instance"):
             found = [instance for instance in found if instance.name == name]
             if not found:
                 raise ApiError(404, f"{target.key} has no instance {name!r}", key=target.key)
-        container, follow = query.get("container", ""), is_true(request, "follow")
+        logs: dict[str, AsyncIterator[bytes]] = {}
         for instance in found:
-            if container and container not in instance.images:
-                known = ", ".join(instance.images)
-                raise ApiError(400, f"no container {container!r} in {instance.name}: {known}")
-        tail = integer(request, "tailLines")
-        logs: dict[str, AsyncIterator[bytes]] = {
-            instance.name: runtime.logs(instance.name, container, follow=follow, tail=tail)
-            for instance in found
-        }
+            require_container(instance, wanted.container)
+            pieces = self._instances.runtime.logs(instance.name, wanted.container, wanted.query)
+            logs[instance.name] = pieces if wanted.query.follow else await begun(pieces)
         one = next(iter(logs.values())) if len(logs) == 1 else side_by_side(logs)
+        if wanted.most_bytes is not None:
+            one = limited(one, wanted.most_bytes)
         return log_response(self._streams, one)
 
     async def rollback(self, request: Request, target: Target) -> Response:
@@ -106,15 +104,9 @@ class WorkloadHandlers:
         command = wanted.get("command")
         if not (isinstance(command, list) and command and all(isinstance(w, str) for w in command)):
             raise ApiError(422, "command: expected a list of words")
-        runtime, found = await self._find(target)
-        name = str(wanted.get("instance", ""))
-        running = [one for one in found if one.state in {State.RUNNING, State.INITIALIZING}]
-        chosen = [one for one in running if name in {"", one.name}]
-        if not chosen:
-            what = f"instance {name!r}" if name else "instance"
-            raise ApiError(404, f"no {what} of {target.key} runs", key=target.key)
-        instance = next((one for one in chosen if one.ready), chosen[0])
         container = str(wanted.get("container", ""))
+        instance = await self._instances.running(target, str(wanted.get("instance", "")), container)
+        runtime = self._instances.runtime
         try:
             async with asyncio.timeout(_COMMAND_SECONDS):
                 code, output = await runtime.execute(instance.name, tuple(command), container)
@@ -139,14 +131,6 @@ class WorkloadHandlers:
             again=wanted.get("latest") is False,
         )
         return json_response(encode_json(changed), 201)
-
-    async def _find(self, target: Target) -> tuple[Runtime, Sequence[Instance]]:
-        await self._store.get(target.resource, target.namespace, target.name)
-        if self._runtime is None:
-            raise ApiError(503, "no container runtime is configured")
-        owner = Owner(target.kind.kind, target.namespace, target.name)
-        found = [i for i in await self._runtime.instances() if i.owner == owner]
-        return self._runtime, sorted(found, key=lambda instance: instance.name)
 
 
 def _describe(instance: Instance) -> Document:

@@ -106,7 +106,28 @@ class WatchEvent[R: Resource]:
     """Labels before the change; None: there was no object, or the store cannot know."""
 
 
-class Store(Protocol):
+class Reader(Protocol):
+    """Gives objects. Every method raises a StoreError."""
+
+    async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
+        """Return one object; raises NotFoundError."""
+        ...
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        """Return the objects that match."""
+        ...
+
+    def watch[R: Resource](
+        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+    ) -> AsyncGenerator[WatchEvent[R]]:
+        """Yield changes after `since` in order, for ever; raises ExpiredError.
+
+        Without `since`, first yields every existing object as ADDED. Close the iterator to stop.
+        """
+        ...
+
+
+class Store(Reader, Protocol):
     """Keeps objects. Writes carry the resourceVersion that was read; a stale one conflicts.
 
     Every method raises a StoreError. Semantics are those of the Kubernetes API:
@@ -119,14 +140,6 @@ class Store(Protocol):
     * `delete` with finalizers present sets deletionTimestamp; removing the last finalizer by
       `update` removes the object. Deleting an object deletes those that it owns (ownerReferences).
     """
-
-    async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
-        """Return one object; raises NotFoundError."""
-        ...
-
-    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
-        """Return the objects that match."""
-        ...
 
     async def create[R: Resource](self, resource: R) -> R:
         """Store a new object; raises AlreadyExistsError."""
@@ -144,15 +157,6 @@ class Store(Protocol):
         self, kind: type[Resource], namespace: str, name: str, *, resource_version: str = ""
     ) -> None:
         """Delete an object; with a resourceVersion, only that one. Raises NotFoundError."""
-        ...
-
-    def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
-    ) -> AsyncGenerator[WatchEvent[R]]:
-        """Yield changes after `since` in order, for ever; raises ExpiredError.
-
-        Without `since`, first yields every existing object as ADDED. Close the iterator to stop.
-        """
         ...
 
 

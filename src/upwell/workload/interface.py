@@ -67,6 +67,10 @@ class RouterUnavailableError(WorkloadError):
     retryable = True
 
 
+class RouterDownError(RouterUnavailableError):
+    """The router does not run: no table is in force, and nobody gets a request."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Owner:
     """The object that instances belong to."""
@@ -487,6 +491,8 @@ class Tls:
     plain: Plain = Plain.REFUSE
     certificate: str = field(default="", repr=False)
     """Certificate, chain and key in PEM; empty: one is made by the router's own authority."""
+    destination_authority: str = ""
+    """In PEM; not empty: endpoints are spoken to by TLS, with certificates of this authority."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from upwell.workload.interface import (
     HostPath,
     ImagePullError,
     Instance,
+    LogQuery,
     Mount,
     RuntimeUnavailableError,
     State,
@@ -281,7 +282,7 @@ async def test_containers_of_an_instance_share_its_network(
         await runtime.start(workload.spec(server, client))
         written = b""
         async with asyncio.timeout(DEADLINE_SECONDS):
-            async for piece in runtime.logs("web-1-a", "sidecar", follow=True):
+            async for piece in runtime.logs("web-1-a", "sidecar", LogQuery(follow=True)):
                 written += piece
                 if written.endswith(b"reached\nweb-1-a\n"):
                     break  # the server answers on localhost, and the host name is the instance's

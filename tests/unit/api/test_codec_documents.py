@@ -218,7 +218,7 @@ def test_no_two_kinds_share_a_name() -> None:
 
 
 def test_a_name_that_means_no_kind_finds_none() -> None:
-    assert find_kind("pods") is None
+    assert find_kind("nodes") is None
 
 
 def test_fields_that_nobody_set_are_not_on_the_wire() -> None:

@@ -27,6 +27,7 @@ from upwell.workload.interface import (
     InstanceSpec,
     LogQuery,
     Owner,
+    RouterUnavailableError,
     RoutingTable,
     RuntimeUnavailableError,
     ServiceName,
@@ -202,8 +203,12 @@ class FakeRouter:
         self.open_sessions: dict[str, int] = {}
         """Endpoint -> requests that it has not finished."""
         self.failures: dict[str, str] = {}
+        self.refusal: RouterUnavailableError | None = None
+        """What it says instead of taking a table."""
 
     async def apply(self, table: RoutingTable) -> Mapping[str, str]:
+        if self.refusal is not None:
+            raise self.refusal
         if table != self.table:
             self._before("apply")
         self.table = table

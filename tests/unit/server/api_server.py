@@ -30,12 +30,19 @@ from upwell.server.signatures import Signatures, new_signatures
 from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
 from upwell.workload.interface import (
+    WHOLE_LOG,
+    Command,
+    Execution,
     Instance,
     InstanceSpec,
+    InteractiveRuntime,
+    LogQuery,
+    NoPreviousLogError,
+    Output,
     Owner,
-    Runtime,
     RuntimeUnavailableError,
     ServiceName,
+    UnreachableError,
 )
 
 type Document = dict[str, Any]
@@ -97,12 +104,45 @@ class KeptLogs:
         self._pieces.pop(build_id, None)
 
 
+class StubExecution:
+    """A command that writes its input back, its words to standard error, and exits with 3."""
+
+    def __init__(self, name: str, command: Command) -> None:
+        self.name = name
+        self.command = command
+        self.sizes: list[tuple[int, int]] = []
+        self.is_over = False
+        self._input: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def write(self, piece: bytes) -> None:
+        await self._input.put(piece)
+
+    async def close_input(self) -> None:
+        await self._input.put(b"")
+
+    async def resize(self, columns: int, rows: int) -> None:
+        self.sizes.append((columns, rows))
+
+    async def output(self) -> AsyncIterator[tuple[Output, bytes]]:
+        yield Output.STDERR, " ".join(self.command.words).encode()
+        while self.command.stdin and (piece := await self._input.get()):
+            yield Output.STDOUT, piece
+
+    async def exit_code(self) -> int:
+        return 3
+
+
 class StubRuntime:
     """A runtime that says what a test tells it; a followed log never ends by itself."""
 
     def __init__(self) -> None:
         self.running: list[Instance] = []
         self.log_texts: dict[tuple[str, str], bytes] = {}
+        self.executions: list[StubExecution] = []
+        self.ports: dict[int, int] = {}
+        """Port inside -> where it is served on loopback."""
+        self.stopped: list[tuple[str, float]] = []
+        self.changed = asyncio.Event()
 
     async def instances(self) -> Sequence[Instance]:
         return self.running
@@ -111,7 +151,7 @@ class StubRuntime:
         raise NotImplementedError
 
     async def stop(self, name: str, grace_seconds: float) -> None:
-        raise NotImplementedError
+        self.stopped.append((name, grace_seconds))
 
     async def execute(
         self, name: str, command: tuple[str, ...], container: str = ""
@@ -124,17 +164,37 @@ class StubRuntime:
         raise NotImplementedError
 
     async def changes(self) -> AsyncIterator[Owner]:
-        await asyncio.Event().wait()
-        yield Owner("", "", "")
+        while True:
+            await self.changed.wait()
+            self.changed.clear()
+            yield Owner("", "", "")
 
     async def logs(
-        self, name: str, container: str = "", *, follow: bool = False, tail: int | None = None
+        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
     ) -> AsyncIterator[bytes]:
         lines = self.log_texts[name, container].splitlines(keepends=True)
-        for line in lines if tail is None else lines[-tail:]:
+        for line in lines if wanted.tail is None else lines[-wanted.tail :]:
             yield line
-        if follow:
+        if wanted.previous:
+            raise NoPreviousLogError(f"{name} has one log")
+        if wanted.follow:
             await asyncio.Event().wait()
+
+    @contextlib.asynccontextmanager
+    async def run(self, name: str, command: Command) -> AsyncIterator[Execution]:
+        execution = StubExecution(name, command)
+        self.executions.append(execution)
+        try:
+            yield execution
+        finally:
+            execution.is_over = True
+
+    async def connect(
+        self, name: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if port not in self.ports:
+            raise UnreachableError(f"port {port}: nothing listens in {name}")
+        return await asyncio.open_connection("127.0.0.1", self.ports[port])
 
 
 @dataclass
@@ -267,7 +327,7 @@ async def serving(
 ) -> AsyncIterator[Api]:
     clock, shutdown = Clock(), asyncio.Event()
     store, logs, runtime = MemoryStore(clock), KeptLogs(), StubRuntime()
-    stub: Runtime = runtime
+    stub: InteractiveRuntime = runtime
     actions = StubActions(store)
     pushes: list[PushNotice] = []
     packages: dict[Digest, list[Document]] = {}
@@ -302,7 +362,7 @@ async def serving(
     )
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.
     state = ServerState()
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="off")
+    config = uvicorn.Config(app, log_config=None, access_log=False, ws="wsproto", lifespan="off")
     config.load()
     server = await asyncio.get_running_loop().create_server(
         lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0

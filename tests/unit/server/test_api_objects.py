@@ -308,7 +308,7 @@ async def test_a_secret_never_shows_in_an_error(api: Api) -> None:
 
 async def test_unknown_places_are_not_found(api: Api) -> None:
     for path in (
-        "/api/v1/namespaces/shop/pods",
+        "/api/v1/namespaces/shop/nodes",
         "/apis/nope/v1/things",
         "/apis/nope",
         "/apis/apps/v1/deployments/web",

@@ -224,7 +224,10 @@ async def test_a_command_runs_in_an_instance_that_is_ready(api: Api) -> None:
     named = await api.send("POST", path, {"command": ["id"], "instance": "web-1"})
     assert named.json["instance"] == "web-1"
     gone = await api.send("POST", path, {"command": ["id"], "container": "gone"})
-    assert (gone.status, gone.json["message"]) == (400, "web-2 has no container gone")
+    assert (gone.status, gone.json["message"]) == (
+        400,
+        "no container 'gone' in web-2: web, side",
+    )
     wrong: object
     for wrong in ({}, {"command": []}, {"command": "id"}, {"command": [1]}):
         assert (await api.send("POST", path, wrong)).status == 422

@@ -1,0 +1,121 @@
+"""core/v1 Pod: an instance as Kubernetes' clients see it; a view of what runs, never stored."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from upwell.api.core import PodSpec
+from upwell.api.meta import Column, Condition, Kind, Model, Resource, Time
+
+
+class ContainerRunning(Model):
+    """Since when a container runs."""
+
+    started_at: Time | None = None
+
+
+class ContainerTerminated(Model):
+    """How a container has ended."""
+
+    exit_code: int
+    reason: str
+    started_at: Time | None = None
+    finished_at: Time | None = None
+
+
+class ContainerWaiting(Model):
+    """Why a container does not run yet, or again."""
+
+    reason: str
+    message: str = ""
+
+
+class ContainerState(Model):
+    """What a container does: exactly one field is set."""
+
+    running: ContainerRunning | None = None
+    terminated: ContainerTerminated | None = None
+    waiting: ContainerWaiting | None = None
+
+
+class ContainerStatus(Model):
+    """One container as it is observed."""
+
+    name: str
+    ready: bool = False
+    restart_count: int = 0
+    image: str = ""
+    image_id: str = Field(default="", alias="imageID")
+    container_id: str = Field(default="", alias="containerID")
+    started: bool = False
+    state: ContainerState = Field(default_factory=ContainerState)
+
+
+class PodIP(Model):
+    """An address of a Pod."""
+
+    ip: str
+
+
+class PodStatus(Model):
+    """What an instance does."""
+
+    phase: str = ""
+    message: str = ""
+    reason: str = ""
+    conditions: tuple[Condition, ...] = ()
+    pod_ip: str | None = Field(default=None, alias="podIP")
+    pod_ips: tuple[PodIP, ...] = Field(default=(), alias="podIPs")
+    start_time: Time | None = None
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = (pod.get("status") or {}).get("containerStatuses") or []
+    return [status for status in found if isinstance(status, Mapping)]
+
+
+def _ready(pod: Mapping[str, Any]) -> str:
+    statuses = _statuses(pod)
+    return f"{sum(bool(status.get('ready')) for status in statuses)}/{len(statuses)}"
+
+
+def _status(pod: Mapping[str, Any]) -> str:
+    """Say what the first container that does not run waits for or ended with, else the phase."""
+    for status in _statuses(pod):
+        state = status.get("state") or {}
+        for kind in ("waiting", "terminated"):
+            if reason := (state.get(kind) or {}).get("reason"):
+                return str(reason)
+    status = pod.get("status") or {}
+    return str(status.get("reason") or status.get("phase") or "Unknown")
+
+
+def _restarts(pod: Mapping[str, Any]) -> str:
+    return str(sum(int(status.get("restartCount") or 0) for status in _statuses(pod)))
+
+
+class Pod(Resource):
+    """One instance of a workload."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "",
+        "v1",
+        "Pod",
+        "pods",
+        ("po",),
+        has_status=False,
+        verbs=("delete", "get", "list", "watch"),
+        columns=(
+            Column("READY", "status.containerStatuses[*].ready", text=_ready),
+            Column("STATUS", "status.phase", text=_status),
+            Column("RESTARTS", "status.containerStatuses[*].restartCount", text=_restarts),
+            Column("IP", "status.podIP", wide=True),
+            Column("IMAGES", "spec.containers[*].image", wide=True),
+        ),
+    )
+
+    spec: PodSpec = Field(default_factory=PodSpec)
+    status: PodStatus = Field(default_factory=PodStatus)

@@ -1,0 +1,196 @@
+"""From an instance to the Pod that Kubernetes' clients see; pure."""
+
+import uuid
+from datetime import datetime
+
+from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
+from upwell.api.core import Container, ContainerPort, PodSpec
+from upwell.api.meta import Condition, ObjectMeta, OwnerReference, Resource
+from upwell.api.pod import (
+    ContainerRunning,
+    ContainerState,
+    ContainerStatus,
+    ContainerTerminated,
+    ContainerWaiting,
+    Pod,
+    PodIP,
+    PodStatus,
+)
+from upwell.policy.rollout_settings import template_of
+from upwell.workload.interface import Instance, ObservedContainer, State
+
+_IDENTITIES = uuid.UUID("7a0a6d5c-2f2b-4e59-9d0c-0f7b8f6f2a11")
+_ROLE = "upwell.dev/role"
+_REVISION = "upwell.dev/revision"
+_RUNTIME = "podman://"
+
+
+def pod_of(instance: Instance, owner: Resource | None) -> Pod:
+    """Return the Pod of an instance; `owner` is its workload, while that exists."""
+    created = min((one.created_at for one in instance.containers), default=instance.started_at)
+    return Pod(
+        api_version=Pod.KIND.api_version,
+        kind=Pod.KIND.kind,
+        metadata=ObjectMeta(
+            name=instance.name,
+            namespace=instance.owner.namespace,
+            uid=_identity(instance),
+            creation_timestamp=created,
+            labels=dict(instance.labels),
+            annotations={_REVISION: instance.revision}
+            | ({_ROLE: instance.role} if instance.role else {}),
+            owner_references=_references(owner),
+        ),
+        spec=_spec(instance, owner),
+        status=_status(instance),
+    )
+
+
+def _identity(instance: Instance) -> str:
+    """Return a uid that an instance keeps when it is started anew, as a Pod does."""
+    owner = instance.owner
+    text = f"{owner.namespace}/{owner.kind}/{owner.name}/{instance.name}/{instance.revision}"
+    return str(uuid.uuid5(_IDENTITIES, text))
+
+
+def _references(owner: Resource | None) -> tuple[OwnerReference, ...]:
+    if owner is None:
+        return ()
+    return (
+        OwnerReference(
+            api_version=owner.KIND.api_version,
+            kind=owner.KIND.kind,
+            name=owner.name,
+            uid=owner.uid,
+            controller=True,
+        ),
+    )
+
+
+def _spec(instance: Instance, owner: Resource | None) -> PodSpec:
+    """Return what is known of how it was made: names and images, and the ports of the template.
+
+    Environment and commands are left out: they may hold secrets, and a template may have changed.
+    """
+    ports = _ports(owner)
+    containers = [
+        Container(name=one.name, image=one.image, ports=ports.get(one.name, ()))
+        for one in instance.containers
+        if not one.init
+    ]
+    return PodSpec(
+        # While images are pulled there are only names.
+        containers=tuple(containers) or tuple(Container(name=name) for name in instance.images),
+        init_containers=tuple(
+            Container(name=one.name, image=one.image) for one in instance.containers if one.init
+        ),
+    )
+
+
+def _ports(owner: Resource | None) -> dict[str, tuple[ContainerPort, ...]]:
+    match owner:
+        case Job():
+            template = owner.spec.template
+        case Deployment() | DeploymentConfig() | StatefulSet() | DaemonSet():
+            template = template_of(owner)
+        case _:
+            return {}
+    return {one.name: one.ports for one in template.spec.containers}
+
+
+def _status(instance: Instance) -> PodStatus:
+    main = [_container(one, instance) for one in instance.containers if not one.init]
+    return PodStatus(
+        phase=_phase(instance),
+        message=instance.message,
+        conditions=_conditions(instance),
+        pod_ip=instance.address or None,
+        pod_ips=(PodIP(ip=instance.address),) if instance.address else (),
+        start_time=instance.started_at,
+        container_statuses=tuple(main)
+        or tuple(_awaited(name, instance) for name in instance.images),
+        init_container_statuses=tuple(
+            _container(one, instance) for one in instance.containers if one.init
+        ),
+    )
+
+
+def _phase(instance: Instance) -> str:
+    """Return core/v1 PodPhase: a replica that has ended is started anew, and so is not Failed."""
+    if instance.state is State.RUNNING:
+        return "Running"
+    if instance.state is not State.EXITED:
+        return "Pending"
+    if instance.succeeded:
+        return "Succeeded"
+    runs_once = instance.role or instance.owner.kind == Job.KIND.kind
+    return "Failed" if runs_once else "Running"
+
+
+def _conditions(instance: Instance) -> tuple[Condition, ...]:
+    initialized = instance.state in {State.RUNNING, State.EXITED}
+    since = instance.ready_since or instance.started_at
+    why = "" if instance.ready else "ContainersNotReady"
+    return (
+        _condition("PodScheduled", instance.started_at, holds=True),
+        _condition("Initialized", instance.started_at, holds=initialized),
+        _condition("ContainersReady", since, why, instance.message, holds=instance.ready),
+        _condition("Ready", since, why, instance.message, holds=instance.ready),
+    )
+
+
+def _condition(
+    kind: str, since: datetime, reason: str = "", message: str = "", *, holds: bool
+) -> Condition:
+    return Condition(
+        type=kind,
+        status="True" if holds else "False",
+        reason=reason,
+        message=message,
+        last_transition_time=since,
+    )
+
+
+def _container(one: ObservedContainer, instance: Instance) -> ContainerStatus:
+    return ContainerStatus(
+        name=one.name,
+        ready=one.ready,
+        restart_count=one.restarts,
+        image=one.image,
+        image_id=_image_id(one),
+        container_id=f"{_RUNTIME}{one.id}",
+        started=one.running,
+        state=_state(one, instance),
+    )
+
+
+def _image_id(one: ObservedContainer) -> str:
+    """Return the image with the digest that really runs, whatever it was started by."""
+    repository = one.image.partition("@")[0]
+    return f"{repository}@{one.digest}" if one.digest else ""
+
+
+def _state(one: ObservedContainer, instance: Instance) -> ContainerState:
+    if one.running:
+        return ContainerState(running=ContainerRunning(started_at=one.started_at))
+    if one.exit_code is not None:
+        reason = "Error" if one.exit_code else "Completed"
+        terminated = ContainerTerminated(
+            exit_code=one.exit_code,
+            reason=reason,
+            started_at=one.started_at,
+            finished_at=one.ended_at,
+        )
+        return ContainerState(terminated=terminated)
+    return _waiting(instance)
+
+
+def _awaited(name: str, instance: Instance) -> ContainerStatus:
+    """Return the status of a container that is not made yet."""
+    return ContainerStatus(name=name, state=_waiting(instance))
+
+
+def _waiting(instance: Instance) -> ContainerState:
+    waits = instance.state is State.INITIALIZING
+    reason = "PodInitializing" if waits else "ContainerCreating"
+    return ContainerState(waiting=ContainerWaiting(reason=reason, message=instance.message))
