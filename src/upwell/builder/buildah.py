@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from upwell.builder import custom, docker
 from upwell.builder import source as source_to_image
 from upwell.builder.archive import ArchiveLimits
-from upwell.builder.commands import BuildahCommands
+from upwell.builder.commands import BuildahCommands, ImageStore
 from upwell.builder.folder import BuildFolder
 from upwell.builder.git import Git, GitLimits
 from upwell.builder.interface import (
@@ -34,10 +34,10 @@ from upwell.builder.pruning import Occupancy, prunable
 from upwell.builder.redaction import Redaction, basic_auth
 from upwell.builder.sandbox import (
     Sandbox,
+    UserIds,
     process_limit,
     remove_control_groups,
     takes_control_groups,
-    user_namespaces_work,
 )
 from upwell.builder.uploads import unpack_upload
 from upwell.builder.workspace import Workspace
@@ -87,14 +87,14 @@ class BuildahBuilder:
         self._owner = hashlib.sha256(str(self._folders).encode()).hexdigest()[:16]
         self._temporary = settings.temporary_dir / f"upwell-{self._owner}"
         self._occupancy = Occupancy()
-        self._user_namespace: bool | None = None
         self._launcher = Launcher(str(settings.work_dir.resolve()))
-        self._commands = BuildahCommands(
-            self._launcher,
+        shifted = settings.user_namespaces and settings.isolation == "oci"
+        store = ImageStore(
             (settings.storage_root or settings.work_dir / "storage").resolve(),
             (settings.run_root or settings.work_dir / "run").resolve(),
-            environment,
+            UserIds(self._launcher, _PATH, shifted=shifted),
         )
+        self._commands = BuildahCommands(self._launcher, store, environment)
         self._git = Git(
             self._launcher,
             environment,
@@ -138,7 +138,7 @@ class BuildahBuilder:
                 _deadline(plan.deadline_seconds),
                 self._occupancy.building(map(str, _pulled(plan))),
             ):
-                sandbox = await self._sandbox(plan)
+                sandbox = self._sandbox(plan)
                 with self._process_limit(sandbox, plan.id) as confined:
                     return await self._build(self._workspace(plan, folder, redaction, confined))
         except BuildError as error:
@@ -258,19 +258,12 @@ class BuildahBuilder:
         insecure = to.registry in plan.insecure_registries
         return await self._commands.push(image, to, folder, auth, insecure=insecure)
 
-    async def _sandbox(self, plan: BuildPlan) -> Sandbox:
+    def _sandbox(self, plan: BuildPlan) -> Sandbox:
         if plan.host_network and not self._settings.allow_host_network:
             raise BuildError("GenericBuildFailed", "the host's network is not allowed to builds")
-        if self._user_namespace is None:
-            self._user_namespace = (
-                self._settings.user_namespaces
-                and self._settings.isolation == "oci"
-                and await user_namespaces_work(self._launcher, _PATH)
-            )
         return Sandbox(
             limits=_limits(plan.limits, self._settings.limits),
             network="host" if plan.host_network else self._settings.network,
-            user_namespace=self._user_namespace,
         )
 
     def _process_limit(self, sandbox: Sandbox, build_id: str) -> AbstractContextManager[Sandbox]:

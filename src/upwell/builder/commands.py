@@ -11,7 +11,7 @@ from pathlib import Path
 
 from upwell.builder.interface import BuildError, LogSink
 from upwell.builder.process import Command, Launcher, Outcome
-from upwell.builder.sandbox import Sandbox
+from upwell.builder.sandbox import Sandbox, UserIds
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
@@ -78,15 +78,27 @@ class Recipe:
     """A folder that gets the result's files."""
 
 
+@dataclass(frozen=True, slots=True)
+class ImageStore:
+    """Where images and layers lie, and whose their files are."""
+
+    root: Path
+    run_root: Path
+    ids: UserIds
+
+    async def flags(self) -> tuple[str, ...]:
+        """Return the options of `buildah` that come before its command."""
+        return (f"--root={self.root}", f"--runroot={self.run_root}", *await self.ids.flags())
+
+
 class BuildahCommands:
-    """Runs buildah with its own store; `environment` is each child's whole environment."""
+    """Runs buildah on one store; `environment` is each child's whole environment."""
 
     def __init__(
-        self, launcher: Launcher, root: Path, run_root: Path, environment: Mapping[str, str]
+        self, launcher: Launcher, store: ImageStore, environment: Mapping[str, str]
     ) -> None:
         self._launcher = launcher
-        self._root = root
-        self._store = (f"--root={root}", f"--runroot={run_root}")
+        self._store = store
         self._environment = environment
 
     async def pull(
@@ -112,7 +124,7 @@ class BuildahCommands:
     async def image_config(self, image: str, folder: Path) -> ImageConfig:
         """Return the configuration of an image in the store; raises BuildError."""
         argv = ("inspect", "--type=image", image)
-        outcome = await self._launcher.capture(self._command(folder, argv), _MAX_INSPECT)
+        outcome = await self._capture(folder, *argv)
         if outcome.code != 0:
             raise BuildError("PullBuilderImageFailed", f"{image}: {outcome.last_line}")
         try:
@@ -179,7 +191,7 @@ class BuildahCommands:
     async def images(self, folder: Path) -> list[StoredImage]:
         """Return every image of the store, those of single steps too."""
         argv = ("images", "--all", "--json", "--no-trunc")
-        outcome = await self._launcher.capture(self._command(folder, argv), _MAX_INSPECT)
+        outcome = await self._capture(folder, *argv)
         if outcome.code != 0:
             raise BuildError("GenericBuildFailed", f"the image store: {outcome.last_line}")
         return [
@@ -195,7 +207,7 @@ class BuildahCommands:
     async def remove_containers(self, folder: Path) -> None:
         """Remove what a killed build in `folder` left in the store and at the container runtime."""
         await self._remove_runtime_state(folder)
-        if ids := await asyncio.to_thread(_containers_of, folder, self._root):
+        if ids := await asyncio.to_thread(_containers_of, folder, self._store.root):
             await self._run(folder, _nowhere, "rm", *ids)
 
     async def _remove_runtime_state(self, folder: Path) -> None:
@@ -204,7 +216,7 @@ class BuildahCommands:
         names = await asyncio.to_thread(lambda: [path.name for path in state.glob("*")])
         if not names:
             return
-        command = self._command(folder, ("info", "--format={{.host.OCIRuntime}}"))
+        command = await self._command(folder, ("info", "--format={{.host.OCIRuntime}}"))
         runtime = (await self._launcher.capture(command, _MAX_INSPECT)).output.strip()
         for name in names:
             argv = (runtime, f"--root={state}", "delete", "--force", name)
@@ -217,7 +229,7 @@ class BuildahCommands:
         had not yet written that they are its own.
         """
         argv = ("containers", "--all", "--quiet")
-        listed = await self._launcher.capture(self._command(folder, argv), _MAX_INSPECT)
+        listed = await self._capture(folder, *argv)
         if ids := listed.output.split():
             await self._run(folder, _nowhere, "rm", *ids)
 
@@ -228,9 +240,12 @@ class BuildahCommands:
         *argv: str,
         environment: Mapping[str, str] | None = None,
     ) -> Outcome:
-        return await self._launcher.run(self._command(folder, argv, environment), log)
+        return await self._launcher.run(await self._command(folder, argv, environment), log)
 
-    def _command(
+    async def _capture(self, folder: Path, *argv: str) -> Outcome:
+        return await self._launcher.capture(await self._command(folder, argv), _MAX_INSPECT)
+
+    async def _command(
         self, folder: Path, argv: tuple[str, ...], more: Mapping[str, str] | None = None
     ) -> Command:
         environment = {
@@ -239,7 +254,7 @@ class BuildahCommands:
             "HOME": str(folder),  # nobody's own logins and settings
             "TMPDIR": str(_temporary(folder)),
         }
-        return Command(("buildah", *self._store, *argv), environment, folder)
+        return Command(("buildah", *await self._store.flags(), *argv), environment, folder)
 
 
 def _temporary(folder: Path) -> Path:

@@ -25,8 +25,6 @@ class Sandbox:
 
     limits: Limits = field(default_factory=Limits)
     network: str = "private"
-    user_namespace: bool = False
-    """Whether the build's root is nobody on this machine."""
     control_group: str = ""
     """The parent of the containers' control groups; it holds the limit of processes."""
 
@@ -35,9 +33,6 @@ class Sandbox:
         yield f"--network={self.network}"
         # The limit per user; it holds where there is no control group, except for root's.
         yield f"--ulimit=nproc={self.limits.pids}:{self.limits.pids}"
-        if self.user_namespace:
-            yield f"--userns-uid-map=0:{_FIRST_ID}:{_IDS}"
-            yield f"--userns-gid-map=0:{_FIRST_ID}:{_IDS}"
         if self.control_group:
             yield f"--cgroup-parent={self.control_group}"
         if self.limits.memory_bytes is not None:
@@ -48,20 +43,37 @@ class Sandbox:
             yield f"--cpu-quota={int(self.limits.cpus * _CPU_PERIOD)}"
 
 
-async def user_namespaces_work(launcher: Launcher, path: str) -> bool:
-    """Say whether root may give builds user ids of their own here.
+class UserIds:
+    """The user ids that builds have on this machine: a range that is nobody's, or the machine's.
 
-    Without root, Buildah itself makes a user namespace, from /etc/subuid.
+    All commands on a store must be told of the same range. Then layers are unpacked with shifted
+    owners; those that were unpacked otherwise are copied before the first build on them.
     """
-    if os.geteuid() != 0:
-        return False
-    ids = f"0:{_FIRST_ID}:{_IDS}"
-    argv = ("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true")
-    try:
-        outcome = await launcher.capture(Command(argv, {"PATH": path}, Path("/")), 4096)
-    except FileNotFoundError:
-        return False
-    return outcome.code == 0
+
+    def __init__(self, launcher: Launcher, path: str, *, shifted: bool) -> None:
+        self._launcher = launcher
+        self._path = path
+        self._flags: tuple[str, ...] | None = None if shifted else ()
+
+    async def flags(self) -> tuple[str, ...]:
+        """Return the options of `buildah`; none where the machine does not let us shift."""
+        if self._flags is None:
+            ids = f"0:{_FIRST_ID}:{_IDS}"
+            works = await self._work(ids)
+            self._flags = (f"--userns-uid-map={ids}", f"--userns-gid-map={ids}") if works else ()
+        return self._flags
+
+    async def _work(self, ids: str) -> bool:
+        if os.geteuid() != 0:
+            return False  # Buildah itself makes a user namespace, from /etc/subuid
+        argv = ("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true")
+        try:
+            outcome = await self._launcher.capture(
+                Command(argv, {"PATH": self._path}, Path("/")), 4096
+            )
+        except FileNotFoundError:
+            return False
+        return outcome.code == 0
 
 
 def takes_control_groups(containers_conf: Path | None) -> bool:
