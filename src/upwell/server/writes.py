@@ -9,6 +9,8 @@ from upwell.api.apply import Manager, apply, record_update
 from upwell.api.codec import decode, encode
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
+from upwell.policy.access import Grant
+from upwell.policy.foreign_images import refusal
 from upwell.server.admission import Admitted, admit
 from upwell.server.statuses import ApiError
 from upwell.server.subscriptions_admission import require_reach
@@ -36,6 +38,8 @@ class WriteOptions:
     """The name of the client's token."""
     everywhere: bool = True
     """Whether the client may do everything in all namespaces."""
+    grants: tuple[Grant, ...] | None = None
+    """What the client's token may do; None: everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class Writer:
     ) -> Written:
         resource = _with_managed_fields(admitted, document).resource
         require_reach(resource, everywhere=options.everywhere)
+        _require_images(resource, None, options)
         if options.dry_run:
             return Written(await self._preview(resource), admitted.warnings, created=True)
         if resource.KIND.namespaced:
@@ -147,6 +152,7 @@ class Writer:
             old = await self._store.get(target.resource, target.namespace, target.name)
             admitted = decide(old)
             require_reach(admitted.resource, everywhere=options.everywhere)
+            _require_images(admitted.resource, old, options)
             version = _version(encode(admitted.resource), old)
             wanted = admitted.resource.with_metadata(resource_version=version)
             if options.dry_run:
@@ -170,6 +176,16 @@ async def ensure_namespace(store: Store, name: str) -> None:
             await store.create(Namespace(metadata=ObjectMeta(name=name)))
         except AlreadyExistsError:
             return  # another request was faster
+
+
+def _require_images(resource: Resource, old: Resource | None, options: WriteOptions) -> None:
+    """Raise ApiError 403 if the client may not read a stream whose images the object takes."""
+    if options.grants is None:
+        return
+    why = refusal(resource, old, options.grants)
+    if why is not None:
+        message = f"token {options.user} may not write {resource.key}: it {why}"
+        raise ApiError(403, message, key=resource.key)
 
 
 def _with_managed_fields(admitted: Admitted, document: Document) -> Admitted:

@@ -419,3 +419,35 @@ async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> N
     assert stopped == ["ci"]
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
     assert (sent[1]["code"], sent[1]["reason"]) == (1008, "the token allows this no more")
+
+
+async def test_following_a_tag_of_another_namespace_needs_the_right_to_read_it(
+    guarded: Guarded,
+) -> None:
+    token = await guarded.token("ci", "builder@shop")
+    streams = "/apis/image.openshift.io/v1/namespaces/shop"
+    source = {"kind": "ImageStreamTag", "name": "base:1", "namespace": "vendor"}
+    metadata = {"name": "base", "labels": {"team": "shop"}}
+    document = {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStream",
+        "metadata": metadata,
+        "spec": {"tags": [{"name": "1", "from": source}]},
+    }
+    refused = await guarded.send(token, "POST", f"{streams}/imagestreams", document)
+    assert (refused.status, refused.json["reason"]) == (403, "Forbidden")
+    assert refused.json["message"] == (
+        "token ci may not write ImageStream shop/base: it takes images from ImageStream"
+        " vendor/base, and get imagestreams in namespace vendor needs role viewer there"
+    )
+    tag = {"tag": {"from": source}}
+    assert (
+        await guarded.send(token, "PUT", f"{streams}/imagestreamtags/base:1", tag)
+    ).status == 403
+
+    assert (await guarded.send(ADMIN, "POST", f"{streams}/imagestreams", document)).status == 201
+    metadata["labels"] = {"team": "other"}
+    changed = await guarded.send(token, "PUT", f"{streams}/imagestreams/base", document)
+    assert changed.status == 200, "what an admin has let in stays"
+    both = await guarded.token("both", "builder@shop", "viewer@vendor")
+    assert (await guarded.send(both, "PUT", f"{streams}/imagestreamtags/own:1", tag)).status == 200
