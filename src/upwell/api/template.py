@@ -30,3 +30,16 @@ class Template(Resource):
     parameters: tuple[Parameter, ...] = ()
     labels_: dict[str, str] = Field(default_factory=dict, alias="labels")
     message: str | None = None
+
+
+class ProcessedTemplate(Template):
+    """A Template that is sent to get its objects back, its parameters replaced; never stored."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "template.openshift.io",
+        "v1",
+        "ProcessedTemplate",
+        "processedtemplates",
+        has_status=False,
+        verbs=("create",),
+    )

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from upwell.cli.errors import CommandError, Exit
+from upwell.cli.logins import Login, Logins, logins_path, read_logins
 
 if TYPE_CHECKING:
     from upwell.store.interface import ApiClient, StoreError
@@ -35,7 +36,35 @@ class Session:
     namespace_given: bool = False
     """Whether the user named the namespace, by option or environment."""
     verbose: bool = False
+    logins: Logins = field(default_factory=Logins)
+    """What holds where the user says nothing."""
     connect: Callable[[str, str, str], "ApiClient"] = _connect
+
+    _told: set[str] = field(default_factory=set, init=False)
+    """What the user named, by option or environment."""
+
+    def __post_init__(self) -> None:
+        if (current := self.logins.of(self.logins.current)) is not None:
+            self.enter(current)
+
+    def tell(self, name: str, value: Any) -> None:
+        """Take what the user says about a field; another server has another login."""
+        setattr(self, name, value)
+        self._told.add(name)
+        if name == "namespace":
+            self.namespace_given = True
+        elif name == "server":
+            self.enter(self.logins.of(value) or Login(value))
+
+    def enter(self, login: Login) -> None:
+        """Go to a server with what is known of it, as far as the user has not said otherwise."""
+        self.server = login.server
+        if "token" not in self._told:
+            self.token = login.token
+        if "authority" not in self._told:
+            self.authority = login.authority
+        if "namespace" not in self._told:
+            self.namespace = login.namespace or DEFAULT_NAMESPACE
 
     def run(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
         """Run `work` with a client of the server; every error becomes a CommandError."""
@@ -92,18 +121,24 @@ def _first(group: ExceptionGroup[Exception]) -> Exception:
     return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
+def _session(ctx: click.Context) -> Session:
+    """Return the session of this call, made when its first option is read."""
+    session = ctx.find_object(Session)
+    if session is None:
+        ctx.obj = session = Session(logins=read_logins(logins_path()))
+    return session
+
+
 def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-        session = ctx.ensure_object(Session)
+        session = _session(ctx)
         source = ctx.get_parameter_source(parameter.name or "")
         given = source not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}
         # A variable is read for the group and again for the command: an option given to the
         # group stays in force.
         from_parent = ctx.parent is not None and source is ParameterSource.ENVIRONMENT
         if given and not from_parent:
-            setattr(session, name, value)
-            if name == "namespace":
-                session.namespace_given = True
+            session.tell(name, value)
 
     return remember
 

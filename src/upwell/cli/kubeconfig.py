@@ -1,7 +1,6 @@
 """`upwell kubeconfig`: what kubectl and other Kubernetes clients need to reach the server."""
 
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import yaml
 from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
+from upwell.cli.private_file import write_private
 
 _NAME = "upwell"
 
@@ -49,15 +49,7 @@ def kubeconfig(session: Session, path: Path | None) -> None:
     if path is None:
         click.echo(text, nl=False)
         return
-    draft = path.with_name(f"{path.name}.new")
-    try:
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor has the mode already
-            file.write(text)
-        draft.replace(path)
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}") from error
+    write_private(path, text)
 
 
 def _document(session: Session, token: str, authority: str) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Processed:
 
     objects: tuple[dict[str, Any], ...] = field(repr=False)
     message: str = field(default="", repr=False)
+    parameters: tuple[Parameter, ...] = field(default=(), repr=False)
+    """The template's, each with the value that was used."""
 
 
 def process_template(template: Template, request: Request, choose: Choose) -> Processed:
@@ -79,7 +81,10 @@ def process_template(template: Template, request: Request, choose: Choose) -> Pr
     message = expansion.text(template.message or "", "message")
     if faults:
         raise InvalidTemplateError(template.name, tuple(dict.fromkeys(faults)))
-    return Processed(tuple(objects), message)
+    parameters = tuple(
+        one.model_copy(update={"value": values[one.name]}) for one in template.parameters
+    )
+    return Processed(tuple(objects), message, parameters)
 
 
 def _unknown(template: Template, request: Request) -> Iterator[Fault]:

@@ -12,7 +12,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from upwell.policy.access import REPOSITORIES, Action, Grant, Role, is_allowed, missing
+from upwell.policy.access import (
+    REPOSITORIES,
+    SELF_REVIEWS,
+    Action,
+    Grant,
+    Role,
+    is_allowed,
+    missing,
+)
 from upwell.server.audit import AuditLog, Deed
 from upwell.server.lasting import Ending, run_while
 from upwell.server.limits import ServerLimits
@@ -115,7 +123,7 @@ class Gate:
     def _allows(self, user: Principal, visit: "_Visit") -> bool:
         if user.registry_only and not is_registry(visit.scope):
             return False
-        if _DISCOVERY.fullmatch(visit.path):
+        if is_open_path(visit.path):
             return bool(user.grants)
         return is_allowed(user.grants, visit.action)
 
@@ -243,7 +251,7 @@ class _Visit:
             return pushed or self.scope["method"] == "DELETE"
         if action.resource == "secrets" or action.part in _INTO_CONTAINERS:
             return True
-        return action.verb in _WRITES
+        return action.verb in _WRITES and action.resource not in SELF_REVIEWS
 
 
 def _carries_secret(path: str) -> bool:
@@ -278,6 +286,11 @@ def _keep_mounts_inside(visit: _Visit) -> None:
 def _unauthorized(why: str) -> ApiError:
     message = f"{why}: `upwell token create` makes one, UPWELL_TOKEN hands it to the command line"
     return ApiError(401, message, reason="Unauthorized")
+
+
+def is_open_path(path: str) -> bool:
+    """Whether every token may read what is there, whatever its roles."""
+    return path in _OPEN or _DISCOVERY.fullmatch(path) is not None
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:

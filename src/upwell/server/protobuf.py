@@ -1,7 +1,8 @@
 """The few objects that kubectl can only create in Kubernetes' protobuf form.
 
-`kubectl create namespace|configmap|secret` sends it whatever the server offers; all other commands
-speak JSON. Field numbers are those of k8s.io/api/core/v1/generated.proto.
+`kubectl create namespace|configmap|secret` and `kubectl auth` send it whatever the server offers;
+all other commands speak JSON. Field numbers are those of the generated.proto of k8s.io/api/core/v1,
+authorization/v1 and authentication/v1.
 """
 
 import base64
@@ -30,6 +31,19 @@ _METADATA: _Fields = {
     12: ("annotations", "text map"),
     14: ("finalizers", "texts"),
 }
+_RESOURCE_ATTRIBUTES: _Fields = {
+    1: ("namespace", "text"),
+    2: ("verb", "text"),
+    3: ("group", "text"),
+    4: ("version", "text"),
+    5: ("resource", "text"),
+    6: ("subresource", "text"),
+    7: ("name", "text"),
+}
+_ACCESS_SPEC: _Fields = {
+    1: ("resourceAttributes", _RESOURCE_ATTRIBUTES),
+    2: ("nonResourceAttributes", {1: ("path", "text"), 2: ("verb", "text")}),
+}
 _KINDS: Mapping[tuple[str, str], _Fields] = {
     ("v1", "Namespace"): {1: ("metadata", _METADATA)},
     ("v1", "ConfigMap"): {
@@ -44,6 +58,11 @@ _KINDS: Mapping[tuple[str, str], _Fields] = {
         3: ("type", "text"),
         4: ("stringData", "text map"),
         5: ("immutable", "bool"),
+    },
+    ("authentication.k8s.io/v1", "SelfSubjectReview"): {1: ("metadata", _METADATA)},
+    ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {2: ("spec", _ACCESS_SPEC)},
+    ("authorization.k8s.io/v1", "SelfSubjectRulesReview"): {
+        2: ("spec", {1: ("namespace", "text")}),
     },
 }
 _TYPE_META: _Fields = {1: ("apiVersion", "text"), 2: ("kind", "text")}

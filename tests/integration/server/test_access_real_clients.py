@@ -181,6 +181,70 @@ def test_kubectl_works_with_a_kubeconfig(installed: Installed) -> None:
     assert ("deploy", "list", "", 403) in deeds
 
 
+def test_kubectl_asks_who_it_is_and_what_it_may_do(installed: Installed) -> None:
+    token = installed.token("asker", "deployer@shop")
+    config = installed.folder / "asker.kubeconfig"
+    installed.upwell("kubeconfig", "--file", str(config), "-n", "shop", UPWELL_TOKEN=token)
+
+    def kubectl(*arguments: str) -> tuple[int, str]:
+        done = installed.run("kubectl", "auth", *arguments, KUBECONFIG=str(config))
+        return done.returncode, done.stdout + done.stderr
+
+    code, text = kubectl("whoami")
+    assert code == 0, text
+    assert [line.split()[1] for line in text.splitlines()[1:2]] == ["asker"]
+    assert "deployer@shop" in text
+    for question, answer in (
+        (("get", "deployments.apps"), "yes"),
+        (("create", "deployments/exec", "-n", "shop"), "yes"),
+        (("get", "secrets"), "no - needs role admin there"),
+        (("list", "deployments.apps", "--all-namespaces"), "no"),
+        (("get", "deployments.apps", "-n", "bank"), "no"),
+        (("get", "/version"), "yes"),
+        (("get", "/metrics"), "no"),
+    ):
+        code, text = kubectl("can-i", *question)
+        assert text.splitlines()[-1].startswith(answer), (question, text)
+        assert (code == 0) == (answer == "yes")
+    code, text = kubectl("can-i", "--list")
+    assert code == 0, text
+    assert "deployments" in text
+    assert "secrets" not in text
+    assert not [deed for deed in installed.audit() if "selfsubject" in deed["resource"]]
+
+
+def test_a_login_is_kept_for_the_user_alone_and_tried_first(installed: Installed) -> None:
+    token = installed.token("ada", "viewer@shop", "builder@shop")
+    url = f"https://{installed.host}/"
+    ca = ("--ca", str(installed.authority))
+
+    def upwell(*arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        home = {"XDG_CONFIG_HOME": str(installed.folder / "config"), **more}
+        return installed.run(sys.executable, "-m", "upwell", *arguments, stdin=stdin, **home)
+
+    refused = upwell("login", url, *ca, "--token-file", "-", stdin="upwell_ada_wrong")
+    assert refused.returncode == 1
+    assert "unknown or has expired" in refused.stderr
+    assert not (installed.folder / "config").exists()
+
+    done = upwell("login", url, *ca, "-n", "shop", "--token-file", "-", stdin=f"{token}\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        f"logged in to https://{installed.host} as ada (viewer@shop, builder@shop)\n"
+    )
+    kept = installed.folder / "config" / "upwell" / "logins.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert "ada" in upwell("whoami").stdout
+    assert upwell("get", "builds").returncode == 0
+    assert "namespace bank" in upwell("get", "builds", "-n", "bank").stderr
+    assert "unknown or has expired" in upwell("whoami", UPWELL_TOKEN="wrong").stderr
+
+    assert upwell("logout").stdout == f"logged out of https://{installed.host}\n"
+    assert token not in kept.read_text()
+    again = upwell("logout")
+    assert (again.returncode, again.stderr) == (3, "error: you are not logged in anywhere\n")
+
+
 def _image(folder: Path) -> Path:
     """Make an image of one empty layer, as an OCI layout."""
     layout = folder / "layout"

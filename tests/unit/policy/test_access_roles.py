@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from upwell.api.codec import RESOURCES
 from upwell.policy.access import (
     RULES,
+    SELF_REVIEWS,
     SYSTEM_NAMESPACE,
     Action,
     Grant,
@@ -17,10 +18,11 @@ from upwell.policy.access import (
     is_allowed,
     missing,
     parse_grant,
+    rules_in,
 )
 
 PLURALS = [resource.KIND.plural for resource in RESOURCES]
-REQUESTS = {"imagestreamimports", "imagestreammappings"}
+REQUESTS = {"imagestreamimports", "imagestreammappings", "processedtemplates", *SELF_REVIEWS}
 """What is sent and not kept: there is nothing to look at."""
 
 
@@ -92,6 +94,22 @@ def test_images_and_mirrors_are_for_everyone_who_has_a_grant() -> None:
     assert not may("builder@shop", "push", "repositories", "upstream")
     assert not is_allowed([], Action("get", "images", "", "sha256:0"))
     assert not is_allowed([parse_grant("viewer@shop")], Action("list", "images"))
+
+
+@pytest.mark.parametrize("plural", sorted(SELF_REVIEWS))
+def test_who_has_any_grant_may_ask_about_himself(plural: str) -> None:
+    asked = Action("create", plural)
+    assert is_allowed([parse_grant("viewer@shop")], asked)
+    assert not is_allowed([], asked)
+    assert not is_allowed([parse_grant("viewer@shop")], Action("list", plural))
+
+
+def test_the_rules_of_a_namespace_are_those_of_the_grants_that_reach_it() -> None:
+    grants = [parse_grant("builder@shop"), parse_grant("viewer@*")]
+    assert rules_in(grants, "shop") == list(RULES[Role.BUILDER])
+    assert rules_in(grants, "bank") == list(RULES[Role.VIEWER])
+    assert rules_in(grants, "") == list(RULES[Role.VIEWER])
+    assert rules_in([parse_grant("builder@shop")], "bank") == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""Questions about oneself: who am I, what may I do (authentication.k8s.io, authorization.k8s.io).
+
+They are asked by being created, and answered in their status; nothing is kept.
+"""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from upwell.api.meta import Kind, Model, Resource, Scope
+
+_AUTHORIZATION = "authorization.k8s.io"
+_ASKED = ("create",)
+
+
+def _question(group: str, kind: str, plural: str) -> Kind:
+    return Kind(group, "v1", kind, plural, scope=Scope.CLUSTER, has_status=False, verbs=_ASKED)
+
+
+class UserInfo(Model):
+    """Who sends requests; `extra` holds the grants of the token."""
+
+    username: str = ""
+    groups: tuple[str, ...] = ()
+    extra: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+class SelfSubjectReviewStatus(Model):
+    """Who it is."""
+
+    user_info: UserInfo = Field(default_factory=UserInfo)
+
+
+class SelfSubjectReview(Resource):
+    """Who am I? `kubectl auth whoami`."""
+
+    KIND: ClassVar[Kind] = _question(
+        "authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews"
+    )
+
+    status: SelfSubjectReviewStatus = Field(default_factory=SelfSubjectReviewStatus)
+
+
+class ResourceAttributes(Model):
+    """Something that may be done to objects; `*` stands for all."""
+
+    namespace: str = ""
+    verb: str = ""
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    name: str = ""
+
+
+class NonResourceAttributes(Model):
+    """Something that may be done to a path."""
+
+    path: str = ""
+    verb: str = ""
+
+
+class SelfSubjectAccessReviewSpec(Model):
+    """What is asked: one of the two."""
+
+    resource_attributes: ResourceAttributes | None = None
+    non_resource_attributes: NonResourceAttributes | None = None
+
+
+class SubjectAccessReviewStatus(Model):
+    """The answer; `reason` says what is missing."""
+
+    allowed: bool = False
+    reason: str | None = None
+
+
+class SelfSubjectAccessReview(Resource):
+    """May I do this? `kubectl auth can-i`."""
+
+    KIND: ClassVar[Kind] = _question(
+        _AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews"
+    )
+
+    spec: SelfSubjectAccessReviewSpec = Field(default_factory=SelfSubjectAccessReviewSpec)
+    status: SubjectAccessReviewStatus = Field(default_factory=SubjectAccessReviewStatus)
+
+
+class SelfSubjectRulesReviewSpec(Model):
+    """Where."""
+
+    namespace: str = ""
+
+
+class ResourceRule(Model):
+    """Verbs on resources; a part is `resource/part`."""
+
+    verbs: tuple[str, ...] = ()
+    api_groups: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+
+
+class NonResourceRule(Model):
+    """Verbs on paths."""
+
+    verbs: tuple[str, ...] = ()
+    non_resource_urls: tuple[str, ...] = Field(default=(), alias="nonResourceURLs")
+
+
+class SubjectRulesReviewStatus(Model):
+    """All that may be done."""
+
+    resource_rules: tuple[ResourceRule, ...] = ()
+    non_resource_rules: tuple[NonResourceRule, ...] = ()
+    incomplete: bool = False
+
+
+class SelfSubjectRulesReview(Resource):
+    """What may I do there? `kubectl auth can-i --list`."""
+
+    KIND: ClassVar[Kind] = _question(
+        _AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews"
+    )
+
+    spec: SelfSubjectRulesReviewSpec = Field(default_factory=SelfSubjectRulesReviewSpec)
+    status: SubjectRulesReviewStatus = Field(default_factory=SubjectRulesReviewStatus)
