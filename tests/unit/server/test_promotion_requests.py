@@ -9,7 +9,9 @@ import pytest
 from tests.unit.server.promoted_shop import ROOT, Shop, open_shop
 
 from upwell.api.codec import decode
-from upwell.api.promotion import CheckPhase, CheckResult, PromotionPhase, Purpose
+from upwell.api.pipeline import Check
+from upwell.api.promotion import CheckPhase, PromotionPhase, Purpose
+from upwell.policy.promotion.checks import settled
 
 RELEASES, PIPELINES, PROMOTIONS = (
     f"{ROOT}/{plural}" for plural in ("releases", "pipelines", "promotions")
@@ -286,12 +288,20 @@ class TestVerdicts:
         late = await self.verdict(shop, passed=True, run="9")
         assert "has ended as Succeeded: a verdict comes too late" in late.text
 
-    async def test_a_later_attempt_makes_a_pass_a_flaky_one(self, shop: Shop) -> None:
-        checks = (CheckResult(name="integration", attempt=2, phase=CheckPhase.RUNNING),)
+    async def test_a_retried_call_does_not_use_up_the_next_attempt(self, shop: Shop) -> None:
+        await shop.moved("shop-1.dev", PromotionPhase.VERIFYING)
+        await self.verdict(shop, passed=False, run="7")
+        promotion = await shop.promotion("shop-1.dev")
+        check = Check(name="integration", retries=1)
+        checks = (settled(check, promotion.status.checks[0]),)
         await shop.moved("shop-1.dev", PromotionPhase.VERIFYING, checks=checks)
-        await self.verdict(shop, passed=True)
-        [check] = (await shop.promotion("shop-1.dev")).status.checks
-        assert (check.phase, check.flaky, check.attempt) == (CheckPhase.PASSED, True, 2)
+
+        assert (await self.verdict(shop, passed=False, run="7")).status == 200
+        assert (await shop.promotion("shop-1.dev")).status.checks == checks
+        await self.verdict(shop, passed=True, run="8")
+        [result] = (await shop.promotion("shop-1.dev")).status.checks
+        assert (result.phase, result.attempt, result.run) == (CheckPhase.PASSED, 2, "8")
+        assert settled(check, result).flaky
 
     @pytest.mark.parametrize(
         ("body", "message"),

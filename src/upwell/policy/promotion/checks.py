@@ -172,6 +172,7 @@ def settled(check: Check, result: CheckResult) -> CheckResult:
         attempt=result.attempt + 1,
         message=f"attempt {result.attempt} of {check.retries + 1}: {result.message}",
         evidence=result.evidence,
+        run=result.run,  # so that a verdict that comes again is known
     )
 
 

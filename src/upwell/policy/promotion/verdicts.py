@@ -1,11 +1,12 @@
 """Verdicts from outside: which check one is for, and whether it may still be given; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.pipeline import Stage
 from upwell.api.promotion import CheckPhase, CheckResult, Evidence, Promotion, PromotionPhase
+from upwell.policy.promotion import checks
 from upwell.policy.promotion.requests import RefusedError
 
 VERDICT_CHECK = "verdict"
@@ -25,6 +26,11 @@ class Verdict:
     """The CI's own name of its run."""
     attempt: int | None = None
     """The attempt of the check that it is about; None: the one that goes on."""
+
+    @property
+    def phase(self) -> CheckPhase:
+        """What it makes of the attempt."""
+        return CheckPhase.PASSED if self.passed else CheckPhase.FAILED
 
 
 def judged(promotions: Sequence[Promotion], release: str, stage: str) -> Promotion:
@@ -64,12 +70,9 @@ def result_of(promotion: Promotion, check: str) -> CheckResult:
 
 def is_given(result: CheckResult, verdict: Verdict) -> bool:
     """Whether this very verdict was given before: a run's word is its first."""
-    if not result.phase.is_final:
-        return False
-    if verdict.run and verdict.run == result.run:
-        return True
-    wanted = CheckPhase.PASSED if verdict.passed else CheckPhase.FAILED
-    return result.phase is wanted and result.by == verdict.by and not verdict.run
+    if verdict.run:
+        return verdict.run == result.run
+    return result.phase is verdict.phase and result.by == verdict.by
 
 
 def with_verdict(promotion: Promotion, check: str, verdict: Verdict) -> Promotion:
@@ -100,21 +103,28 @@ def with_verdict(promotion: Promotion, check: str, verdict: Verdict) -> Promotio
     if result.phase.is_final:
         by = f" by {result.by}" if result.by else ""
         raise RefusedError(f"check {check} of promotion/{promotion.name} is {result.phase}{by}")
-    answered = result.model_copy(
+    ended = checks.Verdict(verdict.phase, verdict.message, verdict.evidence)
+    answered = checks.judged(result, ended, verdict.at).model_copy(
         update={
-            "phase": CheckPhase.PASSED if verdict.passed else CheckPhase.FAILED,
             "started": result.started or verdict.at,
-            "ended": verdict.at,
-            "message": verdict.message,
             "by": verdict.by,
             "run": verdict.run,
-            "flaky": verdict.passed and result.attempt > 1,
-            "evidence": (*result.evidence, *verdict.evidence),
         }
     )
     before = promotion.status.checks
     if any(one.name == check for one in before):
-        checks = tuple(answered if one.name == check else one for one in before)
+        after = tuple(answered if one.name == check else one for one in before)
     else:
-        checks = (*before, answered)
-    return promotion.with_status(promotion.status.model_copy(update={"checks": checks}))
+        after = (*before, answered)
+    return promotion.with_status(promotion.status.model_copy(update={"checks": after}))
+
+
+def evidence_of(promotions: Iterable[Promotion]) -> set[str]:
+    """Return the digests of all evidence that promotions name."""
+    return {
+        piece.digest
+        for one in promotions
+        for check in one.status.checks
+        for piece in check.evidence
+        if piece.digest
+    }
