@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
 from upwell.app.local_access import announced
 from upwell.registry.interface import Credential
 from upwell.server.access import AccessControl
 from upwell.server.audit import AuditLog
+from upwell.server.signatures import Signatures
 from upwell.server.tls import Certificate, generated, keep_fresh, server_context
 from upwell.server.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
 from upwell.settings import ServerSettings
 from upwell.store.interface import Store
 
-_MAX_TOKEN_BYTES = 4096
+_MAX_SECRET_BYTES = 4096
+_KEY_BYTES = 32
 _USERNAME = "upwell"
 """A registry login has a name, though the token alone decides."""
 
@@ -31,6 +34,8 @@ class Protection:
 
     control: AccessControl
     registry: "InternalLogins"
+    signatures: Signatures
+    """Of the tokens by which CIs answer and people vote; their key outlives the process."""
     tls: ssl.SSLContext | None
     renewal: Callable[[], Certificate] | None
     """Renews a generated certificate where it has to be."""
@@ -50,7 +55,7 @@ async def protect(
     """
     data = settings.data_dir
     token_file = data / "admin.token"
-    token = _own_token(token_file)
+    token = _kept(token_file, lambda: new_token(ADMIN))
     renewal, certificate = None, _given_certificate(settings)
     if certificate is None and settings.access.tls:
         renewal = partial(_generate, settings, clock)
@@ -66,6 +71,7 @@ async def protect(
             settings.access.anonymous,
         ),
         InternalLogins(settings.internal_host, registry),
+        Signatures(_kept(data / "signing.key", partial(token_hex, _KEY_BYTES)).encode()),
         server_context(certificate) if certificate else None,
         renewal,
     )
@@ -88,17 +94,17 @@ class InternalLogins:
         return Credential(_USERNAME, self._tokens.to_pull()) if registry == self._host else None
 
 
-def _own_token(path: Path) -> str:
-    """Return the token of the server's own user; made once, readable by him alone."""
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """Return a secret of the data directory; made once, readable by the server's user alone."""
     if not path.exists():
         draft = path.with_name(f"{path.name}.new")
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor has the mode already
-            file.write(f"{new_token(ADMIN)}\n")
+            file.write(f"{make()}\n")
         draft.replace(path)
     with path.open() as file:
-        return file.read(_MAX_TOKEN_BYTES).strip()
+        return file.read(_MAX_SECRET_BYTES).strip()
 
 
 def _given_certificate(settings: ServerSettings) -> Certificate | None:

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from typing import Any
 from upwell import __version__
 from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
+from upwell.api.promotion import Promotion
 from upwell.app.access import Protection, protect
 from upwell.app.measurements import MachineGauges
 from upwell.app.subscriptions import subscriptions
@@ -33,6 +34,7 @@ from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
+from upwell.policy.promotion.verdicts import evidence_of
 from upwell.policy.schedule import ImportSchedule
 from upwell.policy.webhooks import PushNotice
 from upwell.reconcilers import cron_jobs, events, jobs, rollouts, routing, workload_triggers
@@ -78,6 +80,12 @@ log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 3600.0
 _INPUT_GRACE = timedelta(hours=24)
+_EVIDENCE_BYTES = 128 * 1024 * 1024
+"""Of one piece."""
+
+
+type _Named = Callable[[Store], Awaitable[Collection[Digest]]]
+"""Returns the digests of all content that objects name."""
 
 
 class ServeError(Exception):
@@ -191,7 +199,8 @@ async def _assemble(settings: ServerSettings, stack: AsyncExitStack) -> _Server:
         services=await runtime.service_network(),
         router=HaproxyRouter(_haproxy_settings(settings)),
         inventory=SqliteInventory(data / "inventory.db"),
-        inputs=FileInputs(data / "inputs"),
+        inputs=FileInputs(data / "inputs", limit_bytes=settings.upload_limit),
+        evidence=FileInputs(data / "evidence", limit_bytes=_EVIDENCE_BYTES),
         protection=protection,
         metrics=metrics,
         gauges=MachineGauges(data, client),
@@ -219,6 +228,7 @@ class _Parts:
     router: HaproxyRouter
     inventory: SqliteInventory
     inputs: FileInputs
+    evidence: FileInputs
     protection: Protection
     metrics: Metrics
     gauges: Gauges
@@ -274,6 +284,8 @@ def _wire(parts: _Parts) -> _Server:
             version=__version__,
             runtime=parts.runtime,
             inputs=parts.inputs,
+            evidence=parts.evidence,
+            signatures=parts.protection.signatures,
             examiner=ImageExaminer(store, parts.registries, secrets, now),
             untag=parts.internal.untag,
             subscriptions=parts.subscriptions.requests,
@@ -297,7 +309,8 @@ def _wire(parts: _Parts) -> _Server:
             rollout.run,
             routes.run,
             partial(_sweep, parts.internal),
-            partial(_sweep_inputs, store, parts.inputs),
+            partial(_sweep_inputs, store, parts.inputs, referenced_inputs),
+            partial(_sweep_inputs, store, parts.evidence, _referenced_evidence),
             upkeep.run,
             parts.protection.keep_fresh,
             *(traces.run for traces in parts.traces),
@@ -413,12 +426,18 @@ async def _sweep(registry: EmbeddedRegistry) -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
 
 
-async def _sweep_inputs(store: Store, inputs: FileInputs) -> None:
-    """Remove uploads that no build or BuildConfig names any more, every hour."""
+async def _sweep_inputs(store: Store, inputs: FileInputs, named: _Named) -> None:
+    """Remove what no object names any more, every hour."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
-        freed = await inputs.sweep(await referenced_inputs(store), unused_for=_INPUT_GRACE)
+        freed = await inputs.sweep(await named(store), unused_for=_INPUT_GRACE)
         log.debug("uploads swept", extra={"bytes": freed})
+
+
+async def _referenced_evidence(store: Store) -> set[Digest]:
+    """Return the digests of what promotions name as evidence."""
+    promotions = (await store.list(Promotion)).items
+    return {Digest.parse(digest) for digest in evidence_of(promotions)}
 
 
 @dataclass(frozen=True, slots=True)
