@@ -13,6 +13,8 @@ from upwell.api.core import ConfigMap, PodTemplate, Secret, Service
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.api.pipeline import Freeze, Pipeline
+from upwell.api.pipeline_validation import validate_freeze, validate_pipeline
 from upwell.api.route import Route
 from upwell.api.subscription import Subscription
 from upwell.api.subscription_validation import validate_subscription
@@ -53,25 +55,37 @@ def _spec(resource: Resource) -> Iterator[Fault]:
             yield from _image_stream(resource)
         case BuildConfig():
             yield from validate_build_config(resource)
+        case Pipeline():
+            yield from validate_pipeline(resource)
+        case Freeze():
+            yield from validate_freeze(resource)
         case DeploymentConfig():
             yield from _deployment_config(resource)
         case Deployment() | StatefulSet() | DaemonSet():
             yield from _template(resource.spec.template, "spec.template")
         case Service():
-            names = [port.name for port in resource.spec.ports]
-            if len(names) > 1 and len(set(names)) != len(names):
-                yield Fault("spec.ports", "several ports need names that differ")
+            yield from _service(resource)
         case Route():
-            if resource.spec.host and _HOST.fullmatch(resource.spec.host) is None:
-                yield Fault("spec.host", f"{resource.spec.host!r} is not a host name")
-            if not resource.spec.to.name:
-                yield Fault("spec.to.name", "required: the Service that answers")
+            yield from _route(resource)
         case Subscription():
             yield from validate_subscription(resource)
         case Secret() | ConfigMap():
             yield from _data(resource)
         case _:
             pass
+
+
+def _service(service: Service) -> Iterator[Fault]:
+    names = [port.name for port in service.spec.ports]
+    if len(names) > 1 and len(set(names)) != len(names):
+        yield Fault("spec.ports", "several ports need names that differ")
+
+
+def _route(route: Route) -> Iterator[Fault]:
+    if route.spec.host and _HOST.fullmatch(route.spec.host) is None:
+        yield Fault("spec.host", f"{route.spec.host!r} is not a host name")
+    if not route.spec.to.name:
+        yield Fault("spec.to.name", "required: the Service that answers")
 
 
 def _image_stream(stream: ImageStream) -> Iterator[Fault]:

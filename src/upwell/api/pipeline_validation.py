@@ -1,0 +1,150 @@
+"""What a Pipeline or a Freeze must be beyond its types."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from upwell.api.addresses import host_and_port
+from upwell.api.check_validation import verification_faults
+from upwell.api.codec import Fault
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.label_validation import is_label, label_faults
+from upwell.api.pipeline import (
+    Approval,
+    ComponentSource,
+    Freeze,
+    GitTarget,
+    Pipeline,
+    Stage,
+    StageWorkloads,
+)
+from upwell.api.window_validation import window_faults, windows_faults
+from upwell.oci import InvalidReferenceError, Reference
+
+_WORKLOADS = ("Deployment", "DeploymentConfig", "StatefulSet", "DaemonSet", "CronJob")
+_REQUIRES = ("All", "Any")
+_PROMOTIONS = ("Automatic", "Manual")
+_ON_DEADLINE = ("Reject", "Wait")
+_FORMATS = ("Plain", "Kustomize", "Helm", "Flux")
+
+
+def validate_pipeline(pipeline: Pipeline) -> Iterator[Fault]:
+    """Yield every fault of a Pipeline."""
+    spec = pipeline.spec
+    components = [one.name for one in spec.components]
+    if not components:
+        yield Fault("spec.components", "required: what moves through the stages")
+    yield from label_faults(components, "spec.components")
+    for at, component in enumerate(spec.components):
+        yield from _source(component, f"spec.components[{at}].from")
+    if not spec.stages:
+        yield Fault("spec.stages", "required: at least one stage")
+    yield from label_faults([stage.name for stage in spec.stages], "spec.stages")
+    for at, stage in enumerate(spec.stages):
+        yield from _stage(stage, f"spec.stages[{at}]", components)
+    yield from _order(spec.stages)
+    yield from windows_faults(spec.freezes, "spec.freezes")
+
+
+def validate_freeze(freeze: Freeze) -> Iterator[Fault]:
+    """Yield every fault of a Freeze; one without any time lasts until it is deleted."""
+    yield from window_faults(freeze.spec, "spec")
+
+
+def _source(component: ComponentSource, path: str) -> Iterator[Fault]:
+    source = component.from_
+    if source.kind != IMAGE_STREAM_TAG:
+        yield Fault(f"{path}.kind", f"expected {IMAGE_STREAM_TAG}")
+    elif not all(source.name.partition(":")):
+        yield Fault(f"{path}.name", f"{source.name!r} needs a tag: NAME:TAG")
+
+
+def _stage(stage: Stage, path: str, components: Collection[str]) -> Iterator[Fault]:
+    if stage.namespace is not None and not is_label(stage.namespace):
+        yield Fault(f"{path}.namespace", f"{stage.namespace!r} is not a lower-case DNS label")
+    yield from _one_of(stage.requires, _REQUIRES, f"{path}.requires")
+    yield from _one_of(stage.promotion, _PROMOTIONS, f"{path}.promotion")
+    for at, workloads in enumerate(stage.workloads):
+        yield from _workloads(workloads, f"{path}.workloads[{at}]", components)
+    if not stage.workloads and stage.git is None:
+        yield Fault(f"{path}.workloads", "required, unless the stage is kept in git")
+    if stage.address and host_and_port(stage.address) is None:
+        yield Fault(f"{path}.address", f"{stage.address!r} is neither a URL nor host:port")
+    yield from verification_faults(stage.verification, f"{path}.verification", components)
+    if stage.approval is not None:
+        yield from _approval(stage.approval, f"{path}.approval")
+    yield from windows_faults(stage.windows, f"{path}.windows")
+    yield from windows_faults(stage.freezes, f"{path}.freezes")
+    if stage.mirror is not None:
+        yield from _mirror(stage.mirror, f"{path}.mirror")
+    if stage.git is not None:
+        yield from _git(stage.git, f"{path}.git", components)
+
+
+def _one_of(value: str, known: Collection[str], path: str) -> Iterator[Fault]:
+    if value not in known:
+        yield Fault(path, f"expected one of {', '.join(known)}")
+
+
+def _known(names: Collection[str], components: Collection[str], path: str) -> Iterator[Fault]:
+    for name in names:
+        if name not in components:
+            yield Fault(path, f"no component is named {name!r}")
+
+
+def _workloads(entry: StageWorkloads, path: str, components: Collection[str]) -> Iterator[Fault]:
+    yield from _one_of(entry.kind, _WORKLOADS, f"{path}.kind")
+    if bool(entry.name) == (entry.selector is not None):
+        yield Fault(path, "set either name or selector")
+    if entry.selector is not None and not entry.selector.match_labels:
+        yield Fault(f"{path}.selector.matchLabels", "required")
+    if entry.selector is not None and entry.selector.match_expressions:
+        yield Fault(f"{path}.selector.matchExpressions", "not supported: use matchLabels")
+    yield from _known(entry.images.values(), components, f"{path}.images")
+
+
+def _approval(approval: Approval, path: str) -> Iterator[Fault]:
+    yield from _one_of(approval.on_deadline, _ON_DEADLINE, f"{path}.onDeadline")
+    if approval.approvers and len(set(approval.approvers)) < approval.required:
+        few = len(set(approval.approvers))
+        yield Fault(f"{path}.required", f"{approval.required} of {few} approvers cannot be had")
+
+
+def _mirror(mirror: str, path: str) -> Iterator[Fault]:
+    try:
+        reference = Reference.parse(f"{mirror.rstrip('/')}/component")
+    except InvalidReferenceError:
+        reference = None
+    if reference is None or reference.tag or reference.digest:
+        yield Fault(path, f"{mirror!r} is not a registry with a prefix of repositories")
+
+
+def _git(git: GitTarget, path: str, components: Collection[str]) -> Iterator[Fault]:
+    if not git.repository:
+        yield Fault(f"{path}.repository", "required")
+    if not git.branch:
+        yield Fault(f"{path}.branch", "required")
+    yield from _one_of(git.format, _FORMATS, f"{path}.format")
+    if git.path.startswith("/") or ".." in git.path.split("/"):
+        yield Fault(f"{path}.path", f"{git.path!r} leaves the repository")
+    yield from _known(git.keys, components, f"{path}.keys")
+    if git.secret is not None and not git.secret.name:
+        yield Fault(f"{path}.secret.name", "required")
+
+
+def _order(stages: Sequence[Stage]) -> Iterator[Fault]:
+    """Yield unknown stages in `after`, and stages that can never be reached."""
+    names = {stage.name for stage in stages}
+    before: dict[str, set[str]] = {}
+    previous: tuple[str, ...] = ()
+    for at, stage in enumerate(stages):
+        after = previous if stage.after is None else stage.after
+        for name in after:
+            if name not in names:
+                yield Fault(f"spec.stages[{at}].after", f"no stage is named {name!r}")
+        before.setdefault(stage.name, set()).update(name for name in after if name in names)
+        previous = (stage.name,)
+    reached: set[str] = set()
+    while ready := {name for name, needs in before.items() if needs <= reached} - reached:
+        reached |= ready
+    for at, stage in enumerate(stages):
+        if stage.name not in reached:
+            yield Fault(f"spec.stages[{at}].after", f"stage {stage.name} comes after itself")
