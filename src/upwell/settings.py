@@ -9,9 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+from upwell.inputs.interface import DEFAULT_LIMIT_BYTES
 from upwell.policy.access import Role
 from upwell.policy.retention import MINIMUM_GRACE, Rules
 from upwell.policy.schedule import InvalidDurationError, parse_duration
+from upwell.policy.template import TemplateError, parse_quantity
 from upwell.registry.hosts import (
     DEFAULT_CONCURRENCY,
     Limits,
@@ -89,6 +91,8 @@ class ServerSettings:
     build_slots: int = 0
     """Builds at once; 0: one for each two processors, at least two."""
     build_deadline: timedelta = timedelta(hours=2)
+    upload_limit: int = DEFAULT_LIMIT_BYTES
+    """Bytes of one upload for a build."""
     allowed_host_paths: tuple[str, ...] = ()
     allow_local_sources: bool = False
     build_user_namespaces: bool = False
@@ -132,6 +136,7 @@ class FileSettings:
 
     registries: tuple[RegistryHost, ...] = ()
     import_interval: timedelta | None = None
+    upload_limit: int | None = None
     allowed_host_paths: tuple[str, ...] = ()
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     build_user_namespaces: bool = False
@@ -144,6 +149,7 @@ def read_file(path: Path) -> FileSettings:
     Example::
 
         import-interval = "5m"
+        upload-limit = "2Gi"        # of what start-build uploads
         allowed-host-paths = ["/srv/shared"]
         build-user-namespaces = true    # where strangers may build
 
@@ -180,6 +186,7 @@ def read_file(path: Path) -> FileSettings:
 _KEYS = {
     "registry",
     "import-interval",
+    "upload-limit",
     "allowed-host-paths",
     "build-user-namespaces",
     "retention",
@@ -209,11 +216,30 @@ def _file_settings(document: dict[str, Any], path: Path) -> FileSettings:
     return FileSettings(
         tuple(_registry(entry, f"{path}: registry[{at}]") for at, entry in enumerate(entries)),
         interval,
+        _size(table.text("upload-limit"), f"{path}: upload-limit"),
         tuple(table.list("allowed-host-paths", str, "a list of texts")),
         _retention(table.table("retention"), f"{path}: retention"),
         table.flag("build-user-namespaces"),
         _tracing(table.table("tracing"), f"{path}: tracing"),
     )
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a quantity such as `512Mi` or `2Gi` is; raises SettingsError."""
+    try:
+        size = int(parse_quantity(text))
+    except TemplateError:
+        size = 0
+    if size < 1:
+        raise SettingsError(f"{text!r} is not a size such as 512Mi or 2Gi")
+    return size
+
+
+def _size(text: str, where: str) -> int | None:
+    try:
+        return parse_size(text) if text else None
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from error
 
 
 def _retention(entry: dict[str, Any], where: str) -> RetentionSettings:

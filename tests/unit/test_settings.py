@@ -27,6 +27,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_whole_file_is_read(path: Path) -> None:
     path.write_text("""
         import-interval = "1h30m"
+        upload-limit = "1536Mi"
         allowed-host-paths = ["/srv/shared"]
 
         [[registry]]
@@ -53,6 +54,7 @@ def test_a_whole_file_is_read(path: Path) -> None:
             RegistryHost("*.evil.example", blocked=True),
         ),
         import_interval=timedelta(minutes=90),
+        upload_limit=1536 * 1024**2,
         allowed_host_paths=("/srv/shared",),
     )
 
@@ -72,6 +74,8 @@ def registry(line: str) -> str:
         ("import-intervall = '5m'", "unknown key 'import-intervall'; known: allowed-host-paths"),
         ("import-interval = 'soon'", "import-interval: 'soon' is not a duration"),
         ("import-interval = 5", "import-interval: expected a text"),
+        ("upload-limit = '1 GB'", "upload-limit: '1 GB' is not a size such as 512Mi"),
+        ("upload-limit = '0'", "upload-limit: '0' is not a size"),
         ("import-interval = ''", "import-interval: '' is not a duration"),
         ("allowed-host-paths = '/srv'", "allowed-host-paths: expected a list of texts"),
         ("allowed-host-paths = [1]", "allowed-host-paths: expected a list of texts"),

@@ -85,6 +85,14 @@ Examples:
     help="How often a scheduled import looks upstream, such as 5m; default: 15m.",
 )
 @click.option(
+    "--upload-limit",
+    metavar="SIZE",
+    default=None,
+    envvar="UPWELL_UPLOAD_LIMIT",
+    show_envvar=True,
+    help="The largest upload for a build, such as 512Mi or 2Gi; default: 1Gi.",
+)
+@click.option(
     "--build-slots",
     type=click.IntRange(min=0),
     default=0,
@@ -126,6 +134,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     router_https: str,
     config: Path | None,
     import_interval: timedelta | None,
+    upload_limit: str | None,
     build_slots: int,
     host_paths: tuple[str, ...],
     container_storage: Path | None,
@@ -137,12 +146,14 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     Workloads and the router go on when it stops, and are found again when it starts.
     """
     from upwell.app.server import ServeError, run_server  # noqa: PLC0415 - keeps `--help` fast
+    from upwell.inputs.interface import DEFAULT_LIMIT_BYTES  # noqa: PLC0415
     from upwell.registry.credentials import default_auth_files  # noqa: PLC0415
     from upwell.server.logs import configure_logging  # noqa: PLC0415
     from upwell.settings import (  # noqa: PLC0415
         FileSettings,
         ServerSettings,
         SettingsError,
+        parse_size,
         read_file,
         tracing_from,
     )
@@ -153,6 +164,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     configure_logging(getattr(logging, log_level.upper()))
     try:
         file = read_file(config) if config else FileSettings()
+        size = parse_size(upload_limit) if upload_limit else file.upload_limit
         settings = ServerSettings(
             data_dir=data_dir.absolute(),
             host=host,
@@ -160,6 +172,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             router_address=router,
             router_https_address=router_https,
             import_interval=import_interval or file.import_interval or timedelta(minutes=15),
+            upload_limit=size or DEFAULT_LIMIT_BYTES,
             build_slots=build_slots or max(2, (os.cpu_count() or 1) // 2),
             allowed_host_paths=(*host_paths, *file.allowed_host_paths),
             container_storage=container_storage.absolute() if container_storage else None,

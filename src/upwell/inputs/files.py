@@ -12,6 +12,7 @@ from secrets import token_hex
 from typing import BinaryIO
 
 from upwell.inputs.interface import (
+    DEFAULT_LIMIT_BYTES,
     InputMissingError,
     InputTooLargeError,
     StoredInput,
@@ -19,7 +20,6 @@ from upwell.inputs.interface import (
 )
 from upwell.oci import Digest
 
-DEFAULT_LIMIT_BYTES = 1024**3
 _DRAFT = ".upload"
 
 

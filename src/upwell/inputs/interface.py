@@ -8,6 +8,9 @@ from typing import Protocol
 
 from upwell.oci import Digest
 
+DEFAULT_LIMIT_BYTES = 1024**3
+"""The largest upload that is taken, unless the administrator says otherwise."""
+
 
 class InputError(Exception):
     """Base of every error of this package."""
@@ -19,7 +22,7 @@ class InputTooLargeError(InputError):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
             f"the upload has more than {limit_bytes} bytes: leave files out with --exclude,"
-            " or raise the server's limit"
+            " or raise the server's limit (serve --upload-limit)"
         )
         self.limit_bytes = limit_bytes
 

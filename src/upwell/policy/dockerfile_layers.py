@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from posixpath import normpath
 
 from upwell.policy.dockerfile import Instruction, instructions
 
@@ -15,8 +15,8 @@ def layer_warnings(text: str) -> Iterator[str]:
     Where each instruction has a layer, a volume begins as the layers before it left the folder;
     what is added to it later, and its owners, may be others in one layer. Raises DockerfileError.
     """
-    volumes: dict[PurePosixPath, int] = {}
-    added: dict[PurePosixPath, Instruction] = {}
+    volumes: dict[str, int] = {}
+    added: dict[str, Instruction] = {}
     for instruction in instructions(text):
         match instruction.keyword:
             case "FROM":
@@ -25,18 +25,18 @@ def layer_warnings(text: str) -> Iterator[str]:
                 for path in _paths(instruction):
                     volumes[path] = instruction.line
                     for target, earlier in added.items():
-                        if target.is_relative_to(path):
+                        if _is_below(target, path):
                             yield _warning(earlier, path, instruction.line)
             case keyword if keyword in _ADDS and (paths := _paths(instruction)):
                 added[paths[-1]] = instruction
                 for path, line in volumes.items():
-                    if paths[-1].is_relative_to(path):
+                    if _is_below(paths[-1], path):
                         yield _warning(instruction, path, line)
             case _:
                 pass
 
 
-def _paths(instruction: Instruction) -> list[PurePosixPath]:
+def _paths(instruction: Instruction) -> list[str]:
     """Return the words of an instruction as paths; they may be a JSON array."""
     words = [word.text for word in instruction.words]
     text = " ".join(words)
@@ -45,10 +45,14 @@ def _paths(instruction: Instruction) -> list[PurePosixPath]:
             words = [str(word) for word in json.loads(text)]
         except ValueError:
             return []  # the build says what is wrong with it
-    return [PurePosixPath(word.strip("\"'")) for word in words]
+    return [normpath(word.strip("\"'")) for word in words]
 
 
-def _warning(adding: Instruction, volume: PurePosixPath, line: int) -> str:
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _warning(adding: Instruction, volume: str, line: int) -> str:
     return (
         f"Dockerfile line {adding.line}: {adding.keyword} adds to the volume {volume}"
         f" of line {line}: in one layer its owners and permissions may differ"
