@@ -110,10 +110,8 @@ def _approval(approval: Approval, path: str) -> Iterator[Fault]:
 
 def _mirror(mirror: str, path: str) -> Iterator[Fault]:
     try:
-        reference = Reference.parse(f"{mirror.rstrip('/')}/component")
+        Reference.parse(f"{mirror.rstrip('/')}/component")
     except InvalidReferenceError:
-        reference = None
-    if reference is None or reference.tag or reference.digest:
         yield Fault(path, f"{mirror!r} is not a registry with a prefix of repositories")
 
 
