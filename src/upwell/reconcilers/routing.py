@@ -1,36 +1,36 @@
 """Keeps the router's table equal to the Services, the Routes and the instances that are ready."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from upwell.api.conditions import set_condition
 from upwell.api.core import Service
-from upwell.api.meta import Condition, ObjectKey, Resource
+from upwell.api.meta import ObjectKey, Resource
 from upwell.api.route import Route, RouteIngress, RouteStatus
-from upwell.controller import Controller, Result, Watch
+from upwell.controller import Backoff, Controller, Result, Watch
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.reconcilers.rollouts.machine import Machine
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.wiring import changed_owners
+from upwell.reconcilers.routing_report import Outcome
 from upwell.reconcilers.routing_table import (
-    HEADLESS,
     Admission,
     Routing,
     RoutingState,
-    backend_name,
     compute,
-    rule_name,
     service_names,
     tcp_ports,
 )
 from upwell.reconcilers.service_addresses import LOOPBACK, allocate, needs_address, taken_addresses
 from upwell.store.interface import Store
+from upwell.workload.interface import RouterDownError, RouterUnavailableError
 
 ROUTER_NAME = "upwell"
 HOST_SUFFIX = "localhost"
 """Resolves to the loopback address everywhere (RFC 6761, section 6.3)."""
-_RETRY_PERIOD = 15.0
-"""Seconds until a listener whose port was in use is tried again: nothing tells when it is free."""
+_RETRIES = Backoff(first=1, longest=60)
+"""When a listener whose port was in use is tried again: nothing tells when it is free."""
 
 
 class RoutingReconciler:
@@ -41,6 +41,8 @@ class RoutingReconciler:
         self._machine = machine
         self._clock = clock
         self._network = machine.services or LOOPBACK
+        self._failed = 0
+        """Tables in a row that could not be served in full."""
 
     async def reconcile(self, key: ObjectKey) -> Result:  # noqa: ARG002 - there is only one
         """Apply the table, tell rollouts what is in force, and report on Services and Routes."""
@@ -48,14 +50,26 @@ class RoutingReconciler:
         draining = self._machine.traffic.draining()
         state = await self._read(draining)
         routing = compute(state)
-        failures = await self._machine.router.apply(routing.table)
+        try:
+            failures = await self._machine.router.apply(routing.table)
+        except RouterUnavailableError as error:
+            if isinstance(error, RouterDownError):
+                # Nobody is sent to what has to go: no rollout need wait for that.
+                down = replace(routing.in_force, serving={}, quiet=draining, backends={})
+                self._machine.traffic.publish(down)
+            await self._report(state, routing, Outcome(refusal=error))
+            raise
         self._machine.traffic.publish(routing.in_force)
         await self._machine.runtime.publish_names(service_names(state))
+        await self._report(state, routing, Outcome(failures))
+        self._failed = self._failed + 1 if failures else 0
+        return Result(_RETRIES.delay(self._failed) if failures else None)
+
+    async def _report(self, state: RoutingState, routing: Routing, outcome: Outcome) -> None:
         for service in state.services:
-            await self._report_service(service, failures)
+            await self._report_service(service, outcome)
         for route in state.routes:
-            await self._report_route(route, routing, failures)
-        return Result(_RETRY_PERIOD if failures else None)
+            await self._report_route(route, routing.admissions[route.key], outcome)
 
     async def _read(self, draining: frozenset[str]) -> RoutingState:
         services = await self._services()
@@ -92,48 +106,22 @@ class RoutingReconciler:
         spec = route.spec.model_copy(update={"host": host})
         return await self._store.update(route.model_copy(update={"spec": spec}))
 
-    async def _report_service(self, service: Service, failures: Mapping[str, str]) -> None:
-        ports = tcp_ports(service)
-        if service.spec.cluster_ip == HEADLESS or not ports:
+    async def _report_service(self, service: Service, outcome: Outcome) -> None:
+        ready = outcome.of_service(service)
+        if ready is None:
             return
-        names = [backend_name(service, port) for port in ports]
-        failed = [
-            f"{service.spec.cluster_ip}:{port.port}: {failures[name]}"
-            for port, name in zip(ports, names, strict=True)
-            if name in failures
-        ]
-        condition = Condition(
-            type="Ready",
-            status="False" if failed else "True",
-            reason="ListenerFailed" if failed else "Listening",
-            message="; ".join(failed),
-            observed_generation=service.generation,
-        )
-        conditions = set_condition(service.status.conditions, condition, self._clock())
+        conditions = set_condition(service.status.conditions, ready, self._clock())
         if conditions != service.status.conditions:
             status = service.status.model_copy(update={"conditions": conditions})
             await self._store.update_status(service.with_status(status))
 
-    async def _report_route(
-        self, route: Route, routing: Routing, failures: Mapping[str, str]
-    ) -> None:
-        admission = routing.admissions[route.key]
-        if rule_name(route) in failures:
-            admission = Admission(
-                admitted=False, reason="NotServed", message=failures[rule_name(route)]
-            )
+    async def _report_route(self, route: Route, admission: Admission, outcome: Outcome) -> None:
         ours = next(
             (one for one in route.status.ingress if one.router_name == ROUTER_NAME),
             RouteIngress(router_name=ROUTER_NAME),
         )
-        condition = Condition(
-            type="Admitted",
-            status="True" if admission.admitted else "False",
-            reason=admission.reason or "Admitted",
-            message=admission.message,
-            observed_generation=route.generation,
-        )
-        conditions = set_condition(ours.conditions, condition, self._clock())
+        admitted = outcome.of_route(route, admission)
+        conditions = set_condition(ours.conditions, admitted, self._clock())
         ingress = ours.model_copy(update={"host": route.spec.host, "conditions": conditions})
         others = tuple(one for one in route.status.ingress if one.router_name != ROUTER_NAME)
         status = RouteStatus(ingress=(*others, ingress))

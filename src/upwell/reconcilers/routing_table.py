@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from upwell.api.core import PodTemplate, Service, ServicePort
 from upwell.api.meta import ObjectKey
 from upwell.api.route import Route, RouteSpec, RouteTarget
+from upwell.policy.port_protocols import HEADLESS, SERVED
 from upwell.policy.rollout_history import find
 from upwell.policy.rollout_settings import Workload, instance_labels, template_of
 from upwell.reconcilers.rollouts.instance import key_of
@@ -23,7 +24,7 @@ from upwell.workload.interface import (
 )
 
 DEFAULT_WEIGHT = 100
-HEADLESS = "None"
+_TERMINATIONS = ("edge", "passthrough", "reencrypt")
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what hostPort and nodePort mean
 
 
@@ -70,7 +71,7 @@ def tcp_ports(service: Service) -> list[ServicePort]:
     """Return the ports that a router of TCP and HTTP can serve."""
     if service.spec.type == "ExternalName":
         return []
-    return [port for port in service.spec.ports if port.protocol == "TCP"]
+    return [port for port in service.spec.ports if port.protocol == SERVED]
 
 
 def compute(state: RoutingState) -> Routing:
@@ -149,7 +150,7 @@ def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
     for key, workload in sorted(state.workloads.items()):
         for container in template_of(workload).spec.containers:
             for port in container.ports:
-                if not port.host_port or port.protocol != "TCP":
+                if not port.host_port or port.protocol != SERVED:
                     continue
                 endpoints = tuple(
                     Endpoint(one.name, one.address, port.container_port, one.name in state.draining)
@@ -306,9 +307,12 @@ def _tls_faults(spec: RouteSpec) -> Iterator[str]:
     if tls is None:
         return
     policy = tls.insecure_edge_termination_policy
-    if tls.termination not in {"edge", "passthrough"}:
-        known = "this router knows edge and passthrough"
+    if tls.termination not in _TERMINATIONS:
+        known = f"this router knows {', '.join(_TERMINATIONS)}"
         yield f"tls.termination {tls.termination!r} is not served: {known}"
+    if tls.termination == "reencrypt" and not tls.destination_ca_certificate.strip():
+        how = "give the authority whose certificates the Service's containers have"
+        yield f"reencrypt needs tls.destinationCACertificate: {how}"
     if policy not in {None, "", *Plain}:
         yield f"tls.insecureEdgeTerminationPolicy {policy!r} is none of {', '.join(Plain)}"
     if tls.termination == "passthrough" and spec.path.strip("/"):
@@ -328,6 +332,9 @@ def _tls(route: Route) -> Tls | None:
         passthrough=tls.termination == "passthrough",
         plain=Plain(tls.insecure_edge_termination_policy or Plain.REFUSE),
         certificate="\n".join([*parts, ""]) if tls.certificate else "",
+        destination_authority=(
+            tls.destination_ca_certificate.strip() if tls.termination == "reencrypt" else ""
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from upwell.api.meta import Resource
 from upwell.api.validation import validate
 from upwell.policy.build_analysis import build_warnings
 from upwell.policy.ownership import keep_triggered_images, trigger_warnings
+from upwell.policy.port_protocols import protocol_warnings
 from upwell.policy.schedule import interval_fault
 from upwell.policy.tag_generations import settle_generations
 from upwell.policy.tag_selection import selection_faults
@@ -92,6 +93,7 @@ def _oddities(resource: Resource) -> Iterator[str]:
         if not path.startswith("status."):  # a client's status is not written
             yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
     yield from trigger_warnings(resource)
+    yield from protocol_warnings(resource)
     if isinstance(resource, BuildConfig):
         yield from build_warnings(resource)
     if isinstance(resource, ImageStream):

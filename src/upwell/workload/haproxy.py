@@ -18,18 +18,24 @@ from subprocess import DEVNULL, PIPE, STDOUT
 from upwell.workload.certificate_files import CertificateFiles
 from upwell.workload.haproxy_cli import HaproxyCli, Server
 from upwell.workload.haproxy_config import (
+    HTTP_FRONTEND,
     TLS_FRONTENDS,
     Plan,
     RouterLimits,
     TlsPlan,
     endpoint_name,
-    http_proxy,
+    is_proxy_of,
     listener_proxy,
     plan,
     socket_address,
-    tcp_proxy,
 )
-from upwell.workload.interface import Endpoint, RouterUnavailableError, RoutingTable
+from upwell.workload.interface import (
+    Endpoint,
+    Plain,
+    RouterDownError,
+    RouterUnavailableError,
+    RoutingTable,
+)
 
 __all__ = ["HaproxyRouter", "HaproxySettings", "RouterLimits"]
 
@@ -81,7 +87,7 @@ class HaproxyRouter:
         """Make `table` the truth without losing a request.
 
         Returns the listeners and rules that could not be served, by name, with the reason. Raises
-        RouterUnavailableError; the former table is in force then.
+        RouterUnavailableError (the former table is in force then) or RouterDownError.
         """
         async with self._lock:
             self._config.parent.mkdir(parents=True, exist_ok=True)
@@ -89,20 +95,30 @@ class HaproxyRouter:
             wanted = plan(table, self.http_address, self._settings.limits)
             frontends = await self._cli.frontends() if running else set()
             wanted = _without_taken_ports(wanted, frontends)
+            if HTTP_FRONTEND not in frontends:
+                wanted = self._without_taken_address(wanted)
             wanted = await self._with_tls(wanted, served=bool(frontends & TLS_FRONTENDS))
-            if not running:
-                await self._write(wanted, check=True)
-                await self._start()
-            elif await self._cli.fingerprint() != wanted.fingerprint():
-                await self._write(wanted, check=True)
-                await self._reload()
-            await self._settle_servers(wanted)
-            await self._write(wanted, check=False)  # servers alone: it was checked before
+            try:
+                await self._bring_about(wanted, running=running)
+            except RouterUnavailableError as error:
+                if await self._is_running():
+                    raise
+                raise RouterDownError(str(error)) from error
             return wanted.faults
+
+    async def _bring_about(self, wanted: Plan, *, running: bool) -> None:
+        if not running:
+            await self._write(wanted, check=True)
+            await self._start()
+        elif await self._cli.fingerprint() != wanted.fingerprint():
+            await self._write(wanted, check=True)
+            await self._reload()
+        await self._settle_servers(wanted)
+        await self._write(wanted, check=False)  # servers alone: it was checked before
 
     async def sessions(self, backend: str) -> Mapping[str, int]:
         """Return the number of open sessions by endpoint name, replaced processes included."""
-        found = await self._cli.sessions((http_proxy(backend), tcp_proxy(backend)))
+        found = await self._cli.sessions(lambda proxy: is_proxy_of(proxy, backend))
         return {endpoint_name(server): count for server, count in found.items()}
 
     async def stop(self) -> None:
@@ -137,11 +153,6 @@ class HaproxyRouter:
             ) from error
 
     async def _start(self) -> None:
-        if fault := _bind_fault(*_split(self.http_address)):
-            raise RouterUnavailableError(
-                f"Routes cannot be served on {self.http_address}: {fault};"
-                " stop what listens there, or choose another address"
-            )
         # In the background by its own means (-D): a child of ours would end with our event loop.
         control = f"{self._socket},mode,600"
         await self._run("-W", "-D", "-S", control, "-f", str(self._config))
@@ -155,11 +166,11 @@ class HaproxyRouter:
 
     async def _settle_servers(self, wanted: Plan) -> None:
         """Bring the running servers to what is wanted; those that serve come first."""
-        servers = wanted.servers()
+        servers, options = wanted.servers(), wanted.server_options()
         present = {key: one for key, one in (await self._cli.servers()).items() if _is_ours(key)}
         said = await self._cli.command(
             [
-                *_additions(servers, present),
+                *_additions(servers, present, options),
                 *_withdrawals(servers, present),
             ]
         )
@@ -167,27 +178,52 @@ class HaproxyRouter:
             if _is_ours(key) and server.serving != (key in servers and not servers[key].draining):
                 raise RouterUnavailableError(f"haproxy did not switch {'/'.join(key)}: {said}")
 
+    def _without_taken_address(self, wanted: Plan) -> Plan:
+        """Return the plan without an address of Routes that somebody else has."""
+        fault = _bind_fault(*_split(self.http_address))
+        if not fault:
+            return wanted
+        why = _taken(self.http_address, fault, "--router")
+        plain = [
+            rule for rule in wanted.rules if rule.tls is None or rule.tls.plain != Plain.REFUSE
+        ]
+        faults = {**wanted.faults, **{rule.name: why for rule in plain}}
+        socket_path = str(self._config.parent / "waiting.sock")
+        return replace(wanted, faults=faults, waiting_socket=socket_path)
+
     async def _with_tls(self, wanted: Plan, *, served: bool) -> Plan:
         """Return the plan with its certificates written, or without the rules that need them."""
-        rules = [rule for rule in wanted.rules if rule.tls is not None]
+        rules = [(rule, rule.tls) for rule in wanted.rules if rule.tls is not None]
         if not rules:
             return wanted
         address = self._settings.https_address
         fault = "" if served or not address else _bind_fault(*_split(address))
         if not address or fault:
-            why = f"{address}: {fault}" if fault else "this router serves no TLS (--router-https)"
-            faults = {**wanted.faults, **{rule.name: why for rule in rules}}
-            left = [rule for rule in wanted.rules if rule.tls is None]
-            return replace(wanted, rules=left, faults=faults)
+            why = "this router serves no TLS: give `upwell serve` an address with --router-https"
+            why = _taken(address, fault, "--router-https") if fault else why
+            return _without(wanted, {rule.name: why for rule, _ in rules})
         store = CertificateFiles(self._config.parent / "certificates")
-        edge = [rule for rule in rules if rule.tls is not None and not rule.tls.passthrough]
-        texts = [rule.tls.certificate for rule in edge if rule.tls and rule.tls.certificate]
-        hosts = [rule.host for rule in edge if rule.tls and not rule.tls.certificate]
+        edge = [(rule, tls) for rule, tls in rules if not tls.passthrough]
+        texts = [tls.certificate for _, tls in edge if tls.certificate]
+        hosts = [rule.host for rule, tls in edge if not tls.certificate]
         if hosts and self._settings.make_certificate is not None:
             texts.append(await self._settings.make_certificate(sorted(set(hosts))))
-        paths = [str(path) for path in await asyncio.to_thread(store.write, texts)]
+        trusted = [tls.destination_authority for _, tls in edge if tls.destination_authority]
+        written = await asyncio.to_thread(store.write, texts, trusted)
+        faults = {
+            rule.name: f"{what} cannot be used: {written.faults[text]}; correct it"
+            for rule, tls in edge
+            for what, text in (
+                ("tls.certificate with tls.key", tls.certificate),
+                ("tls.destinationCACertificate", tls.destination_authority),
+            )
+            if text in written.faults
+        }
+        paths = [written.paths[text] for text in dict.fromkeys(texts) if text in written.paths]
+        authorities = {text: written.paths[text] for text in trusted if text in written.paths}
         socket_path = str(self._config.parent / "edge.sock")
-        return replace(wanted, tls=TlsPlan(address, paths, socket_path))
+        plan_of_tls = TlsPlan(address, paths, socket_path, authorities)
+        return replace(_without(wanted, faults), tls=plan_of_tls)
 
     async def _write(self, wanted: Plan, *, check: bool) -> None:
         """Replace the file that HAProxy starts from and reloads, checked by HAProxy itself."""
@@ -218,14 +254,18 @@ def _is_ours(server: tuple[str, str]) -> bool:
 
 
 def _additions(
-    wanted: Mapping[tuple[str, str], Endpoint], present: Mapping[tuple[str, str], Server]
+    wanted: Mapping[tuple[str, str], Endpoint],
+    present: Mapping[tuple[str, str], Server],
+    options: Mapping[str, str],
 ) -> Iterator[str]:
     for key, endpoint in wanted.items():
         name = "/".join(key)
         server = present.get(key)
         if server is None:
-            # A server that is added at run time is out of service until it is told otherwise.
-            yield f"add server {name} {socket_address(endpoint.address, endpoint.port)}"
+            # A server that is added at run time is out of service until it is told otherwise, and
+            # takes nothing from its proxy's default-server.
+            address = socket_address(endpoint.address, endpoint.port)
+            yield f"add server {name} {address} {options.get(key[0], '')}".rstrip()
         elif (server.address, server.port) != (endpoint.address, endpoint.port):
             yield f"set server {name} addr {endpoint.address} port {endpoint.port}"
         if not endpoint.draining and (server is None or not server.serving):
@@ -244,6 +284,16 @@ def _withdrawals(
         if endpoint is None:
             # Refused while it has sessions; the next table tries again.
             yield f"del server {name}"
+
+
+def _without(wanted: Plan, faults: Mapping[str, str]) -> Plan:
+    """Leave out the rules that are at fault."""
+    rules = [rule for rule in wanted.rules if rule.name not in faults]
+    return replace(wanted, rules=rules, faults={**wanted.faults, **faults})
+
+
+def _taken(address: str, fault: str, option: str) -> str:
+    return f"{address}: {fault}; stop what listens there, or choose another {option}"
 
 
 def _without_taken_ports(wanted: Plan, frontends: Collection[str]) -> Plan:

@@ -3,7 +3,7 @@
 import asyncio
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,12 +103,12 @@ class HaproxyCli:
         """Return the names of the present worker's frontends."""
         return {row["# pxname"] for row in await self._statistics("@1", _FRONTENDS)}
 
-    async def sessions(self, proxies: Sequence[str]) -> dict[str, int]:
-        """Return the open sessions by server of these proxies, over all workers together."""
+    async def sessions(self, is_wanted: Callable[[str], bool]) -> dict[str, int]:
+        """Return the open sessions by server of the wanted proxies, over all workers together."""
         total: dict[str, int] = {}
         for pid in await self.workers():
             for row in await self._statistics_of(pid):
-                if row["# pxname"] in proxies:
+                if is_wanted(row["# pxname"]):
                     total[row["svname"]] = total.get(row["svname"], 0) + int(row["scur"] or 0)
         return total
 

@@ -8,8 +8,9 @@ that a HAProxy that starts from it knows them all. The structure's hash is the r
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import quote
 
 from upwell.workload.interface import Backend, Endpoint, HttpRule, Listener, Plain, RoutingTable
@@ -17,6 +18,7 @@ from upwell.workload.interface import Backend, Endpoint, HttpRule, Listener, Pla
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 TLS_FRONTENDS = frozenset({"upwell_tls", "upwell_https"})
+HTTP_FRONTEND = "upwell_http"
 _NO_ROUTE = "upwell_no_route"
 _EDGE = "upwell_edge"
 _HELLO_SECONDS = 5
@@ -53,6 +55,8 @@ class TlsPlan:
     """Paths of PEM files; their names change with their content."""
     socket: str
     """Path of the socket between the frontend that reads the SNI and the one that terminates."""
+    authorities: Mapping[str, str] = field(default_factory=dict)
+    """PEM -> path of the file, of those that endpoints have certificates of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Plan:
     """Name of a rule or listener -> why it is not served."""
     tls: TlsPlan | None = None
     """How rules with TLS are served, once their certificates are there."""
+    waiting_socket: str = ""
+    """Where Routes are served while somebody else has their address: a socket that nobody uses."""
 
     def servers(self) -> Mapping[tuple[str, str], Endpoint]:
         """Return the endpoints by (proxy, server) as HAProxy names them."""
@@ -75,6 +81,20 @@ class Plan:
             (proxy, _quoted(endpoint.name)): endpoint
             for proxy, backend in self._proxies()
             for endpoint in backend.endpoints
+        }
+
+    def server_options(self) -> Mapping[str, str]:
+        """Return how the servers of a proxy are spoken to, where that is not plainly."""
+        if self.tls is None:
+            return {}
+        return {
+            secure_proxy(name, rule.tls.destination_authority): (
+                f"ssl verify required ca-file {path}"
+            )
+            for rule in self.rules
+            if rule.tls is not None
+            and (path := self.tls.authorities.get(rule.tls.destination_authority))
+            for name, _ in rule.backends
         }
 
     def structure(self) -> str:
@@ -93,23 +113,21 @@ class Plan:
 
     def _proxies(self) -> Iterator[tuple[str, Backend]]:
         """Yield each backend under the name of each mode that it is used in."""
-        used_by_http: set[str] = set()
-        used_by_tcp: set[str] = set()
+        used: dict[str, str] = {}
         for rule in self.rules:
-            passed = rule.tls is not None and rule.tls.passthrough
-            (used_by_tcp if passed else used_by_http).update(name for name, _ in rule.backends)
+            used.update({_rule_proxy(rule, name): name for name, _ in rule.backends})
         for listener in self.listeners:
-            (used_by_http if listener.http else used_by_tcp).add(listener.backend)
-        for name in sorted(used_by_http):
-            yield http_proxy(name), self.backends[name]
-        for name in sorted(used_by_tcp):
-            yield tcp_proxy(name), self.backends[name]
+            named = http_proxy if listener.http else tcp_proxy
+            used[named(listener.backend)] = listener.backend
+        for proxy in sorted(used):
+            yield proxy, self.backends[used[proxy]]
 
     def _lines(self, *, with_servers: bool) -> Iterator[str]:
         yield from _preamble(self.limits)
         rules = sorted(self.rules, key=_precedence)
-        yield "frontend upwell_http"
-        yield f"  bind {self.http_address}"
+        waiting = self.waiting_socket
+        yield f"frontend {HTTP_FRONTEND}_waiting" if waiting else f"frontend {HTTP_FRONTEND}"
+        yield f"  bind {f'unix@{waiting}' if waiting else self.http_address}"
         yield from _HTTP_VARIABLES
         for rule in rules:
             if rule.tls is not None and rule.tls.plain is Plain.REDIRECT:
@@ -128,8 +146,9 @@ class Plan:
             yield f"  bind {socket_address(listener.address, listener.port)}"
             named = http_proxy if listener.http else tcp_proxy
             yield f"  default_backend {named(listener.backend)}"
+        options = self.server_options()
         for proxy, backend in self._proxies():
-            yield from _backend_lines(proxy, backend)
+            yield from _backend_lines(proxy, backend, options.get(proxy, ""))
             if with_servers:
                 for endpoint in backend.endpoints:
                     yield f"  {_server_line(endpoint)}"
@@ -169,6 +188,25 @@ def http_proxy(backend: str) -> str:
 def tcp_proxy(backend: str) -> str:
     """Return the name of the proxy that serves a backend's TCP connections."""
     return f"tcp:{_quoted(backend)}"
+
+
+def secure_proxy(backend: str, authority: str) -> str:
+    """Return the name of the proxy that serves a backend's HTTP requests by TLS."""
+    trusted = hashlib.sha256(authority.encode()).hexdigest()[:12]
+    return f"https-{trusted}:{_quoted(backend)}"
+
+
+def is_proxy_of(proxy: str, backend: str) -> bool:
+    """Whether a proxy leads to the endpoints of a backend, in whatever way."""
+    return proxy.partition(":")[2] == _quoted(backend)
+
+
+def _rule_proxy(rule: HttpRule, backend: str) -> str:
+    if rule.tls is not None and rule.tls.passthrough:
+        return tcp_proxy(backend)
+    if rule.tls is not None and rule.tls.destination_authority:
+        return secure_proxy(backend, rule.tls.destination_authority)
+    return http_proxy(backend)
 
 
 def listener_proxy(listener: Listener) -> str:
@@ -227,7 +265,7 @@ def _tls_lines(tls: TlsPlan, rules: Sequence[HttpRule]) -> Iterator[str]:
         yield "  tcp-request content set-var(txn.dice) rand(1000000)"
         yield "  tcp-request content accept if { req.ssl_hello_type 1 }"
         for rule in passed:
-            yield from _rule_lines(rule, tcp_proxy)
+            yield from _rule_lines(rule)
         if crt:
             yield f"  default_backend {_EDGE}"
             yield f"backend {_EDGE}"
@@ -256,8 +294,9 @@ def _redirect(tls: TlsPlan | None) -> str:
     return f"code 302 location https://%[var(txn.host)]{at}%[capture.req.uri]"
 
 
-def _rule_lines(rule: HttpRule, proxy: Callable[[str], str] = http_proxy) -> Iterator[str]:
+def _rule_lines(rule: HttpRule) -> Iterator[str]:
     conditions = _conditions(rule)
+    proxy = partial(_rule_proxy, rule)
     total = sum(weight for _, weight in rule.backends)
     reached = 0
     for name, weight in rule.backends:
@@ -290,8 +329,10 @@ def _has_servers(proxy: str) -> str:
     return f"{{ nbsrv({proxy}) gt 0 }}"
 
 
-def _backend_lines(proxy: str, backend: Backend) -> Iterator[str]:
+def _backend_lines(proxy: str, backend: Backend, options: str) -> Iterator[str]:
     yield f"backend {proxy}"
+    if options:
+        yield f"  default-server {options}"
     if proxy.startswith("tcp:"):
         yield "  mode tcp"
         return

@@ -1,8 +1,6 @@
 """Services found by name from other containers, and Routes with TLS, weights and host ports."""
 
 import contextlib
-import ssl
-import subprocess
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -12,12 +10,13 @@ import aiohttp
 import pytest
 from tests.integration.reconcilers.rollout_site import HOST, Site, podman_home, site
 from tests.integration.workload.sites import fetch, free_port
+from tests.integration.workload.tls_sites import fetch_by_tls, make_certificate
 from tests.integration.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.core import Service
-from upwell.api.meta import Resource
+from upwell.api.meta import Condition, Resource
 from upwell.api.route import Route
 from upwell.workload.interface import Instance, Runtime
 
@@ -105,20 +104,7 @@ async def test_a_host_port_leads_through_the_router(site: Site) -> None:
 
 
 async def https(site: Site, host: str, authority: Path | None = None) -> str:
-    context = ssl.create_default_context(cafile=authority)
-    if authority is None:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    address = site.router._settings.https_address
-    try:
-        async with aiohttp.ClientSession() as session:
-            request = session.get(
-                f"https://{address}/", ssl=context, server_hostname=host, headers={"Host": host}
-            )
-            async with request as answer:
-                return (await answer.text()).strip()
-    except (aiohttp.ClientError, OSError) as error:
-        return f"failed: {error!r}"
+    return await fetch_by_tls(site.router._settings.https_address, host, authority)
 
 
 async def plain(site: Site, host: str) -> tuple[int, str]:
@@ -131,17 +117,8 @@ async def plain(site: Site, host: str) -> tuple[int, str]:
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[str, str, Path]:
     """A certificate and its key for own.example, and the file that a client trusts."""
-    paths = (tmp_path / "own.pem", tmp_path / "own.key")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=own.example", "-addext", "subjectAltName=DNS:own.example"),
-            *("-out", str(paths[0]), "-keyout", str(paths[1])),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return paths[0].read_text(), paths[1].read_text(), paths[0]
+    made = make_certificate(tmp_path, "own.example")
+    return made.chain.read_text(), made.key.read_text(), made.chain
 
 
 async def test_tls_ends_at_the_router_with_an_own_or_a_generated_certificate(
@@ -172,6 +149,40 @@ async def test_tls_ends_at_the_router_with_an_own_or_a_generated_certificate(
         assert await https(site, "made.example") == "web"
         stored = await site.store.get(Route, "shop", "own")
         assert key not in repr(stored)
+
+
+async def test_a_bad_certificate_concerns_its_own_route_alone(
+    site: Site, certificate: tuple[str, str, Path], tmp_path: Path
+) -> None:
+    chain, key, _ = certificate
+    edge = {"termination": "edge"}
+    other = make_certificate(tmp_path, "other.example").key.read_text()
+    async with site.serve():
+        await apply(
+            site,
+            *(serving(str(site.image), "web"), service("web")),
+            route("web", "made.example", tls=edge),
+            route(
+                "web", "swapped.example", tls={**edge, "certificate": chain, "key": other}
+            ).with_metadata(name="swapped"),
+            route(
+                "web", "junk.example", tls={**edge, "certificate": "junk", "key": key}
+            ).with_metadata(name="junk"),
+        )
+        await eventually(lambda: https(site, "made.example"), lambda text: text == "web")
+        for name in ("swapped", "junk"):
+            told = await eventually(
+                partial(admitted, site, name), lambda found: bool(found.message)
+            )
+            assert (told.status, told.reason) == ("False", "NotServed")
+            assert "tls.certificate with tls.key cannot be used" in told.message
+            assert "PRIVATE" not in told.message
+
+
+async def admitted(site: Site, name: str) -> Condition:
+    ingress = (await site.store.get(Route, "shop", name)).status.ingress
+    none = Condition(type="Admitted", status="Unknown")
+    return next((one for each in ingress for one in each.conditions), none)
 
 
 async def test_tls_is_passed_through_beside_tls_that_ends_here(

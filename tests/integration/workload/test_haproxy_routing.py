@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from upwell.workload.interface import (
     Endpoint,
     HttpRule,
     Listener,
-    RouterUnavailableError,
+    RouterDownError,
     RoutingTable,
 )
 
@@ -273,17 +274,37 @@ async def test_a_dead_haproxy_is_replaced(router: HaproxyRouter) -> None:
         for pid in (await router._cli.master(), await worker(router)):
             os.kill(pid, signal.SIGKILL)
         await eventually(router._is_running, lambda running: not running)
-        await router.apply(serving(one.endpoint))
+        # What was killed keeps its port for a moment.
+        table = serving(one.endpoint)
+        await eventually(lambda: router.apply(table), lambda faults: not faults)
         assert await fetch(router.http_address, HOST) == (200, one.name)
 
 
-async def test_a_taken_http_port_is_said(router: HaproxyRouter, settings: HaproxySettings) -> None:
-    with socket.socket() as squatter:
-        squatter.bind(("127.0.0.1", int(settings.http_address.rpartition(":")[2])))
-        squatter.listen()
-        with pytest.raises(RouterUnavailableError, match="in use"):
-            await router.apply(RoutingTable())
-    assert await router.apply(RoutingTable()) == {}
+async def test_a_taken_http_port_is_named_and_keeps_nothing_else_from_being_served(
+    router: HaproxyRouter, settings: HaproxySettings
+) -> None:
+    port = free_port("127.0.0.7")
+    async with site() as one:
+        listener = Listener("svc", "127.0.0.7", port, RULE.backends[0][0])
+        table = RoutingTable((backend(one.endpoint),), (RULE,), (listener,))
+        with socket.socket() as squatter:
+            squatter.bind(("127.0.0.1", int(settings.http_address.rpartition(":")[2])))
+            squatter.listen()
+            for _ in range(2):
+                faults = await router.apply(table)
+                assert faults == {
+                    "shop": f"{settings.http_address}: Address already in use;"
+                    " stop what listens there, or choose another --router"
+                }
+            assert await fetch(f"127.0.0.7:{port}", "any") == (200, one.name)
+        assert await router.apply(table) == {}
+        assert await fetch(router.http_address, HOST) == (200, one.name)
+
+
+async def test_a_router_that_cannot_be_started_is_down(settings: HaproxySettings) -> None:
+    missing = HaproxyRouter(replace(settings, haproxy="/nowhere/haproxy"))
+    with pytest.raises(RouterDownError, match="apt install haproxy"):
+        await missing.apply(RoutingTable())
 
 
 async def test_it_serves_on_when_its_parent_is_killed(

@@ -1,10 +1,11 @@
 """Services and Routes: addresses, endpoints, rules, and the conditions that say what is served."""
 
+import contextlib
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
-from tests.unit.reconcilers.rollout_machine import GOOD, World
+from tests.unit.reconcilers.rollout_machine import BETTER, GOOD, World
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
@@ -12,10 +13,17 @@ from upwell.api.conditions import find
 from upwell.api.core import Service
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.route import Route
+from upwell.policy.reachability import unserved
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.routing import HOST_SUFFIX
 from upwell.reconcilers.service_addresses import allocate
-from upwell.workload.interface import HttpRule, Plain, Tls
+from upwell.workload.interface import (
+    HttpRule,
+    Plain,
+    RouterDownError,
+    RouterUnavailableError,
+    Tls,
+)
 
 KEY = ObjectKey("Deployment", "shop", "web")
 
@@ -41,8 +49,8 @@ def route(name: str = "web", namespace: str = "shop", **spec: Any) -> Route:
     )
 
 
-def deployment() -> Deployment:
-    container = {"name": "app", "image": GOOD, "ports": [{"name": "web", "containerPort": 8080}]}
+def deployment(image: str = GOOD) -> Deployment:
+    container = {"name": "app", "image": image, "ports": [{"name": "web", "containerPort": 8080}]}
     template = {
         "metadata": {"labels": {"app": "web", "tier": "front"}},
         "spec": {"containers": [container]},
@@ -131,12 +139,13 @@ async def test_a_port_in_use_is_shown_and_tried_again(world: World) -> None:
     await world.apply(service())
     world.router.failures = {"shop:web:80": "address already in use"}
 
-    result = await world.routing.reconcile(ROUTER_KEY)
+    waits = [(await world.routing.reconcile(ROUTER_KEY)).requeue_after or 0 for _ in range(9)]
 
     condition = await listening(world)
     assert (condition.status, condition.reason) == ("False", "ListenerFailed")
     assert ":80: address already in use" in condition.message
-    assert result.requeue_after is not None
+    assert 0.5 <= waits[0] <= 1, "soon"
+    assert 30 <= waits[-1] <= 60, "less and less often"
     world.router.failures = {}
     await route_again(world)
     assert (await listening(world)).is_true
@@ -229,6 +238,64 @@ async def test_a_rule_that_the_router_refuses_is_not_admitted(world: World) -> N
     assert "wrong character" in condition.message
 
 
+async def test_a_router_that_takes_no_table_is_reported_on_everything_that_it_serves(
+    world: World,
+) -> None:
+    await world.apply(service())
+    await world.apply(route(host="a.test"))
+    await world.apply(route("faulty", host="b.test", to={"name": "nothing"}))
+    world.router.refusal = RouterUnavailableError("haproxy: not found; apt install haproxy")
+    with pytest.raises(RouterUnavailableError):  # the queue tries again, with backoff
+        await route_again(world)
+
+    for condition in (await admitted(world), await listening(world)):
+        assert (condition.status, condition.reason) == ("False", "RouterUnavailable")
+        assert "apt install haproxy" in condition.message
+        assert "tried again" in condition.message
+    assert (await admitted(world, "faulty")).reason == "ServiceNotFound"
+    told = [str(one) for one in unserved([*(await world.store.list(Route)).items])]
+    assert told[1].startswith("Route shop/web is not served: haproxy: not found")
+
+    world.router.refusal = None
+    await route_again(world)
+    assert (await admitted(world)).is_true
+    assert (await listening(world)).is_true
+    assert not list(unserved((await world.store.list(Service)).items))
+
+
+@pytest.mark.parametrize("down", [True, False])
+async def test_only_a_router_that_is_down_lets_rollouts_go_on_without_it(
+    world: World, *, down: bool
+) -> None:
+    await world.apply(service())
+    await world.apply(deployment())
+    await world.settle(KEY)
+    error = RouterDownError if down else RouterUnavailableError
+    world.router.refusal = error("haproxy said no")
+    old = world.runtime.names()
+    current = await world.store.get(Deployment, "shop", "web")
+    await world.store.update(current.model_copy(update={"spec": deployment(BETTER).spec}))
+    with contextlib.suppress(AssertionError):  # it may go on asking the router
+        await world.settle(KEY, limit=60)
+
+    gone = not set(old) & set(world.runtime.names())
+    assert gone is down, "what the router may still send requests to is not stopped"
+
+
+async def test_ports_that_no_router_of_tcp_serves_are_named(world: World) -> None:
+    ports = [
+        {"name": "dns", "port": 53, "protocol": "UDP"},
+        {"name": "dns-tcp", "port": 53},
+        {"port": 5060, "protocol": "SCTP"},
+    ]
+    await world.apply(service(ports=ports))
+    await route_again(world)
+    condition = await listening(world)
+    assert (condition.status, condition.reason) == ("False", "ProtocolNotServed")
+    assert "port dns (53/UDP), port (5060/SCTP) are not served" in condition.message
+    assert [one.port for one in world.router.table.listeners] == [53]
+
+
 async def test_a_table_that_is_in_force_is_written_about_once(world: World) -> None:
     await world.apply(service())
     await world.apply(route())
@@ -243,7 +310,8 @@ async def test_a_table_that_is_in_force_is_written_about_once(world: World) -> N
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"tls": {"termination": "reencrypt"}}, "'reencrypt' is not served"),
+        ({"tls": {"termination": "reencrypt"}}, "needs tls.destinationCACertificate"),
+        ({"tls": {"termination": "offload"}}, "'offload' is not served"),
         ({"tls": {}}, "'' is not served"),
         (
             {"tls": {"termination": "edge", "insecureEdgeTerminationPolicy": "Maybe"}},
@@ -267,6 +335,17 @@ async def test_tls_that_cannot_be_served_says_why(
     condition = await admitted(world)
     assert (condition.status, condition.reason) == ("False", "InvalidTLS")
     assert told in condition.message
+
+
+async def test_what_is_encrypted_again_names_whom_it_trusts(world: World) -> None:
+    tls = {"termination": "reencrypt", "destinationCACertificate": "AUTHORITY\n"}
+    await world.apply(service())
+    await world.apply(route(host="shop.example", tls=tls))
+    await route_again(world)
+
+    [rule] = world.router.table.rules
+    assert rule.tls == Tls(destination_authority="AUTHORITY")
+    assert (await admitted(world)).is_true
 
 
 async def test_an_own_certificate_reaches_the_router_with_its_chain(world: World) -> None:

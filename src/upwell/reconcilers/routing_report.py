@@ -1,0 +1,74 @@
+"""What the conditions of Services and Routes say of the table that was applied, or was not."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from upwell.api.core import Service
+from upwell.api.meta import Condition
+from upwell.api.route import Route
+from upwell.policy.port_protocols import HEADLESS, unserved_message
+from upwell.policy.reachability import ADMITTED, READY
+from upwell.reconcilers.routing_table import Admission, backend_name, rule_name, tcp_ports
+from upwell.workload.interface import RouterUnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the router took the table."""
+
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Name of a listener or rule -> why it is not served."""
+    refusal: RouterUnavailableError | None = None
+    """Why the table is not in force at all."""
+
+    def of_service(self, service: Service) -> Condition | None:
+        """Return whether a Service answers; None for one that has no address to answer at."""
+        if service.spec.cluster_ip == HEADLESS or not _has_ports(service):
+            return None
+        faults = list(self._service_faults(service))
+        reason, _ = faults[0] if faults else ("Listening", "")
+        return Condition(
+            type=READY,
+            status="False" if faults else "True",
+            reason=reason,
+            message="; ".join(message for _, message in faults),
+            observed_generation=service.generation,
+        )
+
+    def of_route(self, route: Route, admission: Admission) -> Condition:
+        """Return whether a Route is served; its own faults come first."""
+        if admission.admitted and self.refusal is not None:
+            admission = Admission(
+                admitted=False, reason=self.refusal.reason, message=_refused(self.refusal)
+            )
+        elif rule_name(route) in self.failures:
+            admission = Admission(
+                admitted=False, reason="NotServed", message=self.failures[rule_name(route)]
+            )
+        return Condition(
+            type=ADMITTED,
+            status="True" if admission.admitted else "False",
+            reason=admission.reason or "Admitted",
+            message=admission.message,
+            observed_generation=route.generation,
+        )
+
+    def _service_faults(self, service: Service) -> Iterator[tuple[str, str]]:
+        """Yield reason and message of all that is not served."""
+        if self.refusal is not None:
+            yield self.refusal.reason, _refused(self.refusal)
+        for port in tcp_ports(service):
+            name = backend_name(service, port)
+            if name in self.failures:
+                at = f"{service.spec.cluster_ip}:{port.port}"
+                yield "ListenerFailed", f"{at}: {self.failures[name]}"
+        if message := unserved_message(service):
+            yield "ProtocolNotServed", message
+
+
+def _has_ports(service: Service) -> bool:
+    return bool(service.spec.ports) and service.spec.type != "ExternalName"
+
+
+def _refused(refusal: RouterUnavailableError) -> str:
+    return f"{refusal}; it is tried again, and `upwell doctor` examines this machine"
