@@ -39,6 +39,20 @@ class Situation:
         bases = [base.digest for one in release.spec.components for base in one.bases]
         return next((self.quarantines[one] for one in bases if one in self.quarantines), None)
 
+    @cached_property
+    def stamp(self) -> datetime:
+        """The time to record: never before what is recorded, since the clock may have gone back.
+
+        What is asked of the clock itself, such as a window, is asked of `now`.
+        """
+        times = [
+            time
+            for one in self.promotions
+            for time in (one.status.started, one.status.ended)
+            if time is not None
+        ]
+        return max(self.now, *times) if times else self.now
+
     def at(self, stage: Stage) -> "StageSituation":
         """Return what is known of one stage."""
         mine = tuple(one for one in self.promotions if one.spec.stage == stage.name)

@@ -140,7 +140,7 @@ def _begin(here: StageSituation, promotion: Promotion, message: str) -> Promotio
             "until": None,
             "previous": here.serves.release,
             "last_good": good,
-            "started": now,
+            "started": here.all.stamp,
             "serving_since": now if verifies else None,
         }
     )
@@ -159,7 +159,7 @@ def _waiting(here: StageSituation, promotion: Promotion, shut: Shut) -> tuple[st
 def _end(
     here: StageSituation, promotion: Promotion, phase: PromotionPhase, message: str
 ) -> PromotionStatus:
-    changes = {"phase": phase, "message": message, "until": None, "ended": here.all.now}
+    changes = {"phase": phase, "message": message, "until": None, "ended": here.all.stamp}
     return promotion.status.model_copy(update=changes)
 
 

@@ -100,7 +100,7 @@ def _final(
             "phase": phase,
             "message": message[:_MAX_MESSAGE],
             "until": None,
-            "ended": now,
+            "ended": max(now, status.started or now),
             "steps": _ended(status.steps, now),
         }
     )
