@@ -27,7 +27,6 @@ _RUNTIME = "podman://"
 
 def pod_of(instance: Instance, owner: Resource | None) -> Pod:
     """Return the Pod of an instance; `owner` is its workload, while that exists."""
-    created = min((one.created_at for one in instance.containers), default=instance.started_at)
     return Pod(
         api_version=Pod.KIND.api_version,
         kind=Pod.KIND.kind,
@@ -35,7 +34,7 @@ def pod_of(instance: Instance, owner: Resource | None) -> Pod:
             name=instance.name,
             namespace=instance.owner.namespace,
             uid=_identity(instance),
-            creation_timestamp=created,
+            creation_timestamp=instance.begun_at or instance.started_at,
             labels=dict(instance.labels),
             annotations={_REVISION: instance.revision}
             | ({_ROLE: instance.role} if instance.role else {}),
@@ -48,8 +47,7 @@ def pod_of(instance: Instance, owner: Resource | None) -> Pod:
 
 def _identity(instance: Instance) -> str:
     """Return a uid that an instance keeps when it is started anew, as a Pod does."""
-    owner = instance.owner
-    text = f"{owner.namespace}/{owner.kind}/{owner.name}/{instance.name}/{instance.revision}"
+    text = f"{instance.name}/{instance.revision}/{instance.begun_at}"
     return str(uuid.uuid5(_IDENTITIES, text))
 
 
@@ -106,7 +104,7 @@ def _status(instance: Instance) -> PodStatus:
         conditions=_conditions(instance),
         pod_ip=instance.address or None,
         pod_ips=(PodIP(ip=instance.address),) if instance.address else (),
-        start_time=instance.started_at,
+        start_time=instance.begun_at or instance.started_at,
         container_statuses=tuple(main)
         or tuple(_awaited(name, instance) for name in instance.images),
         init_container_statuses=tuple(

@@ -31,7 +31,7 @@ async def connect_inside(
             except (PermissionError, FileNotFoundError):
                 return await asyncio.open_connection(address, port)
     except OSError as error:  # a TimeoutError is one too
-        why = error.strerror or "no answer"
+        why = os.strerror(error.errno) if error.errno else "no answer"
         raise UnreachableError(f"port {port}: {why}: does the instance listen there?") from error
 
 

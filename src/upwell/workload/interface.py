@@ -243,7 +243,6 @@ class ObservedContainer:
     image: str
     """The reference that it was created by."""
     digest: Digest | None
-    created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
     running: bool = False
@@ -278,6 +277,8 @@ class Instance:
     """A container of it was made by hand: it carries our labels, but we have not made it."""
     exit_codes: Mapping[str, int] = field(default_factory=dict)
     """Container name -> exit code, of those that have ended."""
+    begun_at: datetime | None = None
+    """When it was first started: what a restart leaves as it is."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those of the template that it was made from."""
     containers: tuple[ObservedContainer, ...] = ()

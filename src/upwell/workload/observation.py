@@ -155,6 +155,7 @@ def observe(
         role=labels.get(LABEL_ROLE, ""),
         foreign=_is_foreign(containers, record),
         exit_codes={one.name: one.exit_code for one in _results(lasting, record) if one.ended},
+        begun_at=record.begun_at if record else None,
         labels=record.labels if record else {},  # a container's own have its image's among them
         containers=tuple(_observed(container, record) for container in containers),
     )
@@ -167,7 +168,6 @@ def _observed(container: ContainerFacts, record: InstanceRecord | None) -> Obser
         id=container.id,
         image=container.image_name,
         digest=container.image,
-        created_at=container.created,
         started_at=container.started_at,
         ended_at=container.ended_at if container.ended else None,
         running=container.running,

@@ -87,6 +87,7 @@ class PodmanRuntime:
     def __init__(self, settings: PodmanSettings, api: PodmanApi, clock: Clock) -> None:
         self._settings = settings
         self._api = api
+        self._clock = clock
         self._label = f"{LABEL_UPWELL}={settings.instance_id}"
         self._records = RecordStore(settings.data_dir / "instances")
         self._hosts = HostsFiles(self._records.root)
@@ -154,7 +155,8 @@ class PodmanRuntime:
             restarts = _restarts(old, record)
             if await self._pulls.are_needed(spec, restarts):
                 return
-            record = InstanceRecord.of(spec, restarts)
+            begun = (record.begun_at if record else None) or self._clock.now()
+            record = InstanceRecord.of(spec, restarts, begun)
             self._records.save(record)
             ended = any(container.ended for container in old)
             await self._end(old, _RESTART_GRACE_SECONDS if ended else 0, keep_logs=True)

@@ -83,9 +83,11 @@ class InstanceRecord:
     made: tuple[str, ...] = ()
     """IDs of the containers that we have made for this start."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    begun_at: datetime | None = None
+    """When it was first started; a restart is none, a start after `stop` is."""
 
     @classmethod
-    def of(cls, spec: InstanceSpec, restarts: int) -> Self:
+    def of(cls, spec: InstanceSpec, restarts: int, begun_at: datetime) -> Self:
         """Return the record of an instance that is about to be started."""
         containers = (
             *(ContainerRecord(container.name, init=True) for container in spec.init),
@@ -99,6 +101,7 @@ class InstanceRecord:
             restarts,
             once=spec.once,
             labels=dict(spec.labels),
+            begun_at=begun_at,
         )
 
     def container(self, name: str) -> ContainerRecord | None:
@@ -194,7 +197,12 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         once=bool(document.get("once")),
         made=tuple(document.get("made", ())),
         labels=document.get("labels", {}),
+        begun_at=_time(document.get("begun_at")),
     )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _probe(document: Mapping[str, Any] | None) -> Probe | None:

@@ -43,7 +43,7 @@ def facts(name: str = "web", **changes: Any) -> ContainerFacts:
 
 def record(*names: str, readiness: Probe | None = None) -> InstanceRecord:
     containers = tuple(ContainerSpec(name, IMAGE, readiness=readiness) for name in names)
-    return InstanceRecord.of(InstanceSpec("web-1", OWNER, "rev", containers), 2)
+    return InstanceRecord.of(InstanceSpec("web-1", OWNER, "rev", containers), 2, START)
 
 
 def test_without_a_probe_it_is_ready_since_its_start() -> None:

@@ -31,7 +31,7 @@ def record(name: str = "web-1") -> InstanceRecord:
         for at, check in enumerate(CHECKS)
     )
     spec = InstanceSpec(name, OWNER, "rev", containers, logins=(("r", "u", "hunter2"),))
-    return InstanceRecord.of(spec, restarts=3).with_readiness("id-1", SINCE)
+    return InstanceRecord.of(spec, restarts=3, begun_at=SINCE).with_readiness("id-1", SINCE)
 
 
 def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
