@@ -5,7 +5,13 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from upwell.api.codec import Fault
-from upwell.api.subscription import ALL_NAMESPACES, Subscription
+from upwell.api.schedules import (
+    InvalidScheduleError,
+    UnknownTimeZoneError,
+    check_schedule,
+    parse_zone,
+)
+from upwell.api.subscription import ALL_NAMESPACES, Digest, Subscription
 
 
 def validate_subscription(subscription: Subscription) -> Iterator[Fault]:
@@ -20,8 +26,21 @@ def validate_subscription(subscription: Subscription) -> Iterator[Fault]:
                 yield Fault(f"spec.webhook.{name}.name", "required: a Secret of this namespace")
     if spec.notice is not None and not spec.notice.secret.name:
         yield Fault("spec.notice.secret.name", "required: a Secret of this namespace")
+    if spec.digest is not None:
+        yield from _digest(spec.digest)
     if spec.namespaces not in {(), (ALL_NAMESPACES,)}:
         yield Fault("spec.namespaces", f'leave it out, or set ["{ALL_NAMESPACES}"]')
+
+
+def _digest(digest: Digest) -> Iterator[Fault]:
+    try:
+        check_schedule(digest.schedule)
+    except InvalidScheduleError as error:
+        yield Fault("spec.digest.schedule", str(error))
+    try:
+        parse_zone(digest.time_zone)
+    except UnknownTimeZoneError as error:
+        yield Fault("spec.digest.timeZone", str(error))
 
 
 def _url(text: str, path: str) -> Iterator[Fault]:

@@ -64,10 +64,12 @@ class NoticeSink:
             else:
                 failed.append(url.partition("://")[0])
         if failed:
-            count = f"{len(failed)} of {len(self._urls)} addresses"
-            message = f"Apprise did not reach {count} ({', '.join(sorted(set(failed)))})"
+            services = ", ".join(sorted(set(failed)))
+            message = (
+                f"Apprise did not reach {len(failed)} of {_count(len(self._urls))} ({services})"
+            )
             raise DeliveryError(message, reached=frozenset(have))
-        return f"sent to {len(self._urls)} addresses"
+        return f"sent to {_count(len(self._urls))}"
 
     async def _write(self, url: str, envelope: Envelope) -> bool:
         loop = asyncio.get_running_loop()
@@ -76,6 +78,10 @@ class NoticeSink:
                 return await loop.run_in_executor(self._threads, _notify, url, envelope)
         except TimeoutError:
             return False
+
+
+def _count(addresses: int) -> str:
+    return "1 address" if addresses == 1 else f"{addresses} addresses"
 
 
 def _fingerprint(url: str) -> str:

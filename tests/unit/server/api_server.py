@@ -22,6 +22,7 @@ from upwell.inputs.interface import BinaryInputs
 from upwell.oci import Digest
 from upwell.policy.webhooks import PushNotice
 from upwell.reconcilers.image_examination import ImageExaminer
+from upwell.reconcilers.subscriptions import SubscriptionRequests
 from upwell.server.access import AccessControl
 from upwell.server.actions import Untag
 from upwell.server.app import ServerDependencies, create_app
@@ -324,6 +325,7 @@ async def serving(
     registry_routes: Sequence[BaseRoute] = (),
     examiner: Callable[[MemoryStore, Clock], ImageExaminer] | None = None,
     untag: Untag | None = None,
+    subscriptions: Callable[[MemoryStore, Clock], SubscriptionRequests] | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = Clock(), asyncio.Event()
     store, logs, runtime = MemoryStore(clock), KeptLogs(), StubRuntime()
@@ -358,6 +360,7 @@ async def serving(
             registry_routes=registry_routes,
             examiner=examiner(store, clock) if examiner else None,
             untag=untag,
+            subscriptions=subscriptions(store, clock) if subscriptions else None,
         )
     )
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.
