@@ -32,16 +32,20 @@ class Examination:
         return next((bad for bad in (Status.FAIL, Status.WARN) if bad in found), Status.OK)
 
 
-async def examine(data_dir: Path, ports: tuple[tuple[str, int], ...] = ()) -> Examination:
+type Places = tuple[tuple[str, int], ...]
+"""(address, port) pairs."""
+
+
+async def examine(data_dir: Path, routes: Places = ()) -> Examination:
     """Examine this machine for an Upwell that keeps its data in `data_dir`.
 
-    Folders that are made for the time of it are removed.
+    `routes` are where its router shall listen. Folders that are made for the time are removed.
     """
     vacate = _make_folder(data_dir)
     host = await read_host(data_dir)
     conf = decide(host, private_storage=True)
     try:
-        return Examination(await _check(data_dir, host, conf, ports), conf)
+        return Examination(await _check(data_dir, host, conf, routes), conf)
     finally:
         vacate()
 
@@ -60,13 +64,13 @@ def _make_folder(folder: Path) -> Callable[[], None]:
 
 
 async def _check(
-    data_dir: Path, host: Host, conf: ContainersConf, ports: tuple[tuple[str, int], ...]
+    data_dir: Path, host: Host, conf: ContainersConf, routes: Places
 ) -> Sequence[Check]:
     # Not the server's own file: a doctor that is called beside a running server changes nothing.
     path = data_dir / f"doctor-{id(conf):x}.conf"
     path.write_text(render(conf.decisions))
     try:
-        return await check_machine(Subject(data_dir, host, conf, path, ports))
+        return await check_machine(Subject(data_dir, host, conf, path, routes=routes))
     finally:
         path.unlink(missing_ok=True)
 
@@ -87,15 +91,35 @@ async def _check(
     show_envvar=True,
     help="Where `upwell serve` will keep everything: its file system is examined.",
 )
+@click.option(
+    "--router",
+    callback=lambda _context, _option, value: _place(value),
+    default="127.0.0.1:7088",
+    show_default=True,
+    envvar="UPWELL_ROUTER",
+    show_envvar=True,
+    help="HOST:PORT where Routes shall answer.",
+)
+@click.option(
+    "--router-https",
+    callback=lambda _context, _option, value: _place(value),
+    default="127.0.0.1:7443",
+    show_default=True,
+    envvar="UPWELL_ROUTER_HTTPS",
+    show_envvar=True,
+    help="HOST:PORT where Routes with TLS shall answer.",
+)
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
-def doctor(data_dir: Path, output: str) -> None:
+def doctor(
+    data_dir: Path, router: tuple[str, int], router_https: tuple[str, int], output: str
+) -> None:
     """Say what this machine can and cannot do, and how to mend it.
 
     Starts a container to see that it runs, and removes it. Exits 1 when a check fails, 0 when
     there are warnings at most.
     """
     try:
-        found = asyncio.run(examine(data_dir.absolute()))
+        found = asyncio.run(examine(data_dir.absolute(), (router, router_https)))
     except OSError as error:
         place = error.filename or data_dir
         checks = [
@@ -113,6 +137,13 @@ def doctor(data_dir: Path, output: str) -> None:
     else:
         write_data(_data(found), output)
     sys.exit(Exit.FAILED if found.status is Status.FAIL else Exit.DONE)
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.BadParameter(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 def _report(found: Examination) -> Iterator[str]:

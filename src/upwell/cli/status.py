@@ -6,8 +6,9 @@ from upwell.cli import clock
 from upwell.cli.connection import Session, connection_options
 from upwell.cli.examples import examples
 from upwell.cli.output import Format, output_option, write_data
-from upwell.cli.snapshot import read_snapshot
+from upwell.cli.snapshot import read_entrances, read_snapshot
 from upwell.cli.status_tree import StatusTree
+from upwell.policy.reachability import Unserved, unserved
 from upwell.store.interface import ApiClient
 
 
@@ -23,22 +24,30 @@ def status(
 ) -> None:
     """Show the tree from base image to workload: digests, ages, and what is behind.
 
-    What the objects of the namespace stand on is shown too, wherever it is.
+    What the objects of the namespace stand on is shown too, wherever it is. Routes and Services
+    that the router does not serve come last, with the reason.
     """
 
     async def work(client: ApiClient) -> None:
         namespace = "" if all_namespaces else session.namespace
         tree = StatusTree(await read_snapshot(client), clock.now(), namespace)
+        missing = list(unserved(await read_entrances(client, namespace)))
         if output != Format.TABLE:
-            write_data(tree.data(), output)
+            write_data({**tree.data(), "unserved": [_data(one) for one in missing]}, output)
             return
         lines = list(tree.lines())
         for line in lines:
             click.echo(line)
         if lines:
             click.echo(f"\n{tree.counts()}")
-        else:
+        for one in missing:
+            click.echo(f"! {one}")
+        if not lines and not missing:
             where = "any namespace" if all_namespaces else f"namespace {namespace}"
             click.echo(f"nothing in {where}; `upwell apply -f` brings objects", err=True)
 
     session.run(work)
+
+
+def _data(one: Unserved) -> dict[str, str]:
+    return {"name": str(one.key), "reason": one.reason, "message": one.message}

@@ -86,6 +86,8 @@ class Subject:
     conf_path: Path
     ports: tuple[tuple[str, int], ...] = ()
     """(address, port) pairs that Upwell wants to listen on."""
+    routes: tuple[tuple[str, int], ...] = ()
+    """(address, port) pairs where Routes shall answer."""
 
 
 async def check_machine(subject: Subject) -> Sequence[Check]:
@@ -102,6 +104,7 @@ async def check_machine(subject: Subject) -> Sequence[Check]:
         check_disk(subject.data_dir),
         check_path_length(subject.data_dir),
         *(check_port(address, port) for address, port in subject.ports),
+        *(check_routes(place, subject.data_dir) for place in subject.routes),
     ]
     if all(check.status is not Status.FAIL for check in checks):
         checks.append(await check_container(subject))
@@ -222,6 +225,30 @@ def check_port(address: str, port: int) -> Check:
             remedy = f"ss -ltnp 'sport = :{port}' shows who does; or choose another port"
             return Check(name, Status.FAIL, detail, remedy)
     return Check(name, Status.OK, "free")
+
+
+def check_routes(place: tuple[str, int], data_dir: Path) -> Check:
+    """Routes can be served there: nobody has the port but our own router, which outlives us."""
+    found = check_port(*place)
+    name = f"routes at {place[0]}:{place[1]}"
+    if found.status is Status.OK:
+        return Check(name, Status.OK, found.detail)
+    if _is_routers_own(place, data_dir / "router"):
+        return Check(name, Status.OK, "served by the router of this data directory")
+    remedy = f"{found.remedy}, with --router or --router-https"
+    return Check(name, Status.WARN, f"{found.detail}: no Route is served there", remedy)
+
+
+def _is_routers_own(place: tuple[str, int], folder: Path) -> bool:
+    """Whether the HAProxy that keeps its files in `folder` runs, and listens there."""
+    with socket.socket(socket.AF_UNIX) as control:
+        try:
+            control.connect(str(folder / "haproxy.sock"))
+            lines = (folder / "haproxy.cfg").read_text().splitlines()
+        except OSError:
+            return False
+    bind = ["bind", f"{place[0]}:{place[1]}"]
+    return any(line.split()[:2] == bind for line in lines)
 
 
 async def check_container(subject: Subject) -> Check:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from upwell.cli import doctor as module
 from upwell.cli import main
-from upwell.cli.doctor import Examination
+from upwell.cli.doctor import Examination, Places
 from upwell.machine.checks import Check, Status
 from upwell.machine.containers_conf import ContainersConf, Decision
 
@@ -33,18 +33,25 @@ FAILED = Check("podman", Status.FAIL, "not found\nanywhere", "apt install podman
 def test_the_worst_finding_decides(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checks: list[Check], code: int, conclusion: str
 ) -> None:
-    async def examine(data_dir: Path) -> Examination:
-        assert data_dir == tmp_path
+    async def examine(data_dir: Path, routes: Places) -> Examination:
+        assert (data_dir, routes) == (tmp_path, (("127.0.0.1", 8000), ("127.0.0.1", 7443)))
         return Examination(checks, CONF)
 
     monkeypatch.setattr(module, "examine", examine)
-    done = CliRunner().invoke(main, ["doctor", "--data-dir", str(tmp_path)])
+    done = CliRunner().invoke(
+        main, ["doctor", "--data-dir", str(tmp_path), "--router=127.0.0.1:8000"]
+    )
 
     assert (done.exit_code, done.output.splitlines()[-1]) == (code, conclusion)
     for check in checks:
         assert " ".join(check.detail.split()) in done.output
         assert f"mend it: {check.remedy}" in done.output or not check.remedy
     assert '  # crun is not installed, runc is\n  runtime = "runc"\n' in done.output
+
+
+def test_a_router_s_address_needs_a_port() -> None:
+    done = CliRunner().invoke(main, ["doctor", "--router", "7088"])
+    assert (done.exit_code, "'7088' is not HOST:PORT" in done.output) == (2, True)
 
 
 def test_a_data_directory_that_cannot_be_is_a_finding(tmp_path: Path) -> None:

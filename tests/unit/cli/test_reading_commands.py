@@ -116,6 +116,28 @@ def test_status_as_json_has_nodes_in_order_and_a_summary(upwell: Upwell) -> None
     assert data["summary"] == {"workloads": 1, "current": 1, "faults": 0}
 
 
+async def test_status_ends_with_what_the_router_does_not_serve(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    why = "127.0.0.1:7088: Address already in use; stop what listens there"
+    condition = {"type": "Admitted", "status": "False", "reason": "NotServed", "message": why}
+    ingress = [{"routerName": "upwell", "conditions": [condition]}]
+    for name, namespace in (("shop", "default"), ("other", "elsewhere")):
+        document = {
+            "apiVersion": "route.openshift.io/v1",
+            "kind": "Route",
+            "metadata": {"namespace": namespace, "name": name},
+            "status": {"ingress": ingress},
+        }
+        await client.put(document)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+    assert lines[-1] == f"! Route default/shop is not served: {why}"
+    everywhere = (await asyncio.to_thread(upwell, "status", "-A", "-o", "json")).stdout
+    named = [one["name"] for one in json.loads(everywhere)["unserved"]]
+    assert named == ["Route default/shop", "Route elsewhere/other"]
+
+
 def test_status_of_an_empty_namespace_hints_at_apply(upwell: Upwell) -> None:
     result = upwell("status", "-n", "empty")
 

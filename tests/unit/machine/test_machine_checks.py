@@ -17,6 +17,7 @@ from upwell.machine.checks import (
     check_port,
     check_privileges,
     check_python,
+    check_routes,
     check_tool,
 )
 from upwell.machine.commands import run
@@ -126,6 +127,27 @@ def test_a_port_that_is_taken_is_said() -> None:
     assert taken.status is Status.FAIL
     assert f":{port}" in taken.remedy
     assert check_port("127.0.0.1", port).status is Status.OK
+
+
+def test_routes_are_served_where_nobody_or_our_own_router_listens(tmp_path: Path) -> None:
+    folder = tmp_path / "router"
+    folder.mkdir()
+    with socket.socket() as listener, socket.socket(socket.AF_UNIX) as control:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        place = ("127.0.0.1", listener.getsockname()[1])
+        taken = check_routes(place, tmp_path)
+        assert (taken.status, "no Route is served" in taken.detail) == (Status.WARN, True)
+        assert "--router" in taken.remedy
+
+        control.bind(str(folder / "haproxy.sock"))
+        control.listen()
+        config = folder / "haproxy.cfg"
+        config.write_text("frontend upwell_http_waiting\n  bind unix@/x/waiting.sock\n")
+        assert check_routes(place, tmp_path).status is Status.WARN, "it waits for the port itself"
+        config.write_text(f"frontend upwell_http\n  bind 127.0.0.1:{place[1]} ssl crt x.pem\n")
+        assert check_routes(place, tmp_path).status is Status.OK
+    assert check_routes(place, tmp_path).detail == "free"
 
 
 async def test_a_command_that_hangs_is_ended() -> None:
