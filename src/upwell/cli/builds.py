@@ -1,26 +1,22 @@
 """`upwell start-build` and `upwell cancel-build`."""
 
-import asyncio
-import http
 from collections.abc import Sequence
 
-import aiohttp
 import click
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.codec import decode_as
-from upwell.cli.build_logs import builds_of, ended_build, follow_build
+from upwell.cli.build_logs import builds_of, ended_build, follow_build, write_log
 from upwell.cli.build_requests import RequestChoice, request_choice, request_options
 from upwell.cli.connection import Session, connection_options
-from upwell.cli.errors import CommandError, Exit
+from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
 from upwell.cli.names import Named, parse_named
 from upwell.cli.output import full_name
 from upwell.cli.uploads import UploadChoice, opened, upload_choice, upload_options
+from upwell.cli.webhook_calls import call_webhook, webhook_choice, webhook_options
 from upwell.policy.build_webhooks import Hook
 from upwell.store.interface import ApiClient
-
-_WEBHOOK_SECONDS = 30
 
 
 @click.command(
@@ -32,6 +28,7 @@ _WEBHOOK_SECONDS = 30
         "upwell start-build shop --from-dir . --follow",
         "upwell start-build --from-build shop-3",
         "upwell start-build shop --list-webhooks all",
+        "upwell start-build --from-webhook URL --git-post-receive -",
     ),
 )
 @click.argument("name", metavar="BUILDCONFIG", required=False)
@@ -51,12 +48,7 @@ _WEBHOOK_SECONDS = 30
     show_default="none",
     help="Print the addresses of webhooks, and start nothing.",
 )
-@click.option(
-    "--from-webhook",
-    metavar="URL",
-    show_default="none",
-    help="Call a generic webhook, and nothing else.",
-)
+@webhook_options
 @connection_options
 @click.pass_context
 def start_build(
@@ -66,16 +58,15 @@ def start_build(
     follow: bool,  # noqa: FBT001 - click passes options by name
     wait: bool,  # noqa: FBT001 - the same
     list_webhooks: str | None,
-    from_webhook: str | None,
 ) -> None:
     """Start a build of a BuildConfig and print the Build's name.
 
     What is uploaded is kept: later builds of the same BuildConfig use it again.
     """
     session: Session = ctx.obj
-    upload, request = upload_choice(ctx), request_choice(ctx)
-    if from_webhook is not None:
-        asyncio.run(_call_webhook(from_webhook))
+    upload, request, webhook = upload_choice(ctx), request_choice(ctx), webhook_choice(ctx)
+    if webhook.url:
+        call_webhook(webhook)
         return
     target = _target(name, from_build, upload, request)
 
@@ -144,20 +135,6 @@ def _print_webhooks(server: str, config: BuildConfig, wanted: str) -> None:
                 click.echo(f"{place}/{kind.plural}/{config.name}/webhooks/<secret>/{hook}")
 
 
-async def _call_webhook(url: str) -> None:
-    timeout = aiohttp.ClientTimeout(total=_WEBHOOK_SECONDS)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, json={}, allow_redirects=False) as answer,
-        ):
-            if answer.status != http.HTTPStatus.OK:
-                raise CommandError(f"the webhook answered {answer.status}: nothing was started")
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        # The address has a secret: it is not repeated.
-        raise CommandError("the webhook cannot be reached", Exit.UNREACHABLE) from error
-
-
 @click.command(
     "cancel-build",
     epilog=examples(
@@ -165,6 +142,7 @@ async def _call_webhook(url: str) -> None:
         "upwell cancel-build build/shop-3 build/gate-1",
         "upwell cancel-build bc/shop --state new",
         "upwell cancel-build shop-3 --restart",
+        "upwell cancel-build shop-3 --dump-logs",
     ),
 )
 @click.argument("names", nargs=-1, required=True, metavar="BUILD|bc/NAME...")
@@ -175,6 +153,7 @@ async def _call_webhook(url: str) -> None:
     type=click.Choice(["new", "pending", "running"]),
     help="Only builds in this state; repeatable.  [default: all]",
 )
+@click.option("--dump-logs", is_flag=True, help="Print the log of each cancelled build.")
 @click.option("--restart", is_flag=True, help="Make each cancelled build again.")
 @connection_options
 @click.pass_obj
@@ -182,6 +161,7 @@ def cancel_build(
     session: Session,
     names: tuple[str, ...],
     states: tuple[str, ...],
+    dump_logs: bool,  # noqa: FBT001 - click passes options by name
     restart: bool,  # noqa: FBT001 - click passes options by name
 ) -> None:
     """Cancel builds that have not ended: single ones, or all of a BuildConfig."""
@@ -194,12 +174,17 @@ def cancel_build(
         for one in wanted:
             for build in await _builds(client, session.namespace, one):
                 quiet = one.resource is BuildConfig
-                if await _cancel(client, build, states, quiet=quiet) and restart:
-                    await ended_build(client, build)
-                    answer = await client.call(
-                        "POST", Build, build.namespace, build.name, "clone", {}
-                    )
-                    click.echo(f"{full_name(decode_as(Build, answer))} started")
+                if await _cancel(client, build, states, quiet=quiet):
+                    await after(client, build)
+
+    async def after(client: ApiClient, build: Build) -> None:
+        if dump_logs or restart:
+            await ended_build(client, build)
+        if dump_logs:
+            await write_log(client, build, {})
+        if restart:
+            answer = await client.call("POST", Build, build.namespace, build.name, "clone", {})
+            click.echo(f"{full_name(decode_as(Build, answer))} started")
 
     session.run(work)
 

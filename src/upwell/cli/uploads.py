@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -15,9 +14,10 @@ from typing import Any, BinaryIO
 
 import click
 
+from upwell.cli.commits import commit_facts, run_git
+
 _CHUNK = 1024 * 1024
 _KEY = "upwell.cli.uploads"
-_GIT_SECONDS = 300
 DEFAULT_EXCLUDE = r"(^|\/)\.git(\/|$)"
 
 
@@ -170,42 +170,8 @@ def pack(folder: Path, file: BinaryIO, exclude: str) -> None:
                     archive.addfile(entry)
 
 
-_FORMAT = "%H%x00%an%x00%ae%x00%cn%x00%ce%x00%s"
-_FIELDS = ("commit", "authorName", "authorEmail", "committerName", "committerEmail", "message")
-
-
 def _archive_commit(repository: Path, commit: str, file: BinaryIO) -> dict[str, str]:
     """Write the tree of a commit; return the query that names the commit."""
-    facts = (
-        _git(
-            repository,
-            "show",
-            "--no-patch",
-            f"--format={_FORMAT}",
-            "--end-of-options",
-            f"{commit}^{{commit}}",
-        )
-        .decode(errors="replace")
-        .strip()
-    )
-    values = dict(zip(_FIELDS, facts.split("\0"), strict=False))
-    _git(repository, "archive", "--format=tar.gz", values["commit"], output=file)
-    return {f"revision.{name}": value for name, value in values.items() if value}
-
-
-def _git(repository: Path, *arguments: str, output: BinaryIO | None = None) -> bytes:
-    argv = ["git", "-C", str(repository), *arguments]
-    try:
-        done = subprocess.run(
-            argv,
-            stdout=output or subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=_GIT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise click.ClickException(f"{repository}: git does not answer") from error
-    if done.returncode != 0:
-        what = done.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise click.ClickException(f"{repository}: {what}")
-    return done.stdout or b""
+    facts = commit_facts(repository, commit)
+    run_git(repository, "archive", "--format=tar.gz", facts["commit"], output=file)
+    return {f"revision.{name}": value for name, value in facts.items() if value}

@@ -75,7 +75,10 @@ class FakeClient(MemoryStore):
     ) -> R:
         self.calls.append(("PATCH", f"{kind.KIND.plural}/{name}/{subresource}", patch))
         before = await self.get(kind, namespace, name)
-        after = decode(merge(encode(before), patch))
+        document = merge(encode(before), patch)
+        if document.get("status", {}).get("cancelled"):
+            document["status"]["phase"] = "Cancelled"  # as the server does at once
+        after = decode(document)
         assert isinstance(after, kind)
         if subresource == "status":
             return await self.update_status(after)

@@ -1,9 +1,14 @@
 import asyncio
 import io
+import json
 import subprocess
 import tarfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -35,6 +40,24 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "app.py").write_text("print()")
     (tmp_path / "link").symlink_to("app.py")
     return tmp_path
+
+
+def two_commits(folder: Path) -> tuple[str, str]:
+    """Make a repository of two commits, each of which adds a file; return their names."""
+
+    def git(*arguments: str) -> str:
+        names = ("-c", "user.name=Jo", "-c", "user.email=jo@example.com")
+        argv = ["git", "-C", str(folder), *names, *arguments]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    commits = []
+    for file, message in (("a", "first"), ("b", "second")):
+        (folder / file).write_text(file)
+        git("add", file)
+        git("commit", "-qm", message)
+        commits.append(git("rev-parse", "HEAD"))
+    return commits[0], commits[1]
 
 
 class TestUploads:
@@ -69,19 +92,7 @@ class TestUploads:
     def test_a_commit_of_a_repository_is_sent_and_named(
         self, upwell: Upwell, client: FakeClient, tmp_path: Path
     ) -> None:
-        def git(*arguments: str) -> str:
-            names = ("-c", "user.name=Jo", "-c", "user.email=jo@example.com")
-            argv = ["git", "-C", str(tmp_path), *names, *arguments]
-            return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
-
-        git("init", "-q")
-        (tmp_path / "a").write_text("1")
-        git("add", "a")
-        git("commit", "-qm", "first")
-        first = git("rev-parse", "HEAD")
-        (tmp_path / "b").write_text("2")
-        git("add", "b")
-        git("commit", "-qm", "second")
+        first, _ = two_commits(tmp_path)
 
         upwell("start-build", "shop", "--from-repo", str(tmp_path), "--commit", first[:10])
 
@@ -175,6 +186,72 @@ class TestWebhooks:
         assert result.exit_code == 4
         assert "hush" not in result.output
 
+    def test_a_push_tells_the_webhook_its_refs_and_commits(
+        self, upwell: Upwell, tmp_path: Path
+    ) -> None:
+        first, second = two_commits(tmp_path)
+        none = "0" * 40
+        push = tmp_path / "push"
+        push.write_text(
+            f"{first} {second} refs/heads/main\n"
+            f"{none} {first} refs/heads/old\n"
+            f"{first} {none} refs/heads/gone\n"
+        )
+        arguments = ("--git-post-receive", str(push), "--git-repository", str(tmp_path))
+        with listening() as (url, bodies):
+            result = upwell("start-build", "--from-webhook", url, *arguments)
+            assert result.exit_code == 0, result.stderr
+            push.write_text(f"{first} {none} refs/heads/gone\n")
+            deleted = upwell("start-build", "--from-webhook", url, *arguments)
+        assert deleted.stderr == "nothing was pushed that could be built\n"
+        [body] = bodies
+        assert body["type"] == "git"
+        refs = body["git"]["refs"]
+        assert [(r["ref"], r["commit"], r["message"]) for r in refs] == [
+            ("refs/heads/main", second, "second"),
+            ("refs/heads/old", first, "first"),
+        ]
+        assert refs[0]["author"] == {"name": "Jo", "email": "jo@example.com"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("shop", "--git-post-receive", "-"), "belongs to --from-webhook"),
+            (("--from-webhook", "http://x", "--git-post-receive", "/nowhere"), "No such file"),
+            (("--from-webhook", "http://x", "--git-post-receive", __file__), "is not OLD NEW REF"),
+        ],
+    )
+    def test_what_is_no_push_is_refused(
+        self, upwell: Upwell, arguments: tuple[str, ...], message: str
+    ) -> None:
+        result = upwell("start-build", *arguments)
+        assert result.exit_code != 0
+        assert message in result.stderr
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Serve a webhook on loopback; yield its address and the bodies that it is sent."""
+    bodies: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/hook", bodies
+        finally:
+            server.shutdown()
+            thread.join()
+
 
 def give_hooks(client: FakeClient) -> None:
     async def change() -> None:
@@ -209,6 +286,28 @@ class TestCancelling:
         client.calls.clear()
         upwell("cancel-build", "bc/shop", "--state", "running")
         assert not [path for method, path, _ in client.calls if method == "PATCH"]
+
+    def test_logs_of_several_cancelled_builds_are_printed_and_they_are_made_again(
+        self, upwell: Upwell, client: FakeClient
+    ) -> None:
+        upwell("start-build", "shop")
+        asyncio.run(client.put(build(3, "Running", NEW, "")))
+        for number in (1, 3):
+            client.logs[f"shop-{number}"] = f"log {number}\n".encode()
+            client.answers[f"builds/shop-{number}/clone"] = {
+                "apiVersion": "build.openshift.io/v1",
+                "kind": "Build",
+                "metadata": {"name": f"shop-{number + 3}", "namespace": "default"},
+            }
+        result = upwell("cancel-build", "shop-1", "build/shop-3", "--dump-logs", "--restart")
+        assert result.stdout.splitlines() == [
+            "build.build.openshift.io/shop-1 cancelled",
+            "log 1",
+            "build.build.openshift.io/shop-4 started",
+            "build.build.openshift.io/shop-3 cancelled",
+            "log 3",
+            "build.build.openshift.io/shop-6 started",
+        ]
 
     def test_nothing_else_can_be_cancelled(self, upwell: Upwell) -> None:
         result = upwell("cancel-build", "deploy/shop")
