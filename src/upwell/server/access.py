@@ -50,6 +50,8 @@ _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 _INTO_CONTAINERS = {"exec", "attach", "portforward"}
 _ANSWERS = {"http.response.start", "websocket.accept"}
 _POLICY_VIOLATION = 1008
+_DENIALS = "websocket.http.response"
+"""The ASGI extension for answers to a websocket that is not accepted."""
 _MAX_CLOSE_BYTES = 123
 """Of a reason to close (RFC 6455, 5.5)."""
 _OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
@@ -295,15 +297,18 @@ def is_open_path(path: str) -> bool:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:
     if scope["type"] == "websocket":
-        await _refuse_websocket(receive, send, error)
+        await _refuse_websocket(scope, receive, send, error)
     else:
         answer = await _refusal(scope, receive, error)
         await answer(scope, receive, send)
 
 
-async def _refuse_websocket(receive: Receive, send: Send, error: ApiError) -> None:
-    """Close before it is accepted: servers answer 403 then."""
+async def _refuse_websocket(scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:
+    """Answer before it is accepted; where the server cannot, it answers 403 to a close."""
     await receive()
+    if _DENIALS in scope.get("extensions", {}):
+        await JSONResponse(status_of(error), error.code)(scope, receive, send)
+        return
     reason = str(error).encode()[:_MAX_CLOSE_BYTES].decode(errors="ignore")
     await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
 

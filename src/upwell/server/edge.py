@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +24,9 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == "websocket":
+            await self._app_for(scope)(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -53,7 +57,7 @@ class Edge:
 
     def _app_for(self, scope: Scope) -> ASGIApp:
         headers = dict(scope["headers"])
-        if scope["method"] not in _READS and headers.get(b"sec-fetch-site") in _FOREIGN:
+        if _is_foreign(scope, headers):
             # A web page elsewhere, in the browser of somebody who can reach this server.
             return error_response(ApiError(403, "pages of other sites may not change anything"))
         if sum(len(name) + len(value) for name, value in scope["headers"]) > self._header_bytes:
@@ -61,6 +65,14 @@ class Edge:
                 ApiError(431, f"the headers have more than {self._header_bytes} bytes")
             )
         return self._app
+
+
+def _is_foreign(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser asks, for a page of another site, for more than to read."""
+    if scope["type"] == "websocket":
+        origin = headers.get(b"origin")  # every browser names it (RFC 6455, 10.2)
+        return origin is not None and origin.partition(b"://")[2] != headers.get(b"host")
+    return scope["method"] not in _READS and headers.get(b"sec-fetch-site") in _FOREIGN
 
 
 def _without_secret(path: str) -> str:
