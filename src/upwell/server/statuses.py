@@ -18,7 +18,7 @@ from upwell.builder.interface import BuildError
 from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
 from upwell.policy.webhooks import InvalidWebhookError
 from upwell.store.interface import StoreError
-from upwell.workload.interface import WorkloadError
+from upwell.workload.interface import NoPreviousLogError, WorkloadError
 
 type Document = dict[str, Any]
 
@@ -138,6 +138,8 @@ def to_api_error(error: Exception) -> ApiError:
             | InvalidManifestTextError()
             | InvalidWebhookError()
         ):
+            answer = ApiError(400, text)
+        case NoPreviousLogError():
             answer = ApiError(400, text)
         case WorkloadError() | BuildError():
             answer = ApiError(503 if error.retryable else 500, text, reason=error.reason)

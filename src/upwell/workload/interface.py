@@ -51,7 +51,7 @@ class UnreadableFilesError(WorkloadError):
 class NoPreviousLogError(WorkloadError):
     """The container has not ended and been started anew, so that there is no log before."""
 
-    reason = "NotFound"
+    reason = "NoPreviousLog"
 
 
 class ForbiddenError(WorkloadError):

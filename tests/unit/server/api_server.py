@@ -112,7 +112,7 @@ class StubExecution:
         self.name = name
         self.command = command
         self.sizes: list[tuple[int, int]] = []
-        self.is_over = False
+        self.over = asyncio.Event()
         self._input: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def write(self, piece: bytes) -> None:
@@ -173,11 +173,11 @@ class StubRuntime:
     async def logs(
         self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
     ) -> AsyncIterator[bytes]:
+        if wanted.previous:
+            raise NoPreviousLogError(f"{name} has one log")
         lines = self.log_texts[name, container].splitlines(keepends=True)
         for line in lines if wanted.tail is None else lines[-wanted.tail :]:
             yield line
-        if wanted.previous:
-            raise NoPreviousLogError(f"{name} has one log")
         if wanted.follow:
             await asyncio.Event().wait()
 
@@ -188,7 +188,7 @@ class StubRuntime:
         try:
             yield execution
         finally:
-            execution.is_over = True
+            execution.over.set()
 
     async def connect(
         self, name: str, port: int
