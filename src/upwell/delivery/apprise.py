@@ -18,6 +18,7 @@ _SECONDS = 60.0
 """For one message to one address. Its thread may go on longer, until Apprise's own timeout."""
 _MOST_ADDRESSES = 50
 _MAX_TITLE = 200
+_NEVER = logging.CRITICAL + 1
 _NOTIFY_TYPES = {"info": "info", "warning": "warning", "error": "failure"}
 
 
@@ -91,9 +92,9 @@ def _fingerprint(url: str) -> str:
 
 def _notify(url: str, envelope: Envelope) -> bool:
     """Write one message with Apprise; False when it did not arrive. Runs in a thread."""
-    _silence()
     import apprise  # noqa: PLC0415 - loads a hundred plugins
 
+    _silence()
     asset = apprise.AppriseAsset(
         app_id="Upwell",
         app_desc="Upwell",
@@ -115,10 +116,11 @@ def _notify(url: str, envelope: Envelope) -> bool:
 
 
 def _silence() -> None:
-    quiet = logging.getLogger("apprise")
-    quiet.propagate = False
-    if not quiet.handlers:
-        quiet.addHandler(logging.NullHandler())
+    """Keep what writes URLs to its log from doing so; paths are tokens at many services."""
+    for name in ("apprise", "urllib3"):
+        quiet = logging.getLogger(name)
+        quiet.setLevel(_NEVER)
+        quiet.propagate = False
 
 
 def _title(envelope: Envelope) -> str:
