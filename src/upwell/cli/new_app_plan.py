@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from secrets import token_urlsafe
 from typing import Any
 
 from upwell.api.codec import encode
+from upwell.api.core import Secret
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import (
     ImageStream,
@@ -17,6 +19,7 @@ from upwell.api.image import (
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.api.template import Template
+from upwell.cli.apply import FIELD_MANAGER
 from upwell.cli.clones import Clone, is_folder, read_clone
 from upwell.cli.new_app_options import Options
 from upwell.cli.template_values import expand
@@ -26,6 +29,7 @@ from upwell.policy.new_app import (
     Application,
     BuildPlan,
     application_objects,
+    webhook_secret_name,
 )
 from upwell.policy.new_app_components import (
     Component,
@@ -41,6 +45,7 @@ from upwell.policy.new_app_images import FollowedImage, follow, names_tag
 from upwell.policy.templates import Request
 from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
 
+_SECRET_BYTES = 20
 EXAMINATION_SECONDS = 20
 """How long a registry may take to say what an image is; without an answer the port is guessed."""
 
@@ -153,6 +158,7 @@ class Planner:
             context_dir="/".join(folder for folder in folders if folder),
             source_secret=self._options.source_secret,
             env=self._options.build_variables(),
+            webhook_secret=await self._webhook_secret(name),
             inputs=tuple(self._follow(image) for image in facts.others),
         )
         if followed is None and not build.inputs:
@@ -167,7 +173,25 @@ class Planner:
         self._plan.next_steps.append(
             f"the first build starts{waits}: `upwell logs -f bc/{name}` follows it"
         )
+        if build.webhook_secret:
+            self._plan.next_steps.append(
+                f"`upwell start-build {name} --list-webhooks all` shows the addresses of its"
+                f" webhooks; their secret is in secret/{webhook_secret_name(name)}"
+            )
         self._finish(app)
+
+    async def _webhook_secret(self, application: str) -> str:
+        """Return a new secret for webhooks; empty for those who may not keep one."""
+        name = webhook_secret_name(application)
+        document = encode(Secret(metadata=ObjectMeta(name=name, namespace=self._namespace)))
+        try:
+            await self._client.apply(document, field_manager=FIELD_MANAGER, dry_run=True)
+        except StoreError as error:
+            if error.reason != "Forbidden":
+                raise
+            self._plan.notes.append(f"{application} gets no webhooks: {error}")
+            return ""
+        return token_urlsafe(_SECRET_BYTES)
 
     def _strategy(self, component: Component, *, has_dockerfile: bool) -> Strategy:
         if self._options.strategy is not None:

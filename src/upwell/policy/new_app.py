@@ -29,6 +29,7 @@ from upwell.api.build import (
     GitBuildSource,
     ImageChangeTrigger,
     SourceBuildStrategy,
+    WebHookTrigger,
 )
 from upwell.api.core import (
     Container,
@@ -37,6 +38,7 @@ from upwell.api.core import (
     PodSpec,
     PodTemplate,
     PodTemplateMeta,
+    Secret,
     Service,
     ServicePort,
     ServiceSpec,
@@ -45,6 +47,7 @@ from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import LocalReference, Model, ObjectMeta, ObjectReference, Resource
 from upwell.api.route import Route, RoutePort, RouteSpec, RouteTarget
+from upwell.policy.build_webhooks import SECRET_KEY
 from upwell.policy.new_app_components import NewAppError, Repository, Strategy
 from upwell.policy.new_app_images import FollowedImage
 
@@ -63,6 +66,8 @@ class BuildPlan:
     context_dir: str = ""
     source_secret: str = ""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    webhook_secret: str = field(default="", repr=False)
+    """What the address of the build's webhooks has in it; empty: it has no webhooks."""
     inputs: tuple[FollowedImage, ...] = ()
     """Images besides the base that a Dockerfile takes something from."""
 
@@ -103,6 +108,8 @@ def _objects(app: Application) -> Iterator[Resource]:
             )
         runs = f"{app.name}:latest"
         yield ImageStream(metadata=_metadata(app))
+        if app.build.webhook_secret:
+            yield _webhook_secret(app, app.build.webhook_secret)
         yield _build_config(app, app.build, runs)
     port_name = f"{app.port}-tcp"
     yield Service(
@@ -160,7 +167,8 @@ def _build_config(app: Application, plan: BuildPlan, output: str) -> BuildConfig
         context_dir=plan.context_dir or None,
         source_secret=LocalReference(name=plan.source_secret) if plan.source_secret else None,
     )
-    triggers = [BuildTriggerPolicy(type="ConfigChange")]
+    triggers = _webhooks(app) if plan.webhook_secret else []
+    triggers.append(BuildTriggerPolicy(type="ConfigChange"))
     if app.base is not None:
         triggers.append(BuildTriggerPolicy(type="ImageChange", image_change=ImageChangeTrigger()))
     triggers += [
@@ -178,6 +186,25 @@ def _build_config(app: Application, plan: BuildPlan, output: str) -> BuildConfig
             triggers=tuple(triggers),
         ),
     )
+
+
+def webhook_secret_name(application: str) -> str:
+    """Return the name of the Secret that the application's webhooks share."""
+    return f"{application}-webhooks"
+
+
+def _webhook_secret(app: Application, secret: str) -> Secret:
+    metadata = _metadata(app).model_copy(update={"name": webhook_secret_name(app.name)})
+    return Secret(metadata=metadata, data=Secret.encode_values({SECRET_KEY: secret.encode()}))
+
+
+def _webhooks(app: Application) -> list[BuildTriggerPolicy]:
+    """Return what `oc new-app` adds: a webhook of GitHub, and one for whatever calls."""
+    hook = WebHookTrigger(secret_reference=LocalReference(name=webhook_secret_name(app.name)))
+    return [
+        BuildTriggerPolicy(type="GitHub", github=hook),
+        BuildTriggerPolicy(type="Generic", generic=hook),
+    ]
 
 
 def _strategy(base: FollowedImage | None, plan: BuildPlan) -> BuildStrategy:

@@ -102,6 +102,7 @@ async def test_an_application_is_made_shown_and_applied_again_without_a_change(
     tree = json.loads((await upwell("status", "-o", "json")).stdout)
 
     names = [
+        "secret/shop-webhooks",
         "imagestream.image.openshift.io/python",
         "imagestream.image.openshift.io/shop",
         "buildconfig.build.openshift.io/shop",

@@ -15,6 +15,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.cli import main
 from upwell.cli.connection import Session
 from upwell.store.interface import NotFoundError
+from upwell.store.kubernetes_errors import ForbiddenError
 from upwell.store.memory import MemoryStore
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -29,6 +30,8 @@ class FakeClient(MemoryStore):
         self.logs: dict[str, bytes] = {}
         self.calls: list[tuple[str, str, Any]] = []
         self.warnings: Sequence[str] = ()
+        self.forbidden: set[str] = set()
+        """Kinds that may not be written."""
         self.uploads: list[tuple[bytes, dict[str, str]]] = []
 
     async def __aenter__(self) -> Self:
@@ -47,6 +50,8 @@ class FakeClient(MemoryStore):
     ) -> tuple[Resource, Sequence[str]]:
         self.calls.append(("APPLY", field_manager, force))
         wanted = apply_defaults(decode(document))
+        if wanted.KIND.kind in self.forbidden:
+            raise ForbiddenError(f"{wanted.key}: token ci may not write it")
         if dry_run:
             return wanted, self.warnings
         try:

@@ -1,5 +1,6 @@
 """`new-app`: what it makes of its arguments, refuses, saves and says."""
 
+import base64
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ def test_a_builder_and_a_repository_become_all_that_is_needed(upwell: Upwell) ->
     told = [line for line in made.stderr.splitlines() if line.startswith("next: ")]
 
     assert made.stdout.splitlines() == [
+        "secret/shop-webhooks created",
         "imagestream.image.openshift.io/python created",
         "imagestream.image.openshift.io/shop created",
         "buildconfig.build.openshift.io/shop created",
@@ -58,9 +60,39 @@ def test_a_builder_and_a_repository_become_all_that_is_needed(upwell: Upwell) ->
     assert [line.partition("`")[0] for line in told] == [
         "next: the first build starts once python:3.11 is there: ",
         "next: ",
+        "next: ",
     ]
-    assert "upwell get route shop" in told[1]
+    assert "upwell start-build shop --list-webhooks all" in told[1]
+    assert "upwell get route shop" in told[2]
     assert "upwell status" in made.stderr
+
+
+def test_webhooks_share_a_secret_of_their_own(upwell: Upwell) -> None:
+    first, second = [items(upwell("new-app", SHOP, "-o", "yaml")) for _ in range(2)]
+
+    triggers = first["BuildConfig/shop"]["spec"]["triggers"]
+    hook = {"secretReference": {"name": "shop-webhooks"}}
+    assert [trigger["type"] for trigger in triggers[:2]] == ["GitHub", "Generic"]
+    assert (triggers[0]["github"], triggers[1]["generic"]) == (hook, hook)
+    values = [made["Secret/shop-webhooks"]["data"]["WebHookSecretKey"] for made in (first, second)]
+    assert len(base64.b64decode(values[0])) >= 20
+    assert values[0] != values[1]
+
+
+def test_who_may_keep_no_secret_gets_an_application_without_webhooks(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    client.forbidden.add("Secret")
+    made = upwell("new-app", SHOP)
+
+    assert made.exit_code == 0, made.stderr
+    assert "secret/" not in made.stdout
+    assert "note: shop gets no webhooks: " in made.stderr
+    config = yaml.safe_load(upwell("get", "bc/shop", "-o", "yaml").stdout)
+    assert {trigger["type"] for trigger in config["spec"]["triggers"]} == {
+        "ConfigChange",
+        "ImageChange",
+    }
 
 
 def test_what_exists_is_never_changed(upwell: Upwell) -> None:
@@ -104,7 +136,7 @@ def test_printed_and_dry_runs_make_nothing(upwell: Upwell) -> None:
     dry = upwell("new-app", SHOP, "--dry-run")
 
     assert set(printed) >= {"BuildConfig/shop", "Deployment/shop", "Service/shop"}
-    assert dry.stdout.count("created (server dry run)") == 5
+    assert dry.stdout.count("created (server dry run)") == 6
     assert upwell("get", "all", "-o", "name").stdout == ""
 
 
@@ -119,7 +151,7 @@ def test_saved_manifests_change_nothing_when_they_are_applied(
     assert f"saved: {file}" in made.stderr
     assert file.stat().st_mode & 0o777 == 0o600
     assert {line.split()[1] for line in again.stdout.splitlines()} == {"unchanged"}
-    assert len(again.stdout.splitlines()) == 5
+    assert len(again.stdout.splitlines()) == 6
 
 
 def test_a_file_that_exists_is_not_overwritten(upwell: Upwell, tmp_path: Path) -> None:
@@ -295,7 +327,8 @@ def test_a_dockerfile_that_nobody_has_read_is_told(upwell: Upwell) -> None:
     result = upwell("new-app", "https://git.test/a.git", "--strategy=docker", "-o", "yaml")
 
     assert "no change of them starts a build" in result.stderr
-    assert items(result)["BuildConfig/a"]["spec"]["triggers"] == [{"type": "ConfigChange"}]
+    triggers = items(result)["BuildConfig/a"]["spec"]["triggers"]
+    assert [trigger["type"] for trigger in triggers] == ["GitHub", "Generic", "ConfigChange"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from upwell.api.build import BuildConfig
 from upwell.api.codec import decode, decode_as, encode
+from upwell.api.core import Secret
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
@@ -228,6 +229,17 @@ def test_a_source_build_closes_the_way_from_base_to_workload(*, deployment_confi
         ("BuildConfig team/shop", Role.OUTPUT, "team/shop:latest", True),
         ("team/shop:latest", Role.DEPLOY, f"{workload} team/shop", True),
     ]
+
+
+def test_webhooks_come_with_the_secret_that_they_refer_to() -> None:
+    app = Application("shop", new("python:3.11"), replace(SOURCE, webhook_secret="hush"))
+
+    objects = stored(app)
+
+    assert kinds(objects)[2:4] == ["Secret/shop-webhooks", "BuildConfig/shop"]
+    [secret] = [item for item in objects if isinstance(item, Secret)]
+    assert secret.decoded() == {"WebHookSecretKey": b"hush"}
+    assert "hush" not in repr(app)
 
 
 def test_an_image_is_run_as_it_is() -> None:
