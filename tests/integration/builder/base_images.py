@@ -48,10 +48,15 @@ class Images:
         return Reference.parse(f"{self.registry}/{name}")
 
 
-def run(*argv: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+def run(
+    *argv: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    seconds: float = 60,
+) -> str:
     environment = {**os.environ, **(env or {})}
     done = subprocess.run(
-        argv, cwd=cwd, env=environment, check=False, capture_output=True, text=True, timeout=60
+        argv, cwd=cwd, env=environment, check=False, capture_output=True, text=True, timeout=seconds
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()

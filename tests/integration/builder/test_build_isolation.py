@@ -45,6 +45,30 @@ async def test_root_in_the_build_is_nobody_outside(builder: BuildahBuilder, imag
     assert "Seccomp:\t2" in text
 
 
+async def test_a_base_is_unpacked_once_and_for_nobody_else(
+    settings: BuildahSettings, images: Images, tmp_path: Path
+) -> None:
+    own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
+    context = write_tree(tmp_path / "tree", {"file": "x"})
+    lines = "COPY file /file\nRUN ls -ln /file"
+    text = await printed(BuildahBuilder(own), images, "unpacked", lines, context=context)
+    assert any(line.split()[2:4] == ["0", "0"] for line in text.splitlines() if "/file" in line)
+    [busybox] = (tmp_path / "root").glob("overlay/*/diff/bin/busybox")
+    assert busybox.stat().st_uid > 1_000_000_000
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["turned on", "turned off"])
+async def test_a_store_outlives_the_switch_of_user_namespaces(
+    settings: BuildahSettings, images: Images, tmp_path: Path, *, first: bool
+) -> None:
+    own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
+    for shifted in (first, not first):
+        builder = BuildahBuilder(replace(own, user_namespaces=shifted))
+        lines = f"RUN touch /made && echo {shifted} >/made && stat -c %u /bin/busybox /made"
+        text = await printed(builder, images, "switched", lines)
+        assert text.splitlines().count("0") == 2
+
+
 async def test_a_fork_bomb_stops_at_its_limit(builder: BuildahBuilder, images: Images) -> None:
     bomb = "RUN i=0; while [ $i -lt 200 ]; do sleep 20 & i=$((i+1)); done; echo survived"
     with pytest.raises(BuildError):
