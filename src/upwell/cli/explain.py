@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from upwell.api.build import Build, BuildConfig
-from upwell.api.image import Image, ImageStream
+from upwell.api.image import ImageStream
 from upwell.api.meta import Resource, format_time
 from upwell.cli import clock
 from upwell.cli.connection import Session, connection_options
@@ -22,18 +22,19 @@ from upwell.cli.output import (
     shortened,
     write_data,
 )
+from upwell.cli.packages import PackageChanges, compared_packages, package_data, package_lines
 from upwell.cli.snapshot import read_snapshot
 from upwell.policy.build_triggers import digest_of
-from upwell.policy.explain import PackageChange, Statement, Topic, explain, package_changes
+from upwell.policy.explain import Statement, Topic, explain
 from upwell.policy.rollout_settings import WORKLOADS
-from upwell.store.interface import ApiClient, StoreError
+from upwell.store.interface import ApiClient
 
 _FEW = 8
 """Package changes that are listed unless all are asked for."""
 _KINDS = (Build, BuildConfig, ImageStream, *WORKLOADS)
 
-type _Changes = Mapping[tuple[str, str], Sequence[PackageChange] | None]
-"""Package changes by the digests of the old and new image; None where packages are not known."""
+type _Changes = Mapping[tuple[str, str], PackageChanges]
+"""Package changes by the digests of the old and new image."""
 
 
 @click.command(
@@ -82,23 +83,12 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
 
 async def _compare(client: ApiClient, statements: Sequence[Statement]) -> _Changes:
     """Return the package changes of each image change."""
-    found: dict[tuple[str, str], Sequence[PackageChange] | None] = {}
+    found: dict[tuple[str, str], PackageChanges] = {}
     for statement in statements:
         pair = _pair(statement)
         if statement.topic is Topic.CAUSE and all(pair) and pair not in found:
-            old, new = [await _packages(client, digest) for digest in pair]
-            found[pair] = package_changes(old, new) if old and new else None
+            found[pair] = await compared_packages(client, *pair)
     return found
-
-
-async def _packages(client: ApiClient, digest: str) -> Sequence[Mapping[str, Any]]:
-    """Return an image's packages; none when the server does not know them any more, or yet."""
-    try:
-        answer = await client.call("GET", Image, "", digest, "packages")
-    except StoreError:
-        return []
-    packages = answer.get("packages")
-    return packages if isinstance(packages, list) else []
 
 
 def _pair(statement: Statement) -> tuple[str, str]:
@@ -112,19 +102,8 @@ def _lines(
         indent = "  " * (statement.depth + 1)
         yield f"{indent}{shortened(statement.text)}{_when(statement)}"
         if statement.topic is Topic.CAUSE and _pair(statement) in changes:
-            for line in _package_lines(changes[_pair(statement)], limit):
+            for line in package_lines(changes[_pair(statement)], limit):
                 yield f"{indent}  {line}"
-
-
-def _package_lines(changes: Sequence[PackageChange] | None, limit: int | None) -> Iterator[str]:
-    if changes is None:
-        yield "the packages of both images are not known, so not compared"
-        return
-    if not changes:
-        yield "no package differs"
-    yield from map(str, changes[:limit])
-    if limit is not None and len(changes) > limit:
-        yield f"and {len(changes) - limit} more packages (--packages=all)"
 
 
 def _when(statement: Statement) -> str:
@@ -152,17 +131,10 @@ def _data(asked: Resource, statements: Sequence[Statement], changes: _Changes) -
                 "at": format_time(statement.at) if statement.at else None,
                 "old": statement.old or None,
                 "new": statement.new or None,
-                "packages": _package_data(changes.get(_pair(statement)))
+                "packages": package_data(changes.get(_pair(statement)))
                 if statement.topic is Topic.CAUSE
                 else None,
             }
             for statement in statements
         ],
     }
-
-
-def _package_data(changes: Sequence[PackageChange] | None) -> list[dict[str, str]] | None:
-    """Return the changes as JSON data; null where packages are not known."""
-    if changes is None:
-        return None
-    return [{"name": change.name, "old": change.old, "new": change.new} for change in changes]

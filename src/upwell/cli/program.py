@@ -21,6 +21,7 @@ class Entry:
 
 COMMANDS: Mapping[str, Entry] = {
     "apply": Entry("upwell.cli.apply:apply", "Create or change objects from manifests."),
+    "approve": Entry("upwell.cli.approve:approve", "Agree to a promotion that waits for it."),
     "build-chain": Entry("upwell.cli.build_chain:build_chain", "Show what a tag's change builds."),
     "cancel-build": Entry("upwell.cli.builds:cancel_build", "Cancel builds that have not ended."),
     "delete": Entry("upwell.cli.delete:delete", "Delete objects by name or from manifests."),
@@ -39,12 +40,17 @@ COMMANDS: Mapping[str, Entry] = {
     "logs": Entry("upwell.cli.logs:logs", "Print the log of a build or a workload."),
     "new-app": Entry("upwell.cli.new_app:new_app", "Make an application and all it needs."),
     "notify": Entry("upwell.cli.notify:notify", "Test what tells the outside, and replay it."),
+    "pipeline": Entry("upwell.cli.pipeline:pipeline", "See where an application's releases are."),
     "port-forward": Entry(
         "upwell.cli.port_forward:port_forward", "Reach an instance's port at a local one."
     ),
     "resume": Entry("upwell.cli.hold:resume", "Lift a hold or a pause."),
     "process": Entry("upwell.cli.process:process", "Print the objects of a template."),
+    "promote": Entry("upwell.cli.promote:promote", "Bring a release into a stage now."),
     "prune": Entry("upwell.cli.prune:prune", "Remove what nothing needs any more."),
+    "reject": Entry("upwell.cli.approve:reject", "Refuse a promotion, or a release everywhere."),
+    "release": Entry("upwell.cli.release:release", "List, describe and compare releases."),
+    "rollback": Entry("upwell.cli.rollback:rollback", "Put an earlier release back into a stage."),
     "rollout": Entry("upwell.cli.rollout:rollout", "Watch, undo, pause or resume rollouts."),
     "s2i": Entry("upwell.cli.s2i:s2i", "Build an image from source, without a server."),
     "serve": Entry("upwell.cli.serve:serve", "Run the server on this machine."),
@@ -52,6 +58,7 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry("upwell.cli.status:status", "Show the tree from base image to workload."),
     "token": Entry("upwell.cli.token:token", "Make, list and delete tokens."),
     "tag": Entry("upwell.cli.tag:tag", "Promote an image, or follow one, under another name."),
+    "verify": Entry("upwell.cli.verify:verify", "Report whether a release passed in a stage."),
     "wait": Entry("upwell.cli.wait:wait", "Wait until an object is as you say."),
     "whoami": Entry("upwell.cli.login:whoami", "Say who you are to the server."),
 }

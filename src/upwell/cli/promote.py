@@ -1,0 +1,57 @@
+"""`upwell promote`: bring a Release into a stage now."""
+
+from typing import Any
+
+import click
+
+from upwell.api.promotion import Release
+from upwell.cli.connection import Session, connection_options
+from upwell.cli.examples import examples
+from upwell.cli.promotions import (
+    Following,
+    ask,
+    finish,
+    following_options,
+    named_release,
+    run_option,
+)
+from upwell.store.interface import ApiClient
+
+
+@click.command(
+    epilog=examples(
+        "upwell promote shop-7 --stage staging --wait --timeout 30m",
+        "upwell promote shop-5 --stage production --reason 'shop-6 is too slow'",
+        "upwell promote shop-8 --stage production --bypass 'CVE-2026-1234 is being exploited'",
+    )
+)
+@click.argument("release", metavar="RELEASE")
+@click.option("--stage", required=True, help="The stage to bring it into.")
+@click.option("--reason", default="", show_default="none", help="Shown in the history.")
+@click.option(
+    "--bypass",
+    default="",
+    show_default="no",
+    metavar="REASON",
+    help="An emergency: wait for no order, approval, window or freeze. It is written down. Holds,"
+    " rejections and quarantines stay in force.",
+)
+@run_option
+@following_options
+@connection_options
+@click.pass_obj
+def promote(session: Session, /, release: str, **options: Any) -> None:
+    """Bring a Release into a stage, as it was tested: nothing is built again.
+
+    It still waits for the approval, the windows and the freezes of the stage. A Release that is
+    older than what the stage would get by itself holds the stage: `upwell resume` lifts that.
+    Asking twice comes to one promotion.
+    """
+    following = Following.taken(options)
+    name = named_release(release)
+
+    async def work(client: ApiClient) -> None:
+        promotion = await ask(client, Release, (session.namespace, name), "promote", options)
+        await finish(client, promotion, following)
+
+    session.run(work)
