@@ -121,6 +121,12 @@ class ServerSettings:
         return self.registry_host or f"{host}:{self.port}"
 
     @property
+    def url(self) -> str:
+        """Where the API is found, as others on its network write it."""
+        scheme = "https" if self.access.is_encrypted else "http"
+        return f"{scheme}://{self.internal_host}"
+
+    @property
     def local_names(self) -> tuple[str, ...]:
         """The hosts that the API has on this machine, the surest first."""
         loopback = ("127.0.0.1", "localhost")

@@ -25,6 +25,4 @@ async def subscriptions(
     notices = Notices()
     stack.callback(notices.close)
     webhooks = await stack.enter_async_context(Webhooks(__version__))
-    scheme = "https" if settings.access.is_encrypted else "http"
-    source = f"{scheme}://{settings.internal_host}"
-    return Subscriptions(store, Senders(outbox, webhooks, notices), source, clock)
+    return Subscriptions(store, Senders(outbox, webhooks, notices), settings.url, clock)

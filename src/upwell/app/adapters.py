@@ -1,0 +1,135 @@
+"""The adapters that `upwell serve` runs on, opened in the order in which they may fail."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from upwell.app.access import Protection, protect
+from upwell.app.clock import now
+from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
+from upwell.app.measurements import MachineGauges
+from upwell.app.subscriptions import subscriptions
+from upwell.app.tracing import tracing
+from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.logs import FileBuildLogs
+from upwell.controller import Controller
+from upwell.inputs.files import FileInputs
+from upwell.inventory.sqlite import SqliteInventory
+from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.stream_origins import StreamOrigins
+from upwell.reconcilers.subscriptions import Subscriptions
+from upwell.registry.client import RegistryClient
+from upwell.registry.credential_helpers import CredentialHelpers
+from upwell.registry.credentials import AuthFile, ChainedCredentials
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.hosts import RegistryHosts
+from upwell.registry.pull_through import PullThroughRegistry
+from upwell.registry.remembering import RememberingRegistry
+from upwell.registry.routed import RoutedRegistry
+from upwell.server.counted_registry import CountedRegistry
+from upwell.server.metrics import Gauges, Metrics
+from upwell.server.tls import generated
+from upwell.settings import ServerSettings
+from upwell.store.sqlite import SqliteStore
+from upwell.verification.network import NetworkProbes
+from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
+from upwell.workload.podman import PodmanRuntime
+
+_EVIDENCE_BYTES = 128 * 1024 * 1024
+"""Of one piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """All adapters, opened."""
+
+    settings: ServerSettings
+    store: SqliteStore
+    internal: EmbeddedRegistry
+    client: RegistryClient
+    registries: RoutedRegistry
+    logins: ChainedCredentials
+    logs: FileBuildLogs
+    builder: BuildahBuilder
+    runtime: PodmanRuntime
+    probes: NetworkProbes
+    services: IPv4Network | None
+    router: HaproxyRouter
+    inventory: SqliteInventory
+    inputs: FileInputs
+    evidence: FileInputs
+    protection: Protection
+    metrics: Metrics
+    gauges: Gauges
+    traces: Sequence[Controller]
+    subscriptions: Subscriptions
+
+    @property
+    def insecure_registries(self) -> frozenset[str]:
+        """The embedded registry speaks plain HTTP; others as the administrator says."""
+        named = {host.prefix for host in self.settings.registries if host.insecure}
+        return frozenset({self.settings.internal_host, *named})
+
+
+async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adapters:
+    """Open all; the stack closes them."""
+    data = settings.data_dir
+    store = await SqliteStore.open(data / "upwell.db", clock=now)
+    stack.push_async_callback(store.close)
+    paths = await write_configuration(settings)
+    helpers = CredentialHelpers()
+    protection = await protect(settings, store, now, stack)
+    files = [AuthFile(path, helpers) for path in settings.auth_files]
+    logins = ChainedCredentials([protection.registry, *files])
+    client = await stack.enter_async_context(
+        RegistryClient(RegistryHosts(settings.registries), logins)
+    )
+    metrics = Metrics()
+    remote = RememberingRegistry(CountedRegistry(client, metrics))
+    origins = StreamOrigins(store, PullSecrets(store, logins))
+    internal = PullThroughRegistry(data / "registry", settings.internal_host, remote, origins)
+    await internal.recover()
+    runtime = await stack.enter_async_context(PodmanRuntime.open(podman_settings(settings, paths)))
+    adapters = Adapters(
+        settings=settings,
+        store=store,
+        internal=internal,
+        client=client,
+        registries=RoutedRegistry(internal, remote),
+        logins=logins,
+        logs=FileBuildLogs(data / "logs" / "builds"),
+        builder=BuildahBuilder(buildah_settings(settings, paths)),
+        runtime=runtime,
+        probes=await stack.enter_async_context(NetworkProbes.open()),
+        services=await runtime.service_network(),
+        router=HaproxyRouter(_haproxy_settings(settings)),
+        inventory=SqliteInventory(data / "inventory.db"),
+        inputs=FileInputs(data / "inputs", limit_bytes=settings.upload_limit),
+        evidence=FileInputs(data / "evidence", limit_bytes=_EVIDENCE_BYTES),
+        protection=protection,
+        metrics=metrics,
+        gauges=MachineGauges(data, client),
+        traces=tracing(settings.tracing, store, now, stack),
+        subscriptions=await subscriptions(settings, store, now, stack),
+    )
+    stack.callback(adapters.inventory.close)
+    stack.callback(adapters.logs.close_all)
+    return adapters
+
+
+def _haproxy_settings(settings: ServerSettings) -> HaproxySettings:
+    folder = settings.data_dir / "router"
+
+    async def certificate(hosts: Sequence[str]) -> str:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = await asyncio.to_thread(generated, folder / "tls", hosts, now())
+        return made.chain.read_text() + made.key.read_text()
+
+    return HaproxySettings(
+        folder,
+        settings.router_address,
+        https_address=settings.router_https_address,
+        make_certificate=certificate,
+    )

@@ -1,0 +1,75 @@
+"""What is written for Buildah and Podman at every start, and how both are configured by it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+from upwell.builder.buildah import BuildahSettings
+from upwell.machine.containers_conf import write_containers_conf
+from upwell.registry.hosts import RegistryHosts
+from upwell.settings import ServerSettings
+from upwell.workload.podman_service import PodmanSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The files, and what they say."""
+
+    instance_id: str
+    containers_conf: Path
+    registries_conf: Path
+    storage_driver: str
+
+
+async def write_configuration(settings: ServerSettings) -> Configuration:
+    """Write what Buildah and Podman read, as this machine needs it."""
+    data = settings.data_dir
+    containers_conf = data / "containers.conf"
+    conf = await write_containers_conf(
+        containers_conf,
+        settings.container_storage or data,
+        private_storage=settings.container_storage is not None,
+    )
+    registries_conf = data / "registries.conf"
+    registries_conf.write_text(RegistryHosts(settings.registries).render_registries_conf())
+    return Configuration(
+        _instance_id(data / "instance-id"), containers_conf, registries_conf, conf.storage_driver
+    )
+
+
+def _instance_id(path: Path) -> str:
+    """Return what marks the containers of this data directory; made once."""
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.new")
+        draft.write_text(f"{token_hex(4)}\n")
+        draft.replace(path)
+    return path.read_text().strip()
+
+
+def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahSettings:
+    """Return how builds run."""
+    data = settings.data_dir
+    return BuildahSettings(
+        work_dir=data / "builds",
+        storage_root=data / "builder" / "storage",
+        run_root=data / "builder" / "run",
+        containers_conf=files.containers_conf,
+        registries_conf=files.registries_conf,
+        allow_local_sources=settings.allow_local_sources,
+        user_namespaces=settings.build_user_namespaces,
+    )
+
+
+def podman_settings(settings: ServerSettings, files: Configuration) -> PodmanSettings:
+    """Return how workloads run."""
+    storage = settings.container_storage
+    return PodmanSettings(
+        data_dir=settings.data_dir / "workloads",
+        instance_id=files.instance_id,
+        storage_root=storage / "storage" if storage else None,
+        run_root=storage / "run" if storage else None,
+        storage_driver=files.storage_driver if storage else None,
+        containers_conf=files.containers_conf,
+        registries_conf=files.registries_conf,
+        allowed_host_paths=settings.allowed_host_paths,
+    )

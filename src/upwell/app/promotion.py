@@ -1,0 +1,72 @@
+"""Composes promotion: what makes Releases, carries them from stage to stage, and verifies them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from upwell.api.promotion import Promotion
+from upwell.app.access import InternalLogins
+from upwell.app.adapters import Adapters
+from upwell.app.clock import now
+from upwell.controller import Controller
+from upwell.oci import Reference
+from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.promotion import wiring
+from upwell.reconcilers.promotion.images import ReleaseImages
+from upwell.reconcilers.promotion.placing import Workloads
+from upwell.reconcilers.promotion.promotions import PromotionReconciler
+from upwell.reconcilers.promotion.verification import Verification
+from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.registry.client_push import RegistryPusher
+from upwell.registry.copying import CopyAccess, ImageCopier
+from upwell.registry.interface import Access, Credential, CredentialSource
+from upwell.server.verdicts import PLACE, VerdictTokens
+
+
+def promotion(adapters: Adapters, view: BuildView, secrets: PullSecrets) -> Sequence[Controller]:
+    """Return the controllers of promotion."""
+    store = adapters.store
+    tokens = VerdictTokens(adapters.protection.signatures)
+
+    def verdict_url(asked: Promotion, check: str, attempt: int) -> str:
+        return f"{adapters.settings.url}{PLACE}{tokens.sign(asked.uid, check, attempt)}"
+
+    images = ReleaseImages(
+        adapters.registries, secrets, MirrorCopier(adapters), adapters.insecure_registries
+    )
+    verification = Verification(
+        store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now
+    )
+    reconciler = PromotionReconciler(store, images, Workloads(store), verification, now)
+    return (wiring.pipelines(store, view, now), wiring.promotions(store, reconciler))
+
+
+class MirrorCopier:
+    """Copies the images of Releases to the mirrors of stages; implements Copier."""
+
+    def __init__(self, adapters: Adapters) -> None:
+        self._adapters = adapters
+
+    async def copy(self, origin: Reference, goal: Reference, logins: CredentialSource) -> None:
+        """Copy by digest, what is there already excepted; raises a RegistryError."""
+        adapters = self._adapters
+        pushes: CredentialSource = logins
+        if goal.registry == adapters.settings.internal_host:
+            pushes = _Pushes(adapters.protection.registry)
+        access = CopyAccess(self._access(origin, logins), self._access(goal, pushes))
+        pusher = RegistryPusher(adapters.client.connection)
+        await ImageCopier(adapters.registries, pusher, access).copy(origin, goal)
+
+    def _access(self, reference: Reference, logins: CredentialSource) -> Access:
+        return Access(logins, insecure=reference.registry in self._adapters.insecure_registries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pushes:
+    """The login that pushes to a namespace of the embedded registry."""
+
+    logins: InternalLogins
+
+    async def find(self, registry: str, repository: str) -> Credential | None:
+        """Return the login of the namespace that the repository is in."""
+        del registry
+        return self.logins.of_build(repository.partition("/")[0])

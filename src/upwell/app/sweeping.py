@@ -1,0 +1,44 @@
+"""What is removed every hour: remains of interrupted pushes, and uploads that nothing names."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import asdict
+from datetime import timedelta
+
+from upwell.api.promotion import Promotion
+from upwell.inputs.interface import BinaryInputs
+from upwell.oci import Digest
+from upwell.policy.promotion.verdicts import evidence_of
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.store.interface import Store
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 3600.0
+_GRACE = timedelta(hours=24)
+
+type Named = Callable[[Store], Awaitable[Collection[Digest]]]
+"""Returns the digests of all content that objects name."""
+
+
+async def sweep_registry(registry: EmbeddedRegistry) -> None:
+    """Remove what interrupted pushes left, every hour."""
+    while True:
+        swept = await registry.sweep()
+        log.debug("registry swept", extra=asdict(swept))
+        await asyncio.sleep(_SECONDS)
+
+
+async def sweep_inputs(store: Store, inputs: BinaryInputs, named: Named) -> None:
+    """Remove what no object names any more, every hour."""
+    while True:
+        await asyncio.sleep(_SECONDS)
+        freed = await inputs.sweep(await named(store), unused_for=_GRACE)
+        log.debug("uploads swept", extra={"bytes": freed})
+
+
+async def referenced_evidence(store: Store) -> set[Digest]:
+    """Return the digests of what promotions name as evidence."""
+    promotions = (await store.list(Promotion)).items
+    return {Digest.parse(digest) for digest in evidence_of(promotions)}

@@ -1,0 +1,202 @@
+"""Hands each reconciler and the API the ports that they need."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from upwell import __version__
+from upwell.app.actions import Actions
+from upwell.app.adapters import Adapters
+from upwell.app.clock import now
+from upwell.app.promotion import promotion
+from upwell.app.sweeping import referenced_evidence, sweep_inputs, sweep_registry
+from upwell.app.upkeep import Upkeep
+from upwell.machine.platform import machine_platform
+from upwell.oci import Digest
+from upwell.policy.schedule import ImportSchedule
+from upwell.policy.webhooks import PushNotice
+from upwell.reconcilers import cron_jobs, events, jobs, rollouts, routing, workload_triggers
+from upwell.reconcilers.build_configs import BuildConfigs
+from upwell.reconcilers.build_inputs import referenced_inputs
+from upwell.reconcilers.build_plan import Planner
+from upwell.reconcilers.build_requests import BuildRequests
+from upwell.reconcilers.build_run import BuildDefaults, BuildRun
+from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.builds import Builds
+from upwell.reconcilers.contents import ImageContents
+from upwell.reconcilers.image_examination import ImageExaminer
+from upwell.reconcilers.imports import ImageStreams
+from upwell.reconcilers.local_images import LocalImages
+from upwell.reconcilers.pruning import Stores
+from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.registry.mirror import Mirror
+from upwell.server.app import ServerDependencies
+from upwell.server.registry import create_routes
+from upwell.store.interface import Store
+
+type Loop = Callable[[], Coroutine[Any, Any, None]]
+"""Runs until it is cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """Everything that runs, ready to be started."""
+
+    deps: ServerDependencies
+    loops: Sequence[Loop]
+    """What reconciles."""
+
+
+def wire(adapters: Adapters) -> Wired:
+    """Return what reconciles and what the API needs, on `adapters`."""
+    store = adapters.store
+    secrets = PullSecrets(store, adapters.logins)
+    streams = _streams(adapters, secrets)
+    view = BuildView(store)
+    upkeep = Upkeep(_stores(adapters), adapters.settings.retention)
+    contents = ImageContents(
+        store, adapters.registries, adapters.inventory, secrets, machine_platform()
+    )
+    deps = ServerDependencies(
+        store=store,
+        build_logs=adapters.logs,
+        actions=Actions(store, BuildRequests(view)),
+        note_pushes=partial(_note_pushes, streams),
+        packages=partial(_packages, contents),
+        clock=now,
+        shutdown=asyncio.Event(),
+        version=__version__,
+        runtime=adapters.runtime,
+        inputs=adapters.inputs,
+        evidence=adapters.evidence,
+        signatures=adapters.protection.signatures,
+        examiner=ImageExaminer(store, adapters.registries, secrets, now),
+        untag=adapters.internal.untag,
+        subscriptions=adapters.subscriptions.requests,
+        registry_routes=create_routes(adapters.internal),
+        prune_routes=upkeep.routes(),
+        metrics=adapters.metrics,
+        gauges=adapters.gauges,
+        access=adapters.protection.control,
+    )
+    loops = (
+        streams.run,
+        view.run,
+        BuildConfigs(view, clock=now).run,
+        _builds(adapters, view).run,
+        contents.run,
+        *_workloads(adapters, secrets),
+        *_events(store),
+        *_sweeps(adapters),
+        upkeep.run,
+        adapters.protection.keep_fresh,
+        *(controller.run for controller in promotion(adapters, view, secrets)),
+        *(traces.run for traces in adapters.traces),
+        *adapters.subscriptions.loops,
+    )
+    return Wired(deps, loops)
+
+
+def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:
+    return ImageStreams(
+        adapters.store,
+        adapters.registries,
+        adapters.internal,
+        secrets,
+        ImportSchedule(interval=adapters.settings.import_interval),
+        clock=now,
+        platforms=(machine_platform(),),
+    )
+
+
+def _workloads(adapters: Adapters, secrets: PullSecrets) -> Sequence[Loop]:
+    """Return what runs instances and routes to them."""
+    store = adapters.store
+    traffic = rollouts.Traffic(now)
+    machine = rollouts.Machine(adapters.runtime, adapters.router, traffic, adapters.services)
+    images = rollouts.Images(
+        adapters.registries, secrets, adapters.insecure_registries, LocalImages(store)
+    )
+    rollout = rollouts.controller(store, machine, images, now)
+    routes = routing.controller(store, machine, now)
+    job = jobs.controller(store, machine, images, now)
+    return (
+        workload_triggers.controller(store, now).run,
+        job.run,
+        cron_jobs.controller(store, now).run,
+        rollout.run,
+        routes.run,
+        *(partial(job.feed, keys) for keys in jobs.feeds(machine)),
+        *(partial(rollout.feed, keys) for keys in rollouts.feeds(machine)),
+        *(partial(routes.feed, keys) for keys in routing.feeds(machine)),
+    )
+
+
+def _events(store: Store) -> Sequence[Loop]:
+    telling = events.EventReconciler(store, now)
+    return (
+        events.controller(telling, store).run,
+        partial(events.sweep_periodically, telling),
+    )
+
+
+def _sweeps(adapters: Adapters) -> Sequence[Loop]:
+    return (
+        partial(sweep_registry, adapters.internal),
+        partial(sweep_inputs, adapters.store, adapters.inputs, referenced_inputs),
+        partial(sweep_inputs, adapters.store, adapters.evidence, referenced_evidence),
+    )
+
+
+def _stores(adapters: Adapters) -> Stores:
+    """Return everything that grows."""
+    return Stores(
+        objects=adapters.store,
+        registry=adapters.internal,
+        host=adapters.settings.internal_host,
+        logs=adapters.logs,
+        inputs=adapters.inputs,
+        inventory=adapters.inventory,
+        builder=adapters.builder,
+        runtime=adapters.runtime,
+        clock=now,
+    )
+
+
+def _builds(adapters: Adapters, view: BuildView) -> Builds:
+    settings = adapters.settings
+    planner = Planner(
+        adapters.store,
+        adapters.registries,
+        settings.internal_host,
+        adapters.logins,
+        internal_login=adapters.protection.registry.of_build,
+        uploads=adapters.inputs,
+        mirror=Mirror(adapters.registries, adapters.internal, machine_platform()),
+    )
+    defaults = BuildDefaults(
+        deadline_seconds=settings.build_deadline.total_seconds(),
+        insecure_registries=adapters.insecure_registries,
+    )
+    run = BuildRun(
+        adapters.store,
+        adapters.builder,
+        adapters.logs,
+        adapters.internal,
+        planner,
+        defaults,
+        clock=now,
+    )
+    return Builds(
+        view, adapters.builder, adapters.logs, run, slots=settings.build_slots or 2, clock=now
+    )
+
+
+async def _note_pushes(streams: ImageStreams, notices: Sequence[PushNotice]) -> int:
+    return await streams.note(notices)
+
+
+async def _packages(contents: ImageContents, digest: Digest) -> Sequence[Mapping[str, Any]]:
+    return [asdict(package) for package in await contents.packages(digest) or ()]
