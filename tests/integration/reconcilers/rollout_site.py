@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.core import ConfigMap, Service
-from upwell.api.meta import Condition
+from upwell.api.meta import Condition, Resource
 from upwell.api.route import Route
 from upwell.oci import Descriptor, Reference
-from upwell.reconcilers import rollouts, routing
+from upwell.reconcilers import cron_jobs, jobs, rollouts, routing, workload_triggers
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Access
@@ -75,6 +75,18 @@ class Site:
     podman: PodmanSettings
     router: HaproxyRouter
     store: MemoryStore = field(default_factory=lambda: MemoryStore(now))
+    ahead: timedelta = timedelta()
+    """How far the reconcilers' time is ahead of the machine's."""
+
+    def clock(self) -> datetime:
+        return now() + self.ahead
+
+    async def pass_time(self, time: timedelta, kind: type[Resource], name: str) -> None:
+        """Move the reconcilers' time on, and have an object looked at once more."""
+        self.ahead += time
+        current = await self.store.get(kind, "shop", name)
+        annotations = {**current.annotations, "test/ahead": str(self.ahead)}
+        await self.store.update(current.with_metadata(annotations=annotations))
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[PodmanRuntime]:
@@ -85,11 +97,16 @@ class Site:
                 NoRegistry(),  # type: ignore[arg-type]  # rollouts only resolve
                 PullSecrets(self.store),
             )
-            rolling = rollouts.controller(self.store, machine, images, now)
+            rolling = rollouts.controller(self.store, machine, images, self.clock)
             router = routing.controller(self.store, machine, now)
-            tasks = [group.create_task(one.run()) for one in (rolling, router)]
+            running = jobs.controller(self.store, machine, images, self.clock)
+            crons = cron_jobs.controller(self.store, self.clock)
+            triggers = workload_triggers.controller(self.store, now)
+            controllers = (rolling, router, running, crons, triggers)
+            tasks = [group.create_task(one.run()) for one in controllers]
             tasks += [group.create_task(rolling.feed(one)) for one in rollouts.feeds(machine)]
             tasks += [group.create_task(router.feed(one)) for one in routing.feeds(machine)]
+            tasks += [group.create_task(running.feed(one)) for one in jobs.feeds(machine)]
             yield runtime
             for task in tasks:
                 task.cancel()

@@ -20,7 +20,12 @@ from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
 
 OWNER = Owner("Deployment", "shop", "web")
 
-_APPLETS = ("sh", "httpd", "sleep", "cat", "echo", "cp", "id", "nc", "rm", "touch", "stat", "mkdir")
+_APPLETS = (
+    *("sh", "httpd", "sleep", "cat", "echo", "cp", "id", "nc", "rm", "touch", "stat", "mkdir"),
+    *("mv", "true", "false", "uptime"),
+)
+_BASH = b'#!/bin/sh\nexec /bin/sh "$@"\n'
+"""Manifests of OpenShift's call it."""
 
 
 @dataclass(frozen=True)
@@ -84,4 +89,7 @@ def root_filesystem() -> bytes:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
+        bash = tarfile.TarInfo("bin/bash")
+        bash.size, bash.mode = len(_BASH), 0o755
+        tar.addfile(bash, io.BytesIO(_BASH))
     return archive.getvalue()

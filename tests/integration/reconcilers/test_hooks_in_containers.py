@@ -1,0 +1,222 @@
+"""Lifecycle hooks of DeploymentConfigs in real containers: each runs to one recorded end.
+
+Hooks and replicas write what they do into one claim, in the order in which it happens.
+"""
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.reconcilers.rollout_site import Site, podman_home, site
+from tests.integration.workload.waiting import eventually
+from tests.unit.reconcilers.openshift_corpus import DEPLOYMENTS, deployment_config
+
+from upwell.api.apps import DeploymentConfig, HookResult, RevisionRecord
+from upwell.api.codec import decode_as
+from upwell.api.conditions import find
+from upwell.api.image import ImageStream
+from upwell.policy.rollout import FIRST_BACKOFF
+from upwell.workload.interface import Instance, Runtime, State
+
+__all__ = ["podman_home", "site"]  # fixtures
+
+NOTE = "echo {} >> /notes/log"
+APP = f"{NOTE.format('app $VERSION')}; trap '%s' TERM; sleep 600 & wait"
+ENDS = APP % "exit"
+TELLS_ITS_END = APP % f"{NOTE.format('end $VERSION')}; exit"
+
+
+def hook(script: str, policy: str = "Abort") -> dict[str, Any]:
+    command = ["/bin/busybox", "sh", "-c", script]
+    return {"failurePolicy": policy, "execNewPod": {"command": command, "volumes": ["notes"]}}
+
+
+def config(
+    site: Site, version: str, kind: str = "Rolling", *, app: str = ENDS, **hooks: Any
+) -> DeploymentConfig:
+    container = {
+        "name": "app",
+        "image": str(site.image),
+        "command": ["/bin/busybox", "sh", "-c", app],
+        "env": [{"name": "VERSION", "value": version}],
+        "volumeMounts": [{"name": "notes", "mountPath": "/notes"}],
+    }
+    volume = {"name": "notes", "persistentVolumeClaim": {"claimName": "notes"}}
+    pod = {"containers": [container], "volumes": [volume], "terminationGracePeriodSeconds": 1}
+    strategy = {"type": kind, f"{kind.lower()}Params": hooks}
+    template = {"metadata": {"labels": {"app": "db"}}, "spec": pod}
+    document = {
+        "metadata": {"namespace": "shop", "name": "db"},
+        "spec": {"replicas": 1, "template": template, "strategy": strategy},
+    }
+    return decode_as(DeploymentConfig, document)
+
+
+async def apply(site: Site, wanted: DeploymentConfig) -> None:
+    current = await site.store.get(DeploymentConfig, "shop", wanted.name)
+    await site.store.update(current.model_copy(update={"spec": wanted.spec}))
+
+
+async def newest(site: Site, name: str = "db") -> RevisionRecord | None:
+    records = (await site.store.get(DeploymentConfig, "shop", name)).status.revisions
+    return records[0] if records else None
+
+
+async def until_ended(site: Site, revision: int, phase: str, name: str = "db") -> RevisionRecord:
+    def ended(one: RevisionRecord | None) -> bool:
+        return one is not None and (one.revision, one.phase) == (revision, phase)
+
+    found = await eventually(partial(newest, site, name), ended)
+    assert found is not None
+    return found
+
+
+async def progressing(site: Site, name: str = "db") -> str:
+    stored = await site.store.get(DeploymentConfig, "shop", name)
+    found = find(stored.status.conditions, "Progressing")
+    return found.message if found else ""
+
+
+def notes(site: Site) -> list[str]:
+    path = Path(site.podman.data_dir) / "claims" / "shop" / "notes" / "log"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+async def replicas(runtime: Runtime) -> list[Instance]:
+    return [one for one in await runtime.instances() if one.state is State.RUNNING]
+
+
+async def test_recreate_runs_pre_and_mid_and_post_around_old_and_new(site: Site) -> None:
+    hooks: dict[str, Any] = {
+        "pre": hook(NOTE.format("pre $OPENSHIFT_DEPLOYMENT_NAME")),
+        "mid": hook(NOTE.format("mid $VERSION")),
+        "post": hook(NOTE.format("post")),
+    }
+    async with site.serve() as runtime:
+        await site.store.create(config(site, "one", app=TELLS_ITS_END))
+        await until_ended(site, 1, "Complete")
+        await apply(site, config(site, "two", "Recreate", **hooks))
+        record = await until_ended(site, 2, "Complete")
+
+        assert notes(site) == ["app one", "pre db-2", "end one", "mid two", "app two", "post"]
+        assert {name: one.phase for name, one in record.hooks.items()} == dict.fromkeys(
+            ("pre", "mid", "post"), "Complete"
+        )
+        await eventually(partial(replicas, runtime), lambda found: len(found) == 1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "phase", "hook_phase", "serves"),
+    [("Abort", "Failed", "Failed", "one"), ("Ignore", "Complete", "Ignored", "two")],
+)
+async def test_a_hook_that_fails_aborts_or_is_ignored(
+    site: Site, policy: str, phase: str, hook_phase: str, serves: str
+) -> None:
+    async with site.serve() as runtime:
+        await site.store.create(config(site, "one"))
+        await until_ended(site, 1, "Complete")
+        failing = hook("echo the database is locked; exit 4", policy)
+        await apply(site, config(site, "two", pre=failing))
+        record = await until_ended(site, 2, phase)
+
+        assert record.hooks["pre"].phase == hook_phase
+        assert "the database is locked" in record.hooks["pre"].message
+        assert notes(site)[-1] == f"app {serves}"
+        if phase == "Failed":
+            assert "the database is locked" in await progressing(site)
+        await eventually(partial(replicas, runtime), lambda found: len(found) == 1)
+
+
+async def test_a_hook_is_retried_until_it_succeeds(site: Site) -> None:
+    twice = "echo try >> /notes/log; busybox test $(busybox wc -l < /notes/log) -gt 2"
+    async with site.serve():
+        await site.store.create(config(site, "one"))
+        await until_ended(site, 1, "Complete")
+        await apply(site, config(site, "two", pre=hook(twice, "Retry")))
+        told = await eventually(partial(progressing, site), lambda text: "Retrying" in text)
+        assert "pre hook failed; Retrying hook pod (retry #1)" in told
+        await site.pass_time(FIRST_BACKOFF, DeploymentConfig, "db")
+        record = await until_ended(site, 2, "Complete")
+
+        assert record.hooks["pre"].retries == 1
+        assert notes(site) == ["app one", "try", "try", "app two"]
+
+
+async def test_a_hook_that_another_process_finds_runs_once(site: Site) -> None:
+    waits = f"{NOTE.format('begun')}; while ! busybox test -e /notes/go; do sleep 0.1; done"
+    async with site.serve():
+        await site.store.create(config(site, "one"))
+        await until_ended(site, 1, "Complete")
+        await apply(site, config(site, "two", pre=hook(waits)))
+
+        async def written() -> list[str]:
+            return notes(site)
+
+        await eventually(written, lambda lines: "begun" in lines)
+    async with site.serve():
+        told = await eventually(partial(progressing, site), lambda text: "hook" in text)
+        assert "the pre hook runs" in told
+        claim = Path(site.podman.data_dir) / "claims" / "shop" / "notes"
+        await asyncio.to_thread((claim / "go").touch)
+        await until_ended(site, 2, "Complete")
+        assert notes(site) == ["app one", "begun", "app two"]
+
+
+async def test_a_post_hook_tags_what_was_deployed_and_a_test_leaves_nothing(site: Site) -> None:
+    """OpenShift's case 36: tag-images-deployment."""
+    to = {"kind": "ImageStreamTag", "name": "sample-stream:deployed"}
+    tagging = {"failurePolicy": "Abort", "tagImages": [{"containerName": "app", "to": to}]}
+    wanted = config(site, "one", post=tagging)
+    tested = wanted.model_copy(update={"spec": wanted.spec.model_copy(update={"test": True})})
+    async with site.serve() as runtime:
+        await site.store.create(tested)
+        await until_ended(site, 1, "Complete")
+        await eventually(runtime.instances, lambda found: not found)
+    [tag] = (await site.store.get(ImageStream, "shop", "sample-stream")).spec.tags
+    assert tag.name == "deployed"
+    assert tag.from_ is not None
+    assert (tag.from_.kind, tag.from_.name) == ("DockerImage", str(site.image))
+    assert notes(site) == ["app one"], "it ran"
+
+
+async def test_openshifts_failing_hook_is_retried_and_says_so(site: Site) -> None:
+    """OpenShift's case 34: failing-pre-hook."""
+    async with site.serve() as runtime:
+        await site.store.create(
+            deployment_config(f"{DEPLOYMENTS}/failing-pre-hook.yaml", str(site.image))
+        )
+        told = await eventually(
+            partial(progressing, site, "hook"), lambda text: "(retry #1)" in text
+        )
+        assert "Retrying hook pod (retry #1)" in told
+        assert "pre hook logs" in told
+        assert all(one.role == "pre" for one in await runtime.instances())
+
+
+async def test_openshifts_recreate_runs_all_its_hooks(site: Site) -> None:
+    """OpenShift's case 34: complete-dc-hooks."""
+    async with site.serve() as runtime:
+        await site.store.create(
+            deployment_config("testdata/complete-dc-hooks.yaml", str(site.image))
+        )
+        record = await until_ended(site, 1, "Complete", "complete-dc-hooks")
+        done: dict[str, HookResult] = dict(record.hooks)
+        assert {name: one.phase for name, one in done.items()} == dict.fromkeys(
+            ("pre", "mid", "post"), "Complete"
+        )
+        await eventually(partial(replicas, runtime), lambda found: len(found) == 2)
+
+
+async def test_openshifts_failing_rollout_follows_its_hook(site: Site) -> None:
+    """OpenShift's case 34: failing-dc, whose application ends at once."""
+    async with site.serve():
+        await site.store.create(deployment_config("testdata/failing-dc.yaml", str(site.image)))
+        await eventually(partial(progressing, site, "failing-dc"), lambda text: "exited 1" in text)
+        await site.pass_time(timedelta(seconds=6), DeploymentConfig, "failing-dc")
+        record = await until_ended(site, 1, "Failed", "failing-dc")
+        assert record.hooks["pre"].phase == "Complete"
+        told = await progressing(site, "failing-dc")
+        assert "exited 1" in told or "made no progress for 5 s" in told
