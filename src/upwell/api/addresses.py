@@ -1,8 +1,11 @@
 """Addresses as people write them: a URL, or host:port."""
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_METADATA = {"fd00:ec2::254", "100.100.100.200"}
+"""Metadata services that are not link-local: of AWS over IPv6, and of Alibaba Cloud."""
 
 
 def host_and_port(text: str) -> tuple[str, int] | None:
@@ -28,3 +31,13 @@ def http_url(address: str, wanted: str) -> str:
         return ""
     base = address if "://" in address else f"http://{address}"
     return f"{base.rstrip('/')}/{wanted.lstrip('/')}" if wanted else base
+
+
+def is_metadata_address(host: str) -> bool:
+    """Whether a literal address is link-local, where clouds serve a machine's credentials."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_link_local or str(mapped or address) in _METADATA

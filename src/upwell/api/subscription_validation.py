@@ -1,9 +1,9 @@
 """What a Subscription must be beyond its types."""
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from upwell.api.addresses import is_metadata_address
 from upwell.api.codec import Fault
 from upwell.api.schedules import (
     InvalidScheduleError,
@@ -58,17 +58,3 @@ def _url(text: str, path: str) -> Iterator[Fault]:
         yield Fault(path, "a URL is no secret: put credentials into a Secret, under headers")
     if is_metadata_address(host):
         yield Fault(path, f"{host} is link-local: nothing is sent there")
-
-
-def is_metadata_address(host: str) -> bool:
-    """Whether a literal address is link-local, where clouds serve a machine's credentials."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_link_local or str(mapped or address) in _METADATA
-
-
-_METADATA = {"fd00:ec2::254", "100.100.100.200"}
-"""Metadata services that are not link-local: of AWS over IPv6, and of Alibaba Cloud."""

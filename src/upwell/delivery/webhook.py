@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from upwell.api.subscription_validation import is_metadata_address
+from upwell.api.addresses import is_metadata_address
 from upwell.delivery.interface import DeliveryError, Envelope, InvalidTargetError, WebhookTarget
 from upwell.policy.cloud_events import CONTENT_TYPE, SIGNATURE_HEADER, signature
 

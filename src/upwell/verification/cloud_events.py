@@ -1,19 +1,10 @@
-"""Delivers CloudEvents 1.0 over HTTP in structured mode, signed as GitHub signs its webhooks."""
+"""Delivers CloudEvents 1.0 over HTTP in structured mode, signed as all that Upwell sends."""
 
-import hashlib
-import hmac
 from http import HTTPStatus
 
+from upwell.policy.cloud_events import CONTENT_TYPE, SIGNATURE_HEADER, signature
 from upwell.verification.http import HttpClient, Request, parse_url, place
 from upwell.verification.interface import Event, ProbeError
-
-SIGNATURE_HEADER = "X-Upwell-Signature"
-CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
-
-
-def signature(secret: bytes, body: bytes) -> str:
-    """Return the header's value: `sha256=` and the HMAC of the body in hex."""
-    return f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
 
 
 async def deliver(client: HttpClient, event: Event) -> None:

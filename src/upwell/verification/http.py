@@ -1,14 +1,17 @@
 """HTTP with limits: an answer of at most so many bytes, within a time, from where it was asked."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
 import aiohttp
+from aiohttp.connector import AddrInfoType
 from yarl import URL
 
+from upwell.api.addresses import is_metadata_address
 from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
 
 _CHUNK = 64 * 1024
@@ -45,7 +48,7 @@ class HttpClient:
     async def open(cls, limits: Limits) -> AsyncIterator[Self]:
         """Hold the client while the block lasts."""
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
             # An answer is limited by its bytes as they come: it must not grow when it is unpacked.
             auto_decompress=False,
@@ -91,6 +94,14 @@ class HttpClient:
                     response.status, bytes(body[: self._limits.answer_bytes]), cut=True
                 )
         return HttpAnswer(response.status, bytes(body))
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    """Return a socket for an address, whatever name led to it; never to a metadata service."""
+    family, kind, protocol, _, place = address
+    if is_metadata_address(str(place[0])):
+        raise OSError(f"{place[0]} is link-local: nothing is asked there")
+    return socket.socket(family, kind, protocol)
 
 
 def parse_url(text: str) -> URL:

@@ -9,6 +9,10 @@ class ProbeError(Exception):
     """There was no answer that says anything; the message says why, without secrets."""
 
 
+class BadQuestionError(ProbeError):
+    """The question is at fault: asked again, it gets no better answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpQuestion:
     """A GET request; redirects are answers, and are not followed."""
@@ -60,7 +64,10 @@ class Probes(Protocol):
         ...
 
     async def measure(self, question: MetricQuestion) -> float | None:
-        """Return the one number that a query gives; None when it gives none."""
+        """Return the one finite number that a query gives; None when it gives none.
+
+        Raises BadQuestionError for a query that is wrong, or gives more than one.
+        """
         ...
 
     async def tell(self, event: Event) -> None:

@@ -50,7 +50,7 @@ class NetworkProbes:
             await writer.wait_closed()
 
     async def measure(self, question: MetricQuestion) -> float | None:
-        """Return the one number that a query gives; None when it gives none."""
+        """Return the one finite number that a query gives; None when it gives none."""
         return await prometheus.measure(self._client, question)
 
     async def tell(self, event: Event) -> None:
