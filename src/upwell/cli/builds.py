@@ -12,7 +12,7 @@ from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
 from upwell.cli.names import Named, parse_named
-from upwell.cli.output import full_name
+from upwell.cli.output import Format, full_name, output_option
 from upwell.cli.uploads import UploadChoice, opened, upload_choice, upload_options
 from upwell.cli.webhook_calls import call_webhook, webhook_choice, webhook_options
 from upwell.policy.build_webhooks import Hook
@@ -26,6 +26,7 @@ from upwell.store.interface import ApiClient
         "upwell start-build bc/shop --follow",
         "upwell start-build shop --wait --env LOG_LEVEL=debug",
         "upwell start-build shop --from-dir . --follow",
+        "upwell start-build shop --from-file app.jar --wait -o name",
         "upwell start-build --from-build shop-3",
         "upwell start-build shop --list-webhooks all",
         "upwell start-build --from-webhook URL --git-post-receive -",
@@ -40,6 +41,7 @@ from upwell.store.interface import ApiClient
 )
 @click.option("-F", "--follow", is_flag=True, help="Print the log; exit 1 if the build fails.")
 @click.option("-w", "--wait", is_flag=True, help="Wait for the end; exit 1 if the build fails.")
+@output_option(Format.TABLE, Format.NAME)
 @request_options
 @upload_options
 @click.option(
@@ -58,6 +60,7 @@ def start_build(
     follow: bool,  # noqa: FBT001 - click passes options by name
     wait: bool,  # noqa: FBT001 - the same
     list_webhooks: str | None,
+    output: str,
 ) -> None:
     """Start a build of a BuildConfig and print the Build's name.
 
@@ -76,7 +79,7 @@ def start_build(
             _print_webhooks(session.server, config, list_webhooks)
             return
         build = await _start(client, session.namespace, target, upload, request)
-        click.echo(f"{full_name(build)} started")
+        click.echo(full_name(build) if output == Format.NAME else f"{full_name(build)} started")
         if follow:
             _require_success(await follow_build(client, build))
         elif wait:

@@ -14,6 +14,7 @@ from upwell.cli.promotions import (
     following_options,
     named_release,
     run_option,
+    serving,
 )
 from upwell.store.interface import ApiClient
 
@@ -21,6 +22,7 @@ from upwell.store.interface import ApiClient
 @click.command(
     epilog=examples(
         "upwell promote shop-7 --stage staging --wait --timeout 30m",
+        "upwell promote shop-7 --stage staging --wait-serving",
         "upwell promote shop-5 --stage production --reason 'shop-6 is too slow'",
         "upwell promote shop-8 --stage production --bypass 'CVE-2026-1234 is being exploited'",
     )
@@ -36,6 +38,11 @@ from upwell.store.interface import ApiClient
     help="An emergency: wait for no order, approval, window or freeze. It is written down. Holds,"
     " rejections and quarantines stay in force.",
 )
+@click.option(
+    "--wait-serving",
+    is_flag=True,
+    help="Wait until the stage serves it, so that a CI can test it; exit 1 unless it does.",
+)
 @run_option
 @following_options
 @connection_options
@@ -48,10 +55,13 @@ def promote(session: Session, /, release: str, **options: Any) -> None:
     Asking twice comes to one promotion.
     """
     following = Following.taken(options)
+    wait_serving = options.pop("wait_serving")
     name = named_release(release)
 
     async def work(client: ApiClient) -> None:
         promotion = await ask(client, Release, (session.namespace, name), "promote", options)
+        if wait_serving:
+            promotion = await serving(client, promotion, following.limit)
         await finish(client, promotion, following)
 
     session.run(work)

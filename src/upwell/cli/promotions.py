@@ -1,6 +1,6 @@
 """What the commands about promotions share: how one is asked for, followed, and shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -42,7 +42,7 @@ def following_options[F: Callable[..., Any]](function: F) -> F:
             type=TIMEOUT,
             default="0",
             show_default="none",
-            help="Limit of --wait; exit 5 when it is over.",
+            help="Limit of a wait; exit 5 when it is over.",
         ),
         click.option("--wait", is_flag=True, help="Wait for the end; exit 1 unless it succeeds."),
     ):
@@ -96,20 +96,47 @@ async def finish(client: ApiClient, promotion: Promotion, following: Following) 
         raise CommandError(line_of(promotion))
 
 
+async def serving(client: ApiClient, promotion: Promotion, limit: float) -> Promotion:
+    """Return the promotion once its stage serves the Release, so that it can be tested.
+
+    Raises CommandError when it comes to another end. `limit` in seconds; 0: none.
+    """
+    good = {PromotionPhase.VERIFYING, PromotionPhase.SUCCEEDED}
+    async with within(limit, f"promotion/{promotion.name} does not serve"):
+        found = await until(
+            client,
+            promotion,
+            lambda one: one.status.phase in good or one.status.phase.is_final,
+            changed=teller(good),
+        )
+    if found.status.phase not in good:
+        raise CommandError(line_of(found))
+    return found
+
+
 async def ended(client: ApiClient, promotion: Promotion, following: Following) -> Promotion:
     """Return the promotion when it has ended, telling on stderr how it gets there."""
-    told = [""]
-
-    def tell(state: Promotion) -> None:
-        line = line_of(state)
-        if not state.status.phase.is_final and line != told[0]:
-            told[0] = line
-            click.echo(line, err=True)
-
     async with within(following.limit, f"promotion/{promotion.name} has not ended"):
         return await until(
-            client, promotion, lambda state: state.status.phase.is_final, changed=tell
+            client, promotion, lambda state: state.status.phase.is_final, changed=teller()
         )
+
+
+def teller(shown: Collection[PromotionPhase] = ()) -> Callable[[Promotion], None]:
+    """Return what tells on stderr where a promotion is, each state once.
+
+    Its end is shown otherwise, and so are the phases in `shown`.
+    """
+    told = ""
+
+    def tell(state: Promotion) -> None:
+        nonlocal told
+        phase, line = state.status.phase, line_of(state)
+        if not phase.is_final and phase not in shown and line != told:
+            told = line
+            click.echo(line, err=True)
+
+    return tell
 
 
 def line_of(promotion: Promotion) -> str:
