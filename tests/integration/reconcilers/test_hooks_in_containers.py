@@ -219,4 +219,4 @@ async def test_openshifts_failing_rollout_follows_its_hook(site: Site) -> None:
         record = await until_ended(site, 1, "Failed", "failing-dc")
         assert record.hooks["pre"].phase == "Complete"
         told = await progressing(site, "failing-dc")
-        assert "exited 1" in told or "made no progress for 5 s" in told
+        assert "made no progress for 5 s: container myapp exited 1" in told

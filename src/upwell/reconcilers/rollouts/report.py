@@ -54,7 +54,7 @@ def failure_message(
     if good is None and final:
         rest = "nothing has served before it, so nothing runs until `rollout retry` or a change"
     elif good is None:
-        rest = "there is no earlier revision to fall back on, so it is tried on"
+        rest = "there is no earlier revision to fall back on, so it is started again and again"
     else:
         rest = f"{describe(good)} serves instead, until the template changes"
     return f"{describe(failing)} {why}{told}; {rest}"
@@ -161,11 +161,13 @@ def _progressing(standing: Standing, available: Sequence[Instance]) -> Condition
             "True", "NewReplicaSetAvailable", f"{describe(record)} has successfully progressed."
         )
     count = sum(one.revision == record.hash for one in available)
+    waiting = (one for one in standing.instances if one.revision == record.hash and not one.ready)
+    why = next((f": {one.message[-_MAX_DETAIL:]}" for one in waiting if one.message), "")
     return _condition(
         "True",
         "ReplicaSetUpdated",
         f"{describe(record)} is progressing:"
-        f" {count} of {standing.settings.replicas} updated replicas are available",
+        f" {count} of {standing.settings.replicas} updated replicas are available{why}",
     )
 
 
