@@ -1,0 +1,1 @@
+"""A web service that greets, and says what it runs on."""
