@@ -212,6 +212,7 @@ class CheckResult(Model):
     attempt: int = 1
     started: Time | None = None
     ended: Time | None = None
+    """While a further attempt has not begun: when the one before it ended."""
     message: str = ""
     by: str = ""
     """Who gave the verdict, when it came from outside."""

@@ -57,7 +57,7 @@ def _files(tar: tarfile.TarFile, limits: FileLimits) -> Iterator[ContainerFile]:
         if not member.isreg() or path.is_absolute() or ".." in path.parts:
             continue
         if (content := tar.extractfile(member)) is not None:
-            yield ContainerFile(str(path), content.read())
+            yield ContainerFile(str(path), content.read(), member.mtime)
 
 
 def _too_large(limits: FileLimits) -> UnreadableFilesError:

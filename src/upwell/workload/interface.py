@@ -379,6 +379,8 @@ class ContainerFile:
     path: str
     """Relative to the folder that holds what was asked for."""
     content: bytes = field(repr=False)
+    modified: float = 0
+    """Seconds since 1970, as the container says."""
 
 
 class ReadableRuntime(Runtime, Protocol):

@@ -10,6 +10,9 @@ from upwell.api.promotion import CheckPhase, CheckResult, Evidence
 
 ACCEPT_FLAKY = "Accept"
 
+_PAUSES = (2, 60)
+"""Seconds before the second attempt of a check, doubling for each further one, and the longest."""
+
 
 class Outcome(StrEnum):
     """How the verification of a stage stands."""
@@ -116,9 +119,18 @@ def results_of(checks: Sequence[Check], stored: Sequence[CheckResult]) -> tuple[
     return (*(known.get(one.name, CheckResult(name=one.name)) for one in checks), *others)
 
 
+def pause(result: CheckResult, now: datetime) -> float:
+    """Return the seconds until an attempt that has not begun may begin."""
+    if result.ended is None or result.ended > now:
+        return 0  # the first one, or the clock went back
+    shortest, longest = _PAUSES
+    wanted = min(shortest << max(result.attempt - 2, 0), longest)
+    return max(wanted - (now - result.ended).total_seconds(), 0)
+
+
 def begun(result: CheckResult, now: datetime) -> CheckResult:
     """Return the attempt as running: it is stored so before anything is done."""
-    return _with(result, phase=CheckPhase.RUNNING, started=now)
+    return _with(result, phase=CheckPhase.RUNNING, started=now, ended=None)
 
 
 def anchored(result: CheckResult, now: datetime) -> CheckResult:
@@ -170,6 +182,7 @@ def settled(check: Check, result: CheckResult) -> CheckResult:
     return CheckResult(
         name=result.name,
         attempt=result.attempt + 1,
+        ended=result.ended,
         message=f"attempt {result.attempt} of {check.retries + 1}: {result.message}",
         evidence=result.evidence,
         run=result.run,  # so that a verdict that comes again is known

@@ -1,7 +1,7 @@
 """Metric checks: at which times a query is asked, and what its values come to.
 
-Samples lie on a grid that begins with the soak. A time that was missed, because nothing ran then,
-is asked for later: a metric store answers for the past as well.
+Samples lie on a grid that begins with the soak. A time that was missed, because nothing ran or
+answered then, is asked for later: a metric store answers for the past as well.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from upwell.api.thresholds import Threshold
 from upwell.policy.promotion.checks import Soak, Verdict
 
 SAMPLES_KEPT = 20
-_AT_ONCE = 20
+_AT_ONCE = 5
 """Samples that one look takes: what is missed after a long time away is made up in several."""
 
 
@@ -69,17 +69,20 @@ def _newest(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
 def verdict(check: Check, result: CheckResult, wanted: Span, now: datetime) -> Verdict | None:
     """Say how the check ended; None while it goes on."""
     metric = check.metric
-    if metric is None or not result.samples:
+    if metric is None:
         return None
     if result.bad_samples > metric.failure_limit:
         return _failed(metric, result)
     interval = timedelta(seconds=metric.interval_seconds)
-    covered = now >= wanted.end and result.samples[-1].at + interval > wanted.end
+    newest = result.samples[-1].at if result.samples else None
+    covered = newest is not None and now >= wanted.end and newest + interval > wanted.end
     if covered and any(sample.good for sample in result.samples):
         bad = f", but for {result.bad_samples} samples" if result.bad_samples else ""
         return Verdict(CheckPhase.PASSED, f"{metric.condition} held{bad}")
     if now >= wanted.end + timedelta(seconds=check.timeout_seconds):
-        return Verdict(CheckPhase.INCONCLUSIVE, f"no good sample {check.timeout_seconds} s later")
+        what = "no good sample" if covered else "samples are missing"
+        why = f"{what} {check.timeout_seconds} s after the soak"
+        return Verdict(CheckPhase.INCONCLUSIVE, why)
     return None
 
 

@@ -10,6 +10,7 @@ from upwell.api.core import Container, EnvVar, PodTemplate
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.pipeline import Check, JobCheck, Pipeline, Stage
 from upwell.api.promotion import PIPELINE_LABEL, CheckResult, Promotion, Release
+from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.stages import namespace_of
 
 CHECK_LABEL = "upwell.dev/check"
@@ -50,8 +51,8 @@ class Subject:
 
     @property
     def images(self) -> dict[str, str]:
-        """Component -> pull spec with digest."""
-        return {one.name: one.image for one in self.release.spec.components}
+        """Component -> pull spec with digest, as the stage has it."""
+        return stage_images(self.release, self.stage)
 
 
 def job_name(promotion: Promotion, check: str, attempt: int) -> str:

@@ -5,6 +5,7 @@ import io
 import tarfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from upwell.api.promotion import Evidence
@@ -33,6 +34,13 @@ class Test:
 
     instance: str
     container: str
+    started_at: datetime | None = None
+    """What is older than that, the test has not written."""
+
+    def wrote(self, file: ContainerFile) -> bool:
+        """Whether a file may be this test's: an image or a volume can hold one of another run."""
+        # Archives have whole seconds.
+        return self.started_at is None or file.modified >= int(self.started_at.timestamp())
 
 
 class Collector:
@@ -54,20 +62,23 @@ class Collector:
 
     async def log(self) -> None:
         """Keep the end of the log."""
-        last, size = b"", 0
+        last, size = bytearray(), 0
         try:
             async with asyncio.timeout(_LOG_SECONDS):
                 async for piece in self._runtime.logs(self._test.instance, self._test.container):
                     size += len(piece)
-                    last = (last + piece)[-LOG_BYTES:]
+                    last += piece
+                    if len(last) > 2 * LOG_BYTES:  # rarely: pieces are small, and may be many
+                        del last[:-LOG_BYTES]
         except TimeoutError:
             self.notes.append(f"log: not read to its end within {_LOG_SECONDS} s")
         except WorkloadError as error:
             self.notes.append(f"log: {error}")
+        del last[:-LOG_BYTES]
         if size > len(last):
             self.notes.append(f"log: the last {len(last)} of {size} bytes are kept")
         if last:
-            await self._keep("log.txt", last)
+            await self._keep("log.txt", bytes(last))
 
     async def junit(self, path: str) -> Findings:
         """Keep and read a report: a file, or all XML files below a folder."""
@@ -75,9 +86,11 @@ class Collector:
             files = await self._read(path, JUNIT_BYTES)
         except WorkloadError as error:
             return Findings(fault=f"the report cannot be read: {error}")
-        reports = [one for one in files if one.path.endswith(".xml") or len(files) == 1]
+        found = [one for one in files if one.path.endswith(".xml") or len(files) == 1]
+        reports = [one for one in found if self._test.wrote(one)]
         if not reports:
-            return Findings(fault=f"there is no report in {path}")
+            old = f"the report in {path} is older than the test: it is of another run"
+            return Findings(fault=old if found else f"there is no report in {path}")
         await self._keep_files("junit", reports)
         return await asyncio.to_thread(_findings, reports)
 

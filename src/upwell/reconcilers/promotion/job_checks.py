@@ -6,24 +6,25 @@ from dataclasses import replace
 
 from upwell.api.apps import Job
 from upwell.api.conditions import find
+from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import JobCheck
-from upwell.api.promotion import CheckPhase, CheckResult, Promotion
+from upwell.api.promotion import CheckPhase, CheckResult
 from upwell.inputs.interface import BinaryInputs
 from upwell.policy.promotion.checks import Attempt, Step, Verdict
 from upwell.policy.promotion.job_results import Ending, judge
 from upwell.policy.promotion.verification_jobs import (
-    PROMOTION_UID_LABEL,
     NoTestError,
     Subject,
     build_job,
     is_over,
     job_name,
+    promotion_of,
     test_container,
 )
 from upwell.reconcilers.jobs import FAILED, finished_at, has_succeeded
 from upwell.reconcilers.promotion.evidence import Collector, Test
 from upwell.reconcilers.rollouts.instance import owner_of
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.workload.interface import Instance, ReadableRuntime, State
 
 _STARTED = "Started"
@@ -51,14 +52,14 @@ class JobChecks:
             return attempt.goes_on(f"Job {name}: {_state(job, instance)}")
         return attempt.ended(await self._judge(test, attempt, job, instance))
 
-    async def clean(self, promotion: Promotion, results: Sequence[CheckResult]) -> None:
+    async def clean(self, promotion: ObjectKey, results: Sequence[CheckResult]) -> None:
         """Delete the Jobs whose attempts have ended, now that their `results` are stored."""
         stored: Mapping[str, CheckResult] = {result.name: result for result in results}
         for job in await self._jobs(promotion):
             if is_over(job, stored):
                 await self._delete(job)
 
-    async def stop(self, promotion: Promotion) -> None:
+    async def stop(self, promotion: ObjectKey) -> None:
         """Delete every Job of a Promotion, whatever it does."""
         for job in await self._jobs(promotion):
             await self._delete(job)
@@ -79,8 +80,7 @@ class JobChecks:
         self, test: JobCheck, attempt: Attempt, job: Job, instance: Instance | None
     ) -> Verdict:
         """Keep what shows how it went, and say how."""
-        name = instance.name if instance is not None else ""
-        collector = Collector(self._runtime, self._kept, Test(name, test_container(job)))
+        collector = Collector(self._runtime, self._kept, _test(job, instance))
         await collector.log()
         ending = _ending(job, instance)
         if ending is None or (ending.at is not None and ending.at > attempt.deadline):
@@ -88,9 +88,9 @@ class JobChecks:
             verdict = Verdict(CheckPhase.INCONCLUSIVE, why)
         else:
             findings = await collector.junit(test.junit) if test.junit else None
-            for path in test.artifacts:
-                await collector.artifact(path)
             verdict = judge(ending, findings)
+        for path in test.artifacts:
+            await collector.artifact(path)
         message = "; ".join([verdict.message, *collector.notes])[:_MAX_MESSAGE]
         return replace(verdict, message=message, evidence=collector.evidence)
 
@@ -99,14 +99,22 @@ class JobChecks:
         found = [one for one in await self._runtime.instances() if one.owner == owner]
         return max(found, key=lambda one: one.started_at, default=None)
 
-    async def _jobs(self, promotion: Promotion) -> Sequence[Job]:
-        selector = Selector(labels={PROMOTION_UID_LABEL: promotion.uid})
-        return (await self._store.list(Job, selector)).items
+    async def _jobs(self, promotion: ObjectKey) -> Sequence[Job]:
+        found = (await self._store.list(Job)).items
+        return [job for job in found if promotion_of(job) == promotion]
 
     async def _delete(self, job: Job) -> None:
         if not job.is_deleting:
             with contextlib.suppress(NotFoundError):
                 await self._store.delete(Job, job.namespace, job.name)
+
+
+def _test(job: Job, instance: Instance | None) -> Test:
+    name = test_container(job)
+    if instance is None:
+        return Test("", name)
+    times = [one.started_at for one in instance.containers if one.name == name]
+    return Test(instance.name, name, next(iter(times), None))
 
 
 def _ending(job: Job, instance: Instance | None) -> Ending | None:

@@ -12,6 +12,7 @@ from upwell.policy.promotion import metrics
 from upwell.policy.promotion.checks import Attempt, Soak, Step, Verdict
 from upwell.reconcilers.promotion.evidence import keep
 from upwell.verification.interface import (
+    BadQuestionError,
     HttpAnswer,
     HttpQuestion,
     MetricQuestion,
@@ -21,6 +22,8 @@ from upwell.verification.interface import (
 
 _RETRY_SECONDS = 2.0
 """Until a place that did not answer is asked again."""
+_METRIC_RETRY_SECONDS = 10.0
+"""Until a metric store that did not answer is asked for the same time again."""
 _KEPT_BYTES = 64 * 1024
 _NO_ADDRESS = "the stage has no address: set `address`, or give a workload a Service"
 
@@ -70,19 +73,23 @@ class ProbeChecks:
         wanted = metrics.span(attempt.result, soak, attempt.now)
         result, trouble = attempt.result, ""
         for at in metrics.due(metric, result.samples, wanted, attempt.now):
-            value = None
             try:
                 value = await self._probes.measure(MetricQuestion(metric.server, metric.query, at))
+            except BadQuestionError as error:
+                return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, str(error)))
             except ProbeError as error:
                 trouble = f"; {error}"
+                break
             result = metrics.sampled(threshold, result, at, value)
         looked = replace(attempt, result=result)
         found = metrics.verdict(attempt.check, result, wanted, attempt.now)
         if found is not None:
             return looked.ended(replace(found, message=f"{found.message}{trouble}"))
-        following = result.samples[-1].at + timedelta(seconds=metric.interval_seconds)
-        again = max((following - attempt.now).total_seconds(), 0)
         message = f"{metrics.latest(result)}, shall be {threshold}{trouble}"
+        again = _METRIC_RETRY_SECONDS
+        if not trouble:
+            following = result.samples[-1].at + timedelta(seconds=metric.interval_seconds)
+            again = max((following - attempt.now).total_seconds(), 0)
         return Step(result.model_copy(update={"message": message}), again)
 
     async def _kept_answer(self, answer: HttpAnswer) -> tuple[Evidence, ...]:

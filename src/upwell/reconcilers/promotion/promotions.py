@@ -37,8 +37,8 @@ class Verifier(Protocol):
         """Take the checks further, and say how they stand."""
         ...
 
-    async def stop(self, promotion: Promotion) -> None:
-        """End what still runs for a promotion; again does nothing."""
+    async def stop(self, promotion: ObjectKey) -> None:
+        """End what still runs for a promotion, which may be gone; again does nothing."""
         ...
 
 
@@ -86,10 +86,11 @@ class PromotionReconciler:
         try:
             promotion = await self._store.get(Promotion, key.namespace, key.name)
         except NotFoundError:
+            await self._verifier.stop(key)
             return Result()
         phase = promotion.status.phase
         if phase.is_final:
-            await self._verifier.stop(promotion)
+            await self._verifier.stop(key)
         if promotion.is_deleting or phase.is_final or phase is PromotionPhase.WAITING:
             return Result()
         move = await self._read(promotion)
@@ -177,7 +178,7 @@ class PromotionReconciler:
         return await self._workloads.place(move.pipeline, move.stage, move.release.name, images)
 
     async def _roll_back(self, move: _Move) -> _Next:
-        await self._verifier.stop(move.promotion)
+        await self._verifier.stop(move.promotion.key)
         good = move.status.last_good
         images = await self._last_good_images(move)
         if images is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Check, Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Purpose, Release
 from upwell.inputs.interface import BinaryInputs
@@ -23,6 +24,7 @@ from upwell.policy.promotion.checks import (
     anchored,
     begun,
     concluded,
+    pause,
     results_of,
     settled,
 )
@@ -74,7 +76,7 @@ class Verification:
         if stage is None:
             gone = f"the Pipeline has no stage {promotion.spec.stage} any more"
             return Progress(stored, Outcome.INCONCLUSIVE, gone)
-        await self._jobs.clean(promotion, stored)
+        await self._jobs.clean(promotion.key, stored)
         now = self._clock()
         checks = {check.name: check for check in stage.verification.checks}
         address = await stage_address(self._store, pipeline, stage) if checks else Address()
@@ -89,8 +91,8 @@ class Verification:
             ]
         return concluded([task.result() for task in tasks], view.soak, now)
 
-    async def stop(self, promotion: Promotion) -> None:
-        """End what runs for a Promotion; nothing happens when nothing does.
+    async def stop(self, promotion: ObjectKey) -> None:
+        """End what runs for a Promotion, which may be gone; nothing happens when nothing does.
 
         To be called after its last results are stored.
         """
@@ -99,15 +101,16 @@ class Verification:
     async def _step(self, view: _View, check: Check | None, result: CheckResult) -> Step:
         if check is None:
             return Step(result)  # a verdict that nobody asked for: it counts as it stands
-        step = Step(result)
         if result.phase is CheckPhase.PENDING:
-            step = Step(begun(result, view.now), 0)
-        elif result.phase is CheckPhase.RUNNING:
+            left = pause(result, view.now)
+            return Step(result, left) if left else Step(begun(result, view.now), 0)
+        step = Step(result)
+        if result.phase is CheckPhase.RUNNING:
             attempt = Attempt(check, anchored(result, view.now), view.now)
             step = await self._look_safely(view, attempt)
-        settled_result = settled(check, step.result)
-        again = 0 if settled_result.phase is CheckPhase.PENDING else step.again
-        return Step(settled_result, again)
+        after = settled(check, step.result)
+        again = pause(after, view.now) if after.phase is CheckPhase.PENDING else step.again
+        return Step(after, again)
 
     async def _look_safely(self, view: _View, attempt: Attempt) -> Step:
         """Look at an attempt; what cannot be seen now does not keep the others from going on."""

@@ -11,7 +11,7 @@ from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
 from upwell.controller import Controller, Watch
 from upwell.policy.promotion.stages import STAGED, names_workload
-from upwell.policy.promotion.verification_jobs import PROMOTION_UID_LABEL
+from upwell.policy.promotion.verification_jobs import promotion_of
 from upwell.policy.streams import split_tag
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
@@ -113,8 +113,8 @@ class _Wake:
         ]
 
     async def promotion_of_job(self, job: Resource) -> Iterable[ObjectKey]:
-        uid = job.labels.get(PROMOTION_UID_LABEL)
-        return [one.key for one in await self._active() if one.uid == uid] if uid else []
+        key = promotion_of(job) if isinstance(job, Job) else None
+        return [key] if key is not None else []
 
     async def _pipelines(self) -> Iterable[Pipeline]:
         return (await self._store.list(Pipeline)).items
