@@ -1,13 +1,16 @@
-"""Times that users give: `90s`, `5m`, `1h30m`, `0` for no limit."""
+"""Times that users give: `90s`, `5m`, `1h30m`, `0` for no limit; `8h` from now, or a date."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, override
 
 import click
 
+from upwell.cli import clock
 from upwell.cli.errors import CommandError, Exit
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
@@ -33,6 +36,36 @@ class _Duration(click.ParamType[float]):
 
 
 TIMEOUT = _Duration()
+
+
+class _Moment(click.ParamType[datetime]):
+    """A time in UTC, from a time with a zone or a duration from now."""
+
+    name = "time"
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        from upwell.policy.schedule import (  # noqa: PLC0415 - loads the API's models
+            InvalidDurationError,
+            parse_duration,
+        )
+
+        if isinstance(value, datetime):
+            return value
+        with contextlib.suppress(InvalidDurationError):  # then it is a time
+            return (clock.now() + parse_duration(value)).replace(microsecond=0)
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time (2026-12-24T08:00+01:00) and no duration (8h)", param)
+        if found.tzinfo is None:
+            self.fail(f"{value!r} has no time zone: append Z or +01:00", param)
+        return found.astimezone(UTC)
+
+
+MOMENT = _Moment()
 
 
 @asynccontextmanager

@@ -1,101 +1,144 @@
-"""`upwell hold` and `upwell resume`: keep triggers away from a workload, and let them act again."""
+"""`upwell hold` and `upwell resume`: keep new images away from a workload or a stage."""
 
-import contextlib
-from datetime import UTC, datetime
-from typing import Any, override
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import click
 
 from upwell.api.apps import CronJob, Deployment, DeploymentConfig
+from upwell.api.pipeline import Pipeline
 from upwell.cli import clock
 from upwell.cli.connection import Session, connection_options
+from upwell.cli.durations import MOMENT
+from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
-from upwell.cli.names import Named, parse_one
+from upwell.cli.names import Named, parse_named, parse_one
 from upwell.cli.output import full_name
+from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL, hold_of
 from upwell.policy.rollout_settings import WORKLOADS
 from upwell.policy.rollout_triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
-from upwell.policy.schedule import InvalidDurationError, parse_duration
 from upwell.store.interface import ApiClient
 
-_HELD = (*WORKLOADS, CronJob)
+_HELD = (*WORKLOADS, CronJob, Pipeline)
 _PAUSABLE = (Deployment, DeploymentConfig)
 
 
-class _Until(click.ParamType[datetime]):
-    """A time with a zone, or a duration from now."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is held: an object, or one stage of a Pipeline."""
 
-    name = "time"
+    named: Named
+    stage: str = ""
 
-    @override
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        with contextlib.suppress(InvalidDurationError):  # then it is a time
-            return clock.now() + parse_duration(value)
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time (2026-12-24T08:00+01:00) and no duration (8h)", param)
-        if found.tzinfo is None:
-            self.fail(f"{value!r} has no time zone: append Z or +01:00", param)
-        return found
+    def annotations(self, reason: str | None, end: str | None) -> dict[str, str | None]:
+        """Return the change that holds it until `end`; None lifts the hold."""
+        if self.stage:
+            return {
+                f"{STAGE_HOLD}{self.stage}": reason,
+                f"{STAGE_HOLD_UNTIL}{self.stage}": end,
+            }
+        return {HOLD_ANNOTATION: reason, HOLD_UNTIL_ANNOTATION: end}
 
 
 @click.command(
     epilog=examples(
         'upwell hold deployment/shop --reason "Black Friday" --until 2026-11-30T08:00Z',
         "upwell hold dc/gate --until 8h",
+        "upwell hold pipeline/shop --stage production --reason 'waits for the audit'",
+        "upwell hold pipeline/shop --until 2d",
     )
 )
-@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
+@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME|PIPELINE")
+@click.option(
+    "--stage", default="", show_default="all of a Pipeline", help="One stage of a Pipeline."
+)
 @click.option("--reason", default="held by a person", show_default=True, help="Shown everywhere.")
-@click.option("--until", type=_Until(), help="When it ends by itself.  [default: never]")
+@click.option("--until", type=MOMENT, help="When it ends by itself.  [default: never]")
 @connection_options
 @click.pass_obj
-def hold(session: Session, what: tuple[str, ...], reason: str, until: datetime | None) -> None:
-    """Keep new images away from a workload, whatever its triggers say.
-
-    What runs goes on running, and is restarted when it ends. `upwell resume` lifts the hold.
-    """
-    named = _parse(what)
-    end = None if until is None else until.astimezone(UTC).isoformat(timespec="seconds")
-    _annotate(session, named, {HOLD_ANNOTATION: reason, HOLD_UNTIL_ANNOTATION: end}, {}, "held")
-
-
-@click.command(epilog=examples("upwell resume deployment/shop"))
-@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
-@connection_options
-@click.pass_obj
-def resume(session: Session, what: tuple[str, ...]) -> None:
-    """Lift a hold, and a pause: triggers act again."""
-    named = _parse(what)
-    spec: dict[str, object] = {"paused": None} if issubclass(named.resource, _PAUSABLE) else {}
-    _annotate(session, named, {HOLD_ANNOTATION: None, HOLD_UNTIL_ANNOTATION: None}, spec, "resumed")
-
-
-def _parse(what: tuple[str, ...]) -> Named:
-    named = parse_one(what)
-    if not issubclass(named.resource, _HELD):
-        known = ", ".join(kind.KIND.singular for kind in _HELD)
-        raise click.UsageError(f"{named} cannot be held; these kinds can: {known}")
-    return named
-
-
-def _annotate(
-    session: Session,
-    named: Named,
-    annotations: dict[str, str | None],
-    spec: dict[str, object],
-    done: str,
+def hold(
+    session: Session, what: tuple[str, ...], stage: str, reason: str, until: datetime | None
 ) -> None:
-    change: dict[str, Any] = {"metadata": {"annotations": annotations}}
-    if spec:
-        change["spec"] = spec
+    """Keep new images away from a workload, or from the stages of a Pipeline.
+
+    What runs goes on running, and is restarted when it ends; `rollback` works, `promote` does not.
+    `upwell resume` lifts the hold.
+    """
+    end = None if until is None else until.isoformat(timespec="seconds")
+    held = _parse(what, stage)
 
     async def work(client: ApiClient) -> None:
-        changed = await client.patch(named.resource, session.namespace, named.name, change)
-        click.echo(f"{full_name(changed)} {done}")
+        if stage:
+            found = await client.get(Pipeline, session.namespace, held.named.name)
+            _require_stage(found, stage)
+        change = {"metadata": {"annotations": held.annotations(reason, end)}}
+        await _change(client, session, held, change, "held")
 
     session.run(work)
+
+
+@click.command(
+    epilog=examples(
+        "upwell resume deployment/shop", "upwell resume pipeline/shop --stage production"
+    )
+)
+@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME|PIPELINE")
+@click.option("--stage", default="", show_default="none", help="One stage of a Pipeline.")
+@connection_options
+@click.pass_obj
+def resume(session: Session, what: tuple[str, ...], stage: str) -> None:
+    """Lift a hold, and a workload's pause: triggers and promotions act again."""
+    held = _parse(what, stage)
+    change: dict[str, Any] = {"metadata": {"annotations": held.annotations(None, None)}}
+    if issubclass(held.named.resource, _PAUSABLE):
+        change["spec"] = {"paused": None}
+
+    async def work(client: ApiClient) -> None:
+        await _change(client, session, held, change, "resumed")
+
+    session.run(work)
+
+
+def _parse(what: tuple[str, ...], stage: str) -> _Held:
+    if stage:
+        named = parse_named(what, default=Pipeline)
+        if len(named) != 1:
+            raise click.UsageError("--stage belongs to one pipeline: PIPELINE or pipeline/NAME")
+        return _Held(named[0], stage)
+    one = parse_one(what)
+    if not issubclass(one.resource, _HELD):
+        known = ", ".join(kind.KIND.singular for kind in _HELD)
+        raise click.UsageError(f"{one} cannot be held; these kinds can: {known}")
+    return _Held(one)
+
+
+def _require_stage(pipeline: Pipeline, stage: str) -> None:
+    if pipeline.stage(stage) is None:
+        known = ", ".join(one.name for one in pipeline.spec.stages) or "none"
+        raise CommandError(
+            f"pipeline/{pipeline.name} has no stage {stage!r}; its stages: {known}", Exit.USAGE
+        )
+
+
+async def _change(
+    client: ApiClient, session: Session, held: _Held, change: Mapping[str, Any], done: str
+) -> None:
+    named = held.named
+    changed = await client.patch(named.resource, session.namespace, named.name, change)
+    where = f"stage {held.stage} of " if held.stage else ""
+    click.echo(f"{where}{full_name(changed)} {done}")
+    if done == "resumed" and isinstance(changed, Pipeline):
+        for line in _still_held(changed):
+            click.echo(line, err=True)
+
+
+def _still_held(pipeline: Pipeline) -> Iterator[str]:
+    """Tell what another hold keeps."""
+    for stage in pipeline.spec.stages:
+        if reason := hold_of(pipeline, stage, (), clock.now()):
+            own = f"{STAGE_HOLD}{stage.name}" in pipeline.annotations
+            option = f" --stage {stage.name}" if own else ""
+            command = f"`upwell resume pipeline/{pipeline.name}{option}`"
+            yield f"stage {stage.name} is still held: {reason} ({command})"

@@ -7,7 +7,7 @@ from typing import Any
 
 from upwell.api.meta import format_time
 from upwell.api.pipeline import Freeze, Pipeline, Stage, StageStatus
-from upwell.api.promotion import CheckPhase, Promotion, PromotionPhase, Release
+from upwell.api.promotion import CheckPhase, CheckResult, Promotion, PromotionPhase, Release
 from upwell.cli.output import MISSING, aligned, format_age, format_duration
 from upwell.policy.promotion.windows import bar
 from upwell.policy.standing import short
@@ -128,13 +128,15 @@ class PipelineView:
                     f" (`upwell resume pipeline/{self.pipeline.name} --stage {stage.name}`)"
                 )
             elif status.waits_for:
-                yield f"{stage.name}: {status.waits_for}{self._when(status.until)}"
-            running = [c.name for c in self._running(stage)]
+                verb = "goes on with" if self._has_begun(stage) else "waits for"
+                yield f"{stage.name} {verb} {status.waits_for}{self._when(status.until)}"
+            running = [check.name for check in self._running(stage)]
             if running:
-                yield f"{stage.name}: checks that go on: {', '.join(running)}"
+                yield f"{stage.name} runs checks: {', '.join(running)}"
             barred = bar(self.pipeline, stage, self.freezes, self.now)
             if barred is not None and barred.message not in status.waits_for:
-                yield f"{stage.name}: nothing begins: {barred.message}{self._when(barred.until)}"
+                end = self._when(barred.until)
+                yield f"{stage.name}: whatever comes waits for {barred.message}{end}"
         for condition in self.pipeline.status.conditions:
             if not condition.is_true and condition.message:
                 yield f"{condition.reason}: {condition.message}"
@@ -143,7 +145,11 @@ class PipelineView:
             if rejection is not None and release.name == self.pipeline.status.latest_release:
                 yield f"{release.name} is rejected: {rejection.reason}"
 
-    def _running(self, stage: Stage) -> Iterator[Any]:
+    def _has_begun(self, stage: Stage) -> bool:
+        promotion = self._promotion(stage)
+        return promotion is not None and promotion.status.phase is not PromotionPhase.WAITING
+
+    def _running(self, stage: Stage) -> Iterator[CheckResult]:
         promotion = self._promotion(stage)
         for check in promotion.status.checks if promotion is not None else ():
             if check.phase in {CheckPhase.PENDING, CheckPhase.RUNNING}:

@@ -30,9 +30,11 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry("upwell.cli.doctor:doctor", "Say what this machine can and cannot do."),
     "exec": Entry("upwell.cli.exec:exec_command", "Run a command in a workload's container."),
     "explain": Entry("upwell.cli.explain:explain_command", "Say why it was built or rolled out."),
+    "freeze": Entry("upwell.cli.freeze:freeze", "Stop the line, or let it go on."),
     "get": Entry("upwell.cli.get:get", "List or watch objects."),
     "kubeconfig": Entry("upwell.cli.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
-    "hold": Entry("upwell.cli.hold:hold", "Keep new images away from a workload."),
+    "history": Entry("upwell.cli.history:history", "Show what was promoted, and how it went."),
+    "hold": Entry("upwell.cli.hold:hold", "Keep new images away from a workload or stage."),
     "image": Entry("upwell.cli.image:image", "Copy images between registries."),
     "import-image": Entry("upwell.cli.image_import:import_image", "Import a tag's image now."),
     "login": Entry("upwell.cli.login:login", "Remember a server and a token for it."),
@@ -48,6 +50,9 @@ COMMANDS: Mapping[str, Entry] = {
     "process": Entry("upwell.cli.process:process", "Print the objects of a template."),
     "promote": Entry("upwell.cli.promote:promote", "Bring a release into a stage now."),
     "prune": Entry("upwell.cli.prune:prune", "Remove what nothing needs any more."),
+    "quarantine": Entry(
+        "upwell.cli.quarantine:quarantine", "List base images that are kept out; let them in."
+    ),
     "reject": Entry("upwell.cli.approve:reject", "Refuse a promotion, or a release everywhere."),
     "release": Entry("upwell.cli.release:release", "List, describe and compare releases."),
     "rollback": Entry("upwell.cli.rollback:rollback", "Put an earlier release back into a stage."),

@@ -1,6 +1,5 @@
 """`upwell release`: list, describe, compare and restore Releases."""
 
-import asyncio
 from collections.abc import Sequence
 
 import click
@@ -9,8 +8,10 @@ from upwell.api.build import Build
 from upwell.api.codec import decode_as, encode
 from upwell.api.promotion import Promotion, Release
 from upwell.cli import clock
+from upwell.cli.build_logs import ended_build
 from upwell.cli.connection import Session, connection_options
 from upwell.cli.durations import TIMEOUT, within
+from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
 from upwell.cli.names import parse_named
 from upwell.cli.output import (
@@ -150,6 +151,12 @@ def diff(session: Session, old: str, new: str, output: str) -> None:
 )
 @click.argument("what", metavar="build/NAME")
 @click.option(
+    "-A",
+    "--all-namespaces",
+    is_flag=True,
+    help="Look for the Release in every namespace, not only in that of the build.",
+)
+@click.option(
     "--timeout",
     type=TIMEOUT,
     default="0",
@@ -158,41 +165,50 @@ def diff(session: Session, old: str, new: str, output: str) -> None:
 )
 @connection_options
 @click.pass_obj
-def of(session: Session, what: str, timeout: float) -> None:
-    """Print the name of the newest Release with a build's image; wait until there is one."""
+def of(session: Session, what: str, all_namespaces: bool, timeout: float) -> None:  # noqa: FBT001 - click passes options by name
+    """Print the name of the newest Release with a build's image; wait until there is one.
+
+    A build that found its image made already has the Release of the build that made it.
+    """
     [named] = parse_named([what], default=Build)
-    wanted = f"{session.namespace}/{named.name}"
+    where = Selector("" if all_namespaces else session.namespace)
 
     async def work(client: ApiClient) -> None:
         build = await client.get(Build, session.namespace, named.name)
         async with within(timeout, f"no release has the image of build/{build.name}"):
-            click.echo((await _release_of(client, wanted)).name)
+            digest = _digest(await ended_build(client, build))
+            click.echo((await _release_of(client, where, digest)).name)
 
     session.run(work)
 
 
-async def _release_of(client: ApiClient, build: str) -> Release:
-    """Return the newest Release with the image of a build, once there is one.
+def _digest(build: Build) -> str:
+    """Return the digest of an ended build's image; raises CommandError when it has none."""
+    made = build.status.output.to if build.status.output is not None else None
+    if made is None or not made.image_digest:
+        raise CommandError(f"build/{build.name} is {build.status.phase} and has no image")
+    return made.image_digest
 
-    A Pipeline may be in another namespace than the build.
-    """
+
+async def _release_of(client: ApiClient, where: Selector, digest: str) -> Release:
+    """Return the newest Release with an image, once there is one."""
     while True:
-        listing = await client.list(Release, Selector())
-        having = [one for one in listing.items if _has(one, build)]
+        listing = await client.list(Release, where)
+        having = [one for one in listing.items if _has(one, digest)]
         if having:
             return max(having, key=lambda one: one.spec.number)
         since = listing.resource_version
         try:
-            async with watching(client, Release, Selector(), since=since) as events:
+            async with watching(client, Release, where, since=since) as events:
                 async for event in events:
-                    if event.change is not Change.DELETED and _has(event.resource, build):
+                    if event.change is not Change.DELETED and _has(event.resource, digest):
                         return event.resource
         except ExpiredError:
-            await asyncio.sleep(0)  # too far behind: list again
+            continue
 
 
-def _has(one: Release, build: str) -> bool:
-    return any(component.build == build for component in one.spec.components)
+def _has(one: Release, digest: str) -> bool:
+    return any(digest_of(component.image) == digest for component in one.spec.components)
 
 
 @release.command(

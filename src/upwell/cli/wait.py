@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import click
 
+from upwell.api.build import Build
 from upwell.api.codec import encode
 from upwell.api.meta import Resource
+from upwell.api.promotion import Promotion, Release
 from upwell.cli.connection import Session, connection_options
 from upwell.cli.durations import TIMEOUT, within
+from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
 from upwell.cli.names import parse_one
 from upwell.cli.output import full_name, values_at
@@ -34,6 +37,8 @@ class _State:
         "upwell wait deployment/shop --for=condition=Available --timeout=5m",
         "upwell wait build/shop-3 --for=phase=Complete",
         "upwell wait dc/gate --for='jsonpath={.status.readyReplicas}=3'",
+        "upwell wait promotion/shop-7.staging --for=phase=Succeeded --timeout=30m",
+        "upwell wait release/shop-7 --for='jsonpath={.status.verified[*].name}=dev'",
         "upwell wait build/shop-1 --for=delete",
     )
 )
@@ -53,7 +58,8 @@ class _State:
 def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) -> None:
     """Wait until an object is as you say.
 
-    Exit code 5 says that the time was over, 3 that the object does not exist.
+    Exit code 5 says that the time was over, 3 that the object does not exist, and 1 that a build,
+    promotion or release has ended otherwise.
     """
     named = parse_one(what)
     wanted = _parse_state(state)
@@ -72,10 +78,33 @@ def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) ->
                 await until_deleted(client, found)
                 click.echo(f"{full_name(found)} deleted")
             else:
-                await until(client, found, wanted.holds)
+                holds = wanted.holds
+                last = await until(client, found, lambda state: holds(state) or _has_ended(state))
+                if not holds(last):
+                    raise CommandError(f"{full_name(last)} has ended: {_end_of(last)}")
                 click.echo(f"{full_name(found)} {wanted.text} holds")
 
     session.run(work)
+
+
+def _has_ended(resource: Resource) -> bool:
+    """Whether it stays as it is, so that there is nothing to wait for."""
+    match resource:
+        case Build():
+            return resource.status.phase.is_terminal
+        case Promotion() | Release():
+            return resource.status.phase.is_final
+        case _:
+            return False
+
+
+def _end_of(resource: Resource) -> str:
+    document = encode(resource)
+    return ": ".join(
+        _text(value)
+        for path in ("status.phase", "status.message")
+        for value in values_at(document, path)
+    )
 
 
 def _parse_state(text: str) -> _State:

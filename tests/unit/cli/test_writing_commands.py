@@ -241,10 +241,18 @@ class TestRisenFix:
         assert upwell("wait", "build/shop-2", f"--for={state}").exit_code == 0
 
     def test_wait_ends_with_5_when_its_time_is_over(self, upwell: Upwell) -> None:
-        result = upwell("wait", "build/shop-2", "--for=phase=Failed", "--timeout=0.05s")
+        result = upwell("wait", "deploy/shop", "--for=condition=Never", "--timeout=0.05s")
 
         assert result.exit_code == 5
-        assert "phase=Failed does not hold after 0.05 s" in result.stderr
+        assert "condition=Never does not hold after 0.05 s" in result.stderr
+
+    def test_wait_for_what_a_build_that_has_ended_is_not_fails_at_once(
+        self, upwell: Upwell
+    ) -> None:
+        result = upwell("wait", "build/shop-2", "--for=phase=Failed", "--timeout=0")
+
+        assert result.exit_code == 1
+        assert "shop-2 has ended: Complete" in result.stderr
 
     @pytest.mark.parametrize("state", ["", "ready", "condition=", "phase="])
     def test_wait_for_nonsense_is_a_usage_error(self, upwell: Upwell, state: str) -> None:

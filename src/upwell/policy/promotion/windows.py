@@ -17,7 +17,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class Span:
     """Whether a time by the clock is now, and when that changes."""
 
     now: bool
@@ -31,11 +31,11 @@ def bar(pipeline: Pipeline, stage: Stage, freezes: Iterable[Freeze], now: dateti
     """
     try:
         for freeze in freezes:
-            if _stops(freeze, pipeline) and (span := _span(freeze.spec, now)).now:
+            if _stops(freeze, pipeline) and (span := span_of(freeze.spec, now)).now:
                 by = f" by {freeze.spec.by}" if freeze.spec.by else ""
                 return Bar(f"Freeze {freeze.name}{by}{_because(freeze.spec)}", span.changes)
         for window in (*pipeline.spec.freezes, *stage.freezes):
-            if (span := _span(window, now)).now:
+            if (span := span_of(window, now)).now:
                 return Bar(f"a freeze{_because(window)}", span.changes)
         return _outside(stage.windows, now)
     except CronError as error:
@@ -43,7 +43,7 @@ def bar(pipeline: Pipeline, stage: Stage, freezes: Iterable[Freeze], now: dateti
 
 
 def _outside(windows: Sequence[Window], now: datetime) -> Bar | None:
-    spans = [_span(window, now) for window in windows]
+    spans = [span_of(window, now) for window in windows]
     if not spans or any(span.now for span in spans):
         return None
     opens = [span.changes for span in spans if span.changes is not None]
@@ -59,22 +59,22 @@ def _stops(freeze: Freeze, pipeline: Pipeline) -> bool:
     )
 
 
-def _span(window: Window, now: datetime) -> _Span:
-    """Raises CronError."""
+def span_of(window: Window, now: datetime) -> Span:
+    """Say whether `window` is now; raises CronError."""
     if window.start is not None and now < window.start:
-        return _Span(now=False, changes=window.start)
+        return Span(now=False, changes=window.start)
     if window.end is not None and now >= window.end:
-        return _Span(now=False, changes=None)
+        return Span(now=False, changes=None)
     if window.cron is None:
-        return _Span(now=True, changes=window.end)
+        return Span(now=True, changes=window.end)
     previous, following = around(window.cron, window.time_zone, now)
     length = timedelta(seconds=window.duration_seconds or 0)
     if previous is not None and now < previous + length:
         end = previous + length
-        return _Span(now=True, changes=end if window.end is None else min(end, window.end))
+        return Span(now=True, changes=end if window.end is None else min(end, window.end))
     if following is not None and window.end is not None and following >= window.end:
         following = None
-    return _Span(now=False, changes=following)
+    return Span(now=False, changes=following)
 
 
 def _because(window: Window) -> str:
