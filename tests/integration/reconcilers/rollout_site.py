@@ -74,15 +74,18 @@ class Site:
     image: Reference
     podman: PodmanSettings
     router: HaproxyRouter
-    store: MemoryStore = field(default_factory=lambda: MemoryStore(now))
+    store: MemoryStore = field(init=False)
     ahead: timedelta = timedelta()
-    """How far the reconcilers' time is ahead of the machine's."""
+    """How far the time of the store and the reconcilers is ahead of the machine's."""
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(self.clock)
 
     def clock(self) -> datetime:
         return now() + self.ahead
 
     async def pass_time(self, time: timedelta, kind: type[Resource], name: str) -> None:
-        """Move the reconcilers' time on, and have an object looked at once more."""
+        """Move the time on, and have an object looked at once more."""
         self.ahead += time
         current = await self.store.get(kind, "shop", name)
         annotations = {**current.annotations, "test/ahead": str(self.ahead)}
