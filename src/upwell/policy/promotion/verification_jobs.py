@@ -101,7 +101,7 @@ def is_over(job: Job, results: Mapping[str, CheckResult]) -> bool:
     return job.labels.get(ATTEMPT_LABEL) != str(result.attempt)
 
 
-def test_container(job: Job) -> str:
+def container_of_test(job: Job) -> str:
     """Return the name of the container that is the test."""
     return job.spec.template.spec.containers[0].name
 

@@ -16,10 +16,10 @@ from upwell.policy.promotion.verification_jobs import (
     NoTestError,
     Subject,
     build_job,
+    container_of_test,
     is_over,
     job_name,
     promotion_of,
-    test_container,
 )
 from upwell.reconcilers.jobs import FAILED, finished_at, has_succeeded
 from upwell.reconcilers.promotion.evidence import Collector, Test
@@ -110,7 +110,7 @@ class JobChecks:
 
 
 def _test(job: Job, instance: Instance | None) -> Test:
-    name = test_container(job)
+    name = container_of_test(job)
     if instance is None:
         return Test("", name)
     times = [one.started_at for one in instance.containers if one.name == name]
@@ -119,7 +119,7 @@ def _test(job: Job, instance: Instance | None) -> Test:
 
 def _ending(job: Job, instance: Instance | None) -> Ending | None:
     """Say how the test ended: as its container shows, or as its Job has recorded."""
-    test = test_container(job)
+    test = container_of_test(job)
     if instance is not None and instance.state is State.EXITED:
         times = [one.ended_at for one in instance.containers if one.name == test]
         code = instance.exit_codes.get(test)
