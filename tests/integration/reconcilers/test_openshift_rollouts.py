@@ -1,0 +1,115 @@
+"""OpenShift's DeploymentConfigs in real containers: versions, going back, the Custom strategy."""
+
+from functools import partial
+
+import pytest
+from tests.integration.reconcilers.rollout_site import Site, podman_home, site
+from tests.integration.workload.waiting import eventually
+from tests.unit.reconcilers.openshift_corpus import DEPLOYMENTS, deployment_config
+
+from upwell.api.apps import DeploymentConfig, RevisionRecord
+from upwell.api.conditions import find
+from upwell.policy.rollout_triggers import HOLD_ANNOTATION
+from upwell.reconcilers import rollouts
+from upwell.workload.interface import Instance, Runtime, State
+
+__all__ = ["podman_home", "site"]  # fixtures
+
+
+async def stored(site: Site, name: str) -> DeploymentConfig:
+    return await site.store.get(DeploymentConfig, "shop", name)
+
+
+async def until_complete(site: Site, name: str, version: int) -> RevisionRecord:
+    def complete(one: DeploymentConfig) -> bool:
+        records = one.status.revisions
+        return bool(records) and (records[0].revision, records[0].phase) == (version, "Complete")
+
+    return (await eventually(partial(stored, site, name), complete)).status.revisions[0]
+
+
+async def serving(runtime: Runtime) -> list[Instance]:
+    found = await runtime.instances()
+    return [one for one in found if not one.role and one.state is State.RUNNING]
+
+
+async def only(runtime: Runtime, count: int) -> set[str]:
+    """Return the names of what runs, once that many run and nothing else is left."""
+    found = await eventually(
+        runtime.instances, lambda all_: len(all_) == count and all(one.ready for one in all_)
+    )
+    return {one.name for one in found}
+
+
+@pytest.mark.parametrize("name", ["generation-test", "deployment-simple"])
+async def test_latest_makes_a_version_and_undo_goes_back_in_a_third(site: Site, name: str) -> None:
+    """OpenShift's case 39."""
+    config = deployment_config(f"{DEPLOYMENTS}/{name}.yaml", str(site.image))
+    assert config.spec.template is not None
+    grace = {"termination_grace_period_seconds": 0}
+    pod = config.spec.template.spec.model_copy(update=grace)
+    template = config.spec.template.model_copy(update={"spec": pod})
+    spec = config.spec.model_copy(update={"template": template})
+    async with site.serve() as runtime:
+        await site.store.create(config.model_copy(update={"spec": spec}))
+        await until_complete(site, name, 1)
+        first = await only(runtime, 1)
+
+        await rollouts.latest(site.store, DeploymentConfig, "shop", name, again=False)
+        await until_complete(site, name, 2)
+        second = await only(runtime, 1)
+        assert second.isdisjoint(first)
+        latest = await stored(site, name)
+        assert latest.status.latest_version == 2
+        assert latest.status.observed_generation == latest.generation
+
+        await rollouts.rollback(site.store, DeploymentConfig, "shop", name, 1, site.clock)
+        await until_complete(site, name, 3)
+        assert await only(runtime, 1) == first
+        undone = await stored(site, name)
+        assert undone.status.latest_version == 3
+        assert "rolled back to revision 1 by hand" in undone.annotations[HOLD_ANNOTATION]
+        assert undone.status.observed_generation == undone.generation
+
+
+async def test_a_custom_command_rolls_out_half_and_another_process_the_rest(site: Site) -> None:
+    """OpenShift's case 40; the command waits for us where OpenShift's sleeps for its tests."""
+    config = deployment_config(f"{DEPLOYMENTS}/custom-deployment.yaml", str(site.image))
+    strategy = config.spec.strategy
+    assert strategy is not None
+    assert strategy.custom_params is not None
+    *shell, script = strategy.custom_params.command
+    wait = "while ! [ -e /go ]; do /bin/busybox sleep 0.1; done"
+    script = script.replace("echo Halfway", f"echo Halfway; {wait}")
+    script = script.replace("sleep 15", "sleep 0")
+    custom = strategy.custom_params.model_copy(update={"command": (*shell, script)})
+    strategy = strategy.model_copy(update={"custom_params": custom})
+    spec = config.spec.model_copy(update={"strategy": strategy})
+    async with site.serve() as runtime:
+        await site.store.create(config.model_copy(update={"spec": spec}))
+        command = await eventually(partial(halfway, runtime), lambda name: name is not None)
+        assert command is not None
+        assert len(await serving(runtime)) == 1
+        progress = find((await stored(site, config.name)).status.conditions, "Progressing")
+        assert progress is not None
+        assert "1 of 2 updated replicas are available" in progress.message
+
+    async with site.serve() as runtime:
+        await runtime.execute(command, ("/bin/busybox", "touch", "/go"))
+        record = await until_complete(site, config.name, 1)
+        assert {name: one.phase for name, one in record.hooks.items()} == {
+            "pre": "Complete",
+            "custom": "Complete",
+        }
+        assert "Finished" in record.hooks["custom"].message
+        await only(runtime, 2)
+
+
+async def halfway(runtime: Runtime) -> str | None:
+    """Return the name of the Custom strategy's command once it has got halfway."""
+    for instance in await runtime.instances():
+        if instance.role == "custom" and instance.state is State.RUNNING:
+            log = b"".join([piece async for piece in runtime.logs(instance.name)])
+            if b"Halfway" in log:
+                return instance.name
+    return None
