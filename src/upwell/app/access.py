@@ -16,6 +16,7 @@ from upwell.app.local_access import announced
 from upwell.registry.interface import Credential
 from upwell.server.access import AccessControl
 from upwell.server.audit import AuditLog
+from upwell.server.door import TLS_NAME
 from upwell.server.signatures import Signatures
 from upwell.server.tls import Certificate, generated, keep_fresh, server_context
 from upwell.server.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
@@ -36,13 +37,15 @@ class Protection:
     registry: "InternalLogins"
     signatures: Signatures
     """Of the tokens by which CIs answer and people vote; their key outlives the process."""
-    tls: ssl.SSLContext | None
+    tls: ssl.SSLContext
+    plain: bool
+    """Whether the API is served without TLS too."""
     renewal: Callable[[], Certificate] | None
     """Renews a generated certificate where it has to be."""
 
     async def keep_fresh(self) -> None:
         """Renew the certificate in time, until cancelled."""
-        if self.tls is not None and self.renewal is not None:
+        if self.renewal is not None:
             await keep_fresh(self.tls, self.renewal)
 
 
@@ -57,12 +60,11 @@ async def protect(
     token_file = data / "admin.token"
     token = _kept(token_file, lambda: new_token(ADMIN))
     renewal, certificate = None, _given_certificate(settings)
-    if certificate is None and settings.access.tls:
+    if certificate is None:
         renewal = partial(_generate, settings, clock)
         certificate = await asyncio.to_thread(renewal)
     addresses = [f"{name}:{settings.port}" for name in settings.local_names]
-    authority = certificate.authority if certificate else None
-    stack.enter_context(announced(addresses, token_file, authority))
+    stack.enter_context(announced(addresses, token_file, certificate.authority))
     registry = RegistryTokens()
     return Protection(
         AccessControl(
@@ -72,7 +74,8 @@ async def protect(
         ),
         InternalLogins(settings.internal_host, registry),
         Signatures(_kept(data / "signing.key", partial(token_hex, _KEY_BYTES)).encode()),
-        server_context(certificate) if certificate else None,
+        server_context(certificate),
+        not settings.access.is_encrypted,
         renewal,
     )
 
@@ -116,5 +119,5 @@ def _given_certificate(settings: ServerSettings) -> Certificate | None:
 
 def _generate(settings: ServerSettings, clock: Callable[[], datetime]) -> Certificate:
     hosts = [name.strip("[]") for name in (*settings.local_names, "localhost", "127.0.0.1")]
-    names = [*hosts, socket.gethostname(), *settings.access.tls_names]
+    names = [*hosts, socket.gethostname(), TLS_NAME, *settings.access.tls_names]
     return generated(settings.data_dir / "tls", names, clock())

@@ -4,10 +4,10 @@ import asyncio
 import errno
 import signal
 import socket
-import ssl
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+from upwell.app.access import Protection
 from upwell.app.adapters import open_adapters
 from upwell.app.configuration import podman_settings, write_configuration
 from upwell.app.wiring import Wired, wire
@@ -40,7 +40,7 @@ async def run_server(settings: ServerSettings) -> None:
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(settings))
             adapters = await open_adapters(settings, stack)
-            await _run(wire(adapters), adapters.protection.tls, listener, shutdown)
+            await _run(wire(adapters), adapters.protection, listener, shutdown)
     except OSError as error:
         raise ServeError(f"{error.strerror or error}: {error.filename or ''}") from error
     except (StoreError, OutboxError, WorkloadError, CertificateError) as error:
@@ -77,14 +77,15 @@ def _listen(settings: ServerSettings) -> socket.socket:
 
 
 async def _run(
-    wired: Wired, tls: ssl.SSLContext | None, listener: socket.socket, shutdown: asyncio.Event
+    wired: Wired, protection: Protection, listener: socket.socket, shutdown: asyncio.Event
 ) -> None:
     """Serve until `shutdown` is set, then stop reconciling: watches end before the store."""
     async with asyncio.TaskGroup() as group:
         loops = [group.create_task(loop()) for loop in wired.loops]
         try:
             deps = replace(wired.deps, shutdown=shutdown)
-            await serve(create_app(deps), listener, shutdown, tls=tls)
+            app, tls, plain = create_app(deps), protection.tls, protection.plain
+            await serve(app, listener, shutdown, tls=tls, plain=plain)
         finally:
             for task in loops:
                 task.cancel()

@@ -11,6 +11,7 @@ from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
 from upwell.cli.private_file import write_private
+from upwell.server.door import TLS_NAME
 
 _NAME = "upwell"
 
@@ -37,14 +38,15 @@ def kubeconfig(session: Session, path: Path | None) -> None:
     from upwell.app.local_access import find_access  # noqa: PLC0415 - only this and clients need it
 
     token, authority = session.token, session.authority
-    if (local := find_access(session.server)) is not None:
+    local = find_access(session.server)
+    if local is not None:
         token, authority = token or local.token, authority or str(local.authority or "")
     if not token:
         raise CommandError(
             f"no token for {session.server}: name one with UPWELL_TOKEN"
             " (`upwell token create` makes them)"
         )
-    document = _document(session, token, authority)
+    document = _document(session, token, authority, own=local is not None)
     text = yaml.safe_dump(document, sort_keys=False)
     if path is None:
         click.echo(text, nl=False)
@@ -52,8 +54,17 @@ def kubeconfig(session: Session, path: Path | None) -> None:
     write_private(path, text)
 
 
-def _document(session: Session, token: str, authority: str) -> dict[str, Any]:
+def _document(session: Session, token: str, authority: str, *, own: bool) -> dict[str, Any]:
     cluster = {"server": session.server}
+    if session.server.startswith("http://"):
+        if not own:
+            raise CommandError(
+                f"kubectl sends no token to {session.server}, which is without TLS: name the"
+                " server by https://, or call this as the user who runs the server"
+            )
+        # The same port speaks TLS to those who ask for this name.
+        cluster["server"] = session.server.replace("http", "https", 1)
+        cluster["tls-server-name"] = TLS_NAME
     if authority:
         try:
             content = Path(authority).read_bytes()

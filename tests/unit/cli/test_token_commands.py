@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from upwell.api.core import Secret
+from upwell.app.local_access import announced
 from upwell.server.tokens import TokenRecord, hash_of
 
 if TYPE_CHECKING:
@@ -108,3 +109,30 @@ def test_there_is_no_kubeconfig_without_a_token(upwell: Upwell) -> None:
     result = upwell("kubeconfig", "--server", "https://upwell.test")
     assert result.exit_code == 1
     assert "UPWELL_TOKEN" in result.stderr
+
+
+def test_without_tls_a_kubeconfig_asks_for_it_where_the_own_server_speaks_it(
+    upwell: Upwell, tmp_path: Path
+) -> None:
+    token, authority = tmp_path / "token", tmp_path / "ca.pem"
+    token.write_text("upwell_own_x\n")
+    authority.write_text("PEM")
+    address = "127.0.0.1:7"
+    with announced([address], token, authority):
+        made = upwell("kubeconfig", "--server", f"http://{address}")
+    document = yaml.safe_load(made.stdout)
+    assert document["clusters"][0]["cluster"] == {
+        "server": f"https://{address}",
+        "tls-server-name": "upwell",
+        "certificate-authority-data": base64.b64encode(b"PEM").decode(),
+    }
+    assert document["users"][0]["user"] == {"token": "upwell_own_x"}
+
+
+def test_a_kubeconfig_that_would_keep_its_token_back_is_refused(
+    upwell: Upwell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPWELL_TOKEN", "upwell_ci_x")
+    result = upwell("kubeconfig", "--server", "http://upwell.test:7080")
+    assert result.exit_code == 1
+    assert "kubectl sends no token to http://upwell.test:7080" in result.stderr

@@ -1,0 +1,109 @@
+"""One port for those who begin with TLS and ask for the server's name, and for plain HTTP."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from upwell.server.door import TLS_NAME
+from upwell.server.serving import serve
+from upwell.server.tls import generated, server_context
+
+SECONDS = 10
+
+
+async def tell_scheme(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": scope["scheme"].encode()})
+
+
+@dataclass
+class Place:
+    port: int
+    trust: ssl.SSLContext
+    shutdown: asyncio.Event
+
+    async def ask(self, scheme: str, name: str | None = None) -> str:
+        url = f"{scheme}://127.0.0.1:{self.port}/"
+        async with (
+            asyncio.timeout(SECONDS),
+            aiohttp.ClientSession() as session,
+            session.get(url, ssl=self.trust, server_hostname=name) as answer,
+        ):
+            return await answer.text()
+
+
+@contextlib.asynccontextmanager
+async def served(folder: Path, *, plain: bool) -> AsyncIterator[Place]:
+    certificate = generated(folder / "tls", ["127.0.0.1", "localhost", TLS_NAME], datetime.now(UTC))
+    trust = ssl.create_default_context(cafile=certificate.authority)
+    shutdown = asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = Place(listener.getsockname()[1], trust, shutdown)
+        context = server_context(certificate)
+        serving = asyncio.create_task(
+            serve(tell_scheme, listener, shutdown, tls=context, plain=plain, grace_seconds=1)
+        )
+        try:
+            yield place
+        finally:
+            shutdown.set()
+            async with asyncio.timeout(SECONDS):
+                await serving
+
+
+async def test_both_are_spoken_on_one_port(tmp_path: Path) -> None:
+    async with served(tmp_path, plain=True) as place:
+        assert await place.ask("http") == "http"
+        assert await place.ask("https", TLS_NAME) == "https"
+        assert await place.ask("http") == "http"
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+async def test_who_tries_tls_without_the_name_may_do_without_it(tmp_path: Path, name: str) -> None:
+    async with served(tmp_path, plain=True) as place:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await place.ask("https", name)
+        assert await place.ask("http") == "http"
+
+
+async def test_where_all_is_encrypted_any_name_of_the_certificate_will_do(tmp_path: Path) -> None:
+    async with served(tmp_path, plain=False) as place:
+        assert await place.ask("https", "127.0.0.1") == "https"
+        assert await place.ask("https", TLS_NAME) == "https"
+        with pytest.raises(aiohttp.ClientError):
+            await place.ask("http")
+
+
+async def test_who_connects_and_says_nothing_holds_nobody_up(tmp_path: Path) -> None:
+    async with served(tmp_path, plain=True) as place:
+        reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
+        assert await place.ask("http") == "http"
+        place.shutdown.set()
+        async with asyncio.timeout(SECONDS):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_who_goes_before_the_first_byte_is_forgotten(tmp_path: Path) -> None:
+    async with served(tmp_path, plain=True) as place:
+        for begin in (b"", b"\x16", b"\x16\x03\x01\x02\x00nonsense", b"GET"):
+            _, writer = await asyncio.open_connection("127.0.0.1", place.port)
+            writer.write(begin)
+            writer.close()
+            await writer.wait_closed()
+        assert await place.ask("https", TLS_NAME) == "https"
