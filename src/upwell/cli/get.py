@@ -24,7 +24,7 @@ from upwell.cli.output import (
     write_data,
     write_objects,
 )
-from upwell.cli.waiting import watching
+from upwell.cli.waiting import listed, watching
 from upwell.store.interface import ApiClient, Change, ExpiredError, Listing, Selector
 
 
@@ -157,8 +157,8 @@ def _write_tables(groups: Sequence[Sequence[Resource]], wish: _Wish) -> None:
 
 async def _watch(client: ApiClient, kind: type[Resource], selector: Selector, wish: _Wish) -> None:
     """Show the present state, then each change as a line or document of its own."""
+    listing = await client.list(kind, selector)
     while True:
-        listing = await client.list(kind, selector)
         write = _line_writer(kind, listing, wish)
         for resource in listing.items:
             write(resource, Change.ADDED)
@@ -169,6 +169,7 @@ async def _watch(client: ApiClient, kind: type[Resource], selector: Selector, wi
                     write(event.resource, event.change)
         except ExpiredError:
             click.echo("the watch fell too far behind: listed anew", err=True)
+            listing = await listed(client, kind, selector)
 
 
 def _line_writer(kind: type[Resource], listing: Listing[Resource], wish: _Wish) -> "_Writer":

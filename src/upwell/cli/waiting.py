@@ -1,11 +1,26 @@
-"""Follow one object until it is as wished."""
+"""Follow objects until they are as wished, through restarts of the server."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+import click
+
 from upwell.api.meta import Resource
 from upwell.cli.errors import CommandError, Exit
-from upwell.store.interface import ApiClient, Change, ExpiredError, Selector, WatchEvent
+from upwell.store.interface import (
+    ApiClient,
+    Change,
+    ExpiredError,
+    Listing,
+    Selector,
+    StoreError,
+    UnavailableError,
+    WatchEvent,
+)
+
+_PAUSE = 0.5
+"""Seconds before each try to reach a server that is away."""
 
 
 async def until[R: Resource](
@@ -20,26 +35,36 @@ async def until[R: Resource](
     Raises CommandError when the object is deleted. The caller sets `asyncio.timeout`.
     """
     selector = Selector(namespace=first.namespace, name=first.name)
+    gone = CommandError(f"{first.KIND.singular}/{first.name} was deleted", Exit.NOT_FOUND)
+
+    def holds(state: R) -> bool:
+        changed(state)
+        return reached(state)
+
     while True:
+        listing = await listed(client, type(first), selector)
+        if not listing.items:
+            raise gone
+        for state in listing.items:
+            if holds(state):
+                return state
         try:
-            async with watching(client, type(first), selector) as events:
+            since = listing.resource_version
+            async with watching(client, type(first), selector, since=since) as events:
                 async for event in events:
                     if event.change is Change.DELETED:
-                        raise CommandError(
-                            f"{first.KIND.singular}/{first.name} was deleted", Exit.NOT_FOUND
-                        )
-                    changed(event.resource)
-                    if reached(event.resource):
+                        raise gone
+                    if holds(event.resource):
                         return event.resource
         except ExpiredError:
-            continue  # too far behind: the next watch begins with the present state
+            continue
 
 
 async def until_deleted(client: ApiClient, gone: Resource) -> None:
     """Return once this very object (by uid) does not exist any more."""
     selector = Selector(namespace=gone.namespace, name=gone.name)
     while True:
-        listing = await client.list(type(gone), selector)
+        listing = await listed(client, type(gone), selector)
         if not any(item.uid == gone.uid for item in listing.items):
             return
         try:
@@ -52,8 +77,54 @@ async def until_deleted(client: ApiClient, gone: Resource) -> None:
             continue
 
 
+async def listed[R: Resource](client: ApiClient, kind: type[R], selector: Selector) -> Listing[R]:
+    """Return the objects that match, waiting for a server that is away."""
+    while True:
+        try:
+            return await client.list(kind, selector)
+        except UnavailableError as error:
+            await server_is_back(client, error)
+
+
 def watching[R: Resource](
-    client: ApiClient, kind: type[R], selector: Selector, *, since: str = ""
+    client: ApiClient, kind: type[R], selector: Selector, *, since: str
 ) -> "aclosing[AsyncGenerator[WatchEvent[R]]]":
-    """Return a watch as a context, which closes it however the block is left."""
-    return aclosing(client.watch(kind, selector, since=since))
+    """Return the changes after `since` as a context, which closes the watch at its end.
+
+    They go on where they were when the server was away; raises ExpiredError if it has forgotten.
+    """
+    return aclosing(_changes(client, kind, selector, since))
+
+
+async def _changes[R: Resource](
+    client: ApiClient, kind: type[R], selector: Selector, since: str
+) -> AsyncGenerator[WatchEvent[R]]:
+    while True:
+        try:
+            async with aclosing(client.watch(kind, selector, since=since)) as events:
+                async for event in events:
+                    since = event.resource.resource_version
+                    yield event
+        except UnavailableError as error:
+            await server_is_back(client, error)
+
+
+async def server_is_back(client: ApiClient, lost: UnavailableError) -> None:
+    """Return once the server answers again; say so, and that it did not. For ever if need be."""
+    click.echo(f"lost the server ({lost}); trying again", err=True)
+    while True:
+        await asyncio.sleep(_PAUSE)
+        if await answers(client):
+            break
+    click.echo("the server is back", err=True)
+
+
+async def answers(client: ApiClient) -> bool:
+    """Whether the server can be reached now."""
+    try:
+        await client.get_raw("/version")
+    except UnavailableError:
+        return False
+    except StoreError:
+        return True  # it refuses, and so is there
+    return True
