@@ -29,6 +29,8 @@ from upwell.workload.interface import Instance, ReadableRuntime, State
 
 _STARTED = "Started"
 _MAX_MESSAGE = 2000
+_LOOK_AGAIN = 30.0
+"""Seconds after which a Job is looked at although nothing has told of its end."""
 
 
 class JobChecks:
@@ -49,7 +51,7 @@ class JobChecks:
         instance = await self._instance(job)
         ending = _ending(job, instance)
         if ending is None and attempt.left:
-            return attempt.goes_on(f"Job {name}: {_state(job, instance)}")
+            return attempt.goes_on(f"Job {name}: {_state(job, instance)}", _LOOK_AGAIN)
         return attempt.ended(await self._judge(test, attempt, job, instance))
 
     async def clean(self, promotion: ObjectKey, results: Sequence[CheckResult]) -> None:
@@ -120,9 +122,10 @@ def _test(job: Job, instance: Instance | None) -> Test:
 def _ending(job: Job, instance: Instance | None) -> Ending | None:
     """Say how the test ended: as its container shows, or as its Job has recorded."""
     test = container_of_test(job)
-    if instance is not None and instance.state is State.EXITED:
+    code = instance.exit_codes.get(test) if instance is not None else None
+    # What stands beside the test, a database say, may go on for ever.
+    if instance is not None and (code is not None or instance.state is State.EXITED):
         times = [one.ended_at for one in instance.containers if one.name == test]
-        code = instance.exit_codes.get(test)
         return Ending(code, next(iter(times), None), f"the test was ended: {instance.message}")
     if has_succeeded(job):
         return Ending(0, finished_at(job))
