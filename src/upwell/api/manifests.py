@@ -67,7 +67,7 @@ def parse_manifests(text: str, source: str) -> list[dict[str, Any]]:
     if len(text) > MAX_MANIFEST_BYTES:
         raise InvalidManifestTextError(source, f"larger than {MAX_MANIFEST_BYTES} bytes")
     try:
-        _require_shallow(text, source)
+        require_shallow(text, source)
         documents = list(yaml.load_all(text, _JsonLoader))
     except yaml.YAMLError as error:
         raise InvalidManifestTextError(source, f"not YAML: {error}") from error
@@ -84,7 +84,8 @@ _OPENING = (
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
-def _require_shallow(text: str, source: str) -> None:
+def require_shallow(text: str, source: str) -> None:
+    """Refuse YAML that is nested too deep; raises InvalidManifestTextError or YAMLError."""
     depth = 0
     for token in yaml.scan(text, yaml.CSafeLoader):
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
