@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 from tests.integration.builder.base_images import Images, Log, push_base_images, serve_registry
+from tests.integration.builder.openshift_site import (
+    Site,
+    committed,
+    openshift_site,
+    push_as_docker_hub,
+)
 from tests.integration.builder.s2i_images import BuilderImages, push_builder_images
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
@@ -91,3 +97,31 @@ def fakes(
     images: Images, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> BuilderImages:
     return push_builder_images(images, containers_conf, tmp_path_factory.mktemp("fakes"))
+
+
+@pytest.fixture(scope="session")
+def docker_hub(images: Images) -> str:
+    """The test registry, with our images under the names of OpenShift's cases."""
+    return push_as_docker_hub(images)
+
+
+@pytest.fixture
+async def site(builder: BuildahBuilder, docker_hub: str, tmp_path: Path) -> AsyncIterator[Site]:
+    """Builds that are asked for, run for real."""
+    async with openshift_site(builder, docker_hub, tmp_path / "site", follows=False) as running:
+        yield running
+
+
+@pytest.fixture
+async def live_site(
+    builder: BuildahBuilder, docker_hub: str, tmp_path: Path
+) -> AsyncIterator[Site]:
+    """A site whose streams import and whose triggers start builds."""
+    async with openshift_site(builder, docker_hub, tmp_path / "site", follows=True) as running:
+        yield running
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> str:
+    """A git repository of an application, as the cases have them at GitHub."""
+    return committed(tmp_path / "repository", {"app.rb": "puts 1\n", "Dockerfile": "FROM x\n"})
