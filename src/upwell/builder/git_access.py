@@ -1,0 +1,149 @@
+"""How git reaches a repository: hardened, with the login, and no secret where others see it."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from upwell.builder.folder import BuildFolder
+from upwell.builder.interface import BuildError, GitSource
+from upwell.builder.process import Outcome
+from upwell.builder.redaction import Redaction, basic_auth
+
+_SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^-].*")
+_SCHEMES = frozenset({"https", "http", "ssh", "git"})
+_TRANSIENT = re.compile(
+    r"could not resolve host|timed out|connection (refused|reset|timed)|"
+    r"early eof|hung up|error: (5\d\d|429)|failed to connect",
+    re.IGNORECASE,
+)
+_VAGUE = re.compile(r"could not read from remote|fsck error in packed", re.IGNORECASE)
+_HARDENING = {
+    "core.hooksPath": "/dev/null",
+    "core.symlinks": "true",
+    "credential.helper": "",
+    "protocol.ext.allow": "never",
+    "submodule.recurse": "false",
+    "transfer.fsckObjects": "true",
+    "fetch.fsckObjects": "true",
+    "advice.detachedHead": "false",
+    "init.defaultBranch": "main",
+    "gc.auto": "0",
+    "fetch.unpackLimit": "1",
+}
+
+
+def access(
+    base: Mapping[str, str], folder: BuildFolder, source: GitSource, *, allow_local: bool
+) -> dict[str, str]:
+    """Return the environment of git: `base`, hardened, and with the source's login."""
+    settings = dict(_HARDENING)
+    settings["protocol.file.allow"] = "always" if allow_local else "never"
+    if source.password and urlsplit(source.uri).scheme in {"http", "https"}:
+        parts = urlsplit(source.uri)
+        origin = urlunsplit((parts.scheme, parts.netloc, "/", "", ""))
+        header = f"Authorization: Basic {basic_auth(source.username, source.password)}"
+        settings[f"http.{origin}.extraHeader"] = header
+    if source.ca_certificate:
+        settings["http.sslCAInfo"] = str(folder.write("git-ca.pem", source.ca_certificate))
+    environment = {
+        **base,
+        **dict(source.proxies.variables()),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_COUNT": str(len(settings)),
+        "GIT_SSH_COMMAND": _ssh_command(folder, source),
+        "GIT_LFS_SKIP_SMUDGE": "1",
+    }
+    for index, (key, value) in enumerate(settings.items()):
+        environment[f"GIT_CONFIG_KEY_{index}"] = key
+        environment[f"GIT_CONFIG_VALUE_{index}"] = value
+    return environment
+
+
+def check_address(uri: str, *, allow_local: bool) -> None:
+    """Refuse what git would take as an option, a command or another machine's file."""
+    scheme = urlsplit(uri).scheme if "://" in uri else ""
+    local = scheme == "file" or uri.startswith("/")
+    if local and not allow_local:
+        raise BuildError("FetchSourceFailed", f"{uri!r}: local repositories are not allowed")
+    if not (local or scheme in _SCHEMES or (not scheme and _SCP.fullmatch(uri))):
+        raise BuildError(
+            "FetchSourceFailed",
+            f"{uri!r} is not a git address (https, http, ssh, git or user@host:path)",
+        )
+
+
+def secrets(source: GitSource) -> list[str]:
+    """Return what git must not print."""
+    found = [source.password, source.ssh_private_key]
+    found += [
+        urlsplit(proxy).password or "" for proxy in (source.proxies.http, source.proxies.https)
+    ]
+    if source.password:
+        found.append(basic_auth(source.username, source.password))
+    return [secret for secret in found if secret]
+
+
+def without_login(source: GitSource) -> GitSource:
+    """Take user and password out of an http address: arguments of a process are public."""
+    try:
+        parts = urlsplit(source.uri)
+        username, password = unquote(parts.username or ""), unquote(parts.password or "")
+    except ValueError as error:
+        raise BuildError("FetchSourceFailed", f"not a git address: {error}") from error
+    if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
+        return source
+    netloc = parts.netloc.rpartition("@")[2]
+    return replace(
+        source,
+        uri=urlunsplit(parts._replace(netloc=netloc)),
+        username=source.username or username,
+        password=source.password or password,
+    )
+
+
+def masked(text: str, source: GitSource) -> str:
+    """Return what git has printed, without secrets."""
+    return Redaction(lambda _: None, secrets(source)).mask(text)
+
+
+def fetch_error(source: GitSource, outcome: Outcome) -> BuildError:
+    """Return the error of a fetch that failed."""
+    why, transient = fault(source, outcome)
+    what = f"Failed to fetch the input source {source.uri}"
+    return BuildError("FetchSourceFailed", f"{what}: {why}", retryable=transient)
+
+
+def fault(source: GitSource, outcome: Outcome) -> tuple[str, bool]:
+    """Say why git failed, without secrets, and whether that may pass."""
+    if "terminal prompts disabled" in outcome.tail:
+        return "Authentication failed: it needs a login, or refused the one given", False
+    text = masked(outcome.tail, source)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    signs = ("fatal:", "remote:", "ERROR")
+    at = next((n for n, line in enumerate(lines) if line.startswith(signs)), len(lines) - 1)
+    # Some of git's last words say only that something went wrong: what did stands before.
+    found = (
+        lines[max(at - 1, 0) : at + 1]
+        if _VAGUE.search(lines[at] if lines else "")
+        else lines[at:][:1]
+    )
+    why = " ".join(found) or f"exit status {outcome.code}"
+    return why, _TRANSIENT.search(text) is not None
+
+
+def _ssh_command(folder: BuildFolder, source: GitSource) -> str:
+    """Return a command without spaces in its words: git splits it as a shell would."""
+    private_key = source.ssh_private_key
+    known = folder.path / "known_hosts"
+    folder.write("known_hosts", source.ssh_known_hosts.rstrip("\n") + "\n")
+    checking = "yes" if source.ssh_known_hosts else "accept-new"
+    options = f"-F none -o BatchMode=yes -o StrictHostKeyChecking={checking}"
+    command = f"ssh {options} -o UserKnownHostsFile='{known}'"
+    if not private_key:
+        return command
+    key = folder.write("ssh-key", private_key.rstrip("\n") + "\n")
+    return f"{command} -o IdentitiesOnly=yes -i '{key}'"
