@@ -6,11 +6,14 @@ from typing import Any
 import click
 
 from upwell.api.codec import decode_as
+from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
+from upwell.cli import clock
 from upwell.cli.connection import Session, connection_options
 from upwell.cli.examples import examples
 from upwell.cli.output import Format, full_name, output_option, write_objects
-from upwell.cli.promotions import line_of, release_or_promotion, waiting_promotion
+from upwell.cli.promotions import release_or_promotion, waiting_promotion
+from upwell.policy.promotion.approval import approval_of
 from upwell.policy.schedule import InvalidDurationError, parse_duration
 from upwell.store.interface import ApiClient
 
@@ -125,8 +128,11 @@ async def _vote(
     if output != Format.TABLE:
         write_objects([voted], output, single=True)
         return
-    agreed = sum(vote.approved for vote in voted.status.votes)
-    click.echo(f"{line_of(voted)} ({agreed} of {len(voted.status.votes)} votes approve)")
+    pipeline = await client.get(Pipeline, voted.namespace, voted.spec.pipeline)
+    stage = pipeline.stage(voted.spec.stage)
+    comes_to = approval_of(stage.approval if stage is not None else None, voted, clock.now())
+    message = f": {comes_to.message}" if comes_to.message else ""
+    click.echo(f"{full_name(voted)} {'approved' if verb == 'approve' else 'rejected'}{message}")
 
 
 async def _print_link(

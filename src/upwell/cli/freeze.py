@@ -79,7 +79,8 @@ def freeze() -> None:
 def create(session: Session, /, name: str, output: str, **options: Any) -> None:
     """Stop every pipeline, or those of some namespaces or names.
 
-    NAME is `stop-the-line` unless you give one. The same once more changes nothing.
+    NAME is `stop-the-line` unless you give one. The same once more, with other times, gives it
+    these.
     """
     wanted = _wanted(name, options)
 
@@ -87,7 +88,7 @@ def create(session: Session, /, name: str, output: str, **options: Any) -> None:
         try:
             made, done = await client.create(wanted), "created"
         except AlreadyExistsError:
-            made, done = await _same(client, wanted), "unchanged"
+            made, done = await _changed(client, wanted)
         if output == Format.TABLE:
             click.echo(f"{full_name(made)} {done}")
         else:
@@ -111,16 +112,23 @@ def _wanted(name: str, options: dict[str, Any]) -> Freeze:
     return Freeze(metadata=ObjectMeta(name=name), spec=spec)
 
 
-async def _same(client: ApiClient, wanted: Freeze) -> Freeze:
-    """Return the Freeze of this name if it says the same; raises CommandError."""
+async def _changed(client: ApiClient, wanted: Freeze) -> tuple[Freeze, str]:
+    """Give a Freeze that stops the same for the same reason its new times; say what was done.
+
+    Raises CommandError for another Freeze of this name.
+    """
     found = await client.get(Freeze, "", wanted.name)
-    if found.spec.model_copy(update={"by": ""}) != wanted.spec:
+    times = {"start": wanted.spec.start, "end": wanted.spec.end}
+    spec = found.spec.model_copy(update=times)
+    if spec.model_copy(update={"by": ""}) != wanted.spec:
         by = f" by {found.spec.by}" if found.spec.by else ""
         raise CommandError(
-            f"freeze/{found.name} exists{by}, and says something else ({found.spec.reason}):"
+            f"freeze/{found.name} exists{by}, and is about something else ({found.spec.reason}):"
             f" give another name, or `upwell freeze lift {found.name}` first"
         )
-    return found
+    if spec == found.spec:
+        return found, "unchanged"
+    return await client.update(found.model_copy(update={"spec": spec})), "changed"
 
 
 @freeze.command("list", epilog=examples("upwell freeze list", "upwell freeze list -o json"))

@@ -20,7 +20,7 @@ from upwell.cli.output import (
     output_option,
     write_objects,
 )
-from upwell.cli.promotions import named_pipeline, of_pipeline
+from upwell.cli.promotions import named_pipeline, of_pipeline, order_of, since_of
 from upwell.store.interface import ApiClient
 
 _WORDS = {
@@ -67,7 +67,7 @@ def history(session: Session, pipeline: str, stage: str, limit: int, output: str
             )
         moves = await of_pipeline(client, Promotion, session.namespace, name)
         wanted = [one for one in moves if stage in {"", one.spec.stage}]
-        newest = sorted(wanted, key=_order, reverse=True)[: limit or None]
+        newest = sorted(wanted, key=order_of, reverse=True)[: limit or None]
         if output not in {Format.TABLE, Format.WIDE}:
             write_objects(newest, output, single=False)
             return
@@ -79,15 +79,6 @@ def history(session: Session, pipeline: str, stage: str, limit: int, output: str
     session.run(work)
 
 
-def _order(one: Promotion) -> tuple[float, str]:
-    at = _since(one)
-    return (at.timestamp() if at is not None else 0.0, one.name)
-
-
-def _since(one: Promotion) -> datetime | None:
-    return one.status.started or one.metadata.creation_timestamp
-
-
 def _rows(moves: Sequence[Promotion], now: datetime, *, wide: bool) -> Iterator[tuple[str, ...]]:
     more = ("PROMOTION", "CHECKS", "VOTES") if wide else ()
     if moves:
@@ -95,7 +86,7 @@ def _rows(moves: Sequence[Promotion], now: datetime, *, wide: bool) -> Iterator[
     for one in moves:
         spec, status = one.spec, one.status
         yield (
-            format_age(_since(one), now),
+            format_age(since_of(one), now),
             spec.stage,
             spec.release,
             "emergency" if spec.bypass else _WORDS[spec.purpose],

@@ -7,7 +7,7 @@ from typing import Any
 
 from upwell.api.meta import format_time
 from upwell.api.pipeline import Freeze, Pipeline, Stage, StageStatus
-from upwell.api.promotion import CheckPhase, CheckResult, Promotion, PromotionPhase, Release
+from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.cli.output import MISSING, aligned, format_age, format_duration
 from upwell.policy.promotion.windows import bar
 from upwell.policy.standing import short
@@ -121,22 +121,8 @@ class PipelineView:
 
     def _notes(self) -> Iterator[str]:
         for stage in self.pipeline.spec.stages:
-            status = self._status(stage)
-            if status.hold:
-                yield (
-                    f"{stage.name} is held: {status.hold}"
-                    f" (`upwell resume pipeline/{self.pipeline.name} --stage {stage.name}`)"
-                )
-            elif status.waits_for:
-                verb = "goes on with" if self._has_begun(stage) else "waits for"
-                yield f"{stage.name} {verb} {status.waits_for}{self._when(status.until)}"
-            running = [check.name for check in self._running(stage)]
-            if running:
-                yield f"{stage.name} runs checks: {', '.join(running)}"
-            barred = bar(self.pipeline, stage, self.freezes, self.now)
-            if barred is not None and barred.message not in status.waits_for:
-                end = self._when(barred.until)
-                yield f"{stage.name}: whatever comes waits for {barred.message}{end}"
+            yield from self._notes_of(stage)
+        yield from self._bars()
         for condition in self.pipeline.status.conditions:
             if not condition.is_true and condition.message:
                 yield f"{condition.reason}: {condition.message}"
@@ -145,15 +131,26 @@ class PipelineView:
             if rejection is not None and release.name == self.pipeline.status.latest_release:
                 yield f"{release.name} is rejected: {rejection.reason}"
 
-    def _has_begun(self, stage: Stage) -> bool:
-        promotion = self._promotion(stage)
-        return promotion is not None and promotion.status.phase is not PromotionPhase.WAITING
+    def _notes_of(self, stage: Stage) -> Iterator[str]:
+        status, promotion = self._status(stage), self._promotion(stage)
+        if status.hold:
+            command = f"`upwell resume pipeline/{self.pipeline.name} --stage {stage.name}`"
+            yield f"{stage.name} is held: {status.hold}; {command} lifts that"
+        if promotion is not None and promotion.status.phase is not PromotionPhase.WAITING:
+            yield f"{stage.name}: {status.waits_for}{self._when(status.until)}"
+        elif status.waits_for and not (status.hold and status.hold in status.waits_for):
+            yield f"{stage.name} waits for {status.waits_for}{self._when(status.until)}"
 
-    def _running(self, stage: Stage) -> Iterator[CheckResult]:
-        promotion = self._promotion(stage)
-        for check in promotion.status.checks if promotion is not None else ():
-            if check.phase in {CheckPhase.PENDING, CheckPhase.RUNNING}:
-                yield check
+    def _bars(self) -> Iterator[str]:
+        """Yield what the clock keeps from beginning, once for all stages that it concerns."""
+        concerned: dict[str, list[str]] = {}
+        for stage in self.pipeline.spec.stages:
+            barred = bar(self.pipeline, stage, self.freezes, self.now)
+            if barred is not None and barred.message not in self._status(stage).waits_for:
+                text = f"{barred.message}{self._when(barred.until)}"
+                concerned.setdefault(text, []).append(stage.name)
+        for text, names in concerned.items():
+            yield f"{', '.join(names)}: what comes next waits for {text}"
 
     def _when(self, until: datetime | None) -> str:
         if until is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 import click
@@ -144,6 +145,17 @@ def line_of(promotion: Promotion) -> str:
     status = promotion.status
     message = f": {status.message}" if status.message else ""
     return f"{full_name(promotion)} {status.phase}{message}"
+
+
+def since_of(promotion: Promotion) -> datetime | None:
+    """Return when a promotion began, or was asked for if it has not."""
+    return promotion.status.started or promotion.metadata.creation_timestamp
+
+
+def order_of(promotion: Promotion) -> tuple[float, str]:
+    """Return what promotions are sorted by, the oldest first."""
+    since = since_of(promotion)
+    return (since.timestamp() if since is not None else 0.0, promotion.name)
 
 
 async def of_pipeline[R: Release | Promotion](

@@ -9,6 +9,7 @@ from upwell.api.build import BUILD_CONFIG_LABEL, Build
 from upwell.api.promotion import Component, Promotion, Release
 from upwell.cli.output import MISSING, aligned, format_age, full_name
 from upwell.cli.packages import PackageChanges, package_data, package_lines
+from upwell.cli.promotions import order_of
 from upwell.policy.build_triggers import digest_of
 from upwell.policy.run_policy import number_of
 from upwell.policy.standing import short
@@ -71,7 +72,7 @@ def release_lines(release: Release, moves: Sequence[Promotion], now: datetime) -
             ",".join(f"{check.name}={check.phase}" for check in one.status.checks) or MISSING,
             one.status.message or MISSING,
         )
-        for one in moves
+        for one in sorted(moves, key=order_of)
     ]
     yield from _table("Promotions", promotions)
 

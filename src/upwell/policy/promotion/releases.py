@@ -13,12 +13,15 @@ from upwell.api.promotion import (
     Promotion,
     PromotionPhase,
     PromotionSpec,
+    PromotionStatus,
     Purpose,
     Rejection,
     Release,
     ReleaseSpec,
 )
 from upwell.policy.build_triggers import digest_of
+
+_NEW = PromotionStatus(phase=PromotionPhase.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def new_promotion(
         labels={PIPELINE_LABEL: pipeline.name},
         owner_references=(release.owner_reference(),),
     )
-    return Promotion(metadata=metadata, spec=spec)
+    return Promotion(metadata=metadata, spec=spec, status=_NEW)
 
 
 def new_bases(release: Release, releases: Iterable[Release]) -> tuple[BaseImage, ...]:

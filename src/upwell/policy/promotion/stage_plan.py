@@ -149,6 +149,7 @@ def _begin(here: StageSituation, promotion: Promotion, message: str) -> Promotio
 def _waiting(here: StageSituation, promotion: Promotion, shut: Shut) -> tuple[str, PromotionStatus]:
     since = promotion.status.waiting_since or here.all.now
     changes = {
+        "phase": PromotionPhase.WAITING,  # said, so that whoever reads the object sees it
         "message": f"waits for {shut.waits_for}",
         "until": shut.until,
         "waiting_since": since,
