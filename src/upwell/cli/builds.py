@@ -25,6 +25,7 @@ from upwell.store.interface import ApiClient
         "upwell start-build shop",
         "upwell start-build bc/shop --follow",
         "upwell start-build shop --wait --env LOG_LEVEL=debug",
+        "upwell start-build shop --commit 2f1c8d0",
         "upwell start-build shop --from-dir . --follow",
         "upwell start-build shop --from-file app.jar --wait -o name",
         "upwell start-build --from-build shop-3",
@@ -95,8 +96,10 @@ def _target(
     if (name is None) == (from_build is None):
         raise click.UsageError("name a BuildConfig, or a build with --from-build")
     if from_build is not None:
-        if upload.given:
-            raise click.UsageError("--from-build takes the inputs of that build: upload nothing")
+        if upload.given or upload.commit:
+            raise click.UsageError(
+                "--from-build takes the inputs of that build: upload nothing, name no --commit"
+            )
         return parse_named([from_build], default=Build)[0]
     if upload.given and request.given:
         click.echo(f"{', '.join(request.given)}: no effect on an upload", err=True)
@@ -123,6 +126,8 @@ async def _start(
         return decode_as(Build, answer)
     part = "clone" if target.resource is Build else "instantiate"
     document = request.document(target.name, namespace)
+    if upload.commit:
+        document["revision"] = {"type": "Git", "git": {"commit": upload.commit}}
     answer = await client.call("POST", target.resource, namespace, target.name, part, document)
     return decode_as(Build, answer)
 
@@ -138,12 +143,21 @@ def _print_webhooks(server: str, config: BuildConfig, wanted: str) -> None:
                 click.echo(f"{place}/{kind.plural}/{config.name}/webhooks/<secret>/{hook}")
 
 
+def _read_states(
+    ctx: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> Sequence[str]:
+    """Return the states, which may be separated by commas; raises click.BadParameter."""
+    known = click.Choice(["new", "pending", "running"], case_sensitive=False)
+    states = [state.strip() for value in values for state in value.split(",")]
+    return [known.convert(state, parameter, ctx) for state in states]
+
+
 @click.command(
     "cancel-build",
     epilog=examples(
         "upwell cancel-build shop-3",
         "upwell cancel-build build/shop-3 build/gate-1",
-        "upwell cancel-build bc/shop --state new",
+        "upwell cancel-build bc/shop --state new,pending",
         "upwell cancel-build shop-3 --restart",
         "upwell cancel-build shop-3 --dump-logs",
     ),
@@ -153,8 +167,9 @@ def _print_webhooks(server: str, config: BuildConfig, wanted: str) -> None:
     "--state",
     "states",
     multiple=True,
-    type=click.Choice(["new", "pending", "running"]),
-    help="Only builds in this state; repeatable.  [default: all]",
+    metavar="STATE[,STATE]",
+    callback=_read_states,
+    help="Only builds that are new, pending or running; repeatable.  [default: all]",
 )
 @click.option("--dump-logs", is_flag=True, help="Print the log of each cancelled build.")
 @click.option("--restart", is_flag=True, help="Make each cancelled build again.")
@@ -163,7 +178,7 @@ def _print_webhooks(server: str, config: BuildConfig, wanted: str) -> None:
 def cancel_build(
     session: Session,
     names: tuple[str, ...],
-    states: tuple[str, ...],
+    states: Sequence[str],
     dump_logs: bool,  # noqa: FBT001 - click passes options by name
     restart: bool,  # noqa: FBT001 - click passes options by name
 ) -> None:

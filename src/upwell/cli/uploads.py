@@ -28,6 +28,7 @@ class UploadChoice:
     sources: dict[str, str] = field(default_factory=dict)
     """By option: `file`, `dir`, `archive`, `repo`."""
     commit: str = ""
+    """Of the uploaded repository; without an upload, of the BuildConfig's."""
     exclude: str = DEFAULT_EXCLUDE
 
     @property
@@ -53,7 +54,8 @@ def upload_options[F: Callable[..., Any]](function: F) -> F:
             metavar="REF",
             expose_value=False,
             callback=_remember_commit,
-            help="Commit of --from-repo.  [default: HEAD]",
+            help="Commit to build: of the BuildConfig's repository, or of --from-repo.  [default:"
+            " as configured, or HEAD]",
         ),
         _source("repo", "DIR", "Upload a commit of a local git repository."),
         _source("archive", "FILE", "Upload a tar or zip archive; - reads it from stdin."),
@@ -65,13 +67,13 @@ def upload_options[F: Callable[..., Any]](function: F) -> F:
 
 
 def upload_choice(ctx: click.Context) -> UploadChoice:
-    """Return the upload options of this call; raises click.UsageError for two sources."""
+    """Return the upload options of this call; raises click.UsageError for a wrong mixture."""
     choice: UploadChoice = ctx.meta.setdefault(_KEY, UploadChoice())
     if len(choice.sources) > 1:
         names = ", ".join(f"--from-{name}" for name in sorted(choice.sources))
         raise click.UsageError(f"one upload at a time: {names}")
-    if choice.commit and "repo" not in choice.sources:
-        raise click.UsageError("--commit belongs to --from-repo")
+    if choice.commit and choice.given and "repo" not in choice.sources:
+        raise click.UsageError("--commit is of a git repository: upload it with --from-repo")
     return choice
 
 

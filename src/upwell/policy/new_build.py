@@ -146,6 +146,23 @@ def clone_build(
     )
 
 
+def vain_wishes(spec: CommonSpec, request: BuildRequest) -> tuple[str, ...]:
+    """Say what `request` asks for that a build of `spec` cannot do."""
+    strategy = spec.strategy
+    vain = {
+        "a commit needs spec.source.git": (
+            request.revision is not None and request.binary is None and spec.source.git is None
+        ),
+        "build arguments and noCache need dockerStrategy": (
+            request.docker_strategy_options is not None and strategy.docker_strategy is None
+        ),
+        "incremental needs sourceStrategy": (
+            request.source_strategy_options is not None and strategy.source_strategy is None
+        ),
+    }
+    return tuple(text for text, is_vain in vain.items() if is_vain)
+
+
 def last_binary_input(config: BuildConfig, builds: Sequence[Build]) -> BinaryInput | None:
     """Return what was uploaded last for `config`; its status remembers for deleted builds."""
     uploaded = [

@@ -18,7 +18,13 @@ from upwell.api.build import (
 )
 from upwell.api.meta import ObjectKey
 from upwell.policy.build_triggers import MANUAL
-from upwell.policy.new_build import Start, UnresolvedInputError, clone_build, new_build
+from upwell.policy.new_build import (
+    Start,
+    UnresolvedInputError,
+    clone_build,
+    new_build,
+    vain_wishes,
+)
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.build_world import World, config_of
 from upwell.store.interface import (
@@ -52,6 +58,7 @@ class BuildRequests:
         """Make the Build `name` again from the same inputs."""
         start = _start(_decode(request))
         original = await self._store.get(Build, namespace, name)
+        _require_effect(original, start)
         key = config_of(original)
 
         def make(world: World) -> Build:
@@ -64,6 +71,8 @@ class BuildRequests:
 
     async def _instantiate(self, namespace: str, name: str, request: BuildRequest) -> Build:
         config = await self._store.get(BuildConfig, namespace, name)
+        start = _start(request)
+        _require_effect(config, start)
         await self._view.saw(config)
         key = config.key
 
@@ -79,7 +88,7 @@ class BuildRequests:
                     world.streams,
                     world.earlier(key),
                     world.followed(config),
-                    _start(request),
+                    start,
                 )
             except UnresolvedInputError as error:
                 raise RejectedError(f"{key} cannot be built: {error}") from error
@@ -119,6 +128,13 @@ def _require_running(config: BuildConfig, verb: str) -> None:
     if config.annotations.get(PAUSED_ANNOTATION) == "true":
         where = f"{config.namespace}/{config.name}"
         raise RejectedError(f"can't {verb} from BuildConfig {where}: BuildConfig is paused")
+
+
+def _require_effect(target: BuildConfig | Build, start: Start) -> None:
+    """Refuse what a person asks for in vain; a webhook's wish may have no effect."""
+    vain = vain_wishes(target.spec, start.request) if start.forced else ()
+    if vain:
+        raise RejectedError(f"{target.key} cannot be built like this: {'; '.join(vain)}")
 
 
 def _require_version(config: BuildConfig, asked: int | None) -> None:

@@ -71,14 +71,15 @@ async def test_refs_resolve_to_commits(builder: BuildahBuilder, repository: Repo
         assert await builder.resolve_revision(GitSource(repository.uri, ref)) == wanted, ref
 
 
-@pytest.mark.parametrize("ref", ["", "main", "v1", "topic/x", "commit"])
+@pytest.mark.parametrize("ref", ["", "main", "v1", "topic/x", "commit", "part of a commit"])
 async def test_a_source_is_fetched_at_any_ref(
     builder: BuildahBuilder, repository: Repository, log: Log, ref: str
 ) -> None:
-    wanted = repository.git("rev-parse", "main~2" if ref == "commit" else f"{ref or 'main'}^{{}}")
-    checkout = await builder.fetch(
-        "uid-git", GitSource(repository.uri, wanted if ref == "commit" else ref), log
-    )
+    old = repository.git("rev-parse", "main~2")
+    commits = {"commit": old, "part of a commit": old[:9]}
+    wanted = old if ref in commits else repository.git("rev-parse", f"{ref or 'main'}^{{}}")
+    ref = commits.get(ref, ref)
+    checkout = await builder.fetch("uid-git", GitSource(repository.uri, ref), log)
     assert checkout.revision is not None
     assert checkout.revision.commit == wanted
     assert (checkout.path / "app").read_text() == repository.git("show", f"{wanted}:app")

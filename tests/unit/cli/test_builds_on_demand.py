@@ -109,7 +109,8 @@ class TestUploads:
             (("shop", "--from-dir", "/nowhere"), "is no folder"),
             (("shop", "--from-file", "/nowhere/x"), "No such file"),
             (("shop", "--from-dir", ".", "--exclude", "("), "--exclude"),
-            (("shop", "--commit", "abc"), "belongs to --from-repo"),
+            (("shop", "--from-dir", ".", "--commit", "abc"), "upload it with --from-repo"),
+            (("--from-build", "shop-2", "--commit", "abc"), "name no --commit"),
             (("--from-build", "shop-2", "--from-dir", "."), "upload nothing"),
             (("shop", "--from-repo", "/nowhere", "--commit=--output=/x"), "/nowhere"),
             ((), "name a BuildConfig"),
@@ -143,6 +144,14 @@ class TestRequests:
             "noCache": True,
         }
         assert body["sourceStrategyOptions"] == {"incremental": True}
+
+    def test_a_commit_of_the_configured_repository_is_asked_for(
+        self, upwell: Upwell, client: FakeClient
+    ) -> None:
+        upwell("start-build", "shop", "--commit", "2f1c8d0")
+        [(_, path, body)] = [call for call in client.calls if call[0] == "POST"]
+        assert path == "buildconfigs/shop/instantiate"
+        assert body["revision"] == {"type": "Git", "git": {"commit": "2f1c8d0"}}
 
     def test_what_is_not_asked_for_stays_as_configured(
         self, upwell: Upwell, client: FakeClient
@@ -281,11 +290,19 @@ class TestCancelling:
         assert result.stdout.endswith("cancelled\n")
         assert result.stderr == ""
 
-    def test_only_in_the_state_that_is_named(self, upwell: Upwell, client: FakeClient) -> None:
+    @pytest.mark.parametrize(("states", "count"), [("running", 0), ("pending,New", 1)])
+    def test_only_in_the_states_that_are_named(
+        self, upwell: Upwell, client: FakeClient, states: str, count: int
+    ) -> None:
         upwell("start-build", "shop")
         client.calls.clear()
-        upwell("cancel-build", "bc/shop", "--state", "running")
-        assert not [path for method, path, _ in client.calls if method == "PATCH"]
+        upwell("cancel-build", "bc/shop", "--state", states)
+        assert len([path for method, path, _ in client.calls if method == "PATCH"]) == count
+
+    def test_a_state_that_is_none_is_refused(self, upwell: Upwell) -> None:
+        result = upwell("cancel-build", "bc/shop", "--state", "new,complete")
+        assert result.exit_code == 2
+        assert "'complete' is not one of 'new', 'pending', 'running'" in result.stderr
 
     def test_logs_of_several_cancelled_builds_are_printed_and_they_are_made_again(
         self, upwell: Upwell, client: FakeClient

@@ -15,6 +15,7 @@ from upwell.policy.new_build import (
     clone_build,
     last_binary_input,
     new_build,
+    vain_wishes,
 )
 from upwell.policy.streams import StreamName
 
@@ -119,6 +120,22 @@ def test_a_request_changes_variables_arguments_and_options() -> None:
     assert [(v.name, v.value) for v in docker.build_args] == [("X", "2")]
     assert docker.no_cache is True
     assert made.spec.strategy.source_strategy is None
+
+
+def test_what_is_asked_for_in_vain_is_named() -> None:
+    wishes = request(
+        revision={"git": {"commit": "abc"}},
+        dockerStrategyOptions={"noCache": True},
+        sourceStrategyOptions={"incremental": True},
+    )
+    of_git = config().spec
+    assert vain_wishes(of_git, wishes.request) == ("incremental needs sourceStrategy",)
+    source = {"sourceStrategy": {"from": {"name": "base:1"}}}
+    uploaded = config(source={"binary": {}}, strategy=source).spec
+    assert vain_wishes(uploaded, wishes.request) == (
+        "a commit needs spec.source.git",
+        "build arguments and noCache need dockerStrategy",
+    )
 
 
 def test_a_build_is_made_again_from_its_own_inputs() -> None:

@@ -346,6 +346,19 @@ async def test_a_wrong_build_request_is_refused(site: Site, env: object) -> None
     assert await site.names("app") == []
 
 
+async def test_what_a_person_asks_for_in_vain_is_refused_and_a_webhooks_wish_is_not(
+    site: Site,
+) -> None:
+    await site.config("app", "base:latest", [])
+    wish: dict[str, object] = {"sourceStrategyOptions": {"incremental": True}}
+    with pytest.raises(RejectedError, match="incremental needs sourceStrategy"):
+        await site.requests.instantiate(NAMESPACE, "app", wish)
+    hook = {"triggeredBy": [{"message": "Generic WebHook", "genericWebHook": {}}]}
+    build = await site.requests.instantiate(NAMESPACE, "app", wish | hook)
+    with pytest.raises(RejectedError, match="incremental needs sourceStrategy"):
+        await site.requests.clone(NAMESPACE, build.name, wish)
+
+
 async def test_a_build_of_what_does_not_exist_is_refused(site: Site) -> None:
     with pytest.raises(NotFoundError):
         await site.requests.instantiate(NAMESPACE, "app", {})
