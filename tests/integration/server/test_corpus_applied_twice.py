@@ -1,0 +1,150 @@
+"""OpenShift's manifests, applied twice to a server that imports and starts builds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from tests.integration.server.corpus_objects import corpus_objects, needs_corpus
+from tests.unit.reconcilers.build_machine import AMD64, INTERNAL, push
+from tests.unit.server.api_server import Api, serving
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.image import ImageStream
+from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
+from upwell.policy.schedule import ImportSchedule
+from upwell.reconcilers.build_configs import BuildConfigs
+from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.imports import ImageStreams
+from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.interface import DEFAULT_ACCESS, Access
+from upwell.server.limits import ServerLimits
+
+pytestmark = needs_corpus
+
+
+class EveryImage:
+    """Implements Registry: every name is that of one image."""
+
+    def __init__(self, folder: Path) -> None:
+        self._registry = EmbeddedRegistry(folder, "everywhere.example")
+        self._image = Reference.parse("everywhere.example/image:1")
+
+    async def fill(self) -> None:
+        await push(self._registry, "image:1", "one")
+
+    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+        del reference
+        return await self._registry.resolve(self._image, access)
+
+    async def manifest(
+        self, reference: Reference, access: Access = DEFAULT_ACCESS
+    ) -> Manifest | Index:
+        del reference
+        return await self._registry.manifest(self._image, access)
+
+    async def blob(
+        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+    ) -> bytes:
+        del reference
+        return await self._registry.blob(self._image, digest, limit, access)
+
+    def open_blob(
+        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        del reference
+        return self._registry.open_blob(self._image, digest, access)
+
+    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+        del reference, access
+        return ["1", "latest"]
+
+
+class Site:
+    """The API, with reconcilers that work when they are told to."""
+
+    def __init__(self, api: Api, upstream: EveryImage, folder: Path) -> None:
+        self.api = api
+        self.view = BuildView(api.store)
+        self._configs = BuildConfigs(self.view, clock=api.clock)
+        self._streams = ImageStreams(
+            api.store,
+            upstream,
+            EmbeddedRegistry(folder, INTERNAL),
+            PullSecrets(api.store),
+            ImportSchedule(),
+            clock=api.clock,
+            platforms=[AMD64],
+        )
+
+    async def apply_all(self) -> int:
+        """Apply every object of the corpus as `upwell apply` does; return how many were taken."""
+        # One file declares a name twice.
+        wanted = {
+            f"{collection}/{document['metadata']['name']}": document
+            for collection, document in corpus_objects()
+            if "name" in document.get("metadata", {})
+        }
+        taken = 0
+        for path, document in wanted.items():
+            apply = f"{path}?fieldManager=me"
+            answer = await self.api.send("PATCH", apply, document, "application/apply-patch+yaml")
+            assert answer.status in {200, 201, 422}, answer.text
+            taken += answer.status != 422
+        return taken
+
+    async def reconcile_all(self) -> None:
+        """Let streams and BuildConfigs do what they have to do, until they want nothing more."""
+        store, before = self.api.store, ""
+        for _ in range(10):
+            if before == (before := await self.version()):
+                return
+            for stream in (await store.list(ImageStream)).items:
+                await self._streams.reconcile(stream.key)
+            for build in (await store.list(Build)).items:
+                await self.view.saw(build)
+            for config in (await store.list(BuildConfig)).items:
+                await self.view.saw(config)
+                await self._configs.reconcile(config.key)
+        raise AssertionError("the reconcilers go on writing")
+
+    async def version(self) -> str:
+        """What the next write to the store will change."""
+        return (await self.api.store.list(Build)).resource_version
+
+
+@asynccontextmanager
+async def reconciled(folder: Path) -> AsyncIterator[Site]:
+    upstream = EveryImage(folder / "upstream")
+    await upstream.fill()
+    async with serving(ServerLimits()) as api:
+        site = Site(api, upstream, folder / "own")
+        view = asyncio.create_task(site.view.run())
+        try:
+            yield site
+        finally:
+            view.cancel()
+            await asyncio.wait([view])
+
+
+async def test_what_is_applied_twice_changes_nothing_and_builds_nothing(tmp_path: Path) -> None:
+    async with reconciled(tmp_path) as site:
+        taken = await site.apply_all()
+        await site.reconcile_all()
+        store = site.api.store
+        imported = [
+            stream
+            for stream in (await store.list(ImageStream)).items
+            if any(tag.items for tag in stream.status.tags)
+        ]
+        builds = {build.key for build in (await store.list(Build)).items}
+        assert len(imported) > 10
+        assert len(builds) > 10
+        version = await site.version()
+
+        assert await site.apply_all() == taken
+        assert await site.version() == version
+        await site.reconcile_all()
+        assert await site.version() == version
+        assert {build.key for build in (await store.list(Build)).items} == builds
