@@ -25,8 +25,9 @@ from upwell.cli.output import (
 from upwell.cli.packages import PackageChanges, compared_packages, package_data, package_lines
 from upwell.cli.snapshot import read_snapshot
 from upwell.policy.build_triggers import digest_of
-from upwell.policy.explain import Statement, Topic, explain
+from upwell.policy.explain import explain
 from upwell.policy.rollout_settings import WORKLOADS
+from upwell.policy.statement import Statement, Topic
 from upwell.store.interface import ApiClient
 
 _FEW = 8
@@ -59,8 +60,9 @@ type _Changes = Mapping[tuple[str, str], PackageChanges]
 def explain_command(session: Session, what: tuple[str, ...], packages: str, output: str) -> None:
     """Say why something was, or was not, built or rolled out.
 
-    From what runs, back through tags and builds to the change upstream that set it off, with
-    the packages that differ; then what is held back, by what, and until when.
+    From what runs, back through promotions with their tests and approvals, tags and builds, to
+    the change upstream that set it off, with the packages that differ; then what is held back, by
+    what, and until when.
     """
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):
@@ -69,7 +71,7 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
 
     async def work(client: ApiClient) -> None:
         asked = await client.get(named.resource, session.namespace, named.name)
-        statements = explain(await read_snapshot(client), asked)
+        statements = explain(await read_snapshot(client, session.namespace), asked)
         changes = {} if packages == "none" else await _compare(client, statements)
         if output != Format.TABLE:
             write_data(_data(asked, statements, changes), output)

@@ -115,8 +115,8 @@ def diff_lines(
         yield from (f"    {line}" for line in _base_lines(earlier, component))
         for commit in commits.get(name, ()):
             yield f"    commit {commit}"
-        if earlier.revision == component.revision:
-            yield f"    the same source{f' ({c})' if (c := component.revision[:12]) else ''}"
+        if component.revision and earlier.revision == component.revision:
+            yield f"    the same source ({component.revision[:_SHORT_COMMIT]})"
         if name in packages:
             yield from (f"    {line}" for line in package_lines(packages[name], None))
     yield from (f"  {name}: removed" for name in before if name not in after)

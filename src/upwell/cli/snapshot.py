@@ -2,23 +2,49 @@
 
 import asyncio
 
+import click
+
 from upwell.api.build import Build, BuildConfig
 from upwell.api.core import Service
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.policy.rollout_settings import WORKLOADS
 from upwell.policy.standing import Snapshot
 from upwell.store.interface import ApiClient, Selector
+from upwell.store.kubernetes_errors import ForbiddenError
 
-_KINDS: tuple[type[Resource], ...] = (ImageStream, BuildConfig, Build, *WORKLOADS)
+_KINDS: tuple[type[Resource], ...] = (
+    ImageStream,
+    BuildConfig,
+    Build,
+    *WORKLOADS,
+    Pipeline,
+    Release,
+    Promotion,
+)
 
 
-async def read_snapshot(client: ApiClient) -> Snapshot:
-    """Return the objects of every namespace: images cross namespaces."""
+async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
+    """Return the objects of every namespace: images cross namespaces.
+
+    Who may not see them all gets those of `namespace`, when that is given.
+    """
+    try:
+        return Snapshot(await _read(client, Selector()))
+    except ExceptionGroup as group:
+        if not namespace or group.subgroup(ForbiddenError) is None:
+            raise
+    click.echo(f"only namespace {namespace} is looked at: your token sees no others", err=True)
+    return Snapshot(await _read(client, Selector(namespace)))
+
+
+async def _read(client: ApiClient, where: Selector) -> list[Resource]:
     async with asyncio.TaskGroup() as tasks:
-        lists = [tasks.create_task(client.list(kind)) for kind in _KINDS]
-    return Snapshot(item for task in lists for item in task.result().items)
+        lists = [tasks.create_task(client.list(kind, where)) for kind in _KINDS]
+    return [item for task in lists for item in task.result().items]
 
 
 async def read_entrances(client: ApiClient, namespace: str = "") -> list[Resource]:

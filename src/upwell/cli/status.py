@@ -30,7 +30,7 @@ def status(
 
     async def work(client: ApiClient) -> None:
         namespace = "" if all_namespaces else session.namespace
-        tree = StatusTree(await read_snapshot(client), clock.now(), namespace)
+        tree = StatusTree(await read_snapshot(client, namespace), clock.now(), namespace)
         missing = list(unserved(await read_entrances(client, namespace)))
         if output != Format.TABLE:
             write_data({**tree.data(), "unserved": [_data(one) for one in missing]}, output)

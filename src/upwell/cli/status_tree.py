@@ -193,10 +193,12 @@ class StatusTree:
         images: Mapping[str, str] = self._snapshot.running(workload)
         ready = f"{workload.status.ready_replicas}/{desired_replicas(workload)} ready"
         number = f", revision {revision.revision}" if revision is not None else ""
-        hold = hold_text(workload)
+        place = self._snapshot.lineage.placement(workload)
+        staged = f", {place.status.release or 'no release'} in {place}" if place is not None else ""
+        hold = hold_text(workload) or (place.status.hold if place is not None else "")
         return Facts(
             str(key),
-            ready + number + (f", on hold: {hold}" if hold else ""),
+            ready + number + staged + (f", on hold: {hold}" if hold else ""),
             digest=next(iter(images.values()), ""),
             since=(revision.live_at or revision.created) if revision is not None else None,
             standing=self._snapshot.workload_standing(workload),

@@ -7,8 +7,6 @@ held back, by what, and until when.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
@@ -16,6 +14,7 @@ from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
 from upwell.policy.build_triggers import digest_of
 from upwell.policy.image_names import StreamTag
+from upwell.policy.promotion.lineage import Placement, origin_of
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.policy.rollout_triggers import followers_of
 from upwell.policy.standing import (
@@ -27,35 +26,9 @@ from upwell.policy.standing import (
     serving,
     short,
 )
+from upwell.policy.statement import Statement, Topic
 
 _SHORT_COMMIT = 12
-
-
-class Topic(StrEnum):
-    """What a statement is about."""
-
-    RUNNING = "running"
-    IMAGE = "image"
-    BUILD = "build"
-    CAUSE = "cause"
-    COMMIT = "commit"
-    UPSTREAM = "upstream"
-    HELD = "held"
-    NEXT = "next"
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One fact. `depth` counts the steps back from the object that was asked about."""
-
-    topic: Topic
-    text: str
-    depth: int = 0
-    at: datetime | None = None
-    """When it happened, or is going to."""
-    old: str = ""
-    """The image before a change: a pull spec or digest; so `new`, the image after it."""
-    new: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -130,6 +103,7 @@ class _Teller:
 
     def workload(self, workload: Workload) -> Iterator[Statement]:
         revision = serving(workload)
+        place = self._snapshot.lineage.placement(workload)
         if revision is None:
             yield Statement(Topic.RUNNING, "no revision serves yet")
         else:
@@ -137,7 +111,15 @@ class _Teller:
             text = f"revision {revision.revision} serves{cause}"
             yield Statement(Topic.RUNNING, text, at=revision.live_at or revision.created)
             for container, image in revision.images.items():
-                yield from self._container(workload, container, image)
+                if place is not None:
+                    yield from self._promoted(place, container, image)
+                else:
+                    yield from self._container(workload, container, image)
+        yield from self._outlook(workload, place)
+        yield from self._next_checks(workload)
+
+    def _outlook(self, workload: Workload, place: Placement | None) -> Iterator[Statement]:
+        """Say what is held back, by what, and what comes next."""
         rollout = rollout_of(workload)
         standing = self._snapshot.workload_standing(workload)
         if rollout.state is not RolloutState.COMPLETE and rollout.text != standing.waits_for:
@@ -145,15 +127,20 @@ class _Teller:
         followers = followers_of(workload)
         for fault in followers.faults:
             yield Statement(Topic.HELD, fault)
+        if place is not None and place.status.hold:
+            yield Statement(Topic.HELD, f"{place} is held: {place.status.hold}")
         if standing.behind:
-            yield Statement(Topic.HELD, str(standing))
+            until = place.status.until if place is not None else None
+            yield Statement(Topic.HELD, str(standing), at=until)
+        elif place is not None:
+            text = f"nothing is due: {place} has the newest Release"
+            yield Statement(Topic.NEXT, text)
         elif not followers.entries:
             text = "no image trigger: images change only when the manifest does"
             yield Statement(Topic.NEXT, text)
         elif rollout.state is RolloutState.COMPLETE:
             text = "nothing is due: it runs the newest image of every tag that it follows"
             yield Statement(Topic.NEXT, text)
-        yield from self._next_checks(workload)
 
     def config(self, config: BuildConfig) -> Iterator[Statement]:
         builds = self._snapshot.builds(config.key)
@@ -234,6 +221,25 @@ class _Teller:
         if not followed:
             yield Statement(Topic.IMAGE, f"{text}; it follows no tag", new=image)
             yield from self._origin(None, image, 1)
+
+    def _promoted(self, place: Placement, container: str, image: str) -> Iterator[Statement]:
+        """Follow what a container runs back through its Release."""
+        text = f"container {container} runs {short(image)}"
+        found = self._snapshot.lineage.release_with(place, image)
+        if found is None:
+            text = f"{text}, which no known Release of {place} has"
+            yield Statement(Topic.IMAGE, text, new=image)
+            yield from self._origin(None, image, 1)
+            return
+        release, component = found
+        text = f"{text}, component {component.name} of release {release.name} in {place}"
+        yield Statement(Topic.IMAGE, text, new=image)
+        if str(release.key) not in self._told:
+            self._told.add(str(release.key))
+            yield from self._snapshot.lineage.story(place, release, 1)
+        if self._snapshot.producer_of(image) is None:
+            yield from origin_of(component, 1)
+        yield from self._origin(None, image, 1)
 
     def _cause(self, build: Build, cause: BuildTriggerCause, depth: int) -> Iterator[Statement]:
         change = cause.image_change_build

@@ -5,6 +5,7 @@ An edge points the way that a change takes: from a base image to all that must f
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -14,9 +15,11 @@ from upwell.api.build import BuildConfig, BuildTriggerPolicy
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
+from upwell.api.pipeline import Pipeline
 from upwell.policy.image_names import ImageNames, ImageNode, StreamTag, UpstreamImage
+from upwell.policy.promotion.stages import NoContainerError, images_for, names_workload
 from upwell.policy.repository_tags import effective_tags
-from upwell.policy.rollout_settings import Workload
+from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.policy.rollout_triggers import Mode, followers_of
 
 type Node = ImageNode | ObjectKey
@@ -40,6 +43,8 @@ class Role(StrEnum):
     """A BuildConfig pushes to a tag."""
     DEPLOY = "deploy"
     """A workload runs a tag."""
+    PROMOTE = "promote"
+    """A workload gets what a tag names through the stages of a Pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,7 @@ class Graph:
 
 
 def build_graph(objects: Iterable[Resource]) -> Graph:
-    """Return the graph of these ImageStreams, BuildConfigs and workloads; others are ignored."""
+    """Return the graph of these ImageStreams, BuildConfigs, workloads and Pipelines, no others."""
     known = list(objects)
     names = ImageNames(item for item in known if isinstance(item, ImageStream))
     nodes: list[Node] = []
@@ -196,6 +201,8 @@ def build_graph(objects: Iterable[Resource]) -> Graph:
                 nodes.extend(StreamTag(item.namespace, item.name, tag) for tag in _tags(item))
             case BuildConfig() | DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet():
                 nodes.append(item.key)
+            case Pipeline():
+                edges.extend(_of_pipeline(item, known))
             case _:
                 pass
     return Graph(nodes, edges)
@@ -301,6 +308,23 @@ def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
         node = names.find(container.image.strip(), workload.namespace)
         if isinstance(node, StreamTag) and node not in followed:
             yield Edge(node, workload.key, Role.DEPLOY, automatic=False)
+
+
+def _of_pipeline(pipeline: Pipeline, known: Iterable[Resource]) -> Iterator[Edge]:
+    """Yield an edge from each component's tag to each workload that gets the component."""
+    tags = {
+        one.name: StreamTag.of(one.from_, pipeline.namespace) for one in pipeline.spec.components
+    }
+    names = {name: name for name in tags}
+    for workload in known:
+        for stage in pipeline.spec.stages:
+            entry = names_workload(pipeline, stage, workload)
+            if entry is None or not isinstance(workload, WORKLOADS):
+                continue
+            with suppress(NoContainerError):
+                for name in set(images_for(entry, workload, names).values()):
+                    automatic = stage.promotion == "Automatic"
+                    yield Edge(tags[name], workload.key, Role.PROMOTE, automatic=automatic)
 
 
 def _merge(one: Edge, other: Edge) -> Edge:

@@ -18,6 +18,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.build_triggers import FollowedImage, digest_of, followed_images
 from upwell.policy.graph import Graph, build_graph
 from upwell.policy.image_names import ImageNames, StreamTag
+from upwell.policy.promotion.lineage import Lineage
 from upwell.policy.rollout_history import Phase
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.policy.rollout_triggers import followers_of, hold_text
@@ -63,6 +64,7 @@ class Snapshot:
     def __init__(self, objects: Iterable[Resource]) -> None:
         known = list(objects)
         self.graph: Graph = build_graph(known)
+        self.lineage = Lineage(known)
         self.streams: Mapping[StreamName, ImageStream] = {
             StreamName(item.namespace, item.name): item
             for item in known
@@ -132,6 +134,12 @@ class Snapshot:
 
     def workload_standing(self, workload: Workload) -> Standing:
         """Say whether `workload` runs the newest of what it follows, builds to come included."""
+        place = self.lineage.placement(workload)
+        if place is not None and (newer := self.lineage.newer(place)):
+            return Standing(newer, place.status.waits_for)
+        if place is not None:
+            coming = list(self._coming(workload))
+            return Standing(len(coming), coming[0]) if coming else Standing()
         lacking = sum(missing for _, missing in self._lacking(workload))
         coming = list(self._coming(workload))
         if not lacking and not coming:
