@@ -29,7 +29,7 @@ from upwell.builder.interface import (
     Strategy,
 )
 from upwell.builder.post_commit import check_image
-from upwell.builder.process import Launcher
+from upwell.builder.process import SYSTEM_PATH, Launcher
 from upwell.builder.pruning import Occupancy, prunable
 from upwell.builder.redaction import Redaction, basic_auth
 from upwell.builder.sandbox import (
@@ -42,8 +42,6 @@ from upwell.builder.sandbox import (
 from upwell.builder.uploads import unpack_upload
 from upwell.builder.workspace import Workspace
 from upwell.oci import Digest, ImageConfig, Reference
-
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ class BuildahBuilder:
         store = ImageStore(
             (settings.storage_root or settings.work_dir / "storage").resolve(),
             (settings.run_root or settings.work_dir / "run").resolve(),
-            UserIds(self._launcher, _PATH, shifted=shifted),
+            UserIds(self._launcher, SYSTEM_PATH, shifted=shifted),
         )
         self._commands = BuildahCommands(self._launcher, store, environment)
         self._git = Git(
@@ -307,7 +305,7 @@ def _environment(settings: BuildahSettings) -> dict[str, str]:
         "CONTAINERS_REGISTRIES_CONF": settings.registries_conf,
     }
     return {
-        "PATH": _PATH,
+        "PATH": SYSTEM_PATH,
         "LANG": "C.UTF-8",
         "BUILDAH_ISOLATION": settings.isolation,
         # Buildah 1.39 reads the owners of its own layers wrong through id-mapped mounts: COPY

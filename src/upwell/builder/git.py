@@ -18,7 +18,7 @@ from upwell.builder.git_access import (
     secrets,
     without_login,
 )
-from upwell.builder.git_cache import GitCache, reference_name, size_of
+from upwell.builder.git_cache import GitCache, limited, reference_name
 from upwell.builder.interface import BuildError, Checkout, GitSource, LogSink, Revision
 from upwell.builder.process import Command, Launcher, Outcome, OutputTooLargeError
 from upwell.builder.redaction import Redaction
@@ -94,7 +94,7 @@ class Git:
         redaction = Redaction(log, secrets(source))
         redaction(f"Cloning {source.uri} at {source.ref or 'HEAD'} ...\n".encode())
         try:
-            async with self._bounded(source), self._watched(folder.source):
+            async with self._bounded(source), limited(folder.source, self._limits.tree_bytes):
                 await self._clone(folder, source, environment, redaction)
                 revision = await self._revision(folder.source, environment)
             redaction(f"Commit {revision.commit} {revision.message}\n".encode())
@@ -136,7 +136,7 @@ class Git:
         if self._cache is None:
             return await run(*shallow, "--", source.uri, ref)
         kept = reference_name(ref)
-        async with self._cache.mirror(source) as mirror, self._watched(mirror):
+        async with self._cache.mirror(source) as mirror, limited(mirror, self._limits.tree_bytes):
             await asyncio.to_thread(mirror.mkdir, mode=0o700, parents=True, exist_ok=True)
             in_mirror = replace(run, tree=mirror)
             await in_mirror("init", "--quiet", "--bare", ".")
@@ -198,30 +198,6 @@ class Git:
         except TimeoutError as error:
             message = f"{source.uri}: git took over {self._limits.seconds:g} s"
             raise BuildError("FetchSourceFailed", message, retryable=True) from error
-
-    @asynccontextmanager
-    async def _watched(self, tree: Path) -> AsyncIterator[None]:
-        """Stop the block once `tree` has grown beyond the limit."""
-        limit = self._limits.tree_bytes
-        before = await asyncio.to_thread(size_of, tree)
-
-        async def check() -> None:
-            if await asyncio.to_thread(size_of, tree) - before > limit:
-                raise BuildError("FetchSourceFailed", f"the source is larger than {limit} bytes")
-
-        async def watch() -> None:
-            while True:
-                await check()
-                await asyncio.sleep(1)  # the disk tells nobody that it fills
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                watcher = group.create_task(watch())
-                yield
-                await check()
-                watcher.cancel()
-        except* BuildError as errors:
-            raise errors.exceptions[0] from None
 
 
 @dataclass(frozen=True, slots=True)

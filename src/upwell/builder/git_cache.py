@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from upwell.builder.interface import GitSource
+from upwell.builder.interface import BuildError, GitSource
 
 _MAX_PACKS = 64
 """Git adds a pack with each fetch; starting anew is cheaper than repacking in a build's time."""
@@ -61,6 +61,31 @@ class GitCache:
 def reference_name(ref: str) -> str:
     """Return the name under which a mirror keeps what `ref` named last."""
     return f"refs/upwell/{hashlib.sha256(ref.encode()).hexdigest()[:32]}"
+
+
+@asynccontextmanager
+async def limited(tree: Path, limit_bytes: int) -> AsyncIterator[None]:
+    """Stop the block once `tree` has grown by more than that; raises BuildError."""
+    before = await asyncio.to_thread(size_of, tree)
+
+    async def check() -> None:
+        if await asyncio.to_thread(size_of, tree) - before > limit_bytes:
+            message = f"the source is larger than {limit_bytes} bytes"
+            raise BuildError("FetchSourceFailed", message)
+
+    async def watch() -> None:
+        while True:
+            await check()
+            await asyncio.sleep(1)  # the disk tells nobody that it fills
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(watch())
+            yield
+            await check()
+            watcher.cancel()
+    except* BuildError as errors:
+        raise errors.exceptions[0] from None
 
 
 def size_of(tree: Path) -> int:

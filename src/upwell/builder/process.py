@@ -16,6 +16,9 @@ from pathlib import Path
 
 from upwell.builder.interface import LogSink
 
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where children find programs, whatever this process was started with."""
+
 OWNER_VARIABLE = "UPWELL_BUILDER"
 """Set in the environment of every child, so that a later process finds what a killed one left."""
 

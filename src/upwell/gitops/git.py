@@ -1,0 +1,220 @@
+"""Clones by the command git: bare and shallow, so that nothing of a repository is ever run."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_hex
+
+from upwell.builder.folder import BuildFolder
+from upwell.builder.git import GitLimits
+from upwell.builder.git_access import access, check_address, fault, without_login
+from upwell.builder.git_cache import GitCache, limited, reference_name
+from upwell.builder.interface import BuildError, GitSource
+from upwell.builder.process import SYSTEM_PATH, Command, Launcher, Outcome, OutputTooLargeError
+from upwell.gitops.interface import HISTORY, Author, Commit, Draft, RepositoryError
+from upwell.policy.promotion.manifests.files import MAX_FILE_BYTES, TreeFile
+
+_MAX_LISTING = 16 * 1024 * 1024
+_LIMITS = GitLimits(seconds=120, tree_bytes=1024**3, cache_bytes=2 * 1024**3)
+_MOVED = re.compile(
+    r"\[rejected\]|fetch first|non-fast-forward|cannot lock ref|failed to update ref|"
+    r"incorrect old value|reference already exists",
+)
+_NO_MATCH = 1
+"""Exit code of `git grep` and `git merge-base --is-ancestor` that means no."""
+
+
+class GitRepositories:
+    """Repositories by git, kept between uses in `folder`; implements Repositories.
+
+    `allow_local` lets addresses name repositories on this machine's disk.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        author: Author,
+        *,
+        allow_local: bool = False,
+        limits: GitLimits = _LIMITS,
+    ) -> None:
+        self._work = folder.absolute() / "work"
+        self._author = author
+        self._allow_local = allow_local
+        self._limits = limits
+        self._launcher = Launcher(str(self._work))
+        self._cache = GitCache(folder.absolute() / "clones", limits.cache_bytes)
+        shutil.rmtree(self._work, ignore_errors=True)  # what a killed process left
+
+    @asynccontextmanager
+    async def open(self, source: GitSource) -> AsyncIterator["GitClone"]:
+        """Open the repository that `source` names, with its login; raises RepositoryError."""
+        folder = BuildFolder(self._work, token_hex(8))
+        try:
+            source = without_login(source)
+            check_address(source.uri, allow_local=self._allow_local)
+            folder.create()
+            async with self._cache.mirror(source) as mirror:
+                mirror.mkdir(mode=0o700, parents=True, exist_ok=True)
+                environment = self._environment(folder, source)
+                clone = GitClone(source, folder, mirror, environment, self._launcher, self._limits)
+                await clone.prepare()
+                yield clone
+        except BuildError as error:
+            raise RepositoryError(f"{source.uri}: {error}") from error
+        finally:
+            folder.remove()
+
+    def _environment(self, folder: BuildFolder, source: GitSource) -> dict[str, str]:
+        base = {
+            "PATH": SYSTEM_PATH,
+            "HOME": str(folder.path),
+            "LC_ALL": "C.UTF-8",
+            "GIT_INDEX_FILE": str(folder.path / "index"),
+            "GIT_AUTHOR_NAME": self._author.name,
+            "GIT_AUTHOR_EMAIL": self._author.email,
+            "GIT_COMMITTER_NAME": self._author.name,
+            "GIT_COMMITTER_EMAIL": self._author.email,
+        }
+        return access(base, folder, source, allow_local=self._allow_local)
+
+
+@dataclass(frozen=True, slots=True)
+class GitClone:
+    """One open repository; implements Clone."""
+
+    source: GitSource
+    folder: BuildFolder
+    mirror: Path
+    environment: Mapping[str, str]
+    launcher: Launcher
+    limits: GitLimits
+
+    async def prepare(self) -> None:
+        """Make the bare repository, if it is not there."""
+        await self._git("init", "--quiet", "--bare", ".")
+
+    async def tips(self, branches: Collection[str]) -> dict[str, str]:
+        """Ask which commits the remote's branches are at."""
+        listing = await self._git("ls-remote", "--heads", "--", self.source.uri)
+        found = {
+            name.removeprefix("refs/heads/"): commit
+            for commit, tab, name in (line.partition("\t") for line in listing.splitlines())
+            if tab
+        }
+        return {name: found[name] for name in branches if name in found}
+
+    async def fetch(self, branches: Collection[str]) -> dict[str, str]:
+        """Get branches that exist, with their newest history; return what they are at."""
+        references = {name: reference_name(name) for name in branches}
+        wanted = [f"+refs/heads/{name}:{kept}" for name, kept in references.items()]
+        shallow = ("fetch", "--quiet", f"--depth={HISTORY}", "--no-tags", "--no-auto-maintenance")
+        async with limited(self.mirror, self.limits.tree_bytes):
+            await self._git(*shallow, "--", self.source.uri, *wanted)
+        return {
+            name: (await self._git("rev-parse", "--verify", f"{kept}^{{commit}}")).strip()
+            for name, kept in references.items()
+        }
+
+    async def history(self, commit: str) -> Sequence[Commit]:
+        """Return the newest commits of a fetched branch, the newest first."""
+        form = "--format=%H%x00%an%x00%(trailers:only,unfold)%x00%x01"
+        listing = await self._git("log", f"--max-count={HISTORY}", form, commit, "--")
+        found = []
+        for entry in listing.split("\x01")[:-1]:
+            name, author, trailers, _ = entry.strip("\n").split("\0")
+            pairs = (line.partition(": ") for line in trailers.splitlines())
+            found.append(Commit(name, author, {key: value for key, colon, value in pairs if colon}))
+        return found
+
+    async def touched(self, commit: str, paths: Collection[str]) -> str:
+        """Return the newest commit at or before `commit` that changed one of the paths."""
+        argv = ("log", "--max-count=1", "--format=%H", commit, "--", *paths)
+        return (await self._git(*argv)).strip()
+
+    async def contains(self, commit: str, other: str) -> bool:
+        """Whether `other` is `commit`, or is known to stand in its history."""
+        outcome = await self._try("merge-base", "--is-ancestor", other, commit)
+        return outcome.code == 0
+
+    async def tree(self, commit: str, path: str) -> Sequence[TreeFile]:
+        """Return all files at a path and below it; none when there is no such path."""
+        argv = ("ls-tree", "-r", "-l", "-z", "--full-tree", commit, "--", path)
+        listing = await self._git(*argv)
+        found = []
+        for entry in listing.split("\0")[:-1]:
+            about, _, name = entry.partition("\t")
+            mode, _, blob, size = about.split()
+            found.append(TreeFile(name, blob, mode, int(size) if size.isdecimal() else 0))
+        return found
+
+    async def containing(self, commit: str, path: str, words: Collection[str]) -> set[str]:
+        """Return the paths of the files at and below `path` that hold one of the words."""
+        options = [part for word in words for part in ("-e", word)]
+        argv = ("grep", "--name-only", "-z", "--fixed-strings", *options, commit, "--", path)
+        outcome = await self._try(*argv)
+        if outcome.code not in {0, _NO_MATCH}:
+            raise self._error(outcome)
+        return {name.removeprefix(f"{commit}:") for name in outcome.output.split("\0")[:-1]}
+
+    async def read(self, file: TreeFile) -> str:
+        """Return a file's text."""
+        text = await self._git("cat-file", "blob", file.blob, limit=MAX_FILE_BYTES)
+        if "\ufffd" in text:
+            raise RepositoryError(f"{self.source.uri}: {file.path} is not UTF-8")
+        return text
+
+    async def commit(self, draft: Draft) -> str:
+        """Make a commit, here alone; return its id."""
+        await self._git("read-tree", draft.parent)
+        for file, text in draft.files.items():
+            content = self.folder.path / "content"
+            await asyncio.to_thread(content.write_bytes, text.encode())
+            blob = (
+                await self._git("hash-object", "-w", "--no-filters", "--", str(content))
+            ).strip()
+            entry = f"{file.mode},{blob},{file.path}"
+            await self._git("update-index", "--cacheinfo", entry)
+        tree = (await self._git("write-tree")).strip()
+        message = self.folder.write("message", draft.message)
+        argv = ("commit-tree", tree, "-p", draft.parent, "-F", str(message))
+        return (await self._git(*argv)).strip()
+
+    async def push(self, commit: str, branch: str) -> bool:
+        """Move the remote's branch forward to `commit`; False when it has moved meanwhile."""
+        goal = f"{commit}:refs/heads/{branch}"
+        outcome = await self._try("push", "--porcelain", "--", self.source.uri, goal)
+        if outcome.code == 0:
+            return True
+        refused = next((line for line in outcome.output.splitlines() if line[:1] == "!"), "")
+        if _MOVED.search(refused):
+            return False
+        if refused:
+            why, _ = fault(self.source, replace(outcome, tail=outcome.tail.strip() or refused))
+            told = refused.rpartition("\t")[2]
+            raise RepositoryError(f"{self.source.uri}: {branch} takes no commit: {told} {why}")
+        raise self._error(outcome)
+
+    async def _git(self, *argv: str, limit: int = _MAX_LISTING) -> str:
+        outcome = await self._try(*argv, limit=limit)
+        if outcome.code != 0:
+            raise self._error(outcome)
+        return outcome.output
+
+    async def _try(self, *argv: str, limit: int = _MAX_LISTING) -> Outcome:
+        command = Command(("git", "--literal-pathspecs", *argv), self.environment, self.mirror)
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                return await self.launcher.capture(command, limit)
+        except TimeoutError as error:
+            message = f"{self.source.uri}: git took over {self.limits.seconds:g} s"
+            raise RepositoryError(message) from error
+        except OutputTooLargeError as error:
+            raise RepositoryError(f"{self.source.uri}: {error}") from error
+
+    def _error(self, outcome: Outcome) -> RepositoryError:
+        return RepositoryError(f"{self.source.uri}: {fault(self.source, outcome)[0]}")
