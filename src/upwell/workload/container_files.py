@@ -53,8 +53,9 @@ def _files(tar: tarfile.TarFile, limits: FileLimits) -> Iterator[ContainerFile]:
         left -= member.size if member.isreg() else 0
         if left < 0:
             raise _too_large(limits)
-        path = PurePosixPath(member.name)
-        if not member.isreg() or path.is_absolute() or ".." in path.parts:
+        # Of what lies in a volume, Podman makes absolute names.
+        path = PurePosixPath(member.name.lstrip("/"))
+        if not member.isreg() or ".." in path.parts:
             continue
         if (content := tar.extractfile(member)) is not None:
             yield ContainerFile(str(path), content.read(), member.mtime)
