@@ -159,22 +159,31 @@ class Window(Model):
 
 
 class GitTarget(Model):
-    """The digests of a stage are committed to a git repository instead of set on its workloads."""
+    """The digests of a stage are committed to a git repository instead of set on its workloads.
+
+    The stage has a Release once the branch has its digests and what runs has them too: the stage's
+    workloads here, or what answers at `running_url`.
+    """
 
     repository: str
     branch: str = "main"
+    """Says what shall run."""
     push_branch: str | None = None
-    """Another branch to commit to, for review; `{release}` and `{stage}` are replaced."""
+    """Another branch to commit to, for review: then it is waited for until `branch` has the
+    digests. `{release}`, which it must have, and `{stage}` are replaced."""
     path: str = "."
     """A folder or file in the repository."""
     format: str = "Plain"
     """Plain manifests, Kustomize (`images`), Helm (values) or Flux (`$imagepolicy` setters)."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Component -> where its image stands: a key path of Helm values, an image name of a
-    kustomization, an image policy `NAMESPACE:NAME`, a repository in plain manifests. Without it,
-    the component's repository."""
+    kustomization, an image policy `NAMESPACE:NAME`, in plain manifests a repository or
+    KIND/NAME/CONTAINER. Without it, the component's repository; the policy of its name."""
     secret: LocalReference | None = None
-    """As a BuildConfig's source secret."""
+    """As a BuildConfig's source secret: `username` and `password`, or `ssh-privatekey` with
+    `known_hosts`; and `ca.crt`."""
+    running_url: str = ""
+    """For a stage without workloads here: answers 200 with a text that has the digests that run."""
 
 
 class Stage(Model):

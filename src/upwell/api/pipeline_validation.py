@@ -1,8 +1,9 @@
 """What a Pipeline or a Freeze must be beyond its types."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 
-from upwell.api.addresses import host_and_port
+from upwell.api.addresses import host_and_port, is_http_url
 from upwell.api.check_validation import verification_faults
 from upwell.api.codec import Fault
 from upwell.api.defaults import IMAGE_STREAM_TAG
@@ -24,6 +25,8 @@ _REQUIRES = ("All", "Any")
 _PROMOTIONS = ("Automatic", "Manual")
 _ON_DEADLINE = ("Reject", "Wait")
 _FORMATS = ("Plain", "Kustomize", "Helm", "Flux")
+_BRANCH = re.compile(r"(?!.*(\.\.|//|\.lock$|[./]$))[A-Za-z0-9_][A-Za-z0-9_.,+#/-]*")
+_POLICY = re.compile(r"[^:\s]+:[^:\s]+")
 
 
 def validate_pipeline(pipeline: Pipeline) -> Iterator[Fault]:
@@ -76,7 +79,7 @@ def _stage(stage: Stage, path: str, components: Collection[str]) -> Iterator[Fau
     if stage.mirror is not None:
         yield from _mirror(stage.mirror, f"{path}.mirror")
     if stage.git is not None:
-        yield from _git(stage.git, f"{path}.git", components)
+        yield from _git(stage, stage.git, f"{path}.git", components)
 
 
 def _one_of(value: str, known: Collection[str], path: str) -> Iterator[Fault]:
@@ -115,17 +118,35 @@ def _mirror(mirror: str, path: str) -> Iterator[Fault]:
         yield Fault(path, f"{mirror!r} is not a registry with a prefix of repositories")
 
 
-def _git(git: GitTarget, path: str, components: Collection[str]) -> Iterator[Fault]:
+def _git(stage: Stage, git: GitTarget, path: str, components: Collection[str]) -> Iterator[Fault]:
     if not git.repository:
         yield Fault(f"{path}.repository", "required")
-    if not git.branch:
-        yield Fault(f"{path}.branch", "required")
+    if _BRANCH.fullmatch(git.branch) is None:
+        yield Fault(f"{path}.branch", f"{git.branch!r} is no name of a branch")
+    yield from _push_branch(git, f"{path}.pushBranch")
     yield from _one_of(git.format, _FORMATS, f"{path}.format")
     if git.path.startswith("/") or ".." in git.path.split("/"):
         yield Fault(f"{path}.path", f"{git.path!r} leaves the repository")
     yield from _known(git.keys, components, f"{path}.keys")
+    for component, key in git.keys.items():
+        if git.format == "Flux" and not _POLICY.fullmatch(key):
+            yield Fault(f"{path}.keys.{component}", f"{key!r} is no policy NAMESPACE:NAME")
     if git.secret is not None and not git.secret.name:
         yield Fault(f"{path}.secret.name", "required")
+    if git.running_url and stage.workloads:
+        yield Fault(f"{path}.runningUrl", "not with workloads: they show what runs")
+    elif git.running_url and not is_http_url(git.running_url):
+        yield Fault(f"{path}.runningUrl", f"{git.running_url!r} is no http or https URL")
+
+
+def _push_branch(git: GitTarget, path: str) -> Iterator[Fault]:
+    if git.push_branch is None:
+        return
+    if "{release}" not in git.push_branch:
+        yield Fault(path, "must have {release}: each Release is reviewed on a branch of its own")
+    plain = git.push_branch.replace("{release}", "r").replace("{stage}", "s")
+    if _BRANCH.fullmatch(plain) is None:
+        yield Fault(path, f"{git.push_branch!r} is no name of a branch")
 
 
 def _order(stages: Sequence[Stage]) -> Iterator[Fault]:

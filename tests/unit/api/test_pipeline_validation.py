@@ -124,6 +124,19 @@ def test_stages_come_after_stages_that_exist_and_never_after_themselves(
         ({"git": {"repository": "r", "path": "../up"}}, "git.path"),
         ({"git": {"repository": "r", "keys": {"other": "x"}}}, "git.keys"),
         ({"git": {"repository": "r", "secret": {}}}, "git.secret.name"),
+        ({"git": {"repository": "r", "branch": "--force"}}, "git.branch"),
+        ({"git": {"repository": "r", "branch": "a..b"}}, "git.branch"),
+        ({"git": {"repository": "r", "branch": "a.lock"}}, "git.branch"),
+        ({"git": {"repository": "r", "branch": "+main:x"}}, "git.branch"),
+        ({"git": {"repository": "r", "pushBranch": "upwell"}}, "git.pushBranch"),
+        ({"git": {"repository": "r", "pushBranch": "{release} x"}}, "git.pushBranch"),
+        ({"git": {"repository": "r", "pushBranch": "{release}/{other}"}}, "git.pushBranch"),
+        ({"git": {"repository": "r", "format": "Flux", "keys": {"web": "p"}}}, "git.keys.web"),
+        ({"git": {"repository": "r", "runningUrl": "http://a/"}}, "git.runningUrl"),
+        (
+            {"workloads": [], "git": {"repository": "r", "runningUrl": "ftp://a/"}},
+            "git.runningUrl",
+        ),
         ({"windows": [{}]}, "windows[0]"),
         ({"windows": [{"cron": "0 9 * * *"}]}, "windows[0].durationSeconds"),
         ({"windows": [{"cron": "often", "durationSeconds": 1}]}, "windows[0].cron"),
@@ -135,6 +148,19 @@ def test_stages_come_after_stages_that_exist_and_never_after_themselves(
 )
 def test_a_fault_of_a_stage_has_its_path(more: dict[str, Any], path: str) -> None:
     assert list(stage_faults(**more)) == [path]
+
+
+@pytest.mark.parametrize(
+    "git",
+    [
+        {"repository": "r"},
+        {"repository": "r", "branch": "env/prod-1.x", "pushBranch": "upwell/{stage}/{release}"},
+        {"repository": "r", "format": "Flux", "keys": {"web": "flux-system:web"}},
+        {"repository": "r", "path": "apps/web", "runningUrl": "https://a.example/version"},
+    ],
+)
+def test_a_stage_that_is_kept_in_git_needs_no_workloads(git: dict[str, Any]) -> None:
+    assert stage_faults(workloads=[], git=git) == {}
 
 
 @pytest.mark.parametrize(
