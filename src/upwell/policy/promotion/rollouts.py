@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from upwell.api.meta import ObjectKey, Resource
+from upwell.policy.build_triggers import digest_of
 from upwell.policy.ownership import pod_template
 from upwell.policy.rollout_settings import WORKLOADS
 from upwell.policy.rollout_triggers import HOLD_ANNOTATION, Slot, hold_text
@@ -27,6 +29,11 @@ class StageRollout:
 
     state: RolledOut
     message: str = ""
+    commit: str = ""
+    """The commit that has the images, of a stage that is kept in git; the one of somebody else
+    that has taken over."""
+    until: datetime | None = None
+    """When it is looked at again, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,15 @@ def declared_images(workload: Resource, slots: Iterable[Slot]) -> dict[Slot, str
     present = {(one.name, False): one.image for one in pod.containers}
     present |= {(one.name, True): one.image for one in pod.init_containers}
     return {slot: present.get(slot, "") for slot in slots}
+
+
+def as_declared(workload: Resource, images: Mapping[Slot, str]) -> dict[Slot, str]:
+    """Return the images as the template spells them, where it has their digests already."""
+    declared = declared_images(workload, images)
+    return {
+        slot: declared[slot] if digest_of(declared[slot]) == digest_of(image) else image
+        for slot, image in images.items()
+    }
 
 
 def stage_rollout(placed: Iterable[Placed]) -> StageRollout:

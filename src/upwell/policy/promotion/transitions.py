@@ -24,9 +24,22 @@ def has_left(status: PromotionStatus, name: str) -> bool:
     return any(step.name == name and step.ended is not None for step in status.steps)
 
 
-def going_on(status: PromotionStatus, message: str) -> PromotionStatus:
-    """Return the status with what it waits for now."""
-    return status.model_copy(update={"message": message[:_MAX_MESSAGE]})
+def going_on(
+    status: PromotionStatus, message: str, until: datetime | None = None
+) -> PromotionStatus:
+    """Return the status with what it waits for now, until a time if that is known."""
+    return status.model_copy(update={"message": message[:_MAX_MESSAGE], "until": until})
+
+
+def committed(status: PromotionStatus, commit: str) -> PromotionStatus:
+    """Return the status with the commit that counts, if there is one."""
+    return status.model_copy(update={"commit": commit}) if commit else status
+
+
+def noted(status: PromotionStatus, message: str, until: datetime | None = None) -> PromotionStatus:
+    """Return the status with how its open step goes: the message says why it came to that."""
+    last = status.steps[-1].model_copy(update={"message": message[:_MAX_MESSAGE]})
+    return status.model_copy(update={"steps": (*status.steps[:-1], last), "until": until})
 
 
 def serves(status: PromotionStatus, purpose: Purpose, now: datetime) -> PromotionStatus:

@@ -1,12 +1,21 @@
 """Puts the images of a Release on the workloads of a stage, as an image trigger would."""
 
 import json
-from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
+from upwell.api.promotion import Promotion, PromotionStatus, Purpose, Release
 from upwell.policy.ownership import PROMOTED_ANNOTATION
-from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout, stage_rollout
+from upwell.policy.promotion.images import stage_images
+from upwell.policy.promotion.rollouts import (
+    Placed,
+    RolledOut,
+    StageRollout,
+    as_declared,
+    stage_rollout,
+)
 from upwell.policy.promotion.stages import (
     NoContainerError,
     images_for,
@@ -18,44 +27,95 @@ from upwell.reconcilers.promotion.pipelines import stage_workloads
 from upwell.store.interface import Store
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A Release that goes into a stage, and the promotion for which it does."""
+
+    pipeline: Pipeline
+    stage: Stage
+    release: Release
+    promotion: Promotion
+
+    @property
+    def status(self) -> PromotionStatus:
+        """The promotion's status."""
+        return self.promotion.status
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the promotion is for."""
+        return self.promotion.spec.purpose
+
+
+class Placement(Protocol):
+    """Has a stage run the images of a Release."""
+
+    async def place(self, move: Move) -> StageRollout:
+        """Do what is due, again if need be, and say how it goes; raises StoreError."""
+        ...
+
+    async def observe(self, move: Move) -> StageRollout:
+        """Say how the stage stands to the Release, and change nothing; raises StoreError."""
+        ...
+
+
+class ByStage:
+    """Places as each stage says: in git, or on its workloads."""
+
+    def __init__(self, workloads: Placement, git: Placement) -> None:
+        self._workloads = workloads
+        self._git = git
+
+    async def place(self, move: Move) -> StageRollout:
+        """Do what is due."""
+        return await self._of(move).place(move)
+
+    async def observe(self, move: Move) -> StageRollout:
+        """Change nothing."""
+        return await self._of(move).observe(move)
+
+    def _of(self, move: Move) -> Placement:
+        return self._workloads if move.stage.git is None else self._git
+
+
 class Workloads:
     """The workloads of stages."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def place(
-        self, pipeline: Pipeline, stage: Stage, release: str, images: Mapping[str, str]
-    ) -> StageRollout:
-        """Set `images` (component -> pull spec) where they are not yet; say how it goes.
+    async def place(self, move: Move) -> StageRollout:
+        """Set the images where they are not yet; say how it goes.
 
         What a person holds is left as it is. Raises StoreError.
         """
-        placed = await self._placed(pipeline, stage, images)
+        placed = await self._placed(move)
         if isinstance(placed, StageRollout):
             return placed
         now = []
         for one in placed:
             workload = one.workload
             if one.lacks and HOLD_ANNOTATION not in workload.annotations:
-                workload = await self._store.update(_with(workload, one, pipeline, stage, release))
+                workload = await self._store.update(_with(workload, one, move))
             now.append(Placed(workload, one.images))
         return stage_rollout(now)
 
-    async def observe(
-        self, pipeline: Pipeline, stage: Stage, images: Mapping[str, str]
-    ) -> StageRollout:
-        """Say how the rollouts of `images` go, and change nothing."""
-        placed = await self._placed(pipeline, stage, images)
-        return placed if isinstance(placed, StageRollout) else stage_rollout(placed)
+    async def observe(self, move: Move) -> StageRollout:
+        """Say how the rollouts of the Release's digests go, and change nothing."""
+        placed = await self._placed(move)
+        if isinstance(placed, StageRollout):
+            return placed
+        return stage_rollout(
+            Placed(one.workload, as_declared(one.workload, one.images)) for one in placed
+        )
 
-    async def _placed(
-        self, pipeline: Pipeline, stage: Stage, images: Mapping[str, str]
-    ) -> list[Placed] | StageRollout:
+    async def _placed(self, move: Move) -> list[Placed] | StageRollout:
+        pipeline, stage = move.pipeline, move.stage
         found = await stage_workloads(self._store, pipeline, stage)
         missing = _missing(pipeline, stage, found)
         if missing:
             return StageRollout(RolledOut.GOING_ON, f"waits for {', '.join(missing)} to exist")
+        images = stage_images(move.release, stage)
         try:
             return [
                 Placed(one, images_for(entry, one, images))
@@ -77,14 +137,12 @@ def _missing(pipeline: Pipeline, stage: Stage, found: list[Resource]) -> list[st
     return missing
 
 
-def _with(
-    workload: Resource, placed: Placed, pipeline: Pipeline, stage: Stage, release: str
-) -> Resource:
+def _with(workload: Resource, placed: Placed, move: Move) -> Resource:
     """Return the workload with its images, and a note of whose they are."""
     note = {
-        "pipeline": f"{pipeline.namespace}/{pipeline.name}",
-        "stage": stage.name,
-        "release": release,
+        "pipeline": f"{move.pipeline.namespace}/{move.pipeline.name}",
+        "stage": move.stage.name,
+        "release": move.release.name,
         "containers": sorted(slot[0] for slot in placed.images),
     }
     annotations = {**workload.annotations, PROMOTED_ANNOTATION: json.dumps(note)}

@@ -4,23 +4,22 @@
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from upwell.api.meta import ObjectKey
-from upwell.api.pipeline import Pipeline, Stage
+from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, PromotionStatus, Purpose, Release
 from upwell.controller import Result
 from upwell.oci import InvalidReferenceError
 from upwell.policy.promotion import transitions
 from upwell.policy.promotion.checks import Outcome, Progress
-from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import namespace_of
 from upwell.reconcilers.promotion.images import ReleaseImages
-from upwell.reconcilers.promotion.placing import Workloads
+from upwell.reconcilers.promotion.placing import Move, Placement
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError, Store
 
@@ -42,24 +41,6 @@ class Verifier(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """One promotion, with what it moves and where to."""
-
-    pipeline: Pipeline
-    stage: Stage
-    release: Release
-    promotion: Promotion
-
-    @property
-    def status(self) -> PromotionStatus:
-        return self.promotion.status
-
-    @property
-    def purpose(self) -> Purpose:
-        return self.promotion.spec.purpose
-
-
 type _Next = tuple[PromotionStatus, float | None]
 """What is to be stored, and the seconds until to look again; None: a change will tell."""
 
@@ -71,13 +52,13 @@ class PromotionReconciler:
         self,
         store: Store,
         images: ReleaseImages,
-        workloads: Workloads,
+        placement: Placement,
         verifier: Verifier,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._images = images
-        self._workloads = workloads
+        self._placement = placement
         self._verifier = verifier
         self._clock = clock
 
@@ -100,7 +81,7 @@ class PromotionReconciler:
         await self._write(move, status)
         return Result(again)
 
-    async def _next(self, move: _Move) -> _Next:
+    async def _next(self, move: Move) -> _Next:
         """Do the step that is due; return what is to be stored of it, and when to look again."""
         rejection = move.release.status.rejection
         if move.status.phase is PromotionPhase.ROLLING_BACK:
@@ -113,7 +94,7 @@ class PromotionReconciler:
             return await self._roll_out(move)
         return await self._provide(move)
 
-    async def _read(self, promotion: Promotion) -> _Move | None:
+    async def _read(self, promotion: Promotion) -> Move | None:
         """Return the promotion with all that it names; end one whose stage is gone."""
         spec = promotion.spec
         try:
@@ -127,9 +108,9 @@ class PromotionReconciler:
             ended = transitions.taken_over(promotion.status, why, self._clock())
             await self._store.update_status(promotion.with_status(ended))
             return None
-        return _Move(pipeline, stage, release, promotion)
+        return Move(pipeline, stage, release, promotion)
 
-    async def _provide(self, move: _Move) -> _Next:
+    async def _provide(self, move: Move) -> _Next:
         """Make sure that the stage can pull the images, before anything is changed."""
         status = transitions.in_step(move.status, transitions.IMAGES, self._clock())
         if status != move.status:
@@ -146,20 +127,22 @@ class PromotionReconciler:
             return self._failed(move, status, why)
         return transitions.in_step(status, transitions.ROLL_OUT, self._clock()), 0
 
-    async def _roll_out(self, move: _Move) -> _Next:
+    async def _roll_out(self, move: Move) -> _Next:
         found = await self._place(move)
+        status = transitions.committed(move.status, found.commit)
         if found.state is RolledOut.COMPLETE:
-            return transitions.serves(move.status, move.purpose, self._clock()), 0
+            return transitions.serves(status, move.purpose, self._clock()), 0
         if found.state is RolledOut.GOING_ON and not self._overdue(move):
-            return transitions.going_on(move.status, found.message), _LOOK_AGAIN
-        return self._spoilt(move, found)
+            return transitions.going_on(status, found.message, found.until), self._again(found)
+        return self._spoilt(move, status, found)
 
-    async def _verify(self, move: _Move) -> _Next:
+    async def _verify(self, move: Move) -> _Next:
         found = await self._place(move)
+        status = transitions.committed(move.status, found.commit)
         if found.state in {RolledOut.FAILED, RolledOut.TAKEN_OVER}:
-            return self._spoilt(move, found)
+            return self._spoilt(move, status, found)
         progress = await self._verifier.advance(move.pipeline, move.release, move.promotion)
-        status = transitions.checked(move.status, progress.checks, progress.message)
+        status = transitions.checked(status, progress.checks, progress.message)
         if progress.outcome is Outcome.RUNNING:
             return status, progress.again
         if progress.outcome is not Outcome.PASSED:
@@ -167,55 +150,58 @@ class PromotionReconciler:
         if found.state is RolledOut.COMPLETE:
             return transitions.passed(status, self._clock()), None
         if self._overdue(move, soak=move.stage.soak_seconds):
-            return self._spoilt(move, found)
-        return transitions.going_on(status, found.message), _LOOK_AGAIN
+            return self._spoilt(move, status, found)
+        return transitions.going_on(status, found.message, found.until), self._again(found)
 
-    async def _place(self, move: _Move) -> StageRollout:
-        """Have the workloads run the images; what is verified again is only looked at."""
-        images = stage_images(move.release, move.stage)
+    async def _place(self, move: Move) -> StageRollout:
+        """Have the stage run the images; what is verified again is only looked at."""
         if move.purpose is Purpose.VERIFY:
-            return await self._workloads.observe(move.pipeline, move.stage, images)
-        return await self._workloads.place(move.pipeline, move.stage, move.release.name, images)
+            return await self._placement.observe(move)
+        return await self._placement.place(move)
 
-    async def _roll_back(self, move: _Move) -> _Next:
+    async def _roll_back(self, move: Move) -> _Next:
         await self._verifier.stop(move.promotion.key)
-        good = move.status.last_good
-        images = await self._last_good_images(move)
-        if images is None:
-            why = f"Release {good} does not exist any more"
-            return transitions.not_put_back(move.status, why, self._clock()), None
-        found = await self._workloads.place(move.pipeline, move.stage, good, images)
-        if found.state is RolledOut.COMPLETE:
-            return transitions.put_back(move.status, self._clock()), None
-        if found.state is RolledOut.GOING_ON and not self._overdue(move):
-            return move.status, _LOOK_AGAIN
-        return transitions.not_put_back(move.status, found.message, self._clock()), None
-
-    async def _last_good_images(self, move: _Move) -> Mapping[str, str] | None:
+        name = move.status.last_good
         try:
-            good = await self._store.get(Release, move.promotion.namespace, move.status.last_good)
+            good = await self._store.get(Release, move.promotion.namespace, name)
         except NotFoundError:
-            return None
-        return stage_images(good, move.stage)
+            why = f"Release {name} does not exist any more"
+            return transitions.not_put_back(move.status, why, self._clock()), None
+        found = await self._placement.place(replace(move, release=good))
+        if found.state is RolledOut.COMPLETE:
+            told = f"commit {found.commit}" if found.commit else ""
+            status = transitions.noted(move.status, told)
+            return transitions.put_back(status, self._clock()), None
+        if found.state is RolledOut.GOING_ON and not self._overdue(move):
+            status = transitions.noted(move.status, found.message, found.until)
+            return status, self._again(found)
+        status = transitions.committed(move.status, found.commit)
+        return transitions.not_put_back(status, found.message, self._clock()), None
 
-    def _spoilt(self, move: _Move, found: StageRollout) -> _Next:
+    def _again(self, found: StageRollout) -> float:
+        """Return the seconds until a rollout that goes on is looked at."""
+        if found.until is None:
+            return _LOOK_AGAIN
+        return max((found.until - self._clock()).total_seconds(), 0)
+
+    def _spoilt(self, move: Move, status: PromotionStatus, found: StageRollout) -> _Next:
         """Return what becomes of a promotion whose rollout does not end well."""
         if found.state is RolledOut.TAKEN_OVER:
-            return transitions.taken_over(move.status, found.message, self._clock()), None
+            return transitions.taken_over(status, found.message, self._clock()), None
         why = found.message
         if found.state is not RolledOut.FAILED:
             why = f"not rolled out after {move.stage.rollout_seconds} s: {why}"
-        return self._failed(move, move.status, why)
+        return self._failed(move, status, why)
 
-    def _failed(self, move: _Move, status: PromotionStatus, why: str) -> _Next:
+    def _failed(self, move: Move, status: PromotionStatus, why: str) -> _Next:
         now = self._clock()
         return transitions.failed(status, move.purpose, move.release.name, why, now), 0
 
-    def _overdue(self, move: _Move, soak: int = 0) -> bool:
+    def _overdue(self, move: Move, soak: int = 0) -> bool:
         end = transitions.deadline(move.status, move.stage)
         return end is not None and self._clock() >= end + timedelta(seconds=soak)
 
-    async def _write(self, move: _Move, status: PromotionStatus) -> None:
+    async def _write(self, move: Move, status: PromotionStatus) -> None:
         if status != move.status:
             await self._store.update_status(move.promotion.with_status(status))
         if status.phase is not move.status.phase:
