@@ -1,7 +1,7 @@
 """What `describe` says of each kind, as sections of named facts; pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from upwell.api.codec import encode
 from upwell.api.core import Event, Secret
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
-from upwell.cli.output import MISSING, aligned, format_age, values_at
+from upwell.cli.output import MISSING, aligned, format_age, shortened, values_at
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.policy.rollout_triggers import followers_of, hold_text
 from upwell.policy.standing import Snapshot, desired_replicas, rollout_of, short
@@ -233,11 +233,14 @@ def _causes(build: Build) -> Iterator[str]:
 
 def _workload(workload: Workload, around: Surroundings) -> Iterator[Section]:
     status = workload.status
-    held = hold_text(workload)
+    held, rollout = hold_text(workload), rollout_of(workload)
+    standing = around.snapshot.workload_standing(workload)
+    if standing.waits_for in {rollout.text, f"held: {held}"}:
+        standing = replace(standing, waits_for="")
     rows = [
         ("Replicas:", f"{desired_replicas(workload)} wanted, {status.ready_replicas} ready"),
-        ("Rollout:", rollout_of(workload).text),
-        ("Standing:", str(around.snapshot.workload_standing(workload))),
+        ("Rollout:", shortened(rollout.text)),
+        ("Standing:", shortened(str(standing))),
     ]
     if held:
         rows.append(("Hold:", held))
@@ -267,22 +270,28 @@ def _workload(workload: Workload, around: Surroundings) -> Iterator[Section]:
 
 def _conditions(resource: Resource, around: Surroundings) -> Iterator[Sequence[str]]:
     found: object = getattr(getattr(resource, "status", None), "conditions", ())
+    told: dict[str, str] = {}
     for condition in found if isinstance(found, tuple) else ():
         if isinstance(condition, Condition):
+            first = told.setdefault(condition.message, condition.type)
+            as_before = condition.message and first != condition.type
             yield (
                 condition.type,
                 condition.status,
                 condition.reason,
                 around.age(condition.last_transition_time),
-                condition.message,
+                f"as {first}" if as_before else shortened(condition.message),
             )
 
 
 def _events(around: Surroundings) -> Iterator[Sequence[str]]:
-    for event in around.events:
+    def seen(event: Event) -> datetime:
+        return event.last_timestamp or event.metadata.creation_timestamp or around.now
+
+    for event in sorted(around.events, key=seen):
         times = f" (x{event.count})" if event.count > 1 else ""
-        seen = event.last_timestamp or event.metadata.creation_timestamp
-        yield around.age(seen), event.type, event.reason, f"{event.message}{times}"
+        message = f"{shortened(event.message)}{times}"
+        yield around.age(seen(event)), event.type, event.reason, message
 
 
 def _secret_rows(secret: Secret) -> Rows:

@@ -75,6 +75,9 @@ def hold(
             _require_stage(found, stage)
         change = {"metadata": {"annotations": held.annotations(reason, end)}}
         await _change(client, session, held, change, "held")
+        ends = f", or {end}" if end else ""
+        command = f"upwell resume {held.named}" + (f" --stage {stage}" if stage else "")
+        click.echo(f"held until `{command}`{ends}: {reason}", err=True)
 
     session.run(work)
 

@@ -18,10 +18,11 @@ from upwell.cli.output import (
     format_age,
     full_name,
     output_option,
+    shortened,
     write_data,
 )
 from upwell.cli.waiting import until
-from upwell.policy.rollout_settings import WORKLOADS, Workload
+from upwell.policy.rollout_settings import WORKLOADS, Workload, is_paused
 from upwell.policy.rollout_triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
 from upwell.policy.standing import RolloutState, rollout_of
 from upwell.store.interface import ApiClient
@@ -90,6 +91,10 @@ def status(
         if found.state is RolloutState.FAILED:
             raise CommandError(f"{full_name(workload)}: {found.text}")
         click.echo(f"{full_name(workload)}: {found.text}")
+        if workload.status.hold:
+            click.echo(
+                f"on hold: {workload.status.hold}; `upwell rollout resume {named}`", err=True
+            )
 
     session.run(work)
 
@@ -124,7 +129,8 @@ def history(session: Session, what: tuple[str, ...], output: str) -> None:
                 revision.phase or "-",
                 format_age(revision.created, now),
                 revision.cause or "-",
-                ",".join(f"{name}={image}" for name, image in revision.images.items()) or "-",
+                ",".join(f"{name}={shortened(image)}" for name, image in revision.images.items())
+                or "-",
             )
             for revision in revisions
         ]
@@ -193,7 +199,17 @@ def restart(session: Session, what: tuple[str, ...]) -> None:
     named = _parse_workload(what)
     annotations = {_RESTARTED: clock.now().isoformat(timespec="seconds")}
     change = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
-    _patch(session, named, change, "restarted")
+
+    async def work(client: ApiClient) -> None:
+        workload = await _get(client, named, session)
+        if is_paused(workload):
+            raise CommandError(
+                f"cannot restart paused {named}: `upwell rollout resume {named}` first"
+            )
+        await client.patch(named.resource, session.namespace, named.name, change)
+        click.echo(f"{full_name(workload)} restarted")
+
+    session.run(work)
 
 
 @rollout.command(

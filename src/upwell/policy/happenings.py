@@ -132,8 +132,7 @@ def _of_workload(workload: Workload) -> Iterator[Happening]:
     for record in workload.status.revisions:
         yield from _of_revision(record)
     yield from _of_failure(workload)
-    watched = {"Drifted": "!", "ImageTriggered": ""}
-    yield from _of_conditions(workload.status.conditions, watched)
+    yield from _of_conditions(workload.status.conditions, {"Drifted": "!"})
 
 
 def _of_revision(record: RevisionRecord) -> Iterator[Happening]:

@@ -5,7 +5,7 @@ The annotation `image.openshift.io/triggers` and a DeploymentConfig's triggers b
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, DeploymentConfig
@@ -184,7 +184,8 @@ def _kept_away(
         )
     if is_paused(workload):
         return Verdict(
-            Reason.PAUSED, f"spec.paused is set{_pending(changes)}; set it to false to go on"
+            Reason.PAUSED,
+            f"spec.paused is set{_pending(changes)}; `rollout resume`, or false in it, goes on",
         )
     if not followers.automatic():
         return _none_automatic(workload, followers, streams)
@@ -215,10 +216,13 @@ def hold_text(workload: Resource) -> str:
     why = workload.annotations.get(HOLD_ANNOTATION)
     if why is None:
         return ""
-    until = workload.annotations.get(HOLD_UNTIL_ANNOTATION)
-    if until is not None and hold_end(workload) is None:
-        return f"{why or 'no reason given'} (for ever: {until!r} is no time with a zone)"
-    return (why or "no reason given") + (f" (until {until})" if until else "")
+    why = why or "no reason given"
+    until, end = workload.annotations.get(HOLD_UNTIL_ANNOTATION), hold_end(workload)
+    if end is not None:
+        return f"{why} (until {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC)"
+    if until is not None:
+        return f"{why} (for ever: {until!r} is no time with a zone)"
+    return why
 
 
 def images_of_all(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> dict[Slot, str]:

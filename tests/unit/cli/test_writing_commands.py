@@ -203,6 +203,18 @@ class TestRisenFix:
         lifted = {"upwell.dev/hold": None, "upwell.dev/hold-until": None}
         assert patch["metadata"]["annotations"] == lifted
 
+    def test_a_restart_replaces_instances_unless_it_is_paused(
+        self, upwell: Upwell, client: "FakeClient"
+    ) -> None:
+        assert upwell("rollout", "restart", "deploy/shop").stdout.endswith("/shop restarted\n")
+        template = client.calls[-1][2]["spec"]["template"]
+        assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
+
+        upwell("rollout", "pause", "deploy/shop")
+        refused = upwell("rollout", "restart", "deploy/shop")
+        assert refused.exit_code == 1
+        assert "`upwell rollout resume deployment/shop` first" in refused.stderr
+
     @pytest.mark.parametrize("verb", ["latest", "cancel", "retry"])
     def test_what_only_the_server_does_to_a_rollout(
         self, upwell: Upwell, client: "FakeClient", verb: str
@@ -219,6 +231,7 @@ class TestRisenFix:
         done = upwell("hold", "deploy/shop", "--reason", "Black Friday", "--until", until)
 
         assert done.stdout == "deployment.apps/shop held\n"
+        assert "until `upwell resume deployment/shop`, or 2026-11-30T08:00" in done.stderr
         assert client.calls[-1][2]["metadata"]["annotations"] == {
             "upwell.dev/hold": "Black Friday",
             "upwell.dev/hold-until": "2026-11-30T08:00:00+00:00",

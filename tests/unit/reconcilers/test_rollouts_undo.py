@@ -12,6 +12,7 @@ from upwell.policy.rollout_triggers import HOLD_ANNOTATION
 from upwell.reconcilers.rollouts import resume, rollback
 from upwell.reconcilers.rollouts.undo import (
     NoRevisionsError,
+    PausedWorkloadError,
     RevisionNotFoundError,
     SameRevisionError,
 )
@@ -107,6 +108,19 @@ async def test_undo_refuses_what_it_cannot_do(world: World) -> None:
     await world.apply(CronJob().with_metadata(namespace="shop", name="nightly"))
     with pytest.raises(NoRevisionsError):
         await rollback(world.store, CronJob, "shop", "nightly", None, world.clock)
+
+
+async def test_what_is_paused_is_not_undone_since_resuming_it_would_lift_the_hold(
+    world: World,
+) -> None:
+    current = await world.store.get(Deployment, "shop", "web")
+    spec = current.spec.model_copy(update={"paused": True})
+    await world.store.update(current.model_copy(update={"spec": spec}))
+    await world.settle(KEY)
+    assert (await world.store.get(Deployment, "shop", "web")).status.hold == "paused"
+
+    with pytest.raises(PausedWorkloadError, match=r"cannot rollback a paused deployment: .*resume"):
+        await rollback(world.store, Deployment, "shop", "web", None, world.clock)
 
 
 async def test_a_first_revision_has_nothing_to_go_back_to() -> None:

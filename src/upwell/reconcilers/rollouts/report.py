@@ -56,7 +56,10 @@ def failure_message(
     elif good is None:
         rest = "there is no earlier revision to fall back on, so it is started again and again"
     else:
-        rest = f"{describe(good)} serves instead, until the template changes"
+        rest = (
+            f"{describe(good)} serves instead; revision {failing.revision} is not tried again"
+            " until the template changes, or by `rollout retry`"
+        )
     return f"{describe(failing)} {why}{told}; {rest}"
 
 
@@ -85,7 +88,7 @@ def status_of(workload: Workload, standing: Standing, now: datetime) -> Workload
         "conditions": conditions,
         "revisions": standing.records,
         "failed_hash": standing.failed_hash,
-        "hold": hold_text(workload) or None,
+        "hold": hold_text(workload) or ("paused" if settings.paused else None),
     }
     if isinstance(workload.status, DeploymentConfigStatus) and standing.records:
         changes["latest_version"] = standing.records[0].revision

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from upwell.api.apps import DeploymentConfig, RequestedRevision, RevisionRecord
-from upwell.api.meta import ObjectKey, Resource, format_time
+from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.rollout_history import Phase, Records, wanted_revision
 from upwell.policy.rollout_settings import (
     WORKLOADS,
@@ -44,13 +44,15 @@ class RevisionNotFoundError(RollbackError):
 
 
 class PausedWorkloadError(RollbackError):
-    """The DeploymentConfig is paused."""
+    """The workload is paused, and resuming it would lift the hold too. As oc and kubectl say it."""
 
-    def __init__(self, key: ObjectKey) -> None:
-        super().__init__(
-            f"cannot rollback a paused deployment config: {key} has spec.paused;"
-            " `rollout resume` first"
+    def __init__(self, workload: Workload) -> None:
+        refusal = (
+            "cannot rollback a paused deployment config"
+            if isinstance(workload, DeploymentConfig)
+            else "you cannot rollback a paused deployment"
         )
+        super().__init__(f"{refusal}: {workload.key} has spec.paused; `rollout resume` first")
 
 
 class SameRevisionError(RollbackError):
@@ -76,8 +78,8 @@ async def rollback(
     workload = await store.get(kind, namespace, name)
     if not isinstance(workload, WORKLOADS):
         raise NoRevisionsError(workload.key)
-    if isinstance(workload, DeploymentConfig) and is_paused(workload):
-        raise PausedWorkloadError(workload.key)
+    if is_paused(workload):
+        raise PausedWorkloadError(workload)
     record = _chosen(workload, to_revision)
     declared = template_hash(record.template)
     if record.hash != declared or workload.status.requested is not None:
@@ -85,8 +87,7 @@ async def rollback(
         requested = RequestedRevision(template=declared, revision=record.hash)
         status = workload.status.model_copy(update={"requested": requested})
         workload = await store.update_status(workload.with_status(status))
-    now = format_time(clock().replace(microsecond=0))
-    reason = f"rolled back to revision {record.revision} by hand at {now}"
+    reason = f"rolled back to revision {record.revision} by hand, {clock():%Y-%m-%d %H:%M} UTC"
     annotations = {**without_hold(workload).annotations, HOLD_ANNOTATION: reason}
     back = with_pod_template(workload, record.template).with_metadata(annotations=annotations)
     return await store.update(back)
