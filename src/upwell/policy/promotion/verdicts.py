@@ -81,13 +81,13 @@ def with_verdict(promotion: Promotion, check: str, verdict: Verdict) -> Promotio
     Raises RefusedError when it comes too early or too late.
     """
     result = result_of(promotion, check)
+    if is_given(result, verdict):
+        return promotion
     if verdict.attempt not in {None, result.attempt}:
         raise RefusedError(
             f"attempt {verdict.attempt} of check {check} is over:"
             f" attempt {result.attempt} has a token of its own"
         )
-    if is_given(result, verdict):
-        return promotion
     phase = promotion.status.phase
     if phase.is_final:
         raise RefusedError(
