@@ -7,20 +7,38 @@ from dataclasses import dataclass
 from html import escape
 
 from upwell.api.pipeline import Stage
-from upwell.api.promotion import Component, Promotion, PromotionPhase, Release
+from upwell.api.promotion import (
+    CheckPhase,
+    Component,
+    Evidence,
+    Promotion,
+    PromotionPhase,
+    Release,
+)
 from upwell.policy.promotion.approval import approval_of
 from upwell.policy.promotion.requests import Known
 from upwell.policy.promotion.stages import serving, upstream
 from upwell.policy.standing import short
 
+_SHORT_COMMIT = 12
 _STYLE = """
-:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}
-th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8884;vertical-align:top}
-code{font-size:.9em}textarea{width:100%;box-sizing:border-box;font:inherit}
-button{font:inherit;padding:.5rem 1.5rem;margin:.8rem .8rem 0 0;cursor:pointer}
-.note{border-left:4px solid #888;padding-left:.8rem}
+:root{color-scheme:light dark;--line:#8885;--good:#1a7f37;--bad:#cf222e}
+@media(prefers-color-scheme:dark){:root{--good:#3fb950;--bad:#f85149}}
+body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.6rem;margin:0 0 1rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}
+table{border-collapse:collapse;width:100%}
+th,td{text-align:left;padding:.35rem 1rem .35rem 0;border-bottom:1px solid var(--line);
+vertical-align:top;overflow-wrap:break-word}
+.wide{overflow-x:auto}
+th{font-weight:600;font-size:.9em;opacity:.75}
+.facts th{width:9rem;white-space:nowrap}
+code{font-size:.9em}small{opacity:.75}
+.good{color:var(--good)}.bad{color:var(--bad)}
+.note{border-left:4px solid var(--line);padding-left:.8rem;margin:.5rem 0}
+textarea{width:100%;box-sizing:border-box;font:inherit}
+button{font:inherit;font-weight:600;padding:.5rem 1.6rem;margin:0 .8rem 0 0;cursor:pointer;
+border:2px solid;border-radius:.4rem;background:none}
+button.good{background:var(--good);border-color:var(--good);color:#fff}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 SECURITY_HEADERS: Mapping[str, str] = {
@@ -32,9 +50,11 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 """The address of the page is a secret: it goes into no cache and no Referer."""
 _FORM = """<form method="post">
-<p><label>Comment<br><textarea name="comment" rows="3" maxlength="2000"></textarea></label></p>
-<p><button name="decision" value="approve">Approve</button>
-<button name="decision" value="reject">Reject</button></p>
+<p><label>Comment, kept with your vote<br>
+<textarea name="comment" rows="3" maxlength="2000"></textarea></label></p>
+<p><button class="good" name="decision" value="approve">Approve</button>
+<button class="bad" name="decision" value="reject">Reject</button></p>
+<p><small>Rejecting keeps the release out of this stage and of every later one.</small></p>
 </form>"""
 
 
@@ -47,15 +67,20 @@ class Seen:
     promotion: Promotion
     person: str
 
+    @property
+    def release(self) -> Release | None:
+        """What is promoted; None when it is gone."""
+        return self.known.releases.get(self.promotion.spec.release)
+
 
 def vote_page(seen: Seen) -> str:
     """Return the page of a Promotion: what is promoted, what shows that it is good, the vote."""
     spec = seen.promotion.spec
     title = f"{spec.release} to {spec.stage}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>Pipeline <b>{escape(f'{seen.promotion.namespace}/{spec.pipeline}')}</b></p>",
-        *_release(seen),
+        f"<h1>Promote {escape(title)}?</h1>",
+        *_facts(seen),
+        *_changes(seen),
         *_upstream(seen),
         *_votes(seen),
     ]
@@ -67,62 +92,98 @@ def message_page(message: str) -> str:
     return _document("Upwell", f"<h1>Upwell</h1>\n<p>{escape(message)}</p>")
 
 
-def _release(seen: Seen) -> Iterator[str]:
-    release = seen.known.releases.get(seen.promotion.spec.release)
-    if release is None:
-        yield "<p>The release does not exist any more.</p>"
-        return
-    if release.spec.cause:
-        yield f"<p>{escape(release.spec.cause)}</p>"
-    into = seen.known.of_stage(seen.stage)
-    live = seen.known.releases.get(serving(into).release)
-    old = {one.name: one for one in live.spec.components} if live is not None else {}
-    yield "<h2>What changes</h2>"
-    yield "<table><tr><th>component<th>serves now<th>comes<th>commit</tr>"
-    for component in release.spec.components:
-        before = old.get(component.name)
-        cells = (
-            escape(component.name),
-            _image(before),
-            _image(component),
-            f"<code>{escape(component.revision[:12])}</code>" if component.revision else "",
-        )
-        yield f"<tr>{''.join(f'<td>{cell}' for cell in cells)}</tr>"
+def _facts(seen: Seen) -> Iterator[str]:
+    spec, release = seen.promotion.spec, seen.release
+    why = f": {spec.reason}" if spec.reason else ""
+    facts = {
+        "Pipeline": f"{seen.promotion.namespace}/{spec.pipeline}",
+        "Release": release.spec.cause if release is not None else "It does not exist any more.",
+        "Asked for by": f"{spec.requested_by or 'Upwell'}{why}",
+        "Emergency": spec.bypass,
+    }
+    yield '<table class="facts">'
+    for name, text in facts.items():
+        if text:
+            yield f"<tr><th>{name}<td>{escape(text)}</tr>"
     yield "</table>"
 
 
-def _image(component: Component | None) -> str:
-    return f"<code>{escape(short(component.image))}</code>" if component is not None else "nothing"
+def _changes(seen: Seen) -> Iterator[str]:
+    if seen.release is None:
+        return
+    live = seen.known.releases.get(serving(seen.known.of_stage(seen.stage)).release)
+    old = {one.name: one for one in live.spec.components} if live is not None else {}
+    serves = f" ({escape(live.name)})" if live is not None else ""
+    yield "<h2>What changes</h2>"
+    yield '<div class="wide"><table>'
+    yield f"<tr><th>Image<th>Serves now{serves}<th>Would serve<th>Commit</tr>"
+    for component in seen.release.spec.components:
+        before = old.get(component.name)
+        revision = escape(component.revision[:_SHORT_COMMIT])
+        cells = (
+            f"<b>{escape(component.name)}</b>",
+            _digest(before.image if before is not None else ""),
+            _digest(component.image),
+            f"<code>{revision}</code>" if revision else "",
+        )
+        yield f"<tr>{''.join(f'<td>{cell}' for cell in cells)}</tr>"
+        yield from _bases(before, component)
+    yield "</table></div>"
+
+
+def _bases(before: Component | None, component: Component) -> Iterator[str]:
+    """Yield a row for each base image that differs."""
+    old = {base.image: base.digest for base in before.bases} if before is not None else {}
+    for base in component.bases:
+        if old.get(base.image) != base.digest:
+            was, comes = _digest(old.get(base.image, "")), _digest(base.digest)
+            yield f"<tr><td>base {escape(base.image)}<td>{was}<td>{comes}<td></tr>"
+
+
+def _digest(image: str) -> str:
+    return f"<code>{escape(short(image))}</code>" if image else "nothing"
 
 
 def _upstream(seen: Seen) -> Iterator[str]:
-    release = seen.known.releases.get(seen.promotion.spec.release)
     rows = [
         row
         for name in upstream(seen.known.pipeline, seen.stage)
-        for row in _checks(seen, release, name)
+        for row in _checks(seen, seen.release, name)
     ]
     if rows:
         yield "<h2>What was tested before</h2>"
-        yield "<table><tr><th>stage<th>check<th>result<th>message</tr>"
+        yield '<div class="wide"><table>'
+        yield "<tr><th>Stage<th>Check<th>Result<th>Message<th>Evidence</tr>"
         for row in rows:
-            yield f"<tr>{''.join(f'<td>{escape(cell)}' for cell in row)}</tr>"
-        yield "</table>"
+            yield f"<tr>{''.join(f'<td>{cell}' for cell in row)}</tr>"
+        yield "</table></div>"
 
 
 def _checks(seen: Seen, release: Release | None, stage: str) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of the rows about a stage, as HTML."""
     verified = release.status.verified if release is not None else ()
     entry = next((one for one in verified if one.name == stage), None)
     if entry is None:
-        yield stage, "", "not verified", ""
+        yield escape(stage), "", '<span class="bad">not verified</span>', "", ""
         return
     evidence = next((p for p in seen.known.promotions if p.name == entry.promotion), None)
     checks = evidence.status.checks if evidence is not None else ()
     if not checks:
-        yield stage, "", f"verified {entry.at:%Y-%m-%d %H:%M} UTC", ""
+        result = f'<span class="good">verified {entry.at:%Y-%m-%d %H:%M} UTC</span>'
+        yield escape(stage), "", result, "", ""
     for check in checks:
+        passed = check.phase is CheckPhase.PASSED
         flaky = ", not at the first attempt" if check.flaky else ""
-        yield stage, check.name, f"{check.phase}{flaky}", check.message
+        result = f'<span class="{"good" if passed else "bad"}">{check.phase}</span>{flaky}'
+        shown = "<br>".join(map(_evidence, check.evidence))
+        yield escape(stage), escape(check.name), result, escape(check.message), shown
+
+
+def _evidence(piece: Evidence) -> str:
+    """Return a link, or the name of what only holders of a token can fetch."""
+    if not piece.url.startswith(("https://", "http://")):
+        return escape(piece.name)
+    return f'<a href="{escape(piece.url)}" rel="noreferrer">{escape(piece.name)}</a>'
 
 
 def _votes(seen: Seen) -> Iterator[str]:
@@ -130,15 +191,17 @@ def _votes(seen: Seen) -> Iterator[str]:
     yield "<h2>Your vote</h2>"
     for vote in status.votes:
         verb = "approved" if vote.approved else "rejected"
+        mark = "good" if vote.approved else "bad"
         comment = f": {vote.comment}" if vote.comment else ""
         text = f"{vote.by} {verb} {vote.at:%Y-%m-%d %H:%M} UTC{comment}"
-        yield f'<p class="note">{escape(text)}</p>'
+        yield f'<p class="note {mark}">{escape(text)}</p>'
     if status.phase is not PromotionPhase.WAITING:
         yield f"<p>It is {escape(status.phase)} now: no vote is needed any more.</p>"
         return
     found = approval_of(seen.stage.approval, seen.promotion, seen.known.now)
+    until = f", until {found.until:%Y-%m-%d %H:%M} UTC" if found.until is not None else ""
     if found.message:
-        yield f"<p>It waits: {escape(found.message)}.</p>"
+        yield f"<p>So far: {escape(found.message)}{until}.</p>"
     yield f"<p>You vote as <b>{escape(seen.person)}</b>; a later vote replaces an earlier one.</p>"
     yield _FORM
 

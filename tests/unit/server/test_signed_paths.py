@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.server.api_server import Answer
 from tests.unit.server.promoted_shop import ROOT, SIGNATURES, Shop, open_shop
 
-from upwell.api.promotion import CheckPhase, CheckResult, PromotionPhase
+from upwell.api.promotion import CheckPhase, CheckResult, Evidence, PromotionPhase, Release
 from upwell.server.limits import ServerLimits
 from upwell.server.signatures import Signatures, new_signatures
 from upwell.server.verdicts import VerdictTokens
@@ -145,6 +145,31 @@ async def test_a_page_shows_what_is_promoted_and_takes_the_vote(shop: Shop) -> N
     assert (recorded.by, recorded.approved, recorded.comment) == ("ada", True, "<i>go</i>")
     line = audit(shop)[-1]
     assert (line["user"], line["name"], line["reason"]) == ("ada", "shop-1.staging", "<i>go</i>")
+
+
+async def test_a_page_links_evidence_on_the_web_and_nothing_else(shop: Shop) -> None:
+    kept = (
+        Evidence(name="job 7", url="https://ci.test/7?a=1&b='\""),
+        Evidence(name="trap", url="javascript:alert(1)"),
+        Evidence(name="<b>junit.xml", digest="sha256:1"),
+    )
+    result = CheckResult(name="integration", phase=CheckPhase.FAILED, evidence=kept)
+    await shop.moved("shop-1.dev", PromotionPhase.SUCCEEDED, checks=(result,))
+    release = await shop.api.store.get(Release, "shop", "shop-1")
+    [entry] = release.status.verified
+    verified = (entry.model_copy(update={"promotion": "shop-1.dev"}),)
+    await shop.api.store.update_status(
+        release.with_status(release.status.model_copy(update={"verified": verified}))
+    )
+
+    page = await shop.api.get(await link(shop))
+
+    assert re.findall(r'<a href="([^"]*)"', page.text) == [
+        "https://ci.test/7?a=1&amp;b=&#x27;&quot;"
+    ]
+    assert "javascript" not in page.text
+    assert "&lt;b&gt;junit.xml" in page.text
+    assert '<span class="bad">Failed</span>' in page.text
 
 
 async def test_a_link_is_for_one_promotion_one_person_and_some_time(shop: Shop) -> None:
