@@ -156,6 +156,8 @@ class RepositoryImport(Model):
     next_check_time: Time | None = None
     interval: float | None = None
     """Seconds between checks, as the next one was planned with."""
+    generation: int = 0
+    """How often the import had been asked for when the repository was listed."""
     failures: int = 0
     conditions: tuple[Condition, ...] = ()
 

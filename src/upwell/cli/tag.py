@@ -48,7 +48,7 @@ from upwell.store.interface import ApiClient, NotFoundError
 @click.option(
     "--source",
     "kind",
-    type=click.Choice(["istag", "isimage", "docker"]),
+    type=click.Choice(["istag", "imagestreamtag", "isimage", "imagestreamimage", "docker"]),
     default=None,
     show_default="by its form",
     help="What SOURCE names.",

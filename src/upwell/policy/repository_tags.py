@@ -1,6 +1,7 @@
 """Which tags of `spec.dockerImageRepository` are imported, and as what."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from upwell.api.image import ImageStream, ImportPolicy, TagReference
@@ -11,8 +12,11 @@ from upwell.policy.versions import Version, natural_key
 MAX_BULK_TAGS = 50
 """How many tags of a repository are imported; OpenShift's maxImagesBulkImportedPerRepository."""
 INSECURE_ANNOTATION = "openshift.io/image.insecureRepository"
+GENERATION_ANNOTATION = "upwell.dev/repository-generation"
+"""Raised by whoever wants the whole repository to be listed and imported now."""
 
 _MINOR = 2
+_COUNT = re.compile(r"[0-9]{1,15}")
 
 
 def by_priority(tags: Iterable[str]) -> list[str]:
@@ -80,6 +84,12 @@ def is_insecure(stream: ImageStream) -> bool:
     return stream.annotations.get(INSECURE_ANNOTATION) == "true"
 
 
+def repository_generation(annotations: Mapping[str, str]) -> int:
+    """Return how often the import of a stream's whole repository was asked for."""
+    text = annotations.get(GENERATION_ANNOTATION, "")
+    return int(text) if _COUNT.fullmatch(text) else 0
+
+
 def effective_tags(stream: ImageStream) -> tuple[TagReference, ...]:
     """Return the stream's tags: those declared, then those that its repository has besides.
 
@@ -99,8 +109,11 @@ def effective_tags(stream: ImageStream) -> tuple[TagReference, ...]:
 
 def _implied(tag: TagReference, stream: ImageStream, source: str) -> TagReference:
     """Return the import of one tag of the repository; it is repeated, as discovery is."""
+    asked = max(tag.generation or 0, repository_generation(stream.annotations))
     policy = (tag.import_policy or ImportPolicy()).model_copy(
         update={"scheduled": True, "insecure": is_insecure(stream) or tag.insecure}
     )
     upstream = ObjectReference(kind="DockerImage", name=f"{source}:{tag.name}")
-    return tag.model_copy(update={"from_": upstream, "import_policy": policy})
+    return tag.model_copy(
+        update={"from_": upstream, "import_policy": policy, "generation": asked or None}
+    )

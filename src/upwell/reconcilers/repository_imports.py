@@ -7,7 +7,12 @@ from datetime import datetime
 from upwell.api.conditions import set_condition
 from upwell.api.image import ImageStream, RepositoryImport, TagReference
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.repository_tags import bulk_source, is_insecure, plan_bulk_import
+from upwell.policy.repository_tags import (
+    bulk_source,
+    is_insecure,
+    plan_bulk_import,
+    repository_generation,
+)
 from upwell.policy.schedule import AT_ONCE, ImportSchedule
 from upwell.policy.tag_outcome import failure
 from upwell.registry.errors import RegistryError
@@ -39,7 +44,11 @@ class RepositoryImporter:
         state = stream.status.repository
         if source is None:
             return None
-        if state is None or state.source != source:
+        if (
+            state is None
+            or state.source != source
+            or state.generation < repository_generation(stream.annotations)
+        ):
             return AT_ONCE
         next_check: datetime | None = state.next_check_time
         return next_check
@@ -59,6 +68,8 @@ class RepositoryImporter:
         state = stream.status.repository
         if state is None or state.source != source:
             state = RepositoryImport(source=source)
+        generation = repository_generation(stream.annotations)
+        state = state.model_copy(update={"generation": generation})
         try:
             reference = Reference.parse(source)
             access = Access(logins, insecure=is_insecure(stream))

@@ -13,7 +13,11 @@ from upwell.api.codec import Fault, InvalidObjectError, decode_as, encode, encod
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream, ImageStreamImport, ImportSpec
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.repository_tags import INSECURE_ANNOTATION
+from upwell.policy.repository_tags import (
+    GENERATION_ANNOTATION,
+    INSECURE_ANNOTATION,
+    repository_generation,
+)
 from upwell.reconcilers.image_examination import ExaminationError, ImageExaminer
 from upwell.server.body import decode_object, media_type, read_body
 from upwell.server.limits import ServerLimits
@@ -143,9 +147,11 @@ def _with_imports(document: Document, wanted: ImageStreamImport) -> Document:
     repository = wanted.spec.repository
     if repository is not None:
         spec["dockerImageRepository"] = repository.from_.name
+        annotations = dict(metadata.get("annotations") or {})
+        annotations[GENERATION_ANNOTATION] = str(repository_generation(annotations) + 1)
         if repository.import_policy and repository.import_policy.insecure:
-            annotations = metadata.get("annotations") or {}
-            metadata["annotations"] = {**annotations, INSECURE_ANNOTATION: "true"}
+            annotations[INSECURE_ANNOTATION] = "true"
+        metadata["annotations"] = annotations
     return {**document, "metadata": metadata, "spec": spec}
 
 

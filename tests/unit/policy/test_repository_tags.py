@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,11 +11,13 @@ from upwell.api.image import (
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.policy.repository_tags import (
+    GENERATION_ANNOTATION,
     INSECURE_ANNOTATION,
     bulk_source,
     by_priority,
     effective_tags,
     plan_bulk_import,
+    repository_generation,
 )
 
 SOURCE = "vendor.example/mysql"
@@ -79,3 +82,15 @@ def test_declared_tags_come_before_discovered_ones() -> None:
 
 def test_tags_of_an_earlier_repository_are_forgotten() -> None:
     assert effective_tags(stream(found=("8.0",), source="vendor.example/other")) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("3", 3), ("", 0), ("-1", 0), ("x", 0), ("٣", 0), ("9" * 5000, 0)]
+)
+def test_how_often_the_import_was_asked_for_is_the_generation_of_its_tags(
+    text: str, count: int
+) -> None:
+    asked = stream(found=("5.1",)).with_metadata(annotations={GENERATION_ANNOTATION: text})
+    assert repository_generation(asked.annotations) == count
+    (tag,) = effective_tags(asked)
+    assert (tag.generation or 0) == count
