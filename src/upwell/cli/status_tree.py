@@ -196,11 +196,13 @@ class StatusTree:
         place = self._snapshot.lineage.placement(workload)
         staged = f", {place.status.release or 'no release'} in {place}" if place is not None else ""
         hold = hold_text(workload) or (place.status.hold if place is not None else "")
+        standing = self._snapshot.workload_standing(workload)
+        held = f", on hold: {hold}" if hold and hold not in standing.waits_for else ""
         return Facts(
             str(key),
-            ready + number + staged + (f", on hold: {hold}" if hold else ""),
+            ready + number + staged + held,
             digest=next(iter(images.values()), ""),
             since=(revision.live_at or revision.created) if revision is not None else None,
-            standing=self._snapshot.workload_standing(workload),
+            standing=standing,
             faults=(rollout.text,) if rollout.state == "Failed" else (),
         )

@@ -143,7 +143,7 @@ class Snapshot:
         lacking = sum(missing for _, missing in self._lacking(workload))
         coming = list(self._coming(workload))
         if not lacking and not coming:
-            return Standing()
+            return Standing() if serving(workload) else Standing(1, self._keeps(workload))
         if lacking:
             return Standing(lacking + len(coming), self._keeps(workload))
         return Standing(len(coming), coming[0])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.cli.conftest import NEW, OLD, stream
+from tests.unit.cli.conftest import NEW, OLD, SHOP_OLD, deployment, stream
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -136,6 +136,38 @@ async def test_status_ends_with_what_the_router_does_not_serve(
     everywhere = (await asyncio.to_thread(upwell, "status", "-A", "-o", "json")).stdout
     named = [one["name"] for one in json.loads(everywhere)["unserved"]]
     assert named == ["Route default/shop", "Route elsewhere/other"]
+
+
+async def test_status_calls_nothing_current_that_has_never_served(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    waiting = deployment(ready=0)
+    waiting["metadata"] |= {"name": "later", "annotations": {}}
+    await client.put(waiting)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+
+    told = "0/2 ready, behind by 1: no revision was rolled out yet"
+    assert f"Deployment default/later  {told}" in lines
+    assert lines[-1] == "1 of 2 workloads run the newest of what they follow"
+
+
+async def test_status_says_once_that_a_workload_is_held(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    held = deployment((1, "Complete", SHOP_OLD))
+    held["metadata"]["name"] = "held"
+    held["metadata"]["annotations"] |= {
+        "upwell.dev/hold": "Black Friday",
+        "upwell.dev/hold-until": "2026-11-30T09:00+01:00",
+    }
+    await client.put(held)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+
+    [line] = [line for line in lines if "default/held" in line]
+    assert line.endswith("behind by 1: held: Black Friday (until 2026-11-30 08:00 UTC)")
+    assert line.count("Black Friday") == 1
 
 
 def test_status_of_an_empty_namespace_hints_at_apply(upwell: Upwell) -> None:
