@@ -1,6 +1,7 @@
 """upwell.dev/v1alpha1: the way of an application to production, and what may bar it."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -170,7 +171,7 @@ class GitTarget(Model):
     """Says what shall run."""
     push_branch: str | None = None
     """Another branch to commit to, for review: then it is waited for until `branch` has the
-    digests. `{release}`, which it must have, and `{stage}` are replaced."""
+    digests. `{promotion}`, which it must have, `{release}` and `{stage}` are replaced."""
     path: str = "."
     """A folder or file in the repository."""
     format: str = "Plain"
@@ -266,6 +267,30 @@ class PipelineStatus(Model):
         return next((one for one in self.stages if one.name == name), StageStatus(name=name))
 
 
+def _serving(pipeline: Mapping[str, Any]) -> str:
+    """Return what serves in each stage: `dev=shop-7,production=shop-5`."""
+    serves = {one["name"]: one.get("release") for one in _stages(pipeline, "status")}
+    names = [one["name"] for one in _stages(pipeline, "spec")]
+    return ",".join(f"{name}={serves.get(name) or '-'}" for name in names) or "-"
+
+
+def _held(pipeline: Mapping[str, Any]) -> str:
+    """Return the stages that are held."""
+    held = [one["name"] for one in _stages(pipeline, "status") if one.get("hold")]
+    return ",".join(held) or "-"
+
+
+def _waiting(pipeline: Mapping[str, Any]) -> str:
+    """Return what each stage waits for."""
+    waits = {one["name"]: one.get("waitsFor") for one in _stages(pipeline, "status")}
+    return "; ".join(f"{name}: {why}" for name, why in waits.items() if why) or "-"
+
+
+def _stages(pipeline: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
+    stages: list[dict[str, Any]] = (pipeline.get(part) or {}).get("stages") or []
+    return stages
+
+
 class Pipeline(Resource):
     """The way of an application to production."""
 
@@ -276,10 +301,10 @@ class Pipeline(Resource):
         "pipelines",
         ("pl",),
         columns=(
-            Column("STAGES", "spec.stages[*].name"),
+            Column("STAGES", "spec.stages[*].name", text=_serving),
             Column("LATEST", "status.latestRelease"),
-            Column("SERVING", "status.stages[*].release"),
-            Column("WAITS", "status.stages[*].waitsFor", wide=True),
+            Column("HELD", "status.stages[*].hold", text=_held),
+            Column("WAITS", "status.stages[*].waitsFor", wide=True, text=_waiting),
         ),
     )
 

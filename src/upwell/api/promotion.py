@@ -1,7 +1,8 @@
 """upwell.dev/v1alpha1: what moves through the stages, each move, and what a base change causes."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -109,6 +110,7 @@ class Release(Resource):
             Column("VERIFIED", "status.verified[*].name"),
             Column("CAUSE", "spec.cause"),
             Column("IMAGES", "spec.components[*].image", wide=True),
+            Column("MESSAGE", "status.message", wide=True),
         ),
     )
 
@@ -262,6 +264,14 @@ class PromotionStatus(Model):
     conditions: tuple[Condition, ...] = ()
 
 
+def _checks(promotion: Mapping[str, Any]) -> str:
+    """Return how each check stands: `smoke=Passed,latency=Running`."""
+    checks = (promotion.get("status") or {}).get("checks") or []
+    return (
+        ",".join(f"{one['name']}={one.get('phase', CheckPhase.PENDING)}" for one in checks) or "-"
+    )
+
+
 class Promotion(Resource):
     """One Release into one stage: its steps, results and evidence."""
 
@@ -276,6 +286,7 @@ class Promotion(Resource):
             Column("STAGE", "spec.stage"),
             Column("PHASE", "status.phase"),
             Column("BY", "spec.requestedBy"),
+            Column("CHECKS", "status.checks[*].phase", wide=True, text=_checks),
             Column("MESSAGE", "status.message", wide=True),
         ),
     )

@@ -138,12 +138,16 @@ class Table:
 
 def _cell(values: list[Any], now: datetime) -> str:
     texts = [
-        format_age(datetime.fromisoformat(value), now)
+        _span(datetime.fromisoformat(value), now)
         if isinstance(value, str) and _TIME.fullmatch(value)
         else str(value)
         for value in values
     ]
     return ",".join(texts) or MISSING
+
+
+def _span(time: datetime, now: datetime) -> str:
+    return f"in {format_duration(time - now)}" if time > now else format_age(time, now)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
