@@ -151,12 +151,31 @@ def test_the_fix_rises_by_itself_and_no_request_fails(folder: Path) -> None:
         ("shop", "0"),
         ("gate", "0"),
     ]
-    assert steps(report, "gate") == ["published", "detected", "building", "built", "live"]
-    assert steps(report, "shop") == ["published", "detected", "building", "built", "live"]
+    way = ["published", "detected", "building", "built"]
+    way += ["deployed", "tested", "deployed", "tested", "live"]
+    assert steps(report, "gate") == way
+    assert steps(report, "shop") == way
     before, after = re.findall(r"  shop: (\S+) -> (\S+)", report)[0]
     assert before != after
     assert f"libc6 {before} -> {after}" in report
     assert re.search(r"gate-2: debian:11 went from [0-9a-f]{12} to [0-9a-f]{12}", report)
+    assert_nothing_is_left(folder, bridges)
+
+
+def test_a_base_on_which_tests_fail_goes_no_further_than_dev(folder: Path) -> None:
+    with demo(folder, "--break") as running:
+        running.until_it_says("nobody touches anything now")
+        bridges = running.bridges()
+        code = running.wait(_MAKING_SECONDS)
+
+    report = running.output[running.output.index("\nTimeline") :]
+    assert code == 0, running.output
+    assert "FALSE" not in report
+    assert "refused    gate: gate-2 in dev: check in-situ" in report
+    assert "gate-1 was put back" in report
+    assert "No time zone found with key Europe/Berlin" in report
+    assert "live       shop: shop-2 serves in production" in report
+    assert not re.search(r"gate: gate-2 .* in (staging|production)", report)
     assert_nothing_is_left(folder, bridges)
 
 

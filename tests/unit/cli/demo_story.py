@@ -1,5 +1,6 @@
 """The story of the demo as made-up objects: all went well, and tests spoil it."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,9 +9,11 @@ from upwell.api.build import Build
 from upwell.api.codec import decode
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource, format_time
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, Release
 from upwell.cli.demo.facts import Publication, Story
 from upwell.cli.demo.load import Tally
-from upwell.cli.demo.observed import Observed
+from upwell.cli.demo.observed import STAGES, Observed
 from upwell.oci import Digest
 
 PUBLISHED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -71,7 +74,10 @@ def build(config: str, number: int, began: float, phase: str = "Complete") -> Re
 
 
 def workload(
-    kind: type[Deployment | DeploymentConfig], number: int = 2, **status: object
+    kind: type[Deployment | DeploymentConfig],
+    number: int = 2,
+    stage: str = "production",
+    **status: object,
 ) -> Resource:
     name = "shop" if kind is Deployment else "gate"
     revision: dict[str, Any] = {
@@ -87,7 +93,7 @@ def workload(
         {
             "apiVersion": kind.KIND.api_version,
             "kind": kind.KIND.kind,
-            "metadata": {"name": name, "namespace": "default"},
+            "metadata": {"name": name, "namespace": stage},
             "spec": {"replicas": 2},
             "status": {
                 "replicas": 2,
@@ -100,15 +106,99 @@ def workload(
     )
 
 
-def tally(host: str) -> Tally:
+def release(application: str, number: int, rejected: str = "") -> Resource:
+    image = f"127.0.0.1:7080/default/{application}@{result(application, number)}"
+    rejection = {"reason": rejected, "stage": "dev", "at": after(9)} if rejected else None
+    return decode(
+        {
+            "apiVersion": Release.KIND.api_version,
+            "kind": "Release",
+            "metadata": {"name": f"{application}-{number}", "namespace": "default"},
+            "spec": {
+                "pipeline": application,
+                "number": number,
+                "components": [{"name": application, "image": image}],
+            },
+            "status": {"rejection": rejection},
+        }
+    )
+
+
+def promotion(
+    application: str, stage: str, began: float, phase: str = "Succeeded", check: str = "Passed"
+) -> Resource:
+    """Return the promotion of an application's second Release, which takes a second."""
+    return decode(
+        {
+            "apiVersion": Promotion.KIND.api_version,
+            "kind": "Promotion",
+            "metadata": {"name": f"{application}-2.{stage}", "namespace": "default"},
+            "spec": {"pipeline": application, "release": f"{application}-2", "stage": stage},
+            "status": {
+                "phase": phase,
+                "message": "" if phase == "Succeeded" else "check in-situ: exit code 1",
+                "started": after(began),
+                "servingSince": after(began + 0.5),
+                "ended": after(began + 1),
+                "checks": [{"name": "in-situ", "phase": check}],
+            },
+        }
+    )
+
+
+def tally(host: str, *, fixed: bool = True) -> Tally:
     found = Tally(host)
-    for second, version in ((-1, OLD_GLIBC), (7, NEW_GLIBC), (8, OLD_GLIBC), (9, NEW_GLIBC)):
+    new = NEW_GLIBC if fixed else OLD_GLIBC
+    for second, version in ((-1, OLD_GLIBC), (7, new), (8, OLD_GLIBC), (9.5, new)):
         found.answered(version, PUBLISHED + timedelta(seconds=second))
     return found
 
 
 def good_story() -> Story:
-    """Return a story whose claims all hold."""
+    """Return a story whose claims all hold: the fix is in production."""
+    return _story(
+        *_promoted("shop", Deployment),
+        *_promoted("gate", DeploymentConfig),
+        tallies={name: tally(name) for name in ("shop", "gate")},
+    )
+
+
+def refused_story() -> Story:
+    """Return the other one: `gate` failed its tests, and `shop` went on."""
+    return _story(
+        *_promoted("shop", Deployment),
+        *(workload(DeploymentConfig, 1, stage) for stage in STAGES),
+        release("gate", 1),
+        release("gate", 2, rejected="check in-situ: exit code 1"),
+        promotion("gate", "dev", 6, phase="Failed", check="Failed"),
+        tallies={"shop": tally("shop"), "gate": tally("gate", fixed=False)},
+    )
+
+
+def _promoted(application: str, kind: type[Deployment | DeploymentConfig]) -> Iterator[Resource]:
+    yield pipeline(application)
+    yield release(application, 1)
+    yield release(application, 2)
+    for began, stage in enumerate(STAGES, 6):
+        yield promotion(application, stage, began)
+        yield workload(kind, 2, stage)
+
+
+def pipeline(application: str, *, verified: bool = True) -> Resource:
+    stages = [
+        {"name": name, "release": f"{application}-2", "verified": verified} for name in STAGES
+    ]
+    return decode(
+        {
+            "apiVersion": Pipeline.KIND.api_version,
+            "kind": "Pipeline",
+            "metadata": {"name": application, "namespace": "default"},
+            "status": {"latestRelease": f"{application}-2", "stages": stages},
+        }
+    )
+
+
+def _story(*promoted: Resource, tallies: dict[str, Tally]) -> Story:
     observed = Observed()
     for resource in (
         base(),
@@ -116,10 +206,9 @@ def good_story() -> Story:
         build("python-builder", 2, 1.5),
         build("gate", 2, 2.1),
         build("shop", 2, 4),
-        workload(Deployment),
-        workload(DeploymentConfig),
+        *promoted,
     ):
         observed.add(resource)
     before = frozenset({"python-builder-1", "shop-1", "gate-1"})
     publication = Publication(PUBLISHED, OLD, NEW, OLD_GLIBC, NEW_GLIBC, before)
-    return Story(publication, observed, {name: tally(name) for name in ("shop", "gate")})
+    return Story(publication, observed, tallies)

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from tests.unit.cli.demo_story import NEW, NEW_GLIBC, PUBLISHED, build, good_story, result
 
+from upwell.cli.demo.endings import FixInProduction
 from upwell.cli.demo.observed import Observed
 from upwell.cli.demo.report import report
 from upwell.cli.demo.view import LiveView, PlainView
@@ -34,7 +35,7 @@ def test_the_picture_shows_the_chain_the_timeline_and_the_load() -> None:
         "0 failed",
     ):
         assert part in text, part
-    assert text.index("debian:11") < text.index("python-builder") < text.index("deploymentconfig")
+    assert text.index("debian:11") < text.index("python-builder") < text.index("production")
 
 
 def test_the_picture_shows_what_is_not_there_yet() -> None:
@@ -76,11 +77,13 @@ def test_the_report_tells_all_that_was_asked_for() -> None:
     story.tallies["gate"].lost("HTTP/1.1 503 Service Unavailable", PUBLISHED)
     packages = [PackageChange(f"p{number:02}", "1", "2") for number in range(12)]
 
-    text = "\n".join(report(story, packages))
+    claims = FixInProduction().claims(story)
+    text = "\n".join(report(story, packages, ["gate-2.dev: exit code 1"], claims))
 
     assert "    +1.00  detected   debian:11 has a new digest" in text
     assert "shop: 4, failed: 0" in text
     assert "gate: 5, failed: 1\n      +0.00  HTTP/1.1 503 Service Unavailable" in text
     assert "changed between the two bases: 12" in text
     assert "  p09 1 -> 2\n  and 2 more" in text
-    assert "FALSE  no request failed: 1 of 9" in text
+    assert "Why it did not go on\n  gate-2.dev: exit code 1" in text
+    assert "FALSE  no request failed in production: 1 of 9" in text

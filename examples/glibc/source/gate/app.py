@@ -1,10 +1,12 @@
 """Answers with the glibc package that this container runs on, straight from the socket."""
 
+import datetime
 import json
 import re
 import signal
 import socketserver
 import threading
+import zoneinfo
 
 
 def glibc_package():
@@ -13,7 +15,21 @@ def glibc_package():
     return match.group(1) if match else "unknown"
 
 
-ANSWER = json.dumps({"application": "gate", "glibc": glibc_package()}).encode() + b"\n"
+ANSWER = {"application": "gate", "glibc": glibc_package()}
+
+
+def answer(path):
+    """Return the status and body of the answer to a request."""
+    if path == "/healthz":
+        return "200 OK", "ok"
+    if path.startswith("/time/"):
+        zone = path[len("/time/") :]
+        try:
+            now = datetime.datetime.now(zoneinfo.ZoneInfo(zone))
+        except (ValueError, zoneinfo.ZoneInfoNotFoundError) as error:
+            return "500 Internal Server Error", {"error": str(error.args[0])}
+        return "200 OK", {"zone": zone, "time": now.isoformat(timespec="seconds")}
+    return "200 OK", ANSWER
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -24,13 +40,14 @@ class Handler(socketserver.StreamRequestHandler):
                 return
             while self.rfile.readline(8192).strip():
                 pass
-            body = b"ok\n" if request.split()[1] == b"/healthz" else ANSWER
-            self.wfile.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
-                + str(len(body)).encode()
-                + b"\r\n\r\n"
-                + body
+            status, content = answer(request.split()[1].decode("ascii", "replace"))
+            body = json.dumps(content).encode() + b"\n"
+            head = (
+                f"HTTP/1.1 {status}\r\n"
+                "Content-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
             )
+            self.wfile.write(head.encode() + body)
 
 
 class Server(socketserver.ThreadingTCPServer):

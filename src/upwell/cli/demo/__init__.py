@@ -1,7 +1,7 @@
 """`upwell demo`: the glibc story with real parts, from the vendor's push to the last answer.
 
-`performance` frames it: signals, exit code, clearing up; `replay` plays it; `facts` says what is
-true of it; `teardown` removes it from its folder alone.
+`performance` frames it: signals, exit code, clearing up; `replay` plays it; `facts` says what has
+happened, and `endings` what has to be true at last; `teardown` removes it from its folder alone.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from upwell.cli.examples import examples
 @click.command(
     epilog=examples(
         "upwell demo",
+        "upwell demo --break",
         "upwell demo --webhook --plain",
         "upwell demo --keep",
         "upwell demo --stop",
@@ -26,6 +27,12 @@ from upwell.cli.examples import examples
     "--webhook",
     is_flag=True,
     help="Have the vendor's registry tell of its pushes, and look every 30 s only, not every 2.",
+)
+@click.option(
+    "--break",
+    "broken",
+    is_flag=True,
+    help="Show the other ending: on the vendor's new image, one application fails its tests.",
 )
 @click.option("--plain", is_flag=True, help="Print lines; the default when stdout is no terminal.")
 @click.option("--fresh", is_flag=True, help="Make the cached root file systems anew.")
@@ -41,14 +48,19 @@ def demo(
     webhook: bool,  # noqa: FBT001 - the same
     plain: bool,  # noqa: FBT001 - the same
     fresh: bool,  # noqa: FBT001 - the same
+    broken: bool,  # noqa: FBT001 - the same
     data_dir: Path | None,
 ) -> None:
     """Replay a real base image fix on this machine.
 
     A vendor's registry holds a Debian image without its security updates. Upwell builds a Python
-    builder and two applications on it, and runs them under a steady load. Then the vendor pushes
-    the fixed image, and nobody does anything: Upwell builds again what stands on it, once, and
-    rolls both applications out. The demo prints when each step happened, and what was lost.
+    builder and two applications on it, and takes both through dev and staging to production, where
+    they run under a steady load. Then the vendor pushes the fixed image, and nobody does anything:
+    Upwell builds again what stands on it, once, rolls both applications out in one stage after the
+    other, and tests them there. The demo prints when each step happened, and what was lost.
+
+    With --break, the fixed image lacks the time zones, and an application fails its tests in dev:
+    there, it goes back; the other stages never see it; and the other application goes on.
 
     Exits 0 only if all that it claims is true. Ctrl-C at any time stops and removes everything.
     """
@@ -57,4 +69,4 @@ def demo(
     if stop:
         asyncio.run(stop_left_behind(data_dir))
     else:
-        asyncio.run(perform(Options(data_dir, keep, webhook, plain, fresh)))
+        asyncio.run(perform(Options(data_dir, keep, webhook, plain, fresh, broken)))

@@ -1,13 +1,22 @@
-"""What the story was: the timeline, and the claims that it has to keep. Pure: no clock, no I/O."""
+"""What has happened since the fix was published: the timeline. Pure: no clock, no I/O."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from upwell.api.apps import RevisionRecord
 from upwell.api.build import Build, BuildPhase
+from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.cli.demo.load import Tally
-from upwell.cli.demo.observed import APPLICATIONS, BUILDER, CONFIGS, GATE, SHOP, Observed
+from upwell.cli.demo.observed import (
+    APPLICATIONS,
+    BUILDER,
+    CONFIGS,
+    GATE,
+    PRODUCTION,
+    SHOP,
+    STAGES,
+    Observed,
+)
 from upwell.oci import Digest
 from upwell.policy.build_triggers import digest_of
 from upwell.policy.rollout_history import Phase
@@ -36,16 +45,6 @@ class Moment:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Something that has to be true at the end."""
-
-    text: str
-    holds: bool
-    found: str
-    """What was found instead, if it does not hold."""
-
-
 class Story:
     """What has happened since the fix was published."""
 
@@ -71,6 +70,40 @@ class Story:
         before = self.publication.builds_before
         return [build for build in self.observed.builds(config) if build.name not in before]
 
+    def release(self, application: str) -> Release | None:
+        """Return the Release of what the fix's build made."""
+        made = {output_digest(build) for build in self.builds(application)} - {""}
+        return self.observed.release(made) if made else None
+
+    def release_before(self, application: str) -> Release | None:
+        """Return the Release of what was built before the fix."""
+        before = self.publication.builds_before
+        builds = [one for one in self.observed.builds(application) if one.name in before]
+        made = {output_digest(build) for build in builds} - {""}
+        return self.observed.release(made) if made else None
+
+    def promotion(self, application: str, stage: str) -> Promotion | None:
+        """Return the promotion of the fix's Release into a stage."""
+        release = self.release(application)
+        return self.observed.promotion(release.name, stage) if release is not None else None
+
+    def runs(self, application: str, stage: str, release: Release | None) -> bool:
+        """Whether a stage runs the image of a Release, and nothing else any more."""
+        workload = self.observed.workload(application, stage)
+        newest = next(iter(workload.status.revisions if workload else ()), None)
+        if release is None or newest is None or newest.phase != Phase.COMPLETE:
+            return False
+        wanted = {digest_of(one.image) for one in release.spec.components}
+        return {digest_of(image) for image in newest.images.values()} == wanted and is_rolled_out(
+            workload
+        )
+
+    def arrived(self, application: str) -> bool:
+        """Whether production runs the fix alone, tested there, and every answer comes from it."""
+        last = self.promotion(application, PRODUCTION)
+        verified = last is not None and last.status.phase is PromotionPhase.SUCCEEDED
+        return verified and self._answers_with_fix(application)
+
     def timeline(self) -> Sequence[Moment]:
         """Return what has happened so far, in order."""
         return sorted(self._moments(), key=lambda moment: moment.at)
@@ -79,29 +112,13 @@ class Story:
         """Return the seconds from the publication to a moment."""
         return (moment.at - self.publication.at).total_seconds()
 
-    def is_over(self) -> bool:
-        """Whether both applications answer with the fix alone, and nothing is left to do."""
-        return all(self._verified(name) for name in APPLICATIONS)
+    def failed_build(self) -> str:
+        """Return which build has failed, if one has."""
+        return _failed_build(build for config in CONFIGS for build in self.builds(config))
 
-    def broken(self) -> str:
-        """Return what has failed for good, so that waiting is in vain; else nothing."""
-        if why := _failed_build(build for config in CONFIGS for build in self.builds(config)):
-            return why
-        for name in APPLICATIONS:
-            workload = self.observed.workload(name)
-            if workload is not None and rollout_of(workload).state is RolloutState.FAILED:
-                return f"rollout of {name}: {rollout_of(workload).text}"
-        return ""
-
-    def claims(self) -> Sequence[Claim]:
-        """Return all that has to be true."""
-        return [
-            self._base_moved(),
-            *(self._built_once(config) for config in CONFIGS),
-            *(self._version(name) for name in APPLICATIONS),
-            *(self._rollout(name) for name in APPLICATIONS),
-            Claim("no request failed", self.failed == 0, f"{self.failed} of {self.requests}"),
-        ]
+    def _answers_with_fix(self, application: str) -> bool:
+        new = self.tallies[application].version == self.publication.new_glibc
+        return new and self.runs(application, PRODUCTION, self.release(application))
 
     def _moments(self) -> Iterator[Moment]:
         fix = self.publication
@@ -113,60 +130,14 @@ class Story:
             for build in self.builds(config):
                 yield from _build_moments(build)
         for name in APPLICATIONS:
-            revision = self._revision(name)
-            if revision is not None and revision.live_at is not None:
-                text = f"live       {name}: revision {revision.revision} takes traffic"
-                yield Moment(revision.live_at, text)
+            for stage in STAGES:
+                if (promotion := self.promotion(name, stage)) is not None:
+                    yield from _stage_moments(name, promotion)
             tally = self.tallies[name]
             # While old instances serve too, their answers come in between.
-            if tally.since is not None and self._verified(name):
+            if tally.since is not None and self._answers_with_fix(name):
                 text = f"verified   {name}: glibc {tally.version} in every answer"
                 yield Moment(tally.since, text)
-
-    def _revision(self, application: str) -> RevisionRecord | None:
-        """Return the newest revision, if it runs what the fix's build made."""
-        workload = self.observed.workload(application)
-        made = {output_digest(build) for build in self.builds(application)} - {""}
-        for revision in workload.status.revisions if workload else ():
-            if made & {digest_of(image) for image in revision.images.values()}:
-                return revision
-        return None
-
-    def _verified(self, application: str) -> bool:
-        """Whether the fix alone serves, and the application answers with it."""
-        tally = self.tallies[application]
-        return tally.version == self.publication.new_glibc and self._rolled_out(application)
-
-    def _rolled_out(self, application: str) -> bool:
-        workload, revision = self.observed.workload(application), self._revision(application)
-        complete = revision is not None and revision.phase == Phase.COMPLETE
-        return complete and is_rolled_out(workload)
-
-    def _base_moved(self) -> Claim:
-        base = self.observed.base()
-        found = base.image if base else "nothing"
-        text = f"debian:11 is {short(str(self.publication.new))}"
-        return Claim(text, found == str(self.publication.new), f"it is {found}")
-
-    def _built_once(self, config: str) -> Claim:
-        builds = self.builds(config)
-        complete = [build for build in builds if build.status.phase is BuildPhase.COMPLETE]
-        found = ", ".join(f"{build.name} {build.status.phase}" for build in builds) or "no build"
-        holds = len(builds) == len(complete) == 1
-        return Claim(f"{config} was built exactly once more", holds, found)
-
-    def _version(self, application: str) -> Claim:
-        fix, tally = self.publication, self.tallies[application]
-        text = f"{application} went from glibc {fix.old_glibc} to {fix.new_glibc}"
-        expected = set(tally.answers) == {fix.old_glibc, fix.new_glibc}
-        found = f"it answered with {', '.join(tally.answers) or 'nothing'}; last {tally.version}"
-        return Claim(text, expected and tally.version == fix.new_glibc, found)
-
-    def _rollout(self, application: str) -> Claim:
-        workload = self.observed.workload(application)
-        found = rollout_of(workload).text if workload else "there is no workload"
-        text = f"{application} is rolled out, and no old instance is left"
-        return Claim(text, self._rolled_out(application), found)
 
 
 def reasons(story: Story) -> Iterator[str]:
@@ -193,6 +164,21 @@ def _build_moments(build: Build) -> Iterator[Moment]:
         yield Moment(status.completion_timestamp, text)
 
 
+def _stage_moments(application: str, promotion: Promotion) -> Iterator[Moment]:
+    spec, status = promotion.spec, promotion.status
+    if status.serving_since is not None:
+        live = "live    " if spec.stage == PRODUCTION else "deployed"
+        text = f"{live}   {application}: {spec.release} serves in {spec.stage}"
+        yield Moment(status.serving_since, text)
+    if status.ended is None:
+        return
+    if status.phase is PromotionPhase.SUCCEEDED:
+        text = f"tested     {application}: {spec.release} passed in {spec.stage}"
+    else:
+        text = f"refused    {application}: {spec.release} in {spec.stage}: {status.message}"
+    yield Moment(status.ended, text)
+
+
 def _failed_build(builds: Iterable[Build]) -> str:
     for build in builds:
         status = build.status
@@ -212,3 +198,18 @@ def is_rolled_out(workload: Workload | None) -> bool:
         return False
     status = workload.status
     return status.replicas == status.updated_replicas == status.ready_replicas > 0
+
+
+def is_ready(observed: Observed) -> bool:
+    """Whether both applications are rolled out and tested in every stage."""
+    return all(_is_verified(observed, name) for name in APPLICATIONS)
+
+
+def _is_verified(observed: Observed, application: str) -> bool:
+    pipeline = observed.pipeline(application)
+    if pipeline is None:
+        return False
+    stages = [pipeline.status.stage(name) for name in STAGES]
+    latest = pipeline.status.latest_release
+    verified = all(stage.release == latest and stage.verified for stage in stages)
+    return verified and all(is_rolled_out(observed.workload(application, name)) for name in STAGES)

@@ -1,7 +1,7 @@
 """What the API says of the demo's objects, kept up to date by watches."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -9,12 +9,17 @@ from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectKey, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, Release
 from upwell.cli.errors import CommandError, Exit
+from upwell.policy.build_triggers import digest_of
 from upwell.policy.rollout_settings import Workload
 from upwell.policy.run_policy import number_of
 from upwell.store.interface import ApiClient, Change, ExpiredError, Selector
 
 NAMESPACE = "default"
+"""Of everything but the workloads, whose namespaces are called like their stages."""
+DEV, STAGING, PRODUCTION = STAGES = ("dev", "staging", "production")
 BASE = ("debian", "11")
 BUILDER = "python-builder"
 SHOP = "shop"
@@ -30,6 +35,9 @@ _KINDS: tuple[type[Resource], ...] = (
     Build,
     Deployment,
     DeploymentConfig,
+    Pipeline,
+    Release,
+    Promotion,
 )
 
 
@@ -88,16 +96,40 @@ class Observed:
         ]
         return sorted(found, key=number_of)
 
-    def workload(self, application: str) -> Workload | None:
-        """Return the application's Deployment or DeploymentConfig."""
+    def workload(self, application: str, stage: str = PRODUCTION) -> Workload | None:
+        """Return the application's Deployment or DeploymentConfig in a stage."""
         kind = APPLICATIONS[application]
-        found = self.objects.get(ObjectKey(kind.KIND.kind, NAMESPACE, application))
+        found = self.objects.get(ObjectKey(kind.KIND.kind, stage, application))
         return found if isinstance(found, kind) else None
+
+    def pipeline(self, application: str) -> Pipeline | None:
+        """Return the way of an application."""
+        found = self.objects.get(ObjectKey(Pipeline.KIND.kind, NAMESPACE, application))
+        return found if isinstance(found, Pipeline) else None
+
+    def release(self, digests: Collection[str]) -> Release | None:
+        """Return the Release of an image with one of these digests."""
+        for item in self.objects.values():
+            if isinstance(item, Release) and any(
+                digest_of(component.image) in digests for component in item.spec.components
+            ):
+                return item
+        return None
+
+    def promotion(self, release: str, stage: str) -> Promotion | None:
+        """Return the newest promotion of a Release into a stage."""
+        found = [
+            item
+            for item in self.objects.values()
+            if isinstance(item, Promotion)
+            and (item.spec.release, item.spec.stage) == (release, stage)
+        ]
+        return max(found, key=lambda item: (len(item.name), item.name), default=None)
 
     async def _follow(self, client: ApiClient, kind: type[Resource]) -> None:
         while True:
             try:
-                events = client.watch(kind, Selector(namespace=NAMESPACE))
+                events = client.watch(kind, Selector())
                 async with aclosing(events):
                     async for event in events:
                         if event.change is Change.DELETED:

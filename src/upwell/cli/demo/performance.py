@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from upwell.cli.demo.preflight import preflight
-from upwell.cli.demo.replay import Ending, Replay, Setting
+from upwell.cli.demo.replay import Played, Replay, Setting
 from upwell.cli.demo.report import addresses, report
 from upwell.cli.demo.rootfs import default_cache
 from upwell.cli.demo.teardown import PLACE, claim_folder, in_use, is_demo, left_behind, tear_down
@@ -30,19 +30,20 @@ class Options:
     webhook: bool
     plain: bool
     fresh: bool
+    broken: bool
 
 
 async def perform(options: Options) -> None:
     """Play the story, report, and clear up; raises CommandError unless all claims are true."""
     folder = claim_folder(options.data_dir)
     view: View = PlainView() if options.plain or not sys.stdout.isatty() else LiveView(Console())
-    setting = Setting(folder, default_cache(), options.fresh, options.webhook)
+    setting = Setting(folder, default_cache(), options.fresh, options.webhook, options.broken)
     play = asyncio.create_task(_play(setting, view))
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, _interrupt, play)
     kept = False
     try:
-        ending = await play
+        played = await play
         kept = options.keep
     except CommandError:
         kept = options.keep
@@ -55,18 +56,19 @@ async def perform(options: Options) -> None:
         if not kept:
             view.say("stopping and removing everything that was started")
             await tear_down(folder)
-    false = [claim.text for claim in ending.story.claims() if not claim.holds]
+    claims = setting.ending.claims(played.story)
+    false = [claim.text for claim in claims if not claim.holds]
     if not false:
         click.echo("All of this is true.")
     if kept:
         click.echo()
-        for line in addresses(folder, ending.ports):
+        for line in addresses(folder, played.ports):
             click.echo(line)
     if false:
         raise CommandError(f"not true: {'; '.join(false)} (`--keep` leaves all to look at)")
 
 
-def _interrupt(play: asyncio.Task[Ending]) -> None:
+def _interrupt(play: asyncio.Task[Played]) -> None:
     """Cancel once: neither what a cancelled command clears up nor `tear_down` is cut short."""
     if not play.cancelling():
         play.cancel()
@@ -87,22 +89,23 @@ async def stop_left_behind(data_dir: Path | None) -> None:
         click.echo(f"no demo is left in {PLACE}; --data-dir names another folder", err=True)
 
 
-async def _play(setting: Setting, view: View) -> Ending:
+async def _play(setting: Setting, view: View) -> Played:
     """Play the story and print what came of it; raises CommandError for every fault."""
     with view.open():
         view.say("looking at this machine")
         replay = Replay(setting, await preflight(setting.folder), view)
         try:
-            ending = await replay.run()
+            played = await replay.run()
         except BaseExceptionGroup as group:
             raise _explain(group) from group
         except StoreError as error:
             raise CommandError(f"the server does not answer as it should: {error}") from error
     click.echo()
-    for line in report(ending.story, ending.packages):
+    claims = setting.ending.claims(played.story)
+    for line in report(played.story, played.packages, played.refusal, claims):
         click.echo(line)
     click.echo()
-    return ending
+    return played
 
 
 def _explain(group: BaseExceptionGroup) -> BaseException:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from upwell.cli.demo.archive import find_archive
 from upwell.cli.demo.children import Children
-from upwell.cli.demo.facts import Publication, Story, broken_before, is_rolled_out
+from upwell.cli.demo.endings import Ending, FixInProduction, FixRefused
+from upwell.cli.demo.facts import Publication, Story, broken_before, is_ready
 from upwell.cli.demo.load import Connection, Load, RequestError, Tally
-from upwell.cli.demo.observed import APPLICATIONS, CONFIGS, Observed
+from upwell.cli.demo.observed import APPLICATIONS, CONFIGS, PRODUCTION, STAGES, Observed
 from upwell.cli.demo.ports import Ports
 from upwell.cli.demo.preflight import Machine
-from upwell.cli.demo.report import changed_packages
+from upwell.cli.demo.report import changed_packages, test_log
 from upwell.cli.demo.rootfs import Pair, RootFileSystems
 from upwell.cli.demo.server import Server, adapt_manifests
 from upwell.cli.demo.source import find_example, make_repository, serve_repositories
@@ -32,6 +33,8 @@ _AFTER_SECONDS = 3.0
 """Of load after all is done: late failures count."""
 _TICK_SECONDS = 0.25
 _POLL_SECONDS = 0.1
+_ZONES = "usr/share/zoneinfo"
+"""What the broken base lacks."""
 _POLLED, _SELDOM = "upwell.dev/import-interval: 2s", "upwell.dev/import-interval: 30s"
 
 
@@ -45,14 +48,23 @@ class Setting:
     fresh: bool = False
     webhook: bool = False
     """Whether the vendor's registry tells of the push, and Upwell looks every 30 s, not every 2."""
+    broken: bool = False
+    """Whether the fixed base lacks something that `gate` needs."""
+
+    @property
+    def ending(self) -> Ending:
+        """How the story has to end."""
+        return FixRefused() if self.broken else FixInProduction()
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Played:
     """The whole story, and what the fix was made of."""
 
     story: Story
     packages: Sequence[PackageChange]
+    refusal: Sequence[str]
+    """What a test said that failed."""
     ports: Ports
 
 
@@ -75,7 +87,7 @@ class Replay:
             folder / "vendor", self.ports, machine.containers_conf, machine.storage_driver
         )
 
-    async def run(self) -> Ending:
+    async def run(self) -> Played:
         """Play it to its end; raises CommandError when it cannot go on."""
         example = find_example()
         for usual, port in self.ports.moved().items():
@@ -89,12 +101,13 @@ class Replay:
             self._ticking(),
             asyncio.TaskGroup() as group,
         ):
-            fixed = group.create_task(self._vendor.prepare(pair.new))
+            without = _ZONES if self._setting.broken else ""
+            fixed = group.create_task(self._vendor.prepare(pair.new, without))
             await self._apply(example)
             await self._until_answering()
             story = await self._fix(pair, old, await fixed)
             packages = await changed_packages(client, story)
-            return Ending(story, packages, self.ports)
+            return Played(story, packages, await test_log(client, story), self.ports)
 
     async def _prepare(self, example: Path) -> tuple[Pair, str]:
         """Start all services, and make the first image while they start."""
@@ -128,12 +141,21 @@ class Replay:
         manifests = self._setting.folder / "manifests"
         adapt_manifests(example / "manifests", manifests, changes)
         self._view.say("upwell apply -f examples/glibc/manifests")
-        for line in (await self._server.apply(manifests)).splitlines():
+        applied = await self._server.apply(manifests)
+        for stage in STAGES:
+            self._view.say(f"upwell process examples/glibc/stage.yaml -p STAGE={stage} … | apply")
+            domain = "localhost" if stage == PRODUCTION else f"{stage}.localhost"
+            replicas = 2 if stage == PRODUCTION else 1
+            values = {"STAGE": stage, "DOMAIN": domain, "REPLICAS": str(replicas)}
+            applied += await self._server.apply_template(
+                example / "stage.yaml", values, manifests / f"{stage}.yaml"
+            )
+        for line in applied.splitlines():
             self._view.say(f"  {line}")
 
     async def _until_answering(self) -> None:
-        """Wait until both applications answer from outside, and are rolled out."""
-        self._view.say("waiting for the first builds and rollouts")
+        """Wait until both applications are in production, and answer from outside."""
+        self._view.say("waiting for the first builds, rollouts and tests, stage by stage")
         try:
             async with asyncio.timeout(_FIRST_SECONDS), asyncio.TaskGroup() as group:
                 for tally in self._tallies.values():
@@ -143,9 +165,9 @@ class Replay:
             message = f"the applications do not answer after {_FIRST_SECONDS:g} s: {why}"
             raise CommandError(message) from error
         await self._observed.until(
-            lambda: all(is_rolled_out(self._observed.workload(name)) for name in APPLICATIONS),
+            lambda: is_ready(self._observed),
             _FIRST_SECONDS,
-            "the first rollouts are not complete",
+            "not every stage is rolled out and tested",
         )
 
     async def _first_answer(self, tally: Tally) -> None:
@@ -173,8 +195,9 @@ class Replay:
                 self._vendor.published_at(), old, new, pair.old.glibc, pair.new.glibc, before
             )
             self._story = story = Story(fix, self._observed, self._tallies)
+            what = f"the fix, without /{_ZONES}" if self._setting.broken else "the fix"
             self._view.say(
-                f"the vendor publishes the fix, {short(str(new))}; nobody touches anything now"
+                f"the vendor publishes {what}: {short(str(new))}; nobody touches anything now"
             )
             await self._until_over(story)
             await asyncio.sleep(_AFTER_SECONDS)
@@ -182,15 +205,16 @@ class Replay:
 
     async def _until_over(self, story: Story) -> None:
         """Wait for the end; what is missing then, the claims say."""
+        ending = self._setting.ending
         try:
             await self._observed.until(
-                lambda: story.is_over() or bool(story.broken()),
+                lambda: ending.is_over(story) or bool(ending.broken(story)),
                 _FIX_SECONDS,
-                "the fix has not arrived everywhere",
+                "the story has not come to its end",
             )
         except CommandError as error:
             self._view.say(error.message)
-        if why := story.broken():
+        if why := ending.broken(story):
             self._view.say(why)
 
     @asynccontextmanager

@@ -5,13 +5,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from upwell.api.image import Image
+from upwell.api.promotion import CheckPhase, Evidence, Promotion
+from upwell.cli.demo.endings import Claim
 from upwell.cli.demo.facts import Story, reasons
+from upwell.cli.demo.observed import APPLICATIONS, NAMESPACE, STAGES
 from upwell.cli.demo.ports import HOST, Ports
 from upwell.oci import Digest
 from upwell.policy.explain import PackageChange, package_changes
 from upwell.store.interface import ApiClient, NotFoundError, UnavailableError
 
 _SHOWN_PACKAGES = 10
+_SHOWN_LINES = 12
 _FIRST = ("libc6", "libc-bin", "openssl", "libssl1.1", "libssl3", "zlib1g", "perl-base")
 _INDEX_SECONDS = 20.0
 _POLL_SECONDS = 0.2
@@ -41,7 +45,39 @@ async def _packages(client: ApiClient, digest: Digest) -> Sequence[dict[str, str
     return packages
 
 
-def report(story: Story, packages: Sequence[PackageChange]) -> Iterator[str]:
+async def test_log(client: ApiClient, story: Story) -> Sequence[str]:
+    """Return the last lines of each test that has failed, below what it was."""
+    lines: list[str] = []
+    for promotion in _promotions(story):
+        for check in promotion.status.checks:
+            if check.phase is not CheckPhase.FAILED:
+                continue
+            lines.append(f"{promotion.name}: check {check.name}: {check.message}")
+            for kept in check.evidence:
+                if kept.digest and kept.name.endswith("log.txt"):
+                    lines += [f"  {line}" for line in await _tail(client, promotion, kept)]
+    return lines
+
+
+def _promotions(story: Story) -> Iterator[Promotion]:
+    for name in APPLICATIONS:
+        for stage in STAGES:
+            if (promotion := story.promotion(name, stage)) is not None:
+                yield promotion
+
+
+async def _tail(client: ApiClient, promotion: Promotion, kept: Evidence) -> Sequence[str]:
+    place = f"/apis/{Promotion.KIND.api_version}/namespaces/{NAMESPACE}/{Promotion.KIND.plural}"
+    log = await client.get_raw(f"{place}/{promotion.name}/evidence?digest={kept.digest}")
+    return log.decode(errors="replace").strip().splitlines()[-_SHOWN_LINES:]
+
+
+def report(
+    story: Story,
+    packages: Sequence[PackageChange],
+    refusal: Sequence[str],
+    claims: Sequence[Claim],
+) -> Iterator[str]:
     """Yield the lines of the result."""
     fix = story.publication
     yield "Timeline (seconds from the publication of the fix)"
@@ -63,8 +99,11 @@ def report(story: Story, packages: Sequence[PackageChange]) -> Iterator[str]:
         yield f"  {change}"
     if len(packages) > _SHOWN_PACKAGES:
         yield f"  and {len(packages) - _SHOWN_PACKAGES} more"
+    if refusal:
+        yield "\nWhy it did not go on"
+        yield from (f"  {line}" for line in refusal)
     yield "\nClaims"
-    for claim in story.claims():
+    for claim in claims:
         yield f"  {'true ' if claim.holds else 'FALSE'}  {claim.text}" + (
             "" if claim.holds else f": {claim.found}"
         )
@@ -75,7 +114,9 @@ def addresses(folder: Path, ports: Ports) -> Iterator[str]:
     yield "Everything goes on. Try:"
     yield f"  export UPWELL_SERVER={ports.server}"
     yield "  upwell status"
-    yield "  upwell explain deployment/shop"
+    yield "  upwell pipeline status"
+    yield "  upwell history shop"
+    yield "  upwell explain deployment/shop --namespace production"
     for name in ("shop", "gate"):
         yield f"  curl -H 'Host: {name}.localhost' http://{HOST}:{ports.router}/"
     yield f"  kubectl --server={ports.server} get builds,deployments"

@@ -104,7 +104,7 @@ class RootFileSystems:
             "mmdebstrap",
             "--quiet",
             "--variant=minbase",
-            "--include=python3",
+            "--include=python3,tzdata",
             # A suite whose time is over has Release files whose time is over; they stay signed.
             '--aptopt=Acquire::Check-Valid-Until "false"',
             *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT),

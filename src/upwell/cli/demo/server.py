@@ -54,6 +54,19 @@ class Server:
             seconds=_APPLY_SECONDS,
         )
 
+    async def apply_template(self, template: Path, values: Mapping[str, str], made: Path) -> str:
+        """Process a Template into the file `made`, and apply that; as `apply`."""
+        parameters = [f"--param={name}={value}" for name, value in values.items()]
+        objects = await run(
+            *(sys.executable, "-m", "upwell", "process", "--server", self.ports.server),
+            str(template),
+            *parameters,
+            environment=_without_settings(),
+            seconds=_APPLY_SECONDS,
+        )
+        await asyncio.to_thread(made.write_text, objects)
+        return await self.apply(made)
+
 
 def data_dir(folder: Path) -> Path:
     """Return the server's data directory in a demo's folder."""

@@ -1,6 +1,8 @@
 """The vendor: a registry of its own, and the base image before and after the fix."""
 
+import asyncio
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,11 +43,18 @@ class Vendor:
         children.start("registry", "docker-registry", "serve", path)
         await children.until_listening("registry", self.ports.vendor)
 
-    async def prepare(self, root: RootFileSystem) -> str:
-        """Make an image of a root file system; return its name in the vendor's own storage."""
+    async def prepare(self, root: RootFileSystem, without: str = "") -> str:
+        """Make an image of a root file system; return its name in the vendor's own storage.
+
+        `without` names a folder that is left out of it, relative to the root.
+        """
         name = f"localhost/vendor:{'fixed' if root.fixed else 'first'}"
         container = (await self._buildah("from", "--quiet", "scratch")).strip()
         await self._buildah("add", "--quiet", container, root.tar, "/")
+        if without:
+            mounted = (await self._buildah("mount", container)).strip()
+            await asyncio.to_thread(shutil.rmtree, Path(mounted, without))
+            await self._buildah("umount", container)
         await self._buildah(
             "config", f"--env={_PATH}", "--cmd=bash", f"--label=suite={root.title}", container
         )

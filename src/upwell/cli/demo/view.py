@@ -13,11 +13,13 @@ from rich.text import Text
 from rich.tree import Tree
 
 from upwell.api.build import Build
+from upwell.api.meta import ObjectKey
+from upwell.api.promotion import Promotion
 from upwell.cli.demo.facts import Moment, Story
 from upwell.cli.demo.load import Tally
-from upwell.cli.demo.observed import BUILDER, GATE, SHOP, Observed
+from upwell.cli.demo.observed import BUILDER, GATE, NAMESPACE, SHOP, STAGES, Observed
 from upwell.policy.run_policy import number_of
-from upwell.policy.standing import RolloutState, output_digest, rollout_of, short
+from upwell.policy.standing import output_digest, short
 
 _SIDE_BY_SIDE_COLUMNS = 116
 
@@ -101,7 +103,9 @@ def _chain(observed: Observed) -> Tree:
     tree = Tree(_node("debian:11", short(base.image) if base else "not imported yet"))
     builder = tree.add(_built(observed, BUILDER))
     for name, branch in ((SHOP, builder), (GATE, tree)):
-        branch.add(_built(observed, name)).add(_running(observed, name))
+        application = branch.add(_built(observed, name))
+        for stage in STAGES:
+            application.add(_stage(observed, name, stage))
     return tree
 
 
@@ -118,15 +122,21 @@ def _is_under_way(build: Build) -> bool:
     return not build.status.phase.is_terminal
 
 
-def _running(observed: Observed, application: str) -> Text:
-    workload = observed.workload(application)
-    if workload is None:
-        return Text("not applied yet", style="dim")
-    state = rollout_of(workload).state
-    style = {RolloutState.COMPLETE: "green", RolloutState.FAILED: "red"}.get(state, "yellow")
+def _stage(observed: Observed, application: str, stage: str) -> Text:
+    workload, pipeline = observed.workload(application, stage), observed.pipeline(application)
+    if workload is None or pipeline is None:
+        return Text(f"{stage:<10}  not applied yet", style="dim")
+    now = pipeline.status.stage(stage)
+    under_way = observed.objects.get(ObjectKey(Promotion.KIND.kind, NAMESPACE, now.promotion))
+    if isinstance(under_way, Promotion):
+        state, style = f"{under_way.spec.release} {under_way.status.phase}", "yellow"
+    elif now.verified:
+        state, style = "verified", "green"
+    else:
+        state, style = "not verified" if now.release else "waits", "dim"
     counts = f"{workload.status.ready_replicas} ready of {workload.status.replicas}"
     return Text.assemble(
-        (workload.KIND.singular, "bold"), "  ", (str(state), style), f"  {counts}", no_wrap=True
+        (f"{stage:<10}", "bold"), f"  {now.release:<7} {counts}  ", (state, style), no_wrap=True
     )
 
 
