@@ -142,9 +142,9 @@ def _git(stage: Stage, git: GitTarget, path: str, components: Collection[str]) -
 def _push_branch(git: GitTarget, path: str) -> Iterator[Fault]:
     if git.push_branch is None:
         return
-    if "{release}" not in git.push_branch:
-        yield Fault(path, "must have {release}: each Release is reviewed on a branch of its own")
-    plain = git.push_branch.replace("{release}", "r").replace("{stage}", "s")
+    if "{promotion}" not in git.push_branch:
+        yield Fault(path, "must have {promotion}: each one is reviewed on a branch of its own")
+    plain = re.sub(r"\{(promotion|release|stage)\}", "x", git.push_branch)
     if _BRANCH.fullmatch(plain) is None:
         yield Fault(path, f"{git.push_branch!r} is no name of a branch")
 

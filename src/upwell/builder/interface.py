@@ -1,7 +1,7 @@
 """The builder port: a plan in, a digest out."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -76,6 +76,18 @@ class GitSource:
     """PEM, in place of the machine's own authorities (`ca.crt` of a source secret)."""
     proxies: Proxies = Proxies()
     submodules: bool = True
+
+    def with_login(self, secret: Mapping[str, bytes]) -> "GitSource":
+        """Return the source with what a source Secret holds."""
+        text = {key: value.decode(errors="replace") for key, value in secret.items()}
+        return replace(
+            self,
+            username=text.get("username", ""),
+            password=text.get("password", ""),
+            ssh_private_key=text.get("ssh-privatekey", ""),
+            ssh_known_hosts=text.get("known_hosts", ""),
+            ca_certificate=text.get("ca.crt", ""),
+        )
 
 
 class BinaryKind(StrEnum):

@@ -110,19 +110,12 @@ class Planner:
         values: Mapping[str, bytes] = {}
         if source.source_secret is not None:
             values = await self._secret(build, source.source_secret.name)
-        text = {key: value.decode(errors="replace") for key, value in values.items()}
-        git = source.git
         return GitSource(
-            uri=git.uri,
-            ref=known or git.ref or "",
+            uri=source.git.uri,
+            ref=known or source.git.ref or "",
             context_dir=source.context_dir or "",
-            username=text.get("username", ""),
-            password=text.get("password", ""),
-            ssh_private_key=text.get("ssh-privatekey", ""),
-            ssh_known_hosts=text.get("known_hosts", ""),
-            ca_certificate=text.get("ca.crt", ""),
             proxies=proxies_of(build),
-        )
+        ).with_login(values)
 
     async def upload(self, build: Build) -> BinarySource | None:
         """Return what was uploaded for the build; None when its source is no upload."""

@@ -128,9 +128,9 @@ def test_stages_come_after_stages_that_exist_and_never_after_themselves(
         ({"git": {"repository": "r", "branch": "a..b"}}, "git.branch"),
         ({"git": {"repository": "r", "branch": "a.lock"}}, "git.branch"),
         ({"git": {"repository": "r", "branch": "+main:x"}}, "git.branch"),
-        ({"git": {"repository": "r", "pushBranch": "upwell"}}, "git.pushBranch"),
-        ({"git": {"repository": "r", "pushBranch": "{release} x"}}, "git.pushBranch"),
-        ({"git": {"repository": "r", "pushBranch": "{release}/{other}"}}, "git.pushBranch"),
+        ({"git": {"repository": "r", "pushBranch": "upwell/{release}"}}, "git.pushBranch"),
+        ({"git": {"repository": "r", "pushBranch": "{promotion} x"}}, "git.pushBranch"),
+        ({"git": {"repository": "r", "pushBranch": "{promotion}/{other}"}}, "git.pushBranch"),
         ({"git": {"repository": "r", "format": "Flux", "keys": {"web": "p"}}}, "git.keys.web"),
         ({"git": {"repository": "r", "runningUrl": "http://a/"}}, "git.runningUrl"),
         (
@@ -154,7 +154,11 @@ def test_a_fault_of_a_stage_has_its_path(more: dict[str, Any], path: str) -> Non
     "git",
     [
         {"repository": "r"},
-        {"repository": "r", "branch": "env/prod-1.x", "pushBranch": "upwell/{stage}/{release}"},
+        {
+            "repository": "r",
+            "branch": "env/prod-1.x",
+            "pushBranch": "upwell/{stage}/{release}/{promotion}",
+        },
         {"repository": "r", "format": "Flux", "keys": {"web": "flux-system:web"}},
         {"repository": "r", "path": "apps/web", "runningUrl": "https://a.example/version"},
     ],

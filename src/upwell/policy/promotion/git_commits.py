@@ -1,101 +1,96 @@
 """Commits of promotions: what they say, on which branch they go, and how they are found again."""
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from upwell.api.pipeline import GitTarget, Pipeline, Stage
-from upwell.api.promotion import Component, Promotion, PromotionPhase, Release
+from upwell.api.pipeline import Stage
+from upwell.api.promotion import Component, Release
 from upwell.oci import Reference
 from upwell.policy.build_triggers import digest_of
 from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.manifests.wanted import Wanted
+from upwell.policy.promotion.moves import Move
 
 PROMOTION, PROMOTION_UID = "Upwell-Promotion", "Upwell-Promotion-Uid"
 PIPELINE, STAGE, RELEASE = "Upwell-Pipeline", "Upwell-Stage", "Upwell-Release"
 """Keys of the trailers that mark a commit."""
 
+_PLACE = re.compile(r"\{(?:promotion|release|stage)\}")
 _MAX_LINE = 400
 _DIGEST = 19
 """Characters of a digest that people are shown, `sha256:` included."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a commit's message tells."""
-
-    pipeline: Pipeline
-    stage: Stage
-    release: Release
-    """The one whose digests it has."""
-    promotion: Promotion
-    previous: Release | None = None
-    """What the stage had before, if that is known."""
-    link: str = ""
-    """Where the Promotion is found."""
-
-    @property
-    def puts_back(self) -> bool:
-        """Whether the commit puts a good Release back after a failure."""
-        return self.promotion.status.phase is PromotionPhase.ROLLING_BACK
-
-
-def marks(told: Told) -> dict[str, str]:
+def marks(move: Move) -> dict[str, str]:
     """Return the trailers of a commit: a promotion makes one for each Release that it places."""
-    pipeline, promotion = told.pipeline, told.promotion
+    pipeline, promotion = move.pipeline, move.promotion
     return {
         PROMOTION: f"{promotion.namespace}/{promotion.name}",
         PROMOTION_UID: promotion.uid,
         PIPELINE: f"{pipeline.namespace}/{pipeline.name}",
-        STAGE: told.stage.name,
-        RELEASE: told.release.name,
+        STAGE: move.stage.name,
+        RELEASE: move.release.name,
     }
 
 
-def is_of(trailers: Mapping[str, str], told: Told) -> bool:
-    """Whether a commit with these trailers is the one that `told` is about."""
-    wanted = marks(told)
+def is_of(trailers: Mapping[str, str], move: Move) -> bool:
+    """Whether a commit with these trailers has been made for this move."""
+    wanted = marks(move)
     return all(trailers.get(key) == wanted[key] for key in (PROMOTION_UID, RELEASE))
 
 
-def is_of_stage(trailers: Mapping[str, str], pipeline: Pipeline, stage: Stage) -> bool:
-    """Whether a promotion into the stage has made a commit with these trailers."""
-    name = f"{pipeline.namespace}/{pipeline.name}"
-    return (trailers.get(PIPELINE), trailers.get(STAGE)) == (name, stage.name)
+def is_of_stage(trailers: Mapping[str, str], move: Move) -> bool:
+    """Whether a commit with these trailers has been made for any promotion into the stage."""
+    wanted = marks(move)
+    return all(trailers.get(key) == wanted[key] for key in (PIPELINE, STAGE))
 
 
-def message(told: Told) -> str:
-    """Return the message of a commit: what it does, why, and what was tested before."""
-    spec = told.promotion.spec
-    parts = [_subject(told), _why(told)]
+def message(move: Move, previous: Release | None = None, link: str = "") -> str:
+    """Return the message of a commit: what it does, why, and what was tested before.
+
+    `previous` is what the stage had until now; `link` is where the Promotion is found.
+    """
+    spec = move.promotion.spec
+    parts = [_subject(move), _why(move)]
     if spec.requested_by:
         who = f"Asked for by {spec.requested_by}"
         parts.append(f"{who}: {spec.reason}" if spec.reason else f"{who}.")
     if spec.bypass:
         parts.append(f"Emergency, order and approval passed over: {spec.bypass}")
-    approved = [one.by for one in told.promotion.status.votes if one.approved]
+    approved = [one.by for one in move.promotion.status.votes if one.approved]
     if approved:
         parts.append(f"Approved by {', '.join(approved)}.")
-    verified = [one.name for one in told.release.status.verified]
+    verified = [one.name for one in move.release.status.verified]
     if verified:
         parts.append(f"Verified in {', '.join(verified)}.")
     text = "\n\n".join(_line(part) for part in parts if part)
-    lists = [_list("Images", _images(told)), _list("Base images", _bases(told))]
+    lists = [
+        _list("Images", _images(move, previous)),
+        _list("Base images", _bases(move.release, previous)),
+    ]
     text = "\n\n".join([text, *(one for one in lists if one)])
-    if told.link:
-        text += f"\n\nPromotion: {told.link}"
-    trailers = "\n".join(f"{key}: {value}" for key, value in marks(told).items())
+    if link:
+        text += f"\n\nPromotion: {link}"
+    trailers = "\n".join(f"{key}: {value}" for key, value in marks(move).items())
     return f"{text}\n\n{trailers}\n"
 
 
-def review_branch(target: GitTarget, stage: Stage, promotion: Promotion) -> str:
-    """Return the branch on which a promotion is reviewed; empty when it is committed straight.
-
-    It is named by the promotion's own Release, also when a good one is put back.
-    """
-    if target.push_branch is None:
+def review_branch(move: Move) -> str:
+    """Return the branch on which a commit is reviewed; empty when it is committed straight."""
+    target = move.stage.git
+    if target is None or target.push_branch is None:
         return ""
-    name = target.push_branch.replace("{release}", promotion.spec.release)
-    return name.replace("{stage}", stage.name)
+    names = {
+        "{promotion}": move.promotion.name,
+        "{release}": move.promotion.spec.release,
+        "{stage}": move.stage.name,
+    }
+    return _PLACE.sub(lambda found: names[found[0]], target.push_branch)
+
+
+def return_branch(move: Move) -> str:
+    """Return the branch on which it is reviewed that a good Release is put back."""
+    return f"{review_branch(move)}-back"
 
 
 def wanted_images(release: Release, stage: Stage) -> list[Wanted]:
@@ -113,23 +108,23 @@ def wanted_images(release: Release, stage: Stage) -> list[Wanted]:
     ]
 
 
-def _subject(told: Told) -> str:
-    if told.puts_back:
-        return f"Put {told.release.name} back in {told.stage.name}"
-    return f"Promote {told.release.name} to {told.stage.name}"
+def _subject(move: Move) -> str:
+    if move.puts_back:
+        return f"Put {move.release.name} back in {move.stage.name}"
+    return f"Promote {move.release.name} to {move.stage.name}"
 
 
-def _why(told: Told) -> str:
-    if told.puts_back:
-        return f"{told.promotion.spec.release} failed there: {told.promotion.status.message}"
-    return told.release.spec.cause
+def _why(move: Move) -> str:
+    if move.puts_back:
+        return f"{move.promotion.spec.release} failed there: {move.promotion.status.message}"
+    return move.release.spec.cause
 
 
-def _images(told: Told) -> list[str]:
-    before = {one.name: digest_of(one.image) for one in _components(told.previous)}
-    images = stage_images(told.release, told.stage)
+def _images(move: Move, previous: Release | None) -> list[str]:
+    before = {one.name: digest_of(one.image) for one in _components(previous)}
+    images = stage_images(move.release, move.stage)
     found = []
-    for one in told.release.spec.components:
+    for one in move.release.spec.components:
         old = before.get(one.name, "")
         same = old == digest_of(one.image)
         was = "unchanged" if same else f"was {old[:_DIGEST]}" if old else ""
@@ -140,15 +135,13 @@ def _images(told: Told) -> list[str]:
     return found
 
 
-def _bases(told: Told) -> list[str]:
+def _bases(release: Release, previous: Release | None) -> list[str]:
     """Return the base images of the Release, the old digest with those that have changed."""
     before = {
-        (one.name, base.image): base.digest
-        for one in _components(told.previous)
-        for base in one.bases
+        (one.name, base.image): base.digest for one in _components(previous) for base in one.bases
     }
     found: dict[str, None] = {}
-    for one in told.release.spec.components:
+    for one in release.spec.components:
         for base in one.bases:
             old = before.get((one.name, base.image), "")
             change = f"{old[:_DIGEST]} -> " if old and old != base.digest else ""

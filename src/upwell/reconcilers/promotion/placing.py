@@ -1,14 +1,13 @@
 """Puts the images of a Release on the workloads of a stage, as an image trigger would."""
 
 import json
-from dataclasses import dataclass
 from typing import Protocol
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
-from upwell.api.promotion import Promotion, PromotionStatus, Purpose, Release
 from upwell.policy.ownership import PROMOTED_ANNOTATION
 from upwell.policy.promotion.images import stage_images
+from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import (
     Placed,
     RolledOut,
@@ -25,26 +24,6 @@ from upwell.policy.promotion.stages import (
 from upwell.policy.rollout_triggers import HOLD_ANNOTATION, with_images
 from upwell.reconcilers.promotion.pipelines import stage_workloads
 from upwell.store.interface import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A Release that goes into a stage, and the promotion for which it does."""
-
-    pipeline: Pipeline
-    stage: Stage
-    release: Release
-    promotion: Promotion
-
-    @property
-    def status(self) -> PromotionStatus:
-        """The promotion's status."""
-        return self.promotion.status
-
-    @property
-    def purpose(self) -> Purpose:
-        """What the promotion is for."""
-        return self.promotion.spec.purpose
 
 
 class Placement(Protocol):

@@ -16,10 +16,11 @@ from upwell.controller import Result
 from upwell.oci import InvalidReferenceError
 from upwell.policy.promotion import transitions
 from upwell.policy.promotion.checks import Outcome, Progress
+from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import namespace_of
 from upwell.reconcilers.promotion.images import ReleaseImages
-from upwell.reconcilers.promotion.placing import Move, Placement
+from upwell.reconcilers.promotion.placing import Placement
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError, Store
 
