@@ -379,6 +379,8 @@ class BuildRequest(Model):
     triggered_by: tuple[BuildTriggerCause, ...] = ()
     docker_strategy_options: DockerStrategyOptions | None = None
     source_strategy_options: SourceStrategyOptions | None = None
+    unless_built: bool = False
+    """Upwell's own: the image that equal inputs have made before is taken, as for a trigger."""
 
 
 class ImageInput(Model):

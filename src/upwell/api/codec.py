@@ -117,11 +117,12 @@ def resource_of_kind(kind: str) -> type[Resource]:
 
 
 def find_kind(name: str) -> Kind | None:
-    """Return the kind that a user means by `bc`, `buildconfig`, `buildconfigs` or `x.group`."""
+    """Return the kind that a user means by `bc`, `build`, `builds` or `builds.GROUP`."""
     wanted = name.lower()
     for resource in RESOURCES:
         kind = resource.KIND
-        if wanted in {kind.plural, kind.singular, kind.resource, *kind.short_names}:
+        without_group = wanted.removesuffix(f".{kind.group}")
+        if without_group in {kind.plural, kind.singular, *kind.short_names}:
             return kind
     return None
 

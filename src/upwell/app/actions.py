@@ -26,10 +26,12 @@ class Actions:
         return await self.builds.instantiate(namespace, build_config, request)
 
     async def instantiate_binary(
-        self, namespace: str, build_config: str, upload: BinaryInput
+        self, namespace: str, build_config: str, upload: BinaryInput, *, unless_built: bool
     ) -> Build:
         """Start a build of an upload now."""
-        return await self.builds.instantiate_binary(namespace, build_config, upload)
+        return await self.builds.instantiate_binary(
+            namespace, build_config, upload, unless_built=unless_built
+        )
 
     async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
         """Make a build again now."""

@@ -20,8 +20,9 @@ class RequestChoice:
     incremental: bool | None = None
     no_cache: bool | None = None
     log_level: str = ""
+    unless_built: bool = False
     given: list[str] = field(default_factory=list)
-    """The options that the user named."""
+    """The options that the user named and that have no effect on an upload."""
 
     def document(self, name: str, namespace: str) -> dict[str, Any]:
         """Return the BuildRequest (build/v1); raises click.UsageError."""
@@ -35,6 +36,8 @@ class RequestChoice:
             "triggeredBy": [{"message": MANUAL}],
             "env": env,
         }
+        if self.unless_built:
+            request["unlessBuilt"] = True
         docker: dict[str, Any] = {}
         if self.build_args:
             docker["buildArgs"] = [_variable("--build-arg", text) for text in self.build_args]
@@ -72,6 +75,13 @@ def request_options[F: Callable[..., Any]](function: F) -> F:
         _option(
             "build_args", "--build-arg", multiple=True, metavar="K=V", help="Docker; repeatable."
         ),
+        click.option(
+            "--unless-built",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember_unless_built,
+            help="Take the image that equal inputs have made before: for jobs that are retried.",
+        ),
         _option("env", "-e", "--env", multiple=True, metavar="K=V", help="Variable; repeatable."),
     ):
         function = option(function)
@@ -82,6 +92,11 @@ def request_choice(ctx: click.Context) -> RequestChoice:
     """Return the request options of this call."""
     choice: RequestChoice = ctx.meta.setdefault(_KEY, RequestChoice())
     return choice
+
+
+def _remember_unless_built(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click passes values by place
+    del parameter
+    request_choice(ctx).unless_built = value
 
 
 def _option[F: Callable[..., Any]](target: str, *names: str, **facts: Any) -> Callable[[F], F]:

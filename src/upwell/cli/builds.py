@@ -27,7 +27,7 @@ from upwell.store.interface import ApiClient
         "upwell start-build shop --wait --env LOG_LEVEL=debug",
         "upwell start-build shop --commit 2f1c8d0",
         "upwell start-build shop --from-dir . --follow",
-        "upwell start-build shop --from-file app.jar --wait -o name",
+        "upwell start-build shop --from-file app.jar --unless-built --wait -o name",
         "upwell start-build --from-build shop-3",
         "upwell start-build shop --list-webhooks all",
         "upwell start-build --from-webhook URL --git-post-receive -",
@@ -95,6 +95,8 @@ def _target(
     """Return the BuildConfig or Build that is meant; raises click.UsageError."""
     if (name is None) == (from_build is None):
         raise click.UsageError("name a BuildConfig, or a build with --from-build")
+    if from_build is not None and request.unless_built:
+        raise click.UsageError("--from-build makes a build again: --unless-built asks for none")
     if from_build is not None:
         if upload.given or upload.commit:
             raise click.UsageError(
@@ -114,6 +116,7 @@ async def _start(
     request: RequestChoice,
 ) -> Build:
     if upload.given:
+        asked = {"unlessBuilt": "true"} if request.unless_built else {}
         with opened(upload) as content:
             answer = await client.upload(
                 BuildConfig,
@@ -121,7 +124,7 @@ async def _start(
                 target.name,
                 "instantiatebinary",
                 content.pieces(),
-                content.params,
+                content.params | asked,
             )
         return decode_as(Build, answer)
     part = "clone" if target.resource is Build else "instantiate"

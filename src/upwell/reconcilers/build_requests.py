@@ -48,10 +48,12 @@ class BuildRequests:
         """Start a build of a BuildConfig; `request` is a BuildRequest (build/v1)."""
         return await self._instantiate(namespace, name, _decode(request))
 
-    async def instantiate_binary(self, namespace: str, name: str, upload: BinaryInput) -> Build:
+    async def instantiate_binary(
+        self, namespace: str, name: str, upload: BinaryInput, *, unless_built: bool = False
+    ) -> Build:
         """Start a build of a BuildConfig from uploaded content, whatever its source is."""
         binary = BinaryBuildSource(as_file=upload.as_file, digest=upload.digest)
-        request = BuildRequest(binary=binary, revision=upload.revision)
+        request = BuildRequest(binary=binary, revision=upload.revision, unless_built=unless_built)
         return await self._instantiate(namespace, name, request)
 
     async def clone(self, namespace: str, name: str, request: Mapping[str, Any]) -> Build:
@@ -110,7 +112,8 @@ class BuildRequests:
 
 def _start(request: BuildRequest) -> Start:
     causes = request.triggered_by or (BuildTriggerCause(message=MANUAL),)
-    return Start(causes, request, forced=not any(_is_webhook(cause) for cause in causes))
+    by_machine = request.unless_built or any(_is_webhook(cause) for cause in causes)
+    return Start(causes, request, forced=not by_machine)
 
 
 def _is_webhook(cause: BuildTriggerCause) -> bool:

@@ -29,9 +29,12 @@ class Actions(Protocol):
         ...
 
     async def instantiate_binary(
-        self, namespace: str, build_config: str, upload: BinaryInput
+        self, namespace: str, build_config: str, upload: BinaryInput, *, unless_built: bool
     ) -> Build:
-        """Start a build now, of content that was uploaded. Returns the new Build."""
+        """Start a build now, of content that was uploaded. Returns the new Build.
+
+        `unless_built`: it takes the image that equal inputs have made before.
+        """
         ...
 
     async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:

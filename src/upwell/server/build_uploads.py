@@ -30,7 +30,10 @@ class UploadHandlers:
         self._actions = actions
 
     async def instantiate_binary(self, request: Request, target: Target) -> Response:
-        """Keep the body, then start a build of it (build/v1 BinaryBuildRequestOptions)."""
+        """Keep the body, then start a build of it (build/v1 BinaryBuildRequestOptions).
+
+        Upwell's own beside them: `?unlessBuilt=true`, as in a BuildRequest.
+        """
         if self._inputs is None:
             raise ApiError(501, "this server keeps no uploads", reason="NotImplemented")
         config = await self._store.get(BuildConfig, target.namespace, target.name)
@@ -39,6 +42,7 @@ class UploadHandlers:
         as_file = request.query_params.get("asFile", "")
         if "/" in as_file or as_file in {".", ".."} or len(as_file) > _MAX_TEXT:
             raise ApiError(400, f"asFile {as_file[:100]!r} is not the name of a file")
+        unless_built = _is_set(request, "unlessBuilt")
         try:
             stored = await self._inputs.save(_pieces(request))
         except InputTooLargeError as error:
@@ -51,7 +55,9 @@ class UploadHandlers:
         upload = BinaryInput(
             digest=str(stored.digest), as_file=as_file or None, revision=_revision(request)
         )
-        build = await self._actions.instantiate_binary(target.namespace, target.name, upload)
+        build = await self._actions.instantiate_binary(
+            target.namespace, target.name, upload, unless_built=unless_built
+        )
         return json_response(encode_json(build), 201)
 
 
@@ -61,6 +67,13 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
             yield piece
     except RequestError as error:
         raise ApiError(error.status, str(error)) from error
+
+
+def _is_set(request: Request, name: str) -> bool:
+    text = request.query_params.get(name, "false")
+    if text not in {"true", "false"}:
+        raise ApiError(400, f"{name}={text[:100]!r}: write true or false")
+    return text == "true"
 
 
 def _revision(request: Request) -> dict[str, Any] | None:

@@ -96,10 +96,10 @@ class BuildsAtOnce:
         return build
 
     async def instantiate_binary(
-        self, namespace: str, build_config: str, upload: BinaryInput
+        self, namespace: str, build_config: str, upload: BinaryInput, *, unless_built: bool
     ) -> Build:
         self.uploads.append(upload)
-        return await self.instantiate(namespace, build_config, {})
+        return await self.instantiate(namespace, build_config, {"unlessBuilt": unless_built})
 
     async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
         raise RejectedError(f"{namespace}/{build} is not made again: {request}")

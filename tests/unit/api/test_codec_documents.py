@@ -203,7 +203,8 @@ def test_every_kind_decodes_from_its_name_alone(resource: type[Resource]) -> Non
     assert type(decoded) is resource
     assert encode(decoded) == document
     assert resource_of_kind(kind.kind) is resource
-    for name in (kind.plural, kind.kind, kind.resource, *kind.short_names):
+    full_singular = f"{kind.singular}.{kind.group}" if kind.group else kind.singular
+    for name in (kind.plural, kind.kind, kind.resource, full_singular, *kind.short_names):
         assert find_kind(name) == kind
 
 
@@ -219,6 +220,7 @@ def test_no_two_kinds_share_a_name() -> None:
 
 def test_a_name_that_means_no_kind_finds_none() -> None:
     assert find_kind("nodes") is None
+    assert find_kind("build.image.openshift.io") is None
 
 
 def test_fields_that_nobody_set_are_not_on_the_wire() -> None:

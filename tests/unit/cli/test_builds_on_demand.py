@@ -83,6 +83,17 @@ class TestUploads:
         upwell("start-build", "bc/shop", "--from-file", str(folder / "app.py"))
         assert client.uploads == [(b"print()", {"asFile": "app.py"})]
 
+    def test_a_job_may_be_retried(self, upwell: Upwell, client: FakeClient, folder: Path) -> None:
+        artifact = ("--from-file", str(folder / "app.py"))
+        result = upwell("start-build", "shop", *artifact, "--unless-built", "-o", "name")
+
+        assert client.uploads == [(b"print()", {"asFile": "app.py", "unlessBuilt": "true"})]
+        assert result.stdout == "build.build.openshift.io/shop-1\n"
+        assert result.stderr == ""
+        again = upwell("start-build", "--from-build", "shop-2", "--unless-built")
+        assert again.exit_code == 2
+        assert "makes a build again" in again.stderr
+
     def test_an_archive_is_sent_as_it_is(
         self, upwell: Upwell, client: FakeClient, folder: Path
     ) -> None:

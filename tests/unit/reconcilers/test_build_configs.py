@@ -328,6 +328,8 @@ async def test_a_person_starts_a_build_with_the_next_number_and_more_environment
     assert [(e.name, e.value) for e in build.spec.strategy.env] == [("MODE", "debug")]
     await site.reconcile("app")
     assert (await site.get("app")).status.last_version == 2
+    retried = await site.requests.instantiate(NAMESPACE, "app", {"unlessBuilt": True})
+    assert not retried.spec.forced
 
 
 async def test_builds_that_are_asked_for_at_once_get_numbers_of_their_own(site: Site) -> None:

@@ -209,6 +209,18 @@ async def test_another_upload_is_another_build_and_the_same_one_is_not(
     assert hashes[0] == hashes[2] != hashes[1]
 
 
+async def test_a_job_that_is_retried_makes_no_second_image(machine: BuildMachine) -> None:
+    await based(machine, "one")
+    await create(machine, binary_config())
+    requests = BuildRequests(machine.view)
+    async with machine.building():
+        for at in (1, 2):
+            upload = await uploaded(machine, b"artifact")
+            await requests.instantiate_binary(NAMESPACE, "app", upload, unless_built=True)
+            assert (await over(machine, f"app-{at}")).status.phase is BuildPhase.COMPLETE
+    assert [plan.name for plan in machine.builder.plans] == ["app-1"]
+
+
 async def test_an_upload_takes_the_place_of_a_repository_once(machine: BuildMachine) -> None:
     await based(machine, "one")
     git = {"git": {"uri": "https://git.example/app.git"}}

@@ -57,6 +57,14 @@ async def test_an_archive_has_no_name_and_needs_no_revision(api: Api) -> None:
     assert answer.status == 201
     [upload] = api.actions.uploads
     assert (upload.as_file, upload.revision) == (None, None)
+    assert api.actions.requests == [{"unlessBuilt": False}]
+
+
+async def test_a_retried_upload_takes_the_image_that_it_has_made_before(api: Api) -> None:
+    path = f"{CONFIGS}/app/instantiatebinary?unlessBuilt=true"
+    answer = await api.send("POST", path, b"tar", content_type=TAR)
+    assert answer.status == 201
+    assert api.actions.requests == [{"unlessBuilt": True}]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +74,7 @@ async def test_an_archive_has_no_name_and_needs_no_revision(api: Api) -> None:
         ("app", "", b"", 400, "the body is empty"),
         ("app", "?asFile=../up", b"x", 400, "not the name of a file"),
         ("app", "?asFile=..", b"x", 400, "not the name of a file"),
+        ("app", "?unlessBuilt=yes", b"x", 400, "write true or false"),
         ("none", "", b"x", 404, "none"),
         ("ci", "", b"x", 422, "built by an outside CI"),
     ],
