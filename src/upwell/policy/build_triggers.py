@@ -43,6 +43,8 @@ class FollowedImage:
     paused: bool = False
     cyclic: bool = False
     """It is made from the BuildConfig's own result: to follow it would never end."""
+    barred: str = ""
+    """Why nothing is built on what it names now; empty: nothing bars it."""
 
     @property
     def changed(self) -> bool:
@@ -106,6 +108,9 @@ def decide(
     missing = [image.name for image in images if image.now is None]
     if missing:
         return Hold("ImageNotResolved", f"waits for {', '.join(missing)} to have an image")
+    barred = [f"{image.name} {image.barred}" for image in images if image.barred]
+    if barred:
+        return Hold("Quarantined", "; ".join(barred))
     if busy:
         return Hold("UpstreamBuilding", f"waits for {', '.join(busy)}: its result is an input")
     return StartBuild(tuple(causes))

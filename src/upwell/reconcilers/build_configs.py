@@ -18,6 +18,7 @@ from upwell.api.conditions import set_condition
 from upwell.api.defaults import DEFAULT_HISTORY_LIMIT
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
+from upwell.api.pipeline import Quarantine
 from upwell.controller import Controller, Result
 from upwell.policy.build_analysis import missing_inputs
 from upwell.policy.build_triggers import (
@@ -66,6 +67,7 @@ class BuildConfigs:
         view.on_change(BuildConfig, self._config_changed)
         view.on_change(ImageStream, self._stream_changed)
         view.on_change(Build, self._build_changed)
+        view.on_change(Quarantine, self._quarantine_changed)
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -189,6 +191,9 @@ class BuildConfigs:
         self._ask_for(config_of(build))
         if before is None or after is None or _has_ended(before) != _has_ended(after):
             self._ask_for(*self._view.waiting_below(config_of(build)))
+
+    def _quarantine_changed(self, _before: Quarantine | None, _after: Quarantine | None) -> None:
+        self._ask_for(*self._view.every_config())
 
     def _ask_for(self, *keys: ObjectKey) -> None:
         for key in keys:

@@ -14,6 +14,7 @@ from upwell.api.conditions import find
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
+from upwell.api.pipeline import Quarantine
 from upwell.controller.view import Told, View
 from upwell.policy.build_triggers import Streams, followed_tags
 from upwell.policy.graph import Edge, Graph, Node, edges_of
@@ -27,6 +28,7 @@ from upwell.policy.image_names import (
     names_read,
     names_written,
 )
+from upwell.policy.promotion.quarantine import quarantine_of
 from upwell.policy.repository_tags import effective_tags
 from upwell.policy.run_policy import newest
 from upwell.policy.standing import output_digest
@@ -47,10 +49,14 @@ class BuildView:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._names = ImageNames()
-        self._view = View(store, (BuildConfig, Build, ImageStream), name="build-view")
+        kinds = (BuildConfig, Build, ImageStream, Quarantine)
+        self._view = View(store, kinds, name="build-view")
         self._view.on_change(ImageStream, self._rename)
         self._builds = self._view.index(Build, lambda build: (config_of(build),))
         self._results = self._view.index(Build, lambda build: (output_digest(build),))
+        self._quarantines: dict[str, Quarantine] = {}
+        self._view.on_change(Quarantine, self._bar)
+        self._all = self._view.index(BuildConfig, lambda _: (BuildConfig.KIND.kind,))
         self._unstarted = self._view.index(Build, _unstarted)
         self._readers = self._view.index(BuildConfig, names_read)
         self._writers = self._view.index(BuildConfig, names_written)
@@ -93,11 +99,16 @@ class BuildView:
             builds,
             self._names,
             _BuildNames(self._view, config.namespace),
+            self._quarantine_of,
         )
 
     def builds(self, config: ObjectKey) -> Collection[Build]:
         """Return the builds of a BuildConfig."""
         return self._builds.get(config)
+
+    def every_config(self) -> list[ObjectKey]:
+        """Return all BuildConfigs."""
+        return [config.key for config in self._all.get(BuildConfig.KIND.kind)]
 
     def maker(self, digest: str) -> Build | None:
         """Return the build whose result has this digest."""
@@ -190,6 +201,15 @@ class BuildView:
             with suppress(NotFoundError):
                 found[name] = await self.store.get(ImageStream, name.namespace, name.name)
         return found
+
+    def _quarantine_of(self, image: str) -> Quarantine | None:
+        return quarantine_of(image, self._quarantines, self.maker)
+
+    def _bar(self, before: Quarantine | None, after: Quarantine | None) -> None:
+        if before is not None:
+            self._quarantines.pop(before.spec.digest, None)
+        if after is not None:
+            self._quarantines[after.spec.digest] = after
 
     def _rename(self, before: ImageStream | None, after: ImageStream | None) -> None:
         if before is not None:

@@ -1,10 +1,11 @@
 """All that a decision about one BuildConfig looks at."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.meta import ObjectKey
+from upwell.api.pipeline import Quarantine
 from upwell.policy.build_triggers import (
     Decision,
     FollowedImage,
@@ -32,6 +33,8 @@ class World:
     image_names: ImageNames
     taken: Container[str]
     """The names of all Builds in the BuildConfig's namespace."""
+    quarantine_of: Callable[[str], Quarantine | None] = lambda _image: None
+    """Returns what keeps an image, by its pull spec, out of builds."""
 
     def builds(self, config: ObjectKey) -> Sequence[Build]:
         """Return the builds of a BuildConfig."""
@@ -45,7 +48,10 @@ class World:
         """Return what `config` follows, compared with its newest build."""
         images = self._followed(config)
         cycle = {str(node) for node in self._cycle(config)}
-        return [replace(i, cyclic=True) if i.name in cycle else i for i in images]
+        return [
+            replace(i, cyclic=i.name in cycle, barred=self._barred(i)) if i.now else i
+            for i in images
+        ]
 
     def busy_upstream(self, config: ObjectKey) -> list[str]:
         """Name what will soon change an input of `config`: running and due builds above it."""
@@ -70,6 +76,16 @@ class World:
     def _followed(self, config: BuildConfig) -> list[FollowedImage]:
         return followed_images(
             config, self.streams, self.image_names, newest(self.builds(config.key))
+        )
+
+    def _barred(self, image: FollowedImage) -> str:
+        found = self.quarantine_of(image.now or "")
+        if found is None:
+            return ""
+        base = found.spec.image or found.spec.digest
+        return (
+            f"stands on {base}, which is in Quarantine {found.name}: {found.spec.reason};"
+            f" `upwell quarantine lift {found.name}` ends it"
         )
 
     def _cycle(self, config: BuildConfig) -> frozenset[object]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 
 import pytest
 from tests.unit.reconcilers.rollout_machine import Clock
@@ -12,12 +13,14 @@ from upwell.api.build import (
     PAUSED_ANNOTATION,
     Build,
     BuildConfig,
+    BuildOutputStatus,
     BuildPhase,
     ResolvedImage,
 )
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta
+from upwell.api.pipeline import Quarantine, QuarantineSpec
 from upwell.oci import Digest
 from upwell.policy.build_triggers import CONFIG_CHANGE, IMAGE_CHANGE
 from upwell.policy.streams import record_image
@@ -475,3 +478,86 @@ async def test_builds_in_a_ring_do_not_start_each_other(site: Site) -> None:
     assert await site.names("two") == ["two-1"], "for its base, which is outside of the ring"
     reasons = {c.type: c.reason for c in (await site.get("one")).status.conditions}
     assert reasons["Ready"] == "Cycle"
+
+
+async def quarantine(site: Site, digest: Digest) -> None:
+    spec = QuarantineSpec(digest=str(digest), image="vendor/base:1", reason="2 applications failed")
+    await site.store.create(Quarantine(metadata=ObjectMeta(name="base-bad"), spec=spec))
+
+
+async def test_nothing_is_built_on_a_quarantined_image_until_that_is_lifted(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app")
+    await site.end("app-1")
+    await quarantine(site, Digest.of(b"new"))
+    await site.stream("base", "new")
+    await site.reconcile("app")
+    condition = await site.current("app")
+    assert (condition.status, condition.reason) == ("False", "Quarantined")
+    assert "shop/base:latest stands on vendor/base:1" in condition.message
+    assert "2 applications failed" in condition.message
+    assert "upwell quarantine lift base-bad" in condition.message
+    assert await site.names("app") == ["app-1"]
+
+    await site.store.delete(Quarantine, "", "base-bad")
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-1", "app-2"]
+
+
+async def test_the_next_good_image_passes_a_quarantined_one_by(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app")
+    await site.end("app-1")
+    await quarantine(site, Digest.of(b"new"))
+    await site.stream("base", "new")
+    await site.reconcile("app")
+    await site.stream("base", "newer")
+    await site.reconcile("app")
+    (cause,) = (await site.builds("app"))[1].spec.triggered_by
+    assert cause.image_change_build is not None
+    assert cause.image_change_build.previous_image_id == pull_spec("base", "old")
+    assert cause.image_change_build.image_id == pull_spec("base", "newer")
+
+
+async def test_a_quarantine_reaches_what_was_built_on_the_image_already(site: Site) -> None:
+    await site.config("builder", "base:latest")
+    await site.config("app", "builder:latest")
+    await site.stream("builder", "builder old")
+    await site.reconcile("builder")
+    used = ResolvedImage(name="base:latest", reference=pull_spec("base", "old"))
+    await site.end("builder-1", BuildPhase.COMPLETE, used)
+    await site.reconcile("app")
+    await site.end("app-1")
+    made = {"to": {"imageDigest": str(Digest.of(b"builder new"))}}
+    build = await site.store.get(Build, NAMESPACE, "builder-1")
+    output = BuildOutputStatus.model_validate(made)
+    await site.store.update_status(
+        build.with_status(build.status.model_copy(update={"output": output}))
+    )
+    await quarantine(site, Digest.of(b"old"))
+    await site.stream("builder", "builder new")
+    await site.reconcile("app")
+    assert (await site.current("app")).reason == "Quarantined"
+    assert await site.names("app") == ["app-1"]
+
+
+async def test_a_quarantine_is_heard_of_by_every_config(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app")
+    await site.end("app-1")
+    await quarantine(site, Digest.of(b"new"))
+    await site.stream("base", "new")
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each.run()) for each in (site.view, site.configs)]
+        async with aclosing(site.store.watch(BuildConfig)) as changes:
+            async for change in changes:
+                condition = find(change.resource.status.conditions, "Current")
+                if condition is not None and condition.reason == "Quarantined":
+                    break
+        await site.store.delete(Quarantine, "", "base-bad")
+        async with aclosing(site.store.watch(Build)) as builds:
+            async for started in builds:
+                if started.resource.name == "app-2":
+                    break
+        for task in tasks:
+            task.cancel()

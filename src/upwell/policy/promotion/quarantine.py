@@ -1,11 +1,13 @@
 """Quarantine: a new base image on which several applications fail is kept from all."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Pipeline, Quarantine, QuarantineSpec
 from upwell.api.promotion import BaseImage, Release
 from upwell.oci import Digest
+from upwell.policy.build_triggers import digest_of
+from upwell.policy.promotion.components import FindBuild, bases
 from upwell.policy.promotion.releases import new_bases
 
 
@@ -26,6 +28,21 @@ def quarantines(
         where = {(one.namespace, one.spec.pipeline) for one in [*failed, rejected]}
         if len(where) >= threshold:
             yield _quarantine(base, {one.key: one for one in [*failed, rejected]}.values())
+
+
+def quarantine_of(
+    image: str, quarantines: Mapping[str, Quarantine], find: FindBuild
+) -> Quarantine | None:
+    """Return what keeps `image`, a pull spec with digest, out of builds: itself, or a base of it.
+
+    `quarantines` are found by their digests.
+    """
+    digest = digest_of(image)
+    if not quarantines or digest in quarantines:
+        return quarantines.get(digest)
+    made_by = find(digest)
+    below = bases(made_by, find) if made_by is not None else ()
+    return next((quarantines[one.digest] for one in below if one.digest in quarantines), None)
 
 
 def _digests_blamed(release: Release, everywhere: Iterable[Release]) -> set[str]:
