@@ -72,6 +72,7 @@ class Route(Resource):
             Column("HOST", "spec.host"),
             Column("PATH", "spec.path"),
             Column("SERVICE", "spec.to.name"),
+            Column("ADMITTED", "status.ingress[*].conditions[*].status"),
             Column("TERMINATION", "spec.tls.termination", wide=True),
         ),
     )

@@ -10,6 +10,7 @@ from upwell.api.codec import encode
 from upwell.api.core import Event, Secret
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
+from upwell.api.route import Route
 from upwell.cli.output import MISSING, aligned, format_age, shortened, values_at
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.policy.rollout_triggers import followers_of, hold_text
@@ -73,7 +74,10 @@ def describe(resource: Resource, around: Surroundings) -> list[Section]:
         case _ if isinstance(resource, WORKLOADS):
             sections += _workload(resource, around)
         case _:
-            sections.append(Section("Spec", list(_flat(encode(resource).get("spec", {})))))
+            document = encode(resource)
+            status = {k: v for k, v in document.get("status", {}).items() if k != "conditions"}
+            sections.append(Section("Spec", list(_flat(document.get("spec", {})))))
+            sections.append(Section("Status", list(_flat(status))))
     sections.append(Section("Conditions", list(_conditions(resource, around))))
     sections.append(Section("Events", list(_events(around))))
     return sections
@@ -269,19 +273,27 @@ def _workload(workload: Workload, around: Surroundings) -> Iterator[Section]:
 
 
 def _conditions(resource: Resource, around: Surroundings) -> Iterator[Sequence[str]]:
-    found: object = getattr(getattr(resource, "status", None), "conditions", ())
     told: dict[str, str] = {}
+    for condition in _all_conditions(resource):
+        first = told.setdefault(condition.message, condition.type)
+        as_before = condition.message and first != condition.type
+        yield (
+            condition.type,
+            condition.status,
+            condition.reason,
+            around.age(condition.last_transition_time),
+            f"as {first}" if as_before else shortened(condition.message),
+        )
+
+
+def _all_conditions(resource: Resource) -> Iterator[Condition]:
+    if isinstance(resource, Route):
+        for ingress in resource.status.ingress:
+            yield from ingress.conditions
+    found: object = getattr(getattr(resource, "status", None), "conditions", ())
     for condition in found if isinstance(found, tuple) else ():
         if isinstance(condition, Condition):
-            first = told.setdefault(condition.message, condition.type)
-            as_before = condition.message and first != condition.type
-            yield (
-                condition.type,
-                condition.status,
-                condition.reason,
-                around.age(condition.last_transition_time),
-                f"as {first}" if as_before else shortened(condition.message),
-            )
+            yield condition
 
 
 def _events(around: Surroundings) -> Iterator[Sequence[str]]:

@@ -21,7 +21,10 @@ class Unserved:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.key} is not served: {self.message or self.reason}"
+        told = self.message or self.reason
+        return (
+            f"{self.key}: {told}" if "not served" in told else f"{self.key} is not served: {told}"
+        )
 
 
 def unserved(objects: Iterable[Resource]) -> Iterator[Unserved]:

@@ -320,3 +320,23 @@ def test_logs_of_a_build_config_are_those_of_its_latest_build(
 
 def test_logs_of_a_kind_without_logs_is_a_usage_error(upwell: Upwell) -> None:
     assert upwell("logs", "is/debian").exit_code == 2
+
+
+async def test_describe_and_get_tell_whether_a_route_is_admitted(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    condition = {"type": "Admitted", "status": "False", "reason": "NotServed", "message": "why not"}
+    document = {
+        "apiVersion": "route.openshift.io/v1",
+        "kind": "Route",
+        "metadata": {"namespace": "default", "name": "shop"},
+        "spec": {"host": "shop.test", "to": {"name": "shop"}},
+        "status": {"ingress": [{"routerName": "upwell", "conditions": [condition]}]},
+    }
+    await client.put(document)
+
+    described = (await asyncio.to_thread(upwell, "describe", "route/shop")).stdout
+    [row] = [line.split() for line in described.splitlines() if "Admitted" in line]
+    assert row == ["Admitted", "False", "NotServed", "-", "why", "not"]
+    listed = (await asyncio.to_thread(upwell, "get", "routes")).stdout.splitlines()
+    assert listed[1].split()[:5] == ["shop", "shop.test", "-", "shop", "False"]
