@@ -129,8 +129,8 @@ _WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs job
 _VIEW = (
     _rule(
         _READ,
-        f"{_WORKLOADS} pods namespaces configmaps services events routes templates imagestreams"
-        " imagestreamtags imagestreamimages images buildconfigs builds"
+        f"{_WORKLOADS} pods replicasets namespaces configmaps services events routes templates"
+        " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions waves freezes quarantines subscriptions metrics",
     ),
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers evidence"),

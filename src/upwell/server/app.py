@@ -33,6 +33,7 @@ from upwell.server.objects import Handler, ObjectHandlers
 from upwell.server.pod_api import PodApi
 from upwell.server.promotions_api import PromotionApi
 from upwell.server.reads import ReadHandlers
+from upwell.server.replica_sets import ReplicaSetReader
 from upwell.server.reviews import ReviewHandlers
 from upwell.server.signatures import Signatures, new_signatures
 from upwell.server.statuses import ERROR_HANDLERS, ApiError, first_fault
@@ -168,6 +169,10 @@ class _Api:
         builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, deps.actions)
         images = ImageHandlers(deps.store, deps.packages)
+        replica_sets = ReplicaSetReader(deps.store)
+        revisions = ReadHandlers(
+            replica_sets, Watches(replica_sets, streams, deps.limits, deps.clock), deps.clock
+        )
         workloads = WorkloadHandlers(pods.instances, deps.actions, streams, deps.limits, deps.clock)
         scale: _Handlers = {
             "GET": self._objects.get_scale,
@@ -190,6 +195,8 @@ class _Api:
             ("imagestreamimports", _OBJECT): {},
             ("pods", _COLLECTION): pods.collection,
             ("pods", _OBJECT): pods.object,
+            ("replicasets", _COLLECTION): {"GET": revisions.list},
+            ("replicasets", _OBJECT): {"GET": revisions.get},
             ("processedtemplates", _COLLECTION): {"POST": templates.process},
             ("processedtemplates", _OBJECT): {},
             ("selfsubjectreviews", _COLLECTION): {"POST": reviews.identity},
