@@ -1,5 +1,8 @@
 """`upwell apply`: make the server's objects what manifests say."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from upwell.api.codec import encode
@@ -12,7 +15,15 @@ from upwell.cli.output import full_name
 from upwell.store.interface import ApiClient, NotFoundError
 
 FIELD_MANAGER = "upwell"
-_BOOKKEEPING = {"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"}
+_BOOKKEEPING = {
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+}
+"""What a server notes in the metadata; an exported manifest has that of its old server."""
 
 
 @click.command(
@@ -58,7 +69,8 @@ def apply(
 
     Every document is checked before the first is written: bad input changes nothing. Objects
     are applied in the order in which they need each other: namespaces, secrets and config maps,
-    image streams, builds, services, workloads, routes.
+    image streams, builds, services, workloads, routes. What a server noted in exported ones (uid,
+    resourceVersion, …) is left out.
     """
     manifests = load_manifests(sources, session, recursive=recursive)
     manner = Manner(field_manager, force=force_conflicts, dry_run=dry_run == "server")
@@ -87,7 +99,7 @@ async def apply_one(client: ApiClient, manifest: Manifest, manner: Manner) -> No
     except NotFoundError:
         before = None
     after, warnings = await client.apply(
-        manifest.document,
+        _without_bookkeeping(manifest.document),
         field_manager=manner.field_manager,
         force=manner.force,
         dry_run=manner.dry_run,
@@ -106,10 +118,14 @@ def _outcome(before: Resource | None, after: Resource) -> str:
     return "unchanged" if _wish(before) == _wish(after) else "configured"
 
 
-def _wish(resource: Resource) -> dict[str, object]:
+def _wish(resource: Resource) -> dict[str, Any]:
     """Return what users decide about an object."""
-    document = encode(resource)
+    document = _without_bookkeeping(encode(resource))
     document.pop("status", None)
-    metadata = document.get("metadata", {})
-    document["metadata"] = {key: metadata[key] for key in metadata.keys() - _BOOKKEEPING}
     return document
+
+
+def _without_bookkeeping(document: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = document.get("metadata") or {}
+    kept = {key: value for key, value in metadata.items() if key not in _BOOKKEEPING}
+    return {**document, "metadata": kept}

@@ -92,7 +92,7 @@ class Status:
             case HTTPStatus.CONFLICT if self.reason == AlreadyExistsError.reason:
                 error = AlreadyExistsError(key)
             case HTTPStatus.CONFLICT:
-                error = ConflictError(key, self.message)
+                error = ConflictError(key, self.message.removeprefix(f"{key} was not written: "))
             case HTTPStatus.GONE:
                 error = ExpiredError(self.message)
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:

@@ -45,6 +45,15 @@ def test_apply_tells_created_unchanged_and_configured(upwell: Upwell) -> None:
     ]
 
 
+def test_what_a_server_noted_in_an_exported_manifest_is_left_out(upwell: Upwell) -> None:
+    exported = config_map("settings", level="1")
+    exported["metadata"] |= {"uid": "4a10e762", "resourceVersion": "1125", "selfLink": "/x"}
+
+    outcomes = [upwell("apply", "-f", "-", stdin=json.dumps(exported)) for _ in range(2)]
+
+    assert [outcome.stdout.split()[-1] for outcome in outcomes] == ["created", "unchanged"]
+
+
 def test_apply_puts_what_others_need_first(upwell: Upwell, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"{ROUTE}---\n{SERVICE}")
     (tmp_path / "z.yml").write_text(NAMESPACE)

@@ -53,6 +53,12 @@ def test_each_refusal_has_its_error(code: int, reason: str, kind: type[StoreErro
         assert "said the server" in str(raised)
 
 
+def test_a_conflict_that_our_own_server_tells_is_not_told_twice() -> None:
+    raised = error(409, reason="Conflict", message=str(ConflictError(KEY)))
+
+    assert str(raised) == str(ConflictError(KEY))
+
+
 def test_a_missing_object_a_missing_namespace_and_a_missing_kind_differ() -> None:
     missing = error(404, details={"name": "a", "kind": "buildconfigs"})
     namespace = error(404, details={"name": "shop", "kind": "namespaces"})
