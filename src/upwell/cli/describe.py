@@ -60,7 +60,7 @@ def describe_command(session: Session, what: tuple[str, ...], output: str) -> No
 async def _surroundings(client: ApiClient, resource: Resource) -> Surroundings:
     events = await client.list(Event, Selector(resource.namespace or "default"))
     return Surroundings(
-        await read_snapshot(client),
+        await read_snapshot(client, resource.namespace),
         [event for event in events.items if _concerns(event, resource)],
         await _instances(client, resource),
         clock.now(),

@@ -10,6 +10,8 @@ from upwell.api.codec import encode
 from upwell.api.core import Event, Secret
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.cli.output import MISSING, aligned, format_age, shortened, values_at
 from upwell.policy.rollout_settings import WORKLOADS, Workload
@@ -74,10 +76,11 @@ def describe(resource: Resource, around: Surroundings) -> list[Section]:
         case _ if isinstance(resource, WORKLOADS):
             sections += _workload(resource, around)
         case _:
-            document = encode(resource)
-            status = {k: v for k, v in document.get("status", {}).items() if k != "conditions"}
-            sections.append(Section("Spec", list(_flat(document.get("spec", {})))))
-            sections.append(Section("Status", list(_flat(status))))
+            sections.append(Section("Spec", list(_flat(encode(resource).get("spec", {})))))
+    if isinstance(resource, Pipeline | Release | Promotion):
+        status = encode(resource).get("status", {})
+        told = {key: value for key, value in status.items() if key != "conditions"}
+        sections.append(Section("Status", list(_flat(told))))
     sections.append(Section("Conditions", list(_conditions(resource, around))))
     sections.append(Section("Events", list(_events(around))))
     return sections

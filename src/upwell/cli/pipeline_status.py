@@ -126,9 +126,11 @@ class PipelineView:
         for condition in self.pipeline.status.conditions:
             if not condition.is_true and condition.message:
                 yield f"{condition.reason}: {condition.message}"
+        told = "; ".join(stage.waits_for for stage in self.pipeline.status.stages)
         for release in self.releases:
             rejection = release.status.rejection
-            if rejection is not None and release.name == self.pipeline.status.latest_release:
+            is_latest = release.name == self.pipeline.status.latest_release
+            if rejection is not None and is_latest and rejection.reason not in told:
                 yield f"{release.name} is rejected: {rejection.reason}"
 
     def _notes_of(self, stage: Stage) -> Iterator[str]:
@@ -138,7 +140,7 @@ class PipelineView:
             yield f"{stage.name} is held: {status.hold}; {command} lifts that"
         if promotion is not None and promotion.status.phase is not PromotionPhase.WAITING:
             yield f"{stage.name}: {status.waits_for}{self._when(status.until)}"
-        elif status.waits_for and not (status.hold and status.hold in status.waits_for):
+        elif status.waits_for and not (status.hold and promotion is None):
             yield f"{stage.name} waits for {status.waits_for}{self._when(status.until)}"
 
     def _bars(self) -> Iterator[str]:
