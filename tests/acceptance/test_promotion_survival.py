@@ -1,0 +1,175 @@
+"""`kill -9` at every step of a promotion: it continues or goes back, once, and leaves nothing."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from tests.acceptance.installation import installation, until
+from tests.acceptance.promoted_shop import BAD, PromotedShop, manifests
+from tests.acceptance.traffic import traffic
+
+from upwell.api.apps import Deployment, Job
+from upwell.api.promotion import CheckPhase, Promotion, PromotionPhase
+
+SOAK_SECONDS = 2
+TRIES = 3
+"""Some steps take milliseconds: so often one is waited for until it is hit."""
+
+type Moment = Callable[[PromotedShop], Awaitable[bool | None]]
+"""Whether it is now; None when it is over."""
+
+
+async def release_made(shop: PromotedShop) -> bool | None:
+    if shop.newest not in await shop.releases():
+        return False
+    return None if f"{shop.newest}.dev" in await shop.promotions() else True
+
+
+def at(holds: Callable[[Promotion], bool], phase: PromotionPhase, stage: str = "dev") -> Moment:
+    """The newest Release's promotion is in this phase, and more of it holds."""
+
+    async def reached(shop: PromotedShop) -> bool | None:
+        found = (await shop.promotions()).get(f"{shop.newest}.{stage}")
+        if found is None:
+            return False
+        if found.status.phase is phase and holds(found):
+            return True
+        return None if found.status.phase.is_final else False
+
+    return reached
+
+
+async def new_instance_started(shop: PromotedShop) -> bool | None:
+    found = (await shop.promotions()).get(f"{shop.newest}.dev")
+    if found is not None and found.status.phase is not PromotionPhase.ROLLING_OUT:
+        return None
+    return len(shop.made.podman_names()) > 2
+
+
+async def test_runs(shop: PromotedShop) -> bool | None:
+    if (await shop.client.list(Job)).items:
+        return True
+    found = (await shop.promotions()).get(f"{shop.newest}.dev")
+    return None if found is not None and found.status.phase.is_final else False
+
+
+test_runs.__test__ = False  # type: ignore[attr-defined]
+
+
+def e2e(promotion: Promotion) -> CheckPhase | None:
+    return next((one.phase for one in promotion.status.checks if one.name == "e2e"), None)
+
+
+def anyhow(_: Promotion) -> bool:
+    return True
+
+
+def unchecked(promotion: Promotion) -> bool:
+    return e2e(promotion) in {None, CheckPhase.PENDING}
+
+
+def soaking(promotion: Promotion) -> bool:
+    return e2e(promotion) is CheckPhase.PASSED
+
+
+def step(name: str) -> Callable[[Promotion], bool]:
+    return lambda one: bool(one.status.steps) and one.status.steps[-1].name == name
+
+
+GOING = {
+    "its Release is made": release_made,
+    "its images are looked up": at(step("Images"), PromotionPhase.ROLLING_OUT),
+    "its rollout begins": at(step("RollOut"), PromotionPhase.ROLLING_OUT),
+    "the new instance is started": new_instance_started,
+    "it serves and is not checked": at(unchecked, PromotionPhase.VERIFYING),
+    "its test runs": test_runs,
+    "its test has passed": at(soaking, PromotionPhase.VERIFYING),
+    "it waits for approval": at(anyhow, PromotionPhase.WAITING, "production"),
+}
+BAD_ONES = {
+    "its test, which will fail, runs": test_runs,
+    "it goes back": at(anyhow, PromotionPhase.ROLLING_BACK),
+    "it has failed": at(anyhow, PromotionPhase.FAILED),
+}
+RARE = {"its Release is made", "its images are looked up", "it serves and is not checked"}
+"""Of these none may be hit: they are over within one look."""
+
+
+async def kill_at(shop: PromotedShop, moment: Moment) -> bool:
+    """Kill the server at this moment, or right after it; return whether it was hit."""
+
+    async def now() -> bool | None:
+        return await moment(shop)
+
+    hit = await until(now, lambda found: found is not False)
+    shop.made.kill()
+    await shop.made.start()
+    return bool(hit)
+
+
+async def test_a_kill_at_any_step_of_a_promotion_loses_and_repeats_nothing() -> None:
+    async with installation() as made, made.client() as client:
+        shop = PromotedShop(made, client)
+        await shop.publish()
+        await made.apply(client, manifests(made.vendor, soak=SOAK_SECONDS))
+        await shop.approve()
+        await shop.until_phase("shop-1.production", PromotionPhase.SUCCEEDED)
+        await shop.still()
+        async with traffic(made.router_port, ["shop-dev.test", "shop-production.test"]) as seen:
+            for name, moment in GOING.items():
+                await publish_and_kill(shop, "good", name, moment)
+                await shop.until_served("dev", shop.versions[-1])
+            await shop.approve()
+            await kill_at(shop, at(anyhow, PromotionPhase.ROLLING_OUT, "production"))
+            await shop.until_served("production", shop.versions[-1])
+            good = shop.versions[-1]
+            for name, moment in BAD_ONES.items():
+                await publish_and_kill(shop, BAD, name, moment)
+                assert await shop.served("dev") == good
+        assert [failure for one in seen.values() for failure in one.failures] == []
+
+
+async def publish_and_kill(shop: PromotedShop, kind: str, name: str, moment: Moment) -> None:
+    """Publish new versions until one is killed at the moment; check what became of each."""
+    for _ in range(1 if name in RARE else TRIES):
+        await shop.publish(f"{kind}-{len(shop.versions) + 1}")
+        hit = await kill_at(shop, moment)
+        ends = PromotionPhase.FAILED if kind == BAD else PromotionPhase.SUCCEEDED
+        try:
+            await shop.until_phase(f"{shop.newest}.dev", ends)
+            await shop.still()
+            await check(shop)
+        except AssertionError as error:
+            error.add_note(f"{shop.versions[-1]} was killed when {name}")
+            raise
+        if hit:
+            return
+    assert name in RARE, f"{name}: never seen"
+
+
+async def check(shop: PromotedShop) -> None:
+    """Each version made one Release; each went through each stage at most once."""
+    numbered = {f"shop-{number}": one for number, one in enumerate(shop.versions, start=1)}
+    good = [name for name, version in numbered.items() if not version.startswith(BAD)]
+    assert set(await shop.releases()) == set(numbered)
+    assert await shop.phases() == await expected(shop, numbered, good)
+    rejected = {name for name, one in (await shop.releases()).items() if one.status.rejection}
+    assert rejected == set(numbered) - set(good)
+    # One rollout for a good one; one forth and one back for a bad one.
+    dev = await shop.client.get(Deployment, "default", "shop-dev")
+    assert dev.status.revisions[0].revision == 2 * len(numbered) - len(good)
+
+
+async def expected(
+    shop: PromotedShop, numbered: Mapping[str, str], good: list[str]
+) -> Mapping[str, PromotionPhase]:
+    """Return the promotions that there must be, and how each has ended."""
+    production = (await shop.pipeline()).status.stage("production").release
+    wanted: dict[str, PromotionPhase] = {}
+    for name in numbered:
+        ended = PromotionPhase.SUCCEEDED if name in good else PromotionPhase.FAILED
+        wanted[f"{name}.dev"] = ended
+    for name in good:
+        wanted[f"{name}.production"] = PromotionPhase.SUPERSEDED
+    if good[-1] != production:
+        wanted[f"{good[-1]}.production"] = PromotionPhase.WAITING
+    wanted["shop-1.production"] = wanted[f"{production}.production"] = PromotionPhase.SUCCEEDED
+    return wanted
