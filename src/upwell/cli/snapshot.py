@@ -48,9 +48,9 @@ async def _read(client: ApiClient, where: Selector) -> list[Resource]:
 
 
 async def read_entrances(client: ApiClient, namespace: str = "") -> list[Resource]:
-    """Return the Routes and Services of a namespace, or of every one."""
+    """Return what the router serves, Routes, Services and workloads, of a namespace or of all."""
     wanted = Selector(namespace=namespace)
     async with asyncio.TaskGroup() as tasks:
-        routes = tasks.create_task(client.list(Route, wanted))
-        services = tasks.create_task(client.list(Service, wanted))
-    return [*routes.result().items, *services.result().items]
+        kinds = (Route, Service, *WORKLOADS)
+        lists = [tasks.create_task(client.list(kind, wanted)) for kind in kinds]
+    return [item for task in lists for item in task.result().items]

@@ -1,4 +1,4 @@
-"""Which Routes and Services are not served, as the router has reported."""
+"""Which Routes, Services and host ports are not served, as the router has reported."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -7,9 +7,12 @@ from upwell.api.conditions import find
 from upwell.api.core import Service
 from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.route import Route
+from upwell.policy.rollout_settings import WORKLOADS
 
 ADMITTED = "Admitted"
 READY = "Ready"
+HOST_PORTS = "HostPortsServed"
+"""Of a workload; it is there once one of its host ports was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Unserved:
 
 
 def unserved(objects: Iterable[Resource]) -> Iterator[Unserved]:
-    """Yield the Routes that no router admits and the Services that do not listen, in order."""
+    """Yield the Routes that no router admits, and the ports on which nobody listens, in order."""
     for resource in sorted(objects, key=lambda one: one.key):
         for condition in _reports(resource):
             if condition.status == "False":
@@ -41,4 +44,6 @@ def _reports(resource: Resource) -> Iterator[Condition]:
         found = [find(ingress.conditions, ADMITTED) for ingress in resource.status.ingress]
     elif isinstance(resource, Service):
         found = [find(resource.status.conditions, READY)]
+    elif isinstance(resource, WORKLOADS):
+        found = [find(resource.status.conditions, HOST_PORTS)]
     yield from (condition for condition in found if condition is not None)

@@ -1,14 +1,16 @@
 """Keeps the router's table equal to the Services, the Routes and the instances that are ready."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from upwell.api.conditions import set_condition
+from upwell.api.conditions import find, set_condition
 from upwell.api.core import Service
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.route import Route, RouteIngress, RouteStatus
 from upwell.controller import Backoff, Controller, Result, Watch
+from upwell.policy.reachability import HOST_PORTS
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.reconcilers.rollouts.machine import Machine
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
@@ -23,7 +25,7 @@ from upwell.reconcilers.routing_table import (
     tcp_ports,
 )
 from upwell.reconcilers.service_addresses import LOOPBACK, allocate, needs_address, taken_addresses
-from upwell.store.interface import Store
+from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.workload.interface import RouterDownError, RouterUnavailableError
 
 ROUTER_NAME = "upwell"
@@ -45,7 +47,7 @@ class RoutingReconciler:
         """Tables in a row that could not be served in full."""
 
     async def reconcile(self, key: ObjectKey) -> Result:  # noqa: ARG002 - there is only one
-        """Apply the table, tell rollouts what is in force, and report on Services and Routes."""
+        """Apply the table, tell rollouts what is in force, and report on what is not served."""
         # Read before the instances: a name that is added meanwhile must not count as quiet.
         draining = self._machine.traffic.draining()
         state = await self._read(draining)
@@ -70,6 +72,8 @@ class RoutingReconciler:
             await self._report_service(service, outcome)
         for route in state.routes:
             await self._report_route(route, routing.admissions[route.key], outcome)
+        for workload in state.workloads.values():
+            await self._report_workload(workload, outcome)
 
     async def _read(self, draining: frozenset[str]) -> RoutingState:
         services = await self._services()
@@ -114,6 +118,18 @@ class RoutingReconciler:
         if conditions != service.status.conditions:
             status = service.status.model_copy(update={"conditions": conditions})
             await self._store.update_status(service.with_status(status))
+
+    async def _report_workload(self, workload: Workload, outcome: Outcome) -> None:
+        told = outcome.of_workload(workload)
+        known = find(workload.status.conditions, HOST_PORTS)
+        if told is None or (told.is_true and known is None):
+            return
+        conditions = set_condition(workload.status.conditions, told, self._clock())
+        if conditions != workload.status.conditions:
+            status = workload.status.model_copy(update={"conditions": conditions})
+            # Whoever was faster has changed the workload: that alone leads here again.
+            with contextlib.suppress(ConflictError, NotFoundError):
+                await self._store.update_status(workload.with_status(status))
 
     async def _report_route(self, route: Route, admission: Admission, outcome: Outcome) -> None:
         ours = next(

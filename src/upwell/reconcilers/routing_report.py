@@ -1,4 +1,4 @@
-"""What the conditions of Services and Routes say of the table that was applied, or was not."""
+"""What conditions say of the table that was applied, or was not: of Services, Routes, workloads."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,8 +7,17 @@ from upwell.api.core import Service
 from upwell.api.meta import Condition
 from upwell.api.route import Route
 from upwell.policy.port_protocols import HEADLESS, unserved_message
-from upwell.policy.reachability import ADMITTED, READY
-from upwell.reconcilers.routing_table import Admission, backend_name, rule_name, tcp_ports
+from upwell.policy.reachability import ADMITTED, HOST_PORTS, READY
+from upwell.policy.rollout_settings import Workload
+from upwell.reconcilers.routing_table import (
+    Admission,
+    backend_name,
+    host_port_name,
+    host_ports,
+    node_name,
+    rule_name,
+    tcp_ports,
+)
 from upwell.workload.interface import RouterUnavailableError
 
 
@@ -53,6 +62,26 @@ class Outcome:
             observed_generation=route.generation,
         )
 
+    def of_workload(self, workload: Workload) -> Condition | None:
+        """Return whether a workload's host ports answer; None for one that has none."""
+        ports = [port.host_port or 0 for port in host_ports(workload)]
+        if not ports:
+            return None
+        faults = [
+            f"host port {port} is not served: {why}"
+            for port in ports
+            if (why := self.failures.get(host_port_name(workload.key, port)))
+        ]
+        if self.refusal is not None:
+            faults.append(_refused(self.refusal))
+        return Condition(
+            type=HOST_PORTS,
+            status="False" if faults else "True",
+            reason="ListenerFailed" if faults else "Listening",
+            message="; ".join(faults),
+            observed_generation=workload.generation,
+        )
+
     def _service_faults(self, service: Service) -> Iterator[tuple[str, str]]:
         """Yield reason and message of all that is not served."""
         if self.refusal is not None:
@@ -62,6 +91,9 @@ class Outcome:
             if name in self.failures:
                 at = f"{service.spec.cluster_ip}:{port.port}"
                 yield "ListenerFailed", f"{at}: {self.failures[name]}"
+            if node_name(name) in self.failures:
+                told = f"nodePort {port.node_port}: {self.failures[node_name(name)]}"
+                yield "ListenerFailed", told
         if message := unserved_message(service):
             yield "ProtocolNotServed", message
 

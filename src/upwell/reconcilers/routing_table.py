@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from upwell.api.core import PodTemplate, Service, ServicePort
+from upwell.api.core import ContainerPort, PodTemplate, Service, ServicePort
 from upwell.api.meta import ObjectKey
 from upwell.api.route import Route, RouteSpec, RouteTarget
 from upwell.policy.port_protocols import HEADLESS, SERVED
@@ -62,9 +62,26 @@ def backend_name(service: Service, port: ServicePort) -> str:
     return f"{service.namespace}:{service.name}:{port.port}"
 
 
+def node_name(backend: str) -> str:
+    """Return the name of the listener on a Service port's nodePort."""
+    return f"{backend}:node"
+
+
 def rule_name(route: Route) -> str:
     """Return the name of a Route's rule."""
     return f"{route.namespace}:{route.name}"
+
+
+def host_port_name(workload: ObjectKey, port: int) -> str:
+    """Return the name of the backend and listener of a workload's host port."""
+    return f"{workload.namespace}:{workload.kind}:{workload.name}:{port}"
+
+
+def host_ports(workload: Workload) -> list[ContainerPort]:
+    """Return the ports of a workload's containers that it has on the machine itself."""
+    containers = template_of(workload).spec.containers
+    ports = [port for container in containers for port in container.ports]
+    return [port for port in ports if port.host_port and port.protocol == SERVED]
 
 
 def tcp_ports(service: Service) -> list[ServicePort]:
@@ -125,7 +142,7 @@ def _service_listeners(service: Service) -> Iterator[Listener]:
         if service.spec.cluster_ip and service.spec.cluster_ip != HEADLESS:
             yield Listener(name, service.spec.cluster_ip, port.port, name, http)
         if port.node_port and service.spec.type in {"NodePort", "LoadBalancer"}:
-            yield Listener(f"{name}:node", _EVERY_ADDRESS, port.node_port, name, http)
+            yield Listener(node_name(name), _EVERY_ADDRESS, port.node_port, name, http)
 
 
 def is_http(port: ServicePort) -> bool:
@@ -148,18 +165,15 @@ class _HostPort:
 def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
     """Yield the host ports of all workloads: through the router, so that rollouts lose nothing."""
     for key, workload in sorted(state.workloads.items()):
-        for container in template_of(workload).spec.containers:
-            for port in container.ports:
-                if not port.host_port or port.protocol != SERVED:
-                    continue
-                endpoints = tuple(
-                    Endpoint(one.name, one.address, port.container_port, one.name in state.draining)
-                    for one in sorted(state.instances, key=lambda one: one.name)
-                    if key_of(one.owner) == key and not one.role and one.ready and one.address
-                )
-                name = f"{key.namespace}:{key.kind}:{key.name}:{port.host_port}"
-                address = port.host_ip or _EVERY_ADDRESS
-                yield _HostPort(name, address, port.host_port, endpoints)
+        for port in host_ports(workload):
+            endpoints = tuple(
+                Endpoint(one.name, one.address, port.container_port, one.name in state.draining)
+                for one in sorted(state.instances, key=lambda one: one.name)
+                if key_of(one.owner) == key and not one.role and one.ready and one.address
+            )
+            number = port.host_port or 0
+            address = port.host_ip or _EVERY_ADDRESS
+            yield _HostPort(host_port_name(key, number), address, number, endpoints)
 
 
 @dataclass(frozen=True, slots=True)

@@ -389,6 +389,20 @@ async def test_ports_of_the_machine_lead_to_what_is_ready(world: World) -> None:
     backends = {one.name: [e.port for e in one.endpoints] for one in world.router.table.backends}
     assert backends["shop:Deployment:web:8088"] == [8080]
 
+    world.router.failures = dict.fromkeys(
+        ("shop:web:80:node", "shop:Deployment:web:8088"), "Address already in use"
+    )
+    await route_again(world)
+    kinds = (Deployment, Service)
+    objects = [await world.store.get(kind, "shop", "web") for kind in kinds]
+    assert [str(one) for one in unserved(objects)] == [
+        "Deployment shop/web: host port 8088 is not served: Address already in use",
+        "Service shop/web is not served: nodePort 30080: Address already in use",
+    ]
+    world.router.failures = {}
+    await route_again(world)
+    assert not list(unserved([await world.store.get(kind, "shop", "web") for kind in kinds]))
+
 
 @pytest.mark.parametrize(
     ("port", "http"),
