@@ -119,6 +119,8 @@ class FakeClient(MemoryStore):
     ) -> dict[str, Any]:
         self.uploads.append((b"".join([piece async for piece in content]), dict(params or {})))
         self.calls.append(("POST", f"{kind.KIND.plural}/{name}/{subresource}", None))
+        if (path := f"{kind.KIND.plural}/{name}/{subresource}") in self.answers:
+            return self.answers[path]
         config = await self.get(BuildConfig, namespace, name)
         return encode(await self.create(build_of(config, 1)))
 
@@ -149,6 +151,12 @@ class FakeClient(MemoryStore):
         if not wanted.KIND.has_status or "status" not in document:
             return created
         return await self.update_status(created.model_copy(update={"status": wanted.status}))  # type: ignore[attr-defined]
+
+    async def put_again(self, document: Mapping[str, Any]) -> Resource:
+        """Store an object in the place of the one of its name."""
+        wanted = decode(document)
+        await self.delete(type(wanted), wanted.namespace, wanted.name)
+        return await self.put(document)
 
 
 def build_of(config: BuildConfig, number: int) -> Build:
