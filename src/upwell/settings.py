@@ -76,6 +76,20 @@ class TracingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildIsolation:
+    """What separates builds from this machine."""
+
+    user_namespaces: bool = True
+    """Whether root inside a build is nobody outside, where the machine allows that."""
+    host_network: bool = False
+    """Whether a BuildConfig may ask for the machine's own network."""
+    memory: int | None = None
+    """Bytes for a build that states no limit; None: three quarters of the machine's."""
+    processes: int = 4096
+    """How many a build may have at once."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """All that `upwell serve` is told. Durations are timedeltas, sizes bytes."""
 
@@ -95,8 +109,7 @@ class ServerSettings:
     """Bytes of one upload for a build."""
     allowed_host_paths: tuple[str, ...] = ()
     allow_local_sources: bool = False
-    build_user_namespaces: bool = False
-    """Whether root inside a build is nobody on this machine; copies each new base image once."""
+    build_isolation: BuildIsolation = field(default_factory=BuildIsolation)
     container_storage: Path | None = None
     """Podman's storage; None: the system's, where `podman ps` shows the workloads."""
     registries: tuple[RegistryHost, ...] = ()
@@ -145,7 +158,7 @@ class FileSettings:
     upload_limit: int | None = None
     allowed_host_paths: tuple[str, ...] = ()
     retention: RetentionSettings = field(default_factory=RetentionSettings)
-    build_user_namespaces: bool = False
+    build_isolation: BuildIsolation = field(default_factory=BuildIsolation)
     tracing: TracingSettings = field(default_factory=TracingSettings)
 
 
@@ -157,7 +170,12 @@ def read_file(path: Path) -> FileSettings:
         import-interval = "5m"
         upload-limit = "2Gi"        # of what start-build uploads
         allowed-host-paths = ["/srv/shared"]
-        build-user-namespaces = true    # where strangers may build
+
+        [builds]
+        user-namespaces = true      # root inside a build is nobody outside
+        host-network = false        # whether a BuildConfig may ask for it
+        memory = "4Gi"              # of builds that state no limit
+        processes = 4096
 
         [retention]
         interval = "24h"            # or "off"
@@ -194,10 +212,11 @@ _KEYS = {
     "import-interval",
     "upload-limit",
     "allowed-host-paths",
-    "build-user-namespaces",
+    "builds",
     "retention",
     "tracing",
 }
+_BUILD_KEYS = {"user-namespaces", "host-network", "memory", "processes"}
 _TRACING_KEYS = {"endpoint", "service"}
 _TRACES_PATH = "/v1/traces"
 """Of an OTLP/HTTP endpoint for all signals."""
@@ -225,8 +244,21 @@ def _file_settings(document: dict[str, Any], path: Path) -> FileSettings:
         _size(table.text("upload-limit"), f"{path}: upload-limit"),
         tuple(table.list("allowed-host-paths", str, "a list of texts")),
         _retention(table.table("retention"), f"{path}: retention"),
-        table.flag("build-user-namespaces"),
+        _build_isolation(table.table("builds"), f"{path}: builds"),
         _tracing(table.table("tracing"), f"{path}: tracing"),
+    )
+
+
+def _build_isolation(values: dict[str, Any], where: str) -> BuildIsolation:
+    table, default = _Table(values, where, _BUILD_KEYS), BuildIsolation()
+    processes = table.whole_number("processes", default.processes)
+    if processes < 1:
+        raise SettingsError(f"{where}: processes: expected 1 or more")
+    return BuildIsolation(
+        table.flag("user-namespaces", default=default.user_namespaces),
+        table.flag("host-network"),
+        _size(table.text("memory"), f"{where}: memory"),
+        processes,
     )
 
 
@@ -361,8 +393,8 @@ class _Table:
         value = self.values.get(key, {})
         return value if isinstance(value, dict) else self._refuse(key, "a table")
 
-    def flag(self, key: str) -> bool:
-        value = self.values.get(key, False)
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        value = self.values.get(key, default)
         return value if isinstance(value, bool) else self._refuse(key, "true or false")
 
     def whole_number(self, key: str, default: int) -> int:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from upwell.registry.hosts import Limits, PullFrom, RegistryHost, RegistryMirror
 from upwell.settings import (
     MAX_FILE_BYTES,
     AccessSettings,
+    BuildIsolation,
     FileSettings,
     RetentionSettings,
     ServerSettings,
@@ -29,6 +31,12 @@ def test_a_whole_file_is_read(path: Path) -> None:
         import-interval = "1h30m"
         upload-limit = "1536Mi"
         allowed-host-paths = ["/srv/shared"]
+
+        [builds]
+        user-namespaces = false
+        host-network = true
+        memory = "4Gi"
+        processes = 100
 
         [[registry]]
         prefix = "vendor.example"
@@ -56,12 +64,22 @@ def test_a_whole_file_is_read(path: Path) -> None:
         import_interval=timedelta(minutes=90),
         upload_limit=1536 * 1024**2,
         allowed_host_paths=("/srv/shared",),
+        build_isolation=BuildIsolation(
+            user_namespaces=False, host_network=True, memory=4 * 1024**3, processes=100
+        ),
     )
 
 
 def test_an_empty_file_sets_nothing(path: Path) -> None:
     path.touch()
     assert read_file(path) == FileSettings()
+
+
+def test_builds_are_isolated_unless_the_administrator_says_otherwise(path: Path) -> None:
+    path.write_text("[builds]\nmemory = '1Gi'\n")
+    found = read_file(path).build_isolation
+    assert found == replace(BuildIsolation(), memory=1024**3)
+    assert (found.user_namespaces, found.host_network) == (True, False)
 
 
 def registry(line: str) -> str:
@@ -79,6 +97,10 @@ def registry(line: str) -> str:
         ("import-interval = ''", "import-interval: '' is not a duration"),
         ("allowed-host-paths = '/srv'", "allowed-host-paths: expected a list of texts"),
         ("allowed-host-paths = [1]", "allowed-host-paths: expected a list of texts"),
+        ("[builds]\nnetwork = 'host'", "builds: unknown key 'network'"),
+        ("[builds]\nuser-namespaces = 1", "builds: user-namespaces: expected true or false"),
+        ("[builds]\nmemory = 'much'", "builds: memory: 'much' is not a size"),
+        ("[builds]\nprocesses = 0", "builds: processes: expected 1 or more"),
         ("[registry]\nprefix = 'a'", r"registry: expected \[\[registry\]\] tables"),
         ("registry = [1]", r"registry: expected \[\[registry\]\] tables"),
         ("[[registry]]\nlocation = 'a'", r"registry\[0\]: a registry's prefix must not be empty"),

@@ -1,10 +1,12 @@
 """What is written for Buildah and Podman at every start, and how both are configured by it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
 from upwell.builder.buildah import BuildahSettings
+from upwell.builder.interface import Limits
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
@@ -19,6 +21,8 @@ class Configuration:
     containers_conf: Path
     registries_conf: Path
     storage_driver: str
+    limits_resources: bool
+    """Whether the machine lets us limit the memory and processors of builds."""
 
 
 async def write_configuration(settings: ServerSettings) -> Configuration:
@@ -33,7 +37,11 @@ async def write_configuration(settings: ServerSettings) -> Configuration:
     registries_conf = data / "registries.conf"
     registries_conf.write_text(RegistryHosts(settings.registries).render_registries_conf())
     return Configuration(
-        _instance_id(data / "instance-id"), containers_conf, registries_conf, conf.storage_driver
+        _instance_id(data / "instance-id"),
+        containers_conf,
+        registries_conf,
+        conf.storage_driver,
+        conf.limits_resources,
     )
 
 
@@ -48,7 +56,8 @@ def _instance_id(path: Path) -> str:
 
 def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahSettings:
     """Return how builds run."""
-    data = settings.data_dir
+    data, isolation = settings.data_dir, settings.build_isolation
+    memory = isolation.memory or _machine_memory() * 3 // 4
     return BuildahSettings(
         work_dir=data / "builds",
         storage_root=data / "builder" / "storage",
@@ -56,8 +65,16 @@ def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahS
         containers_conf=files.containers_conf,
         registries_conf=files.registries_conf,
         allow_local_sources=settings.allow_local_sources,
-        user_namespaces=settings.build_user_namespaces,
+        limits=Limits(memory, pids=isolation.processes),
+        limits_resources=files.limits_resources,
+        user_namespaces=isolation.user_namespaces,
+        allow_host_network=isolation.host_network,
     )
+
+
+def _machine_memory() -> int:
+    """Return the bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def podman_settings(settings: ServerSettings, files: Configuration) -> PodmanSettings:

@@ -59,6 +59,8 @@ class BuildahSettings:
     registries_conf: Path | None = None
     limits: Limits = field(default_factory=Limits)
     """For builds that state none."""
+    limits_resources: bool = True
+    """Whether the machine can limit memory and processors; if not, builds go without."""
     isolation: str = "oci"
     user_namespaces: bool = True
     """Give builds user ids of their own, where root may; a store is built in always one way."""
@@ -136,7 +138,7 @@ class BuildahBuilder:
                 _deadline(plan.deadline_seconds),
                 self._occupancy.building(map(str, _pulled(plan))),
             ):
-                sandbox = self._sandbox(plan)
+                sandbox = self._sandbox(plan, redaction)
                 with self._process_limit(sandbox, plan.id) as confined:
                     return await self._build(self._workspace(plan, folder, redaction, confined))
         except BuildError as error:
@@ -256,11 +258,20 @@ class BuildahBuilder:
         insecure = to.registry in plan.insecure_registries
         return await self._commands.push(image, to, folder, auth, insecure=insecure)
 
-    def _sandbox(self, plan: BuildPlan) -> Sandbox:
+    def _sandbox(self, plan: BuildPlan, log: LogSink) -> Sandbox:
         if plan.host_network and not self._settings.allow_host_network:
-            raise BuildError("GenericBuildFailed", "the host's network is not allowed to builds")
+            message = (
+                "the machine's own network is not allowed to builds: the administrator allows it"
+                " with `host-network = true` below `[builds]` in the configuration file"
+            )
+            raise BuildError("GenericBuildFailed", message)
+        limits = _limits(plan.limits, self._settings.limits)
+        if not self._settings.limits_resources:
+            if plan.limits.memory_bytes or plan.limits.cpus:
+                log(b"Warning: this machine cannot limit memory and processors without root\n")
+            limits = Limits(pids=limits.pids)
         return Sandbox(
-            limits=_limits(plan.limits, self._settings.limits),
+            limits=limits,
             network="host" if plan.host_network else self._settings.network,
         )
 

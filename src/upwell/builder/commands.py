@@ -19,7 +19,7 @@ _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
 
 _MAX_INSPECT = 32 * 1024 * 1024
 _TRANSIENT = re.compile(
-    r"connection (refused|reset)|timeout|timed out|no such host|toomanyrequests|"
+    r"connection (refused|reset)|timeout|timed out|no such host|toomanyrequests|broken pipe|"
     r"too many requests|status:? (429|5\d\d)|unexpected EOF|server error",
     re.IGNORECASE,
 )

@@ -176,7 +176,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             build_slots=build_slots or max(2, (os.cpu_count() or 1) // 2),
             allowed_host_paths=(*host_paths, *file.allowed_host_paths),
             container_storage=container_storage.absolute() if container_storage else None,
-            build_user_namespaces=file.build_user_namespaces,
+            build_isolation=file.build_isolation,
             registries=file.registries,
             auth_files=tuple(default_auth_files(os.environ, Path.home())),
             access=access,

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import pwd
 import shutil
 import socket
 import sys
@@ -29,6 +30,8 @@ _REMOVAL_PAUSE_SECONDS = 0.1
 _MAX_SOCKET_PATH = 107
 _LONGEST_SOCKET_NAME = 40
 """`/<folder>/podman-<8 digits>.sock` and some room."""
+_ANY_IDS = "100000:65536"
+"""Host ids and how many: whether they can be mapped does not hang on which they are."""
 _MAX_DETAIL_CHARACTERS = 600
 
 
@@ -100,6 +103,8 @@ async def check_machine(subject: Subject) -> Sequence[Check]:
         check_firewall(subject.host),
         check_cgroups(subject.host, subject.conf),
         await check_privileges(subject.host),
+        await check_build_isolation(subject.host),
+        *([] if subject.host.root else [check_rootless_network()]),
         check_overlay(subject.conf),
         check_disk(subject.data_dir),
         check_path_length(subject.data_dir),
@@ -180,6 +185,55 @@ async def check_privileges(host: Host) -> Check:
         return Check("privileges", Status.FAIL, detail, "apt install uidmap")
     detail = "rootless: the host cannot reach the addresses of containers, so no routing"
     return Check("privileges", Status.WARN, detail, "run upwell serve as root")
+
+
+async def check_build_isolation(host: Host) -> Check:
+    """Root inside a build is nobody on this machine."""
+    name = "build isolation"
+    if host.root:
+        ids = f"0:{_ANY_IDS}"
+        answer = await run("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true")
+        if answer.code == 0:
+            return Check(name, Status.OK, "root inside a build is nobody outside")
+        detail = f"root inside a build is root outside, without rights: {answer.text}"
+        remedy = "sysctl -w user.max_user_namespaces=28633; until then, let no strangers build"
+        return Check(name, Status.WARN, detail, remedy)
+    return check_own_ids(pwd.getpwuid(os.geteuid()))
+
+
+def check_own_ids(user: pwd.struct_passwd, etc: Path = Path("/etc")) -> Check:
+    """A user other than root has ranges of ids for containers (subuid(5))."""
+    name, owners = "build isolation", (user.pw_name, str(user.pw_uid))
+    missing = [
+        file
+        for file in ("subuid", "subgid")
+        if not any(line.split(":")[0] in owners for line in _lines(etc / file))
+    ]
+    if not missing:
+        return Check(name, Status.OK, f"root inside a build is {user.pw_name} outside")
+    range_ = "100000-165535"
+    remedy = f"usermod --add-subuids {range_} --add-subgids {range_} {user.pw_name}"
+    detail = f"{user.pw_name} has no ids for containers in {' and '.join(missing)}"
+    return Check(name, Status.FAIL, detail, remedy)
+
+
+def check_rootless_network(tun: Path = Path("/dev/net/tun")) -> Check:
+    """What gives containers a network without root is there, and may be used."""
+    name = "rootless network"
+    if shutil.which("pasta") is None and shutil.which("slirp4netns") is None:
+        detail = "neither pasta nor slirp4netns: no container gets a network"
+        return Check(name, Status.FAIL, detail, "apt install passt")
+    if not os.access(tun, os.R_OK | os.W_OK):
+        detail = f"{tun} may not be opened: no container gets a network"
+        return Check(name, Status.FAIL, detail, f"chmod 0666 {tun}, as udev has it")
+    return Check(name, Status.OK, "there is what containers need")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def check_overlay(conf: ContainersConf) -> Check:

@@ -30,6 +30,8 @@ class ContainersConf:
     decisions: tuple[Decision, ...]
     storage_driver: str
     storage_reason: str
+    limits_resources: bool = True
+    """Whether containers can have limits of memory and processors."""
 
 
 _EXEC_CLEANUP = Decision(
@@ -53,10 +55,16 @@ def decide(host: Host, *, private_storage: bool) -> ContainersConf:
     if "nft" not in host.tools and "iptables" in host.tools:
         reason = "nft is not installed, iptables is"
         decisions.append(Decision("network", "firewall_driver", "iptables", reason))
-    if host.overlay:
-        return ContainersConf(tuple(decisions), "overlay", "overlayfs works on the storage folder")
-    reason = "overlayfs cannot be mounted on the storage folder; vfs copies every layer"
-    return ContainersConf(tuple(decisions), "vfs", reason)
+    driver, reason = "overlay", "overlayfs works on the storage folder"
+    if not host.overlay:
+        driver = "vfs"
+        reason = "overlayfs cannot be mounted on the storage folder; vfs copies every layer"
+    return ContainersConf(tuple(decisions), driver, reason, _limits_resources(host))
+
+
+def _limits_resources(host: Host) -> bool:
+    """Others than root get control groups from systemd alone, and only of the new kind."""
+    return host.root or (host.systemd and host.cgroups is Cgroups.UNIFIED)
 
 
 def render(decisions: Iterable[Decision]) -> str:

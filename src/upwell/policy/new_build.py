@@ -8,6 +8,7 @@ from typing import Any
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
+    HOST_NETWORK_ANNOTATION,
     RUN_POLICY_LABEL,
     BinaryBuildSource,
     BinaryInput,
@@ -98,7 +99,7 @@ def new_build(
                 BUILD_CONFIG_LABEL: config.name,
                 RUN_POLICY_LABEL: str(spec.run_policy or "Serial"),
             },
-            annotations={BUILD_NUMBER_ANNOTATION: str(number), BUILD_CONFIG_LABEL: config.name},
+            annotations=_annotations(config, number),
             owner_references=(config.owner_reference(),),
         ),
         spec=BuildSpec(
@@ -108,6 +109,13 @@ def new_build(
             forced=start.forced or None,
         ),
     )
+
+
+def _annotations(config: BuildConfig, number: int) -> dict[str, str]:
+    annotations = {BUILD_NUMBER_ANNOTATION: str(number), BUILD_CONFIG_LABEL: config.name}
+    if wanted := config.annotations.get(HOST_NETWORK_ANNOTATION):
+        annotations[HOST_NETWORK_ANNOTATION] = wanted
+    return annotations
 
 
 def clone_build(

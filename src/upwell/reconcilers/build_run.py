@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.api.build import (
+    HOST_NETWORK_ANNOTATION,
     Build,
     BuildOutputStatus,
     BuildOutputTo,
@@ -244,6 +245,7 @@ class BuildRun:
             ),
             proxies=proxies_of(build),
             build_document=_document_of(build, push) if strategy.custom_strategy else "",
+            host_network=build.annotations.get(HOST_NETWORK_ANNOTATION) == "true",
             docker_socket=bool(
                 strategy.custom_strategy and strategy.custom_strategy.expose_docker_socket
             ),

@@ -169,6 +169,30 @@ async def test_the_machines_loopback_is_not_the_builds(
     assert visitors == []
 
 
+async def test_the_machines_network_needs_a_wish_and_the_administrators_permission(
+    settings: BuildahSettings, images: Images, listener: tuple[int, list[object]]
+) -> None:
+    port, visitors = listener
+    lines = f"RUN nc -w 2 127.0.0.1 {port} </dev/null && echo in || echo out"
+    with pytest.raises(BuildError, match="the administrator allows it with `host-network = true`"):
+        await printed(BuildahBuilder(settings), images, "wish", lines, host_network=True)
+    allowing = BuildahBuilder(replace(settings, allow_host_network=True))
+    text = await printed(allowing, images, "granted", lines, host_network=True)
+    assert "in" in text.splitlines()
+    assert visitors
+
+
+async def test_a_machine_without_limits_says_so_and_builds(
+    settings: BuildahSettings, images: Images
+) -> None:
+    builder = BuildahBuilder(replace(settings, limits_resources=False))
+    limits = Limits(memory_bytes=32 * 1024**2)
+    hungry = f"RUN dd if=/dev/zero of=/dev/null bs=64M count=1 && echo {id(builder)} done"
+    text = await printed(builder, images, "unlimited", hungry, limits=limits)
+    assert "Warning: this machine cannot limit memory" in text
+    assert "done" in text
+
+
 async def test_inputs_join_a_docker_context(
     builder: BuildahBuilder, images: Images, tmp_path: Path
 ) -> None:

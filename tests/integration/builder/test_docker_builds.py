@@ -1,7 +1,15 @@
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.integration.builder.base_images import Images, Log, inspect, write_tree
+from tests.integration.builder.base_images import (
+    Images,
+    Log,
+    inspect,
+    push_base_images,
+    serve_registry,
+    write_tree,
+)
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuildPlan, Limits, Strategy
@@ -84,6 +92,24 @@ async def test_an_unchanged_build_comes_from_the_cache(
     assert "Using cache" not in fresh.text
 
 
+async def test_a_restarted_builder_has_its_cache_and_asks_no_registry_for_a_base(
+    settings: BuildahSettings, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = "FROM base:1\nRUN date +%N > /kept\n"
+    first, again = Log(), Log()
+    with contextmanager(serve_registry)(tmp_path_factory.mktemp("vendor")) as address:
+        vendor = push_base_images(address, containers_conf, tmp_path_factory.mktemp("pushed"))
+        wanted = plan(vendor, "kept", dockerfile=text, push=None)
+        await BuildahBuilder(settings).build(wanted, first)
+
+    restarted = BuildahBuilder(settings)
+    await restarted.recover()
+    await restarted.build(wanted, again)
+
+    assert "Using cache" not in first.text
+    assert "Using cache" in again.text
+
+
 async def test_an_instruction_without_oci_field_survives(
     builder: BuildahBuilder, images: Images, log: Log
 ) -> None:
@@ -160,13 +186,6 @@ async def test_an_absent_base_and_a_dead_registry_are_told_apart(
     with pytest.raises(BuildError) as caught:
         await builder.build(wanted, log)
     assert (caught.value.reason, caught.value.retryable) == ("PushImageToRegistryFailed", True)
-
-
-async def test_builds_get_the_hosts_network_only_where_allowed(
-    builder: BuildahBuilder, images: Images, log: Log
-) -> None:
-    with pytest.raises(BuildError, match="network is not allowed"):
-        await builder.build(plan(images, "net", dockerfile="FROM base:1\n", host_network=True), log)
 
 
 async def test_relative_paths_are_those_of_the_process(

@@ -30,12 +30,12 @@ def repository(tmp_path: Path) -> Repository:
     return found
 
 
-def gitmodules(repository: Repository, path: str, url: str) -> None:
+def gitmodules(repository: Repository, path: str, url: str, name: str = "part") -> None:
     """Commit a submodule that git itself would not make."""
     commit = repository.git("rev-parse", "HEAD")
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},part")
     (repository.path / ".gitmodules").write_text(
-        f'[submodule "part"]\n\tpath = {path}\n\turl = {url}\n'
+        f'[submodule "{name}"]\n\tpath = {path}\n\turl = {url}\n'
     )
     repository.git("add", ".gitmodules")
     repository.git("commit", "--quiet", "--message", "hostile")
@@ -66,6 +66,39 @@ async def test_a_hostile_submodule_runs_nothing_and_reads_nothing(
     if checkout is not None:
         assert (checkout.path / "app").read_text() == "1"
         assert not list((checkout.path / "part").glob("*"))
+
+
+@pytest.mark.parametrize("name", ["../../outside", "a/../../../outside", ".."])
+async def test_a_submodule_keeps_its_history_in_its_parents(
+    builder: BuildahBuilder, repository: Repository, log: Log, name: str
+) -> None:
+    gitmodules(repository, "part", repository.uri, name)
+    with pytest.raises(BuildError, match="gitmodulesName"):
+        await builder.fetch("uid-named", GitSource(repository.uri), log)
+    assert not list(builder._folder("uid-named").path.rglob("outside"))
+
+
+async def test_a_submodule_names_no_command_of_its_own(
+    builder: BuildahBuilder, repository: Repository, log: Log, tmp_path: Path
+) -> None:
+    gitmodules(repository, "part", repository.uri)
+    with (repository.path / ".gitmodules").open("a") as file:
+        file.write(f"\tupdate = !touch {tmp_path / 'ran'}\n")
+    repository.commit("an update of its own")
+    with pytest.raises(BuildError, match="update"):
+        await builder.fetch("uid-update", GitSource(repository.uri), log)
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_attributes_name_no_filter_that_would_run(
+    builder: BuildahBuilder, repository: Repository, log: Log, tmp_path: Path
+) -> None:
+    marker = tmp_path / "ran"
+    setting = f'[filter "evil"]\n\tsmudge = touch {marker}\n'
+    repository.commit("filtered", **{".gitattributes": "* filter=evil\n", ".gitconfig": setting})
+    checkout = await builder.fetch("uid-filter", GitSource(repository.uri), log)
+    assert (checkout.path / "app").read_text() == "1"
+    assert not marker.exists()
 
 
 class served:  # noqa: N801  # reads as what it does

@@ -136,6 +136,13 @@ async def test_the_context_directory_is_cut_out_and_may_not_leave(
         ("{uri}", "a b", "not a git ref"),
         ("ext::sh -c true", "", "is not a git address"),
         ("--upload-pack=x", "", "is not a git address"),
+        ("-u/bin/true", "", "is not a git address"),
+        ("ssh://-oProxyCommand=true/x", "", "strange hostname|is not a git address"),
+        ("-oProxyCommand=true@host:x", "", "is not a git address"),
+        ("git@-oProxyCommand=true:x", "", "strange hostname|is not a git address"),
+        ("fd::17/x", "", "is not a git address"),
+        ("transport::http://127.0.0.1:1/x", "", "is not a git address"),
+        ("http://127.0.0.1:1/x.git\n--upload-pack=x", "", "url cannot be parsed"),
         ("http://127.0.0.1:1/x.git", "", "127.0.0.1"),
     ],
 )
@@ -148,7 +155,7 @@ async def test_a_source_that_cannot_be_had_says_why(
     with pytest.raises(BuildError, match=message) as fetched:
         await builder.fetch("uid-git", source, log)
     assert {resolved.value.reason, fetched.value.reason} == {"FetchSourceFailed"}
-    assert fetched.value.retryable == uri.startswith("http://")
+    assert fetched.value.retryable == (uri == "http://127.0.0.1:1/x.git")
 
 
 async def test_local_repositories_need_permission(

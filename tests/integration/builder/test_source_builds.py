@@ -1,14 +1,19 @@
+import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from tests.integration.builder.base_images import Images, Log, inspect, write_tree
 
-from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuildPlan, Strategy
 from upwell.oci import Reference
+
+_SIZE = 2_000_003
+"""Bytes; of nothing else here."""
 
 
 def plan(images: Images, name: str, context: Path, /, **changes: object) -> BuildPlan:
@@ -72,6 +77,31 @@ async def test_assemble_makes_the_image_that_the_contract_describes(
     assert ".git" not in log.text
     assert "out.txt" not in log.text
     assert len(inspect(pushed(wanted))["Layers"]) == len(inspect(images.s2i)["Layers"]) + 1
+
+
+async def test_each_byte_of_the_source_is_moved_once(
+    settings: BuildahSettings, images: Images, tmp_path: Path
+) -> None:
+    own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
+    assemble = "#!/bin/sh -e\nmkdir /tmp/app\nmv /tmp/src/data /tmp/app\necho moved\n"
+    context = write_tree(tmp_path / "tree", {".s2i/bin/assemble": assemble})
+    (context / ".s2i/bin/assemble").chmod(0o755)
+    (context / "data").write_bytes(os.urandom(_SIZE))
+    copies: list[int] = []
+
+    def count(piece: bytes) -> None:
+        if b"moved" in piece.splitlines():
+            folders = (tmp_path, own.temporary_dir)
+            found = (path for folder in folders for path in folder.rglob("data"))
+            copies.append(sum(path.is_file() and path.stat().st_size == _SIZE for path in found))
+
+    wanted = plan(images, "moved", context)
+    await BuildahBuilder(own).build(wanted, count)
+
+    assert copies == [2]  # the source itself, and the layer
+    sizes = [layer["Size"] for layer in inspect(pushed(wanted))["LayersData"]]
+    assert len(sizes) == len(inspect(images.s2i)["Layers"]) + 1
+    assert _SIZE <= sizes[-1] < _SIZE * 1.1
 
 
 async def test_scripts_of_the_source_go_before_those_of_the_image(

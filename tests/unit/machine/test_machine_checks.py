@@ -1,3 +1,5 @@
+import os
+import pwd
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +10,18 @@ from upwell.machine.checks import (
     Check,
     Status,
     Tool,
+    check_build_isolation,
     check_cgroups,
     check_disk,
     check_firewall,
     check_oci_runtime,
     check_overlay,
+    check_own_ids,
     check_path_length,
     check_port,
     check_privileges,
     check_python,
+    check_rootless_network,
     check_routes,
     check_tool,
 )
@@ -99,6 +104,57 @@ def test_cgroups_are_judged(cgroups: Cgroups, status: Status) -> None:
 
 async def test_root_needs_no_user_namespaces() -> None:
     assert await check_privileges(HOST) == Check("privileges", Status.OK, "root")
+
+
+async def test_root_has_builds_run_as_nobody() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("run the tests as root")
+    found = await check_build_isolation(HOST)
+    works = (await run("unshare", "--user", "--map-users=0:1000000:65536", "true")).code == 0
+    assert found.status is (Status.OK if works else Status.WARN)
+    assert ("root outside" in found.detail) == (not works)
+
+
+def test_a_user_needs_ids_for_containers(tmp_path: Path) -> None:
+    user = pwd.getpwuid(0)
+    (tmp_path / "subuid").write_text(f"other:1:2\n{user.pw_name}:100000:65536\n")
+    found = check_own_ids(user, tmp_path)
+    assert (found.status, found.detail) == (Status.FAIL, "root has no ids for containers in subgid")
+    assert found.remedy.startswith("usermod --add-subuids")
+    (tmp_path / "subgid").write_text("0:100000:65536\n")
+    assert check_own_ids(user, tmp_path).status is Status.OK
+
+
+def test_without_root_a_network_needs_a_helper_and_its_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert check_rootless_network().remedy == "apt install passt"
+    helper = tmp_path / "pasta"
+    helper.write_text("#!/bin/sh\n")
+    helper.chmod(0o755)
+    absent = check_rootless_network(tmp_path / "tun")
+    assert (absent.status, absent.remedy) == (
+        Status.FAIL,
+        f"chmod 0666 {tmp_path / 'tun'}, as udev has it",
+    )
+    assert check_rootless_network(helper).status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("root", "systemd", "cgroups", "limits"),
+    [
+        (True, False, Cgroups.HYBRID, True),
+        (False, True, Cgroups.UNIFIED, True),
+        (False, True, Cgroups.HYBRID, False),
+        (False, False, Cgroups.UNIFIED, False),
+    ],
+)
+def test_without_root_only_systemd_hands_out_limits(
+    *, root: bool, systemd: bool, cgroups: Cgroups, limits: bool
+) -> None:
+    host = replace(HOST, root=root, systemd=systemd, cgroups=cgroups)
+    assert decide(host, private_storage=True).limits_resources is limits
 
 
 def test_storage_without_overlay_is_slow_not_broken() -> None:

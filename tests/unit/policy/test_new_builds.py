@@ -2,7 +2,13 @@ from typing import Any
 
 import pytest
 
-from upwell.api.build import Build, BuildConfig, BuildRequest, BuildTriggerCause
+from upwell.api.build import (
+    HOST_NETWORK_ANNOTATION,
+    Build,
+    BuildConfig,
+    BuildRequest,
+    BuildTriggerCause,
+)
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
@@ -74,6 +80,16 @@ def test_a_build_freezes_its_policy_number_and_base() -> None:
     assert made.labels["team"] == "a"
     assert made.spec.strategy.base is not None
     assert made.spec.strategy.base.name == f"vendor.example/base@{NEW}"
+
+
+def test_a_build_asks_for_the_machines_network_as_its_config_does() -> None:
+    wish = {HOST_NETWORK_ANNOTATION: "true", "other": "x"}
+    asking = config().with_metadata(annotations=wish)
+    build = new_build(asking, streams("base"), Earlier(), (), START)
+    plain = new_build(config(), streams("base"), Earlier(), (), START)
+    assert build.annotations[HOST_NETWORK_ANNOTATION] == "true"
+    assert "other" not in build.annotations
+    assert HOST_NETWORK_ANNOTATION not in plain.annotations
 
 
 def test_a_name_that_is_taken_is_passed_over() -> None:

@@ -92,6 +92,48 @@ async def test_a_wrong_signature_is_answered_as_a_wrong_secret(hooked: Api) -> N
     assert hooked.actions.requests == []
 
 
+@pytest.mark.parametrize("signature", ["sha256=" + "0" * 64, "sha256=", "md5=x", "\u00e9", ""])
+async def test_a_signature_that_proves_nothing_is_refused(hooked: Api, signature: str) -> None:
+    path = f"{CONFIGS}/app/webhooks/plain/github"
+    headers = GITHUB | {"X_Hub_Signature_256": signature}
+    assert (await hooked.send("POST", path, PUSH, **headers)).status == 401
+    assert hooked.actions.requests == []
+
+
+@pytest.mark.parametrize(("secret", "status"), [("plain", 413), ("wrong", 401)])
+async def test_a_huge_body_is_refused_and_a_strangers_is_not_read(
+    hooked: Api, secret: str, status: int
+) -> None:
+    huge = b'{"ref": "' + b"x" * 2 * 1024 * 1024 + b'"}'
+    path = f"{CONFIGS}/app/webhooks/{secret}/github"
+    answer = await hooked.send("POST", path, huge, "application/json", **GITHUB)
+    assert answer.status == status
+    assert hooked.actions.requests == []
+
+
+DEEP = [b"[" * 100_000, b'{"a":' * 100_000]
+
+
+@pytest.mark.parametrize("deep", DEEP, ids=["lists", "objects"])
+async def test_json_without_a_bottom_is_refused(hooked: Api, deep: bytes) -> None:
+    path = f"{CONFIGS}/app/webhooks/plain/github"
+    answer = await hooked.send("POST", path, deep, "application/json", **GITHUB)
+    assert answer.status == 400
+    assert "the payload is not JSON" in answer.json["message"]
+    assert hooked.actions.requests == []
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/yaml"])
+@pytest.mark.parametrize("deep", DEEP, ids=["lists", "objects"])
+async def test_a_generic_payload_without_a_bottom_is_passed_over(
+    hooked: Api, deep: bytes, media_type: str
+) -> None:
+    answer = await hooked.send("POST", f"{CONFIGS}/app/webhooks/open/generic", deep, media_type)
+    assert answer.status == 200
+    [warning] = answer.warnings
+    assert "ignoring payload and continuing with build" in warning
+
+
 async def test_a_secret_may_be_kept_in_a_secret(hooked: Api) -> None:
     body = {"ref": "refs/heads/master", "after": "abc", "commits": []}
     path = f"{CONFIGS}/app/webhooks/named/gitlab"
