@@ -208,6 +208,12 @@ class Installation:
         folders = self.data_dir / "builds" / "builds"
         return sorted(path.name for path in folders.glob("*"))
 
+    def temporary_folders(self) -> list[str]:
+        """What builds have dropped outside of the data directory."""
+        uids = {path.stem for path in (self.data_dir / "logs" / "builds").glob("*.log")}
+        folders = Path("/var/tmp").glob("upwell-*/*")  # noqa: S108 - Buildah's, by default
+        return sorted(str(path) for path in folders if path.name in uids)
+
     def build_processes(self) -> list[str]:
         """Command lines that run on behalf of builds."""
         marker = f"UPWELL_BUILDER={self.data_dir / 'builds'}"
@@ -221,7 +227,11 @@ class Installation:
     def manifests(self, repository: str) -> list[str]:
         """Every image that was ever pushed to the repository, by its digest."""
         folder = self._kept(repository) / "_manifests"
-        return sorted(path.name for path in folder.glob("*/*"))
+        return sorted(f"{path.parent.name}:{path.name}" for path in folder.glob("*/*"))
+
+    def tagged(self, repository: str) -> set[str]:
+        """The images of the repository that a tag names."""
+        return {path.read_text() for path in (self._kept(repository) / "_tags").glob("*")}
 
     def build_log(self, uid: str) -> str:
         path = self.data_dir / "logs" / "builds" / f"{uid}.log"

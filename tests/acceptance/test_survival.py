@@ -29,6 +29,9 @@ TIMED_ROUNDS = 6
 KILLS_A_ROUND = 2
 SEED = 20240917
 
+PUSHED = "\nPushed 127"
+REUSED = "These inputs were built before"
+
 type Moment = Callable[["Loop"], Awaitable[bool]]
 
 
@@ -86,6 +89,7 @@ class Loop:
             "containers": [] if len(names) == 2 else names,
             "working containers": sorted(self.made.working_containers()),
             "folders": self.made.build_folders(),
+            "temporary folders": self.made.temporary_folders(),
             "processes": self.made.build_processes(),
         }
         return {what: items for what, items in found.items() if items}
@@ -98,12 +102,25 @@ class Loop:
             for config in CONFIGS
             for number in range(1, self.changes + 1)
         }
+        for build in builds.values():
+            log = self.made.build_log(build.uid)
+            assert log.count(PUSHED) + log.count(REUSED) >= 1, log
+            assert log.count(PUSHED) <= 1, log
         for config in CONFIGS:
             repository = f"default/{config}"
+            results = {
+                build.status.output.to.image_digest
+                for build in builds.values()
+                if build.name.startswith(f"{config}-")
+                and build.status.output is not None
+                and build.status.output.to is not None
+            }
+            assert len(results) == self.changes
+            assert self.made.tagged(repository) == results
             assert len(self.made.inputs_tags(repository)) == self.changes
             # A kill between a manifest and its tag leaves one that nobody was ever given.
-            surplus = len(self.made.manifests(repository)) - self.changes
-            assert 0 <= surplus <= self.kills
+            surplus = set(self.made.manifests(repository)) - results
+            assert len(surplus) <= self.kills
         history = (await self.client.get(ImageStream, "default", "base")).status.tag("1")
         assert history is not None
         assert [event.image for event in reversed(history.items)] == self.digests
@@ -158,7 +175,7 @@ MOMENTS: Mapping[str, Moment] = {
     "its source is fetched": fetching("builder"),
     "its base is pulled": logged("builder", "Pulling image"),
     "its result is pushed": logged("builder", "Pushing image"),
-    "its result was pushed": logged("builder", "Pushed 127"),
+    "its result was pushed": logged("builder", PUSHED),
     "it is complete": phase("builder", BuildPhase.COMPLETE),
     "a command of a build runs": logged("shop", "---> building"),
     "the last build is complete": phase("shop", BuildPhase.COMPLETE),
