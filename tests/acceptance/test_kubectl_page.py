@@ -1,0 +1,131 @@
+"""The session on docs/kubectl.md, run as it stands there against a real server."""
+
+import asyncio
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.acceptance.installation import Installation, free_port, installation
+from tests.acceptance.vendor_images import publish
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="needs kubectl (Debian package kubernetes-client)"
+)
+
+PAGE = Path(__file__).parents[2] / "docs" / "kubectl.md"
+SECONDS = 300
+OURS = "127.0.0.1:7080"
+"""How the page calls the server."""
+_FILE = re.compile(
+    r"^`(?P<name>[\w.-]+)`[^\n]*:\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_SESSION = re.compile(r"^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_EXITS = re.compile(r" # exits (?P<code>\d+)$")
+
+
+@dataclass
+class Step:
+    """A command, and the lines that its output must have, in this order."""
+
+    command: str
+    lines: list[str]
+
+    @property
+    def code(self) -> int:
+        match = _EXITS.search(self.command)
+        return int(match["code"]) if match else 0
+
+    def missing(self, output: str) -> str:
+        """Return the first line that the output does not have where it should."""
+        rest = output.splitlines()
+        for line in self.lines:
+            while rest and not _is_like(line, rest[0]):
+                rest.pop(0)
+            if not rest:
+                return line
+            rest.pop(0)
+        return ""
+
+
+def _is_like(pattern: str, line: str) -> bool:
+    """Whether a line is as the page says; spaces are not counted, and … stands for anything."""
+    parts = [re.escape("".join(part.split())) for part in pattern.split("…")]
+    return re.fullmatch(".*".join(parts), "".join(line.split())) is not None
+
+
+def steps_of(page: str) -> list[Step]:
+    steps: list[Step] = []
+    for session in _SESSION.finditer(page):
+        for line in session["text"].splitlines():
+            if line.startswith("$ "):
+                steps.append(Step(line.removeprefix("$ "), []))
+            else:
+                steps[-1].lines.append(line)
+    return steps
+
+
+def script_of(steps: list[Step]) -> str:
+    """Return a script that tells after each command which it was and how it has ended."""
+    lines = ["set -m", "exec 2>&1"]
+    for number, step in enumerate(steps):
+        lines += [step.command, f'printf "\\n==%d:%d\\n" {number} $?']
+    return "\n".join([*lines, "kill $(jobs -p) 2>/dev/null", "true", ""])
+
+
+async def run(made: Installation, steps: list[Step]) -> list[tuple[str, int]]:
+    """Return what each command has said, and its exit code."""
+    programs = made.folder / "bin"
+    programs.mkdir()
+    upwell = programs / "upwell"
+    upwell.write_text(f'#!/bin/sh\nexec {sys.executable} -m upwell --server {made.url} "$@"\n')
+    upwell.chmod(0o755)
+    script = made.folder / "session.sh"
+    script.write_text(addressed(made, script_of(steps)))
+    process = await asyncio.create_subprocess_exec(
+        *("bash", str(script)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=made.folder,
+        env={
+            **os.environ,
+            "HOME": str(made.folder),
+            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(SECONDS):
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    text = out.decode().replace(f"127.0.0.1:{made.port}", OURS)
+    pieces = re.split(r"\n==\d+:(\d+)\n", text)
+    return list(zip(pieces[::2], map(int, pieces[1::2]), strict=False))
+
+
+def addressed(made: Installation, text: str) -> str:
+    """Put this server's address, and a port that is free, in the place of the page's."""
+    return text.replace(OURS, f"127.0.0.1:{made.port}").replace("18080", str(free_port()))
+
+
+async def test_every_command_on_the_page_answers_as_it_says() -> None:
+    page = PAGE.read_text()
+    steps = steps_of(page)
+    async with installation() as made:
+        registry = made.url.removeprefix("http://")
+        await publish(registry, "default/hello:1", "1.0", token=made.token)
+        for file in _FILE.finditer(page):
+            (made.folder / file["name"]).write_text(addressed(made, file["text"]))
+        outcomes = await run(made, steps)
+        wrong = [
+            f"$ {step.command}\n{output}\nexit code {code}; missing: {missing or 'nothing'}"
+            for step, (output, code) in zip(steps, outcomes, strict=False)
+            if (missing := step.missing(output)) or code != step.code
+        ]
+        assert not wrong, "\n\n".join(wrong)
+        assert len(outcomes) == len(steps)
