@@ -37,3 +37,27 @@ async def test_one_command_makes_an_application_that_follows_its_base(made: Inst
     imported = made.upwell("import-image", "base:1")
     assert imported.returncode == 0, imported.stderr
     await until(partial(answer, made.router_port, HOST), "gate 2.0".__eq__)
+
+
+async def test_with_stages_every_image_is_tested_on_its_way_to_production(
+    made: Installation,
+) -> None:
+    await publish(made.vendor, "vendor/base:1", "1.0")
+    made.commit("applications", SOURCES)
+    repository = f"{made.vendor}/vendor/base:1~{made.git}/applications"
+    options = ["--strategy=docker", "--context-dir=gate", "--name=gate", "--expose"]
+    stages = ["--stages=dev,production", '--test=test -n "$UPWELL_ADDRESS"']
+
+    done = made.upwell("new-app", repository, *options, *stages, "--insecure-registry")
+
+    assert done.returncode == 0, done.stderr
+    host = "gate.gate-production.localhost"
+    await until(partial(answer, made.router_port, host), "gate 1.0".__eq__)
+    await publish(made.vendor, "vendor/base:1", "2.0")
+    imported = made.upwell("import-image", "base:1")
+    assert imported.returncode == 0, imported.stderr
+    await until(partial(answer, made.router_port, host), "gate 2.0".__eq__)
+    passed = made.upwell(
+        "wait", "promotion/gate-2.production", "--for=jsonpath={.status.phase}=Succeeded"
+    )
+    assert passed.returncode == 0, passed.stderr

@@ -32,6 +32,8 @@ _MODE = 0o600
         "upwell new-app ./shop --name=shop --port=8000",
         "upwell new-app --image=docker.io/library/nginx:1.27 --name=front -e LEVEL=info",
         "upwell new-app -f template.yaml --param-file values.env",
+        "upwell new-app python:3.11~https://git.example/shop.git --stages dev,staging,production"
+        " --test 'python3 -m unittest'",
         "upwell new-app debian:12~https://git.example/gate.git --strategy=docker -o yaml",
     ),
 )
@@ -49,9 +51,11 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
     or the name of a Template.
 
     Each becomes an image stream that follows the base image, a BuildConfig that builds at each
-    change, a stream for the result, a Deployment that runs it, and a Service. With -o yaml or
-    json the manifests are printed and nothing is made. Objects that exist are never changed,
-    except that the stream of a base image may get one more tag.
+    change, a stream for the result, a Deployment that runs it, and a Service. With --stages there
+    is a Deployment and a Service for each stage, and a Pipeline that moves the image.
+
+    With -o yaml or json the manifests are printed and nothing is made. Objects that exist are never
+    changed, except that the stream of a base image may get one more tag.
     """
     session: Session = ctx.ensure_object(Session)
     options, request = chosen_options(ctx), requested_values(ctx)

@@ -30,6 +30,8 @@ class Options:
     port: int | None = None
     expose: bool = False
     as_deployment_config: bool = False
+    stages: str = ""
+    test: str = ""
     scheduled: bool = True
     insecure: bool = False
     save: str = ""
@@ -100,6 +102,22 @@ def _options() -> list[Callable[[Any], Any]]:
             "--as-deployment-config",
             is_flag=True,
             help="Make a DeploymentConfig, not a Deployment.",
+        ),
+        _option(
+            "stages",
+            "--stages",
+            metavar="STAGE[=NAMESPACE],...",
+            show_default="it runs in the one namespace",
+            help="Make a Pipeline that takes each image through these, tested in each. Each stage"
+            " has a namespace of its own: NAME-STAGE.",
+        ),
+        _option(
+            "test",
+            "--test",
+            metavar="COMMAND",
+            show_default="that it accepts connections",
+            help="Shell command that tests it in each stage: run in the application's own image,"
+            " with its address in $UPWELL_ADDRESS.",
         ),
         _option(
             "scheduled",

@@ -1,7 +1,7 @@
 """From what `new-app` is told to the objects that it makes; asks the server, writes nothing."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from secrets import token_urlsafe
 from typing import Any
@@ -23,13 +23,13 @@ from upwell.cli.apply import FIELD_MANAGER
 from upwell.cli.clones import Clone, is_folder, read_clone
 from upwell.cli.new_app_options import Options
 from upwell.cli.template_values import expand
-from upwell.policy.new_app import (
+from upwell.policy.new_app import application_objects, webhook_secret_name
+from upwell.policy.new_app_application import (
     APP_LABEL,
     DEFAULT_PORT,
     Application,
     BuildPlan,
-    application_objects,
-    webhook_secret_name,
+    parse_stages,
 )
 from upwell.policy.new_app_components import (
     Component,
@@ -81,6 +81,10 @@ class Planner:
         parts += len(self._options.templates)
         if parts == 0:
             raise NewAppError("name an image, a repository, BUILDER~REPOSITORY or a template")
+        if self._options.test and not self._options.stages:
+            raise NewAppError("--test is run in stages: name them with --stages")
+        if self._options.stages and (templates or self._options.templates):
+            raise NewAppError("--stages is not for templates: a Pipeline in the template says it")
         if parts > 1 and self._options.name:
             raise NewAppError("--name is for one application: make several one after another")
         listing = await self._client.list(ImageStream, Selector(self._namespace))
@@ -213,6 +217,8 @@ class Planner:
             labels=self._request.labels,
             expose=self._options.expose,
             as_deployment_config=self._options.as_deployment_config,
+            stages=parse_stages(self._options.stages, name) if self._options.stages else (),
+            test=self._options.test,
         )
 
     def _follow(self, image: str) -> FollowedImage:
@@ -227,7 +233,9 @@ class Planner:
         if self._options.port is not None:
             app = replace(app, port=self._options.port)
         self._plan.documents += [encode(resource) for resource in application_objects(app)]
-        if app.expose:
+        if app.stages:
+            self._plan.next_steps += _about_stages(app)
+        elif app.expose:
             self._plan.next_steps.append(f"`upwell get route {app.name}` shows its address")
 
     async def _port(self, followed: FollowedImage) -> int:
@@ -269,6 +277,22 @@ class Planner:
             why = (answer.get("status") or {}).get("message") or "the server does not say why"
             self._plan.notes.append(f"{followed.imports} cannot be looked at now: {why}")
         return _docker_metadata(image or {})
+
+
+def _about_stages(app: Application) -> Iterator[str]:
+    names = [stage.name for stage in app.stages]
+    yield (
+        f"each new image of {app.name} goes through {', then '.join(names)}:"
+        f" `upwell pipeline status {app.name}` shows where it is"
+    )
+    if not app.test:
+        yield (
+            f"a stage counts as tested once {app.name} accepts connections there: say more with"
+            f" --test, or in pipeline/{app.name}"
+        )
+    if app.expose:
+        places = ", ".join(stage.namespace for stage in app.stages)
+        yield f"`upwell get route {app.name} -n NAMESPACE` shows its addresses: {places}"
 
 
 def _labelled(document: dict[str, Any], name: str) -> dict[str, Any]:

@@ -351,3 +351,30 @@ def test_what_cannot_be_made_is_refused(
     assert why in result.stderr
     assert "hunter2" not in result.stderr
     assert upwell("get", "all", "-o", "name").stdout == ""
+
+
+def test_stages_get_a_pipeline_and_namespaces_of_their_own(upwell: Upwell) -> None:
+    made = upwell("new-app", SHOP, "--stages", "dev,production", "--test", "true", "--expose")
+
+    assert made.exit_code == 0, made.stderr
+    assert "pipeline.upwell.dev/shop created" in made.stdout.splitlines()
+    assert made.stdout.count("deployment.apps/shop created") == 2
+    assert "shop goes through dev, then production: `upwell pipeline status shop`" in made.stderr
+    assert "shop-dev, shop-production" in made.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((SHOP, "--test", "true"), "--test is run in stages"),
+        ((SHOP, "--stages", "dev,dev"), "stage dev stands there twice"),
+        (("-f", "-", "--stages", "dev"), "--stages is not for templates"),
+    ],
+)
+def test_stages_that_cannot_be_made_change_nothing(
+    upwell: Upwell, arguments: tuple[str, ...], said: str
+) -> None:
+    made = upwell("new-app", *arguments, stdin=TEMPLATE)
+
+    assert (made.exit_code, made.stdout) == (2, "")
+    assert said in made.stderr

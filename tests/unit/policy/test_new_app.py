@@ -12,9 +12,11 @@ from upwell.api.core import Secret
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline
 from upwell.api.validation import validate
 from upwell.policy.graph import Role, build_graph
-from upwell.policy.new_app import Application, BuildPlan, application_objects
+from upwell.policy.new_app import application_objects
+from upwell.policy.new_app_application import Application, BuildPlan, parse_stages
 from upwell.policy.new_app_components import (
     Component,
     NewAppError,
@@ -248,6 +250,65 @@ def test_an_image_is_run_as_it_is() -> None:
     assert kinds(objects) == ["ImageStream/nginx", "Service/front", "Deployment/front"]
     assert "env" not in encode(objects[-1])["spec"]["template"]["spec"]["containers"][0]
     assert edges(objects)[-1] == ("team/nginx:1.27", Role.DEPLOY, "Deployment team/front", True)
+
+
+@pytest.mark.parametrize("as_deployment_config", [False, True])
+def test_with_stages_a_pipeline_moves_the_image(*, as_deployment_config: bool) -> None:
+    stages = parse_stages("dev, live=front", "shop")
+    app = Application(
+        "shop", new("python:3"), SOURCE, stages=stages, as_deployment_config=as_deployment_config
+    )
+
+    made = application_objects(app)
+
+    assert [fault for one in made for fault in validate(apply_defaults(one))] == []
+    workload = "DeploymentConfig" if as_deployment_config else "Deployment"
+    assert [(one.KIND.kind, one.namespace) for one in made[2:]] == [
+        ("BuildConfig", ""),
+        ("Pipeline", ""),
+        ("Service", "shop-dev"),
+        (workload, "shop-dev"),
+        ("Service", "front"),
+        (workload, "front"),
+    ]
+    assert "ImageStreamTag" not in str(encode(made[-1]))
+    (pipeline,) = (one for one in made if isinstance(one, Pipeline))
+    assert pipeline.spec.components[0].from_.name == "shop:latest"
+    dev, live = pipeline.spec.stages
+    assert (dev.name, dev.namespace, live.name, live.namespace) == (
+        ("dev", "shop-dev", "live", "front")
+    )
+    assert [(one.kind, one.name) for one in dev.workloads] == [(workload, "shop")]
+    assert [check.name for check in live.verification.checks] == ["answers"]
+    assert live.verification.checks[0].tcp is not None
+
+
+def test_a_given_test_is_run_in_the_applications_own_image() -> None:
+    stages = parse_stages("dev", "shop")
+    made = application_objects(
+        Application("shop", new("python:3"), SOURCE, stages=stages, test="make check")
+    )
+
+    (pipeline,) = (one for one in made if isinstance(one, Pipeline))
+    (check,) = pipeline.spec.stages[0].verification.checks
+    assert check.job is not None
+    assert (check.job.component, check.job.command) == ("shop", ("/bin/sh", "-c", "make check"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dev,dev", "stage dev stands there twice"),
+        ("dev=a,live=a", "namespace a stands there twice"),
+        ("dev,,live", "'' is no name"),
+        ("Dev", "'Dev' is no name"),
+        ("dev=", "names no namespace"),
+        ("dev=A B", "'A B' is no name"),
+    ],
+)
+def test_wrong_stages_are_refused(text: str, said: str) -> None:
+    with pytest.raises(NewAppError, match=said):
+        parse_stages(text, "shop")
 
 
 def test_every_image_of_a_dockerfile_starts_builds() -> None:

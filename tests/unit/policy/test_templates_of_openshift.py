@@ -18,7 +18,8 @@ from upwell.api.meta import Resource
 from upwell.api.template import Template
 from upwell.api.validation import validate
 from upwell.policy.graph import Role, build_graph
-from upwell.policy.new_app import Application, BuildPlan, application_objects
+from upwell.policy.new_app import application_objects
+from upwell.policy.new_app_application import Application, BuildPlan
 from upwell.policy.new_app_components import Repository, Strategy
 from upwell.policy.new_app_images import ImportWish, follow
 from upwell.policy.templates import InvalidTemplateError, Request, process_template
