@@ -101,8 +101,9 @@ class Story:
     def arrived(self, application: str) -> bool:
         """Whether production runs the fix alone, tested there, and every answer comes from it."""
         last = self.promotion(application, PRODUCTION)
-        verified = last is not None and last.status.phase is PromotionPhase.SUCCEEDED
-        return verified and self._answers_with_fix(application)
+        tested = last is not None and last.status.phase is PromotionPhase.SUCCEEDED
+        new = self.tallies[application].version == self.publication.new_glibc
+        return tested and new and self.runs(application, PRODUCTION, self.release(application))
 
     def timeline(self) -> Sequence[Moment]:
         """Return what has happened so far, in order."""
@@ -115,10 +116,6 @@ class Story:
     def failed_build(self) -> str:
         """Return which build has failed, if one has."""
         return _failed_build(build for config in CONFIGS for build in self.builds(config))
-
-    def _answers_with_fix(self, application: str) -> bool:
-        new = self.tallies[application].version == self.publication.new_glibc
-        return new and self.runs(application, PRODUCTION, self.release(application))
 
     def _moments(self) -> Iterator[Moment]:
         fix = self.publication
@@ -133,11 +130,13 @@ class Story:
             for stage in STAGES:
                 if (promotion := self.promotion(name, stage)) is not None:
                     yield from _stage_moments(name, promotion)
-            tally = self.tallies[name]
+            tally, last = self.tallies[name], self.promotion(name, PRODUCTION)
+            if tally.since is None or last is None or last.status.ended is None:
+                continue
             # While old instances serve too, their answers come in between.
-            if tally.since is not None and self._answers_with_fix(name):
+            if self.arrived(name):
                 text = f"verified   {name}: glibc {tally.version} in every answer"
-                yield Moment(tally.since, text)
+                yield Moment(max(tally.since, last.status.ended), text)
 
 
 def reasons(story: Story) -> Iterator[str]:
