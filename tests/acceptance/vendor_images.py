@@ -6,12 +6,14 @@ import json
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import aiohttp
 from yarl import URL
 
+from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
 
 SERVE = """\
@@ -35,12 +37,19 @@ async def publish(registry: str, name: str, version: str, *, token: str = "") ->
 
     `token` is for a registry that wants one: Upwell's own.
     """
-    repository, _, tag = name.partition(":")
     layers = [_busybox_layer(), _version_layer(version)]
+    return await push(registry, name, layers, ["/bin/sh"], token=token)
+
+
+async def push(
+    registry: str, name: str, layers: Sequence[bytes], command: Sequence[str], *, token: str = ""
+) -> Digest:
+    """Push an image of these layers (tar, gzip) to `name`; return its digest."""
+    repository, _, tag = name.partition(":")
     config = {
-        "architecture": "amd64",
+        "architecture": machine_platform().architecture,
         "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
+        "config": {"Env": ["PATH=/bin"], "Cmd": command},
         "rootfs": {
             "type": "layers",
             "diff_ids": [str(Digest.of(gzip.decompress(layer))) for layer in layers],
@@ -92,7 +101,7 @@ def _busybox_layer() -> bytes:
         "etc/group": b"root:x:0:\n",
     }
     links = [f"bin/{name}" for name in applets.stdout.split() if name != "busybox"]
-    return _layer(files, folders={"bin": 0o755, "etc": 0o755, "tmp": 0o1777}, links=links)
+    return layer(files, folders={"bin": 0o755, "etc": 0o755, "tmp": 0o1777}, links=links)
 
 
 def _version_layer(version: str) -> bytes:
@@ -100,10 +109,10 @@ def _version_layer(version: str) -> bytes:
         "etc/base-version": f"{version}\n".encode(),
         "var/lib/dpkg/status": _STATUS.format(version=version).encode(),
     }
-    return _layer(files, folders={"var/lib/dpkg": 0o755})
+    return layer(files, folders={"var/lib/dpkg": 0o755})
 
 
-def _layer(
+def layer(
     files: dict[str, bytes], folders: dict[str, int], links: list[str] | None = None
 ) -> bytes:
     content = io.BytesIO()

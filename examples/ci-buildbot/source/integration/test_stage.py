@@ -26,6 +26,7 @@ class Stage(unittest.TestCase):
     def test_says_what_it_runs_on(self):
         status, document = ask("/about")
         self.assertEqual(status, 200)
+        self.assertNotEqual(document["system"], "unknown")
         print(f"runs on {document['system']}, Python {document['python']}")
 
     def test_refuses_what_it_does_not_know(self):

@@ -1,0 +1,181 @@
+"""An outside CI in charge: Buildbot is told of a base image, and brings it to production."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.acceptance.buildbot_site import EXAMPLE, REPOSITORY, Buildbot, buildbot
+from tests.acceptance.installation import Installation, installation, until
+from tests.acceptance.python_images import publish_python
+
+from upwell.api.apps import Deployment
+from upwell.api.build import Build
+from upwell.api.promotion import Promotion, PromotionPhase, Release
+from upwell.store.interface import ApiClient, Selector
+
+STAGES = ("dev", "staging", "production")
+NAMESPACE = "greeter"
+BASE = "vendor/python:3-slim"
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[Installation]:
+    async with installation() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(made: Installation) -> AsyncIterator[ApiClient]:
+    async with made.client() as connected:
+        yield connected
+
+
+async def test_a_base_change_goes_through_the_ci_to_production(
+    made: Installation, client: ApiClient
+) -> None:
+    await publish_python(made.vendor, BASE, "1.0")
+    made.commit(REPOSITORY, _sources())
+    async with buildbot(made, _token(made)) as ci:
+        _apply(made, ci)
+        await ci.force()
+        await ci.succeeded(1)
+        assert await _systems(made) == ["Vendor Linux 1.0"] * 3
+
+        await publish_python(made.vendor, BASE, "2.0")
+        log = await ci.succeeded(2)
+
+        assert "runs on Vendor Linux 2.0" in log
+        assert await _systems(made) == ["Vendor Linux 2.0"] * 3
+        await _went_stage_by_stage(client, "greeter-2")
+        before = await _state(client)
+        await _is_not_harmed_by_a_retry(client, ci, before)
+        await _is_not_started_by_strangers(ci)
+
+        await publish_python(made.vendor, BASE, version="")
+        broken = await ci.build(4)
+
+        assert "greeter-3.dev" in broken["log"]
+        assert "FAILED (failures=1)" in broken["log"]
+        assert broken["results"] != 0
+        await until(partial(_systems, made), ["Vendor Linux 2.0"].__mul__(3).__eq__)
+        await _was_rejected_in_dev(client, "greeter-3")
+
+
+async def _went_stage_by_stage(client: ApiClient, release: str) -> None:
+    """One image, made once: tested in each stage, and only then promoted into the next."""
+    moved = [await client.get(Promotion, NAMESPACE, f"{release}.{stage}") for stage in STAGES]
+    assert [one.status.phase for one in moved] == [PromotionPhase.SUCCEEDED] * 3
+    assert [one.spec.requested_by for one in moved] == ["", "buildbot", "buildbot"]
+    for earlier, later in pairwise(moved):
+        assert earlier.status.ended is not None
+        assert later.status.started is not None
+        assert earlier.status.ended <= later.status.started
+    for one, stage in zip(moved, STAGES, strict=True):
+        [check] = one.status.checks
+        assert check.by == "buildbot"
+        assert f"report-{stage}.txt" in [piece.name for piece in check.evidence]
+    assert len({image for _, image, _ in await _deployments(client)}) == 1
+    assert len((await client.list(Build, Selector(NAMESPACE))).items) == 2
+
+
+async def _is_not_harmed_by_a_retry(client: ApiClient, ci: Buildbot, before: object) -> None:
+    await ci.again(2)
+    await ci.succeeded(3)
+    assert await _state(client) == before
+
+
+async def _is_not_started_by_strangers(ci: Buildbot) -> None:
+    event = {
+        "type": "dev.upwell.image.changed",
+        "subject": "greeter/ImageStream/python",
+        "id": "1",
+        "data": {"stream": "python", "tag": "3", "new": "sha256:0"},
+    }
+    headers = {"X-Upwell-Signature": "sha256=" + "0" * 64}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(ci.hook, data=json.dumps(event), headers=headers) as answer,
+    ):
+        assert answer.status == 400
+    assert await ci.numbers() == [1, 2, 3]
+
+
+async def _was_rejected_in_dev(client: ApiClient, name: str) -> None:
+    promotion = await client.get(Promotion, NAMESPACE, f"{name}.dev")
+    assert promotion.status.phase is PromotionPhase.FAILED
+    release = await client.get(Release, NAMESPACE, name)
+    assert release.status.rejection is not None
+    assert release.status.rejection.stage == "dev"
+    promoted = (await client.list(Promotion, Selector(NAMESPACE))).items
+    assert [one.spec.stage for one in promoted if one.spec.release == name] == ["dev"]
+
+
+async def _state(client: ApiClient) -> object:
+    """All that a run of the CI could change: releases, promotions, what runs."""
+    releases = (await client.list(Release, Selector(NAMESPACE))).items
+    promotions = (await client.list(Promotion, Selector(NAMESPACE))).items
+    return (
+        {one.name: one.status for one in releases},
+        {one.name: one.status for one in promotions},
+        await _deployments(client),
+    )
+
+
+async def _deployments(client: ApiClient) -> Sequence[tuple[str, str, int]]:
+    found = (await client.list(Deployment)).items
+    return sorted(
+        (one.namespace, one.spec.template.spec.containers[0].image, one.generation) for one in found
+    )
+
+
+async def _systems(made: Installation) -> list[str]:
+    """What each stage says that it runs on."""
+    url = f"http://127.0.0.1:{made.router_port}/about"
+    async with aiohttp.ClientSession() as session:
+        return [await _system(session, url, f"greeter-{stage}.localhost") for stage in STAGES]
+
+
+async def _system(session: aiohttp.ClientSession, url: str, host: str) -> str:
+    async with session.get(url, headers={"Host": host}) as answer:
+        document: dict[str, Any] = await answer.json(content_type=None)
+        return str(document["system"])
+
+
+def _sources() -> dict[str, str]:
+    root = EXAMPLE / "source"
+    files = [path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {path.relative_to(root).as_posix(): path.read_text() for path in files}
+
+
+def _token(made: Installation) -> str:
+    grants = ("--grant", f"builder@{NAMESPACE}", "--grant", f"promoter@{NAMESPACE}")
+    done = made.upwell("token", "create", "buildbot", *grants)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def _apply(made: Installation, ci: Buildbot) -> None:
+    """Apply the example's manifests, with this installation's places in place of the README's."""
+    places = {
+        "docker.io/library": f"{made.vendor}/vendor",
+        "scheduled: true": "scheduled: true, insecure: true",
+        "60s": "1s",
+        "http://127.0.0.1:8010": ci.url,
+    }
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "buildbot", "namespace": NAMESPACE},
+        "stringData": {"secret": ci.webhook_secret},
+    }
+    files = sorted((EXAMPLE / "manifests").glob("*.yaml"), reverse=True)
+    text = "\n---\n".join([json.dumps(secret), *(path.read_text() for path in files)])
+    for place, here in places.items():
+        assert place in text
+        text = text.replace(place, here)
+    done = made.upwell("apply", "-f", "-", text=text)
+    assert done.returncode == 0, done.stderr
