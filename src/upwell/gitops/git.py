@@ -54,6 +54,7 @@ class GitRepositories:
     async def open(self, source: GitSource) -> AsyncIterator["GitClone"]:
         """Open the repository that `source` names, with its login; raises RepositoryError."""
         folder = BuildFolder(self._work, token_hex(8))
+        failure: Exception | None = None
         try:
             source = without_login(source)
             check_address(source.uri, allow_local=self._allow_local)
@@ -63,11 +64,18 @@ class GitRepositories:
                 environment = self._environment(folder, source)
                 clone = GitClone(source, folder, mirror, environment, self._launcher, self._limits)
                 await clone.prepare()
-                yield clone
+                try:
+                    yield clone
+                except (RepositoryError, BuildError):
+                    raise
+                except Exception as error:  # noqa: BLE001 - the caller's own: the clone is sound
+                    failure = error
         except BuildError as error:
             raise RepositoryError(f"{source.uri}: {error}") from error
         finally:
             folder.remove()
+        if failure is not None:
+            raise failure
 
     def _environment(self, folder: BuildFolder, source: GitSource) -> dict[str, str]:
         base = {
@@ -96,7 +104,8 @@ class GitClone:
 
     async def prepare(self) -> None:
         """Make the bare repository, if it is not there."""
-        await self._git("init", "--quiet", "--bare", ".")
+        if not (self.mirror / "HEAD").exists():
+            await self._git("init", "--quiet", "--bare", ".")
 
     async def tips(self, branches: Collection[str]) -> dict[str, str]:
         """Ask which commits the remote's branches are at."""
@@ -115,10 +124,9 @@ class GitClone:
         shallow = ("fetch", "--quiet", f"--depth={HISTORY}", "--no-tags", "--no-auto-maintenance")
         async with limited(self.mirror, self.limits.tree_bytes):
             await self._git(*shallow, "--", self.source.uri, *wanted)
-        return {
-            name: (await self._git("rev-parse", "--verify", f"{kept}^{{commit}}")).strip()
-            for name, kept in references.items()
-        }
+        listing = await self._git("show-ref", "--verify", "--", *references.values())
+        found = (line.split()[0] for line in listing.splitlines())
+        return dict(zip(references, found, strict=True))
 
     async def history(self, commit: str) -> Sequence[Commit]:
         """Return the newest commits of a fetched branch, the newest first."""

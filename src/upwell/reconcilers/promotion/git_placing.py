@@ -1,0 +1,188 @@
+"""Places Releases of stages that are kept in git, and waits until what runs has their digests."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from upwell.api.core import Secret
+from upwell.api.pipeline import GitTarget
+from upwell.api.promotion import Promotion, PromotionPhase
+from upwell.builder.interface import GitSource
+from upwell.gitops.interface import Repositories, RepositoryError
+from upwell.policy.build_triggers import digest_of
+from upwell.policy.promotion import transitions
+from upwell.policy.promotion.git_commits import wanted_images
+from upwell.policy.promotion.images import stage_images
+from upwell.policy.promotion.manifests.wanted import ManifestError
+from upwell.policy.promotion.moves import Move
+from upwell.policy.promotion.rollouts import RolledOut, StageRollout
+from upwell.reconcilers.promotion.git_changes import GitChange
+from upwell.reconcilers.promotion.placing import Placement
+from upwell.store.interface import NotFoundError, Store
+from upwell.verification.interface import HttpQuestion, ProbeError, Probes
+
+_FRESH = timedelta(seconds=30)
+"""How long the host is not asked again for what it has said."""
+_SOONEST, _LATEST = timedelta(seconds=5), timedelta(minutes=5)
+"""Until a host that gives trouble is asked again: the longer it lasts, the later."""
+_ATTEMPTS = 6
+"""Looks in a row, each after a push: by us, or by others who were faster."""
+_REMEMBERED = 256
+_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a look into a repository has shown."""
+
+    at: datetime
+    target: GitTarget
+    tips: Mapping[str, str]
+    found: StageRollout
+
+
+class GitPlacement:
+    """Commits the digests of stages; implements Placement.
+
+    `link` returns where a Promotion is found, for the commit's message.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        repositories: Repositories,
+        workloads: Placement,
+        probes: Probes,
+        link: Callable[[Promotion], str],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._repositories = repositories
+        self._workloads = workloads
+        self._probes = probes
+        self._link = link
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+
+    async def place(self, move: Move) -> StageRollout:
+        """Have the repository name the Release's digests, and say how what runs follows.
+
+        A repository that gives trouble is tried again, ever less often, for as long as the
+        promotion has time. Raises StoreError.
+        """
+        return self._waiting(move) or await self._looked(move, change=True)
+
+    async def observe(self, move: Move) -> StageRollout:
+        """Say how repository and workloads stand to the Release, and change nothing."""
+        return await self._looked(move, change=False)
+
+    async def _looked(self, move: Move, *, change: bool) -> StageRollout:
+        try:
+            found = await self._in_git(move, change=change)
+        except (RepositoryError, ManifestError) as error:
+            if not _was_there(move):
+                return self._later(move, str(error))
+            found = StageRollout(RolledOut.COMPLETE)  # what runs goes on without the host
+        if found.state is not RolledOut.COMPLETE:
+            return found
+        running = await self._running(move)
+        return replace(running, commit=found.commit)
+
+    async def _in_git(self, move: Move, *, change: bool) -> StageRollout:
+        target = move.stage.git
+        if target is None:
+            raise ValueError(f"stage {move.stage.name} is not kept in git")
+        known = self._known.get((move.promotion.uid, move.release.name))
+        if known is not None and known.target != target:
+            known = None
+        if known is not None and timedelta() <= self._clock() - known.at < _FRESH:
+            return known.found
+        source = await self._source(move, target)
+        async with self._repositories.open(source) as clone:
+            wanted = wanted_images(move.release, move.stage)
+            link = self._link(move.promotion)
+            one = GitChange(self._store, clone, move, target, wanted, link)
+            for _ in range(_ATTEMPTS):
+                tips = await clone.tips(one.branches)
+                if known is not None and known.tips == tips:
+                    return self._remember(move, tips, known.found)
+                tips = await clone.fetch(list(tips)) if tips else tips
+                found = await one.settle(tips) if change else await one.look(tips)
+                if found is not None:
+                    return self._remember(move, tips, found)
+        raise RepositoryError(
+            f"{target.repository}: others were faster in each of {_ATTEMPTS} attempts to push"
+        )
+
+    def _remember(self, move: Move, tips: Mapping[str, str], found: StageRollout) -> StageRollout:
+        target = move.stage.git
+        lasting = found.state in {RolledOut.COMPLETE, RolledOut.GOING_ON}
+        if target is not None and lasting:
+            key = (move.promotion.uid, move.release.name)
+            self._known[key] = _Known(self._clock(), target, tips, found)
+            self._known.move_to_end(key)
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return found
+
+    async def _source(self, move: Move, target: GitTarget) -> GitSource:
+        source = GitSource(target.repository)
+        if target.secret is None:
+            return source
+        name, namespace = target.secret.name, move.pipeline.namespace
+        try:
+            secret = await self._store.get(Secret, namespace, name)
+        except NotFoundError as error:
+            message = f"Secret {name} does not exist in namespace {namespace}: create it"
+            raise RepositoryError(message) from error
+        return source.with_login(secret.decoded())
+
+    def _waiting(self, move: Move) -> StageRollout | None:
+        """Return how it stands while it is not yet time to try again.
+
+        A time further off than any that is set here is of another clock, and does not count.
+        """
+        until, now = move.status.until, self._clock()
+        if until is None or not now < until <= now + _LATEST:
+            return None
+        message = move.status.steps[-1].message if move.puts_back else move.status.message
+        return StageRollout(RolledOut.GOING_ON, message, until=until)
+
+    def _later(self, move: Move, why: str) -> StageRollout:
+        now = self._clock()
+        since = move.status.steps[-1].started if move.status.steps else now
+        pause = min(max((now - since) / 4, _SOONEST), _LATEST)
+        end = transitions.deadline(move.status, move.stage)
+        until = min(now + pause, end) if end is not None and end > now else now + pause
+        return StageRollout(RolledOut.GOING_ON, f"{why}; it is tried again", until=until)
+
+    async def _running(self, move: Move) -> StageRollout:
+        """Say whether what runs has the digests, as far as the stage lets that be seen."""
+        if move.stage.workloads:
+            return await self._workloads.observe(move)
+        url = move.stage.git.running_url if move.stage.git is not None else ""
+        if not url:
+            return StageRollout(RolledOut.COMPLETE)
+        try:
+            answer = await self._probes.get(HttpQuestion(url))
+        except ProbeError as error:
+            return StageRollout(RolledOut.GOING_ON, f"runningUrl: {error}")
+        if answer.status != _OK:
+            return StageRollout(RolledOut.GOING_ON, f"runningUrl answered {answer.status}")
+        digests = {
+            name: digest_of(image) for name, image in stage_images(move.release, move.stage).items()
+        }
+        missing = [name for name, digest in digests.items() if digest.encode() not in answer.body]
+        if not missing:
+            return StageRollout(RolledOut.COMPLETE)
+        names = ", ".join(f"{name} {digests[name]}" for name in missing)
+        return StageRollout(RolledOut.GOING_ON, f"waits for runningUrl to name {names}")
+
+
+def _was_there(move: Move) -> bool:
+    """Whether the branch has had the digests, as far as the promotion has noted."""
+    if move.status.phase is PromotionPhase.VERIFYING:
+        return True
+    reviewed = move.stage.git is not None and move.stage.git.push_branch is not None
+    return bool(move.status.commit) and not reviewed and not move.puts_back

@@ -1,0 +1,592 @@
+"""Promotions into stages that are kept in a real repository."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.gitops.git_host import GitHost
+from tests.integration.gitops.git_site import (
+    MANIFEST,
+    GitSite,
+    Killed,
+    base_digest,
+    digest,
+    image,
+    with_image,
+)
+
+from upwell.api.apps import Deployment, RevisionRecord
+from upwell.api.codec import decode_as
+from upwell.api.core import Secret
+from upwell.api.promotion import PromotionPhase, Purpose
+from upwell.gitops.git import GitClone, GitRepositories
+from upwell.gitops.interface import Author
+from upwell.policy.promotion.checks import Outcome
+from upwell.policy.promotion.stages import STAGE_HOLD
+from upwell.verification.interface import HttpAnswer, ProbeError
+
+FAILED, SUCCEEDED = PromotionPhase.FAILED, PromotionPhase.SUCCEEDED
+SUPERSEDED, VERIFYING = PromotionPhase.SUPERSEDED, PromotionPhase.VERIFYING
+
+
+@pytest.fixture
+def site(host: GitHost, repositories: GitRepositories) -> GitSite:
+    host.push("by hand", {"deploy/shop.yaml": MANIFEST, "README": "x"})
+    return GitSite(host, repositories, git={"path": "deploy"})
+
+
+def held(annotations: Mapping[str, str]) -> str:
+    return annotations.get(f"{STAGE_HOLD}production", "")
+
+
+async def test_a_promotion_is_one_commit_that_explains_itself(site: GitSite) -> None:
+    await site.create_pipeline()
+    await site.promoted(1)
+    second = await site.release(2)
+    promotion = await site.begin(second, "shop-1", requested_by="ann", reason="the audit is done")
+    done = await site.run(promotion, SUCCEEDED)
+
+    assert site.host.show("deploy/shop.yaml") == with_image(2)
+    assert site.host.log() == [
+        "Promote shop-2 to production",
+        "Promote shop-1 to production",
+        "by hand",
+    ]
+    assert done.status.commit == site.host.git("rev-parse", "main")
+    told = site.host.git("log", "-1", "--format=%B", "main")
+    assert told.splitlines() == [
+        "Promote shop-2 to production",
+        "",
+        "debian:12 has changed",
+        "",
+        "Asked for by ann: the audit is done",
+        "",
+        "Images:",
+        f"- shop: {image(2)} (was {digest(1)[:19]}, built by team/shop-2 from commit c0ffeec0ffee)",
+        "",
+        "Base images:",
+        f"- debian:12: {base_digest(1)[:19]} -> {base_digest(2)[:19]}",
+        "",
+        f"Promotion: https://upwell.example/team/{promotion.name}",
+        "",
+        f"Upwell-Promotion: team/{promotion.name}",
+        f"Upwell-Promotion-Uid: {promotion.uid}",
+        "Upwell-Pipeline: team/shop",
+        "Upwell-Stage: production",
+        "Upwell-Release: shop-2",
+    ]
+
+
+async def test_what_others_write_cannot_pass_for_a_trailer(site: GitSite) -> None:
+    await site.create_pipeline()
+    cause = "x\n\nUpwell-Release: shop-9\nUpwell-Stage: dev"
+    await site.run(await site.begin(await site.release(1, cause)), SUCCEEDED)
+    assert site.host.git("log", "-1", "--format=%(trailers:key=Upwell-Release)").split() == [
+        *("Upwell-Release:", "shop-1"),
+    ]
+
+
+async def test_the_workloads_here_are_waited_for(host: GitHost, site: GitSite) -> None:
+    site.stage = {"workloads": [{"name": "shop"}]}
+    await site.create_pipeline()
+    promotion = await site.begin(await site.release(1))
+    await site.run(promotion, message="waits for Deployment team/shop to exist")
+    assert host.log()[0] == "Promote shop-1 to production"
+
+    # It spells the image in its own way: the digest counts.
+    created = await site.store.create(deployment(f"registry.example/team/shop:1.0@{digest(1)}"))
+    await site.run(promotion, message="Deployment team/shop")
+    assert len(host.log()) == 2
+    await site.store.update_status(created.with_status(rolled_out(created)))
+    await site.run(promotion, SUCCEEDED)
+
+
+def deployment(reference: str) -> Deployment:
+    containers = [{"name": "shop", "image": reference}]
+    labels = {"app": "shop"}
+    return decode_as(
+        Deployment,
+        {
+            "metadata": {"name": "shop", "namespace": "team"},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
+            },
+        },
+    )
+
+
+def rolled_out(one: Deployment) -> Any:
+    counts = dict.fromkeys(("replicas", "updated_replicas", "available_replicas"), 1)
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    newest = RevisionRecord(
+        revision=1, hash="a", template=one.spec.template, created=created, phase="Complete"
+    )
+    changes = {"observed_generation": one.generation, "revisions": (newest,)}
+    return one.status.model_copy(update={**counts, "ready_replicas": 1, **changes})
+
+
+async def test_what_runs_elsewhere_is_asked_for_its_digests(site: GitSite) -> None:
+    site.git["runningUrl"] = "http://shop.example/version"
+    await site.create_pipeline()
+    site.answers.answer = ProbeError("shop.example did not answer")
+    promotion = await site.begin(await site.release(1))
+    await site.run(promotion, message="runningUrl: shop.example did not answer")
+    site.answers.answer = HttpAnswer(503, digest(1).encode())
+    await site.run(promotion, message="runningUrl answered 503")
+    site.answers.answer = HttpAnswer(200, b"sha256:old")
+    await site.run(promotion, message=f"waits for runningUrl to name shop {digest(1)}")
+    site.answers.answer = HttpAnswer(200, f"running {digest(1)}".encode())
+    await site.run(promotion, SUCCEEDED)
+    assert set(site.answers.asked) == {"http://shop.example/version"}
+
+
+async def test_a_failed_release_is_put_back_by_another_commit(host: GitHost, site: GitSite) -> None:
+    await site.create_pipeline()
+    await site.promoted(1)
+    site.tests.outcome, site.tests.message = Outcome.FAILED, "smoke answered 500"
+    failed = await site.promoted(2, "shop-1")
+
+    assert failed.status.phase is FAILED
+    assert failed.status.message == "smoke answered 500; shop-1 was put back"
+    assert host.show("deploy/shop.yaml") == with_image(1)
+    assert host.log()[:2] == ["Put shop-1 back in production", "Promote shop-2 to production"]
+    assert "shop-2 failed there: smoke answered 500" in host.git("log", "-1", "--format=%B")
+    assert failed.status.steps[-1].message == f"commit {host.git('rev-parse', 'main')}"
+    assert failed.status.commit == host.git("rev-parse", "main~1")
+
+
+async def test_a_person_goes_back_by_a_commit_too(host: GitHost, site: GitSite) -> None:
+    await site.create_pipeline()
+    await site.promoted(1)
+    await site.promoted(2, "shop-1")
+    first = await site.store.get(type(await site.release(3)), "team", "shop-1")
+    back = await site.begin(first, "shop-2", purpose=Purpose.ROLL_BACK, requested_by="ann")
+    await site.run(back, SUCCEEDED)
+    assert host.show("deploy/shop.yaml") == with_image(1)
+    assert len(host.log()) == 4
+
+
+async def test_a_host_that_is_down_is_tried_again_and_said(host: GitHost, site: GitSite) -> None:
+    await site.create_pipeline()
+    host.stop()
+    promotion = await site.begin(await site.release(1))
+    waiting = await site.run(promotion, message="it is tried again")
+    assert host.uri in waiting.status.message
+    assert waiting.status.phase is PromotionPhase.ROLLING_OUT
+    assert waiting.status.until is not None
+    site.clock.time = waiting.status.until
+
+    # The change of its own status wakes it at once: the host is left alone until it is time.
+    again = await site.step(promotion)
+    opened, site.clock.time = site.counted.opened, site.clock.time.replace()
+    assert again.status.until is not None
+    site.clock.time = again.status.started or site.clock.time
+    await site.reconciler.reconcile(promotion.key)
+    assert site.counted.opened == opened
+
+    host.start()
+    site.clock.time = again.status.until
+    await site.run(promotion, SUCCEEDED)
+    assert host.show("deploy/shop.yaml") == with_image(1)
+
+
+async def test_a_host_that_stays_down_fails_the_promotion_at_its_deadline(
+    host: GitHost, site: GitSite
+) -> None:
+    site.stage["rolloutSeconds"] = 600
+    await site.create_pipeline()
+    host.stop()
+    promotion = await site.begin(await site.release(1))
+    began = site.clock()
+    failed = await site.run(promotion, FAILED)
+    assert "not rolled out after 600 s" in failed.status.message
+    assert host.uri in failed.status.message
+    assert 600 <= (site.clock() - began).total_seconds() < 700
+    assert site.counted.opened < 30
+
+
+async def test_a_host_that_goes_down_during_the_tests_does_not_fail_them(
+    host: GitHost, site: GitSite
+) -> None:
+    await site.create_pipeline()
+    site.tests.outcome = Outcome.RUNNING
+    promotion = await site.run(await site.begin(await site.release(1)), VERIFYING)
+    host.stop()
+    site.clock.advance(100)
+    await site.step(promotion)
+    site.tests.outcome = Outcome.PASSED
+    site.clock.advance(100)
+    await site.run(promotion, SUCCEEDED)
+
+
+async def test_the_host_is_not_asked_at_every_step(site: GitSite) -> None:
+    await site.create_pipeline()
+    site.tests.outcome = Outcome.RUNNING
+    promotion = await site.run(await site.begin(await site.release(1)), VERIFYING)
+    before = site.counted.opened
+    for _ in range(20):
+        await site.step(promotion)  # a second each
+    assert site.counted.opened == before
+    site.clock.advance(30)
+    await site.step(promotion)
+    assert site.counted.opened == before + 1
+
+
+@dataclass
+class Interfering:
+    """Repositories in which something happens around a push."""
+
+    inner: GitRepositories
+    before: Callable[[], object] = lambda: None
+    after: Callable[[], object] = lambda: None
+
+    def open(self, source: Any) -> AbstractAsyncContextManager[Any]:
+        return _Opened(self, self.inner.open(source))
+
+
+@dataclass
+class _Opened:
+    site: Interfering
+    inner: AbstractAsyncContextManager[GitClone]
+
+    async def __aenter__(self) -> Any:
+        return _Clone(self.site, await self.inner.__aenter__())
+
+    async def __aexit__(self, *error: object) -> bool | None:
+        return await self.inner.__aexit__(*error)  # type: ignore[arg-type]
+
+
+@dataclass
+class _Clone:
+    site: Interfering
+    inner: GitClone
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def push(self, commit: str, branch: str) -> bool:
+        self.site.before()
+        pushed = await self.inner.push(commit, branch)
+        self.site.after()
+        return pushed
+
+
+async def test_commits_of_others_are_built_upon(
+    host: GitHost, site: GitSite, repositories: GitRepositories
+) -> None:
+    others = [{"other": "1"}, {"deploy/shop.yaml": f"# more\n{MANIFEST}"}]
+
+    def push() -> None:
+        if others:
+            host.push(f"{len(others)} to come", others.pop(0))
+
+    interfering = Interfering(repositories, before=push)
+    site.counted.inner = interfering
+    await site.create_pipeline()
+    await site.promoted(1)
+    assert host.log() == ["Promote shop-1 to production", "1 to come", "2 to come", "by hand"]
+    assert host.show("deploy/shop.yaml") == f"# more\n{with_image(1)}"
+
+
+async def test_a_branch_that_never_rests_is_tried_later(
+    host: GitHost, site: GitSite, repositories: GitRepositories
+) -> None:
+    count = iter(range(100))
+
+    def push() -> None:
+        if (number := next(count)) < 7:
+            host.push(f"other {number}", {"other": str(number)})
+
+    site.counted.inner = Interfering(repositories, before=push)
+    await site.create_pipeline()
+    promotion = await site.begin(await site.release(1))
+    await site.run(promotion, message="others were faster in each of 6 attempts")
+    await site.run(promotion, SUCCEEDED)
+    assert host.log().count("Promote shop-1 to production") == 1
+
+
+async def test_two_servers_that_commit_at_once_both_get_in(host: GitHost, tmp_path: Path) -> None:
+    files = {f"deploy-{n}/shop.yaml": MANIFEST for n in range(3)}
+    host.push("by hand", files)
+    sites = []
+    for number in range(3):
+        folder = tmp_path / f"server-{number}"
+        own = GitRepositories(folder, Author("Upwell", "upwell@example.test"))
+        one = GitSite(host, own, git={"path": f"deploy-{number}"})
+        await one.create_pipeline()
+        sites.append(one)
+    await asyncio.gather(*(one.promoted(number + 1) for number, one in enumerate(sites)))
+    assert sorted(host.log()) == [
+        *(f"Promote shop-{n} to production" for n in (1, 2, 3)),
+        "by hand",
+    ]
+    for number in range(3):
+        assert host.show(f"deploy-{number}/shop.yaml") == with_image(number + 1)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("push_branch", [None, "upwell/{promotion}"])
+async def test_a_server_that_is_killed_at_a_push_commits_once(
+    host: GitHost,
+    site: GitSite,
+    repositories: GitRepositories,
+    moment: str,
+    push_branch: str | None,
+) -> None:
+    def kill() -> None:
+        raise Killed
+
+    site.git["pushBranch"] = push_branch
+    site.counted.inner = Interfering(repositories, **{moment: kill})
+    await site.create_pipeline()
+    promotion = await site.begin(await site.release(1))
+    with pytest.raises(Killed):
+        await site.run(promotion, SUCCEEDED)
+
+    site.counted.inner = repositories
+    site.restart()
+    if push_branch:
+        waiting = await site.run(promotion, message=f"waits for branch upwell/{promotion.name}")
+        branch = f"upwell/{promotion.name}"
+    else:
+        waiting, branch = await site.run(promotion, SUCCEEDED), "main"
+    assert host.log(branch) == ["Promote shop-1 to production", "by hand"]
+    assert waiting.status.commit == host.git("rev-parse", branch)
+
+
+async def test_what_a_person_changes_meanwhile_stays_and_holds_the_stage(
+    host: GitHost, site: GitSite
+) -> None:
+    await site.create_pipeline()
+    await site.promoted(1)
+    site.tests.outcome = Outcome.RUNNING
+    promotion = await site.run(await site.begin(await site.release(2), "shop-1"), VERIFYING)
+    undone = host.push("not that one", {"deploy/shop.yaml": with_image(1)})
+    site.clock.advance(60)
+    ended = await site.run(promotion, SUPERSEDED)
+
+    assert (
+        f"Ann Author changed deploy/shop.yaml on main in commit {undone[:12]}"
+        in ended.status.message
+    )
+    assert "`upwell resume pipeline/shop --stage production` lifts the hold" in ended.status.message
+    assert "Ann Author changed" in held((await site.pipeline()).annotations)
+    assert host.git("rev-parse", "main") == undone == ended.status.commit
+
+
+async def test_a_roll_back_in_git_is_not_promoted_over_until_its_hold_is_lifted(
+    host: GitHost, site: GitSite
+) -> None:
+    await site.create_pipeline()
+    await site.promoted(1)
+    await site.promoted(2, "shop-1")
+    undone = host.push("back", {"deploy/shop.yaml": with_image(1)})
+    third = await site.release(3)
+    ended = await site.run(await site.begin(third, "shop-2"), SUPERSEDED)
+    assert ended.status.commit == undone == host.git("rev-parse", "main")
+    assert held((await site.pipeline()).annotations)
+
+    lifted = (await site.pipeline()).with_metadata(annotations={})
+    await site.store.update(lifted)
+    await site.run(await site.begin(third, "shop-2"), SUCCEEDED)
+    assert host.show("deploy/shop.yaml") == with_image(3)
+
+
+async def test_a_person_who_promotes_may_promote_over_a_change(
+    host: GitHost, site: GitSite
+) -> None:
+    await site.create_pipeline()
+    await site.promoted(1)
+    host.push("by hand again", {"deploy/shop.yaml": MANIFEST})
+    done = await site.promoted(2, "shop-1", requested_by="ann")
+    assert done.status.phase is SUCCEEDED
+    assert not held((await site.pipeline()).annotations)
+
+
+async def test_a_change_that_leaves_the_images_alone_holds_nothing(
+    host: GitHost, site: GitSite
+) -> None:
+    await site.create_pipeline()
+    await site.promoted(1)
+    host.push("more", {"deploy/shop.yaml": with_image(1).replace("name: shop}", "name: web}")})
+    done = await site.promoted(2, "shop-1")
+    assert done.status.phase is SUCCEEDED
+
+
+async def test_a_review_is_waited_for(host: GitHost, site: GitSite) -> None:
+    site.git["pushBranch"] = "upwell/{stage}/{promotion}"
+    await site.create_pipeline()
+    promotion = await site.begin(await site.release(1))
+    branch = f"upwell/production/{promotion.name}"
+    waiting = await site.run(promotion, message=f"waits for branch {branch} of {host.uri}")
+    assert host.log() == ["by hand"]
+    assert host.show("deploy/shop.yaml", branch) == with_image(1)
+    assert waiting.status.commit == host.git("rev-parse", branch)
+
+    host.push("meanwhile", {"other": "x"})
+    merge(host, branch)
+    done = await site.run(promotion, SUCCEEDED)
+    assert done.status.commit == host.git("rev-parse", branch)
+
+
+def merge(host: GitHost, branch: str, *options: str) -> None:
+    host.in_clone("fetch", "--quiet", "origin")
+    host.in_clone("switch", "--quiet", "main")
+    host.in_clone("merge", "--quiet", *options, f"origin/{branch}")
+    if options:
+        host.in_clone("commit", "--quiet", "--message", "squashed")
+    host.in_clone("push", "--quiet", "origin", "main")
+
+
+async def test_a_squashed_review_counts_and_a_failure_is_reviewed_too(
+    host: GitHost, site: GitSite
+) -> None:
+    site.git["pushBranch"] = "upwell/{promotion}"
+    host.push("old", {"deploy/shop.yaml": with_image(1)})
+    await site.create_pipeline()
+    await site.promoted(1)  # the branch has it: there is nothing to review
+    assert host.branches() == ["main"]
+
+    site.tests.outcome, site.tests.message = Outcome.FAILED, "it fails"
+    promotion = await site.begin(await site.release(2), "shop-1")
+    await site.run(promotion, message="waits for branch")
+    merge(host, f"upwell/{promotion.name}", "--squash")
+    back = f"upwell/{promotion.name}-back"
+    await site.run(promotion, message=f"waits for branch {back}")
+    assert host.show("deploy/shop.yaml", back) == with_image(1)
+    merge(host, back)
+    failed = await site.run(promotion, FAILED)
+    assert failed.status.message == "it fails; shop-1 was put back"
+
+
+async def test_a_change_that_failed_before_its_merge_is_taken_back_on_its_branch(
+    host: GitHost, site: GitSite
+) -> None:
+    site.git["pushBranch"] = "upwell/{promotion}"
+    site.stage["rolloutSeconds"] = 120
+    host.push("old", {"deploy/shop.yaml": with_image(1)})
+    await site.create_pipeline()
+    await site.promoted(1)
+    failed = await site.promoted(2, "shop-1")
+    assert failed.status.phase is FAILED
+    assert "not rolled out after 120 s: waits for branch" in failed.status.message
+    branch = f"upwell/{failed.name}"
+    assert host.log(branch)[:2] == ["Put shop-1 back in production", "Promote shop-2 to production"]
+    assert host.git("diff", "main", branch) == ""
+
+
+async def test_a_review_that_is_declined_fails(host: GitHost, site: GitSite) -> None:
+    site.git["pushBranch"] = "upwell/{promotion}"
+    await site.create_pipeline()
+    promotion = await site.begin(await site.release(1))
+    await site.run(promotion, message="waits for branch")
+    host.git("branch", "-D", f"upwell/{promotion.name}")
+    site.clock.advance(60)
+    failed = await site.run(promotion, FAILED)
+    assert f"branch upwell/{promotion.name} is gone" in failed.status.message
+
+
+async def test_verifying_again_changes_nothing(host: GitHost, site: GitSite) -> None:
+    await site.create_pipeline()
+    release = await site.release(1)
+    promotion = await site.begin(release, purpose=Purpose.VERIFY)
+    await site.run(promotion, message="does not have its images")
+    assert host.log() == ["by hand"]
+    host.push("now", {"deploy/shop.yaml": with_image(1)})
+    site.clock.advance(60)
+    await site.run(promotion, SUCCEEDED)
+    assert len(host.log()) == 2
+
+
+@pytest.mark.parametrize(
+    ("git", "message"),
+    [
+        ({"path": "nowhere"}, "branch main: there is no nowhere"),
+        ({"branch": "release"}, "has no branch release: create it"),
+        ({"path": "link"}, "branch main: link is a symbolic link: name the file itself"),
+        ({"path": "link/passwd"}, "there is no link/passwd (links on the way are not followed)"),
+        ({"path": "bad.yaml"}, "branch main: bad.yaml:2: not YAML"),
+        ({"path": "large.yaml"}, "branch main: large.yaml is larger than 524288 bytes"),
+        ({"format": "Kustomize"}, "branch main: deploy has no kustomization.yaml"),
+        ({"format": "Flux"}, "no value in deploy is marked"),
+        ({"keys": {"shop": "Deployment/x/y"}}, "has the container Deployment/x/y"),
+        ({"secret": {"name": "login"}}, "Secret login does not exist in namespace team: create it"),
+        ({"repository": "ext::sh -c true"}, "is not a git address"),
+    ],
+)
+async def test_what_is_wrong_is_said_until_it_is_right(
+    host: GitHost, site: GitSite, git: dict[str, Any], message: str
+) -> None:
+    (host.clone / "link").symlink_to("/etc")
+    wrong = {"bad.yaml": "team/shop: [\n", "large.yaml": f"# team/shop {'x' * 600_000}\n"}
+    host.push("more", wrong)
+    site.git |= git
+    pipeline = await site.create_pipeline()
+    promotion = await site.begin(await site.release(1))
+    waiting = await site.run(promotion, message=message)
+    assert waiting.status.until is not None
+
+    stage = pipeline.spec.stages[0]
+    right = stage.git.model_copy(  # type: ignore[union-attr]
+        update={
+            "repository": host.uri,
+            "branch": "main",
+            "path": "deploy",
+            "format": "Plain",
+            "keys": {},
+            "secret": None,
+        }
+    )
+    spec = {"stages": (stage.model_copy(update={"git": right}),)}
+    corrected = pipeline.spec.model_copy(update=spec)
+    await site.store.update(pipeline.model_copy(update={"spec": corrected}))
+    await site.run(promotion, SUCCEEDED)
+
+
+async def test_a_login_comes_from_a_secret(site: GitSite) -> None:
+    site.git["secret"] = {"name": "login"}
+    await site.create_pipeline()
+    secret = {"metadata": {"name": "login", "namespace": "team"}, "stringData": {"password": "x"}}
+    await site.store.create(decode_as(Secret, secret))
+    assert (await site.promoted(1)).status.phase is SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("git", "path", "before", "after"),
+    [
+        (
+            {"format": "Kustomize", "path": "overlays/production"},
+            "overlays/production/kustomization.yaml",
+            'images:\n- name: registry.example/team/shop # it\n  newTag: "1"\n',
+            'images:\n- name: registry.example/team/shop # it\n  digest: "{digest}"\n',
+        ),
+        (
+            {"format": "Helm", "path": "chart", "keys": {"shop": "shop.image"}},
+            "chart/values.yaml",
+            "shop:\n  image:   # it\n    tag: v1\n",
+            "shop:\n  image:   # it\n    tag: v1@{digest}\n",
+        ),
+        (
+            {"format": "Flux", "path": "."},
+            "apps/shop.yaml",
+            'a: x:1 # {"$imagepolicy": "flux-system:shop"}\n',
+            'a: registry.example/team/shop@{digest} # {"$imagepolicy": "flux-system:shop"}\n',
+        ),
+    ],
+)
+async def test_every_form_is_edited_where_it_stands(
+    site: GitSite, git: dict[str, str], path: str, before: str, after: str
+) -> None:
+    site.host.push("form", {path: before})
+    site.git |= git
+    await site.create_pipeline()
+    assert (await site.promoted(1)).status.phase is SUCCEEDED
+    assert site.host.show(path) == after.replace("{digest}", digest(1))
+    assert site.host.git("diff", "--name-only", "main~1", "main") == path
