@@ -22,6 +22,14 @@ class BuildError(Exception):
         self.retryable = retryable
 
 
+class MissingScriptsError(BuildError):
+    """A script that is required is nowhere."""
+
+
+class UnknownSchemeError(BuildError):
+    """Nothing can be downloaded from a scripts URL of this kind."""
+
+
 class Strategy(StrEnum):
     """How the image is made."""
 

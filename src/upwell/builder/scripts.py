@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from upwell.builder.interface import BuildError
+from upwell.builder.interface import BuildError, MissingScriptsError, UnknownSchemeError
 from upwell.policy.s2i import (
     REQUIRED_SCRIPTS,
     RUNTIME_SCRIPTS,
@@ -67,16 +67,19 @@ def _names_a_host(url: str) -> bool:
 async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str]:
     """Put external scripts into `upload`, executable; return where the image holds the others.
 
-    Raises BuildError GenericBuildFailed if a required script is nowhere.
+    Raises BuildError GenericBuildFailed if a required script is nowhere, or none came from the URL
+    that was asked for.
     """
     in_image: dict[str, str] = {}
     missing = []
+    wanted = bool(sources.override_url) and image_path(sources.override_url) is None
     required = RUNTIME_SCRIPTS if sources.runtime else REQUIRED_SCRIPTS
     for name in RUNTIME_SCRIPTS if sources.runtime else SCRIPTS:
         content = None
         path = image_path(sources.override_url)
         if path is None:
             content = await _fetch(sources, sources.override_url, name)
+            wanted = wanted and content is None
             if content is None:
                 content = await asyncio.to_thread(_from_tree, sources.tree, name)
             path = image_path(sources.image_url)
@@ -88,8 +91,11 @@ async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str
             in_image[name] = f"{path.rstrip('/')}/{name}"
         elif name in required:
             missing.append(name)
+    if wanted:
+        message = f"there are no scripts at {sources.override_url!r}: is the scripts URL right?"
+        raise BuildError("GenericBuildFailed", message)
     if missing:
-        raise BuildError(
+        raise MissingScriptsError(
             "GenericBuildFailed",
             f"failed to install {missing}: neither the scripts URL, nor .s2i/bin in the source,"
             " nor the builder image's label io.openshift.s2i.scripts-url gives them",
@@ -129,7 +135,7 @@ async def _fetch(sources: ScriptSources, url: str, name: str) -> bytes | None:
         return await asyncio.to_thread(_read, path) if path.is_file() else None
     if scheme in {"http", "https"}:
         return await _download(f"{url.rstrip('/')}/{name}", sources.proxies.get(scheme))
-    raise BuildError(
+    raise UnknownSchemeError(
         "GenericBuildFailed",
         f"scripts URL {url!r}: expected image://, https:// or http://"
         " (file:// only where the administrator allows local paths)",

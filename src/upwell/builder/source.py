@@ -14,6 +14,7 @@ from upwell.builder.interface import BuildError, RuntimeImage
 from upwell.builder.scripts import ScriptSources, collect_scripts, download_proxies
 from upwell.builder.workspace import Workspace
 from upwell.policy import s2i, s2i_recipe
+from upwell.policy.s2i_ignore import GIT_RULE, ignore_rules, literal_rule
 from upwell.policy.s2i_users import AllowedUids, onbuild_users
 
 _REASON = "GenericBuildFailed"
@@ -172,28 +173,34 @@ def _volumes(work: Workspace) -> Iterator[Mount]:
 
 
 def _ignore_rules(work: Workspace) -> str:
-    rules = s2i.ignore_rules(_text(work.context, ".s2iignore"))
-    exclude = work.plan.source.exclude
+    text, exclude = _text(work.context, ".s2iignore"), work.plan.source.exclude
+    rules = ignore_rules(text, (path for path, _, _ in _walk(work.context)))
     if exclude is not None:
-        rules = (*rules[1:], *_excluded(work.context, exclude))
+        rules = (*(rule for rule in rules if rule != GIT_RULE), *_excluded(work.context, exclude))
     return "\n".join(rules) + "\n"
 
 
 def _excluded(tree: Path, pattern: str) -> Iterator[str]:
-    """Yield the paths that a regular expression leaves out; what is below them goes along."""
+    """Yield rules for the paths that a regular expression leaves out."""
     if not pattern:
         return
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise s2i.S2iError(f"not a regular expression: {pattern!r}: {error}") from error
-    for folder, names, files in os.walk(tree):
-        for name in [*names, *files]:
-            path = (Path(folder) / name).relative_to(tree).as_posix()
-            if expression.search(path):
-                yield re.sub(r"([*?\[\\])", r"\\\1", path)
-                if name in names:
-                    names.remove(name)
+    for path, name, siblings in _walk(tree):
+        if expression.search(path):
+            yield literal_rule(path)
+            if name in siblings:
+                siblings.remove(name)  # what is below it goes along
+
+
+def _walk(tree: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield each path below `tree`, its name, and the folders beside it that are entered next."""
+    for folder, folders, files in os.walk(tree):
+        inside = Path(folder).relative_to(tree)
+        for name in [*folders, *files]:
+            yield (inside / name).as_posix(), name, folders
 
 
 async def _relabel(work: Workspace, recipe: Recipe, built: str, raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Source-to-Image decisions: script lookup, environment, ignore rules, labels.
+"""Source-to-Image decisions: script lookup, environment, labels.
 
 The contract is that of the reference implementation (its docs/builder_image.md), with the result
 image of its classic strategy: exec-form CMD, the builder's USER kept. As intended there, the
@@ -89,19 +89,6 @@ def parse_environment(text: str) -> tuple[tuple[str, str], ...]:
         if equals and name.strip() and not line.startswith("#"):
             found[name.strip()] = value.strip()
     return tuple(found.items())
-
-
-def ignore_rules(text: str) -> tuple[str, ...]:
-    """Turn `.s2iignore` into the build's ignore file, which also leaves out `.git` and scripts.
-
-    Both languages match from the root, the last rule wins, and `!` takes back; but `**` is not
-    special in `.s2iignore`.
-    """
-    lines = (line.strip() for line in text.splitlines())
-    written = (re.sub(r"\*{2,}", "*", line) for line in lines if line and line[0] != "#")
-    # Scripts were taken before, so they stand last: no rule may bring them back.
-    scripts = (f"{folder}/{name}" for folder in SOURCE_SCRIPT_FOLDERS for name in SCRIPTS)
-    return ("**/.git", *written, *scripts)
 
 
 def generated_labels(labels: Mapping[str, str], builder: str, display_name: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.integration.builder.base_images import run, write_tree
+from tests.integration.builder.base_images import Images, run, write_tree
 from tests.integration.builder.s2i_images import BuilderImages
 from tests.integration.builder.test_git_sources import IDENTITY
 
@@ -146,6 +146,9 @@ async def test_only_what_is_committed_is_built_unless_asked(
         (("build", "TREE", "localhost/absent", "localhost/x", "-p", "never"), 2, "absent"),
         (("build", "TREE", "BUILDER", "localhost/x", "-u", "1-9"), 15, "not an allowed"),
         (("build", "TREE", "BUILDER", "localhost/x", "-s", "image:///no"), 1, "assemble exited"),
+        (("build", "TREE", "BASE", "localhost/x"), 11, "failed to install ['assemble', 'run']"),
+        (("build", "TREE", "BUILDER", "localhost/x", "-s", "ftp://x"), 12, "expected image://"),
+        (("build", "TREE", "BUILDER", "localhost/x", "-s", "EMPTY"), 1, "there are no scripts at"),
         (("build", "TREE", "BUILDER"), 2, "Missing argument"),
         (("build", "TREE", "BUILDER", "localhost/x", "-e", "A"), 2, "not NAME=VALUE"),
         (
@@ -158,13 +161,16 @@ async def test_only_what_is_committed_is_built_unless_asked(
 async def test_a_refusal_has_a_code_of_its_own(
     command: Command,
     builder_name: str,
+    images: Images,
     tree: Path,
     *,
     words: tuple[str, ...],
     code: int,
     message: str,
 ) -> None:
-    known = {"TREE": str(tree), "BUILDER": builder_name}
+    known = {"TREE": str(tree), "BUILDER": builder_name, "EMPTY": f"file://{tree}"}
+    if "BASE" in words:
+        known["BASE"] = command.pull(images.base, "localhost/base:1")
     found, output, errors = await command(*(known.get(word, word) for word in words))
     assert found == code
     assert message in errors

@@ -271,6 +271,19 @@ async def test_excluded_paths_do_not_arrive(s2i: Fixture, fakes: BuilderImages, 
     assert {"/sti-fake/src/kept.txt", "/sti-fake/src/.git/config"} <= names
 
 
+async def test_ignored_paths_do_not_arrive_and_some_come_back(
+    s2i: Fixture, fakes: BuilderImages, tree: Path
+) -> None:
+    rules = "*.log\n!keep.log\nout\n!out/kept\ndeep/*\n!deep/kept\n#note\n!.git\n"
+    names = ("a.log", "keep.log", "out/kept", "deep/x", "deep/kept", "in/b.log", "#note", ".git/x")
+    write_tree(tree, {**dict.fromkeys(names, ""), ".s2iignore": rules})
+    built = await s2i.build(fakes["fake"], tree, "ignore")
+    folder = "/sti-fake/src/"
+    found = {name.removeprefix(folder) for name in built.files if name.startswith(folder)}
+    assert found & set(names) == {"keep.log", "deep/kept", "in/b.log", "#note"}
+    assert {"Gemfile", ".s2iignore"} <= found
+
+
 @pytest.mark.parametrize(
     ("hook", "message"),
     [

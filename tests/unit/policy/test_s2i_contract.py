@@ -11,7 +11,6 @@ from upwell.policy.s2i import (
     S2iError,
     environment_instructions,
     generated_labels,
-    ignore_rules,
     image_path,
     metadata_labels,
     parse_environment,
@@ -93,12 +92,6 @@ def test_any_environment_file_gives_names_without_blanks_around(text: str) -> No
     for name, value in parse_environment(text):
         assert name == name.strip() != ""
         assert value == value.strip()
-
-
-def test_ignore_rules_keep_git_and_scripts_out() -> None:
-    rules = ignore_rules("# comment\n\n  *.log \n!keep.log\na/**/b\n!.s2i/bin/run\n")
-    assert rules[:5] == ("**/.git", "*.log", "!keep.log", "a/*/b", "!.s2i/bin/run")
-    assert {".s2i/bin/assemble", ".s2i/bin/run", ".sti/bin/run"} <= set(rules[5:])
 
 
 def test_labels_have_both_prefixes_and_the_plans_win() -> None:

@@ -19,9 +19,11 @@ from upwell.builder.interface import (
     GitSource,
     LocalBuilder,
     LogSink,
+    MissingScriptsError,
     RuntimeImage,
     SourceOptions,
     Strategy,
+    UnknownSchemeError,
 )
 from upwell.cli.errors import CommandError
 from upwell.cli.s2i.request import Options, image
@@ -30,6 +32,7 @@ from upwell.policy.s2i_users import UserNotAllowedError
 
 _CALLBACK_TRIES = 3
 _REMOTE = re.compile(r"[a-z+]+://|[\w.-]+@[\w.-]+:")
+_CAUSES = {MissingScriptsError: 11, UnknownSchemeError: 12, UserNotAllowedError: 15}
 _CODES = {"PullBuilderImageFailed": 2, "FetchSourceFailed": 14, "InvalidContextDirectory": 14}
 
 
@@ -229,9 +232,8 @@ def _exit_code(error: BuildError) -> int:
     """Return the reference implementation's exit code for this failure."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, UserNotAllowedError):
-            return 15
+        for kind, code in _CAUSES.items():
+            if isinstance(cause, kind):
+                return code
         cause = cause.__cause__
-    if str(error).startswith("failed to install"):
-        return 11
     return _CODES.get(error.reason, 1)
