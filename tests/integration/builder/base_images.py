@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from upwell.builder.buildah import BuildahBuilder
 from upwell.oci import Digest, Reference
 
 ASSEMBLE = """\
@@ -66,6 +67,12 @@ def inspect(image: Reference, *options: str) -> dict[str, Any]:
     raw = run("skopeo", "inspect", *options, "--tls-verify=false", f"docker://{image}")
     document: dict[str, Any] = json.loads(raw)
     return document
+
+
+def control_groups(builder: BuildahBuilder) -> list[Path]:
+    """Return the groups that hold processes of this builder's builds."""
+    place, top = f"upwell-builds/{builder._owner}/uid-*", Path("/sys/fs/cgroup")
+    return [*top.glob(place), *top.glob(f"*/{place}")]
 
 
 def serve_registry(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:

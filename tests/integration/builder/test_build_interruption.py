@@ -7,14 +7,16 @@ import signal
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.integration.builder.base_images import Images, Log, run, write_tree
+from tests.integration.builder.base_images import Images, Log, control_groups, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuildPlan, Strategy
 from upwell.builder.logs import FileBuildLogs
+from upwell.policy.s2i import METADATA_FOLDER
 
 HANG = "#!/bin/sh\n(trap '' TERM; exec sleep {seconds}) &\necho hanging\nsleep {seconds}\n"
 
@@ -58,13 +60,7 @@ def working_containers(settings: BuildahSettings) -> str:
     return run("buildah", *store, "containers", "--quiet")
 
 
-def control_groups() -> set[str]:
-    return set(
-        run("find", "/sys/fs/cgroup", "-type", "d", "-path", "*/upwell-builds/*/uid-*").split()
-    )
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # processes of others send no event
             await asyncio.sleep(0.02)
@@ -78,9 +74,9 @@ async def test_cancelling_kills_the_tree_and_removes_the_working_container(
     log: Log,
     marker: str,
 ) -> None:
-    before = control_groups()
     task = asyncio.create_task(builder.build(hanging(images, tmp_path, marker, None), log))
     await until(lambda: "hanging" in log.text and len(processes(marker)) == 2)
+    assert control_groups(builder)
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -88,7 +84,7 @@ async def test_cancelling_kills_the_tree_and_removes_the_working_container(
 
     assert processes(marker) == []
     assert working_containers(settings) == ""
-    assert control_groups() <= before
+    assert control_groups(builder) == []
     await builder.discard("uid-hang")
     assert list((settings.work_dir / "builds").iterdir()) == []
     await builder.discard("uid-hang")
@@ -114,8 +110,9 @@ async def test_one_cancelled_build_leaves_another_alone(
     builder: BuildahBuilder, images: Images, tmp_path: Path, marker: str
 ) -> None:
     first, second = Log(), Log()
-    go = tmp_path / "go"
-    slow = write_tree(tmp_path / "slow", {"hook": "#!/bin/sh\necho begun; sleep 1.5; echo over\n"})
+    waiting = f"while [ ! -e {METADATA_FOLDER}/go ]; do sleep 0.05; done"
+    hook = f"#!/bin/sh\necho begun; {waiting}; echo over\n"
+    slow = write_tree(tmp_path / "slow", {"hook": hook})
     other = BuildPlan(
         id="uid-other",
         namespace="shop",
@@ -126,12 +123,14 @@ async def test_one_cancelled_build_leaves_another_alone(
         push=None,
         insecure_registries=frozenset({images.registry}),
     )
-    go.touch()
     async with asyncio.TaskGroup() as group:
         surviving = group.create_task(builder.build(other, second))
         doomed = group.create_task(builder.build(hanging(images, tmp_path, marker, None), first))
         await until(lambda: "hanging" in first.text and "begun" in second.text)
         doomed.cancel()
+        with suppress(asyncio.CancelledError):
+            await doomed
+        (builder._folder("uid-other").path / "metadata/go").touch()
     assert surviving.result().digest is None
     assert "over" in second.text
 
@@ -185,15 +184,15 @@ async def killed_parent(
 async def test_recovery_after_kill_9_leaves_nothing(
     settings: BuildahSettings, images: Images, log: Log, marker: str
 ) -> None:
-    groups = control_groups()
-    await until(lambda: not processes(marker), seconds=5)  # by the kernel, before any recovery
+    await until(lambda: not processes(marker), seconds=20)  # by the kernel, before any recovery
     assert working_containers(settings) != ""
     builder = BuildahBuilder(settings)
+    assert control_groups(builder)
 
     await builder.recover()
 
     assert working_containers(settings) == ""
-    assert control_groups() < groups
+    assert control_groups(builder) == []
     assert not (settings.work_dir / "builds").exists()
     assert str(settings.storage_root) not in run("cat", "/proc/mounts")
     again = BuildPlan(
