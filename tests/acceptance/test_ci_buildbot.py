@@ -152,8 +152,7 @@ def _sources() -> dict[str, str]:
 
 
 def _token(made: Installation) -> str:
-    grants = ("--grant", f"builder@{NAMESPACE}", "--grant", f"promoter@{NAMESPACE}")
-    done = made.upwell("token", "create", "buildbot", *grants)
+    done = made.upwell("token", "create", "buildbot", "--grant", f"ci@{NAMESPACE}")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -34,6 +34,8 @@ class Role(StrEnum):
     BUILDER = "builder"
     DEPLOYER = "deployer"
     PROMOTER = "promoter"
+    CI = "ci"
+    """An outside CI: starts builds, promotes, and gives verdicts; approves nothing."""
     ADMIN = "admin"
 
 
@@ -165,6 +167,11 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
             "pipelines releases promotions",
             "approve reject restore verify promote rollback evidence",
         ),
+    ),
+    Role.CI: (
+        *_VIEW,
+        _rule(_ACT, "buildconfigs builds", "instantiate instantiatebinary clone"),
+        _rule(_ACT, "pipelines releases", "evidence promote verify"),
     ),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection, Request
 
-from upwell.policy.access import EVERYWHERE, Grant, Role
+from upwell.policy.access import EVERYWHERE, Action, Grant, Role, is_allowed, missing
 from upwell.server.statuses import ApiError
 from upwell.server.tokens import Principal
 from upwell.server.writes import WriteOptions
@@ -36,6 +36,13 @@ def caller_of(request: Request) -> str:
     """Return the name of who sends the request, as objects and logs tell it."""
     user = request.scope.get("user")
     return user.username if isinstance(user, Principal) and user.username else ANONYMOUS
+
+
+def require_right(request: Request, action: Action) -> None:
+    """Raise ApiError unless the client may do something beside what its request is for."""
+    grants = _grants(request)
+    if grants is not None and not is_allowed(grants, action):
+        raise ApiError(403, f"token {caller_of(request)} may not {action}: {missing(action)}")
 
 
 def write_options(request: Request) -> WriteOptions:

@@ -129,7 +129,8 @@ async def open_shop(folder: Path, limits: ServerLimits | None = None) -> AsyncIt
     ) as api:
         tokens = {"admin": _ADMIN}
         grants = dict.fromkeys(("ci", "ada", "bob", "eve"), "promoter@shop")
-        for name, grant in {**grants, "viewer": "viewer@shop"}.items():
+        others = {"viewer": "viewer@shop", "jenkins": "ci@shop"}
+        for name, grant in {**grants, **others}.items():
             tokens[name] = new_token(name)
             record = TokenRecord(name, hash_of(tokens[name]), (parse_grant(grant),))
             await api.store.create(record.as_secret())

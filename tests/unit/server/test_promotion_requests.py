@@ -252,6 +252,17 @@ async def test_who_may_look_may_not_act(shop: Shop) -> None:
     assert link.status == 403, "who can make links can vote in every name"
 
 
+async def test_a_ci_promotes_but_passes_no_approval_by(shop: Shop) -> None:
+    await shop.release(1)
+    urgent = {"stage": "production", "bypass": "fire"}
+    refused = await shop.post("jenkins", f"{RELEASES}/shop-1/promote", urgent)
+    assert (refused.status, "may not create promotions/approve" in refused.text) == (403, True)
+    answer = await shop.post("jenkins", f"{RELEASES}/shop-1/promote", {"stage": "dev"})
+    assert answer.status == 201, answer.text
+    vote = await shop.post("jenkins", f"{PROMOTIONS}/shop-1.dev/approve")
+    assert vote.status == 403
+
+
 class TestVerdicts:
     """POST releases/NAME/verify."""
 
