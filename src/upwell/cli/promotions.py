@@ -207,4 +207,4 @@ async def waiting_promotion(client: ApiClient, found: Release | Promotion, stage
             Exit.NOT_FOUND,
         )
     stages = ", ".join(one.spec.stage for one in waiting)
-    raise click.UsageError(f"release/{found.name} waits before several stages: --stage {stages}?")
+    raise click.UsageError(f"release/{found.name} waits before {stages}: choose one with --stage")
