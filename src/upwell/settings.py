@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+from upwell.gitops.interface import Author
 from upwell.inputs.interface import DEFAULT_LIMIT_BYTES
 from upwell.policy.access import Role
 from upwell.policy.retention import MINIMUM_GRACE, Rules
@@ -27,6 +28,7 @@ MAX_FILE_BYTES = 1024 * 1024
 DEFAULT_PORT = 7080
 DEFAULT_ROUTER_HTTPS_PORT = 7443
 DEFAULT_ROUTER_PORT = 7088
+DEFAULT_AUTHOR = Author("Upwell", "upwell@localhost")
 
 
 class SettingsError(ValueError):
@@ -117,6 +119,8 @@ class ServerSettings:
     access: AccessSettings = field(default_factory=AccessSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
+    git_author: Author = DEFAULT_AUTHOR
+    """Whose commits those of promotions are."""
 
     def __post_init__(self) -> None:
         if (self.access.tls_cert is None) != (self.access.tls_key is None):
@@ -160,6 +164,7 @@ class FileSettings:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     build_isolation: BuildIsolation = field(default_factory=BuildIsolation)
     tracing: TracingSettings = field(default_factory=TracingSettings)
+    git_author: Author = DEFAULT_AUTHOR
 
 
 def read_file(path: Path) -> FileSettings:
@@ -184,6 +189,9 @@ def read_file(path: Path) -> FileSettings:
 
         [tracing]
         endpoint = "http://127.0.0.1:4318"
+
+        [git]
+        author = "Upwell <upwell@corner.example>"     # of promotions' commits
 
         [[registry]]
         prefix = "vendor.example"
@@ -215,7 +223,10 @@ _KEYS = {
     "builds",
     "retention",
     "tracing",
+    "git",
 }
+_GIT_KEYS = {"author"}
+_AUTHOR = re.compile(r"([^<>\x00-\x1f]*[^<>\x00-\x20]) <([^<>\s\x00-\x1f]+)>")
 _BUILD_KEYS = {"user-namespaces", "host-network", "memory", "processes"}
 _TRACING_KEYS = {"endpoint", "service"}
 _TRACES_PATH = "/v1/traces"
@@ -246,6 +257,7 @@ def _file_settings(document: dict[str, Any], path: Path) -> FileSettings:
         _retention(table.table("retention"), f"{path}: retention"),
         _build_isolation(table.table("builds"), f"{path}: builds"),
         _tracing(table.table("tracing"), f"{path}: tracing"),
+        git_author=_git_author(table.table("git"), f"{path}: git"),
     )
 
 
@@ -296,6 +308,16 @@ def _retention(entry: dict[str, Any], where: str) -> RetentionSettings:
     if grace < MINIMUM_GRACE:
         raise SettingsError(f"{where}: keep-younger-than: at least 10m, for pushes that run")
     return RetentionSettings(interval, Rules(revisions, grace))
+
+
+def _git_author(entry: dict[str, Any], where: str) -> Author:
+    text = _Table(entry, where, _GIT_KEYS).text("author")
+    if not text:
+        return DEFAULT_AUTHOR
+    found = _AUTHOR.fullmatch(text)
+    if found is None:
+        raise SettingsError(f"{where}: author: {text!r} is not NAME <MAIL>")
+    return Author(found[1], found[2])
 
 
 def _tracing(entry: dict[str, Any], where: str) -> TracingSettings:

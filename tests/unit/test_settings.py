@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from upwell.gitops.interface import Author
 from upwell.policy.retention import Rules
 from upwell.registry.hosts import Limits, PullFrom, RegistryHost, RegistryMirror
 from upwell.settings import (
+    DEFAULT_AUTHOR,
     MAX_FILE_BYTES,
     AccessSettings,
     BuildIsolation,
@@ -248,6 +250,21 @@ def test_retention_is_read_and_can_be_switched_off(path: Path) -> None:
 def test_a_wrong_retention_is_named(path: Path, text: str, named: str) -> None:
     path.write_text(text)
     with pytest.raises(SettingsError, match=named):
+        read_file(path)
+
+
+def test_the_author_of_commits_is_read(path: Path) -> None:
+    assert FileSettings().git_author == DEFAULT_AUTHOR
+    path.write_text('[git]\nauthor = "Upwell of corner <upwell@corner.example>"')
+    assert read_file(path).git_author == Author("Upwell of corner", "upwell@corner.example")
+    path.write_text("[git]")
+    assert read_file(path).git_author == DEFAULT_AUTHOR
+
+
+@pytest.mark.parametrize("author", ["Upwell", "<a@b>", "Upwell <a b>", "Up\\nwell <a@b>"])
+def test_an_author_without_name_or_mail_is_refused(path: Path, author: str) -> None:
+    path.write_text(f'[git]\nauthor = "{author}"')
+    with pytest.raises(SettingsError, match=r"git: author: .* is not NAME <MAIL>"):
         read_file(path)
 
 

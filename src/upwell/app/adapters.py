@@ -15,6 +15,7 @@ from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
 from upwell.controller import Controller
+from upwell.gitops.git import GitRepositories
 from upwell.inputs.files import FileInputs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.reconcilers.pull_secrets import PullSecrets
@@ -55,6 +56,7 @@ class Adapters:
     builder: BuildahBuilder
     runtime: PodmanRuntime
     probes: NetworkProbes
+    repositories: GitRepositories
     services: IPv4Network | None
     router: HaproxyRouter
     inventory: SqliteInventory
@@ -103,6 +105,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         builder=BuildahBuilder(buildah_settings(settings, paths)),
         runtime=runtime,
         probes=await stack.enter_async_context(NetworkProbes.open()),
+        repositories=GitRepositories(
+            data / "gitops", settings.git_author, allow_local=settings.allow_local_sources
+        ),
         services=await runtime.service_network(),
         router=HaproxyRouter(_haproxy_settings(settings)),
         inventory=SqliteInventory(data / "inventory.db"),

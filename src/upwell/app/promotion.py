@@ -11,8 +11,9 @@ from upwell.controller import Controller
 from upwell.oci import Reference
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.promotion import wiring
+from upwell.reconcilers.promotion.git_placing import GitPlacement
 from upwell.reconcilers.promotion.images import ReleaseImages
-from upwell.reconcilers.promotion.placing import Workloads
+from upwell.reconcilers.promotion.placing import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import Verification
 from upwell.reconcilers.pull_secrets import PullSecrets
@@ -36,8 +37,22 @@ def promotion(adapters: Adapters, view: BuildView, secrets: PullSecrets) -> Sequ
     verification = Verification(
         store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now
     )
-    reconciler = PromotionReconciler(store, images, Workloads(store), verification, now)
+    reconciler = PromotionReconciler(store, images, placement(adapters), verification, now)
     return (wiring.pipelines(store, view, now), wiring.promotions(store, reconciler))
+
+
+def placement(adapters: Adapters) -> ByStage:
+    """Return what places Releases, as each stage says."""
+    store = adapters.store
+
+    def link(promotion: Promotion) -> str:
+        kind = Promotion.KIND
+        path = f"apis/{kind.api_version}/namespaces/{promotion.namespace}/{kind.plural}"
+        return f"{adapters.settings.url}/{path}/{promotion.name}"
+
+    workloads = Workloads(store)
+    git = GitPlacement(store, adapters.repositories, workloads, adapters.probes, link, now)
+    return ByStage(workloads, git)
 
 
 class MirrorCopier:

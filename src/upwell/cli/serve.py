@@ -182,6 +182,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             access=access,
             retention=file.retention,
             tracing=tracing_from(os.environ, file.tracing),
+            git_author=file.git_author,
         )
         asyncio.run(run_server(settings))
     except (SettingsError, ServeError) as error:
