@@ -8,7 +8,7 @@ from upwell.api.build import Build, ResolvedImage
 from upwell.api.core import Secret
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectReference
+from upwell.api.meta import LocalReference, ObjectReference
 from upwell.builder.interface import (
     BinaryKind,
     BinarySource,
@@ -32,7 +32,8 @@ from upwell.policy.new_build import UnresolvedInputError, pin_reference
 from upwell.policy.streams import resolve_tag, split_tag
 from upwell.policy.template import TemplateError, parse_quantity
 from upwell.reconcilers.build_inputs import BuildInputs
-from upwell.reconcilers.pull_secrets import credentials_of
+from upwell.reconcilers.pull_secrets import PullSecrets, credentials_of
+from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosts import is_loopback
 from upwell.registry.interface import Access, Credential, CredentialSource, Registry
@@ -97,7 +98,7 @@ class Planner:
         self._inputs = BuildInputs(store)
         self._upstream = upstream
         self._host = internal_host
-        self._fallback = fallback
+        self._secrets = PullSecrets(store, fallback)
         self._mirror = mirror
         self._internal_login = internal_login
 
@@ -273,19 +274,22 @@ class Planner:
                 found.add(Reference.parse(image.reference).registry)
         return frozenset(found)
 
-    async def credentials(self, build: Build) -> CredentialSource | None:
-        """Return the logins of the build's pull secret, else the server's own."""
-        secret = build.spec.strategy.pull_secret
-        if secret is None:
-            return self._fallback
-        return await self._credentials_in(build, secret.name) or self._fallback
+    async def credentials(self, build: Build) -> CredentialSource:
+        """Return the logins of the build's pull secret, then its namespace's, then the server's."""
+        return await self._credentials(build, build.spec.strategy.pull_secret)
 
-    async def _credentials_for(self, build: Build, name: str) -> CredentialSource | None:
+    async def _credentials(self, build: Build, secret: LocalReference | None) -> CredentialSource:
+        others = await self._secrets.of_namespace(build.namespace)
+        if secret is None:
+            return others
+        own = await self._credentials_in(build, secret.name)
+        return ChainedCredentials([own, others]) if own is not None else others
+
+    async def _credentials_for(self, build: Build, name: str) -> CredentialSource:
         """Return the logins for one image: a source image may have a pull secret of its own."""
         for at, image in enumerate(build.spec.source.images):
             if name == source_image_name(at) and image.pull_secret is not None:
-                own = await self._credentials_in(build, image.pull_secret.name)
-                return own or self._fallback
+                return await self._credentials(build, image.pull_secret)
         return await self.credentials(build)
 
     async def logins(
@@ -299,11 +303,9 @@ class Planner:
         pull = await self.credentials(build)
         wanted = [(reference, pull) for reference in images.references().values()]
         if push is not None:
-            secret = build.spec.output.push_secret
-            source = await self._credentials_in(build, secret.name) if secret else self._fallback
-            wanted.append((push, source))
+            wanted.append((push, await self._credentials(build, build.spec.output.push_secret)))
         for reference, source in wanted:
-            if source is None or reference.registry == self._host:
+            if reference.registry == self._host:
                 continue
             credential = await source.find(reference.registry, reference.repository)
             if credential is not None and credential.username:
@@ -321,8 +323,7 @@ class Planner:
             if target.kind == IMAGE_STREAM_TAG:
                 streams = await self._inputs.streams()
                 return Reference.parse(pin_reference(target, build.namespace, streams).name)
-            secret = build.spec.output.push_secret
-            source = await self._credentials_in(build, secret.name) if secret else self._fallback
+            source = await self._credentials(build, build.spec.output.push_secret)
             reference = Reference.parse(target.name)
             found = await self._upstream.resolve(reference, Access(credentials=source))
             return reference.with_digest(found.digest)

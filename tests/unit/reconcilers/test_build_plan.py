@@ -161,29 +161,31 @@ async def test_a_variable_without_its_secret_fails_the_build_by_name(
     assert machine.builder.plans == []
 
 
-async def test_logins_of_pull_and_push_come_from_their_secrets(
-    machine: BuildMachine, base: Digest
+@pytest.mark.parametrize("named", [True, False])
+async def test_logins_of_pull_and_push_come_from_named_secrets_else_from_the_namespaces(
+    machine: BuildMachine, base: Digest, *, named: bool
 ) -> None:
-    for name, host in (("pull", VENDOR), ("push", "other.example")):
-        login = {"auths": {host: {"username": name, "password": "hidden"}}}
+    logins = {"a": (VENDOR, "all"), "pull": (VENDOR, "pull"), "push": ("other.example", "push")}
+    for name, (host, user) in logins.items():
+        login = {"auths": {host: {"username": user, "password": "hidden"}}}
         content = {".dockerconfigjson": json.dumps(login).encode()}
         await machine.store.create(secret(name, content, "kubernetes.io/dockerconfigjson"))
-    strategy = {
-        "from": {"kind": "DockerImage", "name": f"{VENDOR}/debian@{base}"},
-        "pullSecret": {"name": "pull"},
+    strategy: dict[str, object] = {
+        "from": {"kind": "DockerImage", "name": f"{VENDOR}/debian@{base}"}
     }
+    output: dict[str, object] = {"to": {"kind": "DockerImage", "name": "other.example/app:1"}}
+    if named:
+        strategy["pullSecret"] = {"name": "pull"}
+        output["pushSecret"] = {"name": "push"}
     build = docker_build(
         dockerfile="FROM x\n",
         strategy={"type": "Docker", "dockerStrategy": strategy},
-        output={
-            "to": {"kind": "DockerImage", "name": "other.example/app:1"},
-            "pushSecret": {"name": "push"},
-        },
+        output=output,
     )
     await ended(machine, build)
     (plan,) = machine.builder.plans
     assert set(plan.logins) == {
-        RegistryLogin(VENDOR, "pull", "hidden"),
+        RegistryLogin(VENDOR, "pull" if named else "all", "hidden"),
         RegistryLogin("other.example", "push", "hidden"),
     }
     assert "hidden" not in repr(plan)
