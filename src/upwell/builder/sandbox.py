@@ -37,7 +37,8 @@ class Sandbox:
             yield f"--cgroup-parent={self.control_group}"
         if self.limits.memory_bytes is not None:
             yield f"--memory={self.limits.memory_bytes}"
-            yield f"--memory-swap={self.limits.memory_bytes}"
+            if _counts_swap():
+                yield f"--memory-swap={self.limits.memory_bytes}"
         if self.limits.cpus is not None:
             yield f"--cpu-period={_CPU_PERIOD}"
             yield f"--cpu-quota={int(self.limits.cpus * _CPU_PERIOD)}"
@@ -126,6 +127,12 @@ def _make(folder: Path, pids: int) -> None:
                 switch.write_text("+pids")
     folder.mkdir(exist_ok=True)
     (folder / "pids.max").write_text(str(pids))
+
+
+def _counts_swap() -> bool:
+    """Whether swap can be limited; old kernels count it on request alone, and runc insists."""
+    memory = _CGROUPS / "memory"
+    return not memory.is_dir() or (memory / "memory.memsw.limit_in_bytes").exists()
 
 
 def _pids_root() -> Path:

@@ -1,6 +1,9 @@
 """Hostile builds: each is refused, or finds nothing that it could harm."""
 
+import io
+import os
 import socket
+import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +15,7 @@ import pytest
 from tests.integration.builder.base_images import Images, Log, control_groups, inspect, write_tree
 from tests.integration.builder.test_docker_builds import plan
 
+from upwell.builder.archive import ArchiveLimits
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import (
     BinaryKind,
@@ -247,6 +251,41 @@ async def test_an_upload_is_a_source(builder: BuildahBuilder, tmp_path: Path, lo
     with pytest.raises(BuildError, match="not a tar or zip archive") as caught:
         await builder.unpack("uid-upload", BinarySource(jar, BinaryKind.ARCHIVE), log)
     assert caught.value.reason == "FetchSourceFailed"
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, target
+    return made
+
+
+@pytest.mark.parametrize(
+    ("hostile", "message"),
+    [
+        (entry("/etc/cron.d/x"), "'/etc/cron.d/x' is a path outside"),
+        (entry("../../../x"), "is a path outside"),
+        (entry("link", tarfile.SYMTYPE, "/etc/passwd"), "a link to '/etc/passwd', outside"),
+        (entry("link", tarfile.LNKTYPE, "../x"), "is a path outside"),
+        (entry("disk", tarfile.BLKTYPE), "'disk' is a device"),
+        (entry("bomb"), "unpacks to more than 100000 bytes"),
+    ],
+    ids=["absolute", "parent", "link", "hard link", "device", "bomb"],
+)
+async def test_a_hostile_upload_is_refused_by_its_entry(
+    settings: BuildahSettings, tmp_path: Path, log: Log, hostile: tarfile.TarInfo, message: str
+) -> None:
+    strict = replace(settings, archive_limits=ArchiveLimits(content_bytes=100_000))
+    upload = tmp_path / "upload"
+    with tarfile.open(upload, "w:gz") as tar:
+        hostile.size = 1_000_000 if hostile.name == "bomb" else 0
+        tar.addfile(hostile, io.BytesIO(bytes(hostile.size)))
+    builder = BuildahBuilder(strict)
+    with pytest.raises(BuildError, match=message) as caught:
+        await builder.unpack("uid-hostile", BinarySource(upload, BinaryKind.ARCHIVE), log)
+    assert caught.value.reason == "FetchSourceFailed"
+    assert not caught.value.retryable
+    await builder.discard("uid-hostile")
+    assert sorted(os.listdir(tmp_path)) == ["upload", "work"]  # noqa: PTH208
 
 
 async def test_the_strategys_image_replaces_the_last_from_alone(
