@@ -63,6 +63,7 @@ from upwell.workload.podman_service import PodmanService, PodmanSettings
 from upwell.workload.previous_logs import PreviousLogs
 from upwell.workload.pulls import Pulls
 from upwell.workload.records import InstanceRecord, RecordStore
+from upwell.workload.shared_calls import SharedCall
 
 __all__ = ["PodmanRuntime", "PodmanSettings"]
 
@@ -96,6 +97,7 @@ class PodmanRuntime:
         self._pulls = Pulls(api, clock, self._changes.publish)
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
+        self._list_all = SharedCall(self._list_containers)
         self._facts: dict[_Version, ContainerFacts] = {}
         """What was inspected once: it does not change within a version."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -299,6 +301,9 @@ class PodmanRuntime:
 
     async def _observe_containers(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
         """Return the containers by instance, each instance's in the order of their creation."""
+        return await (self._list_containers(name) if name else self._list_all())
+
+    async def _list_containers(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
         label = f"{LABEL_NAME}={name}" if name else ""
         listing = await self._api.containers(*filter(None, [self._label, label]))
         grouped: defaultdict[str, list[ContainerFacts]] = defaultdict(list)
