@@ -12,6 +12,14 @@ ALL_NAMESPACES = "*"
 """In `spec.namespaces`: the events of every namespace, and of what lies in none."""
 
 
+class ContentType(StrEnum):
+    """What a webhook's body is said to be; its bytes are the same."""
+
+    CLOUD_EVENTS = "application/cloudevents+json"
+    JSON = "application/json"
+    """For receivers that take nothing else, such as GitLab's and Jenkins'."""
+
+
 class Webhook(Model):
     """Each event is a POST of a CloudEvent (CloudEvents 1.0, structured JSON)."""
 
@@ -21,6 +29,7 @@ class Webhook(Model):
     """A Secret whose key `secret` signs the body: X-Upwell-Signature."""
     headers: LocalReference | None = None
     """A Secret each of whose keys is the name of a header to send."""
+    content_type: ContentType = ContentType.CLOUD_EVENTS
 
 
 class Notice(Model):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Protocol
 
-from upwell.policy.cloud_events import CloudEvent
+from upwell.policy.cloud_events import CONTENT_TYPE, CloudEvent
 from upwell.policy.subscriptions import Fate
 
 
@@ -191,6 +191,7 @@ class WebhookTarget:
     secret: bytes = field(default=b"", repr=False)
     """Signs the body; empty: it is not signed."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content_type: str = CONTENT_TYPE
 
 
 class InvalidTargetError(ValueError):

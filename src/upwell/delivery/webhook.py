@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from upwell.api.addresses import is_metadata_address
 from upwell.delivery.interface import DeliveryError, Envelope, InvalidTargetError, WebhookTarget
-from upwell.policy.cloud_events import CONTENT_TYPE, SIGNATURE_HEADER, signature
+from upwell.policy.cloud_events import SIGNATURE_HEADER, signature
 
 _SECONDS = 15.0
 """For one request, from the look-up of the name to the head of the answer."""
@@ -75,7 +75,7 @@ class WebhookSink:
     async def send(self, envelope: Envelope, reached: frozenset[str] = frozenset()) -> str:
         """POST the event; return the status line. Raises DeliveryError."""
         del reached  # there is one receiver
-        headers = {**self._headers, "Content-Type": CONTENT_TYPE}
+        headers = {**self._headers, "Content-Type": self._target.content_type}
         if self._target.secret:
             headers[SIGNATURE_HEADER] = signature(self._target.secret, envelope.body)
         try:

@@ -15,10 +15,10 @@ from typing import Any
 from upwell.api.meta import Resource, format_time
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
-from upwell.api.subscription import Severity
+from upwell.api.subscription import ContentType, Severity
 from upwell.policy.happenings import Happening, happenings
 
-CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
+CONTENT_TYPE = ContentType.CLOUD_EVENTS.value
 SIGNATURE_HEADER = "X-Upwell-Signature"
 PREFIX = "dev.upwell."
 _MAX_MESSAGE = 4096

@@ -35,11 +35,19 @@ async def test_an_event_is_posted_and_signed(webhooks: Webhooks) -> None:
     [arrived] = receiver.arrived
     assert arrived.line == "POST /hook?x=1 HTTP/1.1"
     assert arrived.body == envelope(1).body
-    assert arrived.headers["content-type"] == "application/cloudevents+json; charset=utf-8"
+    assert arrived.headers["content-type"] == "application/cloudevents+json"
     assert arrived.headers["authorization"] == "Bearer abc"
     assert arrived.headers["user-agent"] == "upwell/1.2.3"
     mac = hmac.digest(b"s3cret", arrived.body, "sha256").hex()
     assert arrived.headers["x-upwell-signature"] == f"sha256={mac}"
+
+
+async def test_a_receiver_may_want_plain_json(webhooks: Webhooks) -> None:
+    async with receiving() as receiver:
+        target = WebhookTarget(receiver.url, content_type="application/json")
+        await webhooks.webhook(target).send(envelope(1))
+    assert receiver.arrived[0].headers["content-type"] == "application/json"
+    assert receiver.arrived[0].body == envelope(1).body
 
 
 async def test_without_a_secret_nothing_is_signed(webhooks: Webhooks) -> None:

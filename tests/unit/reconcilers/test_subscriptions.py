@@ -287,9 +287,9 @@ async def test_a_suspended_subscription_keeps_what_happens(world: World) -> None
 
 
 async def test_a_secret_that_is_missing_delays_and_costs_no_try(world: World) -> None:
-    await world.subscribe(
-        webhook={"url": "http://ci.test/", "secret": {"name": "key"}, "headers": {"name": "key"}}
-    )
+    key = {"name": "key"}
+    webhook = {"url": "http://ci.test/", "contentType": "application/json"}
+    await world.subscribe(webhook={**webhook, "secret": key, "headers": key})
     async with world.running() as subscriptions:
         await world.push("sha256:a")
 
@@ -314,6 +314,7 @@ async def test_a_secret_that_is_missing_delays_and_costs_no_try(world: World) ->
         await settled(reason, "Delivering")
     target = world.receivers.targets[-1]
     assert target.secret == b"s3cret"
+    assert target.content_type == "application/json"
     assert "s3cret" not in repr(target)
 
 

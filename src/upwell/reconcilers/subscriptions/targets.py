@@ -57,7 +57,7 @@ class Targets:
             found = await self._secret(namespace, webhook.headers)
             # A file's last line end comes along with `kubectl create secret --from-file`.
             headers = {name: value.decode().strip() for name, value in found.decoded().items()}
-        return WebhookTarget(webhook.url, secret, headers)
+        return WebhookTarget(webhook.url, secret, headers, webhook.content_type.value)
 
     async def _value(self, namespace: str, reference: LocalReference, key: str) -> bytes:
         secret = await self._secret(namespace, reference)
