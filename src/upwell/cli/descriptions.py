@@ -14,6 +14,7 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.cli.output import MISSING, aligned, format_age, shortened, values_at
+from upwell.policy.repository_tags import effective_tags
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.policy.rollout_triggers import followers_of, hold_text
 from upwell.policy.standing import Snapshot, desired_replicas, rollout_of, short
@@ -100,7 +101,7 @@ def _head(resource: Resource, around: Surroundings) -> Iterator[Sequence[str]]:
 
 
 def _image_stream(stream: ImageStream, around: Surroundings) -> Iterator[Section]:
-    declared = {tag.name: tag for tag in stream.spec.tags}
+    declared = {tag.name: tag for tag in effective_tags(stream)}
     rows = [("TAG", "DIGEST", "AGE", "FROM", "FIRST SEEN", "LAST CHECK", "NEXT CHECK")]
     names = dict.fromkeys([*declared, *(tag.tag for tag in stream.status.tags)])
     for name in names:

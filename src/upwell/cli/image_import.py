@@ -174,6 +174,8 @@ def _wanted(
         source = {"kind": DOCKER_IMAGE, "name": wishes.source}
         yield {**_declaration(old or TagReference(name=named.tag), wishes), "from": source}
         return
+    if stream is not None and _is_implied(stream, named.tag):
+        return
     if old is None or not old.imports:
         message = f"{named} imports nothing; name its source with --from and --confirm"
         raise CommandError(message, Exit.USAGE)
@@ -199,7 +201,8 @@ def _repository(
     stream: ImageStream | None, named: StreamTagName, wishes: _Wishes, *, confirmed: bool
 ) -> str:
     """Return the repository to import as a whole; empty: none. Raises CommandError."""
-    if not wishes.every:
+    implied = stream is not None and _is_implied(stream, named.tag) and not wishes.source
+    if not wishes.every and not implied:
         return ""
     known = ""
     if stream is not None:
@@ -210,6 +213,12 @@ def _repository(
         message = f"{named.stream} {was}; add --confirm to import {wishes.source}"
         raise CommandError(message, Exit.USAGE)
     return wishes.source or known
+
+
+def _is_implied(stream: ImageStream, tag: str) -> bool:
+    """Whether the tag is imported because the whole repository is."""
+    declared = any(one.name == tag and one.imports for one in stream.spec.tags)
+    return not declared and any(one.name == tag for one in effective_tags(stream) if one.imports)
 
 
 async def _ask_for_repository(

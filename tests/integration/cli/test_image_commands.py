@@ -92,7 +92,12 @@ async def test_a_whole_repository_is_imported_and_asked_for_again(desk: Desk) ->
         f"debian:12.1 is {digests['12.1'][7:19]}",
         f"debian:13 is {added[7:19]}",
     ]
+    latest = await desk.push("debian:13", "fourteen")
+    single = await desk.run("import-image", "debian:13")
+    assert f"debian:13 is {latest[7:19]}" in single.stdout.splitlines()
     assert (await desk.site.stream("debian")).spec.tags == ()
+    told = (await desk.run("describe", "is/debian")).stdout
+    assert f"DockerImage {desk.host}/debian:13" in told
     other = await desk.run("import-image", "debian", f"--from={desk.host}/none", "--all")
     assert f"imports {desk.host}/debian; add --confirm" in other.stderr
     changed = f"--from={desk.host}/none"
