@@ -10,13 +10,11 @@ import pytest
 from tests.integration.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.integration.workload.waiting import DEADLINE_SECONDS, eventually
 
-from upwell.oci import Reference
 from upwell.workload.interface import (
     EmptyDir,
     Files,
     ForbiddenError,
     HostPath,
-    ImagePullError,
     Instance,
     LogQuery,
     Mount,
@@ -325,17 +323,6 @@ async def test_memory_over_the_limit_is_said(settings: PodmanSettings, workload:
     async with PodmanRuntime.open(settings) as runtime:
         await runtime.start(workload.spec(greedy))
         assert "more memory than its limit" in (await until_ended(runtime)).message
-
-
-async def test_an_image_that_cannot_be_pulled_is_named(
-    settings: PodmanSettings, workload: Workload
-) -> None:
-    image = Reference.parse("127.0.0.1:1/team/app").with_digest(workload.image.digest)  # type: ignore[arg-type]
-    container = replace(workload.container(), image=image)
-    spec = replace(workload.spec(container), insecure_registries=frozenset({"127.0.0.1:1"}))
-    async with PodmanRuntime.open(settings) as runtime:
-        with pytest.raises(ImagePullError, match=r"127\.0\.0\.1:1/team/app@sha256"):
-            await runtime.start(spec)
 
 
 async def test_teardown_leaves_nothing(
