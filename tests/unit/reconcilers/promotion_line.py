@@ -177,7 +177,9 @@ class Line:
         made = {"to": {"imageDigest": str(Digest.of(mark.encode()))}}
         status = {"phase": "Complete", "images": used, "output": made}
         document = {"metadata": {"name": name, "namespace": NAMESPACE}, "status": status}
-        await self.store.create(decode_as(Build, document))
+        made_by = decode_as(Build, document)
+        created = await self.store.create(made_by)
+        await self.store.update_status(created.with_status(made_by.status))
 
     async def settle(self, rounds: int = 40) -> None:
         """Reconcile, and roll out, until nothing changes any more."""
