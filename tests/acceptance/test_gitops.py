@@ -1,0 +1,123 @@
+"""A stage that is kept in git behind a real `upwell serve`, with what applies the repository."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from tests.acceptance.applications import base_stream, published
+from tests.acceptance.installation import Installation, installation, until
+from tests.acceptance.promoted_shop import PromotedShop
+from tests.integration.gitops.git_host import GitHost
+
+from upwell.api.promotion import Promotion, PromotionPhase
+from upwell.store.interface import ApiClient, StoreError
+
+PATH = "apps/shop.yaml"
+SHOP = """\
+# What runs in production; the image is set by promotions.
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop-production}
+spec:
+  selector: {matchLabels: {app: shop-production}}
+  template:
+    metadata: {labels: {app: shop-production}}
+    spec:
+      containers:
+        - name: web
+          image: nowhere.invalid/shop:1   # none yet
+          command: [sh, -ec]
+          args: ["mkdir -p /www; cp /etc/base-version /www/index.html; exec serve"]
+          ports: [{containerPort: 8080}]
+          readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+"""
+
+
+def pipeline(repository: str) -> str:
+    return f"""
+apiVersion: upwell.dev/v1alpha1
+kind: Pipeline
+metadata: {{name: shop}}
+spec:
+  components:
+    - name: web
+      from: {{kind: ImageStreamTag, name: "base:1"}}
+  stages:
+    - name: production
+      workloads: [{{name: shop-production}}]
+      verification: {{checks: [{{name: home, http: {{url: /}}}}]}}
+      git: {{repository: "{repository}", path: {PATH}}}
+---
+"""
+
+
+@asynccontextmanager
+async def applied(host: GitHost, made: Installation, client: ApiClient) -> AsyncIterator[None]:
+    """Apply what the repository says whenever a promotion has changed it, as Flux would."""
+
+    async def follow() -> None:
+        done = ""
+        while True:
+            tip = host.git("rev-parse", "main")
+            if tip != done and host.log()[0].startswith("Promote"):
+                try:
+                    await made.apply(client, host.show(PATH, tip))
+                    done = tip
+                except StoreError:
+                    pass  # the server was killed: it is applied to the next one
+            await asyncio.sleep(0.2)
+
+    task = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def test_a_stage_in_git_outlives_a_host_and_a_server_that_go_down() -> None:
+    async with installation() as made, made.client() as client:
+        host = GitHost(made.folder / "host")
+        host.push("by hand", {PATH: SHOP})
+        host.start()
+        try:
+            await promote_through_faults(host, made, client)
+        finally:
+            host.stop()
+
+
+async def promote_through_faults(host: GitHost, made: Installation, client: ApiClient) -> None:
+    shop = PromotedShop(made, client)
+    await shop.publish()
+    stream = base_stream(made.vendor).replace(
+        "importPolicy:", "referencePolicy: {type: Local}\n      importPolicy:"
+    )
+    await made.apply(client, stream + published("shop-production") + pipeline(host.uri))
+    async with applied(host, made, client):
+        await shop.until_phase("shop-1.production", PromotionPhase.SUCCEEDED)
+        await shop.until_served("production", shop.versions[-1])
+
+        host.stop()
+        await shop.publish()
+        await until(partial(promotion, shop), waits_for_host)
+        made.kill()
+        host.start()
+        await made.start()
+        done = await shop.until_phase("shop-2.production", PromotionPhase.SUCCEEDED)
+        await shop.until_served("production", shop.versions[-1])
+
+    assert done.status.commit == host.git("rev-parse", "main")
+    assert host.log() == ["Promote shop-2 to production", "Promote shop-1 to production", "by hand"]
+    changed = host.git("diff", "--unified=0", "main~2", "main").splitlines()
+    assert [line[0] for line in changed if line[:2] not in {"--", "++"} and line[0] in "+-"] == [
+        *("-", "+"),
+    ]
+    assert f"Promotion: {made.url}/apis/" in host.git("log", "-1", "--format=%b", "main")
+
+
+async def promotion(shop: PromotedShop) -> Promotion | None:
+    return (await shop.promotions()).get(f"{shop.newest}.production")
+
+
+def waits_for_host(found: Promotion | None) -> bool:
+    return found is not None and "it is tried again" in found.status.message
