@@ -74,6 +74,21 @@ def promoted_containers(workload: Resource) -> tuple[str, ...]:
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
+def ignored_images(declared: Resource, kept: Resource) -> list[str]:
+    """Return what to say of the images that `declared` names and a promotion keeps from running."""
+    wanted, present = pod_template(declared), pod_template(kept)
+    if wanted is None or present is None:
+        return []
+    promoted = promoted_containers(kept)
+    stays = {one.name: one.image for one in present.spec.containers + present.spec.init_containers}
+    return [
+        f"container {one.name} keeps {stays[one.name]}, which was promoted, and not {one.image}:"
+        f" promote another Release, or empty annotation {PROMOTED_ANNOTATION} to set images by hand"
+        for one in wanted.spec.containers + wanted.spec.init_containers
+        if one.name in promoted and one.image.strip() and stays.get(one.name) != one.image
+    ]
+
+
 def _with_note(old: Resource, new: Resource) -> Resource:
     """Return `new` with the note of a promotion, which says whose the kept images are."""
     note = {PROMOTED_ANNOTATION: old.annotations[PROMOTED_ANNOTATION]}

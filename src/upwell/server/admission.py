@@ -4,7 +4,7 @@ In this order: the place in the path, types (every fault), images that triggers 
 validation. Controllers write through the store and do not pass here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource
 from upwell.api.validation import validate
 from upwell.policy.build_analysis import build_warnings
-from upwell.policy.ownership import keep_triggered_images, trigger_warnings
+from upwell.policy.ownership import ignored_images, keep_triggered_images, trigger_warnings
 from upwell.policy.port_protocols import protocol_warnings
 from upwell.policy.schedule import interval_fault
 from upwell.policy.tag_generations import settle_generations
@@ -46,11 +46,12 @@ def admit(target: Target, document: Document, old: Resource | None, user: str = 
 
     Raises ApiError, UnknownKindError or InvalidObjectError.
     """
-    resource = decode(_placed(target, document))
+    declared = resource = decode(_placed(target, document))
     if old is not None:
-        resource = keep_triggered_images(old, resource)
+        resource = keep_triggered_images(old, declared)
     known = set() if old is None else set(_oddities(old))
-    warnings = tuple(_worth_saying(o for o in _oddities(resource) if o not in known))
+    oddities = (*ignored_images(declared, resource), *_oddities(resource))
+    warnings = tuple(_worth_saying(o for o in oddities if o not in known))
     resource = apply_defaults(resource)
     if isinstance(resource, ImageStream):
         known_stream = old if isinstance(old, ImageStream) else None
@@ -102,7 +103,7 @@ def _oddities(resource: Resource) -> Iterator[str]:
         yield from selection_faults(resource)
 
 
-def _worth_saying(oddities: Iterator[str]) -> Iterator[str]:
+def _worth_saying(oddities: Iterable[str]) -> Iterator[str]:
     for count, oddity in enumerate(oddities):
         if count == _MAX_WARNINGS:
             yield "there is more of this kind"

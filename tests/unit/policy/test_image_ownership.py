@@ -8,6 +8,7 @@ from upwell.api.codec import decode, encode
 from upwell.api.meta import Resource
 from upwell.policy.ownership import (
     PROMOTED_ANNOTATION,
+    ignored_images,
     keep_triggered_images,
     pod_template,
     trigger_warnings,
@@ -175,3 +176,19 @@ def test_what_is_no_note_keeps_nothing(note: str) -> None:
     old = workload(PINNED).with_metadata(annotations={PROMOTED_ANNOTATION: note})
 
     assert image_of(keep_triggered_images(old, workload("mine:1"))) == "mine:1"
+
+
+@pytest.mark.parametrize("declared", ["", " ", PINNED])
+def test_nothing_is_said_where_nothing_else_is_declared(declared: str) -> None:
+    old = workload(PINNED).with_metadata(annotations={PROMOTED_ANNOTATION: PROMOTED})
+    new = workload(declared)
+    assert ignored_images(new, keep_triggered_images(old, new)) == []
+
+
+def test_a_person_is_told_of_an_image_that_a_promotion_keeps_away() -> None:
+    old = workload(PINNED).with_metadata(annotations={PROMOTED_ANNOTATION: PROMOTED})
+    new = workload("mine:1")
+    (said,) = ignored_images(new, keep_triggered_images(old, new))
+    assert said.startswith(f"container web keeps {PINNED}, which was promoted, and not mine:1")
+    by_hand = new.with_metadata(annotations={PROMOTED_ANNOTATION: ""})
+    assert ignored_images(by_hand, keep_triggered_images(old, by_hand)) == []
