@@ -163,7 +163,7 @@ class _Teller:
         if standing.behind:
             yield Statement(Topic.HELD, str(standing))
         for condition in conditions:
-            topic = Topic.NEXT if condition.is_true else Topic.HELD
+            topic = Topic.BUILD if condition.is_true else Topic.HELD
             if condition.message not in str(standing):
                 text = f"{condition.reason}: {condition.message}"
                 yield Statement(topic, text, at=condition.last_transition_time)
