@@ -16,9 +16,10 @@ from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
 from upwell.cli.names import parse_one
 from upwell.cli.output import full_name, values_at
-from upwell.cli.waiting import until, until_deleted
+from upwell.cli.waiting import until, until_created, until_deleted
 from upwell.store.interface import ApiClient, NotFoundError
 
+_CREATED = "create"
 _JSON_PATH = re.compile(
     r"jsonpath=(?:'?\{\.(?P<braced>[^}]+)\}'?|\.?(?P<plain>[^=]+))=(?P<value>.+)"
 )
@@ -37,6 +38,7 @@ class _State:
         "upwell wait deployment/shop --for=condition=Available --timeout=5m",
         "upwell wait build/shop-3 --for=phase=Complete",
         "upwell wait dc/gate --for='jsonpath={.status.readyReplicas}=3'",
+        "upwell wait promotion/shop-7.staging --for=create",
         "upwell wait promotion/shop-7.staging --for=phase=Succeeded --timeout=30m",
         "upwell wait release/shop-7 --for='jsonpath={.status.verified[*].name}=dev'",
         "upwell wait build/shop-1 --for=delete",
@@ -48,7 +50,7 @@ class _State:
     "state",
     required=True,
     metavar="STATE",
-    help="condition=TYPE[=VALUE], delete, phase=VALUE or jsonpath={.PATH}=VALUE.",
+    help="condition=TYPE[=VALUE], create, delete, phase=VALUE or jsonpath={.PATH}=VALUE.",
 )
 @click.option(
     "--timeout", type=TIMEOUT, default="30s", show_default=True, help="Limit; 0 for none."
@@ -66,6 +68,11 @@ def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) ->
 
     async def work(client: ApiClient) -> None:
         namespace = named.namespace(session.namespace)
+        if state == _CREATED:
+            async with within(timeout, f"{named} does not exist"):
+                found = await until_created(client, named.resource, namespace, named.name)
+            click.echo(f"{full_name(found)} exists")
+            return
         try:
             found = await client.get(named.resource, namespace, named.name)
         except NotFoundError:
@@ -108,6 +115,8 @@ def _end_of(resource: Resource) -> str:
 
 
 def _parse_state(text: str) -> _State:
+    if text == _CREATED:
+        return _State(text, lambda _: True)
     if text == "delete":
         return _State(text, None)
     form, _, rest = text.partition("=")
@@ -121,7 +130,8 @@ def _parse_state(text: str) -> _State:
         path = match["braced"] or match["plain"]
         return _State(text, _value(path, match["value"].strip("'\"")))
     raise click.UsageError(
-        f"--for={text}: write condition=TYPE, delete, phase=VALUE or jsonpath={{.PATH}}=VALUE"
+        f"--for={text}: write condition=TYPE, create, delete, phase=VALUE or"
+        " jsonpath={.PATH}=VALUE"
     )
 
 

@@ -60,6 +60,25 @@ async def until[R: Resource](
             continue
 
 
+async def until_created[R: Resource](
+    client: ApiClient, kind: type[R], namespace: str, name: str
+) -> R:
+    """Return the object of this name once there is one. The caller sets `asyncio.timeout`."""
+    selector = Selector(namespace=namespace, name=name)
+    while True:
+        listing = await listed(client, kind, selector)
+        if listing.items:
+            return listing.items[0]
+        try:
+            since = listing.resource_version
+            async with watching(client, kind, selector, since=since) as events:
+                async for event in events:
+                    if event.change is not Change.DELETED:
+                        return event.resource
+        except ExpiredError:
+            continue
+
+
 async def until_deleted(client: ApiClient, gone: Resource) -> None:
     """Return once this very object (by uid) does not exist any more."""
     selector = Selector(namespace=gone.namespace, name=gone.name)

@@ -273,3 +273,12 @@ def test_wait_for_a_promotion_that_ended_otherwise_fails_at_once(upwell: Upwell)
     assert (good.exit_code, bad.exit_code) == (0, 1)
     assert "shop-2.dev has ended: Succeeded" in bad.stderr
     assert upwell("wait", "release/shop-2", f"--for={verified}").exit_code == 0
+
+
+def test_wait_for_what_may_not_exist_yet(upwell: Upwell) -> None:
+    there = upwell("wait", "promotion/shop-2.dev", "--for=create")
+    absent = upwell("wait", "promotion/shop-9.dev", "--for=create", "--timeout=0.05s")
+
+    assert there.stdout == "promotion.upwell.dev/shop-2.dev exists\n"
+    assert absent.exit_code == 5
+    assert "promotion/shop-9.dev does not exist after 0.05 s" in absent.stderr
