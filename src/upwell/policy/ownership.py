@@ -79,14 +79,18 @@ def ignored_images(declared: Resource, kept: Resource) -> list[str]:
     wanted, present = pod_template(declared), pod_template(kept)
     if wanted is None or present is None:
         return []
-    promoted = promoted_containers(kept)
-    stays = {one.name: one.image for one in present.spec.containers + present.spec.init_containers}
+    promoted, stays = promoted_containers(kept), _images(present.spec)
     return [
-        f"container {one.name} keeps {stays[one.name]}, which was promoted, and not {one.image}:"
+        f"container {slot[0]} keeps {stays[slot]}, which was promoted, and not {image}:"
         f" promote another Release, or empty annotation {PROMOTED_ANNOTATION} to set images by hand"
-        for one in wanted.spec.containers + wanted.spec.init_containers
-        if one.name in promoted and one.image.strip() and stays.get(one.name) != one.image
+        for slot, image in _images(wanted.spec).items()
+        if slot[0] in promoted and image.strip() and stays.get(slot, image) != image
     ]
+
+
+def _images(pod: PodSpec) -> dict[_Slot, str]:
+    images = {(one.name, False): one.image for one in pod.containers}
+    return images | {(one.name, True): one.image for one in pod.init_containers}
 
 
 def _with_note(old: Resource, new: Resource) -> Resource:
