@@ -164,13 +164,7 @@ def _followed_by_config(config: DeploymentConfig) -> _Sources:
 
 
 def _pinned_images(pod: PodSpec) -> dict[_Slot, str]:
-    containers = [(container, False) for container in pod.containers]
-    containers += [(container, True) for container in pod.init_containers]
-    return {
-        (container.name, init): container.image
-        for container, init in containers
-        if _is_pinned(container.image)
-    }
+    return {slot: image for slot, image in _images(pod).items() if _is_pinned(image)}
 
 
 def _is_pinned(image: str) -> bool:
