@@ -2,7 +2,8 @@
 
 kubectl carries a SPDY session, with a pair of streams for each connection. Libraries open one
 WebSocket for a set of connections: for the port at position n of the query, channel 2n has its
-data and 2n+1 its error, and each begins with the port's number (two bytes, the lower first).
+data and 2n+1 its error, and each begins with the port's number (two bytes, the lower first). That
+is v4.channel.k8s.io alone: clients that offer v5 as well fail when it ends a single channel.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from functools import partial
 
 from starlette.websockets import WebSocket
 
-from upwell.server.channels import PROTOCOLS, Channels
+from upwell.server.channels import V4, Channels
 from upwell.server.instances import Instances
 from upwell.server.relay import Connection, Inflow, relay
 from upwell.server.spdy import SpdyError, goaway_frame
@@ -39,7 +40,7 @@ class PortForwardHandlers:
 
     async def forward(self, websocket: WebSocket, target: Target) -> None:
         """Lead connections to an instance's ports; `instance` chooses one of a workload's."""
-        protocol = negotiate(websocket, (_SPDY, *PROTOCOLS))
+        protocol = negotiate(websocket, (_SPDY, V4))
         ports = [] if protocol == _SPDY else _ports(websocket)
         found = await self._instances.running(target, websocket.query_params.get("instance", ""))
         self._streams.require_room()
@@ -111,12 +112,9 @@ async def _forward_one(
     inflow: Inflow,
 ) -> None:
     async def send(piece: bytes) -> None:
-        if piece:
-            await channels.send(channel, piece)
-        elif channels.can_close:
-            await channels.close(channel)
-        else:
+        if not piece:
             raise _OverError
+        await channels.send(channel, piece)
 
     try:
         await relay(await connect(), inflow, send)
