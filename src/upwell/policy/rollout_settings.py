@@ -1,6 +1,7 @@
 """How each kind of workload wants to be rolled out, as one shape."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import cast
@@ -50,6 +51,15 @@ def settings_of(workload: Workload) -> Settings:
         case DaemonSet():
             # Kubernetes stops the old one first; beside it is better, since no node is full here.
             return _settings(workload, 1, Strategy.ROLLING, (1, 0))
+
+
+def rollout_warnings(resource: Resource) -> Iterator[str]:
+    """Yield why nothing new of a workload would be rolled out, as it is declared."""
+    if isinstance(resource, WORKLOADS):
+        try:
+            settings_of(resource)
+        except TemplateError as error:
+            yield f"it is not rolled out while this cannot be understood: {error}"
 
 
 def template_of(workload: Workload) -> PodTemplate:

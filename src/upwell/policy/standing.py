@@ -27,6 +27,9 @@ from upwell.policy.streams import StreamName
 
 SHORT_DIGEST = 12
 
+_AS_USUAL = frozenset({"NewReplicaSetCreated", "ReplicaSetUpdated", "NewReplicaSetAvailable"})
+"""Reasons of the condition Progressing that tell of no obstacle."""
+
 
 class RolloutState(StrEnum):
     """Whether a rollout has ended, and how."""
@@ -237,8 +240,16 @@ def rollout_of(workload: Workload) -> Rollout:
     return Rollout(
         RolloutState.PROGRESSING,
         f"revision {newest.revision}: {status.updated_replicas} of {wanted} updated,"
-        f" {status.ready_replicas} ready",
+        f" {status.ready_replicas} ready{_hindrance(workload)}",
     )
+
+
+def _hindrance(workload: Workload) -> str:
+    """Say what a rollout under way waits for, when it is more than its instances."""
+    told = conditions.find(workload.status.conditions, "Progressing")
+    if told is None or told.reason in _AS_USUAL or not told.message:
+        return ""
+    return f": {told.message}"
 
 
 def output_digest(build: Build) -> str:

@@ -18,6 +18,7 @@ from upwell.api.validation import validate
 from upwell.policy.build_analysis import build_warnings
 from upwell.policy.ownership import ignored_images, keep_triggered_images, trigger_warnings
 from upwell.policy.port_protocols import protocol_warnings
+from upwell.policy.rollout_settings import rollout_warnings
 from upwell.policy.schedule import interval_fault
 from upwell.policy.tag_generations import settle_generations
 from upwell.policy.tag_selection import selection_faults
@@ -95,6 +96,7 @@ def _oddities(resource: Resource) -> Iterator[str]:
             yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
     yield from trigger_warnings(resource)
     yield from protocol_warnings(resource)
+    yield from rollout_warnings(resource)
     if isinstance(resource, BuildConfig):
         yield from build_warnings(resource)
     if isinstance(resource, ImageStream):

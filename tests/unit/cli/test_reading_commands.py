@@ -152,6 +152,21 @@ async def test_status_calls_nothing_current_that_has_never_served(
     assert lines[-1] == "1 of 2 workloads run the newest of what they follow"
 
 
+async def test_status_names_what_a_rollout_under_way_waits_for(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    hooked = deployment((1, "Progressing", SHOP_OLD), ready=0)
+    hooked["metadata"]["name"] = "hooked"
+    told = {"type": "Progressing", "status": "True", "reason": "HookRunning"}
+    hooked["status"]["conditions"] = [{**told, "message": "the pre hook runs"}]
+    await client.put(hooked)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+
+    [line] = [line for line in lines if "default/hooked" in line]
+    assert line.endswith("revision 1: 0 of 2 updated, 0 ready: the pre hook runs")
+
+
 async def test_status_says_once_that_a_workload_is_held(
     upwell: Upwell, client: "FakeClient"
 ) -> None:

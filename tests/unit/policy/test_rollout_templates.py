@@ -14,7 +14,7 @@ from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
 from upwell.api.core import Container, PodTemplate
 from upwell.policy.rollout import Strategy
-from upwell.policy.rollout_settings import DRAIN_ANNOTATION, settings_of
+from upwell.policy.rollout_settings import DRAIN_ANNOTATION, rollout_warnings, settings_of
 from upwell.policy.template import (
     Identity,
     MissingSourceError,
@@ -264,3 +264,10 @@ def test_a_drain_that_is_no_number_of_seconds_is_refused(text: str) -> None:
     document = {"metadata": {"annotations": {DRAIN_ANNOTATION: text}}}
     with pytest.raises(TemplateError, match=DRAIN_ANNOTATION):
         settings_of(decode_as(Deployment, document))
+
+
+def test_what_keeps_a_rollout_from_beginning_is_warned_about() -> None:
+    place = {"name": "web", "annotations": {"upwell.dev/drain-seconds": "soon"}}
+    [warning] = rollout_warnings(decode_as(Deployment, {"metadata": place}))
+    assert "annotation upwell.dev/drain-seconds: 'soon' is no number of seconds" in warning
+    assert not list(rollout_warnings(decode_as(Deployment, {"metadata": {"name": "web"}})))
