@@ -82,8 +82,8 @@ class Site:
     def wait(self, promotion: str, phase: str) -> None:
         """Wait as a CI does."""
         wait, limit = ("wait", f"promotion/{promotion}"), f"--timeout={_SECONDS}s"
-        self.done("ci", *wait, "--for=create", limit)
-        self.done("ci", *wait, f"--for=phase={phase}", limit)
+        self.done("jenkins", *wait, "--for=create", limit)
+        self.done("jenkins", *wait, f"--for=phase={phase}", limit)
 
     def push(self, digit: int) -> None:
         """Let the tag `shop:latest` name another image, which makes the Release of that number."""

@@ -19,14 +19,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def stages(site: Site) -> dict[str, dict[str, Any]]:
-    [pipeline] = json.loads(site.done("ci", "pipeline", "status", "shop", "-o", "json"))
+    [pipeline] = json.loads(site.done("jenkins", "pipeline", "status", "shop", "-o", "json"))
     return {stage["name"]: stage for stage in pipeline["stages"]}
 
 
 def bring(site: Site, release: str) -> None:
     """Bring a Release into production as people and a CI do."""
     site.wait(f"{release}.dev", "Verifying")
-    site.done("ci", "verify", release, "--stage", "dev", "--passed")
+    site.done("jenkins", "verify", release, "--stage", "dev", "--passed")
     site.wait(f"{release}.staging", "Waiting")
     site.done("ada", "approve", f"{release}.staging")
     site.wait(f"{release}.production", "Succeeded")
@@ -39,12 +39,12 @@ def test_a_release_is_tested_approved_and_promoted(site: Site, tmp_path: Path) -
     evidence = ("--evidence", str(junit), "--evidence", "https://ci.test/7")
     site.wait("shop-1.dev", "Verifying")
 
-    first = site.upwell("ci", *verdict, *evidence)
+    first = site.upwell("jenkins", *verdict, *evidence)
     site.wait("shop-1.dev", "Succeeded")
-    again = site.upwell("ci", *verdict, *evidence)
+    again = site.upwell("jenkins", *verdict, *evidence)
     site.wait("shop-1.staging", "Waiting")
     refused = site.upwell("eve", "approve", "shop-1")
-    early = site.upwell("ci", "promote", "shop-1", "--stage", "production")
+    early = site.upwell("jenkins", "promote", "shop-1", "--stage", "production")
     agreed = site.done("ada", "approve", "shop-1", "--comment", "seen in dev")
     site.wait("shop-1.production", "Succeeded")
 
@@ -58,10 +58,33 @@ def test_a_release_is_tested_approved_and_promoted(site: Site, tmp_path: Path) -
         "staging": "shop-1",
         "production": "shop-1",
     }
-    described = site.done("ci", "release", "describe", "shop-1")
+    described = site.done("jenkins", "release", "describe", "shop-1")
     assert "Phase:      Promoted" in described
     assert "integration=Passed" in described
     assert len(site.done("viewer", "history", "shop").splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        ("approve", "shop-1"),
+        ("reject", "shop-1", "--reason", "no"),
+        ("promote", "shop-1", "--stage", "production", "--bypass", "fire"),
+        ("rollback", "shop", "--stage", "dev", "--reason", "no"),
+        ("hold", "shop", "--stage", "dev"),
+    ],
+)
+def test_the_token_of_a_ci_does_none_of_what_people_decide(
+    site: Site, wish: tuple[str, ...]
+) -> None:
+    site.wait("shop-1.dev", "Verifying")
+    site.done("jenkins", "verify", "shop-1", "--stage", "dev", "--passed")
+    site.wait("shop-1.staging", "Waiting")
+
+    result = site.upwell("jenkins", *wish)
+
+    assert result.exit_code == 1
+    assert "needs role promoter there" in result.stderr
 
 
 def test_a_rollback_holds_until_it_is_resumed_and_asking_twice_is_one(site: Site) -> None:
@@ -91,7 +114,7 @@ def test_a_rollback_holds_until_it_is_resumed_and_asking_twice_is_one(site: Site
 
 def test_a_rejected_release_goes_nowhere_until_it_is_restored(site: Site) -> None:
     site.wait("shop-1.dev", "Verifying")
-    site.done("ci", "verify", "shop-1", "--stage", "dev", "--passed")
+    site.done("jenkins", "verify", "shop-1", "--stage", "dev", "--passed")
     site.wait("shop-1.staging", "Waiting")
 
     site.done("ci", "reject", "shop-1", "--reason", "checkout is broken")
@@ -106,7 +129,9 @@ def test_a_rejected_release_goes_nowhere_until_it_is_restored(site: Site) -> Non
 def test_a_failed_verdict_rejects_the_release(site: Site) -> None:
     site.wait("shop-1.dev", "Verifying")
 
-    site.done("ci", "verify", "shop-1", "--stage", "dev", "--failed", "--message", "2 of 41 fail")
+    site.done(
+        "jenkins", "verify", "shop-1", "--stage", "dev", "--failed", "--message", "2 of 41 fail"
+    )
     ended = site.upwell(
         "ci", "wait", "promotion/shop-1.dev", "--for=phase=Succeeded", "--timeout=20s"
     )
@@ -120,7 +145,7 @@ def test_the_line_is_stopped_by_an_admin_and_an_emergency_passes(site: Site) -> 
     own = site.upwell("ci", "freeze", "create", "--reason", "audit")
     site.done("admin", "freeze", "create", "--reason", "payments are down")
     site.wait("shop-1.dev", "Verifying")
-    site.done("ci", "verify", "shop-1", "--stage", "dev", "--passed")
+    site.done("jenkins", "verify", "shop-1", "--stage", "dev", "--passed")
     site.wait("shop-1.staging", "Waiting")
     site.done("ada", "approve", "shop-1")
 
@@ -138,7 +163,7 @@ def test_the_line_is_stopped_by_an_admin_and_an_emergency_passes(site: Site) -> 
 
 def test_a_link_is_made_by_an_admin_and_votes_without_a_token(site: Site) -> None:
     site.wait("shop-1.dev", "Verifying")
-    site.done("ci", "verify", "shop-1", "--stage", "dev", "--passed")
+    site.done("jenkins", "verify", "shop-1", "--stage", "dev", "--passed")
     site.wait("shop-1.staging", "Waiting")
     wish = ("approve", "shop-1", "--link", "--as", "bob")
 
