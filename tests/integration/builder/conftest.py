@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -69,12 +70,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
+@pytest.fixture(scope="session")
+def passage() -> Iterator[Path]:
+    """A folder for what builds drop: not a temporary one of pytest's, which only we may enter."""
+    with tempfile.TemporaryDirectory(prefix="upwell-passage-") as name:
+        path = Path(name)
+        path.chmod(0o711)
+        yield path
+
+
 @pytest.fixture
-def settings(tmp_path: Path, store: Path, containers_conf: Path) -> BuildahSettings:
+def settings(tmp_path: Path, store: Path, passage: Path, containers_conf: Path) -> BuildahSettings:
     return BuildahSettings(
         work_dir=tmp_path / "work",
         storage_root=store / "root",
         run_root=store / "run",
+        temporary_dir=passage,
         containers_conf=containers_conf,
         allow_local_sources=True,
     )

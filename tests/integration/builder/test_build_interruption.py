@@ -145,7 +145,7 @@ from upwell.oci import Reference
 given = json.loads(sys.argv[1])
 builder = BuildahBuilder(BuildahSettings(
     work_dir=Path(given["work"]), storage_root=Path(given["root"]), run_root=Path(given["run"]),
-    containers_conf=Path(given["conf"]),
+    containers_conf=Path(given["conf"]), temporary_dir=Path(given["passage"]),
 ))
 plan = BuildPlan(
     id="uid-hang", namespace="shop", name="hang-1", strategy=Strategy.SOURCE,
@@ -167,6 +167,7 @@ async def killed_parent(
         "root": str(settings.storage_root),
         "run": str(settings.run_root),
         "conf": str(settings.containers_conf),
+        "passage": str(settings.temporary_dir),
         "tree": str(tree),
         "image": str(images.s2i),
         "registry": images.registry,

@@ -191,12 +191,14 @@ async def test_an_absent_base_and_a_dead_registry_are_told_apart(
 async def test_relative_paths_are_those_of_the_process(
     images: Images,
     containers_conf: Path,
+    passage: Path,
     tmp_path: Path,
     log: Log,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    builder = BuildahBuilder(BuildahSettings(Path("data"), containers_conf=containers_conf))
+    settings = BuildahSettings(Path("data"), temporary_dir=passage, containers_conf=containers_conf)
+    builder = BuildahBuilder(settings)
     dockerfile = "FROM base:1\nRUN echo relative is fine\n"
     await builder.build(plan(images, "relative", dockerfile=dockerfile, push=None), log)
     assert "relative is fine" in log.text

@@ -53,7 +53,7 @@ async def test_a_hostile_submodule_runs_nothing_and_reads_nothing(
     secret.commit("secret", file="x")
     gitmodules(repository, "part", url.format(marker=marker, local=secret.path))
     with served(repository) as uri:
-        builder = BuildahBuilder(BuildahSettings(settings.work_dir))
+        builder = BuildahBuilder(replace(settings, allow_local_sources=False))
         with pytest.raises(BuildError) as caught:
             await builder.fetch("uid-hostile", GitSource(uri), log)
         assert caught.value.reason == "FetchSourceFailed"

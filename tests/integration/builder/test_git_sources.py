@@ -2,6 +2,7 @@ import asyncio
 import base64
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ async def test_a_source_that_cannot_be_had_says_why(
 async def test_local_repositories_need_permission(
     settings: BuildahSettings, repository: Repository
 ) -> None:
-    strict = BuildahBuilder(BuildahSettings(settings.work_dir))
+    strict = BuildahBuilder(replace(settings, allow_local_sources=False))
     for uri in (repository.uri, str(repository.path)):
         with pytest.raises(BuildError, match="local repositories are not allowed"):
             await strict.resolve_revision(GitSource(uri))
@@ -193,9 +194,7 @@ async def test_a_source_may_not_grow_without_limit(
 ) -> None:
     repository.commit("big", big=os.urandom(2_000_000).hex())
     limits = GitLimits(seconds=20, tree_bytes=1_000_000)
-    builder = BuildahBuilder(
-        BuildahSettings(settings.work_dir, allow_local_sources=True, git_limits=limits)
-    )
+    builder = BuildahBuilder(replace(settings, git_limits=limits))
     with pytest.raises(BuildError, match="larger than 1000000 bytes"):
         await builder.fetch("uid-git", GitSource(repository.uri), log)
 
