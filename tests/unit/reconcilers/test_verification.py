@@ -47,8 +47,7 @@ class TestJobs:
         assert (job.namespace, first.again) == ("dev", 0)
         bench.machine.run(job)
         waits = await bench.look()
-        assert waits.message == "waits for check e2e"
-        assert waits.checks[0].message == f"Job {job.name}: running"
+        assert waits.message == f"waits for check e2e: Job {job.name}: running"
 
         bench.machine.exit(job, 0)
         ended = await bench.look()
@@ -341,7 +340,7 @@ class TestCi:
         assert data["answer"]["url"] == "http://up/v/shop-1.dev/ci/1"
         assert data["address"] == "http://shop:8080"
         [result] = waits.checks
-        assert (result.message, waits.again) == ("waits for a verdict", 30)
+        assert (result.message, waits.again) == ("the CI was told, and has not answered yet", 30)
         assert [one.url for one in result.evidence] == ["https://ci.test"]
 
     async def test_a_process_that_is_killed_in_between_tells_the_same_again(

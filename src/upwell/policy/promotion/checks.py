@@ -199,13 +199,13 @@ def concluded(steps: Iterable[Step], soak: Soak, now: datetime) -> Progress:
             reasons = "; ".join(f"check {one.name}: {one.message}" for one in bad)
             return Progress(_cut_short(results, bad[0].name, now), outcome, reasons)
     times = [step.again for step in found if step.again is not None]
-    waits = [one.name for one in results if not one.phase.is_final]
+    waits = [one for one in results if not one.phase.is_final]
     left = soak.left(now)
     if left:
         times.append(left)
     again = min(times, default=None)
     if waits:
-        return Progress(results, Outcome.RUNNING, f"waits for {_named(waits)}", again)
+        return Progress(results, Outcome.RUNNING, _waiting(waits), again)
     if left:
         until = f"soaks until {soak.end(now):%Y-%m-%d %H:%M:%S} UTC"
         return Progress(results, Outcome.RUNNING, until, again)
@@ -224,6 +224,11 @@ def _cut_short(
     """End what still runs: the stage cannot pass any more, and had better be put back soon."""
     verdict = Verdict(CheckPhase.INCONCLUSIVE, f"not finished: check {culprit} did not pass")
     return tuple(one if one.phase.is_final else judged(one, verdict, now) for one in results)
+
+
+def _waiting(waits: Sequence[CheckResult]) -> str:
+    text = f"waits for {_named([one.name for one in waits])}"
+    return f"{text}: {waits[0].message}" if len(waits) == 1 and waits[0].message else text
 
 
 def _named(names: Sequence[str]) -> str:

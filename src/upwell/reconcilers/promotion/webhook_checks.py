@@ -16,8 +16,9 @@ from upwell.verification.interface import Event, ProbeError, Probes
 type Verdicts = Callable[[Promotion, str, int], str]
 """Returns the URL, with its token, at which the verdict on an attempt of a check is taken."""
 
-TOLD = "told"
+TOLD_EVIDENCE = "told"
 """Name of the evidence that a CI has taken the request: it is not told again."""
+_TOLD = "the CI was told, and has not answered yet"
 _SECRET_KEY = "secret"  # noqa: S105 - the name of a key
 _RETRY_SECONDS = (5.0, 60.0)
 
@@ -34,13 +35,13 @@ class WebhookChecks:
         self, subject: Subject, address: Address, wanted: WebhookCheck, attempt: Attempt
     ) -> Step:
         """Tell the CI unless it has been told, and wait."""
-        told = any(one.name == attempt.named(TOLD) for one in attempt.result.evidence)
+        told = any(one.name == attempt.named(TOLD_EVIDENCE) for one in attempt.result.evidence)
         if not attempt.left:
             late = f"no verdict came within {attempt.check.timeout_seconds} s"
             untold = f": {attempt.result.message}" if wanted.url and not told else ""
             return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, f"{late}{untold}"))
         if told or not wanted.url:
-            return attempt.goes_on("waits for a verdict")
+            return attempt.goes_on(_TOLD if told else "no verdict has come yet")
         try:
             secret = await self._secret(subject, wanted)
             url = self._verdicts(subject.promotion, attempt.check.name, attempt.result.attempt)
@@ -56,9 +57,9 @@ class WebhookChecks:
             return attempt.goes_on(f"the CI could not be told: {error}", again)
         evidence = (
             *attempt.result.evidence,
-            Evidence(name=attempt.named(TOLD), url=_origin(wanted)),
+            Evidence(name=attempt.named(TOLD_EVIDENCE), url=_origin(wanted)),
         )
-        step = attempt.goes_on("waits for a verdict")
+        step = attempt.goes_on(_TOLD)
         return Step(step.result.model_copy(update={"evidence": evidence}), step.again)
 
     async def _secret(self, subject: Subject, wanted: WebhookCheck) -> bytes:

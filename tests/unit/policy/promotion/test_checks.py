@@ -145,7 +145,10 @@ def test_all_checks_and_the_soak_together_make_a_pass() -> None:
 
 def test_what_runs_is_waited_for() -> None:
     found = concluded(steps(a=PASSED, b=CheckPhase.RUNNING), NO_SOAK, NOW)
-    assert (found.outcome, found.message, found.again) == (Outcome.RUNNING, "waits for check b", 30)
+    assert (found.outcome, found.again) == (Outcome.RUNNING, 30)
+    assert found.message == "waits for check b: b said"
+    both = concluded(steps(a=CheckPhase.RUNNING, b=CheckPhase.RUNNING), NO_SOAK, NOW)
+    assert both.message == "waits for checks a, b"
 
 
 @pytest.mark.parametrize(
