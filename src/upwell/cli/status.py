@@ -24,8 +24,8 @@ def status(
 ) -> None:
     """Show the tree from base image to workload: digests, ages, and what is behind.
 
-    What the objects of the namespace stand on is shown too, wherever it is. Routes and Services
-    that the router does not serve come last, with the reason.
+    What the objects of the namespace stand on is shown too, and what its Pipelines promote into,
+    wherever that is. Routes and Services that the router does not serve come last, with the reason.
     """
 
     async def work(client: ApiClient) -> None:

@@ -109,7 +109,13 @@ class StatusTree:
         if not namespace:
             return frozenset(self._graph.nodes)
         own = {n for n in self._graph.nodes if getattr(n, "namespace", None) == namespace}
+        own |= {key for key in self._snapshot.workloads if self._placed_from(key, namespace)}
         return frozenset(own.union(*(self._graph.ancestors(node) for node in own)))
+
+    def _placed_from(self, key: ObjectKey, namespace: str) -> bool:
+        """Whether a Pipeline of this namespace promotes into a workload, wherever that is."""
+        place = self._snapshot.lineage.placement(self._snapshot.workloads[key])
+        return place is not None and place.pipeline.namespace == namespace
 
     def _roots(self) -> Iterator[Node]:
         """Yield what has no input; then, for cycles that nothing leads to, their first node."""

@@ -152,6 +152,30 @@ async def test_status_calls_nothing_current_that_has_never_served(
     assert lines[-1] == "1 of 2 workloads run the newest of what they follow"
 
 
+async def test_status_shows_what_a_pipeline_promotes_into_wherever_that_is(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    component = {"name": "web", "from": {"kind": "ImageStreamTag", "name": "shop:latest"}}
+    live = {"name": "live", "namespace": "front", "workloads": [{"name": "shop"}]}
+    pipeline = {
+        "apiVersion": "upwell.dev/v1alpha1",
+        "kind": "Pipeline",
+        "metadata": {"name": "shop", "namespace": "default"},
+        "spec": {"components": [component], "stages": [live]},
+    }
+    await client.put(pipeline)
+    for name in ("shop", "other"):
+        document = deployment()
+        document["metadata"] = {"name": name, "namespace": "front"}
+        await client.put(document)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+
+    (line,) = (line for line in lines if "front/" in line)
+    assert "Deployment front/shop" in line
+    assert "no release in stage live of pipeline default/shop" in line
+
+
 async def test_status_names_what_a_rollout_under_way_waits_for(
     upwell: Upwell, client: "FakeClient"
 ) -> None:
