@@ -1,26 +1,20 @@
 """OpenShift's build chains and webhook payloads, through a server (corpus, cases 15 and 27)."""
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 import pytest
 import pytest_asyncio
 from tests.acceptance.installation import Installation, installation
+from tests.openshift import CHAINS, WEBHOOKS, needs_corpus
 
 from upwell.api.build import Build
 from upwell.store.interface import ApiClient, Selector
 
-_SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[3] / "shared")
-_CORPUS = _SHARED / "corpus" / "openshift"
-_CHAINS = _CORPUS / "openshift-oc@6b8e30c5/pkg/cli/admin/buildchain/test"
-_PAYLOADS = _CORPUS / "openshift-apiserver@56aa2d96/pkg/build/apiserver/webhook"
-
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(not _CORPUS.is_dir(), reason=f"no manifests in {_CORPUS} (UPWELL_SHARED)"),
+    needs_corpus,
 ]
 
 
@@ -32,9 +26,9 @@ async def made() -> AsyncIterator[Installation]:
 
 async def test_case_15_chains_are_shown_as_oc_shows_them(made: Installation) -> None:
     for name in ("single-namespace-bcs.yaml", "multiple-namespaces-bcs.yaml"):
-        applied = made.upwell("apply", "-f", str(_CHAINS / name), "--force-conflicts")
+        applied = made.upwell("apply", "-f", str(CHAINS / name), "--force-conflicts")
         assert applied.returncode == 0, applied.stderr
-        again = made.upwell("apply", "-f", str(_CHAINS / name))
+        again = made.upwell("apply", "-f", str(CHAINS / name))
         assert {line.split()[1] for line in again.stdout.splitlines()} == {"unchanged"}, (
             again.stderr
         )
@@ -53,7 +47,7 @@ async def test_case_15_chains_are_shown_as_oc_shows_them(made: Installation) -> 
                 "\tbc/ruby-hello-world",
                 "\t\tistag/ruby-25-centos7:latest",
             ]
-            deleted = made.upwell("delete", "-f", str(_CHAINS / name))
+            deleted = made.upwell("delete", "-f", str(CHAINS / name))
             assert deleted.returncode == 0, deleted.stderr
     shown = made.upwell("build-chain", "ruby-25-centos7:latest", "-n", "master", "--all")
     assert shown.stdout.splitlines() == [
@@ -165,7 +159,7 @@ async def test_case_27_a_payload_starts_its_build_or_none(
     before = await builds(client)
     path = f"buildconfigs/{call.config}/webhooks/{call.secret}/{call.hook}"
     url = f"{made.url}/apis/build.openshift.io/v1/namespaces/default/{path}"
-    body = (_PAYLOADS / call.payload).read_bytes()
+    body = (WEBHOOKS / call.payload).read_bytes()
     async with (
         aiohttp.ClientSession() as session,
         session.post(url, data=body, headers=call.headers) as answer,

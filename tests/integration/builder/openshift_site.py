@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import io
-import os
 import secrets
 import tarfile
 import tempfile
@@ -12,9 +11,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from tests.integration.builder.base_images import Images, run, write_tree
 from tests.integration.registry.embedded_server import serving_registry
+from tests.openshift import TESTDATA
 
 from upwell.api.build import BUILD_CONFIG_LABEL, BinaryInput, Build, BuildConfig
 from upwell.api.codec import decode
@@ -48,12 +47,6 @@ from upwell.registry.mirror import Mirror
 from upwell.registry.routed import RoutedRegistry
 from upwell.store.memory import MemoryStore
 
-_SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
-CORPUS = _SHARED / "corpus/openshift/openshift-origin@5c0e8a64/test/extended/testdata"
-
-needs_corpus = pytest.mark.skipif(
-    not CORPUS.is_dir(), reason=f"no manifests in {CORPUS} (set UPWELL_SHARED)"
-)
 NAMESPACE = "shop"
 SECONDS = 90
 BASES = ("library/busybox:latest",)
@@ -105,7 +98,7 @@ class Site:
 
     async def apply(self, name: str, changes: Mapping[str, str] | None = None) -> None:
         """Create the objects of a file, with these words of its text changed."""
-        text = (CORPUS / name).read_text()
+        text = (TESTDATA / name).read_text()
         for old, new in (changes or {}).items():
             assert old in text, old
             text = text.replace(old, new)

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from tests.integration.builder.openshift_site import (
-    CORPUS,
     NAMESPACE,
     Site,
     committed,
     files_of,
-    needs_corpus,
 )
+from tests.openshift import TESTDATA, needs_corpus
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.image import ImageStream
@@ -185,7 +184,7 @@ async def test_case_21_a_build_that_takes_too_long_is_killed(site: Site) -> None
 async def test_case_22_without_an_output_nothing_is_pushed(
     site: Site, repository: str, file: str, name: str
 ) -> None:
-    text = (CORPUS / "builds" / file).read_text()
+    text = (TESTDATA / "builds" / file).read_text()
     uris = [w for w in text.split('"') if w.startswith(("https://github", "git://"))]
     await site.apply(f"builds/{file}", dict.fromkeys(uris, repository))
     done = await site.build(name)

@@ -15,8 +15,8 @@ from tests.integration.builder.openshift_site import (
     Site,
     committed,
     files_of,
-    needs_corpus,
 )
+from tests.openshift import needs_corpus
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.oci import Reference

@@ -1,22 +1,13 @@
 """Every object of OpenShift's own manifests that the API stores."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.openshift import CORPUS
 
 from upwell.api.codec import UnknownKindError, resource_for
 from upwell.api.manifests import InvalidManifestTextError, parse_manifests
 from upwell.api.openapi import collection_path
-
-_SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
-_CORPUS = _SHARED / "corpus" / "openshift"
-
-needs_corpus = pytest.mark.skipif(
-    not _CORPUS.is_dir(), reason=f"no manifests in {_CORPUS} (set UPWELL_SHARED)"
-)
 
 
 def corpus_objects() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -24,7 +15,7 @@ def corpus_objects() -> Iterator[tuple[str, dict[str, Any]]]:
 
     The objects of each file are in a namespace of their own.
     """
-    files = sorted(_CORPUS.rglob("*"))
+    files = sorted(CORPUS.rglob("*"))
     for count, file in enumerate(f for f in files if f.suffix in {".json", ".yaml", ".yml"}):
         try:
             documents = parse_manifests(file.read_text(), file.name)

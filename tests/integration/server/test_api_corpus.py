@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.integration.server.corpus_objects import corpus_objects, needs_corpus
+from tests.integration.server.corpus_objects import corpus_objects
+from tests.openshift import needs_corpus
 from tests.unit.server.api_server import Answer, Api, serving
 
 from upwell.server.limits import ServerLimits

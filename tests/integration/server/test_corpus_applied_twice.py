@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-from tests.integration.server.corpus_objects import corpus_objects, needs_corpus
+from tests.integration.server.corpus_objects import corpus_objects
+from tests.openshift import needs_corpus
 from tests.unit.reconcilers.build_machine import AMD64, INTERNAL, push
 from tests.unit.server.api_server import Api, serving
 

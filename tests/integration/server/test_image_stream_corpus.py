@@ -1,7 +1,6 @@
 """OpenShift's own image stream cases (corpus, section A): 7, several platforms; 9, mappings."""
 
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,20 +10,17 @@ import pytest
 import yaml
 from aiohttp import web
 from tests.integration.server.stream_site import INTERNAL, StreamSite, stream_site
+from tests.openshift import APISERVER, ORIGIN, needs_corpus
 
 from upwell.api.image import Image, ImageStream
 from upwell.api.manifests import parse_manifests
 from upwell.oci import Digest
 from upwell.registry.hosts import RegistryHost
 
-_SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
-_CORPUS = _SHARED / "corpus" / "openshift"
-_ORIGIN = _CORPUS / "openshift-origin@5c0e8a64" / "test"
-_MANIFESTS = _CORPUS / "openshift-apiserver@56aa2d96" / "pkg/image/apiserver/importer/testdata"
+_TESTS = ORIGIN / "test"
+_MANIFESTS = APISERVER / "pkg/image/apiserver/importer/testdata"
 
-pytestmark = pytest.mark.skipif(
-    not _CORPUS.is_dir(), reason=f"no manifests in {_CORPUS} (set UPWELL_SHARED)"
-)
+pytestmark = needs_corpus
 
 LIST = "sha256:5020d54e"
 AMD64 = "sha256:ca013ac5c09f9a9f6db8370c1b759a29fe997d64d6591e9a75b71748858f7da0"
@@ -64,7 +60,7 @@ def _files() -> list[Path]:
 
 def multiarch_stream() -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load(
-        (_ORIGIN / "testdata/test-multiarch-stream.yaml").read_text()
+        (_TESTS / "testdata/test-multiarch-stream.yaml").read_text()
     )
     return document
 
@@ -132,9 +128,9 @@ async def mapped(site: StreamSite, mapping: dict[str, Any]) -> int:
 
 async def test_a_mapping_is_a_push(tmp_path: Path) -> None:
     """Case 9: the newest event is the image, no tag is declared, the same again is nothing."""
-    stream = json.loads((_ORIGIN / "integration/testdata/test-image-stream.json").read_text())
+    stream = json.loads((_TESTS / "integration/testdata/test-image-stream.json").read_text())
     mapping = json.loads(
-        (_ORIGIN / "integration/testdata/test-image-stream-mapping.json").read_text()
+        (_TESTS / "integration/testdata/test-image-stream-mapping.json").read_text()
     )
     async with stream_site(tmp_path) as site:
         assert await mapped(site, mapping) == 404
@@ -157,7 +153,7 @@ async def test_a_mapping_is_a_push(tmp_path: Path) -> None:
 
 async def test_a_mapping_without_a_pull_spec_is_of_the_internal_registry(tmp_path: Path) -> None:
     (mapping,) = parse_manifests(
-        (_ORIGIN / "testdata/mysql-image-stream-mapping.yaml").read_text(), "mysql"
+        (_TESTS / "testdata/mysql-image-stream-mapping.yaml").read_text(), "mysql"
     )
     async with stream_site(tmp_path) as site:
         await site.send("POST", "imagestreams", {"metadata": {"name": "test"}})
@@ -171,10 +167,11 @@ async def test_a_mapping_without_a_pull_spec_is_of_the_internal_registry(tmp_pat
 
 async def test_two_pushes_at_once_conflict(tmp_path: Path) -> None:
     mapping = json.loads(
-        (_ORIGIN / "integration/testdata/test-image-stream-mapping.json").read_text()
+        (_TESTS / "integration/testdata/test-image-stream-mapping.json").read_text()
     )
     async with stream_site(tmp_path) as site:
         await site.send("POST", "imagestreams", {"metadata": {"name": "test"}})
+        await site.reconciled("test")  # else its first write would be taken for the mapping's
         store = site.api.store
         write = store.update_status
 
@@ -194,7 +191,7 @@ async def test_two_pushes_at_once_conflict(tmp_path: Path) -> None:
 @pytest.mark.parametrize("field", ["tag", "image", "metadata"])
 async def test_a_mapping_that_lacks_something_is_refused(tmp_path: Path, field: str) -> None:
     mapping = json.loads(
-        (_ORIGIN / "integration/testdata/test-image-stream-mapping.json").read_text()
+        (_TESTS / "integration/testdata/test-image-stream-mapping.json").read_text()
     )
     del mapping[field]
     async with stream_site(tmp_path) as site:

@@ -1,11 +1,10 @@
 """Real OpenShift manifests: each object decodes, or is refused with a reason that has a path."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.openshift import CORPUS, needs_corpus
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode, encode
 from upwell.api.defaults import apply_defaults
@@ -14,21 +13,16 @@ from upwell.api.meta import Resource
 from upwell.api.template import Template
 from upwell.api.validation import validate
 
-_SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
-_CORPUS = _SHARED / "corpus" / "openshift"
-
-pytestmark = pytest.mark.skipif(
-    not _CORPUS.is_dir(), reason=f"no manifests in {_CORPUS} (set UPWELL_SHARED)"
-)
+pytestmark = needs_corpus
 
 
 def _files() -> list[Path]:
-    return sorted(path for path in _CORPUS.rglob("*") if path.suffix in {".json", ".yaml", ".yml"})
+    return sorted(path for path in CORPUS.rglob("*") if path.suffix in {".json", ".yaml", ".yml"})
 
 
 def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
     for path in _files():
-        name = str(path.relative_to(_CORPUS))
+        name = str(path.relative_to(CORPUS))
         try:
             for document in parse_manifests(path.read_text(), name):
                 yield name, document
@@ -47,7 +41,7 @@ def _decoded() -> Iterator[tuple[str, dict[str, Any], Resource]]:
 def test_files_that_are_no_manifests_say_where() -> None:
     refused = []
     for path in _files():
-        name = str(path.relative_to(_CORPUS))
+        name = str(path.relative_to(CORPUS))
         try:
             parse_manifests(path.read_text(), name)
         except InvalidManifestTextError as error:

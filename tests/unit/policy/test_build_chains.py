@@ -1,7 +1,4 @@
-import os
-from pathlib import Path
-
-import pytest
+from tests.openshift import CHAINS, needs_corpus
 
 from upwell.api.build import (
     BuildConfig,
@@ -19,10 +16,6 @@ from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.policy.build_chain import MAX_LINES, Chain
 from upwell.policy.graph import Graph, build_graph
 from upwell.policy.image_names import StreamTag
-
-SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
-CHAINS = SHARED / "corpus/openshift/openshift-oc@6b8e30c5/pkg/cli/admin/buildchain/test"
-corpus = pytest.mark.skipif(not CHAINS.is_dir(), reason="the corpus is not here: UPWELL_SHARED")
 
 
 def manifests(name: str) -> Graph:
@@ -57,7 +50,7 @@ def built(name: str, base: str, *also: str, to: str | None = None) -> BuildConfi
     )
 
 
-@corpus
+@needs_corpus
 def test_one_namespace_is_shown_as_oc_shows_it() -> None:
     chain = Chain(manifests("single-namespace-bcs.yaml"), tag("ruby-25-centos7"))
 
@@ -70,7 +63,7 @@ def test_one_namespace_is_shown_as_oc_shows_it() -> None:
     ]
 
 
-@corpus
+@needs_corpus
 def test_several_namespaces_are_named_as_oc_names_them() -> None:
     graph = manifests("multiple-namespaces-bcs.yaml")
     chain = Chain(graph, tag("ruby-25-centos7", "master"), with_namespaces=True)
@@ -84,7 +77,7 @@ def test_several_namespaces_are_named_as_oc_names_them() -> None:
     ]
 
 
-@corpus
+@needs_corpus
 def test_in_reverse_a_tag_leads_to_what_it_is_built_from() -> None:
     graph = manifests("single-namespace-bcs.yaml")
     lines = list(Chain(graph, tag("ruby-hello-world"), reverse=True).lines())
@@ -96,7 +89,7 @@ def test_in_reverse_a_tag_leads_to_what_it_is_built_from() -> None:
     ]
 
 
-@corpus
+@needs_corpus
 def test_a_chain_can_be_drawn() -> None:
     graph = manifests("single-namespace-bcs.yaml")
     text = list(Chain(graph, tag("ruby-25-centos7")).dot())

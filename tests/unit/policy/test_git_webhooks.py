@@ -1,13 +1,12 @@
 import hashlib
 import hmac
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.openshift import WEBHOOKS, needs_corpus
 
 from upwell.api.build import (
     BuildConfig,
@@ -28,10 +27,6 @@ from upwell.policy.build_webhooks import (
     matching_trigger,
     read_call,
 )
-
-SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
-PAYLOADS = SHARED / "corpus/openshift/openshift-apiserver@56aa2d96/pkg/build/apiserver/webhook"
-corpus = pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the corpus is not here: UPWELL_SHARED")
 
 SECRET = b"secret101"
 GITHUB = {"content-type": "application/json", "x-github-event": "push"}
@@ -69,7 +64,7 @@ def call(
 
 
 def payload(name: str) -> bytes:
-    return (PAYLOADS / name).read_bytes()
+    return (WEBHOOKS / name).read_bytes()
 
 
 def commit(asked: Proceed | Skip) -> str:
@@ -79,7 +74,7 @@ def commit(asked: Proceed | Skip) -> str:
     return found
 
 
-@corpus
+@needs_corpus
 def test_a_github_push_to_the_branch_builds_its_head() -> None:
     asked = call(Hook.GITHUB, GITHUB, payload("github/testdata/pushevent.json"))
 
@@ -100,7 +95,7 @@ def test_a_github_push_to_the_branch_builds_its_head() -> None:
     assert cause.github_web_hook["revision"] == asked.request.revision
 
 
-@corpus
+@needs_corpus
 @pytest.mark.parametrize(
     ("hook", "headers", "name"),
     [
@@ -117,20 +112,20 @@ def test_a_push_to_another_branch_builds_nothing(
     )
 
 
-@corpus
+@needs_corpus
 def test_a_push_to_the_branch_that_the_config_names_builds() -> None:
     body = payload("github/testdata/pushevent-not-master-branch.json")
     ref = json.loads(body)["ref"].removeprefix("refs/heads/")
     assert isinstance(call(Hook.GITHUB, GITHUB, body, config(ref)), Proceed)
 
 
-@corpus
+@needs_corpus
 def test_githubs_ping_is_answered_and_builds_nothing() -> None:
     headers = {**GITHUB, "x-github-event": "ping"}
     assert call(Hook.GITHUB, headers, payload("github/testdata/pingevent.json")) == Skip()
 
 
-@corpus
+@needs_corpus
 def test_a_gitlab_push_builds_what_was_checked_out() -> None:
     asked = call(Hook.GITLAB, GITLAB, payload("gitlab/testdata/pushevent.json"))
 
@@ -143,7 +138,7 @@ def test_a_gitlab_push_builds_what_was_checked_out() -> None:
     assert cause.gitlab_web_hook is not None
 
 
-@corpus
+@needs_corpus
 def test_variables_come_with_a_generic_call_only_where_they_are_allowed() -> None:
     for name, kind in (("push-generic-envs.json", "json"), ("push-generic-envs.yaml", "yaml")):
         headers = {"content-type": f"application/{kind}; charset=utf-8"}
@@ -159,7 +154,7 @@ def test_variables_come_with_a_generic_call_only_where_they_are_allowed() -> Non
         assert commit(refused) == "9bdc3a26ff933b32f3e558636b58aea86a69f051"
 
 
-@corpus
+@needs_corpus
 def test_a_generic_call_may_bring_a_list_of_refs() -> None:
     body = payload("generic/testdata/post-receive-git.json")
 
@@ -169,7 +164,7 @@ def test_a_generic_call_may_bring_a_list_of_refs() -> None:
     )
 
 
-@corpus
+@needs_corpus
 def test_a_generic_call_without_git_information_builds_with_a_warning() -> None:
     asked = call(Hook.GENERIC, JSON, payload("generic/testdata/push-gitlab.json"))
 

@@ -1,12 +1,12 @@
 """Uploads, Secrets, ConfigMaps, source images and variables of builds."""
 
 import json
-import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.openshift import TESTDATA, needs_corpus
 from tests.unit.reconcilers.build_machine import (
     NAMESPACE,
     VENDOR,
@@ -31,10 +31,6 @@ from upwell.reconcilers.build_inputs import referenced_inputs
 from upwell.reconcilers.build_requests import BuildRequests
 from upwell.store.interface import AlreadyExistsError, RejectedError
 
-_SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
-_TESTDATA = _SHARED / "corpus/openshift/openshift-origin@5c0e8a64/test/extended/testdata"
-corpus = pytest.mark.skipif(not _TESTDATA.is_dir(), reason="the corpus is not here: UPWELL_SHARED")
-
 DOCKER = {"type": "Docker", "dockerStrategy": {}}
 
 
@@ -48,7 +44,7 @@ async def machine(tmp_path: Path) -> BuildMachine:
 
 def manifests(name: str, images: Mapping[str, str] | None = None) -> list[Resource]:
     """Return a file's objects in our namespace, their images under the test registry's names."""
-    text = (_TESTDATA / name).read_text()
+    text = (TESTDATA / name).read_text()
     for old, new in (images or {}).items():
         text = text.replace(old, new)
     return [
@@ -358,7 +354,7 @@ async def plan_of(machine: BuildMachine, config: str) -> tuple[BuildPlan | None,
     return next(iter(machine.builder.plans), None), done
 
 
-@corpus
+@needs_corpus
 async def test_case_25_values_come_from_fields_settings_and_secrets(machine: BuildMachine) -> None:
     digest = await push(machine.vendor.registry, "busybox:latest", "busybox")
     pinned = f"{VENDOR}/busybox@{digest}"
@@ -387,7 +383,7 @@ async def test_case_25_values_come_from_fields_settings_and_secrets(machine: Bui
     assert plan.labels["user-specified-label"] == "arbitrary-value"
 
 
-@corpus
+@needs_corpus
 async def test_case_25_every_value_that_is_missing_is_named_at_once(machine: BuildMachine) -> None:
     digest = await push(machine.vendor.registry, "busybox:latest", "busybox")
     text = "busybox@sha256:a59906e33509d14c036c8678d687bd4eec81ed7c4b8ce907b888c607f6a1e0e6"
@@ -410,7 +406,7 @@ async def test_case_25_every_value_that_is_missing_is_named_at_once(machine: Bui
     )
 
 
-@corpus
+@needs_corpus
 async def test_case_22_a_build_without_output_completes_and_pushes_nothing(
     machine: BuildMachine,
 ) -> None:
@@ -424,7 +420,7 @@ async def test_case_22_a_build_without_output_completes_and_pushes_nothing(
     assert done.status.output is None
 
 
-@corpus
+@needs_corpus
 @pytest.mark.parametrize("kind", ["s2i", "docker", "custom"])
 async def test_case_17_a_build_that_names_stream_tags_runs_with_digests(
     machine: BuildMachine, kind: str

@@ -4,13 +4,13 @@ The numbers are those of the corpus' INDEX.md, section B.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.openshift import TESTDATA, needs_corpus
 from tests.unit.reconcilers.build_machine import (
     NAMESPACE,
     VENDOR,
@@ -36,12 +36,7 @@ from upwell.reconcilers.build_requests import BuildRequests
 from upwell.reconcilers.builds import Builds
 from upwell.store.interface import AlreadyExistsError, NotFoundError
 
-_SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
-_TESTDATA = _SHARED / "corpus/openshift/openshift-origin@5c0e8a64/test/extended/testdata"
-
-pytestmark = pytest.mark.skipif(
-    not _TESTDATA.is_dir(), reason=f"no manifests in {_TESTDATA} (set UPWELL_SHARED)"
-)
+pytestmark = needs_corpus
 
 
 @pytest.fixture
@@ -54,7 +49,7 @@ RUBY = "centos/ruby-22-centos7"
 
 def manifests(name: str, changes: Mapping[str, str] | None = None) -> list[Resource]:
     """Return a file's objects in our namespace, with these words of its text changed."""
-    text = (_TESTDATA / name).read_text()
+    text = (TESTDATA / name).read_text()
     for old, new in (changes or {}).items():
         assert old in text
         text = text.replace(old, new)
