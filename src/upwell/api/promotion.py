@@ -272,6 +272,10 @@ def _checks(promotion: Mapping[str, Any]) -> str:
     )
 
 
+APPROVED = "Approved"
+"""Condition of a Promotion that needs approval: False while it waits for that alone."""
+
+
 class Promotion(Resource):
     """One Release into one stage: its steps, results and evidence."""
 

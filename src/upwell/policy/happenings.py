@@ -11,13 +11,11 @@ from upwell.api.conditions import find
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Freeze, Quarantine
-from upwell.api.promotion import Promotion, PromotionPhase, Release, ReleasePhase
+from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
 from upwell.policy.rollout import FailureReason
 from upwell.policy.rollout_history import Cause, Phase
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 
-APPROVED = "Approved"
-"""Condition of a Promotion: False while it waits for approval."""
 _MAX_MESSAGE = 1024
 """Characters, as the Kubernetes API limits an Event's message."""
 
@@ -229,13 +227,13 @@ def _of_promotion(promotion: Promotion) -> Iterator[Happening]:
     }
     waiting = status.phase is PromotionPhase.WAITING
     if waiting and status.waiting_since is not None:
-        told = f"{what} waits{why}"
+        told = f"{what} {status.message or 'waits'}"
         yield Happening("PromotionWaiting", told, status.waiting_since, details=about)
     approved = find(status.conditions, APPROVED)
     if waiting and approved is not None and approved.status == "False":
         since = approved.last_transition_time or status.waiting_since
         if since is not None:
-            told = f"{what} needs approval: {approved.message or status.message}"
+            told = f"{what} {status.message or 'needs approval'}"
             yield Happening("ApprovalNeeded", told, since, warning=True, details=about)
     if status.started is not None:
         yield Happening("PromotionStarted", f"{what} has begun", status.started, details=about)

@@ -35,7 +35,7 @@ def held_back(resources: Iterable[Resource], now: datetime) -> Iterator[HeldBack
         match resource:
             case Promotion() if resource.status.phase is PromotionPhase.WAITING:
                 status = resource.status
-                yield HeldBack(subject, f"waits for {status.message or 'its turn'}", status.until)
+                yield HeldBack(subject, status.message or "waits for its turn", status.until)
             case Pipeline():
                 for stage in resource.status.stages:
                     if stage.hold:

@@ -23,6 +23,8 @@ class Shut:
 
     waits_for: str
     until: datetime | None = None
+    approval: bool = False
+    """It is somebody's approval that is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def _not_approved(here: StageSituation, promotion: Promotion) -> Gate | None:
     if votes.agreement is Agreement.AGREED:
         return None
     command = f"`upwell approve {promotion.name}`"
-    return Shut(f"{votes.message}; {command} gives one", votes.until)
+    return Shut(f"{votes.message}; {command} gives one", votes.until, approval=True)
 
 
 def _by_the_clock(here: StageSituation) -> Gate | None:

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from upwell.api.conditions import find, set_condition
+from upwell.api.meta import Condition
 from upwell.api.pipeline import StageStatus
 from upwell.api.promotion import (
+    APPROVED,
     Promotion,
     PromotionPhase,
     PromotionSpec,
@@ -138,6 +141,7 @@ def _begin(here: StageSituation, promotion: Promotion, message: str) -> Promotio
             "phase": PromotionPhase.VERIFYING if verifies else PromotionPhase.ROLLING_OUT,
             "message": message,
             "until": None,
+            "conditions": _answered(promotion, message, now),
             "previous": here.serves.release,
             "last_good": good,
             "started": here.all.stamp,
@@ -153,8 +157,29 @@ def _waiting(here: StageSituation, promotion: Promotion, shut: Shut) -> tuple[st
         "message": f"waits for {shut.waits_for}",
         "until": shut.until,
         "waiting_since": since,
+        "conditions": _asked(promotion, shut, here.all.now),
     }
     return promotion.name, promotion.status.model_copy(update=changes)
+
+
+def _asked(promotion: Promotion, shut: Shut, now: datetime) -> tuple[Condition, ...]:
+    """Return the conditions of a promotion that waits; people are told of one that they keep."""
+    conditions = promotion.status.conditions
+    if not shut.approval:
+        return conditions
+    return set_condition(
+        conditions,
+        Condition(type=APPROVED, status="False", reason="Waiting", message=shut.waits_for),
+        now,
+    )
+
+
+def _answered(promotion: Promotion, message: str, now: datetime) -> tuple[Condition, ...]:
+    conditions = promotion.status.conditions
+    if find(conditions, APPROVED) is None:
+        return conditions
+    given = Condition(type=APPROVED, status="True", reason="Given", message=message)
+    return set_condition(conditions, given, now)
 
 
 def _end(

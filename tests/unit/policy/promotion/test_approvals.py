@@ -5,7 +5,8 @@ from datetime import timedelta
 from tests.unit.policy.promotion.line import START, Line
 
 from upwell.api.pipeline import Approval, Stage
-from upwell.api.promotion import PromotionPhase, ReleasePhase
+from upwell.api.promotion import APPROVED, PromotionPhase, ReleasePhase
+from upwell.policy.cloud_events import cloud_events
 
 
 def waiting(**approval: object) -> Line:
@@ -71,3 +72,22 @@ def test_or_it_waits_on_and_is_overdue() -> None:
     assert "overdue since 2016-02-18 13:00 UTC" in line.status("shop-1.live").message
     line.vote("shop-1.live", "ann")
     assert line.phase("shop-1.live") == PromotionPhase.ROLLING_OUT
+
+
+def test_people_are_told_once_that_their_approval_is_missing() -> None:
+    line = waiting(required=2)
+    line.vote("shop-1.live", "ann")
+    line.pass_time(minutes=1)
+    promotion = line.promotions["shop-1.live"]
+    [told] = [one for one in cloud_events(promotion) if one.type.endswith("approvalneeded")]
+    assert told.time == START
+    assert told.message == (
+        "Promote of shop-1 in stage live waits for approval: 1 of 2 approvals;"
+        " `upwell approve shop-1.live` gives one"
+    )
+    line.vote("shop-1.live", "bob")
+    assert not any(
+        one.type.endswith("approvalneeded") for one in cloud_events(line.promotions["shop-1.live"])
+    )
+    [given] = line.status("shop-1.live").conditions
+    assert (given.type, given.status) == (APPROVED, "True")
