@@ -26,6 +26,7 @@ _PROMOTIONS = ("Automatic", "Manual")
 _ON_DEADLINE = ("Reject", "Wait")
 _FORMATS = ("Plain", "Kustomize", "Helm", "Flux")
 _BRANCH = re.compile(r"(?!.*(\.\.|//|\.lock$|[./]$))[A-Za-z0-9_][A-Za-z0-9_.,+#/-]*")
+_LOGIN = re.compile(r"[a-z]+://[^/@]*:[^/@]*@")
 _POLICY = re.compile(r"[^:\s]+:[^:\s]+")
 
 
@@ -121,6 +122,8 @@ def _mirror(mirror: str, path: str) -> Iterator[Fault]:
 def _git(stage: Stage, git: GitTarget, path: str, components: Collection[str]) -> Iterator[Fault]:
     if not git.repository:
         yield Fault(f"{path}.repository", "required")
+    elif _LOGIN.match(git.repository):
+        yield Fault(f"{path}.repository", "has a password: put it in a Secret, named by `secret`")
     if _BRANCH.fullmatch(git.branch) is None:
         yield Fault(f"{path}.branch", f"{git.branch!r} is no name of a branch")
     yield from _push_branch(git, f"{path}.pushBranch")

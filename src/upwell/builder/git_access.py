@@ -131,6 +131,8 @@ def fault(source: GitSource, outcome: Outcome) -> tuple[str, bool]:
         if _VAGUE.search(lines[at] if lines else "")
         else lines[at:][:1]
     )
+    if found and found[-1].endswith(":"):
+        found = [*found, *lines[at + 1 : at + 2]]
     why = " ".join(found) or f"exit status {outcome.code}"
     return why, _TRANSIENT.search(text) is not None
 

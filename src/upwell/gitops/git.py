@@ -1,6 +1,7 @@
 """Clones by the command git: bare and shallow, so that nothing of a repository is ever run."""
 
 import asyncio
+import math
 import re
 import shutil
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -24,6 +25,8 @@ _MOVED = re.compile(
     r"\[rejected\]|fetch first|non-fast-forward|cannot lock ref|failed to update ref|"
     r"incorrect old value|reference already exists",
 )
+_ASK_SECONDS = 30.0
+"""Of the first question to a host: one that is away must not hold up others for long."""
 _NO_MATCH = 1
 """Exit code of `git grep` and `git merge-base --is-ancestor` that means no."""
 
@@ -109,7 +112,11 @@ class GitClone:
 
     async def tips(self, branches: Collection[str]) -> dict[str, str]:
         """Ask which commits the remote's branches are at."""
-        listing = await self._git("ls-remote", "--heads", "--", self.source.uri)
+        wanted = [f"refs/heads/{name}" for name in branches]
+        outcome = await self._try("ls-remote", "--", self.source.uri, *wanted, seconds=_ASK_SECONDS)
+        if outcome.code != 0:
+            raise self._error(outcome)
+        listing = outcome.output
         found = {
             name.removeprefix("refs/heads/"): commit
             for commit, tab, name in (line.partition("\t") for line in listing.splitlines())
@@ -213,13 +220,16 @@ class GitClone:
             raise self._error(outcome)
         return outcome.output
 
-    async def _try(self, *argv: str, limit: int = _MAX_LISTING) -> Outcome:
+    async def _try(
+        self, *argv: str, limit: int = _MAX_LISTING, seconds: float = math.inf
+    ) -> Outcome:
         command = Command(("git", "--literal-pathspecs", *argv), self.environment, self.mirror)
+        seconds = min(seconds, self.limits.seconds)
         try:
-            async with asyncio.timeout(self.limits.seconds):
+            async with asyncio.timeout(seconds):
                 return await self.launcher.capture(command, limit)
         except TimeoutError as error:
-            message = f"{self.source.uri}: git took over {self.limits.seconds:g} s"
+            message = f"{self.source.uri}: git took over {seconds:g} s"
             raise RepositoryError(message) from error
         except OutputTooLargeError as error:
             raise RepositoryError(f"{self.source.uri}: {error}") from error

@@ -1,9 +1,9 @@
 """Promotions into stages that are kept in a real repository."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,7 @@ async def test_a_host_that_is_down_is_tried_again_and_said(host: GitHost, site: 
     promotion = await site.begin(await site.release(1))
     waiting = await site.run(promotion, message="it is tried again")
     assert host.uri in waiting.status.message
+    assert "Connection refused" in waiting.status.message
     assert waiting.status.phase is PromotionPhase.ROLLING_OUT
     assert waiting.status.until is not None
     site.clock.time = waiting.status.until
@@ -212,6 +213,21 @@ async def test_a_host_that_stays_down_fails_the_promotion_at_its_deadline(
     assert site.counted.opened < 30
 
 
+async def test_who_waited_for_a_host_that_is_down_does_not_try_as_well(
+    host: GitHost, site: GitSite, repositories: GitRepositories
+) -> None:
+    await site.create_pipeline()
+    asked: list[str] = []
+    site.counted.inner = Interfering(repositories, asked=asked)
+    host.stop()
+    first, second = [await site.begin(await site.release(number)) for number in (1, 2)]
+    for promotion in (first, second):
+        # The same instant for both: the images are provided first, in steps without a pause.
+        await site.run(promotion, message="it is tried again")
+        site.clock.time = promotion.status.started or site.clock.time
+    assert len(asked) == 1
+
+
 async def test_a_host_that_goes_down_during_the_tests_does_not_fail_them(
     host: GitHost, site: GitSite
 ) -> None:
@@ -241,11 +257,12 @@ async def test_the_host_is_not_asked_at_every_step(site: GitSite) -> None:
 
 @dataclass
 class Interfering:
-    """Repositories in which something happens around a push."""
+    """Repositories in which something happens around a push, and that note what is asked."""
 
     inner: GitRepositories
     before: Callable[[], object] = lambda: None
     after: Callable[[], object] = lambda: None
+    asked: list[str] = field(default_factory=list)
 
     def open(self, source: Any) -> AbstractAsyncContextManager[Any]:
         return _Opened(self, self.inner.open(source))
@@ -270,6 +287,10 @@ class _Clone:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+    async def tips(self, branches: Collection[str]) -> dict[str, str]:
+        self.site.asked += branches
+        return await self.inner.tips(branches)
 
     async def push(self, commit: str, branch: str) -> bool:
         self.site.before()
@@ -344,7 +365,9 @@ async def test_a_server_that_is_killed_at_a_push_commits_once(
         raise Killed
 
     site.git["pushBranch"] = push_branch
-    site.counted.inner = Interfering(repositories, **{moment: kill})
+    killing = Interfering(repositories)
+    setattr(killing, moment, kill)
+    site.counted.inner = killing
     await site.create_pipeline()
     promotion = await site.begin(await site.release(1))
     with pytest.raises(Killed):

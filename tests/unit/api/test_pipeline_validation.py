@@ -121,6 +121,7 @@ def test_stages_come_after_stages_that_exist_and_never_after_themselves(
         ({"mirror": "registry.test/prod:1"}, "mirror"),
         ({"git": {"repository": "r", "format": "Perl"}}, "git.format"),
         ({"git": {"repository": ""}}, "git.repository"),
+        ({"git": {"repository": "https://ann:word@git.example/r"}}, "git.repository"),
         ({"git": {"repository": "r", "path": "../up"}}, "git.path"),
         ({"git": {"repository": "r", "keys": {"other": "x"}}}, "git.keys"),
         ({"git": {"repository": "r", "secret": {}}}, "git.secret.name"),

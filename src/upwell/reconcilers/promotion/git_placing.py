@@ -9,7 +9,7 @@ from upwell.api.core import Secret
 from upwell.api.pipeline import GitTarget
 from upwell.api.promotion import Promotion, PromotionPhase
 from upwell.builder.interface import GitSource
-from upwell.gitops.interface import Repositories, RepositoryError
+from upwell.gitops.interface import Clone, Repositories, RepositoryError
 from upwell.policy.build_triggers import digest_of
 from upwell.policy.promotion import transitions
 from upwell.policy.promotion.git_commits import wanted_images
@@ -42,6 +42,14 @@ class _Known:
     found: StageRollout
 
 
+@dataclass(frozen=True, slots=True)
+class _Silent:
+    """A host that has just failed, and why."""
+
+    at: datetime
+    why: str
+
+
 class GitPlacement:
     """Commits the digests of stages; implements Placement.
 
@@ -64,6 +72,7 @@ class GitPlacement:
         self._link = link
         self._clock = clock
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        self._silent: dict[tuple[str, str, str], _Silent] = {}
 
     async def place(self, move: Move) -> StageRollout:
         """Have the repository name the Release's digests, and say how what runs follows.
@@ -104,7 +113,7 @@ class GitPlacement:
             link = self._link(move.promotion)
             one = GitChange(self._store, clone, move, target, wanted, link)
             for _ in range(_ATTEMPTS):
-                tips = await clone.tips(one.branches)
+                tips = await self._tips(clone, one)
                 if known is not None and known.tips == tips:
                     return self._remember(move, tips, known.found)
                 tips = await clone.fetch(list(tips)) if tips else tips
@@ -114,6 +123,21 @@ class GitPlacement:
         raise RepositoryError(
             f"{target.repository}: others were faster in each of {_ATTEMPTS} attempts to push"
         )
+
+    async def _tips(self, clone: Clone, change: GitChange) -> dict[str, str]:
+        """Ask the host, unless it has just failed: who waited meanwhile need not try as well."""
+        target, now = change.target, self._clock()
+        login = target.secret.name if target.secret is not None else ""
+        place = (target.repository, change.move.pipeline.namespace, login)
+        silent = self._silent.get(place)
+        if silent is not None and timedelta() <= now - silent.at < _SOONEST:
+            raise RepositoryError(silent.why)
+        try:
+            return await clone.tips(change.branches)
+        except RepositoryError as error:
+            recent = {k: one for k, one in self._silent.items() if now - one.at < _SOONEST}
+            self._silent = {**recent, place: _Silent(self._clock(), str(error))}
+            raise
 
     def _remember(self, move: Move, tips: Mapping[str, str], found: StageRollout) -> StageRollout:
         target = move.stage.git
