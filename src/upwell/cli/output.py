@@ -44,8 +44,9 @@ def output_option[F: Callable[..., Any]](*formats: Format) -> Callable[[F], F]:
 
 
 def shortened(text: str) -> str:
-    """Return `text` with each digest, and each pull spec that has one, as its first digits."""
-    return _PINNED.sub(r"\1", text)
+    """Return `text` on one line, with each digest or pull spec that has one as its first digits."""
+    lines = (line.strip() for line in text.splitlines())
+    return _PINNED.sub(r"\1", " / ".join(line for line in lines if line))
 
 
 def write_data(data: object, output: str) -> None:

@@ -75,7 +75,7 @@ def status(
         found = rollout_of(workload)
         if found.state is RolloutState.PROGRESSING and found.text != told[0]:
             told[0] = found.text
-            click.echo(f"{full_name(workload)}: {found.text}", err=True)
+            click.echo(f"{full_name(workload)}: {shortened(found.text)}", err=True)
 
     async def work(client: ApiClient) -> None:
         workload = await _get(client, named, session)
@@ -89,8 +89,8 @@ def status(
                 )
         found = rollout_of(workload)
         if found.state is RolloutState.FAILED:
-            raise CommandError(f"{full_name(workload)}: {found.text}")
-        click.echo(f"{full_name(workload)}: {found.text}")
+            raise CommandError(f"{full_name(workload)}: {shortened(found.text)}")
+        click.echo(f"{full_name(workload)}: {shortened(found.text)}")
         if workload.status.hold:
             click.echo(
                 f"on hold: {workload.status.hold}; `upwell rollout resume {named}`", err=True
