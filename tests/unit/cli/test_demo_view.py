@@ -30,7 +30,7 @@ def test_the_picture_shows_the_chain_the_timeline_and_the_load() -> None:
         "python-builder",
         result("shop", 2).hex[:12],
         f"shop: glibc {NEW_GLIBC}",
-        "published",
+        "verified",
         "8 requests",
         "0 failed",
     ):
@@ -51,8 +51,9 @@ def test_a_narrow_terminal_has_the_timeline_below() -> None:
     with view.open():
         view.refresh(story.observed, story.tallies, story)
         lines = screen.getvalue().splitlines()
-    assert not any("gate" in line and "published" in line for line in lines)
-    assert any("+0.00 s  published" in line for line in lines)
+    assert not any("python-builder" in line and "verified" in line for line in lines)
+    assert any("+9.50 s  verified" in line for line in lines)
+    assert sum(" s  " in line and "+" in line for line in lines) == 10
 
 
 def test_a_build_that_runs_is_shown_with_its_phase() -> None:

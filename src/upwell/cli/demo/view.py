@@ -22,6 +22,8 @@ from upwell.policy.run_policy import number_of
 from upwell.policy.standing import output_digest, short
 
 _SIDE_BY_SIDE_COLUMNS = 116
+_SHOWN_MOMENTS = 10
+"""The newest, so that the picture fits a terminal of 24 lines."""
 
 
 class View(Protocol):
@@ -148,8 +150,8 @@ def _node(name: str, digest: str, note: str = "", *, moves: bool = False) -> Tex
 def _timeline(story: Story | None) -> Text:
     if story is None:
         return Text("the fix is not published yet", style="dim", no_wrap=True)
-    lines = "\n".join(_line(story, moment) for moment in story.timeline())
-    return Text(lines, no_wrap=True)
+    newest = story.timeline()[-_SHOWN_MOMENTS:]
+    return Text("\n".join(_line(story, moment) for moment in newest), no_wrap=True)
 
 
 def _line(story: Story, moment: Moment) -> str:
