@@ -70,6 +70,7 @@ def push_builder_images(images: Images, containers_conf: Path, folder: Path) -> 
         build = (
             "build",
             *plain,
+            "--layers",  # most begin alike
             "--ulimit=nproc=1024:1024",
             "--format=docker",
             f"--tag={name}",
