@@ -52,6 +52,8 @@ class EventFilter(Model):
 
     types: tuple[str, ...] = ()
     """Globs of event types: `dev.upwell.promotion.*`."""
+    subjects: tuple[str, ...] = ()
+    """Globs of subjects: `shop/ImageStream/python`."""
     pipelines: tuple[str, ...] = ()
     """Names; events that belong to no Pipeline do not match."""
     severities: tuple[Severity, ...] = ()

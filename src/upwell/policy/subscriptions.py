@@ -56,7 +56,12 @@ def fate_of(subscription: Subscription, audience: Audience, event: CloudEvent) -
 def _wants(subscription: Subscription, audience: Audience, event: CloudEvent) -> bool:
     wanted = subscription.spec.filter
     return (
-        (not wanted.types or any(fnmatchcase(event.type, glob) for glob in wanted.types))
+        _matches(event.type, wanted.types)
+        and _matches(event.subject, wanted.subjects)
         and (not wanted.severities or event.severity in wanted.severities)
         and concerns_pipelines(subscription, audience)
     )
+
+
+def _matches(text: str, globs: tuple[str, ...]) -> bool:
+    return not globs or any(fnmatchcase(text, glob) for glob in globs)

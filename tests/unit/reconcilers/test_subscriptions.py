@@ -159,6 +159,16 @@ async def test_a_subscription_sees_its_own_namespace_or_all(world: World) -> Non
     assert world.told().count("sha256:c") == 1
 
 
+async def test_a_filter_may_name_the_subject(world: World) -> None:
+    await world.subscribe(filter={"subjects": ["shop/ImageStream/ba*"]})
+    async with world.running():
+        await world.push("sha256:a", stream="app")
+        await world.push("sha256:b", stream="base")
+        await world.push("sha256:c", stream="app")
+        await world.push("sha256:d", stream="base")
+        await until(lambda: world.told() == ["sha256:b", "sha256:d"])
+
+
 async def test_what_a_filter_did_not_want_is_not_told_when_it_is_widened(world: World) -> None:
     await world.subscribe(filter={"types": ["dev.upwell.build.*"]})
     async with world.running() as subscriptions:
