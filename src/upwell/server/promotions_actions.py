@@ -99,13 +99,16 @@ class PromotionActions:
                 release,
                 phase=ReleasePhase.WAITING,
                 rejection=None,
-                restored=self._clock(),
+                restored=at,
                 message=f"restored by {by}: {reason}",
             )
 
         asked = await self._store.get(Release, namespace, name)
         images = digests_of(asked.spec.components)
         mine = Selector(namespace, {PIPELINE_LABEL: asked.spec.pipeline})
+        promotions = (await self._store.list(Promotion, mine)).items
+        # After all that went wrong, also when the clock has gone back since.
+        at = max([self._clock(), *(one.status.ended for one in promotions if one.status.ended)])
         for other in (await self._store.list(Release, mine)).items:
             if other.name != name and digests_of(other.spec.components) == images:
                 await self._changed(Release, namespace, other.name, change)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.unit.server.promoted_shop import ROOT, Shop, open_shop
 
-from upwell.api.codec import decode
+from upwell.api.codec import decode, decode_as
 from upwell.api.pipeline import Check
-from upwell.api.promotion import CheckPhase, PromotionPhase, Purpose
+from upwell.api.promotion import CheckPhase, PromotionPhase, Purpose, Release
 from upwell.policy.promotion.checks import settled
 
 RELEASES, PIPELINES, PROMOTIONS = (
@@ -220,6 +220,21 @@ async def test_a_rejection_stands_until_it_is_lifted(shop: Shop) -> None:
     assert status["message"] == "restored by bob: was the test"
     assert "restored" in status
     assert audited(shop)[-1]["reason"] == "was the test"
+
+
+async def test_a_release_is_restored_after_what_went_wrong_whatever_the_clock_says(
+    shop: Shop,
+) -> None:
+    await shop.release(1)
+    await shop.post("ci", f"{RELEASES}/shop-1/promote", {"stage": "dev"})
+    failed = await shop.moved("shop-1.dev", PromotionPhase.FAILED)
+    await shop.post("ada", f"{RELEASES}/shop-1/reject", {"reason": "leaks"})
+    shop.api.clock.advance(seconds=-3600)
+
+    restored = await shop.post("bob", f"{RELEASES}/shop-1/restore", {"reason": "was the test"})
+
+    at = decode_as(Release, restored.json).status.restored
+    assert at == failed.status.ended
 
 
 async def test_one_person_has_one_vote(shop: Shop) -> None:
