@@ -49,6 +49,9 @@ class Workspace:
         killed = outcome.code == _KILLED or "exited on killed" in outcome.tail
         limit = self.sandbox.limits.memory_bytes
         if killed and limit is not None:
-            message = f"The build was killed at its memory limit of {limit} bytes."
+            message = (
+                f"The build was killed at its memory limit of {limit} bytes:"
+                " spec.resources.limits.memory of the BuildConfig sets another."
+            )
             raise BuildError("OutOfMemoryKilled", message)
         raise BuildError(reason, f"{what}: {outcome.last_line.removeprefix('Error: ')}")

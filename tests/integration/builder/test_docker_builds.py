@@ -169,6 +169,7 @@ async def test_memory_exhaustion_has_its_own_reason(
     with pytest.raises(BuildError) as caught:
         await builder.build(plan(images, "oom", dockerfile=hungry, limits=limits), log)
     assert caught.value.reason == "OutOfMemoryKilled"
+    assert "33554432 bytes: spec.resources.limits.memory" in str(caught.value)
 
 
 async def test_an_absent_base_and_a_dead_registry_are_told_apart(
