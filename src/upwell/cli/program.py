@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Entry] = {
     "demo": Entry("upwell.cli.demo:demo", "Replay a real base image fix on this machine."),
     "describe": Entry("upwell.cli.describe:describe_command", "Tell all about an object."),
     "doctor": Entry("upwell.cli.doctor:doctor", "Say what this machine can and cannot do."),
+    "evidence": Entry("upwell.cli.evidence:evidence", "Show what the tests of a stage have left."),
     "exec": Entry("upwell.cli.exec:exec_command", "Run a command in a workload's container."),
     "explain": Entry("upwell.cli.explain:explain_command", "Say why it was built or rolled out."),
     "freeze": Entry("upwell.cli.freeze:freeze", "Stop the line, or let it go on."),
