@@ -14,7 +14,13 @@ from tests.unit.reconcilers.build_machine import (
     until,
 )
 
-from upwell.api.build import Build, BuildPhase, BuildStrategy, DockerBuildStrategy
+from upwell.api.build import (
+    HOST_NETWORK_ANNOTATION,
+    Build,
+    BuildPhase,
+    BuildStrategy,
+    DockerBuildStrategy,
+)
 from upwell.builder.interface import BuildError
 from upwell.reconcilers.builds import MAX_ATTEMPTS
 from upwell.store.interface import NotFoundError, UnavailableError
@@ -75,6 +81,18 @@ async def test_a_build_ends_with_its_image_in_the_stream(machine: BuildMachine) 
     stages = [(s.name, s.duration_milliseconds) for s in build.status.stages]
     assert stages == [("FetchInputs", 0), ("MirrorImages", 0), ("Build", 1500)]
     assert machine.builder.recovered
+
+
+@pytest.mark.parametrize(("wish", "asks"), [("true", True), ("false", False), ("", False)])
+async def test_the_machines_network_is_asked_for_by_annotation(
+    machine: BuildMachine, wish: str, *, asks: bool
+) -> None:
+    build = docker_build()
+    annotations = {**build.annotations, HOST_NETWORK_ANNOTATION: wish}
+    await machine.store.create(build.with_metadata(annotations=annotations))
+    async with machine.building():
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert [plan.host_network for plan in machine.builder.plans] == [asks]
 
 
 async def test_what_ended_is_cleaned_up(machine: BuildMachine) -> None:
