@@ -13,6 +13,7 @@ from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
 from upwell.cli.names import parse_named
+from upwell.cli.output import Format, full_name
 from upwell.cli.promotions import (
     Following,
     ask,
@@ -99,8 +100,11 @@ def verify(session: Session, /, what: str, passed: bool | None, **options: Any) 
             kept = [await _kept(client, place, piece) for piece in verdict.evidence]
             answer = await client.call("POST", Release, *place, "verify", verdict.body(kept))
             promotion = decode_as(Promotion, answer["promotion"])
-            word = "passed" if verdict.passed else "failed"
-            click.echo(f"check {answer['check']} {word}", err=True)
+            told = f"check {answer['check']} {'passed' if verdict.passed else 'failed'}"
+            if not following.wait and following.output == Format.TABLE:
+                click.echo(f"{full_name(promotion)} {told}")
+                return
+            click.echo(told, err=True)
         else:
             raise CommandError(f"{named} is neither a release nor a pipeline", Exit.USAGE)
         await finish(client, promotion, following)

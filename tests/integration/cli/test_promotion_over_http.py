@@ -49,7 +49,7 @@ def test_a_release_is_tested_approved_and_promoted(site: Site, tmp_path: Path) -
     site.wait("shop-1.production", "Succeeded")
 
     assert (first.exit_code, again.exit_code) == (0, 0)
-    assert again.stdout == "promotion.upwell.dev/shop-1.dev Succeeded\n"
+    assert again.stdout == "promotion.upwell.dev/shop-1.dev check integration passed\n"
     assert (refused.exit_code, "eve is no approver of stage staging" in refused.stderr) == (1, True)
     assert (early.exit_code, "is not verified in staging" in early.stderr) == (1, True)
     assert agreed == "promotion.upwell.dev/shop-1.staging approved: approved by ada\n"

@@ -120,7 +120,7 @@ def test_verify_uploads_files_and_names_links(
     result = upwell("verify", "shop-2", "--stage", "dev", *said, *shown)
 
     assert result.exit_code == 0
-    assert result.stderr == "check integration passed\n"
+    assert result.stdout == "promotion.upwell.dev/shop-2.dev check integration passed\n"
     assert client.uploads == [(b"<testsuite/>", {"name": "junit.xml"})]
     assert asked(client) == (
         "releases/shop-2/verify",
@@ -143,9 +143,11 @@ def test_a_failed_verdict_is_reported_and_no_failure_of_the_command(
     judged = {"check": "integration", "promotion": answer("shop-2.dev", "Verifying")}
     client.answers["releases/shop-2/verify"] = judged
 
-    result = upwell("verify", "shop-2", "--stage", "dev", "--failed", "--check", "integration")
+    wish = ("verify", "shop-2", "--stage", "dev", "--failed", "--check", "integration")
+    result = upwell(*wish, "-o", "name")
 
     assert (result.exit_code, result.stderr) == (0, "check integration failed\n")
+    assert result.stdout == "promotion.upwell.dev/shop-2.dev\n"
     assert asked(client)[1] == {
         "stage": "dev",
         "passed": False,
