@@ -1,0 +1,91 @@
+"""Thirty Deployments on one Podman: begun, one changed, all changed; and lists of containers.
+
+Run with `pytest -m benchmark -s tests/benchmarks/test_many_rollouts.py`.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from tests.integration.reconcilers.rollout_site import Site, podman_home, site
+from tests.integration.workload import waiting
+from tests.integration.workload.waiting import eventually
+
+from upwell.api.apps import Deployment
+from upwell.api.codec import decode_as
+from upwell.workload.podman_api import PodmanApi
+
+__all__ = ["podman_home", "site"]  # fixtures
+
+pytestmark = pytest.mark.benchmark
+
+DEPLOYMENTS = 30
+WAITS = "trap exit TERM; sleep 600 & wait"
+
+
+def deployment(site: Site, number: int, version: int) -> Deployment:
+    container = {
+        "name": "app",
+        "image": str(site.image),
+        "command": ["/bin/busybox", "sh", "-c", WAITS],
+        "env": [{"name": "VERSION", "value": str(version)}],
+    }
+    pod = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    template = {"metadata": {"labels": {"app": f"app-{number}"}}, "spec": pod}
+    metadata = {"namespace": "shop", "name": f"app-{number}"}
+    return decode_as(Deployment, {"metadata": metadata, "spec": {"template": template}})
+
+
+class Lists:
+    """Counts how often Podman is asked for its containers."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        ask = PodmanApi.containers
+
+        async def counted(api: PodmanApi, *labels: str) -> list[dict[str, Any]]:
+            self.count += 1
+            return await ask(api, *labels)
+
+        monkeypatch.setattr(PodmanApi, "containers", counted)
+
+    @contextmanager
+    def told(self, what: str) -> Iterator[None]:
+        began, before = time.monotonic(), self.count
+        yield
+        seconds, lists = time.monotonic() - began, self.count - before
+        print(f"\n{what}: {seconds:.1f} s, {lists} lists of containers")  # noqa: T201 - the result
+
+
+async def until_complete(site: Site, wanted: int, revision: int) -> None:
+    async def complete() -> int:
+        found = (await site.store.list(Deployment)).items
+        records = [one.status.revisions[0] for one in found if one.status.revisions]
+        return sum((one.revision, one.phase) == (revision, "Complete") for one in records)
+
+    await eventually(complete, lambda count: count >= wanted)
+
+
+async def test_thirty_deployments(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "DEADLINE_SECONDS", 300)
+    lists = Lists(monkeypatch)
+
+    async def change(numbers: Sequence[int], done: int) -> None:
+        for number in numbers:
+            current = await site.store.get(Deployment, "shop", f"app-{number}")
+            spec = deployment(site, number, 2).spec
+            await site.store.update(current.model_copy(update={"spec": spec}))
+        await until_complete(site, done, 2)
+        await eventually(runtime.instances, lambda found: len(found) == DEPLOYMENTS)
+
+    async with site.serve() as runtime:
+        with lists.told(f"{DEPLOYMENTS} Deployments begin"):
+            for number in range(DEPLOYMENTS):
+                await site.store.create(deployment(site, number, 1))
+            await until_complete(site, DEPLOYMENTS, 1)
+        with lists.told("one is changed"):
+            await change([0], 1)
+        with lists.told("all others are changed at once"):
+            await change(range(1, DEPLOYMENTS), DEPLOYMENTS)
