@@ -172,6 +172,8 @@ class GitTarget(Model):
     push_branch: str | None = None
     """Another branch to commit to, for review: then it is waited for until `branch` has the
     digests. `{promotion}`, which it must have, `{release}` and `{stage}` are replaced."""
+    review_seconds: int | None = Field(default=None, ge=1)
+    """How long that may take; without it, any time. `rolloutSeconds` count from the merge on."""
     path: str = "."
     """A folder or file in the repository."""
     format: str = "Plain"

@@ -144,6 +144,8 @@ def _git(stage: Stage, git: GitTarget, path: str, components: Collection[str]) -
 
 def _push_branch(git: GitTarget, path: str) -> Iterator[Fault]:
     if git.push_branch is None:
+        if git.review_seconds is not None:
+            yield Fault(path, "required with reviewSeconds: nothing is reviewed without it")
         return
     if "{promotion}" not in git.push_branch:
         yield Fault(path, "must have {promotion}: each one is reviewed on a branch of its own")

@@ -229,7 +229,7 @@ class CheckResult(Model):
 
 
 class Step(Model):
-    """One step of a Promotion: Wait, Mirror, RollOut, Verify, RollBack."""
+    """One step of a Promotion: Images, RollOut, Review, Verify, RollBack."""
 
     name: str
     started: Time

@@ -459,6 +459,26 @@ async def test_a_review_is_waited_for(host: GitHost, site: GitSite) -> None:
     assert done.status.commit == host.git("rev-parse", branch)
 
 
+async def test_a_review_may_take_any_time_and_the_rollout_counts_from_its_merge(
+    host: GitHost, site: GitSite
+) -> None:
+    site.git["pushBranch"] = "upwell/{promotion}"
+    site.stage |= {"workloads": [{"name": "shop"}], "rolloutSeconds": 60}
+    await site.create_pipeline()
+    promotion = await site.begin(await site.release(1))
+    await site.run(promotion, message="waits for branch")
+    site.clock.advance(86400)
+    host.stop()
+    await site.run(promotion, message="it is tried again")
+    host.start()
+    site.clock.advance(86400)
+    merge(host, f"upwell/{promotion.name}")
+    await site.run(promotion, message="waits for Deployment team/shop to exist")
+    failed = await site.run(promotion, FAILED)
+    assert "not rolled out after 60 s" in failed.status.message
+    assert [step.name for step in failed.status.steps] == ["Images", "RollOut", "Review", "RollOut"]
+
+
 def merge(host: GitHost, branch: str, *options: str) -> None:
     host.in_clone("fetch", "--quiet", "origin")
     host.in_clone("switch", "--quiet", "main")
@@ -493,13 +513,13 @@ async def test_a_change_that_failed_before_its_merge_is_taken_back_on_its_branch
     host: GitHost, site: GitSite
 ) -> None:
     site.git["pushBranch"] = "upwell/{promotion}"
-    site.stage["rolloutSeconds"] = 120
+    site.git["reviewSeconds"] = 120
     host.push("old", {"deploy/shop.yaml": with_image(1)})
     await site.create_pipeline()
     await site.promoted(1)
     failed = await site.promoted(2, "shop-1")
     assert failed.status.phase is FAILED
-    assert "not rolled out after 120 s: waits for branch" in failed.status.message
+    assert "not merged after 120 s: waits for branch" in failed.status.message
     branch = f"upwell/{failed.name}"
     assert host.log(branch)[:2] == ["Put shop-1 back in production", "Promote shop-2 to production"]
     assert host.git("diff", "main", branch) == ""

@@ -131,6 +131,7 @@ def test_stages_come_after_stages_that_exist_and_never_after_themselves(
         ({"git": {"repository": "r", "branch": "+main:x"}}, "git.branch"),
         ({"git": {"repository": "r", "pushBranch": "upwell/{release}"}}, "git.pushBranch"),
         ({"git": {"repository": "r", "pushBranch": "{promotion} x"}}, "git.pushBranch"),
+        ({"git": {"repository": "r", "reviewSeconds": 60}}, "git.pushBranch"),
         ({"git": {"repository": "r", "pushBranch": "{promotion}/{other}"}}, "git.pushBranch"),
         ({"git": {"repository": "r", "format": "Flux", "keys": {"web": "p"}}}, "git.keys.web"),
         ({"git": {"repository": "r", "runningUrl": "http://a/"}}, "git.runningUrl"),

@@ -34,6 +34,8 @@ class StageRollout:
     that has taken over."""
     until: datetime | None = None
     """When it is looked at again, if that is known."""
+    review: bool = False
+    """Whether people have to merge the change first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from upwell.api.pipeline import Stage
 from upwell.api.promotion import CheckResult, PromotionPhase, PromotionStatus, Purpose, Step
 
 IMAGES, ROLL_OUT, VERIFY, ROLL_BACK = "Images", "RollOut", "Verify", "RollBack"
+REVIEW = "Review"
 """Names of steps."""
 
 _MAX_MESSAGE = 2000
@@ -99,10 +100,18 @@ def taken_over(status: PromotionStatus, why: str, now: datetime) -> PromotionSta
 
 
 def deadline(status: PromotionStatus, stage: Stage) -> datetime | None:
-    """Return when the rollouts of the open step have taken too long."""
-    if not status.steps:
+    """Return when the open step has taken too long; None: it may take any time."""
+    seconds = allowed_seconds(status, stage)
+    if not status.steps or seconds is None:
         return None
-    return status.steps[-1].started + timedelta(seconds=stage.rollout_seconds)
+    return status.steps[-1].started + timedelta(seconds=seconds)
+
+
+def allowed_seconds(status: PromotionStatus, stage: Stage) -> int | None:
+    """Return how long the open step may take: rollouts take machines' time, reviews people's."""
+    if status.steps and status.steps[-1].name == REVIEW:
+        return stage.git.review_seconds if stage.git is not None else None
+    return stage.rollout_seconds
 
 
 def _final(

@@ -119,7 +119,8 @@ class GitChange:
 
     def _waits(self, review: str, commit: str) -> StageRollout:
         why = f"waits for branch {review} of {self.target.repository} to be merged"
-        return StageRollout(RolledOut.GOING_ON, f"{why} into {self.target.branch}", commit=commit)
+        why = f"{why} into {self.target.branch}"
+        return StageRollout(RolledOut.GOING_ON, why, commit=commit, review=True)
 
     @property
     def _was_there(self) -> bool:

@@ -171,7 +171,7 @@ class GitPlacement:
         if until is None or not now < until <= now + _LATEST:
             return None
         message = move.status.steps[-1].message if move.puts_back else move.status.message
-        return StageRollout(RolledOut.GOING_ON, message, until=until)
+        return StageRollout(RolledOut.GOING_ON, message, until=until, review=_in_review(move))
 
     def _later(self, move: Move, why: str) -> StageRollout:
         now = self._clock()
@@ -179,7 +179,8 @@ class GitPlacement:
         pause = min(max((now - since) / 4, _SOONEST), _LATEST)
         end = transitions.deadline(move.status, move.stage)
         until = min(now + pause, end) if end is not None and end > now else now + pause
-        return StageRollout(RolledOut.GOING_ON, f"{why}; it is tried again", until=until)
+        why = f"{why}; it is tried again"
+        return StageRollout(RolledOut.GOING_ON, why, until=until, review=_in_review(move))
 
     async def _running(self, move: Move) -> StageRollout:
         """Say whether what runs has the digests, as far as the stage lets that be seen."""
@@ -210,3 +211,8 @@ def _was_there(move: Move) -> bool:
         return True
     reviewed = move.stage.git is not None and move.stage.git.push_branch is not None
     return bool(move.status.commit) and not reviewed and not move.puts_back
+
+
+def _in_review(move: Move) -> bool:
+    """Whether people were at it when it was looked at last."""
+    return bool(move.status.steps) and move.status.steps[-1].name == transitions.REVIEW

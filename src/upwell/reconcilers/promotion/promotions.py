@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from upwell.api.meta import ObjectKey
-from upwell.api.pipeline import Pipeline
+from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, PromotionPhase, PromotionStatus, Purpose, Release
 from upwell.controller import Result
 from upwell.oci import InvalidReferenceError
@@ -122,7 +122,7 @@ class PromotionReconciler:
             )
         except (RegistryError, InvalidReferenceError) as error:
             why = f"the images of {move.release.name} cannot be had: {error}"
-            if getattr(error, "retryable", False) and not self._overdue(move):
+            if getattr(error, "retryable", False) and not self._overdue(move.stage, status):
                 await self._write(move, transitions.going_on(status, f"{why}; it is tried again"))
                 raise
             return self._failed(move, status, why)
@@ -133,7 +133,8 @@ class PromotionReconciler:
         status = transitions.committed(move.status, found.commit)
         if found.state is RolledOut.COMPLETE:
             return transitions.serves(status, move.purpose, self._clock()), 0
-        if found.state is RolledOut.GOING_ON and not self._overdue(move):
+        status = self._in_its_step(move, status, found)
+        if found.state is RolledOut.GOING_ON and not self._overdue(move.stage, status):
             return transitions.going_on(status, found.message, found.until), self._again(found)
         return self._spoilt(move, status, found)
 
@@ -150,7 +151,7 @@ class PromotionReconciler:
             return self._failed(move, status, progress.message)
         if found.state is RolledOut.COMPLETE:
             return transitions.passed(status, self._clock()), None
-        if self._overdue(move, soak=move.stage.soak_seconds):
+        if self._overdue(move.stage, status, soak=move.stage.soak_seconds):
             return self._spoilt(move, status, found)
         return transitions.going_on(status, found.message, found.until), self._again(found)
 
@@ -173,11 +174,22 @@ class PromotionReconciler:
             told = f"commit {found.commit}" if found.commit else ""
             status = transitions.noted(move.status, told)
             return transitions.put_back(status, self._clock()), None
-        if found.state is RolledOut.GOING_ON and not self._overdue(move):
-            status = transitions.noted(move.status, found.message, found.until)
+        status = self._in_its_step(move, move.status, found)
+        if found.state is RolledOut.GOING_ON and not self._overdue(move.stage, status):
+            status = transitions.noted(status, found.message, found.until)
             return status, self._again(found)
-        status = transitions.committed(move.status, found.commit)
+        status = transitions.committed(status, found.commit)
         return transitions.not_put_back(status, found.message, self._clock()), None
+
+    def _in_its_step(
+        self, move: Move, status: PromotionStatus, found: StageRollout
+    ) -> PromotionStatus:
+        """Return the status in the step that `found` is about: each has a time of its own."""
+        if found.state is not RolledOut.GOING_ON:
+            return status
+        usual = transitions.ROLL_BACK if move.puts_back else transitions.ROLL_OUT
+        name = transitions.REVIEW if found.review else usual
+        return transitions.in_step(status, name, self._clock())
 
     def _again(self, found: StageRollout) -> float:
         """Return the seconds until a rollout that goes on is looked at."""
@@ -191,15 +203,17 @@ class PromotionReconciler:
             return transitions.taken_over(status, found.message, self._clock()), None
         why = found.message
         if found.state is not RolledOut.FAILED:
-            why = f"not rolled out after {move.stage.rollout_seconds} s: {why}"
+            what = "merged" if found.review else "rolled out"
+            seconds = transitions.allowed_seconds(status, move.stage)
+            why = f"not {what} after {seconds} s: {why}"
         return self._failed(move, status, why)
 
     def _failed(self, move: Move, status: PromotionStatus, why: str) -> _Next:
         now = self._clock()
         return transitions.failed(status, move.purpose, move.release.name, why, now), 0
 
-    def _overdue(self, move: Move, soak: int = 0) -> bool:
-        end = transitions.deadline(move.status, move.stage)
+    def _overdue(self, stage: Stage, status: PromotionStatus, soak: int = 0) -> bool:
+        end = transitions.deadline(status, stage)
         return end is not None and self._clock() >= end + timedelta(seconds=soak)
 
     async def _write(self, move: Move, status: PromotionStatus) -> None:
