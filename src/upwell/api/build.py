@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from upwell.api.core import EnvVar, ResourceRequirements
+from upwell.api.core import ConfigMapVolume, EnvVar, ResourceRequirements, SecretVolume
 from upwell.api.meta import (
     Column,
     Condition,
@@ -84,6 +84,28 @@ class BuildSource(Model):
     config_maps: tuple[ConfigMapBuildSource, ...] = ()
 
 
+class BuildVolumeMount(Model):
+    """Where a volume is seen while the image is built."""
+
+    destination_path: str
+
+
+class BuildVolumeSource(Model):
+    """Exactly one of these; `type` says which."""
+
+    type: str | None = None
+    secret: SecretVolume | None = None
+    config_map: ConfigMapVolume | None = None
+
+
+class BuildVolume(Model):
+    """Files that a build's commands see and its image does not get."""
+
+    name: str
+    source: BuildVolumeSource = Field(default_factory=BuildVolumeSource)
+    mounts: tuple[BuildVolumeMount, ...] = ()
+
+
 class SourceBuildStrategy(Model):
     """Source-to-Image: a builder image and the source."""
 
@@ -93,6 +115,7 @@ class SourceBuildStrategy(Model):
     incremental: bool | None = None
     force_pull: bool | None = None
     pull_secret: LocalReference | None = None
+    volumes: tuple[BuildVolume, ...] = ()
 
 
 class DockerBuildStrategy(Model):
@@ -106,6 +129,7 @@ class DockerBuildStrategy(Model):
     force_pull: bool | None = None
     pull_secret: LocalReference | None = None
     image_optimization_policy: str | None = None
+    volumes: tuple[BuildVolume, ...] = ()
 
 
 class CustomSecret(Model):
@@ -155,6 +179,12 @@ class BuildStrategy(Model):
         """The Secret with the logins of the strategy's images."""
         strategy = self.source_strategy or self.docker_strategy or self.custom_strategy
         return strategy.pull_secret if strategy else None
+
+    @property
+    def volumes(self) -> tuple[BuildVolume, ...]:
+        """The strategy's volumes."""
+        strategy = self.source_strategy or self.docker_strategy
+        return strategy.volumes if strategy else ()
 
     @property
     def env(self) -> tuple[EnvVar, ...]:

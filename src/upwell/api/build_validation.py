@@ -73,6 +73,41 @@ def _strategy(strategy: BuildStrategy) -> Iterator[Fault]:
             yield Fault(f"{path}.dockerfilePath", f"{docker.dockerfile_path!r} leaves the source")
         yield from _arguments(docker.build_args, f"{path}.buildArgs")
     yield from _arguments(strategy.env, f"{path}.env")
+    yield from _volumes(strategy, path)
+
+
+def _volumes(strategy: BuildStrategy, path: str) -> Iterator[Fault]:
+    names: set[str] = set()
+    places: set[str] = set()
+    for at, volume in enumerate(strategy.volumes):
+        where = f"{path}.volumes[{at}]"
+        if not volume.name or volume.name in names:
+            yield Fault(f"{where}.name", "required, and another one for each volume")
+        names.add(volume.name)
+        source = volume.source
+        if (source.secret is None) == (source.config_map is None):
+            yield Fault(f"{where}.source", "needs either secret or configMap")
+        elif not (source.secret.secret_name if source.secret else source.config_map):
+            yield Fault(f"{where}.source.secret.secretName", "required")
+        for mount_at, mount in enumerate(volume.mounts):
+            field = f"{where}.mounts[{mount_at}].destinationPath"
+            yield from _mount_place(mount.destination_path, field, places)
+    custom = strategy.custom_strategy
+    for at, secret in enumerate(custom.secrets if custom else ()):
+        yield from _mount_place(secret.mount_path, f"{path}.secrets[{at}].mountPath", places)
+
+
+def _mount_place(place: str, path: str, taken: set[str]) -> Iterator[Fault]:
+    if (
+        not place.startswith("/")
+        or ":" in place
+        or ".." in place.split("/")
+        or not place.strip("/")
+    ):
+        yield Fault(path, f"{place!r} is no absolute path of a folder")
+    elif place.rstrip("/") in taken:
+        yield Fault(path, f"{place!r} is used twice")
+    taken.add(place.rstrip("/"))
 
 
 def _arguments(variables: tuple[object, ...], path: str) -> Iterator[Fault]:

@@ -339,9 +339,10 @@ def _secrets(plan: BuildPlan) -> Iterator[str]:
     for login in plan.logins:
         yield login.password
         yield basic_auth(login.username, login.password)
-    for given in plan.inputs:
-        if given.secret:
-            yield from (content.decode(errors="replace") for content in given.files.values())
+    secrets = [given.files for given in plan.inputs if given.secret]
+    secrets += [volume.files for volume in plan.volumes if volume.secret]
+    for files in secrets:
+        yield from (content.decode(errors="replace") for content in files.values())
     for proxy in (plan.proxies.http, plan.proxies.https):
         yield urlsplit(proxy).password or ""
 

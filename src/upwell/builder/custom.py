@@ -1,9 +1,11 @@
 """The Custom strategy: a builder image that builds and pushes by itself."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 
 from upwell.builder.commands import Mount
+from upwell.builder.inputs import volume_mounts
 from upwell.builder.interface import BuildError
 from upwell.builder.trial import run_inside
 from upwell.builder.workspace import Workspace
@@ -33,7 +35,8 @@ async def build(work: Workspace) -> None:
     except S2iError as error:
         raise BuildError("CustomBuildFailed", str(error)) from error
     recipe = "\n".join([f"FROM {builder}", *lines, f"RUN {json.dumps(command)}", ""])
-    outcome = await run_inside(work, recipe, _mounts(work), values)
+    mounts = await asyncio.to_thread(_mounts, work)
+    outcome = await run_inside(work, recipe, mounts, values)
     work.check(outcome, "CustomBuildFailed", "Custom build failed")
 
 
@@ -62,7 +65,7 @@ def _mounts(work: Workspace) -> list[Mount]:
     login = secret / "config.json"
     login.write_bytes((work.folder.path / "auth.json").read_bytes())
     login.chmod(0o644)  # the folder above is private; the builder's user is not root's
-    mounts = [Mount(secret, _PUSH_SECRET)]
+    mounts = [Mount(secret, _PUSH_SECRET), *volume_mounts(work)]
     if work.plan.context is not None:
         mounts.append(Mount(work.plan.context, _SOURCE))
     return mounts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from upwell.builder.commands import Recipe
 from upwell.builder.context import read_dockerfile
-from upwell.builder.inputs import fill_context, secret_files
+from upwell.builder.inputs import fill_context, secret_files, volume_mounts
 from upwell.builder.interface import BuildError
 from upwell.builder.workspace import Workspace
 from upwell.policy.dockerfile import DockerfileError, parse, rewrite
@@ -58,11 +58,13 @@ def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
         # Docker's format has no annotations: there, labels carry what they would have said.
         labels={**work.annotations, **plan.labels} if docker_format else plan.labels,
         annotations=work.annotations,
+        mounts=volume_mounts(work),
         secrets=secret_files(work),
         sandbox=work.sandbox,
         layers=not plan.squash,
         squash=plan.squash,
-        use_cache=not plan.no_cache,
+        # Kept steps know nothing of what is in a volume.
+        use_cache=not (plan.no_cache or plan.volumes),
         docker_format=docker_format,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from upwell.builder.commands import Mount, Recipe
-from upwell.builder.interface import BuildError, ImagePath, InjectedFiles
+from upwell.builder.interface import BuildError, ImagePath, InjectedFiles, MountedFiles
 from upwell.builder.workspace import Workspace
 from upwell.policy.s2i_recipe import Copy
 
@@ -44,6 +44,15 @@ def prepare_injections(work: Workspace, working_dir: str) -> Injections:
             contexts[folder.name] = folder
             copies.append(Copy(folder.name, ".", f"{target.rstrip('/')}/"))
     return Injections(tuple(mounts), tuple(copies), contexts)
+
+
+def volume_mounts(work: Workspace) -> tuple[Mount, ...]:
+    """Write the files of the plan's volumes, and return where the build's commands see them."""
+    return tuple(
+        Mount(_write(work, f"volume-{index}", volume), target)
+        for index, volume in enumerate(work.plan.volumes)
+        for target in volume.targets
+    )
 
 
 def image_copies(work: Workspace) -> tuple[Copy, ...]:
@@ -166,7 +175,7 @@ def _vacate(root: Path, inside: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _write(work: Workspace, name: str, given: InjectedFiles) -> Path:
+def _write(work: Workspace, name: str, given: InjectedFiles | MountedFiles) -> Path:
     """Write files for other users to read, in a folder that only we can enter."""
     folder = work.folder.empty(name)
     for inside, content in given.files.items():

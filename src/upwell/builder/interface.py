@@ -162,6 +162,18 @@ class InjectedFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class MountedFiles:
+    """Files of one Secret or ConfigMap that a build's commands see, and that stay in no layer."""
+
+    name: str
+    files: Mapping[str, bytes] = field(repr=False)
+    """By path relative to each folder."""
+    targets: tuple[str, ...]
+    """Absolute folders in the build's containers."""
+    secret: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ImagePath:
     """A path of an image and the folder of the source that gets it; `/.` at the end: its content.
 
@@ -259,6 +271,7 @@ class BuildPlan:
     final_image: Reference | None = None
     """Docker: takes the place of what the last FROM names, and of nothing else."""
     inputs: tuple[InjectedFiles, ...] = ()
+    volumes: tuple[MountedFiles, ...] = ()
     source_images: tuple[SourceImage, ...] = ()
     post_commit: PostCommit | None = None
     source: SourceOptions = SourceOptions()

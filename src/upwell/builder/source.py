@@ -9,7 +9,7 @@ from pathlib import Path
 
 from upwell.builder.artifacts import saved_artifacts
 from upwell.builder.commands import Mount, Recipe
-from upwell.builder.inputs import image_copies, prepare_injections
+from upwell.builder.inputs import image_copies, prepare_injections, volume_mounts
 from upwell.builder.interface import BuildError, RuntimeImage
 from upwell.builder.scripts import ScriptSources, collect_scripts, download_proxies
 from upwell.builder.workspace import Workspace
@@ -84,12 +84,13 @@ async def _recipe(work: Workspace, known: _Preparation) -> Recipe:
         text = s2i_recipe.runtime_recipe(assembly, runtime)
         contexts["runtime-scripts"] = work.folder.path / "runtime-scripts"
     rules = await asyncio.to_thread(_ignore_rules, work)
+    mounts = await asyncio.to_thread(_volumes, work)
     metadata = Mount(work.folder.path / "metadata", s2i.METADATA_FOLDER, writable=True)
     return replace(
         _plain_recipe(work, known.builder, text, known.values),
         contexts={**contexts, **injections.contexts},
         ignore_file=work.folder.write("ignore", rules),
-        mounts=(metadata, *injections.mounts, *_volumes(work)),
+        mounts=(metadata, *injections.mounts, *mounts),
     )
 
 
@@ -121,7 +122,7 @@ async def _build_on_triggers(
     recipe = replace(
         _plain_recipe(work, builder, text, values),
         ignore_file=work.folder.write("ignore", rules),
-        mounts=tuple(_volumes(work)),
+        mounts=await asyncio.to_thread(_volumes, work),
     )
     outcome, built = await work.commands.build(recipe, work.folder.path, work.log)
     work.check(outcome, _REASON, "an ONBUILD instruction failed")
@@ -165,11 +166,12 @@ def _script_sources(work: Workspace, image: s2i.BuilderImage) -> ScriptSources:
     )
 
 
-def _volumes(work: Workspace) -> Iterator[Mount]:
+def _volumes(work: Workspace) -> tuple[Mount, ...]:
     volumes = work.plan.source.volumes
     if volumes and not work.allow_local:
         raise BuildError(_REASON, "paths of this machine are not allowed to builds")
-    return (Mount(path, target, writable=True) for path, target in volumes.items())
+    own = (Mount(path, target, writable=True) for path, target in volumes.items())
+    return (*own, *volume_mounts(work))
 
 
 def _ignore_rules(work: Workspace) -> str:

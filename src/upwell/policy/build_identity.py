@@ -31,6 +31,8 @@ def inputs_hash(
         # Pull credentials and the base's name do not change what is built; its digest does.
         for irrelevant in ("pullSecret", "from", "forcePull"):
             strategy.get(kind, {}).pop(irrelevant, None)
+        if not strategy.get(kind, {}).get("volumes"):
+            strategy.get(kind, {}).pop("volumes", None)  # as before there were volumes
     source = spec.source.model_dump(mode="json", by_alias=True, exclude_none=True)
     source.pop("sourceSecret", None)
     for image in source.get("images", ()):

@@ -10,7 +10,7 @@ from upwell.api.core import ConfigMap, EnvVar, Secret
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
-from upwell.builder.interface import BuildError, InjectedFiles
+from upwell.builder.interface import BuildError, InjectedFiles, MountedFiles
 from upwell.oci import Digest, InvalidDigestError
 from upwell.policy.build_env import (
     UnresolvableEnvironmentError,
@@ -18,6 +18,7 @@ from upwell.policy.build_env import (
     sources_of,
 )
 from upwell.policy.build_triggers import Streams
+from upwell.policy.build_volumes import MissingKeyError, volume_wishes
 from upwell.policy.image_names import names_in
 from upwell.policy.new_build import UnresolvedInputError, pin_reference
 from upwell.policy.streams import StreamName, split_tag
@@ -104,6 +105,22 @@ class BuildInputs:
             found.append(InjectedFiles(name, content, folder or "", secret=kind == SECRET))
         return tuple(found)
 
+    async def volumes(self, build: Build) -> tuple[MountedFiles, ...]:
+        """Return the Secrets and ConfigMaps that are seen while the image is built."""
+        found = []
+        for wish in volume_wishes(build.spec.strategy):
+            content = await self.values(build.namespace, wish.source)
+            if content is None and not wish.optional:
+                message = f"{wish.source.kind} {wish.source.name} does not exist (any more)"
+                raise BuildError("GenericBuildFailed", message, retryable=True)
+            try:
+                files = wish.files(content or {})
+            except MissingKeyError as error:
+                raise BuildError("GenericBuildFailed", str(error)) from error
+            secret = wish.source.kind == SECRET
+            found.append(MountedFiles(wish.name, files, wish.targets, secret=secret))
+        return tuple(found)
+
     async def versions(self, build: Build) -> dict[str, str]:
         """Return what stands for the content of each object that the build's result depends on.
 
@@ -116,6 +133,7 @@ class BuildInputs:
             *sources_of([*strategy.env, *arguments]),
             *(SourceName(SECRET, entry.secret.name) for entry in source.secrets),
             *(SourceName(CONFIG_MAP, entry.config_map.name) for entry in source.config_maps),
+            *(wish.source for wish in volume_wishes(strategy)),
         }
         found = {}
         for name in sorted(named):
@@ -184,5 +202,6 @@ def _named(build: Build) -> list[SourceName]:
     named = [
         *(SourceName(SECRET, secret.name) for secret in secrets if secret and secret.name),
         *(SourceName(CONFIG_MAP, config_map.name) for config_map in maps if config_map.name),
+        *(wish.source for wish in volume_wishes(spec.strategy) if not wish.optional),
     ]
     return list(dict.fromkeys(named))

@@ -234,6 +234,7 @@ class BuildRun:
             | await self._planner.insecure_registries(inputs.images),
             final_image=mirrored.get(FINAL_IMAGE),
             inputs=await self._inputs_of.files(build),
+            volumes=await self._inputs_of.volumes(build),
             source_images=source_images_of(build, mirrored),
             post_commit=post_commit_of(build),
             source=SourceOptions(previous=previous),

@@ -64,6 +64,27 @@ def test_a_strategy_is_exactly_one() -> None:
     assert "spec.strategy" in build_faults(strategy={**DOCKER, "jenkinsPipelineStrategy": {}})
 
 
+def test_volumes_of_a_build_name_a_source_and_folders_of_their_own() -> None:
+    good = {"secret": {"secretName": "s"}}
+    volumes = [
+        {"name": "a", "source": good, "mounts": [{"destinationPath": "/x"}]},
+        {"name": "a", "source": {"csi": {"driver": "d"}}, "mounts": [{"destinationPath": "/x/"}]},
+        {"name": "b", "source": {"secret": {"secretName": ""}}, "mounts": []},
+        {"name": "c", "source": good, "mounts": [{"destinationPath": "up/../x"}]},
+        {"name": "d", "source": good, "mounts": [{"destinationPath": "/"}]},
+    ]
+    path = "spec.strategy.dockerStrategy.volumes"
+    assert set(build_faults(strategy={"dockerStrategy": {"volumes": volumes}})) == {
+        f"{path}[1].name",
+        f"{path}[1].source",
+        f"{path}[1].mounts[0].destinationPath",
+        f"{path}[2].source.secret.secretName",
+        f"{path}[3].mounts[0].destinationPath",
+        f"{path}[4].mounts[0].destinationPath",
+    }
+    assert build_faults(strategy={"dockerStrategy": {"volumes": volumes[:1]}}) == {}
+
+
 def test_every_fault_of_a_build_config_is_found_at_once() -> None:
     found = build_faults(
         strategy={"sourceStrategy": {"from": {"kind": "DockerImage", "name": "Not A Reference"}}},
