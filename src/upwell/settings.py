@@ -105,7 +105,7 @@ class ServerSettings:
     """Where Routes with TLS answer, once there is one; empty: they are not served."""
     import_interval: timedelta = timedelta(minutes=15)
     build_slots: int = 0
-    """Builds at once; 0: one for each two processors, at least two."""
+    """Builds at once; 0: what the machine can take."""
     build_deadline: timedelta = timedelta(hours=2)
     upload_limit: int = DEFAULT_LIMIT_BYTES
     """Bytes of one upload for a build."""

@@ -8,6 +8,7 @@ from secrets import token_hex
 from upwell.builder.buildah import BuildahSettings
 from upwell.builder.interface import Limits
 from upwell.machine.containers_conf import write_containers_conf
+from upwell.policy.run_policy import default_slots
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
 from upwell.workload.podman_service import PodmanSettings
@@ -70,6 +71,11 @@ def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahS
         user_namespaces=isolation.user_namespaces,
         allow_host_network=isolation.host_network,
     )
+
+
+def build_slots(settings: ServerSettings) -> int:
+    """Return how many builds run at once: as the settings say, or as the machine can take."""
+    return settings.build_slots or default_slots(os.cpu_count() or 1, _machine_memory())
 
 
 def _machine_memory() -> int:

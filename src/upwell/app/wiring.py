@@ -10,6 +10,7 @@ from upwell import __version__
 from upwell.app.actions import Actions
 from upwell.app.adapters import Adapters
 from upwell.app.clock import now
+from upwell.app.configuration import build_slots
 from upwell.app.promotion import promotion
 from upwell.app.sweeping import referenced_evidence, sweep_inputs, sweep_registry
 from upwell.app.upkeep import Upkeep
@@ -190,7 +191,7 @@ def _builds(adapters: Adapters, view: BuildView) -> Builds:
         clock=now,
     )
     return Builds(
-        view, adapters.builder, adapters.logs, run, slots=settings.build_slots or 2, clock=now
+        view, adapters.builder, adapters.logs, run, slots=build_slots(settings), clock=now
     )
 
 

@@ -99,7 +99,7 @@ Examples:
     show_default=True,
     envvar="UPWELL_BUILD_SLOTS",
     show_envvar=True,
-    help="Builds at once; 0: one for each two processors, at least two.",
+    help="Builds at once; 0: one for each two processors, at least two, if each has 2 GiB.",
 )
 @click.option(
     "--allow-host-path",
@@ -173,7 +173,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             router_https_address=router_https,
             import_interval=import_interval or file.import_interval or timedelta(minutes=15),
             upload_limit=size or DEFAULT_LIMIT_BYTES,
-            build_slots=build_slots or max(2, (os.cpu_count() or 1) // 2),
+            build_slots=build_slots,
             allowed_host_paths=(*host_paths, *file.allowed_host_paths),
             container_storage=container_storage.absolute() if container_storage else None,
             build_isolation=file.build_isolation,

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 
 from upwell.api.build import BUILD_NUMBER_ANNOTATION, RUN_POLICY_LABEL, Build, BuildPhase, RunPolicy
 
+_BUILD_BYTES = 2 * 1024**3
+"""Memory that a build is reckoned to need."""
+
 _ACTIVE = {BuildPhase.PENDING, BuildPhase.RUNNING}
+
+
+def default_slots(processors: int, memory: int) -> int:
+    """Return how many builds a machine with `memory` bytes runs at once."""
+    return max(1, min(max(2, processors // 2), memory // _BUILD_BYTES))
 
 
 def number_of(build: Build) -> int:

@@ -9,7 +9,7 @@ from upwell.api.build import (
     RunPolicy,
 )
 from upwell.api.meta import ObjectMeta
-from upwell.policy.run_policy import beyond_history, blocked_by, newest, superseded
+from upwell.policy.run_policy import beyond_history, blocked_by, default_slots, newest, superseded
 
 
 def build(number: int, phase: BuildPhase, policy: RunPolicy = RunPolicy.SERIAL) -> Build:
@@ -77,3 +77,13 @@ def test_numbers_decide_which_build_is_newest() -> None:
     assert last is not None
     assert last.name == "app-10"
     assert newest([]) is None
+
+
+@pytest.mark.parametrize(
+    ("processors", "gibibytes", "slots"),
+    [(1, 64, 2), (2, 23, 2), (16, 64, 8), (16, 8, 4), (16, 3, 1), (1, 1, 1)],
+)
+def test_builds_at_once_are_what_processors_and_memory_allow(
+    processors: int, gibibytes: int, slots: int
+) -> None:
+    assert default_slots(processors, gibibytes * 1024**3) == slots
