@@ -5,6 +5,7 @@ import click
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.meta import Resource
+from upwell.api.pod import Pod
 from upwell.cli.build_logs import builds_of, follow_build, write_log
 from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError, Exit
@@ -29,6 +30,9 @@ from upwell.store.interface import ApiClient
     help="Number of the BuildConfig's build.  [default: the latest]",
 )
 @click.option("-c", "--container", help="A container of the workload.  [default: the first]")
+@click.option(
+    "-p", "--previous", is_flag=True, help="What containers wrote before they were started anew."
+)
 @connection_options
 @click.pass_obj
 def logs(
@@ -38,10 +42,12 @@ def logs(
     tail: int | None,
     version: int | None,
     container: str | None,
+    previous: bool,  # noqa: FBT001 - the same
 ) -> None:
-    """Print the log of a build, of a BuildConfig's latest build, or of a workload."""
+    """Print the log of a build, of a BuildConfig's latest build, of a workload or of a Pod."""
     named = parse_one(what)
-    params = {"follow": "true"} if follow else {}
+    flags = {"follow": follow, "previous": previous}
+    params = {flag: "true" for flag, holds in flags.items() if holds}
     if tail is not None:
         params["tailLines"] = str(tail)
     if container is not None:
@@ -72,6 +78,6 @@ async def _target(client: ApiClient, named: Named, namespace: str, version: int 
         return builds[0]
     if version is not None:
         raise CommandError("--version is for BuildConfigs", Exit.USAGE)
-    if not isinstance(found, (Build, Job, *WORKLOADS)):
-        raise CommandError(f"{named} has no log: builds and workloads have", Exit.USAGE)
+    if not isinstance(found, (Build, Job, Pod, *WORKLOADS)):
+        raise CommandError(f"{named} has no log: builds, workloads and pods have", Exit.USAGE)
     return found

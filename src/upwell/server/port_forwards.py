@@ -2,8 +2,7 @@
 
 kubectl carries a SPDY session, with a pair of streams for each connection. Libraries open one
 WebSocket for a set of connections: for the port at position n of the query, channel 2n has its
-data and 2n+1 its error, and each begins with the port's number (two bytes, the lower first). That
-is v4.channel.k8s.io alone: clients that offer v5 as well fail when it ends a single channel.
+data and 2n+1 its error, and each begins with the port's number (two bytes, the lower first).
 """
 
 import asyncio
@@ -12,7 +11,7 @@ from functools import partial
 
 from starlette.websockets import WebSocket
 
-from upwell.server.channels import V4, Channels
+from upwell.server.channels import V4, V5, Channels
 from upwell.server.instances import Instances
 from upwell.server.relay import Connection, Inflow, relay
 from upwell.server.spdy import SpdyError, goaway_frame
@@ -40,7 +39,7 @@ class PortForwardHandlers:
 
     async def forward(self, websocket: WebSocket, target: Target) -> None:
         """Lead connections to an instance's ports; `instance` chooses one of a workload's."""
-        protocol = negotiate(websocket, (_SPDY, V4))
+        protocol = negotiate(websocket, _known(websocket))
         ports = [] if protocol == _SPDY else _ports(websocket)
         found = await self._instances.running(target, websocket.query_params.get("instance", ""))
         self._streams.require_room()
@@ -53,6 +52,16 @@ class PortForwardHandlers:
             else:
                 await _forward_channels(Channels(peer, protocol), connect, ports)
         await peer.close()
+
+
+def _known(websocket: WebSocket) -> tuple[str, ...]:
+    """Return the protocols that may be chosen.
+
+    Kubernetes has no v5 here. Clients that offer it nevertheless, beside v4, fail when it ends a
+    channel; those that offer nothing else know what it is.
+    """
+    offered = websocket.scope.get("subprotocols", [])
+    return (_SPDY, V4) if V4 in offered else (_SPDY, V5)
 
 
 async def _tunnel(peer: Peer, connect: Connect) -> None:
@@ -112,9 +121,12 @@ async def _forward_one(
     inflow: Inflow,
 ) -> None:
     async def send(piece: bytes) -> None:
-        if not piece:
+        if piece:
+            await channels.send(channel, piece)
+        elif channels.can_close:
+            await channels.close(channel)
+        else:
             raise _OverError
-        await channels.send(channel, piece)
 
     try:
         await relay(await connect(), inflow, send)

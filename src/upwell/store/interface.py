@@ -1,6 +1,7 @@
 """The store port: objects with optimistic concurrency and a watch that can be resumed."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self
@@ -160,6 +161,18 @@ class Store(Reader, Protocol):
         ...
 
 
+class Conversation(Protocol):
+    """A WebSocket. Both methods raise UnavailableError when it breaks."""
+
+    async def send(self, message: bytes) -> None:
+        """Send one message; returns when there is room for more."""
+        ...
+
+    def messages(self) -> AsyncGenerator[bytes]:
+        """Yield messages until the server has no more."""
+        ...
+
+
 class ApiClient(Store, Protocol):
     """A store behind an API server, with the rest of what that server answers: for people.
 
@@ -226,6 +239,18 @@ class ApiClient(Store, Protocol):
         params: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[bytes]:
         """Yield what a subresource sends (log) until the server ends it."""
+        ...
+
+    def converse(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        params: Sequence[tuple[str, str]],
+        protocol: str,
+    ) -> AbstractAsyncContextManager[Conversation]:
+        """Speak with a subresource (exec, portforward) over a WebSocket, until the block ends."""
         ...
 
     async def get_raw(self, path: str) -> bytes:

@@ -1,7 +1,7 @@
 """The store of a cluster, and the command line's client: the Kubernetes API over HTTP."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Self
@@ -19,6 +19,7 @@ from upwell.store.interface import (
     EVERYTHING,
     Change,
     ConflictError,
+    Conversation,
     ExpiredError,
     Listing,
     RejectedError,
@@ -227,6 +228,21 @@ class KubernetesStore:
         async with aclosing(self._api.chunks(request)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    @asynccontextmanager
+    async def converse(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        params: Sequence[tuple[str, str]],
+        protocol: str,
+    ) -> AsyncGenerator[Conversation]:
+        """Speak with a subresource (exec, portforward) over a WebSocket, until the block ends."""
+        request = replace(_about(kind, namespace, name, "GET"), subresource=subresource)
+        async with self._api.converse(request, params, protocol) as conversation:
+            yield conversation
 
     async def get_raw(self, path: str) -> bytes:
         """Return what the server answers at a path of its own, such as `/version`."""

@@ -1,11 +1,12 @@
 """HTTP to an API server: sessions, limits, timeouts, and paths of objects."""
 
+import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
@@ -15,6 +16,11 @@ import aiohttp
 from upwell.api.meta import Kind, ObjectKey
 from upwell.store.interface import RejectedError, StoreError, UnavailableError
 from upwell.store.kubernetes_errors import Status
+from upwell.store.kubernetes_socket import (
+    HEARTBEAT,
+    MAX_MESSAGE_BYTES,
+    KubernetesConversation,
+)
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A page of the largest objects that etcd takes (1.5 MiB) is far below; a broken server is not."""
@@ -126,6 +132,29 @@ class ApiConnection:
         async with self.open(request, timeout) as response:
             while chunk := await response.content.read(_CHUNK):
                 yield chunk
+
+    @asynccontextmanager
+    async def converse(
+        self, request: Request, params: Sequence[tuple[str, str]], protocol: str
+    ) -> AsyncGenerator[KubernetesConversation]:
+        """Open a WebSocket for the block; the server has to speak `protocol`."""
+        with _reachable(self._base):
+            try:
+                async with asyncio.timeout(self._access.timeout):
+                    socket = await self._open_session().ws_connect(
+                        self._base + request.path,
+                        params=params,
+                        protocols=(protocol,),
+                        heartbeat=HEARTBEAT,
+                        max_msg_size=MAX_MESSAGE_BYTES,
+                    )
+            except aiohttp.WSServerHandshakeError as error:
+                # The library drops the answer's body: the same without the upgrade says why.
+                plain = replace(request, params=dict(params))
+                async with self.open(plain, self._whole()):
+                    raise StoreError(f"{request.key}: {error.message}") from error
+        async with socket:
+            yield KubernetesConversation(socket)
 
     @asynccontextmanager
     async def open(

@@ -1,7 +1,9 @@
 """A client of the API that keeps its objects in memory, and a way to run commands with it."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -21,6 +23,27 @@ from upwell.store.memory import MemoryStore
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
+class ScriptedConversation:
+    """Says what it is told to, once it has heard as many messages as it is told to wait for."""
+
+    def __init__(self, *said: bytes, after: int = 0) -> None:
+        self._said = said
+        self._after = after
+        self._heard_enough = asyncio.Event()
+        self.heard: list[bytes] = []
+
+    async def send(self, message: bytes) -> None:
+        self.heard.append(message)
+        if len(self.heard) >= self._after:
+            self._heard_enough.set()
+
+    async def messages(self) -> AsyncGenerator[bytes]:
+        if self._after:
+            await self._heard_enough.wait()
+        for message in self._said:
+            yield message
+
+
 class FakeClient(MemoryStore):
     """An ApiClient on a MemoryStore; `answers` and `logs` play the server's own parts."""
 
@@ -32,6 +55,7 @@ class FakeClient(MemoryStore):
         self.warnings: Sequence[str] = ()
         self.forbidden: set[str] = set()
         """Kinds that may not be written."""
+        self.conversations: dict[str, ScriptedConversation] = {}
         self.uploads: list[tuple[bytes, dict[str, str]]] = []
 
     async def __aenter__(self) -> Self:
@@ -140,6 +164,22 @@ class FakeClient(MemoryStore):
                 await self.patch(
                     Build, namespace, name, {"status": {"phase": "Complete"}}, "status"
                 )
+
+    @asynccontextmanager
+    async def converse(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        subresource: str,
+        params: Sequence[tuple[str, str]],
+        protocol: str,
+    ) -> AsyncGenerator["ScriptedConversation"]:
+        path = f"{kind.KIND.plural}/{name}/{subresource}"
+        self.calls.append((protocol, path, list(params)))
+        if path not in self.conversations:
+            raise NotFoundError(ObjectKey(kind.KIND.kind, namespace, name))
+        yield self.conversations[path]
 
     async def get_raw(self, path: str) -> bytes:
         raise AssertionError(path)

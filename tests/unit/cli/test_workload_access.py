@@ -1,15 +1,16 @@
 """exec and port-forward: what they ask the server for, and what comes back."""
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.cli.conftest import ScriptedConversation
 
-from upwell.cli.port_forward import _forwarding, _ports
+from upwell.api.apps import Deployment
+from upwell.cli.names import Named
+from upwell.cli.port_forward import _forwarding, _Place, _ports
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -17,18 +18,55 @@ if TYPE_CHECKING:
 
 type Upwell = Callable[..., "Result"]
 
+FAILED = {"status": "Failure", "message": "it broke", "details": {"causes": []}}
+
+
+def ended(code: int) -> bytes:
+    """The last message of a command."""
+    causes = [{"reason": "ExitCode", "message": str(code)}]
+    status = {"status": "Failure", "message": f"exit code {code}", "details": {"causes": causes}}
+    return b"\x03" + json.dumps(status if code else {"status": "Success"}).encode()
+
 
 def test_exec_prints_the_output_and_ends_as_the_command(
     upwell: Upwell, client: "FakeClient"
 ) -> None:
-    answer = {"instance": "shop-1", "exitCode": 3, "output": "no such table\n"}
-    client.answers["deployments/shop/exec"] = answer
+    said = (b"\x01", b"\x01rows: ", b"\x02no such table\n", b"\x010\n", ended(3))
+    client.conversations["deployments/shop/exec"] = ScriptedConversation(*said)
 
     result = upwell("exec", "deploy/shop", "-c", "db", "--", "psql", "-c", "select 1")
 
-    assert (result.stdout, result.exit_code) == ("no such table\n", 3)
-    body = {"command": ["psql", "-c", "select 1"], "container": "db"}
-    assert client.calls[-1] == ("POST", "deployments/shop/exec", body)
+    assert (result.stdout, result.stderr) == ("rows: 0\n", "no such table\n")
+    assert result.exit_code == 3
+    wanted = [("command", "psql"), ("command", "-c"), ("command", "select 1")]
+    wanted += [("stdout", "true"), ("stderr", "true"), ("container", "db")]
+    assert client.calls[-1] == ("v5.channel.k8s.io", "deployments/shop/exec", wanted)
+
+
+def test_exec_in_a_pod_goes_on_without_a_terminal(upwell: Upwell, client: "FakeClient") -> None:
+    client.conversations["pods/shop-1/exec"] = ScriptedConversation(b"\x01ok\n", ended(0))
+
+    result = upwell("exec", "-t", "pod/shop-1", "--", "id")
+
+    assert (result.stdout, result.exit_code) == ("ok\n", 0)
+    assert "no terminal for -t" in result.stderr
+    assert ("tty", "true") not in client.calls[-1][2]
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "text"),
+    [
+        ((b"\x03" + json.dumps(FAILED).encode(),), 1, "it broke"),
+        ((b"\x01begin\n",), 4, "before the command has ended"),
+    ],
+)
+def test_exec_says_when_there_is_no_exit_code(
+    upwell: Upwell, client: "FakeClient", said: tuple[bytes, ...], code: int, text: str
+) -> None:
+    client.conversations["deployments/shop/exec"] = ScriptedConversation(*said)
+    result = upwell("exec", "deploy/shop", "--", "id")
+    assert result.exit_code == code
+    assert text in result.stderr
 
 
 def test_what_has_no_containers_is_a_usage_error(upwell: Upwell) -> None:
@@ -36,48 +74,50 @@ def test_what_has_no_containers_is_a_usage_error(upwell: Upwell) -> None:
     assert upwell("port-forward", "is/shop", "8080").exit_code == 2
 
 
-@pytest.mark.parametrize("ports", ["web", "1:2:3", "70000", "-1", ":"])
+@pytest.mark.parametrize("ports", ["web", "1:2:3", "70000", "-1", ":", "8080:0"])
 def test_ports_that_are_none_are_refused(upwell: Upwell, ports: str) -> None:
     assert upwell("port-forward", "deploy/shop", "--", ports).exit_code == 2
 
 
-def test_one_port_stands_for_both() -> None:
+def test_one_port_stands_for_both_and_an_empty_one_is_chosen() -> None:
     assert _ports("8080") == (8080, 8080)
     assert _ports("9000:80") == (9000, 80)
+    assert _ports(":80") == (0, 80)
 
 
-def test_nobody_is_ready(upwell: Upwell, client: "FakeClient") -> None:
-    client.answers["deployments/shop/instances"] = {"items": []}
-
+def test_what_is_not_there_is_said_before_anything_listens(upwell: Upwell) -> None:
     result = upwell("port-forward", "deploy/shop", "8080")
-
     assert result.exit_code == 3
-    assert "no instance that is ready" in result.stderr
+    assert "deployment/shop does not exist" in result.stderr
 
 
-@asynccontextmanager
-async def echoing() -> AsyncIterator[int]:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            writer.write(await reader.read())
-            writer.close()
-        await writer.wait_closed()
-
-    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
-
-
-async def test_a_connection_is_led_there_and_back_to_its_end() -> None:
-    async def address() -> str:
-        return "127.0.0.1"
-
-    async with (
-        echoing() as port,
-        await asyncio.start_server(_forwarding(address, port), "127.0.0.1", 0) as server,
-    ):
+async def test_a_connection_is_led_there_and_back_to_its_end(client: "FakeClient") -> None:
+    said = (b"\x00\x90\x1f", b"\x01\x90\x1f", b"\x00good ", b"\x00day", b"\xff\x00")
+    conversation = ScriptedConversation(*said, after=2)
+    client.conversations["deployments/shop/portforward"] = conversation
+    place = _Place(Named(Deployment, "shop"), "default", "shop-2")
+    serve = _forwarding(client, place, 8080)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         local = server.sockets[0].getsockname()[1]
-        reader, writer = await asyncio.open_connection("127.0.0.1", local, family=socket.AF_INET)
-        writer.write(b"x" * 300_000)
+        reader, writer = await asyncio.open_connection("127.0.0.1", local)
+        writer.write(b"hello")
         writer.write_eof()
-        assert len(await reader.read()) == 300_000
+        assert await reader.read() == b"good day"
         writer.close()
+    assert conversation.heard == [b"\x00hello", b"\xff\x00"]
+    params = [("ports", "8080"), ("instance", "shop-2")]
+    assert client.calls[-1] == ("v5.channel.k8s.io", "deployments/shop/portforward", params)
+
+
+async def test_what_goes_wrong_there_ends_the_connection_and_is_told(
+    client: "FakeClient", capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = (b"\x00\x90\x1f", b"\x01\x90\x1f", b"\x01nothing listens")
+    client.conversations["deployments/shop/portforward"] = ScriptedConversation(*said)
+    serve = _forwarding(client, _Place(Named(Deployment, "shop"), "default", ""), 8080)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        local = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", local)
+        assert await reader.read() == b""
+        writer.close()
+    assert "connection lost: nothing listens" in capsys.readouterr().err

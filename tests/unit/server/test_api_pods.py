@@ -349,6 +349,21 @@ async def test_ports_are_channels_of_one_websocket(pods: Api) -> None:
     }
 
 
+async def test_who_speaks_v5_alone_ends_each_direction(pods: Api) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.close()
+
+    url = f"{pods.url}{PODS}/web-1/portforward?ports=80"
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+        pods.runtime.ports = {80: server.sockets[0].getsockname()[1]}
+        async with pods.session.ws_connect(url, protocols=("v5.channel.k8s.io",)) as socket:
+            await socket.send_bytes(b"\x00all")
+            await socket.send_bytes(b"\xff\x00")
+            found = await read_channels(socket)
+    assert found == {0: b"P\x00all", 1: b"P\x00", 255: b"\x00"}
+
+
 async def test_a_websocket_ends_with_its_last_connection(pods: Api) -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del reader

@@ -1,0 +1,72 @@
+"""The terminal that a command in a container is given: ours, byte by byte."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+_CHUNK = 32 * 1024
+
+type Send = Callable[[bytes], Awaitable[None]]
+
+
+@contextmanager
+def raw_terminal() -> Iterator[None]:
+    """Hand every key on as it is for the block, Ctrl-C among them."""
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setraw(terminal, termios.TCSANOW)  # what was typed already is not lost
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def sizes(send: Send) -> Iterator[None]:
+    """Send the terminal's size, and again whenever it changes, for the block (as JSON)."""
+    loop = asyncio.get_running_loop()
+    telling: set[asyncio.Future[None]] = set()
+
+    def tell() -> None:
+        with suppress(OSError):
+            size = os.get_terminal_size(sys.stdin.fileno())
+            document = {"Width": size.columns, "Height": size.lines}
+            task = asyncio.ensure_future(send(json.dumps(document).encode()))
+            telling.add(task)
+            task.add_done_callback(telling.discard)
+
+    tell()
+    loop.add_signal_handler(signal.SIGWINCH, tell)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGWINCH)
+
+
+def send_input(send: Send) -> None:
+    """Send stdin as it comes, and an empty piece at its end, from a thread beside.
+
+    A read of stdin cannot be cancelled: the thread is left behind when the command has ended.
+    """
+    loop = asyncio.get_running_loop()
+
+    def pump() -> None:
+        with suppress(Exception):  # the connection's own end is what is reported
+            while True:
+                piece = os.read(sys.stdin.fileno(), _CHUNK)
+                asyncio.run_coroutine_threadsafe(_sent(send, piece), loop).result()
+                if not piece:
+                    return
+
+    threading.Thread(target=pump, name="stdin", daemon=True).start()
+
+
+async def _sent(send: Send, piece: bytes) -> None:
+    await send(piece)
