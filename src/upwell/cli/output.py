@@ -15,7 +15,7 @@ from upwell.api.codec import encode
 from upwell.api.meta import Column, Resource
 
 MISSING = "-"
-_STEP = re.compile(r"(?P<name>[^\[\]]+)(?P<all>\[\*\])?")
+_STEP = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<at>\*|\d{1,6})\])?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
 _PINNED = re.compile(r"(?:[^\s@=(]+@)?sha256:([0-9a-f]{12})[0-9a-f]{52}")
 _GAP = "   "
@@ -86,14 +86,18 @@ def format_duration(duration: timedelta) -> str:
 
 
 def values_at(document: object, path: str) -> list[Any]:
-    """Return the values at a path such as `spec.containers[*].image`; none when it ends early."""
+    """Return the values at a path such as `spec.containers[*].image`; none when it ends early.
+
+    `[0]` stands for the first of a list.
+    """
     found = [document]
     for match in _STEP.finditer(path):
         name = match["name"].strip(".")
         for step in name.split("."):
             found = [item[step] for item in found if isinstance(item, Mapping) and step in item]
-        if match["all"]:
-            found = [item for items in found if isinstance(items, list) for item in items]
+        if (at := match["at"]) is not None:
+            part = slice(None) if at == "*" else slice(int(at), int(at) + 1)
+            found = [item for items in found if isinstance(items, list) for item in items[part]]
     return [value for value in found if value not in (None, "")]
 
 

@@ -44,6 +44,8 @@ def test_pull_specs_are_shortened_to_their_digest(text: str, short: str) -> None
     [
         ("spec.size", [3]),
         ("spec.tags[*].name", ["a", "b"]),
+        ("spec.tags[1].name", ["b"]),
+        ("spec.tags[7].name", []),
         ("spec.absent.deep", []),
         ("spec.size.deep", []),
         ("spec.size[*].x", []),
