@@ -1,4 +1,4 @@
-"""A promotion whose process dies before any of its writes to the store: it ends as without."""
+"""Promotions whose process dies before any of its writes, or whose clock goes back."""
 
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
@@ -262,3 +262,21 @@ async def test_a_kill_before_any_write_changes_nothing_of_the_end(
     for number in range(1, whole.mortal.writes + 1):
         killed = await run(tmp_path, code, number)
         assert await killed.outcome() == wanted, f"killed before write {number}"
+
+
+@pytest.mark.parametrize("phase", ["RollingOut", "Verifying", "RollingBack"])
+async def test_a_clock_that_goes_back_holds_nothing_up(tmp_path: Path, phase: str) -> None:
+    code = 1 if phase == "RollingBack" else 0
+    wanted = await (await run(tmp_path, code)).outcome()
+    shop = Shop(tmp_path)
+    await shop.begin()
+    shop.runtime.exits["job"] = [code]
+    await shop.tag(BETTER)
+    for _ in range(TURNS):
+        found = {one.name: one for one in (await shop.store.list(Promotion)).items}
+        if "shop-2.dev" in found and found["shop-2.dev"].status.phase == phase:
+            break
+        await shop.turn()
+    shop.clock.advance(-86_400)
+    await shop.until_still()
+    assert await shop.outcome() == wanted

@@ -20,6 +20,20 @@ def in_step(status: PromotionStatus, name: str, now: datetime) -> PromotionStatu
     return status.model_copy(update={"steps": steps})
 
 
+def anchored(status: PromotionStatus, now: datetime) -> PromotionStatus:
+    """Return the status with no time ahead that something is counted from: the clock went back.
+
+    Otherwise a rollout or a soak could take as much longer as the clock was wrong.
+    """
+    changes: dict[str, object] = {}
+    if status.serving_since is not None and status.serving_since > now:
+        changes["serving_since"] = now
+    if status.steps and status.steps[-1].ended is None and status.steps[-1].started > now:
+        last = status.steps[-1].model_copy(update={"started": now})
+        changes["steps"] = (*status.steps[:-1], last)
+    return status.model_copy(update=changes) if changes else status
+
+
 def has_left(status: PromotionStatus, name: str) -> bool:
     """Whether a step is done."""
     return any(step.name == name and step.ended is not None for step in status.steps)

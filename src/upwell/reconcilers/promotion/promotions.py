@@ -75,6 +75,10 @@ class PromotionReconciler:
             await self._verifier.stop(key)
         if promotion.is_deleting or phase.is_final or phase is PromotionPhase.WAITING:
             return Result()
+        anchored = transitions.anchored(promotion.status, self._clock())
+        if anchored is not promotion.status:
+            await self._store.update_status(promotion.with_status(anchored))
+            return Result(0)
         move = await self._read(promotion)
         if move is None:
             return Result()
