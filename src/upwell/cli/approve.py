@@ -10,19 +10,12 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.cli import clock
 from upwell.cli.connection import Session, connection_options
+from upwell.cli.durations import SPAN
 from upwell.cli.examples import examples
 from upwell.cli.output import Format, full_name, output_option, write_objects
 from upwell.cli.promotions import release_or_promotion, waiting_promotion
 from upwell.policy.promotion.approval import approval_of
-from upwell.policy.schedule import InvalidDurationError, parse_duration
 from upwell.store.interface import ApiClient
-
-
-def _lifetime(_: click.Context, __: click.Parameter, value: str) -> timedelta:
-    try:
-        return parse_duration(value)
-    except InvalidDurationError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 @click.command(
@@ -49,7 +42,7 @@ def _lifetime(_: click.Context, __: click.Parameter, value: str) -> timedelta:
     "--expires",
     default="24h",
     show_default=True,
-    callback=_lifetime,
+    type=SPAN,
     metavar="DURATION",
     help="How long the link works.",
 )

@@ -5,7 +5,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, override
 
 import click
@@ -36,6 +36,31 @@ class _Duration(click.ParamType[float]):
 
 
 TIMEOUT = _Duration()
+
+
+class _Span(click.ParamType[timedelta]):
+    """A duration that has units, such as 12h or 90d."""
+
+    name = "duration"
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        from upwell.policy.schedule import (  # noqa: PLC0415 - loads the API's models
+            InvalidDurationError,
+            parse_duration,
+        )
+
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return parse_duration(value)
+        except InvalidDurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+SPAN = _Span()
 
 
 class _Moment(click.ParamType[datetime]):

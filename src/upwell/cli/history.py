@@ -9,7 +9,6 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose
 from upwell.cli import clock
 from upwell.cli.connection import Session, connection_options
-from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
 from upwell.cli.output import (
     MISSING,
@@ -20,7 +19,13 @@ from upwell.cli.output import (
     output_option,
     write_objects,
 )
-from upwell.cli.promotions import named_pipeline, of_pipeline, order_of, since_of
+from upwell.cli.promotions import (
+    named_pipeline,
+    of_pipeline,
+    order_of,
+    require_stage,
+    since_of,
+)
 from upwell.store.interface import ApiClient
 
 _WORDS = {
@@ -60,11 +65,8 @@ def history(session: Session, pipeline: str, stage: str, limit: int, output: str
 
     async def work(client: ApiClient) -> None:
         found = await client.get(Pipeline, session.namespace, name)
-        if stage and found.stage(stage) is None:
-            known = ", ".join(one.name for one in found.spec.stages) or "none"
-            raise CommandError(
-                f"pipeline/{name} has no stage {stage!r}; its stages: {known}", Exit.USAGE
-            )
+        if stage:
+            require_stage(found, stage)
         moves = await of_pipeline(client, Promotion, session.namespace, name)
         wanted = [one for one in moves if stage in {"", one.spec.stage}]
         newest = sorted(wanted, key=order_of, reverse=True)[: limit or None]

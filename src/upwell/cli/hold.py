@@ -12,10 +12,10 @@ from upwell.api.pipeline import Pipeline
 from upwell.cli import clock
 from upwell.cli.connection import Session, connection_options
 from upwell.cli.durations import MOMENT
-from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
 from upwell.cli.names import Named, parse_named, parse_one
 from upwell.cli.output import full_name
+from upwell.cli.promotions import require_stage
 from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL, hold_of
 from upwell.policy.rollout_settings import WORKLOADS
 from upwell.policy.rollout_triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
@@ -72,7 +72,7 @@ def hold(
     async def work(client: ApiClient) -> None:
         if stage:
             found = await client.get(Pipeline, session.namespace, held.named.name)
-            _require_stage(found, stage)
+            require_stage(found, stage)
         change = {"metadata": {"annotations": held.annotations(reason, end)}}
         await _change(client, session, held, change, "held")
         ends = f", or {end}" if end else ""
@@ -115,14 +115,6 @@ def _parse(what: tuple[str, ...], stage: str) -> _Held:
         known = ", ".join(kind.KIND.singular for kind in _HELD)
         raise click.UsageError(f"{one} cannot be held; these kinds can: {known}")
     return _Held(one)
-
-
-def _require_stage(pipeline: Pipeline, stage: str) -> None:
-    if pipeline.stage(stage) is None:
-        known = ", ".join(one.name for one in pipeline.spec.stages) or "none"
-        raise CommandError(
-            f"pipeline/{pipeline.name} has no stage {stage!r}; its stages: {known}", Exit.USAGE
-        )
 
 
 async def _change(

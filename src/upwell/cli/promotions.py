@@ -16,6 +16,7 @@ from upwell.cli.errors import CommandError, Exit
 from upwell.cli.names import parse_named
 from upwell.cli.output import Format, full_name, output_option, write_objects
 from upwell.cli.waiting import until
+from upwell.policy.promotion.requests import RefusedError, stage_named
 from upwell.store.interface import ApiClient, NotFoundError, Selector
 
 
@@ -70,6 +71,14 @@ def named_release(text: str) -> str:
 def named_pipeline(text: str) -> str:
     """Return the name in `NAME` or `pipeline/NAME`; raises click.UsageError."""
     return parse_named([text], default=Pipeline)[0].name
+
+
+def require_stage(pipeline: Pipeline, stage: str) -> None:
+    """Raise CommandError unless the Pipeline has the stage."""
+    try:
+        stage_named(pipeline, stage)
+    except RefusedError as error:
+        raise CommandError(str(error), Exit.USAGE) from error
 
 
 async def ask(

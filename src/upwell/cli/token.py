@@ -8,6 +8,7 @@ import click
 from upwell.api.core import Secret
 from upwell.cli import clock
 from upwell.cli.connection import Session, connection_options
+from upwell.cli.durations import SPAN
 from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
 from upwell.cli.output import (
@@ -27,7 +28,6 @@ from upwell.policy.access import (
     grant_text,
     parse_grant,
 )
-from upwell.policy.schedule import InvalidDurationError, parse_duration
 from upwell.server.tokens import TOKEN_TYPE, TokenRecord, hash_of, new_token, secret_name
 from upwell.store.interface import ApiClient, NotFoundError, Selector
 
@@ -47,15 +47,6 @@ class _GrantType(click.ParamType[Grant]):
             return value if isinstance(value, Grant) else parse_grant(str(value))
         except InvalidGrantError as error:
             self.fail(str(error), param, ctx)
-
-
-def _lifetime(_: click.Context, __: click.Parameter, value: str | None) -> timedelta | None:
-    if value is None:
-        return None
-    try:
-        return parse_duration(value)
-    except InvalidDurationError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 @click.group(
@@ -94,7 +85,7 @@ def token() -> None:
 )
 @click.option(
     "--expires",
-    callback=_lifetime,
+    type=SPAN,
     default=None,
     metavar="DURATION",
     show_default="never",
