@@ -15,7 +15,7 @@ from upwell.api.promotion import (
     PromotionPhase,
     Release,
 )
-from upwell.policy.promotion.approval import approval_of
+from upwell.policy.promotion.approval import Agreement, approval_of
 from upwell.policy.promotion.requests import Known
 from upwell.policy.promotion.stages import serving, upstream
 from upwell.policy.standing import short
@@ -200,7 +200,9 @@ def _votes(seen: Seen) -> Iterator[str]:
         return
     found = approval_of(seen.stage.approval, seen.promotion, seen.known.now)
     until = f", until {found.until:%Y-%m-%d %H:%M} UTC" if found.until is not None else ""
-    if found.message:
+    if found.agreement is Agreement.AGREED:
+        yield f"<p>It is {escape(found.message)}, and begins when nothing else keeps it.</p>"
+    elif found.message:
         yield f"<p>So far: {escape(found.message)}{until}.</p>"
     yield f"<p>You vote as <b>{escape(seen.person)}</b>; a later vote replaces an earlier one.</p>"
     yield _FORM

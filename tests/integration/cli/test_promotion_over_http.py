@@ -62,6 +62,7 @@ def test_a_release_is_tested_approved_and_promoted(site: Site, tmp_path: Path) -
     assert "Phase:      Promoted" in described
     assert "integration=Passed" in described
     assert len(site.done("viewer", "history", "shop").splitlines()) == 4
+    assert site.done("viewer", "evidence", "shop-1.dev", "integration/junit.xml") == "<testsuite/>"
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ async def test_a_page_shows_what_is_promoted_and_takes_the_vote(shop: Shop) -> N
 
     done = await vote(shop, path, decision="approve", comment="<i>go</i>")
     assert "ada approved" in done.text
+    assert "It is approved by ada, and begins when nothing else keeps it." in done.text
     assert "&lt;i&gt;go&lt;/i&gt;" in done.text
     [recorded] = (await shop.promotion("shop-1.staging")).status.votes
     assert (recorded.by, recorded.approved, recorded.comment) == ("ada", True, "<i>go</i>")
