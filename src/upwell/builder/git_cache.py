@@ -65,7 +65,7 @@ def reference_name(ref: str) -> str:
 
 @asynccontextmanager
 async def limited(tree: Path, limit_bytes: int) -> AsyncIterator[None]:
-    """Stop the block once `tree` has grown by more than that; raises BuildError."""
+    """Stop the block once `tree` has grown by more than that; raises BuildError then."""
     before = await asyncio.to_thread(size_of, tree)
 
     async def check() -> None:
@@ -84,8 +84,8 @@ async def limited(tree: Path, limit_bytes: int) -> AsyncIterator[None]:
             yield
             await check()
             watcher.cancel()
-    except* BuildError as errors:
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None  # the block's own, or that of the limit
 
 
 def size_of(tree: Path) -> int:

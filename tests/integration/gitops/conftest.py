@@ -11,7 +11,7 @@ from upwell.gitops.interface import Author
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[GitHost]:
     """A running git host with nothing in it."""
-    found = GitHost(tmp_path / "host")
+    found = GitHost(tmp_path / "git-host")
     found.start()
     yield found
     found.stop()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from tests.integration.builder.test_git_hardening import SshServer, ssh_server  # noqa: F401
 from tests.integration.gitops.git_host import PERSON, GitHost
 
 from upwell.builder.git import GitLimits
@@ -173,6 +174,26 @@ async def test_a_host_that_is_down_is_named_and_found_again(
         assert await clone.tips(["main"]) == {"main": tip}
 
 
+async def test_a_branch_that_goes_meanwhile_is_named(
+    host: GitHost, repositories: GitRepositories
+) -> None:
+    host.push("first", {"a.yaml": "x"})
+    with pytest.raises(RepositoryError, match=rf"{host.uri}: .*refs/heads/gone"):
+        async with repositories.open(GitSource(host.uri)) as clone:
+            await clone.fetch(["main", "gone"])
+
+
+async def test_a_repository_that_is_too_large_is_left(host: GitHost, tmp_path: Path) -> None:
+    (host.clone / "large").write_bytes(os.urandom(2_000_000))
+    host.push("first", {})
+    limits = GitLimits(seconds=60, tree_bytes=1_000_000)
+    own = GitRepositories(tmp_path / "x", Author("Upwell", "upwell@example.test"), limits=limits)
+    with pytest.raises(RepositoryError, match="larger than 1000000 bytes"):
+        async with own.open(GitSource(host.uri)) as clone:
+            await clone.fetch(["main"])
+    assert not list((tmp_path / "x" / "clones").iterdir())
+
+
 async def test_a_host_that_never_answers_is_left_in_time(tmp_path: Path) -> None:
     async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
@@ -268,3 +289,32 @@ async def test_a_password_opens_a_private_repository_and_stays_nowhere(
     assert kept
     assert not [path for path in kept if PASSWORD.encode() in path.read_bytes()]
     assert not list((tmp_path / "gitops" / "work").iterdir())
+
+
+async def test_a_key_opens_a_repository_over_ssh_and_a_false_host_does_not(
+    host: GitHost,
+    repositories: GitRepositories,
+    ssh_server: SshServer,  # noqa: F811 - the fixture
+    tmp_path: Path,
+) -> None:
+    tip = host.push("first", {"a.yaml": "x"})
+    source = GitSource(f"{ssh_server.address}{host.bare}").with_login(
+        {
+            "ssh-privatekey": ssh_server.private_key.encode(),
+            "known_hosts": ssh_server.known_hosts.encode(),
+        }
+    )
+    async with repositories.open(source) as clone:
+        await clone.fetch(["main"])
+        (file,) = await clone.tree(tip, "a.yaml")
+        commit = await clone.commit(Draft(tip, {file: "y"}, "x"))
+        assert await clone.push(commit, "main")
+    assert host.git("rev-parse", "main") == commit
+    kept = [path for path in (tmp_path / "gitops").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"PRIVATE KEY" in path.read_bytes()]
+
+    port = ssh_server.known_hosts.split()[0]
+    other = " ".join((tmp_path / "user.pub").read_text().split()[:2])
+    with pytest.raises(RepositoryError, match=r"(?i)host key"):
+        async with repositories.open(replace(source, ssh_known_hosts=f"{port} {other}\n")) as clone:
+            await clone.tips(["main"])
