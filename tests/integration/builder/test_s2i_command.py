@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -22,14 +23,19 @@ class Command:
         self.storage, self.conf = storage, conf
         self.store = ("buildah", f"--root={storage}/storage", f"--runroot={storage}/run")
 
-    async def __call__(self, *words: str, stored: bool = True) -> tuple[int, str, str]:
+    async def start(
+        self, *words: str, stored: bool = True, **variables: str
+    ) -> asyncio.subprocess.Process:
         options = ("--storage", str(self.storage)) if stored else ()
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "upwell", "s2i", *words, *options),
-            env={**os.environ, "CONTAINERS_CONF": str(self.conf)},
+            env={**os.environ, "CONTAINERS_CONF": str(self.conf), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+    async def __call__(self, *words: str, stored: bool = True) -> tuple[int, str, str]:
+        process = await self.start(*words, stored=stored)
         output, errors = await process.communicate()
         return process.returncode or 0, output.decode(), errors.decode()
 
@@ -44,6 +50,9 @@ class Command:
         raw = run(*self.store, "inspect", "--type=image", image)
         found: dict[str, object] = json.loads(raw)["OCIv1"]["config"]
         return found
+
+    def containers(self) -> list[str]:
+        return run(*self.store, "containers", "--all", "--quiet").split()
 
     def images(self) -> list[str]:
         return run(*self.store, "images", "--quiet").split()
@@ -176,6 +185,28 @@ async def test_a_refusal_has_a_code_of_its_own(
     assert message in errors
     assert "Traceback" not in errors
     assert output == ""
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+async def test_a_build_that_is_told_to_end_leaves_nothing(
+    command: Command, builder_name: str, tree: Path, tmp_path: Path, told: signal.Signals
+) -> None:
+    write_tree(tree, {".s2i/bin/assemble": "#!/bin/sh\necho it runs\nexec sleep 1000\n"})
+    own = tmp_path / "own"
+    own.mkdir()
+    words = ("build", str(tree), builder_name, "localhost/endless:1")
+    process = await command.start(*words, TMPDIR=str(own))
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while b"it runs" not in (line := await process.stderr.readline()):
+            assert line, "the build has ended"
+        assert list(own.iterdir())
+        process.send_signal(told)
+        _, errors = await process.communicate()
+    assert process.returncode == 130
+    assert errors.decode().splitlines()[-1] == "error: interrupted"
+    assert list(own.iterdir()) == []
+    assert command.containers() == []
 
 
 async def test_a_failure_is_called_back(

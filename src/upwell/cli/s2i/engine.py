@@ -1,9 +1,11 @@
 """Carries out `upwell s2i`: source, plan, build, and what follows a build."""
 
+import asyncio
 import os
 import re
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from upwell.builder.interface import (
     Strategy,
     UnknownSchemeError,
 )
-from upwell.cli.errors import CommandError
+from upwell.cli.errors import CommandError, Exit
 from upwell.cli.s2i.request import Options, image
 from upwell.policy.s2i import BuilderImage, image_path
 from upwell.policy.s2i_users import UserNotAllowedError
@@ -60,6 +62,20 @@ def user_store(folder: Path | None) -> LocalStore:
 
 def _builder(policy: str, store: LocalStore) -> AbstractAsyncContextManager[LocalBuilder]:
     return open_local_builder(store, {"if-not-present": "missing"}.get(policy, policy))
+
+
+def run[T](work: Coroutine[object, object, T]) -> T:
+    """Run; Ctrl-C and SIGTERM end it once it has cleaned up. Raises CommandError."""
+    try:
+        return asyncio.run(_until_told_to_end(work))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise CommandError("interrupted", Exit.INTERRUPTED) from None
+
+
+async def _until_told_to_end[T](work: Coroutine[object, object, T]) -> T:
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 async def build_image(options: Options, storage: LocalStore) -> None:

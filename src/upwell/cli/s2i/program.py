@@ -1,6 +1,5 @@
 """The commands of `upwell s2i`, with the options that the reference implementation has."""
 
-import asyncio
 import os
 import shutil
 from collections.abc import Callable
@@ -144,9 +143,9 @@ def generate(builder: str, target: Path, source: str, **values: Any) -> None:
 @_STORAGE
 def rebuild(image_name: str, new_tag: str, pull_policy: str, storage: Path | None) -> None:
     """Build IMAGE again, from the source and with the builder that its labels name."""
-    from upwell.cli.s2i.engine import labels_of, user_store  # noqa: PLC0415  # only when it runs
+    from upwell.cli.s2i.engine import labels_of, run, user_store  # noqa: PLC0415  # only when it runs
 
-    labels = asyncio.run(labels_of(image_name, pull_policy, user_store(storage)))
+    labels = run(labels_of(image_name, pull_policy, user_store(storage)))
     prefix = "io.openshift.s2i.build."
     source, builder = (labels.get(prefix + name, "") for name in ("source-location", "image"))
     if not source or not builder:
@@ -173,9 +172,9 @@ def rebuild(image_name: str, new_tag: str, pull_policy: str, storage: Path | Non
 @_STORAGE
 def usage(builder: str, pull_policy: str, storage: Path | None) -> None:
     """Print what the image BUILDER says about its use."""
-    from upwell.cli.s2i.engine import show_usage, user_store  # noqa: PLC0415  # only when it runs
+    from upwell.cli.s2i.engine import run, show_usage, user_store  # noqa: PLC0415  # only when it runs
 
-    asyncio.run(show_usage(builder, pull_policy, user_store(storage)))
+    run(show_usage(builder, pull_policy, user_store(storage)))
 
 
 @s2i.command(epilog=examples("upwell s2i create my-builder ./my-builder"))
@@ -198,7 +197,7 @@ def _build(
     source: str, builder: str, tag: str, as_dockerfile: Path | None, values: dict[str, Any]
 ) -> None:
     from upwell.cli.s2i.context import write_context  # noqa: PLC0415  # only when it runs
-    from upwell.cli.s2i.engine import build_image, user_store  # noqa: PLC0415
+    from upwell.cli.s2i.engine import build_image, run, user_store  # noqa: PLC0415
     from upwell.cli.s2i.request import Options  # noqa: PLC0415
 
     options = Options(source, builder, tag, values)
@@ -215,7 +214,7 @@ def _build(
         raise click.UsageError("Missing argument 'TAG'.")
     if values["incremental"] and values["runtime_image"]:
         raise click.UsageError("--incremental does not go with --runtime-image")
-    asyncio.run(build_image(options, user_store(values["storage"])))
+    run(build_image(options, user_store(values["storage"])))
     if values["run_image"]:
         podman = shutil.which("podman")
         if podman is None:
