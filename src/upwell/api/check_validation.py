@@ -1,6 +1,7 @@
 """What the checks of a stage must be beyond their types."""
 
 from collections.abc import Collection, Iterator
+from urllib.parse import urlsplit
 
 from upwell.api.addresses import host_and_port, is_http_url
 from upwell.api.codec import Fault
@@ -104,8 +105,12 @@ def _tcp(tcp: TcpCheck, path: str) -> Iterator[Fault]:
 def _metric(metric: MetricCheck, path: str) -> Iterator[Fault]:
     if not is_http_url(metric.server):
         yield Fault(f"{path}.server", "expected the http or https URL of a Prometheus API")
+    elif "@" in urlsplit(metric.server).netloc:
+        yield Fault(f"{path}.server", "a URL is no secret: put the login into a Secret, `secret`")
     if not metric.query.strip():
         yield Fault(f"{path}.query", "required")
+    if metric.secret is not None and not metric.secret.name:
+        yield Fault(f"{path}.secret.name", "required")
     try:
         Threshold.parse(metric.condition)
     except InvalidThresholdError as error:

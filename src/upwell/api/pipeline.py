@@ -95,6 +95,8 @@ class MetricCheck(Model):
     interval_seconds: int = Field(default=30, ge=1)
     failure_limit: int = Field(default=0, ge=0)
     """Samples that may fail before the check does."""
+    secret: LocalReference | None = None
+    """A Secret whose key `token`, or `username` and `password`, the server is asked with."""
 
 
 class WebhookCheck(Model):

@@ -40,6 +40,8 @@ class MetricQuestion:
     server: str
     query: str
     at: datetime
+    authorization: str = field(default="", repr=False)
+    """The header of this name; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ async def measure(client: HttpClient, question: MetricQuestion) -> float | None:
     url = (base / _PATH).with_query(
         {"query": question.query, "time": f"{question.at.timestamp():.3f}"}
     )
-    answer = await client.send(Request("GET", url))
+    headers = {"Authorization": question.authorization} if question.authorization else {}
+    answer = await client.send(Request("GET", url, headers))
     try:
         return _number(answer)
     except BadQuestionError as error:

@@ -147,9 +147,10 @@ class TestPrometheus:
             await prometheus([])(head, writer)
 
         async with server(handle) as url:
-            await probes.measure(MetricQuestion(f"{url}/prom/", "a{b='c'} > 1", AT))
+            await probes.measure(MetricQuestion(f"{url}/prom/", "a{b='c'} > 1", AT, "Bearer t"))
         path, _, query = heads[0].split(" ")[1].partition("?")
         assert path == "/prom/api/v1/query"
+        assert "\r\nAuthorization: Bearer t\r\n" in heads[0]
         assert parse_qs(query) == {"query": ["a{b='c'} > 1"], "time": ["1772366400.000"]}
 
     @pytest.mark.parametrize(

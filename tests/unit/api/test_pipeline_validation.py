@@ -10,6 +10,7 @@ from upwell.api.defaults import apply_defaults
 from upwell.api.thresholds import InvalidThresholdError, Threshold
 from upwell.api.validation import validate
 
+METRIC = {"server": "http://p", "query": "x", "condition": "< 1"}
 SMOKE = {"name": "smoke", "job": {"component": "web", "command": ["/test"]}}
 
 
@@ -209,6 +210,8 @@ def test_a_window_is_between_dates_or_by_cron(window: dict[str, Any], path: str)
         ({"webhook": {"url": "ci.test"}}, ".webhook.url"),
         ({"webhook": {"secret": {}}}, ".webhook.secret.name"),
         ({"metric": {"server": "p", "query": "x", "condition": "< 1"}}, ".metric.server"),
+        ({"metric": {**METRIC, "server": "http://a:b@p"}}, ".metric.server"),
+        ({"metric": {**METRIC, "secret": {}}}, ".metric.secret.name"),
         ({"metric": {"server": "http://p", "query": " ", "condition": "< 1"}}, ".metric.query"),
         ({"metric": {"server": "http://p", "query": "x", "condition": "1"}}, ".metric.condition"),
     ],

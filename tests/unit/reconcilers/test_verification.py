@@ -25,7 +25,7 @@ TEST = {"name": "e2e", "job": {"component": "shop", "command": ["/e2e"]}}
 REPORTED: dict[str, Any] = {"name": "e2e", "job": {"component": "shop", "junit": "/out/r.xml"}}
 HOME = {"name": "home", "http": {"url": "/", "contains": "welcome"}}
 PORT = {"name": "port", "tcp": {}}
-ERRORS = {
+ERRORS: dict[str, Any] = {
     "name": "errors",
     "metric": {"server": "http://p", "query": "q", "condition": "< 0.5", "intervalSeconds": 30},
 }
@@ -317,6 +317,25 @@ class TestMetrics:
             "check errors: http://p: parse error",
         )
 
+    @pytest.mark.parametrize(
+        ("values", "header"),
+        [
+            ({"token": "t0\n"}, "Bearer t0"),
+            ({"username": "ann", "password": "b"}, "Basic YW5uOmI="),
+        ],
+    )
+    async def test_a_server_is_asked_with_what_a_secret_has(
+        self, bench: Bench, values: dict[str, str], header: str
+    ) -> None:
+        await bench.begin({**ERRORS, "metric": {**ERRORS["metric"], "secret": {"name": "prom"}}})
+        waits = await bench.look(2)
+        assert (waits.outcome, bench.probes.asked) == (Outcome.RUNNING, [])
+        assert "Secret shop/prom has neither `token` nor" in waits.checks[0].message
+        await bench.store.create(decode_secret({"namespace": "shop", "name": "prom"}, **values))
+        assert (await bench.look_after(10)).outcome is Outcome.PASSED
+        assert {getattr(one, "authorization", "") for one in bench.probes.asked} == {header}
+        assert header.partition(" ")[2] not in repr(bench.probes.asked)
+
     async def test_what_serves_is_verified_again_without_a_soak(self, bench: Bench) -> None:
         await bench.begin(ERRORS, soakSeconds=600)
         await bench.promote("shop-1.dev.2", Purpose.VERIFY)
@@ -326,7 +345,7 @@ class TestMetrics:
 class TestCi:
     async def told(self, bench: Bench) -> None:
         metadata = {"namespace": "shop", "name": "ci"}
-        await bench.store.create(decode_secret(metadata, "s3cret"))
+        await bench.store.create(decode_secret(metadata, secret="s3cret"))
         await bench.begin(CI)
         await bench.look(2)
 
@@ -347,7 +366,7 @@ class TestCi:
         self, bench: Bench
     ) -> None:
         metadata = {"namespace": "shop", "name": "ci"}
-        await bench.store.create(decode_secret(metadata, "s3cret"))
+        await bench.store.create(decode_secret(metadata, secret="s3cret"))
         await bench.begin(CI)
         await bench.look()
         await bench.advance()
@@ -375,7 +394,9 @@ class TestCi:
     ) -> None:
         spoil(bench)
         if bench.probes.ci is not None:
-            await bench.store.create(decode_secret({"namespace": "shop", "name": "ci"}, "s3cret"))
+            await bench.store.create(
+                decode_secret({"namespace": "shop", "name": "ci"}, secret="s3cret")
+            )
         await bench.begin(CI)
         waits = await bench.look(2)
         assert waits.again == 5
@@ -421,5 +442,5 @@ class TestTogether:
         assert (await bench.advance()).outcome is Outcome.INCONCLUSIVE
 
 
-def decode_secret(metadata: dict[str, str], text: str) -> Secret:
-    return decode_as(Secret, {"metadata": metadata, "stringData": {"secret": text}})
+def decode_secret(metadata: dict[str, str], **values: str) -> Secret:
+    return decode_as(Secret, {"metadata": metadata, "stringData": values})

@@ -150,10 +150,16 @@ class PipelineReconciler:
 
 async def stage_workloads(store: Store, pipeline: Pipeline, stage: Stage) -> list[Resource]:
     """Return the workloads of a stage, in a fixed order."""
-    kinds = {one.kind for one in stage.workloads}
-    selector = Selector(namespace_of(pipeline, stage))
-    found: list[Resource] = []
-    for kind in STAGED:
-        if kind.KIND.kind in kinds:
-            found += (await store.list(kind, selector)).items
-    return [one for one in found if names_workload(pipeline, stage, one) is not None]
+    namespace = namespace_of(pipeline, stage)
+    found: dict[ObjectKey, Resource] = {}
+    for entry in stage.workloads:
+        kind = next(one for one in STAGED if one.KIND.kind == entry.kind)
+        if entry.name:
+            with suppress(NotFoundError):
+                workload = await store.get(kind, namespace, entry.name)
+                found[workload.key] = workload
+        else:
+            listed = (await store.list(kind, Selector(namespace))).items
+            chosen = [one for one in listed if names_workload(pipeline, stage, one) is not None]
+            found |= {one.key: one for one in chosen}
+    return [found[key] for key in sorted(found)]

@@ -1,7 +1,7 @@
 """Checks that ask: over HTTP and TCP, and a metric store over the whole soak."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from upwell.api.addresses import host_and_port, http_url
 from upwell.api.pipeline import HttpCheck, MetricCheck, TcpCheck
@@ -10,7 +10,9 @@ from upwell.api.thresholds import InvalidThresholdError, Threshold
 from upwell.inputs.interface import BinaryInputs, InputError
 from upwell.policy.promotion import metrics
 from upwell.policy.promotion.checks import Attempt, Soak, Step, Verdict
+from upwell.reconcilers.promotion.check_secrets import authorization
 from upwell.reconcilers.promotion.evidence import keep
+from upwell.store.interface import Store
 from upwell.verification.interface import (
     BadQuestionError,
     HttpAnswer,
@@ -34,7 +36,8 @@ class ProbeChecks:
     One question is asked at least, however late it is: this process may have been away.
     """
 
-    def __init__(self, probes: Probes, kept: BinaryInputs) -> None:
+    def __init__(self, store: Store, probes: Probes, kept: BinaryInputs) -> None:
+        self._store = store
         self._probes = probes
         self._kept = kept
 
@@ -64,8 +67,13 @@ class ProbeChecks:
             return _unanswered(attempt, error)
         return attempt.ended(Verdict(CheckPhase.PASSED, "the connection was accepted"))
 
-    async def look_metric(self, metric: MetricCheck, soak: Soak, attempt: Attempt) -> Step:
-        """Take the samples that are due, and judge what there is."""
+    async def look_metric(
+        self, namespace: str, metric: MetricCheck, soak: Soak, attempt: Attempt
+    ) -> Step:
+        """Take the samples that are due, and judge what there is.
+
+        A Secret is looked for in `namespace`.
+        """
         try:
             threshold = Threshold.parse(metric.condition)
         except InvalidThresholdError as error:
@@ -74,7 +82,7 @@ class ProbeChecks:
         result, trouble = attempt.result, ""
         for at in metrics.due(metric, result.samples, wanted, attempt.now):
             try:
-                value = await self._probes.measure(MetricQuestion(metric.server, metric.query, at))
+                value = await self._measure(namespace, metric, at)
             except BadQuestionError as error:
                 return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, str(error)))
             except ProbeError as error:
@@ -91,6 +99,13 @@ class ProbeChecks:
             following = result.samples[-1].at + timedelta(seconds=metric.interval_seconds)
             again = max((following - attempt.now).total_seconds(), 0)
         return Step(result.model_copy(update={"message": message}), again)
+
+    async def _measure(self, namespace: str, metric: MetricCheck, at: datetime) -> float | None:
+        header = ""
+        if metric.secret is not None:
+            header = await authorization(self._store, namespace, metric.secret)
+        question = MetricQuestion(metric.server, metric.query, at, header)
+        return await self._probes.measure(question)
 
     async def _kept_answer(self, answer: HttpAnswer) -> tuple[Evidence, ...]:
         """Keep the start of a wrong answer: it often says what is wrong."""

@@ -66,7 +66,7 @@ class Verification:
         self._store = store
         self._clock = clock
         self._jobs = JobChecks(store, runtime, evidence)
-        self._probes = ProbeChecks(probes, evidence)
+        self._probes = ProbeChecks(store, probes, evidence)
         self._webhooks = WebhookChecks(store, probes, verdicts)
 
     async def advance(self, pipeline: Pipeline, release: Release, promotion: Promotion) -> Progress:
@@ -130,7 +130,8 @@ class Verification:
         if check.tcp is not None:
             return await self._probes.look_tcp(address.outside, check.tcp, attempt)
         if check.metric is not None:
-            return await self._probes.look_metric(check.metric, view.soak, attempt)
+            namespace = view.subject.pipeline.namespace
+            return await self._probes.look_metric(namespace, check.metric, view.soak, attempt)
         if check.webhook is not None:
             return await self._webhooks.look(view.subject, address, check.webhook, attempt)
         return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, "it says nothing to check"))

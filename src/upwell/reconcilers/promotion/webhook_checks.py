@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from upwell.api.core import Secret
 from upwell.api.pipeline import WebhookCheck
 from upwell.api.promotion import CheckPhase, Evidence, Promotion
 from upwell.policy.promotion.checks import Attempt, Step, Verdict
 from upwell.policy.promotion.verification_jobs import Subject
 from upwell.policy.promotion.verification_request import build_request
 from upwell.reconcilers.promotion.addresses import Address
-from upwell.store.interface import NotFoundError, Store
+from upwell.reconcilers.promotion.check_secrets import signing_key
+from upwell.store.interface import Store
 from upwell.verification.interface import Event, ProbeError, Probes
 
 type Verdicts = Callable[[Promotion, str, int], str]
@@ -19,7 +19,6 @@ type Verdicts = Callable[[Promotion, str, int], str]
 TOLD_EVIDENCE = "told"
 """Name of the evidence that a CI has taken the request: it is not told again."""
 _TOLD = "the CI was told, and has not answered yet"
-_SECRET_KEY = "secret"  # noqa: S105 - the name of a key
 _RETRY_SECONDS = (5.0, 60.0)
 
 
@@ -43,7 +42,9 @@ class WebhookChecks:
         if told or not wanted.url:
             return attempt.goes_on(_TOLD if told else "no verdict has come yet")
         try:
-            secret = await self._secret(subject, wanted)
+            secret = b""
+            if wanted.secret is not None:
+                secret = await signing_key(self._store, subject.pipeline.namespace, wanted.secret)
             url = self._verdicts(subject.promotion, attempt.check.name, attempt.result.attempt)
             body = build_request(
                 subject, attempt, where=address.outside, route=address.route, url=url
@@ -61,19 +62,6 @@ class WebhookChecks:
         )
         step = attempt.goes_on(_TOLD)
         return Step(step.result.model_copy(update={"evidence": evidence}), step.again)
-
-    async def _secret(self, subject: Subject, wanted: WebhookCheck) -> bytes:
-        """Return what signs the request; raises ProbeError: unsigned, it is not sent."""
-        if wanted.secret is None:
-            return b""
-        name, namespace = wanted.secret.name, subject.pipeline.namespace
-        try:
-            values = (await self._store.get(Secret, namespace, name)).decoded()
-        except NotFoundError:
-            values = {}
-        if not values.get(_SECRET_KEY):
-            raise ProbeError(f"Secret {namespace}/{name} has no key `{_SECRET_KEY}`: add it")
-        return values[_SECRET_KEY]
 
 
 def _origin(wanted: WebhookCheck) -> str:

@@ -10,115 +10,98 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
 from upwell.controller import Controller, Watch
-from upwell.policy.promotion.stages import STAGED, names_workload
+from upwell.policy.promotion.stages import STAGED
 from upwell.policy.promotion.verification_jobs import promotion_of
-from upwell.policy.streams import split_tag
+from upwell.policy.streams import StreamName
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
-from upwell.store.interface import Store
+from upwell.reconcilers.workload_view import WorkloadView
 
 
 def pipelines(
-    store: Store, builds: BuildView, clock: Callable[[], datetime], *, workers: int = 2
+    view: WorkloadView, builds: BuildView, clock: Callable[[], datetime], *, workers: int = 2
 ) -> Controller:
     """Return the controller that makes Releases and begins promotions."""
-    wake = _Wake(store)
-    return Controller(
+
+    async def with_component(stream: Resource) -> Iterable[ObjectKey]:
+        return view.pipelines_with(StreamName(stream.namespace, stream.name))
+
+    async def every(_: Resource) -> Iterable[ObjectKey]:
+        return view.pipelines()
+
+    controller = Controller(
         "pipelines",
-        PipelineReconciler(store, builds, clock),
-        store,
+        PipelineReconciler(view.store, builds, clock),
+        view.store,
         (
-            Watch(Pipeline),
-            Watch(Release, wake.pipeline_of),
-            Watch(Promotion, wake.pipeline_of),
-            Watch(ImageStream, wake.pipelines_with_component),
-            Watch(Build, wake.coalescing),
-            Watch(Freeze, wake.every_pipeline),
-            Watch(Quarantine, wake.every_pipeline),
-            *(Watch(kind, wake.pipelines_with_workload) for kind in STAGED),
+            Watch(Release, _pipeline_of),
+            Watch(Promotion, _pipeline_of),
+            Watch(ImageStream, with_component),
+            Watch(Freeze, every),
+            Watch(Quarantine, every),
         ),
         workers=workers,
     )
 
+    def changed(before: Pipeline | None, after: Pipeline | None) -> None:
+        _ask(controller, (one.key for one in (after or before,) if one is not None))
 
-def promotions(store: Store, reconciler: PromotionReconciler, *, workers: int = 4) -> Controller:
+    def workload_changed(before: Resource | None, after: Resource | None) -> None:
+        for workload in (before, after):
+            if workload is not None:
+                _ask(controller, (pipeline.key for pipeline, _ in view.stages_of(workload)))
+
+    def build_changed(_before: Build | None, _after: Build | None) -> None:
+        _ask(controller, view.coalescing())
+
+    view.on_change(Pipeline, changed)
+    for kind in STAGED:
+        view.on_change(kind, workload_changed)
+    builds.on_change(Build, build_changed)
+    return controller
+
+
+def promotions(
+    view: WorkloadView, reconciler: PromotionReconciler, *, workers: int = 4
+) -> Controller:
     """Return the controller that carries promotions out."""
-    wake = _Wake(store)
-    return Controller(
+
+    async def of_release(release: Resource) -> Iterable[ObjectKey]:
+        return view.promotions_of(release)
+
+    controller = Controller(
         "promotions",
         reconciler,
-        store,
-        (
-            Watch(Promotion),
-            Watch(Release, wake.promotions_of_release),
-            Watch(Job, wake.promotion_of_job),
-            *(Watch(kind, wake.promotions_with_workload) for kind in STAGED),
-        ),
+        view.store,
+        (Watch(Release, of_release), Watch(Job, _promotion_of)),
         workers=workers,
     )
 
+    def changed(before: Promotion | None, after: Promotion | None) -> None:
+        _ask(controller, (one.key for one in (after or before,) if one is not None))
 
-class _Wake:
-    """Maps a change to what has to decide anew."""
+    def workload_changed(before: Resource | None, after: Resource | None) -> None:
+        for workload in (before, after):
+            for pipeline, stage in view.stages_of(workload) if workload is not None else ():
+                _ask(controller, view.under_way(pipeline, stage))
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    view.on_change(Promotion, changed)
+    for kind in STAGED:
+        view.on_change(kind, workload_changed)
+    return controller
 
-    async def pipeline_of(self, changed: Resource) -> Iterable[ObjectKey]:
-        name = changed.labels.get(PIPELINE_LABEL, "")
-        return [ObjectKey(Pipeline.KIND.kind, changed.namespace, name)] if name else []
 
-    async def every_pipeline(self, _: Resource) -> Iterable[ObjectKey]:
-        return [one.key for one in await self._pipelines()]
+def _ask(controller: Controller, keys: Iterable[ObjectKey]) -> None:
+    for key in keys:
+        controller.queue.add(key)
 
-    async def pipelines_with_component(self, stream: Resource) -> Iterable[ObjectKey]:
-        repository = f"{stream.namespace}/{stream.name}"
-        return [
-            one.key
-            for one in await self._pipelines()
-            for source in one.spec.components
-            if split_tag(source.from_, one.namespace)[0].repository == repository
-        ]
 
-    async def coalescing(self, _: Resource) -> Iterable[ObjectKey]:
-        waits = [one for one in await self._pipelines() if one.status.coalescing_since is not None]
-        return [one.key for one in waits]
+async def _pipeline_of(changed: Resource) -> Iterable[ObjectKey]:
+    name = changed.labels.get(PIPELINE_LABEL, "")
+    return [ObjectKey(Pipeline.KIND.kind, changed.namespace, name)] if name else []
 
-    async def pipelines_with_workload(self, workload: Resource) -> Iterable[ObjectKey]:
-        return [
-            one.key
-            for one in await self._pipelines()
-            if any(names_workload(one, stage, workload) for stage in one.spec.stages)
-        ]
 
-    async def promotions_with_workload(self, workload: Resource) -> Iterable[ObjectKey]:
-        stages = {
-            (one.namespace, one.name, stage.name)
-            for one in await self._pipelines()
-            for stage in one.spec.stages
-            if names_workload(one, stage, workload)
-        }
-        return [
-            one.key
-            for one in await self._active()
-            if (one.namespace, one.spec.pipeline, one.spec.stage) in stages
-        ]
-
-    async def promotions_of_release(self, release: Resource) -> Iterable[ObjectKey]:
-        return [
-            one.key
-            for one in await self._active()
-            if (one.namespace, one.spec.release) == (release.namespace, release.name)
-        ]
-
-    async def promotion_of_job(self, job: Resource) -> Iterable[ObjectKey]:
-        key = promotion_of(job) if isinstance(job, Job) else None
-        return [key] if key is not None else []
-
-    async def _pipelines(self) -> Iterable[Pipeline]:
-        return (await self._store.list(Pipeline)).items
-
-    async def _active(self) -> Iterable[Promotion]:
-        promotions = (await self._store.list(Promotion)).items
-        return [one for one in promotions if not one.status.phase.is_final]
+async def _promotion_of(job: Resource) -> Iterable[ObjectKey]:
+    key = promotion_of(job) if isinstance(job, Job) else None
+    return [key] if key is not None else []
