@@ -35,7 +35,8 @@ class Site:
 async def site(name: str = "", patience: float = 60) -> AsyncIterator[Site]:
     """Serve until the block ends, then drop every connection, as a container that stops does.
 
-    A connection without a request for `patience` seconds is closed, as every server does some day.
+    A connection on which no further request comes for `patience` seconds is closed, as every server
+    does some day.
     """
     name = name or f"site-{next(_names)}"
     writers: set[asyncio.StreamWriter] = set()
@@ -43,8 +44,8 @@ async def site(name: str = "", patience: float = 60) -> AsyncIterator[Site]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-            while True:
-                async with asyncio.timeout(patience):
+            for number in itertools.count():
+                async with asyncio.timeout(patience if number else None):
                     await reader.readuntil(b"\r\n\r\n")
                 await asyncio.sleep(0.002)  # a request takes time: it can be cut in the middle
                 head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(name)}\r\n\r\n"
