@@ -1,5 +1,7 @@
 """Ten rollouts one after the other under load: requests lost, by protocol and number of replicas.
 
+Each begins with a new Route, so that the router's process is replaced meanwhile.
+
 Run with `pytest -m benchmark -s tests/benchmarks/test_rollouts_under_load.py`.
 """
 
@@ -25,6 +27,8 @@ pytestmark = pytest.mark.benchmark
 
 ROLLOUTS = 10
 LONG_SECONDS = 20
+PAUSE_SECONDS = 0.3
+"""Between two requests of a client whose kept connection is idle meanwhile."""
 HELD_SECONDS = 5
 """How long clients of plain TCP and of upgraded connections keep one."""
 HOST, UPGRADED = "web.shop.localhost", "ws.shop.localhost"
@@ -137,15 +141,17 @@ async def load(site: Site) -> AsyncIterator[Tally]:
 
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
 
-        async def post(base: str, path: str) -> None:
+        async def post(base: str, path: str, *, pause: float = 0) -> None:
             # POST, since aiohttp repeats a GET in silence when its connection is closed.
             request = session.post(f"http://{base}/cgi-bin/{path}", headers={"Host": HOST})
             async with request as answer:
                 text = (await answer.text()).strip()
                 assert (answer.status, text) == (200, path), (answer.status, text)
+            await asyncio.sleep(pause)
 
         asks: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             *[("keep-alive", lambda: post(address, "quick"))] * 3,
+            ("keep-alive with pauses", lambda: post(address, "quick", pause=PAUSE_SECONDS)),
             ("keep-alive by Service", lambda: post(cluster_ip, "quick")),
             *[("long", lambda: post(address, "long"))] * 2,
             ("TCP", lambda: echo(cluster_ip, 9000, b"", tally, "TCP")),
@@ -174,6 +180,8 @@ async def test_ten_rollouts_lose_nothing(site: Site, replicas: int) -> None:
         async with load(site) as tally:
             for number in range(1, ROLLOUTS + 1):
                 began = time.monotonic()
+                # A new Route replaces the router's process, in the middle of everything.
+                await site.store.create(route(f"other-{number}", f"other-{number}.test", "http"))
                 current = await site.deployment()
                 spec = deployment(image, number, replicas).spec
                 await site.store.update(current.model_copy(update={"spec": spec}))
