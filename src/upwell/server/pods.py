@@ -3,15 +3,17 @@
 from typing import NoReturn
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from upwell.api.codec import encode_json
 from upwell.policy.rollout_settings import DEFAULT_GRACE
 from upwell.server.body import decode_object, media_type, read_body
 from upwell.server.instances import Instances
 from upwell.server.limits import ServerLimits
 from upwell.server.pod_feed import PodFeed
 from upwell.server.query import integer, is_dry
-from upwell.server.statuses import ApiError, success
+from upwell.server.rendering import json_response
+from upwell.server.statuses import ApiError
 from upwell.server.target import Target
 
 _MOST_GRACE = 3600
@@ -26,7 +28,10 @@ class PodHandlers:
         self._limits = limits
 
     async def delete(self, request: Request, target: Target) -> Response:
-        """Stop an instance; its workload starts another in its place. Answers when it is gone."""
+        """Stop an instance, for its workload to start another; answers what it was when it is gone.
+
+        Clients expect the Pod, where other kinds answer a Status.
+        """
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         options = decode_object(body, media_type(request)) if body.strip() else {}
         pod = await self._feed.get(target.resource, target.namespace, target.name)
@@ -35,7 +40,7 @@ class PodHandlers:
             raise ApiError(409, f"{pod.key} was not deleted: its uid is {pod.uid}", key=pod.key)
         if not is_dry(request, options):
             await self._instances.runtime.stop(pod.name, _grace(request, options))
-        return JSONResponse(success(pod.key, pod.uid))
+        return json_response(encode_json(pod))
 
     async def refuse(self, request: Request, target: Target) -> NoReturn:
         """Say where to go instead."""

@@ -210,7 +210,7 @@ async def test_a_deleted_pod_is_stopped(pods: Api) -> None:
     assert pods.runtime.stopped == []
 
     done = await pods.send("DELETE", f"{PODS}/web-1", {"gracePeriodSeconds": 7})
-    assert (done.json["status"], done.json["details"]["uid"]) == ("Success", uid)
+    assert (done.json["kind"], done.json["metadata"]["uid"]) == ("Pod", uid)
     await pods.send("DELETE", f"{PODS}/web-2")
     assert pods.runtime.stopped == [("web-1", 7), ("web-2", 30)]
     assert (await pods.send("DELETE", f"{PODS}/web-1?gracePeriodSeconds=x")).status == 400
