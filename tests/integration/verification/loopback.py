@@ -11,7 +11,7 @@ type Handler = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def server(handle: Handler) -> AsyncIterator[str]:
+async def server(handle: Handler, port: int = 0) -> AsyncIterator[str]:
     """Serve one request on each connection; yield the URL."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -25,7 +25,7 @@ async def server(handle: Handler) -> AsyncIterator[str]:
         tasks.discard(task)
         writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(serve, "127.0.0.1", port)
     try:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     finally:
