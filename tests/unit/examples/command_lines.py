@@ -5,7 +5,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import yaml
@@ -33,7 +32,7 @@ def of_shell(text: str) -> Iterator[list[str]]:
 def of_yaml(text: str) -> Iterator[list[str]]:
     """Yield the arguments of each `upwell` in the texts of a YAML stream."""
     for document in yaml.safe_load_all(text):
-        for one in _texts(document):
+        for one in texts(document):
             yield from of_shell(one)
 
 
@@ -80,13 +79,14 @@ def _words(argument: ast.expr) -> Iterator[str]:
             yield "x"
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: object) -> Iterator[str]:
+    """Yield every text in JSON data."""
     match value:
         case str():
             yield value
         case dict():
             for item in value.values():
-                yield from _texts(item)
+                yield from texts(item)
         case list():
             for item in value:
-                yield from _texts(item)
+                yield from texts(item)

@@ -1,5 +1,6 @@
 """A declarative Jenkinsfile: parsed as Groovy, and checked for the form of a pipeline."""
 
+import re
 from collections.abc import Iterator
 
 import tree_sitter
@@ -62,16 +63,8 @@ def _statements(block: tree_sitter.Node) -> Iterator[tuple[str, tree_sitter.Node
     """Yield each statement of a block with its first word."""
     for child in block.named_children:
         if not child.type.endswith("comment"):
-            text = (child.text or b"").decode()
-            yield "".join(iter_word(text)), child
-
-
-def iter_word(text: str) -> Iterator[str]:
-    """Yield the letters of the first word."""
-    for letter in text:
-        if not (letter.isalnum() or letter == "_"):
-            return
-        yield letter
+            word = re.match(rb"\w*", child.text or b"")
+            yield word[0].decode() if word else "", child
 
 
 def _body(node: tree_sitter.Node) -> tree_sitter.Node:

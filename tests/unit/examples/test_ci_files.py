@@ -1,7 +1,7 @@
 """The ready files for CIs are right for the CI that reads them, and for `upwell`."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,19 +199,7 @@ def test_the_manifests_are_what_upwell_takes(path: Path) -> None:
 def _variables(value: object) -> dict[str, set[str]]:
     """Return the names in `$(params.NAME)`, `$(workspaces.NAME…)` and so on, by their kind."""
     found: dict[str, set[str]] = {}
-    for text in _texts(value):
+    for text in command_lines.texts(value):
         for kind, name in re.findall(r"\$\((params|results|workspaces|tasks)\.([\w-]+)", text):
             found.setdefault(kind, set()).add(name)
     return found
-
-
-def _texts(value: object) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for item in value.values():
-                yield from _texts(item)
-        case list():
-            for item in value:
-                yield from _texts(item)
