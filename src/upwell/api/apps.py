@@ -1,5 +1,6 @@
 """Workloads: Kubernetes apps/v1 and batch/v1, OpenShift's apps.openshift.io/v1."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -190,6 +191,16 @@ class JobStatus(Model):
     """Container name -> pull spec with digest: one for all runs."""
 
 
+def _state(job: Mapping[str, Any]) -> str:
+    """Say how a Job has ended, or why it does not run, or that it does."""
+    conditions = (job.get("status") or {}).get("conditions") or []
+    found = {one.get("type"): one for one in conditions if isinstance(one, Mapping)}
+    for ended in ("Complete", "Failed"):
+        if found.get(ended, {}).get("status") == "True":
+            return ended
+    return str(found.get("Started", {}).get("reason") or "Pending")
+
+
 class Job(Resource):
     """Something that is run once, or so many times."""
 
@@ -199,6 +210,7 @@ class Job(Resource):
         "Job",
         "jobs",
         columns=(
+            Column("STATUS", "status.conditions[*].type", text=_state),
             Column("SUCCEEDED", "status.succeeded"),
             Column("FAILED", "status.failed"),
             Column("ACTIVE", "status.active"),

@@ -379,3 +379,29 @@ async def test_describe_and_get_tell_whether_a_route_is_admitted(
     assert row == ["Admitted", "False", "NotServed", "-", "why", "not"]
     listed = (await asyncio.to_thread(upwell, "get", "routes")).stdout.splitlines()
     assert listed[1].split()[:5] == ["shop", "shop.test", "-", "shop", "False"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "state"),
+    [
+        ([], "Pending"),
+        ([("Started", "True", "Running")], "Running"),
+        ([("Started", "False", "Suspended")], "Suspended"),
+        ([("Started", "True", "Running"), ("Failed", "True", "DeadlineExceeded")], "Failed"),
+        ([("Started", "True", "Running"), ("Complete", "True", "Reached")], "Complete"),
+    ],
+)
+async def test_get_jobs_says_how_they_ended(
+    upwell: Upwell, client: "FakeClient", conditions: list[tuple[str, str, str]], state: str
+) -> None:
+    told = [{"type": kind, "status": truth, "reason": why} for kind, truth, why in conditions]
+    document = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"namespace": "default", "name": "load"},
+        "status": {"conditions": told},
+    }
+    await client.put(document)
+
+    lines = (await asyncio.to_thread(upwell, "get", "jobs")).stdout.splitlines()
+    assert lines[1].split()[:2] == ["load", state]
