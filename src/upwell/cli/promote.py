@@ -4,15 +4,18 @@ from typing import Any
 
 import click
 
+from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Release
 from upwell.cli.connection import Session, connection_options
+from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
+from upwell.cli.names import parse_named
 from upwell.cli.promotions import (
     Following,
     ask,
     finish,
     following_options,
-    named_release,
+    require_stage,
     run_option,
     serving,
 )
@@ -23,11 +26,12 @@ from upwell.store.interface import ApiClient
     epilog=examples(
         "upwell promote shop-7 --stage staging --wait --timeout 30m",
         "upwell promote shop-7 --stage staging --wait-serving",
+        "upwell promote pipeline/shop --stage production",
         "upwell promote shop-5 --stage production --reason 'shop-6 is too slow'",
         "upwell promote shop-8 --stage production --bypass 'CVE-2026-1234 is being exploited'",
     )
 )
-@click.argument("release", metavar="RELEASE")
+@click.argument("what", metavar="RELEASE|pipeline/NAME")
 @click.option("--stage", required=True, help="The stage to bring it into.")
 @click.option("--reason", default="", show_default="none", help="Shown in the history.")
 @click.option(
@@ -47,21 +51,42 @@ from upwell.store.interface import ApiClient
 @following_options
 @connection_options
 @click.pass_obj
-def promote(session: Session, /, release: str, **options: Any) -> None:
+def promote(session: Session, /, what: str, **options: Any) -> None:
     """Bring a Release into a stage, as it was tested: nothing is built again.
 
-    It still waits for the approval, the windows and the freezes of the stage. A Release that is
-    older than what the stage would get by itself holds the stage: `upwell resume` lifts that.
-    Asking twice comes to one promotion.
+    Of a Pipeline, it is the newest Release that may enter the stage; in an emergency, the newest
+    of all. It still waits for the approval, the windows and the freezes of the stage. A Release
+    that is older than what the stage would get by itself holds the stage: `upwell resume` lifts
+    that. Asking twice comes to one promotion.
     """
     following = Following.taken(options)
     wait_serving = options.pop("wait_serving")
-    name = named_release(release)
+    [named] = parse_named([what if "/" in what else f"release/{what}"])
+    if named.resource not in {Release, Pipeline}:
+        raise click.UsageError(f"{named} is neither a release nor a pipeline")
 
     async def work(client: ApiClient) -> None:
+        name = named.name
+        if named.resource is Pipeline:
+            pipeline = await client.get(Pipeline, session.namespace, name)
+            name = _newest(pipeline, options["stage"], emergency=bool(options["bypass"]))
         promotion = await ask(client, Release, (session.namespace, name), "promote", options)
         if wait_serving:
             promotion = await serving(client, promotion, following.limit)
         await finish(client, promotion, following)
 
     session.run(work)
+
+
+def _newest(pipeline: Pipeline, stage: str, *, emergency: bool) -> str:
+    """Return the newest Release that may enter a stage, or that it has; raises CommandError."""
+    require_stage(pipeline, stage)
+    latest, status = pipeline.status.latest_release, pipeline.status.stage(stage)
+    if emergency and latest:
+        return latest
+    if status.candidate:
+        return status.candidate
+    if latest and status.release == latest:
+        return latest
+    why = f" waits for {status.waits_for}" if status.waits_for else " has no release that may enter"
+    raise CommandError(f"stage {stage} of pipeline/{pipeline.name}{why}")

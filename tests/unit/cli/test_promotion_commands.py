@@ -51,7 +51,8 @@ def test_promote_sends_what_was_said_and_no_more(upwell: Upwell, client: "FakeCl
     "wrong",
     [
         ("promote", "shop-2"),
-        ("promote", "pipeline/shop", "--stage", "dev"),
+        ("promote", "build/shop-1", "--stage", "dev"),
+        ("promote", "pipeline/shop", "--stage", "prod"),
         ("rollback", "shop", "--stage", "production"),
         ("verify", "shop-2", "--stage", "dev"),
         ("verify", "shop-2", "--stage", "dev", "--passed", "--again"),
@@ -68,6 +69,29 @@ def test_wrong_usage_is_exit_2_and_asks_nothing(
 ) -> None:
     assert upwell(*wrong).exit_code == 2
     assert not [call for call in client.calls if call[0] == "POST"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "bypass", "release"),
+    [
+        ("staging", (), "shop-2"),
+        ("dev", (), "shop-2"),
+        ("production", ("--bypass", "fire"), "shop-2"),
+        ("production", (), ""),
+    ],
+)
+def test_promote_of_a_pipeline_takes_the_newest_that_may_enter(
+    upwell: Upwell, client: "FakeClient", stage: str, bypass: tuple[str, ...], release: str
+) -> None:
+    client.answers["releases/shop-2/promote"] = answer(f"shop-2.{stage}", "Waiting")
+
+    result = upwell("promote", "pipeline/shop", "--stage", stage, *bypass)
+
+    if release:
+        assert asked(client)[0] == f"releases/{release}/promote"
+    else:
+        assert result.exit_code == 1
+        assert "pipeline/shop waits for shop-2 to be verified in staging" in result.stderr
 
 
 @pytest.mark.parametrize(("phase", "code"), [("Succeeded", 0), ("Failed", 1), ("Rejected", 1)])
