@@ -20,6 +20,8 @@ from upwell.gitops.interface import HISTORY, Author, Commit, Draft, RepositoryEr
 from upwell.policy.promotion.manifests.files import MAX_FILE_BYTES, TreeFile
 
 _MAX_LISTING = 16 * 1024 * 1024
+_MAX_AUTHOR = 100
+"""Characters of a name, which is shown where it must not do anything to a terminal."""
 _LIMITS = GitLimits(seconds=120, tree_bytes=1024**3, cache_bytes=2 * 1024**3)
 _MOVED = re.compile(
     r"\[rejected\]|fetch first|non-fast-forward|cannot lock ref|failed to update ref|"
@@ -143,7 +145,8 @@ class GitClone:
         for entry in listing.split("\x01")[:-1]:
             name, author, trailers, _ = entry.strip("\n").split("\0")
             pairs = (line.partition(": ") for line in trailers.splitlines())
-            found.append(Commit(name, author, {key: value for key, colon, value in pairs if colon}))
+            shown = "".join(c for c in author if c.isprintable())[:_MAX_AUTHOR]
+            found.append(Commit(name, shown, {key: value for key, colon, value in pairs if colon}))
         return found
 
     async def touched(self, commit: str, paths: Collection[str]) -> str:

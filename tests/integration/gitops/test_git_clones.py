@@ -87,6 +87,16 @@ async def test_history_tells_commits_authors_and_trailers(
             {},
         ]
         assert {one.author for one in history} == {"Ann Author"}
+        host.in_clone(
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "--message=x",
+            "--author=\x1b[2Je\x07ve <e@x.test>",
+        )
+        host.in_clone("push", "--quiet", "origin", "HEAD:refs/heads/main")
+        tip = (await clone.fetch(["main"]))["main"]
+        assert (await clone.history(tip))[0].author == "[2Jeve"
         assert await clone.touched(third, ["a.yaml"]) == first
         assert await clone.contains(third, first)
         assert not await clone.contains(first, third)

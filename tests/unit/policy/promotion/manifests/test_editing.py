@@ -116,6 +116,13 @@ def test_a_list_of_objects_is_looked_into() -> None:
     assert f"team/shop@{NEW}" in edited("Plain", text, replace(SHOP, key="Pod/p/c"))
 
 
+def test_json_is_edited_too() -> None:
+    text = (
+        '{\n  "spec": {"containers": [{"image": "registry.example/team/shop:1", "name": "x"}]}\n}\n'
+    )
+    assert edited("Plain", text, SHOP) == text.replace("shop:1", f"shop@{NEW}")
+
+
 def test_line_ends_and_marks_at_the_beginning_stay() -> None:
     text = "\ufeff# é😀\r\nspec:\r\n  containers:\r\n  - name: shop\r\n    image: x # y\r\n"
     assert edited("Plain", text, SHOP) == text.replace(
