@@ -29,6 +29,7 @@ from upwell.policy.build_triggers import SPEC_IMAGE_PREFIX
 from upwell.policy.dockerfile import Dockerfile, DockerfileError, parse
 from upwell.policy.image_names import ImageNames
 from upwell.policy.new_build import UnresolvedInputError, pin_reference
+from upwell.policy.source_secrets import matching_secret
 from upwell.policy.streams import resolve_tag, split_tag
 from upwell.policy.template import TemplateError, parse_quantity
 from upwell.reconcilers.build_inputs import BuildInputs
@@ -37,7 +38,7 @@ from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosts import is_loopback
 from upwell.registry.interface import Access, Credential, CredentialSource, Registry
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import NotFoundError, Selector, Store
 
 BUILDER_IMAGE = "builder"
 """The name of a Source or Custom build's builder image in its plan."""
@@ -111,6 +112,10 @@ class Planner:
         values: Mapping[str, bytes] = {}
         if source.source_secret is not None:
             values = await self._secret(build, source.source_secret.name)
+        else:
+            secrets = await self._store.list(Secret, Selector(build.namespace))
+            matching = matching_secret(source.git.uri, secrets.items)
+            values = matching.decoded() if matching is not None else {}
         return GitSource(
             uri=source.git.uri,
             ref=known or source.git.ref or "",

@@ -21,9 +21,10 @@ from tests.unit.reconcilers.build_machine import (
 
 from upwell.api.build import Build, BuildPhase
 from upwell.api.core import ConfigMap, Secret
-from upwell.api.meta import ObjectMeta
+from upwell.api.meta import LocalReference, ObjectMeta
 from upwell.builder.interface import BuildPlan, RegistryLogin, Strategy
 from upwell.oci import Digest
+from upwell.policy.source_secrets import MATCH_ANNOTATION_PREFIX
 
 SOURCE = f"{VENDOR}/debian:11"
 GIT = {"type": "Git", "git": {"uri": "https://git.example/shop.git", "ref": "main"}}
@@ -87,6 +88,25 @@ async def test_a_source_build_stands_on_its_builder_image(
     assert dict(plan.env)["OPENSHIFT_BUILD_COMMIT"] == "commit of main"
     assert plan.labels["io.openshift.build.commit.id"] == "commit of main"
     assert plan.labels["io.openshift.build.name"] == "app-1"
+
+
+@pytest.mark.parametrize(("named", "user"), [(None, "matching"), ("plain", "plain")])
+async def test_a_source_is_fetched_with_the_secret_that_is_named_or_fits_its_address(
+    machine: BuildMachine, base: Digest, named: str | None, user: str
+) -> None:
+    plain = secret("plain", {"username": b"plain", "password": b"hidden"})
+    matching = secret("matching", {"username": b"matching", "password": b"hidden"})
+    pattern = {f"{MATCH_ANNOTATION_PREFIX}1": "https://git.example/*"}
+    await machine.store.create(plain)
+    await machine.store.create(matching.with_metadata(annotations=pattern))
+    build = source_build(base)
+    source = build.spec.source.model_copy(
+        update={"source_secret": LocalReference(name=named) if named else None}
+    )
+    spec = build.spec.model_copy(update={"source": source})
+    await plan_of(machine, build.model_copy(update={"spec": spec}))
+    [fetched] = machine.builder.sources
+    assert (fetched.username, fetched.password) == (user, "hidden")
 
 
 async def test_a_restart_builds_the_commit_of_the_first_try(
