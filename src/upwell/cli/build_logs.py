@@ -31,7 +31,7 @@ async def follow_build(
 
     def tell(state: Build) -> None:
         status = state.status
-        text = f"{status.phase}: {status.reason or status.message or 'waiting for its turn'}"
+        text = f"{status.phase}: {status.message or status.reason or 'waiting for its turn'}"
         if status.phase in {BuildPhase.NEW, BuildPhase.PENDING} and text != waiting[0]:
             waiting[0] = text
             click.echo(f"{state.name} is {text}", err=True)
