@@ -36,7 +36,7 @@ class HostsFiles:
         path = folder / _FILE
         path.touch(mode=0o644)
         path.chmod(0o644)
-        self._write(folder, self._names or ())
+        self._write(folder, self._known() if self._names is None else self._names)
 
     def publish(self, names: Sequence[ServiceName]) -> None:
         """Write these names, and no others, into every file that says something else."""
@@ -45,6 +45,14 @@ class HostsFiles:
         self._names = tuple(names)
         for path in self._root.glob(f"*/{_FILE}"):
             self._write(path.parent, names)
+
+    def _known(self) -> Sequence[ServiceName]:
+        """Return what a process before this one has published: the files still say it.
+
+        What is started before the first `publish` finds its Services too.
+        """
+        lines = {line for path in self._root.glob(f"*/{_FILE}") for line in _lines(path)}
+        return [name for line in lines if (name := _parsed(line)) is not None]
 
     def _write(self, folder: Path, names: Sequence[ServiceName]) -> None:
         namespace, hostname = (folder / _NAMESPACE).read_text().splitlines()
@@ -56,6 +64,22 @@ class HostsFiles:
             os.ftruncate(handle, len(text))
         finally:
             os.close(handle)
+
+
+def _lines(path: Path) -> Sequence[str]:
+    try:
+        return path.read_text().splitlines()
+    except FileNotFoundError:
+        return ()  # its instance has just been removed
+
+
+def _parsed(line: str) -> ServiceName | None:
+    """Return the Service of a line that `render` has made; None for any other."""
+    address, *aliases = line.split()
+    suffix = f".svc.{_DOMAIN}"
+    full = next((one.removesuffix(suffix) for one in aliases if one.endswith(suffix)), "")
+    name, found, namespace = full.partition(".")
+    return ServiceName(namespace, name, address) if found else None
 
 
 def render(names: Sequence[ServiceName], namespace: str) -> str:

@@ -46,3 +46,15 @@ def test_another_process_writes_the_files_that_it_finds(tmp_path: Path) -> None:
     again = HostsFiles(tmp_path)
     again.publish([SHOP])
     assert "10.1.2.3 web " in again.path("web-1").read_text()
+
+
+def test_what_another_process_starts_before_it_publishes_knows_the_names(tmp_path: Path) -> None:
+    created(tmp_path, [SHOP, OTHER])
+    again = HostsFiles(tmp_path)
+    (tmp_path / "bank-1").mkdir()
+    again.create(InstanceSpec("bank-1", Owner("Job", "bank", "test"), "r", ()))
+    text = again.path("bank-1").read_text()
+    assert "10.1.2.4 web web.bank " in text
+    assert "10.1.2.3 web.shop " in text
+    again.publish([])
+    assert "10.1.2" not in again.path("bank-1").read_text()
