@@ -76,7 +76,7 @@ def _lines(path: Path) -> Sequence[str]:
 def _parsed(line: str) -> ServiceName | None:
     """Return the Service of a line that `render` has made; None for any other."""
     address, *aliases = line.split()
-    suffix = f".svc.{_DOMAIN}"
+    suffix = f".{_DOMAIN}"
     full = next((one.removesuffix(suffix) for one in aliases if one.endswith(suffix)), "")
     name, found, namespace = full.partition(".")
     return ServiceName(namespace, name, address) if found else None
