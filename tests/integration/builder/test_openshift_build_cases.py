@@ -166,8 +166,17 @@ async def test_case_19_scripts_behind_a_proxy_that_is_none(site: Site, repositor
     assert "http_proxy" in (failed.status.message or "")
 
 
-async def test_case_21_a_build_that_takes_too_long_is_killed(site: Site) -> None:
-    await site.apply("builds/test-cds-dockerbuild.json")
+@pytest.mark.parametrize("kind", ["docker", "source"])
+async def test_case_21_a_build_that_takes_too_long_is_killed(
+    site: Site, tmp_path: Path, kind: str
+) -> None:
+    script = "#!/bin/sh\nsleep 1000 & wait\n"
+    scripts = {".s2i/bin/assemble": script, ".s2i/bin/run": script}
+    git = f'"git":{{"uri":"{committed(tmp_path / "hanging", scripts)}"}}'
+    # Without a script of its own, the build would end before its deadline.
+    dockerfile = '"dockerfile":"FROM centos:7\\nRUN sleep 10m"'
+    changes = {dockerfile: git} if kind == "source" else {}
+    await site.apply(f"builds/test-cds-{kind}build.json", changes)
     [config] = (await site.store.list(BuildConfig)).items
     failed = await site.build(config.name)
     assert failed.status.phase is BuildPhase.FAILED

@@ -262,26 +262,25 @@ async def test_case_13_a_build_keeps_the_policy_that_it_was_started_with(
 
 
 @pytest.mark.parametrize(
-    ("file", "kept"),
+    ("file", "phase", "kept"),
     [
-        ("successful-build-config.yaml", 2),
-        ("failed-build-config.yaml", 2),
-        ("errored-build-config.yaml", 2),
-        ("default-group-build-config.yaml", 5),
-        ("default-legacy-build-config.yaml", 7),
+        ("successful-build-config.yaml", BuildPhase.COMPLETE, 2),
+        ("failed-build-config.yaml", BuildPhase.FAILED, 2),
+        ("failed-build-config.yaml", BuildPhase.CANCELLED, 2),
+        ("errored-build-config.yaml", BuildPhase.ERROR, 2),
+        ("successful-pipeline.yaml", BuildPhase.COMPLETE, 2),
+        ("failed-pipeline.yaml", BuildPhase.FAILED, 2),
+        ("default-group-build-config.yaml", BuildPhase.COMPLETE, 5),
+        ("default-group-build-config.yaml", BuildPhase.FAILED, 5),
+        ("default-legacy-build-config.yaml", BuildPhase.COMPLETE, 7),
     ],
 )
 async def test_case_20_history_is_as_long_as_its_limits(
-    machine: BuildMachine, file: str, kept: int
+    machine: BuildMachine, file: str, phase: BuildPhase, kept: int
 ) -> None:
     [config] = manifests(f"builds/build-pruning/{file}")
     await apply(machine, image_stream("myphp"), config)
     name = config.name
-    phase = BuildPhase.COMPLETE
-    if "failed" in file:
-        phase = BuildPhase.FAILED
-    if "errored" in file:
-        phase = BuildPhase.ERROR
     for number in range(1, 8):
         await ended_build(machine, name, number, phase)
     await BuildConfigs(machine.view, clock=machine.clock).reconcile(config.key)
