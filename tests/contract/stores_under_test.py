@@ -10,8 +10,15 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from upwell.api.meta import Condition, ObjectMeta
-from upwell.api.pipeline import Pipeline, PipelineSpec, PipelineStatus, Stage
+from upwell.api.meta import Condition, ObjectMeta, ObjectReference
+from upwell.api.pipeline import (
+    ComponentSource,
+    Pipeline,
+    PipelineSpec,
+    PipelineStatus,
+    Stage,
+    StageWorkloads,
+)
 from upwell.store.interface import EVERYTHING, Selector, Store, WatchEvent
 
 NAMESPACE = "shop"
@@ -31,9 +38,15 @@ def now() -> datetime:
 
 
 def pipeline(name: str, *stages: str, **metadata: object) -> Pipeline:
+    """Return one that our server takes."""
+    source = ObjectReference(kind="ImageStreamTag", name="web:latest")
+    runs = (StageWorkloads(kind="Deployment", name="web"),)
     return Pipeline(
         metadata=ObjectMeta.model_validate({"name": name, "namespace": NAMESPACE, **metadata}),
-        spec=PipelineSpec(stages=tuple(Stage(name=stage) for stage in stages)),
+        spec=PipelineSpec(
+            components=(ComponentSource(name="web", from_=source),),
+            stages=tuple(Stage(name=stage, workloads=runs) for stage in stages or ("dev",)),
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.contract.conftest import Cluster
 from tests.contract.own_server import own_client
+from tests.contract.stores_under_test import pipeline
 
 from upwell.api.apps import CronJob
 from upwell.api.core import ConfigMap, Namespace
@@ -117,7 +118,7 @@ async def test_a_merge_patch_changes_and_removes(client: KubernetesStore) -> Non
 
 
 async def test_a_subresource_can_be_patched(client: KubernetesStore) -> None:
-    await client.create(Pipeline(metadata=ObjectMeta(name="p", namespace=NAMESPACE)))
+    await client.create(pipeline("p", namespace=NAMESPACE))
 
     patched = await client.patch(
         Pipeline, NAMESPACE, "p", {"status": {"observedGeneration": 1}}, "status"
@@ -127,7 +128,7 @@ async def test_a_subresource_can_be_patched(client: KubernetesStore) -> None:
 
 
 async def test_a_subresource_can_be_called_and_streamed(client: KubernetesStore) -> None:
-    await client.create(Pipeline(metadata=ObjectMeta(name="p", namespace=NAMESPACE)))
+    await client.create(pipeline("p", namespace=NAMESPACE))
 
     document = await client.call("GET", Pipeline, NAMESPACE, "p", "status")
     async with aclosing(client.stream(Pipeline, NAMESPACE, "p", "status")) as chunks:

@@ -114,10 +114,9 @@ async def test_create_refuses_a_namespaced_object_without_namespace(store: Store
 
 
 async def test_unknown_fields_are_kept(store: Store) -> None:
-    extended = Pipeline.model_validate(
-        {"metadata": {"name": "a", "namespace": NAMESPACE}, "spec": {"later": {"x": [1, "2"]}}}
-    )
-    await store.create(extended)
+    document = pipeline("a").model_dump(by_alias=True, exclude_none=True)
+    document["spec"]["later"] = {"x": [1, "2"]}
+    await store.create(Pipeline.model_validate(document))
 
     found = await store.get(Pipeline, NAMESPACE, "a")
 

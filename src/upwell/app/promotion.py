@@ -17,13 +17,16 @@ from upwell.reconcilers.promotion.placing import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import Verification
 from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.workload_view import WorkloadView
 from upwell.registry.client_push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier
 from upwell.registry.interface import Access, Credential, CredentialSource
 from upwell.server.verdicts import PLACE, VerdictTokens
 
 
-def promotion(adapters: Adapters, view: BuildView, secrets: PullSecrets) -> Sequence[Controller]:
+def promotion(
+    adapters: Adapters, view: WorkloadView, builds: BuildView, secrets: PullSecrets
+) -> Sequence[Controller]:
     """Return the controllers of promotion."""
     store = adapters.store
     tokens = VerdictTokens(adapters.protection.signatures)
@@ -38,7 +41,7 @@ def promotion(adapters: Adapters, view: BuildView, secrets: PullSecrets) -> Sequ
         store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now
     )
     reconciler = PromotionReconciler(store, images, placement(adapters), verification, now)
-    return (wiring.pipelines(store, view, now), wiring.promotions(store, reconciler))
+    return (wiring.pipelines(view, builds, now), wiring.promotions(view, reconciler))
 
 
 def placement(adapters: Adapters) -> ByStage:

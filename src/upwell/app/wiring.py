@@ -32,6 +32,7 @@ from upwell.reconcilers.imports import ImageStreams
 from upwell.reconcilers.local_images import LocalImages
 from upwell.reconcilers.pruning import Stores
 from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.workload_view import WorkloadView
 from upwell.registry.mirror import Mirror
 from upwell.server.app import ServerDependencies
 from upwell.server.registry import create_routes
@@ -55,7 +56,7 @@ def wire(adapters: Adapters) -> Wired:
     store = adapters.store
     secrets = PullSecrets(store, adapters.logins)
     streams = _streams(adapters, secrets)
-    view = BuildView(store)
+    view, workloads = BuildView(store), WorkloadView(store)
     upkeep = Upkeep(_stores(adapters), adapters.settings.retention)
     contents = ImageContents(
         store, adapters.registries, adapters.inventory, secrets, machine_platform()
@@ -88,12 +89,13 @@ def wire(adapters: Adapters) -> Wired:
         BuildConfigs(view, clock=now).run,
         _builds(adapters, view).run,
         contents.run,
-        *_workloads(adapters, secrets),
+        workloads.run,
+        *_workloads(adapters, workloads, secrets),
         *_events(store),
         *_sweeps(adapters),
         upkeep.run,
         adapters.protection.keep_fresh,
-        *(controller.run for controller in promotion(adapters, view, secrets)),
+        *(controller.run for controller in promotion(adapters, workloads, view, secrets)),
         *(traces.run for traces in adapters.traces),
         *adapters.subscriptions.loops,
     )
@@ -112,7 +114,7 @@ def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:
     )
 
 
-def _workloads(adapters: Adapters, secrets: PullSecrets) -> Sequence[Loop]:
+def _workloads(adapters: Adapters, view: WorkloadView, secrets: PullSecrets) -> Sequence[Loop]:
     """Return what runs instances and routes to them."""
     store = adapters.store
     traffic = rollouts.Traffic(now)
@@ -124,7 +126,7 @@ def _workloads(adapters: Adapters, secrets: PullSecrets) -> Sequence[Loop]:
     routes = routing.controller(store, machine, now)
     job = jobs.controller(store, machine, images, now)
     return (
-        workload_triggers.controller(store, now).run,
+        workload_triggers.controller(view, now).run,
         job.run,
         cron_jobs.controller(store, now).run,
         rollout.run,

@@ -1,6 +1,6 @@
 """Image change triggers of workloads: sets the image that a tag stands for, and says why not."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from upwell.api.apps import (
@@ -16,7 +16,7 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey, ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.controller import Controller, Result, Watch
-from upwell.policy.promotion.stages import stage_of
+from upwell.policy.promotion.stages import setting_stage, stages_with
 from upwell.policy.rollout_triggers import (
     Verdict,
     decide,
@@ -27,7 +27,8 @@ from upwell.policy.rollout_triggers import (
     without_hold,
 )
 from upwell.policy.streams import StreamName, resolve_tag
-from upwell.store.interface import NotFoundError, Store
+from upwell.reconcilers.workload_view import WorkloadView
+from upwell.store.interface import NotFoundError
 
 type Triggered = Deployment | StatefulSet | DaemonSet | DeploymentConfig | CronJob
 
@@ -46,8 +47,9 @@ _KINDS = {kind.KIND.kind: kind for kind in TRIGGERED}
 class WorkloadTriggerReconciler:
     """Writes into the template what the tags say, only when it differs; the rollout follows."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
-        self._store = store
+    def __init__(self, view: WorkloadView, clock: Callable[[], datetime]) -> None:
+        self._store = view.store
+        self._view = view
         self._clock = clock
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -63,16 +65,27 @@ class WorkloadTriggerReconciler:
             workload = await self._store.update(without_hold(workload))
             end = None
         streams = await self._streams(workload)
-        staged = stage_of(workload, (await self._store.list(Pipeline)).items)
-        if staged is None:
-            verdict = decide(workload, streams)
-        else:
-            pipeline, stage = staged
-            verdict = set_aside(workload, f"stage {stage.name} of {pipeline.key}")
+        verdict = await self._verdict(workload, streams)
         if verdict is not None and verdict.images:
             workload = await self._store.update(with_images(workload, verdict.images))
         await self._report(workload, verdict, streams)
         return Result() if end is None else Result((end - self._clock()).total_seconds())
+
+    async def _verdict(
+        self, workload: Triggered, streams: Mapping[StreamName, ImageStream]
+    ) -> Verdict | None:
+        """Decide, unless a Pipeline sets the workload's images."""
+        await self._view.ready()
+        staged = setting_stage(self._view.stages_of(workload))
+        verdict = decide(workload, streams) if staged is None else None
+        if verdict is not None and verdict.images:
+            # Before anything is changed, the store is asked: the view may be late.
+            pipelines = (await self._store.list(Pipeline)).items
+            staged = setting_stage(stages_with(workload, pipelines))
+        if staged is None:
+            return verdict
+        pipeline, stage = staged
+        return set_aside(workload, f"stage {stage.name} of {pipeline.key}")
 
     async def _streams(self, workload: Triggered) -> dict[StreamName, ImageStream]:
         found: dict[StreamName, ImageStream] = {}
@@ -126,38 +139,35 @@ def _triggered(
     return tuple(resolved)
 
 
-def controller(store: Store, clock: Callable[[], datetime], *, workers: int = 2) -> Controller:
+def controller(
+    view: WorkloadView, clock: Callable[[], datetime], *, workers: int = 2
+) -> Controller:
     """Return the controller of all workloads' image triggers."""
 
     async def followers(stream: Resource) -> Iterable[ObjectKey]:
-        name = StreamName(stream.namespace, stream.name)
-        found: list[ObjectKey] = []
-        for kind in TRIGGERED:
-            # In any namespace: a trigger may name a stream of another.
-            found.extend(
-                workload.key
-                for workload in (await store.list(kind)).items
-                if any(entry.stream == name for entry in followers_of(workload).entries)
-            )
-        return found
+        return view.followers(StreamName(stream.namespace, stream.name))
 
-    async def staged(_: Resource) -> Iterable[ObjectKey]:
-        """Map a Pipeline to all workloads that it may name, or may have named."""
-        return [
-            workload.key
-            for kind in TRIGGERED
-            for workload in (await store.list(kind)).items
-            if followers_of(workload).entries
-        ]
-
-    return Controller(
+    made = Controller(
         "workload-triggers",
-        WorkloadTriggerReconciler(store, clock),
-        store,
-        (
-            *(Watch(kind) for kind in TRIGGERED),
-            Watch(ImageStream, followers),
-            Watch(Pipeline, staged),
-        ),
+        WorkloadTriggerReconciler(view, clock),
+        view.store,
+        (Watch(ImageStream, followers),),
         workers=workers,
     )
+
+    def workload_changed(before: Resource | None, after: Resource | None) -> None:
+        changed = after or before
+        if changed is not None:
+            made.queue.add(changed.key)
+
+    def pipeline_changed(before: Pipeline | None, after: Pipeline | None) -> None:
+        if before is not None and after is not None and before.spec == after.spec:
+            return
+        for pipeline in (before, after):
+            for key in view.workloads_of(pipeline) if pipeline is not None else ():
+                made.queue.add(key)
+
+    for kind in TRIGGERED:
+        view.on_change(kind, workload_changed)
+    view.on_change(Pipeline, pipeline_changed)
+    return made

@@ -54,14 +54,20 @@ class _Objects:
     def __init__(self, resources: Iterable[Resource]) -> None:
         self._by_kind: dict[str, dict[ObjectKey, Resource]] = defaultdict(dict)
         self._owned: dict[str, set[ObjectKey]] = defaultdict(set)
+        self._labelled: dict[tuple[str, str, str], dict[ObjectKey, Resource]] = defaultdict(dict)
+        """By kind, label and value."""
         for resource in resources:
             self._put(resource)
 
     def get(self, key: ObjectKey) -> Resource | None:
         return self._by_kind[key.kind].get(key)
 
-    def of_kind(self, kind: str) -> Iterable[Resource]:
-        return self._by_kind[kind].values()
+    def matching(self, kind: str, selector: Selector) -> Iterator[Resource]:
+        found = self._by_kind[kind]
+        for label, value in selector.labels.items():
+            labelled = self._labelled.get((kind, label, value), {})
+            found = min(found, labelled, key=len)
+        return (one for one in found.values() if semantics.matches(selector, one))
 
     def owned_by(self, uid: str) -> Iterable[ObjectKey]:
         return self._owned.get(uid, ())
@@ -79,13 +85,22 @@ class _Objects:
         self._by_kind[resource.KIND.kind][resource.key] = resource
         for uid in semantics.owner_uids(resource):
             self._owned[uid].add(resource.key)
+        for label, value in resource.labels.items():
+            self._labelled[resource.KIND.kind, label, value][resource.key] = resource
 
     def _remove(self, key: ObjectKey) -> None:
         old = self._by_kind[key.kind].pop(key, None)
-        for uid in semantics.owner_uids(old) if old is not None else ():
+        if old is None:
+            return
+        for uid in semantics.owner_uids(old):
             self._owned[uid].discard(key)
             if not self._owned[uid]:
                 del self._owned[uid]
+        for label, value in old.labels.items():
+            place = (key.kind, label, value)
+            del self._labelled[place][key]
+            if not self._labelled[place]:
+                del self._labelled[place]
 
 
 class LocalStore:
@@ -121,9 +136,7 @@ class LocalStore:
     async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
         """Return the objects that match, by namespace and name."""
         found = [
-            cast("R", resource)
-            for resource in self._objects.of_kind(kind.KIND.kind)
-            if semantics.matches(selector, resource)
+            cast("R", resource) for resource in self._objects.matching(kind.KIND.kind, selector)
         ]
         found.sort(key=lambda resource: (resource.namespace, resource.name))
         return Listing(found, str(self._history.newest))

@@ -30,6 +30,7 @@ from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import Verification
+from upwell.reconcilers.workload_view import WorkloadView
 from upwell.store.interface import NotFoundError, Store
 from upwell.verification.network import NetworkProbes
 from upwell.workload.interface import ContainerFile, FileLimits
@@ -131,7 +132,7 @@ async def _give_workloads(store: Store) -> None:
 async def _promoting(folder: Path) -> AsyncIterator[Shop]:
     async with open_shop(folder) as shop, NetworkProbes.open() as probes:
         store, clock = shop.api.store, shop.api.clock
-        view = BuildView(store)
+        builds, view = BuildView(store), WorkloadView(store)
         evidence = FileInputs(folder / "evidence", limit_bytes=1000)
         verification = Verification(
             store,
@@ -144,12 +145,13 @@ async def _promoting(folder: Path) -> AsyncIterator[Shop]:
         await _give_workloads(store)
         reconciler = PromotionReconciler(store, NoLookups(), Workloads(store), verification, clock)
         controllers = (
-            wiring.pipelines(store, view, clock),
-            wiring.promotions(store, reconciler),
+            wiring.pipelines(view, builds, clock),
+            wiring.promotions(view, reconciler),
         )
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(one()) for one in (view.run, *(c.run for c in controllers))
+                tasks.create_task(one())
+                for one in (builds.run, view.run, *(c.run for c in controllers))
             ]
             yield shop
             for task in running:

@@ -27,6 +27,7 @@ from upwell.api.route import Route
 from upwell.oci import Descriptor, Reference
 from upwell.reconcilers import cron_jobs, jobs, rollouts, routing, workload_triggers
 from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.workload_view import WorkloadView
 from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Access
 from upwell.server.tls import generated
@@ -104,9 +105,10 @@ class Site:
             router = routing.controller(self.store, machine, now)
             running = jobs.controller(self.store, machine, images, self.clock)
             crons = cron_jobs.controller(self.store, self.clock)
-            triggers = workload_triggers.controller(self.store, now)
+            view = WorkloadView(self.store)
+            triggers = workload_triggers.controller(view, now)
             controllers = (rolling, router, running, crons, triggers)
-            tasks = [group.create_task(one.run()) for one in controllers]
+            tasks = [group.create_task(one.run()) for one in (view, *controllers)]
             tasks += [group.create_task(rolling.feed(one)) for one in rollouts.feeds(machine)]
             tasks += [group.create_task(router.feed(one)) for one in routing.feeds(machine)]
             tasks += [group.create_task(running.feed(one)) for one in jobs.feeds(machine)]

@@ -17,6 +17,7 @@ from upwell.reconcilers.rollouts import Images, Machine, RolloutReconciler, Traf
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.routing import RoutingReconciler
 from upwell.reconcilers.workload_triggers import WorkloadTriggerReconciler
+from upwell.reconcilers.workload_view import WorkloadView
 from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Access
 from upwell.store.interface import ConflictError
@@ -275,7 +276,7 @@ class World:
         )
         self.rollouts = RolloutReconciler(self.store, machine, images, self.clock)
         self.routing = RoutingReconciler(self.store, machine, self.clock)
-        self.triggers = WorkloadTriggerReconciler(self.store, self.clock)
+        self.triggers = WorkloadTriggerReconciler(WorkloadView(self.store), self.clock)
 
     def _before(self, call: str) -> None:
         self.request(call)

@@ -11,7 +11,8 @@ from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
 from upwell.api.meta import Resource
 from upwell.policy.ownership import pod_template
-from upwell.reconcilers.workload_triggers import WorkloadTriggerReconciler, controller
+from upwell.reconcilers.workload_triggers import WorkloadTriggerReconciler
+from upwell.reconcilers.workload_view import WorkloadView
 from upwell.store.memory import MemoryStore
 
 LOCAL = "registry.internal/shop/app"
@@ -22,7 +23,7 @@ class Shop:
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
-        self.reconciler = WorkloadTriggerReconciler(self.store, self.clock)
+        self.reconciler = WorkloadTriggerReconciler(WorkloadView(self.store), self.clock)
 
     async def push(self, name: str, reference: str, digest: str, **spec: Any) -> None:
         event = TagEvent(created=self.clock(), docker_image_reference=reference, image=digest)
@@ -236,17 +237,6 @@ async def test_a_workload_without_triggers_gets_no_condition(shop: Shop) -> None
     plain = annotated(Deployment).with_metadata(annotations={})
 
     assert (await shop.reconcile(await shop.store.create(plain))).status.conditions == ()
-
-
-async def test_a_stream_wakes_the_workloads_that_follow_it(shop: Shop) -> None:
-    await shop.store.create(annotated(Deployment, entry("app", "app:latest")))
-    await shop.store.create(config(image_change("app", "other:latest")))
-    watches = {watch.kind: watch for watch in controller(shop.store, shop.clock)._watches}
-
-    stream = ImageStream().with_metadata(namespace="shop", name="app")
-    woken = await watches[ImageStream].to_keys(stream)
-
-    assert [str(key) for key in woken] == ["Deployment shop/web"]
 
 
 async def test_a_hold_outranks_every_trigger_until_its_end(shop: Shop) -> None:

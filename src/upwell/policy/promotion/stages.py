@@ -1,6 +1,6 @@
 """The stages of a Pipeline: their order, what serves in each, and whose workloads they are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -112,13 +112,23 @@ def names_workload(pipeline: Pipeline, stage: Stage, workload: Resource) -> Stag
     return next((one for one in stage.workloads if _selects(one, workload)), None)
 
 
-def stage_of(workload: Resource, pipelines: Iterable[Pipeline]) -> tuple[Pipeline, Stage] | None:
-    """Return the stage that sets the images of a workload: its triggers are set aside then."""
+type PipelineStage = tuple[Pipeline, Stage]
+
+
+def stages_with(workload: Resource, pipelines: Iterable[Pipeline]) -> Iterator[PipelineStage]:
+    """Yield the stages that a workload belongs to."""
     for pipeline in pipelines:
         for stage in pipeline.spec.stages:
-            if stage.git is None and names_workload(pipeline, stage, workload) is not None:
-                return pipeline, stage
-    return None
+            if names_workload(pipeline, stage, workload) is not None:
+                yield pipeline, stage
+
+
+def setting_stage(stages: Iterable[PipelineStage]) -> PipelineStage | None:
+    """Return the stage that sets the images of its workloads: their triggers are set aside then.
+
+    One that is kept in git leaves that to whoever applies what stands there.
+    """
+    return next(((pipeline, stage) for pipeline, stage in stages if stage.git is None), None)
 
 
 def _selects(entry: StageWorkloads, workload: Resource) -> bool:
