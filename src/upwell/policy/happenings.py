@@ -142,7 +142,8 @@ def _of_revision(record: RevisionRecord) -> Iterator[Happening]:
     yield Happening(reason, begun, record.created, occasion=number, details=about)
     for name, hook in record.hooks.items():
         failed = hook.phase != "Complete"
-        told = f"revision {record.revision}: the {name} hook ended: {hook.phase}"
+        what_ran = "custom command" if name == "custom" else f"{name} hook"
+        told = f"revision {record.revision}: the {what_ran} ended: {hook.phase}"
         detail = f": {hook.message}" if hook.message else ""
         yield Happening("HookFailed" if failed else "HookRan", told + detail, hook.ended, failed)
     if record.phase == Phase.COMPLETE:

@@ -9,6 +9,7 @@ from tests.unit.reconcilers.openshift_corpus import DEPLOYMENTS, deployment_conf
 
 from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.conditions import find
+from upwell.api.core import EnvVar
 from upwell.policy.rollout_triggers import HOLD_ANNOTATION
 from upwell.reconcilers import rollouts
 from upwell.workload.interface import Instance, Runtime, State
@@ -82,7 +83,12 @@ async def test_a_custom_command_rolls_out_half_and_another_process_the_rest(site
     wait = "while ! [ -e /go ]; do /bin/busybox sleep 0.1; done"
     script = script.replace("echo Halfway", f"echo Halfway; {wait}")
     script = script.replace("sleep 15", "sleep 0")
-    custom = strategy.custom_params.model_copy(update={"command": (*shell, script)})
+    changes = {
+        "command": (*shell, script),
+        # As an image may have it that knows no /usr/local/bin.
+        "environment": (EnvVar(name="PATH", value="/bin"),),
+    }
+    custom = strategy.custom_params.model_copy(update=changes)
     strategy = strategy.model_copy(update={"custom_params": custom})
     spec = config.spec.model_copy(update={"strategy": strategy})
     async with site.serve() as runtime:

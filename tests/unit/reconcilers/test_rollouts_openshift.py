@@ -130,7 +130,7 @@ async def test_an_aborting_hook_leaves_what_serves_alone() -> None:
     assert world.runtime.images() == [GOOD] * 2
     condition = await progressing(world, hooked)
     assert condition.status == "False"
-    assert "a lifecycle hook failed: the pre hook: exited 1" in condition.message
+    assert "was given up: the pre hook: exited 1" in condition.message
     assert "revision 1" in condition.message
 
     world.runtime.exits["pre"] = [0]

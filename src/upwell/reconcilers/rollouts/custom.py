@@ -110,7 +110,8 @@ class CustomStrategy:
         spec = build_task(
             await self._load(workload, record.model_copy(update=changes)), name, CUSTOM
         )
-        program = Mount(_PROGRAM, f"/usr/local/bin/{_PROGRAM}", read_only=True, sub_path=_PROGRAM)
+        # In every image's PATH, whatever the image says it is.
+        program = Mount(_PROGRAM, f"/bin/{_PROGRAM}", read_only=True, sub_path=_PROGRAM)
         return replace(
             spec,
             containers=(replace(spec.containers[0], mounts=(program,)),),

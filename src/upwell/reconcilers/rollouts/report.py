@@ -25,7 +25,7 @@ _WHY: dict[str, str] = {
     FailureReason.CRASH_LOOPING: "ended again and again",
     FailureReason.NEVER_READY: "made no progress for {:.0f} s",
     FailureReason.TOO_LONG: "was not complete after {:.0f} s",
-    "HookFailed": "was given up, because a lifecycle hook failed",
+    "HookFailed": "was given up",
 }
 _MAX_DETAIL = 1500
 """Characters of an application's last lines that a condition carries."""
