@@ -9,6 +9,8 @@ from pathlib import Path
 from tests.acceptance.installation import installation, until
 from tests.acceptance.promoted_shop import PromotedShop, manifests
 
+from upwell.api.codec import decode_as
+from upwell.api.pipeline import Freeze
 from upwell.api.promotion import Promotion, PromotionPhase, ReleasePhase
 
 BEGUN = {PromotionPhase.ROLLING_OUT, PromotionPhase.VERIFYING, PromotionPhase.ROLLING_BACK}
@@ -117,11 +119,13 @@ async def watch(shop: PromotedShop, overlaps: list[Sequence[str]]) -> None:
 
 
 async def test_a_freeze_in_the_middle_lets_what_has_begun_end_and_nothing_begin() -> None:
-    async with promoted_shop(approval=False, soak=2) as shop:
+    async with promoted_shop(approval=False, soak=5) as shop:
         await shop.publish()
         await shop.until_phase("shop-2.dev", PromotionPhase.VERIFYING)
-        frozen = shop.made.upwell("freeze", "create", "--reason", "audit")
-        assert frozen.returncode == 0, frozen.stderr
+        # At once, within the soak: a command takes seconds on a busy machine.
+        freeze = {"metadata": {"name": "stop-the-line"}, "spec": {"reason": "audit"}}
+        await shop.client.create(decode_as(Freeze, freeze))
+        assert (await shop.phases())["shop-2.dev"] is PromotionPhase.VERIFYING
 
         await shop.until_phase("shop-2.dev", PromotionPhase.SUCCEEDED)
         waits = await shop.until_phase("shop-2.production", PromotionPhase.WAITING)
