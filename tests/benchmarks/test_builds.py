@@ -1,11 +1,12 @@
 """Builds against the same steps by hand with Buildah, as ratios within one run."""
 
 import os
+import resource
 import shutil
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ class Site:
     registry: str
     folder: Path
     base: BaseImage
-    settings: BuildahSettings
+    builder: BuildahBuilder
 
     def reference(self, name: str) -> Reference:
         return Reference.parse(f"{self.registry}/{name}")
@@ -63,7 +64,9 @@ class Site:
 
 
 @pytest.fixture(params=[PYTHON, NODE], ids=lambda app: app.name)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+def site(
+    request: pytest.FixtureRequest, tmp_path: Path, *, user_namespaces: bool
+) -> Iterator[Site]:
     tools = ("buildah", "runc", "docker-registry", "mmdebstrap")
     missing = [tool for tool in tools if not shutil.which(tool)]
     if missing:
@@ -75,9 +78,11 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     base = BaseImage(app, tmp_path / "base")
     conf = tmp_path / "containers.conf"
     conf.write_text(CONF)
-    settings = BuildahSettings(tmp_path / "ours", containers_conf=conf, user_namespaces=False)
+    builder = BuildahBuilder(
+        BuildahSettings(tmp_path / "ours", containers_conf=conf, user_namespaces=user_namespaces)
+    )
     for registry in serve_registry(tmp_path / "registry"):
-        yield Site(app, registry, tmp_path, base, settings)
+        yield Site(app, registry, tmp_path, base, builder)
 
 
 type Stages = dict[str, float]
@@ -116,7 +121,6 @@ def by_hand(site: Site, base: Reference) -> Stages:
 
 
 async def ours(site: Site, base: Reference) -> Stages:
-    builder = BuildahBuilder(site.settings)  # as after a restart: the cache is on disk
     docker = site.app.strategy is Strategy.DOCKER
     plan = BuildPlan(
         id="uid",
@@ -130,9 +134,9 @@ async def ours(site: Site, base: Reference) -> Stages:
         insecure_registries=frozenset({site.registry}),
     )
     watch = Watch()
-    result = await builder.build(plan, lambda _: None)
+    result = await site.builder.build(plan, lambda _: None)
     watch.note("all")
-    await builder.discard("uid")
+    await site.builder.discard("uid")
     rest = watch.stages["all"] - sum(result.stages.values())
     return {**result.stages, "rest": rest}
 
@@ -145,15 +149,24 @@ class Comparison:
         self._what = f"{site.app.name}, {what}"
         self._theirs: list[Stages] = []
         self._ours: list[Stages] = []
+        self._processors: list[float] = []
+        """What we used of them, as a multiple of what was used by hand."""
 
     async def round(self, base: Reference, *, we_begin: bool) -> None:
+        used = {}
         for we in (we_begin, not we_begin):
             os.sync()  # what an earlier step left to the disk is not this one's time
+            before = _processor_seconds()
             if we:
                 self._ours.append(await ours(self._site, base))
             else:
                 self._theirs.append(by_hand(self._site, base))
-        _say(f"{self._what}: {_sum(self._ours[-1]):.2f} s, by hand {_sum(self._theirs[-1]):.2f} s")
+            used[we] = _processor_seconds() - before
+        self._processors.append(used[True] / used[False])
+        _say(
+            f"{self._what}: {_sum(self._ours[-1]):.2f} s ({used[True]:.2f} s of processors),"
+            f" by hand {_sum(self._theirs[-1]):.2f} s ({used[False]:.2f} s)"
+        )
 
     @property
     def ratio(self) -> float:
@@ -165,7 +178,7 @@ class Comparison:
         return (
             f"{self._what}: {_median(self._ours):.2f} s ({_stages(self._ours)}),"
             f" by hand {_median(self._theirs):.2f} s ({_stages(self._theirs)}),"
-            f" ratio {self.ratio:.2f}"
+            f" ratio {self.ratio:.2f}, of processors {statistics.median(self._processors):.2f}"
         )
 
 
@@ -175,6 +188,12 @@ def _median(rounds: list[Stages]) -> float:
 
 def _sum(stages: Stages) -> float:
     return sum(stages.values())
+
+
+def _processor_seconds() -> float:
+    """Return what this process and all that it has waited for have used so far."""
+    found = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
 def _say(line: str) -> None:
@@ -188,8 +207,6 @@ def _stages(rounds: list[Stages]) -> str:
 
 @pytest.mark.parametrize("user_namespaces", [False, True], ids=["machine-ids", "own-ids"])
 async def test_a_rebuild_takes_as_long_as_by_hand(site: Site, *, user_namespaces: bool) -> None:
-    settings = replace(site.settings, user_namespaces=user_namespaces)
-    site = replace(site, settings=settings)
     ids = "own ids" if user_namespaces else "machine ids"
     changed = Comparison(site, f"{ids}, base changed")
     unchanged = Comparison(site, f"{ids}, no change")

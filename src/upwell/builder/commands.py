@@ -17,6 +17,7 @@ from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
 """Who builds decides when to try again; 0 would mean buildah's default of 3, over 7 s."""
 
+_KEPT_CONFIGS = 256
 _MAX_INSPECT = 32 * 1024 * 1024
 _TRANSIENT = re.compile(
     r"connection (refused|reset)|timeout|timed out|no such host|toomanyrequests|broken pipe|"
@@ -100,6 +101,8 @@ class BuildahCommands:
         self._launcher = launcher
         self._store = store
         self._environment = environment
+        self._configs: dict[str, ImageConfig] = {}
+        """Of images that are named by digest, the latest last."""
 
     async def pull(
         self,
@@ -122,7 +125,20 @@ class BuildahCommands:
             raise _transfer_error("PullBuilderImageFailed", f"Failed to pull {image}", outcome)
 
     async def image_config(self, image: str, folder: Path) -> ImageConfig:
-        """Return the configuration of an image in the store; raises BuildError."""
+        """Return the configuration of an image in the store; raises BuildError.
+
+        One of an image that is named by digest is remembered: it cannot change.
+        """
+        if image in self._configs:
+            return self._configs[image]
+        config = await self._read_config(image, folder)
+        if "@sha256:" in image:
+            self._configs[image] = config
+            if len(self._configs) > _KEPT_CONFIGS:
+                self._configs.pop(next(iter(self._configs)))
+        return config
+
+    async def _read_config(self, image: str, folder: Path) -> ImageConfig:
         argv = ("inspect", "--type=image", image)
         outcome = await self._capture(folder, *argv)
         if outcome.code != 0:
