@@ -4,7 +4,7 @@ Run with `pytest -m benchmark -s tests/benchmarks/test_many_rollouts.py`.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,11 @@ def deployment(site: Site, number: int, version: int) -> Deployment:
     template = {"metadata": {"labels": {"app": f"app-{number}"}}, "spec": pod}
     metadata = {"namespace": "shop", "name": f"app-{number}"}
     return decode_as(Deployment, {"metadata": metadata, "spec": {"template": template}})
+
+
+def second_version(site: Site, number: int) -> Callable[[Deployment], Deployment]:
+    spec = {"spec": deployment(site, number, 2).spec}
+    return lambda now: now.model_copy(update=spec)
 
 
 class Lists:
@@ -74,9 +79,7 @@ async def test_thirty_deployments(site: Site, monkeypatch: pytest.MonkeyPatch) -
 
     async def change(numbers: Sequence[int], done: int) -> None:
         for number in numbers:
-            current = await site.store.get(Deployment, "shop", f"app-{number}")
-            spec = deployment(site, number, 2).spec
-            await site.store.update(current.model_copy(update={"spec": spec}))
+            await site.change(Deployment, f"app-{number}", second_version(site, number))
         await until_complete(site, done, 2)
         await eventually(runtime.instances, lambda found: len(found) == DEPLOYMENTS)
 

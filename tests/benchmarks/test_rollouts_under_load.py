@@ -71,6 +71,11 @@ def deployment(image: str, version: int, replicas: int) -> Deployment:
     return decode_as(Deployment, {"metadata": metadata, "spec": spec})
 
 
+def version(image: str, number: int, replicas: int) -> Callable[[Deployment], Deployment]:
+    spec = {"spec": deployment(image, number, replicas).spec}
+    return lambda now: now.model_copy(update=spec)
+
+
 def service() -> Service:
     ports = [
         {"name": "http", "port": 80, "targetPort": 8080},
@@ -182,9 +187,7 @@ async def test_ten_rollouts_lose_nothing(site: Site, replicas: int) -> None:
                 began = time.monotonic()
                 # A new Route replaces the router's process, in the middle of everything.
                 await site.store.create(route(f"other-{number}", f"other-{number}.test", "http"))
-                current = await site.deployment()
-                spec = deployment(image, number, replicas).spec
-                await site.store.update(current.model_copy(update={"spec": spec}))
+                await site.change(Deployment, "web", version(image, number, replicas))
                 async with asyncio.timeout(300):
                     await until_complete(site, number + 1)
                 durations.append(time.monotonic() - began)

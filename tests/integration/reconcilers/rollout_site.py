@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from upwell.reconcilers.workload_view import WorkloadView
 from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Access
 from upwell.server.tls import generated
+from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
 from upwell.workload.bridge import leave
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
@@ -88,9 +89,26 @@ class Site:
     async def pass_time(self, time: timedelta, kind: type[Resource], name: str) -> None:
         """Move the time on, and have an object looked at once more."""
         self.ahead += time
-        current = await self.store.get(kind, "shop", name)
-        annotations = {**current.annotations, "test/ahead": str(self.ahead)}
-        await self.store.update(current.with_metadata(annotations=annotations))
+
+        def touched(current: Resource) -> Resource:
+            annotations = {**current.annotations, "test/ahead": str(self.ahead)}
+            return current.with_metadata(annotations=annotations)
+
+        await self.change(kind, name, touched)
+
+    async def change[R: Resource](
+        self, kind: type[R], name: str, change: Callable[[R], Resource]
+    ) -> None:
+        """Write a change of an object that reconcilers write too."""
+
+        async def written() -> bool:
+            try:
+                await self.store.update(change(await self.store.get(kind, "shop", name)))
+            except ConflictError:
+                return False
+            return True
+
+        await eventually(written, bool)
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[PodmanRuntime]:
@@ -117,14 +135,8 @@ class Site:
                 task.cancel()
 
     async def apply(self, version: str, script: str = SERVE, replicas: int = 1) -> None:
-        wanted = self._deployment(version, script, replicas)
-        current = await self.deployment()
-        await self.store.update(
-            wanted.with_metadata(
-                finalizers=current.metadata.finalizers,
-                resource_version=current.metadata.resource_version,
-            )
-        )
+        spec = self._deployment(version, script, replicas).spec
+        await self.change(Deployment, "web", lambda now: now.model_copy(update={"spec": spec}))
 
     async def begin(self, version: str, replicas: int = 1) -> None:
         place: dict[str, Any] = {"namespace": "shop", "name": "web"}

@@ -7,6 +7,7 @@ from tests.integration.reconcilers.rollout_site import Site, podman_home, site
 from tests.integration.workload.podman_home import PodmanHome
 from tests.integration.workload.waiting import eventually
 
+from upwell.api.apps import Deployment
 from upwell.api.conditions import find
 from upwell.api.meta import Condition
 from upwell.workload.interface import Instance, Runtime
@@ -74,9 +75,8 @@ async def test_a_container_that_carries_our_labels_is_not_taken_for_ours(
         await site.begin("one")
         await site.until_live(1)
         if not mends:
-            current = await site.deployment()
-            annotations = {"upwell.dev/drift": "report"}
-            await site.store.update(current.with_metadata(annotations=annotations))
+            report = {"upwell.dev/drift": "report"}
+            await site.change(Deployment, "web", lambda now: now.with_metadata(annotations=report))
         [instance] = await runtime.instances()
         run(podman_home, site, instance, f"{instance.name[:-1]}7")
 

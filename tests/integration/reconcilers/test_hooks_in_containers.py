@@ -56,8 +56,8 @@ def config(
 
 
 async def apply(site: Site, wanted: DeploymentConfig) -> None:
-    current = await site.store.get(DeploymentConfig, "shop", wanted.name)
-    await site.store.update(current.model_copy(update={"spec": wanted.spec}))
+    spec = {"spec": wanted.spec}
+    await site.change(DeploymentConfig, wanted.name, lambda now: now.model_copy(update=spec))
 
 
 async def newest(site: Site, name: str = "db") -> RevisionRecord | None:
