@@ -21,7 +21,6 @@ from upwell.reconcilers.routing_table import (
     Routing,
     RoutingState,
     compute,
-    service_names,
     tcp_ports,
 )
 from upwell.reconcilers.service_addresses import LOOPBACK, allocate, needs_address, taken_addresses
@@ -62,7 +61,7 @@ class RoutingReconciler:
             await self._report(state, routing, Outcome(refusal=error))
             raise
         self._machine.traffic.publish(routing.in_force)
-        await self._machine.runtime.publish_names(service_names(state))
+        await self._machine.runtime.publish_names(routing.names)
         await self._report(state, routing, Outcome(failures))
         self._failed = self._failed + 1 if failures else 0
         return Result(_RETRIES.delay(self._failed) if failures else None)

@@ -1,16 +1,17 @@
 """Computes the routing table from Services, Routes and the instances that are ready."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from upwell.api.core import ContainerPort, PodTemplate, Service, ServicePort
 from upwell.api.meta import ObjectKey
 from upwell.api.route import Route, RouteSpec, RouteTarget
 from upwell.policy.port_protocols import HEADLESS, SERVED
-from upwell.policy.rollout_history import find
-from upwell.policy.rollout_settings import Workload, instance_labels, template_of
+from upwell.policy.rollout_settings import Workload, template_of
 from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.traffic import InForce
+from upwell.reconcilers.routing_selection import Member, Members, Selectors
 from upwell.workload.interface import (
     Backend,
     Endpoint,
@@ -54,6 +55,8 @@ class Routing:
 
     table: RoutingTable
     in_force: InForce
+    names: Sequence[ServiceName] = ()
+    """By which instances find Services."""
     admissions: Mapping[ObjectKey, Admission] = field(default_factory=dict)
 
 
@@ -93,14 +96,16 @@ def tcp_ports(service: Service) -> list[ServicePort]:
 
 def compute(state: RoutingState) -> Routing:
     """Return the whole table; equal state gives an equal table, in the same order."""
-    members = {service.key: _members(service, state) for service in state.services}
+    selected = Members(state.instances, state.workloads)
+    members = {service.key: selected.of(service) for service in state.services}
     backends = [
         Backend(backend_name(service, port), _endpoints(port, members[service.key], state))
         for service in state.services
         for port in tcp_ports(service)
     ]
     listeners = [listener for service in state.services for listener in _service_listeners(service)]
-    for host_port in _host_ports(state):
+    ports = list(_host_ports(state))
+    for host_port in ports:
         backends.append(Backend(host_port.name, host_port.endpoints))
         place = (host_port.address, host_port.number)
         listeners.append(Listener(host_port.name, *place, host_port.name))
@@ -118,18 +123,20 @@ def compute(state: RoutingState) -> Routing:
         if admissions[route.key].admitted
     ]
     table = RoutingTable(tuple(backends), tuple(rules), tuple(listeners))
-    return Routing(table, _in_force(state, backends, members), admissions)
+    in_force = _in_force(state, backends, members, ports)
+    return Routing(table, in_force, _names(state.services, members), admissions)
 
 
-def service_names(state: RoutingState) -> Sequence[ServiceName]:
-    """Return the names by which instances find Services; without an address, their instances."""
+def _names(
+    services: Sequence[Service], members: Mapping[ObjectKey, Sequence[Member]]
+) -> list[ServiceName]:
+    """Return the names of Services; one without an address is its instances."""
     found: list[ServiceName] = []
-    for service in state.services:
+    for service in services:
         address = service.spec.cluster_ip
         addresses = [address] if address and address != HEADLESS else []
         if address == HEADLESS:
-            members = _members(service, state)
-            ready = [one.instance for one in members if one.instance.ready]
+            ready = [one.instance for one in members[service.key] if one.instance.ready]
             addresses = [one.address for one in ready if one.address]
         found += [ServiceName(service.namespace, service.name, one) for one in addresses]
     return found
@@ -164,45 +171,23 @@ class _HostPort:
 
 def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
     """Yield the host ports of all workloads: through the router, so that rollouts lose nothing."""
+    owned: dict[ObjectKey, list[Instance]] = defaultdict(list)
+    for instance in sorted(state.instances, key=lambda one: one.name):
+        if not instance.role and instance.ready and instance.address:
+            owned[key_of(instance.owner)].append(instance)
     for key, workload in sorted(state.workloads.items()):
         for port in host_ports(workload):
             endpoints = tuple(
                 Endpoint(one.name, one.address, port.container_port, one.name in state.draining)
-                for one in sorted(state.instances, key=lambda one: one.name)
-                if key_of(one.owner) == key and not one.role and one.ready and one.address
+                for one in owned.get(key, ())
             )
             number = port.host_port or 0
             address = port.host_ip or _EVERY_ADDRESS
             yield _HostPort(host_port_name(key, number), address, number, endpoints)
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """An instance that a Service selects, with the template that it was made from."""
-
-    instance: Instance
-    template: PodTemplate
-
-
-def _members(service: Service, state: RoutingState) -> list[_Member]:
-    if not service.spec.selector:
-        return []
-    found: list[_Member] = []
-    for instance in sorted(state.instances, key=lambda one: one.name):
-        if instance.role:
-            continue  # a hook or a job serves nobody
-        workload = state.workloads.get(key_of(instance.owner))
-        if workload is None or workload.namespace != service.namespace:
-            continue
-        record = find(workload.status.revisions, instance.revision)
-        template = record.template if record else template_of(workload)
-        if service.spec.selector.items() <= instance_labels(workload, template).items():
-            found.append(_Member(instance, template))
-    return found
-
-
 def _endpoints(
-    port: ServicePort, members: Sequence[_Member], state: RoutingState
+    port: ServicePort, members: Sequence[Member], state: RoutingState
 ) -> tuple[Endpoint, ...]:
     endpoints: list[Endpoint] = []
     for member in members:
@@ -228,7 +213,8 @@ def _port_number(port: ServicePort, template: PodTemplate) -> int | None:
 def _in_force(
     state: RoutingState,
     backends: Sequence[Backend],
-    members: Mapping[ObjectKey, Sequence[_Member]],
+    members: Mapping[ObjectKey, Sequence[Member]],
+    ports: Iterable[_HostPort],
 ) -> InForce:
     owners = {one.name: key_of(one.owner) for one in state.instances}
     serving = {
@@ -237,8 +223,9 @@ def _in_force(
         for endpoint in backend.endpoints
         if not endpoint.draining
     }
+    selectors = Selectors(state.services)
     where: dict[str, tuple[str, ...]] = {}
-    for host_port in _host_ports(state):
+    for host_port in ports:
         for endpoint in host_port.endpoints:
             where[endpoint.name] = (*where.get(endpoint.name, ()), host_port.name)
     for service in state.services:
@@ -250,18 +237,7 @@ def _in_force(
         serving=serving,
         quiet=state.draining - serving.keys(),
         backends=where,
-        routed={key: _is_selected(one, state) for key, one in state.workloads.items()},
-    )
-
-
-def _is_selected(workload: Workload, state: RoutingState) -> bool:
-    """Whether a Service selects the template that the workload declares."""
-    labels = instance_labels(workload, template_of(workload)).items()
-    return any(
-        service.namespace == workload.namespace
-        and bool(service.spec.selector)
-        and service.spec.selector.items() <= labels
-        for service in state.services
+        routed={key: selectors.match(one) for key, one in state.workloads.items()},
     )
 
 

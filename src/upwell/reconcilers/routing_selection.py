@@ -1,0 +1,71 @@
+"""Which instances and workloads the selectors of Services match, found by their labels."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from upwell.api.core import PodTemplate, Service
+from upwell.api.meta import ObjectKey
+from upwell.policy.rollout_history import find
+from upwell.policy.rollout_settings import Workload, instance_labels, template_of
+from upwell.reconcilers.rollouts.instance import key_of
+from upwell.workload.interface import Instance
+
+type _Label = tuple[str, str, str]
+"""(namespace, label, value)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An instance that a Service selects, with the template that it was made from."""
+
+    instance: Instance
+    template: PodTemplate
+
+
+class Members:
+    """The instances that Services may select: each call costs as much as the rarest label has."""
+
+    def __init__(
+        self, instances: Iterable[Instance], workloads: Mapping[ObjectKey, Workload]
+    ) -> None:
+        self._labelled: dict[_Label, list[tuple[Mapping[str, str], Member]]] = defaultdict(list)
+        for instance in sorted(instances, key=lambda one: one.name):
+            workload = workloads.get(key_of(instance.owner))
+            if workload is None or instance.role:
+                continue  # a hook or a job serves nobody
+            record = find(workload.status.revisions, instance.revision)
+            template = record.template if record else template_of(workload)
+            labels = instance_labels(workload, template)
+            for label, value in labels.items():
+                place = (workload.namespace, label, value)
+                self._labelled[place].append((labels, Member(instance, template)))
+
+    def of(self, service: Service) -> list[Member]:
+        """Return the instances that a Service selects, in the order of their names."""
+        selector = service.spec.selector
+        found = [self._labelled.get((service.namespace, *label), []) for label in selector.items()]
+        rarest = min(found, key=len, default=[])
+        return [one for labels, one in rarest if selector.items() <= labels.items()]
+
+
+class Selectors:
+    """The selectors of Services, found by one of their labels."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self._selectors: dict[_Label, list[Mapping[str, str]]] = defaultdict(list)
+        for service in services:
+            for label in sorted(service.spec.selector.items())[:1]:
+                self._selectors[service.namespace, *label].append(service.spec.selector)
+
+    def match(self, workload: Workload) -> bool:
+        """Whether a Service selects the template that the workload declares."""
+        labels = instance_labels(workload, template_of(workload))
+        return any(
+            selector.items() <= labels.items()
+            for selector in self._near(workload.namespace, labels)
+        )
+
+    def _near(self, namespace: str, labels: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+        for label in labels.items():
+            yield from self._selectors.get((namespace, *label), ())
