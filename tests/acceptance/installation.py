@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,8 @@ class Installation:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "https" if "--tls" in self.options else "http"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     @property
     def data_dir(self) -> Path:
@@ -286,10 +288,12 @@ class Installation:
     async def _is_ready(self) -> bool:
         if not self.is_alive:
             raise AssertionError(f"the server has ended:\n{self.log()[-4000:]}")
+        authority = self.data_dir / "tls" / "ca.pem"
         try:
+            trust = ssl.create_default_context(cafile=authority if authority.exists() else None)
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(f"{self.url}/readyz") as answer,
+                session.get(f"{self.url}/readyz", ssl=trust) as answer,
             ):
                 return answer.status == 200
         except aiohttp.ClientError:
