@@ -76,7 +76,6 @@ def step(name: str) -> Callable[[Promotion], bool]:
 
 GOING = {
     "its Release is made": release_made,
-    "its images are looked up": at(step("Images"), PromotionPhase.ROLLING_OUT),
     "its rollout begins": at(step("RollOut"), PromotionPhase.ROLLING_OUT),
     "the new instance is started": new_instance_started,
     "it serves and is not checked": at(unchecked, PromotionPhase.VERIFYING),
@@ -89,7 +88,7 @@ BAD_ONES = {
     "it goes back": at(anyhow, PromotionPhase.ROLLING_BACK),
     "it has failed": at(anyhow, PromotionPhase.FAILED),
 }
-RARE = {"its Release is made", "its images are looked up", "it serves and is not checked"}
+RARE = {"its Release is made", "it serves and is not checked"}
 """Of these none may be hit: they are over within one look."""
 
 
