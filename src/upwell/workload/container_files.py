@@ -11,7 +11,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO
 
-from upwell.workload.interface import ContainerFile, FileLimits, UnreadableFilesError
+from upwell.workload.interface import (
+    ContainerFile,
+    FileLimits,
+    RuntimeUnavailableError,
+    UnreadableFilesError,
+)
 
 _OVERHEAD_BYTES = 1024 * 1024
 _ENTRY_OVERHEAD_BYTES = 4096
@@ -20,8 +25,9 @@ _SPOOLED_BYTES = 1024 * 1024
 
 
 async def collect(pieces: AsyncIterator[bytes], limits: FileLimits) -> Sequence[ContainerFile]:
-    """Return the regular files of an archive, ordered by path; raises UnreadableFilesError.
+    """Return the regular files of an archive, ordered by path.
 
+    Raises UnreadableFilesError, or RuntimeUnavailableError when it is to be asked for again.
     `pieces` is left where it is as soon as a limit is passed: the caller closes it.
     """
     largest = limits.content_bytes + limits.entries * _ENTRY_OVERHEAD_BYTES + _OVERHEAD_BYTES
@@ -32,6 +38,8 @@ async def collect(pieces: AsyncIterator[bytes], limits: FileLimits) -> Sequence[
             if size > largest:
                 raise _too_large(limits)
             await asyncio.to_thread(archive.write, piece)
+        if not size:  # even an archive of nothing has an end
+            raise RuntimeUnavailableError("podman sent an empty archive: the container changes")
         archive.seek(0)
         return await asyncio.to_thread(_read, archive, limits)
 

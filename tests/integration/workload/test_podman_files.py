@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from tests.integration.workload.podman_home import Workload
-from tests.integration.workload.waiting import eventually
+from tests.integration.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.workload.interface import (
     FileLimits,
@@ -28,6 +28,14 @@ async def run_to_its_end(runtime: PodmanRuntime, workload: Workload, script: str
 
     ended = await eventually(only, lambda one: one.state is State.EXITED)
     assert ended.succeeded, ended.message
+
+    async def readable() -> bool:
+        try:
+            return bool(await runtime.read_files(spec.name, "/bin/bash", LIMITS))
+        except RuntimeUnavailableError:
+            return False  # Podman is still about to clean up after it
+
+    await eventually(readable, bool)
     return spec.name
 
 
@@ -73,7 +81,7 @@ async def test_too_much_is_refused_before_it_has_arrived(
     # A hole of a terabyte takes no room there, and would be a terabyte here.
     script = "mkdir /many; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22; do"
     script += " echo > /many/$i; done; dd if=/dev/null of=/huge bs=1 seek=1099511627776"
-    async with PodmanRuntime.open(settings) as runtime, asyncio.timeout(20):
+    async with PodmanRuntime.open(settings) as runtime, asyncio.timeout(DEADLINE_SECONDS):
         name = await run_to_its_end(runtime, workload, script)
         with pytest.raises(UnreadableFilesError, match="larger than 1048576 bytes"):
             await runtime.read_files(name, "/huge", LIMITS)

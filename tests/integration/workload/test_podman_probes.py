@@ -126,7 +126,8 @@ async def test_a_ready_instance_stays_ready_over_a_restart_of_upwell(
 async def test_a_failed_liveness_probe_ends_the_instance(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    liveness = Probe(HttpCheck(8080, "/missing"), period=0.05, failure_threshold=2)
+    # Until then the server listens, and says no.
+    liveness = Probe(HttpCheck(8080, "/missing"), period=0.05, failure_threshold=20)
     spec = probed(workload, liveness=liveness)
     async with PodmanRuntime.open(settings) as runtime, told(runtime) as change:
         await runtime.start(spec)

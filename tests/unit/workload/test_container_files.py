@@ -7,7 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from upwell.workload.container_files import collect
-from upwell.workload.interface import ContainerFile, FileLimits, UnreadableFilesError
+from upwell.workload.interface import (
+    ContainerFile,
+    FileLimits,
+    RuntimeUnavailableError,
+    UnreadableFilesError,
+)
 
 LIMITS = FileLimits(content_bytes=100, entries=5)
 
@@ -54,3 +59,14 @@ async def test_what_is_no_file_or_leads_outside_is_left_out() -> None:
 async def test_limits_hold(entries: list[tarfile.TarInfo], message: str) -> None:
     with pytest.raises(UnreadableFilesError, match=message):
         await read(*entries)
+
+
+async def test_an_archive_without_an_end_is_to_be_asked_for_again() -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        pieces: list[bytes] = []
+        for piece in pieces:
+            yield piece
+
+    with pytest.raises(RuntimeUnavailableError, match="empty archive"):
+        await collect(nothing(), LIMITS)
+    assert await read() == []
