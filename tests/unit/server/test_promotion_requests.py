@@ -311,7 +311,8 @@ class TestVerdicts:
 
         await shop.moved("shop-1.dev", PromotionPhase.SUCCEEDED)
         assert (await self.verdict(shop, passed=True, run="7")).status == 200
-        late = await self.verdict(shop, passed=True, run="9")
+        assert (await self.verdict(shop, passed=True, run="9")).status == 200, "the job, retried"
+        late = await self.verdict(shop, passed=False, run="10")
         assert "has ended as Succeeded: a verdict comes too late" in late.text
 
     async def test_a_retried_call_does_not_use_up_the_next_attempt(self, shop: Shop) -> None:

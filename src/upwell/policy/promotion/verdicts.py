@@ -69,9 +69,12 @@ def result_of(promotion: Promotion, check: str) -> CheckResult:
 
 
 def is_given(result: CheckResult, verdict: Verdict) -> bool:
-    """Whether this very verdict was given before: a run's word is its first."""
-    if verdict.run:
-        return verdict.run == result.run
+    """Whether this very verdict was given before, be it by a run that is tried again.
+
+    A run's word is its first.
+    """
+    if verdict.run and verdict.run == result.run:
+        return True
     return result.phase is verdict.phase and result.by == verdict.by
 
 
