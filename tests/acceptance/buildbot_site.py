@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from tests.acceptance.installation import Installation, free_port, until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ci-buildbot"
@@ -197,6 +198,9 @@ class Buildbot:
 @asynccontextmanager
 async def buildbot(made: Installation, token: str) -> AsyncIterator[Buildbot]:
     """Run Buildbot while the block lasts."""
+    for program in ("buildbot", "buildbot-worker"):
+        if not (_BIN / program).exists():
+            pytest.skip(f"{program} is missing: uv sync --group test")
     environment = {
         "GREETER_REPOSITORY": f"{made.git}/{REPOSITORY}",
         "UPWELL_SERVER": made.url,
