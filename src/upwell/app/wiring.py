@@ -122,8 +122,8 @@ def _workloads(adapters: Adapters, view: WorkloadView, secrets: PullSecrets) -> 
     images = rollouts.Images(
         adapters.registries, secrets, adapters.insecure_registries, LocalImages(store)
     )
-    rollout = rollouts.controller(store, machine, images, now)
-    routes = routing.controller(store, machine, now)
+    rollout = rollouts.controller(view, machine, images, now)
+    routes = routing.controller(view, machine, now)
     job = jobs.controller(store, machine, images, now)
     return (
         workload_triggers.controller(view, now).run,

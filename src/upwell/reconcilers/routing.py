@@ -21,9 +21,11 @@ from upwell.reconcilers.routing_table import (
     Routing,
     RoutingState,
     compute,
+    host_ports,
     tcp_ports,
 )
 from upwell.reconcilers.service_addresses import LOOPBACK, allocate, needs_address, taken_addresses
+from upwell.reconcilers.workload_view import WorkloadView
 from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.workload.interface import RouterDownError, RouterUnavailableError
 
@@ -144,18 +146,36 @@ class RoutingReconciler:
             await self._store.update_status(route.with_status(status))
 
 
-def controller(store: Store, machine: Machine, clock: Callable[[], datetime]) -> Controller:
+def controller(view: WorkloadView, machine: Machine, clock: Callable[[], datetime]) -> Controller:
     """Return the controller of the router; it needs `feeds` as well."""
 
     async def router(_: Resource) -> Iterable[ObjectKey]:
         return (ROUTER_KEY,)
 
-    return Controller(
+    made = Controller(
         "routing",
-        RoutingReconciler(store, machine, clock),
-        store,
-        tuple(Watch(kind, router) for kind in (Service, Route, *WORKLOADS)),
+        RoutingReconciler(view.store, machine, clock),
+        view.store,
+        (Watch(Service, router), Watch(Route, router)),
         workers=1,
+    )
+
+    def changed(before: Workload | None, after: Workload | None) -> None:
+        if before is None or after is None or _is_routed_anew(before, after):
+            made.queue.add(ROUTER_KEY)
+
+    for kind in WORKLOADS:
+        view.on_change(kind, changed)
+    return made
+
+
+def _is_routed_anew(before: Workload, after: Workload) -> bool:
+    """Whether a change of a workload may be one of the table: most are of its status alone."""
+    return (
+        before.generation != after.generation
+        or [one.hash for one in before.status.revisions]
+        != [one.hash for one in after.status.revisions]
+        or bool(host_ports(after))  # its conditions are written with the table
     )
 
 

@@ -12,21 +12,24 @@ from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion
 from upwell.controller.view import Told, View
 from upwell.policy.promotion.stages import STAGED, PipelineStage, namespace_of, stages_with
+from upwell.policy.rollout_settings import WORKLOADS, Workload, template_of
 from upwell.policy.rollout_triggers import followers_of
 from upwell.policy.streams import StreamName, split_tag
+from upwell.policy.template import SourceName, needed_sources
 from upwell.store.interface import Store
 
 _ALL = ""
 
 
 class WorkloadView:
-    """Shared by all that sets the images of workloads; each call costs as much as it returns."""
+    """Shared by all that runs workloads or sets their images; a call costs what it returns."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self._view = View(store, (*STAGED, Pipeline, Promotion), name="workload-view")
         self._followers = [self._view.index(kind, _streams) for kind in STAGED]
         self._placed = [self._view.index(kind, _place) for kind in STAGED]
+        self._users = [self._view.index(kind, _sources) for kind in WORKLOADS]
         self._pipelines = self._view.index(Pipeline, _pipeline_keys)
         self._active = self._view.index(Promotion, _promotion_keys)
 
@@ -46,6 +49,11 @@ class WorkloadView:
         """Yield the workloads whose image triggers follow a stream."""
         for index in self._followers:
             yield from (workload.key for workload in index.get(stream))
+
+    def users_of(self, namespace: str, source: SourceName) -> Iterator[ObjectKey]:
+        """Yield the workloads whose templates name a Secret or ConfigMap."""
+        for index in self._users:
+            yield from (workload.key for workload in index.get((namespace, source)))
 
     def stages_of(self, workload: Resource) -> Iterator[PipelineStage]:
         """Yield the stages that a workload belongs to."""
@@ -86,6 +94,11 @@ class WorkloadView:
 
 def _streams(workload: Resource) -> Iterator[StreamName]:
     yield from (entry.stream for entry in followers_of(workload).entries)
+
+
+def _sources(workload: Workload) -> Iterator[tuple[str, SourceName]]:
+    for source in needed_sources(template_of(workload)):
+        yield workload.namespace, source
 
 
 def _place(workload: Resource) -> Iterator[tuple[str, str]]:

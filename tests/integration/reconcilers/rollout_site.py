@@ -119,11 +119,11 @@ class Site:
                 NoRegistry(),  # type: ignore[arg-type]  # rollouts only resolve
                 PullSecrets(self.store),
             )
-            rolling = rollouts.controller(self.store, machine, images, self.clock)
-            router = routing.controller(self.store, machine, now)
+            view = WorkloadView(self.store)
+            rolling = rollouts.controller(view, machine, images, self.clock)
+            router = routing.controller(view, machine, now)
             running = jobs.controller(self.store, machine, images, self.clock)
             crons = cron_jobs.controller(self.store, self.clock)
-            view = WorkloadView(self.store)
             triggers = workload_triggers.controller(view, now)
             controllers = (rolling, router, running, crons, triggers)
             tasks = [group.create_task(one.run()) for one in (view, *controllers)]

@@ -14,6 +14,7 @@ from upwell.api.core import Secret, Service
 from upwell.api.meta import ObjectKey, Resource
 from upwell.reconcilers import rollouts, routing
 from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.workload_view import WorkloadView
 
 
 def workload[R: Resource](kind: type[R], image: str, *, env: object = (), **spec: Any) -> R:
@@ -137,15 +138,16 @@ async def running(world: World) -> AsyncIterator[None]:
         world.registry,  # type: ignore[arg-type]  # rollouts only resolve
         PullSecrets(world.store),
     )
+    view = WorkloadView(world.store)
     pairs = [
         (
-            rollouts.controller(world.store, machine, images, world.clock),
+            rollouts.controller(view, machine, images, world.clock),
             rollouts.feeds(machine, sweep_period=0.01),
         ),
-        (routing.controller(world.store, machine, world.clock), routing.feeds(machine)),
+        (routing.controller(view, machine, world.clock), routing.feeds(machine)),
     ]
     async with asyncio.TaskGroup() as group:
-        tasks = []
+        tasks = [group.create_task(view.run())]
         for controller, feeds in pairs:
             tasks.append(group.create_task(controller.run()))
             tasks += [group.create_task(controller.feed(feed)) for feed in feeds]

@@ -6,15 +6,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.unit.reconcilers.rollout_machine import Clock
+from tests.unit.reconcilers.rollout_machine import Clock, World
 
-from upwell.api.apps import Deployment, DeploymentConfig
+from upwell.api.apps import Deployment, DeploymentConfig, RevisionRecord
 from upwell.api.codec import decode_as
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, PipelineStatus
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.policy.streams import StreamName
-from upwell.reconcilers import workload_triggers
+from upwell.policy.template import CONFIG_MAP, SECRET, SourceName
+from upwell.reconcilers import routing, workload_triggers
+from upwell.reconcilers.rollouts import Machine
 from upwell.reconcilers.workload_view import WorkloadView
 from upwell.store.memory import MemoryStore
 
@@ -38,6 +40,22 @@ def workload(
         "spec": {"template": {"spec": {"containers": [{"name": "web", "image": " "}]}}},
     }
     return decode_as(kind, document)
+
+
+def using(name: str, secret: str) -> Deployment:
+    """Return a Deployment whose template names a Secret."""
+    source = [{"secretRef": {"name": secret}}]
+    containers = [{"name": "web", "image": " ", "envFrom": source}]
+    document = {
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"template": {"spec": {"containers": containers}}},
+    }
+    return decode_as(Deployment, document)
+
+
+def record(deployment: Deployment) -> RevisionRecord:
+    template = deployment.spec.template
+    return RevisionRecord(revision=1, hash="a", template=template, created=Clock()())
 
 
 def pipeline(name: str, *workloads: dict[str, Any], **stage: Any) -> Pipeline:
@@ -71,6 +89,46 @@ async def test_a_stream_concerns_the_workloads_that_follow_it(view: WorkloadView
         "Deployment shop/web"
     ]
     assert list(view.followers(StreamName("elsewhere", "app"))) == []
+
+
+async def test_a_secret_concerns_the_workloads_whose_templates_name_it(view: WorkloadView) -> None:
+    await fill(view, using("web", "login"), using("other", "token"), workload("plain"))
+    assert [str(key) for key in view.users_of("shop", SourceName(SECRET, "login"))] == [
+        "Deployment shop/web"
+    ]
+    assert list(view.users_of("shop", SourceName(CONFIG_MAP, "login"))) == []
+    assert list(view.users_of("elsewhere", SourceName(SECRET, "login"))) == []
+
+
+async def test_the_router_is_asked_when_a_workload_changes_what_it_serves(
+    view: WorkloadView,
+) -> None:
+    world = World()
+    machine = Machine(world.runtime, world.router, world.traffic)
+    router = routing.controller(view, machine, world.clock)
+
+    async def asked() -> bool:
+        await view.ready()
+        if not len(router.queue):
+            return False
+        router.queue.done(await router.queue.get())
+        return True
+
+    created = await view.store.create(using("web", "login"))
+    assert await asked()
+    counted = created.status.model_copy(update={"replicas": 1})
+    one = await view.store.update_status(created.with_status(counted))
+    assert not await asked()
+    begun = counted.model_copy(update={"revisions": (record(one),)})
+    one = await view.store.update_status(one.with_status(begun))
+    assert await asked()
+    labelled = one.spec.template.metadata.model_copy(update={"labels": {"app": "web"}})
+    template = one.spec.template.model_copy(update={"metadata": labelled})
+    spec = one.spec.model_copy(update={"template": template})
+    await view.store.update(one.model_copy(update={"spec": spec}))
+    assert await asked()
+    await view.store.delete(Deployment, "shop", "web")
+    assert await asked()
 
 
 async def test_a_pipeline_has_its_workloads_by_name_and_by_labels(view: WorkloadView) -> None:

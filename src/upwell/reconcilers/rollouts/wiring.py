@@ -8,13 +8,13 @@ from datetime import datetime
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Controller, Watch
-from upwell.policy.rollout_settings import WORKLOADS, template_of
-from upwell.policy.template import SourceName, needed_sources
+from upwell.policy.rollout_settings import WORKLOADS
+from upwell.policy.template import SourceName
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.machine import Machine
 from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
-from upwell.store.interface import Selector, Store
+from upwell.reconcilers.workload_view import WorkloadView
 from upwell.workload.interface import Runtime, WorkloadError
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _RECONNECT_PAUSE = 1.0
 
 
 def controller(
-    store: Store,
+    view: WorkloadView,
     machine: Machine,
     images: Images,
     clock: Callable[[], datetime],
@@ -35,22 +35,24 @@ def controller(
     """Return the controller of all workloads; it needs `feeds` as well."""
 
     async def users_of(source: Resource) -> Iterable[ObjectKey]:
-        name = SourceName(source.KIND.kind, source.name)
-        users: list[ObjectKey] = []
-        for kind in WORKLOADS:
-            listing = await store.list(kind, Selector(namespace=source.namespace))
-            users.extend(
-                one.key for one in listing.items if name in needed_sources(template_of(one))
-            )
-        return users
+        return view.users_of(source.namespace, SourceName(source.KIND.kind, source.name))
 
-    return Controller(
+    made = Controller(
         "rollouts",
-        RolloutReconciler(store, machine, images, clock),
-        store,
-        (*(Watch(kind) for kind in WORKLOADS), Watch(Secret, users_of), Watch(ConfigMap, users_of)),
+        RolloutReconciler(view.store, machine, images, clock),
+        view.store,
+        (Watch(Secret, users_of), Watch(ConfigMap, users_of)),
         workers=workers,
     )
+
+    def changed(before: Resource | None, after: Resource | None) -> None:
+        workload = after or before
+        if workload is not None:
+            made.queue.add(workload.key)
+
+    for kind in WORKLOADS:
+        view.on_change(kind, changed)
+    return made
 
 
 def feeds(
