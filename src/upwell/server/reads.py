@@ -43,6 +43,6 @@ class ReadHandlers:
         """Return the objects that the request's selectors match, and the list's version."""
         query = request.query_params
         wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        selector = Selector(target.namespace, name=wanted.named("metadata.name"))
+        selector = Selector(target.namespace, wanted.exact, wanted.named("metadata.name"))
         listing = await self._reader.list(target.resource, selector)
         return [item for item in listing.items if wanted.matches(item)], listing.resource_version

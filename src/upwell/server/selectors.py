@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from upwell.api.codec import encode
@@ -41,6 +41,8 @@ class Filter:
 
     labels: tuple[LabelTest, ...] = ()
     fields: tuple[FieldTest, ...] = ()
+    exact: Mapping[str, str] = field(default_factory=dict)
+    """Labels that may have one value alone: stores find them by it. `labels` tests them too."""
 
     def matches(self, resource: Resource) -> bool:
         """Whether the object passes every test."""
@@ -64,16 +66,22 @@ def parse_filter(labels: str, fields: str) -> Filter:
     """Return the filter of the two selectors; raises ApiError 400."""
     if len(labels) > _MAX_SELECTOR or len(fields) > _MAX_SELECTOR:
         raise ApiError(400, f"a selector has more than {_MAX_SELECTOR} characters")
-    return Filter(tuple(_label_tests(labels)), tuple(_field_tests(fields)))
+    wanted = list(_requirements(labels))
+    exact = {
+        match["key"]: match["value"].strip()
+        for match in wanted
+        if match.groupdict().get("operator") in {"=", "=="}
+    }
+    return Filter(tuple(map(_label_test, wanted)), tuple(_field_tests(fields)), exact)
 
 
-def _label_tests(text: str) -> Iterator[LabelTest]:
+def _requirements(text: str) -> Iterator[re.Match[str]]:
     rest = text.strip()
     while rest:
         match = _SET.match(rest) or _EQUALITY.match(rest) or _EXISTENCE.match(rest)
         if match is None:
             raise ApiError(400, f"labelSelector: cannot understand {rest!r}")
-        yield _label_test(match)
+        yield match
         rest = rest[match.end() :].strip()
         if rest:
             if not rest.startswith(","):
