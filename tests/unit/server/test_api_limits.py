@@ -1,8 +1,10 @@
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -16,6 +18,7 @@ from upwell.server.limits import ServerLimits
 from upwell.server.serving import serve
 from upwell.server.streaming import paced
 from upwell.server.tables import age
+from upwell.server.tls import generated, server_context
 
 MAPS = "/api/v1/namespaces/shop/configmaps"
 
@@ -147,7 +150,14 @@ def listening() -> socket.socket:
     return listener
 
 
-async def test_the_server_serves_until_shutdown_and_ends_what_is_open() -> None:
+@pytest.fixture
+def tls(tmp_path: Path) -> ssl.SSLContext:
+    return server_context(generated(tmp_path, ["127.0.0.1"], datetime.now(UTC)))
+
+
+async def test_the_server_serves_until_shutdown_and_ends_what_is_open(
+    tls: ssl.SSLContext,
+) -> None:
     shutdown, listener = asyncio.Event(), listening()
 
     async def endless(request: Request) -> Response:
@@ -156,7 +166,7 @@ async def test_the_server_serves_until_shutdown_and_ends_what_is_open() -> None:
         return StreamingResponse("." async for _ in pulse)
 
     app = Starlette(routes=[Route("/", endless)])
-    running = asyncio.create_task(serve(app, listener, shutdown))
+    running = asyncio.create_task(serve(app, listener, shutdown, tls=tls, plain=True))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     async with asyncio.timeout(5), aiohttp.ClientSession() as session:
         while True:
@@ -176,9 +186,9 @@ async def aiter_of_nothing() -> AsyncIterator[None]:
     yield None
 
 
-async def test_cancelling_the_server_shuts_it_down() -> None:
+async def test_cancelling_the_server_shuts_it_down(tls: ssl.SSLContext) -> None:
     shutdown = asyncio.Event()
-    running = asyncio.create_task(serve(Starlette(), listening(), shutdown))
+    running = asyncio.create_task(serve(Starlette(), listening(), shutdown, tls=tls, plain=True))
     await asyncio.sleep(0)
     running.cancel()
     async with asyncio.timeout(5):

@@ -6,7 +6,7 @@ from datetime import datetime
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
 from upwell.policy.promotion.approval import Agreement, approval_of
 from upwell.policy.promotion.situation import StageSituation
-from upwell.policy.promotion.stages import hold_end, upstream
+from upwell.policy.promotion.stages import hold_end, stage_hold, upstream
 from upwell.policy.promotion.windows import bar
 
 
@@ -41,8 +41,8 @@ type Gate = Open | Shut | Closed
 def gate(here: StageSituation, promotion: Promotion) -> Gate:
     """Say whether a promotion that has not begun may begin.
 
-    A rejected Release and a quarantined base stop everybody; a hold stops Upwell; order, approval
-    and the clock stop all but a named emergency. Going back and verifying again is always allowed.
+    A rejected Release, a quarantined base and a hold stop everybody; order, approval and the clock
+    stop all but a named emergency. Going back and verifying again is always allowed.
     """
     release = here.all.releases.get(promotion.spec.release)
     if release is None:
@@ -84,7 +84,8 @@ def _quarantined(here: StageSituation, release: Release) -> Gate | None:
 
 
 def _held(here: StageSituation, promotion: Promotion) -> Gate | None:
-    if promotion.spec.requested_by or not here.hold:
+    own = promotion.spec.hold
+    if not here.hold or (own and own == stage_hold(here.all.pipeline, here.stage)):
         return None
     until = hold_end(here.all.pipeline, here.stage)
     return Shut(f"a hold to be lifted: {here.hold}; `upwell resume` lifts it", until)

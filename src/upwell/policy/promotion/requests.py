@@ -104,7 +104,7 @@ def promote(known: Known, asked: Asked) -> Outcome:
     why = f": {asked.reason or asked.bypass}" if asked.reason or asked.bypass else ""
     older = _is_older(known, stage, release)
     hold = f"{release.name} was promoted by hand by {asked.by}{why}" if older else ""
-    return Outcome(_made(known, asked, release, Purpose.PROMOTE), hold=hold)
+    return Outcome(_made(known, asked, release, Purpose.PROMOTE, hold), hold=hold)
 
 
 def roll_back(known: Known, asked: Asked) -> Outcome:
@@ -131,7 +131,7 @@ def roll_back(known: Known, asked: Asked) -> Outcome:
     require_promotable(known, release)
     _require_served(into, stage, release)
     hold = f"rolled back to {release.name} by {asked.by}: {asked.reason}"
-    return Outcome(_made(known, asked, release, Purpose.ROLL_BACK), hold=hold)
+    return Outcome(_made(known, asked, release, Purpose.ROLL_BACK, hold), hold=hold)
 
 
 def verify_again(known: Known, asked: Asked) -> Outcome:
@@ -311,7 +311,9 @@ def _by_start(into: Sequence[Promotion]) -> list[Promotion]:
     return [one for _, _, one in sorted(began, key=lambda entry: entry[:2], reverse=True)]
 
 
-def _made(known: Known, asked: Asked, release: Release, purpose: Purpose) -> Promotion:
+def _made(
+    known: Known, asked: Asked, release: Release, purpose: Purpose, hold: str = ""
+) -> Promotion:
     spec = PromotionSpec(
         pipeline=known.pipeline.name,
         release=release.name,
@@ -320,6 +322,7 @@ def _made(known: Known, asked: Asked, release: Release, purpose: Purpose) -> Pro
         requested_by=asked.by,
         reason=asked.reason,
         bypass=asked.bypass,
+        hold=hold,
     )
     made = new_promotion(known.pipeline, release, spec, known.promotions)
     return made.with_metadata(annotations={RUN_ANNOTATION: asked.run}) if asked.run else made

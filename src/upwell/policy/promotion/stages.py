@@ -174,6 +174,11 @@ def _same_name(slot: Slot, images: Mapping[str, str]) -> str:
     return slot[0] if slot[0] in images else ""
 
 
+def stage_hold(pipeline: Pipeline, stage: Stage) -> str:
+    """Return the reason of the hold on the stage itself, as it was given."""
+    return pipeline.annotations.get(f"{STAGE_HOLD}{stage.name}", "")
+
+
 def hold_of(pipeline: Pipeline, stage: Stage, workloads: Iterable[Resource], now: datetime) -> str:
     """Say what a person holds of `stage`: it, its Pipeline, or a workload; empty when nothing."""
     reason = _held(

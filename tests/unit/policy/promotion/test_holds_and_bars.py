@@ -27,7 +27,7 @@ def freeze(**spec: object) -> Freeze:
     )
 
 
-def test_a_hold_keeps_automation_away_and_lets_a_person_through() -> None:
+def test_a_hold_stops_everybody_but_what_set_it_itself() -> None:
     line = Line()
     line.annotate(**{HOLD: "we look into it"})
     line.publish(1)
@@ -36,8 +36,22 @@ def test_a_hold_keeps_automation_away_and_lets_a_person_through() -> None:
         "waits for a hold to be lifted: we look into it; `upwell resume` lifts it"
     )
     assert line.stage("dev").hold == "we look into it"
+    asked = line.ask("shop-1", "dev", bypass=EMERGENCY)
+    assert line.phases() == {"shop-1.dev": "Superseded", asked: "Waiting"}
+    own = line.ask("shop-1", "dev", hold="we look into it")
+    assert line.phase(own) == PromotionPhase.ROLLING_OUT
+
+
+def test_a_hold_that_comes_while_a_persons_wish_waits_is_not_gone_over() -> None:
+    line = Line()
+    line.freezes["holidays"] = freeze()
+    line.publish(1)
     asked = line.ask("shop-1", "dev")
-    assert line.phases() == {"shop-1.dev": "Superseded", asked: "RollingOut"}
+    line.annotate(**{HOLD: "we look into it"})
+    line.freezes.clear()
+    line.settle()
+    assert line.phase(asked) == PromotionPhase.WAITING
+    assert "we look into it" in line.status(asked).message
 
 
 def test_a_hold_ends_by_itself_at_its_time() -> None:

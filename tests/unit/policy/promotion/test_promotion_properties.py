@@ -167,8 +167,13 @@ class Promoting(RuleBasedStateMachine):
         self._store(promotion, promotion.status.model_copy(update={"votes": votes}))
 
     @precondition(lambda self: self.releases)
-    @rule(data=st.data(), purpose=st.sampled_from(Purpose), bypass=st.booleans())
-    def ask(self, data: st.DataObject, purpose: Purpose, *, bypass: bool) -> None:
+    @rule(
+        data=st.data(),
+        purpose=st.sampled_from(Purpose),
+        bypass=st.booleans(),
+        holds=st.booleans(),
+    )
+    def ask(self, data: st.DataObject, purpose: Purpose, *, bypass: bool, holds: bool) -> None:
         release = self.releases[data.draw(st.sampled_from(sorted(self.releases)))]
         stage = data.draw(st.sampled_from(self.pipeline.spec.stages))
         spec = PromotionSpec(
@@ -178,7 +183,12 @@ class Promoting(RuleBasedStateMachine):
             purpose=purpose,
             requested_by="somebody",
             bypass="it burns" if bypass else "",
+            hold="it was asked for" if holds else "",
         )
+        if holds:
+            self.pipeline = self.pipeline.with_metadata(
+                annotations={**self.pipeline.annotations, f"{STAGE_HOLD}{stage.name}": spec.hold}
+            )
         self._create(new_promotion(self.pipeline, release, spec, self.promotions.values()))
 
     @precondition(lambda self: self.releases)
@@ -256,8 +266,9 @@ class Promoting(RuleBasedStateMachine):
         assert spec.release not in self.truth.rejected
         bases = self.releases[spec.release].spec.components[0].bases
         assert not any(base.digest in self.quarantines for base in bases)
+        held = self.pipeline.annotations.get(f"{STAGE_HOLD}{spec.stage}")
+        assert held is None or held == spec.hold
         if not spec.requested_by:
-            assert f"{STAGE_HOLD}{spec.stage}" not in self.pipeline.annotations
             assert stage.promotion == "Automatic"
         if spec.bypass:
             return
