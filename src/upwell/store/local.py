@@ -52,7 +52,8 @@ class _Objects:
     """The objects as of the last durable change, and who owns whom."""
 
     def __init__(self, resources: Iterable[Resource]) -> None:
-        self._by_kind: dict[str, dict[ObjectKey, Resource]] = defaultdict(dict)
+        self._placed: dict[str, dict[str, dict[ObjectKey, Resource]]] = defaultdict(dict)
+        """By kind and namespace."""
         self._owned: dict[str, set[ObjectKey]] = defaultdict(set)
         self._labelled: dict[tuple[str, str, str], dict[ObjectKey, Resource]] = defaultdict(dict)
         """By kind, label and value."""
@@ -60,21 +61,26 @@ class _Objects:
             self._put(resource)
 
     def get(self, key: ObjectKey) -> Resource | None:
-        return self._by_kind[key.kind].get(key)
+        return self._placed[key.kind].get(key.namespace, {}).get(key)
 
     def matching(self, kind: str, selector: Selector) -> Iterator[Resource]:
-        found = self._by_kind[kind]
-        for label, value in selector.labels.items():
-            labelled = self._labelled.get((kind, label, value), {})
-            found = min(found, labelled, key=len)
-        return (one for one in found.values() if semantics.matches(selector, one))
+        placed = self._placed[kind]
+        some = [
+            self._labelled.get((kind, label, value), {}) for label, value in selector.labels.items()
+        ]
+        if selector.namespace:
+            some.append(placed.get(selector.namespace, {}))
+        found = [min(some, key=len)] if some else placed.values()
+        for resources in found:
+            yield from (one for one in resources.values() if semantics.matches(selector, one))
 
     def owned_by(self, uid: str) -> Iterable[ObjectKey]:
         return self._owned.get(uid, ())
 
     def __iter__(self) -> Iterator[Resource]:
-        for resources in self._by_kind.values():
-            yield from resources.values()
+        for placed in self._placed.values():
+            for resources in placed.values():
+                yield from resources.values()
 
     def apply(self, record: Record) -> None:
         self._remove(record.resource.key)
@@ -82,16 +88,20 @@ class _Objects:
             self._put(record.resource)
 
     def _put(self, resource: Resource) -> None:
-        self._by_kind[resource.KIND.kind][resource.key] = resource
+        placed = self._placed[resource.KIND.kind]
+        placed.setdefault(resource.namespace, {})[resource.key] = resource
         for uid in semantics.owner_uids(resource):
             self._owned[uid].add(resource.key)
         for label, value in resource.labels.items():
             self._labelled[resource.KIND.kind, label, value][resource.key] = resource
 
     def _remove(self, key: ObjectKey) -> None:
-        old = self._by_kind[key.kind].pop(key, None)
+        placed = self._placed[key.kind].get(key.namespace, {})
+        old = placed.pop(key, None)
         if old is None:
             return
+        if not placed:
+            del self._placed[key.kind][key.namespace]
         for uid in semantics.owner_uids(old):
             self._owned[uid].discard(key)
             if not self._owned[uid]:
