@@ -8,7 +8,7 @@ from upwell.api.apps import Job
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import JobCheck
-from upwell.api.promotion import CheckPhase, CheckResult
+from upwell.api.promotion import PIPELINE_LABEL, CheckPhase, CheckResult, Promotion
 from upwell.inputs.interface import BinaryInputs
 from upwell.policy.promotion.checks import Attempt, Step, Verdict
 from upwell.policy.promotion.job_results import Ending, judge
@@ -24,7 +24,7 @@ from upwell.policy.promotion.verification_jobs import (
 from upwell.reconcilers.jobs import FAILED, finished_at, has_succeeded
 from upwell.reconcilers.promotion.evidence import Collector, Test
 from upwell.reconcilers.rollouts.instance import owner_of
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.workload.interface import Instance, ReadableRuntime, State
 
 _STARTED = "Started"
@@ -54,16 +54,20 @@ class JobChecks:
             return attempt.goes_on(f"Job {name}: {_state(job, instance)}", _LOOK_AGAIN)
         return attempt.ended(await self._judge(test, attempt, job, instance))
 
-    async def clean(self, promotion: ObjectKey, results: Sequence[CheckResult]) -> None:
+    async def clean(self, promotion: Promotion, results: Sequence[CheckResult]) -> None:
         """Delete the Jobs whose attempts have ended, now that their `results` are stored."""
         stored: Mapping[str, CheckResult] = {result.name: result for result in results}
-        for job in await self._jobs(promotion):
+        for job in await self._jobs(promotion.key, promotion.spec.pipeline):
             if is_over(job, stored):
                 await self._delete(job)
 
     async def stop(self, promotion: ObjectKey) -> None:
-        """Delete every Job of a Promotion, whatever it does."""
-        for job in await self._jobs(promotion):
+        """Delete every Job of a Promotion, whatever it does; the Promotion may be gone."""
+        pipeline = ""
+        with contextlib.suppress(NotFoundError):
+            found = await self._store.get(Promotion, promotion.namespace, promotion.name)
+            pipeline = found.spec.pipeline
+        for job in await self._jobs(promotion, pipeline):
             await self._delete(job)
 
     async def _start(self, subject: Subject, test: JobCheck, attempt: Attempt) -> Step:
@@ -91,6 +95,9 @@ class JobChecks:
         else:
             findings = await collector.junit(test.junit) if test.junit else None
             verdict = judge(ending, findings)
+            if verdict.phase is CheckPhase.FAILED and findings is None and collector.last_words:
+                message = f"{verdict.message}: {collector.last_words}"
+                verdict = replace(verdict, message=message)
         for path in test.artifacts:
             await collector.artifact(path)
         message = "; ".join([verdict.message, *collector.notes])[:_MAX_MESSAGE]
@@ -101,8 +108,10 @@ class JobChecks:
         found = [one for one in await self._runtime.instances() if one.owner == owner]
         return max(found, key=lambda one: one.started_at, default=None)
 
-    async def _jobs(self, promotion: ObjectKey) -> Sequence[Job]:
-        found = (await self._store.list(Job)).items
+    async def _jobs(self, promotion: ObjectKey, pipeline: str) -> Sequence[Job]:
+        """Return the Jobs of a Promotion; they are searched for everywhere without `pipeline`."""
+        selector = Selector(labels={PIPELINE_LABEL: pipeline} if pipeline else {})
+        found = (await self._store.list(Job, selector)).items
         return [job for job in found if promotion_of(job) == promotion]
 
     async def _delete(self, job: Job) -> None:

@@ -76,7 +76,7 @@ class Verification:
         if stage is None:
             gone = f"the Pipeline has no stage {promotion.spec.stage} any more"
             return Progress(stored, Outcome.INCONCLUSIVE, gone)
-        await self._jobs.clean(promotion.key, stored)
+        await self._jobs.clean(promotion, stored)
         now = self._clock()
         checks = {check.name: check for check in stage.verification.checks}
         address = await stage_address(self._store, pipeline, stage) if checks else Address()
