@@ -150,7 +150,7 @@ class TestJobs:
         bench.machine.exit(first, 1)
         tried = await bench.look()
         assert (tried.outcome, tried.again) == (Outcome.RUNNING, 2)
-        assert tried.checks[0].message == "attempt 1 of 2: exit code 1"
+        assert tried.checks[0].message == "attempt 1 of 2: exit code 1: ok"
         assert (await bench.look()).checks[0].phase is CheckPhase.PENDING
 
         await bench.look_after(2, times=2)

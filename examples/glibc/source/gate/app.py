@@ -1,6 +1,6 @@
 """Answers with the glibc package that this container runs on, straight from the socket."""
 
-import datetime
+import datetime as dt
 import json
 import re
 import signal
@@ -25,7 +25,7 @@ def answer(path):
     if path.startswith("/time/"):
         zone = path[len("/time/") :]
         try:
-            now = datetime.datetime.now(zoneinfo.ZoneInfo(zone))
+            now = dt.datetime.now(zoneinfo.ZoneInfo(zone))
         except (ValueError, zoneinfo.ZoneInfoNotFoundError) as error:
             return "500 Internal Server Error", {"error": str(error.args[0])}
         return "200 OK", {"zone": zone, "time": now.isoformat(timespec="seconds")}

@@ -20,6 +20,7 @@ from upwell.workload.interface import (
     WorkloadError,
 )
 
+_LINE_BYTES = 400
 LOG_BYTES = 1024 * 1024
 JUNIT_BYTES = 16 * 1024 * 1024
 FILES_BYTES = 64 * 1024 * 1024
@@ -52,6 +53,8 @@ class Collector:
         self._test = test
         self._left = FILES_BYTES
         self._evidence: list[Evidence] = []
+        self.last_words = ""
+        """The last line of the log."""
         self.notes: list[str] = []
         """What is missing, and why."""
 
@@ -78,13 +81,19 @@ class Collector:
         if size > len(last):
             self.notes.append(f"log: the last {len(last)} of {size} bytes are kept")
         if last:
+            self.last_words = _last_line(last)
             await self._keep("log.txt", bytes(last))
 
     async def junit(self, path: str) -> Findings:
-        """Keep and read a report: a file, or all XML files below a folder."""
+        """Keep and read a report: a file, or all XML files below a folder.
+
+        Raises a WorkloadError that may pass.
+        """
         try:
             files = await self._read(path, JUNIT_BYTES)
         except WorkloadError as error:
+            if error.retryable:
+                raise
             return Findings(fault=f"the report cannot be read: {error}")
         found = [one for one in files if one.path.endswith(".xml") or len(files) == 1]
         reports = [one for one in found if self._test.wrote(one)]
@@ -125,6 +134,12 @@ class Collector:
             self._evidence.append(await keep(self._kept, name, content))
         except InputError as error:
             self.notes.append(f"{name} is not kept: {error}")
+
+
+def _last_line(log: bytes | bytearray) -> str:
+    lines = bytes(log[-_LINE_BYTES:]).decode(errors="replace").split("\n")
+    found = next((line for line in reversed(lines) if line.strip()), "")
+    return "".join(letter for letter in found.strip() if letter.isprintable())
 
 
 async def keep(kept: BinaryInputs, name: str, content: bytes) -> Evidence:
