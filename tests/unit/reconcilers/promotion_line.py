@@ -227,28 +227,31 @@ class Line:
             await reconciler.reconcile(one.key)
 
     async def _roll_out(self) -> None:
-        """Do what the rollouts would: a template's image is complete at once, or fails."""
         for one in (await self.store.list(Deployment)).items:
-            wanted = one.spec.template.spec.containers[0].image
-            if self.slow or not wanted.strip():
-                continue
-            bad = wanted in self.broken
-            record = RevisionRecord(
-                revision=one.generation,
-                hash=f"h{one.generation}",
-                template=one.spec.template,
-                created=self.clock(),
-                phase=Phase.FAILED if bad else Phase.COMPLETE,
-                message="it never became ready" if bad else "",
-                images={"web": wanted},
-            )
-            counts = {"replicas": 1, "updated_replicas": 1, "ready_replicas": 1}
-            changes = {**counts, "observed_generation": one.generation, "revisions": (record,)}
-            known = one.status.revisions
-            if known and (known[0].images, known[0].revision) == (record.images, record.revision):
-                continue
-            status = one.status.model_copy(update=changes)
-            await self.store.update_status(one.with_status(status))
+            await self.roll_out(one)
+
+    async def roll_out(self, one: Deployment) -> None:
+        """Do what the rollouts would: a template's image is complete at once, or fails."""
+        wanted = one.spec.template.spec.containers[0].image
+        if self.slow or not wanted.strip():
+            return
+        bad = wanted in self.broken
+        record = RevisionRecord(
+            revision=one.generation,
+            hash=f"h{one.generation}",
+            template=one.spec.template,
+            created=self.clock(),
+            phase=Phase.FAILED if bad else Phase.COMPLETE,
+            message="it never became ready" if bad else "",
+            images={"web": wanted},
+        )
+        counts = {"replicas": 1, "updated_replicas": 1, "ready_replicas": 1}
+        changes = {**counts, "observed_generation": one.generation, "revisions": (record,)}
+        known = one.status.revisions
+        if known and (known[0].images, known[0].revision) == (record.images, record.revision):
+            return
+        status = one.status.model_copy(update=changes)
+        await self.store.update_status(one.with_status(status))
 
     async def _version(self) -> str:
         kinds = (Pipeline, Release, Promotion, Deployment)

@@ -1,0 +1,118 @@
+"""What promotions cost among a thousand Pipelines, when rollouts and checks end at once.
+
+Run with `pytest -m benchmark -s tests/benchmarks/test_promotion_scale.py`.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from statistics import median
+
+import pytest
+from tests.unit.reconcilers.promotion_line import Line
+
+from upwell.api.apps import Deployment
+from upwell.api.meta import ObjectKey
+from upwell.api.promotion import Release, ReleasePhase
+from upwell.controller import Controller, Result, Watch
+from upwell.reconcilers import workload_triggers
+from upwell.reconcilers.promotion import wiring
+from upwell.reconcilers.workload_view import WorkloadView
+from upwell.store.interface import NotFoundError
+
+pytestmark = pytest.mark.benchmark
+
+FEW, MANY = 10, 1000
+STAGES = ("dev", "staging", "live")
+TIMES = 25
+
+
+class Site:
+    """Pipelines of three stages with a Deployment in each, and the controllers that promote."""
+
+    def __init__(self, pipelines: int) -> None:
+        self.line = Line()
+        self.names = [f"app{number}" for number in range(pipelines)]
+        self._releases = Counter[str]()
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Complete the rollout of a Deployment."""
+        try:
+            found = await self.line.store.get(Deployment, key.namespace, key.name)
+        except NotFoundError:
+            return Result()
+        await self.line.roll_out(found)
+        return Result()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run everything; each Pipeline has one Release in all of its stages."""
+        for name in self.names:
+            await self.line.pipeline(*({"name": stage} for stage in STAGES), name=name)
+        store, builds, clock = self.line.store, self.line.view, self.line.clock
+        view = WorkloadView(store)
+        controllers = (
+            wiring.pipelines(view, builds, clock),
+            wiring.promotions(view, self.line.promotions),
+            workload_triggers.controller(view, clock),
+            Controller("rollouts", self, store, (Watch(Deployment),)),
+        )
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one.run()) for one in (builds, view, *controllers)]
+            await self.promote(self.names)
+            yield
+            for task in tasks:
+                task.cancel()
+
+    async def promote(self, names: Sequence[str]) -> tuple[float, float]:
+        """Push an image for these Pipelines; return the seconds, and those of the processor.
+
+        They end when its Releases have gone through all stages.
+        """
+        self._releases.update(names)
+        self.line.clock.advance(1)
+        since = (await self.line.store.list(Release)).resource_version
+        waited = {f"{name}-{self._releases[name]}" for name in names}
+        began, used = time.perf_counter(), time.process_time()
+        for name in names:
+            await self.line.push(f"{name}:{self._releases[name]}", name)
+        async with aclosing(self.line.store.watch(Release, since=since)) as changes:
+            async for change in changes:
+                if change.resource.status.phase is ReleasePhase.PROMOTED:
+                    waited.discard(change.resource.name)
+                if not waited:
+                    break
+        return time.perf_counter() - began, time.process_time() - used
+
+
+async def _alone(pipelines: int) -> float:
+    """Return the median of the processor's seconds for one Release among so many Pipelines."""
+    site = Site(pipelines)
+    async with site.running():
+        return median([(await site.promote(["app0"]))[1] for _ in range(TIMES)])
+
+
+async def test_one_release_costs_the_same_among_many_pipelines() -> None:
+    few, many = await _alone(FEW), await _alone(MANY)
+    print(  # noqa: T201
+        f"\none Release through {len(STAGES)} stages: {1000 * few:.1f} ms among {FEW} Pipelines,"
+        f" {1000 * many:.1f} ms among {MANY}: ratio {many / few:.2f}"
+    )
+    assert many / few < 3, "a promotion must cost what it concerns, not what there is"
+
+
+async def test_one_base_change_goes_through_all_pipelines() -> None:
+    costs = {}
+    for pipelines in (FEW, MANY):
+        site = Site(pipelines)
+        async with site.running():
+            seconds, processor = await site.promote(site.names)
+        count = pipelines * len(STAGES)
+        costs[pipelines] = processor / count
+        print(  # noqa: T201
+            f"\n{pipelines} Releases, {count} promotions: {seconds:.1f} s,"
+            f" {1000 * processor / count:.2f} ms of processor for each promotion"
+        )
+    assert costs[MANY] / costs[FEW] < 3, "a promotion must cost what it concerns"
