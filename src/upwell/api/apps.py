@@ -6,7 +6,16 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from upwell.api.core import EnvVar, PodTemplate, PodTemplateMeta
-from upwell.api.meta import Column, Condition, Kind, Model, ObjectReference, Resource, Time
+from upwell.api.meta import (
+    Column,
+    Condition,
+    Kind,
+    Model,
+    ObjectReference,
+    Resource,
+    Seconds,
+    Time,
+)
 
 TRIGGERS_ANNOTATION = "image.openshift.io/triggers"
 
@@ -38,7 +47,7 @@ class WorkloadSpec(Model):
     replicas: int | None = Field(default=None, ge=0)
     selector: LabelSelector = Field(default_factory=LabelSelector)
     template: PodTemplate = Field(default_factory=PodTemplate)
-    min_ready_seconds: int | None = Field(default=None, ge=0)
+    min_ready_seconds: Seconds | None = Field(default=None, ge=0)
     revision_history_limit: int | None = Field(default=None, ge=0)
 
 
@@ -58,7 +67,7 @@ class DeploymentSpec(WorkloadSpec):
     """A Deployment's wish."""
 
     strategy: DeploymentStrategy | None = None
-    progress_deadline_seconds: int | None = Field(default=None, ge=1)
+    progress_deadline_seconds: Seconds | None = Field(default=None, ge=1)
     paused: bool | None = None
 
 
@@ -171,7 +180,7 @@ class JobSpec(Model):
     completions: int | None = Field(default=None, ge=0)
     parallelism: int | None = Field(default=None, ge=0)
     backoff_limit: int | None = Field(default=None, ge=0)
-    active_deadline_seconds: int | None = Field(default=None, ge=1)
+    active_deadline_seconds: Seconds | None = Field(default=None, ge=1)
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0)
     suspend: bool | None = None
 
@@ -236,7 +245,7 @@ class CronJobSpec(Model):
     time_zone: str | None = None
     concurrency_policy: str | None = None
     """Allow (the default), Forbid or Replace."""
-    starting_deadline_seconds: int | None = Field(default=None, ge=0)
+    starting_deadline_seconds: Seconds | None = Field(default=None, ge=0)
     successful_jobs_history_limit: int | None = Field(default=None, ge=0)
     failed_jobs_history_limit: int | None = Field(default=None, ge=0)
     job_template: JobTemplate = Field(default_factory=JobTemplate)
@@ -324,9 +333,9 @@ class CustomParams(Model):
 class RollingParams(Model):
     """OpenShift's rolling strategy; seconds."""
 
-    update_period_seconds: int | None = None
-    interval_seconds: int | None = None
-    timeout_seconds: int | None = None
+    update_period_seconds: Seconds | None = None
+    interval_seconds: Seconds | None = None
+    timeout_seconds: Seconds | None = None
     max_unavailable: int | str | None = None
     max_surge: int | str | None = None
     pre: LifecycleHook | None = None
@@ -336,7 +345,7 @@ class RollingParams(Model):
 class RecreateParams(Model):
     """OpenShift's recreate strategy; seconds."""
 
-    timeout_seconds: int | None = None
+    timeout_seconds: Seconds | None = None
     pre: LifecycleHook | None = None
     mid: LifecycleHook | None = None
     post: LifecycleHook | None = None
@@ -349,7 +358,7 @@ class DeploymentConfigStrategy(Model):
     rolling_params: RollingParams | None = None
     recreate_params: RecreateParams | None = None
     custom_params: CustomParams | None = None
-    active_deadline_seconds: int | None = None
+    active_deadline_seconds: Seconds | None = None
 
 
 class DeploymentConfigSpec(Model):
@@ -360,7 +369,7 @@ class DeploymentConfigSpec(Model):
     template: PodTemplate | None = None
     strategy: DeploymentConfigStrategy | None = None
     triggers: tuple[DeploymentTrigger, ...] | None = None
-    min_ready_seconds: int | None = Field(default=None, ge=0)
+    min_ready_seconds: Seconds | None = Field(default=None, ge=0)
     revision_history_limit: int | None = Field(default=None, ge=0)
     paused: bool | None = None
     test: bool | None = None

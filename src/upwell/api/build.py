@@ -16,6 +16,7 @@ from upwell.api.meta import (
     ObjectMeta,
     ObjectReference,
     Resource,
+    Seconds,
     Time,
 )
 
@@ -276,7 +277,7 @@ class CommonSpec(Model):
     revision: dict[str, Any] | None = None
     resources: ResourceRequirements | None = None
     post_commit: BuildPostCommitSpec | None = None
-    completion_deadline_seconds: int | None = Field(default=None, ge=1)
+    completion_deadline_seconds: Seconds | None = Field(default=None, ge=1)
     service_account: str | None = None
     node_selector: dict[str, str] | None = None
     mount_trusted_ca: bool | None = Field(default=None, alias="mountTrustedCA")
@@ -436,7 +437,7 @@ class BuildStage(Model):
 
     name: str
     start_time: Time | None = None
-    duration_milliseconds: int = 0
+    duration_milliseconds: Seconds = 0
 
     @property
     def duration(self) -> timedelta:

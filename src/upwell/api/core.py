@@ -14,6 +14,7 @@ from upwell.api.meta import (
     ObjectReference,
     Resource,
     Scope,
+    Seconds,
     Time,
 )
 
@@ -223,7 +224,7 @@ class ExecAction(Model):
 class SleepAction(Model):
     """A pause."""
 
-    seconds: int = Field(ge=0)
+    seconds: Seconds = Field(ge=0)
 
 
 class LifecycleHandler(Model):
@@ -247,9 +248,9 @@ class Probe(Model):
     http_get: HttpGetAction | None = None
     tcp_socket: TcpSocketAction | None = None
     exec: ExecAction | None = None
-    initial_delay_seconds: int | None = None
-    period_seconds: int | None = None
-    timeout_seconds: int | None = None
+    initial_delay_seconds: Seconds | None = None
+    period_seconds: Seconds | None = None
+    timeout_seconds: Seconds | None = None
     success_threshold: int | None = None
     failure_threshold: int | None = None
 
@@ -366,7 +367,7 @@ class PodSpec(Model):
     init_containers: tuple[Container, ...] = ()
     volumes: tuple[Volume, ...] = ()
     restart_policy: str | None = None
-    termination_grace_period_seconds: int | None = None
+    termination_grace_period_seconds: Seconds | None = None
     image_pull_secrets: tuple[LocalReference, ...] = ()
     service_account_name: str | None = None
     host_network: bool | None = None

@@ -20,6 +20,8 @@ def format_time(time: datetime) -> str:
 
 
 type Time = Annotated[AwareDatetime, PlainSerializer(format_time, when_used="json-unless-none")]
+Seconds = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+"""A duration; no alias of its own kind, so that schemas show a plain integer."""
 
 
 class Model(BaseModel):

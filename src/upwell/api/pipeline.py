@@ -16,6 +16,7 @@ from upwell.api.meta import (
     ObjectReference,
     Resource,
     Scope,
+    Seconds,
     Time,
 )
 
@@ -92,7 +93,7 @@ class MetricCheck(Model):
     """Gives one number; an instant query."""
     condition: str
     """`OP NUMBER`, with one of < <= > >= == !=."""
-    interval_seconds: int = Field(default=30, ge=1)
+    interval_seconds: Seconds = Field(default=30, ge=1)
     failure_limit: int = Field(default=0, ge=0)
     """Samples that may fail before the check does."""
     secret: LocalReference | None = None
@@ -121,7 +122,7 @@ class Check(Model):
     tcp: TcpCheck | None = None
     metric: MetricCheck | None = None
     webhook: WebhookCheck | None = None
-    timeout_seconds: int = Field(default=600, ge=1)
+    timeout_seconds: Seconds = Field(default=600, ge=1)
     retries: int = Field(default=0, ge=0, le=10)
     """Further attempts after one that did not pass."""
     flaky: str = "Accept"
@@ -144,7 +145,7 @@ class Approval(Model):
     """Approvals of different people."""
     approvers: tuple[str, ...] = ()
     """Names of tokens that count; empty: all that may approve."""
-    deadline_seconds: int | None = Field(default=None, ge=1)
+    deadline_seconds: Seconds | None = Field(default=None, ge=1)
     on_deadline: str = "Reject"
     """Reject, or Wait on: it is then said to be overdue."""
 
@@ -155,7 +156,7 @@ class Window(Model):
     start: Time | None = None
     end: Time | None = None
     cron: str | None = None
-    duration_seconds: int | None = Field(default=None, ge=1)
+    duration_seconds: Seconds | None = Field(default=None, ge=1)
     time_zone: str = "UTC"
     """IANA name, for the cron."""
     reason: str = ""
@@ -174,7 +175,7 @@ class GitTarget(Model):
     push_branch: str | None = None
     """Another branch to commit to, for review: then it is waited for until `branch` has the
     digests. `{promotion}`, which it must have, `{release}` and `{stage}` are replaced."""
-    review_seconds: int | None = Field(default=None, ge=1)
+    review_seconds: Seconds | None = Field(default=None, ge=1)
     """How long that may take; without it, any time. `rolloutSeconds` count from the merge on."""
     path: str = "."
     """A folder or file in the repository."""
@@ -207,9 +208,9 @@ class Stage(Model):
     address: str = ""
     """URL or host:port of what is tested; without it, that of a Route or Service of a workload."""
     verification: Verification = Field(default_factory=Verification)
-    soak_seconds: int = Field(default=0, ge=0)
+    soak_seconds: Seconds = Field(default=0, ge=0)
     """How long a Release must serve well before it counts as verified."""
-    rollout_seconds: int = Field(default=1800, ge=1)
+    rollout_seconds: Seconds = Field(default=1800, ge=1)
     """How long its rollouts may take together."""
     approval: Approval | None = None
     windows: tuple[Window, ...] = ()
@@ -227,7 +228,7 @@ class PipelineSpec(Model):
     components: tuple[ComponentSource, ...] = ()
     stages: tuple[Stage, ...] = ()
     freezes: tuple[Window, ...] = ()
-    coalesce_seconds: int = Field(default=1800, ge=0)
+    coalesce_seconds: Seconds = Field(default=1800, ge=0)
     """How long a Release waits for other components that the same change rebuilds."""
     quarantine_after: int = Field(default=2, ge=0)
     """How many Pipelines must fail on a new base image before it is quarantined; 0: never."""

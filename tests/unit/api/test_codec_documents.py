@@ -240,3 +240,10 @@ def test_times_are_written_as_kubernetes_writes_them() -> None:
     assert encode(ConfigMap(metadata=meta))["metadata"]["creationTimestamp"] == (
         "2024-05-06T07:08:09Z"
     )
+
+
+@pytest.mark.parametrize("seconds", [2**31, -(2**40)])
+def test_durations_that_no_clock_can_count_are_refused(seconds: int) -> None:
+    document = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "app"}}
+    with pytest.raises(InvalidObjectError, match=r"spec\.minReadySeconds"):
+        decode({**document, "spec": {"minReadySeconds": seconds}})
