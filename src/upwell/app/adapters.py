@@ -14,13 +14,13 @@ from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
-from upwell.controller import Controller
 from upwell.gitops.git import GitRepositories
 from upwell.inputs.files import FileInputs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.reconcilers.stream_origins import StreamOrigins
 from upwell.reconcilers.subscriptions import Subscriptions
+from upwell.reconcilers.traces import TraceReconciler
 from upwell.registry.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
@@ -65,7 +65,7 @@ class Adapters:
     protection: Protection
     metrics: Metrics
     gauges: Gauges
-    traces: Sequence[Controller]
+    traces: Sequence[TraceReconciler]
     subscriptions: Subscriptions
 
     @property

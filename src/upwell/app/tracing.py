@@ -5,8 +5,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 
 from upwell import __version__
-from upwell.controller import Controller
-from upwell.reconcilers import traces
+from upwell.reconcilers.traces import TraceReconciler
 from upwell.settings import TracingSettings
 from upwell.store.interface import Store
 
@@ -16,7 +15,7 @@ def tracing(
     store: Store,
     clock: Callable[[], datetime],
     stack: AsyncExitStack,
-) -> Sequence[Controller]:
+) -> Sequence[TraceReconciler]:
     """Return what makes traces: nothing without an endpoint; the stack closes its exporter."""
     if not settings.endpoint:
         return ()
@@ -24,4 +23,4 @@ def tracing(
 
     exporter = OtlpExporter(settings.endpoint, service=settings.service, version=__version__)
     stack.push_async_callback(exporter.close)
-    return (traces.controller(store, exporter, clock),)
+    return (TraceReconciler(store, exporter, clock),)

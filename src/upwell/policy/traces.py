@@ -4,7 +4,7 @@ Which change caused a build or a rollout stands in the objects: in the causes of
 history of the tag, in the images of the revision. A trace is read from there.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,6 +23,22 @@ TRACEPARENT_ANNOTATION = "upwell.dev/traceparent"
 """On a Build or a workload: the span of the build, or of the newest rollout."""
 
 
+type Made = tuple[StreamName, str, str]
+"""A tag of a stream, and the digest that it got."""
+
+
+def results_of(build: Build) -> Iterator[Made]:
+    """Yield what a build has pushed to a tag of a stream."""
+    to, output = build.spec.output.to, build.status.output
+    if (
+        to is not None
+        and to.kind == IMAGE_STREAM_TAG
+        and output is not None
+        and output.to is not None
+    ):
+        yield (*split_tag(to, build.namespace), output.to.image_digest)
+
+
 def context_of(resource: Resource) -> TraceContext | None:
     """Return the context that an object carries."""
     return TraceContext.parse(resource.annotations.get(TRACEPARENT_ANNOTATION, ""))
@@ -32,15 +48,16 @@ def context_of(resource: Resource) -> TraceContext | None:
 class Lineage:
     """What every image came from, as far as the objects still tell."""
 
-    streams: Mapping[StreamName, ImageStream]
-    builds: Sequence[Build]
+    stream: Callable[[StreamName], ImageStream | None]
+    makers: Callable[[Made], Iterable[Build]]
+    """Returns the builds with a result, as `results_of` names it."""
 
     def of_image(self, stream: StreamName, tag: str, digest: str) -> TraceContext | None:
         """Return the span that made `digest` an image of the tag: of an import or of a build."""
         seen: set[tuple[StreamName, str]] = set()
         while (stream, tag) not in seen:  # tags may follow one another in a circle
             seen.add((stream, tag))
-            found = self.streams.get(stream)
+            found = self.stream(stream)
             history = found.status.tag(tag) if found is not None else None
             if found is None or history is None:
                 return None
@@ -58,8 +75,11 @@ class Lineage:
 
     def maker(self, stream: StreamName, tag: str, digest: str) -> Build | None:
         """Return the first build that pushed `digest` to the tag."""
-        made = (one for one in self.builds if _result(one) == (stream, tag, digest))
-        return min(made, key=lambda one: one.status.completion_timestamp or _END, default=None)
+        return min(
+            self.makers((stream, tag, digest)),
+            key=lambda one: one.status.completion_timestamp or _END,
+            default=None,
+        )
 
     def causes(self, build: Build) -> list[TraceContext]:
         """Return the spans of the image changes that started a build."""
@@ -231,13 +251,6 @@ def _was_pushed(history: NamedTagEventList, event: TagEvent) -> bool:
     return history.import_state is None or (
         history.pushed_digest == event.image and history.import_state.imported_digest != event.image
     )
-
-
-def _result(build: Build) -> tuple[StreamName, str, str] | None:
-    to, output = build.spec.output.to, build.status.output
-    if to is None or to.kind != IMAGE_STREAM_TAG or output is None or output.to is None:
-        return None
-    return (*split_tag(to, build.namespace), output.to.image_digest)
 
 
 def _about(resource: Resource) -> dict[str, str]:

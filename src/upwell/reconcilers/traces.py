@@ -4,6 +4,7 @@ Watches what the other reconcilers write, and writes itself only the annotation 
 span of a build or a rollout: it stays when the objects that tell of its causes are pruned.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
@@ -11,7 +12,8 @@ from upwell.api.apps import RevisionRecord
 from upwell.api.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
-from upwell.controller import Controller, Result, Watch
+from upwell.controller import Controller, Result
+from upwell.controller.view import View
 from upwell.policy.rollout_history import Phase
 from upwell.policy.rollout_settings import WORKLOADS, Workload
 from upwell.policy.streams import StreamName
@@ -21,6 +23,7 @@ from upwell.policy.traces import (
     Lineage,
     build_spans,
     import_spans,
+    results_of,
     rollout_spans,
 )
 from upwell.store.interface import NotFoundError, Store
@@ -36,12 +39,24 @@ class TraceReconciler:
 
     def __init__(self, store: Store, exporter: SpanExporter, clock: Callable[[], datetime]) -> None:
         self._store = store
+        self._view = View(store, _KINDS.values(), name="traces")
+        self._makers = self._view.index(Build, results_of)
+        # One worker: an import is told before the build that it has caused.
+        self._controller = Controller("traces", self, store, (), workers=1)
+        for kind in _KINDS.values():
+            self._view.on_change(kind, self._changed)
         self._exporter = exporter
         self._clock = clock
         self._since = clock()
         self._told: dict[ObjectKey, frozenset[TraceContext]] = {}
         self._under_way: set[tuple[str, str, datetime]] = set()
         """Rollouts of an earlier process that had not ended yet."""
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._view.run())
+            group.create_task(self._controller.run())
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Export what has ended of the object that `key` names, and annotate what has begun."""
@@ -108,13 +123,14 @@ class TraceReconciler:
         self._told[key] = frozenset(present)
 
     async def _lineage(self) -> Lineage:
-        streams = (await self._store.list(ImageStream)).items
-        builds = (await self._store.list(Build)).items
-        return Lineage({StreamName(one.namespace, one.name): one for one in streams}, builds)
+        await self._view.ready()
+        return Lineage(self._stream, self._makers.get)
 
+    def _stream(self, name: StreamName) -> ImageStream | None:
+        return self._view.get(ImageStream, name.namespace, name.name)
 
-def controller(store: Store, exporter: SpanExporter, clock: Callable[[], datetime]) -> Controller:
-    """Return the controller of traces."""
-    watches = [Watch(kind) for kind in _KINDS.values()]
-    # One worker: an import is told before the build that it has caused.
-    return Controller("traces", TraceReconciler(store, exporter, clock), store, watches, workers=1)
+    def _changed(self, before: Resource | None, after: Resource | None) -> None:
+        """Ask for work once the view has the change: what was caused by it is told later."""
+        changed = after or before
+        if changed is not None:
+            self._controller.queue.add(changed.key)
