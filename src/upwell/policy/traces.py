@@ -30,13 +30,9 @@ type Made = tuple[StreamName, str, str]
 def results_of(build: Build) -> Iterator[Made]:
     """Yield what a build has pushed to a tag of a stream."""
     to, output = build.spec.output.to, build.status.output
-    if (
-        to is not None
-        and to.kind == IMAGE_STREAM_TAG
-        and output is not None
-        and output.to is not None
-    ):
-        yield (*split_tag(to, build.namespace), output.to.image_digest)
+    if to is None or to.kind != IMAGE_STREAM_TAG or output is None or output.to is None:
+        return
+    yield (*split_tag(to, build.namespace), output.to.image_digest)
 
 
 def context_of(resource: Resource) -> TraceContext | None:

@@ -4,7 +4,7 @@ A failed import keeps the last good digest in force and says when it tries again
 """
 
 import asyncio
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import random
@@ -13,6 +13,7 @@ from zlib import crc32
 from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, Result, Watch
+from upwell.controller.view import View
 from upwell.oci import InvalidReferenceError, Platform, Reference
 from upwell.policy.import_request import request_of
 from upwell.policy.repository_tags import effective_tags
@@ -75,11 +76,15 @@ class ImageStreams:
         self._hints = ImportHints()
         watch = Watch(ImageStream, self._tracking.affected)
         self._controller = Controller("imports", self, store, (watch,), workers=16)
+        self._view = View(store, (ImageStream,), name="imports-view")
+        self._importing = self._view.index(ImageStream, _repositories)
         internal.subscribe(self._on_push)
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
-        await self._controller.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._view.run())
+            group.create_task(self._controller.run())
 
     async def note(self, notices: Sequence[PushNotice]) -> int:
         """Take a webhook's word that these images have changed; return how many tags follow them.
@@ -91,7 +96,9 @@ class ImageStreams:
         repositories = {repository for repository, _ in named}
         now = self._clock()
         found = 0
-        for stream in (await self._store.list(ImageStream)).items:
+        await self._view.ready()
+        streams = {one.key: one for name in repositories for one in self._importing.get(name)}
+        for stream in streams.values():
             for tag in effective_tags(stream):
                 source = _source(tag)
                 if source is None:
@@ -247,6 +254,14 @@ def _with_answers(stream: ImageStream, found: _Found, now: datetime) -> ImageStr
         ):
             status = outcome.fold_into(status, now)
     return status
+
+
+def _repositories(stream: ImageStream) -> Iterator[str]:
+    """Yield the repositories, without their registries, that a stream imports from."""
+    for tag in effective_tags(stream):
+        source = _source(tag)
+        if source is not None:
+            yield source.repository
 
 
 def _source(tag: TagReference) -> Reference | None:
