@@ -23,7 +23,8 @@ STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _service(name: str) -> Service:
-    spec = {"clusterIP": "10.0.0.1", "selector": {"app": name}, "ports": [{"port": 80}]}
+    selector = {"tier": "front", "app": name}
+    spec = {"clusterIP": "10.0.0.1", "selector": selector, "ports": [{"port": 80}]}
     return decode_as(Service, {"metadata": {"namespace": "shop", "name": name}, "spec": spec})
 
 

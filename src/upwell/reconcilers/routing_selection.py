@@ -1,6 +1,6 @@
 """Which instances and workloads the selectors of Services match, found by their labels."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,19 +44,22 @@ class Members:
     def of(self, service: Service) -> list[Member]:
         """Return the instances that a Service selects, in the order of their names."""
         selector = service.spec.selector
-        found = [self._labelled.get((service.namespace, *label), []) for label in selector.items()]
+        found = [self._labelled.get(place, []) for place in _places(service)]
         rarest = min(found, key=len, default=[])
         return [one for labels, one in rarest if selector.items() <= labels.items()]
 
 
 class Selectors:
-    """The selectors of Services, found by one of their labels."""
+    """The selectors of Services, found by the label of each that fewest others have."""
 
     def __init__(self, services: Sequence[Service]) -> None:
         self._selectors: dict[_Label, list[Mapping[str, str]]] = defaultdict(list)
+        counts = Counter(place for service in services for place in _places(service))
         for service in services:
-            for label in sorted(service.spec.selector.items())[:1]:
-                self._selectors[service.namespace, *label].append(service.spec.selector)
+            places = _places(service)
+            if places:
+                rarest = min(places, key=counts.__getitem__)
+                self._selectors[rarest].append(service.spec.selector)
 
     def match(self, workload: Workload) -> bool:
         """Whether a Service selects the template that the workload declares."""
@@ -69,3 +72,7 @@ class Selectors:
     def _near(self, namespace: str, labels: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
         for label in labels.items():
             yield from self._selectors.get((namespace, *label), ())
+
+
+def _places(service: Service) -> list[_Label]:
+    return [(service.namespace, label, value) for label, value in service.spec.selector.items()]

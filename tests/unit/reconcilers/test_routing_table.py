@@ -105,6 +105,27 @@ async def test_ready_instances_that_the_selector_matches_are_endpoints(world: Wo
     assert world.router.targets() == {world.runtime.names()[1]}
 
 
+async def test_a_service_selects_what_has_all_of_its_labels(world: World) -> None:
+    await world.apply(service("front", selector={"tier": "front", "app": "web"}))
+    await world.apply(service("back", selector={"tier": "back", "app": "web"}))
+    await world.apply(deployment())
+    await world.settle(KEY)
+
+    endpoints = {one.name: one.endpoints for one in world.router.table.backends}
+    assert [one.name for one in endpoints["shop:front:80"]] == world.runtime.names()
+    assert endpoints["shop:back:80"] == ()
+    assert world.traffic.is_live(KEY, world.runtime.names()[0])
+
+
+async def test_what_no_service_selects_in_full_needs_no_traffic(world: World) -> None:
+    await world.apply(service("back", selector={"tier": "back", "app": "web"}))
+    await world.apply(deployment())
+    await world.settle(KEY)
+
+    assert world.router.targets() == set()
+    assert world.traffic.is_live(KEY, world.runtime.names()[0])
+
+
 async def test_a_service_of_another_namespace_selects_nothing_here(world: World) -> None:
     await world.apply(service(namespace="else"))
     await world.apply(deployment())
