@@ -18,7 +18,7 @@ from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
 from upwell.policy.schedule import ImportSchedule
 from upwell.policy.webhooks import PushNotice
-from upwell.reconcilers import cron_jobs, events, jobs, rollouts, routing, workload_triggers
+from upwell.reconcilers import events, jobs, rollouts, routing, workload_triggers
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_inputs import referenced_inputs
 from upwell.reconcilers.build_plan import Planner
@@ -27,6 +27,7 @@ from upwell.reconcilers.build_run import BuildDefaults, BuildRun
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.builds import Builds
 from upwell.reconcilers.contents import ImageContents
+from upwell.reconcilers.cron_jobs import CronJobReconciler
 from upwell.reconcilers.image_examination import ImageExaminer
 from upwell.reconcilers.imports import ImageStreams
 from upwell.reconcilers.local_images import LocalImages
@@ -128,7 +129,7 @@ def _workloads(adapters: Adapters, view: WorkloadView, secrets: PullSecrets) -> 
     return (
         workload_triggers.controller(view, now).run,
         job.run,
-        cron_jobs.controller(store, now).run,
+        CronJobReconciler(store, now).run,
         rollout.run,
         routes.run,
         *(partial(job.feed, keys) for keys in jobs.feeds(machine)),

@@ -1,7 +1,8 @@
 """Makes the Jobs of CronJobs when they are due, one for each time, and clears old ones away."""
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from upwell.api.apps import CronJob, Job, JobStatus
@@ -12,13 +13,13 @@ from upwell.api.meta import (
     ObjectMeta,
     ObjectReference,
     OwnerReference,
-    Resource,
 )
 from upwell.controller import Controller, Result, Watch
+from upwell.controller.view import View
 from upwell.policy.cron import CronError, Due, decide, job_name, surplus
 from upwell.policy.rollout_triggers import unresolved
 from upwell.reconcilers.jobs import finished_at, has_succeeded
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 
 SCHEDULED = "Scheduled"
 SCHEDULED_TIME_ANNOTATION = "batch.kubernetes.io/cronjob-scheduled-timestamp"
@@ -32,6 +33,16 @@ class CronJobReconciler:
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
+        self._controller = Controller("cron-jobs", self, store, (Watch(CronJob),), workers=1)
+        self._view = View(store, (Job,), name="cron-jobs-view")
+        self._owned = self._view.index(Job, _owners)
+        self._view.on_change(Job, self._job_changed)
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._view.run())
+            group.create_task(self._controller.run())
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Start what is due of the CronJob that `key` names, and say when the next is."""
@@ -68,15 +79,10 @@ class CronJobReconciler:
 
     async def _jobs(self, cron: CronJob) -> list[Job]:
         """Return the CronJob's Jobs, newest first."""
-        found = (await self._store.list(Job, Selector(namespace=cron.namespace))).items
-        ours = [
-            job
-            for job in found
-            if any(owner.uid == cron.metadata.uid for owner in job.metadata.owner_references)
-        ]
-        return sorted(ours, key=lambda job: job.annotations.get(SCHEDULED_TIME_ANNOTATION, ""))[
-            ::-1
-        ]
+        await self._view.ready()
+        ours = sorted(self._owned.get(cron.uid), key=lambda job: job.name)
+        ours.sort(key=lambda job: job.annotations.get(SCHEDULED_TIME_ANNOTATION, ""))
+        return ours[::-1]
 
     async def _run(
         self, cron: CronJob, jobs: Sequence[Job], due: Due, time: datetime
@@ -84,14 +90,24 @@ class CronJobReconciler:
         """Make the Job, then remember its time: its name keeps it from being made twice."""
         if due.replace:
             for job in jobs:
-                if finished_at(job) is None and not job.is_deleting:
-                    await self._store.delete(Job, job.namespace, job.name)
+                if finished_at(job) is None:
+                    await self._delete(job)
         made = list(jobs)
         # It exists when the process that made it was killed before it could remember.
         with contextlib.suppress(AlreadyExistsError):
-            made.insert(0, await self._store.create(_job(cron, time)))
+            job = await self._store.create(_job(cron, time))
+            await self._view.saw(job)  # the next look counts it
+            made.insert(0, job)
         status = cron.status.model_copy(update={"last_schedule_time": time})
         return await self._store.update_status(cron.with_status(status)), made
+
+    def _job_changed(self, before: Job | None, after: Job | None) -> None:
+        job = after or before
+        if job is None:
+            return
+        for owner in job.metadata.owner_references:
+            if owner.kind == CronJob.KIND.kind:
+                self._controller.queue.add(ObjectKey(owner.kind, job.namespace, owner.name))
 
     async def _clear(self, cron: CronJob, jobs: Sequence[Job]) -> None:
         ended = [job for job in jobs if finished_at(job) is not None]
@@ -102,7 +118,11 @@ class CronJobReconciler:
             *surplus(good, spec.successful_jobs_history_limit, _SUCCESSFUL_KEPT),
             *surplus(bad, spec.failed_jobs_history_limit, _FAILED_KEPT),
         ):
-            if not job.is_deleting:
+            await self._delete(job)
+
+    async def _delete(self, job: Job) -> None:
+        if not job.is_deleting:
+            with contextlib.suppress(NotFoundError):
                 await self._store.delete(Job, job.namespace, job.name)
 
     async def _report(self, cron: CronJob, jobs: Sequence[Job], told: tuple[str, str, str]) -> None:
@@ -131,6 +151,10 @@ class CronJobReconciler:
             await self._store.update_status(cron.with_status(changed))
 
 
+def _owners(job: Job) -> Iterator[str]:
+    yield from (owner.uid for owner in job.metadata.owner_references)
+
+
 def _job(cron: CronJob, time: datetime) -> Job:
     template = cron.spec.job_template
     owner = OwnerReference(
@@ -151,20 +175,4 @@ def _job(cron: CronJob, time: datetime) -> Job:
         ),
         spec=template.spec,
         status=JobStatus(),
-    )
-
-
-def controller(store: Store, clock: Callable[[], datetime]) -> Controller:
-    """Return the controller of CronJobs."""
-
-    async def owner(job: Resource) -> Iterable[ObjectKey]:
-        return [
-            ObjectKey(CronJob.KIND.kind, job.namespace, reference.name)
-            for reference in job.metadata.owner_references
-            if reference.kind == CronJob.KIND.kind
-        ]
-
-    reconciler = CronJobReconciler(store, clock)
-    return Controller(
-        "cron-jobs", reconciler, store, (Watch(CronJob), Watch(Job, owner)), workers=1
     )

@@ -25,7 +25,8 @@ from upwell.api.core import ConfigMap, Service
 from upwell.api.meta import Condition, Resource
 from upwell.api.route import Route
 from upwell.oci import Descriptor, Reference
-from upwell.reconcilers import cron_jobs, jobs, rollouts, routing, workload_triggers
+from upwell.reconcilers import jobs, rollouts, routing, workload_triggers
+from upwell.reconcilers.cron_jobs import CronJobReconciler
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.reconcilers.workload_view import WorkloadView
 from upwell.registry.errors import ManifestUnknownError
@@ -123,7 +124,7 @@ class Site:
             rolling = rollouts.controller(view, machine, images, self.clock)
             router = routing.controller(view, machine, now)
             running = jobs.controller(self.store, machine, images, self.clock)
-            crons = cron_jobs.controller(self.store, self.clock)
+            crons = CronJobReconciler(self.store, self.clock)
             triggers = workload_triggers.controller(view, now)
             controllers = (rolling, router, running, crons, triggers)
             tasks = [group.create_task(one.run()) for one in (view, *controllers)]
