@@ -43,6 +43,9 @@ from upwell.builder.uploads import unpack_upload
 from upwell.builder.workspace import Workspace
 from upwell.oci import Digest, ImageConfig, Reference
 
+_UNNEEDED_IMAGE = "unneeded-image"
+"""In a build's folder, the id of an image of the store that goes with the folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class BuildahSettings:
@@ -153,9 +156,11 @@ class BuildahBuilder:
             redaction.flush()
 
     async def discard(self, build_id: str) -> None:
-        """Remove the build's working containers and folder; idempotent."""
+        """Remove the build's working containers, unneeded image and folder; idempotent."""
+        folder = self._folder(build_id)
         await self._remove_containers(build_id)
-        await asyncio.to_thread(self._folder(build_id).remove)
+        await self._remove_unneeded_image(folder.path)
+        await asyncio.to_thread(folder.remove)
 
     async def recover(self) -> None:
         """Kill and remove all that builds of an earlier, killed process left."""
@@ -163,6 +168,7 @@ class BuildahBuilder:
         self._settings.work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in await asyncio.to_thread(lambda: list(self._folders.glob("*"))):
             await self._commands.remove_containers(folder)
+            await self._remove_unneeded_image(folder)
         await self._commands.remove_all_containers(self._settings.work_dir)
         await asyncio.to_thread(shutil.rmtree, self._folders, ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
@@ -221,6 +227,11 @@ class BuildahBuilder:
         with _timed(stages, "Build"):
             strategy = source_to_image if plan.strategy is Strategy.SOURCE else docker
             image = await strategy.build(work)
+        if plan.strategy is Strategy.SOURCE and not plan.local_name:
+            # A Docker build's image is the cache of the next; this one nobody reads once it is
+            # pushed. Removing its many files takes seconds: `discard` does, when the build is over.
+            await self._remove_unneeded_image(folder.path)  # of an attempt whose push failed
+            folder.write(_UNNEEDED_IMAGE, image)
         if plan.post_commit is not None:
             with _timed(stages, "PostCommit"):
                 await check_image(work, image, plan.post_commit)
@@ -232,9 +243,6 @@ class BuildahBuilder:
             work.say(f"Pushed {plan.push.with_digest(digest)}")
         if plan.local_name:
             await self._commands.tag(image, plan.local_name, folder.path)
-        elif plan.strategy is Strategy.SOURCE:
-            # A Docker build's image is the cache of the next; this one nobody reads again.
-            await self._commands.remove_image(image, folder.path)
         return BuildResult(digest, stages)
 
     async def _pull(self, work: Workspace, auth: Path) -> None:
@@ -305,6 +313,11 @@ class BuildahBuilder:
         if folder.path.exists():
             await self._commands.remove_containers(folder.path)
         remove_control_groups(self._owner, build_id)
+
+    async def _remove_unneeded_image(self, folder: Path) -> None:
+        noted = folder / _UNNEEDED_IMAGE
+        if noted.exists():
+            await self._commands.remove_image(noted.read_text(), folder)
 
     def _folder(self, build_id: str) -> BuildFolder:
         return BuildFolder(self._folders, build_id, self._temporary)

@@ -327,7 +327,10 @@ class Builder(Protocol):
         ...
 
     async def discard(self, build_id: str) -> None:
-        """Remove the build's folder, processes and working containers, if any; idempotent."""
+        """Remove the build's folder, processes and working containers, if any; idempotent.
+
+        And its image, unless it has a name or is the cache of other builds.
+        """
         ...
 
     async def recover(self) -> None:

@@ -1,12 +1,12 @@
 import os
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.integration.builder.base_images import Images, Log, inspect, write_tree
+from tests.integration.builder.base_images import Images, Log, inspect, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuildPlan, Strategy
@@ -102,6 +102,30 @@ async def test_each_byte_of_the_source_is_moved_once(
     sizes = [layer["Size"] for layer in inspect(pushed(wanted))["LayersData"]]
     assert len(sizes) == len(inspect(images.s2i)["Layers"]) + 1
     assert _SIZE <= sizes[-1] < _SIZE * 1.1
+
+
+@pytest.mark.parametrize("reachable", [True, False], ids=["pushed", "not-pushed"])
+async def test_the_image_leaves_the_store_with_the_folder_of_its_build(
+    settings: BuildahSettings, images: Images, tmp_path: Path, log: Log, *, reachable: bool
+) -> None:
+    own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
+    builder = BuildahBuilder(own)
+    push = images.reference("shop/left:1") if reachable else Reference.parse("127.0.0.1:1/left:1")
+    tree = write_tree(tmp_path / "tree", {"index.html": "hello"})
+    wanted = plan(images, "left", tree, push=push)
+
+    def stored() -> int:
+        flags = (f"--root={own.storage_root}", f"--runroot={own.run_root}")
+        return len(run("buildah", *flags, "images", "--all", "--quiet").split())
+
+    for _ in range(2):  # a second attempt leaves no more than the first
+        with nullcontext() if reachable else pytest.raises(BuildError, match="Failed to push"):
+            await builder.build(wanted, log)
+        assert stored() == 2  # and the builder image
+
+    await builder.discard(wanted.id)
+
+    assert stored() == 1
 
 
 async def test_scripts_of_the_source_go_before_those_of_the_image(
