@@ -17,9 +17,10 @@ demo: python system  ## Replay the glibc story with real parts (ARGS="--keep" le
 	$(RUN) upwell demo $(ARGS)
 
 .PHONY: test
-# A test that fails among real parts on a busy machine is run once more; the summary counts it.
+# Two files of tests at a time. A test that fails among real parts on a busy machine is run once
+# more; the summary counts it.
 test: python system  ## Run all tests, each against the real parts that it names
-	$(RUN) pytest --reruns 1 tests/unit tests/contract tests/integration tests/acceptance $(ARGS)
+	$(RUN) pytest -n 2 --dist loadfile --reruns 1 tests/unit tests/contract tests/integration tests/acceptance $(ARGS)
 
 .PHONY: check
 check: python  ## The quick gate: format, lint, types, import contracts, unit tests
