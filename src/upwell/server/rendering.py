@@ -1,6 +1,7 @@
 """Objects as answers: JSON as it is, or a Table where the client asks for one."""
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,30 @@ from upwell.server.tables import table
 type Document = dict[str, Any]
 
 _JSON = "application/json"
+_KEPT, _MAX_KEPT_LETTERS = 512, 64 * 1024
 _READABLE = {_JSON, "application/*", "*/*", ""}
+
+
+class _Recent:
+    """JSON texts of the objects that were asked for last: a change is told to all who watch."""
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[int, tuple[Resource, str]] = OrderedDict()
+
+    def text(self, resource: Resource) -> str:
+        """Return the JSON text of this very object."""
+        found = self._texts.get(id(resource))
+        if found is not None and found[0] is resource:
+            return found[1]
+        text = encode_json(resource)
+        if len(text) <= _MAX_KEPT_LETTERS:
+            self._texts[id(resource)] = resource, text
+            if len(self._texts) > _KEPT:
+                self._texts.popitem(last=False)
+        return text
+
+
+_recent = _Recent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +56,7 @@ class Rendering:
     def one(self, resource: Resource) -> str:
         """Return the JSON text of an object."""
         if not self.as_table:
-            return encode_json(resource)
+            return _recent.text(resource)
         rendered = table(resource.KIND, [resource], self.now, self.include)
         rendered["metadata"] = {"resourceVersion": resource.resource_version}
         return json.dumps(rendered)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from upwell.server.query import integer, is_true
 from upwell.server.rendering import Rendering, rendering_for
 from upwell.server.selectors import Filter, parse_filter
 from upwell.server.statuses import status_of, to_api_error
-from upwell.server.streaming import OpenStreams, paced
+from upwell.server.streaming import OpenStreams, batched
 from upwell.server.target import Target
 from upwell.store.interface import Change, Reader, Selector, StoreError, WatchEvent
 
@@ -124,23 +125,23 @@ class Watches:
             if wish.initial_bookmark:
                 yield _line("BOOKMARK", rendering.bookmark(kind, version, _INITIAL_EVENTS_END))
         source = self._store.watch(wish.target.resource, wish.selector, since=version)
-        events = paced(
+        events = batched(
             source,
             self._streams.shutdown,
             tick=self._limits.bookmark_seconds if wish.bookmarks else None,
             seconds=wish.seconds,
         )
-        try:
-            async for event in events:
-                if event is None:
+        async with aclosing(events) as batches:
+            async for batch in batches:
+                if not batch:
                     yield _line("BOOKMARK", rendering.bookmark(kind, version, {}))
                     continue
-                version = event.resource.resource_version
-                if change := matching.seen(event):
-                    yield _line(change, rendering.one(event.resource))
-        finally:
-            await events.aclose()
+                version = batch[-1].resource.resource_version
+                changes = ((matching.seen(event), event.resource) for event in batch)
+                yield "".join(
+                    _line(change, rendering.one(resource)) for change, resource in changes if change
+                )
 
 
 def _line(change: str, document: str) -> str:
-    return f'{{"type":{json.dumps(change)},"object":{document}}}\n'
+    return f'{{"type":"{change}","object":{document}}}\n'
