@@ -13,8 +13,12 @@ from upwell.cli.demo.teardown import claim_folder, in_use, is_demo, tear_down
 from upwell.cli.errors import CommandError
 
 
-def is_gone(pid: int) -> bool:
-    return started_at(pid) is None
+async def is_gone(pid: int) -> bool:
+    """Wait until a process has ended: a signal that was sent takes its time."""
+    async with asyncio.timeout(10):
+        while started_at(pid) is not None:  # noqa: ASYNC110 - no event tells of its end
+            await asyncio.sleep(0.01)
+    return True
 
 
 async def written(path: Path) -> str:
@@ -45,7 +49,7 @@ async def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path
     script = f"sleep 600 & echo $! > {tmp_path / 'pid'}; wait"
     with pytest.raises(CommandError, match=r"took more than 0\.3 s"):
         await run("sh", "-c", script, seconds=0.3)
-    assert is_gone(int((tmp_path / "pid").read_text()))
+    assert await is_gone(int((tmp_path / "pid").read_text()))
 
 
 async def test_a_cancelled_command_is_ended_with_its_children(tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ async def test_a_cancelled_command_is_ended_with_its_children(tmp_path: Path) ->
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert is_gone(child)
+    assert await is_gone(child)
 
 
 @pytest.fixture
@@ -77,7 +81,7 @@ def test_recorded_processes_are_stopped_from_the_folder_alone(tmp_path: Path) ->
 
     asyncio.run(stop_recorded(tmp_path))
 
-    assert is_gone(record.pid)
+    assert started_at(record.pid) is None
     assert records(tmp_path) == []
 
 
@@ -114,5 +118,5 @@ def test_tearing_down_removes_processes_and_folder(tmp_path: Path) -> None:
 
     asyncio.run(tear_down(folder))
 
-    assert is_gone(record.pid)
+    assert started_at(record.pid) is None
     assert not folder.exists()

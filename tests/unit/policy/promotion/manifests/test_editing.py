@@ -379,7 +379,7 @@ def test_an_edit_changes_the_image_and_no_other_value(
     text = yaml.safe_dump(document, **printed)  # type: ignore[call-overload]
     after = edited(layout, text, SHOP)
     assert yaml.safe_load(after) == _expected(layout, yaml.safe_load(text))
-    assert len(changed_lines(text, after)) <= 6
+    assert len(changed_lines(text, after)) <= 7  # of four fields, of which one goes
 
 
 def _expected(layout: str, document: dict[str, object]) -> dict[str, object]:
