@@ -171,7 +171,9 @@ def steps(report: str, application: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("moment", ["looking at", "upwell serve listens", "first builds"])
+@pytest.mark.parametrize(
+    "moment", ["looking at", "upwell serve listens", "first builds", "nobody touches anything now"]
+)
 def test_ctrl_c_stops_everything(folder: Path, moment: str) -> None:
     with demo(folder) as running:
         running.until_it_says(moment)
