@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 from upwell.gitops.interface import Author
 from upwell.inputs.interface import DEFAULT_LIMIT_BYTES
-from upwell.policy.access import Role
-from upwell.policy.retention import MINIMUM_GRACE, Rules
-from upwell.policy.schedule import InvalidDurationError, parse_duration
-from upwell.policy.template import TemplateError, parse_quantity
+from upwell.policy.access.roles import Role
+from upwell.policy.images.schedule import InvalidDurationError, parse_duration
+from upwell.policy.pruning.retention import MINIMUM_GRACE, Rules
+from upwell.policy.rollouts.pod_template import TemplateError, parse_quantity
 from upwell.registry.hosts import (
     DEFAULT_CONCURRENCY,
     Limits,

@@ -10,7 +10,7 @@ from tests.integration.registry.docker_registry import docker_registry, push_ima
 from upwell.api.image import ImageStream, ImageStreamSpec, ImportPolicy, TagReference
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference
 from upwell.oci import Platform
-from upwell.policy.schedule import ImportSchedule
+from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.imports import ImageStreams
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.client import RegistryClient

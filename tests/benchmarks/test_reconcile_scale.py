@@ -20,7 +20,7 @@ from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference
 from upwell.controller import WorkQueue
 from upwell.oci import Digest
-from upwell.policy.streams import record_image
+from upwell.policy.images.streams import record_image
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_view import BuildView
 from upwell.store.memory import MemoryStore

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from upwell.gitops.interface import Author
-from upwell.policy.retention import Rules
+from upwell.policy.pruning.retention import Rules
 from upwell.registry.hosts import Limits, PullFrom, RegistryHost, RegistryMirror
 from upwell.settings import (
     DEFAULT_AUTHOR,

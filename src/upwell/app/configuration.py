@@ -8,7 +8,7 @@ from secrets import token_hex
 from upwell.builder.buildah import BuildahSettings
 from upwell.builder.interface import Limits
 from upwell.machine.containers_conf import write_containers_conf
-from upwell.policy.run_policy import default_slots
+from upwell.policy.builds.run_policy import default_slots
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
 from upwell.workload.podman_service import PodmanSettings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute
 
 from upwell.api.prune import PruneStatus
-from upwell.policy.retention import Rules
+from upwell.policy.pruning.retention import Rules
 from upwell.reconcilers.pruning import Pruning, PruningSchedule, Stores
 from upwell.server.limits import DEFAULT_LIMITS
 from upwell.server.prunes import create_routes

@@ -16,8 +16,8 @@ from upwell.app.sweeping import referenced_evidence, sweep_inputs, sweep_registr
 from upwell.app.upkeep import Upkeep
 from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
-from upwell.policy.schedule import ImportSchedule
-from upwell.policy.webhooks import PushNotice
+from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers import events, jobs, rollouts, routing, workload_triggers
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_inputs import referenced_inputs

@@ -7,9 +7,9 @@ from upwell.api.image import ImageStream
 from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
-from upwell.policy.build_chain import Chain
-from upwell.policy.graph import build_graph
-from upwell.policy.image_names import StreamTag
+from upwell.policy.explain.build_chain import Chain
+from upwell.policy.explain.graph import build_graph
+from upwell.policy.images.names import StreamTag
 from upwell.store.interface import ApiClient, Selector
 
 

@@ -9,7 +9,7 @@ import click
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
 from upwell.api.meta import Resource
 from upwell.cli.waiting import answers, server_is_back, until
-from upwell.policy.run_policy import number_of
+from upwell.policy.builds.run_policy import number_of
 from upwell.store.interface import ApiClient, Selector, UnavailableError
 
 

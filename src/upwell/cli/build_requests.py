@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from upwell.policy.build_triggers import MANUAL
+from upwell.policy.builds.triggers import MANUAL
 
 _KEY = "upwell.cli.build_requests"
 

@@ -15,7 +15,7 @@ from upwell.cli.names import Named, parse_named
 from upwell.cli.output import Format, full_name, output_option
 from upwell.cli.uploads import UploadChoice, opened, upload_choice, upload_options
 from upwell.cli.webhook_calls import call_webhook, webhook_choice, webhook_options
-from upwell.policy.build_webhooks import Hook
+from upwell.policy.builds.git_webhooks import Hook
 from upwell.store.interface import ApiClient
 
 

@@ -15,7 +15,7 @@ from upwell.cli.examples import examples
 from upwell.cli.names import parse_named
 from upwell.cli.output import Format, output_option, write_data
 from upwell.cli.snapshot import read_snapshot
-from upwell.policy.rollout_settings import WORKLOADS
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector, StoreError
 
 

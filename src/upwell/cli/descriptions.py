@@ -14,10 +14,10 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.cli.output import MISSING, aligned, format_age, shortened, values_at
-from upwell.policy.repository_tags import effective_tags
-from upwell.policy.rollout_settings import WORKLOADS, Workload
-from upwell.policy.rollout_triggers import followers_of, hold_text
-from upwell.policy.standing import Snapshot, desired_replicas, rollout_of, short
+from upwell.policy.explain.freshness import Snapshot, desired_replicas, rollout_of, short
+from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.triggers import followers_of, hold_text
 
 type Rows = Sequence[Sequence[str]]
 

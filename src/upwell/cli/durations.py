@@ -47,10 +47,7 @@ class _Span(click.ParamType[timedelta]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> timedelta:
-        from upwell.policy.schedule import (  # noqa: PLC0415 - loads the API's models
-            InvalidDurationError,
-            parse_duration,
-        )
+        from upwell.policy.images.schedule import InvalidDurationError, parse_duration  # noqa: PLC0415 - loads the API's models
 
         if isinstance(value, timedelta):
             return value
@@ -72,10 +69,7 @@ class _Moment(click.ParamType[datetime]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        from upwell.policy.schedule import (  # noqa: PLC0415 - loads the API's models
-            InvalidDurationError,
-            parse_duration,
-        )
+        from upwell.policy.images.schedule import InvalidDurationError, parse_duration  # noqa: PLC0415 - loads the API's models
 
         if isinstance(value, datetime):
             return value

@@ -14,7 +14,7 @@ from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
 from upwell.cli.names import Named, parse_one
 from upwell.cli.terminal import raw_terminal, send_input, sizes
-from upwell.policy.rollout_settings import WORKLOADS
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Conversation
 
 _PROTOCOL = "v5.channel.k8s.io"

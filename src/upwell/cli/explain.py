@@ -24,10 +24,10 @@ from upwell.cli.output import (
 )
 from upwell.cli.packages import PackageChanges, compared_packages, package_data, package_lines
 from upwell.cli.snapshot import read_snapshot
-from upwell.policy.build_triggers import digest_of
-from upwell.policy.explain import explain
-from upwell.policy.rollout_settings import WORKLOADS
-from upwell.policy.statement import Statement, Topic
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.explain.changes import explain
+from upwell.policy.explain.statement import Statement, Topic
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient
 
 _FEW = 8

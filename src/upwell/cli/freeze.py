@@ -24,7 +24,7 @@ from upwell.cli.output import (
     write_objects,
 )
 from upwell.cli.promotions import named_pipeline
-from upwell.policy.cron import CronError
+from upwell.policy.jobs.cron import CronError
 from upwell.policy.promotion.windows import span_of
 from upwell.store.interface import AlreadyExistsError, ApiClient, NotFoundError
 

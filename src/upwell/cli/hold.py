@@ -17,8 +17,8 @@ from upwell.cli.names import Named, parse_named, parse_one
 from upwell.cli.output import full_name
 from upwell.cli.promotions import require_stage
 from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL, hold_of
-from upwell.policy.rollout_settings import WORKLOADS
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
 from upwell.store.interface import ApiClient
 
 _HELD = (*WORKLOADS, CronJob, Pipeline)

@@ -24,7 +24,7 @@ from upwell.cli.import_preview import preview
 from upwell.cli.output import shortened
 from upwell.cli.stream_names import StreamTagName, parse_stream_tag
 from upwell.cli.waiting import until
-from upwell.policy.repository_tags import (
+from upwell.policy.images.repository_tags import (
     GENERATION_ANNOTATION,
     INSECURE_ANNOTATION,
     bulk_source,

@@ -11,8 +11,8 @@ from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
 from upwell.cli.names import Named, parse_one
-from upwell.policy.rollout_settings import WORKLOADS
-from upwell.policy.run_policy import number_of
+from upwell.policy.builds.run_policy import number_of
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient
 
 

@@ -18,7 +18,7 @@ from upwell.cli.new_app_plan import Plan, Planner
 from upwell.cli.output import Format, full_name, output_option, write_data
 from upwell.cli.template_sources import read_template
 from upwell.cli.template_values import requested_values, value_options
-from upwell.policy.new_app_components import NewAppError
+from upwell.policy.new_app.components import NewAppError
 from upwell.store.interface import ApiClient, NotFoundError
 
 _MODE = 0o600

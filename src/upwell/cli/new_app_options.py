@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from upwell.cli.assignments import parse_assignments, read_assignments
-from upwell.policy.new_app_components import Strategy
-from upwell.policy.new_app_images import ImportWish
+from upwell.policy.new_app.components import Strategy
+from upwell.policy.new_app.images import ImportWish
 
 _KEY = "upwell.cli.new_app_options"
 

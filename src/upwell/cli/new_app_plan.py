@@ -23,15 +23,14 @@ from upwell.cli.apply import FIELD_MANAGER
 from upwell.cli.clones import Clone, is_folder, read_clone
 from upwell.cli.new_app_options import Options
 from upwell.cli.template_values import expand
-from upwell.policy.new_app import application_objects, webhook_secret_name
-from upwell.policy.new_app_application import (
+from upwell.policy.new_app.application import (
     APP_LABEL,
     DEFAULT_PORT,
     Application,
     BuildPlan,
     parse_stages,
 )
-from upwell.policy.new_app_components import (
+from upwell.policy.new_app.components import (
     Component,
     NewAppError,
     Strategy,
@@ -40,9 +39,10 @@ from upwell.policy.new_app_components import (
     parse_component,
     parse_repository,
 )
-from upwell.policy.new_app_dockerfile import DockerfileFacts, exposed_port, read_dockerfile
-from upwell.policy.new_app_images import FollowedImage, follow, names_tag
-from upwell.policy.templates import Request
+from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read_dockerfile
+from upwell.policy.new_app.images import FollowedImage, follow, names_tag
+from upwell.policy.new_app.objects import application_objects, webhook_secret_name
+from upwell.policy.templates.process import Request
 from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
 
 _SECRET_BYTES = 20

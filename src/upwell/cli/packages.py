@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from upwell.api.image import Image
-from upwell.policy.explain import PackageChange, package_changes
+from upwell.policy.explain.changes import PackageChange, package_changes
 from upwell.store.interface import ApiClient, StoreError
 
 type PackageChanges = Sequence[PackageChange] | None

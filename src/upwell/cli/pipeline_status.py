@@ -9,8 +9,8 @@ from upwell.api.meta import format_time
 from upwell.api.pipeline import Freeze, Pipeline, Stage, StageStatus
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.cli.output import MISSING, aligned, format_age, format_duration
+from upwell.policy.explain.freshness import short
 from upwell.policy.promotion.windows import bar
-from upwell.policy.standing import short
 
 _SOON = 86_400.0
 """Seconds before which a time is told as a span alone."""

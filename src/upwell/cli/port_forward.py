@@ -15,7 +15,7 @@ from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
 from upwell.cli.names import Named, parse_one
-from upwell.policy.rollout_settings import WORKLOADS
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Conversation, StoreError
 
 _PROTOCOL = "v5.channel.k8s.io"

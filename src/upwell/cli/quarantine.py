@@ -19,7 +19,7 @@ from upwell.cli.output import (
     output_option,
     write_objects,
 )
-from upwell.policy.standing import short
+from upwell.policy.explain.freshness import short
 from upwell.store.interface import ApiClient
 
 _ALGORITHM = "sha256:"

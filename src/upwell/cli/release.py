@@ -28,7 +28,7 @@ from upwell.cli.packages import compared_packages
 from upwell.cli.promotions import named_pipeline, named_release, of_pipeline
 from upwell.cli.release_text import commits_between, diff_data, diff_lines, release_lines
 from upwell.cli.waiting import watching
-from upwell.policy.build_triggers import digest_of
+from upwell.policy.builds.triggers import digest_of
 from upwell.store.interface import ApiClient, Change, ExpiredError, Selector
 
 

@@ -10,9 +10,9 @@ from upwell.api.promotion import Component, Promotion, Release
 from upwell.cli.output import MISSING, aligned, format_age, full_name
 from upwell.cli.packages import PackageChanges, package_data, package_lines
 from upwell.cli.promotions import order_of
-from upwell.policy.build_triggers import digest_of
-from upwell.policy.run_policy import number_of
-from upwell.policy.standing import short
+from upwell.policy.builds.run_policy import number_of
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.explain.freshness import short
 
 _SHORT_COMMIT = 12
 

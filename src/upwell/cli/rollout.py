@@ -22,9 +22,9 @@ from upwell.cli.output import (
     write_data,
 )
 from upwell.cli.waiting import until
-from upwell.policy.rollout_settings import WORKLOADS, Workload, is_paused
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
-from upwell.policy.standing import RolloutState, rollout_of
+from upwell.policy.explain.freshness import RolloutState, rollout_of
+from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
 from upwell.store.interface import ApiClient
 
 _PAUSABLE = (Deployment, DeploymentConfig)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from upwell.cli.serve_access import access_options
-from upwell.policy.schedule import InvalidDurationError, parse_duration
+from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 
 if TYPE_CHECKING:
     from upwell.settings import AccessSettings

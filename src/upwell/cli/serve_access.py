@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from upwell.policy.access import Role
+from upwell.policy.access.roles import Role
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _OPTIONS = (

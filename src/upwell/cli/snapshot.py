@@ -11,8 +11,8 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
-from upwell.policy.rollout_settings import WORKLOADS
-from upwell.policy.standing import Snapshot
+from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector
 from upwell.store.kubernetes_errors import ForbiddenError
 

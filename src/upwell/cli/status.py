@@ -8,7 +8,7 @@ from upwell.cli.examples import examples
 from upwell.cli.output import Format, output_option, write_data
 from upwell.cli.snapshot import read_entrances, read_snapshot
 from upwell.cli.status_tree import StatusTree
-from upwell.policy.reachability import Unserved, unserved
+from upwell.policy.routing.reachability import Unserved, unserved
 from upwell.store.interface import ApiClient
 
 

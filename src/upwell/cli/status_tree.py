@@ -7,11 +7,7 @@ from typing import Any
 
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.output import format_age, shortened
-from upwell.policy.graph import Node
-from upwell.policy.image_names import StreamTag, UpstreamImage
-from upwell.policy.rollout_settings import Workload
-from upwell.policy.rollout_triggers import hold_text
-from upwell.policy.standing import (
+from upwell.policy.explain.freshness import (
     Snapshot,
     Standing,
     desired_replicas,
@@ -20,6 +16,10 @@ from upwell.policy.standing import (
     serving,
     short,
 )
+from upwell.policy.explain.graph import Node
+from upwell.policy.images.names import StreamTag, UpstreamImage
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.triggers import hold_text
 
 _BRANCH, _LAST, _PIPE, _BLANK = "├─ ", "└─ ", "│  ", "   "
 

@@ -12,7 +12,7 @@ from upwell.cli.errors import CommandError, Exit
 from upwell.cli.examples import examples
 from upwell.cli.output import shortened
 from upwell.cli.stream_names import StreamTagName, names_registry, parse_stream_tag
-from upwell.policy.tag_tracking import IMAGE_STREAM_IMAGE
+from upwell.policy.images.tracking import IMAGE_STREAM_IMAGE
 from upwell.store.interface import ApiClient, NotFoundError
 
 

@@ -9,7 +9,12 @@ import click
 from upwell.api.template import Template
 from upwell.cli.assignments import parse_assignments, read_assignments
 from upwell.cli.errors import CommandError, Exit
-from upwell.policy.templates import InvalidTemplateError, Processed, Request, process_template
+from upwell.policy.templates.process import (
+    InvalidTemplateError,
+    Processed,
+    Request,
+    process_template,
+)
 
 _KEY = "upwell.cli.template_values"
 

@@ -20,7 +20,7 @@ from upwell.cli.output import (
     output_option,
     write_data,
 )
-from upwell.policy.access import (
+from upwell.policy.access.roles import (
     SYSTEM_NAMESPACE,
     Grant,
     InvalidGrantError,

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Protocol
 
-from upwell.policy.cloud_events import CONTENT_TYPE, CloudEvent
-from upwell.policy.subscriptions import Fate
+from upwell.policy.notifications.cloud_events import CONTENT_TYPE, CloudEvent
+from upwell.policy.notifications.subscriptions import Fate
 
 
 class OutboxError(Exception):

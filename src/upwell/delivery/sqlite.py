@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from upwell.delivery.interface import DeadLetter, Delivery, Envelope, OutboxError, Tally
-from upwell.policy.subscriptions import Fate
+from upwell.policy.notifications.subscriptions import Fate
 
 MOST_PENDING = 10_000
 """Events that wait for one Subscription at once; of more, the oldest are given up."""

@@ -20,17 +20,8 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Quarantine
 from upwell.controller import Controller, Result
-from upwell.policy.build_analysis import missing_inputs
-from upwell.policy.build_triggers import (
-    Decision,
-    FollowedImage,
-    Hold,
-    StartBuild,
-    UpToDate,
-    decide,
-    tracked_names,
-)
-from upwell.policy.new_build import (
+from upwell.policy.builds.input_analysis import missing_inputs
+from upwell.policy.builds.new_build import (
     NO_BINARY_INPUT,
     Start,
     UnresolvedInputError,
@@ -39,7 +30,16 @@ from upwell.policy.new_build import (
     last_binary_input,
     new_build,
 )
-from upwell.policy.run_policy import beyond_history, newest, number_of
+from upwell.policy.builds.run_policy import beyond_history, newest, number_of
+from upwell.policy.builds.triggers import (
+    Decision,
+    FollowedImage,
+    Hold,
+    StartBuild,
+    UpToDate,
+    decide,
+    tracked_names,
+)
 from upwell.reconcilers.build_view import CURRENT, BuildView
 from upwell.reconcilers.build_world import World, config_of
 from upwell.store.interface import (

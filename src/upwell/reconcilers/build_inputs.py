@@ -12,17 +12,17 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
 from upwell.builder.interface import BuildError, InjectedFiles, MountedFiles
 from upwell.oci import Digest, InvalidDigestError
-from upwell.policy.build_env import (
+from upwell.policy.builds.environment import (
     UnresolvableEnvironmentError,
     resolve_environment,
     sources_of,
 )
-from upwell.policy.build_triggers import Streams
-from upwell.policy.build_volumes import MissingKeyError, volume_wishes
-from upwell.policy.image_names import names_in
-from upwell.policy.new_build import UnresolvedInputError, pin_reference
-from upwell.policy.streams import StreamName, split_tag
-from upwell.policy.template import CONFIG_MAP, SECRET, SourceName
+from upwell.policy.builds.new_build import UnresolvedInputError, pin_reference
+from upwell.policy.builds.triggers import Streams
+from upwell.policy.builds.volumes import MissingKeyError, volume_wishes
+from upwell.policy.images.names import names_in
+from upwell.policy.images.streams import StreamName, split_tag
+from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 from upwell.store.interface import NotFoundError, Store
 
 

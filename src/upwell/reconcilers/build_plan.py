@@ -24,14 +24,14 @@ from upwell.builder.interface import (
 )
 from upwell.inputs.interface import BinaryInputs, InputMissingError
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
-from upwell.policy.build_identity import inputs_tag
-from upwell.policy.build_triggers import SPEC_IMAGE_PREFIX
-from upwell.policy.dockerfile import Dockerfile, DockerfileError, parse
-from upwell.policy.image_names import ImageNames
-from upwell.policy.new_build import UnresolvedInputError, pin_reference
-from upwell.policy.source_secrets import matching_secret
-from upwell.policy.streams import resolve_tag, split_tag
-from upwell.policy.template import TemplateError, parse_quantity
+from upwell.policy.builds.identity import inputs_tag
+from upwell.policy.builds.new_build import UnresolvedInputError, pin_reference
+from upwell.policy.builds.source_secrets import matching_secret
+from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
+from upwell.policy.dockerfile.parse import Dockerfile, DockerfileError, parse
+from upwell.policy.images.names import ImageNames
+from upwell.policy.images.streams import resolve_tag, split_tag
+from upwell.policy.rollouts.pod_template import TemplateError, parse_quantity
 from upwell.reconcilers.build_inputs import BuildInputs
 from upwell.reconcilers.pull_secrets import PullSecrets, credentials_of
 from upwell.registry.credentials import ChainedCredentials

@@ -17,14 +17,14 @@ from upwell.api.build import (
     BuildTriggerCause,
 )
 from upwell.api.meta import ObjectKey
-from upwell.policy.build_triggers import MANUAL
-from upwell.policy.new_build import (
+from upwell.policy.builds.new_build import (
     Start,
     UnresolvedInputError,
     clone_build,
     new_build,
     vain_wishes,
 )
+from upwell.policy.builds.triggers import MANUAL
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.build_world import World, config_of
 from upwell.store.interface import (

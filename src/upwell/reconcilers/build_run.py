@@ -41,11 +41,11 @@ from upwell.builder.interface import (
     Strategy,
 )
 from upwell.oci import Digest, Reference
-from upwell.policy.build_identity import inputs_hash
-from upwell.policy.build_triggers import SPEC_IMAGE_PREFIX
-from upwell.policy.dockerfile import DockerfileError
-from upwell.policy.dockerfile_layers import layer_warnings
-from upwell.policy.streams import split_tag, take_push
+from upwell.policy.builds.identity import inputs_hash
+from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
+from upwell.policy.dockerfile.layers import layer_warnings
+from upwell.policy.dockerfile.parse import DockerfileError
+from upwell.policy.images.streams import split_tag, take_push
 from upwell.reconcilers.build_inputs import BuildInputs, Lack
 from upwell.reconcilers.build_plan import (
     FINAL_IMAGE,

@@ -16,9 +16,11 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.api.pipeline import Quarantine
 from upwell.controller.view import Told, View
-from upwell.policy.build_triggers import Streams, followed_tags
-from upwell.policy.graph import Edge, Graph, Node, edges_of
-from upwell.policy.image_names import (
+from upwell.policy.builds.run_policy import newest
+from upwell.policy.builds.triggers import Streams, followed_tags
+from upwell.policy.explain.freshness import output_digest
+from upwell.policy.explain.graph import Edge, Graph, Node, edges_of
+from upwell.policy.images.names import (
     ImageNames,
     Name,
     StreamTag,
@@ -28,11 +30,9 @@ from upwell.policy.image_names import (
     names_read,
     names_written,
 )
+from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.quarantine import quarantine_of
-from upwell.policy.repository_tags import effective_tags
-from upwell.policy.run_policy import newest
-from upwell.policy.standing import output_digest
-from upwell.policy.streams import StreamName
 from upwell.reconcilers.build_world import World, config_of
 from upwell.store.interface import NotFoundError, Store
 

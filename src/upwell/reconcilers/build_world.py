@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Quarantine
-from upwell.policy.build_triggers import (
+from upwell.policy.builds.new_build import Earlier
+from upwell.policy.builds.run_policy import newest
+from upwell.policy.builds.triggers import (
     Decision,
     FollowedImage,
     StartBuild,
@@ -14,10 +16,8 @@ from upwell.policy.build_triggers import (
     decide,
     followed_images,
 )
-from upwell.policy.graph import Graph, Role
-from upwell.policy.image_names import ImageNames, StreamTag
-from upwell.policy.new_build import Earlier
-from upwell.policy.run_policy import newest
+from upwell.policy.explain.graph import Graph, Role
+from upwell.policy.images.names import ImageNames, StreamTag
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.builder.interface import Builder, BuildError, BuildLogs
 from upwell.controller import Backoff, Controller, Result, Watch
-from upwell.policy.build_failures import told_message, told_reason
-from upwell.policy.run_policy import blocked_by, policy_of, superseded
+from upwell.policy.builds.failures import told_message, told_reason
+from upwell.policy.builds.run_policy import blocked_by, policy_of, superseded
 from upwell.reconcilers.build_run import BuildRun, write_status
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.build_world import config_of

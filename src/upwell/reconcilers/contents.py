@@ -12,8 +12,8 @@ from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, Result, Watch
 from upwell.inventory.interface import Inventory, InventoryError, Package
 from upwell.oci import Descriptor, Digest, Index, Platform, Reference
-from upwell.policy.repository_tags import effective_tags
-from upwell.policy.streams import pinned
+from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.images.streams import pinned
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Access, Registry

@@ -17,8 +17,8 @@ from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.promotion import Promotion, Release
 from upwell.controller import Controller, Result, Watch
-from upwell.policy.happenings import Happening, happenings
-from upwell.policy.rollout_settings import WORKLOADS
+from upwell.policy.notifications.events import Happening, happenings
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store, StoreError
 
 log = logging.getLogger(__name__)

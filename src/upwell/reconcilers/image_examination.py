@@ -5,7 +5,7 @@ from datetime import datetime
 
 from upwell.api.image import Image
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.repository_tags import BulkPlan, plan_bulk_import
+from upwell.policy.images.repository_tags import BulkPlan, plan_bulk_import
 from upwell.reconcilers.image_records import ImageRecords
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.errors import RegistryError

@@ -9,7 +9,7 @@ from upwell.api.image import Image, ImageLayer, ImageManifest
 from upwell.api.meta import ObjectMeta, format_time
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
 from upwell.oci.manifest import MAX_CONFIG_BYTES
-from upwell.policy.relevance import (
+from upwell.policy.images.relevance import (
     CONTENT_ANNOTATION,
     ImagesByPlatform,
     by_platform,

@@ -11,7 +11,7 @@ from upwell.api.conditions import find
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.oci import Digest
-from upwell.policy.tag_outcome import IMPORT_SUCCESS
+from upwell.policy.images.outcome import IMPORT_SUCCESS
 
 FIRST_PAUSE = timedelta(seconds=0.2)
 MAX_LOOKS = 6

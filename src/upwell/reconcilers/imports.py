@@ -15,12 +15,12 @@ from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, Result, Watch
 from upwell.controller.view import View
 from upwell.oci import InvalidReferenceError, Platform, Reference
-from upwell.policy.import_request import request_of
-from upwell.policy.repository_tags import effective_tags
-from upwell.policy.schedule import ImportSchedule, due_at, spread_overdue
-from upwell.policy.streams import INPUTS_TAG_PREFIX, forget_imports, replace_tag, take_push
-from upwell.policy.tag_outcome import TagOutcome
-from upwell.policy.webhooks import PushNotice
+from upwell.policy.images.import_request import request_of
+from upwell.policy.images.outcome import TagOutcome
+from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.images.schedule import ImportSchedule, due_at, spread_overdue
+from upwell.policy.images.streams import INPUTS_TAG_PREFIX, forget_imports, replace_tag, take_push
 from upwell.reconcilers.image_records import ImageRecords
 from upwell.reconcilers.import_hints import Hint, ImportHints
 from upwell.reconcilers.pull_secrets import PullSecrets

@@ -8,10 +8,10 @@ from upwell.api.apps import Job, JobStatus, RevisionRecord
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition, ObjectKey
 from upwell.controller import Controller, Result, Watch
-from upwell.policy.jobs import Plan, Run, plan
-from upwell.policy.rollout_history import with_pinned_images
-from upwell.policy.rollout_settings import grace_seconds
-from upwell.policy.template import TemplateError, template_hash
+from upwell.policy.jobs.runs import Plan, Run, plan
+from upwell.policy.rollouts.history import with_pinned_images
+from upwell.policy.rollouts.pod_template import TemplateError, template_hash
+from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.rollouts import Images, Machine
 from upwell.reconcilers.rollouts.instance import build_task, index_of, instance_name, key_of
 from upwell.reconcilers.rollouts.loading import Revisions

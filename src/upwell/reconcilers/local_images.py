@@ -1,7 +1,7 @@
 """Finds what short image names stand for in a namespace's own streams."""
 
 from upwell.api.image import ImageStream
-from upwell.policy.local_names import local_stream, resolve_local
+from upwell.policy.images.local_names import local_stream, resolve_local
 from upwell.store.interface import NotFoundError, Store
 
 

@@ -7,14 +7,14 @@ from datetime import datetime
 from upwell.api.conditions import set_condition
 from upwell.api.image import ImageStream, RepositoryImport, TagReference
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.repository_tags import (
+from upwell.policy.images.outcome import failure
+from upwell.policy.images.repository_tags import (
     bulk_source,
     is_insecure,
     plan_bulk_import,
     repository_generation,
 )
-from upwell.policy.schedule import AT_ONCE, ImportSchedule
-from upwell.policy.tag_outcome import failure
+from upwell.policy.images.schedule import AT_ONCE, ImportSchedule
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Access, CredentialSource, Registry
 

@@ -10,8 +10,8 @@ from upwell.api.core import Service
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.route import Route, RouteIngress, RouteStatus
 from upwell.controller import Backoff, Controller, Result, Watch
-from upwell.policy.reachability import HOST_PORTS
-from upwell.policy.rollout_settings import WORKLOADS, Workload
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.routing.reachability import HOST_PORTS
 from upwell.reconcilers.rollouts.machine import Machine
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.wiring import changed_owners

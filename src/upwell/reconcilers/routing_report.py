@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from upwell.api.core import Service
 from upwell.api.meta import Condition
 from upwell.api.route import Route
-from upwell.policy.port_protocols import HEADLESS, unserved_message
-from upwell.policy.reachability import ADMITTED, HOST_PORTS, READY
-from upwell.policy.rollout_settings import Workload
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.routing.port_protocols import HEADLESS, unserved_message
+from upwell.policy.routing.reachability import ADMITTED, HOST_PORTS, READY
 from upwell.reconcilers.routing_table import (
     Admission,
     backend_name,

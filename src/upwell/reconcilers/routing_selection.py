@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from upwell.api.core import PodTemplate, Service
 from upwell.api.meta import ObjectKey
-from upwell.policy.rollout_history import find
-from upwell.policy.rollout_settings import Workload, instance_labels, template_of
+from upwell.policy.rollouts.history import find
+from upwell.policy.rollouts.settings import Workload, instance_labels, template_of
 from upwell.reconcilers.rollouts.instance import key_of
 from upwell.workload.interface import Instance
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from upwell.api.core import ContainerPort, PodTemplate, Service, ServicePort
 from upwell.api.meta import ObjectKey
 from upwell.api.route import Route, RouteSpec, RouteTarget
-from upwell.policy.port_protocols import HEADLESS, SERVED
-from upwell.policy.rollout_settings import Workload, template_of
+from upwell.policy.rollouts.settings import Workload, template_of
+from upwell.policy.routing.port_protocols import HEADLESS, SERVED
 from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.traffic import InForce
 from upwell.reconcilers.routing_selection import Member, Members, Selectors

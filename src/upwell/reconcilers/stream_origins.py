@@ -2,8 +2,8 @@
 
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
-from upwell.policy.repository_tags import effective_tags
-from upwell.policy.streams import pinned
+from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.images.streams import pinned
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.interface import Access
 from upwell.registry.origins import Origin

@@ -15,11 +15,11 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
-from upwell.policy.import_request import ImportRequest, request_of
-from upwell.policy.relevance import irrelevance
-from upwell.policy.schedule import ImportSchedule
-from upwell.policy.tag_outcome import TagOutcome, failure
-from upwell.policy.tag_selection import InvalidSelectionError, TagSelection
+from upwell.policy.images.import_request import ImportRequest, request_of
+from upwell.policy.images.outcome import TagOutcome, failure
+from upwell.policy.images.relevance import irrelevance
+from upwell.policy.images.schedule import ImportSchedule
+from upwell.policy.images.selection import InvalidSelectionError, TagSelection
 from upwell.reconcilers.image_records import FIRST_SEEN_ANNOTATION, ImageRecords
 from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import Access, CredentialSource, Registry

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from upwell.api.image import ImageStream, ImageStreamStatus
 from upwell.api.meta import ObjectKey, Resource
-from upwell.policy.streams import StreamName
-from upwell.policy.tag_tracking import sources_of, track, unknown_streams
+from upwell.policy.images.streams import StreamName
+from upwell.policy.images.tracking import sources_of, track, unknown_streams
 from upwell.store.interface import NotFoundError, Store
 
 _MAX_ROUNDS = 64

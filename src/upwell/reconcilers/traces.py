@@ -14,11 +14,11 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Controller, Result
 from upwell.controller.view import View
-from upwell.policy.rollout_history import Phase
-from upwell.policy.rollout_settings import WORKLOADS, Workload
-from upwell.policy.streams import StreamName
-from upwell.policy.trace_context import Span, TraceContext
-from upwell.policy.traces import (
+from upwell.policy.images.streams import StreamName
+from upwell.policy.rollouts.history import Phase
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.tracing.context import Span, TraceContext
+from upwell.policy.tracing.spans import (
     TRACEPARENT_ANNOTATION,
     Lineage,
     build_spans,

@@ -16,8 +16,9 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey, ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.controller import Controller, Result, Watch
+from upwell.policy.images.streams import StreamName, resolve_tag
 from upwell.policy.promotion.stages import setting_stage, stages_with
-from upwell.policy.rollout_triggers import (
+from upwell.policy.rollouts.triggers import (
     Verdict,
     decide,
     followers_of,
@@ -26,7 +27,6 @@ from upwell.policy.rollout_triggers import (
     with_images,
     without_hold,
 )
-from upwell.policy.streams import StreamName, resolve_tag
 from upwell.reconcilers.workload_view import WorkloadView
 from upwell.store.interface import NotFoundError
 

@@ -11,11 +11,11 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion
 from upwell.controller.view import Told, View
+from upwell.policy.images.streams import StreamName, split_tag
 from upwell.policy.promotion.stages import STAGED, PipelineStage, namespace_of, stages_with
-from upwell.policy.rollout_settings import WORKLOADS, Workload, template_of
-from upwell.policy.rollout_triggers import followers_of
-from upwell.policy.streams import StreamName, split_tag
-from upwell.policy.template import SourceName, needed_sources
+from upwell.policy.rollouts.pod_template import SourceName, needed_sources
+from upwell.policy.rollouts.settings import WORKLOADS, Workload, template_of
+from upwell.policy.rollouts.triggers import followers_of
 from upwell.store.interface import Store
 
 _ALL = ""

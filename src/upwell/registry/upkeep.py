@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from upwell.oci import Digest
-from upwell.policy.stored_content import StoredRepository
+from upwell.policy.pruning.stored_content import StoredRepository
 
 
 class RegistryUpkeep(Protocol):

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from upwell.policy.access import (
+from upwell.policy.access.roles import (
     REPOSITORIES,
     SELF_REVIEWS,
     Action,

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
 from upwell.oci import Digest
-from upwell.policy.webhooks import PushNotice
+from upwell.policy.images.registry_webhooks import PushNotice
 
 type ListPackages = Callable[[Digest], Awaitable[Sequence[Mapping[str, Any]]]]
 """Returns the packages of an image, each as JSON data; empty when none are known."""

@@ -15,13 +15,17 @@ from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource
 from upwell.api.validation import validate
-from upwell.policy.build_analysis import build_warnings
-from upwell.policy.ownership import ignored_images, keep_triggered_images, trigger_warnings
-from upwell.policy.port_protocols import protocol_warnings
-from upwell.policy.rollout_settings import rollout_warnings
-from upwell.policy.schedule import interval_fault
-from upwell.policy.tag_generations import settle_generations
-from upwell.policy.tag_selection import selection_faults
+from upwell.policy.builds.input_analysis import build_warnings
+from upwell.policy.images.generations import settle_generations
+from upwell.policy.images.schedule import interval_fault
+from upwell.policy.images.selection import selection_faults
+from upwell.policy.rollouts.image_ownership import (
+    ignored_images,
+    keep_triggered_images,
+    trigger_warnings,
+)
+from upwell.policy.rollouts.settings import rollout_warnings
+from upwell.policy.routing.port_protocols import protocol_warnings
 from upwell.server import promotions_admission
 from upwell.server.statuses import ApiError
 from upwell.server.target import Target

@@ -15,10 +15,10 @@ from upwell.api.promotion import (
     PromotionPhase,
     Release,
 )
+from upwell.policy.explain.freshness import short
 from upwell.policy.promotion.approval import Agreement, approval_of
 from upwell.policy.promotion.requests import Known
 from upwell.policy.promotion.stages import serving, upstream
-from upwell.policy.standing import short
 
 _SHORT_COMMIT = 12
 _STYLE = """

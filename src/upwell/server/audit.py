@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from upwell.policy.access import Action
+from upwell.policy.access.roles import Action
 
 _LOG = logging.getLogger(__name__)
 _MAX_BYTES = 16 * 1024 * 1024

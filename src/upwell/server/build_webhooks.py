@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 from upwell.api.build import BuildConfig
 from upwell.api.codec import encode_json
 from upwell.api.core import Secret
-from upwell.policy.build_webhooks import (
+from upwell.policy.builds.git_webhooks import (
     SECRET_KEY,
     BadHookError,
     Hook,

@@ -13,7 +13,7 @@ from upwell.api.codec import Fault, InvalidObjectError, decode_as, encode, encod
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream, ImageStreamImport, ImportSpec
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.repository_tags import (
+from upwell.policy.images.repository_tags import (
     GENERATION_ANNOTATION,
     INSECURE_ANNOTATION,
     repository_generation,

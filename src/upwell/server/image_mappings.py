@@ -10,7 +10,7 @@ from upwell.api.codec import Fault, InvalidObjectError, decode_as
 from upwell.api.image import Image, ImageStream, ImageStreamMapping, TagEvent
 from upwell.oci import Digest, InvalidDigestError
 from upwell.oci.reference import is_tag
-from upwell.policy.streams import record_image
+from upwell.policy.images.streams import record_image
 from upwell.server.body import decode_object, media_type, read_body
 from upwell.server.limits import ServerLimits
 from upwell.server.query import write_options

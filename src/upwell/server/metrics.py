@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from upwell.api.codec import RESOURCES
-from upwell.policy.access import REPOSITORIES
+from upwell.policy.access.roles import REPOSITORIES
 from upwell.server.operations import action_of, query_of
 
 OTHER = "other"

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from upwell.policy.access import REPOSITORIES, Action
+from upwell.policy.access.roles import REPOSITORIES, Action
 from upwell.server.statuses import ApiError
 from upwell.server.target import Target, parse_target
 

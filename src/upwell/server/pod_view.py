@@ -16,7 +16,7 @@ from upwell.api.pod import (
     PodIP,
     PodStatus,
 )
-from upwell.policy.rollout_settings import template_of
+from upwell.policy.rollouts.settings import template_of
 from upwell.workload.interface import Instance, ObservedContainer, State
 
 _IDENTITIES = uuid.UUID("7a0a6d5c-2f2b-4e59-9d0c-0f7b8f6f2a11")

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.api.codec import encode_json
-from upwell.policy.rollout_settings import DEFAULT_GRACE
+from upwell.policy.rollouts.settings import DEFAULT_GRACE
 from upwell.server.body import decode_object, media_type, read_body
 from upwell.server.instances import Instances
 from upwell.server.limits import ServerLimits

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from upwell.api.codec import decode_part, encode, encode_json
 from upwell.api.meta import Model, format_time
 from upwell.api.promotion import Promotion, Rejection, Release, Vote
-from upwell.policy.access import Action
+from upwell.policy.access.roles import Action
 from upwell.policy.promotion.requests import Asked, promote, roll_back, verify_again
 from upwell.policy.promotion.verdicts import Verdict
 from upwell.server.approvals import ApprovalLinks

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.api.codec import decode_as, encode_json
 from upwell.api.prune import Prune, PruneSpec, PruneStatus
-from upwell.policy.retention import MINIMUM_GRACE, Rules
+from upwell.policy.pruning.retention import MINIMUM_GRACE, Rules
 from upwell.server.body import read_body
 from upwell.server.limits import ServerLimits
 from upwell.server.statuses import ApiError

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection, Request
 
-from upwell.policy.access import EVERYWHERE, Action, Grant, Role, is_allowed, missing
+from upwell.policy.access.roles import EVERYWHERE, Action, Grant, Role, is_allowed, missing
 from upwell.server.statuses import ApiError
 from upwell.server.tokens import Principal
 from upwell.server.writes import WriteOptions

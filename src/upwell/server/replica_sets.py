@@ -11,8 +11,8 @@ from typing import cast
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.meta import ObjectKey, ObjectMeta, OwnerReference, Resource
 from upwell.api.replica_set import ReplicaSet, ReplicaSetSpec, ReplicaSetStatus
-from upwell.policy.rollout_history import wanted_revision
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, without_hold
+from upwell.policy.rollouts.history import wanted_revision
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
 from upwell.store.interface import (
     EVERYTHING,
     Change,

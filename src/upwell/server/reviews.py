@@ -17,7 +17,7 @@ from upwell.api.reviews import (
     SubjectRulesReviewStatus,
     UserInfo,
 )
-from upwell.policy.access import (
+from upwell.policy.access.roles import (
     EVERYWHERE,
     Action,
     Grant,

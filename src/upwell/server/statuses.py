@@ -15,8 +15,8 @@ from upwell.api.manifests import InvalidManifestTextError
 from upwell.api.meta import ObjectKey
 from upwell.api.patch import PatchError
 from upwell.builder.interface import BuildError
+from upwell.policy.images.registry_webhooks import InvalidWebhookError
 from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
-from upwell.policy.webhooks import InvalidWebhookError
 from upwell.store.interface import StoreError
 from upwell.workload.interface import NoPreviousLogError, WorkloadError
 

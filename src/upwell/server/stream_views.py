@@ -14,8 +14,8 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectMeta, format_time
-from upwell.policy.repository_tags import effective_tags
-from upwell.policy.streams import pinned, resolve_tag
+from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.images.streams import pinned, resolve_tag
 
 
 def tags_of(stream: ImageStream) -> Iterator[ImageStreamTag]:

@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from upwell.api.codec import InvalidObjectError, decode_as, encode_json
 from upwell.api.template import Template
-from upwell.policy.templates import InvalidTemplateError, process_template
-from upwell.policy.templates import Request as Wishes
+from upwell.policy.templates.process import InvalidTemplateError, process_template
+from upwell.policy.templates.process import Request as Wishes
 from upwell.server.body import decode_object, media_type, read_body
 from upwell.server.limits import ServerLimits
 from upwell.server.rendering import json_response

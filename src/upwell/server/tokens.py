@@ -14,7 +14,7 @@ from typing import Protocol, Self
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
-from upwell.policy.access import (
+from upwell.policy.access.roles import (
     EVERYWHERE,
     SYSTEM_NAMESPACE,
     Grant,

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from upwell.policy.webhooks import parse_webhook
+from upwell.policy.images.registry_webhooks import parse_webhook
 from upwell.server.actions import NotePushes
 from upwell.server.body import read_body
 from upwell.server.limits import ServerLimits

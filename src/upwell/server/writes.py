@@ -9,8 +9,8 @@ from upwell.api.apply import Manager, apply, record_update
 from upwell.api.codec import decode, encode
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
-from upwell.policy.access import Grant
-from upwell.policy.foreign_images import refusal
+from upwell.policy.access.foreign_streams import refusal
+from upwell.policy.access.roles import Grant
 from upwell.server.admission import Admitted, admit
 from upwell.server.statuses import ApiError
 from upwell.server.subscriptions_admission import require_reach

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from upwell.policy.trace_context import Span
+from upwell.policy.tracing.context import Span
 
 
 class SpanExporter(Protocol):

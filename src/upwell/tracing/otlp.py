@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
-from upwell.policy.trace_context import Span, TraceContext
+from upwell.policy.tracing.context import Span, TraceContext
 
 
 class OtlpExporter:

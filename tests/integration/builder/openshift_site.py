@@ -28,10 +28,10 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.inputs.files import FileInputs
 from upwell.machine.platform import machine_platform
 from upwell.oci import Reference
-from upwell.policy.run_policy import number_of
-from upwell.policy.schedule import ImportSchedule
-from upwell.policy.tag_generations import settle_generations
-from upwell.policy.templates import Request, process_template
+from upwell.policy.builds.run_policy import number_of
+from upwell.policy.images.generations import settle_generations
+from upwell.policy.images.schedule import ImportSchedule
+from upwell.policy.templates.process import Request, process_template
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_plan import Planner
 from upwell.reconcilers.build_requests import BuildRequests

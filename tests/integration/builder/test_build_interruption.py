@@ -16,7 +16,7 @@ from tests.integration.builder.base_images import Images, Log, control_groups, r
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuildPlan, Strategy
 from upwell.builder.logs import FileBuildLogs
-from upwell.policy.s2i import METADATA_FOLDER
+from upwell.policy.s2i.contract import METADATA_FOLDER
 
 HANG = "#!/bin/sh\n(trap '' TERM; exec sleep {seconds}) &\necho hanging\nsleep {seconds}\n"
 

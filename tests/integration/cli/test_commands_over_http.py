@@ -31,7 +31,7 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.cli import main
 from upwell.cli.connection import Session
 from upwell.oci import Digest
-from upwell.policy.webhooks import PushNotice
+from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.server.app import ServerDependencies, create_app
 from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore

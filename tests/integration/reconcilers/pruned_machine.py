@@ -19,7 +19,7 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.inputs.files import FileInputs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.oci import Digest, MediaType
-from upwell.policy.retention import Rules
+from upwell.policy.pruning.retention import Rules
 from upwell.reconcilers.pruning import Pruning, Stores
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError

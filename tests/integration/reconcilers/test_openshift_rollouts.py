@@ -10,7 +10,7 @@ from tests.unit.reconcilers.openshift_corpus import DEPLOYMENTS, deployment_conf
 from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.conditions import find
 from upwell.api.core import EnvVar
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers import rollouts
 from upwell.workload.interface import Instance, Runtime, State
 

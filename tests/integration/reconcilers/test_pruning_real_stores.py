@@ -14,8 +14,8 @@ from upwell.api.core import ConfigMap
 from upwell.api.image import Image
 from upwell.api.prune import PruneStatus
 from upwell.oci import Digest, Manifest, Reference
-from upwell.policy.build_identity import inputs_tag
-from upwell.policy.retention import Rules
+from upwell.policy.builds.identity import inputs_tag
+from upwell.policy.pruning.retention import Rules
 from upwell.reconcilers.pruning import Pruning, PruningSchedule
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
 from upwell.workload.interface import RuntimeUnavailableError

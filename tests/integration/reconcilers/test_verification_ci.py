@@ -15,7 +15,7 @@ from upwell.api.core import Secret
 from upwell.api.pipeline import Check, WebhookCheck
 from upwell.api.promotion import CheckPhase, CheckResult, PromotionPhase, Release
 from upwell.inputs.files import FileInputs
-from upwell.policy.cloud_events import signature
+from upwell.policy.notifications.cloud_events import signature
 from upwell.policy.promotion.checks import Outcome, Progress
 from upwell.reconcilers.promotion.verification import Verification
 from upwell.server.verdicts import PLACE, VerdictTokens

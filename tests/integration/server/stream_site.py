@@ -11,7 +11,7 @@ from tests.unit.server.api_server import Answer, Api, serving
 
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.oci import Platform
-from upwell.policy.schedule import ImportSchedule
+from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.image_examination import ImageExaminer
 from upwell.reconcilers.imports import ImageStreams
 from upwell.reconcilers.pull_secrets import PullSecrets

@@ -13,7 +13,7 @@ from tests.unit.server.api_server import Api, serving
 from upwell.api.build import Build, BuildConfig
 from upwell.api.image import ImageStream
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
-from upwell.policy.schedule import ImportSchedule
+from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.imports import ImageStreams

@@ -21,7 +21,7 @@ from tests.integration.verification.loopback import (
 )
 from tests.integration.workload.sites import free_port
 
-from upwell.policy.cloud_events import signature
+from upwell.policy.notifications.cloud_events import signature
 from upwell.verification.http import Limits
 from upwell.verification.interface import (
     BadQuestionError,

@@ -10,7 +10,7 @@ from upwell.cli.demo.endings import FixInProduction
 from upwell.cli.demo.observed import Observed
 from upwell.cli.demo.report import report
 from upwell.cli.demo.view import LiveView, PlainView
-from upwell.policy.explain import PackageChange
+from upwell.policy.explain.changes import PackageChange
 
 
 def drawn(view_of: Observed, *, published: bool = True) -> str:

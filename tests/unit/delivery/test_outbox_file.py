@@ -14,7 +14,7 @@ from tests.unit.delivery.envelopes import envelope
 
 from upwell.delivery.interface import Outbox, OutboxError
 from upwell.delivery.sqlite import SqliteOutbox
-from upwell.policy.subscriptions import Fate
+from upwell.policy.notifications.subscriptions import Fate
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CI = "uid-ci"

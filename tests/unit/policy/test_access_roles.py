@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.api.codec import RESOURCES
-from upwell.policy.access import (
+from upwell.policy.access.roles import (
     RULES,
     SELF_REVIEWS,
     SYSTEM_NAMESPACE,

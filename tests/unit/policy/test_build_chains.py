@@ -13,9 +13,9 @@ from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
-from upwell.policy.build_chain import MAX_LINES, Chain
-from upwell.policy.graph import Graph, build_graph
-from upwell.policy.image_names import StreamTag
+from upwell.policy.explain.build_chain import MAX_LINES, Chain
+from upwell.policy.explain.graph import Graph, build_graph
+from upwell.policy.images.names import StreamTag
 
 
 def manifests(name: str) -> Graph:

@@ -9,7 +9,7 @@ from upwell.api.build import (
 )
 from upwell.api.core import EnvVar
 from upwell.api.meta import LocalReference, ObjectReference
-from upwell.policy.build_identity import inputs_hash, inputs_tag
+from upwell.policy.builds.identity import inputs_hash, inputs_tag
 
 IMAGES = {"builder": f"registry.example/builder@sha256:{'a' * 64}"}
 

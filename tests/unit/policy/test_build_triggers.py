@@ -25,7 +25,7 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
-from upwell.policy.build_triggers import (
+from upwell.policy.builds.triggers import (
     CONFIG_CHANGE,
     IMAGE_CHANGE,
     FollowedImage,
@@ -36,8 +36,8 @@ from upwell.policy.build_triggers import (
     followed_images,
     image_inputs,
 )
-from upwell.policy.image_names import ImageNames, StreamTag
-from upwell.policy.streams import StreamName
+from upwell.policy.images.names import ImageNames, StreamTag
+from upwell.policy.images.streams import StreamName
 
 OLD = f"vendor.example/debian@sha256:{'1' * 64}"
 NEW = f"vendor.example/debian@sha256:{'2' * 64}"

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from upwell.api.build import BuildStrategy
-from upwell.policy.build_volumes import MissingKeyError, volume_wishes
-from upwell.policy.template import CONFIG_MAP, SECRET, SourceName
+from upwell.policy.builds.volumes import MissingKeyError, volume_wishes
+from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 
 KEYS = {"a": b"1", "b": b"2"}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from upwell.api.codec import decode
 from upwell.api.meta import Resource
 from upwell.api.subscription import Subscription
-from upwell.policy.cloud_events import (
+from upwell.policy.notifications.cloud_events import (
     EVENT_TYPES,
     CloudEvent,
     audience_of,
@@ -19,7 +19,7 @@ from upwell.policy.cloud_events import (
     signature,
     subject_of,
 )
-from upwell.policy.subscriptions import TOLD_FOR, Fate, concerns, fate_of, is_news
+from upwell.policy.notifications.subscriptions import TOLD_FOR, Fate, concerns, fate_of, is_news
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 UPWELL = "upwell.dev/v1alpha1"

@@ -7,7 +7,7 @@ import pytest
 
 from upwell.api.apps import CronJob
 from upwell.api.codec import decode_as
-from upwell.policy.cron import CronError, decide, job_name, surplus
+from upwell.policy.jobs.cron import CronError, decide, job_name, surplus
 
 
 def at(text: str) -> datetime:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from upwell.policy.dockerfile import DockerfileError, rewrite
-from upwell.policy.dockerfile_isolation import Download, check_isolation, downloads
+from upwell.policy.dockerfile.isolation import Download, check_isolation, downloads
+from upwell.policy.dockerfile.parse import DockerfileError, rewrite
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from upwell.api.build import Build, BuildTriggerCause
 from upwell.api.codec import decode, decode_as
 from upwell.api.meta import Resource
-from upwell.policy.explain import PackageChange, explain, package_changes
-from upwell.policy.standing import RolloutState, Snapshot, Standing, rollout_of, short
-from upwell.policy.statement import Statement, Topic
+from upwell.policy.explain.changes import PackageChange, explain, package_changes
+from upwell.policy.explain.freshness import RolloutState, Snapshot, Standing, rollout_of, short
+from upwell.policy.explain.statement import Statement, Topic
 
 NS = "default"
 BASE = [f"sha256:{digit * 64}" for digit in "0123"]

@@ -17,7 +17,7 @@ from upwell.api.build import (
     WebHookTrigger,
 )
 from upwell.api.meta import LocalReference, ObjectMeta
-from upwell.policy.build_webhooks import (
+from upwell.policy.builds.git_webhooks import (
     BadHookError,
     Hook,
     HookCall,

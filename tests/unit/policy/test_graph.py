@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from upwell.api.codec import decode
 from upwell.api.meta import ObjectKey, Resource
-from upwell.policy.graph import Edge, Graph, Node, Role, build_graph
-from upwell.policy.image_names import StreamTag, UpstreamImage
+from upwell.policy.explain.graph import Edge, Graph, Node, Role, build_graph
+from upwell.policy.images.names import StreamTag, UpstreamImage
 
 NS = "shop"
 

@@ -6,7 +6,7 @@ import pytest
 from upwell.api.apps import DeploymentConfig
 from upwell.api.codec import decode, encode
 from upwell.api.meta import Resource
-from upwell.policy.ownership import (
+from upwell.policy.rollouts.image_ownership import (
     PROMOTED_ANNOTATION,
     ignored_images,
     keep_triggered_images,

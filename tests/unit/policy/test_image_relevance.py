@@ -3,7 +3,7 @@ from typing import Any
 from upwell.api.image import Image, ImageManifest
 from upwell.api.meta import ObjectMeta
 from upwell.oci import Platform
-from upwell.policy.relevance import (
+from upwell.policy.images.relevance import (
     CONTENT_ANNOTATION,
     ImagesByPlatform,
     PlatformImage,

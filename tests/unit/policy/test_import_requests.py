@@ -10,8 +10,8 @@ from upwell.api.image import (
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.oci import Platform
-from upwell.policy.import_request import PREFER_ARCH, PREFER_OS, ImportRequest, request_of
-from upwell.policy.tag_generations import settle_generations
+from upwell.policy.images.generations import settle_generations
+from upwell.policy.images.import_request import PREFER_ARCH, PREFER_OS, ImportRequest, request_of
 
 OURS = (Platform("linux", "arm64"),)
 AMD64, ARM64, S390X, WINDOWS = (

@@ -13,7 +13,7 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
-from upwell.policy.schedule import (
+from upwell.policy.images.schedule import (
     AT_ONCE,
     INTERVAL_ANNOTATION,
     ImportSchedule,

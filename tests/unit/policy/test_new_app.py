@@ -14,10 +14,9 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.validation import validate
-from upwell.policy.graph import Role, build_graph
-from upwell.policy.new_app import application_objects
-from upwell.policy.new_app_application import Application, BuildPlan, parse_stages
-from upwell.policy.new_app_components import (
+from upwell.policy.explain.graph import Role, build_graph
+from upwell.policy.new_app.application import Application, BuildPlan, parse_stages
+from upwell.policy.new_app.components import (
     Component,
     NewAppError,
     Repository,
@@ -25,8 +24,9 @@ from upwell.policy.new_app_components import (
     application_name,
     parse_component,
 )
-from upwell.policy.new_app_dockerfile import DockerfileFacts, exposed_port, read_dockerfile
-from upwell.policy.new_app_images import FollowedImage, ImportWish, follow
+from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read_dockerfile
+from upwell.policy.new_app.images import FollowedImage, ImportWish, follow
+from upwell.policy.new_app.objects import application_objects
 
 SHOP = Repository("https://git.test/team/shop.git")
 SOURCE = BuildPlan(SHOP, Strategy.SOURCE)

@@ -12,9 +12,9 @@ from upwell.api.build import (
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
-from upwell.policy.build_analysis import build_warnings, missing_inputs
-from upwell.policy.build_failures import MESSAGES, told_message, told_reason
-from upwell.policy.new_build import (
+from upwell.policy.builds.failures import MESSAGES, told_message, told_reason
+from upwell.policy.builds.input_analysis import build_warnings, missing_inputs
+from upwell.policy.builds.new_build import (
     Earlier,
     Start,
     UnresolvedInputError,
@@ -23,7 +23,7 @@ from upwell.policy.new_build import (
     new_build,
     vain_wishes,
 )
-from upwell.policy.streams import StreamName
+from upwell.policy.images.streams import StreamName
 
 OLD = f"sha256:{'1' * 64}"
 NEW = f"sha256:{'2' * 64}"

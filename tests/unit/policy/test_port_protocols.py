@@ -7,7 +7,7 @@ import pytest
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.core import Service
-from upwell.policy.port_protocols import protocol_warnings
+from upwell.policy.routing.port_protocols import protocol_warnings
 
 UDP = {"name": "dns", "port": 53, "protocol": "UDP"}
 

@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.oci import Digest
-from upwell.policy.webhooks import MAX_PUSHES, InvalidWebhookError, PushNotice, parse_webhook
+from upwell.policy.images.registry_webhooks import (
+    MAX_PUSHES,
+    InvalidWebhookError,
+    PushNotice,
+    parse_webhook,
+)
 
 HEX = "a" * 64
 DIGEST = Digest.parse(f"sha256:{HEX}")

@@ -10,7 +10,7 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
-from upwell.policy.repository_tags import (
+from upwell.policy.images.repository_tags import (
     GENERATION_ANNOTATION,
     INSECURE_ANNOTATION,
     bulk_source,

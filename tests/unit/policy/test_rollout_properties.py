@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upwell.policy.rollout import (
+from upwell.policy.rollouts.steps import (
     Drain,
     MarkComplete,
     Replica,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from upwell.policy.rollout import (
+from upwell.policy.rollouts.steps import (
     Drain,
     FailureReason,
     MarkComplete,

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
 from upwell.api.core import Container, PodTemplate
-from upwell.policy.rollout import Strategy
-from upwell.policy.rollout_settings import DRAIN_ANNOTATION, rollout_warnings, settings_of
-from upwell.policy.template import (
+from upwell.policy.rollouts.pod_template import (
     Identity,
     MissingSourceError,
     SourceName,
@@ -27,6 +25,8 @@ from upwell.policy.template import (
     parse_quantity,
     template_hash,
 )
+from upwell.policy.rollouts.settings import DRAIN_ANNOTATION, rollout_warnings, settings_of
+from upwell.policy.rollouts.steps import Strategy
 
 SELF = Identity("web-0", "shop", {"app": "web"}, {"note": "x"})
 SOURCES = Sources(

@@ -9,7 +9,13 @@ from upwell.api.build import (
     RunPolicy,
 )
 from upwell.api.meta import ObjectMeta
-from upwell.policy.run_policy import beyond_history, blocked_by, default_slots, newest, superseded
+from upwell.policy.builds.run_policy import (
+    beyond_history,
+    blocked_by,
+    default_slots,
+    newest,
+    superseded,
+)
 
 
 def build(number: int, phase: BuildPhase, policy: RunPolicy = RunPolicy.SERIAL) -> Build:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.oci import ImageConfig, Platform
-from upwell.policy.s2i import (
+from upwell.policy.s2i.contract import (
     BuilderImage,
     S2iError,
     environment_instructions,

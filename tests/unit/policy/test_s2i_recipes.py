@@ -2,8 +2,8 @@
 
 import pytest
 
-from upwell.policy.s2i import BuilderImage, S2iError
-from upwell.policy.s2i_recipe import (
+from upwell.policy.s2i.contract import BuilderImage, S2iError
+from upwell.policy.s2i.recipe import (
     Assembly,
     Copy,
     Runtime,

@@ -2,7 +2,7 @@ import pytest
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
-from upwell.policy.source_secrets import MATCH_ANNOTATION_PREFIX, matching_secret
+from upwell.policy.builds.source_secrets import MATCH_ANNOTATION_PREFIX, matching_secret
 
 
 def secret(name: str, *patterns: str) -> Secret:

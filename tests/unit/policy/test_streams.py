@@ -14,7 +14,7 @@ from upwell.api.image import (
 )
 from upwell.api.meta import Condition, ObjectMeta, ObjectReference
 from upwell.oci import Digest
-from upwell.policy.streams import (
+from upwell.policy.images.streams import (
     MAX_HISTORY,
     StreamName,
     forget_imports,

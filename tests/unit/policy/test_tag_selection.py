@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.policy.semver_range import InvalidRangeError, SemverRange
-from upwell.policy.tag_selection import InvalidSelectionError, TagSelection
-from upwell.policy.versions import Version
+from upwell.policy.images.selection import InvalidSelectionError, TagSelection
+from upwell.policy.images.semver_range import InvalidRangeError, SemverRange
+from upwell.policy.images.versions import Version
 
 
 def version(text: str) -> Version:

@@ -12,9 +12,9 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import Condition, ObjectMeta, ObjectReference
-from upwell.policy.local_names import local_stream, resolve_local
-from upwell.policy.streams import StreamName
-from upwell.policy.tag_tracking import source_of, track, unknown_streams
+from upwell.policy.images.local_names import local_stream, resolve_local
+from upwell.policy.images.streams import StreamName
+from upwell.policy.images.tracking import source_of, track, unknown_streams
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64

@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 from upwell.api.codec import decode_as
 from upwell.api.manifests import MAX_DEPTH, MAX_MANIFEST_BYTES
 from upwell.api.template import Template
-from upwell.policy.generated_values import GeneratorError, generate_value
-from upwell.policy.templates import InvalidTemplateError, Processed, Request, process_template
+from upwell.policy.templates.generators import GeneratorError, generate_value
+from upwell.policy.templates.process import (
+    InvalidTemplateError,
+    Processed,
+    Request,
+    process_template,
+)
 
 
 def last(alphabet: str) -> str:

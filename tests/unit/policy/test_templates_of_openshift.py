@@ -17,12 +17,12 @@ from upwell.api.manifests import parse_manifests
 from upwell.api.meta import Resource
 from upwell.api.template import Template
 from upwell.api.validation import validate
-from upwell.policy.graph import Role, build_graph
-from upwell.policy.new_app import application_objects
-from upwell.policy.new_app_application import Application, BuildPlan
-from upwell.policy.new_app_components import Repository, Strategy
-from upwell.policy.new_app_images import ImportWish, follow
-from upwell.policy.templates import InvalidTemplateError, Request, process_template
+from upwell.policy.explain.graph import Role, build_graph
+from upwell.policy.new_app.application import Application, BuildPlan
+from upwell.policy.new_app.components import Repository, Strategy
+from upwell.policy.new_app.images import ImportWish, follow
+from upwell.policy.new_app.objects import application_objects
+from upwell.policy.templates.process import InvalidTemplateError, Request, process_template
 
 _SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
 _ORIGIN = _SHARED / "corpus" / "openshift" / "openshift-origin@5c0e8a64"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.api.core import Container, PodSpec
-from upwell.policy.trigger_annotation import ImageTrigger, parse
+from upwell.policy.rollouts.trigger_annotation import ImageTrigger, parse
 
 POD = PodSpec(
     containers=(Container(name="web"), Container(name="side")),

@@ -43,7 +43,7 @@ from upwell.builder.interface import (
 from upwell.builder.logs import FileBuildLogs
 from upwell.inputs.files import FileInputs
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
-from upwell.policy.schedule import ImportSchedule
+from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.build_plan import Planner
 from upwell.reconcilers.build_run import BuildDefaults, BuildRun
 from upwell.reconcilers.build_view import BuildView

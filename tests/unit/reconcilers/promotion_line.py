@@ -19,9 +19,9 @@ from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.oci import Digest, Reference
+from upwell.policy.images.streams import record_image
 from upwell.policy.promotion.checks import Outcome, Progress
-from upwell.policy.rollout_history import Phase
-from upwell.policy.streams import record_image
+from upwell.policy.rollouts.history import Phase
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler

@@ -22,8 +22,8 @@ from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta
 from upwell.api.pipeline import Quarantine, QuarantineSpec
 from upwell.oci import Digest
-from upwell.policy.build_triggers import CONFIG_CHANGE, IMAGE_CHANGE
-from upwell.policy.streams import record_image
+from upwell.policy.builds.triggers import CONFIG_CHANGE, IMAGE_CHANGE
+from upwell.policy.images.streams import record_image
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_requests import BuildRequests
 from upwell.reconcilers.build_view import BuildView

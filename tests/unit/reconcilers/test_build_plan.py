@@ -24,7 +24,7 @@ from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import LocalReference, ObjectMeta
 from upwell.builder.interface import BuildPlan, RegistryLogin, Strategy
 from upwell.oci import Digest
-from upwell.policy.source_secrets import MATCH_ANNOTATION_PREFIX
+from upwell.policy.builds.source_secrets import MATCH_ANNOTATION_PREFIX
 
 SOURCE = f"{VENDOR}/debian:11"
 GIT = {"type": "Git", "git": {"uri": "https://git.example/shop.git", "ref": "main"}}

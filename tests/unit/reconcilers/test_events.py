@@ -10,7 +10,7 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Event
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.policy.happenings import happenings
+from upwell.policy.notifications.events import happenings
 from upwell.reconcilers.events import EventReconciler
 
 

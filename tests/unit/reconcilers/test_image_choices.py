@@ -25,10 +25,10 @@ from tests.unit.reconcilers.build_machine import (
 from upwell.api.image import Image, ImageStream, ImportMode, ImportPolicy, TagReference
 from upwell.api.meta import ObjectReference
 from upwell.oci import Digest
-from upwell.policy.import_request import PREFER_ARCH
-from upwell.policy.schedule import INTERVAL_ANNOTATION
-from upwell.policy.tag_selection import SELECTION_ANNOTATION
-from upwell.policy.webhooks import PushNotice
+from upwell.policy.images.import_request import PREFER_ARCH
+from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.policy.images.schedule import INTERVAL_ANNOTATION
+from upwell.policy.images.selection import SELECTION_ANNOTATION
 from upwell.reconcilers.image_records import FIRST_SEEN_ANNOTATION
 from upwell.reconcilers.imports import ImageStreams
 

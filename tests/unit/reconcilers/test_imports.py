@@ -23,8 +23,8 @@ from tests.unit.reconcilers.build_machine import (
 from upwell.api.image import Image, ImageStream, TagReference
 from upwell.api.meta import ObjectReference
 from upwell.controller import Result
-from upwell.policy.schedule import INTERVAL_ANNOTATION
-from upwell.policy.webhooks import PushNotice
+from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.policy.images.schedule import INTERVAL_ANNOTATION
 from upwell.reconcilers.imports import ImageStreams
 from upwell.registry.errors import RateLimitedError, UnauthorizedError, UnavailableError
 from upwell.store.interface import ConflictError, NotFoundError

@@ -5,7 +5,7 @@ from tests.unit.reconcilers.build_machine import NAMESPACE, BuildMachine, image_
 
 from upwell.api.core import PodTemplate
 from upwell.api.image import LookupPolicy
-from upwell.policy.local_names import RESOLVE_NAMES_ANNOTATION
+from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.reconcilers.local_images import LocalImages
 from upwell.reconcilers.rollouts import Images
 

@@ -30,7 +30,7 @@ from upwell.api.legacy import to_group_form
 from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.validation import validate
-from upwell.policy.run_policy import number_of
+from upwell.policy.builds.run_policy import number_of
 from upwell.reconcilers.build_configs import BuildConfigs
 from upwell.reconcilers.build_requests import BuildRequests
 from upwell.reconcilers.builds import Builds

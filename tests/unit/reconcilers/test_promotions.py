@@ -8,9 +8,9 @@ from tests.unit.reconcilers.promotion_line import NAMESPACE, Line, image
 from upwell.api.apps import Deployment
 from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.promotion import PromotionPhase, Rejection, Release, ReleasePhase
-from upwell.policy.ownership import PROMOTED_ANNOTATION
 from upwell.policy.promotion.checks import Outcome
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION
+from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.registry.errors import UnavailableError
 
 

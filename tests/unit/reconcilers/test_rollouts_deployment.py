@@ -19,7 +19,7 @@ from upwell.api.conditions import find
 from upwell.api.core import ConfigMap, Secret, Service
 from upwell.api.meta import Condition, ObjectKey
 from upwell.oci import Digest
-from upwell.policy.rollout_settings import DRAIN_ANNOTATION
+from upwell.policy.rollouts.settings import DRAIN_ANNOTATION
 from upwell.reconcilers.rollouts import FINALIZER
 from upwell.workload.interface import ForbiddenError, ImagePullError, State
 

@@ -22,7 +22,7 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, with_images
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, with_images
 from upwell.reconcilers import rollouts
 
 FAILS = {"execNewPod": {"command": ["migrate"]}, "failurePolicy": "Abort"}

@@ -8,7 +8,7 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
 from upwell.api.meta import Condition, ObjectKey
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers.rollouts import resume, rollback
 from upwell.reconcilers.rollouts.undo import (
     NoRevisionsError,

@@ -13,7 +13,7 @@ from upwell.api.conditions import find
 from upwell.api.core import Service
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.route import Route
-from upwell.policy.reachability import unserved
+from upwell.policy.routing.reachability import unserved
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.routing import HOST_SUFFIX
 from upwell.reconcilers.service_addresses import allocate

@@ -35,8 +35,8 @@ from upwell.api.image import (
 )
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.oci import Digest
-from upwell.policy.trace_context import Span, TraceContext
-from upwell.policy.traces import TRACEPARENT_ANNOTATION, context_of
+from upwell.policy.tracing.context import Span, TraceContext
+from upwell.policy.tracing.spans import TRACEPARENT_ANNOTATION, context_of
 from upwell.reconcilers.traces import TraceReconciler
 from upwell.store.memory import MemoryStore
 

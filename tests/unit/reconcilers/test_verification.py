@@ -14,7 +14,7 @@ from tests.unit.reconcilers.verification_bench import BAD_REPORT, REPORT, Bench
 from upwell.api.codec import decode_as
 from upwell.api.core import Secret
 from upwell.api.promotion import CheckPhase, Purpose
-from upwell.policy.cloud_events import signature
+from upwell.policy.notifications.cloud_events import signature
 from upwell.policy.promotion.checks import Outcome
 from upwell.reconcilers.promotion import evidence
 from upwell.verification.interface import BadQuestionError, HttpAnswer, ProbeError

@@ -10,7 +10,7 @@ from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, St
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
 from upwell.api.meta import Resource
-from upwell.policy.ownership import pod_template
+from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.reconcilers.workload_triggers import WorkloadTriggerReconciler
 from upwell.reconcilers.workload_view import WorkloadView
 from upwell.store.memory import MemoryStore

@@ -13,8 +13,8 @@ from upwell.api.codec import decode_as
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, PipelineStatus
 from upwell.api.promotion import Promotion, PromotionPhase, Release
-from upwell.policy.streams import StreamName
-from upwell.policy.template import CONFIG_MAP, SECRET, SourceName
+from upwell.policy.images.streams import StreamName
+from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 from upwell.reconcilers import routing, workload_triggers
 from upwell.reconcilers.rollouts import Machine
 from upwell.reconcilers.workload_view import WorkloadView

@@ -16,7 +16,7 @@ from tests.unit.reconcilers.build_machine import (
 )
 
 from upwell.oci import Digest, Platform, Reference
-from upwell.policy.mirrored_indexes import index_tag
+from upwell.policy.pruning.mirrored_indexes import index_tag
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import InvalidAnswerError
 from upwell.registry.interface import DEFAULT_ACCESS

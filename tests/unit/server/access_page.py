@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from upwell.policy.access import RULES, Role, Rule
+from upwell.policy.access.roles import RULES, Role, Rule
 
 PAGE = Path(__file__).parents[3] / "docs" / "access.md"
 _START, _END = "<!-- roles -->\n", "<!-- /roles -->"

@@ -20,7 +20,7 @@ from upwell.api.codec import decode
 from upwell.api.meta import Resource
 from upwell.inputs.interface import BinaryInputs
 from upwell.oci import Digest
-from upwell.policy.webhooks import PushNotice
+from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.reconcilers.image_examination import ImageExaminer
 from upwell.reconcilers.subscriptions import SubscriptionRequests
 from upwell.server.access import AccessControl

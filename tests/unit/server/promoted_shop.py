@@ -12,7 +12,7 @@ from upwell.api.codec import decode
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.inputs.files import FileInputs
-from upwell.policy.access import parse_grant
+from upwell.policy.access.roles import parse_grant
 from upwell.server.access import AccessControl
 from upwell.server.audit import AuditLog
 from upwell.server.limits import ServerLimits

@@ -19,7 +19,7 @@ from tests.unit.server.api_server import Answer, Api, Clock, config_map, serving
 from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
-from upwell.policy.access import SYSTEM_NAMESPACE, Role, parse_grant
+from upwell.policy.access.roles import SYSTEM_NAMESPACE, Role, parse_grant
 from upwell.server.access import AccessControl, Gate
 from upwell.server.audit import AuditLog
 from upwell.server.limits import ServerLimits

@@ -3,7 +3,7 @@ import json
 from tests.unit.server.api_server import Answer, Api, config_map, deployment
 
 from upwell.api.apps import Deployment
-from upwell.policy.ownership import pod_template
+from upwell.policy.rollouts.image_ownership import pod_template
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"

@@ -7,7 +7,7 @@ from tests.unit.server.api_server import START, Api, deployment
 from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.codec import decode
 from upwell.oci import Digest
-from upwell.policy.webhooks import PushNotice
+from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.workload.interface import Instance, Owner, State
 
 BUILDS = "/apis/build.openshift.io/v1/namespaces/shop/builds"

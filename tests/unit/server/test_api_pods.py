@@ -14,7 +14,7 @@ import pytest
 from tests.unit.server.api_server import START, Api, Clock, deployment, next_event, serving
 
 from upwell.oci import Digest
-from upwell.policy.access import parse_grant
+from upwell.policy.access.roles import parse_grant
 from upwell.server.access import AccessControl
 from upwell.server.audit import AuditLog
 from upwell.server.limits import ServerLimits

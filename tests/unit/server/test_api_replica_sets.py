@@ -7,9 +7,9 @@ import pytest
 from tests.unit.server.api_server import START, Api, deployment, next_event, serving
 
 from upwell.api.apps import Deployment, RevisionRecord
-from upwell.policy.rollout_settings import template_of
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION
-from upwell.policy.template import template_hash
+from upwell.policy.rollouts.pod_template import template_hash
+from upwell.policy.rollouts.settings import template_of
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.server.limits import ServerLimits
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"

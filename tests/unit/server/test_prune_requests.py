@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from upwell.api.codec import InvalidObjectError
 from upwell.api.prune import Prune, PrunedItem, PruneStatus
-from upwell.policy.access import Action, Role, allows, is_allowed, parse_grant
-from upwell.policy.retention import Rules
+from upwell.policy.access.roles import Action, Role, allows, is_allowed, parse_grant
+from upwell.policy.pruning.retention import Rules
 from upwell.server.limits import DEFAULT_LIMITS
 from upwell.server.operations import action_of
 from upwell.server.prunes import create_routes

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.server.api_server import Api, Clock, serving
 
-from upwell.policy.access import Role, parse_grant
+from upwell.policy.access.roles import Role, parse_grant
 from upwell.server.access import AccessControl
 from upwell.server.audit import AuditLog
 from upwell.server.limits import ServerLimits

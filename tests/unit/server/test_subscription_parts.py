@@ -11,8 +11,8 @@ from tests.unit.server.api_server import Answer, Api, Clock, serving
 from upwell.api.subscription import Subscription
 from upwell.delivery.interface import DeliveryError, Envelope
 from upwell.delivery.sqlite import SqliteOutbox
-from upwell.policy.access import parse_grant
-from upwell.policy.subscriptions import Fate
+from upwell.policy.access.roles import parse_grant
+from upwell.policy.notifications.subscriptions import Fate
 from upwell.reconcilers.subscriptions import Senders, SubscriptionRequests, Subscriptions
 from upwell.server.access import AccessControl
 from upwell.server.audit import AuditLog

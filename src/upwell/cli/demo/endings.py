@@ -8,7 +8,7 @@ from upwell.api.build import BuildPhase
 from upwell.api.promotion import CheckPhase, PromotionPhase
 from upwell.cli.demo.facts import Story
 from upwell.cli.demo.observed import APPLICATIONS, CONFIGS, DEV, GATE, PRODUCTION, SHOP, STAGES
-from upwell.policy.standing import RolloutState, rollout_of, short
+from upwell.policy.explain.freshness import RolloutState, rollout_of, short
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from upwell.cli.demo.observed import (
     Observed,
 )
 from upwell.oci import Digest
-from upwell.policy.build_triggers import digest_of
-from upwell.policy.rollout_history import Phase
-from upwell.policy.rollout_settings import Workload
-from upwell.policy.standing import RolloutState, output_digest, rollout_of, short
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.explain.freshness import RolloutState, output_digest, rollout_of, short
+from upwell.policy.rollouts.history import Phase
+from upwell.policy.rollouts.settings import Workload
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.cli.errors import CommandError, Exit
-from upwell.policy.build_triggers import digest_of
-from upwell.policy.rollout_settings import Workload
-from upwell.policy.run_policy import number_of
+from upwell.policy.builds.run_policy import number_of
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.rollouts.settings import Workload
 from upwell.store.interface import ApiClient, Change, ExpiredError, Selector
 
 NAMESPACE = "default"

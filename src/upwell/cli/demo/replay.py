@@ -22,8 +22,8 @@ from upwell.cli.demo.vendor import Vendor
 from upwell.cli.demo.view import View
 from upwell.cli.errors import CommandError
 from upwell.oci import Digest
-from upwell.policy.explain import PackageChange
-from upwell.policy.standing import short
+from upwell.policy.explain.changes import PackageChange
+from upwell.policy.explain.freshness import short
 
 _FIRST_SECONDS = 300.0
 _FIX_SECONDS = 300.0

@@ -11,7 +11,7 @@ from upwell.cli.demo.facts import Story, reasons
 from upwell.cli.demo.observed import APPLICATIONS, NAMESPACE, STAGES
 from upwell.cli.demo.ports import HOST, Ports
 from upwell.oci import Digest
-from upwell.policy.explain import PackageChange, package_changes
+from upwell.policy.explain.changes import PackageChange, package_changes
 from upwell.store.interface import ApiClient, NotFoundError, UnavailableError
 
 _SHOWN_PACKAGES = 10

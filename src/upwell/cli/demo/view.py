@@ -18,8 +18,8 @@ from upwell.api.promotion import Promotion
 from upwell.cli.demo.facts import Moment, Story
 from upwell.cli.demo.load import Tally
 from upwell.cli.demo.observed import BUILDER, GATE, NAMESPACE, SHOP, STAGES, Observed
-from upwell.policy.run_policy import number_of
-from upwell.policy.standing import output_digest, short
+from upwell.policy.builds.run_policy import number_of
+from upwell.policy.explain.freshness import output_digest, short
 
 _SIDE_BY_SIDE_COLUMNS = 116
 _SHOWN_MOMENTS = 10

@@ -7,14 +7,14 @@ from pathlib import Path, PurePosixPath
 import click
 
 from upwell.cli.s2i.request import Options
-from upwell.policy.s2i import SCRIPTS, SOURCE_SCRIPT_FOLDERS, image_path, parse_environment
-from upwell.policy.s2i_dockerfile import (
+from upwell.policy.s2i.as_dockerfile import (
     DEFAULT_SCRIPTS,
     DEFAULT_USER,
     UPLOAD,
     DockerfileRequest,
     dockerfile,
 )
+from upwell.policy.s2i.contract import SCRIPTS, SOURCE_SCRIPT_FOLDERS, image_path, parse_environment
 
 
 def write_context(options: Options, tree: Path, target: Path) -> None:

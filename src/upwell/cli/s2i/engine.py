@@ -29,8 +29,8 @@ from upwell.builder.interface import (
 )
 from upwell.cli.errors import CommandError, Exit
 from upwell.cli.s2i.request import Options, image
-from upwell.policy.s2i import BuilderImage, image_path
-from upwell.policy.s2i_users import UserNotAllowedError
+from upwell.policy.s2i.contract import BuilderImage, image_path
+from upwell.policy.s2i.users import UserNotAllowedError
 
 _CALLBACK_TRIES = 3
 _REMOTE = re.compile(r"[a-z+]+://|[\w.-]+@[\w.-]+:")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from upwell.api.build import Build
 from upwell.api.promotion import BaseImage, Component
-from upwell.policy.build_triggers import digest_of
+from upwell.policy.builds.triggers import digest_of
 
 type FindBuild = Callable[[str], Build | None]
 """Digest -> the build that made it."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from upwell.api.pipeline import Stage
 from upwell.api.promotion import Component, Release
 from upwell.oci import Reference
-from upwell.policy.build_triggers import digest_of
+from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.manifests.wanted import Wanted
 from upwell.policy.promotion.moves import Move

@@ -6,7 +6,7 @@ from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Pipeline, Quarantine, QuarantineSpec
 from upwell.api.promotion import BaseImage, Release
 from upwell.oci import Digest
-from upwell.policy.build_triggers import digest_of
+from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.components import FindBuild, bases
 from upwell.policy.promotion.releases import new_bases
 

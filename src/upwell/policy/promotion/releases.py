@@ -19,7 +19,7 @@ from upwell.api.promotion import (
     Release,
     ReleaseSpec,
 )
-from upwell.policy.build_triggers import digest_of
+from upwell.policy.builds.triggers import digest_of
 
 _NEW = PromotionStatus(phase=PromotionPhase.WAITING)
 

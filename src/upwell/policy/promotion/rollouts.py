@@ -6,11 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from upwell.api.meta import ObjectKey, Resource
-from upwell.policy.build_triggers import digest_of
-from upwell.policy.ownership import pod_template
-from upwell.policy.rollout_settings import WORKLOADS
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, Slot, hold_text
-from upwell.policy.standing import RolloutState, rollout_of
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.explain.freshness import RolloutState, rollout_of
+from upwell.policy.rollouts.image_ownership import pod_template
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, Slot, hold_text
 
 
 class RolledOut(StrEnum):

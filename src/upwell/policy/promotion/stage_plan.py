@@ -15,7 +15,7 @@ from upwell.api.promotion import (
     PromotionStatus,
     Purpose,
 )
-from upwell.policy.cron import CronError, around
+from upwell.policy.jobs.cron import CronError, around
 from upwell.policy.promotion.gate import Closed, Gate, Open, Shut, gate
 from upwell.policy.promotion.releases import new_promotion
 from upwell.policy.promotion.situation import StageSituation

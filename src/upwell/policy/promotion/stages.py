@@ -8,9 +8,9 @@ from upwell.api.apps import CronJob
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
-from upwell.policy.ownership import pod_template
-from upwell.policy.rollout_settings import WORKLOADS
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION, Slot, hold_text
+from upwell.policy.rollouts.image_ownership import pod_template
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION, Slot, hold_text
 
 STAGE_HOLD = "stage-hold.upwell.dev/"
 """Prefix of the Pipeline's annotation that holds a stage; its value says why."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from upwell.api.pipeline import Freeze, Pipeline, Stage, Window
-from upwell.policy.cron import CronError, around
+from upwell.policy.jobs.cron import CronError, around
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from upwell.api.core import Service, ServicePort
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.route import Route
-from upwell.policy.port_protocols import HEADLESS
 from upwell.policy.promotion.stages import names_workload, namespace_of
-from upwell.policy.rollout_settings import WORKLOADS, Workload, instance_labels, template_of
+from upwell.policy.rollouts.settings import WORKLOADS, Workload, instance_labels, template_of
+from upwell.policy.routing.port_protocols import HEADLESS
 from upwell.reconcilers.routing_table import is_http, service_port, tcp_ports
 from upwell.store.interface import Selector, Store
 

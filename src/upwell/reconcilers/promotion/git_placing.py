@@ -10,7 +10,7 @@ from upwell.api.pipeline import GitTarget
 from upwell.api.promotion import Promotion, PromotionPhase
 from upwell.builder.interface import GitSource
 from upwell.gitops.interface import Clone, Repositories, RepositoryError
-from upwell.policy.build_triggers import digest_of
+from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion import transitions
 from upwell.policy.promotion.git_commits import wanted_images
 from upwell.policy.promotion.images import stage_images

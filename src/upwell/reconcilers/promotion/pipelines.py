@@ -14,14 +14,14 @@ from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
-from upwell.policy.image_names import StreamTag
+from upwell.policy.images.names import StreamTag
+from upwell.policy.images.streams import resolve_tag, split_tag
 from upwell.policy.promotion.components import component
 from upwell.policy.promotion.plan import Plan, plan
 from upwell.policy.promotion.quarantine import quarantines
 from upwell.policy.promotion.releases import NextRelease, next_release
 from upwell.policy.promotion.situation import Situation
 from upwell.policy.promotion.stages import STAGED, names_workload, namespace_of
-from upwell.policy.streams import resolve_tag, split_tag
 from upwell.reconcilers.build_view import BuildView
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 

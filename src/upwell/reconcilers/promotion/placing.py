@@ -5,7 +5,6 @@ from typing import Protocol
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
-from upwell.policy.ownership import PROMOTED_ANNOTATION
 from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import (
@@ -21,7 +20,8 @@ from upwell.policy.promotion.stages import (
     names_workload,
     namespace_of,
 )
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, with_images
+from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, with_images
 from upwell.reconcilers.promotion.pipelines import stage_workloads
 from upwell.store.interface import Store
 

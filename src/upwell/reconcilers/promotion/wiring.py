@@ -10,9 +10,9 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
 from upwell.controller import Controller, Watch
+from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.stages import STAGED
 from upwell.policy.promotion.verification_jobs import promotion_of
-from upwell.policy.streams import StreamName
 from upwell.reconcilers.build_view import BuildView
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.promotions import PromotionReconciler

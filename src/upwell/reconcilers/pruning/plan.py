@@ -12,8 +12,8 @@ from upwell.api.core import Event, Secret
 from upwell.api.image import ImageStreamTag
 from upwell.api.meta import Resource
 from upwell.oci import Digest
-from upwell.policy.retention import Decision, Facts, Rules, decide
-from upwell.policy.stored_content import StoredRepository
+from upwell.policy.pruning.retention import Decision, Facts, Rules, decide
+from upwell.policy.pruning.stored_content import StoredRepository
 from upwell.reconcilers.pruning.ports import StoredLog, Stores
 from upwell.registry.mirror import mirror_repository
 

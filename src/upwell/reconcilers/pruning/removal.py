@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from upwell.api.image import Image, ImageStream
 from upwell.api.prune import KeptImage, PrunedItem, PruneStatus
 from upwell.builder.interface import BuildError
-from upwell.policy.retention import Decision, Rules, StaleManifest, StaleRevision, StaleTag
-from upwell.policy.streams import StreamName, replace_tag
+from upwell.policy.images.streams import StreamName, replace_tag
+from upwell.policy.pruning.retention import Decision, Rules, StaleManifest, StaleRevision, StaleTag
 from upwell.reconcilers.build_inputs import referenced_inputs
 from upwell.reconcilers.pruning.plan import Plan, Planner
 from upwell.reconcilers.pruning.ports import Stores

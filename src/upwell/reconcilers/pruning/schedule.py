@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectMeta, format_time
 from upwell.api.prune import PruneStatus
-from upwell.policy.access import SYSTEM_NAMESPACE
-from upwell.policy.retention import Rules
+from upwell.policy.access.roles import SYSTEM_NAMESPACE
+from upwell.policy.pruning.retention import Rules
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.reconcilers.pruning.removal import Pruning
 from upwell.registry.errors import RegistryError

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
-from upwell.policy.rollout import Moment, Rollout, RunHook, Step
-from upwell.policy.rollout_history import Phase, with_record
-from upwell.policy.rollout_hooks import HookPhase, RetryAt
-from upwell.policy.rollout_settings import Workload
-from upwell.policy.template import TemplateError
+from upwell.policy.rollouts.history import Phase, with_record
+from upwell.policy.rollouts.hooks import HookPhase, RetryAt
+from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.steps import Moment, Rollout, RunHook, Step
 from upwell.reconcilers.rollouts.custom import (
     CUSTOM,
     CustomStrategy,

@@ -13,8 +13,8 @@ from datetime import datetime
 from upwell.api.apps import CustomParams, DeploymentConfig, HookResult, RevisionRecord
 from upwell.api.core import Container, PodSpec, PodTemplate
 from upwell.api.meta import Resource
-from upwell.policy.rollout_hooks import HOOK_CONTAINER, HookPhase
-from upwell.policy.template import TemplateError
+from upwell.policy.rollouts.hooks import HOOK_CONTAINER, HookPhase
+from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.reconcilers.rollouts.hooks import LoadRevision
 from upwell.reconcilers.rollouts.images import parse_image
 from upwell.reconcilers.rollouts.instance import build_task, instance_name

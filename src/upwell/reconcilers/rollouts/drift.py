@@ -7,9 +7,9 @@ carries our labels, is replaced, or with annotation `upwell.dev/drift: report` l
 from collections.abc import Sequence
 
 from upwell.api.apps import RevisionRecord
-from upwell.policy.rollout import Drain, Replica, Start, Step, Stop
-from upwell.policy.rollout_history import find
-from upwell.policy.rollout_settings import Workload
+from upwell.policy.rollouts.history import find
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.steps import Drain, Replica, Start, Step, Stop
 from upwell.reconcilers.rollouts.instance import index_of
 from upwell.workload.interface import Instance, State
 

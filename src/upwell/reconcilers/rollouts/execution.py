@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from upwell.policy.rollout import Start, Step, Stop
-from upwell.policy.rollout_history import find
-from upwell.policy.rollout_settings import Workload, grace_seconds, template_of
-from upwell.policy.template import TemplateError
+from upwell.policy.rollouts.history import find
+from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.settings import Workload, grace_seconds, template_of
+from upwell.policy.rollouts.steps import Start, Step, Stop
 from upwell.reconcilers.rollouts.instance import build
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.standing import Standing

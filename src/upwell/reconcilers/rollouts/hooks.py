@@ -10,8 +10,8 @@ from datetime import datetime
 from upwell.api.apps import HookResult, LifecycleHook, RevisionRecord
 from upwell.api.image import ImageStream, TagReference
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
-from upwell.policy.rollout import Moment
-from upwell.policy.rollout_hooks import (
+from upwell.policy.images.streams import split_tag
+from upwell.policy.rollouts.hooks import (
     HOOK_CONTAINER,
     HookEnd,
     RetryAt,
@@ -20,7 +20,7 @@ from upwell.policy.rollout_hooks import (
     hooks_of,
     judge,
 )
-from upwell.policy.streams import split_tag
+from upwell.policy.rollouts.steps import Moment
 from upwell.reconcilers.rollouts.instance import Revision, build_task, instance_name
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.workload.interface import Instance, InstanceSpec, Runtime, State

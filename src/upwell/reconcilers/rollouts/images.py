@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from upwell.api.core import PodTemplate
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.local_names import RESOLVE_NAMES_ANNOTATION
-from upwell.policy.template import TemplateError
+from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
+from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.reconcilers.local_images import LocalImages
 from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.interface import Access, Registry

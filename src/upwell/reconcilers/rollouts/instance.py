@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from upwell.api import core
 from upwell.api.apps import StatefulSet
 from upwell.api.meta import ObjectKey, Resource
-from upwell.policy.rollout_settings import instance_labels
-from upwell.policy.template import (
+from upwell.policy.rollouts.pod_template import (
     CONFIG_MAP,
     SECRET,
     Identity,
@@ -20,6 +19,7 @@ from upwell.policy.template import (
     expand,
     parse_quantity,
 )
+from upwell.policy.rollouts.settings import instance_labels
 from upwell.reconcilers.rollouts.images import Login, parse_image
 from upwell.workload.interface import (
     Action,

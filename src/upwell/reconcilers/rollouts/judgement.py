@@ -7,9 +7,9 @@ from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.conditions import find as find_condition
-from upwell.policy.rollout import FailureReason, MarkComplete, Replica, RollBack, Stall, Step
-from upwell.policy.rollout_history import Phase, Records, last_good, with_record
-from upwell.policy.rollout_settings import Workload
+from upwell.policy.rollouts.history import Phase, Records, last_good, with_record
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.steps import FailureReason, MarkComplete, Replica, RollBack, Stall, Step
 from upwell.reconcilers.rollouts.execution import Trouble
 from upwell.reconcilers.rollouts.machine import Machine
 from upwell.reconcilers.rollouts.report import PROGRESSING, describe, failure_message

@@ -2,7 +2,7 @@
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.meta import Resource
-from upwell.policy.template import needed_sources
+from upwell.policy.rollouts.pod_template import needed_sources
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import Revision
 from upwell.reconcilers.rollouts.sources import load_sources

@@ -7,7 +7,16 @@ from datetime import datetime, timedelta
 from upwell.api.apps import Job
 from upwell.api.meta import ObjectKey
 from upwell.controller import Result
-from upwell.policy.rollout import (
+from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.settings import (
+    DEFAULT_GRACE,
+    WORKLOADS,
+    Workload,
+    drain_limit,
+    grace_seconds,
+    template_of,
+)
+from upwell.policy.rollouts.steps import (
     Drain,
     MarkComplete,
     RollBack,
@@ -21,16 +30,7 @@ from upwell.policy.rollout import (
     Wait,
     next_steps,
 )
-from upwell.policy.rollout_settings import (
-    DEFAULT_GRACE,
-    WORKLOADS,
-    Workload,
-    drain_limit,
-    grace_seconds,
-    template_of,
-)
-from upwell.policy.rollout_target import Choice
-from upwell.policy.template import TemplateError
+from upwell.policy.rollouts.target import Choice
 from upwell.reconcilers.rollouts.commands import Commands, Decided, is_driven
 from upwell.reconcilers.rollouts.drift import foreign_names, under_control, with_mending
 from upwell.reconcilers.rollouts.execution import Execution, Trouble

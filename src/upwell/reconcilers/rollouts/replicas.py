@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from upwell.policy.rollout import Replica
+from upwell.policy.rollouts.steps import Replica
 from upwell.reconcilers.rollouts.instance import index_of
 from upwell.reconcilers.rollouts.machine import Machine
 from upwell.workload.interface import Instance, State, WorkloadError

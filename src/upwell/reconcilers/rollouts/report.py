@@ -7,11 +7,11 @@ from typing import Any
 from upwell.api.apps import DeploymentConfigStatus, RevisionRecord, WorkloadStatus
 from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
-from upwell.policy.rollout import FailureReason, Settings
-from upwell.policy.rollout_history import Cause, Phase, find
-from upwell.policy.rollout_settings import Workload
-from upwell.policy.rollout_target import Choice
-from upwell.policy.rollout_triggers import hold_text
+from upwell.policy.rollouts.history import Cause, Phase, find
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.steps import FailureReason, Settings
+from upwell.policy.rollouts.target import Choice
+from upwell.policy.rollouts.triggers import hold_text
 from upwell.reconcilers.rollouts.drift import DRIFT_ANNOTATION, faults, mends
 from upwell.reconcilers.rollouts.standing import Standing
 from upwell.workload.interface import Instance

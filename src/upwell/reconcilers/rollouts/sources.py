@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from upwell.api.core import ConfigMap, Secret
-from upwell.policy.template import SECRET, SourceName, Sources
+from upwell.policy.rollouts.pod_template import SECRET, SourceName, Sources
 from upwell.store.interface import NotFoundError, Store
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
-from upwell.policy.rollout import Rollout, Settings, Target
-from upwell.policy.rollout_history import (
+from upwell.policy.rollouts.history import (
     Cause,
     Phase,
     Records,
@@ -18,8 +17,9 @@ from upwell.policy.rollout_history import (
     prune,
     wanted_revision,
 )
-from upwell.policy.rollout_hooks import hooks_of, last_end, pending
-from upwell.policy.rollout_settings import (
+from upwell.policy.rollouts.hooks import hooks_of, last_end, pending
+from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.settings import (
     ROLL_OUT_ANNOTATION,
     Workload,
     follows_changes,
@@ -29,9 +29,9 @@ from upwell.policy.rollout_settings import (
     settings_of,
     template_of,
 )
-from upwell.policy.rollout_target import Choice, Chosen, choose
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, unresolved
-from upwell.policy.template import TemplateError
+from upwell.policy.rollouts.steps import Rollout, Settings, Target
+from upwell.policy.rollouts.target import Choice, Chosen, choose
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, unresolved
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import build
 from upwell.reconcilers.rollouts.loading import Revisions

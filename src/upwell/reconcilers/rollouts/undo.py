@@ -6,15 +6,10 @@ from typing import ClassVar
 
 from upwell.api.apps import DeploymentConfig, RequestedRevision, RevisionRecord
 from upwell.api.meta import ObjectKey, Resource
-from upwell.policy.rollout_history import Phase, Records, wanted_revision
-from upwell.policy.rollout_settings import (
-    WORKLOADS,
-    Workload,
-    is_paused,
-    with_pod_template,
-)
-from upwell.policy.rollout_triggers import HOLD_ANNOTATION, without_hold
-from upwell.policy.template import template_hash
+from upwell.policy.rollouts.history import Phase, Records, wanted_revision
+from upwell.policy.rollouts.pod_template import template_hash
+from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused, with_pod_template
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
 from upwell.store.interface import Store
 
 

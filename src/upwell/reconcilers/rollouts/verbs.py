@@ -11,11 +11,11 @@ from typing import ClassVar
 from upwell.api.apps import DeploymentConfig, RequestedRevision
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
-from upwell.policy.rollout_history import Phase, find, last_good, wanted_revision, with_record
-from upwell.policy.rollout_settings import WORKLOADS, Workload, is_paused, template_of
-from upwell.policy.rollout_triggers import followers_of, images_of_all, with_images
-from upwell.policy.streams import StreamName
-from upwell.policy.template import repeated_hash, template_hash
+from upwell.policy.images.streams import StreamName
+from upwell.policy.rollouts.history import Phase, find, last_good, wanted_revision, with_record
+from upwell.policy.rollouts.pod_template import repeated_hash, template_hash
+from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused, template_of
+from upwell.policy.rollouts.triggers import followers_of, images_of_all, with_images
 from upwell.store.interface import ConflictError, NotFoundError, Store
 
 _ATTEMPTS = 5

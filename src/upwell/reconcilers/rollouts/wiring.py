@@ -8,8 +8,8 @@ from datetime import datetime
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Controller, Watch
-from upwell.policy.rollout_settings import WORKLOADS
-from upwell.policy.template import SourceName
+from upwell.policy.rollouts.pod_template import SourceName
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.machine import Machine

@@ -5,10 +5,16 @@ from datetime import datetime
 
 from upwell.api.subscription import Digest, Severity, Subscription
 from upwell.delivery.interface import Envelope, Outbox
-from upwell.policy.cloud_events import PREFIX, CloudEvent, audience_of, event_id, subject_of
-from upwell.policy.cron import around
-from upwell.policy.held_back import KINDS, HeldBack, held_back
-from upwell.policy.subscriptions import concerns, concerns_pipelines
+from upwell.policy.jobs.cron import around
+from upwell.policy.notifications.cloud_events import (
+    PREFIX,
+    CloudEvent,
+    audience_of,
+    event_id,
+    subject_of,
+)
+from upwell.policy.notifications.subscriptions import concerns, concerns_pipelines
+from upwell.policy.notifications.waiting import KINDS, HeldBack, held_back
 from upwell.store.interface import Store
 
 _MOST_LINES = 200

@@ -8,8 +8,8 @@ from upwell.api.meta import Condition, ObjectKey
 from upwell.api.subscription import Subscription
 from upwell.controller import Result
 from upwell.delivery.interface import Outbox, Tally
-from upwell.policy.cron import CronError
-from upwell.policy.subscriptions import DEAD_FOR, KEPT_FOR
+from upwell.policy.jobs.cron import CronError
+from upwell.policy.notifications.subscriptions import DEAD_FOR, KEPT_FOR
 from upwell.reconcilers.subscriptions.courier import Courier
 from upwell.reconcilers.subscriptions.digests import Digests
 from upwell.reconcilers.subscriptions.targets import TargetError, Targets

@@ -12,8 +12,8 @@ from upwell.api.meta import ObjectKey
 from upwell.api.subscription import Subscription
 from upwell.controller import Controller, Result, Watch
 from upwell.delivery.interface import Envelope, Outbox
-from upwell.policy.cloud_events import audience_of, cloud_events
-from upwell.policy.subscriptions import concerns, fate_of, is_news
+from upwell.policy.notifications.cloud_events import audience_of, cloud_events
+from upwell.policy.notifications.subscriptions import concerns, fate_of, is_news
 from upwell.reconcilers.events import TOLD
 from upwell.store.interface import NotFoundError, Store
 

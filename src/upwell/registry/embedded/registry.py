@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_manifest
-from upwell.policy.stored_content import StoredRepository
+from upwell.policy.pruning.stored_content import StoredRepository
 from upwell.registry.embedded.contents import Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
 from upwell.registry.embedded.repositories import Repositories, Repository, TagHook

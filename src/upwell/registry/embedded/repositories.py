@@ -16,7 +16,7 @@ from upwell.oci import (
     MediaType,
     parse_manifest,
 )
-from upwell.policy.stored_content import StoredManifest, StoredRepository, StoredTag
+from upwell.policy.pruning.stored_content import StoredManifest, StoredRepository, StoredTag
 from upwell.registry.embedded.contents import Contents
 from upwell.registry.embedded.files import (
     make_directories,

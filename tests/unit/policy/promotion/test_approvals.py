@@ -6,7 +6,7 @@ from tests.unit.policy.promotion.line import START, Line
 
 from upwell.api.pipeline import Approval, Stage
 from upwell.api.promotion import APPROVED, PromotionPhase, ReleasePhase
-from upwell.policy.cloud_events import cloud_events
+from upwell.policy.notifications.cloud_events import cloud_events
 
 
 def waiting(**approval: object) -> Line:

@@ -7,11 +7,11 @@ import pytest
 
 from upwell.api.codec import decode
 from upwell.api.meta import ObjectKey, Resource
-from upwell.policy.explain import explain
-from upwell.policy.graph import Role
-from upwell.policy.image_names import StreamTag
-from upwell.policy.standing import Snapshot
-from upwell.policy.statement import Statement, Topic
+from upwell.policy.explain.changes import explain
+from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.explain.graph import Role
+from upwell.policy.explain.statement import Statement, Topic
+from upwell.policy.images.names import StreamTag
 
 STAGE = "stage production of pipeline shop/shop"
 API = "upwell.dev/v1alpha1"

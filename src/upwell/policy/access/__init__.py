@@ -1,0 +1,1 @@
+"""Roles, what each allows, and reading ImageStreams across namespaces."""

@@ -1,0 +1,1 @@
+"""Decisions about BuildConfigs and Builds: triggers, run policy, identity, inputs."""

@@ -1,0 +1,60 @@
+"""A build's identity: the hash of everything that its result depends on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from upwell.api.build import BuildSpec
+from upwell.policy.images.streams import INPUTS_TAG_PREFIX
+
+_TAG_DIGITS = 40
+_IDENTITY_VERSION = 1
+"""Raised when the same inputs would be built into something else than before."""
+
+
+def inputs_hash(
+    spec: BuildSpec,
+    commit: str,
+    images: Mapping[str, str],
+    objects: Mapping[str, str] | None = None,
+) -> str:
+    """Return the hash of a build's inputs as 64 hex digits.
+
+    Args:
+        spec: the Build's spec: source, strategy, output labels, hook.
+        commit: what the git ref names, or "" without a git source.
+        images: every external image by its name in the build, pinned by digest.
+        objects: what stands for the content of each Secret and ConfigMap that goes in.
+    """
+    strategy = spec.strategy.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for kind in ("sourceStrategy", "dockerStrategy", "customStrategy"):
+        # Pull credentials and the base's name do not change what is built; its digest does.
+        for irrelevant in ("pullSecret", "from", "forcePull"):
+            strategy.get(kind, {}).pop(irrelevant, None)
+        if not strategy.get(kind, {}).get("volumes"):
+            strategy.get(kind, {}).pop("volumes", None)  # as before there were volumes
+    source = spec.source.model_dump(mode="json", by_alias=True, exclude_none=True)
+    source.pop("sourceSecret", None)
+    for image in source.get("images", ()):
+        for irrelevant in ("pullSecret", "from"):
+            image.pop(irrelevant, None)
+    if commit:
+        source.get("git", {}).pop("ref", None)
+    document = {
+        "version": _IDENTITY_VERSION,
+        "strategy": strategy,
+        "source": source,
+        "commit": commit,
+        "images": {name: reference.partition("@")[2] for name, reference in images.items()},
+        "labels": [(label.name, label.value) for label in spec.output.image_labels],
+        "postCommit": spec.post_commit.model_dump(mode="json") if spec.post_commit else None,
+    }
+    if objects:
+        document["objects"] = dict(objects)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def inputs_tag(inputs: str) -> str:
+    """Return the tag under which the result of these inputs is kept in the internal registry."""
+    return f"{INPUTS_TAG_PREFIX}{inputs[:_TAG_DIGITS]}"

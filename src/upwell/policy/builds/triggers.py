@@ -1,0 +1,232 @@
+"""Whether a BuildConfig needs a build now, and why; or why not.
+
+Level-triggered: what the followed tags name now is compared with what the newest build was made
+from, so that a change is found however it came, and an event that is lost loses nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from upwell.api.build import (
+    PAUSED_ANNOTATION,
+    Build,
+    BuildConfig,
+    BuildTriggerCause,
+    ImageChangeCause,
+    ImageInput,
+)
+from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectReference
+from upwell.policy.images.names import ImageNames, StreamTag
+from upwell.policy.images.streams import StreamName, resolve_tag
+
+CONFIG_CHANGE = "Build configuration change"
+IMAGE_CHANGE = "Image change"
+MANUAL = "Manually triggered"
+SPEC_IMAGE_PREFIX = "spec."
+"""Before the names of images that the Build's spec gives, not its Dockerfile."""
+
+type Streams = Mapping[StreamName, ImageStream]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedImage:
+    """A tag that the BuildConfig follows: what it names now, and what was last built with."""
+
+    reference: ObjectReference
+    """Kind ImageStreamTag, with its namespace."""
+    now: str | None
+    """Pull spec with digest; None while the tag has no image."""
+    built: str | None
+    """Pull spec of the newest build; None when it was not built with this tag yet."""
+    paused: bool = False
+    cyclic: bool = False
+    """It is made from the BuildConfig's own result: to follow it would never end."""
+    barred: str = ""
+    """Why nothing is built on what it names now; empty: nothing bars it."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether a build with the present digest is due."""
+        return (
+            not self.paused
+            and not self.cyclic
+            and self.now is not None
+            and digest_of(self.now) != (digest_of(self.built) if self.built else None)
+        )
+
+    @property
+    def name(self) -> str:
+        """`namespace/stream:tag`."""
+        return f"{self.reference.namespace}/{self.reference.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartBuild:
+    """Start one build for all these causes."""
+
+    causes: tuple[BuildTriggerCause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A build is due but waits; `reason` and `message` go into a condition."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpToDate:
+    """Nothing is due; `message` says why."""
+
+    reason: str
+    message: str
+
+
+type Decision = StartBuild | Hold | UpToDate
+
+
+def decide(
+    config: BuildConfig, images: Sequence[FollowedImage], *, is_new: bool, busy: Sequence[str]
+) -> Decision:
+    """Say what `config` needs, given what it follows.
+
+    `is_new`: it was never built. `busy` names the builds and BuildConfigs upstream of it that
+    will change one of its inputs soon: it waits for them, so that several changes that come from
+    one base image make one build (a diamond).
+    """
+    causes = [_image_cause(image) for image in images if image.changed]
+    first = is_new and any(trigger.type == "ConfigChange" for trigger in config.spec.triggers)
+    if first and not causes:
+        causes = [BuildTriggerCause(message=CONFIG_CHANGE)]
+    if not causes:
+        return _idle(config, images)
+    if config.annotations.get(PAUSED_ANNOTATION) == "true":
+        return Hold("Paused", f"annotation {PAUSED_ANNOTATION} is set: remove it to build")
+    missing = [image.name for image in images if image.now is None]
+    if missing:
+        return Hold("ImageNotResolved", f"waits for {', '.join(missing)} to have an image")
+    barred = [f"{image.name} {image.barred}" for image in images if image.barred]
+    if barred:
+        return Hold("Quarantined", "; ".join(barred))
+    if busy:
+        return Hold("UpstreamBuilding", f"waits for {', '.join(busy)}: its result is an input")
+    return StartBuild(tuple(causes))
+
+
+def followed_tags(
+    config: BuildConfig, names: ImageNames, newest: Build | None
+) -> dict[StreamTag, bool]:
+    """Return every tag that a change trigger of `config` follows, and whether that is paused.
+
+    With any ImageChange trigger, the images that the last Dockerfile took from outside are
+    followed too, through the tag by which the namespace knows them.
+    """
+    found: dict[StreamTag, bool] = {}
+    for trigger in config.spec.triggers:
+        if trigger.type != "ImageChange":
+            continue
+        change = trigger.image_change
+        reference = (change.from_ if change else None) or config.spec.strategy.base
+        if reference is not None and reference.kind == IMAGE_STREAM_TAG:
+            paused = bool(change and change.paused)
+            found[StreamTag.of(reference, config.namespace)] = paused
+    if found and newest is not None:
+        for name in tracked_names(newest):
+            tag = names.keeper(name, config.namespace)
+            if tag is not None:
+                found.setdefault(tag, False)
+    return found
+
+
+def followed_images(
+    config: BuildConfig, streams: Streams, names: ImageNames, newest: Build | None
+) -> list[FollowedImage]:
+    """Return what each followed tag names now, and what the newest build was made from.
+
+    `names` knows the same `streams`; of these, the followed ones are looked at.
+    """
+    built = _built_with(config, newest)
+    found = []
+    for tag, paused in followed_tags(config, names, newest).items():
+        stream = streams.get(tag.stream_name)
+        now = resolve_tag(stream, tag.tag) if stream is not None else None
+        found.append(FollowedImage(tag.reference, now, built.get(str(tag)), paused))
+    return found
+
+
+def image_inputs(images: Sequence[FollowedImage]) -> tuple[ImageInput, ...]:
+    """Return what a new build records of the tags it was started with."""
+    return tuple(
+        ImageInput(from_=image.reference, image=image.now)
+        for image in images
+        if image.now is not None
+    )
+
+
+def tracked_names(build: Build) -> tuple[str, ...]:
+    """Return the images that the build's Dockerfile took from outside, as it writes them.
+
+    An image that the spec gives is none of them, such as one in the last FROM's place.
+    """
+    if build.spec.strategy.source_strategy is not None:
+        return ()
+    return tuple(i.name for i in build.status.images if not i.name.startswith(SPEC_IMAGE_PREFIX))
+
+
+def digest_of(pull_spec: str) -> str:
+    """Return what identifies the image: its digest, or the whole text where there is none."""
+    _, at, digest = pull_spec.partition("@")
+    return digest if at else pull_spec
+
+
+def _built_with(config: BuildConfig, newest: Build | None) -> dict[str, str]:
+    """Return the pull spec of each followed tag at the newest build.
+
+    The status remembers for builds that are deleted by now.
+    """
+    if newest is not None:
+        found = {
+            f"{entry.from_.namespace}/{entry.from_.name}": entry.image
+            for entry in newest.spec.image_inputs
+        }
+        for image in newest.status.images:
+            if image.stream_tag:
+                found.setdefault(image.stream_tag, image.reference)
+        return found
+    return {
+        f"{entry.from_.namespace or config.namespace}/{entry.from_.name}": (
+            entry.last_triggered_image_id
+        )
+        for entry in config.status.image_change_triggers
+    }
+
+
+def _image_cause(image: FollowedImage) -> BuildTriggerCause:
+    return BuildTriggerCause(
+        message=IMAGE_CHANGE,
+        image_change_build=ImageChangeCause(
+            image_id=image.now or "", from_ref=image.reference, previous_image_id=image.built
+        ),
+    )
+
+
+def _idle(config: BuildConfig, images: Sequence[FollowedImage]) -> UpToDate:
+    cyclic = [image.name for image in images if image.cyclic]
+    if cyclic:
+        message = f"{', '.join(cyclic)} is made from this BuildConfig's own result: not followed"
+        return UpToDate("Cycle", message)
+    paused = [image.name for image in images if image.paused and image.now != image.built]
+    if paused:
+        return UpToDate("TriggerPaused", f"the trigger of {', '.join(paused)} is paused")
+    missing = [image.name for image in images if image.now is None]
+    if missing:
+        return UpToDate("ImageNotResolved", f"waits for {', '.join(missing)} to have an image")
+    if not config.spec.triggers:
+        return UpToDate("NoTriggers", "has no triggers: `upwell start-build` starts a build")
+    base = config.spec.strategy.base
+    if not images and base is not None and base.kind == DOCKER_IMAGE:
+        return UpToDate("NotFollowed", f"{base.name} is no ImageStreamTag: no change is noticed")
+    return UpToDate("UpToDate", "the newest build has the present digest of every followed image")

@@ -1,0 +1,331 @@
+"""Why something was, or was not, built or rolled out: the facts in the order that explains them.
+
+From what runs, back through tag and build to the change upstream that set it off; then what is
+held back, by what, and until when.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
+from upwell.api.image import ImageStream, NamedTagEventList
+from upwell.api.meta import ObjectReference, Resource
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.explain.freshness import (
+    RolloutState,
+    Snapshot,
+    output_digest,
+    reason_of,
+    rollout_of,
+    serving,
+    short,
+)
+from upwell.policy.explain.lineage import Placement, origin_of
+from upwell.policy.explain.statement import Statement, Topic
+from upwell.policy.images.names import StreamTag
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.triggers import followers_of
+
+_SHORT_COMMIT = 12
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PackageChange:
+    """A package that differs between two images; a version is empty where it is absent."""
+
+    name: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        if not self.old:
+            return f"{self.name} {self.new} added"
+        if not self.new:
+            return f"{self.name} {self.old} removed"
+        return f"{self.name} {self.old} -> {self.new}"
+
+
+def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
+    """Return the statements about a workload, Build, BuildConfig or ImageStream; else none."""
+    teller = _Teller(snapshot)
+    match asked:
+        case Build():
+            return list(teller.build(asked, 0))
+        case BuildConfig():
+            return list(teller.config(asked))
+        case ImageStream():
+            return list(teller.stream(asked))
+        case _ if isinstance(asked, WORKLOADS):
+            return list(teller.workload(asked))
+        case _:
+            return []
+
+
+def package_changes(
+    old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]
+) -> list[PackageChange]:
+    """Compare two lists of `{"name", "version", "architecture"}`; equal versions are left out.
+
+    A name that several architectures have carries its architecture.
+    """
+    before, after = _versions(old), _versions(new)
+    both = before.keys() | after.keys()
+    names = Counter(name for name, _ in both)
+    return sorted(
+        PackageChange(
+            f"{name}:{architecture}" if names[name] > 1 else name,
+            before.get((name, architecture), ""),
+            after.get((name, architecture), ""),
+        )
+        for name, architecture in both
+        if before.get((name, architecture)) != after.get((name, architecture))
+    )
+
+
+def _versions(packages: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return versions by name and architecture."""
+    return {
+        (str(package.get("name", "")), str(package.get("architecture", ""))): str(
+            package.get("version", "")
+        )
+        for package in packages
+    }
+
+
+class _Teller:
+    """Follows a change backwards; what was told once is not told again."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._told: set[str] = set()
+
+    def workload(self, workload: Workload) -> Iterator[Statement]:
+        revision = serving(workload)
+        place = self._snapshot.lineage.placement(workload)
+        if revision is None:
+            yield Statement(Topic.RUNNING, "no revision serves yet")
+        else:
+            cause = f", rolled out for {revision.cause}" if revision.cause else ""
+            text = f"revision {revision.revision} serves{cause}"
+            yield Statement(Topic.RUNNING, text, at=revision.live_at or revision.created)
+            for container, image in revision.images.items():
+                if place is not None:
+                    yield from self._promoted(place, container, image)
+                else:
+                    yield from self._container(workload, container, image)
+        yield from self._outlook(workload, place)
+        yield from self._next_checks(workload)
+
+    def _outlook(self, workload: Workload, place: Placement | None) -> Iterator[Statement]:
+        """Say what is held back, by what, and what comes next."""
+        rollout = rollout_of(workload)
+        standing = self._snapshot.workload_standing(workload)
+        if rollout.state is not RolloutState.COMPLETE and rollout.text != standing.waits_for:
+            yield Statement(Topic.HELD, rollout.text)
+        followers = followers_of(workload)
+        for fault in followers.faults:
+            yield Statement(Topic.HELD, fault)
+        if place is not None and place.status.hold:
+            yield Statement(Topic.HELD, f"{place} is held: {place.status.hold}")
+        if standing.behind:
+            until = place.status.until if place is not None else None
+            yield Statement(Topic.HELD, str(standing), at=until)
+        elif place is not None:
+            text = f"nothing is due: {place} has the newest Release"
+            yield Statement(Topic.NEXT, text)
+        elif not followers.entries:
+            text = "no image trigger: images change only when the manifest does"
+            yield Statement(Topic.NEXT, text)
+        elif rollout.state is RolloutState.COMPLETE:
+            text = "nothing is due: it runs the newest image of every tag that it follows"
+            yield Statement(Topic.NEXT, text)
+
+    def config(self, config: BuildConfig) -> Iterator[Statement]:
+        builds = self._snapshot.builds(config.key)
+        if builds:
+            yield from self.build(builds[0], 0)
+        else:
+            yield Statement(Topic.BUILD, "it has no build yet")
+        for image in self._snapshot.built_from(config):
+            now = short(image.now) if image.now else "no image yet"
+            used = f"last built with {short(image.built)}" if image.built else "not built with yet"
+            paused = "; its trigger is paused" if image.paused else ""
+            yield Statement(
+                Topic.IMAGE,
+                f"follows {image.name}: now {now}, {used}{paused}",
+                old=image.built or "",
+                new=image.now or "",
+            )
+        standing = self._snapshot.config_standing(config)
+        conditions = [c for c in config.status.conditions if c.message]
+        if standing.behind:
+            yield Statement(Topic.HELD, str(standing))
+        for condition in conditions:
+            topic = Topic.BUILD if condition.is_true else Topic.HELD
+            if condition.message not in str(standing):
+                text = f"{condition.reason}: {condition.message}"
+                yield Statement(topic, text, at=condition.last_transition_time)
+        if not standing.behind and not conditions:
+            yield Statement(Topic.NEXT, "nothing is due: every followed image was built with")
+        yield from self._next_checks(config)
+
+    def stream(self, stream: ImageStream) -> Iterator[Statement]:
+        if not stream.status.tags:
+            yield Statement(Topic.IMAGE, "no tag has an image yet")
+        for history in stream.status.tags:
+            tag = StreamTag(stream.namespace, stream.name, history.tag)
+            latest = history.latest
+            if latest is None:
+                yield Statement(Topic.IMAGE, f"{tag} has no image yet")
+            else:
+                text = f"{tag} is {short(latest.image)}"
+                yield Statement(Topic.IMAGE, text, at=latest.created, new=latest.image)
+                yield from self._origin(tag, latest.image, 1)
+            yield from self._import_state(tag, history)
+        if stream.spec.docker_image_repository is None and not stream.spec.tags:
+            text = "nothing is imported: an image comes by a push or a build"
+            yield Statement(Topic.NEXT, text)
+
+    def build(self, build: Build, depth: int) -> Iterator[Statement]:
+        status = build.status
+        self._told.add(str(build.key))
+        match status.phase:
+            case BuildPhase.COMPLETE:
+                text = f"build {build.name} made {short(output_digest(build)) or 'no image'}"
+            case phase if phase.is_terminal:
+                text = f"build {build.name} ended as {phase}: {reason_of(build)}"
+            case phase:
+                text = f"build {build.name} is {phase}: {reason_of(build)}"
+        at = status.completion_timestamp or status.start_timestamp
+        at = at or build.metadata.creation_timestamp
+        yield Statement(Topic.BUILD, text, depth, at, new=output_digest(build))
+        if status.retry_time is not None and not status.phase.is_terminal:
+            yield Statement(Topic.HELD, "it is tried again", depth, status.retry_time)
+        commit = _commit(build)
+        if commit:
+            yield Statement(Topic.COMMIT, commit, depth + 1)
+        for cause in build.spec.triggered_by:
+            yield from self._cause(build, cause, depth + 1)
+        if not build.spec.triggered_by:
+            yield Statement(Topic.CAUSE, "no cause was recorded", depth + 1)
+
+    def _container(self, workload: Workload, container: str, image: str) -> Iterator[Statement]:
+        text = f"container {container} runs {short(image)}"
+        followed = [f for f in followers_of(workload).entries if f.slot[0] == container]
+        for follower in followed:
+            tag = StreamTag(follower.stream.namespace, follower.stream.name, follower.tag)
+            yield Statement(Topic.IMAGE, f"{text}, from {tag} ({follower.mode})", new=image)
+            yield from self._origin(tag, image, 1)
+        if not followed:
+            yield Statement(Topic.IMAGE, f"{text}; it follows no tag", new=image)
+            yield from self._origin(None, image, 1)
+
+    def _promoted(self, place: Placement, container: str, image: str) -> Iterator[Statement]:
+        """Follow what a container runs back through its Release."""
+        text = f"container {container} runs {short(image)}"
+        found = self._snapshot.lineage.release_with(place, image)
+        if found is None:
+            text = f"{text}, which no known Release of {place} has"
+            yield Statement(Topic.IMAGE, text, new=image)
+            yield from self._origin(None, image, 1)
+            return
+        release, component = found
+        text = f"{text}, component {component.name} of release {release.name} in {place}"
+        yield Statement(Topic.IMAGE, text, new=image)
+        if str(release.key) not in self._told:
+            self._told.add(str(release.key))
+            yield from self._snapshot.lineage.story(place, release, 1)
+        if self._snapshot.producer_of(image) is None:
+            yield from origin_of(component, 1)
+        yield from self._origin(None, image, 1)
+
+    def _cause(self, build: Build, cause: BuildTriggerCause, depth: int) -> Iterator[Statement]:
+        change = cause.image_change_build
+        if change is None:
+            yield Statement(Topic.CAUSE, f"because: {cause.message or 'unknown'}", depth)
+            yield from self._inputs(build, depth)
+            return
+        tag = _tag(change, build.namespace)
+        name = str(tag) if tag is not None else "an image"
+        if change.previous_image_id:
+            text = f"because {name} changed from {short(change.previous_image_id)} to"
+        else:
+            text = f"because {name} came to be"
+        text = f"{text} {short(change.image_id)}"
+        old, new = change.previous_image_id or "", change.image_id
+        yield Statement(Topic.CAUSE, text, depth, old=old, new=new)
+        yield from self._origin(tag, change.image_id, depth + 1)
+
+    def _inputs(self, build: Build, depth: int) -> Iterator[Statement]:
+        """Say which images a build took that no image change has started."""
+        for used in build.spec.image_inputs:
+            tag = StreamTag.of(used.from_, build.namespace)
+            text = f"it took {tag} as it was, {short(used.image)}"
+            yield Statement(Topic.IMAGE, text, depth, new=used.image)
+            yield from self._origin(tag, used.image, depth + 1)
+
+    def _origin(self, tag: StreamTag | None, image: str, depth: int) -> Iterator[Statement]:
+        """Say where an image comes from: one of our builds, or upstream."""
+        producer = self._snapshot.producer_of(image)
+        if producer is not None:
+            if str(producer.key) not in self._told:
+                yield from self.build(producer, depth)
+            return
+        history = self._snapshot.history(tag) if tag is not None else None
+        state = history.import_state if history is not None else None
+        if history is None or state is None or not state.source or str(tag) in self._told:
+            return
+        self._told.add(str(tag))
+        event = next((e for e in history.items if e.image == digest_of(image)), None)
+        seen = event.created if event is not None else None
+        if history.latest is event and state.first_seen is not None:
+            seen = state.first_seen
+        text = f"{state.source} was first seen as {short(image)}"
+        yield Statement(Topic.UPSTREAM, text, depth, seen, new=image)
+
+    def _next_checks(self, asked: Resource) -> Iterator[Statement]:
+        """Say when the upstream images that `asked` stands on are looked at again."""
+        graph = self._snapshot.graph
+        for tag in graph.ancestors(asked.key):
+            history = self._snapshot.history(tag) if isinstance(tag, StreamTag) else None
+            if history is not None and isinstance(tag, StreamTag):
+                yield from self._import_state(tag, history)
+
+    @staticmethod
+    def _import_state(tag: StreamTag, history: NamedTagEventList) -> Iterator[Statement]:
+        state = history.import_state
+        for condition in history.conditions:
+            if not condition.is_true:
+                at = condition.last_transition_time
+                text = f"{tag}: {condition.reason}: {condition.message}"
+                yield Statement(Topic.HELD, text, at=at)
+        if state is not None and state.selected:
+            text = f"{tag} takes tag {state.selected} of {state.source}: {state.selection_reason}"
+            yield Statement(Topic.UPSTREAM, text)
+        if state is not None and state.ignored is not None:
+            passed = state.ignored
+            text = f"{state.source} is {short(passed.digest)} now, passed over: {passed.message}"
+            yield Statement(Topic.UPSTREAM, text, at=passed.seen, new=passed.digest)
+        if state is not None and state.next_check_time is not None:
+            text = f"{state.source} is checked again for {tag}"
+            yield Statement(Topic.NEXT, text, at=state.next_check_time)
+
+
+def _tag(change: ImageChangeCause, namespace: str) -> StreamTag | None:
+    reference: ObjectReference | None = change.from_ref
+    return StreamTag.of(reference, namespace) if reference is not None else None
+
+
+def _commit(build: Build) -> str:
+    """Return the commit that was built, as one line; empty without one."""
+    revision = build.status.revision or build.spec.revision or {}
+    git = revision.get("git")
+    if not isinstance(git, dict) or not git.get("commit"):
+        return ""
+    subject = next(iter(str(git.get("message") or "").splitlines()), "")
+    author = git.get("author")
+    name = str(author.get("name", "")) if isinstance(author, dict) else ""
+    text = f"commit {str(git['commit'])[:_SHORT_COMMIT]}"
+    return text + (f" by {name}" if name else "") + (f": {subject}" if subject else "")

@@ -1,0 +1,271 @@
+"""How far everything has got: in step with what it follows, or behind, and what it waits for."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from upwell.api import conditions
+from upwell.api.apps import DaemonSet, RevisionRecord
+from upwell.api.build import (
+    BUILD_CONFIG_LABEL,
+    Build,
+    BuildConfig,
+    BuildPhase,
+)
+from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
+from upwell.api.meta import ObjectKey, Resource
+from upwell.policy.builds.run_policy import number_of
+from upwell.policy.builds.triggers import FollowedImage, digest_of, followed_images
+from upwell.policy.explain.graph import Graph, build_graph
+from upwell.policy.explain.lineage import Lineage
+from upwell.policy.images.names import ImageNames, StreamTag
+from upwell.policy.images.streams import StreamName
+from upwell.policy.rollouts.history import Phase
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.triggers import followers_of, hold_text
+
+SHORT_DIGEST = 12
+
+_AS_USUAL = frozenset({"NewReplicaSetCreated", "ReplicaSetUpdated", "NewReplicaSetAvailable"})
+"""Reasons of the condition Progressing that tell of no obstacle."""
+
+
+class RolloutState(StrEnum):
+    """Whether a rollout has ended, and how."""
+
+    COMPLETE = "Complete"
+    PROGRESSING = "Progressing"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Where the newest rollout of a workload stands, for people."""
+
+    state: RolloutState
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether an object has all that reached it; `behind` counts the changes that it lacks."""
+
+    behind: int = 0
+    waits_for: str = ""
+    """What the missing changes wait for; empty when nothing is missing or it is not known."""
+
+    def __str__(self) -> str:
+        if not self.behind:
+            return "current"
+        return f"behind by {self.behind}" + (f": {self.waits_for}" if self.waits_for else "")
+
+
+class Snapshot:
+    """The objects of one moment, found by what they are to each other."""
+
+    def __init__(self, objects: Iterable[Resource]) -> None:
+        known = list(objects)
+        self.graph: Graph = build_graph(known)
+        self.lineage = Lineage(known)
+        self.streams: Mapping[StreamName, ImageStream] = {
+            StreamName(item.namespace, item.name): item
+            for item in known
+            if isinstance(item, ImageStream)
+        }
+        self._image_names = ImageNames(self.streams.values())
+        self.configs: Mapping[ObjectKey, BuildConfig] = {
+            item.key: item for item in known if isinstance(item, BuildConfig)
+        }
+        self.workloads: Mapping[ObjectKey, Workload] = {
+            item.key: item for item in known if isinstance(item, WORKLOADS)
+        }
+        self._builds: dict[ObjectKey, list[Build]] = defaultdict(list)
+        builds = [item for item in known if isinstance(item, Build)]
+        for build in sorted(builds, key=number_of, reverse=True):
+            name = build.labels.get(BUILD_CONFIG_LABEL, "")
+            self._builds[ObjectKey(BuildConfig.KIND.kind, build.namespace, name)].append(build)
+
+    def builds(self, config: ObjectKey) -> Sequence[Build]:
+        """Return a BuildConfig's builds, newest first."""
+        return self._builds.get(config, [])
+
+    def history(self, tag: StreamTag) -> NamedTagEventList | None:
+        """Return the digests of a tag."""
+        stream = self.streams.get(StreamName(tag.namespace, tag.stream))
+        return stream.status.tag(tag.tag) if stream is not None else None
+
+    def latest(self, tag: StreamTag) -> TagEvent | None:
+        """Return the digest of a tag that is in force."""
+        history = self.history(tag)
+        return history.latest if history is not None else None
+
+    def built_from(self, config: BuildConfig) -> Sequence[FollowedImage]:
+        """Return what a BuildConfig follows, as it is now and as the newest build used it."""
+        newest = next(iter(self.builds(config.key)), None)
+        return followed_images(config, self.streams, self._image_names, newest)
+
+    def producer_of(self, image: str) -> Build | None:
+        """Return the build whose result has this digest."""
+        digest = digest_of(image)
+        return next(
+            (
+                build
+                for builds in self._builds.values()
+                for build in builds
+                if output_digest(build) == digest
+            ),
+            None,
+        )
+
+    def config_standing(self, config: BuildConfig) -> Standing:
+        """Say whether the newest image of `config` is made of what its inputs are now."""
+        newest = next(iter(self.builds(config.key)), None)
+        changed = [image for image in self.built_from(config) if image.changed]
+        if newest is not None and not newest.status.phase.is_terminal:
+            return Standing(1, f"build {newest.name} ({newest.status.phase})")
+        condition = conditions.find(config.status.conditions, "Current")
+        if changed:
+            held = condition is not None and not condition.is_true
+            waits_for = condition.message if condition and held else "a build to start"
+            return Standing(len(changed), waits_for)
+        if newest is not None and newest.status.phase is not BuildPhase.COMPLETE:
+            return Standing(1, f"build {newest.name} {newest.status.phase}: {reason_of(newest)}")
+        if newest is None and condition is not None and not condition.is_true:
+            return Standing(1, condition.message)
+        return Standing()
+
+    def workload_standing(self, workload: Workload) -> Standing:
+        """Say whether `workload` runs the newest of what it follows, builds to come included."""
+        place = self.lineage.placement(workload)
+        if place is not None and (newer := self.lineage.newer(place)):
+            return Standing(newer, place.status.waits_for)
+        if place is not None:
+            coming = list(self._coming(workload))
+            return Standing(len(coming), coming[0]) if coming else Standing()
+        lacking = sum(missing for _, missing in self._lacking(workload))
+        coming = list(self._coming(workload))
+        if not lacking and not coming:
+            return Standing() if serving(workload) else Standing(1, self._keeps(workload))
+        if lacking:
+            return Standing(lacking + len(coming), self._keeps(workload))
+        return Standing(len(coming), coming[0])
+
+    def running(self, workload: Workload) -> Mapping[str, str]:
+        """Return the image of each container that serves: pull specs."""
+        revision = serving(workload)
+        return revision.images if revision is not None else {}
+
+    def _lacking(self, workload: Workload) -> Iterator[tuple[StreamTag, int]]:
+        """Yield each followed tag with the number of its digests newer than what serves."""
+        running = self.running(workload)
+        for follower in followers_of(workload).entries:
+            tag = StreamTag(follower.stream.namespace, follower.stream.name, follower.tag)
+            history = self.history(tag)
+            image = running.get(follower.slot[0])
+            if history is None or not history.items:
+                continue
+            digests = [event.image for event in history.items]
+            digest = digest_of(image) if image else ""
+            yield tag, digests.index(digest) if digest in digests else 1
+
+    def _coming(self, workload: Workload) -> Iterator[str]:
+        """Yield what each BuildConfig upstream that is behind waits for, the nearest first."""
+        order = self.graph.order()
+        near_first = sorted(
+            (self.configs[key] for key in self._upstream(workload) if key in self.configs),
+            key=lambda config: -order.index(config.key),
+        )
+        for config in near_first:
+            standing = self.config_standing(config)
+            if standing.behind:
+                yield standing.waits_for
+
+    def _upstream(self, workload: Workload) -> set[ObjectKey]:
+        found: set[ObjectKey] = set()
+        for edge in self.graph.inputs(workload.key):
+            if isinstance(edge.source, StreamTag):
+                for config in self.graph.producers(edge.source):
+                    found |= {config, *self.graph.upstream(config)}
+        return found
+
+    @staticmethod
+    def _keeps(workload: Workload) -> str:
+        """Say what keeps a workload from the image that its tag has already."""
+        triggered = conditions.find(workload.status.conditions, "ImageTriggered")
+        if hold := hold_text(workload):
+            return f"held: {hold}"
+        if triggered is not None and not triggered.is_true:
+            return triggered.message
+        rollout = rollout_of(workload)
+        return rollout.text if rollout.state is not RolloutState.COMPLETE else "the next rollout"
+
+
+def serving(workload: Workload) -> RevisionRecord | None:
+    """Return the revision that serves: the newest that is complete, else one that takes traffic."""
+    revisions = workload.status.revisions
+    complete = [revision for revision in revisions if revision.phase == Phase.COMPLETE]
+    live = [revision for revision in revisions if revision.live_at and revision not in complete]
+    return next(iter([*complete, *live]), None)
+
+
+def desired_replicas(workload: Workload) -> int:
+    """Return how many instances are wanted."""
+    if isinstance(workload, DaemonSet) or workload.spec.replicas is None:
+        return 1
+    return workload.spec.replicas
+
+
+def rollout_of(workload: Workload) -> Rollout:
+    """Say where the newest rollout of `workload` stands."""
+    status = workload.status
+    if (status.observed_generation or 0) < workload.generation:
+        return Rollout(RolloutState.PROGRESSING, "the server has not seen the last change yet")
+    newest = next(iter(status.revisions), None)
+    if newest is None:
+        triggered = conditions.find(status.conditions, "ImageTriggered")
+        why = f": {triggered.message}" if triggered and triggered.message else ""
+        return Rollout(RolloutState.PROGRESSING, f"no revision was rolled out yet{why}")
+    wanted = desired_replicas(workload)
+    if newest.phase == Phase.FAILED:
+        kept = serving(workload)
+        instead = f"; revision {kept.revision} serves" if kept is not None else ""
+        text = newest.message or f"revision {newest.revision} failed{instead}"
+        return Rollout(RolloutState.FAILED, text)
+    if newest.phase == Phase.COMPLETE and min(status.updated_replicas, status.ready_replicas) >= (
+        wanted
+    ):
+        ready = f"{status.ready_replicas} of {wanted} ready"
+        return Rollout(RolloutState.COMPLETE, f"revision {newest.revision} is complete, {ready}")
+    return Rollout(
+        RolloutState.PROGRESSING,
+        f"revision {newest.revision}: {status.updated_replicas} of {wanted} updated,"
+        f" {status.ready_replicas} ready{_hindrance(workload)}",
+    )
+
+
+def _hindrance(workload: Workload) -> str:
+    """Say what a rollout under way waits for, when it is more than its instances."""
+    told = conditions.find(workload.status.conditions, "Progressing")
+    if told is None or told.reason in _AS_USUAL or not told.message:
+        return ""
+    return f": {told.message}"
+
+
+def output_digest(build: Build) -> str:
+    """Return the digest of what a build has pushed; empty when it has pushed nothing."""
+    output = build.status.output
+    return output.to.image_digest if output is not None and output.to is not None else ""
+
+
+def reason_of(build: Build) -> str:
+    """Return why a build stands where it does, for people."""
+    status = build.status
+    return ": ".join(text for text in (status.reason, status.message) if text) or "no reason given"
+
+
+def short(image: str) -> str:
+    """Return the first digits of the digest in a digest or pull spec, as people compare them."""
+    digest = digest_of(image)
+    algorithm, colon, digits = digest.partition(":")
+    return digits[:SHORT_DIGEST] if colon and algorithm.startswith("sha") else image

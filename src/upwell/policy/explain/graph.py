@@ -1,0 +1,380 @@
+"""What stands on what: upstream images, stream tags, BuildConfigs and workloads as one graph.
+
+An edge points the way that a change takes: from a base image to all that must follow it.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
+from upwell.api.build import BuildConfig, BuildTriggerPolicy
+from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey, ObjectReference, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.policy.images.names import ImageNames, ImageNode, StreamTag, UpstreamImage
+from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.promotion.stages import NoContainerError, images_for, names_workload
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.triggers import Mode, followers_of
+
+type Node = ImageNode | ObjectKey
+type Neighbours = Callable[[Node], list[Node]]
+
+_CONFIG_KIND = BuildConfig.KIND.kind
+
+
+class Role(StrEnum):
+    """What the source of an edge is to its target; for one pair, the first of these counts."""
+
+    IMPORT = "import"
+    """A tag imports an upstream image."""
+    TAG = "tag"
+    """A tag takes its image from another tag."""
+    BASE = "base"
+    """A BuildConfig's strategy builds from a tag or image."""
+    INPUT = "input"
+    """A build reads a tag in some other way: another stage, a copied file, a trigger of its own."""
+    OUTPUT = "output"
+    """A BuildConfig pushes to a tag."""
+    DEPLOY = "deploy"
+    """A workload runs a tag."""
+    PROMOTE = "promote"
+    """A workload gets what a tag names through the stages of a Pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`target` is made from `source`; `automatic` unless a person must pass each change on."""
+
+    source: Node
+    target: Node
+    role: Role
+    automatic: bool
+
+
+class Graph:
+    """The edges between images, builds and workloads, and what follows from them.
+
+    Neighbours and results are in a fixed order, so that equal objects give equal answers.
+    """
+
+    def __init__(self, nodes: Iterable[Node], edges: Iterable[Edge]) -> None:
+        merged: dict[tuple[Node, Node], Edge] = {}
+        for edge in edges:
+            pair = (edge.source, edge.target)
+            merged[pair] = _merge(merged[pair], edge) if pair in merged else edge
+        self.edges = tuple(sorted(merged.values(), key=lambda e: (str(e.source), str(e.target))))
+        found = {*nodes, *(e.source for e in self.edges), *(e.target for e in self.edges)}
+        self.nodes: tuple[Node, ...] = tuple(sorted(found, key=str))
+        self._into: dict[Node, list[Edge]] = defaultdict(list)
+        self._out_of: dict[Node, list[Edge]] = defaultdict(list)
+        for edge in self.edges:
+            self._into[edge.target].append(edge)
+            self._out_of[edge.source].append(edge)
+
+    def inputs(self, node: Node) -> tuple[Edge, ...]:
+        """Return the edges into `node`: what it is made from."""
+        return tuple(self._into.get(node, ()))
+
+    def outputs(self, node: Node) -> tuple[Edge, ...]:
+        """Return the edges out of `node`: what is made from it."""
+        return tuple(self._out_of.get(node, ()))
+
+    def producers(self, tag: StreamTag) -> frozenset[ObjectKey]:
+        """Return the BuildConfigs that push to `tag`, or to a tag that it takes its image from."""
+        return frozenset(self._nearest_builds(tag))
+
+    def consumers(self, tag: StreamTag) -> frozenset[ObjectKey]:
+        """Return the BuildConfigs and workloads that use `tag` directly."""
+        return frozenset(
+            edge.target for edge in self.outputs(tag) if isinstance(edge.target, ObjectKey)
+        )
+
+    def upstream(self, config: ObjectKey) -> frozenset[ObjectKey]:
+        """Return every BuildConfig whose result reaches `config`, through any number of builds.
+
+        Members of a cycle that holds `config` are left out: to wait for them would never end.
+        """
+        reached = self._reachable(config, self._sources)
+        own_cycle = self._component_of.get(config, frozenset())
+        return frozenset(
+            node
+            for node in reached - own_cycle - {config}
+            if isinstance(node, ObjectKey) and node.kind == _CONFIG_KIND
+        )
+
+    def ancestors(self, node: Node) -> tuple[Node, ...]:
+        """Return everything that reaches `node`, itself left out."""
+        return tuple(sorted(self._reachable(node, self._sources) - {node}, key=str))
+
+    def downstream(self, node: Node) -> frozenset[Node]:
+        """Return everything that a change of `node` reaches."""
+        return frozenset(self._reachable(node, self._targets) - {node})
+
+    def order(self) -> tuple[Node, ...]:
+        """Return every node after all that it is made from; a cycle's members stand together."""
+        return tuple(node for component in self._components for node in sorted(component, key=str))
+
+    @cached_property
+    def cycles(self) -> tuple[tuple[Node, ...], ...]:
+        """The rings that would build themselves for ever, each as the way around it."""
+        return tuple(
+            self._way_around(component)
+            for component in self._components
+            if len(component) > 1 or self._feeds_itself(component)
+        )
+
+    def cycle_of(self, node: Node) -> frozenset[Node]:
+        """Return `node` and all that it reaches and is reached by; empty: it is in no cycle."""
+        component = self._component_of.get(node, frozenset())
+        return component if len(component) > 1 or self._feeds_itself(component) else frozenset()
+
+    def _sources(self, node: Node) -> list[Node]:
+        return [edge.source for edge in self._into.get(node, ())]
+
+    def _targets(self, node: Node) -> list[Node]:
+        return [edge.target for edge in self._out_of.get(node, ())]
+
+    @staticmethod
+    def _reachable(start: Node, neighbours: Neighbours) -> set[Node]:
+        seen: set[Node] = set()
+        waiting = [start]
+        while waiting:
+            for node in neighbours(waiting.pop()):
+                if node not in seen:
+                    seen.add(node)
+                    waiting.append(node)
+        return seen
+
+    def _nearest_builds(self, tag: StreamTag) -> Iterator[ObjectKey]:
+        seen: set[Node] = {tag}
+        waiting: list[Node] = [tag]
+        while waiting:
+            for source in self._sources(waiting.pop()):
+                if isinstance(source, ObjectKey):
+                    yield source
+                elif source not in seen:
+                    seen.add(source)
+                    waiting.append(source)
+
+    @cached_property
+    def _components(self) -> tuple[frozenset[Node], ...]:
+        return tuple(_strong_components(self.nodes, self._sources))
+
+    @cached_property
+    def _component_of(self) -> Mapping[Node, frozenset[Node]]:
+        return {node: component for component in self._components for node in component}
+
+    def _feeds_itself(self, component: frozenset[Node]) -> bool:
+        return any(node in self._targets(node) for node in component)
+
+    def _way_around(self, component: frozenset[Node]) -> tuple[Node, ...]:
+        """Return the shortest way from the component's first node back to it."""
+        start = min(component, key=str)
+        came_from: dict[Node, Node] = {}
+        waiting = [start]
+        for node in waiting:
+            for target in self._targets(node):
+                if target == start:
+                    return _path(start, node, came_from)
+                if target in component and target not in came_from:
+                    came_from[target] = node
+                    waiting.append(target)
+        return (start,)
+
+
+def build_graph(objects: Iterable[Resource]) -> Graph:
+    """Return the graph of these ImageStreams, BuildConfigs, workloads and Pipelines, no others."""
+    known = list(objects)
+    names = ImageNames(item for item in known if isinstance(item, ImageStream))
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    for item in known:
+        edges.extend(edges_of(item, names))
+        match item:
+            case ImageStream():
+                nodes.extend(StreamTag(item.namespace, item.name, tag) for tag in _tags(item))
+            case BuildConfig() | DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet():
+                nodes.append(item.key)
+            case Pipeline():
+                edges.extend(_of_pipeline(item, known))
+            case _:
+                pass
+    return Graph(nodes, edges)
+
+
+def edges_of(item: Resource, names: ImageNames) -> Iterator[Edge]:
+    """Yield the edges that an ImageStream, BuildConfig or workload declares; others have none."""
+    match item:
+        case ImageStream():
+            yield from _of_stream(item, names)
+        case BuildConfig():
+            yield from _of_build_config(item, names)
+        case DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet():
+            yield from _of_workload(item, names)
+        case _:
+            pass
+
+
+def _tags(stream: ImageStream) -> Iterator[str]:
+    yield from (tag.name for tag in stream.spec.tags)
+    yield from (tag.tag for tag in stream.status.tags)
+
+
+def _of_stream(stream: ImageStream, names: ImageNames) -> Iterator[Edge]:
+    for tag in effective_tags(stream):
+        target = StreamTag(stream.namespace, stream.name, tag.name)
+        if tag.from_ is None:
+            continue
+        if tag.from_.kind == DOCKER_IMAGE:
+            origin = names.origin(tag.from_.name)
+            if origin is not None:
+                role = Role.IMPORT if isinstance(origin, UpstreamImage) else Role.TAG
+                yield Edge(origin, target, role, automatic=tag.scheduled)
+        elif tag.from_.kind == IMAGE_STREAM_TAG:
+            source = StreamTag.of(_in_stream(tag.from_, stream), stream.namespace)
+            yield Edge(source, target, Role.TAG, automatic=True)
+
+
+def _in_stream(reference: ObjectReference, stream: ImageStream) -> ObjectReference:
+    """Complete a bare `TAG`, which names a tag of the stream itself (image/v1 TagReference)."""
+    if ":" in reference.name:
+        return reference
+    return reference.model_copy(update={"name": f"{stream.name}:{reference.name}"})
+
+
+def _of_build_config(config: BuildConfig, names: ImageNames) -> Iterator[Edge]:
+    spec = config.spec
+    base = _kept(spec.strategy.base, config, names)
+    automatic = {
+        node: not trigger.image_change.paused if trigger.image_change else True
+        for trigger in spec.triggers
+        if trigger.type == "ImageChange"
+        and (node := _kept(_trigger_source(trigger), config, names) or base) is not None
+    }
+    reads = dict.fromkeys([*_read_by(config, names), *automatic], Role.INPUT)
+    if base is not None:
+        reads[base] = Role.BASE
+    for node, role in reads.items():
+        yield Edge(node, config.key, role, automatic=automatic.get(node, False))
+    output = _kept(spec.output.to, config, names)
+    if output is not None:
+        yield Edge(config.key, output, Role.OUTPUT, automatic=True)
+
+
+def _trigger_source(trigger: BuildTriggerPolicy) -> ObjectReference | None:
+    return trigger.image_change.from_ if trigger.image_change else None
+
+
+def _read_by(config: BuildConfig, names: ImageNames) -> Iterator[ImageNode]:
+    """Yield what the build reads beside its strategy's image."""
+    for image in config.status.tracked_images:
+        node = names.find(image, config.namespace)
+        if node is not None:
+            yield node
+    for source in config.spec.source.images:
+        node = _kept(source.from_, config, names)
+        if node is not None:
+            yield node
+
+
+def _kept(
+    reference: ObjectReference | None, config: BuildConfig, names: ImageNames
+) -> ImageNode | None:
+    if reference is None or not reference.name:
+        return None
+    if reference.kind == DOCKER_IMAGE:
+        return names.find(reference.name, config.namespace)
+    if reference.kind in {IMAGE_STREAM_TAG, ""}:
+        return StreamTag.of(reference, config.namespace)
+    return None  # an ImageStreamImage is one digest for ever: no change comes from it
+
+
+def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
+    followed: dict[StreamTag, bool] = {}
+    for follower in followers_of(workload).entries:
+        tag = StreamTag(follower.stream.namespace, follower.stream.name, follower.tag)
+        automatic = follower.mode is Mode.AUTOMATIC
+        followed[tag] = followed.get(tag, False) or automatic
+    for tag, automatic in followed.items():
+        yield Edge(tag, workload.key, Role.DEPLOY, automatic=automatic)
+    template = workload.spec.template
+    for container in template.spec.containers if template is not None else ():
+        node = names.find(container.image.strip(), workload.namespace)
+        if isinstance(node, StreamTag) and node not in followed:
+            yield Edge(node, workload.key, Role.DEPLOY, automatic=False)
+
+
+def _of_pipeline(pipeline: Pipeline, known: Iterable[Resource]) -> Iterator[Edge]:
+    """Yield an edge from each component's tag to each workload that gets the component."""
+    tags = {
+        one.name: StreamTag.of(one.from_, pipeline.namespace) for one in pipeline.spec.components
+    }
+    names = {name: name for name in tags}
+    for workload in known:
+        for stage in pipeline.spec.stages:
+            entry = names_workload(pipeline, stage, workload)
+            if entry is None or not isinstance(workload, WORKLOADS):
+                continue
+            with suppress(NoContainerError):
+                for name in set(images_for(entry, workload, names).values()):
+                    automatic = stage.promotion == "Automatic"
+                    yield Edge(tags[name], workload.key, Role.PROMOTE, automatic=automatic)
+
+
+def _merge(one: Edge, other: Edge) -> Edge:
+    roles = list(Role)
+    first = min(one, other, key=lambda edge: roles.index(edge.role))
+    return replace(first, automatic=one.automatic or other.automatic)
+
+
+def _path(start: Node, end: Node, came_from: Mapping[Node, Node]) -> tuple[Node, ...]:
+    way = [end]
+    while way[-1] != start:
+        way.append(came_from[way[-1]])
+    return tuple(reversed(way))
+
+
+def _strong_components(nodes: Iterable[Node], sources: Neighbours) -> Iterator[frozenset[Node]]:
+    """Yield the strongly connected components, each after all that it is made from (Tarjan).
+
+    Without recursion: a chain of builds may be longer than Python's stack.
+    """
+    index: dict[Node, int] = {}
+    low: dict[Node, int] = {}
+    stack: list[Node] = []
+    open_nodes: set[Node] = set()
+    for root in nodes:
+        work = [(root, iter(sources(root)))] if root not in index else []
+        while work:
+            node, rest = work[-1]
+            if node not in index:
+                index[node] = low[node] = len(index)
+                stack.append(node)
+                open_nodes.add(node)
+            for source in rest:
+                if source not in index:
+                    work.append((source, iter(sources(source))))
+                    break
+                if source in open_nodes:
+                    low[node] = min(low[node], index[source])
+            else:
+                work.pop()
+                if work:
+                    parent = work[-1][0]
+                    low[parent] = min(low[parent], low[node])
+                if low[node] == index[node]:
+                    yield _pop_component(node, stack, open_nodes)
+
+
+def _pop_component(root: Node, stack: list[Node], open_nodes: set[Node]) -> frozenset[Node]:
+    members: set[Node] = set()
+    while root not in members:
+        members.add(stack.pop())
+    open_nodes -= members
+    return frozenset(members)

@@ -1,0 +1,208 @@
+"""Which Release a workload runs, and what let it in: promotions, tests, approvals; pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline, Stage, StageStatus
+from upwell.api.promotion import CheckResult, Component, Promotion, Purpose, Release, Vote
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.explain.statement import Statement, Topic
+from upwell.policy.promotion.releases import rejection_of
+from upwell.policy.promotion.stages import names_workload, serving, upstream
+
+_SHORT_COMMIT = 12
+
+type _Owner = tuple[str, str]
+"""Namespace and name of a Pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The stage whose promotions set the images of a workload."""
+
+    pipeline: Pipeline
+    stage: Stage
+
+    @property
+    def status(self) -> StageStatus:
+        """Where the stage stands."""
+        return self.pipeline.status.stage(self.stage.name)
+
+    def __str__(self) -> str:
+        return f"stage {self.stage.name} of pipeline {self.pipeline.namespace}/{self.pipeline.name}"
+
+
+class Lineage:
+    """The Pipelines, Releases and Promotions among `objects`."""
+
+    def __init__(self, objects: Iterable[Resource]) -> None:
+        self._pipelines: list[Pipeline] = []
+        self._releases: dict[_Owner, list[Release]] = defaultdict(list)
+        self._promotions: dict[_Owner, list[Promotion]] = defaultdict(list)
+        for one in objects:
+            match one:
+                case Pipeline():
+                    self._pipelines.append(one)
+                case Release():
+                    self._releases[one.namespace, one.spec.pipeline].append(one)
+                case Promotion():
+                    self._promotions[one.namespace, one.spec.pipeline].append(one)
+                case _:
+                    pass
+
+    def placement(self, workload: Resource) -> Placement | None:
+        """Return the stage that a workload belongs to."""
+        for pipeline in self._pipelines:
+            for stage in pipeline.spec.stages:
+                if names_workload(pipeline, stage, workload) is not None:
+                    return Placement(pipeline, stage)
+        return None
+
+    def release_with(self, place: Placement, image: str) -> tuple[Release, Component] | None:
+        """Return the Release that has an image, and as which component; what serves goes first."""
+        digest = digest_of(image)
+        having = [
+            (release.name == place.status.release, release.spec.number, release, component)
+            for release in self._of(place, self._releases)
+            for component in release.spec.components
+            if digest and digest_of(component.image) == digest
+        ]
+        if not having:
+            return None
+        _, _, release, component = max(having, key=lambda entry: entry[:2])
+        return release, component
+
+    def newer(self, place: Placement) -> int:
+        """Count the Releases that are newer than what serves in the stage, and may go on."""
+        releases = self._of(place, self._releases)
+        known = {one.name: one.spec.number for one in releases}
+        number = known.get(place.status.release, 0)
+        return sum(
+            one.spec.number > number and rejection_of(one, releases) is None for one in releases
+        )
+
+    def story(self, place: Placement, release: Release, depth: int) -> Iterator[Statement]:
+        """Yield how a Release came into a stage, and what had to pass before."""
+        made = release.metadata.creation_timestamp
+        cause = f": {release.spec.cause}" if release.spec.cause else ""
+        yield Statement(Topic.RELEASE, f"release {release.name} was made{cause}", depth, made)
+        if release.status.rejection is not None:
+            rejection = release.status.rejection
+            by = f" by {rejection.by}" if rejection.by else ""
+            text = f"it is rejected{by}: {rejection.reason}"
+            yield Statement(Topic.HELD, text, depth + 1, rejection.at)
+        here = [
+            one
+            for one in self._of(place, self._promotions)
+            if one.spec.stage == place.stage.name and one.status.started is not None
+        ]
+        yield from _put_back(here, release, depth)
+        brought = [
+            one
+            for one in here
+            if one.spec.release == release.name and one.spec.purpose is not Purpose.VERIFY
+        ]
+        newest = max(brought, key=lambda one: (one.status.started, one.name), default=None)
+        if newest is None:
+            text = f"no promotion brought it into {place}: that record is gone"
+            yield Statement(Topic.PROMOTION, text, depth)
+        else:
+            yield from _promotion(newest, depth)
+        yield from self._verified(place, release, newest, depth)
+
+    def _verified(
+        self, place: Placement, release: Release, told: Promotion | None, depth: int
+    ) -> Iterator[Statement]:
+        """Say where the Release was verified on its way to the stage, the latest first."""
+        known = {one.name: one for one in self._of(place, self._promotions)}
+        before = _stages_before(place)
+        for entry in reversed(release.status.verified):
+            is_told = told is not None and entry.promotion == told.name
+            if is_told or entry.name not in {*before, place.stage.name}:
+                continue
+            by = f" by promotion {entry.promotion}" if entry.promotion else ""
+            yield Statement(Topic.TEST, f"verified in {entry.name}{by}", depth, entry.at)
+            promotion = known.get(entry.promotion)
+            if promotion is not None:
+                yield from _votes(promotion.status.votes, depth + 1)
+                yield from _checks(promotion.status.checks, depth + 1)
+
+    @staticmethod
+    def _of[R: Resource](place: Placement, kept: Mapping[_Owner, list[R]]) -> Sequence[R]:
+        return kept.get((place.pipeline.namespace, place.pipeline.name), ())
+
+
+def origin_of(component: Component, depth: int) -> Iterator[Statement]:
+    """Say what a Release remembers of an image whose Build is gone."""
+    if not component.build:
+        text = "it came from outside: no build of this server made it"
+        yield Statement(Topic.BUILD, text, depth, new=component.image)
+        return
+    text = f"build {component.build} made it (its record is gone)"
+    yield Statement(Topic.BUILD, text, depth, new=component.image)
+    if component.revision:
+        yield Statement(Topic.COMMIT, f"commit {component.revision[:_SHORT_COMMIT]}", depth + 1)
+    for base in component.bases:
+        text = f"it stands on {base.image}, {base.digest}"
+        yield Statement(Topic.IMAGE, text, depth + 1, new=base.digest)
+
+
+def _stages_before(place: Placement) -> set[str]:
+    """Return every stage that a Release goes through before this one."""
+    found: set[str] = set()
+    waiting = [place.stage]
+    while waiting:
+        for name in upstream(place.pipeline, waiting.pop()):
+            stage = place.pipeline.stage(name)
+            if stage is not None and name not in found:
+                found.add(name)
+                waiting.append(stage)
+    return found
+
+
+def _put_back(here: Sequence[Promotion], release: Release, depth: int) -> Iterator[Statement]:
+    """Say that a failure of a later Release put this one back, if so."""
+    last = serving(here)
+    failed = next((one for one in here if one.name == last.promotion), None)
+    if failed is not None and last.release == release.name != failed.spec.release:
+        text = f"it was put back when promotion {failed.name} failed: {failed.status.message}"
+        yield Statement(Topic.PROMOTION, text, depth, failed.status.ended)
+
+
+def _promotion(promotion: Promotion, depth: int) -> Iterator[Statement]:
+    spec, status = promotion.spec, promotion.status
+    text = f"promotion {promotion.name} brought it into stage {spec.stage}, {status.phase}"
+    if spec.purpose is Purpose.ROLL_BACK:
+        text = f"promotion {promotion.name} rolled stage {spec.stage} back to it, {status.phase}"
+    why = f": {spec.reason}" if spec.reason else ""
+    text += f"; {spec.requested_by} asked for it{why}" if spec.requested_by else "; by itself"
+    yield Statement(Topic.PROMOTION, text, depth, status.started)
+    if spec.bypass:
+        emergency = f"emergency, past order, approval and windows: {spec.bypass}"
+        yield Statement(Topic.APPROVAL, emergency, depth + 1)
+    if status.commit:
+        commit = f"its digests were committed as {status.commit[:_SHORT_COMMIT]}"
+        yield Statement(Topic.COMMIT, commit, depth + 1)
+    yield from _votes(status.votes, depth + 1)
+    yield from _checks(status.checks, depth + 1)
+
+
+def _votes(votes: Sequence[Vote], depth: int) -> Iterator[Statement]:
+    for vote in votes:
+        comment = f": {vote.comment}" if vote.comment else ""
+        text = f"{vote.by} {'approved' if vote.approved else 'refused'} it{comment}"
+        yield Statement(Topic.APPROVAL, text, depth, vote.at)
+
+
+def _checks(checks: Sequence[CheckResult], depth: int) -> Iterator[Statement]:
+    for check in checks:
+        text = f"check {check.name} {check.phase}"
+        text += f", at attempt {check.attempt}" if check.flaky else ""
+        text += f", told by {check.by}" if check.by else ""
+        text += f" (run {check.run})" if check.run else ""
+        text += f": {check.message}" if check.message else ""
+        shown = ", ".join(one.url or one.name for one in check.evidence)
+        text += f"; evidence: {shown}" if shown else ""
+        yield Statement(Topic.TEST, text, depth, check.ended)

@@ -1,0 +1,1 @@
+"""ImageStreams: tag histories, imports and their schedule, selection of tags, image names."""

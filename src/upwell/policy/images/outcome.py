@@ -1,0 +1,54 @@
+"""What an attempt to find a tag's image came to, and what it makes of the tag's status."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from upwell.api.conditions import set_condition
+from upwell.api.image import ImageStreamStatus, ImportState, NamedTagEventList, TagEvent
+from upwell.api.meta import Condition
+from upwell.policy.images.streams import record_image, replace_tag
+
+IMPORT_SUCCESS = "ImportSuccess"
+
+
+@dataclass(frozen=True, slots=True)
+class TagOutcome:
+    """An image, a condition that says why there is none, or neither: the image in force stays."""
+
+    tag: str
+    state: ImportState
+    result: TagEvent | Condition | None
+
+    def fold_into(self, status: ImageStreamStatus, now: datetime) -> ImageStreamStatus:
+        """Return `status` with this outcome; a failure keeps the last good image in force."""
+        old = status.tag(self.tag) or NamedTagEventList(tag=self.tag)
+        changes: dict[str, object] = {"import_state": self.state}
+        if isinstance(self.result, Condition):
+            changes["conditions"] = set_condition(old.conditions, self.result, now)
+        elif self.result is None or (old.items and _stands_still(old.import_state, self.state)):
+            # Upstream stands still: a push to the same tag since then stays in force.
+            changes["conditions"] = ()
+        else:
+            return record_image(status, self.tag, self.result, changes=changes)
+        return replace_tag(status, old.model_copy(update=changes))
+
+
+def failure(reason: str, message: str, generation: int | None) -> Condition:
+    """Return the condition of a tag whose image was not found."""
+    return Condition(
+        type=IMPORT_SUCCESS,
+        status="False",
+        reason=reason,
+        message=message,
+        generation=generation,
+    )
+
+
+def _stands_still(before: ImportState | None, now: ImportState) -> bool:
+    """Whether the same question, not asked anew by a person, had the same answer."""
+    return (
+        before is not None
+        and (before.source, before.request) == (now.source, now.request)
+        and before.upstream_digest == now.upstream_digest
+        and before.generation >= now.generation
+    )

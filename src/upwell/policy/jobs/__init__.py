@@ -1,0 +1,1 @@
+"""Jobs and CronJobs: the next runs, and when they are due."""

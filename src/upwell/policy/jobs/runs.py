@@ -1,0 +1,94 @@
+"""What a Job needs next: runs to start, to wait for, or its end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from upwell.api.apps import Job
+from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF
+
+DEFAULT_BACKOFF_LIMIT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as the runtime shows it."""
+
+    index: int
+    started_at: datetime
+    ended: bool
+    succeeded: bool
+    restarts: int
+    message: str = ""
+    interrupted: bool = False
+    """Its start was cut short: it is taken up again, and counts as no failure."""
+
+    @property
+    def failures(self) -> int:
+        """How often it has failed."""
+        failed_now = self.ended and not self.succeeded and not self.interrupted
+        return self.restarts + failed_now
+
+    @property
+    def restart_at(self) -> datetime:
+        """When a failed run is tried again: after 10 s, doubling to 300 s."""
+        if self.interrupted:
+            return self.started_at
+        return self.started_at + min(FIRST_BACKOFF * (1 << min(self.restarts, 5)), LONGEST_BACKOFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now. With an outcome, nothing goes on."""
+
+    start: Sequence[int] = ()
+    completed: tuple[int, ...] = ()
+    outcome: str = ""
+    """`Complete`, or why the Job has failed: a condition's reason."""
+    message: str = ""
+    look_at: datetime | None = None
+    """When something has to be decided that nothing else tells of."""
+
+
+def plan(job: Job, runs: Sequence[Run], now: datetime) -> Plan:
+    """Say what comes next; calling again after any part of it was done is always right."""
+    spec = job.spec
+    wanted = 1 if spec.completions is None else spec.completions
+    ended_well = {run.index for run in runs if run.succeeded}
+    completed = tuple(sorted({*job.status.completed, *ended_well}))
+    if len(completed) >= wanted:
+        return Plan(completed=completed, outcome="Complete")
+    if spec.suspend:
+        return Plan(completed=completed, message="spec.suspend is set")
+    failures = sum(run.failures for run in runs)
+    limit = DEFAULT_BACKOFF_LIMIT if spec.backoff_limit is None else spec.backoff_limit
+    if failures > limit:
+        last = next((run.message for run in runs if run.failures), "")
+        why = f"failed {failures} times: {last}"
+        return Plan(completed=completed, outcome="BackoffLimitExceeded", message=why)
+    deadline = _deadline(job)
+    if deadline is not None and now >= deadline:
+        why = f"not complete after {spec.active_deadline_seconds} s"
+        return Plan(completed=completed, outcome="DeadlineExceeded", message=why)
+    return _starts(job, runs, completed, now)
+
+
+def _starts(job: Job, runs: Sequence[Run], completed: tuple[int, ...], now: datetime) -> Plan:
+    spec = job.spec
+    wanted = 1 if spec.completions is None else spec.completions
+    active = [run.index for run in runs if not run.ended]
+    room = (1 if spec.parallelism is None else spec.parallelism) - len(active)
+    waiting = {run.index: run.restart_at for run in runs if run.ended and not run.succeeded}
+    free = [one for one in range(wanted) if one not in completed and one not in active]
+    ready = [index for index in free if waiting.get(index, now) <= now]
+    times = [waiting[index] for index in free if index in waiting and index not in ready]
+    deadline = _deadline(job)
+    if deadline is not None:
+        times.append(deadline)
+    look_at = min(times, default=None)
+    return Plan(start=ready[: max(room, 0)], completed=completed, look_at=look_at)
+
+
+def _deadline(job: Job) -> datetime | None:
+    seconds, since = job.spec.active_deadline_seconds, job.status.start_time
+    return None if seconds is None or since is None else since + timedelta(seconds=seconds)

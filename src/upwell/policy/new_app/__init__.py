@@ -1,0 +1,1 @@
+"""The objects that `new-app` makes of a repository or an image."""

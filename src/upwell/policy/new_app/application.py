@@ -1,0 +1,103 @@
+"""What `new-app` is to make of one application."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from upwell.api.core import EnvVar
+from upwell.api.meta import Model, ObjectMeta
+from upwell.policy.new_app.components import NewAppError, Repository, Strategy, checked_name
+from upwell.policy.new_app.images import FollowedImage
+
+DEFAULT_PORT = 8080
+APP_LABEL = "app"
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlace:
+    """One stage, and the namespace of what runs in it."""
+
+    name: str
+    namespace: str
+
+
+def parse_stages(text: str, application: str) -> tuple[StagePlace, ...]:
+    """Return the stages of `dev,staging=NAMESPACE,…`; raises NewAppError.
+
+    The namespace of a stage is APPLICATION-STAGE unless another is named.
+    """
+    places = []
+    for part in text.split(","):
+        name, given, namespace = part.strip().partition("=")
+        if given and not namespace:
+            raise NewAppError(f"--stages: {part.strip()!r} names no namespace after `=`")
+        namespace = namespace or f"{application}-{checked_name(name)}"
+        places.append(StagePlace(checked_name(name), checked_name(namespace)))
+    _refuse_twice("stage", (place.name for place in places))
+    _refuse_twice("namespace", (place.namespace for place in places))
+    return tuple(places)
+
+
+def _refuse_twice(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise NewAppError(f"--stages: {what} {name} stands there twice")
+        seen.add(name)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """How the application's image is built."""
+
+    repository: Repository
+    strategy: Strategy
+    context_dir: str = ""
+    source_secret: str = ""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    webhook_secret: str = field(default="", repr=False)
+    """What the address of the build's webhooks has in it; empty: it has no webhooks."""
+    inputs: tuple[FollowedImage, ...] = ()
+    """Images besides the base that a Dockerfile takes something from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What is to be made."""
+
+    name: str
+    base: FollowedImage | None = None
+    """What is built from, or run as it is; None when a Dockerfile alone says."""
+    build: BuildPlan | None = None
+    port: int = DEFAULT_PORT
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    expose: bool = False
+    """Whether a Route leads to the Service."""
+    as_deployment_config: bool = False
+    stages: tuple[StagePlace, ...] = ()
+    """It goes through these, moved by a Pipeline; without them, it runs where it is built."""
+    test: str = ""
+    """Shell command that is run in each stage, in the application's own image."""
+
+    @property
+    def all_labels(self) -> dict[str, str]:
+        """What every object of it is found by."""
+        return {APP_LABEL: self.name, **self.labels}
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """Of every object that has its name."""
+        return ObjectMeta(name=self.name, labels=self.all_labels)
+
+    @property
+    def port_name(self) -> str:
+        """Of the port of its container and its Service."""
+        return f"{self.port}-tcp"
+
+
+def with_variables[M: Model](model: M, values: Mapping[str, str]) -> M:
+    """Set `env`, if there is any: an empty list would stand in people's manifests."""
+    if not values:
+        return model
+    env = tuple(EnvVar(name=name, value=value) for name, value in values.items())
+    return model.model_copy(update={"env": env})

@@ -1,0 +1,124 @@
+"""The objects of an application: streams, a build, and what runs it.
+
+What it takes to go from a base image to a running workload, and to follow every change of the
+base from then on.
+"""
+
+from collections.abc import Iterator
+
+from upwell.api.build import (
+    BuildConfig,
+    BuildConfigSpec,
+    BuildOutput,
+    BuildSource,
+    BuildStrategy,
+    BuildTriggerPolicy,
+    DockerBuildStrategy,
+    GitBuildSource,
+    ImageChangeTrigger,
+    SourceBuildStrategy,
+    WebHookTrigger,
+)
+from upwell.api.core import Secret
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.image import ImageStream
+from upwell.api.meta import LocalReference, ObjectReference, Resource
+from upwell.policy.builds.git_webhooks import SECRET_KEY
+from upwell.policy.new_app.application import Application, BuildPlan, with_variables
+from upwell.policy.new_app.components import NewAppError, Strategy
+from upwell.policy.new_app.images import FollowedImage
+from upwell.policy.new_app.workloads import staged_objects, workload_objects
+
+
+def application_objects(app: Application) -> tuple[Resource, ...]:
+    """Return the objects in the order in which they are applied; raises NewAppError."""
+    return tuple(_objects(app))
+
+
+def _objects(app: Application) -> Iterator[Resource]:
+    # Without the application's labels: other applications may stand on the streams too.
+    yield from _declared(_followed(app)).values()
+    if app.build is None:
+        if app.base is None:
+            raise NewAppError("an application needs an image or a repository")
+        runs = app.base.stream_tag
+    else:
+        if any(image.stream == app.name for image in _followed(app)):
+            raise NewAppError(
+                f"the result would go into imagestream/{app.name}, which holds an image that it"
+                " is made from: give the application another --name"
+            )
+        runs = f"{app.name}:latest"
+        yield ImageStream(metadata=app.metadata)
+        if app.build.webhook_secret:
+            yield _webhook_secret(app, app.build.webhook_secret)
+        yield _build_config(app, app.build, runs)
+    yield from staged_objects(app, runs) if app.stages else workload_objects(app, runs)
+
+
+def _followed(app: Application) -> tuple[FollowedImage, ...]:
+    base = (app.base,) if app.base is not None else ()
+    return base + (app.build.inputs if app.build is not None else ())
+
+
+def _declared(images: tuple[FollowedImage, ...]) -> dict[str, ImageStream]:
+    """Return the streams to apply; of one with several new tags the last has them all."""
+    return {image.stream: image.declared for image in images if image.declared is not None}
+
+
+def _build_config(app: Application, plan: BuildPlan, output: str) -> BuildConfig:
+    git = GitBuildSource(uri=plan.repository.uri, ref=plan.repository.ref or None)
+    source = BuildSource(
+        type="Git",
+        git=git,
+        context_dir=plan.context_dir or None,
+        source_secret=LocalReference(name=plan.source_secret) if plan.source_secret else None,
+    )
+    triggers = _webhooks(app) if plan.webhook_secret else []
+    triggers.append(BuildTriggerPolicy(type="ConfigChange"))
+    if app.base is not None:
+        triggers.append(BuildTriggerPolicy(type="ImageChange", image_change=ImageChangeTrigger()))
+    triggers += [
+        BuildTriggerPolicy(
+            type="ImageChange", image_change=ImageChangeTrigger(from_=image.reference)
+        )
+        for image in plan.inputs
+    ]
+    return BuildConfig(
+        metadata=app.metadata,
+        spec=BuildConfigSpec(
+            source=source,
+            strategy=_strategy(app.base, plan),
+            output=BuildOutput(to=ObjectReference(kind=IMAGE_STREAM_TAG, name=output)),
+            triggers=tuple(triggers),
+        ),
+    )
+
+
+def webhook_secret_name(application: str) -> str:
+    """Return the name of the Secret that the application's webhooks share."""
+    return f"{application}-webhooks"
+
+
+def _webhook_secret(app: Application, secret: str) -> Secret:
+    metadata = app.metadata.model_copy(update={"name": webhook_secret_name(app.name)})
+    return Secret(metadata=metadata, data=Secret.encode_values({SECRET_KEY: secret.encode()}))
+
+
+def _webhooks(app: Application) -> list[BuildTriggerPolicy]:
+    """Return what `oc new-app` adds: a webhook of GitHub, and one for whatever calls."""
+    hook = WebHookTrigger(secret_reference=LocalReference(name=webhook_secret_name(app.name)))
+    return [
+        BuildTriggerPolicy(type="GitHub", github=hook),
+        BuildTriggerPolicy(type="Generic", generic=hook),
+    ]
+
+
+def _strategy(base: FollowedImage | None, plan: BuildPlan) -> BuildStrategy:
+    if plan.strategy is Strategy.DOCKER:
+        docker = DockerBuildStrategy(from_=base.reference if base else None)
+        return BuildStrategy(type="Docker", docker_strategy=with_variables(docker, plan.env))
+    if base is None:
+        raise NewAppError("a source build needs a builder image: write BUILDER~REPOSITORY")
+    source = SourceBuildStrategy(from_=base.reference)
+    return BuildStrategy(type="Source", source_strategy=with_variables(source, plan.env))

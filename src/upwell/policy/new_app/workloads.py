@@ -1,0 +1,151 @@
+"""What runs an application: a workload, a Service, a Route; and what moves it through stages."""
+
+import json
+from collections.abc import Iterator
+
+from upwell.api.apps import (
+    TRIGGERS_ANNOTATION,
+    Deployment,
+    DeploymentConfig,
+    DeploymentConfigSpec,
+    DeploymentSpec,
+    DeploymentTrigger,
+    ImageTriggerParams,
+    LabelSelector,
+)
+from upwell.api.core import (
+    Container,
+    ContainerPort,
+    PodSpec,
+    PodTemplate,
+    PodTemplateMeta,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.meta import ObjectMeta, ObjectReference, Resource
+from upwell.api.pipeline import (
+    Check,
+    ComponentSource,
+    JobCheck,
+    Pipeline,
+    PipelineSpec,
+    Stage,
+    StageWorkloads,
+    TcpCheck,
+    Verification,
+)
+from upwell.api.route import Route, RoutePort, RouteSpec, RouteTarget
+from upwell.policy.new_app.application import Application, with_variables
+
+UNRESOLVED = " "
+"""The image of a container until its trigger, or a promotion, sets it."""
+
+
+def workload_objects(app: Application, follows: str) -> Iterator[Resource]:
+    """Yield what runs the application where it is built; its workload follows a stream's tag."""
+    yield from _running(app, app.metadata, follows)
+
+
+def staged_objects(app: Application, follows: str) -> Iterator[Resource]:
+    """Yield a Pipeline, and what runs the application in each stage: the Pipeline moves it."""
+    yield _pipeline(app, follows)
+    for stage in app.stages:
+        yield from _running(app, app.metadata.model_copy(update={"namespace": stage.namespace}))
+
+
+def _running(app: Application, metadata: ObjectMeta, follows: str = "") -> Iterator[Resource]:
+    yield Service(
+        metadata=metadata,
+        spec=ServiceSpec(
+            selector=_selector(app),
+            ports=(ServicePort(name=app.port_name, port=app.port, target_port=app.port),),
+        ),
+    )
+    make = _deployment_config if app.as_deployment_config else _deployment
+    yield make(app, metadata, follows)
+    if app.expose:
+        yield Route(
+            metadata=metadata,
+            spec=RouteSpec(
+                to=RouteTarget(kind="Service", name=app.name),
+                port=RoutePort(target_port=app.port_name),
+            ),
+        )
+
+
+def _selector(app: Application) -> dict[str, str]:
+    return {"deploymentconfig" if app.as_deployment_config else "deployment": app.name}
+
+
+def _template(app: Application) -> PodTemplate:
+    port = ContainerPort(name=app.port_name, container_port=app.port, protocol="TCP")
+    container = with_variables(Container(name=app.name, image=UNRESOLVED, ports=(port,)), app.env)
+    labels = {**app.all_labels, **_selector(app)}
+    return PodTemplate(
+        metadata=PodTemplateMeta(labels=labels), spec=PodSpec(containers=(container,))
+    )
+
+
+def _deployment(app: Application, metadata: ObjectMeta, follows: str) -> Deployment:
+    if follows:
+        entry = {
+            "from": {"kind": IMAGE_STREAM_TAG, "name": follows},
+            "fieldPath": f'spec.template.spec.containers[?(@.name=="{app.name}")].image',
+        }
+        annotations = {TRIGGERS_ANNOTATION: json.dumps([entry])}
+        metadata = metadata.model_copy(update={"annotations": annotations})
+    return Deployment(
+        metadata=metadata,
+        spec=DeploymentSpec(
+            replicas=1,
+            selector=LabelSelector(match_labels=_selector(app)),
+            template=_template(app),
+        ),
+    )
+
+
+def _deployment_config(app: Application, metadata: ObjectMeta, follows: str) -> DeploymentConfig:
+    triggers = [DeploymentTrigger(type="ConfigChange")]
+    if follows:
+        image = ImageTriggerParams(
+            automatic=True,
+            container_names=(app.name,),
+            from_=ObjectReference(kind=IMAGE_STREAM_TAG, name=follows),
+        )
+        triggers.append(DeploymentTrigger(type="ImageChange", image_change_params=image))
+    return DeploymentConfig(
+        metadata=metadata,
+        spec=DeploymentConfigSpec(
+            replicas=1,
+            selector=_selector(app),
+            template=_template(app),
+            triggers=tuple(triggers),
+        ),
+    )
+
+
+def _pipeline(app: Application, follows: str) -> Pipeline:
+    kind = DeploymentConfig if app.as_deployment_config else Deployment
+    runs = StageWorkloads(kind=kind.KIND.kind, name=app.name)
+    tag = ObjectReference(kind=IMAGE_STREAM_TAG, name=follows)
+    stages = tuple(
+        Stage(
+            name=stage.name,
+            namespace=stage.namespace,
+            workloads=(runs,),
+            verification=Verification(checks=(_check(app),)),
+        )
+        for stage in app.stages
+    )
+    components = (ComponentSource(name=app.name, from_=tag),)
+    return Pipeline(metadata=app.metadata, spec=PipelineSpec(components=components, stages=stages))
+
+
+def _check(app: Application) -> Check:
+    """Return the given test, or that the application accepts connections."""
+    if not app.test:
+        return Check(name="answers", tcp=TcpCheck())
+    job = JobCheck(component=app.name, command=("/bin/sh", "-c", app.test))
+    return Check(name="test", job=job)

@@ -1,0 +1,1 @@
+"""Events of objects, their CloudEvents, and the Subscriptions that receive them."""

@@ -1,0 +1,165 @@
+"""What is told outside: events with their types, ids and audience, as CloudEvents 1.0; pure.
+
+An event follows from an object's status, as its Events do, and so does its id: however often it is
+derived, before and after a restart, it is the same event.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from upwell.api.meta import Resource, format_time
+from upwell.api.pipeline import Freeze, Pipeline, Quarantine
+from upwell.api.promotion import Promotion, Release
+from upwell.api.subscription import ContentType, Severity
+from upwell.policy.notifications.events import Happening, happenings
+
+CONTENT_TYPE = ContentType.CLOUD_EVENTS.value
+SIGNATURE_HEADER = "X-Upwell-Signature"
+PREFIX = "dev.upwell."
+_MAX_MESSAGE = 4096
+"""Characters."""
+
+_INFO, _WARNING, _ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR
+_TYPES: Mapping[str, tuple[str, Severity]] = {
+    "TagChanged": ("image.changed", _INFO),
+    "ImportFailed": ("image.importfailed", _WARNING),
+    "BuildStarted": ("build.started", _INFO),
+    "BuildCompleted": ("build.completed", _INFO),
+    "BuildFailed": ("build.failed", _ERROR),
+    "BuildError": ("build.failed", _ERROR),
+    "BuildCancelled": ("build.cancelled", _INFO),
+    "RolloutStarted": ("rollout.started", _INFO),
+    "TriggerFired": ("rollout.started", _INFO),
+    "RolloutComplete": ("rollout.completed", _INFO),
+    "RolloutFailed": ("rollout.failed", _ERROR),
+    "RolledBack": ("rollout.rolledback", _ERROR),
+    "ReleaseCreated": ("release.created", _INFO),
+    "ReleaseRejected": ("release.rejected", _ERROR),
+    "ReleasePromoted": ("release.promoted", _INFO),
+    "PromotionWaiting": ("promotion.waiting", _INFO),
+    "ApprovalNeeded": ("promotion.approvalneeded", _WARNING),
+    "PromotionStarted": ("promotion.started", _INFO),
+    "PromotionSucceeded": ("promotion.succeeded", _INFO),
+    "PromotionFailed": ("promotion.failed", _ERROR),
+    "PromotionRejected": ("promotion.rejected", _WARNING),
+    "PromotionSuperseded": ("promotion.superseded", _INFO),
+    "BaseQuarantined": ("base.quarantined", _ERROR),
+    "Frozen": ("freeze.begun", _WARNING),
+}
+"""By the reason of the happening; of the others, outsiders are not told."""
+
+EVENT_TYPES = tuple(dict.fromkeys(f"{PREFIX}{name}" for name, _ in _TYPES.values()))
+"""Every type that follows from an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEvent:
+    """One event. `subject` names the object: events of one subject are told in order."""
+
+    id: str
+    type: str
+    subject: str
+    time: datetime
+    severity: Severity
+    message: str
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    def encode(self, source: str) -> bytes:
+        """Return the JSON form (CloudEvents JSON Event Format 1.0, 3); equal events, equal bytes.
+
+        `severity` is an extension attribute; `source` is the URL of the server that tells.
+        """
+        document: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": source,
+            "type": self.type,
+            "subject": self.subject,
+            "time": format_time(self.time),
+            "severity": self.severity.value,
+            "datacontenttype": "application/json",
+            "data": {"message": self.message, **self.details},
+        }
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Whom an event concerns."""
+
+    namespaces: frozenset[str] | None
+    """None: every one."""
+    pipelines: frozenset[str] | None = frozenset()
+    """None: every one; empty: it belongs to none."""
+
+
+def cloud_events(resource: Resource) -> Iterator[CloudEvent]:
+    """Yield every event that the object tells, the earliest first."""
+    for happening in sorted(happenings(resource), key=lambda one: one.at):
+        if happening.reason in _TYPES:
+            yield _event(resource, happening)
+
+
+def audience_of(resource: Resource) -> Audience:
+    """Return whom the events of an object concern."""
+    own = frozenset({resource.namespace})
+    match resource:
+        case Release() | Promotion():
+            return Audience(own, frozenset({resource.spec.pipeline}))
+        case Pipeline():
+            return Audience(own, frozenset({resource.name}))
+        case Quarantine():
+            places = [name.partition("/") for name in resource.spec.releases]
+            return Audience(
+                frozenset(namespace for namespace, _, _ in places),
+                frozenset(release.rpartition("-")[0] for _, _, release in places),
+            )
+        case Freeze():
+            spec = resource.spec
+            return Audience(frozenset(spec.namespaces) or None, frozenset(spec.pipelines) or None)
+        case _:
+            return Audience(own)
+
+
+def event_id(*parts: str) -> str:
+    """Return the id that follows from what makes an event the one that it is."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def subject_of(resource: Resource) -> str:
+    """Return `namespace/Kind/name`, without the namespace for what lies in none."""
+    return "/".join(
+        part for part in (resource.namespace, resource.KIND.kind, resource.name) if part
+    )
+
+
+def signature(secret: bytes, body: bytes) -> str:
+    """Return what signs a body, as GitHub signs its webhooks: `sha256=` and the HMAC in hex."""
+    return f"sha256={hmac.digest(secret, body, 'sha256').hex()}"
+
+
+def _event(resource: Resource, happening: Happening) -> CloudEvent:
+    name, severity = _TYPES[happening.reason]
+    about = {
+        "object": {
+            "apiVersion": resource.KIND.api_version,
+            "kind": resource.KIND.kind,
+            "namespace": resource.namespace,
+            "name": resource.name,
+            "uid": resource.uid,
+        }
+    }
+    return CloudEvent(
+        event_id(resource.uid, name, happening.occasion),
+        f"{PREFIX}{name}",
+        subject_of(resource),
+        happening.at,
+        severity,
+        happening.message[:_MAX_MESSAGE],
+        {**about, **happening.details},
+    )

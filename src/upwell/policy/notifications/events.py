@@ -1,0 +1,270 @@
+"""What has happened to an object, as its status tells: its Events, and what is told outside."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from upwell.api.apps import Job, RevisionRecord
+from upwell.api.build import Build, BuildPhase
+from upwell.api.conditions import find
+from upwell.api.image import ImageStream, NamedTagEventList
+from upwell.api.meta import Condition, Resource
+from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
+from upwell.policy.rollouts.history import Cause, Phase
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.steps import FailureReason
+
+_MAX_MESSAGE = 1024
+"""Characters, as the Kubernetes API limits an Event's message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing that happened; the same thing later is the same happening, once more."""
+
+    reason: str
+    message: str
+    at: datetime
+    warning: bool = False
+    occasion: str = ""
+    """Tells it from other happenings of the same object and reason, whatever the message says."""
+    details: Mapping[str, object] = field(default_factory=dict)
+    """JSON data for machines."""
+
+    def name(self, resource: Resource) -> str:
+        """Return the one name of its Event: telling it twice tells it once."""
+        seed = "\n".join((resource.metadata.uid or "", self.reason, self.message))
+        return f"{resource.name[:200]}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
+
+    @property
+    def text(self) -> str:
+        """The message, cut to what an Event may hold."""
+        return self.message[:_MAX_MESSAGE]
+
+
+def happenings(resource: Resource) -> Iterator[Happening]:
+    """Yield all that the object tells, in no order."""
+    match resource:
+        case Build():
+            yield from _of_build(resource)
+        case ImageStream():
+            yield from _of_stream(resource)
+        case Job():
+            yield from _of_conditions(resource.status.conditions, {"Complete": "", "Failed": "!"})
+        case Release():
+            yield from _of_release(resource)
+        case Promotion():
+            yield from _of_promotion(resource)
+        case Quarantine():
+            yield from _of_quarantine(resource)
+        case Freeze():
+            yield from _of_freeze(resource)
+        case _ if isinstance(resource, WORKLOADS):
+            yield from _of_workload(resource)
+
+
+def _failure(
+    reason: str, message: str, at: datetime, occasion: str, details: Mapping[str, object]
+) -> Happening:
+    return Happening(reason, message, at, warning=True, occasion=occasion, details=details)
+
+
+def _of_build(build: Build) -> Iterator[Happening]:
+    status = build.status
+    about: dict[str, object] = {"phase": status.phase.value}
+    if status.output is not None and status.output.to is not None:
+        about["digest"] = status.output.to.image_digest
+    if build.spec.output.to is not None:
+        about["output"] = build.spec.output.to.name
+    if status.start_timestamp is not None:
+        told = f"build {build.name} started"
+        yield Happening("BuildStarted", told, status.start_timestamp, details=about)
+    if not status.phase.is_terminal or status.completion_timestamp is None:
+        return
+    good = status.phase is BuildPhase.COMPLETE
+    why = ": ".join(part for part in (status.reason, status.message) if part and not good)
+    told = f"build {build.name} {status.phase.value.lower()}" + (f": {why}" if why else "")
+    reason = f"Build{'Completed' if good else status.phase.value}"
+    bad = not good and status.phase is not BuildPhase.CANCELLED
+    yield Happening(reason, told, status.completion_timestamp, bad, details=about)
+
+
+def _of_stream(stream: ImageStream) -> Iterator[Happening]:
+    for entry in stream.status.tags:
+        yield from _of_tag(stream, entry)
+        failed = find(entry.conditions, "ImportSuccess")
+        if failed is not None and failed.status == "False" and failed.last_transition_time:
+            told = f"tag {entry.tag}: {failed.message}"
+            yield Happening(
+                "ImportFailed",
+                told,
+                failed.last_transition_time,
+                warning=True,
+                occasion=told,  # without a time: a source that comes and goes is told of once
+                details={"tag": entry.tag},
+            )
+
+
+def _of_tag(stream: ImageStream, entry: NamedTagEventList) -> Iterator[Happening]:
+    for at, event in enumerate(entry.items):
+        before = entry.items[at + 1].image if at + 1 < len(entry.items) else ""
+        image = event.image or event.docker_image_reference
+        yield Happening(
+            "TagChanged",
+            f"tag {entry.tag} is {image}",
+            event.created,
+            occasion=f"{entry.tag} {image} {event.created.isoformat()}",
+            details={
+                "stream": stream.name,
+                "tag": entry.tag,
+                "old": before or None,
+                "new": event.image or None,
+                "image": event.docker_image_reference,
+            },
+        )
+
+
+def _of_workload(workload: Workload) -> Iterator[Happening]:
+    for record in workload.status.revisions:
+        yield from _of_revision(record)
+    yield from _of_failure(workload)
+    yield from _of_conditions(workload.status.conditions, {"Drifted": "!"})
+
+
+def _of_revision(record: RevisionRecord) -> Iterator[Happening]:
+    images = ", ".join(f"{name} = {image}" for name, image in sorted(record.images.items()))
+    what = f"revision {record.revision} ({images})"
+    about, number = _about(record), str(record.revision)
+    reason = "TriggerFired" if record.cause == Cause.IMAGE_CHANGE else "RolloutStarted"
+    begun = f"{what} begins: {record.cause or 'unknown cause'}"
+    yield Happening(reason, begun, record.created, occasion=number, details=about)
+    for name, hook in record.hooks.items():
+        failed = hook.phase != "Complete"
+        what_ran = "custom command" if name == "custom" else f"{name} hook"
+        told = f"revision {record.revision}: the {what_ran} ended: {hook.phase}"
+        detail = f": {hook.message}" if hook.message else ""
+        yield Happening("HookFailed" if failed else "HookRan", told + detail, hook.ended, failed)
+    if record.phase == Phase.COMPLETE:
+        # A revision that is rolled out again keeps the time from which it served before.
+        since = max(record.live_at or record.created, record.created)
+        yield Happening("RolloutComplete", f"{what} serves", since, occasion=number, details=about)
+
+
+def _of_failure(workload: Workload) -> Iterator[Happening]:
+    """Yield that the newest rollout failed, and that an earlier revision serves in its place."""
+    newest = next(iter(workload.status.revisions), None)
+    about = {} if newest is None else _about(newest)
+    number = "" if newest is None else str(newest.revision)
+    progress = find(workload.status.conditions, "Progressing")
+    if (
+        progress is not None
+        and progress.status == "False"
+        and progress.reason == FailureReason.NEVER_READY
+        and progress.last_transition_time is not None
+    ):
+        since = progress.last_transition_time
+        yield _failure("RolloutFailed", progress.message, since, number, about)
+    back = find(workload.status.conditions, "RolledBack")
+    if back is not None and back.is_true and back.last_transition_time is not None:
+        told = back.message or back.reason
+        yield _failure("RolledBack", told, back.last_transition_time, number, about)
+
+
+def _about(record: RevisionRecord) -> dict[str, object]:
+    return {
+        "revision": record.revision,
+        "cause": record.cause,
+        "images": dict(sorted(record.images.items())),
+    }
+
+
+def _of_release(release: Release) -> Iterator[Happening]:
+    spec, status = release.spec, release.status
+    about: dict[str, object] = {
+        "pipeline": spec.pipeline,
+        "release": release.name,
+        "number": spec.number,
+        "components": {one.name: one.image for one in spec.components},
+    }
+    if release.metadata.creation_timestamp is not None:
+        told = f"release {release.name} was made" + (f": {spec.cause}" if spec.cause else "")
+        yield Happening("ReleaseCreated", told, release.metadata.creation_timestamp, details=about)
+    if status.rejection is not None:
+        no = status.rejection
+        who = f" by {no.by}" if no.by else ""
+        where = f" in stage {no.stage}" if no.stage else ""
+        told = f"release {release.name} was rejected{who}{where}: {no.reason}"
+        more = {**about, "stage": no.stage, "by": no.by}
+        yield _failure("ReleaseRejected", told, no.at, no.at.isoformat(), more)
+    if status.phase is ReleasePhase.PROMOTED and status.verified:
+        stages = ", ".join(one.name for one in status.verified)
+        told = f"release {release.name} is verified in every last stage ({stages})"
+        at = max(one.at for one in status.verified)
+        yield Happening("ReleasePromoted", told, at, details=about)
+
+
+_ENDED = {
+    PromotionPhase.SUCCEEDED: ("PromotionSucceeded", "has succeeded", False),
+    PromotionPhase.FAILED: ("PromotionFailed", "has failed", True),
+    PromotionPhase.REJECTED: ("PromotionRejected", "was rejected", True),
+    PromotionPhase.SUPERSEDED: ("PromotionSuperseded", "was superseded", False),
+}
+
+
+def _of_promotion(promotion: Promotion) -> Iterator[Happening]:
+    spec, status = promotion.spec, promotion.status
+    what = f"{spec.purpose.value} of {spec.release} in stage {spec.stage}"
+    why = f": {status.message}" if status.message else ""
+    about: dict[str, object] = {
+        "pipeline": spec.pipeline,
+        "release": spec.release,
+        "stage": spec.stage,
+        "purpose": spec.purpose.value,
+        "phase": status.phase.value,
+        "requestedBy": spec.requested_by,
+        "checks": {check.name: check.phase.value for check in status.checks},
+    }
+    waiting = status.phase is PromotionPhase.WAITING
+    if waiting and status.waiting_since is not None:
+        told = f"{what} {status.message or 'waits'}"
+        yield Happening("PromotionWaiting", told, status.waiting_since, details=about)
+    approved = find(status.conditions, APPROVED)
+    if waiting and approved is not None and approved.status == "False":
+        since = approved.last_transition_time or status.waiting_since
+        if since is not None:
+            told = f"{what} {status.message or 'needs approval'}"
+            yield Happening("ApprovalNeeded", told, since, warning=True, details=about)
+    if status.started is not None:
+        yield Happening("PromotionStarted", f"{what} has begun", status.started, details=about)
+    if status.ended is not None and status.phase in _ENDED:
+        reason, verb, bad = _ENDED[status.phase]
+        yield Happening(reason, f"{what} {verb}{why}", status.ended, bad, details=about)
+
+
+def _of_quarantine(quarantine: Quarantine) -> Iterator[Happening]:
+    spec, since = quarantine.spec, quarantine.metadata.creation_timestamp
+    if since is not None:
+        image = f"{spec.image}@{spec.digest}" if spec.image else spec.digest
+        told = f"base image {image} is quarantined: {spec.reason or 'no reason given'}"
+        about = {"image": spec.image, "digest": spec.digest, "releases": list(spec.releases)}
+        yield Happening("BaseQuarantined", told, since, warning=True, details=about)
+
+
+def _of_freeze(freeze: Freeze) -> Iterator[Happening]:
+    spec, since = freeze.spec, freeze.metadata.creation_timestamp
+    if since is not None:
+        who = f" by {spec.by}" if spec.by else ""
+        told = f"promotion is frozen{who}: {spec.reason or 'no reason given'}"
+        yield Happening("Frozen", told, since, warning=True, details={"reason": spec.reason})
+
+
+def _of_conditions(
+    conditions: tuple[Condition, ...], watched: dict[str, str]
+) -> Iterator[Happening]:
+    for condition in conditions:
+        since = condition.last_transition_time
+        if condition.type in watched and condition.is_true and since is not None:
+            told = condition.message or condition.reason
+            yield Happening(condition.type, told, since, bool(watched[condition.type]))

@@ -1,0 +1,1 @@
+"""Retention by reachability: what is kept, and what may be removed."""

@@ -1,0 +1,322 @@
+"""What is kept and what may go, by reachability; pure.
+
+Roots are the images that anything names: instances that run, revisions that can be rolled back to,
+templates, Releases, Builds (what they were made of and what they made), BuildConfigs, tags. From
+them on everything is kept that they are made of. What is younger than the grace time stays in any
+case: it may be about to be named.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from upwell.api.build import Build
+from upwell.api.image import Image, ImageStream, TagEvent
+from upwell.api.meta import Resource
+from upwell.oci import Digest, InvalidDigestError, Reference
+from upwell.policy.access.roles import MIRROR_NAMESPACE
+from upwell.policy.builds.identity import inputs_tag
+from upwell.policy.images.streams import INPUTS_TAG_PREFIX, StreamName
+from upwell.policy.pruning.image_uses import reference_of, uses_of
+from upwell.policy.pruning.mirrored_indexes import index_of_tag
+from upwell.policy.pruning.stored_content import StoredManifest, StoredRepository, StoredTag
+
+DEFAULT_TAG_REVISIONS = 3
+DEFAULT_GRACE = timedelta(hours=24)
+MINIMUM_GRACE = timedelta(minutes=10)
+"""A push needs a while between its first blob and its tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How much is kept besides what is named."""
+
+    keep_tag_revisions: int = DEFAULT_TAG_REVISIONS
+    """Digests of each tag of an ImageStream, the newest first."""
+    keep_younger_than: timedelta = DEFAULT_GRACE
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All there is at one moment. The repositories must have been read before the objects."""
+
+    objects: Sequence[Resource]
+    repositories: Sequence[StoredRepository]
+    host: str
+    """The `host:port` in references to the embedded registry."""
+    mirror_of: Callable[[Reference], str]
+    """The repository that an upstream image is mirrored in."""
+    now: datetime
+    running: Mapping[Digest, str] = field(default_factory=dict)
+    """What really runs -> the instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaleRevision:
+    """A digest that a tag of a stream had."""
+
+    stream: StreamName
+    tag: str
+    event: TagEvent
+
+
+@dataclass(frozen=True, slots=True)
+class StaleTag:
+    """A tag in the registry, while it names this digest."""
+
+    repository: str
+    tag: str
+    digest: Digest
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaleManifest:
+    """A manifest in a repository; `freed` is what its removal alone makes unneeded, in bytes."""
+
+    repository: str
+    digest: Digest
+    created: datetime
+    freed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What may go, in the order in which it should; and why the rest stays."""
+
+    revisions: tuple[StaleRevision, ...]
+    images: tuple[Image, ...]
+    tags: tuple[StaleTag, ...]
+    manifests: tuple[StaleManifest, ...]
+    kept: Mapping[Digest, str]
+    """Digest -> what keeps it, for people. It may be of an image that is stored nowhere here."""
+
+
+def decide(facts: Facts, rules: Rules) -> Decision:
+    """Say what may go."""
+    return _Retention(facts, rules).decide()
+
+
+class _Retention:
+    def __init__(self, facts: Facts, rules: Rules) -> None:
+        self._facts = facts
+        self._rules = rules
+        self._oldest = facts.now - rules.keep_younger_than
+        self._streams = [item for item in facts.objects if isinstance(item, ImageStream)]
+        self._builds = [item for item in facts.objects if isinstance(item, Build)]
+        self._images = [item for item in facts.objects if isinstance(item, Image)]
+        self._stream_names = {StreamName(item.namespace, item.name) for item in self._streams}
+        self._kept: dict[Digest, str] = {}
+        self._unclear: dict[str, str] = {}
+        """Mirrored repository -> who names an image of it that cannot be told from others."""
+        self._named_tags: set[tuple[str, str]] = set()
+        self._parts = self._read_parts()
+
+    def decide(self) -> Decision:
+        uses = list(uses_of(self._facts.objects, self._facts.host))
+        for digest, instance in self._facts.running.items():
+            self._keep(digest, f"instance {instance} runs it")
+        for use in uses:
+            if isinstance(use.image, Digest):
+                self._keep(use.image, f"named by {use.holder}")
+            elif use.image.tag is not None:
+                self._named_tags.add((use.image.repository, use.image.tag))
+        sources = [(use.source, use.holder) for use in uses if use.source is not None]
+        revisions = tuple(self._stale_revisions(sources))
+        self._keep_young()
+        tags = tuple(self._stale_tags())
+        self._keep_all_that_is_part()
+        self._find_unclear(sources)
+        return Decision(
+            revisions,
+            tuple(self._stale_images()),
+            tags,
+            tuple(self._stale_manifests()),
+            self._kept,
+        )
+
+    def _keep(self, digest: Digest, why: str) -> None:
+        self._kept.setdefault(digest, why)
+
+    def _is_young(self, created: datetime | None) -> bool:
+        return created is None or created > self._oldest
+
+    def _stale_revisions(self, sources: list[tuple[Reference, str]]) -> Iterator[StaleRevision]:
+        """Yield digests beyond the limit; keep the others and add their `sources`."""
+        named = frozenset(self._kept)  # a history does not keep what another one lets go
+        for stream in self._streams:
+            for history in stream.status.tags:
+                for at, event in enumerate(history.items):
+                    digest = _digest(event.image)
+                    beyond = at >= max(self._rules.keep_tag_revisions, 1)
+                    if beyond and not self._is_young(event.created) and digest not in named:
+                        name = StreamName(stream.namespace, stream.name)
+                        yield StaleRevision(name, history.tag, event)
+                        continue
+                    holder = f"{stream.key}:{history.tag}, revision {len(history.items) - at}"
+                    if digest is not None:
+                        self._keep(digest, f"named by {holder}")
+                    source = reference_of(event.docker_image_reference)
+                    if source is not None and source.digest is not None:
+                        sources.append((source, holder))
+
+    def _keep_young(self) -> None:
+        for repository in self._facts.repositories:
+            for manifest in repository.manifests:
+                if self._is_young(manifest.created):
+                    self._keep(manifest.digest, f"pushed at {manifest.created:%Y-%m-%d %H:%M}Z")
+        for image in self._images:
+            digest = _digest(image.name)
+            if digest is not None and self._is_young(image.metadata.creation_timestamp):
+                self._keep(digest, f"met at {image.metadata.creation_timestamp:%Y-%m-%d %H:%M}Z")
+
+    def _stale_tags(self) -> Iterator[StaleTag]:
+        """Yield tags that may go, those of inputs last; what the others name is kept.
+
+        A repository that no build pushed to holds what people pushed: their tags are theirs.
+        """
+        claimed = {
+            inputs_tag(build.status.inputs): build for build in self._builds if build.status.inputs
+        }
+        results: list[StaleTag] = []
+        for repository in self._facts.repositories:
+            orphaned = self._is_orphaned(repository)
+            inputs = []
+            for name, tag in repository.tags.items():
+                index = _mirrored_index(repository, name)
+                if index is not None:
+                    if index not in self._kept and not self._is_young(tag.created):
+                        reason = f"nothing names the index {index.short} that it stands for"
+                        yield StaleTag(repository.name, name, tag.digest, reason)
+                    else:
+                        self._keep(tag.digest, f"part of index {index.short}, which is in use")
+                elif name.startswith(INPUTS_TAG_PREFIX):
+                    inputs.append((name, tag))
+                elif self._goes_with_its_stream(repository, name, tag, orphaned=orphaned):
+                    reason = "its ImageStream does not exist any more"
+                    yield StaleTag(repository.name, name, tag.digest, reason)
+                else:
+                    self._keep(tag.digest, f"tag {repository.name}:{name} names it")
+            for name, tag in inputs:
+                build = claimed.get(name)
+                if build is not None:
+                    self._keep(tag.digest, f"made of the inputs of {build.key}")
+                elif self._is_young(tag.created):
+                    self._keep(tag.digest, f"tag {repository.name}:{name} is young")
+                else:
+                    reason = "no build has these inputs, and nothing names the result"
+                    results.append(StaleTag(repository.name, name, tag.digest, reason))
+        yield from (tag for tag in results if tag.digest not in self._kept)
+
+    def _is_orphaned(self, repository: StoredRepository) -> bool:
+        namespace, _, name = repository.name.partition("/")
+        if "/" in name or StreamName(namespace, name) in self._stream_names:
+            return False
+        return any(tag.startswith(INPUTS_TAG_PREFIX) for tag in repository.tags)
+
+    def _goes_with_its_stream(
+        self, repository: StoredRepository, name: str, tag: StoredTag, *, orphaned: bool
+    ) -> bool:
+        if not orphaned or self._is_young(tag.created):
+            return False
+        return (repository.name, name) not in self._named_tags and tag.digest not in self._kept
+
+    def _read_parts(self) -> Mapping[Digest, frozenset[Digest]]:
+        """Return what comes with an image: an index's manifests, and what refers to it."""
+        parts = defaultdict[Digest, set[Digest]](set)
+        for repository in self._facts.repositories:
+            for manifest in repository.manifests:
+                parts[manifest.digest] |= manifest.children
+                if manifest.subject is not None:
+                    parts[manifest.subject].add(manifest.digest)
+            for name, tag in repository.tags.items():
+                index = _mirrored_index(repository, name)
+                if index is not None:
+                    parts[index].add(tag.digest)
+        for image in self._images:
+            digest = _digest(image.name)
+            children = (_digest(entry.digest) for entry in image.docker_image_manifests)
+            if digest is not None:
+                parts[digest] |= {child for child in children if child is not None}
+        return {digest: frozenset(found) for digest, found in parts.items()}
+
+    def _keep_all_that_is_part(self) -> None:
+        waiting = list(self._kept)
+        while waiting:
+            digest = waiting.pop()
+            for part in self._parts.get(digest, ()):
+                if part not in self._kept:
+                    self._kept[part] = f"part of {digest.short}, which is {self._kept[digest]}"
+                    waiting.append(part)
+
+    def _find_unclear(self, sources: Iterable[tuple[Reference, str]]) -> None:
+        """Note the mirrors of named indexes whose manifests nobody has recorded.
+
+        A mirror holds one platform's manifest under its own digest; without the index it cannot be
+        told which.
+        """
+        stored = {
+            manifest.digest
+            for repository in self._facts.repositories
+            for manifest in repository.manifests
+        }
+        for source, holder in sources:
+            digest = source.digest
+            if digest is None or source.registry == self._facts.host:
+                continue
+            if digest not in stored and not self._parts.get(digest):
+                self._unclear.setdefault(self._facts.mirror_of(source), holder)
+
+    def _stale_images(self) -> Iterator[Image]:
+        return (image for image in self._images if _digest(image.name) not in self._kept)
+
+    def _stale_manifests(self) -> Iterator[StaleManifest]:
+        stale: list[tuple[StoredRepository, StoredManifest]] = []
+        needed = set[Digest]()
+        for repository in self._facts.repositories:
+            whole = self._keeps_whole(repository)
+            for manifest in repository.manifests:
+                if whole:
+                    self._keep(manifest.digest, whole)
+                if manifest.digest in self._kept:
+                    needed.update(manifest.blobs)
+                else:
+                    stale.append((repository, manifest))
+        # An index goes before what it names, so that no stored index ever lacks a manifest.
+        for repository, manifest in sorted(stale, key=lambda item: not item[1].children):
+            unneeded = manifest.blobs.keys() - needed
+            needed |= unneeded  # shared by two that go, they are counted once
+            freed = manifest.size + sum(manifest.blobs[digest] for digest in unneeded)
+            yield StaleManifest(repository.name, manifest.digest, manifest.created, freed)
+
+    def _keeps_whole(self, repository: StoredRepository) -> str:
+        """Say why nothing of a mirrored repository goes now; empty: it may."""
+        if not _is_mirror(repository):
+            return ""
+        holder = self._unclear.get(repository.name)
+        if holder is not None:
+            return f"may be what {holder} names by an index"
+        starting = next((build for build in self._builds if _is_starting(build)), None)
+        return f"{starting.key} has not said yet which images it needs" if starting else ""
+
+
+def _mirrored_index(repository: StoredRepository, tag: str) -> Digest | None:
+    return index_of_tag(tag) if _is_mirror(repository) else None
+
+
+def _is_mirror(repository: StoredRepository) -> bool:
+    return repository.name.startswith(f"{MIRROR_NAMESPACE}/")
+
+
+def _is_starting(build: Build) -> bool:
+    """Whether a build will name more images than it does now."""
+    outside = build.spec.strategy.jenkins_pipeline_strategy is not None
+    return not (build.status.phase.is_terminal or build.status.images or outside)
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text)
+    except InvalidDigestError:
+        return None

@@ -1,0 +1,1 @@
+"""Rollouts: steps, settings, revisions, image change triggers, hooks."""

@@ -1,0 +1,143 @@
+"""The revisions of a workload, newest first: what was rolled out, why, and how it went."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from upwell.api.apps import RevisionRecord
+from upwell.api.core import Container, PodTemplate
+from upwell.policy.rollouts.pod_template import template_hash
+from upwell.policy.rollouts.settings import Workload, template_of
+
+type Records = tuple[RevisionRecord, ...]
+
+
+class Phase(StrEnum):
+    """How far a revision got."""
+
+    PROGRESSING = "Progressing"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class Cause(StrEnum):
+    """Why a revision was rolled out."""
+
+    IMAGE_CHANGE = "image change"
+    CONFIG_CHANGE = "config change"
+    MANUAL_CHANGE = "manual change"
+    ROLLBACK = "rollback"
+
+
+def wanted_revision(workload: Workload) -> str:
+    """Return what the declared template is called: its hash, or what a person's request says."""
+    declared = template_hash(template_of(workload))
+    requested = workload.status.requested
+    if requested is not None and requested.template == declared:
+        return requested.revision
+    return declared
+
+
+def is_requested(workload: Workload, revision: str) -> bool:
+    """Whether a person has asked for exactly this revision."""
+    requested = workload.status.requested
+    return requested is not None and requested.revision == revision
+
+
+def find(records: Records, revision: str) -> RevisionRecord | None:
+    """Return the record of a template hash."""
+    return next((record for record in records if record.hash == revision), None)
+
+
+def last_good(records: Records, *, besides: str = "") -> RevisionRecord | None:
+    """Return the newest revision that has served in full."""
+    return next(
+        (one for one in records if one.phase == Phase.COMPLETE and one.hash != besides), None
+    )
+
+
+def begin(records: Records, new: RevisionRecord) -> Records:
+    """Return the history with a rollout of `new` begun; what was under way is superseded.
+
+    A revision that was rolled out before moves to the front under a new number. The one that
+    still is the last good one keeps that standing: going back to it can be relied on.
+    """
+    good = last_good(records)
+    known_good = good is not None and good.hash == new.hash
+    number = max((record.revision for record in records), default=0) + 1
+    first = new.model_copy(
+        update={
+            "revision": number,
+            "phase": (Phase.COMPLETE if known_good else Phase.PROGRESSING).value,
+            "live_at": good.live_at if known_good and good is not None else None,
+        }
+    )
+    others = tuple(
+        one.model_copy(
+            update={"phase": Phase.FAILED.value, "message": f"superseded by revision {number}"}
+        )
+        if one.phase == Phase.PROGRESSING
+        else one
+        for one in records
+        if one.hash != new.hash
+    )
+    return (first, *others)
+
+
+def with_record(records: Records, revision: str, **changes: object) -> Records:
+    """Return the history with fields of one record changed."""
+    return tuple(one.model_copy(update=changes) if one.hash == revision else one for one in records)
+
+
+def prune(records: Records, limit: int) -> Records:
+    """Keep the newest record, `limit` older ones, and the last good one whatever its age."""
+    good = last_good(records)
+    return tuple(one for at, one in enumerate(records) if at <= limit or one is good)
+
+
+def cause_of(
+    records: Records, template: PodTemplate, *, undone: bool, images_only: bool = False
+) -> Cause:
+    """Return why `template` is rolled out after `records`; `undone` by a person's `undo`.
+
+    `images_only`: nothing but an image starts rollouts, so the first is one too.
+    """
+    if not records:
+        return Cause.IMAGE_CHANGE if images_only else Cause.CONFIG_CHANGE
+    if undone:
+        return Cause.ROLLBACK
+    before = records[0].template
+    if before != template and _without_images(before) == _without_images(template):
+        return Cause.IMAGE_CHANGE
+    return Cause.CONFIG_CHANGE
+
+
+def images_of(template: PodTemplate) -> dict[str, str]:
+    """Return container name -> image as the template has it."""
+    return {container.name: container.image for container in template.spec.containers}
+
+
+def with_pinned_images(template: PodTemplate, images: Mapping[str, str]) -> PodTemplate:
+    """Return `template` with the images that a record has pinned."""
+
+    def pin(container: Container) -> Container:
+        image = images.get(container.name, container.image)
+        return container.model_copy(update={"image": image})
+
+    pod = template.spec.model_copy(
+        update={
+            "containers": tuple(pin(one) for one in template.spec.containers),
+            "init_containers": tuple(pin(one) for one in template.spec.init_containers),
+        }
+    )
+    return template.model_copy(update={"spec": pod})
+
+
+def _without_images(template: PodTemplate) -> PodTemplate:
+    pod = template.spec
+    blank = {
+        "containers": tuple(one.model_copy(update={"image": ""}) for one in pod.containers),
+        "init_containers": tuple(
+            one.model_copy(update={"image": ""}) for one in pod.init_containers
+        ),
+    }
+    return template.model_copy(update={"spec": pod.model_copy(update=blank)})

@@ -1,0 +1,192 @@
+"""Who owns a container's image: what promoted it, a trigger that has resolved it, or a person."""
+
+import json
+from collections.abc import Mapping
+
+from upwell.api.apps import (
+    TRIGGERS_ANNOTATION,
+    CronJob,
+    DaemonSet,
+    Deployment,
+    DeploymentConfig,
+    StatefulSet,
+)
+from upwell.api.core import Container, PodSpec, PodTemplate
+from upwell.api.meta import Resource
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.rollouts import trigger_annotation
+
+PROMOTED_ANNOTATION = "upwell.dev/promoted"
+"""JSON: the Pipeline, stage and Release that a workload's images come from, and its containers.
+Emptied by a person, the images are the person's again."""
+
+type _Slot = tuple[str, bool]
+"""A container's name, and whether it is an init container."""
+type _Sources = Mapping[_Slot, str]
+"""The `namespace/stream:tag` that each container follows."""
+
+
+def keep_triggered_images(old: Resource, new: Resource) -> Resource:
+    """Return `new` with the images that triggers or promotions set in `old`.
+
+    What a promotion has set stays until the next one, or until a person empties its annotation.
+
+    An image is kept while it is pinned by digest and its container follows the same tag in both.
+    A trigger that `new` drops, pauses or points elsewhere gives the field to the declared image;
+    a paused one does not when the declaration is blank, since blank cannot run.
+    """
+    template = pod_template(new)
+    before = pod_template(old)
+    if template is None or before is None:
+        return new
+    resolved = _pinned_images(before.spec)
+    promoted = promoted_containers(old) if new.annotations.get(PROMOTED_ANNOTATION) != "" else ()
+    followed_before = {**_followed(old, paused=False), **_followed(old, paused=True)}
+    keep = {
+        slot: resolved[slot]
+        for slot, source in _followed(new, paused=False).items()
+        if slot in resolved and followed_before.get(slot) == source
+    }
+    keep |= {slot: image for slot, image in resolved.items() if slot[0] in promoted}
+    keep_if_blank = {
+        slot: resolved[slot]
+        for slot, source in _followed(new, paused=True).items()
+        if slot in resolved and followed_before.get(slot) == source
+    }
+    pod = template.spec
+    changes = {
+        "containers": _with_images(pod.containers, keep, keep_if_blank, init=False),
+        "init_containers": _with_images(pod.init_containers, keep, keep_if_blank, init=True),
+    }
+    if changes == {"containers": pod.containers, "init_containers": pod.init_containers}:
+        return new
+    kept = template.model_copy(update={"spec": pod.model_copy(update=changes)})
+    return _with_template(_with_note(old, new) if promoted else new, kept)
+
+
+def promoted_containers(workload: Resource) -> tuple[str, ...]:
+    """Return the containers whose images a promotion has set; what is no such note names none."""
+    try:
+        note = json.loads(workload.annotations.get(PROMOTED_ANNOTATION) or "{}")
+    except ValueError:
+        return ()
+    names = note.get("containers") if isinstance(note, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def ignored_images(declared: Resource, kept: Resource) -> list[str]:
+    """Return what to say of the images that `declared` names and a promotion keeps from running."""
+    wanted, present = pod_template(declared), pod_template(kept)
+    if wanted is None or present is None:
+        return []
+    promoted, stays = promoted_containers(kept), _images(present.spec)
+    return [
+        f"container {slot[0]} keeps {stays[slot]}, which was promoted, and not {image}:"
+        f" promote another Release, or empty annotation {PROMOTED_ANNOTATION} to set images by hand"
+        for slot, image in _images(wanted.spec).items()
+        if slot[0] in promoted and image.strip() and stays.get(slot, image) != image
+    ]
+
+
+def _images(pod: PodSpec) -> dict[_Slot, str]:
+    images = {(one.name, False): one.image for one in pod.containers}
+    return images | {(one.name, True): one.image for one in pod.init_containers}
+
+
+def _with_note(old: Resource, new: Resource) -> Resource:
+    """Return `new` with the note of a promotion, which says whose the kept images are."""
+    note = {PROMOTED_ANNOTATION: old.annotations[PROMOTED_ANNOTATION]}
+    return new.with_metadata(annotations={**note, **new.annotations})
+
+
+def trigger_warnings(resource: Resource) -> list[str]:
+    """Return what is unusual about a workload's triggers annotation."""
+    template = pod_template(resource)
+    text = resource.annotations.get(TRIGGERS_ANNOTATION)
+    if template is None or text is None or isinstance(resource, DeploymentConfig):
+        return []
+    _, warnings = trigger_annotation.parse(text, template.spec)
+    return [f"annotation {TRIGGERS_ANNOTATION}{warning}" for warning in warnings]
+
+
+def pod_template(resource: Resource) -> PodTemplate | None:
+    """Return the template of a workload's instances; None for other kinds."""
+    match resource:
+        case Deployment() | StatefulSet() | DaemonSet() | DeploymentConfig():
+            return resource.spec.template
+        case CronJob():
+            return resource.spec.job_template.spec.template
+        case _:
+            return None
+
+
+def _with_template(resource: Resource, template: PodTemplate) -> Resource:
+    match resource:
+        case CronJob():
+            job = resource.spec.job_template
+            job_spec = job.spec.model_copy(update={"template": template})
+            changes: dict[str, object] = {"job_template": job.model_copy(update={"spec": job_spec})}
+            return resource.model_copy(update={"spec": resource.spec.model_copy(update=changes)})
+        case Deployment() | StatefulSet() | DaemonSet() | DeploymentConfig():
+            spec = resource.spec.model_copy(update={"template": template})
+            return resource.model_copy(update={"spec": spec})
+        case _:
+            return resource
+
+
+def _followed(resource: Resource, *, paused: bool) -> _Sources:
+    if isinstance(resource, DeploymentConfig):
+        return {} if paused else _followed_by_config(resource)
+    template = pod_template(resource)
+    text = resource.annotations.get(TRIGGERS_ANNOTATION)
+    if template is None or text is None:
+        return {}
+    triggers, _ = trigger_annotation.parse(text, template.spec)
+    return {
+        (trigger.container, trigger.init): (
+            f"{trigger.namespace or resource.namespace}/{trigger.tag}"
+        )
+        for trigger in triggers
+        if trigger.paused is paused
+    }
+
+
+def _followed_by_config(config: DeploymentConfig) -> _Sources:
+    followed: dict[_Slot, str] = {}
+    for trigger in config.spec.triggers or ():
+        params = trigger.image_change_params
+        if trigger.type != "ImageChange" or params is None or not params.automatic:
+            continue
+        source = f"{params.from_.namespace or config.namespace}/{params.from_.name}"
+        for name in params.container_names:
+            followed[name, False] = followed[name, True] = source
+    return followed
+
+
+def _pinned_images(pod: PodSpec) -> dict[_Slot, str]:
+    return {slot: image for slot, image in _images(pod).items() if _is_pinned(image)}
+
+
+def _is_pinned(image: str) -> bool:
+    try:
+        return Reference.parse(image.strip()).digest is not None
+    except InvalidReferenceError:
+        return False
+
+
+def _with_images(
+    containers: tuple[Container, ...],
+    keep: Mapping[_Slot, str],
+    keep_if_blank: Mapping[_Slot, str],
+    *,
+    init: bool,
+) -> tuple[Container, ...]:
+    changed: list[Container] = []
+    for container in containers:
+        slot = (container.name, init)
+        image = keep.get(slot, container.image)
+        if not image.strip():
+            image = keep_if_blank.get(slot, image)
+        same = image == container.image
+        changed.append(container if same else container.model_copy(update={"image": image}))
+    return tuple(changed)

@@ -1,0 +1,346 @@
+"""Image change triggers of workloads: which image each container should have, and why not.
+
+The annotation `image.openshift.io/triggers` and a DeploymentConfig's triggers become one shape.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from upwell.api.apps import TRIGGERS_ANNOTATION, DeploymentConfig
+from upwell.api.core import Container, PodSpec
+from upwell.api.image import ImageStream
+from upwell.api.meta import Resource
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.images.streams import StreamName, resolve_tag, split_tag
+from upwell.policy.rollouts import trigger_annotation
+from upwell.policy.rollouts.image_ownership import pod_template
+from upwell.policy.rollouts.settings import is_paused, with_pod_template
+
+HOLD_ANNOTATION = "upwell.dev/hold"
+"""Present while a person's decision keeps automation away; its value says why."""
+HOLD_UNTIL_ANNOTATION = "upwell.dev/hold-until"
+"""When the hold ends by itself (RFC 3339); absent, it ends when a person lifts it."""
+
+type Slot = tuple[str, bool]
+"""A container's name, and whether it is an init container."""
+
+
+class Mode(StrEnum):
+    """Whether a trigger acts."""
+
+    AUTOMATIC = "automatic"
+    MANUAL = "manual"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFollower:
+    """A container whose image follows a tag."""
+
+    slot: Slot
+    stream: StreamName
+    tag: str
+    mode: Mode = Mode.AUTOMATIC
+
+    @property
+    def source(self) -> str:
+        """The tag, for people."""
+        return f"ImageStreamTag {self.stream.namespace}/{self.stream.name}:{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """The triggers of a workload, and what about them cannot be understood."""
+
+    entries: Sequence[ImageFollower] = ()
+    faults: Sequence[str] = ()
+
+    def automatic(self) -> list[ImageFollower]:
+        """Return the triggers that act by themselves."""
+        return [entry for entry in self.entries if entry.mode is Mode.AUTOMATIC]
+
+
+class Reason(StrEnum):
+    """Why images were or were not set: the reason of the condition `ImageTriggered`."""
+
+    RESOLVED = "Resolved"
+    TAG_NOT_FOUND = "TagNotFound"
+    STREAM_NOT_FOUND = "StreamNotFound"
+    HELD = "Held"
+    PAUSED = "Paused"
+    INVALID_TRIGGER = "InvalidTrigger"
+    PIPELINE = "Pipeline"
+    """A stage of a Pipeline sets the images instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the triggers ask for now: images to set, and the explanation."""
+
+    reason: Reason
+    message: str
+    images: Mapping[Slot, str] = field(default_factory=dict)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether every trigger that acts has its image in force."""
+        return self.reason is Reason.RESOLVED
+
+
+def followers_of(workload: Resource) -> Followers:
+    """Return the image triggers of a workload."""
+    template = pod_template(workload)
+    if template is None:
+        return Followers()
+    if isinstance(workload, DeploymentConfig):
+        return _of_config(workload, template.spec)
+    text = workload.annotations.get(TRIGGERS_ANNOTATION)
+    if text is None:
+        return Followers()
+    triggers, faults = trigger_annotation.parse(text, template.spec)
+    entries = []
+    for trigger in triggers:
+        stream, _, tag = trigger.tag.partition(":")
+        entries.append(
+            ImageFollower(
+                (trigger.container, trigger.init),
+                StreamName(trigger.namespace or workload.namespace, stream),
+                tag,
+                Mode.PAUSED if trigger.paused else Mode.AUTOMATIC,
+            )
+        )
+    return Followers(entries, [f"annotation {TRIGGERS_ANNOTATION}{fault}" for fault in faults])
+
+
+def _of_config(config: DeploymentConfig, pod: PodSpec) -> Followers:
+    entries: list[ImageFollower] = []
+    faults: list[str] = []
+    slots = [(one.name, False) for one in pod.containers]
+    slots += [(one.name, True) for one in pod.init_containers]
+    for at, trigger in enumerate(config.spec.triggers or ()):
+        params = trigger.image_change_params
+        if trigger.type != "ImageChange":
+            continue
+        if params is None or not params.from_.name:
+            faults.append(f"spec.triggers[{at}].imageChangeParams.from is missing")
+            continue
+        stream, tag = split_tag(params.from_, config.namespace)
+        mode = Mode.AUTOMATIC if params.automatic else Mode.MANUAL
+        followed = [slot for slot in slots if slot[0] in params.container_names]
+        entries.extend(ImageFollower(slot, stream, tag, mode) for slot in followed)
+        unknown = sorted(set(params.container_names) - {slot[0] for slot in followed})
+        faults.extend(f"spec.triggers[{at}]: no container is named {name!r}" for name in unknown)
+    return Followers(entries, faults)
+
+
+def decide(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> Verdict | None:
+    """Say which images the triggers of `workload` set now; None when it has no trigger.
+
+    A DeploymentConfig's automatic triggers must all resolve before any of them acts; those of the
+    annotation act one by one (image change controllers of OpenShift).
+    """
+    followers = followers_of(workload)
+    if not followers.entries:
+        if not followers.faults:
+            return None
+        return Verdict(Reason.INVALID_TRIGGER, f"{_listed(followers.faults)}; mend the trigger")
+    wanted, missing = _resolve(followers.automatic(), streams)
+    changes = _changes(workload, wanted)
+    kept_away = _kept_away(workload, followers, changes, streams)
+    if kept_away is not None:
+        return kept_away
+    if missing:
+        reason, message = missing[0]
+        allowed = {} if isinstance(workload, DeploymentConfig) else changes
+        return Verdict(reason, message, allowed)
+    if followers.faults:
+        return Verdict(Reason.INVALID_TRIGGER, _listed(followers.faults), changes)
+    resolved = [f"{slot[0]} = {image}" for slot, image in wanted.items()]
+    return Verdict(Reason.RESOLVED, _listed(resolved), changes)
+
+
+def set_aside(workload: Resource, stage: str) -> Verdict | None:
+    """Say that a stage sets the images, whatever triggers say; None when it has no trigger."""
+    if not followers_of(workload).entries:
+        return None
+    return Verdict(Reason.PIPELINE, f"{stage} sets the images; triggers are set aside")
+
+
+def _kept_away(
+    workload: Resource,
+    followers: Followers,
+    changes: Mapping[Slot, str],
+    streams: Mapping[StreamName, ImageStream],
+) -> Verdict | None:
+    """Say what keeps the triggers from acting, if anything does: a person first."""
+    held = workload.annotations.get(HOLD_ANNOTATION)
+    if held is not None:
+        return Verdict(
+            Reason.HELD,
+            f"held: {hold_text(workload)}{_pending(changes)};"
+            f" `rollout resume` or removing annotation {HOLD_ANNOTATION} goes on",
+        )
+    if is_paused(workload):
+        return Verdict(
+            Reason.PAUSED,
+            f"spec.paused is set{_pending(changes)}; `rollout resume`, or false in it, goes on",
+        )
+    if not followers.automatic():
+        return _none_automatic(workload, followers, streams)
+    return None
+
+
+def hold_end(workload: Resource) -> datetime | None:
+    """Return when the hold ends by itself; None when there is none, or nobody can tell."""
+    text = workload.annotations.get(HOLD_UNTIL_ANNOTATION)
+    if text is None or HOLD_ANNOTATION not in workload.annotations:
+        return None
+    try:
+        end = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return end if end.tzinfo is not None else None
+
+
+def without_hold[R: Resource](workload: R) -> R:
+    """Return the workload with no hold on it."""
+    gone = {HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION}
+    annotations = {key: value for key, value in workload.annotations.items() if key not in gone}
+    return workload.with_metadata(annotations=annotations)
+
+
+def hold_text(workload: Resource) -> str:
+    """Say why, and until when, a workload is held; empty when it is not."""
+    why = workload.annotations.get(HOLD_ANNOTATION)
+    if why is None:
+        return ""
+    why = why or "no reason given"
+    until, end = workload.annotations.get(HOLD_UNTIL_ANNOTATION), hold_end(workload)
+    if end is not None:
+        return f"{why} (until {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC)"
+    if until is not None:
+        return f"{why} (for ever: {until!r} is no time with a zone)"
+    return why
+
+
+def images_of_all(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> dict[Slot, str]:
+    """Return the image of every container that follows a tag, whether its trigger acts or not."""
+    return _resolve(followers_of(workload).entries, streams)[0]
+
+
+def unresolved(workload: Resource) -> str | None:
+    """Say which container cannot run yet: its image is blank, or not yet set by its trigger.
+
+    A trigger that acts owns the image: what the manifest declares beside it is never run.
+    """
+    template = pod_template(workload)
+    if template is None:
+        return None
+    owned = {entry.slot: entry for entry in followers_of(workload).automatic()}
+    for slot, container in _containers(template.spec):
+        owner = owned.get(slot)
+        if owner is not None and not is_pinned(container.image):
+            return f"container {slot[0]} waits for {owner.source} to have an image"
+        if not container.image.strip():
+            return (
+                f"container {slot[0]} has no image, and no automatic trigger sets it:"
+                " set the image, or add a trigger"
+            )
+    return None
+
+
+def with_images[R: Resource](workload: R, images: Mapping[Slot, str]) -> R:
+    """Return the workload with these images in its template."""
+    template = pod_template(workload)
+    if template is None:
+        return workload
+
+    def put(containers: Iterable[Container], *, init: bool) -> tuple[Container, ...]:
+        return tuple(
+            one.model_copy(update={"image": images[one.name, init]})
+            if (one.name, init) in images
+            else one
+            for one in containers
+        )
+
+    pod = template.spec.model_copy(
+        update={
+            "containers": put(template.spec.containers, init=False),
+            "init_containers": put(template.spec.init_containers, init=True),
+        }
+    )
+    return with_pod_template(workload, template.model_copy(update={"spec": pod}))
+
+
+def is_pinned(image: str) -> bool:
+    """Whether the image is named by digest."""
+    try:
+        return Reference.parse(image.strip()).digest is not None
+    except InvalidReferenceError:
+        return False
+
+
+def _containers(pod: PodSpec) -> list[tuple[Slot, Container]]:
+    return [
+        *(((one.name, False), one) for one in pod.containers),
+        *(((one.name, True), one) for one in pod.init_containers),
+    ]
+
+
+def _resolve(
+    followers: Sequence[ImageFollower], streams: Mapping[StreamName, ImageStream]
+) -> tuple[dict[Slot, str], list[tuple[Reason, str]]]:
+    wanted: dict[Slot, str] = {}
+    missing: list[tuple[Reason, str]] = []
+    for follower in followers:
+        stream = streams.get(follower.stream)
+        image = None if stream is None else resolve_tag(stream, follower.tag)
+        if image is not None:
+            wanted[follower.slot] = image
+        elif stream is None:
+            name = f"{follower.stream.namespace}/{follower.stream.name}"
+            missing.append(
+                (
+                    Reason.STREAM_NOT_FOUND,
+                    f"ImageStream {name} does not exist; create it, or correct the trigger",
+                )
+            )
+        else:
+            missing.append(
+                (
+                    Reason.TAG_NOT_FOUND,
+                    f"{follower.source} has no image yet; it is set when one is imported or built",
+                )
+            )
+    return wanted, missing
+
+
+def _changes(workload: Resource, wanted: Mapping[Slot, str]) -> dict[Slot, str]:
+    template = pod_template(workload)
+    present = (
+        {} if template is None else {slot: one.image for slot, one in _containers(template.spec)}
+    )
+    return {slot: image for slot, image in wanted.items() if present.get(slot) != image}
+
+
+def _none_automatic(
+    workload: Resource, followers: Followers, streams: Mapping[StreamName, ImageStream]
+) -> Verdict:
+    manual = [one for one in followers.entries if one.mode is Mode.MANUAL]
+    wanted, _ = _resolve(followers.entries, streams)
+    pending = _pending(_changes(workload, wanted))
+    why = "triggers are not automatic" if manual else "triggers are paused"
+    step = "set automatic: true" if manual else "set paused: false"
+    return Verdict(Reason.PAUSED, f"all {why}{pending}; {step} to go on")
+
+
+def _pending(changes: Mapping[Slot, str]) -> str:
+    if not changes:
+        return ""
+    return "; pending: " + _listed([f"{slot[0]} = {image}" for slot, image in changes.items()])
+
+
+def _listed(parts: Iterable[str]) -> str:
+    return ", ".join(parts)

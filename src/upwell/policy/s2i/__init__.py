@@ -1,0 +1,1 @@
+"""Source-to-Image: the contract of builder images, recipes, `.s2iignore`, allowed users."""

@@ -1,0 +1,75 @@
+"""What of a source tree is not built: `.s2iignore`, git's own folder, and the scripts."""
+
+import posixpath
+import re
+from collections.abc import Collection, Iterable
+
+from upwell.policy.s2i.contract import SCRIPTS, SOURCE_SCRIPT_FOLDERS, S2iError
+
+GIT_RULE = "**/.git"
+_SPECIAL = re.compile(r"([*?\[\\])")
+_PART = re.compile(
+    r"""
+    \[ (?P<negated> \^?) (?P<members> (?: \\. | [^\]\\] )+ ) \]
+    | \\ (?P<literal> .)
+    | [^\[\\]
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_MEMBER = re.compile(r"\\?(.)", re.DOTALL)
+
+
+def ignore_rules(text: str, paths: Iterable[str]) -> tuple[str, ...]:
+    """Turn `.s2iignore` into the build's ignore file, which also leaves out scripts and `.git`.
+
+    Both languages match from the root, but `**` is not special in `.s2iignore`, and its `!` takes
+    back nothing but what an earlier rule matched by itself. So with `!` the rules become the paths
+    that they leave out, of `paths`, which are those of the source. Raises S2iError.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    rules = [re.sub(r"\*{2,}", "*", line) for line in lines if line and line[0] != "#"]
+    if any(rule.startswith("!") for rule in rules):
+        rules = [literal_rule(path) for path in _left_out(rules, tuple(paths))]
+    # Scripts were taken before, and history is nobody's business: no rule may bring them back.
+    scripts = (f"{folder}/{name}" for folder in SOURCE_SCRIPT_FOLDERS for name in SCRIPTS)
+    return (*rules, *scripts, GIT_RULE)
+
+
+def literal_rule(path: str) -> str:
+    """Return the rule of an ignore file that matches this path alone, with what is below it."""
+    return "/" + _SPECIAL.sub(r"\\\1", path)
+
+
+def _left_out(rules: Iterable[str], paths: Collection[str]) -> Collection[str]:
+    left_out: dict[str, None] = {}
+    for rule in rules:
+        pattern = _pattern(rule.removeprefix("!"))
+        if rule.startswith("!"):
+            left_out = {path: None for path in left_out if pattern.fullmatch(path) is None}
+        else:
+            left_out |= dict.fromkeys(path for path in paths if pattern.fullmatch(path))
+    return left_out
+
+
+def _pattern(rule: str) -> re.Pattern[str]:
+    """Return what a rule matches, as Go's filepath.Match has it; raises S2iError."""
+    path = posixpath.normpath(rule).lstrip("/")
+    parts = list(_PART.finditer(path))
+    try:
+        if "".join(part[0] for part in parts) == path:
+            return re.compile("".join(map(_translated, parts)), re.DOTALL)
+    except re.error:  # such as a range from z to a
+        pass
+    raise S2iError(f".s2iignore: {rule!r} is no pattern")
+
+
+def _translated(part: re.Match[str]) -> str:
+    if part["members"] is not None:
+        members = "".join(
+            "-" if member[0] == "-" else re.escape(member[1])
+            for member in _MEMBER.finditer(part["members"])
+        )
+        return f"(?!/)[{part['negated']}{members}]"
+    if part["literal"] is not None:
+        return re.escape(part["literal"])
+    return {"*": "[^/]*", "?": "[^/]"}.get(part[0], re.escape(part[0]))

@@ -1,0 +1,1 @@
+"""Templates: parameters, generated values, processing (template.openshift.io/v1)."""

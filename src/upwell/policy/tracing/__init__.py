@@ -1,0 +1,1 @@
+"""Traces of changes as spans (W3C Trace Context)."""

@@ -1,0 +1,257 @@
+"""The spans of a change: from the import of an image through builds to rollouts; pure.
+
+Which change caused a build or a rollout stands in the objects: in the causes of the Build, in the
+history of the tag, in the images of the revision. A trace is read from there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from upwell.api.apps import RevisionRecord
+from upwell.api.build import Build, BuildPhase
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
+from upwell.api.meta import Resource
+from upwell.policy.images.streams import StreamName, split_tag
+from upwell.policy.rollouts.history import Phase
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.triggers import followers_of
+from upwell.policy.tracing.context import Span, TraceContext
+
+TRACEPARENT_ANNOTATION = "upwell.dev/traceparent"
+"""On a Build or a workload: the span of the build, or of the newest rollout."""
+
+
+type Made = tuple[StreamName, str, str]
+"""A tag of a stream, and the digest that it got."""
+
+
+def results_of(build: Build) -> Iterator[Made]:
+    """Yield what a build has pushed to a tag of a stream."""
+    to, output = build.spec.output.to, build.status.output
+    if to is None or to.kind != IMAGE_STREAM_TAG or output is None or output.to is None:
+        return
+    yield (*split_tag(to, build.namespace), output.to.image_digest)
+
+
+def context_of(resource: Resource) -> TraceContext | None:
+    """Return the context that an object carries."""
+    return TraceContext.parse(resource.annotations.get(TRACEPARENT_ANNOTATION, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What every image came from, as far as the objects still tell."""
+
+    stream: Callable[[StreamName], ImageStream | None]
+    makers: Callable[[Made], Iterable[Build]]
+    """Returns the builds with a result, as `results_of` names it."""
+
+    def of_image(self, stream: StreamName, tag: str, digest: str) -> TraceContext | None:
+        """Return the span that made `digest` an image of the tag: of an import or of a build."""
+        seen: set[tuple[StreamName, str]] = set()
+        while (stream, tag) not in seen:  # tags may follow one another in a circle
+            seen.add((stream, tag))
+            found = self.stream(stream)
+            history = found.status.tag(tag) if found is not None else None
+            if found is None or history is None:
+                return None
+            event = next((one for one in history.items if one.image == digest), None)
+            if event is None:
+                return None
+            build = self.maker(stream, tag, digest)
+            if build is not None:
+                return self.of_build(build)
+            source = _followed(found, tag)
+            if source is None:
+                return import_context(found, tag, event)
+            stream, tag = source
+        return None
+
+    def maker(self, stream: StreamName, tag: str, digest: str) -> Build | None:
+        """Return the first build that pushed `digest` to the tag."""
+        return min(
+            self.makers((stream, tag, digest)),
+            key=lambda one: one.status.completion_timestamp or _END,
+            default=None,
+        )
+
+    def causes(self, build: Build) -> list[TraceContext]:
+        """Return the spans of the image changes that started a build."""
+        found = []
+        for cause in build.spec.triggered_by:
+            change = cause.image_change_build
+            if change is not None and change.from_ref is not None:
+                stream, tag = split_tag(change.from_ref, build.namespace)
+                found.append(self.of_image(stream, tag, change.image_id.partition("@")[2]))
+        return _known(found)
+
+    def of_build(self, build: Build) -> TraceContext:
+        """Return the span of a build: the one that it carries, or else the one that it gets."""
+        carried = context_of(build)
+        if carried is not None:
+            return carried
+        first = next(iter(self.causes(build)), None)
+        return first.child(build.uid) if first is not None else TraceContext.root(build.uid)
+
+    def changes(self, workload: Workload, record: RevisionRecord) -> list[TraceContext]:
+        """Return the spans of the images that are new in a revision."""
+        older = [one for one in workload.status.revisions if one.revision < record.revision]
+        before = max(older, key=lambda one: one.revision).images if older else {}
+        found = []
+        for entry in followers_of(workload).entries:
+            container = entry.slot[0]
+            image = record.images.get(container, "")
+            if image != before.get(container):
+                found.append(self.of_image(entry.stream, entry.tag, image.partition("@")[2]))
+        return _known(found)
+
+    def of_rollout(self, workload: Workload, record: RevisionRecord) -> TraceContext:
+        """Return the span of a revision's rollout."""
+        seed = f"{workload.uid}/{record.hash}/{record.created.isoformat()}"
+        carried = context_of(workload)
+        own = TraceContext.root(seed)
+        if carried is not None and carried.child(seed) == carried:
+            return carried
+        first = next(iter(self.changes(workload, record)), None)
+        return first.child(seed) if first is not None else own.child(seed)
+
+
+def import_context(stream: ImageStream, tag: str, event: TagEvent) -> TraceContext:
+    """Return the first span of the change that an image from outside is."""
+    return TraceContext.root(f"{stream.uid}/{tag}/{event.image}/{event.created.isoformat()}")
+
+
+def import_spans(
+    stream: ImageStream, since: datetime, now: datetime, lineage: Lineage
+) -> Iterator[Span]:
+    """Yield the spans of the images that came from outside, by import or by push, after `since`.
+
+    An import begins with the question to upstream, and ends `now`, when its answer is seen.
+    """
+    name = StreamName(stream.namespace, stream.name)
+    for history in stream.status.tags:
+        for event in history.items:
+            own = event.created >= since and _followed(stream, history.tag) is None
+            if own and lineage.maker(name, history.tag, event.image) is None:
+                yield Span(
+                    "push" if _was_pushed(history, event) else "import",
+                    import_context(stream, history.tag, event),
+                    event.created,
+                    now,
+                    attributes=_about(stream)
+                    | {"upwell.tag": history.tag, "upwell.image": event.docker_image_reference},
+                )
+
+
+def build_spans(build: Build, lineage: Lineage) -> Iterator[Span]:
+    """Yield the spans of a build that has ended and of its stages."""
+    status = build.status
+    begun = status.start_timestamp or status.completion_timestamp
+    end = status.completion_timestamp
+    if begun is None or end is None:
+        return
+    context, causes = lineage.of_build(build), lineage.causes(build)
+    parent, links = _relations(context, causes)
+    attributes = _about(build) | {"upwell.build.phase": status.phase.value}
+    if status.output is not None and status.output.to is not None:
+        attributes["upwell.image"] = status.output.to.image_digest
+    failed = status.phase is not BuildPhase.COMPLETE
+    yield Span(
+        "build",
+        context,
+        begun,
+        end,
+        parent,
+        links,
+        attributes,
+        f"{status.reason}: {status.message or ''}" if failed else "",
+    )
+    for stage in status.stages:
+        if stage.start_time is not None:
+            yield Span(
+                f"build {stage.name}",
+                context.child(f"{build.uid}/{stage.name}"),
+                stage.start_time,
+                stage.start_time + stage.duration,
+                context,
+                attributes=_about(build),
+            )
+
+
+def rollout_spans(
+    workload: Workload, record: RevisionRecord, now: datetime, lineage: Lineage
+) -> Iterator[Span]:
+    """Yield the spans of a rollout that has ended `now`, and of its steps.
+
+    Its steps are `start`, until the first new instance takes traffic, and `replace`, until all
+    are new; and each hook's end.
+    """
+    context, changes = lineage.of_rollout(workload, record), lineage.changes(workload, record)
+    parent, links = _relations(context, changes)
+    attributes = _about(workload) | {
+        "upwell.revision": str(record.revision),
+        "upwell.cause": record.cause,
+    }
+    failure = (record.message or "failed") if record.phase == Phase.FAILED else ""
+    yield Span("rollout", context, record.created, now, parent, links, attributes, failure)
+
+    def step(name: str, start: datetime, end: datetime, failure: str = "") -> Span:
+        own = context.child(f"{context.span_id}/{name}")
+        return Span(
+            f"rollout {name}", own, start, end, context, attributes=attributes, failure=failure
+        )
+
+    if record.live_at is not None:
+        yield step("start", record.created, record.live_at)
+        yield step("replace", record.live_at, now)
+    begun = record.created
+    for moment, hook in sorted(record.hooks.items(), key=lambda item: item[1].ended):
+        yield step(f"hook {moment}", begun, hook.ended, hook.message if _failed(hook.phase) else "")
+        begun = hook.ended
+
+
+_END = datetime.max.replace(tzinfo=UTC)
+"""After every time."""
+
+
+def _failed(phase: str) -> bool:
+    return phase == Phase.FAILED.value
+
+
+def _known(contexts: Sequence[TraceContext | None]) -> list[TraceContext]:
+    return list(dict.fromkeys(one for one in contexts if one is not None))
+
+
+def _relations(
+    context: TraceContext, causes: Sequence[TraceContext]
+) -> tuple[TraceContext | None, tuple[TraceContext, ...]]:
+    """Return the parent of a span, which is a cause within its trace, and the other causes."""
+    parent = next((one for one in causes if one.trace_id == context.trace_id), None)
+    return parent, tuple(one for one in causes if one != parent)
+
+
+def _followed(stream: ImageStream, tag: str) -> tuple[StreamName, str] | None:
+    """Return the tag of a stream that the tag takes its images from, if it does."""
+    declared = next((one for one in stream.spec.tags if one.name == tag), None)
+    if declared is None or declared.from_ is None or declared.from_.kind != IMAGE_STREAM_TAG:
+        return None
+    source = declared.from_
+    if ":" not in source.name:  # within the same stream
+        return StreamName(source.namespace or stream.namespace, stream.name), source.name
+    return split_tag(source, stream.namespace)
+
+
+def _was_pushed(history: NamedTagEventList, event: TagEvent) -> bool:
+    return history.import_state is None or (
+        history.pushed_digest == event.image and history.import_state.imported_digest != event.image
+    )
+
+
+def _about(resource: Resource) -> dict[str, str]:
+    return {
+        "upwell.kind": resource.KIND.kind,
+        "upwell.namespace": resource.namespace,
+        "upwell.name": resource.name,
+    }
