@@ -11,8 +11,8 @@ from upwell.api.image import ImageStream, ImageStreamSpec, ImportPolicy, TagRefe
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference
 from upwell.oci import Platform
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers.imports import ImageStreams
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client import RegistryClient
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import Limits, RegistryHost, RegistryHosts

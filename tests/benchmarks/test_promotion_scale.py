@@ -17,9 +17,9 @@ from upwell.api.apps import Deployment
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.promotion import Release, ReleasePhase
 from upwell.controller import Controller, Result, Watch
-from upwell.reconcilers import workload_triggers
 from upwell.reconcilers.promotion import wiring
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers.rollouts import triggers as workload_triggers
+from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.store.interface import NotFoundError
 
 pytestmark = pytest.mark.benchmark

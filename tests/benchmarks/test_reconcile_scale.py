@@ -21,8 +21,8 @@ from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference
 from upwell.controller import WorkQueue
 from upwell.oci import Digest
 from upwell.policy.images.streams import record_image
-from upwell.reconcilers.build_configs import BuildConfigs
-from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.reconcilers.builds.cache import BuildView
 from upwell.store.memory import MemoryStore
 
 pytestmark = pytest.mark.benchmark

@@ -8,7 +8,7 @@ from upwell.api.build import BinaryInput, Build
 from upwell.api.meta import Resource
 from upwell.app.clock import now
 from upwell.reconcilers import rollouts
-from upwell.reconcilers.build_requests import BuildRequests
+from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.store.interface import RejectedError, Store
 
 

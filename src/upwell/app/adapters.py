@@ -17,10 +17,10 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.gitops.git import GitRepositories
 from upwell.inputs.files import FileInputs
 from upwell.inventory.sqlite import SqliteInventory
-from upwell.reconcilers.pull_secrets import PullSecrets
-from upwell.reconcilers.stream_origins import StreamOrigins
-from upwell.reconcilers.subscriptions import Subscriptions
-from upwell.reconcilers.traces import TraceReconciler
+from upwell.reconcilers.images.origins import StreamOrigins
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.notifications import Subscriptions
+from upwell.reconcilers.tracing.reconciler import TraceReconciler
 from upwell.registry.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials

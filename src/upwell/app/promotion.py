@@ -9,15 +9,15 @@ from upwell.app.adapters import Adapters
 from upwell.app.clock import now
 from upwell.controller import Controller
 from upwell.oci import Reference
-from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion import wiring
 from upwell.reconcilers.promotion.git_placing import GitPlacement
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import Verification
-from upwell.reconcilers.pull_secrets import PullSecrets
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.registry.client_push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier
 from upwell.registry.interface import Access, Credential, CredentialSource

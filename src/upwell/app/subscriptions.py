@@ -8,7 +8,7 @@ from upwell import __version__
 from upwell.delivery.apprise import Notices
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.delivery.webhook import Webhooks
-from upwell.reconcilers.subscriptions import Senders, Subscriptions
+from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.settings import ServerSettings
 from upwell.store.interface import Store
 

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 
 from upwell import __version__
-from upwell.reconcilers.traces import TraceReconciler
+from upwell.reconcilers.tracing.reconciler import TraceReconciler
 from upwell.settings import TracingSettings
 from upwell.store.interface import Store
 

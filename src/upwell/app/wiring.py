@@ -18,22 +18,26 @@ from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers import events, jobs, rollouts, routing, workload_triggers
-from upwell.reconcilers.build_configs import BuildConfigs
-from upwell.reconcilers.build_inputs import referenced_inputs
-from upwell.reconcilers.build_plan import Planner
-from upwell.reconcilers.build_requests import BuildRequests
-from upwell.reconcilers.build_run import BuildDefaults, BuildRun
-from upwell.reconcilers.build_view import BuildView
-from upwell.reconcilers.builds import Builds
-from upwell.reconcilers.contents import ImageContents
-from upwell.reconcilers.cron_jobs import CronJobReconciler
-from upwell.reconcilers.image_examination import ImageExaminer
-from upwell.reconcilers.imports import ImageStreams
-from upwell.reconcilers.local_images import LocalImages
+from upwell.reconcilers import rollouts
+from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.reconcilers.builds.builds import Builds
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.inputs import referenced_inputs
+from upwell.reconcilers.builds.plan import Planner
+from upwell.reconcilers.builds.requests import BuildRequests
+from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
+from upwell.reconcilers.images.examination import ImageExaminer
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.packages import ImageContents
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.jobs import jobs
+from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
+from upwell.reconcilers.notifications import events
 from upwell.reconcilers.pruning import Stores
-from upwell.reconcilers.pull_secrets import PullSecrets
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers.rollouts import triggers as workload_triggers
+from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.rollouts.local_images import LocalImages
+from upwell.reconcilers.routing import reconciler as routing
 from upwell.registry.mirror import Mirror
 from upwell.server.app import ServerDependencies
 from upwell.server.registry import create_routes

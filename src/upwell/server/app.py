@@ -15,8 +15,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.inputs.interface import BinaryInputs
-from upwell.reconcilers.image_examination import ImageExaminer
-from upwell.reconcilers.subscriptions import SubscriptionRequests
+from upwell.reconcilers.images.examination import ImageExaminer
+from upwell.reconcilers.notifications import SubscriptionRequests
 from upwell.server import build_webhooks, discovery, health, metrics, subscriptions, webhooks
 from upwell.server.access import AccessControl, Gate
 from upwell.server.actions import Actions, ListPackages, NotePushes, Untag

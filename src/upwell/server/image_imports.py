@@ -18,7 +18,7 @@ from upwell.policy.images.repository_tags import (
     INSECURE_ANNOTATION,
     repository_generation,
 )
-from upwell.reconcilers.image_examination import ExaminationError, ImageExaminer
+from upwell.reconcilers.images.examination import ExaminationError, ImageExaminer
 from upwell.server.body import decode_object, media_type, read_body
 from upwell.server.limits import ServerLimits
 from upwell.server.query import write_options

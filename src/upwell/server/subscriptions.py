@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from upwell.api.codec import decode_part
 from upwell.api.meta import Model
-from upwell.reconcilers.subscriptions import SubscriptionRequests
+from upwell.reconcilers.notifications import SubscriptionRequests
 from upwell.server.body import decode_object, media_type, read_body
 from upwell.server.limits import ServerLimits
 from upwell.server.objects import Handler

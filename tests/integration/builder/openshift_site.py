@@ -32,14 +32,14 @@ from upwell.policy.builds.run_policy import number_of
 from upwell.policy.images.generations import settle_generations
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.templates.process import Request, process_template
-from upwell.reconcilers.build_configs import BuildConfigs
-from upwell.reconcilers.build_plan import Planner
-from upwell.reconcilers.build_requests import BuildRequests
-from upwell.reconcilers.build_run import BuildDefaults, BuildRun
-from upwell.reconcilers.build_view import BuildView
-from upwell.reconcilers.builds import Builds
-from upwell.reconcilers.imports import ImageStreams
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.reconcilers.builds.builds import Builds
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.plan import Planner
+from upwell.reconcilers.builds.requests import BuildRequests
+from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client import RegistryClient
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHost, RegistryHosts

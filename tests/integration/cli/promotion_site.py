@@ -24,13 +24,13 @@ from upwell.cli import main
 from upwell.cli.connection import Session
 from upwell.inputs.files import FileInputs
 from upwell.policy.promotion.images import stage_images
-from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.promotion import wiring
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import Verification
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.store.interface import NotFoundError, Store
 from upwell.verification.network import NetworkProbes
 from upwell.workload.interface import ContainerFile, FileLimits

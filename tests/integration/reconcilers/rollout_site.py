@@ -25,10 +25,13 @@ from upwell.api.core import ConfigMap, Service
 from upwell.api.meta import Condition, Resource
 from upwell.api.route import Route
 from upwell.oci import Descriptor, Reference
-from upwell.reconcilers import jobs, rollouts, routing, workload_triggers
-from upwell.reconcilers.cron_jobs import CronJobReconciler
-from upwell.reconcilers.pull_secrets import PullSecrets
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers import rollouts
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.jobs import jobs
+from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
+from upwell.reconcilers.rollouts import triggers as workload_triggers
+from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.routing import reconciler as routing
 from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Access
 from upwell.server.tls import generated

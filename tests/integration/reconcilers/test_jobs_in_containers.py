@@ -16,8 +16,8 @@ from upwell.api.apps import CronJob, Job
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.policy.rollouts.steps import FIRST_BACKOFF
-from upwell.reconcilers.cron_jobs import SCHEDULED
-from upwell.reconcilers.jobs import COMPLETE, FAILED, finished_at
+from upwell.reconcilers.jobs.cron_jobs import SCHEDULED
+from upwell.reconcilers.jobs.jobs import COMPLETE, FAILED, finished_at
 
 __all__ = ["podman_home", "site"]  # fixtures
 

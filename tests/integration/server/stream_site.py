@@ -12,9 +12,9 @@ from tests.unit.server.api_server import Answer, Api, serving
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.oci import Platform
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers.image_examination import ImageExaminer
-from upwell.reconcilers.imports import ImageStreams
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.examination import ImageExaminer
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client import RegistryClient
 from upwell.registry.client_push import RegistryPusher
 from upwell.registry.embedded import EmbeddedRegistry

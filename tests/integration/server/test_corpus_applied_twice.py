@@ -14,10 +14,10 @@ from upwell.api.build import Build, BuildConfig
 from upwell.api.image import ImageStream
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers.build_configs import BuildConfigs
-from upwell.reconcilers.build_view import BuildView
-from upwell.reconcilers.imports import ImageStreams
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import DEFAULT_ACCESS, Access
 from upwell.server.limits import ServerLimits

@@ -44,12 +44,12 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.inputs.files import FileInputs
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers.build_plan import Planner
-from upwell.reconcilers.build_run import BuildDefaults, BuildRun
-from upwell.reconcilers.build_view import BuildView
-from upwell.reconcilers.builds import Builds
-from upwell.reconcilers.imports import ImageStreams
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.builds.builds import Builds
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.plan import Planner
+from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ManifestPush

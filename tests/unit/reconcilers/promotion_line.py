@@ -22,12 +22,12 @@ from upwell.oci import Digest, Reference
 from upwell.policy.images.streams import record_image
 from upwell.policy.promotion.checks import Outcome, Progress
 from upwell.policy.rollouts.history import Phase
-from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.placing import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
-from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import CredentialSource, Registry
 from upwell.store.interface import ConflictError, NotFoundError

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Result
 from upwell.oci import Descriptor, Digest, Reference
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts import Images, Machine, RolloutReconciler, Traffic
+from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
-from upwell.reconcilers.routing import RoutingReconciler
-from upwell.reconcilers.workload_triggers import WorkloadTriggerReconciler
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
+from upwell.reconcilers.routing.reconciler import RoutingReconciler
 from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Access
 from upwell.store.interface import ConflictError

@@ -24,9 +24,9 @@ from upwell.api.pipeline import Quarantine, QuarantineSpec
 from upwell.oci import Digest
 from upwell.policy.builds.triggers import CONFIG_CHANGE, IMAGE_CHANGE
 from upwell.policy.images.streams import record_image
-from upwell.reconcilers.build_configs import BuildConfigs
-from upwell.reconcilers.build_requests import BuildRequests
-from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.store.interface import ConflictError, NotFoundError, RejectedError
 from upwell.store.memory import MemoryStore
 

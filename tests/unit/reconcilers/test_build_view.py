@@ -13,7 +13,7 @@ from upwell.api.build import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.policy.explain.graph import build_graph
-from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.builds.cache import BuildView
 from upwell.store.interface import AlreadyExistsError
 from upwell.store.memory import MemoryStore
 

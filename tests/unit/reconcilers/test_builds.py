@@ -22,7 +22,7 @@ from upwell.api.build import (
     DockerBuildStrategy,
 )
 from upwell.builder.interface import BuildError
-from upwell.reconcilers.builds import MAX_ATTEMPTS
+from upwell.reconcilers.builds.builds import MAX_ATTEMPTS
 from upwell.store.interface import NotFoundError, UnavailableError
 
 PUSH_FAILED = BuildError("PushImageToRegistryFailed", "the registry is away", retryable=True)
@@ -332,7 +332,7 @@ async def test_a_store_that_takes_no_writes_stops_no_other_build(machine: BuildM
 async def test_what_the_store_cut_off_is_no_failed_try(
     machine: BuildMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upwell.reconcilers.builds._STORE_PAUSE", 0.01)
+    monkeypatch.setattr("upwell.reconcilers.builds.builds._STORE_PAUSE", 0.01)
     await machine.store.create(docker_build())
     cut_off = 0
 

@@ -26,9 +26,9 @@ from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.builder.interface import BinaryKind, BuildPlan
 from upwell.oci import Digest
-from upwell.reconcilers.build_configs import BuildConfigs
-from upwell.reconcilers.build_inputs import referenced_inputs
-from upwell.reconcilers.build_requests import BuildRequests
+from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.reconcilers.builds.inputs import referenced_inputs
+from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.store.interface import AlreadyExistsError, RejectedError
 
 DOCKER = {"type": "Docker", "dockerStrategy": {}}

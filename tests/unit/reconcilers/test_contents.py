@@ -19,7 +19,7 @@ from tests.unit.reconcilers.build_machine import (
 
 from upwell.inventory.interface import InventoryError, Layers, Package
 from upwell.oci import Digest
-from upwell.reconcilers.contents import ImageContents
+from upwell.reconcilers.images.packages import ImageContents
 from upwell.registry.errors import UnauthorizedError, UnavailableError
 from upwell.registry.routed import RoutedRegistry
 

@@ -11,7 +11,7 @@ from upwell.api.core import Event
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.notifications.events import happenings
-from upwell.reconcilers.events import EventReconciler
+from upwell.reconcilers.notifications.events import EventReconciler
 
 
 async def told(world: World) -> list[Event]:

@@ -29,8 +29,8 @@ from upwell.policy.images.import_request import PREFER_ARCH
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import INTERVAL_ANNOTATION
 from upwell.policy.images.selection import SELECTION_ANNOTATION
-from upwell.reconcilers.image_records import FIRST_SEEN_ANNOTATION
-from upwell.reconcilers.imports import ImageStreams
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION
 
 SOURCE = f"{VENDOR}/debian:11"
 KEY = stream_key("debian")

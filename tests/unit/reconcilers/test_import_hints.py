@@ -7,7 +7,7 @@ import pytest
 from upwell.api.image import ImageStream, ImageStreamStatus, ImportState, NamedTagEventList
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta
 from upwell.oci import Digest
-from upwell.reconcilers.import_hints import MAX_FAILED_LOOKS, MAX_LOOKS, Hint, ImportHints
+from upwell.reconcilers.images.hints import MAX_FAILED_LOOKS, MAX_LOOKS, Hint, ImportHints
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, NEW = Digest.of(b"old"), Digest.of(b"new")

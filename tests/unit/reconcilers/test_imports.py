@@ -25,7 +25,7 @@ from upwell.api.meta import ObjectReference
 from upwell.controller import Result
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import INTERVAL_ANNOTATION
-from upwell.reconcilers.imports import ImageStreams
+from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.registry.errors import RateLimitedError, UnauthorizedError, UnavailableError
 from upwell.store.interface import ConflictError, NotFoundError
 from upwell.store.interface import UnavailableError as StoreAwayError

@@ -10,9 +10,9 @@ from upwell.api.apps import CronJob, Job
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
-from upwell.reconcilers.cron_jobs import CronJobReconciler
-from upwell.reconcilers.jobs import JobReconciler
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
+from upwell.reconcilers.jobs.jobs import JobReconciler
 from upwell.reconcilers.rollouts import Images
 from upwell.store.interface import NotFoundError
 from upwell.workload.interface import Owner

@@ -6,8 +6,8 @@ from tests.unit.reconcilers.build_machine import NAMESPACE, BuildMachine, image_
 from upwell.api.core import PodTemplate
 from upwell.api.image import LookupPolicy
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
-from upwell.reconcilers.local_images import LocalImages
 from upwell.reconcilers.rollouts import Images
+from upwell.reconcilers.rollouts.local_images import LocalImages
 
 
 async def test_a_workload_may_name_a_stream_in_short(tmp_path: Path) -> None:

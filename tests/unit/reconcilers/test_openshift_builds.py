@@ -31,9 +31,9 @@ from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.validation import validate
 from upwell.policy.builds.run_policy import number_of
-from upwell.reconcilers.build_configs import BuildConfigs
-from upwell.reconcilers.build_requests import BuildRequests
-from upwell.reconcilers.builds import Builds
+from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.reconcilers.builds.builds import Builds
+from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.store.interface import AlreadyExistsError, NotFoundError
 
 pytestmark = needs_corpus

@@ -23,12 +23,12 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.inputs.files import FileInputs
 from upwell.oci import Digest
-from upwell.reconcilers.jobs import JobReconciler
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.jobs.jobs import JobReconciler
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.placing import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import Verification
-from upwell.reconcilers.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts import Images
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.store.memory import MemoryStore

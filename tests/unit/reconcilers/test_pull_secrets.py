@@ -6,7 +6,7 @@ from tests.unit.reconcilers.rollout_machine import Clock
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
-from upwell.reconcilers.pull_secrets import EXCLUDE_ANNOTATION, PullSecrets, credentials_of
+from upwell.reconcilers.images.pull_secrets import EXCLUDE_ANNOTATION, PullSecrets, credentials_of
 from upwell.registry.errors import InvalidCredentialsError
 from upwell.registry.interface import Credential
 from upwell.store.memory import MemoryStore

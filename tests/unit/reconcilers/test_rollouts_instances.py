@@ -10,7 +10,7 @@ from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.core import Secret
 from upwell.policy.rollouts.pod_template import SourceName, Sources, TemplateError
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import Revision, build, index_of, instance_name
 from upwell.workload.interface import (

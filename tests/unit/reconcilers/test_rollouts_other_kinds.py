@@ -12,9 +12,10 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.core import Secret, Service
 from upwell.api.meta import ObjectKey, Resource
-from upwell.reconcilers import rollouts, routing
-from upwell.reconcilers.pull_secrets import PullSecrets
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers import rollouts
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.routing import reconciler as routing
 
 
 def workload[R: Resource](kind: type[R], image: str, *, env: object = (), **spec: Any) -> R:

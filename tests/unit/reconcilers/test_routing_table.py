@@ -15,8 +15,8 @@ from upwell.api.meta import Condition, ObjectKey
 from upwell.api.route import Route
 from upwell.policy.routing.reachability import unserved
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
-from upwell.reconcilers.routing import HOST_SUFFIX
-from upwell.reconcilers.service_addresses import allocate
+from upwell.reconcilers.routing.addresses import allocate
+from upwell.reconcilers.routing.reconciler import HOST_SUFFIX
 from upwell.workload.interface import (
     HttpRule,
     Plain,

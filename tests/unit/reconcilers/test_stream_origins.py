@@ -19,7 +19,7 @@ from tests.unit.reconcilers.build_machine import (
 from upwell.api.image import ImportPolicy
 from upwell.oci import Digest
 from upwell.policy.images.names import ImageNames
-from upwell.reconcilers.stream_origins import StreamOrigins
+from upwell.reconcilers.images.origins import StreamOrigins
 
 REPOSITORY = f"{NAMESPACE}/debian"
 

@@ -21,7 +21,7 @@ from upwell.api.meta import Condition, Resource
 from upwell.api.subscription import Subscription
 from upwell.delivery.interface import DeliveryError
 from upwell.delivery.sqlite import SqliteOutbox
-from upwell.reconcilers.subscriptions import Senders, Subscriptions
+from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.store.interface import NotFoundError
 from upwell.store.memory import MemoryStore
 

@@ -37,7 +37,7 @@ from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.oci import Digest
 from upwell.policy.tracing.context import Span, TraceContext
 from upwell.policy.tracing.spans import TRACEPARENT_ANNOTATION, context_of
-from upwell.reconcilers.traces import TraceReconciler
+from upwell.reconcilers.tracing.reconciler import TraceReconciler
 from upwell.store.memory import MemoryStore
 
 NAMESPACE = "shop"

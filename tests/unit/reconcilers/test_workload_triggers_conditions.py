@@ -11,8 +11,8 @@ from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
 from upwell.api.meta import Resource
 from upwell.policy.rollouts.image_ownership import pod_template
-from upwell.reconcilers.workload_triggers import WorkloadTriggerReconciler
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.store.memory import MemoryStore
 
 LOCAL = "registry.internal/shop/app"

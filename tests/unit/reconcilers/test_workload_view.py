@@ -15,9 +15,10 @@ from upwell.api.pipeline import Pipeline, PipelineStatus
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.policy.images.streams import StreamName
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
-from upwell.reconcilers import routing, workload_triggers
 from upwell.reconcilers.rollouts import Machine
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers.rollouts import triggers as workload_triggers
+from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.routing import reconciler as routing
 from upwell.store.memory import MemoryStore
 
 TRIGGERS = "image.openshift.io/triggers"

@@ -21,8 +21,8 @@ from upwell.api.meta import Resource
 from upwell.inputs.interface import BinaryInputs
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
-from upwell.reconcilers.image_examination import ImageExaminer
-from upwell.reconcilers.subscriptions import SubscriptionRequests
+from upwell.reconcilers.images.examination import ImageExaminer
+from upwell.reconcilers.notifications import SubscriptionRequests
 from upwell.server.access import AccessControl
 from upwell.server.actions import Untag
 from upwell.server.app import ServerDependencies, create_app

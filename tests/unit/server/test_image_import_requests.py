@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from tests.unit.server.api_server import Answer, Clock, serving
 
-from upwell.reconcilers.image_examination import ImageExaminer
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.examination import ImageExaminer
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client import RegistryClient
 from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.hosts import RegistryHosts

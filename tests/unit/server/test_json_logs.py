@@ -10,7 +10,7 @@ from upwell.server.logs import JsonFormatter
 
 
 def line(message: str, *args: object, **extra: object) -> dict[str, Any]:
-    logger = logging.getLogger("upwell.reconcilers.builds")
+    logger = logging.getLogger("upwell.reconcilers.builds.builds")
     record = logger.makeRecord(
         logger.name, logging.WARNING, "builds.py", 1, message, args, None, extra=extra
     )
@@ -26,7 +26,7 @@ def test_a_line_holds_the_record_and_its_fields() -> None:
     assert document.pop("time").endswith("+00:00")
     assert document == {
         "level": "warning",
-        "logger": "upwell.reconcilers.builds",
+        "logger": "upwell.reconcilers.builds.builds",
         "message": "build ended",
         "key": "Build shop/app-1",
         "attempts": 2,

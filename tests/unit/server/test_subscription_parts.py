@@ -13,7 +13,7 @@ from upwell.delivery.interface import DeliveryError, Envelope
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.policy.access.roles import parse_grant
 from upwell.policy.notifications.subscriptions import Fate
-from upwell.reconcilers.subscriptions import Senders, SubscriptionRequests, Subscriptions
+from upwell.reconcilers.notifications import Senders, SubscriptionRequests, Subscriptions
 from upwell.server.access import AccessControl
 from upwell.server.audit import AuditLog
 from upwell.server.limits import DEFAULT_LIMITS

@@ -7,7 +7,7 @@ from upwell.api.pipeline import Stage
 from upwell.api.promotion import Release
 from upwell.oci import Reference
 from upwell.policy.promotion.images import mirrored, stage_images
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.interface import Access, CredentialSource, Registry
 
 

@@ -22,7 +22,7 @@ from upwell.policy.promotion.quarantine import quarantines
 from upwell.policy.promotion.releases import NextRelease, next_release
 from upwell.policy.promotion.situation import Situation
 from upwell.policy.promotion.stages import STAGED, names_workload, namespace_of
-from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.builds.cache import BuildView
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from upwell.controller import Controller, Watch
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.stages import STAGED
 from upwell.policy.promotion.verification_jobs import promotion_of
-from upwell.reconcilers.build_view import BuildView
+from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers.rollouts.cache import WorkloadView
 
 
 def pipelines(

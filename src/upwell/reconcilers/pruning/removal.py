@@ -16,7 +16,7 @@ from upwell.api.prune import KeptImage, PrunedItem, PruneStatus
 from upwell.builder.interface import BuildError
 from upwell.policy.images.streams import StreamName, replace_tag
 from upwell.policy.pruning.retention import Decision, Rules, StaleManifest, StaleRevision, StaleTag
-from upwell.reconcilers.build_inputs import referenced_inputs
+from upwell.reconcilers.builds.inputs import referenced_inputs
 from upwell.reconcilers.pruning.plan import Plan, Planner
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.store.interface import ConflictError, NotFoundError

@@ -6,8 +6,8 @@ from upwell.api.core import PodTemplate
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.reconcilers.local_images import LocalImages
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.registry.interface import Access, Registry
 
 type Login = tuple[str, str, str]

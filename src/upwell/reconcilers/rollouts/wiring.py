@@ -10,11 +10,11 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Controller, Watch
 from upwell.policy.rollouts.pod_template import SourceName
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.rollouts.images import Images
 from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.machine import Machine
 from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
-from upwell.reconcilers.workload_view import WorkloadView
 from upwell.workload.interface import Runtime, WorkloadError
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.subscription import Subscription
 from upwell.controller import Backoff
 from upwell.delivery.interface import Delivery, DeliveryError, Outbox, OutboxError
-from upwell.reconcilers.subscriptions.targets import TargetError, Targets
+from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import Store, StoreError
 
 log = logging.getLogger(__name__)

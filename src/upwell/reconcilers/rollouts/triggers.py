@@ -27,7 +27,7 @@ from upwell.policy.rollouts.triggers import (
     with_images,
     without_hold,
 )
-from upwell.reconcilers.workload_view import WorkloadView
+from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.store.interface import NotFoundError
 
 type Triggered = Deployment | StatefulSet | DaemonSet | DeploymentConfig | CronJob

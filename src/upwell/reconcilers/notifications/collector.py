@@ -14,7 +14,7 @@ from upwell.controller import Controller, Result, Watch
 from upwell.delivery.interface import Envelope, Outbox
 from upwell.policy.notifications.cloud_events import audience_of, cloud_events
 from upwell.policy.notifications.subscriptions import concerns, fate_of, is_news
-from upwell.reconcilers.events import TOLD
+from upwell.reconcilers.notifications.events import TOLD
 from upwell.store.interface import NotFoundError, Store
 
 _UNTOLD = {"Job"}

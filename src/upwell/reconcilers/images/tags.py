@@ -20,7 +20,7 @@ from upwell.policy.images.outcome import TagOutcome, failure
 from upwell.policy.images.relevance import irrelevance
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.images.selection import InvalidSelectionError, TagSelection
-from upwell.reconcilers.image_records import FIRST_SEEN_ANNOTATION, ImageRecords
+from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
 from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import Access, CredentialSource, Registry
 

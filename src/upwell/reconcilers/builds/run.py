@@ -46,8 +46,8 @@ from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
 from upwell.policy.dockerfile.layers import layer_warnings
 from upwell.policy.dockerfile.parse import DockerfileError
 from upwell.policy.images.streams import split_tag, take_push
-from upwell.reconcilers.build_inputs import BuildInputs, Lack
-from upwell.reconcilers.build_plan import (
+from upwell.reconcilers.builds.inputs import BuildInputs, Lack
+from upwell.reconcilers.builds.plan import (
     FINAL_IMAGE,
     Images,
     Planner,

@@ -10,9 +10,9 @@ from upwell.controller import Result
 from upwell.delivery.interface import Outbox, Tally
 from upwell.policy.jobs.cron import CronError
 from upwell.policy.notifications.subscriptions import DEAD_FOR, KEPT_FOR
-from upwell.reconcilers.subscriptions.courier import Courier
-from upwell.reconcilers.subscriptions.digests import Digests
-from upwell.reconcilers.subscriptions.targets import TargetError, Targets
+from upwell.reconcilers.notifications.digests import Digests
+from upwell.reconcilers.notifications.dispatcher import Courier
+from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import NotFoundError, Store
 
 READY = "Ready"

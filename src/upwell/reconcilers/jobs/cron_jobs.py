@@ -18,7 +18,7 @@ from upwell.controller import Controller, Result, Watch
 from upwell.controller.view import View
 from upwell.policy.jobs.cron import CronError, Due, decide, job_name, surplus
 from upwell.policy.rollouts.triggers import unresolved
-from upwell.reconcilers.jobs import finished_at, has_succeeded
+from upwell.reconcilers.jobs.jobs import finished_at, has_succeeded
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 
 SCHEDULED = "Scheduled"

@@ -11,7 +11,7 @@ from upwell.policy.rollouts.settings import Workload, template_of
 from upwell.policy.routing.port_protocols import HEADLESS, SERVED
 from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.traffic import InForce
-from upwell.reconcilers.routing_selection import Member, Members, Selectors
+from upwell.reconcilers.routing.selection import Member, Members, Selectors
 from upwell.workload.interface import (
     Backend,
     Endpoint,

@@ -6,8 +6,8 @@ from datetime import datetime
 from upwell.api.image import Image
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.repository_tags import BulkPlan, plan_bulk_import
-from upwell.reconcilers.image_records import ImageRecords
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.images.records import ImageRecords
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Access, Registry
 from upwell.store.interface import Store

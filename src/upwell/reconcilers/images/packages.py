@@ -14,7 +14,7 @@ from upwell.inventory.interface import Inventory, InventoryError, Package
 from upwell.oci import Descriptor, Digest, Index, Platform, Reference
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import pinned
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Access, Registry
 from upwell.store.interface import NotFoundError, Store

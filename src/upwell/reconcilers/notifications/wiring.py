@@ -12,13 +12,13 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.subscription import Subscription
 from upwell.controller import Controller, Watch
 from upwell.delivery.interface import NoticeSinks, Outbox, OutboxError, WebhookSinks
-from upwell.reconcilers.subscriptions import telling
-from upwell.reconcilers.subscriptions.courier import Courier
-from upwell.reconcilers.subscriptions.digests import Digests
-from upwell.reconcilers.subscriptions.reconciler import SubscriptionReconciler
-from upwell.reconcilers.subscriptions.requests import SubscriptionRequests
-from upwell.reconcilers.subscriptions.targets import Targets
-from upwell.reconcilers.subscriptions.telling import Teller
+from upwell.reconcilers.notifications import collector as telling
+from upwell.reconcilers.notifications.collector import Teller
+from upwell.reconcilers.notifications.digests import Digests
+from upwell.reconcilers.notifications.dispatcher import Courier
+from upwell.reconcilers.notifications.reconciler import SubscriptionReconciler
+from upwell.reconcilers.notifications.requests import SubscriptionRequests
+from upwell.reconcilers.notifications.targets import Targets
 from upwell.store.interface import Selector, Store, StoreError
 
 log = logging.getLogger(__name__)

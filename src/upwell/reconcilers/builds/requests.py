@@ -25,8 +25,8 @@ from upwell.policy.builds.new_build import (
     vain_wishes,
 )
 from upwell.policy.builds.triggers import MANUAL
-from upwell.reconcilers.build_view import BuildView
-from upwell.reconcilers.build_world import World, config_of
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.context import World, config_of
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,

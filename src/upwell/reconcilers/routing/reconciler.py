@@ -12,11 +12,13 @@ from upwell.api.route import Route, RouteIngress, RouteStatus
 from upwell.controller import Backoff, Controller, Result, Watch
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.routing.reachability import HOST_PORTS
+from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.rollouts.machine import Machine
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.wiring import changed_owners
-from upwell.reconcilers.routing_report import Outcome
-from upwell.reconcilers.routing_table import (
+from upwell.reconcilers.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
+from upwell.reconcilers.routing.report import Outcome
+from upwell.reconcilers.routing.table import (
     Admission,
     Routing,
     RoutingState,
@@ -24,8 +26,6 @@ from upwell.reconcilers.routing_table import (
     host_ports,
     tcp_ports,
 )
-from upwell.reconcilers.service_addresses import LOOPBACK, allocate, needs_address, taken_addresses
-from upwell.reconcilers.workload_view import WorkloadView
 from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.workload.interface import RouterDownError, RouterUnavailableError
 

@@ -40,8 +40,8 @@ from upwell.policy.builds.triggers import (
     decide,
     tracked_names,
 )
-from upwell.reconcilers.build_view import CURRENT, BuildView
-from upwell.reconcilers.build_world import World, config_of
+from upwell.reconcilers.builds.cache import CURRENT, BuildView
+from upwell.reconcilers.builds.context import World, config_of
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,

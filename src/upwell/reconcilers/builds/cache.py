@@ -33,7 +33,7 @@ from upwell.policy.images.names import (
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.quarantine import quarantine_of
-from upwell.reconcilers.build_world import World, config_of
+from upwell.reconcilers.builds.context import World, config_of
 from upwell.store.interface import NotFoundError, Store
 
 CURRENT = "Current"

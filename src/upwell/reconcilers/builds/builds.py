@@ -15,9 +15,9 @@ from upwell.builder.interface import Builder, BuildError, BuildLogs
 from upwell.controller import Backoff, Controller, Result, Watch
 from upwell.policy.builds.failures import told_message, told_reason
 from upwell.policy.builds.run_policy import blocked_by, policy_of, superseded
-from upwell.reconcilers.build_run import BuildRun, write_status
-from upwell.reconcilers.build_view import BuildView
-from upwell.reconcilers.build_world import config_of
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.context import config_of
+from upwell.reconcilers.builds.run import BuildRun, write_status
 from upwell.store.interface import NotFoundError, StoreError
 
 log = logging.getLogger(__name__)

@@ -32,8 +32,8 @@ from upwell.policy.dockerfile.parse import Dockerfile, DockerfileError, parse
 from upwell.policy.images.names import ImageNames
 from upwell.policy.images.streams import resolve_tag, split_tag
 from upwell.policy.rollouts.pod_template import TemplateError, parse_quantity
-from upwell.reconcilers.build_inputs import BuildInputs
-from upwell.reconcilers.pull_secrets import PullSecrets, credentials_of
+from upwell.reconcilers.builds.inputs import BuildInputs
+from upwell.reconcilers.images.pull_secrets import PullSecrets, credentials_of
 from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosts import is_loopback

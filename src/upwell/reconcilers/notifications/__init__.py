@@ -4,7 +4,7 @@
 writes how that goes into each Subscription and makes digests.
 """
 
-from upwell.reconcilers.subscriptions.requests import SubscriptionRequests
-from upwell.reconcilers.subscriptions.wiring import Senders, Subscriptions
+from upwell.reconcilers.notifications.requests import SubscriptionRequests
+from upwell.reconcilers.notifications.wiring import Senders, Subscriptions
 
 __all__ = ["Senders", "SubscriptionRequests", "Subscriptions"]

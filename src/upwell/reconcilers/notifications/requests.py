@@ -9,8 +9,8 @@ from upwell.api.meta import format_time
 from upwell.api.subscription import Severity, Subscription
 from upwell.delivery.interface import DeadLetter, DeliveryError, Envelope, Outbox
 from upwell.policy.notifications.cloud_events import PREFIX, CloudEvent, event_id, subject_of
-from upwell.reconcilers.subscriptions.courier import Courier
-from upwell.reconcilers.subscriptions.targets import TargetError, Targets
+from upwell.reconcilers.notifications.dispatcher import Courier
+from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import Store
 
 TEST_TYPE = f"{PREFIX}test"

@@ -21,12 +21,12 @@ from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.schedule import ImportSchedule, due_at, spread_overdue
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX, forget_imports, replace_tag, take_push
-from upwell.reconcilers.image_records import ImageRecords
-from upwell.reconcilers.import_hints import Hint, ImportHints
-from upwell.reconcilers.pull_secrets import PullSecrets
-from upwell.reconcilers.repository_imports import RepositoryImporter
-from upwell.reconcilers.tag_imports import TagImporter
-from upwell.reconcilers.tag_tracking import TagTracking, take_sources
+from upwell.reconcilers.images.hints import Hint, ImportHints
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.images.records import ImageRecords
+from upwell.reconcilers.images.repositories import RepositoryImporter
+from upwell.reconcilers.images.tags import TagImporter
+from upwell.reconcilers.images.tracking import TagTracking, take_sources
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, PushEvent, Registry
 from upwell.store.interface import ConflictError, NotFoundError, Store, StoreError

@@ -4,7 +4,7 @@ from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import pinned
-from upwell.reconcilers.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.interface import Access
 from upwell.registry.origins import Origin
 from upwell.store.interface import NotFoundError, Store

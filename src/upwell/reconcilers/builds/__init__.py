@@ -1,0 +1,1 @@
+"""BuildConfigs and Builds: starts builds, runs each once, records its result."""

@@ -1,0 +1,1 @@
+"""ImageStreams: imports, pushes, image records, package inventories, pull secrets."""

@@ -1,0 +1,1 @@
+"""The routing table: Services, Routes and ready instances to the router."""

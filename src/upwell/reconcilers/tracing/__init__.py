@@ -1,0 +1,1 @@
+"""Traces: exports the spans of changes."""
