@@ -8,7 +8,7 @@ from tests.unit.server.api_server import serving
 
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta
-from upwell.server.limits import DEFAULT_LIMITS
+from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.store.interface import AlreadyExistsError
 from upwell.store.kubernetes import KubernetesStore
 

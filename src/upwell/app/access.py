@@ -14,12 +14,12 @@ from secrets import token_hex
 
 from upwell.app.local_access import announced
 from upwell.registry.interface import Credential
-from upwell.server.access import AccessControl
-from upwell.server.audit import AuditLog
-from upwell.server.door import TLS_NAME
-from upwell.server.signatures import Signatures
-from upwell.server.tls import Certificate, generated, keep_fresh, server_context
-from upwell.server.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
+from upwell.server.asgi.mixed_tls import TLS_NAME
+from upwell.server.asgi.tls import Certificate, generated, keep_fresh, server_context
+from upwell.server.auth.audit import AuditLog
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.signatures import Signatures
+from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
 from upwell.settings import ServerSettings
 from upwell.store.interface import Store
 

@@ -29,9 +29,9 @@ from upwell.registry.hosts import RegistryHosts
 from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.remembering import RememberingRegistry
 from upwell.registry.routed import RoutedRegistry
-from upwell.server.counted_registry import CountedRegistry
-from upwell.server.metrics import Gauges, Metrics
-from upwell.server.tls import generated
+from upwell.server.asgi.tls import generated
+from upwell.server.metrics.counted_registry import CountedRegistry
+from upwell.server.metrics.metrics import Gauges, Metrics
 from upwell.settings import ServerSettings
 from upwell.store.sqlite import SqliteStore
 from upwell.verification.network import NetworkProbes

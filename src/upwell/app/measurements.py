@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client.metrics_core import Metric
 
 from upwell.registry.client import RegistryClient
-from upwell.server.gauges import budget_gauges, gauge
+from upwell.server.metrics.gauges import budget_gauges, gauge
 
 _KEPT_SECONDS = 60.0
 """A walk over many files is not repeated at each scrape."""

@@ -21,7 +21,7 @@ from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.registry.client_push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier
 from upwell.registry.interface import Access, Credential, CredentialSource
-from upwell.server.verdicts import PLACE, VerdictTokens
+from upwell.server.promotion.verdicts import PLACE, VerdictTokens
 
 
 def promotion(

@@ -12,9 +12,9 @@ from upwell.app.adapters import open_adapters
 from upwell.app.configuration import podman_settings, write_configuration
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
-from upwell.server.app import create_app
-from upwell.server.serving import serve
-from upwell.server.tls import CertificateError
+from upwell.server.asgi.app import create_app
+from upwell.server.asgi.serving import serve
+from upwell.server.asgi.tls import CertificateError
 from upwell.settings import ServerSettings
 from upwell.store.interface import StoreError
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings

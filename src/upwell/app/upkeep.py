@@ -8,8 +8,8 @@ from starlette.routing import BaseRoute
 from upwell.api.prune import PruneStatus
 from upwell.policy.pruning.retention import Rules
 from upwell.reconcilers.pruning import Pruning, PruningSchedule, Stores
-from upwell.server.limits import DEFAULT_LIMITS
-from upwell.server.prunes import create_routes
+from upwell.server.http.limits import DEFAULT_LIMITS
+from upwell.server.pruning.prunes import create_routes
 from upwell.settings import RetentionSettings
 
 

@@ -39,8 +39,8 @@ from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.routing import reconciler as routing
 from upwell.registry.mirror import Mirror
-from upwell.server.app import ServerDependencies
-from upwell.server.registry import create_routes
+from upwell.server.asgi.app import ServerDependencies
+from upwell.server.distribution.routes import create_routes
 from upwell.store.interface import Store
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]

@@ -11,7 +11,7 @@ from upwell.cli.connection import Session, connection_options
 from upwell.cli.errors import CommandError
 from upwell.cli.examples import examples
 from upwell.cli.private_file import write_private
-from upwell.server.door import TLS_NAME
+from upwell.server.asgi.mixed_tls import TLS_NAME
 
 _NAME = "upwell"
 

@@ -148,7 +148,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     from upwell.app.server import ServeError, run_server  # noqa: PLC0415 - keeps `--help` fast
     from upwell.inputs.interface import DEFAULT_LIMIT_BYTES  # noqa: PLC0415
     from upwell.registry.credentials import default_auth_files  # noqa: PLC0415
-    from upwell.server.logs import configure_logging  # noqa: PLC0415
+    from upwell.server.asgi.logs import configure_logging  # noqa: PLC0415
     from upwell.settings import (  # noqa: PLC0415
         FileSettings,
         ServerSettings,

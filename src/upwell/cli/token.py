@@ -28,7 +28,7 @@ from upwell.policy.access.roles import (
     grant_text,
     parse_grant,
 )
-from upwell.server.tokens import TOKEN_TYPE, TokenRecord, hash_of, new_token, secret_name
+from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord, hash_of, new_token, secret_name
 from upwell.store.interface import ApiClient, NotFoundError, Selector
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")

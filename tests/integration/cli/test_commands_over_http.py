@@ -32,7 +32,7 @@ from upwell.cli import main
 from upwell.cli.connection import Session
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
-from upwell.server.app import ServerDependencies, create_app
+from upwell.server.asgi.app import ServerDependencies, create_app
 from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
 

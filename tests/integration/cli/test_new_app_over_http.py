@@ -14,7 +14,7 @@ from tests.unit.server.api_server import serving
 
 from upwell.cli import main
 from upwell.cli.connection import Session
-from upwell.server.limits import DEFAULT_LIMITS, ServerLimits
+from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 
 type Upwell = Callable[..., Coroutine[Any, Any, Result]]
 

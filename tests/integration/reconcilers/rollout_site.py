@@ -34,7 +34,7 @@ from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.routing import reconciler as routing
 from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Access
-from upwell.server.tls import generated
+from upwell.server.asgi.tls import generated
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
 from upwell.workload.bridge import leave

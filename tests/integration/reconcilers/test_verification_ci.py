@@ -18,7 +18,7 @@ from upwell.inputs.files import FileInputs
 from upwell.policy.notifications.cloud_events import signature
 from upwell.policy.promotion.checks import Outcome, Progress
 from upwell.reconcilers.promotion.verification import Verification
-from upwell.server.verdicts import PLACE, VerdictTokens
+from upwell.server.promotion.verdicts import PLACE, VerdictTokens
 from upwell.verification.network import NetworkProbes
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from uvicorn.server import ServerState
 
 from upwell.registry.embedded import EmbeddedRegistry, Limits
 from upwell.registry.interface import PushEvent
-from upwell.server.registry import create_routes
-from upwell.server.registry_body import BodyLimits
+from upwell.server.distribution.body import BodyLimits
+from upwell.server.distribution.routes import create_routes
 
 DEFAULT_LIMITS = Limits()
 

@@ -20,7 +20,7 @@ from upwell.registry.client_push import RegistryPusher
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHost, RegistryHosts
 from upwell.registry.routed import RoutedRegistry
-from upwell.server.limits import ServerLimits
+from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import NotFoundError
 
 GROUP = "/apis/image.openshift.io/v1/namespaces/shop"

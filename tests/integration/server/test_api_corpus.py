@@ -7,7 +7,7 @@ from tests.integration.server.corpus_objects import corpus_objects
 from tests.openshift import needs_corpus
 from tests.unit.server.api_server import Answer, Api, serving
 
-from upwell.server.limits import ServerLimits
+from upwell.server.http.limits import ServerLimits
 
 pytestmark = needs_corpus
 

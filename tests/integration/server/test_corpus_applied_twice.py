@@ -20,7 +20,7 @@ from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import DEFAULT_ACCESS, Access
-from upwell.server.limits import ServerLimits
+from upwell.server.http.limits import ServerLimits
 
 pytestmark = needs_corpus
 

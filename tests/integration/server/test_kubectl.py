@@ -14,7 +14,7 @@ from tests.unit.server.api_server import Api, serving
 
 from upwell.api.apps import Deployment
 from upwell.api.core import Secret
-from upwell.server.limits import ServerLimits
+from upwell.server.http.limits import ServerLimits
 
 pytestmark = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="needs kubectl (Debian package kubernetes-client)"

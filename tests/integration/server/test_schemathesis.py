@@ -21,7 +21,7 @@ from tests.unit.server.api_server import Api, serving
 
 from upwell.api import openapi
 from upwell.api.codec import RESOURCES, decode
-from upwell.server.limits import ServerLimits
+from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import AlreadyExistsError, RejectedError
 
 SECONDS = 10

@@ -11,7 +11,7 @@ import yaml
 
 from upwell.api.core import Secret
 from upwell.app.local_access import announced
-from upwell.server.tokens import TokenRecord, hash_of
+from upwell.server.auth.tokens import TokenRecord, hash_of
 
 if TYPE_CHECKING:
     from click.testing import Result

@@ -23,11 +23,11 @@ from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.notifications import SubscriptionRequests
-from upwell.server.access import AccessControl
 from upwell.server.actions import Untag
-from upwell.server.app import ServerDependencies, create_app
-from upwell.server.limits import ServerLimits
-from upwell.server.signatures import Signatures, new_signatures
+from upwell.server.asgi.app import ServerDependencies, create_app
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.signatures import Signatures, new_signatures
+from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
 from upwell.workload.interface import (

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.unit.server.api_server import Api, serving
 
-from upwell.server.limits import ServerLimits
+from upwell.server.http.limits import ServerLimits
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.inputs.files import FileInputs
 from upwell.policy.access.roles import parse_grant
-from upwell.server.access import AccessControl
-from upwell.server.audit import AuditLog
-from upwell.server.limits import ServerLimits
-from upwell.server.signatures import Signatures
-from upwell.server.tokens import TokenRecord, Tokens, hash_of, new_token, own_token
+from upwell.server.auth.audit import AuditLog
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.signatures import Signatures
+from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token, own_token
+from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
 
 ROOT = "/apis/upwell.dev/v1alpha1/namespaces/shop"

@@ -20,10 +20,9 @@ from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, Role, parse_grant
-from upwell.server.access import AccessControl, Gate
-from upwell.server.audit import AuditLog
-from upwell.server.limits import ServerLimits
-from upwell.server.tokens import (
+from upwell.server.auth.audit import AuditLog
+from upwell.server.auth.middleware import AccessControl, Gate
+from upwell.server.auth.tokens import (
     RegistryTokens,
     TokenRecord,
     Tokens,
@@ -32,6 +31,7 @@ from upwell.server.tokens import (
     own_token,
     secret_name,
 )
+from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
 
 CORE = "/api/v1/namespaces"

@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.unit.server.access_page import PAGE, render
 from tests.unit.server.api_server import Api
 
-from upwell.server.gauges import budget_gauges
-from upwell.server.limits import DEFAULT_LIMITS
+from upwell.server.http.limits import DEFAULT_LIMITS
+from upwell.server.metrics.gauges import budget_gauges
 
 METRICS = Path(__file__).parents[3] / "docs" / "metrics.md"
 OF_THE_MACHINE = {"upwell_store_bytes", "upwell_registry_bytes"}

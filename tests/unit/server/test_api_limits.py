@@ -14,11 +14,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from tests.unit.server.api_server import START, Api, config_map, serving
 
-from upwell.server.limits import ServerLimits
-from upwell.server.serving import serve
-from upwell.server.streaming import paced
-from upwell.server.tables import age
-from upwell.server.tls import generated, server_context
+from upwell.server.asgi.serving import serve
+from upwell.server.asgi.tls import generated, server_context
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.streaming import paced
+from upwell.server.http.tables import age
 
 MAPS = "/api/v1/namespaces/shop/configmaps"
 
@@ -80,9 +80,9 @@ def daemon_set() -> dict[str, object]:
 async def test_each_request_is_one_line_without_its_query(
     api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG, logger="upwell.server.access"):
+    with caplog.at_level(logging.DEBUG, logger="upwell.server.auth.middleware"):
         await api.get(f"{MAPS}?fieldSelector=metadata.name%3Dtoken")
-    (record,) = [r for r in caplog.records if r.name == "upwell.server.access"]
+    (record,) = [r for r in caplog.records if r.name == "upwell.server.auth.middleware"]
     facts = vars(record)
     assert (record.message, facts["method"], facts["status"]) == ("request", "GET", 200)
     assert facts["path"] == MAPS

@@ -15,10 +15,10 @@ from tests.unit.server.api_server import START, Api, Clock, deployment, next_eve
 
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
-from upwell.server.access import AccessControl
-from upwell.server.audit import AuditLog
-from upwell.server.limits import ServerLimits
-from upwell.server.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
+from upwell.server.auth.audit import AuditLog
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
+from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
 from upwell.workload.interface import Instance, ObservedContainer, Owner, State
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.server.protobuf import decode_protobuf
-from upwell.server.statuses import ApiError
+from upwell.server.http.errors import ApiError
+from upwell.server.http.protobuf import decode_protobuf
 
 MAGIC = b"k8s\x00"
 

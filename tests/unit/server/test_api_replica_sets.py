@@ -10,7 +10,7 @@ from upwell.api.apps import Deployment, RevisionRecord
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.settings import template_of
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
-from upwell.server.limits import ServerLimits
+from upwell.server.http.limits import ServerLimits
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
 SETS = "/apis/apps/v1/namespaces/shop/replicasets"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from upwell.policy.access.roles import Action
-from upwell.server.audit import AuditLog, Deed
+from upwell.server.auth.audit import AuditLog, Deed
 
 DEED = Deed("ci", "127.0.0.1", Action("create", "builds", "shop", "app-1"), 201)
 

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from upwell.server.door import TLS_NAME
-from upwell.server.serving import serve
-from upwell.server.tls import generated, server_context
+from upwell.server.asgi.mixed_tls import TLS_NAME
+from upwell.server.asgi.serving import serve
+from upwell.server.asgi.tls import generated, server_context
 
 SECONDS = 10
 

@@ -184,7 +184,7 @@ async def test_other_kinds_and_methods_are_refused(hooked: Api) -> None:
 async def test_the_access_log_never_has_the_secret(
     hooked: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "upwell.server.access"):
+    with caplog.at_level(logging.DEBUG, "upwell.server.auth.middleware"):
         await push(hooked, "app", "plain", "github")
     lines = [json.dumps(record.__dict__, default=str) for record in caplog.records]
     assert lines

@@ -10,7 +10,7 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client import RegistryClient
 from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.hosts import RegistryHosts
-from upwell.server.limits import ServerLimits
+from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import Listing, UnavailableError
 from upwell.store.memory import MemoryStore
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from upwell.server.logs import JsonFormatter
+from upwell.server.asgi.logs import JsonFormatter
 
 
 def line(message: str, *args: object, **extra: object) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_an_exception_stays_on_the_line() -> None:
 
 def test_records_go_to_standard_error_from_the_level_on() -> None:
     program = (
-        "import logging, upwell.server.logs as logs; logs.configure_logging(logging.INFO);"
+        "import logging, upwell.server.asgi.logs as logs; logs.configure_logging(logging.INFO);"
         "logging.debug('hidden'); logging.info('shown')"
     )
     ended = subprocess.run(

@@ -12,9 +12,9 @@ from upwell.oci import Descriptor, Digest, Reference
 from upwell.registry.budget import RequestBudget
 from upwell.registry.errors import UnavailableError
 from upwell.registry.interface import DEFAULT_ACCESS, Access
-from upwell.server.counted_registry import CountedRegistry
-from upwell.server.gauges import budget_gauges
-from upwell.server.metrics import Metrics
+from upwell.server.metrics.counted_registry import CountedRegistry
+from upwell.server.metrics.gauges import budget_gauges
+from upwell.server.metrics.metrics import Metrics
 from upwell.store.interface import StoreError
 from upwell.store.memory import MemoryStore
 

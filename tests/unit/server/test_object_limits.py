@@ -7,8 +7,8 @@ from tests.unit.server.api_server import START, Api, config_map, serving
 
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectMeta
-from upwell.server.census import FullError, LimitedStore
-from upwell.server.limits import ServerLimits
+from upwell.server.admission.quota import FullError, LimitedStore
+from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
 
 SHOP = "/api/v1/namespaces/shop/configmaps"

@@ -11,10 +11,10 @@ from upwell.api.codec import InvalidObjectError
 from upwell.api.prune import Prune, PrunedItem, PruneStatus
 from upwell.policy.access.roles import Action, Role, allows, is_allowed, parse_grant
 from upwell.policy.pruning.retention import Rules
-from upwell.server.limits import DEFAULT_LIMITS
-from upwell.server.operations import action_of
-from upwell.server.prunes import create_routes
-from upwell.server.statuses import ApiError
+from upwell.server.auth.request_info import action_of
+from upwell.server.http.errors import ApiError
+from upwell.server.http.limits import DEFAULT_LIMITS
+from upwell.server.pruning.prunes import create_routes
 
 DEFAULTS = Rules(keep_tag_revisions=3, keep_younger_than=timedelta(hours=24))
 PATH = "/apis/upwell.dev/v1alpha1/prunes"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from upwell.server.registry_requests import (
+from upwell.server.distribution.requests import (
     RequestError,
     accepts,
     actor_of,

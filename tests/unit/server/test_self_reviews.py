@@ -8,10 +8,10 @@ import pytest
 from tests.unit.server.api_server import Api, Clock, serving
 
 from upwell.policy.access.roles import Role, parse_grant
-from upwell.server.access import AccessControl
-from upwell.server.audit import AuditLog
-from upwell.server.limits import ServerLimits
-from upwell.server.tokens import TokenRecord, Tokens, hash_of, new_token
+from upwell.server.auth.audit import AuditLog
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
+from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
 
 AUTHORIZATION = "/apis/authorization.k8s.io/v1"

@@ -14,9 +14,9 @@ from tests.unit.server.api_server import Answer
 from tests.unit.server.promoted_shop import ROOT, SIGNATURES, Shop, open_shop
 
 from upwell.api.promotion import CheckPhase, CheckResult, Evidence, PromotionPhase, Release
-from upwell.server.limits import ServerLimits
-from upwell.server.signatures import Signatures, new_signatures
-from upwell.server.verdicts import VerdictTokens
+from upwell.server.auth.signatures import Signatures, new_signatures
+from upwell.server.http.limits import ServerLimits
+from upwell.server.promotion.verdicts import VerdictTokens
 
 FORM = "application/x-www-form-urlencoded"
 TOKENS = VerdictTokens(SIGNATURES)

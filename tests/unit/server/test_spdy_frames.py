@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.server.spdy import (
+from upwell.server.websocket.spdy import (
     DICTIONARY,
     MAX_DATA_BYTES,
     Data,

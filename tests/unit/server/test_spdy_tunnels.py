@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from upwell.server import spdy_tunnel
-from upwell.server.relay import Connection
-from upwell.server.spdy import (
+from upwell.server.websocket import tunnel as spdy_tunnel
+from upwell.server.websocket.relay import Connection
+from upwell.server.websocket.spdy import (
     Data,
     Decoder,
     Encoder,
@@ -23,7 +23,7 @@ from upwell.server.spdy import (
     ping_frame,
     reset_frame,
 )
-from upwell.server.spdy_tunnel import Tunnel
+from upwell.server.websocket.tunnel import Tunnel
 from upwell.workload.interface import UnreachableError
 
 SECONDS = 5

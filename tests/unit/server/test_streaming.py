@@ -8,8 +8,8 @@ import pytest
 
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectMeta
-from upwell.server.rendering import Rendering
-from upwell.server.streaming import batched
+from upwell.server.http.rendering import Rendering
+from upwell.server.http.streaming import batched
 
 
 async def numbers(count: int) -> AsyncIterator[int]:

@@ -14,10 +14,10 @@ from upwell.delivery.sqlite import SqliteOutbox
 from upwell.policy.access.roles import parse_grant
 from upwell.policy.notifications.subscriptions import Fate
 from upwell.reconcilers.notifications import Senders, SubscriptionRequests, Subscriptions
-from upwell.server.access import AccessControl
-from upwell.server.audit import AuditLog
-from upwell.server.limits import DEFAULT_LIMITS
-from upwell.server.tokens import TokenRecord, Tokens, hash_of, new_token
+from upwell.server.auth.audit import AuditLog
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
+from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.store.memory import MemoryStore
 
 PATH = "/apis/upwell.dev/v1alpha1/namespaces/shop/subscriptions"

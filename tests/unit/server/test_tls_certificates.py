@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from upwell.server.tls import Certificate, CertificateError, generated, keep_fresh, server_context
+from upwell.server.asgi.tls import (
+    Certificate,
+    CertificateError,
+    generated,
+    keep_fresh,
+    server_context,
+)
 
 NAMES = ["127.0.0.1", "localhost", "upwell.example.com"]
 NOW = datetime.now(UTC)

@@ -6,7 +6,7 @@ from tests.unit.server.api_server import Api, serving
 
 from upwell.inputs.files import FileInputs
 from upwell.oci import Digest
-from upwell.server.limits import ServerLimits
+from upwell.server.http.limits import ServerLimits
 
 CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"
 TAR = "application/x-tar"

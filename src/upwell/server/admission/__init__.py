@@ -1,0 +1,1 @@
+"""Admission: checks and completes objects that clients send, before they are stored."""

@@ -1,0 +1,117 @@
+"""From a document that a client sent to an object that may be stored; pure.
+
+In this order: the place in the path, types (every fault), images that triggers own, defaults,
+validation. Controllers write through the store and do not pass here.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from upwell.api.build import BuildConfig
+from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_fields
+from upwell.api.defaults import apply_defaults
+from upwell.api.image import ImageStream
+from upwell.api.legacy import to_group_form
+from upwell.api.meta import Resource
+from upwell.api.validation import validate
+from upwell.policy.builds.input_analysis import build_warnings
+from upwell.policy.images.generations import settle_generations
+from upwell.policy.images.schedule import interval_fault
+from upwell.policy.images.selection import selection_faults
+from upwell.policy.rollouts.image_ownership import (
+    ignored_images,
+    keep_triggered_images,
+    trigger_warnings,
+)
+from upwell.policy.rollouts.settings import rollout_warnings
+from upwell.policy.routing.port_protocols import protocol_warnings
+from upwell.server.admission import promotions as promotions_admission
+from upwell.server.http.errors import ApiError
+from upwell.server.http.target import Target
+
+_MAX_WARNINGS = 20
+_MAX_WARNING = 256
+
+type Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An object to store, and what its author should know."""
+
+    resource: Resource
+    warnings: tuple[str, ...] = ()
+
+
+def admit(target: Target, document: Document, old: Resource | None, user: str = "") -> Admitted:
+    """Return the object that the document becomes at `target`, where `old` is now.
+
+    `user` is who sends it.
+
+    Raises ApiError, UnknownKindError or InvalidObjectError.
+    """
+    declared = resource = decode(_placed(target, document))
+    if old is not None:
+        resource = keep_triggered_images(old, declared)
+    known = set() if old is None else set(_oddities(old))
+    oddities = (*ignored_images(declared, resource), *_oddities(resource))
+    warnings = tuple(_worth_saying(o for o in oddities if o not in known))
+    resource = apply_defaults(resource)
+    if isinstance(resource, ImageStream):
+        known_stream = old if isinstance(old, ImageStream) else None
+        resource = settle_generations(known_stream, resource)
+    resource = promotions_admission.admitted(resource, old, user)
+    if faults := validate(resource):
+        raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
+    return Admitted(resource, warnings)
+
+
+def _placed(target: Target, document: Document) -> Document:
+    """Return the document with the place that the path names; raises ApiError on another."""
+    kind = target.kind
+    document = to_group_form(document)
+    api_version = document.get("apiVersion") or kind.api_version
+    named = document.get("kind") or kind.kind
+    if not isinstance(api_version, str) or not isinstance(named, str):
+        raise ApiError(400, "apiVersion and kind must be texts")
+    if resource_for(api_version, named) is not target.resource:
+        raise ApiError(400, f"expected {kind.api_version} {kind}, found {api_version} {named}")
+    metadata = document.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        metadata = {"name": metadata}  # the codec says what is wrong with it
+    place = {"namespace": target.namespace, "name": target.name}
+    for field, wanted in place.items():
+        found = metadata.get(field)
+        if wanted and found and found != wanted:
+            raise ApiError(
+                400, f"the object's {field} {found!r} is not that of the request, {wanted!r}"
+            )
+    placed = metadata | {field: value for field, value in place.items() if value}
+    if not kind.namespaced:
+        placed.pop("namespace", None)
+    return {**document, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": placed}
+
+
+def _oddities(resource: Resource) -> Iterator[str]:
+    """Yield what an object has that its author may have meant differently."""
+    for path in unknown_fields(resource):
+        if not path.startswith("status."):  # a client's status is not written
+            yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
+    yield from trigger_warnings(resource)
+    yield from protocol_warnings(resource)
+    yield from rollout_warnings(resource)
+    if isinstance(resource, BuildConfig):
+        yield from build_warnings(resource)
+    if isinstance(resource, ImageStream):
+        if fault := interval_fault(resource):
+            yield fault
+        yield from selection_faults(resource)
+
+
+def _worth_saying(oddities: Iterable[str]) -> Iterator[str]:
+    for count, oddity in enumerate(oddities):
+        if count == _MAX_WARNINGS:
+            yield "there is more of this kind"
+            return
+        yield oddity[:_MAX_WARNING]

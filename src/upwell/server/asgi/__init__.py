@@ -1,0 +1,1 @@
+"""The ASGI application and how it is served: TLS, listening, access log."""

@@ -1,0 +1,292 @@
+"""The ASGI application: objects under /api and /apis, their parts, discovery, webhooks, health."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from upwell.api.codec import RESOURCES
+from upwell.builder.interface import BuildLogs
+from upwell.inputs.interface import BinaryInputs
+from upwell.reconcilers.images.examination import ImageExaminer
+from upwell.reconcilers.notifications import SubscriptionRequests
+from upwell.server.actions import Actions, ListPackages, NotePushes, Untag
+from upwell.server.admission.quota import LimitedStore
+from upwell.server.asgi.access_log import Edge
+from upwell.server.auth.middleware import AccessControl, Gate
+from upwell.server.auth.signatures import Signatures, new_signatures
+from upwell.server.builds import webhooks as build_webhooks
+from upwell.server.builds.builds import BuildHandlers, ImageHandlers
+from upwell.server.builds.uploads import UploadHandlers
+from upwell.server.http.errors import ERROR_HANDLERS, ApiError, first_fault
+from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
+from upwell.server.http.streaming import OpenStreams
+from upwell.server.http.target import Target, parse_target
+from upwell.server.images import webhooks
+from upwell.server.images.imports import ImageImportHandlers
+from upwell.server.images.mappings import ImageMappingHandlers
+from upwell.server.images.tags import StreamTagHandlers
+from upwell.server.metrics import health, metrics
+from upwell.server.metrics.gauges import StateGauges
+from upwell.server.metrics.metrics import Gauges, Measured, Metrics
+from upwell.server.notifications import subscriptions
+from upwell.server.objects import discovery
+from upwell.server.objects.objects import Handler, ObjectHandlers
+from upwell.server.objects.reads import ReadHandlers
+from upwell.server.objects.reviews import ReviewHandlers
+from upwell.server.objects.templates import TemplateHandlers
+from upwell.server.objects.watches import Watches
+from upwell.server.objects.writes import DEFAULT_NAMESPACE, ensure_namespace
+from upwell.server.promotion.api import PromotionApi
+from upwell.server.workloads.pod_api import PodApi
+from upwell.server.workloads.replica_sets import ReplicaSetReader
+from upwell.server.workloads.workloads import WorkloadHandlers
+from upwell.store.interface import Store
+from upwell.workload.interface import InteractiveRuntime
+
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_WORKLOADS = ("deployments", "deploymentconfigs", "statefulsets", "daemonsets")
+_SCALED = ("deployments", "deploymentconfigs", "statefulsets")
+_COLLECTION, _OBJECT, _STATUS = "(collection)", "(object)", "status"
+
+type _Handlers = Mapping[str, Handler]
+"""By HTTP method."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDependencies:
+    """What the server stands on."""
+
+    store: Store
+    build_logs: BuildLogs
+    actions: Actions
+    note_pushes: NotePushes
+    packages: ListPackages
+    clock: Callable[[], datetime]
+    """The time in UTC."""
+    shutdown: asyncio.Event
+    """Set it to end watches and followed logs, before the HTTP server waits for its answers."""
+    version: str
+    runtime: InteractiveRuntime | None = None
+    inputs: BinaryInputs | None = None
+    """Uploads for builds; None: none are taken."""
+    evidence: BinaryInputs | None = None
+    """What shows how promotions went; None: none is kept."""
+    signatures: Signatures = field(default_factory=new_signatures)
+    """Of verdicts' and approvals' tokens; the default's do not outlive the process."""
+    examiner: ImageExaminer | None = None
+    """Looks at images of other registries; None: none are looked at."""
+    untag: Untag | None = None
+    """None: there is no internal registry."""
+    subscriptions: SubscriptionRequests | None = None
+    """None: nothing is told to the outside."""
+    registry_routes: Sequence[BaseRoute] = ()
+    prune_routes: Sequence[BaseRoute] = ()
+    limits: ServerLimits = field(default=DEFAULT_LIMITS)
+    metrics: Metrics = field(default_factory=Metrics)
+    gauges: Gauges | None = None
+    """What is measured besides the objects."""
+    access: AccessControl | None = None
+    """None lets everyone do everything: for tests."""
+
+
+def create_app(deps: ServerDependencies) -> Starlette:
+    """Return the application."""
+    deps = replace(deps, store=LimitedStore(deps.store, deps.limits))
+    streams = OpenStreams(deps.limits.watches, deps.shutdown)
+    promotions = PromotionApi(deps.store, deps.evidence, deps.signatures, deps.limits, deps.clock)
+    pods = PodApi(deps.store, deps.runtime, streams, deps.limits, deps.clock)
+    api = _Api(deps, streams, promotions, pods)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        await ensure_namespace(deps.store, DEFAULT_NAMESPACE)
+        following = asyncio.create_task(pods.run())
+        yield
+        following.cancel()
+        await asyncio.wait({following})
+
+    app = Starlette(
+        routes=[
+            *health.create_routes(deps.store, streams),
+            *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
+            *discovery.create_routes(api.subresources(), deps.version),
+            *build_webhooks.create_routes(deps.store, deps.actions, deps.limits),
+            *deps.prune_routes,
+            *promotions.routes(),
+            Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
+            Route("/apis/{group}/{version}/{path:path}", api.answer, methods=_METHODS),
+            WebSocketRoute("/api/{version}/{path:path}", pods.answer),
+            WebSocketRoute("/apis/{group}/{version}/{path:path}", pods.answer),
+            *webhooks.create_routes(deps.note_pushes, deps.limits),
+            *deps.registry_routes,
+        ],
+        middleware=_middleware(deps),
+        exception_handlers=dict(ERROR_HANDLERS),
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _middleware(deps: ServerDependencies) -> list[Middleware]:
+    """Return what stands around the application, the outermost first."""
+    around = [
+        Middleware(Edge, header_bytes=deps.limits.header_bytes),
+        Middleware(Measured, metrics=deps.metrics),
+    ]
+    if deps.access is not None:
+        around.append(Middleware(Gate, access=deps.access, limits=deps.limits))
+    return around
+
+
+def _gauges(deps: ServerDependencies, streams: OpenStreams) -> list[Gauges]:
+    state: Gauges = StateGauges(deps.store, streams)
+    return [state] if deps.gauges is None else [state, deps.gauges]
+
+
+class _Api:
+    """Finds the handler of a request below /api and /apis."""
+
+    def __init__(
+        self,
+        deps: ServerDependencies,
+        streams: OpenStreams,
+        promotions: PromotionApi,
+        pods: PodApi,
+    ) -> None:
+        watches = Watches(deps.store, streams, deps.limits, deps.clock)
+        self._reads = ReadHandlers(deps.store, watches, deps.clock)
+        self._objects = ObjectHandlers(deps.store, self._reads, deps.limits, deps.clock)
+        tags = StreamTagHandlers(deps.store, deps.limits, deps.clock, deps.untag)
+        mappings = ImageMappingHandlers(deps.store, deps.limits, deps.clock)
+        reviews, templates = ReviewHandlers(deps.limits), TemplateHandlers(deps.limits)
+        imports = ImageImportHandlers(deps.store, deps.examiner, deps.limits, deps.clock)
+        builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)
+        uploads = UploadHandlers(deps.store, deps.inputs, deps.actions)
+        images = ImageHandlers(deps.store, deps.packages)
+        replica_sets = ReplicaSetReader(deps.store)
+        revisions = ReadHandlers(
+            replica_sets, Watches(replica_sets, streams, deps.limits, deps.clock), deps.clock
+        )
+        workloads = WorkloadHandlers(pods.instances, deps.actions, streams, deps.limits, deps.clock)
+        scale: _Handlers = {
+            "GET": self._objects.get_scale,
+            "PUT": self._objects.replace_scale,
+            "PATCH": self._objects.patch_scale,
+        }
+        self._views: Mapping[tuple[str, str], _Handlers] = {
+            ("imagestreamtags", _COLLECTION): {"GET": tags.list, "POST": tags.create},
+            ("imagestreamtags", _OBJECT): {
+                "GET": tags.get,
+                "PUT": tags.replace,
+                "PATCH": tags.patch,
+                "DELETE": tags.delete,
+            },
+            ("imagestreamimages", _COLLECTION): {},
+            ("imagestreamimages", _OBJECT): {"GET": tags.get_image},
+            ("imagestreammappings", _COLLECTION): {"POST": mappings.create},
+            ("imagestreammappings", _OBJECT): {},
+            ("imagestreamimports", _COLLECTION): {"POST": imports.create},
+            ("imagestreamimports", _OBJECT): {},
+            ("pods", _COLLECTION): pods.collection,
+            ("pods", _OBJECT): pods.object,
+            ("replicasets", _COLLECTION): {"GET": revisions.list},
+            ("replicasets", _OBJECT): {"GET": revisions.get},
+            ("processedtemplates", _COLLECTION): {"POST": templates.process},
+            ("processedtemplates", _OBJECT): {},
+            ("selfsubjectreviews", _COLLECTION): {"POST": reviews.identity},
+            ("selfsubjectreviews", _OBJECT): {},
+            ("selfsubjectaccessreviews", _COLLECTION): {"POST": reviews.access},
+            ("selfsubjectaccessreviews", _OBJECT): {},
+            ("selfsubjectrulesreviews", _COLLECTION): {"POST": reviews.rules},
+            ("selfsubjectrulesreviews", _OBJECT): {},
+        }
+        self._parts: Mapping[tuple[str, str], _Handlers] = {
+            ("builds", "log"): {"GET": builds.log},
+            ("builds", "clone"): {"POST": builds.clone},
+            ("buildconfigs", "instantiate"): {"POST": builds.instantiate},
+            ("buildconfigs", "instantiatebinary"): {"POST": uploads.instantiate_binary},
+            ("images", "packages"): {"GET": images.packages},
+            **{(plural, "log"): {"GET": workloads.log} for plural in _WORKLOADS},
+            **{(plural, "instances"): {"GET": workloads.instances} for plural in _WORKLOADS},
+            **{(plural, "scale"): scale for plural in _SCALED},
+            **{(plural, "rollback"): {"POST": workloads.rollback} for plural in _WORKLOADS},
+            **{(plural, "rollout"): {"POST": workloads.roll_out} for plural in _WORKLOADS},
+            **{
+                (plural, "exec"): {**pods.entrance, "POST": workloads.execute}
+                for plural in (*_WORKLOADS, "jobs")
+            },
+            **{(plural, "portforward"): pods.entrance for plural in (*_WORKLOADS, "jobs", "pods")},
+            ("pods", "exec"): pods.entrance,
+            ("pods", "log"): {"GET": workloads.log},
+            ("deploymentconfigs", "instantiate"): {"POST": workloads.instantiate},
+            **promotions.parts(),
+            **subscriptions.parts(deps.subscriptions, deps.limits),
+            ("jobs", "log"): {"GET": workloads.log},
+            ("jobs", "instances"): {"GET": workloads.instances},
+        }
+
+    def subresources(self) -> list[discovery.Subresource]:
+        """Return every part of every kind, for discovery."""
+        parts = [
+            discovery.Subresource(plural, name, tuple(handlers))
+            for (plural, name), handlers in self._parts.items()
+        ]
+        parts += [
+            discovery.Subresource(resource.KIND.plural, _STATUS, ("GET", "PATCH", "PUT"))
+            for resource in RESOURCES
+            if resource.KIND.has_status
+        ]
+        return parts
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request; raises whatever its handler raises."""
+        path = request.path_params
+        target = parse_target(path.get("group", ""), path["version"], path["path"])
+        handlers = self._handlers(target)
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = handlers.get(method)
+        if handler is None:
+            raise ApiError(405, f"{method} is not possible here: {', '.join(handlers)}")
+        try:
+            return await handler(request, target)
+        except ExceptionGroup as group:
+            raise first_fault(group) from group
+
+    def _handlers(self, target: Target) -> _Handlers:
+        objects, plural = self._objects, target.kind.plural
+        if target.subresource == _STATUS and target.kind.has_status:
+            return {
+                "GET": self._reads.get,
+                "PUT": objects.replace_status,
+                "PATCH": objects.patch_status,
+            }
+        if target.subresource:
+            found = self._parts.get((plural, target.subresource))
+            if found is None:
+                raise ApiError(404, f"{plural} have no {target.subresource}")
+            return found
+        view = self._views.get((plural, _OBJECT if target.name else _COLLECTION))
+        if view is not None:
+            return view
+        if not target.name:
+            return {
+                "GET": self._reads.list,
+                "POST": objects.create,
+                "DELETE": objects.delete_collection,
+            }
+        return {
+            "GET": self._reads.get,
+            "PUT": objects.replace,
+            "PATCH": objects.patch,
+            "DELETE": objects.delete,
+        }

@@ -1,0 +1,1 @@
+"""Authentication, authorization, rate limits, tokens, and the audit log."""

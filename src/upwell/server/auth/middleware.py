@@ -1,0 +1,324 @@
+"""At the door: who is it, may he do this, how often; and what he did, for the audit log."""
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from upwell.policy.access.roles import (
+    REPOSITORIES,
+    SELF_REVIEWS,
+    Action,
+    Grant,
+    Role,
+    is_allowed,
+    missing,
+)
+from upwell.server.auth.audit import AuditLog, Deed
+from upwell.server.auth.long_running import Ending, run_while
+from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
+from upwell.server.auth.request_info import REMARK, SIGNED, Remark, action_of, is_registry, query_of
+from upwell.server.auth.tokens import Principal, Tokens
+from upwell.server.distribution.body import drained
+from upwell.server.http.errors import ApiError, status_of
+from upwell.server.http.limits import ServerLimits
+
+_HEALTH = {"/livez", "/readyz", "/healthz"}
+_OPEN = {*_HEALTH, "/version", "/webhooks/registry"}
+"""Needs no token: says nothing that is private, or is a hint that is looked into."""
+_BUILD_WEBHOOK = re.compile(
+    r"/(?:apis/build\.openshift\.io|oapi)/v1/namespaces/[^/]+/buildconfigs/[^/]+/webhooks/[^/]+/[^/]+"
+)
+"""Has a secret of its own in its path."""
+_DISCOVERY = re.compile(r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?|/v2/?")
+"""Needs a token, and no role."""
+_WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+_INTO_CONTAINERS = {"exec", "attach", "portforward"}
+_ANSWERS = {"http.response.start", "websocket.accept"}
+_POLICY_VIOLATION = 1008
+_DENIALS = "websocket.http.response"
+"""The ASGI extension for answers to a websocket that is not accepted."""
+_MAX_CLOSE_BYTES = 123
+"""Of a reason to close (RFC 6455, 5.5)."""
+_OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
+
+
+@dataclass(frozen=True, slots=True)
+class AccessControl:
+    """Who may come in."""
+
+    tokens: Tokens
+    audit: AuditLog
+    anonymous: Role | None = None
+    """What everyone may do everywhere without a token."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds, for rates."""
+
+
+class Gate:
+    """ASGI middleware in front of everything that is served."""
+
+    def __init__(self, app: ASGIApp, access: AccessControl, limits: ServerLimits) -> None:
+        self._app = app
+        self._access = access
+        self._limits = limits
+        self._rates = Rates(access.clock)
+        self._watches = OpenByClient(limits.watches_per_client)
+        everywhere = frozenset({"*"})
+        self._anonymous = Principal(
+            "", (Grant(access.anonymous, everywhere),) if access.anonymous else ()
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request in, or answer why not."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("method", "GET")  # a websocket begins with one (RFC 6455, 4.1)
+        visit = _Visit(scope)
+        with ExitStack() as stack:
+            try:
+                await self._admit(visit)
+                if visit.is_lasting:
+                    stack.enter_context(self._watches.counted(visit.client(visit.user)))
+            except ApiError as error:
+                self._record(visit, error.code)
+                await _refuse(scope, receive, send, error)
+                return
+            await self._serve(visit, receive, send)
+
+    async def _admit(self, visit: "_Visit") -> None:
+        """Raise ApiError 401, 403 or 429 unless the request may go on."""
+        if visit.path in _HEALTH:
+            return
+        principal = await self._principal(visit)
+        visit.scope["user"] = visit.user = principal or self._anonymous
+        self._count(visit)
+        if visit.path in _OPEN or _carries_secret(visit.path):
+            return
+        if principal is None and visit.has_credentials:
+            raise _unauthorized("the token is unknown or has expired")
+        if self._allows(visit.user, visit):
+            _keep_mounts_inside(visit)
+        elif principal is None:
+            raise _unauthorized("no token was sent")
+        else:
+            raise ApiError(
+                403,
+                f"token {principal.username} may not {visit.action}: {missing(visit.action)}",
+            )
+
+    def _allows(self, user: Principal, visit: "_Visit") -> bool:
+        if user.registry_only and not is_registry(visit.scope):
+            return False
+        if is_open_path(visit.path):
+            return bool(user.grants)
+        return is_allowed(user.grants, visit.action)
+
+    async def _principal(self, visit: "_Visit") -> Principal | None:
+        token = visit.token
+        return await self._access.tokens.principal(token) if token else None
+
+    def _count(self, visit: "_Visit") -> None:
+        limits = self._limits
+        if visit.user.unlimited:
+            return
+        if visit.user.username:
+            rate = Rate(limits.requests_per_second, limits.requests_burst)
+        else:  # who guesses tokens is nobody yet, and counts by his address
+            rate = Rate(limits.anonymous_per_second, limits.anonymous_burst)
+        self._rates.take(visit.client(visit.user), rate)
+
+    async def _serve(self, visit: "_Visit", receive: Receive, send: Send) -> None:
+        code = 0
+
+        async def watching(message: Message) -> None:
+            nonlocal code
+            if message["type"] in _ANSWERS:
+                code = message.get("status", 101)
+                if visit.is_lasting:
+                    self._record(visit, code)  # now: it may end in hours
+            await send(message)
+
+        if visit.is_lasting:
+            await self._serve_lasting(visit, receive, watching)
+            return
+        try:
+            await self._app(visit.scope, receive, watching)
+        finally:
+            self._record(visit, code)
+
+    async def _serve_lasting(self, visit: "_Visit", receive: Receive, send: Send) -> None:
+        """Serve until the client's token, or its right to this, has ended."""
+        ending = Ending(visit.scope, send)
+
+        async def stands() -> bool:
+            if not visit.user.username:
+                return True  # what everyone may do does not change
+            now = await self._principal(visit)
+            return now is not None and (now == visit.user or self._allows(now, visit))
+
+        answer = self._app(visit.scope, receive, ending.send)
+        if not await run_while(answer, stands, self._limits.recheck_seconds):
+            error = ApiError(403, "the token allows this no more")
+            self._record(visit, error.code)
+            if ending.has_begun:
+                await ending.end(str(error))
+            else:
+                await _refuse(visit.scope, receive, send, error)
+
+    def _record(self, visit: "_Visit", code: int) -> None:
+        action = visit.action
+        if code not in {401, 403} and not visit.is_noteworthy:
+            return
+        remark: Remark = visit.scope.get(REMARK, Remark())
+        action = replace(
+            action,
+            name=remark.name or action.name,
+            namespace=remark.namespace or action.namespace,
+        )
+        user = remark.user or visit.user.username
+        self._access.audit.record(Deed(user, visit.source, action, code, remark.reason))
+
+
+class _Visit:
+    """One request, before anything of its body is read."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.path: str = scope["path"]
+        self.action = _without_secret(self.path, action_of(scope))
+        self.user = Principal("", ())
+        header: bytes = dict(scope["headers"]).get(b"authorization", b"")
+        self._authorization = header.decode("latin-1")
+
+    @property
+    def source(self) -> str:
+        """The client's address."""
+        return str((self.scope.get("client") or ("",))[0])
+
+    def client(self, user: Principal) -> str:
+        """Return what limits are counted for, as messages name it."""
+        return f"token {user.username}" if user.username else f"address {self.source}"
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the client wants to be somebody."""
+        return bool(self._authorization)
+
+    @property
+    def token(self) -> str:
+        """The token that was sent: as Bearer, or as the password of Basic to the registry."""
+        scheme, _, value = self._authorization.partition(" ")
+        match scheme.lower():
+            case "bearer":
+                return value.strip()
+            case "basic" if is_registry(self.scope):
+                try:
+                    text = base64.b64decode(value.strip(), validate=True).decode()
+                except (binascii.Error, UnicodeDecodeError):
+                    return ""
+                return text.partition(":")[2]
+            case _:
+                return ""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the answer goes on for as long as something happens."""
+        if self.scope["type"] == "websocket":
+            return True
+        return self.action.verb == "watch" or "follow" in query_of(self.scope)
+
+    @property
+    def is_noteworthy(self) -> bool:
+        """Whether it stands in the audit log: what changes something or touches a Secret."""
+        action = self.action
+        if action.resource == REPOSITORIES:
+            # Of a push, the manifest: blobs are nothing by themselves.
+            pushed = self.scope["method"] == "PUT" and "/manifests/" in self.path
+            return pushed or self.scope["method"] == "DELETE"
+        if action.resource == "secrets" or action.part in _INTO_CONTAINERS:
+            return True
+        return action.verb in _WRITES and action.resource not in SELF_REVIEWS
+
+
+def _carries_secret(path: str) -> bool:
+    """Whether what opens the path is in the path itself."""
+    return any(form.fullmatch(path) for form in (_BUILD_WEBHOOK, SIGNED))
+
+
+def _without_secret(path: str, action: Action) -> Action:
+    """Return an action without the secret that its path carries."""
+    if signed := SIGNED.fullmatch(path):
+        return Action(action.verb, signed[1])
+    if not _BUILD_WEBHOOK.fullmatch(path):
+        return action
+    *_, namespace, _, name, _, _, _ = path.split("/")
+    return Action("create", "buildconfigs", namespace, name, "webhooks")
+
+
+def _keep_mounts_inside(visit: _Visit) -> None:
+    """Let a push take blobs only from repositories that its author may pull.
+
+    The registry then answers as it does when it has no such blob: the client uploads it.
+    """
+    if visit.action.verb != "push":
+        return
+    for source in query_of(visit.scope).get("from", ()):
+        pull = Action("pull", REPOSITORIES, source.partition("/")[0], source)
+        if not is_allowed(visit.user.grants, pull):
+            visit.scope["query_string"] = b""
+            return
+
+
+def _unauthorized(why: str) -> ApiError:
+    message = f"{why}: `upwell token create` makes one, UPWELL_TOKEN hands it to the command line"
+    return ApiError(401, message, reason="Unauthorized")
+
+
+def is_open_path(path: str) -> bool:
+    """Whether every token may read what is there, whatever its roles."""
+    return path in _OPEN or _DISCOVERY.fullmatch(path) is not None
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:
+    if scope["type"] == "websocket":
+        await _refuse_websocket(scope, receive, send, error)
+    else:
+        answer = await _refusal(scope, receive, error)
+        await answer(scope, receive, send)
+
+
+async def _refuse_websocket(scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:
+    """Answer before it is accepted; where the server cannot, it answers 403 to a close."""
+    await receive()
+    if _DENIALS in scope.get("extensions", {}):
+        await JSONResponse(status_of(error), error.code)(scope, receive, send)
+        return
+    reason = str(error).encode()[:_MAX_CLOSE_BYTES].decode(errors="ignore")
+    await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
+
+
+async def _refusal(scope: Scope, receive: Receive, error: ApiError) -> Response:
+    headers = {}
+    if isinstance(error, RateError):
+        headers["Retry-After"] = str(error.retry_after)
+    elif error.code == 429:  # noqa: PLR2004 - Too Many Requests
+        headers["Retry-After"] = "1"
+    registry = is_registry(scope)
+    if error.code == 401:  # noqa: PLR2004 - Unauthorized
+        headers["WWW-Authenticate"] = f'{"Basic" if registry else "Bearer"} realm="upwell"'
+    if not await drained(Request(scope, receive)):
+        # The rest of the body may never end; closing is the only way to stop reading it.
+        headers["Connection"] = "close"
+    if not registry:
+        return JSONResponse(status_of(error), error.code, headers)
+    entry = {"code": _OCI_CODES[error.code], "message": str(error), "detail": None}
+    return JSONResponse({"errors": [entry]}, error.code, headers)

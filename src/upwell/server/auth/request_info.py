@@ -1,0 +1,106 @@
+"""What a request is about to do, read from its method and path alone, before anything is served."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from upwell.policy.access.roles import REPOSITORIES, Action
+from upwell.server.http.errors import ApiError
+from upwell.server.http.target import Target, parse_target
+
+REMARK = "upwell.remark"
+"""Where a handler puts a Remark, for the audit log; in the scope."""
+SIGNED = re.compile(r"/(verdicts|approvals)/[^/]+")
+"""Paths that end in a token which opens them, and nothing else."""
+_VERBS = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+_TRUE = {"1", "true"}
+_REGISTRY = "/v2/"
+_REGISTRY_PARTS = ("/manifests/", "/blobs/", "/tags/", "/referrers/")
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a handler knows of a deed that the request does not say."""
+
+    name: str = ""
+    """Of the object that was created, or that a token stands for."""
+    namespace: str = ""
+    user: str = ""
+    """In whose name a token acts."""
+    reason: str = ""
+    """Why it was done, as its author says."""
+
+
+def is_registry(scope: Scope) -> bool:
+    """Whether the request speaks the OCI distribution protocol."""
+    path: str = scope["path"]
+    return path == _REGISTRY.rstrip("/") or path.startswith(_REGISTRY)
+
+
+def action_of(scope: Scope) -> Action:
+    """Return what the request is about to do; a path that names no object stands for itself."""
+    if is_registry(scope):
+        return _registry_action(scope)
+    target = _target(scope["path"])
+    if target is None:
+        return Action(_VERBS.get(scope["method"], "get"), scope["path"].strip("/"))
+    namespace = target.namespace
+    if target.kind.plural == "namespaces":
+        namespace = target.name
+    return Action(
+        _verb(scope, target), target.kind.plural, namespace, target.name, target.subresource
+    )
+
+
+def repository_namespace(repository: str) -> str:
+    """Return the namespace that a repository of the embedded registry belongs to."""
+    return repository.partition("/")[0]
+
+
+def query_of(scope: Scope) -> dict[str, list[str]]:
+    """Return the query's parameters."""
+    return parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+
+
+def _verb(scope: Scope, target: Target) -> str:
+    verb = _VERBS.get(scope["method"], "get")
+    if target.name:
+        return verb
+    if verb == "get":
+        wanted = query_of(scope).get("watch", [""])[0].lower()
+        return "watch" if wanted in _TRUE else "list"
+    return "deletecollection" if verb == "delete" else verb
+
+
+def _target(path: str) -> Target | None:
+    match path.split("/", 4)[1:]:
+        case ["api", version, *rest] if rest:
+            group, below = "", "/".join(rest)
+        case ["apis", group, version, *rest] if rest:
+            below = "/".join(rest)
+        case _:
+            return None
+    try:
+        return parse_target(group, version, below)
+    except ApiError:
+        return None  # the router answers 404
+
+
+def _registry_action(scope: Scope) -> Action:
+    # The namespace is the same wherever a router sees the end of the repository's name.
+    below = scope["path"].removeprefix(_REGISTRY)
+    repository = below if below != "_catalog" else ""
+    for part in _REGISTRY_PARTS:
+        repository = repository.partition(part)[0]
+    reads = scope["method"] in {"GET", "HEAD"} and "/blobs/uploads/" not in below
+    verb = "pull" if reads else "push"
+    return Action(verb, REPOSITORIES, repository_namespace(repository), repository)

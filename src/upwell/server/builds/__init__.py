@@ -1,0 +1,1 @@
+"""Builds over the API: instantiate, logs, binary uploads, git webhooks."""

@@ -1,0 +1,105 @@
+"""Parts of builds and images: a build's log, a new build, an image's packages."""
+
+from collections.abc import AsyncGenerator
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from upwell.api.build import Build, BuildPhase
+from upwell.api.codec import encode_json
+from upwell.api.image import Image
+from upwell.builder.interface import BuildLogs
+from upwell.oci import Digest, InvalidDigestError
+from upwell.server.actions import Actions, ListPackages
+from upwell.server.http.body import decode_object, media_type, read_body
+from upwell.server.http.errors import ApiError
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.query import integer, is_true
+from upwell.server.http.rendering import json_response
+from upwell.server.http.streaming import OpenStreams
+from upwell.server.http.target import Target
+from upwell.server.workloads.log_streams import last_lines, log_response
+from upwell.store.interface import Change, Selector, Store
+
+_NOT_STARTED = {BuildPhase.NEW, BuildPhase.PENDING}
+
+
+class BuildHandlers:
+    """Answers requests for the parts of Builds and BuildConfigs."""
+
+    def __init__(
+        self,
+        store: Store,
+        logs: BuildLogs,
+        actions: Actions,
+        streams: OpenStreams,
+        limits: ServerLimits,
+    ) -> None:
+        self._store = store
+        self._logs = logs
+        self._actions = actions
+        self._streams = streams
+        self._limits = limits
+
+    async def log(self, request: Request, target: Target) -> Response:
+        """Answer a build's log; with `follow`, wait for its start and go on until its end."""
+        build = await self._store.get(Build, target.namespace, target.name)
+        follow, lines = is_true(request, "follow"), integer(request, "tailLines")
+        return log_response(self._streams, self._log(build, lines, follow=follow))
+
+    async def _log(self, build: Build, lines: int | None, *, follow: bool) -> AsyncGenerator[bytes]:
+        if follow and build.status.phase in _NOT_STARTED:
+            await self._started(build)
+
+        pieces = self._logs.read(build.uid, follow=follow)
+        if lines is not None:
+            pieces = last_lines(self._logs.read(build.uid), pieces, lines)
+        async for piece in pieces:
+            yield piece
+
+    async def _started(self, build: Build) -> None:
+        """Wait until the build has left the queue, or is gone."""
+        only = Selector(build.namespace, name=build.name)
+        events = self._store.watch(Build, only)
+        try:
+            async for event in events:
+                phase = event.resource.status.phase
+                if event.change is Change.DELETED or phase not in _NOT_STARTED:
+                    return
+        finally:
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
+
+    async def instantiate(self, request: Request, target: Target) -> Response:
+        """Start a build of a BuildConfig; the body is a BuildRequest or empty."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        build = await self._actions.instantiate(target.namespace, target.name, wanted)
+        return json_response(encode_json(build), 201)
+
+    async def clone(self, request: Request, target: Target) -> Response:
+        """Make a build again; the body is a BuildRequest or empty."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        build = await self._actions.clone(target.namespace, target.name, wanted)
+        return json_response(encode_json(build), 201)
+
+
+class ImageHandlers:
+    """Answers requests for the parts of Images."""
+
+    def __init__(self, store: Store, packages: ListPackages) -> None:
+        self._store = store
+        self._packages = packages
+
+    async def packages(self, request: Request, target: Target) -> Response:
+        """Answer the packages of an image, by its digest."""
+        del request
+        try:
+            digest = Digest.parse(target.name)
+        except InvalidDigestError as error:
+            raise ApiError(400, str(error)) from None
+        packages = await self._packages(digest)
+        if not packages:
+            await self._store.get(Image, "", target.name)  # none known, or no such image
+        return JSONResponse({"digest": str(digest), "packages": list(packages)})

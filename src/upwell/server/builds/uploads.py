@@ -1,0 +1,96 @@
+"""POST …/buildconfigs/NAME/instantiatebinary: the body is what is built."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from upwell.api.build import BinaryInput, BuildConfig
+from upwell.api.codec import encode_json
+from upwell.inputs.interface import BinaryInputs, InputTooLargeError, StoreFullError
+from upwell.server.actions import Actions
+from upwell.server.distribution.body import DEFAULT_BODY_LIMITS, bounded, drained
+from upwell.server.distribution.requests import RequestError
+from upwell.server.http.errors import ApiError
+from upwell.server.http.rendering import json_response
+from upwell.server.http.target import Target
+from upwell.store.interface import Store
+
+_MAX_TEXT = 4096
+"""Characters of one field of the revision."""
+
+
+class UploadHandlers:
+    """Takes uploads for builds; `inputs` is None where none are kept."""
+
+    def __init__(self, store: Store, inputs: BinaryInputs | None, actions: Actions) -> None:
+        self._store = store
+        self._inputs = inputs
+        self._actions = actions
+
+    async def instantiate_binary(self, request: Request, target: Target) -> Response:
+        """Keep the body, then start a build of it (build/v1 BinaryBuildRequestOptions).
+
+        Upwell's own beside them: `?unlessBuilt=true`, as in a BuildRequest.
+        """
+        if self._inputs is None:
+            raise ApiError(501, "this server keeps no uploads", reason="NotImplemented")
+        config = await self._store.get(BuildConfig, target.namespace, target.name)
+        if config.spec.strategy.jenkins_pipeline_strategy is not None:
+            raise ApiError(422, f"{config.key} is built by an outside CI: it takes no upload")
+        as_file = request.query_params.get("asFile", "")
+        if "/" in as_file or as_file in {".", ".."} or len(as_file) > _MAX_TEXT:
+            raise ApiError(400, f"asFile {as_file[:100]!r} is not the name of a file")
+        unless_built = _is_set(request, "unlessBuilt")
+        try:
+            stored = await self._inputs.save(_pieces(request))
+        except InputTooLargeError as error:
+            await drained(request)
+            raise ApiError(413, str(error)) from error
+        except StoreFullError as error:
+            raise ApiError(507, str(error), reason="InsufficientStorage") from error
+        if not stored.size:
+            raise ApiError(400, "the body is empty: send a file or an archive")
+        upload = BinaryInput(
+            digest=str(stored.digest), as_file=as_file or None, revision=_revision(request)
+        )
+        build = await self._actions.instantiate_binary(
+            target.namespace, target.name, upload, unless_built=unless_built
+        )
+        return json_response(encode_json(build), 201)
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for piece in bounded(request, DEFAULT_BODY_LIMITS):
+            yield piece
+    except RequestError as error:
+        raise ApiError(error.status, str(error)) from error
+
+
+def _is_set(request: Request, name: str) -> bool:
+    text = request.query_params.get(name, "false")
+    if text not in {"true", "false"}:
+        raise ApiError(400, f"{name}={text[:100]!r}: write true or false")
+    return text == "true"
+
+
+def _revision(request: Request) -> dict[str, Any] | None:
+    """Return the SourceRevision that the query describes, as far as it does."""
+
+    def text(name: str) -> str:
+        return request.query_params.get(f"revision.{name}", "")[:_MAX_TEXT]
+
+    def person(role: str) -> dict[str, str]:
+        found = {"name": text(f"{role}Name"), "email": text(f"{role}Email")}
+        return {key: value for key, value in found.items() if value}
+
+    git: dict[str, Any] = {
+        "commit": text("commit"),
+        "message": text("message"),
+        "author": person("author"),
+        "committer": person("committer"),
+    }
+    git = {key: value for key, value in git.items() if value}
+    return {"type": "Git", "git": git} if git else None

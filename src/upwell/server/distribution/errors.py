@@ -1,0 +1,86 @@
+"""Errors as the distribution specification answers them (section Error Codes)."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from upwell.registry.errors import (
+    BlobUnknownError,
+    BlockedError,
+    DigestMismatchError,
+    InvalidAnswerError,
+    ManifestUnknownError,
+    RateLimitedError,
+    RegistryError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from upwell.registry.hosting import (
+    ContentTooLargeError,
+    ManifestContentUnknownError,
+    ManifestInvalidError,
+    RepositoryUnknownError,
+    StorageError,
+    StorageFullError,
+    UploadBusyError,
+    UploadOffsetError,
+    UploadUnknownError,
+)
+from upwell.server.distribution.body import drained
+from upwell.server.distribution.requests import RequestError
+
+type Endpoint = Callable[[Request], Awaitable[Response]]
+
+# The first class that fits decides.
+_ANSWERS: list[tuple[type[RegistryError], int, str]] = [
+    (ManifestUnknownError, 404, "MANIFEST_UNKNOWN"),
+    (BlobUnknownError, 404, "BLOB_UNKNOWN"),
+    (RepositoryUnknownError, 404, "NAME_UNKNOWN"),
+    (UploadUnknownError, 404, "BLOB_UPLOAD_UNKNOWN"),
+    (UploadBusyError, 409, "BLOB_UPLOAD_INVALID"),
+    (UploadOffsetError, 416, "BLOB_UPLOAD_INVALID"),
+    (DigestMismatchError, 400, "DIGEST_INVALID"),
+    (ManifestInvalidError, 400, "MANIFEST_INVALID"),
+    (ManifestContentUnknownError, 404, "MANIFEST_BLOB_UNKNOWN"),
+    (ContentTooLargeError, 413, "SIZE_INVALID"),
+    (StorageFullError, 507, "UNAVAILABLE"),
+    (StorageError, 500, "UNKNOWN"),
+    # Of the upstream that content is pulled through from:
+    (RateLimitedError, 429, "TOOMANYREQUESTS"),
+    (UnavailableError, 503, "UNAVAILABLE"),
+    (InvalidAnswerError, 502, "UNAVAILABLE"),
+    (UnauthorizedError, 502, "UNAVAILABLE"),
+    (BlockedError, 403, "DENIED"),
+    (RegistryError, 500, "UNKNOWN"),
+]
+
+
+def answering_errors(endpoint: Endpoint) -> Endpoint:
+    """Wrap `endpoint` so that an error becomes the answer that the specification names."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except RequestError as error:
+            return await _response(request, error.status, error.code, str(error), error.headers)
+        except RegistryError as error:
+            status, code = next(
+                (status, code) for kind, status, code in _ANSWERS if isinstance(error, kind)
+            )
+            headers = {}
+            if isinstance(error, UploadOffsetError):
+                headers = {"Range": f"0-{max(error.offset - 1, 0)}", "Location": request.url.path}
+            return await _response(request, status, code, str(error), headers)
+
+    return answer
+
+
+async def _response(
+    request: Request, status: int, code: str, message: str, headers: dict[str, str]
+) -> Response:
+    if request.method in {"POST", "PUT", "PATCH"} and not await drained(request):
+        # The rest of the body may never end; closing is the only way to stop reading it.
+        headers = {**headers, "Connection": "close"}
+    body = {"errors": [{"code": code, "message": message, "detail": None}]}
+    return JSONResponse(body, status, headers)

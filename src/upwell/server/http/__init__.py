@@ -1,0 +1,1 @@
+"""Requests and answers: bodies, queries, targets, selectors, pages, errors, tables."""

@@ -1,0 +1,96 @@
+"""Bodies of API requests: bounded in size, time and depth, to one document."""
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from upwell.api.manifests import parse_manifests
+from upwell.server.distribution.body import drained
+from upwell.server.http import protobuf
+from upwell.server.http.errors import ApiError
+
+_JSON = "application/json"
+_YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+_MAX_DEPTH = 64
+"""Of lists and objects in each other: far above any real object, far below Python's own limit."""
+
+type Document = dict[str, Any]
+
+
+def media_type(request: Request) -> str:
+    """Return the Content-Type without its parameters."""
+    return request.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
+
+
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
+    """Return the whole body; raises ApiError when it is too large or too slow."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > limit:
+                    break
+    except TimeoutError:
+        raise ApiError(408, f"the body did not arrive in {seconds:g} seconds") from None
+    except ClientDisconnect:
+        raise ApiError(400, "the connection closed in the middle of the body") from None
+    if len(body) > limit:
+        await drained(request)
+        raise ApiError(413, f"the body has more than {limit} bytes")
+    return bytes(body)
+
+
+def decode_object(body: bytes, content_type: str) -> Document:
+    """Return the one object that the body holds; raises ApiError."""
+    if content_type in _YAML:
+        return decode_yaml_object(body)
+    if content_type == protobuf.MEDIA_TYPE:
+        return protobuf.decode_protobuf(body)
+    if content_type not in {_JSON, ""}:
+        raise ApiError(415, f"cannot read {content_type}: send {_JSON} or {_YAML[0]}")
+    document = decode_json(body)
+    if not isinstance(document, dict):
+        raise ApiError(400, "expected a JSON object")
+    return document
+
+
+def decode_yaml_object(body: bytes) -> Document:
+    """Return the one object of a YAML (or JSON) text; raises ApiError."""
+    if body.lstrip()[:1] == b"{":
+        return decode_object(body, _JSON)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise ApiError(400, f"the body is not UTF-8: {error}") from None
+    documents = parse_manifests(text, "the body")
+    if len(documents) != 1:
+        raise ApiError(400, f"expected one object, found {len(documents)}")
+    _require_flat(documents[0])
+    return documents[0]
+
+
+def decode_json(body: bytes) -> Any:
+    """Return the JSON value of the body; raises ApiError."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"the body is not JSON: {error}") from None
+    _require_flat(value)
+    return value
+
+
+def _require_flat(value: Any) -> None:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return
+    raise ApiError(400, f"the body is nested deeper than {_MAX_DEPTH} levels")

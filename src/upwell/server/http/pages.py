@@ -1,0 +1,50 @@
+"""Lists in pages: `limit` and `continue`.
+
+A page goes on after the last name of the one before, in the state of the moment: an object that is
+created meanwhile may or may not appear, none appears twice.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+
+from upwell.api.meta import Resource
+from upwell.server.http.errors import ApiError
+from upwell.server.http.query import integer
+
+type Document = dict[str, Any]
+
+
+def page_of(
+    request: Request, resources: Sequence[Resource], version: str
+) -> tuple[Sequence[Resource], Document]:
+    """Return the page that is asked for of ordered objects, and the list's metadata."""
+    limit = integer(request, "limit")
+    token = request.query_params.get("continue", "")
+    metadata: Document = {"resourceVersion": version}
+    if token:
+        after = _decode(token)
+        resources = [item for item in resources if (item.namespace, item.name) > after]
+    if not limit or len(resources) <= limit:
+        return resources, metadata
+    last = resources[limit - 1]
+    metadata["continue"] = _encode(last)
+    metadata["remainingItemCount"] = len(resources) - limit
+    return resources[:limit], metadata
+
+
+def _encode(last: Resource) -> str:
+    return base64.urlsafe_b64encode(json.dumps([last.namespace, last.name]).encode()).decode()
+
+
+def _decode(token: str) -> tuple[str, str]:
+    try:
+        namespace, name = json.loads(base64.urlsafe_b64decode(token))
+    except (ValueError, TypeError):
+        raise ApiError(400, "continue: not a token of this server") from None
+    if not isinstance(namespace, str) or not isinstance(name, str):
+        raise ApiError(400, "continue: not a token of this server")
+    return namespace, name

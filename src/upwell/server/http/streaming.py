@@ -1,0 +1,122 @@
+"""Answers that go on for as long as something happens, and end when the server does."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, field
+
+from upwell.server.http.errors import ApiError
+
+_READ_AHEAD = 256
+"""Items of a source that wait for a slow reader."""
+
+
+@dataclass
+class OpenStreams:
+    """Counts what is open, and ends all of it when `shutdown` is set."""
+
+    limit: int
+    shutdown: asyncio.Event
+    _open: int = field(default=0, init=False)
+
+    @property
+    def count(self) -> int:
+        """How many are open now."""
+        return self._open
+
+    def require_room(self) -> None:
+        """Raise ApiError 429 when as many streams are open as may be."""
+        if self._open >= self.limit:
+            raise ApiError(429, f"{self.limit} watches and followed logs are open: try again later")
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the stream that runs inside."""
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+
+class _Feed[T]:
+    """Reads a source ahead, so that all that it has is taken at once."""
+
+    def __init__(self, source: AsyncIterator[T]) -> None:
+        self._source = source
+        self._items: list[T] = []
+        self._room = asyncio.Event()
+        self.news = asyncio.Event()
+        """Set when there is something to take, or nothing more will come."""
+
+    async def run(self) -> None:
+        """Read until the source ends; raises what it does."""
+        try:
+            async for item in self._source:
+                self._items.append(item)
+                self.news.set()
+                if len(self._items) >= _READ_AHEAD:
+                    self._room.clear()
+                    await self._room.wait()
+        finally:
+            self.news.set()
+
+    def take(self) -> Sequence[T]:
+        """Return what was read, in order."""
+        taken, self._items = self._items, []
+        self._room.set()
+        return taken
+
+
+async def batched[T](
+    source: AsyncIterator[T], stop: asyncio.Event, *, tick: float | None, seconds: float | None
+) -> AsyncGenerator[Sequence[T]]:
+    """Yield all that `source` has by then at once, and nothing whenever `tick` seconds pass.
+
+    Ends with the source, when `stop` is set, or after `seconds`; then `source` is closed.
+    """
+    loop = asyncio.get_running_loop()
+    end = None if seconds is None else loop.time() + seconds
+    feed = _Feed(source)
+    stopped = asyncio.ensure_future(stop.wait())
+    stopped.add_done_callback(lambda _: feed.news.set())
+    reading = asyncio.create_task(feed.run())
+    try:
+        while not stop.is_set() and (end is None or loop.time() < end):
+            waits = [wait for wait in (tick, end and end - loop.time()) if wait is not None]
+            if not reading.done():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0, min(waits)) if waits else None):
+                        await feed.news.wait()
+            feed.news.clear()
+            items = feed.take()
+            if items:
+                yield items
+            elif reading.done():
+                reading.result()
+                return
+            elif tick is not None and not stop.is_set():
+                yield ()
+    finally:
+        for task in (stopped, reading):
+            task.cancel()
+        await asyncio.gather(stopped, reading, return_exceptions=True)
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+async def paced[T](
+    source: AsyncIterator[T], stop: asyncio.Event, *, tick: float | None, seconds: float | None
+) -> AsyncGenerator[T | None]:
+    """Yield the items of `source`, and None whenever `tick` seconds pass without one.
+
+    Ends as `batched` does.
+    """
+    async with aclosing(batched(source, stop, tick=tick, seconds=seconds)) as batches:
+        async for items in batches:
+            if not items:
+                yield None
+            for item in items:
+                if stop.is_set():
+                    return
+                yield item

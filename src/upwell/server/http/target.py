@@ -1,0 +1,61 @@
+"""What a request's path names: a collection, an object, or a part of one."""
+
+from dataclasses import dataclass
+
+from upwell.api.codec import RESOURCES
+from upwell.api.meta import Kind, ObjectKey, Resource
+from upwell.server.http.errors import ApiError
+
+_BY_PLACE = {
+    (resource.KIND.group, resource.KIND.version, resource.KIND.plural): resource
+    for resource in RESOURCES
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`namespace` is empty for cluster scope and for all namespaces, `name` for a collection."""
+
+    resource: type[Resource]
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the objects."""
+        return self.resource.KIND
+
+    @property
+    def key(self) -> ObjectKey:
+        """Names the object in messages."""
+        return ObjectKey(self.kind.kind, self.namespace, self.name)
+
+
+def parse_target(group: str, version: str, path: str) -> Target:
+    """Return what `path` (below the group and version) names; raises ApiError 404."""
+    steps = path.strip("/").split("/")
+    namespace = ""
+    if steps[0] == "namespaces" and len(steps) > 2:  # noqa: PLR2004 - namespaces/NAME/PLURAL
+        resource = _BY_PLACE.get((group, version, steps[2]))
+        if resource is not None and resource.KIND.namespaced:
+            namespace, steps = steps[1], steps[2:]
+    resource = _BY_PLACE.get((group, version, steps[0]))
+    if resource is None or "" in steps:
+        raise _unknown(group, version, path)
+    if resource.KIND.namespaced and not namespace and len(steps) > 1:
+        raise ApiError(404, f"{resource.KIND.plural} live in a namespace: …/namespaces/NAME/{path}")
+    match steps[1:]:
+        case []:
+            return Target(resource, namespace)
+        case [name]:
+            return Target(resource, namespace, name)
+        case [name, subresource]:
+            return Target(resource, namespace, name, subresource)
+        case _:
+            raise _unknown(group, version, path)
+
+
+def _unknown(group: str, version: str, path: str) -> ApiError:
+    where = f"{group}/{version}" if group else version
+    return ApiError(404, f"{where} has no resource {path!r}")

@@ -1,0 +1,1 @@
+"""ImageStreams over the API: tags, imports, mappings, and registry webhooks."""

@@ -1,0 +1,200 @@
+"""ImageStreamImports: someone asks what images are, and perhaps to import them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from upwell.api.codec import Fault, InvalidObjectError, decode_as, encode, encode_json
+from upwell.api.defaults import DOCKER_IMAGE
+from upwell.api.image import ImageStream, ImageStreamImport, ImportSpec
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.images.repository_tags import (
+    GENERATION_ANNOTATION,
+    INSECURE_ANNOTATION,
+    repository_generation,
+)
+from upwell.reconcilers.images.examination import ExaminationError, ImageExaminer
+from upwell.server.http.body import decode_object, media_type, read_body
+from upwell.server.http.errors import ApiError
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.query import write_options
+from upwell.server.http.rendering import json_response
+from upwell.server.http.target import Target
+from upwell.server.objects.writes import WriteOptions, Writer
+from upwell.store.interface import NotFoundError, Store
+
+type Document = dict[str, Any]
+
+_MAX_IMAGES = 200
+_AT_ONCE = 8
+_CODES = {"ManifestUnknown": 404, "RepositoryUnknown": 404, "Unauthorized": 401, "Invalid": 422}
+_REASONS = {401: "Unauthorized", 404: "NotFound", 422: "Invalid", 503: "ServiceUnavailable"}
+
+
+class ImageImportHandlers:
+    """Answers the creation of ImageStreamImports."""
+
+    def __init__(
+        self,
+        store: Store,
+        examiner: ImageExaminer | None,
+        limits: ServerLimits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._writer = Writer(store, clock)
+        self._examiner = examiner
+        self._limits = limits
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def create(self, request: Request, target: Target) -> Response:
+        """Say what each image is now; with `spec.import`, declare the tags that import them.
+
+        The import itself is the stream's own, and is tried again where it fails.
+        """
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_as(ImageStreamImport, decode_object(body, media_type(request)))
+        _check(wanted)
+        status: Document = {}
+        images = [self._image(target.namespace, image) for image in wanted.spec.images]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(image) for image in images]
+        if tasks:
+            status["images"] = [task.result() for task in tasks]
+        if wanted.spec.repository is not None:
+            status["repository"] = await self._repository(target.namespace, wanted.spec.repository)
+        if wanted.spec.import_:
+            options = write_options(request)
+            stream = await self._declare(target, wanted, options)
+            status["import"] = encode(stream)
+        answer = wanted.with_metadata(namespace=target.namespace)
+        return json_response(encode_json(answer.model_copy(update={"status": status})), 201)
+
+    async def _image(self, namespace: str, wanted: ImportSpec) -> Document:
+        tag = _tag_of(wanted)
+        insecure = bool(wanted.import_policy and wanted.import_policy.insecure)
+        return await self._examined(namespace, wanted.from_.name, tag, insecure=insecure)
+
+    async def _examined(self, namespace: str, name: str, tag: str, *, insecure: bool) -> Document:
+        examiner = self._require_examiner()
+        try:
+            async with self._slots:
+                image = await examiner.image(namespace, name, insecure=insecure)
+        except ExaminationError as error:
+            return {"tag": tag, "status": _failure(error)}
+        return {"tag": tag, "image": encode(image), "status": {"status": "Success"}}
+
+    async def _repository(self, namespace: str, wanted: ImportSpec) -> Document:
+        examiner = self._require_examiner()
+        name = wanted.from_.name
+        insecure = bool(wanted.import_policy and wanted.import_policy.insecure)
+        try:
+            plan = await examiner.tags(namespace, name, insecure=insecure)
+        except ExaminationError as error:
+            return {"status": _failure(error)}
+        images = [
+            self._examined(namespace, f"{name}:{tag}", tag, insecure=insecure)
+            for tag in plan.imported
+        ]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(image) for image in images]
+        return {
+            "status": {"status": "Success"},
+            "images": [task.result() for task in tasks],
+            "additionalTags": list(plan.additional),
+        }
+
+    def _require_examiner(self) -> ImageExaminer:
+        if self._examiner is None:
+            raise ApiError(503, "this server looks at no other registries")
+        return self._examiner
+
+    async def _declare(
+        self, target: Target, wanted: ImageStreamImport, options: WriteOptions
+    ) -> ImageStream:
+        """Declare what is to be imported; what is declared already is imported again."""
+        stream = Target(ImageStream, target.namespace, wanted.name)
+
+        def change(document: Document) -> Document:
+            return _with_imports(document, wanted)
+
+        try:
+            written = await self._writer.modify(stream, change, options)
+        except NotFoundError:
+            new = change({"metadata": {"name": wanted.name}})
+            written = await self._writer.create(replace(stream, name=""), new, options)
+        if not isinstance(written.resource, ImageStream):
+            raise NotFoundError(stream.key)
+        return written.resource
+
+
+def _with_imports(document: Document, wanted: ImageStreamImport) -> Document:
+    spec = dict(document.get("spec") or {})
+    tags: Sequence[Document] = spec.get("tags") or ()
+    named = {entry["name"]: entry for entry in tags}
+    for image in wanted.spec.images:
+        name = _tag_of(image)
+        declared = _dump(image, "from_", "import_policy", "reference_policy")
+        # Generation 0 asks for the import, also of what is known.
+        named[name] = {**named.get(name, {}), **declared, "name": name, "generation": 0}
+    if named:
+        spec["tags"] = list(named.values())
+    metadata = dict(document.get("metadata") or {})
+    repository = wanted.spec.repository
+    if repository is not None:
+        spec["dockerImageRepository"] = repository.from_.name
+        annotations = dict(metadata.get("annotations") or {})
+        annotations[GENERATION_ANNOTATION] = str(repository_generation(annotations) + 1)
+        if repository.import_policy and repository.import_policy.insecure:
+            annotations[INSECURE_ANNOTATION] = "true"
+        metadata["annotations"] = annotations
+    return {**document, "metadata": metadata, "spec": spec}
+
+
+def _dump(image: ImportSpec, *fields: str) -> Document:
+    dumped: Document = image.model_dump(
+        mode="json", by_alias=True, include=set(fields), exclude_unset=True, exclude_none=True
+    )
+    return dumped
+
+
+def _tag_of(image: ImportSpec) -> str:
+    """Return the tag that an image is imported to: as it says, else the tag that it has."""
+    if image.to is not None and image.to.name:
+        return image.to.name
+    try:
+        return Reference.parse(image.from_.name).tag or "latest"
+    except InvalidReferenceError:
+        return "latest"
+
+
+def _check(wanted: ImageStreamImport) -> None:
+    """Raise InvalidObjectError with all that is wrong."""
+    faults = []
+    if not wanted.name:
+        faults.append(Fault("metadata.name", "required: the stream"))
+    if not wanted.spec.images and wanted.spec.repository is None:
+        faults.append(Fault("spec.images", "required: images or a repository"))
+    if len(wanted.spec.images) > _MAX_IMAGES:
+        faults.append(Fault("spec.images", f"more than {_MAX_IMAGES}"))
+    for at, image in enumerate(wanted.spec.images):
+        if image.from_.kind != DOCKER_IMAGE:
+            faults.append(Fault(f"spec.images[{at}].from.kind", f"expected {DOCKER_IMAGE}"))
+    if wanted.spec.repository is not None and wanted.spec.repository.from_.kind != DOCKER_IMAGE:
+        faults.append(Fault("spec.repository.from.kind", f"expected {DOCKER_IMAGE}"))
+    if faults:
+        raise InvalidObjectError(f"ImageStreamImport {wanted.name!r}", tuple(faults))
+
+
+def _failure(error: ExaminationError) -> Document:
+    code = _CODES.get(error.reason, 503 if error.retryable else 500)
+    return {
+        "status": "Failure",
+        "message": str(error),
+        "reason": _REASONS.get(code, "InternalError"),
+        "code": code,
+    }

@@ -1,0 +1,241 @@
+"""ImageStreamTags and ImageStreamImages: parts of ImageStreams; computed, never stored."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from upwell.api.codec import decode_as, encode
+from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
+from upwell.api.patch import json_patch, merge_patch, strategic_merge_patch
+from upwell.registry.errors import ManifestUnknownError
+from upwell.server.actions import Untag
+from upwell.server.http.body import (
+    decode_json,
+    decode_object,
+    decode_yaml_object,
+    media_type,
+    read_body,
+)
+from upwell.server.http.errors import ApiError, success
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.pages import page_of
+from upwell.server.http.query import is_true, write_options
+from upwell.server.http.rendering import json_response, rendering_for
+from upwell.server.http.selectors import parse_filter
+from upwell.server.http.target import Target
+from upwell.server.images.views import find_event, image_of, tag_of, tags_of, with_details
+from upwell.server.objects.writes import WriteOptions, Writer
+from upwell.store.interface import (
+    AlreadyExistsError,
+    ConflictError,
+    NotFoundError,
+    Selector,
+    Store,
+)
+
+_ATTEMPTS = 8
+_APPLY = "application/apply-patch+yaml"
+_PATCHES: dict[str, Callable[[dict[str, Any], object], dict[str, Any]]] = {
+    "application/json-patch+json": json_patch,
+    "application/merge-patch+json": merge_patch,
+    "application/strategic-merge-patch+json": strategic_merge_patch,
+}
+
+
+class StreamTagHandlers:
+    """Answers requests for the tags and images of ImageStreams."""
+
+    def __init__(
+        self,
+        store: Store,
+        limits: ServerLimits,
+        clock: Callable[[], datetime],
+        untag: Untag | None = None,
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._clock = clock
+        self._untag = untag
+        self._writer = Writer(store, clock)
+
+    async def list(self, request: Request, target: Target) -> Response:
+        """Answer the tags of all streams."""
+        if is_true(request, "watch"):
+            raise ApiError(405, "watch imagestreams: an imagestreamtag is a view of one")
+        rendering = rendering_for(request, self._clock())
+        query = request.query_params
+        wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        listing = await self._store.list(ImageStream, Selector(target.namespace))
+        tags = [tag for stream in listing.items for tag in tags_of(stream) if wanted.matches(tag)]
+        tags.sort(key=lambda tag: (tag.namespace, tag.name))
+        page, metadata = page_of(request, tags, listing.resource_version)
+        return json_response(rendering.many(target.kind, page, metadata))
+
+    async def get(self, request: Request, target: Target) -> Response:
+        """Answer one tag, with all that is known of its image."""
+        rendering = rendering_for(request, self._clock())
+        _, tag = await self._find(target)
+        return json_response(rendering.one(await self._detailed(tag)))
+
+    async def get_image(self, request: Request, target: Target) -> Response:
+        """Answer one image of a stream, named `stream@digest`; a digest may be shortened."""
+        rendering = rendering_for(request, self._clock())
+        name, _, digest = target.name.partition("@")
+        stream = await self._stream(target, name)
+        event = find_event(stream, digest)
+        if event is None:
+            raise NotFoundError(target.key)
+        found = image_of(stream, event, await self._image(event.image))
+        return json_response(rendering.one(found))
+
+    async def create(self, request: Request, target: Target) -> Response:
+        """Add a tag, and its stream where there is none."""
+        document = await self._document(request)
+        name = str((document.get("metadata") or {}).get("name") or "")
+        target = replace(target, name=name)
+        try:
+            stream, _ = await self._find(target)
+        except NotFoundError:
+            return await self._set(request, target, document, 201)
+        if any(tag.name == name.partition(":")[2] for tag in stream.spec.tags):
+            raise AlreadyExistsError(target.key)
+        return await self._set(request, target, document, 201)
+
+    async def replace(self, request: Request, target: Target) -> Response:
+        """Set a tag, whether or not it was there."""
+        return await self._set(request, target, await self._document(request), 200)
+
+    async def patch(self, request: Request, target: Target) -> Response:
+        """Patch or apply a tag; what is applied takes the place of the tag."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        kind = media_type(request)
+        if kind == _APPLY:
+            return await self._set(request, target, decode_yaml_object(body), 200)
+        if kind not in _PATCHES:
+            raise ApiError(415, f"cannot patch with {kind}: send one of {', '.join(_PATCHES)}")
+        _, tag = await self._find(target)
+        # Without the version: the stream changes for other reasons than this tag, too.
+        unversioned = encode(tag.with_metadata(resource_version=None))
+        document = _PATCHES[kind](unversioned, decode_json(body))
+        return await self._set(request, target, document, 200)
+
+    async def delete(self, request: Request, target: Target) -> Response:
+        """Remove a tag from its stream, declared and recorded."""
+        dry_run = write_options(request).dry_run
+        for _ in range(_ATTEMPTS):
+            stream, tag = await self._find(target)
+            if dry_run:
+                break
+            try:
+                await self._remove(stream, target.name.partition(":")[2])
+                break
+            except ConflictError as error:
+                conflict = error
+        else:
+            raise conflict
+        return JSONResponse(success(target.key, tag.uid))
+
+    async def _set(
+        self, request: Request, target: Target, document: dict[str, Any], code: int
+    ) -> Response:
+        stream_name, colon, tag_name = target.name.partition(":")
+        if not colon or not tag_name:
+            raise ApiError(400, f"{target.name!r} does not name a tag: write STREAM:TAG")
+        # The tag's own name is in the path, and clients leave it out (image/v1 ImageStreamTag).
+        tag = document.get("tag") or {}
+        named = {**document, "tag": {**tag, "name": tag_name} if isinstance(tag, dict) else tag}
+        wanted = _declared(decode_as(ImageStreamTag, named), target, tag_name)
+        stream = Target(ImageStream, target.namespace, stream_name)
+        version = (document.get("metadata") or {}).get("resourceVersion")
+        options = write_options(request)
+        written = await self._write(stream, wanted, options, version)
+        found = tag_of(written, tag_name)
+        if found is None:
+            raise NotFoundError(target.key)
+        rendering = rendering_for(request, self._clock())
+        return json_response(rendering.one(await self._detailed(found)), code)
+
+    async def _write(
+        self, target: Target, tag: dict[str, Any], options: WriteOptions, version: object
+    ) -> ImageStream:
+        def change(document: dict[str, Any]) -> dict[str, Any]:
+            if version and document["metadata"].get("resourceVersion") != version:
+                raise ConflictError(target.key)
+            spec = document.get("spec") or {}
+            others = [entry for entry in spec.get("tags") or () if entry["name"] != tag["name"]]
+            return {**document, "spec": {**spec, "tags": [*others, tag]}}
+
+        try:
+            written = await self._writer.modify(target, change, options)
+        except NotFoundError:
+            if version:
+                raise
+            new = {"metadata": {"name": target.name}, "spec": {"tags": [tag]}}
+            collection = replace(target, name="")
+            written = await self._writer.create(collection, new, options)
+        if not isinstance(written.resource, ImageStream):
+            raise NotFoundError(target.key)
+        return written.resource
+
+    async def _detailed(self, tag: ImageStreamTag) -> ImageStreamTag:
+        name = (tag.image.get("metadata") or {}).get("name")
+        image = await self._image(name) if name else None
+        return with_details(tag, image) if image is not None else tag
+
+    async def _image(self, digest: str) -> Image | None:
+        try:
+            return await self._store.get(Image, "", digest)
+        except NotFoundError:
+            return None
+
+    async def _stream(self, target: Target, name: str) -> ImageStream:
+        try:
+            return await self._store.get(ImageStream, target.namespace, name)
+        except NotFoundError:
+            raise NotFoundError(target.key) from None
+
+    async def _find(self, target: Target) -> tuple[ImageStream, ImageStreamTag]:
+        name, _, tag_name = target.name.partition(":")
+        stream = await self._stream(target, name)
+        tag = tag_of(stream, tag_name)
+        if tag is None:
+            raise NotFoundError(target.key)
+        return stream, tag
+
+    async def _document(self, request: Request) -> dict[str, Any]:
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        return decode_object(body, media_type(request))
+
+    async def _remove(self, stream: ImageStream, name: str) -> None:
+        # First what would bring the tag back: a pushed image, then the declaration.
+        if self._untag is not None:
+            with suppress(ManifestUnknownError):
+                await self._untag(f"{stream.namespace}/{stream.name}", name)
+        declared = tuple(tag for tag in stream.spec.tags if tag.name != name)
+        spec = stream.spec.model_copy(update={"tags": declared})
+        stream = await self._store.update(stream.model_copy(update={"spec": spec}))
+        recorded = tuple(entry for entry in stream.status.tags if entry.tag != name)
+        status = stream.status.model_copy(update={"tags": recorded})
+        await self._store.update_status(stream.with_status(status))
+
+
+def _declared(view: ImageStreamTag, target: Target, name: str) -> dict[str, Any]:
+    """Return the declaration that a client's ImageStreamTag asks for; raises ApiError."""
+    if view.name and view.name != target.name:
+        raise ApiError(
+            400, f"the object's name {view.name!r} is not that of the request, {target.name!r}"
+        )
+    tag = view.tag or TagReference(name=name)
+    annotations = {**view.annotations, **tag.annotations}
+    changes: dict[str, object] = {"name": name}
+    if annotations:
+        changes["annotations"] = annotations
+    document: dict[str, Any] = tag.model_copy(update=changes).model_dump(
+        mode="json", by_alias=True, exclude_unset=True, exclude_none=True
+    )
+    return document

@@ -1,0 +1,1 @@
+"""Metrics and health: what is counted, what is so right now, liveness, readiness."""

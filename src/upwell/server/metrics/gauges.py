@@ -1,0 +1,99 @@
+"""What the objects say about the state of everything, as gauges."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from upwell.api import conditions
+from upwell.api.build import Build, BuildPhase
+from upwell.api.codec import RESOURCES
+from upwell.api.image import ImageStream
+from upwell.api.meta import Resource
+from upwell.policy.explain.freshness import RolloutState, Snapshot, rollout_of
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.registry.budget import BudgetStatus
+from upwell.server.http.streaming import OpenStreams
+from upwell.store.interface import Store
+
+_WAITING = (BuildPhase.NEW, BuildPhase.PENDING)
+_IMPORTED = "ImportSuccess"
+
+
+class StateGauges:
+    """Reads all objects at once, each time it is called."""
+
+    def __init__(self, store: Store, streams: OpenStreams) -> None:
+        self._store = store
+        self._streams = streams
+
+    async def __call__(self) -> Sequence[Metric]:
+        """Return the gauges."""
+        kinds = [kind for kind in RESOURCES if kind.KIND.is_stored]
+        async with asyncio.TaskGroup() as tasks:
+            lists = [tasks.create_task(self._store.list(kind)) for kind in kinds]
+        objects = [item for task in lists for item in task.result().items]
+        return [
+            gauge("upwell_watches", "Open watches and followed logs.", self._streams.count),
+            labelled("upwell_objects", "Objects by kind.", "kind", _counted(objects)),
+            *_builds([item for item in objects if isinstance(item, Build)]),
+            *_rollouts(Snapshot(objects)),
+            _imports([item for item in objects if isinstance(item, ImageStream)]),
+        ]
+
+
+def _counted(objects: Iterable[Resource]) -> dict[str, float]:
+    counts = Counter(item.KIND.kind for item in objects)
+    return {str(kind.KIND.kind): counts[kind.KIND.kind] for kind in RESOURCES}
+
+
+def _builds(builds: Sequence[Build]) -> list[Metric]:
+    phases = Counter(build.status.phase for build in builds)
+    waiting = sum(phases[phase] for phase in _WAITING)
+    by_phase = {str(phase): float(phases[phase]) for phase in BuildPhase}
+    return [
+        labelled("upwell_builds", "Builds that are kept, by phase.", "phase", by_phase),
+        gauge("upwell_builds_waiting", "Builds that have not started.", waiting),
+    ]
+
+
+def _rollouts(snapshot: Snapshot) -> list[Metric]:
+    workloads = [item for item in snapshot.workloads.values() if isinstance(item, WORKLOADS)]
+    states = Counter(rollout_of(workload).state for workload in workloads)
+    behind = sum(bool(snapshot.workload_standing(workload).behind) for workload in workloads)
+    by_state = {str(state): float(states[state]) for state in RolloutState}
+    return [
+        labelled("upwell_rollouts", "Newest rollouts of workloads, by state.", "state", by_state),
+        gauge("upwell_workloads_behind", "Workloads that lack a change of an image.", behind),
+    ]
+
+
+def _imports(streams: Iterable[ImageStream]) -> Metric:
+    failing = 0
+    for stream in streams:
+        for tag in stream.status.tags:
+            condition = conditions.find(tag.conditions or (), _IMPORTED)
+            failing += condition is not None and not condition.is_true
+    return gauge("upwell_imports_failing", "Tags whose last import failed.", failing)
+
+
+def budget_gauges(budgets: Iterable[BudgetStatus]) -> list[Metric]:
+    """Return which registries have told us to wait."""
+    closed = {status.registry: float(not status.is_open) for status in budgets}
+    what = "Whether a registry told us to wait (1) or may be asked (0)."
+    return [labelled("upwell_registry_budget_closed", what, "registry", closed)]
+
+
+def gauge(name: str, what: str, value: float) -> Metric:
+    """Return a gauge without labels."""
+    return GaugeMetricFamily(name, what, value=value)
+
+
+def labelled(name: str, what: str, label: str, values: dict[str, float]) -> Metric:
+    """Return a gauge with one label."""
+    family = GaugeMetricFamily(name, what, labels=[label])
+    for text, value in values.items():
+        family.add_metric([text], value)
+    return family

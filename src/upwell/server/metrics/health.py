@@ -1,0 +1,65 @@
+"""/livez and /readyz: whether the process answers, and whether it can do its work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute, Route
+
+from upwell.api.core import Namespace
+from upwell.server.http.streaming import OpenStreams
+from upwell.store.interface import Selector, Store, StoreError
+
+_SECONDS = 5.0
+
+type Check = Callable[[], Awaitable[str]]
+"""Returns what is wrong; empty when nothing is."""
+
+
+def create_routes(store: Store, streams: OpenStreams) -> list[BaseRoute]:
+    """Return the routes; not ready while the store does not answer or the server shuts down.
+
+    With `?verbose` they list their checks, as Kubernetes' API server does.
+    """
+
+    async def ping() -> str:
+        return ""
+
+    async def running() -> str:
+        return "shutting down" if streams.shutdown.is_set() else ""
+
+    async def answering() -> str:
+        try:
+            async with asyncio.timeout(_SECONDS):
+                await store.list(Namespace, Selector(name="default"))
+        except (StoreError, TimeoutError) as error:
+            return f"the store does not answer: {error}"
+        return ""
+
+    live = {"ping": ping}
+    ready = {"ping": ping, "shutdown": running, "store": answering}
+    return [
+        Route("/livez", _endpoint("livez", live)),
+        Route("/readyz", _endpoint("readyz", ready)),
+        Route("/healthz", _endpoint("healthz", ready)),
+    ]
+
+
+def _endpoint(
+    name: str, checks: Mapping[str, Check]
+) -> Callable[[Request], Awaitable[PlainTextResponse]]:
+    async def answer(request: Request) -> PlainTextResponse:
+        faults = {check: await examine() for check, examine in checks.items()}
+        wrong = [fault for fault in faults.values() if fault]
+        code = 503 if wrong else 200
+        if "verbose" not in request.query_params:
+            return PlainTextResponse("; ".join(wrong) or "ok", code)
+        lines = [
+            f"[-]{check} failed: {fault}" if fault else f"[+]{check} ok"
+            for check, fault in faults.items()
+        ]
+        lines.append(f"{name} check {'failed' if wrong else 'passed'}")
+        return PlainTextResponse("\n".join(lines) + "\n", code)
+
+    return answer

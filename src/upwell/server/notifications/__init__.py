@@ -1,0 +1,1 @@
+"""Subscriptions over the API: tests, dead letters, replays."""

@@ -1,0 +1,1 @@
+"""Objects of every kind: reads, writes, watches, scale, discovery, reviews, templates."""

@@ -1,0 +1,198 @@
+"""create, replace, patch, apply and delete of every kind that is stored."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from upwell.api.codec import decode, encode_json
+from upwell.api.core import Namespace
+from upwell.api.meta import Resource
+from upwell.api.patch import json_patch, merge_patch, strategic_merge_patch
+from upwell.server.admission.promotions import bypass_of
+from upwell.server.auth.request_info import REMARK, Remark
+from upwell.server.http.body import (
+    decode_json,
+    decode_object,
+    decode_yaml_object,
+    media_type,
+    read_body,
+)
+from upwell.server.http.errors import ApiError, success
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.query import is_dry, write_options
+from upwell.server.http.rendering import json_response, rendering_for
+from upwell.server.http.target import Target
+from upwell.server.objects.reads import ReadHandlers
+from upwell.server.objects.scale import scale_of, with_replicas
+from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, Writer, Written
+from upwell.store.interface import ConflictError, NotFoundError, Store
+
+type Document = dict[str, Any]
+type Handler = Callable[[Request, Target], Awaitable[Response]]
+
+APPLY = "application/apply-patch+yaml"
+_PATCHES: Mapping[str, Callable[[Document, object], Document]] = {
+    "application/json-patch+json": json_patch,
+    "application/merge-patch+json": merge_patch,
+    "application/strategic-merge-patch+json": strategic_merge_patch,
+}
+
+
+class ObjectHandlers:
+    """What can be done with objects; each method answers one request."""
+
+    def __init__(
+        self,
+        store: Store,
+        reads: ReadHandlers,
+        limits: ServerLimits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._reads = reads
+        self._limits = limits
+        self._clock = clock
+        self._writer = Writer(store, clock)
+
+    async def create(self, request: Request, target: Target) -> Response:
+        """Store a new object."""
+        if target.kind.namespaced and not target.namespace:
+            raise ApiError(405, f"create {target.kind.plural} in a namespace")
+        document = decode_object(await self._body(request), media_type(request))
+        written = await self._writer.create(target, document, write_options(request))
+        request.scope[REMARK] = Remark(
+            name=written.resource.name, reason=bypass_of(written.resource)
+        )
+        return self._written(request, written)
+
+    async def replace(self, request: Request, target: Target) -> Response:
+        """Put an object in the place of a stored one."""
+        document = decode_object(await self._body(request), media_type(request))
+        written = await self._writer.replace(target, document, write_options(request))
+        return self._written(request, written)
+
+    async def patch(self, request: Request, target: Target) -> Response:
+        """Patch or apply an object."""
+        body, options = await self._body(request), write_options(request)
+        if media_type(request) == APPLY:
+            if "fieldManager" not in request.query_params:
+                raise ApiError(400, "fieldManager: required to apply")
+            written = await self._writer.apply(target, decode_yaml_object(body), options)
+        else:
+            change = _patch_of(media_type(request), body)
+            written = await self._writer.modify(target, change, options)
+        return self._written(request, written)
+
+    async def replace_status(self, request: Request, target: Target) -> Response:
+        """Write the status alone."""
+        document = decode_object(await self._body(request), media_type(request))
+        written = await self._writer.modify_status(
+            target, lambda _: document, write_options(request)
+        )
+        return self._written(request, written)
+
+    async def patch_status(self, request: Request, target: Target) -> Response:
+        """Patch the status alone."""
+        change = _patch_of(media_type(request), await self._body(request))
+        written = await self._writer.modify_status(target, change, write_options(request))
+        return self._written(request, written)
+
+    async def get_scale(self, request: Request, target: Target) -> Response:
+        """Answer how many replicas a workload has."""
+        del request
+        resource = await self._store.get(target.resource, target.namespace, target.name)
+        return JSONResponse(scale_of(resource))
+
+    async def replace_scale(self, request: Request, target: Target) -> Response:
+        """Set how many replicas a workload has."""
+        scale = decode_object(await self._body(request), media_type(request))
+        return await self._scale(request, target, lambda _: scale)
+
+    async def patch_scale(self, request: Request, target: Target) -> Response:
+        """Patch how many replicas a workload has."""
+        change = _patch_of(media_type(request), await self._body(request))
+        return await self._scale(request, target, change)
+
+    async def _scale(self, request: Request, target: Target, change: Change) -> Response:
+        def rescale(document: Document) -> Document:
+            return with_replicas(document, change(scale_of(decode(document))))
+
+        written = await self._writer.modify(target, rescale, write_options(request))
+        return JSONResponse(scale_of(written.resource))
+
+    async def delete(self, request: Request, target: Target) -> Response:
+        """Delete one object; its preconditions must hold."""
+        options = await self._delete_options(request)
+        old = await self._store.get(target.resource, target.namespace, target.name)
+        _require_deletable(old)
+        wanted = options.get("preconditions") or {}
+        if wanted.get("uid") not in {None, old.uid}:
+            raise ConflictError(old.key, f"its uid is {old.uid}, not {wanted['uid']}")
+        if not is_dry(request, options):
+            await self._store.delete(
+                target.resource,
+                target.namespace,
+                target.name,
+                resource_version=wanted.get("resourceVersion") or "",
+            )
+        return await self._deleted(old)
+
+    async def delete_collection(self, request: Request, target: Target) -> Response:
+        """Delete every object that the selectors match."""
+        options = await self._delete_options(request)
+        found, version = await self._reads.select(request, target)
+        for resource in found:
+            _require_deletable(resource)
+        for resource in () if is_dry(request, options) else found:
+            try:
+                await self._store.delete(target.resource, resource.namespace, resource.name)
+            except NotFoundError:
+                continue  # another request, or its owner's deletion, was faster
+        rendering = rendering_for(request, self._clock())
+        return json_response(rendering.many(target.kind, found, {"resourceVersion": version}))
+
+    async def _deleted(self, old: Resource) -> Response:
+        """Answer a deletion: the object while finalizers hold it, else a Status."""
+        try:
+            left = await self._store.get(type(old), old.namespace, old.name)
+        except NotFoundError:
+            left = None
+        if left is not None and left.uid == old.uid and left.is_deleting:
+            return json_response(encode_json(left))
+        return JSONResponse(success(old.key, old.uid))
+
+    async def _delete_options(self, request: Request) -> Document:
+        body = await self._body(request)
+        options = decode_object(body, media_type(request)) if body.strip() else {}
+        policy = options.get("propagationPolicy") or request.query_params.get("propagationPolicy")
+        if policy == "Orphan" or options.get("orphanDependents"):
+            raise ApiError(400, "what an object owns is deleted with it: Orphan is not supported")
+        if not isinstance(options.get("preconditions") or {}, dict):
+            raise ApiError(400, "preconditions: expected an object")
+        return options
+
+    async def _body(self, request: Request) -> bytes:
+        return await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+
+    def _written(self, request: Request, written: Written) -> Response:
+        rendering = rendering_for(request, self._clock())
+        code = 201 if written.created else 200
+        return json_response(rendering.one(written.resource), code, written.warnings)
+
+
+def _patch_of(content_type: str, body: bytes) -> Change:
+    """Return the change that a patch makes; raises ApiError 415 for an unknown kind of patch."""
+    patch = _PATCHES.get(content_type)
+    if patch is None:
+        known = ", ".join((*_PATCHES, APPLY))
+        raise ApiError(415, f"cannot patch with {content_type or 'no Content-Type'}: send {known}")
+    wanted = decode_json(body)
+    return lambda document: patch(document, wanted)
+
+
+def _require_deletable(resource: Resource) -> None:
+    if isinstance(resource, Namespace) and resource.name == DEFAULT_NAMESPACE:
+        raise ApiError(403, f"namespace {DEFAULT_NAMESPACE} always exists", key=resource.key)

@@ -1,0 +1,48 @@
+"""list, watch and get of every kind, stored or made from what is read elsewhere."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from upwell.api.meta import Resource
+from upwell.server.http.pages import page_of
+from upwell.server.http.query import is_true
+from upwell.server.http.rendering import json_response, rendering_for
+from upwell.server.http.selectors import parse_filter
+from upwell.server.http.target import Target
+from upwell.server.objects.watches import Watches
+from upwell.store.interface import Reader, Selector
+
+
+class ReadHandlers:
+    """Answers requests that change nothing."""
+
+    def __init__(self, reader: Reader, watches: Watches, clock: Callable[[], datetime]) -> None:
+        self._reader = reader
+        self._watches = watches
+        self._clock = clock
+
+    async def list(self, request: Request, target: Target) -> Response:
+        """Answer a list, or a watch where that is asked for."""
+        if is_true(request, "watch"):
+            return self._watches.respond(request, target)
+        rendering = rendering_for(request, self._clock())
+        found, version = await self.select(request, target)
+        page, metadata = page_of(request, found, version)
+        return json_response(rendering.many(target.kind, page, metadata))
+
+    async def get(self, request: Request, target: Target) -> Response:
+        """Answer one object."""
+        rendering = rendering_for(request, self._clock())
+        resource = await self._reader.get(target.resource, target.namespace, target.name)
+        return json_response(rendering.one(resource))
+
+    async def select(self, request: Request, target: Target) -> tuple[Sequence[Resource], str]:
+        """Return the objects that the request's selectors match, and the list's version."""
+        query = request.query_params
+        wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        selector = Selector(target.namespace, wanted.exact, wanted.named("metadata.name"))
+        listing = await self._reader.list(target.resource, selector)
+        return [item for item in listing.items if wanted.matches(item)], listing.resource_version

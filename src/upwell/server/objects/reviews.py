@@ -1,0 +1,124 @@
+"""Answers who a client is and what it may do, by the same rules that the door goes by."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from upwell.api.codec import Fault, InvalidObjectError, decode_as, encode_json
+from upwell.api.meta import Resource
+from upwell.api.reviews import (
+    NonResourceRule,
+    ResourceAttributes,
+    ResourceRule,
+    SelfSubjectAccessReview,
+    SelfSubjectReview,
+    SelfSubjectReviewStatus,
+    SelfSubjectRulesReview,
+    SubjectAccessReviewStatus,
+    SubjectRulesReviewStatus,
+    UserInfo,
+)
+from upwell.policy.access.roles import (
+    EVERYWHERE,
+    Action,
+    Grant,
+    Role,
+    Rule,
+    grant_text,
+    is_allowed,
+    missing,
+    rules_in,
+)
+from upwell.server.auth.middleware import is_open_path
+from upwell.server.auth.tokens import Principal
+from upwell.server.http.body import decode_object, media_type, read_body
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.rendering import json_response
+from upwell.server.http.target import Target
+
+GRANTS = "upwell.dev/grants"
+"""In `extra` of a user: the grants of the token."""
+_EVERYONE = Principal("system:anonymous", (Grant(Role.ADMIN, frozenset({EVERYWHERE})),))
+"""Where no tokens are asked for."""
+_OPEN_PATHS = (
+    *("/livez", "/readyz", "/healthz", "/version"),
+    *("/api", "/api/*", "/apis", "/apis/*", "/openapi/*"),
+)
+
+
+class ReviewHandlers:
+    """Answers the creation of reviews."""
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+
+    async def identity(self, request: Request, target: Target) -> Response:
+        """Say who the client is."""
+        del target
+        review = await self._asked(request, SelfSubjectReview)
+        user = _user(request)
+        groups = ("system:authenticated",) if user.username else ("system:unauthenticated",)
+        info = UserInfo(
+            username=user.username or _EVERYONE.username,
+            groups=groups,
+            extra={GRANTS: tuple(grant_text(grant) for grant in user.grants)},
+        )
+        return _answer(review, SelfSubjectReviewStatus(user_info=info))
+
+    async def access(self, request: Request, target: Target) -> Response:
+        """Say whether the client may do something."""
+        del target
+        review = await self._asked(request, SelfSubjectAccessReview)
+        grants = _user(request).grants
+        wanted = review.spec.resource_attributes
+        path = review.spec.non_resource_attributes
+        if wanted is not None:
+            action = _action(wanted)
+        elif path is not None:
+            action = Action(path.verb, path.path.strip("/"))
+        else:
+            fault = Fault("spec", "name resourceAttributes or nonResourceAttributes")
+            raise InvalidObjectError(str(review.KIND), (fault,))
+        open_path = path is not None and wanted is None and is_open_path(path.path)
+        allowed = open_path or is_allowed(grants, action)
+        reason = None if allowed else missing(action)
+        return _answer(review, SubjectAccessReviewStatus(allowed=allowed, reason=reason))
+
+    async def rules(self, request: Request, target: Target) -> Response:
+        """Say all that the client may do in a namespace."""
+        del target
+        review = await self._asked(request, SelfSubjectRulesReview)
+        rules = rules_in(_user(request).grants, review.spec.namespace)
+        paths = NonResourceRule(verbs=("get",), non_resource_urls=_OPEN_PATHS)
+        status = SubjectRulesReviewStatus(
+            resource_rules=tuple(_rule(rule) for rule in rules), non_resource_rules=(paths,)
+        )
+        return _answer(review, status)
+
+    async def _asked[R: Resource](self, request: Request, kind: type[R]) -> R:
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        return decode_as(kind, decode_object(body, media_type(request)))
+
+
+def _user(request: Request) -> Principal:
+    user: Principal = request.scope.get("user", _EVERYONE)
+    return user
+
+
+def _answer(review: Resource, status: object) -> Response:
+    return json_response(encode_json(review.model_copy(update={"status": status})), 201)
+
+
+def _action(wanted: ResourceAttributes) -> Action:
+    namespace = wanted.name if wanted.resource == "namespaces" else wanted.namespace
+    return Action(wanted.verb, wanted.resource, namespace, wanted.name, wanted.subresource)
+
+
+def _rule(rule: Rule) -> ResourceRule:
+    resources = [
+        resource if part in {"", EVERYWHERE} else f"{resource}/{part}"
+        for resource in sorted(rule.resources)
+        for part in sorted(rule.parts)
+    ]
+    return ResourceRule(
+        verbs=tuple(sorted(rule.verbs)), api_groups=("*",), resources=tuple(resources)
+    )

@@ -1,0 +1,147 @@
+"""Watches: a stream of JSON lines, one event each, that can be resumed from any version."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from upwell.api.meta import Resource
+from upwell.server.http.errors import status_of, to_api_error
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.query import integer, is_true
+from upwell.server.http.rendering import Rendering, rendering_for
+from upwell.server.http.selectors import Filter, parse_filter
+from upwell.server.http.streaming import OpenStreams, batched
+from upwell.server.http.target import Target
+from upwell.store.interface import Change, Reader, Selector, StoreError, WatchEvent
+
+_INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
+
+
+@dataclass
+class _Matching:
+    """Which objects the client knows, so that one that stops matching is DELETED for it.
+
+    A client that resumes may know every object whose labels matched before its first change.
+    Fields are not kept so long: one that does not match any more counts as deleted, which a client
+    that never knew it passes over.
+    """
+
+    filter: Filter
+    resumed: bool
+    _known: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def seen(self, event: WatchEvent[Resource]) -> Change | None:
+        """Return what the event is for this client; None when it is nothing."""
+        resource = event.resource
+        place = (resource.namespace, resource.name)
+        known = self._known.get(place, self._may_be_known(event))
+        matches = self.filter.matches(resource)
+        if event.change is Change.DELETED:
+            self._known.pop(place, None)
+            return Change.DELETED if known or matches else None
+        self._known[place] = matches
+        if matches:
+            return Change.MODIFIED if known else Change.ADDED
+        return Change.DELETED if known else None
+
+    def _may_be_known(self, event: WatchEvent[Resource]) -> bool:
+        if not self.resumed or event.change is Change.ADDED:
+            return False
+        return event.previous_labels is None or self.filter.selects(event.previous_labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """One client's wish."""
+
+    target: Target
+    selector: Selector
+    filter: Filter
+    rendering: Rendering
+    since: str
+    bookmarks: bool
+    initial_bookmark: bool
+    seconds: float
+
+
+class Watches:
+    """Serves watches of every kind."""
+
+    def __init__(
+        self,
+        store: Reader,
+        streams: OpenStreams,
+        limits: ServerLimits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._streams = streams
+        self._limits = limits
+        self._clock = clock
+
+    def respond(self, request: Request, target: Target) -> Response:
+        """Answer a watch request; raises ApiError."""
+        query = request.query_params
+        wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        seconds = integer(request, "timeoutSeconds") or self._limits.watch_seconds
+        version = query.get("resourceVersion", "")
+        bookmarks = is_true(request, "allowWatchBookmarks")
+        subscription = _Subscription(
+            target=target,
+            selector=Selector(target.namespace, name=wanted.named("metadata.name")),
+            filter=wanted,
+            rendering=rendering_for(request, self._clock()),
+            since="" if version == "0" or is_true(request, "sendInitialEvents") else version,
+            bookmarks=bookmarks,
+            initial_bookmark=bookmarks and is_true(request, "sendInitialEvents"),
+            seconds=min(float(seconds), self._limits.watch_seconds),
+        )
+        self._streams.require_room()
+        return StreamingResponse(self._lines(subscription), media_type="application/json")
+
+    async def _lines(self, wish: _Subscription) -> AsyncIterator[str]:
+        with self._streams.counted():
+            try:
+                async for line in self._events(wish):
+                    yield line
+            except StoreError as error:
+                yield _line("ERROR", json.dumps(status_of(to_api_error(error))))
+
+    async def _events(self, wish: _Subscription) -> AsyncGenerator[str]:
+        kind, rendering = wish.target.kind, wish.rendering
+        matching = _Matching(wish.filter, resumed=bool(wish.since))
+        version = wish.since
+        if not version:
+            listing = await self._store.list(wish.target.resource, wish.selector)
+            version = listing.resource_version
+            for resource in listing.items:
+                if matching.seen(WatchEvent(Change.ADDED, resource)):
+                    yield _line(Change.ADDED, rendering.one(resource))
+            if wish.initial_bookmark:
+                yield _line("BOOKMARK", rendering.bookmark(kind, version, _INITIAL_EVENTS_END))
+        source = self._store.watch(wish.target.resource, wish.selector, since=version)
+        events = batched(
+            source,
+            self._streams.shutdown,
+            tick=self._limits.bookmark_seconds if wish.bookmarks else None,
+            seconds=wish.seconds,
+        )
+        async with aclosing(events) as batches:
+            async for batch in batches:
+                if not batch:
+                    yield _line("BOOKMARK", rendering.bookmark(kind, version, {}))
+                    continue
+                version = batch[-1].resource.resource_version
+                changes = ((matching.seen(event), event.resource) for event in batch)
+                yield "".join(
+                    _line(change, rendering.one(resource)) for change, resource in changes if change
+                )
+
+
+def _line(change: str, document: str) -> str:
+    return f'{{"type":"{change}","object":{document}}}\n'

@@ -1,0 +1,201 @@
+"""Creates, replaces, patches and applies objects: read, change, admit, write, again on conflict."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from upwell.api.apply import Manager, apply, record_update
+from upwell.api.codec import decode, encode
+from upwell.api.core import Namespace
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.policy.access.foreign_streams import refusal
+from upwell.policy.access.roles import Grant
+from upwell.server.admission.admission import Admitted, admit
+from upwell.server.admission.subscriptions import require_reach
+from upwell.server.http.errors import ApiError
+from upwell.server.http.target import Target
+from upwell.store import semantics
+from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
+
+DEFAULT_NAMESPACE = "default"
+_ATTEMPTS = 8
+"""How often a write that lost a race is decided anew before the client hears of it."""
+
+type Document = dict[str, Any]
+type Change = Callable[[Document], Document]
+"""Takes the stored object's JSON and returns the wanted one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """Who writes, and how."""
+
+    manager: str
+    dry_run: bool = False
+    force: bool = False
+    user: str = ""
+    """The name of the client's token."""
+    everywhere: bool = True
+    """Whether the client may do everything in all namespaces."""
+    grants: tuple[Grant, ...] | None = None
+    """What the client's token may do; None: everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The object after the write."""
+
+    resource: Resource
+    warnings: tuple[str, ...] = ()
+    created: bool = False
+
+
+class Writer:
+    """The one way of clients' writes into the store."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def create(self, target: Target, document: Document, options: WriteOptions) -> Written:
+        """Store a new object; its namespace comes into being with it."""
+        admitted = admit(target, document, None, options.user)
+        wanted = encode(admitted.resource)
+        wanted["metadata"].pop("managedFields", None)
+        return await self._create(
+            admitted, record_update({}, wanted, self._manager(target, options)), options
+        )
+
+    async def replace(self, target: Target, document: Document, options: WriteOptions) -> Written:
+        """Put `document` in the place of a stored object."""
+        return await self.modify(target, lambda _: document, options)
+
+    async def modify(self, target: Target, change: Change, options: WriteOptions) -> Written:
+        """Write what `change` makes of the stored object."""
+        manager = self._manager(target, options)
+
+        def decide(old: Resource) -> Admitted:
+            stored = encode(old)
+            admitted = admit(target, change(stored), old, options.user)
+            owned = record_update(stored, encode(admitted.resource), manager)
+            return _with_managed_fields(admitted, owned)
+
+        return await self._update(target, decide, options)
+
+    async def apply(self, target: Target, declared: Document, options: WriteOptions) -> Written:
+        """Apply `declared` on the server's side, creating the object if there is none."""
+        manager = self._manager(target, options)
+        if not declared.get("apiVersion") or not declared.get("kind"):
+            raise ApiError(400, "a declared object needs apiVersion and kind")
+        if not isinstance(declared.get("metadata") or {}, dict):
+            raise ApiError(400, "metadata: expected an object")
+
+        def decide(old: Resource) -> Admitted:
+            def settle(merged: Document) -> Document:
+                return encode(admit(target, merged, old, options.user).resource)
+
+            live = encode(old)
+            merged = apply(live, declared, manager, force=options.force, settle=settle)
+            return admit(target, merged, old, options.user)
+
+        try:
+            return await self._update(target, decide, options)
+        except NotFoundError:
+            applied = apply({}, declared, manager, force=options.force)
+            admitted = admit(target, applied, None, options.user)
+            return await self._create(admitted, encode(admitted.resource), options)
+
+    async def modify_status(self, target: Target, change: Change, options: WriteOptions) -> Written:
+        """Write the status that `change` makes of the stored object; nothing else of it."""
+        for _ in range(_ATTEMPTS):
+            old = await self._store.get(target.resource, target.namespace, target.name)
+            changed = change(encode(old))
+            status = changed.get("status") or {}
+            document = encode(old) | {"status": status}
+            wanted = decode(document).with_metadata(resource_version=_version(changed, old))
+            if options.dry_run:
+                return Written(semantics.with_new_status(old, wanted))
+            try:
+                return Written(await self._store.update_status(wanted))
+            except ConflictError as error:
+                conflict = error
+        raise conflict
+
+    async def _create(
+        self, admitted: Admitted, document: Document, options: WriteOptions
+    ) -> Written:
+        resource = _with_managed_fields(admitted, document).resource
+        require_reach(resource, everywhere=options.everywhere)
+        _require_images(resource, None, options)
+        if options.dry_run:
+            return Written(await self._preview(resource), admitted.warnings, created=True)
+        if resource.KIND.namespaced:
+            await ensure_namespace(self._store, resource.namespace)
+        stored = await self._store.create(resource.with_metadata(resource_version=None))
+        return Written(stored, admitted.warnings, created=True)
+
+    async def _preview(self, resource: Resource) -> Resource:
+        """Return what `create` would store; raises AlreadyExistsError."""
+        name = resource.name or f"{resource.metadata.generate_name}xxxxx"
+        try:
+            found = await self._store.get(type(resource), resource.namespace, name)
+        except NotFoundError:
+            fresh = semantics.created(resource, semantics.Birth("", name, self._clock()))
+            return fresh.with_metadata(uid=None)
+        raise AlreadyExistsError(found.key)
+
+    async def _update(
+        self, target: Target, decide: Callable[[Resource], Admitted], options: WriteOptions
+    ) -> Written:
+        for _ in range(_ATTEMPTS):
+            old = await self._store.get(target.resource, target.namespace, target.name)
+            admitted = decide(old)
+            require_reach(admitted.resource, everywhere=options.everywhere)
+            _require_images(admitted.resource, old, options)
+            version = _version(encode(admitted.resource), old)
+            wanted = admitted.resource.with_metadata(resource_version=version)
+            if options.dry_run:
+                return Written(semantics.updated(old, wanted), admitted.warnings)
+            try:
+                return Written(await self._store.update(wanted), admitted.warnings)
+            except ConflictError as error:
+                conflict = error
+        raise conflict
+
+    def _manager(self, target: Target, options: WriteOptions) -> Manager:
+        return Manager(options.manager, target.kind.api_version, self._clock())
+
+
+async def ensure_namespace(store: Store, name: str) -> None:
+    """Create the namespace unless it exists."""
+    try:
+        await store.get(Namespace, "", name)
+    except NotFoundError:
+        try:
+            await store.create(Namespace(metadata=ObjectMeta(name=name)))
+        except AlreadyExistsError:
+            return  # another request was faster
+
+
+def _require_images(resource: Resource, old: Resource | None, options: WriteOptions) -> None:
+    """Raise ApiError 403 if the client may not read a stream whose images the object takes."""
+    if options.grants is None:
+        return
+    why = refusal(resource, old, options.grants)
+    if why is not None:
+        message = f"token {options.user} may not write {resource.key}: it {why}"
+        raise ApiError(403, message, key=resource.key)
+
+
+def _with_managed_fields(admitted: Admitted, document: Document) -> Admitted:
+    managed = tuple(document["metadata"].get("managedFields") or ())
+    return Admitted(admitted.resource.with_metadata(managed_fields=managed), admitted.warnings)
+
+
+def _version(wanted: Document, old: Resource) -> str:
+    """Return the version to write over; raises ConflictError if the client read an older one."""
+    asked = (wanted.get("metadata") or {}).get("resourceVersion")
+    if asked and asked != old.resource_version:
+        raise ConflictError(old.key)
+    return old.resource_version

@@ -1,0 +1,1 @@
+"""Promotion over the API: requests, evidence, approvals, verdicts."""

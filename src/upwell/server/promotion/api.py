@@ -1,0 +1,56 @@
+"""All that the API offers for promotions: parts of objects, and paths opened by signed tokens."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from starlette.routing import BaseRoute
+
+from upwell.inputs.interface import BinaryInputs
+from upwell.server.auth.signatures import Signatures
+from upwell.server.http.limits import ServerLimits
+from upwell.server.objects.objects import Handler
+from upwell.server.promotion.approvals import ApprovalHandlers, ApprovalLinks
+from upwell.server.promotion.evidence import KeptEvidence
+from upwell.server.promotion.handlers import PromotionHandlers
+from upwell.server.promotion.verdicts import VerdictHandlers, VerdictTokens
+from upwell.store.interface import Store
+
+
+class PromotionApi:
+    """Wires the handlers of promotions."""
+
+    def __init__(
+        self,
+        store: Store,
+        evidence: BinaryInputs | None,
+        signatures: Signatures,
+        limits: ServerLimits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        kept = KeptEvidence(store, evidence)
+        links = ApprovalLinks(signatures, clock)
+        self._evidence = kept
+        self._promotions = PromotionHandlers(store, kept, links, limits, clock)
+        self._approvals = ApprovalHandlers(store, links, limits, clock)
+        self._verdicts = VerdictHandlers(store, VerdictTokens(signatures), kept, limits, clock)
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the paths that need no token but the one in them."""
+        return [*self._verdicts.routes(), *self._approvals.routes()]
+
+    def parts(self) -> Mapping[tuple[str, str], Mapping[str, Handler]]:
+        """Return the parts of objects, by plural and name, then by HTTP method."""
+        promotions, evidence = self._promotions, self._evidence
+        return {
+            ("releases", "promote"): {"POST": promotions.promote},
+            ("releases", "reject"): {"POST": promotions.reject_release},
+            ("releases", "restore"): {"POST": promotions.restore_release},
+            ("releases", "verify"): {"POST": promotions.verify},
+            ("releases", "evidence"): {"POST": evidence.upload},
+            ("pipelines", "rollback"): {"POST": promotions.roll_back},
+            ("pipelines", "verify"): {"POST": promotions.verify_again},
+            ("promotions", "approve"): {"POST": promotions.approve},
+            ("promotions", "reject"): {"POST": promotions.reject},
+            ("promotions", "links"): {"POST": promotions.link},
+            ("promotions", "evidence"): {"GET": evidence.download},
+        }

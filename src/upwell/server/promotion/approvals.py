@@ -1,0 +1,114 @@
+"""/approvals/TOKEN: a page on which somebody without a token of his own votes on one Promotion.
+
+Looking at the page changes nothing: mail programs open links by themselves.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from upwell.api.promotion import Promotion, Vote
+from upwell.policy.promotion.requests import RefusedError
+from upwell.server.auth.request_info import REMARK, Remark
+from upwell.server.auth.signatures import Signatures
+from upwell.server.http.body import media_type, read_body
+from upwell.server.http.errors import ApiError
+from upwell.server.http.limits import ServerLimits
+from upwell.server.promotion.actions import PromotionActions
+from upwell.server.promotion.approvals_page import SECURITY_HEADERS, Seen, message_page, vote_page
+from upwell.store.interface import NotFoundError, Store, StoreError
+
+_PURPOSE = "approval"
+_PLACE = "/approvals/"
+_FORM = "application/x-www-form-urlencoded"
+_MAX_FORM_BYTES = 16 * 1024
+_MAX_COMMENT = 2000
+
+
+class ApprovalLinks:
+    """Makes links, and opens them: each for one Promotion, one person and some time."""
+
+    def __init__(self, signatures: Signatures, clock: Callable[[], datetime]) -> None:
+        self._signatures = signatures
+        self._clock = clock
+
+    def path(self, promotion: Promotion, person: str, end: datetime) -> str:
+        """Return the path of a link that works until `end`."""
+        claims = (promotion.namespace, promotion.name, promotion.uid, person, int(end.timestamp()))
+        return f"{_PLACE}{self._signatures.sign(_PURPOSE, claims)}"
+
+    def open(self, token: str) -> tuple[str, str, str, str]:
+        """Return namespace, name and uid of the Promotion, and the person; raises ApiError 403."""
+        match self._signatures.open(_PURPOSE, token):
+            case [str(namespace), str(name), str(uid), str(person), int(end)]:
+                if end <= self._clock().timestamp():
+                    raise ApiError(403, "This link is too old: ask for another.")
+                return namespace, name, uid, person
+            case _:
+                raise ApiError(403, "This link is cut short, altered, or of another server.")
+
+
+class ApprovalHandlers:
+    """Answers a browser that follows a link."""
+
+    def __init__(
+        self,
+        store: Store,
+        links: ApprovalLinks,
+        limits: ServerLimits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._links = links
+        self._limits = limits
+        self._clock = clock
+        self._actions = PromotionActions(store, clock)
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the route."""
+        return [Route(f"{_PLACE}{{token}}", self.answer, methods=["GET", "POST"])]
+
+    async def answer(self, request: Request) -> Response:
+        """Answer the page; a vote is taken first."""
+        try:
+            return await self._answer(request)
+        except ApiError as error:
+            return _page(message_page(str(error)), error.code)
+        except RefusedError as error:
+            return _page(message_page(f"{error}."), 409)
+        except StoreError as error:
+            code = 404 if isinstance(error, NotFoundError) else 503
+            return _page(message_page(f"{error}."), code)
+
+    async def _answer(self, request: Request) -> Response:
+        namespace, name, uid, person = self._links.open(request.path_params["token"])
+        promotion = await self._store.get(Promotion, namespace, name)
+        if promotion.uid != uid:
+            raise ApiError(404, "The promotion that this link is for does not exist any more.")
+        if request.method == "POST":
+            request.scope[REMARK] = Remark(name, namespace, person)
+            vote = await self._vote(request, person)
+            request.scope[REMARK] = Remark(name, namespace, person, vote.comment)
+            promotion = await self._actions.vote(namespace, name, vote)
+        pipeline, stage = await self._actions.stage_of(promotion)
+        known = await self._actions.known(namespace, pipeline.name)
+        return _page(vote_page(Seen(known, stage, promotion, person)))
+
+    async def _vote(self, request: Request, person: str) -> Vote:
+        if media_type(request) != _FORM:
+            raise ApiError(415, f"A vote comes as {_FORM}.")
+        body = await read_body(request, _MAX_FORM_BYTES, self._limits.body_seconds)
+        form = parse_qs(body.decode(errors="replace"))
+        decision = form.get("decision", [""])[0]
+        if decision not in {"approve", "reject"}:
+            raise ApiError(400, "Choose one of the two buttons.")
+        comment = form.get("comment", [""])[0].strip()[:_MAX_COMMENT]
+        return Vote(by=person, approved=decision == "approve", at=self._clock(), comment=comment)
+
+
+def _page(html: str, code: int = 200) -> Response:
+    return HTMLResponse(html, code, SECURITY_HEADERS)

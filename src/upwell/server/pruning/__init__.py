@@ -1,0 +1,1 @@
+"""Prunes over the API."""

@@ -1,0 +1,1 @@
+"""Streaming protocols of Kubernetes clients: WebSocket channels, SPDY/3.1, tunnels."""

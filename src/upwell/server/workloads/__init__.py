@@ -1,0 +1,1 @@
+"""Workloads over the API: Pods, ReplicaSets, logs, exec, port-forward."""

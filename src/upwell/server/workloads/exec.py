@@ -1,0 +1,115 @@
+"""Commands in containers over WebSockets: input, outputs, the terminal's size, and how it ended."""
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.websockets import WebSocket
+
+from upwell.server.http.errors import ApiError
+from upwell.server.http.query import is_true
+from upwell.server.http.streaming import OpenStreams
+from upwell.server.http.target import Target
+from upwell.server.websocket.channels import PROTOCOLS, Channels
+from upwell.server.websocket.websockets import Peer, negotiate
+from upwell.server.workloads.instances import Instances
+from upwell.workload.interface import Command, Execution, Output, WorkloadError
+
+_STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
+_MAX_SIDE = 65535
+"""Columns or rows of a terminal."""
+
+
+class ExecutionHandlers:
+    """Serves `exec` of Pods and workloads."""
+
+    def __init__(self, instances: Instances, streams: OpenStreams) -> None:
+        self._instances = instances
+        self._streams = streams
+
+    async def execute(self, websocket: WebSocket, target: Target) -> None:
+        """Run the command that the query names; `instance` chooses one of a workload's.
+
+        The command ends when the client leaves.
+        """
+        query = websocket.query_params
+        tty = is_true(websocket, "tty")
+        command = Command(
+            tuple(query.getlist("command")),
+            query.get("container", ""),
+            stdin=is_true(websocket, "stdin"),
+            tty=tty,
+        )
+        if not command.words:
+            raise ApiError(400, "command: name what to run")
+        protocol = negotiate(websocket, PROTOCOLS)
+        found = await self._instances.running(target, query.get("instance", ""), command.container)
+        self._streams.require_room()
+        try:
+            async with self._instances.runtime.run(found.name, command) as execution:
+                await websocket.accept(protocol)
+                with self._streams.counted():
+                    peer = Peer(websocket)
+                    await _converse(execution, Channels(peer, protocol))
+                    await peer.close()
+        except WorkloadError as error:
+            raise ApiError(400, str(error), key=target.key) from error
+
+
+async def _converse(execution: Execution, channels: Channels) -> None:
+    """Copy between a command and its client until the one has ended or the other has left."""
+    # Clients take the first message as a sign that the command runs.
+    await channels.send(_STDOUT, b"")
+    answering = asyncio.create_task(_answer(execution, channels))
+    listening = asyncio.create_task(_listen(execution, channels))
+    try:
+        await asyncio.wait({answering, listening}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (answering, listening):
+            task.cancel()
+        await asyncio.wait({answering, listening})
+    for task in (answering, listening):
+        if not task.cancelled():
+            task.result()
+
+
+async def _answer(execution: Execution, channels: Channels) -> None:
+    try:
+        async for output, piece in execution.output():
+            await channels.send(_STDERR if output is Output.STDERR else _STDOUT, piece)
+        outcome = _exit_status(await execution.exit_code())
+    except WorkloadError as error:
+        outcome = _failure("InternalError", str(error))
+    await channels.send(_ERROR, json.dumps(outcome).encode())
+
+
+async def _listen(execution: Execution, channels: Channels) -> None:
+    async for channel, piece in channels.pieces():
+        if channel == _STDIN:
+            await (execution.write(piece) if piece else execution.close_input())
+        elif channel == _RESIZE and (size := _size(piece)):
+            await execution.resize(*size)
+
+
+def _size(message: bytes) -> tuple[int, int] | None:
+    """Return columns and rows of a client's terminal; None for what does not say them."""
+    try:
+        document = json.loads(message)
+        columns, rows = int(document["Width"]), int(document["Height"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    fits = 0 < columns <= _MAX_SIDE and 0 < rows <= _MAX_SIDE
+    return (columns, rows) if fits else None
+
+
+def _exit_status(code: int) -> dict[str, Any]:
+    """Return what Kubernetes says of a command that has ended (meta/v1 Status)."""
+    if code == 0:
+        return {"metadata": {}, "status": "Success"}
+    message = f"command terminated with non-zero exit code: {code}"
+    causes = [{"reason": "ExitCode", "message": str(code)}]
+    return _failure("NonZeroExitCode", message) | {"details": {"causes": causes}}
+
+
+def _failure(reason: str, message: str) -> dict[str, Any]:
+    return {"metadata": {}, "status": "Failure", "reason": reason, "message": message}

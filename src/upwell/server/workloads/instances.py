@@ -1,0 +1,64 @@
+"""Finds the instances that a request is about: one by its Pod's name, or those of a workload."""
+
+from collections.abc import Sequence
+
+from upwell.api.pod import Pod
+from upwell.server.http.errors import ApiError
+from upwell.server.http.target import Target
+from upwell.store.interface import NotFoundError, Reader
+from upwell.workload.interface import Instance, InteractiveRuntime, Owner, State
+
+
+class Instances:
+    """What runs, as the runtime says."""
+
+    def __init__(self, objects: Reader, runtime: InteractiveRuntime | None) -> None:
+        self._objects = objects
+        self._runtime = runtime
+
+    @property
+    def runtime(self) -> InteractiveRuntime:
+        """The runtime; raises ApiError 503 where there is none."""
+        if self._runtime is None:
+            raise ApiError(503, "no container runtime is configured")
+        return self._runtime
+
+    async def of(self, target: Target) -> Sequence[Instance]:
+        """Return the instances of a workload, or the one of a Pod; raises NotFoundError."""
+        if target.resource is not Pod:
+            await self._objects.get(target.resource, target.namespace, target.name)
+        instances = sorted(await self.runtime.instances(), key=lambda instance: instance.name)
+        if target.resource is not Pod:
+            owner = Owner(target.kind.kind, target.namespace, target.name)
+            return [one for one in instances if one.owner == owner]
+        place = (target.namespace, target.name)
+        found = [one for one in instances if (one.owner.namespace, one.name) == place]
+        if not found:
+            raise NotFoundError(target.key)
+        return found
+
+    async def running(self, target: Target, name: str = "", container: str = "") -> Instance:
+        """Return one to enter: that of `name`, else one that is ready, else one that runs.
+
+        Raises ApiError, also when it has no `container`.
+        """
+        found = await self.of(target)
+        running = [one for one in found if one.state in {State.RUNNING, State.INITIALIZING}]
+        chosen = [one for one in running if name in {"", one.name}]
+        if not chosen:
+            if target.resource is Pod:
+                state = found[0].state.value.lower()
+                raise ApiError(400, f"{target.key} does not run: it is {state}", key=target.key)
+            what = f"instance {name!r}" if name else "instance"
+            raise ApiError(404, f"no {what} of {target.key} runs", key=target.key)
+        instance = next((one for one in chosen if one.ready), chosen[0])
+        require_container(instance, container)
+        return instance
+
+
+def require_container(instance: Instance, container: str) -> None:
+    """Raise ApiError 400 when a container is named that the instance does not have."""
+    known = dict.fromkeys((*instance.images, *(one.name for one in instance.containers)))
+    if container and container not in known:
+        names = ", ".join(known)
+        raise ApiError(400, f"no container {container!r} in {instance.name}: {names}")

@@ -1,0 +1,113 @@
+"""Logs as answers: the last lines, followed until their end, several instances side by side."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+
+from starlette.responses import Response, StreamingResponse
+
+from upwell.server.http.streaming import OpenStreams, paced
+
+_QUEUED_PIECES = 64
+"""Pieces that wait for a slow client before the instances' logs are read on."""
+_MAX_LINE = 64 * 1024
+
+
+def log_response(streams: OpenStreams, pieces: AsyncIterator[bytes]) -> Response:
+    """Return a log as an answer that ends at the latest when the server does."""
+    streams.require_room()
+    return StreamingResponse(_counted(streams, pieces), media_type="text/plain; charset=utf-8")
+
+
+async def _counted(streams: OpenStreams, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    with streams.counted():
+        async with aclosing(paced(pieces, streams.shutdown, tick=None, seconds=None)) as paces:
+            async for piece in paces:
+                if piece:
+                    yield piece
+
+
+async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Read the first piece, so that what keeps a log from being read is raised here and now."""
+    first = await anext(pieces, b"")
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return whole()
+
+
+async def last_lines(
+    present: AsyncIterator[bytes], pieces: AsyncIterator[bytes], lines: int
+) -> AsyncGenerator[bytes]:
+    """Yield the last `lines` of a log, and what follows.
+
+    `present` is the log as it is now, `pieces` the same log from its start, perhaps followed:
+    reading it twice keeps it out of memory.
+    """
+    skip = await _start_of_last(present, lines)
+    async for piece in pieces:
+        if skip >= len(piece):
+            skip -= len(piece)
+        else:
+            yield piece[skip:]
+            skip = 0
+
+
+async def _start_of_last(pieces: AsyncIterator[bytes], lines: int) -> int:
+    """Return where the last `lines` start, in bytes."""
+    starts: deque[int] = deque([0], maxlen=lines + 1)
+    size = 0
+    async for piece in pieces:
+        at = piece.find(b"\n")
+        while at >= 0:
+            starts.append(size + at + 1)
+            at = piece.find(b"\n", at + 1)
+        size += len(piece)
+    if starts[-1] == size:  # a start behind the last line break is no line
+        return starts[0] if len(starts) > lines else 0
+    return starts[1] if len(starts) > lines else 0
+
+
+async def side_by_side(logs: Mapping[str, AsyncIterator[bytes]]) -> AsyncGenerator[bytes]:
+    """Yield the lines of several logs as they come, each with the name of its log before it."""
+    queue: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUED_PIECES)
+
+    async def copy(name: str, pieces: AsyncIterator[bytes]) -> None:
+        async for line in _lines(pieces):
+            await queue.put(f"[{name}] ".encode() + line)
+
+    async def copy_all() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, pieces in logs.items():
+                    group.create_task(copy(name, pieces))
+        finally:
+            await queue.put(None)
+
+    copying = asyncio.create_task(copy_all())
+    try:
+        while (line := await queue.get()) is not None:
+            yield line
+        await copying
+    finally:
+        copying.cancel()
+        while not queue.empty():
+            queue.get_nowait()  # so that the last put finds room
+        await asyncio.gather(copying, return_exceptions=True)
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    rest = b""
+    async for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+        if len(rest) > _MAX_LINE:
+            yield rest + b"\n"
+            rest = b""
+    if rest:
+        yield rest + b"\n"

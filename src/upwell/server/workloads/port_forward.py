@@ -1,0 +1,137 @@
+"""Ports of instances over WebSockets, in both ways that clients know.
+
+kubectl carries a SPDY session, with a pair of streams for each connection. Libraries open one
+WebSocket for a set of connections: for the port at position n of the query, channel 2n has its
+data and 2n+1 its error, and each begins with the port's number (two bytes, the lower first).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from starlette.websockets import WebSocket
+
+from upwell.server.http.errors import ApiError
+from upwell.server.http.streaming import OpenStreams
+from upwell.server.http.target import Target
+from upwell.server.websocket.channels import V4, V5, Channels
+from upwell.server.websocket.relay import Connection, Inflow, relay
+from upwell.server.websocket.spdy import SpdyError, goaway_frame
+from upwell.server.websocket.tunnel import Connect, Tunnel
+from upwell.server.websocket.websockets import Peer, negotiate
+from upwell.server.workloads.instances import Instances
+from upwell.workload.interface import WorkloadError
+
+_SPDY = "SPDY/3.1+portforward.k8s.io"
+_MAX_PORTS = 64
+_HIGHEST_PORT = 65535
+_WAITING_PIECES = 16
+"""Pieces for one connection that wait, before the client's WebSocket is not read on."""
+_PROTOCOL_ERROR = 1
+
+
+class PortForwardHandlers:
+    """Serves `portforward` of Pods and workloads."""
+
+    def __init__(self, instances: Instances, streams: OpenStreams) -> None:
+        self._instances = instances
+        self._streams = streams
+
+    async def forward(self, websocket: WebSocket, target: Target) -> None:
+        """Lead connections to an instance's ports; `instance` chooses one of a workload's."""
+        protocol = negotiate(websocket, _known(websocket))
+        ports = [] if protocol == _SPDY else _ports(websocket)
+        found = await self._instances.running(target, websocket.query_params.get("instance", ""))
+        self._streams.require_room()
+        await websocket.accept(protocol)
+        connect = partial(self._instances.runtime.connect, found.name)
+        peer = Peer(websocket)
+        with self._streams.counted():
+            if protocol == _SPDY:
+                await _tunnel(peer, connect)
+            else:
+                await _forward_channels(Channels(peer, protocol), connect, ports)
+        await peer.close()
+
+
+def _known(websocket: WebSocket) -> tuple[str, ...]:
+    """Return the protocols that may be chosen.
+
+    Kubernetes has no v5 here. Clients that offer it nevertheless, beside v4, fail when it ends a
+    channel; those that offer nothing else know what it is.
+    """
+    offered = websocket.scope.get("subprotocols", [])
+    return (_SPDY, V4) if V4 in offered else (_SPDY, V5)
+
+
+async def _tunnel(peer: Peer, connect: Connect) -> None:
+    try:
+        await Tunnel(connect, peer.send).serve(peer.messages())
+    except* SpdyError:
+        await peer.send(goaway_frame(0, _PROTOCOL_ERROR))
+
+
+def _ports(websocket: WebSocket) -> list[int]:
+    """Return the ports that the query names: `ports=80&ports=443`, or `ports=80,443`."""
+    texts = [text for value in websocket.query_params.getlist("ports") for text in value.split(",")]
+    ports = [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 6]  # noqa: PLR2004
+    if not ports or len(ports) != len(texts) or not all(0 < n <= _HIGHEST_PORT for n in ports):
+        raise ApiError(400, "ports: expected numbers of TCP ports")
+    if len(ports) > _MAX_PORTS:
+        raise ApiError(400, f"ports: {len(ports)}, where {_MAX_PORTS} are allowed")
+    return ports
+
+
+async def _forward_channels(channels: Channels, connect: Connect, ports: list[int]) -> None:
+    """Serve until all connections have ended or the client leaves."""
+    inflows = [Inflow(_WAITING_PIECES) for _ in ports]
+    for n, port in enumerate(ports):
+        for channel in (2 * n, 2 * n + 1):
+            await channels.send(channel, port.to_bytes(2, "little"))
+    async with asyncio.TaskGroup() as group:
+        forwards = [
+            group.create_task(_forward_one(channels, partial(connect, port), 2 * n, inflows[n]))
+            for n, port in enumerate(ports)
+        ]
+        dealing = group.create_task(_deal(channels, inflows, forwards))
+        await asyncio.wait(forwards)
+        dealing.cancel()
+
+
+async def _deal(
+    channels: Channels, inflows: list[Inflow], forwards: list[asyncio.Task[None]]
+) -> None:
+    """Give each connection what the client sends it, until the client leaves them all."""
+    async for channel, piece in channels.pieces():
+        number, is_error = divmod(channel, 2)
+        if number < len(inflows) and not is_error:
+            await inflows[number].put(piece)
+    for forward in forwards:
+        forward.cancel()
+
+
+class _OverError(Exception):
+    """A connection has ended, and its client cannot be told so without an end of all."""
+
+
+async def _forward_one(
+    channels: Channels,
+    connect: Callable[[], Awaitable[Connection]],
+    channel: int,
+    inflow: Inflow,
+) -> None:
+    async def send(piece: bytes) -> None:
+        if piece:
+            await channels.send(channel, piece)
+        elif channels.can_close:
+            await channels.close(channel)
+        else:
+            raise _OverError
+
+    try:
+        await relay(await connect(), inflow, send)
+    except* _OverError:
+        pass
+    except* WorkloadError as group:
+        inflow.close()
+        await channels.send(channel + 1, str(group.exceptions[0]).encode())

@@ -1,0 +1,147 @@
+"""Parts of workloads: what really runs of one, its logs, its way back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from upwell.api.codec import encode_json
+from upwell.api.meta import format_time
+from upwell.server.actions import Actions
+from upwell.server.http.body import decode_object, media_type, read_body
+from upwell.server.http.errors import ApiError
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.rendering import json_response
+from upwell.server.http.streaming import OpenStreams
+from upwell.server.http.target import Target
+from upwell.server.workloads.instances import Instances, require_container
+from upwell.server.workloads.log_requests import limited, log_request
+from upwell.server.workloads.log_streams import begun, log_response, side_by_side
+from upwell.workload.interface import Instance, WorkloadError
+
+_COMMAND_SECONDS = 300.0
+
+type Document = dict[str, Any]
+
+
+class WorkloadHandlers:
+    """Answers requests for the parts of Deployments and their like."""
+
+    def __init__(
+        self,
+        instances: Instances,
+        actions: Actions,
+        streams: OpenStreams,
+        limits: ServerLimits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._instances = instances
+        self._clock = clock
+        self._actions = actions
+        self._streams = streams
+        self._limits = limits
+
+    async def instances(self, request: Request, target: Target) -> Response:
+        """Answer what runs of the workload now, as the runtime says."""
+        del request
+        found = await self._instances.of(target)
+        return JSONResponse({"items": [_describe(instance) for instance in found]})
+
+    async def log(self, request: Request, target: Target) -> Response:
+        """Answer the logs of the workload's instances, or of the one that is named."""
+        wanted = log_request(request, self._clock())
+        found = await self._instances.of(target)
+        if name := request.query_params.get("instance"):
+            found = [instance for instance in found if instance.name == name]
+            if not found:
+                raise ApiError(404, f"{target.key} has no instance {name!r}", key=target.key)
+        logs: dict[str, AsyncIterator[bytes]] = {}
+        for instance in found:
+            require_container(instance, wanted.container)
+            pieces = self._instances.runtime.logs(instance.name, wanted.container, wanted.query)
+            logs[instance.name] = pieces if wanted.query.follow else await begun(pieces)
+        one = next(iter(logs.values())) if len(logs) == 1 else side_by_side(logs)
+        if wanted.most_bytes is not None:
+            one = limited(one, wanted.most_bytes)
+        return log_response(self._streams, one)
+
+    async def rollback(self, request: Request, target: Target) -> Response:
+        """Roll the workload back; the body is `{"toRevision": n}`, without it the one before."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        revision = wanted.get("toRevision", 0)
+        if not isinstance(revision, int) or isinstance(revision, bool) or revision < 0:
+            raise ApiError(422, "toRevision: expected a number of 0 or more")
+        rolled_back = await self._actions.rollback(
+            target.resource, target.namespace, target.name, revision
+        )
+        return json_response(encode_json(rolled_back))
+
+    async def roll_out(self, request: Request, target: Target) -> Response:
+        """Do a verb to the rollout; the body is `{"verb": "latest|cancel|retry", "again": …}`."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request))
+        changed = await self._actions.roll_out(
+            target.resource,
+            target.namespace,
+            target.name,
+            str(wanted.get("verb", "")),
+            again=wanted.get("again") is True,
+        )
+        return json_response(encode_json(changed))
+
+    async def execute(self, request: Request, target: Target) -> Response:
+        """Run a command in a container; the body is `{"command": [...]}`, and where.
+
+        `instance` and `container` may be named; without them it is the first that is ready, and
+        its main container. Answers `{"exitCode": n, "output": text}`, the output cut to 64 KiB.
+        """
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request))
+        command = wanted.get("command")
+        if not (isinstance(command, list) and command and all(isinstance(w, str) for w in command)):
+            raise ApiError(422, "command: expected a list of words")
+        container = str(wanted.get("container", ""))
+        instance = await self._instances.running(target, str(wanted.get("instance", "")), container)
+        runtime = self._instances.runtime
+        try:
+            async with asyncio.timeout(_COMMAND_SECONDS):
+                code, output = await runtime.execute(instance.name, tuple(command), container)
+        except TimeoutError:
+            raise ApiError(
+                504, f"the command did not end within {_COMMAND_SECONDS:.0f} s"
+            ) from None
+        except WorkloadError as error:
+            raise ApiError(400, str(error), key=target.key) from error
+        text = output.decode(errors="replace")
+        return JSONResponse({"instance": instance.name, "exitCode": code, "output": text})
+
+    async def instantiate(self, request: Request, target: Target) -> Response:
+        """Start a rollout, as OpenShift's DeploymentRequest asks (`latest`: newer images too)."""
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        changed = await self._actions.roll_out(
+            target.resource,
+            target.namespace,
+            target.name,
+            "latest",
+            again=wanted.get("latest") is False,
+        )
+        return json_response(encode_json(changed), 201)
+
+
+def _describe(instance: Instance) -> Document:
+    return {
+        "name": instance.name,
+        "revision": instance.revision,
+        "state": instance.state.value,
+        "ready": instance.ready,
+        "address": instance.address,
+        "images": {name: str(digest or "") for name, digest in instance.images.items()},
+        "restarts": instance.restarts,
+        "message": instance.message,
+        "startedAt": format_time(instance.started_at),
+    }
