@@ -24,7 +24,7 @@ from upwell.api.build import Build, BuildPhase
 from upwell.api.conditions import find
 from upwell.api.core import Service
 from upwell.api.image import ImageStream
-from upwell.cli.errors import Exit
+from upwell.cli.core.errors import Exit
 from upwell.store.interface import ApiClient, NotFoundError, StoreError
 
 CRASHES_ON_A_BAD_BASE = """\

@@ -21,7 +21,7 @@ from upwell.api.image import ImageStream
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.api.promotion import Release
 from upwell.cli import main
-from upwell.cli.connection import Session
+from upwell.cli.core.connection import Session
 from upwell.inputs.files import FileInputs
 from upwell.policy.promotion.images import stage_images
 from upwell.reconcilers.builds.cache import BuildView

@@ -29,7 +29,7 @@ from upwell.api.build import (
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.builder.logs import FileBuildLogs
 from upwell.cli import main
-from upwell.cli.connection import Session
+from upwell.cli.core.connection import Session
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.server.asgi.app import ServerDependencies, create_app

@@ -14,7 +14,7 @@ from tests.integration.registry.layered_images import push_index, push_layered
 from tests.integration.server.stream_site import GROUP, StreamSite, stream_site
 
 from upwell.cli import main
-from upwell.cli.mirror_mappings import read_mappings
+from upwell.cli.images.mirror_mappings import read_mappings
 from upwell.oci import Reference
 from upwell.registry.client import RegistryClient
 from upwell.registry.client_push import RegistryPusher

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tests.unit.server.api_server import serving
 
 from upwell.cli import main
-from upwell.cli.connection import Session
+from upwell.cli.core.connection import Session
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 
 type Upwell = Callable[..., Coroutine[Any, Any, Result]]

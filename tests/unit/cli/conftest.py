@@ -15,7 +15,7 @@ from upwell.api.codec import decode, encode
 from upwell.api.defaults import apply_defaults
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cli import main
-from upwell.cli.connection import Session
+from upwell.cli.core.connection import Session
 from upwell.store.interface import NotFoundError
 from upwell.store.kubernetes_errors import ForbiddenError
 from upwell.store.memory import MemoryStore
@@ -232,7 +232,7 @@ def client() -> FakeClient:
 
 @pytest.fixture
 def upwell(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setattr("upwell.cli.clock.now", lambda: NOW + timedelta(minutes=5))
+    monkeypatch.setattr("upwell.cli.core.clock.now", lambda: NOW + timedelta(minutes=5))
     for name in ("UPWELL_SERVER", "UPWELL_TOKEN", "UPWELL_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
 

@@ -8,9 +8,9 @@ from tests.unit.cli.conftest import FakeClient
 from tests.unit.cli.demo_story import base, build
 
 from upwell.api.build import Build
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.demo.observed import Observed
 from upwell.cli.demo.preflight import preflight
-from upwell.cli.errors import CommandError, Exit
 
 
 async def test_changes_reach_who_waits_for_them() -> None:

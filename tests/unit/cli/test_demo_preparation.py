@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.archive import Archive, parse_targets
 from upwell.cli.demo.ports import Ports
 from upwell.cli.demo.rootfs import RootFileSystems, glibc_of
 from upwell.cli.demo.server import adapt_manifests
 from upwell.cli.demo.source import find_example
-from upwell.cli.errors import CommandError
 
 TARGETS = """\
 Local|file:/srv/packages/|Packages

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.children import Children, records, run, started_at, stop_recorded
 from upwell.cli.demo.teardown import claim_folder, in_use, is_demo, tear_down
-from upwell.cli.errors import CommandError
 
 
 async def is_gone(pid: int) -> bool:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from upwell.cli import doctor as module
 from upwell.cli import main
-from upwell.cli.doctor import Examination, Places
+from upwell.cli.serve import doctor as module
+from upwell.cli.serve.doctor import Examination, Places
 from upwell.machine.checks import Check, Status
 from upwell.machine.containers_conf import ContainersConf, Decision
 

@@ -5,9 +5,9 @@ from click.testing import CliRunner
 from tests.unit.cli.conftest import FakeClient
 
 from upwell.cli import main
-from upwell.cli.connection import Session
-from upwell.cli.errors import CommandError
-from upwell.cli.logins import Login, Logins, logins_path, read_logins, write_logins
+from upwell.cli.core.connection import Session
+from upwell.cli.core.errors import CommandError
+from upwell.cli.core.logins import Login, Logins, logins_path, read_logins, write_logins
 
 SHOP = Login("https://shop.example:7080", "t1", "/etc/shop.pem", "shop")
 BANK = Login("https://bank.example", "t2")

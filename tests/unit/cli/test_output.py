@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from upwell.cli.output import format_duration, shortened, values_at
+from upwell.cli.core.output import format_duration, shortened, values_at
 
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from upwell.cli.assignments import MAX_FILE_BYTES
+from upwell.cli.core.assignments import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from click.testing import Result

@@ -8,7 +8,7 @@ import pytest
 
 from upwell.api.meta import Resource
 from upwell.api.prune import KeptImage, Prune, PrunedItem, PruneStatus
-from upwell.cli.prune import format_bytes
+from upwell.cli.pruning.prune import format_bytes
 
 if TYPE_CHECKING:
     from click.testing import Result

@@ -58,7 +58,7 @@ def test_the_help_imports_no_command_and_no_model() -> None:
         "from click.testing import CliRunner\n"
         "from upwell.cli import main\n"
         "assert CliRunner().invoke(main, ['--help']).exit_code == 0\n"
-        "heavy = {'pydantic', 'aiohttp', 'yaml', 'rich', 'upwell.app', 'upwell.cli.get'}\n"
+        "heavy = {'pydantic', 'aiohttp', 'yaml', 'rich', 'upwell.app', 'upwell.cli.objects.get'}\n"
         "print(*sorted(heavy & set(sys.modules)))\n"
     )
 

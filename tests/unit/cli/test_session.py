@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from upwell.api.meta import ObjectKey
 from upwell.cli import main
-from upwell.cli.connection import Session
+from upwell.cli.core.connection import Session
 from upwell.store.interface import ConflictError, NotFoundError, StoreError, UnavailableError
 
 if TYPE_CHECKING:

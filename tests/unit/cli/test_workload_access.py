@@ -9,8 +9,8 @@ import pytest
 from tests.unit.cli.conftest import ScriptedConversation
 
 from upwell.api.apps import Deployment
-from upwell.cli.names import Named
-from upwell.cli.port_forward import _forwarding, _Place, _ports
+from upwell.cli.core.names import Named
+from upwell.cli.workloads.port_forward import _forwarding, _Place, _ports
 
 if TYPE_CHECKING:
     from click.testing import Result

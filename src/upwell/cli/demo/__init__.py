@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from upwell.cli.examples import examples
+from upwell.cli.core.examples import examples
 
 
 @click.command(

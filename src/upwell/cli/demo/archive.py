@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.children import run
-from upwell.cli.errors import CommandError
 
 _FORMAT = "$(LABEL)|$(REPO_URI)|$(CREATED_BY)"
 _SECONDS = 30.0

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from upwell.cli.errors import CommandError
+from upwell.cli.core.errors import CommandError
 
 _TAIL_BYTES = 4096
 _TAIL_LINES = 12

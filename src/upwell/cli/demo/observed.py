@@ -11,7 +11,7 @@ from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
-from upwell.cli.errors import CommandError, Exit
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.rollouts.settings import Workload

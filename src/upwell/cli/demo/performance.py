@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.demo.preflight import preflight
 from upwell.cli.demo.replay import Played, Replay, Setting
 from upwell.cli.demo.report import addresses, report
 from upwell.cli.demo.rootfs import default_cache
 from upwell.cli.demo.teardown import PLACE, claim_folder, in_use, is_demo, left_behind, tear_down
 from upwell.cli.demo.view import LiveView, PlainView, View
-from upwell.cli.errors import CommandError, Exit
 from upwell.store.interface import StoreError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.server import data_dir
-from upwell.cli.doctor import examine
-from upwell.cli.errors import CommandError
+from upwell.cli.serve.doctor import examine
 from upwell.machine.checks import Status
 from upwell.machine.containers_conf import render
 

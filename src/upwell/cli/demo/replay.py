@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.archive import find_archive
 from upwell.cli.demo.children import Children
 from upwell.cli.demo.endings import Ending, FixInProduction, FixRefused
@@ -20,7 +21,6 @@ from upwell.cli.demo.server import Server, adapt_manifests
 from upwell.cli.demo.source import find_example, make_repository, serve_repositories
 from upwell.cli.demo.vendor import Vendor
 from upwell.cli.demo.view import View
-from upwell.cli.errors import CommandError
 from upwell.oci import Digest
 from upwell.policy.explain.changes import PackageChange
 from upwell.policy.explain.freshness import short

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.archive import Archive
 from upwell.cli.demo.children import run
-from upwell.cli.errors import CommandError
 
 SUITES = ("bullseye", "bookworm", "trixie")
 """Tried in this order, until one has a security archive that is ahead of it."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.app.client import create_client
+from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.children import Children, run
 from upwell.cli.demo.ports import HOST, Ports
-from upwell.cli.errors import CommandError
 from upwell.store.interface import ApiClient, StoreError
 
 _START_SECONDS = 60.0

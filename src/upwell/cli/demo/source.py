@@ -4,9 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
+from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.children import Children, run
 from upwell.cli.demo.ports import HOST
-from upwell.cli.errors import CommandError
 
 _SECONDS = 30.0
 _ENVIRONMENT = {

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from upwell.app.server import remove_workloads
+from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.children import started_at, stop_recorded
 from upwell.cli.demo.server import data_dir, storage
-from upwell.cli.errors import CommandError
 from upwell.settings import ServerSettings
 
 _MARK = ".upwell-demo"

@@ -27,7 +27,7 @@ from upwell.builder.interface import (
     Strategy,
     UnknownSchemeError,
 )
-from upwell.cli.errors import CommandError, Exit
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.s2i.request import Options, image
 from upwell.policy.s2i.contract import BuilderImage, image_path
 from upwell.policy.s2i.users import UserNotAllowedError

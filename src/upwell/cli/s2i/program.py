@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from upwell.cli.examples import block, examples
+from upwell.cli.core.examples import block, examples
 
 _EXIT_CODES = block(
     "Exit codes",

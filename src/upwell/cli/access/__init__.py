@@ -1,0 +1,1 @@
+"""Commands on access: login, logout, whoami, kubeconfig, token."""

@@ -1,0 +1,82 @@
+"""`upwell kubeconfig`: what kubectl and other Kubernetes clients need to reach the server."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError
+from upwell.cli.core.examples import examples
+from upwell.cli.core.private_file import write_private
+from upwell.server.asgi.mixed_tls import TLS_NAME
+
+_NAME = "upwell"
+
+
+@click.command(
+    epilog=examples(
+        "upwell kubeconfig --file ~/.kube/upwell",
+        "KUBECONFIG=~/.kube/upwell kubectl get deployments",
+        "upwell kubeconfig --server https://upwell.example.com:7080 --ca ca.pem",
+    )
+)
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    show_default="stdout",
+    help="Write a file that only you can read.",
+)
+@connection_options
+@click.pass_obj
+def kubeconfig(session: Session, path: Path | None) -> None:
+    """Print a kubeconfig with the server's address, its authority and the token in use."""
+    from upwell.app.local_access import find_access  # noqa: PLC0415 - only this and clients need it
+
+    token, authority = session.token, session.authority
+    local = find_access(session.server)
+    if local is not None:
+        token, authority = token or local.token, authority or str(local.authority or "")
+    if not token:
+        raise CommandError(
+            f"no token for {session.server}: name one with UPWELL_TOKEN"
+            " (`upwell token create` makes them)"
+        )
+    document = _document(session, token, authority, own=local is not None)
+    text = yaml.safe_dump(document, sort_keys=False)
+    if path is None:
+        click.echo(text, nl=False)
+        return
+    write_private(path, text)
+
+
+def _document(session: Session, token: str, authority: str, *, own: bool) -> dict[str, Any]:
+    cluster = {"server": session.server}
+    if session.server.startswith("http://"):
+        if not own:
+            raise CommandError(
+                f"kubectl sends no token to {session.server}, which is without TLS: name the"
+                " server by https://, or call this as the user who runs the server"
+            )
+        # The same port speaks TLS to those who ask for this name.
+        cluster["server"] = session.server.replace("http", "https", 1)
+        cluster["tls-server-name"] = TLS_NAME
+    if authority:
+        try:
+            content = Path(authority).read_bytes()
+        except OSError as error:
+            raise CommandError(f"{authority}: {error.strerror}") from error
+        cluster["certificate-authority-data"] = base64.b64encode(content).decode()
+    context = {"cluster": _NAME, "user": _NAME, "namespace": session.namespace}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": _NAME, "cluster": cluster}],
+        "users": [{"name": _NAME, "user": {"token": token}}],
+        "contexts": [{"name": _NAME, "context": context}],
+        "current-context": _NAME,
+    }

@@ -1,0 +1,123 @@
+"""`upwell login`, `logout` and `whoami`."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.logins import Login, logins_path, read_logins, write_logins
+from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.store.interface import ApiClient
+
+_MAX_TOKEN_BYTES = 4096
+_GRANTS = "upwell.dev/grants"
+
+
+@click.command(
+    epilog=examples(
+        "upwell login https://upwell.example.com:7080 --ca ca.pem",
+        "upwell login https://upwell.example.com:7080 --token-file ci.token -n shop",
+        "pass show upwell | upwell login https://upwell.example.com:7080 --token-file -",
+    )
+)
+@click.argument("url", metavar="URL")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    default=None,
+    show_default="asked for",
+    help="File that holds the token, or - for stdin.",
+)
+@connection_options
+@click.pass_obj
+def login(session: Session, url: str, token_file: str | None) -> None:
+    """Remember a server and a token for it: commands go there until `logout`.
+
+    They are kept in $XDG_CONFIG_HOME/upwell/logins.json (~/.config), a file that only you can
+    read. The token is tried first. --server, --token and their variables outrank it.
+    """
+    _require_address(url)
+    server = url.rstrip("/")
+    authority = str(Path(session.authority).resolve()) if session.authority else ""
+    token = _read_token(token_file) if token_file is not None else session.token
+    if not token:
+        token = click.prompt(f"token for {server}", hide_input=True, err=True).strip()
+    found = Login(server, token, authority, session.namespace if session.namespace_given else "")
+    session.enter(found)
+    session.token = token
+    told: list[str] = []
+
+    async def work(client: ApiClient) -> None:
+        name, grants = await _identity(client)
+        told.append(f"logged in to {server} as {name} ({', '.join(grants) or 'no grants'})")
+
+    session.run(work)
+    path = logins_path()
+    write_logins(path, read_logins(path).with_login(found))
+    click.echo(told[0])
+
+
+@click.command(epilog=examples("upwell logout", "upwell logout https://upwell.example.com:7080"))
+@click.argument("url", required=False, metavar="[URL]")
+def logout(url: str | None) -> None:
+    """Forget the token of a server, by default of the one that commands go to.
+
+    The token itself stays valid: `upwell token delete` ends it.
+    """
+    path = logins_path()
+    logins = read_logins(path)
+    found = logins.of(url or logins.current)
+    if found is None:
+        where = f"at {url}" if url else "anywhere"
+        raise CommandError(f"you are not logged in {where}", Exit.NOT_FOUND)
+    write_logins(path, logins.without(found.server))
+    click.echo(f"logged out of {found.server}")
+
+
+@click.command(epilog=examples("upwell whoami", "upwell whoami -o json"))
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def whoami(session: Session, output: str) -> None:
+    """Say who you are to the server, and what your token is granted."""
+
+    async def work(client: ApiClient) -> None:
+        name, grants = await _identity(client)
+        if output != Format.TABLE:
+            document = {"server": session.server, "name": name, "grants": list(grants)}
+            write_data(document, output)
+            return
+        rows = [("SERVER", "NAME", "GRANTS"), (session.server, name, ", ".join(grants) or "-")]
+        for line in aligned(rows):
+            click.echo(line)
+
+    session.run(work)
+
+
+async def _identity(client: ApiClient) -> tuple[str, tuple[str, ...]]:
+    """Return the name of the token in use, and its grants."""
+    from upwell.api.reviews import SelfSubjectReview  # noqa: PLC0415 - logout needs no models
+
+    user = (await client.create(SelfSubjectReview())).status.user_info
+    return user.username, user.extra.get(_GRANTS, ())
+
+
+def _require_address(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise click.BadParameter(f"{url!r} is not https://HOST:PORT", param_hint="URL")
+
+
+def _read_token(source: str) -> str:
+    try:
+        with click.open_file(source, "rb") as file:
+            raw: bytes = file.read(_MAX_TOKEN_BYTES)
+    except OSError as error:
+        raise CommandError(f"{source}: {error.strerror}", Exit.USAGE) from error
+    token = raw.decode(errors="replace").strip()
+    if not token or len(token.split()) != 1:
+        raise CommandError(f"{source}: expected a token and nothing else", Exit.USAGE)
+    return token

@@ -1,0 +1,170 @@
+"""`upwell token`: make, list and delete the tokens of people and machines."""
+
+import re
+from datetime import datetime, timedelta
+
+import click
+
+from upwell.api.core import Secret
+from upwell.cli.core import clock
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.durations import SPAN
+from upwell.cli.core.errors import CommandError
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import (
+    MISSING,
+    Format,
+    aligned,
+    format_age,
+    format_duration,
+    output_option,
+    write_data,
+)
+from upwell.policy.access.roles import (
+    SYSTEM_NAMESPACE,
+    Grant,
+    InvalidGrantError,
+    Role,
+    grant_text,
+    parse_grant,
+)
+from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord, hash_of, new_token, secret_name
+from upwell.store.interface import ApiClient, NotFoundError, Selector
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
+
+
+class _GrantType(click.ParamType[Grant]):
+    """A role in namespaces, `builder@shop,bank`."""
+
+    name = "grant"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Grant:
+        """Return the grant, or fail."""
+        try:
+            return value if isinstance(value, Grant) else parse_grant(str(value))
+        except InvalidGrantError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group(
+    no_args_is_help=True,
+    epilog=examples(
+        "upwell token create ci --grant builder@shop --expires 90d",
+        "upwell token create ada --grant admin@shop,bank --grant viewer@'*'",
+        "upwell token list",
+        "upwell token delete ci",
+    ),
+)
+def token() -> None:
+    """Make, list and delete tokens for people and machines.
+
+    A token opens the API, and the registry as the password of any user. It needs the role admin in
+    all namespaces to do this.
+    """
+
+
+@token.command(
+    epilog=examples(
+        "upwell token create ci --grant builder@shop --expires 90d",
+        "upwell token create ci --grant builder@shop | docker login -u ci --password-stdin HOST",
+    )
+)
+@click.argument("name")
+@click.option(
+    "--grant",
+    "grants",
+    type=_GrantType(),
+    multiple=True,
+    required=True,
+    metavar="ROLE@NAMESPACE",
+    help=f"A role ({', '.join(Role)}) in namespaces, with commas between them;"
+    " * is every namespace. Repeatable.",
+)
+@click.option(
+    "--expires",
+    type=SPAN,
+    default=None,
+    metavar="DURATION",
+    show_default="never",
+    help="When the token stops working, such as 12h or 90d.",
+)
+@connection_options
+@click.pass_obj
+def create(
+    session: Session, name: str, grants: tuple[Grant, ...], expires: timedelta | None
+) -> None:
+    """Make a token and print it: it is kept nowhere and cannot be shown again."""
+    if _NAME.fullmatch(name) is None:
+        raise click.UsageError(f"{name!r} is no name: use letters a to z, digits and -")
+    made = new_token(name)
+    end = clock.now() + expires if expires else None
+    record = TokenRecord(name, hash_of(made), grants, end)
+
+    async def work(client: ApiClient) -> None:
+        await client.create(record.as_secret())
+        click.echo(made)
+
+    session.run(work)
+
+
+@token.command("list", epilog=examples("upwell token list", "upwell token list -o json"))
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def list_tokens(session: Session, output: str) -> None:
+    """List the tokens, what they allow, and how long they work."""
+
+    async def work(client: ApiClient) -> None:
+        found = await client.list(Secret, Selector(namespace=SYSTEM_NAMESPACE))
+        kept = [secret for secret in found.items if secret.type == TOKEN_TYPE]
+        if output != Format.TABLE:
+            write_data([_document(secret) for secret in kept], output)
+            return
+        now = clock.now()
+        rows = [("NAME", "GRANTS", "EXPIRES", "AGE")]
+        for secret in kept:
+            record = TokenRecord.of(secret)
+            grants = " ".join(map(grant_text, record.grants))
+            age = format_age(secret.metadata.creation_timestamp, now)
+            rows.append((record.name, grants, _end(record.expires, now), age))
+        for line in aligned(rows):
+            click.echo(line)
+
+    session.run(work)
+
+
+@token.command(epilog=examples("upwell token delete ci"))
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@connection_options
+@click.pass_obj
+def delete(session: Session, names: tuple[str, ...]) -> None:
+    """Delete tokens; they stop working at once."""
+
+    async def work(client: ApiClient) -> None:
+        for name in names:
+            try:
+                await client.delete(Secret, SYSTEM_NAMESPACE, secret_name(name))
+            except NotFoundError as error:
+                message = f"there is no token {name}; `upwell token list` lists them"
+                raise CommandError(message) from error
+            click.echo(f"token/{name} deleted")
+
+    session.run(work)
+
+
+def _document(secret: Secret) -> dict[str, object]:
+    record = TokenRecord.of(secret)
+    return {
+        "name": record.name,
+        "grants": [grant_text(grant) for grant in record.grants],
+        "expires": record.expires.isoformat() if record.expires else None,
+    }
+
+
+def _end(expires: datetime | None, now: datetime) -> str:
+    if expires is None:
+        return MISSING
+    return format_duration(expires - now) if expires > now else "expired"

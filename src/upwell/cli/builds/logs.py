@@ -1,0 +1,126 @@
+"""The builds of a BuildConfig, and the log of a build as it grows."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+
+import click
+
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
+from upwell.api.meta import Resource
+from upwell.cli.core.waiting import answers, server_is_back, until
+from upwell.policy.builds.run_policy import number_of
+from upwell.store.interface import ApiClient, Selector, UnavailableError
+
+
+async def builds_of(client: ApiClient, config: BuildConfig) -> Sequence[Build]:
+    """Return the BuildConfig's builds, newest first."""
+    selector = Selector(config.namespace, {BUILD_CONFIG_LABEL: config.name})
+    listing = await client.list(Build, selector)
+    return sorted(listing.items, key=number_of, reverse=True)
+
+
+async def follow_build(
+    client: ApiClient, build: Build, params: Mapping[str, str] | None = None
+) -> Build:
+    """Print the log of a build from its start to its end; return the build as it ended.
+
+    A build that a restart of the server begins anew goes on in the same log.
+    """
+    waiting = [""]
+
+    def tell(state: Build) -> None:
+        status = state.status
+        text = f"{status.phase}: {status.message or status.reason or 'waiting for its turn'}"
+        if status.phase in {BuildPhase.NEW, BuildPhase.PENDING} and text != waiting[0]:
+            waiting[0] = text
+            click.echo(f"{state.name} is {text}", err=True)
+
+    log = LogCopy(build, {"follow": "true", **(params or {})})
+    while True:
+        build = before = await until(
+            client,
+            build,
+            lambda state: state.status.phase not in {BuildPhase.NEW, BuildPhase.PENDING},
+            changed=tell,
+        )
+        await log.go_on(client)
+        if not before.status.phase.is_terminal:
+            build = await _ended_or_begun_anew(client, before)
+        if build.status.attempts == before.status.attempts:
+            return build
+
+
+async def _ended_or_begun_anew(client: ApiClient, build: Build) -> Build:
+    attempts = build.status.attempts
+    return await until(
+        client,
+        build,
+        lambda state: state.status.phase.is_terminal or state.status.attempts != attempts,
+    )
+
+
+async def ended_build(client: ApiClient, build: Build) -> Build:
+    """Return the build once it has ended."""
+    return await until(client, build, lambda state: state.status.phase.is_terminal)
+
+
+async def write_log(client: ApiClient, target: Resource, params: Mapping[str, str]) -> None:
+    """Copy the log that an object keeps to stdout, byte by byte as it comes.
+
+    A log that is followed goes on when the server was away.
+    """
+    log = LogCopy(target, params)
+    await log.go_on(client)
+    while log.is_followed and not await answers(client):
+        # A server that stops ends its answers in good order.
+        await server_is_back(client, UnavailableError("it stopped"))
+        await log.go_on(client)
+
+
+class LogCopy:
+    """Copies a log to stdout, in as many answers as it takes."""
+
+    def __init__(self, target: Resource, params: Mapping[str, str]) -> None:
+        self._target = target
+        self._params = dict(params)
+        self._written = 0
+        self._begun = False
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether its end is waited for."""
+        return "follow" in self._params
+
+    async def go_on(self, client: ApiClient) -> None:
+        """Copy what was not yet copied, until the server ends its answer."""
+        while True:
+            try:
+                await self._copy(client)
+            except UnavailableError as error:
+                if not (self._begun and self.is_followed):
+                    raise
+                await server_is_back(client, error)
+            else:
+                return
+
+    async def _copy(self, client: ApiClient) -> None:
+        skipped = self._skipped()
+        target = self._target
+        chunks = client.stream(type(target), target.namespace, target.name, "log", self._params)
+        async with aclosing(chunks) as log:
+            async for chunk in log:
+                self._begun = True
+                rest = chunk[skipped:]
+                skipped -= min(skipped, len(chunk))
+                sys.stdout.buffer.write(rest)
+                sys.stdout.buffer.flush()
+                self._written += len(rest)
+        self._begun = True
+
+    def _skipped(self) -> int:
+        """Return how much of the next answer is known; from a log's end on, only news are asked."""
+        if self._begun and "tailLines" in self._params:
+            self._params["tailLines"] = "0"
+            return 0
+        return self._written

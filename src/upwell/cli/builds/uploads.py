@@ -1,0 +1,179 @@
+"""What `start-build` uploads: a file, a folder, an archive, a commit of a repository."""
+
+import asyncio
+import os
+import re
+import sys
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from upwell.cli.builds.commits import commit_facts, run_git
+
+_CHUNK = 1024 * 1024
+_KEY = "upwell.cli.builds.uploads"
+DEFAULT_EXCLUDE = r"(^|\/)\.git(\/|$)"
+
+
+@dataclass(slots=True)
+class UploadChoice:
+    """The upload options of one call."""
+
+    sources: dict[str, str] = field(default_factory=dict)
+    """By option: `file`, `dir`, `archive`, `repo`."""
+    commit: str = ""
+    """Of the uploaded repository; without an upload, of the BuildConfig's."""
+    exclude: str = DEFAULT_EXCLUDE
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is to be uploaded."""
+        return bool(self.sources)
+
+
+def upload_options[F: Callable[..., Any]](function: F) -> F:
+    """Give a command the options of an upload; `upload_choice` returns what was chosen."""
+    for option in (
+        click.option(
+            "--exclude",
+            metavar="REGEX",
+            default=DEFAULT_EXCLUDE,
+            show_default=True,
+            expose_value=False,
+            callback=_remember_exclude,
+            help="Paths of --from-dir to leave out; empty: none.",
+        ),
+        click.option(
+            "--commit",
+            metavar="REF",
+            expose_value=False,
+            callback=_remember_commit,
+            help="Commit to build: of the BuildConfig's repository, or of --from-repo.  [default:"
+            " as configured, or HEAD]",
+        ),
+        _source("repo", "DIR", "Upload a commit of a local git repository."),
+        _source("archive", "FILE", "Upload a tar or zip archive; - reads it from stdin."),
+        _source("dir", "DIR", "Upload a folder, packed as an archive."),
+        _source("file", "FILE", "Upload one file, which keeps its name."),
+    ):
+        function = option(function)
+    return function
+
+
+def upload_choice(ctx: click.Context) -> UploadChoice:
+    """Return the upload options of this call; raises click.UsageError for a wrong mixture."""
+    choice: UploadChoice = ctx.meta.setdefault(_KEY, UploadChoice())
+    if len(choice.sources) > 1:
+        names = ", ".join(f"--from-{name}" for name in sorted(choice.sources))
+        raise click.UsageError(f"one upload at a time: {names}")
+    if choice.commit and choice.given and "repo" not in choice.sources:
+        raise click.UsageError("--commit is of a git repository: upload it with --from-repo")
+    return choice
+
+
+def _source[F: Callable[..., Any]](name: str, metavar: str, text: str) -> Callable[[F], F]:
+    def remember(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        del parameter
+        if value is not None:
+            ctx.meta.setdefault(_KEY, UploadChoice()).sources[name] = value
+
+    return click.option(
+        f"--from-{name}",
+        metavar=metavar,
+        show_default="none",
+        expose_value=False,
+        callback=remember,
+        help=text,
+    )
+
+
+def _remember_commit(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    del parameter
+    ctx.meta.setdefault(_KEY, UploadChoice()).commit = value or ""
+
+
+def _remember_exclude(ctx: click.Context, parameter: click.Parameter, value: str) -> None:
+    del parameter
+    ctx.meta.setdefault(_KEY, UploadChoice()).exclude = value
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bytes to send, and the query that says what they are."""
+
+    file: BinaryIO
+    params: dict[str, str]
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the bytes."""
+        while piece := await asyncio.to_thread(self.file.read, _CHUNK):
+            yield piece
+
+
+@contextmanager
+def opened(choice: UploadChoice) -> Iterator[Upload]:
+    """Open what was chosen; raises click.ClickException when it cannot be read."""
+    [(kind, text)] = choice.sources.items()
+    path = Path(text)
+    try:
+        if kind == "file":
+            with path.open("rb") as file:
+                yield Upload(file, {"asFile": path.resolve().name})
+        elif kind == "archive" and text == "-":
+            yield Upload(sys.stdin.buffer, {})
+        elif kind == "archive":
+            with path.open("rb") as file:
+                yield Upload(file, {})
+        elif kind == "dir":
+            with tempfile.TemporaryFile() as file:
+                pack(path, file, choice.exclude)
+                file.seek(0)
+                yield Upload(file, {})
+        else:
+            with tempfile.TemporaryFile() as file:
+                revision = _archive_commit(path, choice.commit or "HEAD", file)
+                file.seek(0)
+                yield Upload(file, revision)
+    except OSError as error:
+        raise click.ClickException(f"{text}: {error.strerror or error}") from error
+
+
+def pack(folder: Path, file: BinaryIO, exclude: str) -> None:
+    """Write `folder` as a compressed archive; raises click.ClickException or OSError."""
+    try:
+        unwanted = re.compile(exclude) if exclude else None
+    except re.error as error:
+        raise click.UsageError(f"--exclude: {error}") from error
+    if not folder.is_dir():
+        raise click.ClickException(f"{folder} is no folder")
+    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
+        for where, folders, files in os.walk(folder):
+            inside = Path(where).relative_to(folder)
+            for name in sorted([*folders, *files]):
+                path = (inside / name).as_posix()
+                if unwanted is not None and unwanted.search(path):
+                    if name in folders:
+                        folders.remove(name)
+                    continue
+                entry = archive.gettarinfo(Path(where) / name, arcname=path)
+                # Who owns it here is nobody's business there.
+                entry.uid = entry.gid = 0
+                entry.uname = entry.gname = ""
+                if entry.isreg():
+                    with (Path(where) / name).open("rb") as content:
+                        archive.addfile(entry, content)
+                elif entry.isdir() or entry.issym():
+                    archive.addfile(entry)
+
+
+def _archive_commit(repository: Path, commit: str, file: BinaryIO) -> dict[str, str]:
+    """Write the tree of a commit; return the query that names the commit."""
+    facts = commit_facts(repository, commit)
+    run_git(repository, "archive", "--format=tar.gz", facts["commit"], output=file)
+    return {f"revision.{name}": value for name, value in facts.items() if value}

@@ -1,0 +1,1 @@
+"""Parts that all commands share: connection, output, errors, names, times, waiting."""

@@ -1,0 +1,206 @@
+"""How commands reach the server: the options for it, and one runner for all that awaits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.logins import Login, Logins, logins_path, read_logins
+
+if TYPE_CHECKING:
+    from upwell.store.interface import ApiClient, StoreError
+
+DEFAULT_SERVER = "http://127.0.0.1:7080"
+DEFAULT_NAMESPACE = "default"
+
+
+def _connect(server: str, token: str, authority: str) -> "ApiClient":
+    from upwell.app.client import create_client  # noqa: PLC0415 - loads the models and aiohttp
+
+    return create_client(server, token, authority)
+
+
+@dataclass(slots=True)
+class Session:
+    """Which server and namespace the commands of one call mean."""
+
+    server: str = DEFAULT_SERVER
+    token: str = field(default="", repr=False)
+    authority: str = ""
+    """Path of a PEM file to trust besides the system's authorities."""
+    namespace: str = DEFAULT_NAMESPACE
+    namespace_given: bool = False
+    """Whether the user named the namespace, by option or environment."""
+    verbose: bool = False
+    logins: Logins = field(default_factory=Logins)
+    """What holds where the user says nothing."""
+    connect: Callable[[str, str, str], "ApiClient"] = _connect
+
+    _told: set[str] = field(default_factory=set, init=False)
+    """What the user named, by option or environment."""
+
+    def __post_init__(self) -> None:
+        if (current := self.logins.of(self.logins.current)) is not None:
+            self.enter(current)
+
+    def tell(self, name: str, value: Any) -> None:
+        """Take what the user says about a field; another server has another login."""
+        setattr(self, name, value)
+        self._told.add(name)
+        if name == "namespace":
+            self.namespace_given = True
+        elif name == "server":
+            self.enter(self.logins.of(value) or Login(value))
+
+    def enter(self, login: Login) -> None:
+        """Go to a server with what is known of it, as far as the user has not said otherwise."""
+        self.server = login.server
+        if "token" not in self._told:
+            self.token = login.token
+        if "authority" not in self._told:
+            self.authority = login.authority
+        if "namespace" not in self._told:
+            self.namespace = login.namespace or DEFAULT_NAMESPACE
+
+    def run(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
+        """Run `work` with a client of the server; every error becomes a CommandError."""
+        try:
+            asyncio.run(self._with_client(work))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", Exit.INTERRUPTED) from None
+        except CommandError as error:
+            if self.verbose and error.__cause__ is not None:
+                click.echo(
+                    f"caused by {type(error.__cause__).__name__}: {error.__cause__}", err=True
+                )
+            raise
+
+    async def _with_client(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
+        from upwell.store.interface import StoreError  # noqa: PLC0415 - loads the API's models
+
+        try:
+            async with self.connect(self.server, self.token, self.authority) as client:
+                await work(client)
+        except ExceptionGroup as group:
+            # Reads side by side: the first fault stands for all.
+            error = _first(group)
+            if not isinstance(error, StoreError):
+                raise error from group
+            raise self._explain(error) from error
+        except StoreError as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: "StoreError") -> CommandError:
+        from upwell.store.interface import (  # noqa: PLC0415 - loads the API's models
+            NotFoundError,
+            UnavailableError,
+        )
+
+        if isinstance(error, NotFoundError):
+            kind, name = error.key.kind.lower(), error.key.name
+            where = f" in namespace {error.key.namespace}" if error.key.namespace else ""
+            return CommandError(
+                f"{kind}/{name} does not exist{where}; `upwell get {kind} -A` lists what does",
+                Exit.NOT_FOUND,
+            )
+        if isinstance(error, UnavailableError):
+            return CommandError(
+                f"{error}: is `upwell serve` running at {self.server}?"
+                " Name another server with --server or UPWELL_SERVER",
+                Exit.UNREACHABLE,
+            )
+        return CommandError(str(error))
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
+
+
+def _session(ctx: click.Context) -> Session:
+    """Return the session of this call, made when its first option is read."""
+    session = ctx.find_object(Session)
+    if session is None:
+        ctx.obj = session = Session(logins=read_logins(logins_path()))
+    return session
+
+
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        session = _session(ctx)
+        source = ctx.get_parameter_source(parameter.name or "")
+        given = source not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}
+        # A variable is read for the group and again for the command: an option given to the
+        # group stays in force.
+        from_parent = ctx.parent is not None and source is ParameterSource.ENVIRONMENT
+        if given and not from_parent:
+            session.tell(name, value)
+
+    return remember
+
+
+def connection_options[F: Callable[..., Any]](function: F) -> F:
+    """Give a command the options --server, --token, --ca, --namespace and --verbose.
+
+    They stand before or after the command's name, and end in the Session that is `ctx.obj`.
+    """
+    for option in (
+        click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("verbose"),
+            help="Say on stderr what caused an error.",
+        ),
+        click.option(
+            "-n",
+            "--namespace",
+            envvar="UPWELL_NAMESPACE",
+            show_envvar=True,
+            default=DEFAULT_NAMESPACE,
+            show_default=True,
+            expose_value=False,
+            callback=_remember("namespace"),
+            help="Namespace of the objects.",
+        ),
+        click.option(
+            "--token",
+            envvar="UPWELL_TOKEN",
+            show_envvar=True,
+            default="",
+            show_default="that of your own server on this machine",
+            expose_value=False,
+            callback=_remember("token"),
+            help="Bearer token; the variable keeps it out of the list of processes.",
+        ),
+        click.option(
+            "--ca",
+            envvar="UPWELL_CA",
+            show_envvar=True,
+            default=None,
+            type=click.Path(exists=True, dir_okay=False),
+            show_default="that of your own server on this machine",
+            metavar="FILE",
+            expose_value=False,
+            callback=_remember("authority"),
+            help="Certificate authority to trust, PEM.",
+        ),
+        click.option(
+            "--server",
+            envvar="UPWELL_SERVER",
+            show_envvar=True,
+            default=DEFAULT_SERVER,
+            show_default=True,
+            metavar="URL",
+            expose_value=False,
+            callback=_remember("server"),
+            help="Address of the server.",
+        ),
+    ):
+        function = option(function)
+    return function

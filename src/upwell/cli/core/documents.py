@@ -1,0 +1,207 @@
+"""Manifests from files, folders, addresses and stdin; all are checked before any is used."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from upwell.api.codec import Fault, InvalidObjectError, UnknownKindError, decode
+from upwell.api.defaults import apply_defaults
+from upwell.api.manifests import MAX_MANIFEST_BYTES, InvalidManifestTextError, parse_manifests
+from upwell.api.meta import Resource
+from upwell.api.validation import validate
+from upwell.cli.core.connection import Session
+from upwell.cli.core.errors import CommandError, Exit
+
+URL_TIMEOUT_SECONDS = 30
+STDIN = "-"
+_SUFFIXES = {".yaml", ".yml", ".json"}
+_ORDER = (
+    ("Namespace",),
+    ("Secret", "ConfigMap"),
+    ("ImageStream", "ImageStreamTag", "Image"),
+    ("BuildConfig",),
+    ("Build",),
+    ("Service",),
+    ("Deployment", "StatefulSet", "DaemonSet", "CronJob", "DeploymentConfig"),
+    ("Route",),
+)
+"""What others need comes first; a kind that is not named here comes last."""
+_RANKS = {kind: rank for rank, kinds in enumerate(_ORDER) for kind in kinds}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A checked document: as it was written, with its namespace, and as an object."""
+
+    document: dict[str, Any]
+    resource: Resource
+
+    @property
+    def rank(self) -> int:
+        """Where it stands in the order in which a set is applied."""
+        return _RANKS.get(self.resource.KIND.kind, len(_ORDER))
+
+
+def load_manifests(sources: Sequence[str], session: Session, *, recursive: bool) -> list[Manifest]:
+    """Return every object of the sources in the order to apply them.
+
+    Raises CommandError with every fault of every document.
+    """
+    faults: list[str] = []
+    documents: list[tuple[str, dict[str, Any]]] = []
+    for where, text in _read_all(sources, faults, recursive=recursive):
+        try:
+            documents += [(f"{where}: ", found) for found in parse_manifests(text, where)]
+        except InvalidManifestTextError as error:
+            faults.append(str(error))
+    manifests = _check_all(documents, faults, session)
+    if not manifests:
+        raise CommandError(f"no object in {', '.join(sources)}", Exit.USAGE)
+    return manifests
+
+
+def check_documents(documents: Iterable[dict[str, Any]], session: Session) -> list[Manifest]:
+    """Return objects that were made here in the order to apply them.
+
+    Raises CommandError with every fault of every document.
+    """
+    return _check_all((("", document) for document in documents), [], session)
+
+
+def _check_all(
+    documents: Iterable[tuple[str, dict[str, Any]]], faults: list[str], session: Session
+) -> list[Manifest]:
+    """Check documents, each with what its faults start with; `faults` has earlier ones."""
+    manifests: list[Manifest] = []
+    for where, document in documents:
+        checked = _check(document, session)
+        if isinstance(checked, Manifest):
+            manifests.append(checked)
+        else:
+            faults.extend(f"{where}{fault}" for fault in checked)
+    faults.extend(_duplicates(manifests))
+    if faults:
+        raise CommandError("nothing was changed:\n  " + "\n  ".join(faults), Exit.USAGE)
+    return sorted(manifests, key=lambda manifest: manifest.rank)
+
+
+def _check(document: dict[str, Any], session: Session) -> Manifest | list[str]:
+    try:
+        resource = decode(document)
+    except UnknownKindError as error:
+        return [str(error)]
+    except InvalidObjectError as error:
+        return [f"{error.what}: {fault}" for fault in error.faults]
+    what = f"{resource.KIND.kind} {resource.name!r}"
+    faults = [f"{what}: {fault}" for fault in validate(apply_defaults(resource))]
+    if resource.KIND.namespaced:
+        if session.namespace_given and resource.namespace not in {"", session.namespace}:
+            fault = f"is {resource.namespace!r}, but --namespace is {session.namespace!r}"
+            faults.append(f"{what}: {Fault('metadata.namespace', fault)}")
+        if not resource.namespace:
+            metadata = {**document.get("metadata", {}), "namespace": session.namespace}
+            document = {**document, "metadata": metadata}
+            resource = resource.with_metadata(namespace=session.namespace)
+    return faults or Manifest(document, resource)
+
+
+def _duplicates(manifests: Iterable[Manifest]) -> Iterator[str]:
+    seen = set()
+    for manifest in manifests:
+        key = manifest.resource.key
+        if key in seen and key.name:
+            yield f"{key} is declared twice"
+        seen.add(key)
+
+
+def _read_all(
+    sources: Sequence[str], faults: list[str], *, recursive: bool
+) -> Iterator[tuple[str, str]]:
+    for source in sources:
+        for where in _expand(source, faults, recursive=recursive):
+            try:
+                yield _name(where), _read(where)
+            except (OSError, UnicodeDecodeError, _UnreadableError) as error:
+                faults.append(f"{_name(where)}: {_why(error)}")
+
+
+def _expand(source: str, faults: list[str], *, recursive: bool) -> Iterator[str]:
+    """Yield the files of a folder, or the source itself."""
+    if source == STDIN or _is_url(source) or not Path(source).is_dir():
+        yield source
+        return
+    entries = Path(source).rglob("*") if recursive else Path(source).iterdir()
+    files = sorted(str(path) for path in entries if path.suffix in _SUFFIXES and path.is_file())
+    if not files:
+        hint = "" if recursive else "; -R looks into its folders"
+        faults.append(f"{source}: the folder holds no {', '.join(sorted(_SUFFIXES))} file{hint}")
+    yield from files
+
+
+class _UnreadableError(Exception):
+    """The source gives no text; the message says why."""
+
+
+def _read(source: str) -> str:
+    if source == STDIN:
+        return _limited(sys.stdin.buffer.read(MAX_MANIFEST_BYTES + 1)).decode()
+    if _is_url(source):
+        return _limited(_fetch(source)).decode()
+    with Path(source).open("rb") as file:
+        return _limited(file.read(MAX_MANIFEST_BYTES + 1)).decode()
+
+
+def _fetch(url: str) -> bytes:
+    import asyncio  # noqa: PLC0415 - most calls fetch nothing, and aiohttp takes long to load
+
+    import aiohttp  # noqa: PLC0415
+
+    async def fetch() -> bytes:
+        timeout = aiohttp.ClientTimeout(total=URL_TIMEOUT_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url) as response:
+            if not response.ok:
+                raise _UnreadableError(f"the server answered {response.status} {response.reason}")
+            content = bytearray()
+            async for chunk in response.content.iter_chunked(64 * 1024):
+                content += chunk
+                if len(content) > MAX_MANIFEST_BYTES:
+                    break
+            return bytes(content)
+
+    try:
+        return asyncio.run(fetch())
+    except aiohttp.ClientError as error:
+        raise _UnreadableError(str(error) or type(error).__name__) from error
+
+
+def _limited(content: bytes) -> bytes:
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise _UnreadableError(f"larger than {MAX_MANIFEST_BYTES} bytes")
+    return content
+
+
+def _is_url(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
+def _name(source: str) -> str:
+    """Return how messages name the source: a password in an address is no part of it."""
+    if source == STDIN:
+        return "stdin"
+    if _is_url(source):
+        parts = urlsplit(source)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return source
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer in {URL_TIMEOUT_SECONDS} s"
+    if isinstance(error, OSError):
+        return cast("str", error.strerror) or str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return str(error)

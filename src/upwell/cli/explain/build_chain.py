@@ -1,0 +1,67 @@
+"""`upwell build-chain`: what is built from an image stream tag."""
+
+import click
+
+from upwell.api.build import BuildConfig
+from upwell.api.image import ImageStream
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.policy.explain.build_chain import Chain
+from upwell.policy.explain.graph import build_graph
+from upwell.policy.images.names import StreamTag
+from upwell.store.interface import ApiClient, Selector
+
+
+@click.command(
+    "build-chain",
+    epilog=examples(
+        "upwell build-chain debian:11",
+        "upwell build-chain shop:latest --reverse",
+        "upwell build-chain debian:11 --all -o dot | dot -Tsvg > chain.svg",
+    ),
+)
+@click.argument("tag", metavar="STREAM[:TAG]")
+@click.option("--all", "all_namespaces", is_flag=True, help="Look in every namespace.")
+@click.option(
+    "--trigger-only/--all-inputs",
+    "triggers_only",
+    default=True,
+    show_default=True,
+    help="Follow only changes that start a build, or every input of a build.",
+)
+@click.option("--reverse", is_flag=True, help="Show what the tag is built from.")
+@click.option("-o", "--output", type=click.Choice(["dot"]), help="Format.  [default: indented]")
+@connection_options
+@click.pass_obj
+def build_chain(
+    session: Session,
+    tag: str,
+    all_namespaces: bool,  # noqa: FBT001 - click passes options by name
+    triggers_only: bool,  # noqa: FBT001 - the same
+    reverse: bool,  # noqa: FBT001 - the same
+    output: str | None,
+) -> None:
+    """Show what is built, step by step, when an image stream tag changes.
+
+    Two ways to the same build are both shown; Upwell builds it once, after all of its parents.
+    """
+    stream, _, name = tag.removeprefix("istag/").partition(":")
+    root = StreamTag(session.namespace, stream, name or "latest")
+
+    async def work(client: ApiClient) -> None:
+        selector = Selector("" if all_namespaces else session.namespace)
+        configs = await client.list(BuildConfig, selector)
+        streams = await client.list(ImageStream, selector)
+        graph = build_graph([*configs.items, *streams.items])
+        if root not in graph.nodes:
+            raise CommandError(f"couldn't find image stream tag: {root}", Exit.NOT_FOUND)
+        chain = Chain(graph, root, reverse, triggers_only, all_namespaces)
+        cycle = chain.cycle()
+        if cycle is not None:
+            click.echo(cycle)
+            return
+        for line in chain.dot() if output == "dot" else chain.lines():
+            click.echo(line)
+
+    session.run(work)

@@ -1,0 +1,147 @@
+"""`upwell explain`: why something was, or was not, built or rolled out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.image import ImageStream
+from upwell.api.meta import Resource, format_time
+from upwell.cli.core import clock
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.names import parse_one
+from upwell.cli.core.output import (
+    Format,
+    format_duration,
+    full_name,
+    output_option,
+    shortened,
+    write_data,
+)
+from upwell.cli.explain.snapshot import read_snapshot
+from upwell.cli.images.packages import (
+    PackageChanges,
+    compared_packages,
+    package_data,
+    package_lines,
+)
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.explain.changes import explain
+from upwell.policy.explain.statement import Statement, Topic
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.store.interface import ApiClient
+
+_FEW = 8
+"""Package changes that are listed unless all are asked for."""
+_KINDS = (Build, BuildConfig, ImageStream, *WORKLOADS)
+
+type _Changes = Mapping[tuple[str, str], PackageChanges]
+"""Package changes by the digests of the old and new image."""
+
+
+@click.command(
+    "explain",
+    epilog=examples(
+        "upwell explain deployment/shop",
+        "upwell explain build/shop-2 --packages=all",
+        "upwell explain bc/gate -o json",
+    ),
+)
+@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
+@click.option(
+    "--packages",
+    type=click.Choice(["some", "all", "none"]),
+    default="some",
+    show_default=True,
+    help="How many of the packages that an image change brought are listed.",
+)
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def explain_command(session: Session, what: tuple[str, ...], packages: str, output: str) -> None:
+    """Say why something was, or was not, built or rolled out.
+
+    From what runs, back through promotions with their tests and approvals, tags and builds, to
+    the change upstream that set it off, with the packages that differ; then what is held back, by
+    what, and until when.
+    """
+    named = parse_one(what)
+    if not issubclass(named.resource, _KINDS):
+        known = ", ".join(kind.KIND.singular for kind in _KINDS)
+        raise CommandError(f"{named} cannot be explained; these kinds can: {known}", Exit.USAGE)
+
+    async def work(client: ApiClient) -> None:
+        asked = await client.get(named.resource, session.namespace, named.name)
+        statements = explain(await read_snapshot(client, session.namespace), asked)
+        changes = {} if packages == "none" else await _compare(client, statements)
+        if output != Format.TABLE:
+            write_data(_data(asked, statements, changes), output)
+            return
+        click.echo(full_name(asked))
+        for line in _lines(statements, changes, limit=None if packages == "all" else _FEW):
+            click.echo(line)
+
+    session.run(work)
+
+
+async def _compare(client: ApiClient, statements: Sequence[Statement]) -> _Changes:
+    """Return the package changes of each image change."""
+    found: dict[tuple[str, str], PackageChanges] = {}
+    for statement in statements:
+        pair = _pair(statement)
+        if statement.topic is Topic.CAUSE and all(pair) and pair not in found:
+            found[pair] = await compared_packages(client, *pair)
+    return found
+
+
+def _pair(statement: Statement) -> tuple[str, str]:
+    return digest_of(statement.old), digest_of(statement.new)
+
+
+def _lines(
+    statements: Sequence[Statement], changes: _Changes, *, limit: int | None
+) -> Iterator[str]:
+    for statement in statements:
+        indent = "  " * (statement.depth + 1)
+        yield f"{indent}{shortened(statement.text)}{_when(statement)}"
+        if statement.topic is Topic.CAUSE and _pair(statement) in changes:
+            for line in package_lines(changes[_pair(statement)], limit):
+                yield f"{indent}  {line}"
+
+
+def _when(statement: Statement) -> str:
+    if statement.at is None:
+        return ""
+    age = clock.now() - statement.at
+    if age < timedelta(0):
+        relative = f"in {format_duration(-age)}"
+    elif statement.topic is Topic.NEXT:
+        relative = "due now"
+    else:
+        relative = f"{format_duration(age)} ago"
+    return f" ({statement.at:%Y-%m-%d %H:%M:%S}Z, {relative})"
+
+
+def _data(asked: Resource, statements: Sequence[Statement], changes: _Changes) -> dict[str, Any]:
+    return {
+        "object": full_name(asked),
+        "namespace": asked.namespace,
+        "statements": [
+            {
+                "topic": str(statement.topic),
+                "text": statement.text,
+                "depth": statement.depth,
+                "at": format_time(statement.at) if statement.at else None,
+                "old": statement.old or None,
+                "new": statement.new or None,
+                "packages": package_data(changes.get(_pair(statement)))
+                if statement.topic is Topic.CAUSE
+                else None,
+            }
+            for statement in statements
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Commands on images: import-image, image mirror, tag."""

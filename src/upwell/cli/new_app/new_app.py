@@ -1,0 +1,138 @@
+"""`upwell new-app`: an application and all that keeps it on patched images."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import yaml
+
+from upwell.api.image import ImageStream
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.documents import Manifest, check_documents
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import Format, full_name, output_option, write_data
+from upwell.cli.new_app.options import Options, application_options, chosen_options
+from upwell.cli.new_app.plan import Plan, Planner
+from upwell.cli.objects.apply import FIELD_MANAGER, Manner, apply_one
+from upwell.cli.templates.sources import read_template
+from upwell.cli.templates.values import requested_values, value_options
+from upwell.policy.new_app.components import NewAppError
+from upwell.store.interface import ApiClient, NotFoundError
+
+_MODE = 0o600
+"""Of saved manifests: variables and generated values may be passwords."""
+
+
+@click.command(
+    "new-app",
+    epilog=examples(
+        "upwell new-app python:3.11~https://git.example/shop.git --expose --save shop.yaml",
+        "upwell new-app ./shop --name=shop --port=8000",
+        "upwell new-app --image=docker.io/library/nginx:1.27 --name=front -e LEVEL=info",
+        "upwell new-app -f template.yaml --param-file values.env",
+        "upwell new-app python:3.11~https://git.example/shop.git --stages dev,staging,production"
+        " --test 'python3 -m unittest'",
+        "upwell new-app debian:12~https://git.example/gate.git --strategy=docker -o yaml",
+    ),
+)
+@click.argument("components", nargs=-1, metavar="[COMPONENT]...")
+@application_options
+@value_options
+@output_option(Format.NAME, Format.YAML, Format.JSON)
+@connection_options
+@click.pass_context
+def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> None:
+    """Make applications from source, images or templates.
+
+    A COMPONENT is BUILDER~REPOSITORY (Source-to-Image), a REPOSITORY with a Dockerfile, each with
+    #BRANCH if need be; a folder that is a clone of one (./shop); an IMAGE, or a TAG of a stream;
+    or the name of a Template.
+
+    Each becomes an image stream that follows the base image, a BuildConfig that builds at each
+    change, a stream for the result, a Deployment that runs it, and a Service. With --stages there
+    is a Deployment and a Service for each stage, and a Pipeline that moves the image.
+
+    With -o yaml or json the manifests are printed and nothing is made. Objects that exist are never
+    changed, except that the stream of a base image may get one more tag.
+    """
+    session: Session = ctx.ensure_object(Session)
+    options, request = chosen_options(ctx), requested_values(ctx)
+    templates = [read_template(source, session) for source in options.files]
+
+    async def work(client: ApiClient) -> None:
+        planner = Planner(client, session.namespace, options, request)
+        try:
+            plan = await planner.plan(components, templates)
+        except NewAppError as error:
+            raise CommandError(f"nothing was made: {error}", Exit.USAGE) from error
+        manifests = check_documents(plan.documents, session)
+        for note in plan.notes:
+            click.echo(f"note: {note}", err=True)
+        if output != Format.NAME:
+            items = [manifest.document for manifest in manifests]
+            _save(options.save, manifests)
+            write_data({"apiVersion": "v1", "kind": "List", "items": items}, output)
+            return
+        await _refuse_existing(client, manifests, plan)
+        await _make(client, manifests, options)
+        if not options.dry_run:
+            _tell_next(plan)
+
+    session.run(work)
+
+
+async def _refuse_existing(client: ApiClient, manifests: Sequence[Manifest], plan: Plan) -> None:
+    """Raise CommandError when an object is there already that is not to be shared."""
+    existing = []
+    for manifest in manifests:
+        wanted = manifest.resource
+        if isinstance(wanted, ImageStream) and wanted.name in plan.shared_streams:
+            continue
+        try:
+            await client.get(type(wanted), wanted.namespace, wanted.name)
+        except NotFoundError:
+            continue
+        existing.append(full_name(wanted))
+    if existing:
+        raise CommandError(
+            f"nothing was made, for these exist already: {', '.join(existing)}; choose another"
+            " --name, or delete what is there first",
+            Exit.USAGE,
+        )
+
+
+async def _make(client: ApiClient, manifests: Sequence[Manifest], options: Options) -> None:
+    """Apply all, once the server would take each of them."""
+    trial = Manner(FIELD_MANAGER, force=False, dry_run=True)
+    if options.dry_run:
+        for manifest in manifests:
+            await apply_one(client, manifest, trial)
+        return
+    for manifest in manifests:
+        await client.apply(manifest.document, field_manager=FIELD_MANAGER, dry_run=True)
+    _save(options.save, manifests)
+    for manifest in manifests:
+        await apply_one(client, manifest, Manner(FIELD_MANAGER, force=False, dry_run=False))
+
+
+def _save(file: str, manifests: Sequence[Manifest]) -> None:
+    if not file:
+        return
+    documents = [manifest.document for manifest in manifests]
+    text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
+    try:
+        descriptor = os.open(Path(file), os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        message = f"nothing was made: the manifests cannot be saved: {file}: {error.strerror}"
+        raise CommandError(message, Exit.USAGE) from error
+    click.echo(f"saved: {file}; `upwell apply -f {file}` applies it again", err=True)
+
+
+def _tell_next(plan: Plan) -> None:
+    for step in plan.next_steps:
+        click.echo(f"next: {step}", err=True)
+    click.echo("`upwell status` shows the tree from the base image on", err=True)

@@ -1,0 +1,318 @@
+"""From what `new-app` is told to the objects that it makes; asks the server, writes nothing."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from secrets import token_urlsafe
+from typing import Any
+
+from upwell.api.codec import encode
+from upwell.api.core import Secret
+from upwell.api.defaults import DOCKER_IMAGE
+from upwell.api.image import (
+    ImageStream,
+    ImageStreamImport,
+    ImageStreamImportSpec,
+    ImageStreamTag,
+    ImportPolicy,
+    ImportSpec,
+)
+from upwell.api.meta import ObjectMeta, ObjectReference
+from upwell.api.template import Template
+from upwell.cli.new_app.clones import Clone, is_folder, read_clone
+from upwell.cli.new_app.options import Options
+from upwell.cli.objects.apply import FIELD_MANAGER
+from upwell.cli.templates.values import expand
+from upwell.policy.new_app.application import (
+    APP_LABEL,
+    DEFAULT_PORT,
+    Application,
+    BuildPlan,
+    parse_stages,
+)
+from upwell.policy.new_app.components import (
+    Component,
+    NewAppError,
+    Strategy,
+    application_name,
+    checked_name,
+    parse_component,
+    parse_repository,
+)
+from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read_dockerfile
+from upwell.policy.new_app.images import FollowedImage, follow, names_tag
+from upwell.policy.new_app.objects import application_objects, webhook_secret_name
+from upwell.policy.templates.process import Request
+from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
+
+_SECRET_BYTES = 20
+EXAMINATION_SECONDS = 20
+"""How long a registry may take to say what an image is; without an answer the port is guessed."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What will be made, and what there is to say about it."""
+
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    shared_streams: set[str] = field(default_factory=set)
+    """Streams that exist and get one more tag."""
+    notes: list[str] = field(default_factory=list)
+    next_steps: list[str] = field(default_factory=list)
+
+
+class Planner:
+    """Makes one Plan of all the arguments and options of a call."""
+
+    def __init__(
+        self, client: ApiClient, namespace: str, options: Options, request: Request
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._options = options
+        self._request = request
+        self._streams: dict[str, ImageStream] = {}
+        self._existing: frozenset[str] = frozenset()
+        self._plan = Plan()
+
+    async def plan(self, components: Sequence[str], templates: Sequence[Template]) -> Plan:
+        """Return the plan; raises NewAppError, CommandError or StoreError."""
+        parts = len(components) + len(templates) + len(self._options.images)
+        parts += len(self._options.templates)
+        if parts == 0:
+            raise NewAppError("name an image, a repository, BUILDER~REPOSITORY or a template")
+        if self._options.test and not self._options.stages:
+            raise NewAppError("--test is run in stages: name them with --stages")
+        if self._options.stages and (templates or self._options.templates):
+            raise NewAppError("--stages is not for templates: a Pipeline in the template says it")
+        if parts > 1 and self._options.name:
+            raise NewAppError("--name is for one application: make several one after another")
+        listing = await self._client.list(ImageStream, Selector(self._namespace))
+        self._streams = {stream.name: stream for stream in listing.items}
+        self._existing = frozenset(self._streams)
+        for template in templates:
+            self._add_template(template)
+        for name in self._options.templates:
+            self._add_template(await self._client.get(Template, self._namespace, name))
+        for image in self._options.images:
+            await self._add_image(image)
+        for text in components:
+            await self._add_component(text)
+        self._plan.documents = _without_earlier_streams(self._plan.documents)
+        return self._plan
+
+    async def _add_component(self, text: str) -> None:
+        builder, _, folder = ("", "", text) if is_folder(text) else text.partition("~")
+        if is_folder(folder):
+            clone = read_clone(folder)
+            address = f"{clone.uri}#{clone.ref}" if clone.ref else clone.uri
+            component = Component(builder, parse_repository(address))
+            await self._add_build(component, clone)
+            return
+        component = parse_component(text)
+        if component.repository is not None:
+            await self._add_build(component, None)
+            return
+        template = None if names_tag(text, self._streams) else await self._template(text)
+        if template is None:
+            await self._add_image(text)
+        else:
+            self._add_template(template)
+
+    async def _template(self, name: str) -> Template | None:
+        if any(character in name for character in ":/@"):
+            return None
+        try:
+            return await self._client.get(Template, self._namespace, name)
+        except NotFoundError:
+            return None
+
+    def _add_template(self, template: Template) -> None:
+        name = checked_name(self._options.name) if self._options.name else template.name
+        processed = expand(template, self._request)
+        self._plan.documents += [_labelled(document, name) for document in processed.objects]
+        if processed.message:
+            self._plan.notes.append(processed.message)
+
+    async def _add_image(self, image: str) -> None:
+        followed = self._follow(image)
+        name = application_name(self._options.name, Component(image))
+        app = self._application(name, followed)
+        self._plan.next_steps.append(
+            f"{name} starts when {followed.stream_tag} is there, and again at every change of it"
+        )
+        self._finish(replace(app, port=await self._port(followed)))
+
+    async def _add_build(self, component: Component, clone: Clone | None) -> None:
+        repository = component.repository
+        if repository is None:
+            raise NewAppError("a build needs a repository")
+        dockerfile = clone.dockerfile(self._options.context_dir) if clone is not None else None
+        strategy = self._strategy(component, has_dockerfile=dockerfile is not None)
+        facts = DockerfileFacts()
+        if strategy is Strategy.DOCKER and dockerfile is not None:
+            facts = read_dockerfile(dockerfile)
+        name = application_name(self._options.name, component)
+        base = component.image or facts.base
+        followed = self._follow(base) if base else None
+        folders = (clone.context_dir if clone is not None else "", self._options.context_dir)
+        build = BuildPlan(
+            repository,
+            strategy,
+            context_dir="/".join(folder for folder in folders if folder),
+            source_secret=self._options.source_secret,
+            env=self._options.build_variables(),
+            webhook_secret=await self._webhook_secret(name),
+            inputs=tuple(self._follow(image) for image in facts.others),
+        )
+        if followed is None and not build.inputs:
+            self._plan.notes.append(
+                "the images of the Dockerfile are not known here, so no change of them starts a"
+                " build: name the one of its last FROM, as in"
+                f" `upwell new-app IMAGE~{repository.uri} --strategy=docker`, or name a clone"
+            )
+        port = facts.port or (await self._port(followed) if followed else self._assumed_port())
+        app = replace(self._application(name, followed), build=build, port=port)
+        waits = f" once {followed.stream_tag} is there" if followed is not None else ""
+        self._plan.next_steps.append(
+            f"the first build starts{waits}: `upwell logs -f bc/{name}` follows it"
+        )
+        if build.webhook_secret:
+            self._plan.next_steps.append(
+                f"`upwell start-build {name} --list-webhooks all` shows the addresses of its"
+                f" webhooks; their secret is in secret/{webhook_secret_name(name)}"
+            )
+        self._finish(app)
+
+    async def _webhook_secret(self, application: str) -> str:
+        """Return a new secret for webhooks; empty for those who may not keep one."""
+        name = webhook_secret_name(application)
+        document = encode(Secret(metadata=ObjectMeta(name=name, namespace=self._namespace)))
+        try:
+            await self._client.apply(document, field_manager=FIELD_MANAGER, dry_run=True)
+        except StoreError as error:
+            if error.reason != "Forbidden":
+                raise
+            self._plan.notes.append(f"{application} gets no webhooks: {error}")
+            return ""
+        return token_urlsafe(_SECRET_BYTES)
+
+    def _strategy(self, component: Component, *, has_dockerfile: bool) -> Strategy:
+        if self._options.strategy is not None:
+            return self._options.strategy
+        if component.image:
+            return Strategy.SOURCE
+        if has_dockerfile:
+            return Strategy.DOCKER
+        raise NewAppError(
+            "what builds the repository? Write BUILDER~REPOSITORY, or --strategy=docker if it"
+            " has a Dockerfile"
+        )
+
+    def _application(self, name: str, followed: FollowedImage | None) -> Application:
+        return Application(
+            name,
+            followed,
+            env=self._options.variables(),
+            labels=self._request.labels,
+            expose=self._options.expose,
+            as_deployment_config=self._options.as_deployment_config,
+            stages=parse_stages(self._options.stages, name) if self._options.stages else (),
+            test=self._options.test,
+        )
+
+    def _follow(self, image: str) -> FollowedImage:
+        followed = follow(image, self._streams, self._options.imports)
+        if followed.declared is not None:
+            self._streams[followed.stream] = followed.declared
+            if followed.stream in self._existing:
+                self._plan.shared_streams.add(followed.stream)
+        return followed
+
+    def _finish(self, app: Application) -> None:
+        if self._options.port is not None:
+            app = replace(app, port=self._options.port)
+        self._plan.documents += [encode(resource) for resource in application_objects(app)]
+        if app.stages:
+            self._plan.next_steps += _about_stages(app)
+        elif app.expose:
+            self._plan.next_steps.append(f"`upwell get route {app.name}` shows its address")
+
+    async def _port(self, followed: FollowedImage) -> int:
+        """Return the port that the image exposes; without an answer, the usual one."""
+        if self._options.port is not None:
+            return self._options.port
+        try:
+            async with asyncio.timeout(EXAMINATION_SECONDS):
+                metadata = await self._metadata(followed)
+        except (StoreError, TimeoutError) as error:
+            why = str(error) or f"no answer in {EXAMINATION_SECONDS} s"
+            self._plan.notes.append(f"{followed.stream_tag} cannot be looked at now: {why}")
+            metadata = {}
+        return exposed_port(metadata) or self._assumed_port()
+
+    def _assumed_port(self) -> int:
+        if self._options.port is None:
+            note = f"port {DEFAULT_PORT} is assumed: name another with --port"
+            self._plan.notes.append(note)
+        return DEFAULT_PORT
+
+    async def _metadata(self, followed: FollowedImage) -> Mapping[str, Any]:
+        if not followed.imports:
+            tag = await self._client.get(ImageStreamTag, self._namespace, followed.stream_tag)
+            return _docker_metadata(tag.image)
+        wanted = ImportSpec(
+            from_=ObjectReference(kind=DOCKER_IMAGE, name=followed.imports),
+            import_policy=ImportPolicy(insecure=self._options.insecure),
+        )
+        asked = await self._client.create(
+            ImageStreamImport(
+                metadata=ObjectMeta(name=followed.stream, namespace=self._namespace),
+                spec=ImageStreamImportSpec(import_=False, images=(wanted,)),
+            )
+        )
+        answer: dict[str, Any] = next(iter(asked.status.get("images") or ()), {})
+        image = answer.get("image")
+        if image is None:
+            why = (answer.get("status") or {}).get("message") or "the server does not say why"
+            self._plan.notes.append(f"{followed.imports} cannot be looked at now: {why}")
+        return _docker_metadata(image or {})
+
+
+def _about_stages(app: Application) -> Iterator[str]:
+    names = [stage.name for stage in app.stages]
+    yield (
+        f"each new image of {app.name} goes through {', then '.join(names)}:"
+        f" `upwell pipeline status {app.name}` shows where it is"
+    )
+    if not app.test:
+        yield (
+            f"a stage counts as tested once {app.name} accepts connections there: say more with"
+            f" --test, or in pipeline/{app.name}"
+        )
+    if app.expose:
+        places = ", ".join(stage.namespace for stage in app.stages)
+        yield f"`upwell get route {app.name} -n NAMESPACE` shows its addresses: {places}"
+
+
+def _labelled(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Give an object of a template the label `app`, unless the template has thought of it."""
+    metadata = document.get("metadata") or {}
+    labels = {APP_LABEL: name, **(metadata.get("labels") or {})}
+    return {**document, "metadata": {**metadata, "labels": labels}}
+
+
+def _without_earlier_streams(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out a stream of base images that a later one has more tags of."""
+    latest: dict[object, dict[str, Any]] = {}
+    for at, document in enumerate(documents):
+        shared = document["kind"] == ImageStream.KIND.kind and "tags" in document.get("spec", {})
+        key = document["metadata"]["name"] if shared else at
+        latest.pop(key, None)
+        latest[key] = document
+    return list(latest.values())
+
+
+def _docker_metadata(image: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = image.get("dockerImageMetadata")
+    return metadata if isinstance(metadata, Mapping) else {}

@@ -1,0 +1,131 @@
+"""`upwell apply`: make the server's objects what manifests say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from upwell.api.codec import encode
+from upwell.api.meta import Resource
+from upwell.api.template import Template
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.documents import Manifest, load_manifests
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import full_name
+from upwell.store.interface import ApiClient, NotFoundError
+
+FIELD_MANAGER = "upwell"
+_BOOKKEEPING = {
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+}
+"""What a server notes in the metadata; an exported manifest has that of its old server."""
+
+
+@click.command(
+    epilog=examples(
+        "upwell apply -f examples/glibc",
+        "upwell apply -R -f manifests/ -n staging",
+        "kustomize build . | upwell apply -f - --dry-run=server",
+        "upwell apply -f https://example.com/shop.yaml",
+    )
+)
+@click.option(
+    "-f",
+    "--filename",
+    "sources",
+    multiple=True,
+    required=True,
+    metavar="SOURCE",
+    help="A file, a folder, an http(s) address (30 s, 8 MiB) or - for stdin; repeatable.",
+)
+@click.option("-R", "--recursive", is_flag=True, help="Look into the folders of a folder.")
+@click.option(
+    "--dry-run",
+    type=click.Choice(["none", "server"]),
+    default="none",
+    show_default=True,
+    help="With `server`, the server says what it would do and does nothing.",
+)
+@click.option("--force-conflicts", is_flag=True, help="Take over fields of other managers.")
+@click.option(
+    "--field-manager", default=FIELD_MANAGER, show_default=True, help="Who owns the fields."
+)
+@connection_options
+@click.pass_obj
+def apply(
+    session: Session,
+    sources: tuple[str, ...],
+    recursive: bool,  # noqa: FBT001 - click passes options by name
+    dry_run: str,
+    force_conflicts: bool,  # noqa: FBT001 - the same
+    field_manager: str,
+) -> None:
+    """Create or change objects from manifests.
+
+    Every document is checked before the first is written: bad input changes nothing. Objects
+    are applied in the order in which they need each other: namespaces, secrets and config maps,
+    image streams, builds, services, workloads, routes. What a server noted in exported ones (uid,
+    resourceVersion, …) is left out.
+    """
+    manifests = load_manifests(sources, session, recursive=recursive)
+    manner = Manner(field_manager, force=force_conflicts, dry_run=dry_run == "server")
+
+    async def work(client: ApiClient) -> None:
+        for manifest in manifests:
+            await apply_one(client, manifest, manner)
+
+    session.run(work)
+
+
+class Manner:
+    """How objects are applied: as whom, over conflicts or not, in earnest or not."""
+
+    def __init__(self, field_manager: str, *, force: bool, dry_run: bool) -> None:
+        self.field_manager = field_manager
+        self.force = force
+        self.dry_run = dry_run
+
+
+async def apply_one(client: ApiClient, manifest: Manifest, manner: Manner) -> None:
+    """Apply a manifest and say what came of it; raises StoreError."""
+    wanted = manifest.resource
+    try:
+        before = await client.get(type(wanted), wanted.namespace, wanted.name)
+    except NotFoundError:
+        before = None
+    after, warnings = await client.apply(
+        _without_bookkeeping(manifest.document),
+        field_manager=manner.field_manager,
+        force=manner.force,
+        dry_run=manner.dry_run,
+    )
+    for warning in warnings:
+        click.echo(f"warning: {full_name(after)}: {warning}", err=True)
+    suffix = " (server dry run)" if manner.dry_run else ""
+    click.echo(f"{full_name(after)} {_outcome(before, after)}{suffix}")
+    if isinstance(after, Template) and not manner.dry_run:
+        click.echo(f"next: `upwell process {after.name}` prints its objects", err=True)
+
+
+def _outcome(before: Resource | None, after: Resource) -> str:
+    if before is None:
+        return "created"
+    return "unchanged" if _wish(before) == _wish(after) else "configured"
+
+
+def _wish(resource: Resource) -> dict[str, Any]:
+    """Return what users decide about an object."""
+    document = _without_bookkeeping(encode(resource))
+    document.pop("status", None)
+    return document
+
+
+def _without_bookkeeping(document: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = document.get("metadata") or {}
+    kept = {key: value for key, value in metadata.items() if key not in _BOOKKEEPING}
+    return {**document, "metadata": kept}

@@ -1,0 +1,83 @@
+"""`upwell delete`: delete objects."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.documents import load_manifests
+from upwell.cli.core.durations import TIMEOUT, within
+from upwell.cli.core.examples import examples
+from upwell.cli.core.names import parse_named
+from upwell.cli.core.output import full_name
+from upwell.cli.core.waiting import until_deleted
+from upwell.store.interface import ApiClient, NotFoundError
+
+if TYPE_CHECKING:
+    from upwell.api.meta import Resource
+
+
+@click.command(
+    epilog=examples(
+        "upwell delete build/shop-1 build/shop-2",
+        "upwell delete dc gate --wait",
+        "upwell delete -f examples/glibc --ignore-not-found",
+    )
+)
+@click.argument("what", nargs=-1, metavar="[KIND/NAME]...")
+@click.option(
+    "-f",
+    "--filename",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    help="Delete the objects of a file, folder, address or - for stdin; repeatable.",
+)
+@click.option("-R", "--recursive", is_flag=True, help="Look into the folders of a folder.")
+@click.option("--wait", is_flag=True, help="Return when the objects are gone.")
+@click.option("--timeout", type=TIMEOUT, default="5m", show_default=True, help="Limit of --wait.")
+@click.option("--ignore-not-found", is_flag=True, help="An absent object is no error.")
+@connection_options
+@click.pass_obj
+def delete(
+    session: Session,
+    what: tuple[str, ...],
+    sources: tuple[str, ...],
+    recursive: bool,  # noqa: FBT001 - click passes options by name
+    wait: bool,  # noqa: FBT001 - the same
+    timeout: float,
+    ignore_not_found: bool,  # noqa: FBT001 - the same
+) -> None:
+    """Delete objects by name or from manifests."""
+    if bool(what) == bool(sources):
+        raise click.UsageError("name objects, or give manifests with -f")
+    if sources:
+        manifests = load_manifests(sources, session, recursive=recursive)
+        # What needs others goes first.
+        targets = [
+            (type(m.resource), m.resource.namespace, m.resource.name) for m in reversed(manifests)
+        ]
+    else:
+        targets = [
+            (one.resource, one.namespace(session.namespace), one.name) for one in parse_named(what)
+        ]
+
+    async def work(client: ApiClient) -> None:
+        deleted: list[Resource] = []
+        for kind, namespace, name in targets:
+            try:
+                found = await client.get(kind, namespace, name)
+                await client.delete(kind, namespace, name)
+            except NotFoundError:
+                if not ignore_not_found:
+                    raise
+                continue
+            deleted.append(found)
+            click.echo(f"{full_name(found)} deleted")
+        if wait:
+            async with within(timeout, "the objects are not gone"), asyncio.TaskGroup() as tasks:
+                for found in deleted:
+                    tasks.create_task(until_deleted(client, found))
+
+    session.run(work)

@@ -1,0 +1,95 @@
+"""`upwell describe`: tell all about an object."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from upwell.api.codec import encode
+from upwell.api.core import Event
+from upwell.api.meta import Resource
+from upwell.cli.core import clock
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.examples import examples
+from upwell.cli.core.names import parse_named
+from upwell.cli.core.output import Format, output_option, write_data
+from upwell.cli.explain.snapshot import read_snapshot
+from upwell.cli.objects.descriptions import Surroundings, describe, render
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.store.interface import ApiClient, Selector, StoreError
+
+
+@click.command(
+    "describe",
+    epilog=examples(
+        "upwell describe deployment/shop",
+        "upwell describe build shop-1 shop-2",
+        "upwell describe is/debian -o json",
+    ),
+)
+@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME...")
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def describe_command(session: Session, what: tuple[str, ...], output: str) -> None:
+    """Tell all about an object: its standing, history, triggers, conditions and events.
+
+    For a build also its causes, images, stages and the end of its log; for a workload its
+    revisions and the instances that really run.
+    """
+    wanted = parse_named(what)
+
+    async def work(client: ApiClient) -> None:
+        found = [
+            await client.get(one.resource, one.namespace(session.namespace), one.name)
+            for one in wanted
+        ]
+        for at, resource in enumerate(found):
+            around = await _surroundings(client, resource)
+            if output != Format.TABLE:
+                write_data(_data(resource, around), output)
+                continue
+            if at:
+                click.echo("\n")
+            for line in render(describe(resource, around)):
+                click.echo(line)
+
+    session.run(work)
+
+
+async def _surroundings(client: ApiClient, resource: Resource) -> Surroundings:
+    events = await client.list(Event, Selector(resource.namespace or "default"))
+    return Surroundings(
+        await read_snapshot(client, resource.namespace),
+        [event for event in events.items if _concerns(event, resource)],
+        await _instances(client, resource),
+        clock.now(),
+    )
+
+
+def _concerns(event: Event, resource: Resource) -> bool:
+    about = event.involved_object
+    return (about.kind, about.name) == (resource.KIND.kind, resource.name)
+
+
+async def _instances(client: ApiClient, resource: Resource) -> Sequence[Mapping[str, Any]]:
+    """Return what really runs; a server without a runtime is no reason to tell nothing."""
+    if not isinstance(resource, WORKLOADS):
+        return []
+    try:
+        answer = await client.call(
+            "GET", type(resource), resource.namespace, resource.name, "instances"
+        )
+    except StoreError as error:
+        click.echo(f"the instances are not known: {error}", err=True)
+        return []
+    items = answer.get("items")
+    return items if isinstance(items, list) else []
+
+
+def _data(resource: Resource, around: Surroundings) -> dict[str, Any]:
+    return {
+        "object": encode(resource),
+        "events": [encode(event) for event in around.events],
+        "instances": list(around.instances),
+    }

@@ -1,0 +1,349 @@
+"""What `describe` says of each kind, as sections of named facts; pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.codec import encode
+from upwell.api.core import Event, Secret
+from upwell.api.image import ImageStream, NamedTagEventList
+from upwell.api.meta import Condition, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, Release
+from upwell.api.route import Route
+from upwell.cli.core.output import MISSING, aligned, format_age, shortened, values_at
+from upwell.policy.explain.freshness import Snapshot, desired_replicas, rollout_of, short
+from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.triggers import followers_of, hold_text
+
+type Rows = Sequence[Sequence[str]]
+
+_HISTORY = 5
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A titled table, or with an empty title the facts at the head."""
+
+    title: str
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known beside the object itself."""
+
+    snapshot: Snapshot
+    events: Sequence[Event]
+    instances: Sequence[Mapping[str, Any]]
+    """What really runs of a workload, as the server's runtime says."""
+    now: datetime
+
+    def age(self, time: datetime | None) -> str:
+        """Return how long ago `time` was."""
+        return format_age(time, self.now)
+
+
+def render(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield the sections as lines; empty ones are left out."""
+    for section in sections:
+        if not section.rows:
+            continue
+        indent = ""
+        if section.title:
+            yield ""
+            yield f"{section.title}:"
+            indent = "  "
+        for line in aligned(section.rows):
+            yield f"{indent}{line}"
+
+
+def describe(resource: Resource, around: Surroundings) -> list[Section]:
+    """Return all that is worth telling about an object."""
+    sections = [Section("", list(_head(resource, around)))]
+    match resource:
+        case ImageStream():
+            sections += _image_stream(resource, around)
+        case BuildConfig():
+            sections += _build_config(resource, around)
+        case Build():
+            sections += _build(resource, around)
+        case Secret():
+            sections.append(Section("Data", _secret_rows(resource)))
+        case _ if isinstance(resource, WORKLOADS):
+            sections += _workload(resource, around)
+        case _:
+            sections.append(Section("Spec", list(_flat(encode(resource).get("spec", {})))))
+    if isinstance(resource, Pipeline | Release | Promotion):
+        status = encode(resource).get("status", {})
+        told = {key: value for key, value in status.items() if key != "conditions"}
+        sections.append(Section("Status", list(_flat(told))))
+    sections.append(Section("Conditions", list(_conditions(resource, around))))
+    sections.append(Section("Events", list(_events(around))))
+    return sections
+
+
+def _head(resource: Resource, around: Surroundings) -> Iterator[Sequence[str]]:
+    meta = resource.metadata
+    yield "Name:", resource.name
+    if resource.namespace:
+        yield "Namespace:", resource.namespace
+    yield "Kind:", f"{resource.KIND.kind} ({resource.KIND.api_version})"
+    yield "Age:", around.age(meta.creation_timestamp)
+    if resource.is_deleting:
+        yield "Deleting:", f"since {around.age(meta.deletion_timestamp)}"
+    if resource.labels:
+        yield "Labels:", ", ".join(f"{key}={value}" for key, value in resource.labels.items())
+
+
+def _image_stream(stream: ImageStream, around: Surroundings) -> Iterator[Section]:
+    declared = {tag.name: tag for tag in effective_tags(stream)}
+    rows = [("TAG", "DIGEST", "AGE", "FROM", "FIRST SEEN", "LAST CHECK", "NEXT CHECK")]
+    names = dict.fromkeys([*declared, *(tag.tag for tag in stream.status.tags)])
+    for name in names:
+        history = stream.status.tag(name) or NamedTagEventList(tag=name)
+        tag, state, latest = declared.get(name), history.import_state, history.latest
+        source = f"{tag.from_.kind} {tag.from_.name}" if tag and tag.from_ else "pushed"
+        following = state.next_check_time if state else None
+        rows.append(
+            (
+                name,
+                short(latest.image) if latest else "no image yet",
+                around.age(latest.created) if latest else MISSING,
+                source,
+                around.age(state.first_seen) if state else MISSING,
+                around.age(state.last_check_time) if state else MISSING,
+                f"in {format_age(around.now, following)}" if following else MISSING,
+            )
+        )
+    yield Section("Tags", rows if names else [])
+    states = [(h.tag, h.import_state) for h in stream.status.tags if h.import_state is not None]
+    yield Section(
+        "Selected", [(tag, s.selected, s.selection_reason) for tag, s in states if s.selected]
+    )
+    yield Section(
+        "Passed over",
+        [
+            (tag, short(s.ignored.digest), around.age(s.ignored.seen), s.ignored.message)
+            for tag, s in states
+            if s.ignored is not None
+        ],
+    )
+    yield Section("Repository", list(_repository(stream, around)))
+    history_rows = [
+        (history.tag, short(event.image), around.age(event.created), event.docker_image_reference)
+        for history in stream.status.tags
+        for event in history.items[:_HISTORY]
+    ]
+    yield Section("History", history_rows)
+    failed = [
+        (history.tag, condition.reason, condition.message)
+        for history in stream.status.tags
+        for condition in history.conditions
+        if not condition.is_true
+    ]
+    yield Section("Faults", failed)
+
+
+def _repository(stream: ImageStream, around: Surroundings) -> Iterator[Sequence[str]]:
+    state = stream.status.repository
+    if state is None:
+        return
+    following = state.next_check_time
+    yield "From:", state.source
+    yield "Imported:", f"{len(state.tags)} tags"
+    if state.additional_tags:
+        yield "Beyond the limit:", f"{len(state.additional_tags)} tags"
+    yield "Last check:", around.age(state.last_check_time)
+    yield "Next check:", f"in {format_age(around.now, following)}" if following else MISSING
+
+
+def _build_config(config: BuildConfig, around: Surroundings) -> Iterator[Section]:
+    spec = config.spec
+    rows = [
+        ("Strategy:", spec.strategy.type or MISSING),
+        ("From:", _reference(spec.strategy.base)),
+        ("Source:", _source(config)),
+        ("Output:", _reference(spec.output.to)),
+        ("Run policy:", str(spec.run_policy or MISSING)),
+        ("Standing:", str(around.snapshot.config_standing(config))),
+    ]
+    yield Section("Build", rows)
+    triggers = [("TYPE", "FOLLOWS", "NOW", "LAST BUILT WITH", "STATE")]
+    for image in around.snapshot.built_from(config):
+        state = "paused" if image.paused else "due" if image.changed else "up to date"
+        now, built = (short(text) if text else MISSING for text in (image.now, image.built))
+        triggers.append(("ImageChange", image.name, now, built, state))
+    others = [trigger.type for trigger in spec.triggers if trigger.type != "ImageChange"]
+    triggers += [(kind, MISSING, MISSING, MISSING, "automatic") for kind in others]
+    yield Section("Triggers", triggers if len(triggers) > 1 else [])
+    builds = around.snapshot.builds(config.key)[:_HISTORY]
+    yield Section(
+        "Builds",
+        [
+            (
+                build.name,
+                str(build.status.phase),
+                around.age(build.metadata.creation_timestamp),
+                build.status.reason or "",
+            )
+            for build in builds
+        ],
+    )
+
+
+def _build(build: Build, around: Surroundings) -> Iterator[Section]:
+    status = build.status
+    duration = f"{status.duration / _NANOSECONDS:.1f}s" if status.duration else MISSING
+    rows = [
+        ("Phase:", str(status.phase)),
+        ("Reason:", status.reason or MISSING),
+        ("Message:", status.message or MISSING),
+        ("Started:", around.age(status.start_timestamp)),
+        ("Duration:", duration),
+        ("Source:", _source(build)),
+        ("Commit:", ", ".join(map(str, values_at(status.revision, "git.commit"))) or MISSING),
+        ("Output:", _reference(build.spec.output.to)),
+    ]
+    if status.output is not None and status.output.to is not None:
+        rows.append(("Digest:", status.output.to.image_digest))
+    if status.inputs:
+        rows.append(("Inputs:", status.inputs))
+    if status.retry_time is not None:
+        rows.append(("Next try:", f"in {format_age(around.now, status.retry_time)}"))
+    yield Section("Build", rows)
+    yield Section("Causes", [(text,) for text in _causes(build)])
+    images = [
+        (image.name, image.reference, "base" if image.final else "build only")
+        for image in status.images
+    ]
+    yield Section("Images", images or [(i.from_.name, i.image) for i in build.spec.image_inputs])
+    yield Section(
+        "Stages", [(s.name, f"{s.duration_milliseconds / 1000:.1f}s") for s in status.stages]
+    )
+    yield Section("End of the log", [(line,) for line in (status.log_snippet or "").splitlines()])
+
+
+def _causes(build: Build) -> Iterator[str]:
+    for cause in build.spec.triggered_by:
+        change = cause.image_change_build
+        if change is None:
+            yield cause.message
+            continue
+        name = change.from_ref.name if change.from_ref else "an image"
+        old = f" from {short(change.previous_image_id)}" if change.previous_image_id else ""
+        yield f"{cause.message}: {name}{old} to {short(change.image_id)}"
+
+
+def _workload(workload: Workload, around: Surroundings) -> Iterator[Section]:
+    status = workload.status
+    held, rollout = hold_text(workload), rollout_of(workload)
+    standing = around.snapshot.workload_standing(workload)
+    if standing.waits_for in {rollout.text, f"held: {held}"}:
+        standing = replace(standing, waits_for="")
+    rows = [
+        ("Replicas:", f"{desired_replicas(workload)} wanted, {status.ready_replicas} ready"),
+        ("Rollout:", shortened(rollout.text)),
+        ("Standing:", shortened(str(standing))),
+    ]
+    if held:
+        rows.append(("Hold:", held))
+    yield Section("Workload", rows)
+    followers = followers_of(workload)
+    triggers = [("CONTAINER", "FOLLOWS", "MODE")]
+    triggers += [(f.slot[0], f"{f.source}", str(f.mode)) for f in followers.entries]
+    yield Section("Triggers", triggers if followers.entries else [])
+    yield Section("Trigger faults", [(fault,) for fault in followers.faults])
+    revisions = [("REVISION", "PHASE", "AGE", "CAUSE", "IMAGES")]
+    revisions += [
+        (
+            str(r.revision),
+            r.phase or MISSING,
+            around.age(r.created),
+            r.cause or MISSING,
+            ", ".join(f"{name}={short(image)}" for name, image in r.images.items()),
+        )
+        for r in status.revisions
+    ]
+    yield Section("Revisions", revisions if status.revisions else [])
+    keys = ("name", "state", "ready", "restarts", "address", "message")
+    instances = [tuple(key.upper() for key in keys)]
+    instances += [tuple(_text(item.get(key)) for key in keys) for item in around.instances]
+    yield Section("Instances", instances if around.instances else [])
+
+
+def _conditions(resource: Resource, around: Surroundings) -> Iterator[Sequence[str]]:
+    told: dict[str, str] = {}
+    for condition in _all_conditions(resource):
+        first = told.setdefault(condition.message, condition.type)
+        as_before = condition.message and first != condition.type
+        yield (
+            condition.type,
+            condition.status,
+            condition.reason,
+            around.age(condition.last_transition_time),
+            f"as {first}" if as_before else shortened(condition.message),
+        )
+
+
+def _all_conditions(resource: Resource) -> Iterator[Condition]:
+    if isinstance(resource, Route):
+        for ingress in resource.status.ingress:
+            yield from ingress.conditions
+    found: object = getattr(getattr(resource, "status", None), "conditions", ())
+    for condition in found if isinstance(found, tuple) else ():
+        if isinstance(condition, Condition):
+            yield condition
+
+
+def _events(around: Surroundings) -> Iterator[Sequence[str]]:
+    def seen(event: Event) -> datetime:
+        return event.last_timestamp or event.metadata.creation_timestamp or around.now
+
+    for event in sorted(around.events, key=seen):
+        times = f" (x{event.count})" if event.count > 1 else ""
+        message = f"{shortened(event.message)}{times}"
+        yield around.age(seen(event)), event.type, event.reason, message
+
+
+def _secret_rows(secret: Secret) -> Rows:
+    """Name the keys and sizes; the values are nobody's business here."""
+    return [(key, f"{len(value)} bytes") for key, value in secret.decoded().items()]
+
+
+def _reference(reference: Any) -> str:
+    if reference is None or not reference.name:
+        return MISSING
+    where = f"{reference.namespace}/" if reference.namespace else ""
+    return f"{reference.kind} {where}{reference.name}"
+
+
+def _source(owner: BuildConfig | Build) -> str:
+    source = owner.spec.source
+    folder = f", folder {source.context_dir}" if source.context_dir else ""
+    if source.git is not None:
+        at = f" at {source.git.ref}" if source.git.ref else ""
+        return f"{source.git.uri}{at}{folder}"
+    return (source.type or MISSING) + folder
+
+
+def _flat(value: object, path: str = "") -> Iterator[Sequence[str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        for at, item in enumerate(value):
+            yield from _flat(item, f"{path}[{at}]")
+    else:
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else _text(value)
+        yield f"{path}:", shown
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return MISSING if value in (None, "") else str(value)

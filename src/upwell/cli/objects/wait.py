@@ -1,0 +1,159 @@
+"""`upwell wait`: wait until an object is as the user says."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+
+from upwell.api.build import Build
+from upwell.api.codec import encode
+from upwell.api.meta import Resource
+from upwell.api.promotion import Promotion, Release
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.durations import TIMEOUT, within
+from upwell.cli.core.errors import CommandError
+from upwell.cli.core.examples import examples
+from upwell.cli.core.names import parse_one
+from upwell.cli.core.output import full_name, values_at
+from upwell.cli.core.waiting import until, until_created, until_deleted
+from upwell.store.interface import ApiClient, NotFoundError
+
+_CREATED = "create"
+_JSON_PATH = re.compile(
+    r"jsonpath=(?:'?\{\.(?P<braced>[^}]+)\}'?|\.?(?P<plain>[^=]+))=(?P<value>.+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What to wait for: a test of an object, or its absence."""
+
+    text: str
+    holds: Callable[[Resource], bool] | None
+
+
+@click.command(
+    epilog=examples(
+        "upwell wait deployment/shop --for=condition=Available --timeout=5m",
+        "upwell wait build/shop-3 --for=phase=Complete",
+        "upwell wait dc/gate --for='jsonpath={.status.readyReplicas}=3'",
+        "upwell wait promotion/shop-7.staging --for=create",
+        "upwell wait promotion/shop-7.staging --for=phase=Succeeded --timeout=30m",
+        "upwell wait release/shop-7 --for='jsonpath={.status.verified[*].name}=dev'",
+        "upwell wait build/shop-1 --for=delete",
+    )
+)
+@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
+@click.option(
+    "--for",
+    "state",
+    required=True,
+    metavar="STATE",
+    help="condition=TYPE[=VALUE], create, delete, phase=VALUE or jsonpath={.PATH}=VALUE.",
+)
+@click.option(
+    "--timeout", type=TIMEOUT, default="30s", show_default=True, help="Limit; 0 for none."
+)
+@connection_options
+@click.pass_obj
+def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) -> None:
+    """Wait until an object is as you say.
+
+    Exit code 5 says that the time was over, 3 that the object does not exist, and 1 that a build,
+    promotion or release has ended otherwise.
+    """
+    named = parse_one(what)
+    wanted = _parse_state(state)
+
+    async def work(client: ApiClient) -> None:
+        namespace = named.namespace(session.namespace)
+        if state == _CREATED:
+            async with within(timeout, f"{named} does not exist"):
+                found = await until_created(client, named.resource, namespace, named.name)
+            click.echo(f"{full_name(found)} exists")
+            return
+        try:
+            found = await client.get(named.resource, namespace, named.name)
+        except NotFoundError:
+            if wanted.holds is None:
+                click.echo(f"{named} does not exist", err=True)
+                return
+            raise
+        async with within(timeout, f"{named}: {wanted.text} does not hold"):
+            if wanted.holds is None:
+                await until_deleted(client, found)
+                click.echo(f"{full_name(found)} deleted")
+            else:
+                holds = wanted.holds
+                last = await until(client, found, lambda state: holds(state) or _has_ended(state))
+                if not holds(last):
+                    raise CommandError(f"{full_name(last)} has ended: {_end_of(last)}")
+                click.echo(f"{full_name(found)} {wanted.text} holds")
+
+    session.run(work)
+
+
+def _has_ended(resource: Resource) -> bool:
+    """Whether it stays as it is, so that there is nothing to wait for."""
+    match resource:
+        case Build():
+            return resource.status.phase.is_terminal
+        case Promotion() | Release():
+            return resource.status.phase.is_final
+        case _:
+            return False
+
+
+def _end_of(resource: Resource) -> str:
+    document = encode(resource)
+    return ": ".join(
+        _text(value)
+        for path in ("status.phase", "status.message")
+        for value in values_at(document, path)
+    )
+
+
+def _parse_state(text: str) -> _State:
+    if text == _CREATED:
+        return _State(text, lambda _: True)
+    if text == "delete":
+        return _State(text, None)
+    form, _, rest = text.partition("=")
+    if form == "condition" and rest:
+        kind, _, value = rest.partition("=")
+        return _State(text, _condition(kind, value or "True"))
+    if form == "phase" and rest:
+        return _State(text, _value("status.phase", rest))
+    match = _JSON_PATH.fullmatch(text)
+    if match is not None:
+        path = match["braced"] or match["plain"]
+        return _State(text, _value(path, match["value"].strip("'\"")))
+    raise click.UsageError(
+        f"--for={text}: write condition=TYPE, create, delete, phase=VALUE or"
+        " jsonpath={.PATH}=VALUE"
+    )
+
+
+def _condition(kind: str, value: str) -> Callable[[Resource], bool]:
+    def holds(resource: Resource) -> bool:
+        """Tell by conditions of the present generation only: older ones speak of an older wish."""
+        return any(
+            condition.get("type", "").lower() == kind.lower()
+            and condition.get("status", "").lower() == value.lower()
+            and condition.get("observedGeneration", resource.generation) >= resource.generation
+            for condition in values_at(encode(resource), "status.conditions[*]")
+        )
+
+    return holds
+
+
+def _value(path: str, wanted: str) -> Callable[[Resource], bool]:
+    def holds(resource: Resource) -> bool:
+        return any(_text(value) == wanted for value in values_at(encode(resource), path))
+
+    return holds
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,1 @@
+"""Commands on promotion: pipeline, promote, approve, verify, rollback, release, freeze, hold."""

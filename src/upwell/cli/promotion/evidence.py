@@ -1,0 +1,79 @@
+"""`upwell evidence`: what the checks of a promotion have left, and its content."""
+
+import sys
+from contextlib import aclosing
+
+import click
+
+from upwell.api.promotion import Evidence, Promotion
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.names import parse_named
+from upwell.cli.core.output import MISSING, aligned
+from upwell.cli.pruning.prune import format_bytes
+from upwell.store.interface import ApiClient
+
+
+@click.command(
+    epilog=examples(
+        "upwell evidence shop-7.dev",
+        "upwell evidence shop-7.dev e2e/log.txt",
+        "upwell evidence shop-7.dev e2e/artifacts/out.tar | tar -x",
+    )
+)
+@click.argument("promotion", metavar="PROMOTION")
+@click.argument("name", metavar="[CHECK/NAME]", default="")
+@connection_options
+@click.pass_obj
+def evidence(session: Session, promotion: str, name: str) -> None:
+    """List what the checks of a promotion have left: logs, reports, artifacts, links.
+
+    With CHECK/NAME, as the list has it, print its content, or the address that it is a link to. A
+    check that was tried again has that of every attempt.
+    """
+    [named] = parse_named([promotion], default=Promotion)
+
+    async def work(client: ApiClient) -> None:
+        found = await client.get(Promotion, session.namespace, named.name)
+        pieces = _pieces(found)
+        if not name:
+            _write(found, pieces)
+        elif name not in pieces:
+            known = ", ".join(pieces) or "none"
+            raise CommandError(f"{found.key} has no evidence {name!r}: {known}", Exit.NOT_FOUND)
+        elif pieces[name].digest:
+            await _print(client, found, pieces[name])
+        else:
+            click.echo(pieces[name].url)
+
+    session.run(work)
+
+
+def _pieces(promotion: Promotion) -> dict[str, Evidence]:
+    """Return all evidence as CHECK/NAME."""
+    return {
+        f"{check.name}/{piece.name}": piece
+        for check in promotion.status.checks
+        for piece in check.evidence
+    }
+
+
+def _write(promotion: Promotion, pieces: dict[str, Evidence]) -> None:
+    rows = [("EVIDENCE", "SIZE", "LINK")]
+    for name, piece in pieces.items():
+        size = format_bytes(piece.size) if piece.digest else MISSING
+        rows.append((name, size, piece.url or MISSING))
+    for line in aligned(rows):
+        click.echo(line)
+    if not pieces:
+        click.echo(f"the checks of {promotion.key} have left nothing yet", err=True)
+
+
+async def _print(client: ApiClient, promotion: Promotion, piece: Evidence) -> None:
+    place = (promotion.namespace, promotion.name, "evidence")
+    chunks = client.stream(Promotion, *place, {"digest": piece.digest})
+    async with aclosing(chunks) as content:
+        async for chunk in content:
+            sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,119 @@
+"""`upwell history`: what was promoted where, when, by whom, and how it went."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import click
+
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, PromotionPhase, Purpose
+from upwell.cli.core import clock
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import (
+    MISSING,
+    Format,
+    aligned,
+    format_age,
+    format_duration,
+    output_option,
+    write_objects,
+)
+from upwell.cli.promotion.requests import (
+    named_pipeline,
+    of_pipeline,
+    order_of,
+    require_stage,
+    since_of,
+)
+from upwell.store.interface import ApiClient
+
+_WORDS = {
+    Purpose.PROMOTE: "promoted",
+    Purpose.ROLL_BACK: "rolled back",
+    Purpose.VERIFY: "verified again",
+}
+
+
+@click.command(
+    epilog=examples(
+        "upwell history shop",
+        "upwell history shop --stage production --limit 5",
+        "upwell history shop --stage production -o json",
+    )
+)
+@click.argument("pipeline", metavar="PIPELINE")
+@click.option("--stage", default="", show_default="all", help="One stage only.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many, the newest first; 0 for all.",
+)
+@output_option(Format.TABLE, Format.WIDE, Format.NAME, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def history(session: Session, pipeline: str, stage: str, limit: int, output: str) -> None:
+    """Show what was promoted into the stages of a Pipeline, the newest first.
+
+    When, by whom, why, and how it ended; wide adds checks, votes and the promotion's name. It
+    reaches back as far as Releases are kept (`historyLimit` of the Pipeline); the audit log has
+    all that people did.
+    """
+    name = named_pipeline(pipeline)
+
+    async def work(client: ApiClient) -> None:
+        found = await client.get(Pipeline, session.namespace, name)
+        if stage:
+            require_stage(found, stage)
+        moves = await of_pipeline(client, Promotion, session.namespace, name)
+        wanted = [one for one in moves if stage in {"", one.spec.stage}]
+        newest = sorted(wanted, key=order_of, reverse=True)[: limit or None]
+        if output not in {Format.TABLE, Format.WIDE}:
+            write_objects(newest, output, single=False)
+            return
+        for line in aligned([*_rows(newest, clock.now(), wide=output == Format.WIDE)]):
+            click.echo(line)
+        if not newest:
+            click.echo(f"nothing was promoted in pipeline/{name} yet", err=True)
+
+    session.run(work)
+
+
+def _rows(moves: Sequence[Promotion], now: datetime, *, wide: bool) -> Iterator[tuple[str, ...]]:
+    more = ("PROMOTION", "CHECKS", "VOTES") if wide else ()
+    if moves:
+        yield "AGE", "STAGE", "RELEASE", "WHAT", "RESULT", "TOOK", "BY", *more, "WHY"
+    for one in moves:
+        spec, status = one.spec, one.status
+        yield (
+            format_age(since_of(one), now),
+            spec.stage,
+            spec.release,
+            "emergency" if spec.bypass else _WORDS[spec.purpose],
+            status.phase,
+            _took(one),
+            spec.requested_by or "upwell",
+            *(_details(one) if wide else ()),
+            _why(one),
+        )
+
+
+def _took(one: Promotion) -> str:
+    if one.status.started is None or one.status.ended is None:
+        return MISSING
+    return format_duration(one.status.ended - one.status.started)
+
+
+def _details(one: Promotion) -> tuple[str, str, str]:
+    checks = (f"{check.name}={check.phase}" for check in one.status.checks)
+    votes = (f"{vote.by}={'yes' if vote.approved else 'no'}" for vote in one.status.votes)
+    return one.name, ",".join(checks) or MISSING, ",".join(votes) or MISSING
+
+
+def _why(one: Promotion) -> str:
+    """Return what was said when it was asked for, and how it ended if not well."""
+    said = one.spec.bypass or one.spec.reason
+    ended = one.status.message if one.status.phase is not PromotionPhase.SUCCEEDED else ""
+    return "; ".join(text for text in (said, ended) if text) or MISSING

@@ -1,0 +1,127 @@
+"""`upwell pipeline`: where the Releases of an application are."""
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+
+from upwell.api.pipeline import Freeze, Pipeline
+from upwell.api.promotion import Promotion, Release
+from upwell.cli.core import clock
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import Format, output_option, write_data
+from upwell.cli.core.waiting import watching
+from upwell.cli.promotion.pipeline_status import PipelineView
+from upwell.cli.promotion.requests import named_pipeline
+from upwell.store.interface import ApiClient, Selector
+from upwell.store.kubernetes_errors import ForbiddenError
+
+
+@click.group(
+    no_args_is_help=True,
+    epilog=examples("upwell pipeline status", "upwell pipeline status shop -w"),
+)
+def pipeline() -> None:
+    """See where the Releases of an application are."""
+
+
+@pipeline.command(
+    epilog=examples(
+        "upwell pipeline status",
+        "upwell pipeline status shop -o wide",
+        "upwell pipeline status shop -w",
+        "upwell pipeline status -A -o json",
+    )
+)
+@click.argument("name", required=False, metavar="[PIPELINE]")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Show every namespace.")
+@click.option("-w", "--watch", is_flag=True, help="Show it anew whenever a promotion goes on.")
+@output_option(Format.TABLE, Format.WIDE, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def status(
+    session: Session,
+    name: str | None,
+    all_namespaces: bool,  # noqa: FBT001 - click passes options by name
+    watch: bool,  # noqa: FBT001 - the same
+    output: str,
+) -> None:
+    """Show the stages as columns: what serves, its age, whether it is verified, and what comes.
+
+    Below: what waits, for what, and until when. Wide adds images, checks and approvals.
+    """
+    namespace = "" if all_namespaces else session.namespace
+    wanted = Selector(namespace, name=named_pipeline(name) if name else "")
+
+    async def work(client: ApiClient) -> None:
+        await _show(client, wanted, output)
+        if watch:
+            await _follow(client, wanted, output)
+
+    session.run(work)
+
+
+async def _show(client: ApiClient, wanted: Selector, output: str) -> None:
+    views = await _read(client, wanted)
+    if wanted.name and not views:
+        raise CommandError(
+            f"pipeline/{wanted.name} does not exist; `upwell pipeline status -A` shows all",
+            Exit.NOT_FOUND,
+        )
+    if output in {Format.JSON, Format.YAML}:
+        write_data([view.data() for view in views], output)
+        return
+    for at, view in enumerate(views):
+        if at:
+            click.echo()
+        for line in view.lines(wide=output == Format.WIDE):
+            click.echo(line)
+    if not views:
+        where = f"namespace {wanted.namespace}" if wanted.namespace else "any namespace"
+        click.echo(f"no pipeline in {where}; `upwell new-app --stages` makes one", err=True)
+
+
+async def _read(client: ApiClient, wanted: Selector) -> Sequence[PipelineView]:
+    here = Selector(wanted.namespace)
+    async with asyncio.TaskGroup() as tasks:
+        pipelines = tasks.create_task(client.list(Pipeline, wanted))
+        releases = tasks.create_task(client.list(Release, here))
+        promotions = tasks.create_task(client.list(Promotion, here))
+        freezes = tasks.create_task(_freezes(client))
+    return [
+        PipelineView(
+            one,
+            [r for r in releases.result().items if _is_of(r, one)],
+            [p for p in promotions.result().items if _is_of(p, one)],
+            freezes.result(),
+            clock.now(),
+        )
+        for one in pipelines.result().items
+    ]
+
+
+async def _freezes(client: ApiClient) -> Sequence[Freeze]:
+    """Return all freezes, which lie in no namespace; none for who may see only his own."""
+    try:
+        return (await client.list(Freeze)).items
+    except ForbiddenError:
+        return []
+
+
+def _is_of(moved: Release | Promotion, one: Pipeline) -> bool:
+    return (moved.namespace, moved.spec.pipeline) == (one.namespace, one.name)
+
+
+async def _follow(client: ApiClient, wanted: Selector, output: str) -> None:
+    """Show everything again after each change of a Pipeline's status, until interrupted."""
+    listing = await client.list(Pipeline, wanted)
+    known = {one.key: one.status for one in listing.items}
+    async with watching(client, Pipeline, wanted, since=listing.resource_version) as events:
+        async for event in events:
+            if known.get(event.resource.key) == event.resource.status:
+                continue
+            known[event.resource.key] = event.resource.status
+            click.echo("---" if output == Format.YAML else "")
+            await _show(client, wanted, output)

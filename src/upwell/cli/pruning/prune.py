@@ -1,0 +1,115 @@
+"""`upwell prune`: say what nothing needs any more, and remove it."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.durations import TIMEOUT
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import Format, aligned, output_option, shortened, write_data
+
+if TYPE_CHECKING:
+    from upwell.api.prune import Prune
+    from upwell.store.interface import ApiClient
+
+_UNITS = ("B", "KiB", "MiB", "GiB")
+_STEP = 1024
+
+
+@click.command(
+    epilog=examples(
+        "upwell prune",
+        "upwell prune --confirm",
+        "upwell prune --keep-tag-revisions 1 --keep-younger-than 2h",
+        "upwell prune --kept",
+    )
+)
+@click.option("--confirm", is_flag=True, help="Remove it; without this, it is only listed.")
+@click.option("--dry-run", is_flag=True, help="List only, which is what happens by default.")
+@click.option(
+    "--keep-tag-revisions",
+    type=click.IntRange(min=1),
+    default=None,
+    show_default="the server's setting: 3",
+    help="Digests of each tag that stay.",
+)
+@click.option(
+    "--keep-younger-than",
+    type=TIMEOUT,
+    default=None,
+    show_default="the server's setting: 24h",
+    help="What is younger stays; at least 10m.",
+)
+@click.option("--kept", is_flag=True, help="List what stays as well, and what keeps it.")
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def prune(
+    session: Session,
+    confirm: bool,  # noqa: FBT001 - click passes options by name
+    dry_run: bool,  # noqa: FBT001 - the same
+    keep_tag_revisions: int | None,
+    keep_younger_than: float | None,
+    kept: bool,  # noqa: FBT001 - the same
+    output: str,
+) -> None:
+    """Remove images, tags, logs and records that nothing needs any more.
+
+    What runs, can be rolled back to, is in a Release, or was used or made by a Build stays, and so
+    does all that is young. The server does the same once a day.
+    """
+    if confirm and dry_run:
+        raise click.UsageError("--confirm and --dry-run exclude each other")
+
+    async def work(client: "ApiClient") -> None:
+        from upwell.api.codec import encode  # noqa: PLC0415 - loads the API's models
+        from upwell.api.prune import Prune, PruneSpec  # noqa: PLC0415 - the same
+
+        spec = PruneSpec(
+            confirm=confirm,
+            keep_tag_revisions=keep_tag_revisions,
+            keep_younger_than_seconds=keep_younger_than,
+        )
+        answer = await client.create(Prune(spec=spec))
+        if output == Format.TABLE:
+            _write(answer, with_kept=kept)
+        else:
+            write_data(encode(answer), output)
+
+    session.run(work)
+
+
+def _write(answer: "Prune", *, with_kept: bool) -> None:
+    status = answer.status
+    if with_kept and status.kept:
+        rows = [("KEPT", "WHY"), *((_named(i.image), shortened(i.reason)) for i in status.kept)]
+        click.echo("\n".join([*aligned(rows), ""]))
+    if status.items:
+        rows4 = [("SIZE", "WHAT", "NAME", "WHY")]
+        for item in status.items:
+            size = format_bytes(item.bytes) if item.bytes else "-"
+            rows4.append((size, item.what, _named(item.name), item.reason))
+        click.echo("\n".join([*aligned(rows4), ""]))
+    things = "1 thing" if len(status.items) == 1 else f"{len(status.items)} things"
+    verb = "removed" if answer.spec.confirm else "would go"
+    click.echo(f"{things} {verb}, {format_bytes(status.bytes)}")
+    if status.more:
+        click.echo("the limit of one run was reached: run it again", err=True)
+    if status.items and not answer.spec.confirm:
+        click.echo("nothing was removed: add --confirm", err=True)
+
+
+def _named(name: str) -> str:
+    """Return the name with the first digits of its digest."""
+    place, at, digest = name.partition("@")
+    return f"{place}@{shortened(digest)}" if at else shortened(name)
+
+
+def format_bytes(count: int) -> str:
+    """Return a number of bytes as people read it: `3.2 MiB`."""
+    amount, unit = float(count), 0
+    while amount >= _STEP and unit < len(_UNITS) - 1:
+        amount /= _STEP
+        unit += 1
+    return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{count} B"

@@ -1,0 +1,186 @@
+"""`upwell doctor`: what this machine can and cannot do, and how to mend it."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from upwell.cli.core.errors import Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.machine.checks import Check, Status, Subject, check_machine
+from upwell.machine.containers_conf import ContainersConf, decide, render
+from upwell.machine.host import Host, read_host
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was found, and the configuration that follows from it."""
+
+    checks: Sequence[Check]
+    conf: ContainersConf
+
+    @property
+    def status(self) -> Status:
+        """The worst of the findings."""
+        found = {check.status for check in self.checks}
+        return next((bad for bad in (Status.FAIL, Status.WARN) if bad in found), Status.OK)
+
+
+type Places = tuple[tuple[str, int], ...]
+"""(address, port) pairs."""
+
+
+async def examine(data_dir: Path, routes: Places = ()) -> Examination:
+    """Examine this machine for an Upwell that keeps its data in `data_dir`.
+
+    `routes` are where its router shall listen. Folders that are made for the time are removed.
+    """
+    vacate = _make_folder(data_dir)
+    host = await read_host(data_dir)
+    conf = decide(host, private_storage=True)
+    try:
+        return Examination(await _check(data_dir, host, conf, routes), conf)
+    finally:
+        vacate()
+
+
+def _make_folder(folder: Path) -> Callable[[], None]:
+    """Make the folder with its parents; return what removes those that were made."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def vacate() -> None:
+        for path in made:
+            with suppress(OSError):  # somebody has begun to use it
+                path.rmdir()
+
+    return vacate
+
+
+async def _check(
+    data_dir: Path, host: Host, conf: ContainersConf, routes: Places
+) -> Sequence[Check]:
+    # Not the server's own file: a doctor that is called beside a running server changes nothing.
+    path = data_dir / f"doctor-{id(conf):x}.conf"
+    path.write_text(render(conf.decisions))
+    try:
+        return await check_machine(Subject(data_dir, host, conf, path, routes=routes))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@click.command(
+    epilog=examples(
+        "upwell doctor",
+        "upwell doctor --data-dir /srv/upwell",
+        "upwell doctor -o json | jq '.checks[] | select(.status != \"ok\")'",
+    )
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/var/lib/upwell"),
+    show_default=True,
+    envvar="UPWELL_DATA_DIR",
+    show_envvar=True,
+    help="Where `upwell serve` will keep everything: its file system is examined.",
+)
+@click.option(
+    "--router",
+    callback=lambda _context, _option, value: _place(value),
+    default="127.0.0.1:7088",
+    show_default=True,
+    envvar="UPWELL_ROUTER",
+    show_envvar=True,
+    help="HOST:PORT where Routes shall answer.",
+)
+@click.option(
+    "--router-https",
+    callback=lambda _context, _option, value: _place(value),
+    default="127.0.0.1:7443",
+    show_default=True,
+    envvar="UPWELL_ROUTER_HTTPS",
+    show_envvar=True,
+    help="HOST:PORT where Routes with TLS shall answer.",
+)
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+def doctor(
+    data_dir: Path, router: tuple[str, int], router_https: tuple[str, int], output: str
+) -> None:
+    """Say what this machine can and cannot do, and how to mend it.
+
+    Starts a container to see that it runs, and removes it. Exits 1 when a check fails, 0 when
+    there are warnings at most.
+    """
+    try:
+        found = asyncio.run(examine(data_dir.absolute(), (router, router_https)))
+    except OSError as error:
+        place = error.filename or data_dir
+        checks = [
+            Check(
+                "data directory",
+                Status.FAIL,
+                f"{place}: {error.strerror}",
+                "name a folder that you may write, with --data-dir",
+            )
+        ]
+        found = Examination(checks, ContainersConf((), "", ""))
+    if output == Format.TABLE:
+        for line in _report(found):
+            click.echo(line)
+    else:
+        write_data(_data(found), output)
+    sys.exit(Exit.FAILED if found.status is Status.FAIL else Exit.DONE)
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.BadParameter(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _report(found: Examination) -> Iterator[str]:
+    rows = [("CHECK", "STATUS", "DETAIL")]
+    rows += [(check.name, check.status, _one_line(check.detail)) for check in found.checks]
+    lines = aligned(rows)
+    yield next(lines)
+    for check, line in zip(found.checks, lines, strict=True):
+        yield line
+        if check.remedy:
+            yield f"  mend it: {check.remedy}"
+    if found.conf.storage_driver:
+        yield "\nUpwell's containers.conf on this machine:\n"
+        yield from (f"  {line}".rstrip() for line in render(found.conf.decisions).splitlines()[1:])
+        if not found.conf.decisions:
+            yield "  (empty: the defaults of Podman and Buildah fit)"
+        yield f"\nStorage driver: {found.conf.storage_driver} ({found.conf.storage_reason})"
+    yield f"\n{_conclusion(found)}"
+
+
+def _conclusion(found: Examination) -> str:
+    bad = [check.name for check in found.checks if check.status is Status.FAIL]
+    if bad:
+        return f"Upwell does not work here: {', '.join(bad)}"
+    warned = [check.name for check in found.checks if check.status is Status.WARN]
+    return f"Upwell works here{f', with limits: {", ".join(warned)}' if warned else ''}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _data(found: Examination) -> dict[str, Any]:
+    return {
+        "status": str(found.status),
+        "checks": [{**asdict(check), "status": str(check.status)} for check in found.checks],
+        "containersConf": [asdict(decision) for decision in found.conf.decisions],
+        "storageDriver": found.conf.storage_driver,
+        "storageReason": found.conf.storage_reason,
+    }

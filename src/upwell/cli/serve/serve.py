@@ -1,0 +1,190 @@
+"""`upwell serve`: the server."""
+
+import asyncio
+import logging
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from upwell.cli.serve.access import access_options
+from upwell.policy.images.schedule import InvalidDurationError, parse_duration
+
+if TYPE_CHECKING:
+    from upwell.settings import AccessSettings
+
+
+def _duration(_: click.Context, __: click.Parameter, value: str | None) -> timedelta | None:
+    if value is None:
+        return None
+    try:
+        return parse_duration(value)
+    except InvalidDurationError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  upwell serve
+  upwell serve --listen 127.0.0.1:7080 --data-dir /var/lib/upwell
+  upwell serve --config /etc/upwell/upwell.toml --import-interval 5m
+  upwell serve --listen 0.0.0.0:7080 --tls --tls-name upwell.example.com
+"""
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/var/lib/upwell"),
+    show_default=True,
+    envvar="UPWELL_DATA_DIR",
+    show_envvar=True,
+    help="Where everything is kept: objects, images, logs, volumes.",
+)
+@click.option(
+    "--listen",
+    default="127.0.0.1:7080",
+    show_default=True,
+    envvar="UPWELL_LISTEN",
+    show_envvar=True,
+    help="HOST:PORT of the API and of the embedded registry.",
+)
+@click.option(
+    "--router",
+    default="127.0.0.1:7088",
+    show_default=True,
+    envvar="UPWELL_ROUTER",
+    show_envvar=True,
+    help="HOST:PORT where Routes answer.",
+)
+@click.option(
+    "--router-https",
+    default="127.0.0.1:7443",
+    show_default=True,
+    envvar="UPWELL_ROUTER_HTTPS",
+    show_envvar=True,
+    help="HOST:PORT where Routes with TLS answer.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    envvar="UPWELL_CONFIG",
+    show_envvar=True,
+    help="TOML file with registries and limits; default: none.",
+)
+@click.option(
+    "--import-interval",
+    callback=_duration,
+    default=None,
+    envvar="UPWELL_IMPORT_INTERVAL",
+    show_envvar=True,
+    help="How often a scheduled import looks upstream, such as 5m; default: 15m.",
+)
+@click.option(
+    "--upload-limit",
+    metavar="SIZE",
+    default=None,
+    envvar="UPWELL_UPLOAD_LIMIT",
+    show_envvar=True,
+    help="The largest upload for a build, such as 512Mi or 2Gi; default: 1Gi.",
+)
+@click.option(
+    "--build-slots",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    envvar="UPWELL_BUILD_SLOTS",
+    show_envvar=True,
+    help="Builds at once; 0: one for each two processors, at least two, if each has 2 GiB.",
+)
+@click.option(
+    "--allow-host-path",
+    "host_paths",
+    multiple=True,
+    envvar="UPWELL_ALLOW_HOST_PATHS",
+    show_envvar=True,
+    help="A folder that workloads may mount with all below it; may be repeated. Default: none.",
+)
+@click.option(
+    "--container-storage",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    envvar="UPWELL_CONTAINER_STORAGE",
+    show_envvar=True,
+    help="Podman's storage for workloads; default: the system's, where `podman ps` shows them.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="UPWELL_LOG_LEVEL",
+    show_envvar=True,
+    help="Least severe line that is logged.",
+)
+@access_options
+def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
+    data_dir: Path,
+    listen: str,
+    router: str,
+    router_https: str,
+    config: Path | None,
+    import_interval: timedelta | None,
+    upload_limit: str | None,
+    build_slots: int,
+    host_paths: tuple[str, ...],
+    container_storage: Path | None,
+    log_level: str,
+    access: "AccessSettings",
+) -> None:
+    """Run the server until it is stopped.
+
+    Workloads and the router go on when it stops, and are found again when it starts.
+    """
+    from upwell.app.server import ServeError, run_server  # noqa: PLC0415 - keeps `--help` fast
+    from upwell.inputs.interface import DEFAULT_LIMIT_BYTES  # noqa: PLC0415
+    from upwell.registry.credentials import default_auth_files  # noqa: PLC0415
+    from upwell.server.asgi.logs import configure_logging  # noqa: PLC0415
+    from upwell.settings import (  # noqa: PLC0415
+        FileSettings,
+        ServerSettings,
+        SettingsError,
+        parse_size,
+        read_file,
+        tracing_from,
+    )
+
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.BadParameter(f"{listen!r} is not HOST:PORT", param_hint="--listen")
+    configure_logging(getattr(logging, log_level.upper()))
+    try:
+        file = read_file(config) if config else FileSettings()
+        size = parse_size(upload_limit) if upload_limit else file.upload_limit
+        settings = ServerSettings(
+            data_dir=data_dir.absolute(),
+            host=host,
+            port=int(port),
+            router_address=router,
+            router_https_address=router_https,
+            import_interval=import_interval or file.import_interval or timedelta(minutes=15),
+            upload_limit=size or DEFAULT_LIMIT_BYTES,
+            build_slots=build_slots,
+            allowed_host_paths=(*host_paths, *file.allowed_host_paths),
+            container_storage=container_storage.absolute() if container_storage else None,
+            build_isolation=file.build_isolation,
+            registries=file.registries,
+            auth_files=tuple(default_auth_files(os.environ, Path.home())),
+            access=access,
+            retention=file.retention,
+            tracing=tracing_from(os.environ, file.tracing),
+            git_author=file.git_author,
+        )
+        asyncio.run(run_server(settings))
+    except (SettingsError, ServeError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""The command `process`, and Templates with their parameters."""

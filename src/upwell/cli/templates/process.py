@@ -1,0 +1,50 @@
+"""`upwell process`: the objects of a Template, with its parameters replaced."""
+
+import click
+
+from upwell.api.template import Parameter
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import MISSING, Format, aligned, output_option, write_data
+from upwell.cli.templates.sources import load_template
+from upwell.cli.templates.values import expand, requested_values, value_options
+
+
+@click.command(
+    epilog=examples(
+        "upwell process shop.yaml -p NAME=shop | upwell apply -f -",
+        "upwell process shop-template --param-file shop.env -l team=web -o json",
+        "upwell process https://example.com/shop.yaml --parameters",
+    )
+)
+@click.argument("template", metavar="TEMPLATE")
+@value_options
+@click.option("--parameters", is_flag=True, help="List the template's parameters instead.")
+@output_option(Format.YAML, Format.JSON)
+@connection_options
+@click.pass_context
+def process(
+    ctx: click.Context,
+    template: str,
+    parameters: bool,  # noqa: FBT001 - click passes options by name
+    output: str,
+) -> None:
+    """Print the objects of TEMPLATE as a List, with its parameters replaced.
+
+    TEMPLATE is a file, an http(s) address, - for stdin, or the name of a Template in the
+    namespace. Nothing is written to the server.
+    """
+    found = load_template(template, ctx.ensure_object(Session))
+    if parameters:
+        rows = [("NAME", "DESCRIPTION", "GENERATED", "VALUE"), *map(_row, found.parameters)]
+        for line in aligned(rows):
+            click.echo(line)
+        return
+    items = expand(found, requested_values(ctx)).objects
+    write_data({"apiVersion": "v1", "kind": "List", "items": list(items)}, output)
+
+
+def _row(parameter: Parameter) -> tuple[str, str, str, str]:
+    value = parameter.value or ("(required)" if parameter.required else MISSING)
+    generated = (parameter.from_ if parameter.generate else None) or MISSING
+    return (parameter.name, parameter.description or MISSING, generated, value)

@@ -1,0 +1,1 @@
+"""Commands on workloads: rollout, logs, exec, port-forward."""

@@ -1,0 +1,83 @@
+"""`upwell logs`: print the log of a build or a workload."""
+
+import click
+
+from upwell.api.apps import Job
+from upwell.api.build import Build, BuildConfig
+from upwell.api.meta import Resource
+from upwell.api.pod import Pod
+from upwell.cli.builds.logs import builds_of, follow_build, write_log
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.names import Named, parse_one
+from upwell.policy.builds.run_policy import number_of
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.store.interface import ApiClient
+
+
+@click.command(
+    epilog=examples(
+        "upwell logs -f build/shop-2", "upwell logs bc/shop", "upwell logs dc/gate --tail 20"
+    )
+)
+@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the log ends.")
+@click.option("--tail", type=click.IntRange(min=0), help="Only the last lines.  [default: all]")
+@click.option(
+    "--version",
+    type=click.IntRange(min=1),
+    help="Number of the BuildConfig's build.  [default: the latest]",
+)
+@click.option("-c", "--container", help="A container of the workload.  [default: the first]")
+@click.option(
+    "-p", "--previous", is_flag=True, help="What containers wrote before they were started anew."
+)
+@connection_options
+@click.pass_obj
+def logs(
+    session: Session,
+    what: tuple[str, ...],
+    follow: bool,  # noqa: FBT001 - click passes options by name
+    tail: int | None,
+    version: int | None,
+    container: str | None,
+    previous: bool,  # noqa: FBT001 - the same
+) -> None:
+    """Print the log of a build, of a BuildConfig's latest build, of a workload or of a Pod."""
+    named = parse_one(what)
+    flags = {"follow": follow, "previous": previous}
+    params = {flag: "true" for flag, holds in flags.items() if holds}
+    if tail is not None:
+        params["tailLines"] = str(tail)
+    if container is not None:
+        params["container"] = container
+
+    async def work(client: ApiClient) -> None:
+        target = await _target(client, named, session.namespace, version)
+        if follow and isinstance(target, Build):
+            await follow_build(client, target, params)
+        else:
+            await write_log(client, target, params)
+
+    session.run(work)
+
+
+async def _target(client: ApiClient, named: Named, namespace: str, version: int | None) -> Resource:
+    """Return the object that keeps the log."""
+    found = await client.get(named.resource, named.namespace(namespace), named.name)
+    if isinstance(found, BuildConfig):
+        builds = [b for b in await builds_of(client, found) if version in {None, number_of(b)}]
+        if not builds and version is not None:
+            raise CommandError(f"{named} has no build {version} (any more)", Exit.NOT_FOUND)
+        if not builds:
+            raise CommandError(
+                f"{named} has no build yet; `upwell start-build {found.name}` starts one",
+                Exit.NOT_FOUND,
+            )
+        return builds[0]
+    if version is not None:
+        raise CommandError("--version is for BuildConfigs", Exit.USAGE)
+    if not isinstance(found, (Build, Job, Pod, *WORKLOADS)):
+        raise CommandError(f"{named} has no log: builds, workloads and pods have", Exit.USAGE)
+    return found

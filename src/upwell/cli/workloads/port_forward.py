@@ -1,0 +1,154 @@
+"""`upwell port-forward`: local ports that lead to ports of an instance, through the server."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from upwell.api.apps import Job
+from upwell.api.pod import Pod
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError
+from upwell.cli.core.examples import examples
+from upwell.cli.core.names import Named, parse_one
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.store.interface import ApiClient, Conversation, StoreError
+
+_PROTOCOL = "v5.channel.k8s.io"
+_DATA, _ERROR, _CLOSE = 0, 1, 255
+_CHUNK = 64 * 1024
+_HIGHEST_PORT = 65535
+
+type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Whose ports are meant."""
+
+    named: Named
+    namespace: str
+    instance: str
+
+    def converse(
+        self, client: ApiClient, port: int
+    ) -> contextlib.AbstractAsyncContextManager[Conversation]:
+        """Open one connection to a port."""
+        params = [("ports", str(port))]
+        params += [("instance", self.instance)] if self.instance else []
+        return client.converse(
+            self.named.resource, self.namespace, self.named.name, "portforward", params, _PROTOCOL
+        )
+
+
+@click.command(
+    epilog=examples(
+        "upwell port-forward deployment/shop 8080",
+        "upwell port-forward dc/gate 9000:8080 9443:8443",
+        "upwell port-forward pod/upwell-default-deploy-shop-1b2c3d4e-0 :5432",
+    )
+)
+@click.argument("what", metavar="KIND/NAME")
+@click.argument("ports", nargs=-1, required=True, metavar="[[LOCAL]:]REMOTE...")
+@click.option("--instance", help="An instance of the workload.  [default: one that is ready]")
+@connection_options
+@click.pass_obj
+def port_forward(session: Session, what: str, ports: tuple[str, ...], instance: str | None) -> None:
+    """Listen on local ports until interrupted, and lead connections to an instance's ports.
+
+    Each connection goes to an instance that is ready then. A local port that is left empty is
+    chosen, and told.
+    """
+    named = parse_one((what,))
+    if not issubclass(named.resource, (*WORKLOADS, Job, Pod)):
+        raise click.UsageError(f"{named} has no instances: workloads and pods have")
+    pairs = [_ports(text) for text in ports]
+    place = _Place(named, named.namespace(session.namespace), instance or "")
+
+    async def work(client: ApiClient) -> None:
+        async with place.converse(client, pairs[0][1]):
+            pass  # says now what is wrong with the place
+        await _listen(client, place, pairs)
+
+    session.run(work)
+
+
+def _ports(text: str) -> tuple[int, int]:
+    """Return local and remote port; the local one is 0 where it is to be chosen."""
+    local, colon, remote = text.rpartition(":")
+    numbers = []
+    for part, least in ((local or ("0" if colon else remote), 0), (remote, 1)):
+        if not (part.isascii() and part.isdigit() and least <= int(part) <= _HIGHEST_PORT):
+            raise click.BadParameter(f"{text!r} is not [[LOCAL]:]REMOTE", param_hint="PORTS")
+        numbers.append(int(part))
+    return numbers[0], numbers[1]
+
+
+async def _listen(client: ApiClient, place: _Place, pairs: Sequence[tuple[int, int]]) -> None:
+    async with AsyncExitStack() as stack:
+        for local, remote in pairs:
+            try:
+                server = await asyncio.start_server(
+                    _forwarding(client, place, remote), "127.0.0.1", local
+                )
+            except OSError as error:
+                raise CommandError(
+                    f"cannot listen on 127.0.0.1:{local}: {error.strerror}"
+                ) from error
+            await stack.enter_async_context(server)
+            number = server.sockets[0].getsockname()[1]
+            click.echo(f"forwarding from 127.0.0.1:{number} to port {remote} of {place.named}")
+        await asyncio.get_running_loop().create_future()
+
+
+def _forwarding(client: ApiClient, place: _Place, port: int) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with _closing(writer), place.converse(client, port) as conversation:
+                sending = asyncio.create_task(_send(reader, conversation))
+                try:
+                    await _receive(conversation, writer)
+                finally:
+                    sending.cancel()
+                    await asyncio.wait({sending})
+        except (OSError, StoreError, CommandError) as error:
+            click.echo(f"connection lost: {error}", err=True)
+
+    return serve
+
+
+async def _send(reader: asyncio.StreamReader, conversation: Conversation) -> None:
+    with contextlib.suppress(OSError, StoreError):  # what is received tells how it ended
+        while piece := await reader.read(_CHUNK):
+            await conversation.send(bytes((_DATA,)) + piece)
+        await conversation.send(bytes((_CLOSE, _DATA)))
+
+
+async def _receive(conversation: Conversation, writer: asyncio.StreamWriter) -> None:
+    """Copy to the end; raises CommandError with what went wrong there."""
+    begun = set()
+    async for message in conversation.messages():
+        channel, piece = message[0], message[1:]
+        if channel == _CLOSE:
+            writer.write_eof()
+        elif channel not in begun:
+            begun.add(channel)  # the first message repeats the port's number
+        elif channel == _ERROR:
+            raise CommandError(piece.decode(errors="replace"))
+        else:
+            writer.write(piece)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

@@ -1,0 +1,279 @@
+"""`upwell rollout`: watch, undo, pause, resume and restart rollouts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from upwell.api.apps import Deployment, DeploymentConfig
+from upwell.cli.core import clock
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.durations import TIMEOUT, within
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.names import Named, parse_one
+from upwell.cli.core.output import (
+    Format,
+    aligned,
+    format_age,
+    full_name,
+    output_option,
+    shortened,
+    write_data,
+)
+from upwell.cli.core.waiting import until
+from upwell.policy.explain.freshness import RolloutState, rollout_of
+from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
+from upwell.store.interface import ApiClient
+
+_PAUSABLE = (Deployment, DeploymentConfig)
+_RESTARTED = "kubectl.kubernetes.io/restartedAt"
+
+
+@click.group(
+    no_args_is_help=True,
+    epilog=examples(
+        "upwell rollout status deployment/shop --timeout=5m",
+        "upwell rollout undo dc/gate",
+        "upwell rollout history deployment/shop",
+    ),
+)
+def rollout() -> None:
+    """Watch, undo, pause or resume rollouts of workloads."""
+
+
+def _workload_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command its workload argument and the connection's options."""
+    argument = click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
+    return argument(connection_options(click.pass_obj(function)))
+
+
+@rollout.command(
+    epilog=examples(
+        "upwell rollout status deployment/shop",
+        "upwell rollout status dc/gate --timeout=5m",
+        "upwell rollout status deployment/shop --no-watch",
+    )
+)
+@click.option(
+    "--timeout", type=TIMEOUT, default="0", show_default="none", help="Limit of the wait."
+)
+@click.option("--watch/--no-watch", default=True, show_default=True, help="Wait for the end.")
+@_workload_command
+def status(
+    session: Session,
+    what: tuple[str, ...],
+    timeout: float,
+    watch: bool,  # noqa: FBT001 - click passes options by name
+) -> None:
+    """Wait until a rollout has ended; exit 1 if it failed, 5 if the time is over."""
+    named = _parse_workload(what)
+    told = [""]
+
+    def tell(workload: Workload) -> None:
+        found = rollout_of(workload)
+        if found.state is RolloutState.PROGRESSING and found.text != told[0]:
+            told[0] = found.text
+            click.echo(f"{full_name(workload)}: {shortened(found.text)}", err=True)
+
+    async def work(client: ApiClient) -> None:
+        workload = await _get(client, named, session)
+        if watch:
+            async with within(timeout, f"{named}: the rollout has not ended"):
+                workload = await until(
+                    client,
+                    workload,
+                    lambda state: rollout_of(state).state is not RolloutState.PROGRESSING,
+                    changed=tell,
+                )
+        found = rollout_of(workload)
+        if found.state is RolloutState.FAILED:
+            raise CommandError(f"{full_name(workload)}: {shortened(found.text)}")
+        click.echo(f"{full_name(workload)}: {shortened(found.text)}")
+        if workload.status.hold:
+            click.echo(
+                f"on hold: {workload.status.hold}; `upwell rollout resume {named}`", err=True
+            )
+
+    session.run(work)
+
+
+@rollout.command(
+    epilog=examples(
+        "upwell rollout history deployment/shop", "upwell rollout history dc/gate -o json"
+    )
+)
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@_workload_command
+def history(session: Session, what: tuple[str, ...], output: str) -> None:
+    """List the revisions that can be gone back to, newest first."""
+    named = _parse_workload(what)
+
+    async def work(client: ApiClient) -> None:
+        workload = await _get(client, named, session)
+        revisions = workload.status.revisions
+        if output != Format.TABLE:
+            fields = {"template"}
+            data = [
+                r.model_dump(mode="json", by_alias=True, exclude=fields, exclude_none=True)
+                for r in revisions
+            ]
+            write_data(data, output)
+            return
+        now = clock.now()
+        rows = [("REVISION", "PHASE", "AGE", "CAUSE", "IMAGES")]
+        rows += [
+            (
+                str(revision.revision),
+                revision.phase or "-",
+                format_age(revision.created, now),
+                revision.cause or "-",
+                ",".join(f"{name}={shortened(image)}" for name, image in revision.images.items())
+                or "-",
+            )
+            for revision in revisions
+        ]
+        for line in aligned(rows):
+            click.echo(line)
+
+    session.run(work)
+
+
+@rollout.command(
+    epilog=examples(
+        "upwell rollout undo deployment/shop", "upwell rollout undo dc/gate --to-revision=3"
+    )
+)
+@click.option(
+    "--to-revision", type=click.IntRange(min=1), help="Which.  [default: the last complete one]"
+)
+@_workload_command
+def undo(session: Session, what: tuple[str, ...], to_revision: int | None) -> None:
+    """Go back to an earlier revision, and hold the workload there.
+
+    Upwell does not roll out new images to a workload on hold until `rollout resume`.
+    """
+    named = _parse_workload(what)
+    body = {} if to_revision is None else {"toRevision": to_revision}
+
+    async def work(client: ApiClient) -> None:
+        workload = await _get(client, named, session)
+        await client.call(
+            "POST", type(workload), workload.namespace, workload.name, "rollback", body
+        )
+        click.echo(f"{full_name(workload)} rolled back")
+        click.echo(f"new images wait until `upwell rollout resume {named}`", err=True)
+
+    session.run(work)
+
+
+@rollout.command(epilog=examples("upwell rollout pause deployment/shop"))
+@_workload_command
+def pause(session: Session, what: tuple[str, ...]) -> None:
+    """Stop rolling out changes until `resume`; what runs goes on running."""
+    named = _parse_workload(what)
+    if issubclass(named.resource, _PAUSABLE):
+        change: dict[str, Any] = {"spec": {"paused": True}}
+    else:
+        change = {"metadata": {"annotations": {HOLD_ANNOTATION: "paused by a person"}}}
+    _patch(session, named, change, "paused")
+
+
+@rollout.command(epilog=examples("upwell rollout resume deployment/shop"))
+@_workload_command
+def resume(session: Session, what: tuple[str, ...]) -> None:
+    """Lift a pause, and the hold that `undo` has set."""
+    named = _parse_workload(what)
+    lifted = {HOLD_ANNOTATION: None, HOLD_UNTIL_ANNOTATION: None}
+    change: dict[str, Any] = {"metadata": {"annotations": lifted}}
+    if issubclass(named.resource, _PAUSABLE):
+        change["spec"] = {"paused": None}
+    _patch(session, named, change, "resumed")
+
+
+@rollout.command(epilog=examples("upwell rollout restart deployment/shop"))
+@_workload_command
+def restart(session: Session, what: tuple[str, ...]) -> None:
+    """Replace every instance by a new one of the same images, as a rollout."""
+    named = _parse_workload(what)
+    annotations = {_RESTARTED: clock.now().isoformat(timespec="seconds")}
+    change = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+
+    async def work(client: ApiClient) -> None:
+        workload = await _get(client, named, session)
+        if is_paused(workload):
+            raise CommandError(
+                f"cannot restart paused {named}: `upwell rollout resume {named}` first"
+            )
+        await client.patch(named.resource, session.namespace, named.name, change)
+        click.echo(f"{full_name(workload)} restarted")
+
+    session.run(work)
+
+
+@rollout.command(
+    epilog=examples("upwell rollout latest dc/gate", "upwell rollout latest dc/gate --again")
+)
+@click.option("--again", is_flag=True, help="Keep the images that it has.  [default: the newest]")
+@_workload_command
+def latest(
+    session: Session,
+    what: tuple[str, ...],
+    again: bool,  # noqa: FBT001 - click passes options by name
+) -> None:
+    """Start a rollout of a DeploymentConfig, with the newest images of all tags it follows."""
+    _do(session, what, "latest", "rolled out", again=again)
+
+
+@rollout.command(epilog=examples("upwell rollout cancel dc/gate"))
+@_workload_command
+def cancel(session: Session, what: tuple[str, ...]) -> None:
+    """End the rollout that is under way: what served before serves again."""
+    _do(session, what, "cancel", "cancelling")
+
+
+@rollout.command(epilog=examples("upwell rollout retry dc/gate"))
+@_workload_command
+def retry(session: Session, what: tuple[str, ...]) -> None:
+    """Roll out once more what has failed, its hooks included."""
+    _do(session, what, "retry", "retried rollout")
+
+
+def _do(
+    session: Session, what: tuple[str, ...], verb: str, done: str, *, again: bool = False
+) -> None:
+    """Do what only the server can do to a rollout."""
+    named = _parse_workload(what)
+
+    async def work(client: ApiClient) -> None:
+        workload = await _get(client, named, session)
+        body = {"verb": verb, "again": again}
+        place = (type(workload), workload.namespace, workload.name)
+        await client.call("POST", *place, "rollout", body)
+        click.echo(f"{full_name(workload)} {done}")
+
+    session.run(work)
+
+
+def _parse_workload(what: tuple[str, ...]) -> Named:
+    named = parse_one(what)
+    if not issubclass(named.resource, WORKLOADS):
+        known = ", ".join(kind.KIND.singular for kind in WORKLOADS)
+        raise click.UsageError(f"{named} has no rollouts; these kinds have: {known}")
+    return named
+
+
+async def _get(client: ApiClient, named: Named, session: Session) -> Workload:
+    found = await client.get(named.resource, session.namespace, named.name)
+    if not isinstance(found, WORKLOADS):
+        raise CommandError(f"{named} is no workload", Exit.USAGE)
+    return found
+
+
+def _patch(session: Session, named: Named, change: dict[str, Any], done: str) -> None:
+    async def work(client: ApiClient) -> None:
+        changed = await client.patch(named.resource, session.namespace, named.name, change)
+        click.echo(f"{full_name(changed)} {done}")
+
+    session.run(work)
