@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from upwell.gitops.interface import Author
-from upwell.inputs.interface import DEFAULT_LIMIT_BYTES
 from upwell.policy.access.roles import Role
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 from upwell.policy.pruning.retention import MINIMUM_GRACE, Rules
@@ -23,6 +22,7 @@ from upwell.registry.hosts import (
     RegistryMirror,
     is_loopback,
 )
+from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
 
 MAX_FILE_BYTES = 1024 * 1024
 DEFAULT_PORT = 7080

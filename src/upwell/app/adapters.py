@@ -15,7 +15,6 @@ from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
 from upwell.gitops.git import GitRepositories
-from upwell.inputs.files import FileInputs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -34,6 +33,7 @@ from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
 from upwell.settings import ServerSettings
 from upwell.store.sqlite import SqliteStore
+from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
 from upwell.workload.podman import PodmanRuntime

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from upwell.api.promotion import Promotion
-from upwell.inputs.interface import BinaryInputs
 from upwell.oci import Digest
 from upwell.policy.promotion.verdicts import evidence_of
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.store.interface import Store
+from upwell.uploads.interface import BinaryInputs
 
 log = logging.getLogger(__name__)
 

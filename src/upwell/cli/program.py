@@ -16,98 +16,67 @@ class Entry:
     """Where a command is implemented, and its line in the list of commands."""
 
     target: str
+    """`MODULE:ATTRIBUTE`, the module relative to this package."""
     summary: str
+
+    def load(self) -> click.Command:
+        """Import the command's module and return the command."""
+        module, _, attribute = self.target.partition(":")
+        command = getattr(importlib.import_module(f"upwell.cli.{module}"), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{self.target} is no command")
+        return command
 
 
 COMMANDS: Mapping[str, Entry] = {
-    "apply": Entry("upwell.cli.objects.apply:apply", "Create or change objects from manifests."),
-    "approve": Entry(
-        "upwell.cli.promotion.approve:approve", "Agree to a promotion that waits for it."
-    ),
-    "build-chain": Entry(
-        "upwell.cli.explain.build_chain:build_chain", "Show what a tag's change builds."
-    ),
-    "cancel-build": Entry(
-        "upwell.cli.builds.builds:cancel_build", "Cancel builds that have not ended."
-    ),
-    "delete": Entry(
-        "upwell.cli.objects.delete:delete", "Delete objects by name or from manifests."
-    ),
-    "demo": Entry("upwell.cli.demo:demo", "Replay a real base image fix on this machine."),
-    "describe": Entry("upwell.cli.objects.describe:describe_command", "Tell all about an object."),
-    "doctor": Entry("upwell.cli.serve.doctor:doctor", "Say what this machine can and cannot do."),
-    "evidence": Entry(
-        "upwell.cli.promotion.evidence:evidence", "Show what the tests of a stage have left."
-    ),
-    "exec": Entry(
-        "upwell.cli.workloads.exec:exec_command", "Run a command in a workload's container."
-    ),
-    "explain": Entry(
-        "upwell.cli.explain.explain:explain_command", "Say why it was built or rolled out."
-    ),
-    "freeze": Entry("upwell.cli.promotion.freeze:freeze", "Stop the line, or let it go on."),
-    "get": Entry("upwell.cli.objects.get:get", "List or watch objects."),
-    "kubeconfig": Entry(
-        "upwell.cli.access.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."
-    ),
-    "history": Entry(
-        "upwell.cli.promotion.history:history", "Show what was promoted, and how it went."
-    ),
-    "hold": Entry(
-        "upwell.cli.promotion.hold:hold", "Keep new images away from a workload or stage."
-    ),
-    "image": Entry("upwell.cli.images.image:image", "Copy images between registries."),
-    "import-image": Entry(
-        "upwell.cli.images.image_import:import_image", "Import a tag's image now."
-    ),
-    "login": Entry("upwell.cli.access.login:login", "Remember a server and a token for it."),
-    "logout": Entry("upwell.cli.access.login:logout", "Forget the token of a server."),
-    "logs": Entry("upwell.cli.workloads.logs:logs", "Print the log of a build or a workload."),
-    "new-app": Entry("upwell.cli.new_app.new_app:new_app", "Make an application and all it needs."),
-    "notify": Entry(
-        "upwell.cli.notifications.notify:notify", "Test what tells the outside, and replay it."
-    ),
-    "pipeline": Entry(
-        "upwell.cli.promotion.pipeline:pipeline", "See where an application's releases are."
-    ),
+    "apply": Entry("objects.apply:apply", "Create or change objects from manifests."),
+    "approve": Entry("promotion.approve:approve", "Agree to a promotion that waits for it."),
+    "build-chain": Entry("explain.build_chain:build_chain", "Show what a tag's change builds."),
+    "cancel-build": Entry("builds.builds:cancel_build", "Cancel builds that have not ended."),
+    "delete": Entry("objects.delete:delete", "Delete objects by name or from manifests."),
+    "demo": Entry("demo:demo", "Replay a real base image fix on this machine."),
+    "describe": Entry("objects.describe:describe_command", "Tell all about an object."),
+    "doctor": Entry("serve.doctor:doctor", "Say what this machine can and cannot do."),
+    "evidence": Entry("promotion.evidence:evidence", "Show what the tests of a stage have left."),
+    "exec": Entry("workloads.exec:exec_command", "Run a command in a workload's container."),
+    "explain": Entry("explain.explain:explain_command", "Say why it was built or rolled out."),
+    "freeze": Entry("promotion.freeze:freeze", "Stop the line, or let it go on."),
+    "get": Entry("objects.get:get", "List or watch objects."),
+    "kubeconfig": Entry("access.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
+    "history": Entry("promotion.history:history", "Show what was promoted, and how it went."),
+    "hold": Entry("promotion.hold:hold", "Keep new images away from a workload or stage."),
+    "image": Entry("images.image:image", "Copy images between registries."),
+    "import-image": Entry("images.image_import:import_image", "Import a tag's image now."),
+    "login": Entry("access.login:login", "Remember a server and a token for it."),
+    "logout": Entry("access.login:logout", "Forget the token of a server."),
+    "logs": Entry("workloads.logs:logs", "Print the log of a build or a workload."),
+    "new-app": Entry("new_app.new_app:new_app", "Make an application and all it needs."),
+    "notify": Entry("notifications.notify:notify", "Test what tells the outside, and replay it."),
+    "pipeline": Entry("promotion.pipeline:pipeline", "See where an application's releases are."),
     "port-forward": Entry(
-        "upwell.cli.workloads.port_forward:port_forward", "Reach an instance's port at a local one."
+        "workloads.port_forward:port_forward", "Reach an instance's port at a local one."
     ),
-    "resume": Entry("upwell.cli.promotion.hold:resume", "Lift a hold or a pause."),
-    "process": Entry("upwell.cli.templates.process:process", "Print the objects of a template."),
-    "promote": Entry("upwell.cli.promotion.promote:promote", "Bring a release into a stage now."),
-    "prune": Entry("upwell.cli.pruning.prune:prune", "Remove what nothing needs any more."),
+    "resume": Entry("promotion.hold:resume", "Lift a hold or a pause."),
+    "process": Entry("templates.process:process", "Print the objects of a template."),
+    "promote": Entry("promotion.promote:promote", "Bring a release into a stage now."),
+    "prune": Entry("pruning.prune:prune", "Remove what nothing needs any more."),
     "quarantine": Entry(
-        "upwell.cli.promotion.quarantine:quarantine",
+        "promotion.quarantine:quarantine",
         "List base images that are kept out; let them in.",
     ),
-    "reject": Entry(
-        "upwell.cli.promotion.approve:reject", "Refuse a promotion, or a release everywhere."
-    ),
-    "release": Entry(
-        "upwell.cli.promotion.release:release", "List, describe and compare releases."
-    ),
-    "rollback": Entry(
-        "upwell.cli.promotion.rollback:rollback", "Put an earlier release back into a stage."
-    ),
-    "rollout": Entry(
-        "upwell.cli.workloads.rollout:rollout", "Watch, undo, pause or resume rollouts."
-    ),
-    "s2i": Entry("upwell.cli.s2i:s2i", "Build an image from source, without a server."),
-    "serve": Entry("upwell.cli.serve.serve:serve", "Run the server on this machine."),
-    "start-build": Entry("upwell.cli.builds.builds:start_build", "Start a build of a BuildConfig."),
-    "status": Entry(
-        "upwell.cli.explain.status:status", "Show the tree from base image to workload."
-    ),
-    "token": Entry("upwell.cli.access.token:token", "Make, list and delete tokens."),
-    "tag": Entry(
-        "upwell.cli.images.tag:tag", "Promote an image, or follow one, under another name."
-    ),
-    "verify": Entry(
-        "upwell.cli.promotion.verify:verify", "Report whether a release passed in a stage."
-    ),
-    "wait": Entry("upwell.cli.objects.wait:wait", "Wait until an object is as you say."),
-    "whoami": Entry("upwell.cli.access.login:whoami", "Say who you are to the server."),
+    "reject": Entry("promotion.approve:reject", "Refuse a promotion, or a release everywhere."),
+    "release": Entry("promotion.release:release", "List, describe and compare releases."),
+    "rollback": Entry("promotion.rollback:rollback", "Put an earlier release back into a stage."),
+    "rollout": Entry("workloads.rollout:rollout", "Watch, undo, pause or resume rollouts."),
+    "s2i": Entry("s2i:s2i", "Build an image from source, without a server."),
+    "serve": Entry("serve.serve:serve", "Run the server on this machine."),
+    "start-build": Entry("builds.builds:start_build", "Start a build of a BuildConfig."),
+    "status": Entry("explain.status:status", "Show the tree from base image to workload."),
+    "token": Entry("access.token:token", "Make, list and delete tokens."),
+    "tag": Entry("images.tag:tag", "Promote an image, or follow one, under another name."),
+    "verify": Entry("promotion.verify:verify", "Report whether a release passed in a stage."),
+    "wait": Entry("objects.wait:wait", "Wait until an object is as you say."),
+    "whoami": Entry("access.login:whoami", "Say who you are to the server."),
 }
 """The summaries are repeated here so that the list of commands needs no command's module."""
 
@@ -122,13 +91,7 @@ class LazyGroup(click.Group):
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        module, _, attribute = entry.target.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{entry.target} is no command")
-        return command
+        return entry.load() if entry is not None else None
 
     @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

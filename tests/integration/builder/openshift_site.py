@@ -25,7 +25,6 @@ from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.template import Template
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
-from upwell.inputs.files import FileInputs
 from upwell.machine.platform import machine_platform
 from upwell.oci import Reference
 from upwell.policy.builds.run_policy import number_of
@@ -46,6 +45,7 @@ from upwell.registry.hosts import RegistryHost, RegistryHosts
 from upwell.registry.mirror import Mirror
 from upwell.registry.routed import RoutedRegistry
 from upwell.store.memory import MemoryStore
+from upwell.uploads.files import FileInputs
 
 NAMESPACE = "shop"
 SECONDS = 90

@@ -22,7 +22,6 @@ from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.api.promotion import Release
 from upwell.cli import main
 from upwell.cli.core.connection import Session
-from upwell.inputs.files import FileInputs
 from upwell.policy.promotion.images import stage_images
 from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.promotion import wiring
@@ -32,6 +31,7 @@ from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import Verification
 from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.store.interface import NotFoundError, Store
+from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
 from upwell.workload.interface import ContainerFile, FileLimits
 

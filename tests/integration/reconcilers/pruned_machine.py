@@ -16,7 +16,6 @@ from upwell.api.codec import decode
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.builder.logs import FileBuildLogs
-from upwell.inputs.files import FileInputs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.oci import Digest, MediaType
 from upwell.policy.pruning.retention import Rules
@@ -25,6 +24,7 @@ from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError
 from upwell.registry.hosting import ManifestPush
 from upwell.store.memory import MemoryStore
+from upwell.uploads.files import FileInputs
 from upwell.workload.interface import Instance, Owner, Runtime, State
 
 HOST = "registry.internal:5000"

@@ -14,11 +14,11 @@ from upwell.api.codec import decode
 from upwell.api.core import Secret
 from upwell.api.pipeline import Check, WebhookCheck
 from upwell.api.promotion import CheckPhase, CheckResult, PromotionPhase, Release
-from upwell.inputs.files import FileInputs
 from upwell.policy.notifications.cloud_events import signature
 from upwell.policy.promotion.checks import Outcome, Progress
 from upwell.reconcilers.promotion.verification import Verification
 from upwell.server.promotion.verdicts import PLACE, VerdictTokens
+from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from upwell.api.apps import Job
 from upwell.api.codec import decode_as
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, PromotionPhase, Release
-from upwell.inputs.files import FileInputs
 from upwell.oci import Digest
 from upwell.policy.promotion.checks import Outcome, Progress
 from upwell.reconcilers.promotion.evidence import FILES_BYTES, LOG_BYTES
 from upwell.reconcilers.promotion.verification import Verification
+from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
 from upwell.workload.podman import PodmanRuntime
 

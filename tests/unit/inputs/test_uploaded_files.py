@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from upwell.inputs.files import FileInputs
-from upwell.inputs.interface import InputMissingError, InputTooLargeError, StoreFullError
 from upwell.oci import Digest
+from upwell.uploads.files import FileInputs
+from upwell.uploads.interface import InputMissingError, InputTooLargeError, StoreFullError
 
 HOUR = timedelta(hours=1)
 

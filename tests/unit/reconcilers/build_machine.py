@@ -41,7 +41,6 @@ from upwell.builder.interface import (
     Revision,
 )
 from upwell.builder.logs import FileBuildLogs
-from upwell.inputs.files import FileInputs
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.builds.builds import Builds
@@ -58,6 +57,7 @@ from upwell.registry.mirror import Mirror
 from upwell.registry.routed import RoutedRegistry
 from upwell.store.interface import StoreError
 from upwell.store.memory import MemoryStore
+from upwell.uploads.files import FileInputs
 
 VENDOR = "vendor.example"
 INTERNAL = "registry.internal:5000"

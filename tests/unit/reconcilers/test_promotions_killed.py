@@ -21,7 +21,6 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
-from upwell.inputs.files import FileInputs
 from upwell.oci import Digest
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.jobs import JobReconciler
@@ -32,6 +31,7 @@ from upwell.reconcilers.promotion.verification import Verification
 from upwell.reconcilers.rollouts import Images
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.store.memory import MemoryStore
+from upwell.uploads.files import FileInputs
 from upwell.workload.interface import WHOLE_LOG, LogQuery
 
 STAGES = ("dev", "production")

@@ -12,13 +12,13 @@ from upwell.api.apps import Job
 from upwell.api.codec import decode_as
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckResult, Promotion, PromotionPhase, Purpose, Release
-from upwell.inputs.files import FileInputs
 from upwell.oci import Digest
 from upwell.policy.promotion.checks import Progress
 from upwell.policy.promotion.verification_jobs import container_of_test
 from upwell.reconcilers.promotion.verification import Verification
 from upwell.reconcilers.rollouts.instance import owner_of
 from upwell.store.memory import MemoryStore
+from upwell.uploads.files import FileInputs
 from upwell.verification.interface import (
     Event,
     HttpAnswer,

@@ -18,7 +18,6 @@ from uvicorn.server import ServerState
 from upwell.api.build import BinaryInput, Build
 from upwell.api.codec import decode
 from upwell.api.meta import Resource
-from upwell.inputs.interface import BinaryInputs
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.reconcilers.images.examination import ImageExaminer
@@ -30,6 +29,7 @@ from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
+from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import (
     WHOLE_LOG,
     Command,

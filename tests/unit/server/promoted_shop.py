@@ -11,7 +11,6 @@ from tests.unit.server.api_server import Answer, Api, Clock, serving
 from upwell.api.codec import decode
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Release
-from upwell.inputs.files import FileInputs
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl
@@ -19,6 +18,7 @@ from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token, own_token
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
+from upwell.uploads.files import FileInputs
 
 ROOT = "/apis/upwell.dev/v1alpha1/namespaces/shop"
 SIGNATURES = Signatures(b"a key of these tests that is long")

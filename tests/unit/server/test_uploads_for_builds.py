@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from tests.unit.server.api_server import Api, serving
 
-from upwell.inputs.files import FileInputs
 from upwell.oci import Digest
 from upwell.server.http.limits import ServerLimits
+from upwell.uploads.files import FileInputs
 
 CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"
 TAR = "application/x-tar"

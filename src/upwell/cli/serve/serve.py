@@ -146,7 +146,6 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     Workloads and the router go on when it stops, and are found again when it starts.
     """
     from upwell.app.server import ServeError, run_server  # noqa: PLC0415 - keeps `--help` fast
-    from upwell.inputs.interface import DEFAULT_LIMIT_BYTES  # noqa: PLC0415
     from upwell.registry.credentials import default_auth_files  # noqa: PLC0415
     from upwell.server.asgi.logs import configure_logging  # noqa: PLC0415
     from upwell.settings import (  # noqa: PLC0415
@@ -157,6 +156,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         read_file,
         tracing_from,
     )
+    from upwell.uploads.interface import DEFAULT_LIMIT_BYTES  # noqa: PLC0415
 
     host, _, port = listen.rpartition(":")
     if not host or not port.isdecimal():

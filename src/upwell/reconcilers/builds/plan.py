@@ -22,7 +22,6 @@ from upwell.builder.interface import (
     Revision,
     SourceImage,
 )
-from upwell.inputs.interface import BinaryInputs, InputMissingError
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.builds.new_build import UnresolvedInputError, pin_reference
@@ -39,6 +38,7 @@ from upwell.registry.errors import RegistryError
 from upwell.registry.hosts import is_loopback
 from upwell.registry.interface import Access, Credential, CredentialSource, Registry
 from upwell.store.interface import NotFoundError, Selector, Store
+from upwell.uploads.interface import BinaryInputs, InputMissingError
 
 BUILDER_IMAGE = "builder"
 """The name of a Source or Custom build's builder image in its plan."""

@@ -9,7 +9,6 @@ from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import JobCheck
 from upwell.api.promotion import PIPELINE_LABEL, CheckPhase, CheckResult, Promotion
-from upwell.inputs.interface import BinaryInputs
 from upwell.policy.promotion.checks import Attempt, Step, Verdict
 from upwell.policy.promotion.job_results import Ending, judge
 from upwell.policy.promotion.verification_jobs import (
@@ -25,6 +24,7 @@ from upwell.reconcilers.jobs.jobs import FAILED, finished_at, has_succeeded
 from upwell.reconcilers.promotion.evidence import Collector, Test
 from upwell.reconcilers.rollouts.instance import owner_of
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
+from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import Instance, ReadableRuntime, State
 
 _STARTED = "Started"

@@ -7,12 +7,12 @@ from upwell.api.addresses import host_and_port, http_url
 from upwell.api.pipeline import HttpCheck, MetricCheck, TcpCheck
 from upwell.api.promotion import CheckPhase, Evidence
 from upwell.api.thresholds import InvalidThresholdError, Threshold
-from upwell.inputs.interface import BinaryInputs, InputError
 from upwell.policy.promotion import metrics
 from upwell.policy.promotion.checks import Attempt, Soak, Step, Verdict
 from upwell.reconcilers.promotion.check_secrets import authorization
 from upwell.reconcilers.promotion.evidence import keep
 from upwell.store.interface import Store
+from upwell.uploads.interface import BinaryInputs, InputError
 from upwell.verification.interface import (
     BadQuestionError,
     HttpAnswer,

@@ -13,7 +13,6 @@ from datetime import datetime
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Check, Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Purpose, Release
-from upwell.inputs.interface import BinaryInputs
 from upwell.policy.promotion.checks import (
     Attempt,
     Outcome,
@@ -34,6 +33,7 @@ from upwell.reconcilers.promotion.job_checks import JobChecks
 from upwell.reconcilers.promotion.probe_checks import ProbeChecks
 from upwell.reconcilers.promotion.webhook_checks import Verdicts, WebhookChecks
 from upwell.store.interface import Store, StoreError
+from upwell.uploads.interface import BinaryInputs
 from upwell.verification.interface import Probes
 from upwell.workload.interface import ReadableRuntime, WorkloadError
 

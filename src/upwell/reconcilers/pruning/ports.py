@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from upwell.inputs.interface import BinaryInputs
 from upwell.oci import Digest
 from upwell.registry.upkeep import RegistryUpkeep
 from upwell.store.interface import Store
+from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import Runtime
 
 

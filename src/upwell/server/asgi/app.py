@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
-from upwell.inputs.interface import BinaryInputs
 from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.notifications import SubscriptionRequests
 from upwell.server.actions import Actions, ListPackages, NotePushes, Untag
@@ -49,6 +48,7 @@ from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import ReplicaSetReader
 from upwell.server.workloads.workloads import WorkloadHandlers
 from upwell.store.interface import Store
+from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import InteractiveRuntime
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

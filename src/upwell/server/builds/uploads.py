@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from upwell.api.build import BinaryInput, BuildConfig
 from upwell.api.codec import encode_json
-from upwell.inputs.interface import BinaryInputs, InputTooLargeError, StoreFullError
 from upwell.server.actions import Actions
 from upwell.server.distribution.body import DEFAULT_BODY_LIMITS, bounded, drained
 from upwell.server.distribution.requests import RequestError
@@ -16,6 +15,7 @@ from upwell.server.http.errors import ApiError
 from upwell.server.http.rendering import json_response
 from upwell.server.http.target import Target
 from upwell.store.interface import Store
+from upwell.uploads.interface import BinaryInputs, InputTooLargeError, StoreFullError
 
 _MAX_TEXT = 4096
 """Characters of one field of the revision."""

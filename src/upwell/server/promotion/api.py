@@ -5,7 +5,6 @@ from datetime import datetime
 
 from starlette.routing import BaseRoute
 
-from upwell.inputs.interface import BinaryInputs
 from upwell.server.auth.signatures import Signatures
 from upwell.server.http.limits import ServerLimits
 from upwell.server.objects.objects import Handler
@@ -14,6 +13,7 @@ from upwell.server.promotion.evidence import KeptEvidence
 from upwell.server.promotion.handlers import PromotionHandlers
 from upwell.server.promotion.verdicts import VerdictHandlers, VerdictTokens
 from upwell.store.interface import Store
+from upwell.uploads.interface import BinaryInputs
 
 
 class PromotionApi:

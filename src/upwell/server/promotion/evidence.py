@@ -7,12 +7,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from upwell.api.promotion import Evidence, Promotion, Release
-from upwell.inputs.interface import (
-    BinaryInputs,
-    InputMissingError,
-    InputTooLargeError,
-    StoreFullError,
-)
 from upwell.oci import Digest, InvalidDigestError
 from upwell.server.distribution.body import DEFAULT_BODY_LIMITS, bounded, drained
 from upwell.server.distribution.requests import RequestError
@@ -20,6 +14,12 @@ from upwell.server.http.errors import ApiError
 from upwell.server.http.target import Target
 from upwell.server.promotion.requests import EvidenceEntry
 from upwell.store.interface import Store
+from upwell.uploads.interface import (
+    BinaryInputs,
+    InputMissingError,
+    InputTooLargeError,
+    StoreFullError,
+)
 
 _MAX_NAME = 253
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
-from upwell.inputs.interface import (
+from upwell.oci import Digest
+from upwell.uploads.interface import (
     DEFAULT_LIMIT_BYTES,
     InputMissingError,
     InputTooLargeError,
     StoredInput,
     StoreFullError,
 )
-from upwell.oci import Digest
 
 _DRAFT = ".upload"
 
