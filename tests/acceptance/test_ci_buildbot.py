@@ -8,9 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.acceptance.buildbot_site import EXAMPLE, REPOSITORY, Buildbot, buildbot
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.python_images import publish_python
+from tests.support.installation.buildbot import EXAMPLE, REPOSITORY, Buildbot, buildbot
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.python_images import publish_python
 
 from upwell.api.apps import Deployment
 from upwell.api.build import Build

@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.acceptance.applications import (
+from tests.support.installation.applications import (
     SOURCES,
     base_stream,
     docker_build,
     source_build,
     stream,
 )
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.build import Build, BuildPhase
 from upwell.store.interface import ApiClient, NotFoundError

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.acceptance.applications import (
+from tests.support.installation.applications import (
     base_stream,
     deployment,
     docker_build,
@@ -15,9 +15,9 @@ from tests.acceptance.applications import (
     service,
     stream,
 )
-from tests.acceptance.installation import Installation, free_port, installation, until
-from tests.acceptance.traffic import answer, traffic
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.installation import Installation, free_port, installation, until
+from tests.support.installation.traffic import answer, traffic
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment
 from upwell.api.build import Build, BuildPhase

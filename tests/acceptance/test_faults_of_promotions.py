@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.acceptance.installation import installation, until
-from tests.acceptance.promoted_shop import PromotedShop, manifests
+from tests.support.installation.installation import installation, until
+from tests.support.installation.promoted_installation import PromotedShop, manifests
 
 from upwell.api.codec import decode_as
 from upwell.api.pipeline import Freeze

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 import yaml
-from tests.acceptance.applications import INTERVAL
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.unruly_registry import (
+from tests.support.installation.applications import INTERVAL
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.registry.unruly_registry import (
     REPOSITORY,
     Answer,
     UnrulyRegistry,

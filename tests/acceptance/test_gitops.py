@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from tests.acceptance.applications import base_stream, published
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.promoted_shop import PromotedShop
-from tests.integration.gitops.git_host import GitHost
+from tests.support.gitops.git_host import GitHost
+from tests.support.installation.applications import base_stream, published
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.promoted_installation import PromotedShop
 
 from upwell.api.promotion import Promotion, PromotionPhase
 from upwell.store.interface import ApiClient, StoreError

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment
 from upwell.api.image import ImageStream, NamedTagEventList

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.acceptance.installation import Installation, free_port, installation
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.installation import Installation, free_port, installation
+from tests.support.installation.vendor_images import publish
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="needs kubectl (Debian package kubernetes-client)"
 )
 
-PAGE = Path(__file__).parents[2] / "docs" / "kubectl.md"
+PAGE = ROOT / "docs" / "kubectl.md"
 SECONDS = 300
 OURS = "127.0.0.1:7080"
 """How the page calls the server."""

@@ -6,16 +6,16 @@ from functools import partial
 
 import aiohttp
 import pytest
-from tests.acceptance.applications import (
+from tests.support.installation.applications import (
     SOURCES,
     base_stream,
     docker_build,
     stream,
     two_applications,
 )
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.traffic import answer, traffic
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.traffic import answer, traffic
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.build import Build, BuildConfig, BuildPhase

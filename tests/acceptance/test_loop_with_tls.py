@@ -2,16 +2,16 @@
 
 from functools import partial
 
-from tests.acceptance.applications import (
+from tests.support.installation.applications import (
     base_stream,
     deployment,
     docker_build,
     published,
     stream,
 )
-from tests.acceptance.installation import installation, until
-from tests.acceptance.traffic import answer
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.installation import installation, until
+from tests.support.installation.traffic import answer
+from tests.support.installation.vendor_images import publish
 
 DOCKERFILE = (
     'FROM base:1\nRUN mkdir -p /www && cp /etc/base-version /www/index.html\nCMD ["serve"]\n'

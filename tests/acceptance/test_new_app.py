@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-from tests.acceptance.applications import SOURCES
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.traffic import answer
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.applications import SOURCES
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.traffic import answer
+from tests.support.installation.vendor_images import publish
 
 HOST = "gate.default.localhost"
 

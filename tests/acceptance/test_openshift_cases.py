@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 import pytest_asyncio
-from tests.acceptance.installation import Installation, installation
-from tests.openshift import CHAINS, WEBHOOKS, needs_corpus
+from tests.support.installation.installation import Installation, installation
+from tests.support.openshift import CHAINS, WEBHOOKS, needs_corpus
 
 from upwell.api.build import Build
 from upwell.store.interface import ApiClient, Selector

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.acceptance.applications import stream
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.applications import stream
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment
 from upwell.api.conditions import find

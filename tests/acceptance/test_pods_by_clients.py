@@ -17,8 +17,8 @@ import kubernetes
 import pytest
 from kubernetes.client import ApiException, CoreV1Api
 from kubernetes.stream import portforward, stream
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.vendor_images import publish
 
 pytestmark = [
     pytest.mark.skipif(

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from tests.acceptance.installation import installation, until
-from tests.acceptance.promoted_shop import BAD, PromotedShop, manifests
-from tests.acceptance.traffic import traffic
+from tests.support.installation.installation import installation, until
+from tests.support.installation.promoted_installation import BAD, PromotedShop, manifests
+from tests.support.installation.traffic import traffic
 
 from upwell.api.apps import Deployment, Job
 from upwell.api.promotion import CheckPhase, Promotion, PromotionPhase

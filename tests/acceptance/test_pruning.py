@@ -6,10 +6,10 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tests.acceptance.applications import SOURCES, two_applications
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.traffic import answer, traffic
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.applications import SOURCES, two_applications
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.traffic import answer, traffic
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.build import Build
 from upwell.store.interface import ApiClient

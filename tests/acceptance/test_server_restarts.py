@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.acceptance.applications import base_stream, docker_build, stream
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.applications import base_stream, docker_build, stream
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment
 from upwell.api.build import Build, BuildPhase

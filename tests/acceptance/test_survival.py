@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from tests.acceptance.applications import (
+from tests.support.installation.applications import (
     SOURCES,
     base_stream,
     docker_build,
     stream,
     two_applications,
 )
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.traffic import Seen, answer, traffic
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.traffic import Seen, answer, traffic
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.build import Build, BuildPhase

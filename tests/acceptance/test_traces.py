@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from tests.acceptance.applications import (
+from tests.support.installation.applications import (
     SOURCES,
     base_stream,
     deployment_config,
@@ -21,9 +21,9 @@ from tests.acceptance.applications import (
     published,
     stream,
 )
-from tests.acceptance.installation import installation, until
-from tests.acceptance.traffic import answer
-from tests.acceptance.vendor_images import publish
+from tests.support.installation.installation import installation, until
+from tests.support.installation.traffic import answer
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import DeploymentConfig
 from upwell.api.build import Build

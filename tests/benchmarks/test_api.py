@@ -9,7 +9,7 @@ from statistics import quantiles
 
 import aiohttp
 import pytest
-from tests.acceptance.installation import installation
+from tests.support.installation.installation import installation
 
 pytestmark = pytest.mark.benchmark
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.benchmarks.debian_apps import NODE, PYTHON, App, BaseImage
-from tests.integration.builder.base_images import run, serve_registry
+from tests.support.builds.base_images import run, serve_registry
+from tests.support.builds.debian_applications import NODE, PYTHON, App, BaseImage
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildPlan, Strategy

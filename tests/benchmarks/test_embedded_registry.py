@@ -15,7 +15,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.integration.registry.docker_registry import docker_registry, push_image
+from tests.support.paths import ROOT
+from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.oci import Digest
 
@@ -36,9 +37,9 @@ async def embedded(folder: Path) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.integration.registry.embedded_server",
+        "tests.support.registry.embedded_server",
         str(folder),
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.integration.registry.docker_registry import docker_registry, push_image
+from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.api.image import ImageStream, ImageStreamSpec, ImportPolicy, TagReference
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference

@@ -11,17 +11,17 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from tests.acceptance.applications import (
+from tests.support.builds.base_images import serve_registry
+from tests.support.installation.applications import (
     base_stream,
     deployment,
     docker_build,
     published,
     stream,
 )
-from tests.acceptance.installation import Installation, installation, until
-from tests.acceptance.traffic import answer, traffic
-from tests.acceptance.vendor_images import publish
-from tests.integration.builder.base_images import serve_registry
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.traffic import answer, traffic
+from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment
 from upwell.api.build import Build, BuildPhase

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.integration.reconcilers.rollout_site import Site, podman_home, site
-from tests.integration.workload import waiting
-from tests.integration.workload.waiting import eventually
+from tests.support.rollouts.real_machine import Site, podman_home, site
+from tests.support.workload import waiting
+from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from statistics import median
 
 import pytest
-from tests.unit.reconcilers.promotion_line import Line
+from tests.support.promotion.reconciled_pipeline import Line
 
 from upwell.api.apps import Deployment
 from upwell.api.meta import ObjectKey, Resource

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from tests.integration.registry.docker_registry import docker_registry, push_image
+from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.oci import Digest, MediaType, Reference
 from upwell.registry.client import RegistryClient

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tests.integration.workload.podman_home import PodmanHome, Workload, podman_home_in
-from tests.integration.workload.sites import free_port, load
-from tests.integration.workload.waiting import eventually
+from tests.support.workload.http_servers import free_port, load
+from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
+from tests.support.workload.waiting import eventually
 
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import (

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from tests.integration.reconcilers.rollout_site import Site, podman_home, site
-from tests.integration.workload.waiting import eventually
+from tests.support.rollouts.real_machine import Site, podman_home, site
+from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as

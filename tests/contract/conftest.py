@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.contract.own_server import own_client
-from tests.contract.stores_under_test import NAMESPACE, Port, now
+from tests.support.paths import SHARED
+from tests.support.store.own_server import own_client
+from tests.support.store.stores_under_test import NAMESPACE, Port, now
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.core import ConfigMap, Namespace
@@ -23,8 +24,7 @@ from upwell.store.kubernetes import KubernetesStore
 from upwell.store.memory import MemoryStore
 from upwell.store.sqlite import SqliteStore
 
-_SHARED = Path(__file__).parents[3] / "shared"
-_KIT = Path(os.environ.get("KUBE_TESTKIT") or _SHARED / "kube")
+_KIT = Path(os.environ.get("KUBE_TESTKIT") or SHARED / "kube")
 _KINDS: tuple[type[Resource], ...] = (Pipeline, ConfigMap, Build, BuildConfig)
 
 

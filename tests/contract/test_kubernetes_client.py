@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.contract.conftest import Cluster
-from tests.contract.own_server import own_client
-from tests.contract.stores_under_test import pipeline
+from tests.support.store.own_server import own_client
+from tests.support.store.stores_under_test import pipeline
 
 from upwell.api.apps import CronJob
 from upwell.api.core import ConfigMap, Namespace

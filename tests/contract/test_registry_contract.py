@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.integration.registry.docker_registry import CONFIG, docker_registry, push_image
-from tests.integration.registry.embedded_server import serving
+from tests.support.registry.docker_registry import CONFIG, docker_registry, push_image
+from tests.support.registry.embedded_server import serving
 
 from upwell.oci import Digest, Manifest, Reference
 from upwell.registry.client import RegistryClient

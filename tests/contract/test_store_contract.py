@@ -4,7 +4,7 @@ import asyncio
 import uuid
 
 import pytest
-from tests.contract.stores_under_test import NAMESPACE, Port, now, pipeline, ready
+from tests.support.store.stores_under_test import NAMESPACE, Port, now, pipeline, ready
 
 from upwell.api.build import (
     Build,

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.contract.stores_under_test import NAMESPACE, Port, pipeline, ready, take, watching
+from tests.support.store.stores_under_test import NAMESPACE, Port, pipeline, ready, take, watching
 
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectMeta

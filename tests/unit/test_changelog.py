@@ -1,9 +1,8 @@
 """Every changelog fragment is of a type that ends up in the changelog."""
 
 import tomllib
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 def test_every_fragment_is_of_a_known_type() -> None:

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.builder.base_images import Images, Log, push_base_images, serve_registry
-from tests.integration.builder.openshift_site import (
+from tests.support.builds.base_images import Images, Log, push_base_images, serve_registry
+from tests.support.builds.openshift_builds import (
     Site,
     committed,
     openshift_site,
     push_as_docker_hub,
 )
-from tests.integration.builder.s2i_images import BuilderImages, push_builder_images
+from tests.support.builds.s2i_images import BuilderImages, push_builder_images
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.integration.builder.base_images import Images, Log, run, serve_registry, write_tree
+from tests.support.builds.base_images import Images, Log, run, serve_registry, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuildPlan, RegistryLogin, Strategy

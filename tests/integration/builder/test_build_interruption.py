@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.integration.builder.base_images import Images, Log, control_groups, run, write_tree
+from tests.support.builds.base_images import Images, Log, control_groups, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuildPlan, Strategy

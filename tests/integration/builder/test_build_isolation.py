@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.builder.base_images import Images, Log, control_groups, inspect, write_tree
 from tests.integration.builder.test_docker_builds import plan
+from tests.support.builds.base_images import Images, Log, control_groups, inspect, write_tree
 
 from upwell.builder.archive import ArchiveLimits
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings

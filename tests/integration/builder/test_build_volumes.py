@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from tests.integration.builder.base_images import Images, Log, inspect, write_tree
-from tests.integration.builder.openshift_site import files_of
 from tests.integration.builder.test_docker_builds import plan
+from tests.support.builds.base_images import Images, Log, inspect, write_tree
+from tests.support.builds.openshift_builds import files_of
 
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.interface import BuildPlan, MountedFiles, Strategy

@@ -2,7 +2,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.integration.builder.base_images import (
+from tests.support.builds.base_images import (
     Images,
     Log,
     inspect,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.integration.builder.base_images import Log, run
 from tests.integration.builder.test_git_sources import Repository
+from tests.support.builds.base_images import Log, run
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.git import GitLimits

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.integration.builder.base_images import Images, Log, run, write_tree
 from tests.integration.builder.test_docker_builds import plan
+from tests.support.builds.base_images import Images, Log, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.git import GitLimits

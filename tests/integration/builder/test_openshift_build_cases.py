@@ -7,13 +7,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.integration.builder.openshift_site import (
-    NAMESPACE,
-    Site,
-    committed,
-    files_of,
-)
-from tests.openshift import TESTDATA, needs_corpus
+from tests.support.builds.openshift_builds import NAMESPACE, Site, committed, files_of
+from tests.support.openshift import TESTDATA, needs_corpus
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.image import ImageStream

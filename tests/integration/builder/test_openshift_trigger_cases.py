@@ -8,15 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.acceptance.installation import until
-from tests.integration.builder.base_images import Images, inspect, run
-from tests.integration.builder.openshift_site import (
-    NAMESPACE,
-    Site,
-    committed,
-    files_of,
-)
-from tests.openshift import needs_corpus
+from tests.support.builds.base_images import Images, inspect, run
+from tests.support.builds.openshift_builds import NAMESPACE, Site, committed, files_of
+from tests.support.installation.installation import until
+from tests.support.openshift import needs_corpus
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.oci import Reference

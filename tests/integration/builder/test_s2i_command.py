@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.integration.builder.base_images import Images, run, write_tree
-from tests.integration.builder.s2i_images import BuilderImages
 from tests.integration.builder.test_git_sources import IDENTITY
+from tests.support.builds.base_images import Images, run, write_tree
+from tests.support.builds.s2i_images import BuilderImages
 
 
 class Command:

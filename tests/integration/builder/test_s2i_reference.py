@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.builder.base_images import Images, Log, inspect, run, write_tree
-from tests.integration.builder.s2i_images import BuilderImages
+from tests.support.builds.base_images import Images, Log, inspect, run, write_tree
+from tests.support.builds.s2i_images import BuilderImages
 
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.interface import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.integration.builder.base_images import Images, Log, inspect, run, write_tree
+from tests.support.builds.base_images import Images, Log, inspect, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuildPlan, Strategy

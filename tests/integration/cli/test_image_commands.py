@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.integration.registry.docker_registry import docker_registry
-from tests.integration.registry.embedded_server import serving
-from tests.integration.registry.layered_images import push_index, push_layered
-from tests.integration.server.stream_site import GROUP, StreamSite, stream_site
+from tests.support.images.stream_api import GROUP, StreamSite, stream_site
+from tests.support.registry.docker_registry import docker_registry
+from tests.support.registry.embedded_server import serving
+from tests.support.registry.layered_images import push_index, push_layered
 
 from upwell.cli import main
 from upwell.cli.images.mirror_mappings import read_mappings

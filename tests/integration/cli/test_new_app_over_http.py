@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.unit.server.api_server import serving
+from tests.support.server.api_server import serving
 
 from upwell.cli import main
 from upwell.cli.core.connection import Session

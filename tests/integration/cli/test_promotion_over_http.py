@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tests.integration.cli.promotion_site import Site, open_site
+from tests.support.promotion.promotion_server import Site, open_site
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.delivery.http_receiver import HANG, HttpReceiver, receiving, status
-from tests.unit.delivery.envelopes import envelope
+from tests.support.delivery.envelopes import envelope
+from tests.support.delivery.http_receiver import HANG, HttpReceiver, receiving, status
 
 from upwell.delivery.apprise import Notices
 from upwell.delivery.interface import DeliveryError, Envelope, InvalidTargetError

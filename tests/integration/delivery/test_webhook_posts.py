@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from tests.integration.delivery.http_receiver import HANG, OK, receiving, status
-from tests.unit.delivery.envelopes import envelope
+from tests.support.delivery.envelopes import envelope
+from tests.support.delivery.http_receiver import HANG, OK, receiving, status
 
 from upwell.delivery.interface import DeliveryError, InvalidTargetError, WebhookTarget
 from upwell.delivery.webhook import Webhooks

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.gitops.git_host import GitHost
+from tests.support.gitops.git_host import GitHost
 
 from upwell.gitops.git import GitRepositories
 from upwell.gitops.interface import Author

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from tests.integration.builder.test_git_hardening import SshServer, ssh_server  # noqa: F401
-from tests.integration.gitops.git_host import PERSON, GitHost
+from tests.support.gitops.git_host import PERSON, GitHost
 
 from upwell.builder.git import GitLimits
 from upwell.builder.interface import GitSource

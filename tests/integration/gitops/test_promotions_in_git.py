@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.gitops.git_host import GitHost
-from tests.integration.gitops.git_site import (
+from tests.support.gitops.git_host import GitHost
+from tests.support.gitops.git_promotion import (
     MANIFEST,
     GitSite,
     Killed,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import pytest
-from tests.integration.reconcilers.rollout_site import Site, podman_home, site
-from tests.integration.workload.podman_home import PodmanHome
-from tests.integration.workload.waiting import eventually
+from tests.support.rollouts.real_machine import Site, podman_home, site
+from tests.support.workload.podman_home import PodmanHome
+from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 from upwell.api.conditions import find

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.reconcilers.rollout_site import Site, podman_home, site
-from tests.integration.workload.waiting import eventually
-from tests.unit.reconcilers.openshift_corpus import DEPLOYMENTS, deployment_config
+from tests.support.builds.openshift_corpus import DEPLOYMENTS, deployment_config
+from tests.support.rollouts.real_machine import Site, podman_home, site
+from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import DeploymentConfig, HookResult, RevisionRecord
 from upwell.api.codec import decode_as

@@ -9,8 +9,8 @@ from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.integration.reconcilers.rollout_site import Site, podman_home, site
-from tests.integration.workload.waiting import eventually
+from tests.support.rollouts.real_machine import Site, podman_home, site
+from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import CronJob, Job
 from upwell.api.codec import decode_as

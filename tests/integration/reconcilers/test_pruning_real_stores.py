@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.integration.reconcilers.pruned_machine import HOST, Machine, once
-from tests.unit.inventory.layer_archives import ImageInMemory
+from tests.support.inventory.layer_archives import ImageInMemory
+from tests.support.pruning.pruned_stores import HOST, Machine, once
 
 from upwell.api.build import Build
 from upwell.api.core import ConfigMap

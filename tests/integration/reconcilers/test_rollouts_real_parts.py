@@ -6,16 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
-from tests.integration.reconcilers.rollout_site import (
-    CRASH,
-    HOST,
-    NEVER_READY,
-    Site,
-    podman_home,
-    site,
-)
-from tests.integration.workload.sites import fetch
-from tests.integration.workload.waiting import eventually
+from tests.support.rollouts.real_machine import CRASH, HOST, NEVER_READY, Site, podman_home, site
+from tests.support.workload.http_servers import fetch
+from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.integration.reconcilers.rollout_site import HOST, Site, podman_home, site
-from tests.integration.workload.sites import fetch, free_port
-from tests.integration.workload.tls_sites import fetch_by_tls, make_certificate
-from tests.integration.workload.waiting import eventually
+from tests.support.rollouts.real_machine import HOST, Site, podman_home, site
+from tests.support.workload.http_servers import fetch, free_port
+from tests.support.workload.tls_servers import fetch_by_tls, make_certificate
+from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as

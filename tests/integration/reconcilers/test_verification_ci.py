@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from tests.integration.delivery.http_receiver import HttpReceiver, receiving, status
-from tests.unit.server.promoted_shop import ROOT, SIGNATURES, Shop, open_shop
+from tests.support.delivery.http_receiver import HttpReceiver, receiving, status
+from tests.support.promotion.promotion_api import ROOT, SIGNATURES, Shop, open_shop
 
 from upwell.api.codec import decode
 from upwell.api.core import Secret

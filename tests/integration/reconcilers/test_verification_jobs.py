@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.reconcilers.rollout_site import Site, now, podman_home, site
-from tests.integration.workload.waiting import eventually
+from tests.support.rollouts.real_machine import Site, now, podman_home, site
+from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Job
 from upwell.api.codec import decode_as

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from tests.integration.registry.docker_registry import (
+from tests.support.registry.docker_registry import (
     ALICE,
     HTPASSWD,
     docker_registry,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from tests.integration.registry.docker_registry import CONFIG, free_port, image_manifest
+from tests.support.registry.docker_registry import CONFIG, free_port, image_manifest
 
 from upwell.oci import Digest, Reference
 from upwell.registry.auth import basic

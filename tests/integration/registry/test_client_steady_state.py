@@ -12,11 +12,7 @@ import pytest
 import uvloop
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from tests.integration.registry.docker_registry import (
-    docker_registry,
-    image_manifest,
-    push_image,
-)
+from tests.support.registry.docker_registry import docker_registry, image_manifest, push_image
 
 from upwell.oci import Reference
 from upwell.registry.client import RegistryClient

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.integration.registry.embedded_server import Served, serving
+from tests.support.registry.embedded_server import Served, serving
 
 from upwell.oci import Digest
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.integration.registry.embedded_server import Served, serving
+from tests.support.registry.embedded_server import Served, serving
 
 from upwell.oci import Digest, MediaType
 

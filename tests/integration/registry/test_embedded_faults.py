@@ -14,7 +14,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.integration.registry.embedded_server import serving
+from tests.support.paths import ROOT
+from tests.support.registry.embedded_server import serving
 
 from upwell.oci import Digest, MediaType, Reference
 from upwell.registry.embedded import EmbeddedRegistry, Limits
@@ -29,9 +30,9 @@ async def child(root: Path) -> AsyncIterator[tuple[str, asyncio.subprocess.Proce
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.integration.registry.embedded_server",
+        "tests.support.registry.embedded_server",
         str(root),
-        cwd=Path(__file__).parents[3],
+        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None

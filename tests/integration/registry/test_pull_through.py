@@ -10,9 +10,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.integration.registry.docker_registry import docker_registry
-from tests.integration.registry.embedded_server import serving_registry
-from tests.integration.registry.layered_images import push_index, push_layered
+from tests.support.registry.docker_registry import docker_registry
+from tests.support.registry.embedded_server import serving_registry
+from tests.support.registry.layered_images import push_index, push_layered
 
 from upwell.oci import Digest, Reference
 from upwell.registry.client import RegistryClient

@@ -8,15 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.integration.registry.docker_registry import docker_registry, push_image
-from tests.integration.registry.embedded_server import serving
-from tests.integration.registry.layered_images import (
-    CONFIG,
-    blob_of,
-    opened,
-    push_index,
-    push_layered,
-)
+from tests.support.registry.docker_registry import docker_registry, push_image
+from tests.support.registry.embedded_server import serving
+from tests.support.registry.layered_images import CONFIG, blob_of, opened, push_index, push_layered
 
 from upwell.oci import Descriptor, Digest, Index, Reference
 from upwell.registry.client import RegistryClient

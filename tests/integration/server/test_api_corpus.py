@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.integration.server.corpus_objects import corpus_objects
-from tests.openshift import needs_corpus
-from tests.unit.server.api_server import Answer, Api, serving
+from tests.support.openshift import needs_corpus
+from tests.support.server.api_server import Answer, Api, serving
+from tests.support.server.corpus_objects import corpus_objects
 
 from upwell.server.http.limits import ServerLimits
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-from tests.integration.server.corpus_objects import corpus_objects
-from tests.openshift import needs_corpus
-from tests.unit.reconcilers.build_machine import AMD64, INTERNAL, push
-from tests.unit.server.api_server import Api, serving
+from tests.support.builds.memory_builds import AMD64, INTERNAL, push
+from tests.support.openshift import needs_corpus
+from tests.support.server.api_server import Api, serving
+from tests.support.server.corpus_objects import corpus_objects
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.image import ImageStream

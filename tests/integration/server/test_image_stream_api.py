@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.registry.docker_registry import docker_registry
-from tests.integration.registry.layered_images import push_index, push_layered
-from tests.integration.server.stream_site import StreamSite, stream_site
-from tests.unit.reconcilers.build_machine import push
+from tests.support.builds.memory_builds import push
+from tests.support.images.stream_api import StreamSite, stream_site
+from tests.support.registry.docker_registry import docker_registry
+from tests.support.registry.layered_images import push_index, push_layered
 
 from upwell.api.image import Image
 from upwell.oci import Digest

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
-from tests.integration.server.stream_site import INTERNAL, StreamSite, stream_site
-from tests.openshift import APISERVER, ORIGIN, needs_corpus
+from tests.support.images.stream_api import INTERNAL, StreamSite, stream_site
+from tests.support.openshift import APISERVER, ORIGIN, needs_corpus
 
 from upwell.api.image import Image, ImageStream
 from upwell.api.manifests import parse_manifests

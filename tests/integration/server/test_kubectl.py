@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.server.api_server import Api, serving
+from tests.support.server.api_server import Api, serving
 
 from upwell.api.apps import Deployment
 from upwell.api.core import Secret

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from tests.unit.server.api_server import Api, serving
+from tests.support.server.api_server import Api, serving
 
 from upwell.api import openapi
 from upwell.api.codec import RESOURCES, decode

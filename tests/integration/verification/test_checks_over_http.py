@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from tests.integration.verification.loopback import (
+from tests.support.promotion.verification_in_memory import Bench
+from tests.support.verification.loopback import (
     Handler,
     dripping,
     endless,
@@ -16,15 +17,14 @@ from tests.integration.verification.loopback import (
     server,
     silent,
 )
-from tests.integration.workload.sites import free_port
-from tests.unit.reconcilers.verification_bench import Bench
+from tests.support.workload.http_servers import free_port
 
 from upwell.policy.promotion.checks import Outcome
 from upwell.verification.http import Limits
 from upwell.verification.network import NetworkProbes
 
 if TYPE_CHECKING:
-    from tests.unit.reconcilers.verification_bench import Answers
+    from tests.support.promotion.verification_in_memory import Answers
 
 LIMITS = Limits(seconds=0.3, answer_bytes=1000)
 

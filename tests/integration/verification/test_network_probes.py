@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.integration.delivery.http_receiver import receiving, status
-from tests.integration.verification.loopback import (
+from tests.support.delivery.http_receiver import receiving, status
+from tests.support.verification.loopback import (
     Handler,
     dripping,
     endless,
@@ -19,7 +19,7 @@ from tests.integration.verification.loopback import (
     server,
     silent,
 )
-from tests.integration.workload.sites import free_port
+from tests.support.workload.http_servers import free_port
 
 from upwell.policy.notifications.cloud_events import signature
 from upwell.verification.http import Limits

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.workload.podman_home import PodmanHome, Workload, podman_home_in
+from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 
 from upwell.workload.podman import PodmanSettings
 

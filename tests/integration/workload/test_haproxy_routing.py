@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.integration.workload.sites import Load, Site, fetch, free_port, load, site
-from tests.integration.workload.waiting import eventually
+from tests.support.workload.http_servers import Load, Site, fetch, free_port, load, site
+from tests.support.workload.waiting import eventually
 
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import (

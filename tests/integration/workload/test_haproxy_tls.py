@@ -8,13 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.integration.workload.sites import fetch, free_port, site
-from tests.integration.workload.tls_sites import (
-    Certificate,
-    fetch_by_tls,
-    make_certificate,
-    tls_site,
-)
+from tests.support.workload.http_servers import fetch, free_port, site
+from tests.support.workload.tls_servers import Certificate, fetch_by_tls, make_certificate, tls_site
 
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import Backend, Endpoint, HttpRule, Plain, RoutingTable, Tls

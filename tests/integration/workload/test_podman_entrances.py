@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.integration.workload.podman_home import Workload
-from tests.integration.workload.waiting import eventually
+from tests.support.workload.podman_home import Workload
+from tests.support.workload.waiting import eventually
 
 from upwell.workload.interface import (
     Command,

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from tests.integration.workload.podman_home import Workload
-from tests.integration.workload.waiting import DEADLINE_SECONDS, eventually
+from tests.support.workload.podman_home import Workload
+from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.workload.interface import (
     FileLimits,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.integration.workload.podman_home import OWNER, PodmanHome, Workload
-from tests.integration.workload.waiting import DEADLINE_SECONDS, eventually
+from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
+from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.workload.interface import (
     EmptyDir,

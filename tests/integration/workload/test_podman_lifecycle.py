@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from tests.integration.workload.podman_home import Workload
-from tests.integration.workload.waiting import eventually
+from tests.support.workload.podman_home import Workload
+from tests.support.workload.waiting import eventually
 
 from upwell.workload.interface import (
     Claim,

@@ -4,10 +4,10 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from tests.integration.registry.docker_registry import ALICE, HTPASSWD, docker_registry
-from tests.integration.workload.podman_home import PodmanHome, Workload
-from tests.integration.workload.silent_registry import silent_registry
-from tests.integration.workload.waiting import eventually
+from tests.support.registry.docker_registry import ALICE, HTPASSWD, docker_registry
+from tests.support.registry.silent_registry import silent_registry
+from tests.support.workload.podman_home import PodmanHome, Workload
+from tests.support.workload.waiting import eventually
 
 from upwell.oci import Digest, Reference
 from upwell.workload.interface import ImagePullError, InstanceSpec, State

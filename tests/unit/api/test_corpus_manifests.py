@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.openshift import CORPUS, needs_corpus
+from tests.support.openshift import CORPUS, needs_corpus
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode, encode
 from upwell.api.defaults import apply_defaults

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.unit.delivery.envelopes import envelope
+from tests.support.delivery.envelopes import envelope
 
 from upwell.delivery.interface import Outbox, OutboxError
 from upwell.delivery.sqlite import SqliteOutbox

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from check_jsonschema.cli.main_command import main as check_schema  # type: ignore[import-untyped]
 from click.testing import CliRunner
-from tests.unit.examples import command_lines, jenkinsfile
-from tests.unit.examples.command_lines import ROOT
+from tests.support.examples import command_lines, jenkinsfile
+from tests.support.paths import ROOT
 
 from upwell.api.codec import decode, unknown_fields
 from upwell.api.defaults import apply_defaults

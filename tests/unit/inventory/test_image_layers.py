@@ -4,7 +4,7 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.inventory.layer_archives import (
+from tests.support.inventory.layer_archives import (
     ImageInMemory,
     archive,
     compressed,

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.inventory.layer_archives import ImageInMemory, layer
+from tests.support.inventory.layer_archives import ImageInMemory, layer
 
 from upwell.inventory.interface import Inventory, InventoryError, Package
 from upwell.inventory.sqlite import SqliteInventory

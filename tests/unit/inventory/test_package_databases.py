@@ -1,15 +1,13 @@
-import os
 import tarfile
-from pathlib import Path
 
 import pytest
-from tests.unit.inventory.layer_archives import ImageInMemory, read_packages
+from tests.support.inventory.layer_archives import ImageInMemory, read_packages
+from tests.support.paths import SHARED
 
 from upwell.inventory.databases import is_database, parse_database
 from upwell.inventory.interface import Package
 
-_SHARED = Path(os.environ.get("UPWELL_SHARED") or Path(__file__).parents[4] / "shared")
-IMAGES = _SHARED / "data" / "images"
+IMAGES = SHARED / "data" / "images"
 
 STATUS = """\
 Package: libc6

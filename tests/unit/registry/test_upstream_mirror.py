@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.unit.reconcilers.build_machine import (
+from tests.support.builds.memory_builds import (
     AMD64,
     ARM64,
     INTERNAL,

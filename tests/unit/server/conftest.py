@@ -1,7 +1,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.unit.server.api_server import Api, serving
+from tests.support.server.api_server import Api, serving
 
 from upwell.server.http.limits import ServerLimits
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tests.unit.policy.promotion.line import START, Line
+from tests.support.promotion.planned_pipeline import START, Line
 
 from upwell.api.pipeline import Approval, Stage
 from upwell.api.promotion import APPROVED, PromotionPhase, ReleasePhase

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from tests.unit.policy.promotion.line import STAGES, START, Line
+from tests.support.promotion.planned_pipeline import STAGES, START, Line
 
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import (

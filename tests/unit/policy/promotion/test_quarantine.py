@@ -1,6 +1,6 @@
 """A base image is quarantined when enough Pipelines fail on it, and it was new to them."""
 
-from tests.unit.policy.promotion.line import Line, pipeline
+from tests.support.promotion.planned_pipeline import Line, pipeline
 
 from upwell.api.pipeline import Quarantine
 from upwell.api.promotion import Rejection, Release

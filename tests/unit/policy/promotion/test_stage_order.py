@@ -1,7 +1,7 @@
 """Releases go from stage to stage once they are verified, and no further."""
 
 import pytest
-from tests.unit.policy.promotion.line import STAGES, Line
+from tests.support.promotion.planned_pipeline import STAGES, Line
 
 from upwell.api.pipeline import Stage, Verification
 from upwell.api.promotion import PromotionPhase, Purpose, ReleasePhase

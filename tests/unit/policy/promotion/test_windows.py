@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from tests.unit.policy.promotion.line import pipeline
+from tests.support.promotion.planned_pipeline import pipeline
 
 from upwell.api.pipeline import Stage, Window
 from upwell.policy.promotion.windows import bar, span_of

@@ -1,0 +1,369 @@
+"""Everything that imports and builds work with: real stores and registries, a builder in memory.
+
+The vendor's registry counts what is asked of it and fails when it is told to.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from tests.support.rollouts.memory_machine import Clock
+
+from upwell.api.build import (
+    BUILD_CONFIG_LABEL,
+    BUILD_NUMBER_ANNOTATION,
+    RUN_POLICY_LABEL,
+    Build,
+    BuildOutput,
+    BuildSource,
+    BuildSpec,
+    BuildStrategy,
+    DockerBuildStrategy,
+)
+from upwell.api.image import (
+    ImageStream,
+    ImageStreamSpec,
+    ImportPolicy,
+    NamedTagEventList,
+    TagReference,
+)
+from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
+from upwell.builder.interface import (
+    BinarySource,
+    BuildPlan,
+    BuildResult,
+    Checkout,
+    GitSource,
+    LogSink,
+    Revision,
+)
+from upwell.builder.logs import FileBuildLogs
+from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
+from upwell.policy.images.schedule import ImportSchedule
+from upwell.reconcilers.builds.builds import Builds
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.plan import Planner
+from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.errors import RegistryError
+from upwell.registry.hosting import ManifestPush
+from upwell.registry.interface import DEFAULT_ACCESS, Access
+from upwell.registry.mirror import Mirror
+from upwell.registry.routed import RoutedRegistry
+from upwell.store.interface import StoreError
+from upwell.store.memory import MemoryStore
+from upwell.uploads.files import FileInputs
+
+VENDOR = "vendor.example"
+INTERNAL = "registry.internal:5000"
+NAMESPACE = "shop"
+AMD64 = Platform("linux", "amd64")
+ARM64 = Platform("linux", "arm64")
+_POLL_SECONDS = 0.002
+CONFIG = b'{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}'
+
+
+class Vendor:
+    """Implements Registry with an embedded one; `requests` is what was asked of it."""
+
+    failure: RegistryError | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = EmbeddedRegistry(folder, VENDOR)
+        self.requests: list[str] = []
+        self.before_answer: Callable[[], Awaitable[None]] | None = None
+
+    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+        await self._asked(f"HEAD {reference}")
+        answer = await self.registry.resolve(reference, access)
+        if self.before_answer is not None:
+            await self.before_answer()
+        return answer
+
+    async def manifest(
+        self, reference: Reference, access: Access = DEFAULT_ACCESS
+    ) -> Manifest | Index:
+        await self._asked(f"GET {reference}")
+        return await self.registry.manifest(reference, access)
+
+    async def blob(
+        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+    ) -> bytes:
+        return await self.registry.blob(reference, digest, limit, access)
+
+    def open_blob(
+        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self.registry.open_blob(reference, digest, access)
+
+    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+        await self._asked(f"LIST {reference.name}")
+        return await self.registry.tags(reference, access)
+
+    async def _asked(self, request: str) -> None:
+        self.requests.append(request)
+        if self.failure is not None:
+            raise self.failure
+
+
+async def push(registry: EmbeddedRegistry, name: str, mark: str, config: bytes = CONFIG) -> Digest:
+    """Push an image without layers as `repository:tag`; `mark` tells images apart."""
+    repository, _, tag = name.rpartition(":")
+    upload = await registry.start_upload(repository)
+    await registry.append(repository, upload, _once(config))
+    await registry.finish_upload(repository, upload, Digest.of(config))
+    described = {"mediaType": "c", "digest": str(Digest.of(config)), "size": len(config)}
+    document = {"schemaVersion": 2, "mediaType": MediaType.OCI_MANIFEST, "config": described}
+    raw = json.dumps({**document, "layers": [], "annotations": {"mark": mark}}).encode()
+    put = ManifestPush(repository, raw, MediaType.OCI_MANIFEST, tag=tag, actor="test")
+    return (await registry.put_manifest(put)).digest
+
+
+async def push_index(
+    registry: EmbeddedRegistry, name: str, images: dict[Platform, Digest]
+) -> Digest:
+    """Push an index of images that the repository holds."""
+    repository, _, tag = name.rpartition(":")
+    manifests = []
+    for platform, digest in images.items():
+        entry = await registry.resolve(Reference(VENDOR, repository, digest=digest))
+        where = {"os": platform.os, "architecture": platform.architecture}
+        manifests.append(
+            {
+                "mediaType": entry.media_type,
+                "digest": str(digest),
+                "size": entry.size,
+                "platform": where,
+            }
+        )
+    document = {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": manifests}
+    raw = json.dumps(document).encode()
+    put = ManifestPush(repository, raw, MediaType.OCI_INDEX, tag=tag, actor="test")
+    return (await registry.put_manifest(put)).digest
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+class FakeBuilder:
+    """Implements Builder: each build pushes an image of its own, unless it is told otherwise."""
+
+    def __init__(self, internal: EmbeddedRegistry, folder: Path) -> None:
+        self._internal = internal
+        self._folder = folder
+        self.plans: list[BuildPlan] = []
+        self.sources: list[GitSource] = []
+        self.uploads: list[BinarySource] = []
+        self.dockerfile = ""
+        """What every fetched source has as its Dockerfile, if anything."""
+        self.running: set[str] = set()
+        self.most_running = 0
+        self.cancelled: set[str] = set()
+        self.discarded: list[str] = []
+        self.recovered = False
+        self.failure: Exception | None = None
+        self.after_push: Callable[[], None] | None = None
+        self.gate = asyncio.Event()
+        """Clear it, and builds stay in the middle."""
+        self.gate.set()
+
+    async def resolve_revision(self, source: GitSource) -> str:
+        return f"commit of {source.ref or 'HEAD'}"
+
+    async def fetch(self, build_id: str, source: GitSource, log: LogSink) -> Checkout:
+        del log
+        self.sources.append(source)
+        path = self._folder / build_id
+        path.mkdir(parents=True, exist_ok=True)
+        if self.dockerfile:
+            (path / "Dockerfile").write_text(self.dockerfile)
+        return Checkout(path, Revision(await self.resolve_revision(source), "Ann", "ann@x.example"))
+
+    async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
+        del log
+        self.uploads.append(source)
+        path = self._folder / build_id
+        path.mkdir(parents=True, exist_ok=True)
+        return Checkout(path, None)
+
+    async def prune(
+        self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
+    ) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
+        self.plans.append(plan)
+        self.running.add(plan.id)
+        self.most_running = max(self.most_running, len(self.running))
+        try:
+            log(f"building {plan.name}\n".encode())
+            await self.gate.wait()
+            if self.failure is not None:
+                raise self.failure
+            digest = None
+            if plan.push is not None:
+                name = f"{plan.push.repository}:{plan.push.tag}"
+                digest = await push(self._internal, name, f"build {len(self.plans)}")
+            if self.after_push is not None:
+                self.after_push()
+            return BuildResult(digest, {"Build": 1.5})
+        except asyncio.CancelledError:
+            self.cancelled.add(plan.id)
+            raise
+        finally:
+            self.running.discard(plan.id)
+
+    async def discard(self, build_id: str) -> None:
+        self.discarded.append(build_id)
+
+    async def recover(self) -> None:
+        self.recovered = True
+
+
+class FullStore(MemoryStore):
+    """A store whose disk may be full: then it is read, and takes no write."""
+
+    failure: StoreError | None = None
+
+    async def update_status[R: Resource](self, resource: R) -> R:
+        if self.failure is not None:
+            raise self.failure
+        return await super().update_status(resource)
+
+
+class BuildMachine:
+    """The parts, put together."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = Clock()
+        self.store = FullStore(self.clock)
+        self.view = BuildView(self.store)
+        self.vendor = Vendor(folder / "vendor")
+        self.internal = EmbeddedRegistry(folder / "internal", INTERNAL)
+        self.builder = FakeBuilder(self.internal, folder / "builds")
+        self.logs = FileBuildLogs(folder / "logs")
+        self.inputs = FileInputs(folder / "inputs")
+        self.secrets = PullSecrets(self.store)
+
+    def streams(
+        self, schedule: ImportSchedule | None = None, platforms: Sequence[Platform] = ()
+    ) -> ImageStreams:
+        return ImageStreams(
+            self.store,
+            self.vendor,
+            self.internal,
+            self.secrets,
+            schedule or ImportSchedule(),
+            clock=self.clock,
+            jitter=lambda: 0.5,
+            platforms=platforms,
+        )
+
+    def planner(self) -> Planner:
+        registries = RoutedRegistry(self.internal, self.vendor)
+        mirror = Mirror(registries, self.internal, AMD64)
+        return Planner(self.store, registries, INTERNAL, mirror=mirror, uploads=self.inputs)
+
+    def builds(self, slots: int = 2) -> Builds:
+        run = BuildRun(
+            self.store,
+            self.builder,
+            self.logs,
+            self.internal,
+            self.planner(),
+            BuildDefaults(),
+            clock=self.clock,
+        )
+        return Builds(
+            self.view,
+            self.builder,
+            self.logs,
+            run,
+            slots=slots,
+            clock=self.clock,
+            jitter=lambda: 0,
+        )
+
+    @asynccontextmanager
+    async def building(self, slots: int = 2) -> AsyncIterator[Builds]:
+        """Run the reconciler of Builds, and kill it at the end."""
+        builds = self.builds(slots)
+        tasks = [asyncio.create_task(builds.run()), asyncio.create_task(self.view.run())]
+        try:
+            yield builds
+            assert not any(task.done() for task in tasks), "the reconciler of Builds has stopped"
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            self.logs.close_all()
+
+    async def stream(self, name: str) -> ImageStream:
+        return await self.store.get(ImageStream, NAMESPACE, name)
+
+    async def history(self, stream: str, tag: str) -> NamedTagEventList:
+        found = (await self.stream(stream)).status.tag(tag)
+        assert found is not None
+        return found
+
+    async def build(self, name: str) -> Build:
+        return await self.store.get(Build, NAMESPACE, name)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5) -> None:
+    """Wait until `condition` holds."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - any state of any part is waited for
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def stream_key(name: str) -> ObjectKey:
+    return ObjectKey("ImageStream", NAMESPACE, name)
+
+
+def image_stream(name: str, *tags: TagReference, **annotations: str) -> ImageStream:
+    return ImageStream(
+        metadata=ObjectMeta(name=name, namespace=NAMESPACE, annotations=annotations),
+        spec=ImageStreamSpec(tags=tags),
+    )
+
+
+def imported(tag: str, source: str, *, scheduled: bool = False) -> TagReference:
+    return TagReference(
+        name=tag,
+        from_=ObjectReference(kind="DockerImage", name=source),
+        import_policy=ImportPolicy(scheduled=scheduled),
+    )
+
+
+def docker_build(
+    number: int = 1,
+    *,
+    config: str = "app",
+    policy: str = "Serial",
+    dockerfile: str = "FROM scratch\n",
+    **spec: object,
+) -> Build:
+    """A Build as its BuildConfig makes it; it goes to `app:latest`."""
+    output = BuildOutput(to=ObjectReference(kind="ImageStreamTag", name="app:latest"))
+    fields = {
+        "source": BuildSource(dockerfile=dockerfile),
+        "strategy": BuildStrategy(type="Docker", docker_strategy=DockerBuildStrategy()),
+        "output": output,
+        **spec,
+    }
+    return Build(
+        metadata=ObjectMeta(
+            name=f"{config}-{number}",
+            namespace=NAMESPACE,
+            labels={BUILD_CONFIG_LABEL: config, RUN_POLICY_LABEL: policy},
+            annotations={BUILD_NUMBER_ANNOTATION: str(number)},
+        ),
+        spec=BuildSpec.model_validate(fields),
+    )

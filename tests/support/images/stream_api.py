@@ -1,0 +1,102 @@
+"""The API and the reconciler of ImageStreams, with a real registry upstream."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.server.api_server import Answer, Api, serving
+
+from upwell.api.image import ImageStream, NamedTagEventList
+from upwell.oci import Platform
+from upwell.policy.images.schedule import ImportSchedule
+from upwell.reconcilers.images.examination import ImageExaminer
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.registry.client import RegistryClient
+from upwell.registry.client_push import RegistryPusher
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.hosts import RegistryHost, RegistryHosts
+from upwell.registry.routed import RoutedRegistry
+from upwell.server.http.limits import ServerLimits
+from upwell.store.interface import NotFoundError
+
+GROUP = "/apis/image.openshift.io/v1/namespaces/shop"
+INTERNAL = "registry.internal:5000"
+
+
+@dataclass(frozen=True)
+class StreamSite:
+    api: Api
+    client: RegistryClient
+    internal: EmbeddedRegistry
+    streams: ImageStreams
+
+    @property
+    def pusher(self) -> RegistryPusher:
+        return RegistryPusher(self.client.connection)
+
+    async def send(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> Answer:
+        return await self.api.send(method, f"{GROUP}/{path}", body, content_type)
+
+    async def stream(self, name: str) -> ImageStream:
+        return await self.api.store.get(ImageStream, "shop", name)
+
+    async def tag(
+        self, stream: str, tag: str, reached: Callable[[NamedTagEventList], bool]
+    ) -> NamedTagEventList:
+        """Wait until a tag is as wished."""
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(NotFoundError):
+                    found = (await self.stream(stream)).status.tag(tag)
+                    if found is not None and reached(found):
+                        return found
+                await asyncio.sleep(0.01)
+
+    async def reconciled(self, name: str) -> None:
+        """Wait until the reconciler has seen a stream."""
+        async with asyncio.timeout(10):
+            while True:
+                if (await self.stream(name)).status.docker_image_repository:
+                    return
+                await asyncio.sleep(0.01)
+
+    async def imported(self, stream: str, tag: str) -> str:
+        """Wait until a tag has an image, and return its digest."""
+        history = await self.tag(stream, tag, lambda found: found.latest is not None)
+        assert history.latest is not None
+        return history.latest.image
+
+
+@contextlib.asynccontextmanager
+async def stream_site(folder: Path, *hosts: RegistryHost) -> AsyncIterator[StreamSite]:
+    async with RegistryClient(RegistryHosts(hosts)) as client:
+        internal = EmbeddedRegistry(folder / "own", INTERNAL)
+        registries = RoutedRegistry(internal, client)
+        async with serving(
+            ServerLimits(),
+            examiner=lambda store, clock: ImageExaminer(
+                store, registries, PullSecrets(store), clock
+            ),
+            untag=internal.untag,
+        ) as api:
+            streams = ImageStreams(
+                api.store,
+                registries,
+                internal,
+                PullSecrets(api.store),
+                ImportSchedule(),
+                clock=api.clock,
+                platforms=[Platform("linux", "amd64")],
+            )
+            running = asyncio.create_task(streams.run())
+            try:
+                yield StreamSite(api, client, internal, streams)
+            finally:
+                running.cancel()
+                await asyncio.wait([running])

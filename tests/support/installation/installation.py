@@ -1,0 +1,425 @@
+"""A vendor's registry, a git server and `upwell serve`: real processes on free loopback ports."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+from tests.support.builds.base_images import serve_registry
+
+from upwell.api.manifests import parse_manifests
+from upwell.app.client import create_client
+from upwell.app.local_access import find_access
+from upwell.app.server import remove_workloads
+from upwell.settings import ServerSettings
+from upwell.store.interface import ApiClient
+
+TOOLS = {
+    "buildah": "buildah",
+    "busybox": "busybox-static",
+    "docker-registry": "docker-registry",
+    "git": "git",
+    "haproxy": "haproxy",
+    "podman": "podman",
+    "runc": "runc",
+}
+DEADLINE_SECONDS = 120.0
+_POLL_SECONDS = 0.02
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until[T](
+    observe: Callable[[], Awaitable[T]],
+    holds: Callable[[T], bool],
+    seconds: float = DEADLINE_SECONDS,
+) -> T:
+    """Observe until it holds, and return what was observed; fails with what was seen last."""
+    seen = await observe()
+    try:
+        async with asyncio.timeout(seconds):
+            while not holds(seen):
+                await asyncio.sleep(_POLL_SECONDS)
+                seen = await observe()
+    except TimeoutError:
+        raise AssertionError(f"still after {seconds:.0f} s: {seen}") from None
+    return seen
+
+
+@dataclass
+class Installation:
+    """One data directory, and the server on it that is started, killed and started again."""
+
+    folder: Path
+    git: str
+    """Where the repositories answer; each is a folder below `repositories`."""
+    vendor: str = ""
+    """host:port of the vendor's registry, if there is one."""
+    port: int = field(default_factory=free_port)
+    router_port: int = field(default_factory=free_port)
+    options: tuple[str, ...] = ()
+    mounts: list[Path] = field(default_factory=list)
+    _server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        scheme = "https" if "--tls" in self.options else "http"
+        return f"{scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def storage(self) -> Path:
+        return self.folder / "containers"
+
+    @property
+    def repositories(self) -> Path:
+        return self.folder / "git"
+
+    @property
+    def pid(self) -> int:
+        assert self._server is not None
+        return self._server.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._server is not None and self._server.poll() is None
+
+    def command(self) -> list[str]:
+        """The command line of the server."""
+        return [
+            *(sys.executable, "-m", "upwell", "serve"),
+            *("--data-dir", str(self.data_dir), "--container-storage", str(self.storage)),
+            *("--listen", f"127.0.0.1:{self.port}", "--router", f"127.0.0.1:{self.router_port}"),
+            *("--log-level", "debug"),
+            *self.options,
+        ]
+
+    async def start(self) -> None:
+        """Start the server and wait until it is ready."""
+        self._launch()
+        await until(self._is_ready, bool, _START_SECONDS)
+
+    def _launch(self) -> None:
+        with (self.folder / "serve.log").open("ab") as log:
+            self._server = subprocess.Popen(
+                self.command(), stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """Kill the server as the kernel does when memory runs out: it learns nothing of it."""
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+            self._server = None
+
+    def stop(self) -> None:
+        """End the server in good order."""
+        if self._server is None:
+            return
+        self._server.send_signal(signal.SIGTERM)
+        try:
+            self._server.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        self._server = None
+
+    def log(self) -> str:
+        return (self.folder / "serve.log").read_text()
+
+    @property
+    def token(self) -> str:
+        """What lets the user who started the server in."""
+        access = find_access(self.url)
+        return access.token if access else ""
+
+    def client(self) -> ApiClient:
+        return create_client(self.url)
+
+    async def apply(self, client: ApiClient, manifests: str) -> None:
+        """Apply manifests in the namespace `default`."""
+        for document in parse_manifests(manifests, "the test"):
+            document["metadata"].setdefault("namespace", "default")
+            await client.apply(document, field_manager="test")
+
+    def upwell(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the command line against this server."""
+        return subprocess.run(
+            [sys.executable, "-m", "upwell", "--server", self.url, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            input=text,
+            timeout=DEADLINE_SECONDS,
+            cwd=self.folder,
+        )
+
+    def commit(self, repository: str, files: Mapping[str, str]) -> None:
+        """Make the repository hold exactly these files; those that begin with #! can be run."""
+        work = self.repositories / repository
+        work.mkdir(parents=True, exist_ok=True)
+        if not (work / ".git").exists():
+            _git(work, "init", "--quiet", "--initial-branch=main")
+        for name, text in files.items():
+            path = work / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755 if text.startswith("#!") else 0o644)
+        _git(work, "add", "--all")
+        _git(work, "commit", "--quiet", "--allow-empty", "--message=change")
+
+    def podman_names(self) -> set[str]:
+        """Names of all containers, as Podman itself says."""
+        return self._listed("ps", "--all", "--format={{.Names}}")
+
+    def working_containers(self) -> set[str]:
+        """Names of the containers that builds have left in Buildah's storage."""
+        return self._buildah("containers", "--all", "--quiet")
+
+    def leave_half_a_working_container(self) -> None:
+        """Do as a Buildah that was killed before it wrote down that a container is its own."""
+        image = min(self._buildah("images", "--quiet"))
+        (name,) = self._buildah("from", "--pull-never", image)
+        (number,) = self._buildah("containers", "--quiet", f"--filter=name={name}")
+        storage = self.data_dir / "builder" / "storage"
+        (record,) = storage.glob(f"*-containers/{number}/userdata/buildah.json")
+        record.unlink()
+
+    def build_folders(self) -> list[str]:
+        folders = self.data_dir / "builds" / "builds"
+        return sorted(path.name for path in folders.glob("*"))
+
+    def temporary_folders(self) -> list[str]:
+        """What builds have dropped outside of the data directory."""
+        uids = {path.stem for path in (self.data_dir / "logs" / "builds").glob("*.log")}
+        folders = Path("/var/tmp").glob("upwell-*/*")  # noqa: S108 - Buildah's, by default
+        return sorted(str(path) for path in folders if path.name in uids)
+
+    def build_processes(self) -> list[str]:
+        """Command lines that run on behalf of builds."""
+        marker = f"UPWELL_BUILDER={self.data_dir / 'builds'}"
+        return [line for _, line, environ in _processes() if marker in environ]
+
+    def inputs_tags(self, repository: str) -> list[str]:
+        """The sets of inputs that were built into the repository, by their tags."""
+        folder = self._kept(repository) / "_tags"
+        return sorted(path.name for path in folder.glob("inputs-*"))
+
+    def manifests(self, repository: str) -> list[str]:
+        """Every image that was ever pushed to the repository, by its digest."""
+        folder = self._kept(repository) / "_manifests"
+        return sorted(f"{path.parent.name}:{path.name}" for path in folder.glob("*/*"))
+
+    def tagged(self, repository: str) -> set[str]:
+        """The images of the repository that a tag names."""
+        return {path.read_text() for path in (self._kept(repository) / "_tags").glob("*")}
+
+    def build_log(self, uid: str) -> str:
+        path = self.data_dir / "logs" / "builds" / f"{uid}.log"
+        return path.read_text() if path.exists() else ""
+
+    async def remove(self) -> None:
+        """Stop everything, and say what resists."""
+        self.stop()
+        settings = ServerSettings(self.data_dir, container_storage=self.storage)
+        if (self.data_dir / "instance-id").exists():
+            await remove_workloads(settings)
+        self._unmount()
+
+    def _unmount(self) -> None:
+        # A Podman that was killed leaves its storage mounted upon itself.
+        own = self.storage / "storage" / "overlay"
+        for place in [*([own] if own.is_mount() else []), *reversed(self.mounts)]:
+            subprocess.run(["umount", place], check=True, timeout=30)
+
+    def mount_small_disk(self, place: Path, megabytes: int) -> None:
+        """Put a file system of this size there, until the installation is removed."""
+        place.mkdir(parents=True, exist_ok=True)
+        self.mounts.append(place)
+        size = f"size={megabytes}m"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", place], check=True, timeout=30)
+
+    def enlarge_disk(self, place: Path, megabytes: int) -> None:
+        size = f"remount,size={megabytes}m"
+        subprocess.run(["mount", "-o", size, place], check=True, timeout=30)
+
+    def _kept(self, repository: str) -> Path:
+        return self.data_dir / "registry" / "repositories" / repository
+
+    @property
+    def _conf(self) -> Path:
+        return self.data_dir / "containers.conf"
+
+    def _buildah(self, *arguments: str) -> set[str]:
+        root = self.data_dir / "builder"
+        storage = (f"--root={root / 'storage'}", f"--runroot={root / 'run'}")
+        return _lines("buildah", *storage, *arguments, conf=self._conf)
+
+    def _listed(self, *arguments: str) -> set[str]:
+        run = self.storage / "run"
+        storage = (
+            f"--root={self.storage / 'storage'}",
+            f"--runroot={run}",
+            f"--tmpdir={run / 'libpod'}",
+        )
+        return _lines("podman", *storage, *arguments, conf=self._conf)
+
+    async def _is_ready(self) -> bool:
+        if not self.is_alive:
+            raise AssertionError(f"the server has ended:\n{self.log()[-4000:]}")
+        authority = self.data_dir / "tls" / "ca.pem"
+        try:
+            trust = ssl.create_default_context(cafile=authority if authority.exists() else None)
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{self.url}/readyz", ssl=trust) as answer,
+            ):
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+@asynccontextmanager
+async def installation(
+    *options: str,
+    vendor: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    prepare: Callable[[Installation], None] | None = None,
+) -> AsyncIterator[Installation]:
+    """Run all three while the block lasts; fails when anything is left afterwards.
+
+    `settings` are variables of the vendor's registry; `vendor` is the address of another one;
+    `prepare` is called before the first start.
+    """
+    require_tools()
+    # Not pytest's folder: the paths of sockets are limited to 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="upwell-"))
+    try:
+        with (
+            contextmanager(serve_registry)(_made(folder / "vendor"), settings) as address,
+            _git_daemon(_made(folder / "git")) as git,
+        ):
+            made = Installation(folder, git, vendor or address, options=options)
+            if prepare is not None:
+                prepare(made)
+            try:
+                await made.start()
+                yield made
+            except BaseException as error:
+                error.add_note(f"the server said at last:\n{made.log()[-6000:]}")
+                raise
+            finally:
+                await made.remove()
+        end_orphaned_services(folder)
+        if left := left_behind(folder):
+            raise AssertionError(f"left behind: {left}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_tools() -> None:
+    missing = sorted(package for tool, package in TOOLS.items() if shutil.which(tool) is None)
+    if missing:
+        pytest.skip(f"apt install {' '.join(missing)}")
+    if os.geteuid() != 0:
+        pytest.skip("building and running containers needs root")
+
+
+def end_orphaned_services(folder: Path) -> None:
+    """End the Podman services of killed servers: by themselves they end after an idle minute."""
+    for pid, line, _ in _processes():
+        if f"unix://{folder}/" in line and " system service " in line:
+            os.kill(pid, signal.SIGKILL)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Processes, mounts and networks of an installation; what is just ending gets some time."""
+    deadline = time.monotonic() + 10
+    while (found := list(_left(folder))) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    return found
+
+
+def _left(folder: Path) -> Iterator[str]:
+    yield from (line for _, line, environ in _processes() if str(folder) in f"{line} {environ}")
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    yield from (line for line in mounts if f" {folder}/" in line)
+    name = folder / "data" / "instance-id"
+    if name.exists():
+        config = Path(f"/etc/containers/networks/upwell-{name.read_text().strip()}.json")
+        yield from [str(config)] if config.exists() else []
+
+
+def _processes() -> Iterator[tuple[int, str, str]]:
+    """Yield number, command line and environment of every process but this one."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environ = (entry / "environ").read_bytes().decode(errors="replace")
+            if line and int(entry.name) != os.getpid():
+                yield int(entry.name), line, environ
+
+
+def _lines(*argv: str, conf: Path) -> set[str]:
+    environment = {**os.environ, "CONTAINERS_CONF": str(conf)}
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@contextmanager
+def _git_daemon(base: Path) -> Iterator[str]:
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            *("git", "daemon", f"--base-path={base}", "--export-all", "--reuseaddr"),
+            *("--listen=127.0.0.1", f"--port={port}", str(base)),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield f"git://127.0.0.1:{port}"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # git starts the daemon as a child
+        process.wait(10)
+
+
+def _git(work: Path, *arguments: str) -> None:
+    identity = {
+        f"GIT_{role}_{what}": text
+        for role in ("AUTHOR", "COMMITTER")
+        for what, text in {"NAME": "Ada", "EMAIL": "ada@example.com"}.items()
+    }
+    environment = {**os.environ, **identity, "GIT_CONFIG_GLOBAL": os.devnull}
+    subprocess.run(["git", *arguments], cwd=work, check=True, env=environment, timeout=30)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

@@ -1,0 +1,187 @@
+"""The API with its door and the controllers of promotion, in a thread; commands come over HTTP.
+
+Images are not looked up, and each stage has a CronJob: what is rolled out is there at once.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from tests.support.promotion.promotion_api import Shop, open_shop
+from tests.support.server.api_server import StubRuntime
+
+from upwell.api.apps import CronJob
+from upwell.api.codec import decode_as
+from upwell.api.image import ImageStream
+from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
+from upwell.api.promotion import Release
+from upwell.cli import main
+from upwell.cli.core.connection import Session
+from upwell.policy.promotion.images import stage_images
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.promotion import wiring
+from upwell.reconcilers.promotion.images import ReleaseImages
+from upwell.reconcilers.promotion.placing import Workloads
+from upwell.reconcilers.promotion.promotions import PromotionReconciler
+from upwell.reconcilers.promotion.verification import Verification
+from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.store.interface import NotFoundError, Store
+from upwell.uploads.files import FileInputs
+from upwell.verification.network import NetworkProbes
+from upwell.workload.interface import ContainerFile, FileLimits
+
+NAMESPACE = "shop"
+_SECONDS = 20
+
+
+class NoLookups(ReleaseImages):
+    """Every image can be had."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def provide(self, release: Release, stage: Stage, namespace: str) -> Mapping[str, str]:
+        del namespace
+        return stage_images(release, stage)
+
+
+class NoFiles(StubRuntime):
+    """No check here is a Job, so none leaves files."""
+
+    async def read_files(
+        self, name: str, path: str, limits: FileLimits, container: str = ""
+    ) -> Sequence[ContainerFile]:
+        raise NotImplementedError((name, path, limits, container))
+
+
+@dataclass
+class Site:
+    """The shop of `promoted_shop`, as the command line reaches it."""
+
+    shop: Shop
+    loop: asyncio.AbstractEventLoop
+
+    def upwell(self, who: str, *arguments: str) -> Result:
+        """Run a command with somebody's token; each comes a second after the one before."""
+        self.shop.api.clock.advance(seconds=1)
+        session = Session(server=self.shop.api.url, token=self.shop.tokens[who])
+        return CliRunner().invoke(
+            main, [*arguments, "-n", NAMESPACE], obj=session, catch_exceptions=False
+        )
+
+    def done(self, who: str, *arguments: str) -> str:
+        """Run a command that must succeed; return what it prints."""
+        result = self.upwell(who, *arguments)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    def wait(self, promotion: str, phase: str) -> None:
+        """Wait as a CI does."""
+        wait, limit = ("wait", f"promotion/{promotion}"), f"--timeout={_SECONDS}s"
+        self.done("jenkins", *wait, "--for=create", limit)
+        self.done("jenkins", *wait, f"--for=phase={phase}", limit)
+
+    def push(self, digit: int) -> None:
+        """Let the tag `shop:latest` name another image, which makes the Release of that number."""
+        self.run(_push(self.shop, f"sha256:{str(digit) * 64}"))
+
+    def run[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something where the server runs."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(_SECONDS)
+
+
+async def _push(shop: Shop, digest: str) -> None:
+    item = {
+        "created": shop.api.clock.now.isoformat(),
+        "dockerImageReference": f"registry.test/shop/shop@{digest}",
+        "image": digest,
+    }
+    document = {
+        "metadata": {"name": "shop", "namespace": NAMESPACE},
+        "status": {"tags": [{"tag": "latest", "items": [item]}]},
+    }
+    wanted = decode_as(ImageStream, document)
+    try:
+        found = await shop.api.store.get(ImageStream, NAMESPACE, "shop")
+    except NotFoundError:
+        found = await shop.api.store.create(wanted)
+    await shop.api.store.update_status(found.with_status(wanted.status))
+
+
+async def _give_workloads(store: Store) -> None:
+    pipeline = await store.get(Pipeline, NAMESPACE, "shop")
+    stages = []
+    for stage in pipeline.spec.stages:
+        containers = [{"name": "web", "image": "registry.test/shop/shop:none"}]
+        template = {"spec": {"template": {"spec": {"containers": containers}}}}
+        metadata = {"name": f"shop-{stage.name}", "namespace": NAMESPACE}
+        spec = {"schedule": "0 4 * * *", "jobTemplate": template}
+        await store.create(decode_as(CronJob, {"metadata": metadata, "spec": spec}))
+        workload = StageWorkloads(kind="CronJob", name=f"shop-{stage.name}")
+        stages.append(stage.model_copy(update={"workloads": (workload,)}))
+    moved = pipeline.spec.model_copy(update={"stages": tuple(stages)})
+    await store.update(pipeline.model_copy(update={"spec": moved}))
+
+
+@asynccontextmanager
+async def _promoting(folder: Path) -> AsyncIterator[Shop]:
+    async with open_shop(folder) as shop, NetworkProbes.open() as probes:
+        store, clock = shop.api.store, shop.api.clock
+        builds, view = BuildView(store), WorkloadView(store)
+        evidence = FileInputs(folder / "evidence", limit_bytes=1000)
+        verification = Verification(
+            store,
+            NoFiles(),
+            probes,
+            evidence,
+            lambda promotion, check, attempt: f"http://ci/{promotion.name}/{check}/{attempt}",
+            clock,
+        )
+        await _give_workloads(store)
+        reconciler = PromotionReconciler(store, NoLookups(), Workloads(store), verification, clock)
+        controllers = (
+            wiring.pipelines(view, builds, clock),
+            wiring.promotions(view, reconciler),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(one())
+                for one in (builds.run, view.run, *(c.run for c in controllers))
+            ]
+            yield shop
+            for task in running:
+                task.cancel()
+
+
+@contextmanager
+def open_site(folder: Path) -> Iterator[Site]:
+    """Serve in a thread of its own: each command runs an event loop in this one."""
+    opened: list[Site] = []
+    ready, over = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with _promoting(folder) as shop:
+            opened.append(Site(shop, asyncio.get_running_loop()))
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(_SECONDS)
+        yield opened[0]
+    finally:
+        over.set()
+        thread.join(_SECONDS)
+    assert not thread.is_alive()

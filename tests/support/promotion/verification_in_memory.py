@@ -1,0 +1,231 @@
+"""Verification over a store and a machine in memory; the clock is turned by hand."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.support.rollouts.memory_machine import Clock, FakeRuntime
+
+from upwell.api.apps import Job
+from upwell.api.codec import decode_as
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import CheckResult, Promotion, PromotionPhase, Purpose, Release
+from upwell.oci import Digest
+from upwell.policy.promotion.checks import Progress
+from upwell.policy.promotion.verification_jobs import container_of_test
+from upwell.reconcilers.promotion.verification import Verification
+from upwell.reconcilers.rollouts.instance import owner_of
+from upwell.store.memory import MemoryStore
+from upwell.uploads.files import FileInputs
+from upwell.verification.interface import (
+    Event,
+    HttpAnswer,
+    HttpQuestion,
+    MetricQuestion,
+    ProbeError,
+)
+from upwell.workload.interface import (
+    WHOLE_LOG,
+    ContainerFile,
+    FileLimits,
+    Instance,
+    LogQuery,
+    ObservedContainer,
+    State,
+    UnreadableFilesError,
+    WorkloadError,
+)
+
+IMAGE = f"registry.test/shop@{Digest.of(b'shop')}"
+REPORT = b'<testsuite><testcase name="pays"/></testsuite>'
+BAD_REPORT = b'<testsuite><testcase name="pays"><failure/></testcase></testsuite>'
+
+
+class TestMachine(FakeRuntime):
+    """A runtime whose instances have logs and files."""
+
+    __test__ = False
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, lambda _: None)
+        self.clock = clock
+        self.ran_tests: dict[str, Instance] = {}
+        self.log: list[bytes] = [b"ok\n"]
+        self.files: dict[str, list[ContainerFile]] = {}
+        self.trouble: WorkloadError | None = None
+
+    async def instances(self) -> Sequence[Instance]:
+        if self.trouble is not None:
+            raise self.trouble
+        return list(self.ran_tests.values())
+
+    def run(self, job: Job) -> None:
+        """Let a Job's test run."""
+        name = container_of_test(job)
+        now = self.clock()
+        container = ObservedContainer(name, "c1", IMAGE, None, now, running=True)
+        self.ran_tests[job.name] = Instance(
+            name=f"{job.name}-0",
+            owner=owner_of(job.key),
+            revision="r1",
+            state=State.RUNNING,
+            ready=False,
+            ready_since=None,
+            started_at=now,
+            address="10.88.0.2",
+            images={},
+            containers=(container,),
+        )
+
+    def exit(self, job: Job, code: int) -> None:
+        """Let a Job's test end now."""
+        running = self.ran_tests[job.name]
+        [container] = running.containers
+        ended = replace(container, running=False, exit_code=code, ended_at=self.clock())
+        self.ran_tests[job.name] = replace(
+            running,
+            state=State.EXITED,
+            exit_codes={container.name: code},
+            containers=(ended,),
+        )
+
+    async def logs(
+        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
+    ) -> AsyncIterator[bytes]:
+        assert (name != "", container, wanted) == (True, "test", WHOLE_LOG)
+        for piece in self.log:
+            yield piece
+
+    async def read_files(
+        self, name: str, path: str, limits: FileLimits, container: str = ""
+    ) -> Sequence[ContainerFile]:
+        assert (name != "", container) == (True, "test")
+        found = self.files.get(path)
+        if found is None:
+            raise UnreadableFilesError(f"there is no {path} in {container}")
+        if sum(len(file.content) for file in found) > limits.content_bytes:
+            raise UnreadableFilesError(f"larger than {limits.content_bytes} bytes")
+        return found
+
+    def wrote(self, path: str, content: bytes, modified: datetime | None = None) -> None:
+        at = (modified or self.clock()).timestamp()
+        self.files[path] = [ContainerFile(path.rpartition("/")[2], content, at)]
+
+
+class Answers:
+    """Answers probes as it is told; a ProbeError is raised."""
+
+    def __init__(self) -> None:
+        self.http: HttpAnswer | ProbeError = HttpAnswer(200, b"welcome")
+        self.tcp: ProbeError | None = None
+        self.metric: float | ProbeError | None = 0.1
+        self.ci: ProbeError | None = None
+        self.asked: list[HttpQuestion | MetricQuestion | tuple[str, int]] = []
+        self.told: list[Event] = []
+
+    async def get(self, question: HttpQuestion) -> HttpAnswer:
+        self.asked.append(question)
+        if isinstance(self.http, ProbeError):
+            raise self.http
+        return self.http
+
+    async def connect(self, host: str, port: int) -> None:
+        self.asked.append((host, port))
+        if self.tcp is not None:
+            raise self.tcp
+
+    async def measure(self, question: MetricQuestion) -> float | None:
+        self.asked.append(question)
+        if isinstance(self.metric, ProbeError):
+            raise self.metric
+        return self.metric
+
+    async def tell(self, event: Event) -> None:
+        if self.ci is not None:
+            raise self.ci
+        self.told.append(event)
+
+
+@dataclass
+class Bench:
+    """One promotion that is verified. `look` is one call, whose results are stored."""
+
+    folder: Path
+    clock: Clock = field(default_factory=Clock)
+    probes: Answers = field(default_factory=Answers)
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(self.clock)
+        self.machine = TestMachine(self.clock)
+        self.kept = FileInputs(self.folder)
+
+    async def begin(self, *checks: dict[str, Any], **stage: Any) -> None:
+        verification = {"checks": [{"timeoutSeconds": 60, **check} for check in checks]}
+        dev = {"name": "dev", "namespace": "dev", "verification": verification, **stage}
+        workloads = {"address": "http://shop:8080", "workloads": [{"name": "shop"}]}
+        source = {"kind": "ImageStreamTag", "name": "shop:latest"}
+        spec = {"components": [{"name": "shop", "from": source}], "stages": [workloads | dev]}
+        metadata = {"namespace": "shop", "name": "shop"}
+        await self.store.create(decode_as(Pipeline, {"metadata": metadata, "spec": spec}))
+        components = [{"name": "shop", "image": IMAGE}]
+        release = {"pipeline": "shop", "number": 1, "components": components}
+        metadata = {"namespace": "shop", "name": "shop-1"}
+        await self.store.create(decode_as(Release, {"metadata": metadata, "spec": release}))
+        await self.promote("shop-1.dev")
+
+    async def promote(self, name: str, purpose: Purpose = Purpose.PROMOTE) -> None:
+        self.name = name
+        spec = {"pipeline": "shop", "release": "shop-1", "stage": "dev", "purpose": purpose.value}
+        metadata = {"namespace": "shop", "name": name}
+        made = await self.store.create(decode_as(Promotion, {"metadata": metadata, "spec": spec}))
+        changes = {"phase": PromotionPhase.VERIFYING, "serving_since": self.clock()}
+        await self.store.update_status(made.with_status(made.status.model_copy(update=changes)))
+
+    async def promotion(self) -> Promotion:
+        return await self.store.get(Promotion, "shop", self.name)
+
+    def verification(self) -> Verification:
+        """Return that of a new process."""
+        return Verification(
+            self.store,
+            self.machine,
+            self.probes,
+            self.kept,
+            lambda promotion, check, attempt: f"http://up/v/{promotion.name}/{check}/{attempt}",
+            self.clock,
+        )
+
+    async def advance(self) -> Progress:
+        """Call once, as a process does that is killed before it stores what came of it."""
+        pipeline = await self.store.get(Pipeline, "shop", "shop")
+        release = await self.store.get(Release, "shop", "shop-1")
+        return await self.verification().advance(pipeline, release, await self.promotion())
+
+    async def look(self, times: int = 1) -> Progress:
+        for _ in range(times):
+            progress = await self.advance()
+            promotion = await self.promotion()
+            status = promotion.status.model_copy(update={"checks": progress.checks})
+            await self.store.update_status(promotion.with_status(status))
+        return progress
+
+    async def look_after(self, seconds: float, times: int = 1) -> Progress:
+        self.clock.time += timedelta(seconds=seconds)
+        return await self.look(times)
+
+    async def jobs(self) -> list[Job]:
+        return list((await self.store.list(Job)).items)
+
+    async def job(self) -> Job:
+        [job] = await self.jobs()
+        return job
+
+    async def evidence(self, result: CheckResult) -> dict[str, bytes]:
+        paths = {
+            piece.name: await self.kept.path(Digest.parse(piece.digest))
+            for piece in result.evidence
+            if piece.digest
+        }
+        return {name: path.read_bytes() for name, path in paths.items()}

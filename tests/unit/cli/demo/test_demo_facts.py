@@ -1,0 +1,200 @@
+"""What the demo claims is judged by the objects, and each claim can be found false."""
+
+from collections.abc import Callable
+
+import pytest
+from tests.support.cli.demo_story import (
+    NEW,
+    NEW_GLIBC,
+    OLD,
+    OLD_GLIBC,
+    PUBLISHED,
+    base,
+    build,
+    good_story,
+    pipeline,
+    promotion,
+    refused_story,
+    release,
+    workload,
+)
+
+from upwell.api.apps import Deployment, DeploymentConfig
+from upwell.cli.demo.endings import Ending, FixInProduction, FixRefused
+from upwell.cli.demo.facts import Story, is_ready, reasons
+
+FIXED, REFUSED = FixInProduction(), FixRefused()
+
+
+@pytest.fixture
+def story() -> Story:
+    return good_story()
+
+
+@pytest.fixture
+def refused() -> Story:
+    return refused_story()
+
+
+def false(story: Story, ending: Ending = FIXED) -> list[str]:
+    return [claim.text for claim in ending.claims(story) if not claim.holds]
+
+
+def test_all_claims_hold_when_all_went_well(story: Story) -> None:
+    assert false(story) == []
+    assert FIXED.is_over(story)
+    assert FIXED.broken(story) == ""
+
+
+def test_all_claims_hold_when_the_fix_was_refused(refused: Story) -> None:
+    assert false(refused, REFUSED) == []
+    assert REFUSED.is_over(refused)
+    assert REFUSED.broken(refused) == ""
+
+
+def test_neither_ending_is_taken_for_the_other(story: Story, refused: Story) -> None:
+    assert not FIXED.is_over(refused)
+    assert FIXED.broken(refused) == "gate-2.dev Failed: check in-situ: exit code 1"
+    assert not REFUSED.is_over(story)
+    assert REFUSED.broken(story) == "gate-2 passed its tests in dev, and was to fail them"
+
+
+def test_the_timeline_is_in_order_and_leaves_out_what_was_before(story: Story) -> None:
+    told = [(story.offset(moment), moment.what.split()[:2]) for moment in story.timeline()]
+    assert told == [
+        (0.0, ["published", NEW.hex[:12]]),
+        (1.0, ["detected", "debian:11"]),
+        (1.5, ["building", "python-builder-2"]),
+        (2.1, ["building", "gate-2"]),
+        (3.5, ["built", "python-builder-2"]),
+        (4.0, ["building", "shop-2"]),
+        (4.1, ["built", "gate-2"]),
+        (6.0, ["built", "shop-2"]),
+        *(
+            (offset, [step, f"{name}:"])
+            for offset, step in (
+                (6.5, "deployed"),
+                (7.0, "tested"),
+                (7.5, "deployed"),
+                (8.0, "tested"),
+                (8.5, "live"),
+                (9.0, "tested"),
+                (9.5, "verified"),
+            )
+            for name in ("shop", "gate")
+        ),
+    ]
+
+
+def test_the_timeline_tells_what_was_refused_and_why(refused: Story) -> None:
+    told = [moment.what for moment in refused.timeline()]
+    assert "refused    gate: gate-2 in dev: check in-situ: exit code 1" in told
+    assert not any("gate" in what and "staging" in what for what in told)
+
+
+def test_each_build_says_which_digest_moved(story: Story) -> None:
+    old, new = OLD.hex[:12], NEW.hex[:12]
+    assert f"gate-2: debian:11 went from {old} to {new}" in list(reasons(story))
+    assert not any("-1:" in line for line in reasons(story))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "claims"),
+    [
+        (lambda s: s.observed.add(base(OLD)), [f"debian:11 is {NEW.hex[:12]}"]),
+        (lambda s: s.observed.add(build("gate", 3, 8)), ["gate was built exactly once more"]),
+        (
+            lambda s: s.observed.objects.pop(build("python-builder", 2, 0).key),
+            ["python-builder was built exactly once more"],
+        ),
+        (
+            lambda s: s.observed.add(build("python-builder", 2, 1, "Running")),
+            ["python-builder was built exactly once more"],
+        ),
+        (
+            lambda s: s.tallies["shop"].answered("2.31-99", PUBLISHED),
+            [f"shop went from glibc {OLD_GLIBC} to {NEW_GLIBC}"],
+        ),
+        (
+            lambda s: s.observed.add(workload(Deployment, replicas=3)),
+            ["shop runs that image alone in production"],
+        ),
+        (
+            lambda s: s.observed.add(workload(DeploymentConfig, 1, "staging")),
+            ["gate runs that image alone in staging"],
+        ),
+        (
+            lambda s: s.observed.add(promotion("gate", "production", 6.9)),
+            ["gate passed its tests in dev, then staging, then production"],
+        ),
+        (
+            lambda s: s.observed.add(promotion("shop", "staging", 7, check="Inconclusive")),
+            ["shop passed its tests in dev, then staging, then production"],
+        ),
+        (
+            lambda s: s.observed.objects.pop(promotion("shop", "dev", 0).key),
+            ["shop passed its tests in dev, then staging, then production"],
+        ),
+        (lambda s: s.tallies["gate"].lost("reset", PUBLISHED), ["no request failed in production"]),
+    ],
+)
+def test_each_claim_can_be_found_false(
+    story: Story, spoil: Callable[[Story], object], claims: list[str]
+) -> None:
+    spoil(story)
+    assert false(story) == claims
+
+
+@pytest.mark.parametrize(
+    ("spoil", "claims"),
+    [
+        (
+            lambda s: s.observed.add(release("gate", 2)),
+            ["gate failed its tests in dev, and its Release is rejected"],
+        ),
+        (
+            lambda s: s.observed.add(promotion("gate", "dev", 6, "Failed", "Inconclusive")),
+            ["gate failed its tests in dev, and its Release is rejected"],
+        ),
+        (
+            lambda s: s.observed.add(workload(DeploymentConfig, 2, "dev")),
+            ["gate is back on the Release before in dev"],
+        ),
+        (
+            lambda s: s.observed.add(promotion("gate", "staging", 8, "Waiting", "Pending")),
+            ["staging has seen nothing of it"],
+        ),
+        (
+            lambda s: s.observed.add(workload(DeploymentConfig, 2)),
+            ["production has seen nothing of it"],
+        ),
+        (
+            lambda s: s.tallies["gate"].answered(NEW_GLIBC, PUBLISHED),
+            [f"gate answered with glibc {OLD_GLIBC} throughout"],
+        ),
+    ],
+)
+def test_each_claim_about_what_was_refused_can_be_found_false(
+    refused: Story, spoil: Callable[[Story], object], claims: list[str]
+) -> None:
+    spoil(refused)
+    assert false(refused, REFUSED) == claims
+
+
+def test_an_answer_of_the_old_version_keeps_the_story_open(story: Story) -> None:
+    story.tallies["shop"].answered(OLD_GLIBC, PUBLISHED)
+    assert not FIXED.is_over(story)
+    assert not any("verified   shop" in moment.what for moment in story.timeline())
+
+
+@pytest.mark.parametrize("ending", [FIXED, REFUSED])
+def test_a_failed_build_ends_the_wait(story: Story, ending: Ending) -> None:
+    story.observed.objects.pop(promotion("gate", "dev", 0).key)
+    story.observed.add(build("shop", 2, 4, "Failed"))
+    assert ending.broken(story) == "build shop-2 Failed: assemble failed"
+
+
+def test_the_fix_is_published_once_every_stage_is_tested(story: Story) -> None:
+    assert is_ready(story.observed)
+    story.observed.add(pipeline("gate", verified=False))
+    assert not is_ready(story.observed)

@@ -1,0 +1,104 @@
+"""status and explain where a Pipeline sets the images of workloads."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.promotion.pipeline_objects import put_promoted
+from tests.unit.cli.conftest import SHOP_NEW, deployment
+
+from upwell.api.build import Build
+from upwell.store.kubernetes_errors import ForbiddenError
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
+
+PROMOTION = "shop-1.staging"
+STAGE = "stage staging of pipeline default/shop"
+
+type Upwell = Callable[..., "Result"]
+
+
+@pytest.fixture(autouse=True)
+async def _objects(fixed: "FakeClient") -> None:
+    await put_promoted(fixed)
+
+
+def test_explain_goes_from_what_runs_to_the_base_image(upwell: Upwell) -> None:
+    lines = upwell("explain", "deploy/shop", "--packages=none").stdout.splitlines()
+
+    told = [line.split(" (2026")[0] for line in lines]
+    assert [line.strip() for line in told[2:8]] == [
+        f"container web runs cccccccccccc, component web of release shop-1 in {STAGE}",
+        "release shop-1 was made: the first images",
+        f"promotion {PROMOTION} brought it into stage staging, Succeeded; ci asked for it: first",
+        "emergency, past order, approval and windows: no staging yet",
+        "ada approved it: go",
+        "build shop-1 made cccccccccccc",
+    ]
+    assert "  behind by 1: approval: 1 of 2 approvals" in told
+
+
+async def test_a_build_that_is_gone_leaves_what_its_release_remembers(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    for item in (await client.list(Build)).items:
+        await client.delete(Build, "default", item.name)
+
+    text = (await asyncio.to_thread(upwell, "explain", "deploy/shop")).stdout
+
+    assert "build default/shop-1 made it (its record is gone)" in text
+    assert "commit 111111111111" in text
+    assert "it stands on default/debian:11, aaaaaaaaaaaa" in text
+
+
+def test_status_names_the_stage_and_what_it_waits_for(upwell: Upwell) -> None:
+    [line] = [
+        one for one in upwell("status").stdout.splitlines() if "Deployment default/shop" in one
+    ]
+
+    assert "shop-1 in stage staging of pipeline default/shop" in line
+    assert "behind by 1: approval: 1 of 2 approvals" in line
+
+
+async def test_status_shows_the_hold_of_the_stage(upwell: Upwell, client: "FakeClient") -> None:
+    production = deployment((1, "Complete", SHOP_NEW))
+    production["metadata"] = {"name": "shop-production", "namespace": "default"}
+    await client.put(production)
+
+    data = json.loads((await asyncio.to_thread(upwell, "status", "-o", "json")).stdout)
+
+    [node] = [one for one in data["nodes"] if one["name"].endswith("shop-production")]
+    assert "on hold: audit" in node["state"]
+    assert node["inputs"] == [{"name": "default/shop:latest", "role": "promote", "automatic": True}]
+
+
+async def test_who_sees_one_namespace_is_told_about_that(
+    upwell: Upwell, client: "FakeClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = client.list
+
+    async def list_own(kind: Any, *where: Any) -> Any:
+        if not where or not where[0].namespace:
+            raise ForbiddenError("token ci may not list builds in all namespaces")
+        return await listing(kind, *where)
+
+    monkeypatch.setattr(client, "list", list_own)
+
+    explained = await asyncio.to_thread(upwell, "explain", "deploy/shop")
+    everything = await asyncio.to_thread(upwell, "status", "-A")
+
+    assert "release shop-1 was made" in explained.stdout
+    assert "only namespace default is looked at" in explained.stderr
+    assert (everything.exit_code, "may not list builds" in everything.stderr) == (1, True)
+
+
+def test_describe_shows_where_a_promotion_stands(upwell: Upwell) -> None:
+    text = upwell("describe", "promotion/shop-2.staging").stdout
+
+    rows = [line.split(maxsplit=1) for line in text.splitlines()]
+    assert ["phase:", "Waiting"] in rows
+    assert ["votes[0].comment:", "go"] in rows

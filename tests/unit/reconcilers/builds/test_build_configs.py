@@ -1,0 +1,563 @@
+"""What starts a build and what does not, with streams and builds as they stand in the store."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+
+import pytest
+from tests.support.rollouts.memory_machine import Clock
+
+from upwell.api.build import (
+    BUILD_CONFIG_LABEL,
+    BUILD_NUMBER_ANNOTATION,
+    PAUSED_ANNOTATION,
+    Build,
+    BuildConfig,
+    BuildOutputStatus,
+    BuildPhase,
+    ResolvedImage,
+)
+from upwell.api.conditions import find
+from upwell.api.image import ImageStream, TagEvent
+from upwell.api.meta import Condition, ObjectKey, ObjectMeta
+from upwell.api.pipeline import Quarantine, QuarantineSpec
+from upwell.oci import Digest
+from upwell.policy.builds.triggers import CONFIG_CHANGE, IMAGE_CHANGE
+from upwell.policy.images.streams import record_image
+from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.requests import BuildRequests
+from upwell.store.interface import ConflictError, NotFoundError, RejectedError
+from upwell.store.memory import MemoryStore
+
+NAMESPACE = "shop"
+CONFIG_TRIGGER = {"type": "ConfigChange"}
+IMAGE_TRIGGER = {"type": "ImageChange", "imageChange": {}}
+
+
+def pull_spec(stream: str, mark: str) -> str:
+    return f"registry.internal/{NAMESPACE}/{stream}@{Digest.of(mark.encode())}"
+
+
+class Site:
+    """A namespace of streams, BuildConfigs and builds that end when a test says so."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore(self.clock)
+        self.view = BuildView(self.store)
+        self.configs = BuildConfigs(self.view, clock=self.clock)
+        self.requests = BuildRequests(self.view)
+
+    async def stream(self, name: str, mark: str = "", namespace: str = NAMESPACE) -> None:
+        """Create a stream if there is none, and set its tag `latest`."""
+        try:
+            stream = await self.store.get(ImageStream, namespace, name)
+        except NotFoundError:
+            metadata = ObjectMeta(name=name, namespace=namespace)
+            stream = await self.store.create(ImageStream(metadata=metadata))
+        if mark:
+            event = TagEvent(
+                created=self.clock(),
+                docker_image_reference=pull_spec(name, mark),
+                image=str(Digest.of(mark.encode())),
+            )
+            status = record_image(stream.status, "latest", event, changes={})
+            await self.store.update_status(stream.with_status(status))
+
+    async def config(
+        self,
+        name: str,
+        base: str,
+        triggers: Sequence[Mapping[str, object]] = (CONFIG_TRIGGER, IMAGE_TRIGGER),
+        **spec: object,
+    ) -> BuildConfig:
+        """Create a BuildConfig that makes stream `name` from stream tag `base`."""
+        document = {
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {
+                "source": {"type": "Dockerfile", "dockerfile": "FROM base\n"},
+                "strategy": {
+                    "type": "Docker",
+                    "dockerStrategy": {"from": {"kind": "ImageStreamTag", "name": base}},
+                },
+                "output": {"to": {"kind": "ImageStreamTag", "name": f"{name}:latest"}},
+                "triggers": tuple(triggers),
+                **spec,
+            },
+        }
+        return await self.store.create(BuildConfig.model_validate(document))
+
+    async def reconcile(self, *names: str) -> None:
+        for name in names:
+            await self.configs.reconcile(ObjectKey("BuildConfig", NAMESPACE, name))
+
+    async def builds(self, config: str) -> list[Build]:
+        found = (await self.store.list(Build)).items
+        mine = [b for b in found if b.labels.get(BUILD_CONFIG_LABEL) == config]
+        return sorted(mine, key=lambda b: int(b.annotations[BUILD_NUMBER_ANNOTATION]))
+
+    async def names(self, config: str) -> list[str]:
+        return [build.name for build in await self.builds(config)]
+
+    async def end(
+        self, name: str, phase: BuildPhase = BuildPhase.COMPLETE, *images: ResolvedImage
+    ) -> None:
+        build = await self.store.get(Build, NAMESPACE, name)
+        status = build.status.model_copy(update={"phase": phase, "images": images})
+        await self.store.update_status(build.with_status(status))
+
+    async def get(self, name: str) -> BuildConfig:
+        return await self.store.get(BuildConfig, NAMESPACE, name)
+
+    async def current(self, name: str) -> Condition:
+        condition = find((await self.get(name)).status.conditions, "Current")
+        assert condition is not None
+        return condition
+
+
+@pytest.fixture
+async def site() -> Site:
+    site = Site()
+    await site.stream("base", "old")
+    return site
+
+
+async def test_a_new_config_is_built_once_with_the_present_image(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app", "app")
+    (build,) = await site.builds("app")
+    assert build.name == "app-1"
+    assert build.spec.strategy.base is not None
+    assert build.spec.strategy.base.name == pull_spec("base", "old")
+    config = await site.get("app")
+    assert config.status.last_version == 1
+    (memory,) = config.status.image_change_triggers
+    assert memory.last_triggered_image_id == pull_spec("base", "old")
+    assert memory.last_trigger_time == site.clock()
+    assert build.metadata.owner_references[0].uid == config.uid
+
+
+async def test_a_config_change_alone_is_a_cause(site: Site) -> None:
+    await site.config("app", "base:latest", [CONFIG_TRIGGER])
+    await site.reconcile("app")
+    (build,) = await site.builds("app")
+    assert [cause.message for cause in build.spec.triggered_by] == [CONFIG_CHANGE]
+
+
+async def test_a_first_build_waits_for_its_image(site: Site) -> None:
+    await site.stream("later")
+    await site.config("app", "later:latest")
+    await site.reconcile("app")
+    condition = await site.current("app")
+    assert (condition.status, condition.reason) == ("False", "ImageNotResolved")
+    assert await site.names("app") == []
+    await site.stream("later", "first")
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-1"]
+
+
+@pytest.mark.parametrize(
+    ("create", "said"), [(False, "does not exist"), (True, "has no image yet")]
+)
+async def test_a_base_that_no_trigger_follows_is_named_while_it_is_missing(
+    site: Site, said: str, *, create: bool
+) -> None:
+    if create:
+        await site.stream("missing")
+    await site.config("app", "missing:latest", [CONFIG_TRIGGER])
+    await site.reconcile("app")
+    condition = await site.current("app")
+    assert (condition.status, condition.reason) == ("False", "ImageNotResolved")
+    assert f"shop/missing:latest {said}" in condition.message
+
+
+async def test_an_image_change_makes_one_build_that_says_from_what_to_what(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app")
+    await site.end("app-1")
+    await site.stream("base", "new")
+    await site.reconcile("app", "app")
+    assert await site.names("app") == ["app-1", "app-2"]
+    (cause,) = (await site.builds("app"))[1].spec.triggered_by
+    assert cause.message == IMAGE_CHANGE
+    assert cause.image_change_build is not None
+    assert cause.image_change_build.previous_image_id == pull_spec("base", "old")
+    assert cause.image_change_build.image_id == pull_spec("base", "new")
+
+
+async def test_a_crash_between_build_and_status_starts_no_second_build(site: Site) -> None:
+    config = await site.config("app", "base:latest")
+    await site.reconcile("app")
+    done = await site.get("app")
+    await site.store.update_status(
+        config.with_metadata(resource_version=done.resource_version).with_status(config.status)
+    )
+    assert (await site.get("app")).status.last_version == 0
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-1"]
+    repaired = (await site.get("app")).status
+    assert repaired.last_version == 1
+    assert repaired.image_change_triggers == done.status.image_change_triggers
+
+
+async def test_an_equal_reconcile_writes_nothing(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app", "app")
+    version = (await site.get("app")).resource_version
+    site.clock.advance(60)
+    await site.reconcile("app")
+    assert (await site.get("app")).resource_version == version
+
+
+async def test_a_changed_spec_starts_nothing(site: Site) -> None:
+    config = await site.config("app", "base:latest")
+    await site.reconcile("app")
+    spec = config.spec.model_copy(update={"completion_deadline_seconds": 5})
+    await site.store.update((await site.get("app")).model_copy(update={"spec": spec}))
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-1"]
+    assert (await site.current("app")).observed_generation == 2
+
+
+async def test_a_paused_config_holds_the_build_and_says_how_to_go_on(site: Site) -> None:
+    config = await site.config("app", "base:latest")
+    await site.store.update(config.with_metadata(annotations={PAUSED_ANNOTATION: "true"}))
+    await site.reconcile("app")
+    condition = await site.current("app")
+    assert (condition.reason, await site.names("app")) == ("Paused", [])
+    assert PAUSED_ANNOTATION in condition.message
+    await site.store.update((await site.get("app")).with_metadata(annotations={}))
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-1"]
+
+
+@pytest.fixture
+async def diamond(site: Site) -> Site:
+    """Stream `base`; `left` and `right` are built from it, `tip` from both; all up to date."""
+    await site.config("left", "base:latest")
+    await site.config("right", "base:latest")
+    other = {"from": {"kind": "ImageStreamTag", "name": "right:latest"}}
+    both = [IMAGE_TRIGGER, {"type": "ImageChange", "imageChange": other}]
+    await site.config("tip", "left:latest", both)
+    for name in ("left", "right", "tip"):
+        await site.stream(name)
+    for name in ("left", "right"):
+        await site.reconcile(name)
+        await site.end(f"{name}-1")
+        await site.stream(name, f"{name} old")
+    await site.reconcile("tip")
+    await site.end("tip-1")
+    await site.stream("tip", "tip old")
+    return site
+
+
+async def test_the_tip_of_a_diamond_is_built_once_after_both_sides(diamond: Site) -> None:
+    site = diamond
+    await site.stream("base", "new")
+    await site.reconcile("tip", "left", "tip")
+    await site.end("left-2")
+    await site.stream("left", "left new")
+    await site.reconcile("tip")
+    # The right side has no build yet, but is due.
+    condition = await site.current("tip")
+    assert condition.reason == "UpstreamBuilding"
+    assert "BuildConfig right" in condition.message
+    await site.reconcile("right", "tip")
+    assert "build right-2" in (await site.current("tip")).message
+    await site.end("right-2")
+    await site.stream("right", "right new")
+    await site.reconcile("tip", "tip")
+    assert await site.names("tip") == ["tip-1", "tip-2"]
+    causes = (await site.builds("tip"))[1].spec.triggered_by
+    assert sorted(c.image_change_build.image_id for c in causes if c.image_change_build) == sorted(
+        [pull_spec("left", "left new"), pull_spec("right", "right new")]
+    )
+
+
+async def test_a_side_that_fails_does_not_hold_the_tip(diamond: Site) -> None:
+    site = diamond
+    await site.stream("base", "new")
+    await site.reconcile("left", "right")
+    await site.end("left-2")
+    await site.stream("left", "left new")
+    await site.end("right-2", BuildPhase.FAILED)
+    await site.reconcile("tip")
+    assert await site.names("tip") == ["tip-1", "tip-2"]
+
+
+async def test_what_waits_is_looked_at_when_the_build_above_it_ends(diamond: Site) -> None:
+    site = diamond
+    runs = [asyncio.create_task(each.run()) for each in (site.view, site.configs)]
+    changes = site.store.watch(Build)
+    try:
+        await site.stream("base", "new")
+        async with asyncio.timeout(5):
+            async for change in changes:
+                build = change.resource
+                if build.name == "tip-2":
+                    break
+                if build.name in {"left-2", "right-2"} and not build.status.phase.is_terminal:
+                    side = build.labels[BUILD_CONFIG_LABEL]
+                    await site.stream(side, f"{side} new")
+                    await site.end(build.name)
+    finally:
+        await changes.aclose()
+        for run in runs:
+            run.cancel()
+        await asyncio.wait(runs)
+    assert len((await site.builds("tip"))[1].spec.triggered_by) == 2
+
+
+async def test_a_config_that_builds_on_its_own_result_does_not_wait_for_itself(site: Site) -> None:
+    await site.stream("app", "bootstrap")
+    await site.config("app", "app:latest")
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-1"]
+
+
+async def test_a_person_starts_a_build_with_the_next_number_and_more_environment(
+    site: Site,
+) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app")
+    request = {
+        "env": [{"name": "MODE", "value": "debug"}],
+        "triggeredBy": [{"message": "asked for"}],
+    }
+    build = await site.requests.instantiate(NAMESPACE, "app", request)
+    assert (build.name, build.spec.forced) == ("app-2", True)
+    assert [cause.message for cause in build.spec.triggered_by] == ["asked for"]
+    assert [(e.name, e.value) for e in build.spec.strategy.env] == [("MODE", "debug")]
+    await site.reconcile("app")
+    assert (await site.get("app")).status.last_version == 2
+    retried = await site.requests.instantiate(NAMESPACE, "app", {"unlessBuilt": True})
+    assert not retried.spec.forced
+
+
+async def test_builds_that_are_asked_for_at_once_get_numbers_of_their_own(site: Site) -> None:
+    await site.config("app", "base:latest", [])
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(site.requests.instantiate(NAMESPACE, "app", {}))
+    assert await site.names("app") == [f"app-{number}" for number in range(1, 6)]
+
+
+@pytest.mark.parametrize("env", [5, "MODE=debug", ["MODE"], [{"name": 5}], [{"value": "x"}]])
+async def test_a_wrong_build_request_is_refused(site: Site, env: object) -> None:
+    await site.config("app", "base:latest", [])
+    with pytest.raises(RejectedError, match="env"):
+        await site.requests.instantiate(NAMESPACE, "app", {"env": env})
+    assert await site.names("app") == []
+
+
+async def test_what_a_person_asks_for_in_vain_is_refused_and_a_webhooks_wish_is_not(
+    site: Site,
+) -> None:
+    await site.config("app", "base:latest", [])
+    wish: dict[str, object] = {"sourceStrategyOptions": {"incremental": True}}
+    with pytest.raises(RejectedError, match="incremental needs sourceStrategy"):
+        await site.requests.instantiate(NAMESPACE, "app", wish)
+    hook = {"triggeredBy": [{"message": "Generic WebHook", "genericWebHook": {}}]}
+    build = await site.requests.instantiate(NAMESPACE, "app", wish | hook)
+    with pytest.raises(RejectedError, match="incremental needs sourceStrategy"):
+        await site.requests.clone(NAMESPACE, build.name, wish)
+
+
+async def test_a_build_of_what_does_not_exist_is_refused(site: Site) -> None:
+    with pytest.raises(NotFoundError):
+        await site.requests.instantiate(NAMESPACE, "app", {})
+    await site.config("app", "missing:latest", [])
+    with pytest.raises(RejectedError, match="shop/missing:latest does not exist"):
+        await site.requests.instantiate(NAMESPACE, "app", {})
+
+
+async def test_ended_builds_beyond_the_limits_are_deleted(site: Site) -> None:
+    limits = {"successfulBuildsHistoryLimit": 2, "failedBuildsHistoryLimit": 1}
+    await site.config("app", "base:latest", [], **limits)
+    for number in range(1, 8):
+        await site.requests.instantiate(NAMESPACE, "app", {})
+        phase = BuildPhase.FAILED if number % 2 else BuildPhase.COMPLETE
+        await site.end(f"app-{number}", phase)
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-4", "app-6", "app-7"]
+
+
+async def test_the_memory_of_triggers_outlives_the_builds(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.stream("base", "old", namespace="other")
+    await site.reconcile("app", "app")
+    await site.store.delete(Build, NAMESPACE, "app-1")
+    await site.reconcile("app")
+    assert await site.names("app") == []
+    await site.stream("base", "new")
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-2"]
+
+
+async def test_tags_of_one_name_in_two_namespaces_are_told_apart(site: Site) -> None:
+    await site.stream("base", "theirs", namespace="other")
+    theirs = {"from": {"kind": "ImageStreamTag", "name": "base:latest", "namespace": "other"}}
+    both = [IMAGE_TRIGGER, {"type": "ImageChange", "imageChange": theirs}]
+    await site.config("app", "base:latest", both)
+    await site.reconcile("app", "app")
+    memory = {
+        entry.from_.namespace: entry.last_triggered_image_id
+        for entry in (await site.get("app")).status.image_change_triggers
+    }
+    expected = {NAMESPACE: pull_spec("base", "old"), "other": pull_spec("base", "theirs")}
+    assert memory == expected
+    await site.store.delete(Build, NAMESPACE, "app-1")
+    await site.reconcile("app")
+    assert await site.names("app") == []
+
+
+async def test_a_foreign_build_under_the_next_name_is_passed_over(site: Site) -> None:
+    foreign = Build(metadata=ObjectMeta(name="app-1", namespace=NAMESPACE))
+    await site.store.create(foreign)
+    await site.config("app", "base:latest")
+    await site.reconcile("app", "app")
+    assert await site.names("app") == ["app-2"]
+    assert (await site.requests.instantiate(NAMESPACE, "app", {})).name == "app-3"
+
+
+async def test_two_processes_start_one_build(site: Site) -> None:
+    await site.config("app", "base:latest")
+    second = BuildConfigs(site.view, clock=site.clock)
+    key = ObjectKey("BuildConfig", NAMESPACE, "app")
+    results = await asyncio.gather(
+        site.configs.reconcile(key), second.reconcile(key), return_exceptions=True
+    )
+    assert await site.names("app") == ["app-1"]
+    assert all(isinstance(r, ConflictError) for r in results if isinstance(r, BaseException))
+
+
+async def test_images_that_a_dockerfile_takes_are_followed_after_its_first_build(
+    site: Site,
+) -> None:
+    await site.stream("tools", "tools old")
+    await site.config("app", "base:latest")
+    await site.reconcile("app")
+    used = ResolvedImage(
+        name=f"registry.internal/{NAMESPACE}/tools:latest",
+        reference=pull_spec("tools", "tools old"),
+        stream_tag=f"{NAMESPACE}/tools:latest",
+    )
+    stream = await site.store.get(ImageStream, NAMESPACE, "tools")
+    repository = f"registry.internal/{NAMESPACE}/tools"
+    status = stream.status.model_copy(update={"docker_image_repository": repository})
+    await site.store.update_status(stream.with_status(status))
+    await site.end("app-1", BuildPhase.COMPLETE, used)
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-1"]
+    assert (await site.get("app")).status.tracked_images == (used.name,)
+    await site.stream("tools", "tools new")
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-1", "app-2"]
+
+
+async def test_a_deleted_config_asks_for_nothing(site: Site) -> None:
+    await site.reconcile("app")
+    assert (await site.store.list(Build)).items == []
+
+
+async def test_builds_in_a_ring_do_not_start_each_other(site: Site) -> None:
+    await site.stream("base", "one")
+    for name in ("one", "two"):
+        await site.stream(name, "first")
+    ring = [{"type": "ImageChange", "imageChange": {"from": {"kind": "ImageStreamTag"}}}]
+    one = [{**ring[0], "imageChange": {"from": {"kind": "ImageStreamTag", "name": "two:latest"}}}]
+    two = [{**ring[0], "imageChange": {"from": {"kind": "ImageStreamTag", "name": "one:latest"}}}]
+    await site.config("one", "base:latest", one)
+    await site.config("two", "base:latest", [*two, IMAGE_TRIGGER])
+
+    await site.reconcile("one")
+    await site.reconcile("two")
+
+    assert await site.names("one") == []
+    assert await site.names("two") == ["two-1"], "for its base, which is outside of the ring"
+    reasons = {c.type: c.reason for c in (await site.get("one")).status.conditions}
+    assert reasons["Ready"] == "Cycle"
+
+
+async def quarantine(site: Site, digest: Digest) -> None:
+    spec = QuarantineSpec(digest=str(digest), image="vendor/base:1", reason="2 applications failed")
+    await site.store.create(Quarantine(metadata=ObjectMeta(name="base-bad"), spec=spec))
+
+
+async def test_nothing_is_built_on_a_quarantined_image_until_that_is_lifted(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app")
+    await site.end("app-1")
+    await quarantine(site, Digest.of(b"new"))
+    await site.stream("base", "new")
+    await site.reconcile("app")
+    condition = await site.current("app")
+    assert (condition.status, condition.reason) == ("False", "Quarantined")
+    assert "shop/base:latest stands on vendor/base:1" in condition.message
+    assert "2 applications failed" in condition.message
+    assert "upwell quarantine lift base-bad" in condition.message
+    assert await site.names("app") == ["app-1"]
+
+    await site.store.delete(Quarantine, "", "base-bad")
+    await site.reconcile("app")
+    assert await site.names("app") == ["app-1", "app-2"]
+
+
+async def test_the_next_good_image_passes_a_quarantined_one_by(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app")
+    await site.end("app-1")
+    await quarantine(site, Digest.of(b"new"))
+    await site.stream("base", "new")
+    await site.reconcile("app")
+    await site.stream("base", "newer")
+    await site.reconcile("app")
+    (cause,) = (await site.builds("app"))[1].spec.triggered_by
+    assert cause.image_change_build is not None
+    assert cause.image_change_build.previous_image_id == pull_spec("base", "old")
+    assert cause.image_change_build.image_id == pull_spec("base", "newer")
+
+
+async def test_a_quarantine_reaches_what_was_built_on_the_image_already(site: Site) -> None:
+    await site.config("builder", "base:latest")
+    await site.config("app", "builder:latest")
+    await site.stream("builder", "builder old")
+    await site.reconcile("builder")
+    used = ResolvedImage(name="base:latest", reference=pull_spec("base", "old"))
+    await site.end("builder-1", BuildPhase.COMPLETE, used)
+    await site.reconcile("app")
+    await site.end("app-1")
+    made = {"to": {"imageDigest": str(Digest.of(b"builder new"))}}
+    build = await site.store.get(Build, NAMESPACE, "builder-1")
+    output = BuildOutputStatus.model_validate(made)
+    await site.store.update_status(
+        build.with_status(build.status.model_copy(update={"output": output}))
+    )
+    await quarantine(site, Digest.of(b"old"))
+    await site.stream("builder", "builder new")
+    await site.reconcile("app")
+    assert (await site.current("app")).reason == "Quarantined"
+    assert await site.names("app") == ["app-1"]
+
+
+async def test_a_quarantine_is_heard_of_by_every_config(site: Site) -> None:
+    await site.config("app", "base:latest")
+    await site.reconcile("app")
+    await site.end("app-1")
+    await quarantine(site, Digest.of(b"new"))
+    await site.stream("base", "new")
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each.run()) for each in (site.view, site.configs)]
+        async with aclosing(site.store.watch(BuildConfig)) as changes:
+            async for change in changes:
+                condition = find(change.resource.status.conditions, "Current")
+                if condition is not None and condition.reason == "Quarantined":
+                    break
+        await site.store.delete(Quarantine, "", "base-bad")
+        async with aclosing(site.store.watch(Build)) as builds:
+            async for started in builds:
+                if started.resource.name == "app-2":
+                    break
+        for task in tasks:
+            task.cancel()

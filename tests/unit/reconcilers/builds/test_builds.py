@@ -1,0 +1,489 @@
+"""Builds from New to their end, with a builder that stops where a test wants it to."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.builds.memory_builds import (
+    NAMESPACE,
+    BuildMachine,
+    docker_build,
+    image_stream,
+    push,
+    until,
+)
+
+from upwell.api.build import (
+    HOST_NETWORK_ANNOTATION,
+    Build,
+    BuildPhase,
+    BuildStrategy,
+    DockerBuildStrategy,
+)
+from upwell.builder.interface import BuildError
+from upwell.reconcilers.builds.builds import MAX_ATTEMPTS
+from upwell.store.interface import NotFoundError, UnavailableError
+
+PUSH_FAILED = BuildError("PushImageToRegistryFailed", "the registry is away", retryable=True)
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> BuildMachine:
+    machine = BuildMachine(tmp_path)
+    await machine.store.create(image_stream("app"))
+    return machine
+
+
+async def until_phase(machine: BuildMachine, name: str, phase: BuildPhase) -> Build:
+    async def has_phase() -> bool:
+        return (await machine.build(name)).status.phase is phase
+
+    await until(has_phase)
+    return await machine.build(name)
+
+
+async def until_reason(machine: BuildMachine, name: str, reason: str) -> Build:
+    async def has_reason() -> bool:
+        return (await machine.build(name)).status.reason == reason
+
+    await until(has_reason)
+    return await machine.build(name)
+
+
+async def until_running(machine: BuildMachine, count: int) -> None:
+    async def are_running() -> bool:
+        return len(machine.builder.running) == count
+
+    await until(are_running)
+
+
+async def write(machine: BuildMachine, name: str, **status: object) -> None:
+    build = await machine.build(name)
+    await machine.store.update_status(build.with_status(build.status.model_copy(update=status)))
+
+
+async def test_a_build_ends_with_its_image_in_the_stream(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build())
+    released: list[bool] = []
+    async with machine.building():
+        async for event in machine.store.watch(Build):
+            if event.resource.status.phase is BuildPhase.COMPLETE:
+                released.append((await machine.stream("app")).status.tag("latest") is not None)
+                break
+    build = await machine.build("app-1")
+    history = await machine.history("app", "latest")
+    assert build.status.output is not None
+    assert build.status.output.to is not None
+    assert history.items[0].image == build.status.output.to.image_digest
+    assert released == [True]  # who sees that the build is complete finds its result
+    assert build.status.attempts == 1
+    stages = [(s.name, s.duration_milliseconds) for s in build.status.stages]
+    assert stages == [("FetchInputs", 0), ("MirrorImages", 0), ("Build", 1500)]
+    assert machine.builder.recovered
+
+
+@pytest.mark.parametrize(("wish", "asks"), [("true", True), ("false", False), ("", False)])
+async def test_the_machines_network_is_asked_for_by_annotation(
+    machine: BuildMachine, wish: str, *, asks: bool
+) -> None:
+    build = docker_build()
+    annotations = {**build.annotations, HOST_NETWORK_ANNOTATION: wish}
+    await machine.store.create(build.with_metadata(annotations=annotations))
+    async with machine.building():
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert [plan.host_network for plan in machine.builder.plans] == [asks]
+
+
+async def test_what_ended_is_cleaned_up(machine: BuildMachine) -> None:
+    build = await machine.store.create(docker_build())
+
+    async def is_discarded() -> bool:
+        return build.uid in machine.builder.discarded
+
+    async with machine.building():
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+        await until(is_discarded)
+        # A follower ends, since the log is closed.
+        async with asyncio.timeout(5):
+            log = b"".join([piece async for piece in machine.logs.read(build.uid, follow=True)])
+    assert log == b"building app-1\n"
+
+
+async def test_serial_builds_run_one_after_the_other_in_order(machine: BuildMachine) -> None:
+    for number in (2, 1, 3):
+        await machine.store.create(docker_build(number, forced=True))
+    machine.builder.gate.clear()
+    async with machine.building(slots=3):
+        await until_running(machine, 1)
+        waiting = await until_reason(machine, "app-2", "RunPolicy")
+        assert "app-1" in (waiting.status.message or "")
+        machine.builder.gate.set()
+        await until_phase(machine, "app-3", BuildPhase.COMPLETE)
+    assert [plan.name for plan in machine.builder.plans] == ["app-1", "app-2", "app-3"]
+    assert machine.builder.most_running == 1
+
+
+async def test_parallel_builds_share_the_slots(machine: BuildMachine) -> None:
+    for number in (1, 2, 3):
+        await machine.store.create(docker_build(number, policy="Parallel", forced=True))
+    machine.builder.gate.clear()
+    async with machine.building(slots=2):
+        await until_running(machine, 2)
+        waiting = await until_reason(machine, "app-3", "NoFreeSlot")
+        assert "2 of 2" in (waiting.status.message or "")
+        machine.builder.gate.set()
+        await until_phase(machine, "app-3", BuildPhase.COMPLETE)
+    assert machine.builder.most_running == 2
+
+
+async def test_only_the_latest_of_many_waits_for_the_running_one(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build(1, policy="SerialLatestOnly", forced=True))
+    machine.builder.gate.clear()
+    async with machine.building(slots=3):
+        await until_running(machine, 1)
+        for number in (2, 3):
+            await machine.store.create(docker_build(number, policy="SerialLatestOnly", forced=True))
+        passed_over = await until_phase(machine, "app-2", BuildPhase.CANCELLED)
+        assert "app-3" in (passed_over.status.message or "")
+        machine.builder.gate.set()
+        await until_phase(machine, "app-3", BuildPhase.COMPLETE)
+    assert [plan.name for plan in machine.builder.plans] == ["app-1", "app-3"]
+    assert machine.builder.most_running == 1
+
+
+async def test_a_launched_build_counts_before_its_first_write(machine: BuildMachine) -> None:
+    first = await machine.store.create(docker_build(1, policy="SerialLatestOnly", forced=True))
+    machine.builder.gate.clear()
+    async with machine.building(slots=2) as builds:
+        await until_running(machine, 1)
+        # As another worker sees it that has listed the builds a moment too early.
+        await machine.store.create(docker_build(2, policy="SerialLatestOnly", forced=True))
+        before = first.with_status(first.status)
+        assert builds._as_launched(before).status.phase is BuildPhase.PENDING
+        await until_reason(machine, "app-2", "RunPolicy")
+    assert machine.builder.most_running == 1
+
+
+async def test_a_fault_that_may_pass_is_tried_again_and_again_then_no_more(
+    machine: BuildMachine,
+) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.failure = PUSH_FAILED
+    waits = []
+    for attempt in range(1, MAX_ATTEMPTS):
+        async with machine.building():
+            build = await until_reason(machine, "app-1", PUSH_FAILED.reason)
+        assert build.status.phase is BuildPhase.NEW
+        assert build.status.attempts == attempt
+        assert build.status.retry_time is not None
+        waits.append((build.status.retry_time - machine.clock()).total_seconds())
+        await write(machine, "app-1", reason=None)
+        machine.clock.advance(waits[-1])
+    async with machine.building():
+        failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
+    assert waits == [5, 10, 20, 40, 80, 120, 120]
+    assert failed.status.attempts == MAX_ATTEMPTS == len(machine.builder.plans)
+    assert failed.status.reason == PUSH_FAILED.reason
+    assert failed.status.retry_time is None
+    assert (failed.status.log_snippet or "").splitlines() == ["building app-1"] * MAX_ATTEMPTS
+
+
+async def test_a_retry_comes_by_itself(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.failure = PUSH_FAILED
+    async with machine.building() as builds:
+        await until_reason(machine, "app-1", PUSH_FAILED.reason)
+        await until_running(machine, 0)
+        machine.builder.failure = None
+        machine.clock.advance(5)
+
+        async def waits_for_its_time() -> bool:
+            return len(builds._controller.queue) == 1
+
+        await until(waits_for_its_time)
+
+
+async def test_a_retry_is_not_made_before_its_time(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build())
+    await write(machine, "app-1", retry_time=machine.clock() + timedelta(seconds=40), attempts=1)
+    async with machine.building() as builds:
+        result = await builds.reconcile((await machine.build("app-1")).key)
+    assert result.requeue_after == 40
+    assert machine.builder.plans == []
+
+
+async def test_a_fault_for_good_fails_the_build_with_the_end_of_its_log(
+    machine: BuildMachine,
+) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.failure = BuildError("DockerBuildFailed", "RUN exit 1")
+    async with machine.building():
+        failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
+    assert failed.status.reason == "DockerBuildFailed"
+    assert failed.status.message == "Dockerfile build strategy has failed. RUN exit 1"
+    assert failed.status.log_snippet == "building app-1"
+    assert failed.status.completion_timestamp == machine.clock()
+
+
+async def test_a_fault_of_ours_fails_the_build_and_nothing_else(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.failure = RuntimeError("oops")
+    async with machine.building():
+        failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
+        assert failed.status.reason == "GenericBuildFailed"
+        machine.builder.failure = None
+        await machine.store.create(docker_build(2))
+        await until_phase(machine, "app-2", BuildPhase.COMPLETE)
+
+
+async def test_a_running_build_is_cancelled_whole(machine: BuildMachine) -> None:
+    build = await machine.store.create(docker_build())
+    machine.builder.gate.clear()
+    async with machine.building():
+        await until_running(machine, 1)
+        await write(machine, "app-1", cancelled=True)
+        ended = await until_phase(machine, "app-1", BuildPhase.CANCELLED)
+    assert machine.builder.cancelled == {build.uid}
+    assert ended.status.reason == "CancelledBuild"
+
+
+async def test_a_build_that_is_cancelled_in_the_queue_never_runs(machine: BuildMachine) -> None:
+    for number in (1, 2):
+        await machine.store.create(docker_build(number, forced=True))
+    machine.builder.gate.clear()
+    async with machine.building():
+        await until_reason(machine, "app-2", "RunPolicy")
+        await write(machine, "app-2", cancelled=True)
+        await until_phase(machine, "app-2", BuildPhase.CANCELLED)
+        machine.builder.gate.set()
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert [plan.name for plan in machine.builder.plans] == ["app-1"]
+
+
+async def test_a_build_that_is_stopped_before_its_first_step_gives_its_slot_back(
+    machine: BuildMachine,
+) -> None:
+    async with machine.building(slots=1) as builds:
+        build = await machine.store.create(docker_build())
+        builds._launch(build)
+        await builds._stop(build.key)
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+
+
+async def test_a_deleted_build_leaves_nothing(machine: BuildMachine) -> None:
+    build = await machine.store.create(docker_build())
+    await machine.store.create(docker_build(2, forced=True))
+    machine.builder.gate.clear()
+    async with machine.building(slots=1):
+        await until_running(machine, 1)
+        await machine.store.delete(Build, NAMESPACE, "app-1")
+
+        async def is_gone() -> bool:
+            return build.uid in machine.builder.discarded
+
+        await until(is_gone)
+        machine.builder.gate.set()
+        await until_phase(machine, "app-2", BuildPhase.COMPLETE)
+    assert machine.builder.cancelled == {build.uid}
+    assert [piece async for piece in machine.logs.read(build.uid)] == []
+
+
+async def test_the_run_of_a_deleted_build_is_not_taken_for_that_of_its_namesake(
+    machine: BuildMachine,
+) -> None:
+    old = await machine.store.create(docker_build())
+    machine.builder.gate.clear()
+    async with machine.building():
+        await until_running(machine, 1)
+        await machine.store.delete(Build, NAMESPACE, "app-1")
+        new = await machine.store.create(docker_build())
+
+        async def old_is_cancelled() -> bool:
+            return machine.builder.cancelled == {old.uid}
+
+        await until(old_is_cancelled)
+        machine.builder.gate.set()
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert [plan.id for plan in machine.builder.plans] == [old.uid, new.uid]
+
+
+async def test_a_store_that_takes_no_writes_stops_no_other_build(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.failure = BuildError("DockerBuildFailed", "RUN exit 1")
+    machine.builder.gate.clear()
+    async with machine.building() as builds:
+        await until_running(machine, 1)
+        machine.store.failure = UnavailableError("disk full")
+        machine.builder.gate.set()
+        await until_running(machine, 0)
+
+        async def looks_again_later() -> bool:
+            return len(builds._controller.queue) == 1
+
+        await until(looks_again_later)
+        machine.store.failure = None
+        machine.builder.failure = None
+        await machine.store.create(docker_build(1, config="other"))
+        await until_phase(machine, "other-1", BuildPhase.COMPLETE)
+        assert len(machine.builder.plans) <= 3  # and it did not spin meanwhile
+
+
+async def test_what_the_store_cut_off_is_no_failed_try(
+    machine: BuildMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.reconcilers.builds.builds._STORE_PAUSE", 0.01)
+    await machine.store.create(docker_build())
+    cut_off = 0
+
+    def fill_disk() -> None:
+        nonlocal cut_off
+        cut_off += 1
+        machine.store.failure = UnavailableError("disk full") if cut_off < 4 else None
+
+    machine.builder.after_push = fill_disk
+    async with machine.building():
+        for number in range(1, 4):
+
+            async def is_full(number: int = number) -> bool:
+                return cut_off == number and not machine.builder.running
+
+            await until(is_full)
+            push = machine.builder.plans[-1].push
+            assert push is not None
+            await machine.internal.untag("shop/app", push.tag or "")
+            machine.store.failure = None
+        build = await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert len(machine.builder.plans) == 4
+    assert build.status.attempts == 1
+
+
+async def test_the_log_warns_of_what_one_layer_may_change(machine: BuildMachine) -> None:
+    text = "FROM scratch\nVOLUME /data\nCOPY x /data/x\n"
+    for number, policy in ((1, "SkipLayersAndWarn"), (2, "SkipLayers")):
+        docker = DockerBuildStrategy(image_optimization_policy=policy)
+        strategy = BuildStrategy(type="Docker", docker_strategy=docker)
+        await machine.store.create(docker_build(number, dockerfile=text, strategy=strategy))
+    async with machine.building():
+        await until_phase(machine, "app-2", BuildPhase.COMPLETE)
+        warned, plain = [
+            machine.logs.tail((await machine.build(f"app-{number}")).uid, 50) for number in (1, 2)
+        ]
+    assert "warning: Dockerfile line 3: COPY adds to the volume /data of line 2" in warned
+    assert "warning" not in plain
+
+
+async def test_jenkins_builds_are_left_alone(machine: BuildMachine) -> None:
+    strategy = BuildStrategy.model_validate(
+        {"type": "JenkinsPipeline", "jenkinsPipelineStrategy": {"jenkinsfile": "node {}"}}
+    )
+    await machine.store.create(docker_build(strategy=strategy))
+    async with machine.building():
+        build = await until_reason(machine, "app-1", "JenkinsPipeline")
+    assert build.status.phase is BuildPhase.NEW
+    assert machine.builder.plans == []
+
+
+async def test_a_restart_takes_up_what_was_running(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.gate.clear()
+    async with machine.building():
+        await until_running(machine, 1)
+    assert (await machine.build("app-1")).status.phase is BuildPhase.RUNNING
+    machine.builder.gate.set()
+    async with machine.building():
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+
+
+@pytest.mark.parametrize("forced", [None, True])
+async def test_a_run_that_is_killed_after_its_push_does_not_build_again(
+    machine: BuildMachine, *, forced: bool | None
+) -> None:
+    await machine.store.create(docker_build(forced=forced))
+
+    def fill_disk() -> None:
+        machine.store.failure = UnavailableError("disk full")
+
+    machine.builder.after_push = fill_disk
+    async with machine.building():
+
+        async def is_pushed() -> bool:
+            return machine.store.failure is not None and not machine.builder.running
+
+        await until(is_pushed)
+    machine.store.failure = None
+    async with machine.building():
+        build = await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert len(machine.builder.plans) == 1
+    assert build.status.output is not None
+    assert build.status.output.to is not None
+    history = await machine.history("app", "latest")
+    assert [event.image for event in history.items] == [build.status.output.to.image_digest]
+
+
+async def test_equal_inputs_are_built_once_unless_a_person_asks(machine: BuildMachine) -> None:
+    for number, forced in ((1, None), (2, None), (3, True)):
+        await machine.store.create(docker_build(number, forced=forced))
+    async with machine.building():
+        await until_phase(machine, "app-3", BuildPhase.COMPLETE)
+    assert [plan.name for plan in machine.builder.plans] == ["app-1", "app-3"]
+    first, second, third = [(await machine.build(f"app-{number}")).status for number in (1, 2, 3)]
+    assert first.output == second.output != third.output
+    assert (await machine.history("app", "latest")).items[0].image == (
+        third.output.to.image_digest if third.output and third.output.to else None
+    )
+
+
+async def test_the_images_of_the_first_try_are_those_of_every_try(machine: BuildMachine) -> None:
+    old = await push(machine.vendor.registry, "debian:11", "old")
+    await machine.store.create(docker_build(dockerfile="FROM vendor.example/debian:11\n"))
+    machine.builder.failure = PUSH_FAILED
+    async with machine.building():
+        await until_reason(machine, "app-1", PUSH_FAILED.reason)
+    await push(machine.vendor.registry, "debian:11", "new")
+    machine.builder.failure = None
+    machine.clock.advance(5)
+    async with machine.building():
+        build = await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert [image.reference for image in build.status.images] == [f"vendor.example/debian@{old}"]
+    assert {plan.base_digest for plan in machine.builder.plans} == {str(old)}
+    assert {plan.base_name for plan in machine.builder.plans} == {"vendor.example/debian"}
+
+
+async def test_a_deadline_counts_from_the_first_start(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build(completion_deadline_seconds=60))
+    machine.builder.gate.clear()
+    async with machine.building():
+        await until_running(machine, 1)
+    machine.clock.advance(61)
+    async with machine.building():
+        failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
+    assert failed.status.reason == "DeadlineExceeded"
+    assert "60 s" in (failed.status.message or "")
+
+
+async def test_an_output_that_does_not_exist_is_waited_for(machine: BuildMachine) -> None:
+    await machine.store.delete(type(await machine.stream("app")), NAMESPACE, "app")
+    await machine.store.create(docker_build())
+    async with machine.building():
+        build = await until_reason(machine, "app-1", "InvalidOutputReference")
+    assert build.status.phase is BuildPhase.NEW
+    assert "shop/app does not exist" in (build.status.message or "")
+    assert machine.builder.plans == []
+    await machine.store.create(image_stream("app"))
+    machine.clock.advance(5)
+    async with machine.building():
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+
+
+async def test_an_output_that_is_deleted_during_the_build_is_named(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.gate.clear()
+    async with machine.building():
+        await until_running(machine, 1)
+        await machine.store.delete(type(await machine.stream("app")), NAMESPACE, "app")
+        machine.builder.gate.set()
+        build = await until_reason(machine, "app-1", "InvalidOutputReference")
+    assert build.status.phase is BuildPhase.NEW
+    with pytest.raises(NotFoundError):
+        await machine.stream("app")

@@ -1,0 +1,87 @@
+import base64
+import json
+
+import pytest
+from tests.support.rollouts.memory_machine import Clock
+
+from upwell.api.core import Secret
+from upwell.api.meta import ObjectMeta
+from upwell.reconcilers.images.pull_secrets import EXCLUDE_ANNOTATION, PullSecrets, credentials_of
+from upwell.registry.errors import InvalidCredentialsError
+from upwell.registry.interface import Credential
+from upwell.store.memory import MemoryStore
+
+JSON = "kubernetes.io/dockerconfigjson"
+OLD = "kubernetes.io/dockercfg"
+
+
+class ServersOwn:
+    """Implements CredentialSource: the same login for all."""
+
+    async def find(self, registry: str, repository: str) -> Credential | None:
+        del registry, repository
+        return Credential("server", "own")
+
+
+def pull_secret(
+    name: str, user: str, *, kind: str = JSON, namespace: str = "shop", **annotations: str
+) -> Secret:
+    logins = {"vendor.example": {"username": user, "password": "hidden"}}
+    document = {"auths": logins} if kind == JSON else logins
+    key = ".dockerconfigjson" if kind == JSON else ".dockercfg"
+    return secret(name, kind, key, json.dumps(document), namespace, annotations)
+
+
+def secret(
+    name: str,
+    kind: str,
+    key: str,
+    text: str,
+    namespace: str = "shop",
+    annotations: dict[str, str] | None = None,
+) -> Secret:
+    return Secret(
+        metadata=ObjectMeta(name=name, namespace=namespace, annotations=annotations or {}),
+        type=kind,
+        data={key: base64.b64encode(text.encode()).decode()},
+    )
+
+
+async def login(*secrets: Secret, registry: str = "vendor.example") -> str | None:
+    store = MemoryStore(Clock())
+    for item in secrets:
+        await store.create(item)
+    source = await PullSecrets(store, ServersOwn()).of_namespace("shop")
+    found = await source.find(registry, "debian")
+    return found.username if found else None
+
+
+@pytest.mark.parametrize("kind", [JSON, OLD])
+async def test_a_login_comes_from_the_namespace_first(kind: str) -> None:
+    assert await login(pull_secret("pull", "shop", kind=kind)) == "shop"
+
+
+async def test_a_login_that_no_secret_has_is_the_servers_own() -> None:
+    assert await login(pull_secret("pull", "shop"), registry="other.example") == "server"
+    assert await login(pull_secret("pull", "other", namespace="other")) == "server"
+
+
+@pytest.mark.parametrize(("value", "expected"), [("true", "server"), ("false", "shop")])
+async def test_a_secret_may_be_left_out(value: str, expected: str) -> None:
+    marked = pull_secret("pull", "shop", **{EXCLUDE_ANNOTATION: value})
+    assert await login(marked) == expected
+
+
+@pytest.mark.parametrize("text", ["garbage", "[]", '{"auths": 5}'])
+async def test_a_broken_secret_takes_no_other_login_away(text: str) -> None:
+    broken = secret("a-broken", JSON, ".dockerconfigjson", text)
+    assert await login(broken, pull_secret("pull", "shop")) == "shop"
+    with pytest.raises(InvalidCredentialsError, match="shop/a-broken") as caught:
+        credentials_of(broken)
+    assert text not in str(caught.value)
+
+
+async def test_a_secret_of_another_type_has_no_login() -> None:
+    opaque = secret("opaque", "Opaque", ".dockerconfigjson", "{}")
+    assert credentials_of(opaque) is None
+    assert await login(opaque) == "server"

@@ -1,0 +1,223 @@
+"""Jobs and CronJobs over a store and a runtime in memory."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.support.rollouts.memory_machine import CRASHING, GOOD, KilledError, World
+
+from upwell.api.apps import CronJob, Job
+from upwell.api.codec import decode_as
+from upwell.api.conditions import find
+from upwell.api.meta import ObjectKey
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
+from upwell.reconcilers.jobs.jobs import JobReconciler
+from upwell.reconcilers.rollouts import Images
+from upwell.store.interface import NotFoundError
+from upwell.workload.interface import Owner
+
+KEY = ObjectKey("Job", "shop", "load")
+
+
+def job(image: str = GOOD, **spec: Any) -> Job:
+    template = {"spec": {"containers": [{"name": "app", "image": image}]}}
+    return decode_as(
+        Job,
+        {"metadata": {"namespace": "shop", "name": "load"}, "spec": {"template": template, **spec}},
+    )
+
+
+class Jobs:
+    """The two reconcilers of a World; `restart` is another process."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.restart()
+
+    def restart(self) -> None:
+        world = self.world
+        images = Images(world.registry, PullSecrets(world.store))  # type: ignore[arg-type]  # resolves
+        self.jobs = JobReconciler(world.store, world.runtime, images, world.clock)
+        self.crons = CronJobReconciler(world.store, world.clock)
+
+    async def pass_by(self, seconds: float, step: float = 1) -> None:
+        end = self.world.clock() + timedelta(seconds=seconds)
+        while self.world.clock() < end:
+            for cron in (await self.world.store.list(CronJob)).items:
+                await self.crons.reconcile(cron.key)
+            owners = {instance.owner for instance in await self.world.runtime.instances()}
+            keys = {found.key for found in (await self.world.store.list(Job)).items}
+            for key in keys | {ObjectKey(one.kind, one.namespace, one.name) for one in owners}:
+                await self.jobs.reconcile(key)
+            self.world.runtime.turn()
+            self.world.clock.advance(step)
+
+    async def all(self) -> list[Job]:
+        return list((await self.world.store.list(Job)).items)
+
+    async def one(self) -> Job:
+        return await self.world.store.get(Job, "shop", "load")
+
+
+@pytest.fixture
+def jobs() -> Jobs:
+    return Jobs(World())
+
+
+async def test_a_job_runs_as_often_as_it_says_and_keeps_its_instances_for_their_logs(
+    jobs: Jobs,
+) -> None:
+    await jobs.world.apply(job(completions=3, parallelism=2))
+    await jobs.pass_by(10)
+
+    status = (await jobs.one()).status
+    assert (status.succeeded, status.failed, status.completed) == (3, 0, (0, 1, 2))
+    assert status.completion_time is not None
+    assert status.images == {"app": GOOD}
+    assert jobs.world.runtime.ran == ["job"] * 3
+    assert len(jobs.world.runtime.names()) == 3
+
+
+@pytest.mark.parametrize("kill_at", range(1, 6))
+async def test_a_killed_server_runs_nothing_twice(jobs: Jobs, kill_at: int) -> None:
+    await jobs.world.apply(job(completions=2))
+    jobs.world.kill_at = kill_at
+    try:
+        await jobs.pass_by(20)
+    except KilledError:
+        jobs.restart()
+        await jobs.pass_by(20)
+
+    assert (await jobs.one()).status.succeeded == 2
+    assert jobs.world.runtime.ran == ["job", "job"]
+
+
+async def test_a_failing_job_is_tried_again_until_its_limit(jobs: Jobs) -> None:
+    jobs.world.runtime.exits["job"] = [1]
+    await jobs.world.apply(job(backoffLimit=2))
+    await jobs.pass_by(120)
+
+    failed = await jobs.one()
+    assert (failed.status.failed, jobs.world.runtime.ran) == (3, ["job"] * 3)
+    condition = find(failed.status.conditions, "Failed")
+    assert condition is not None
+    assert (condition.reason, condition.message) == (
+        "BackoffLimitExceeded",
+        "failed 3 times: exited 1",
+    )
+
+
+async def test_a_job_that_takes_too_long_is_ended(jobs: Jobs) -> None:
+    jobs.world.runtime.lasting.add("job")
+    await jobs.world.apply(job(activeDeadlineSeconds=30))
+    await jobs.pass_by(20)
+    assert (await jobs.one()).status.active == 1
+    await jobs.pass_by(20)
+
+    condition = find((await jobs.one()).status.conditions, "Failed")
+    assert condition is not None
+    assert condition.reason == "DeadlineExceeded"
+    assert jobs.world.runtime.names() == []
+
+
+async def test_a_suspended_job_waits_and_goes_on(jobs: Jobs) -> None:
+    created = await jobs.world.apply(job(suspend=True))
+    await jobs.pass_by(5)
+    assert jobs.world.runtime.ran == []
+
+    current = await jobs.one()
+    spec = created.spec.model_copy(update={"suspend": False})
+    await jobs.world.store.update(current.model_copy(update={"spec": spec}))
+    await jobs.pass_by(5)
+    assert (await jobs.one()).status.succeeded == 1
+
+
+async def test_a_finished_job_goes_after_its_time_with_all_that_it_left(jobs: Jobs) -> None:
+    await jobs.world.apply(job(ttlSecondsAfterFinished=60))
+    await jobs.pass_by(50)
+    assert (await jobs.one()).status.succeeded == 1
+    await jobs.pass_by(20)
+
+    with pytest.raises(NotFoundError):
+        await jobs.one()
+    assert jobs.world.runtime.names() == []
+
+
+async def test_rollouts_leave_the_instances_of_jobs_alone(jobs: Jobs) -> None:
+    jobs.world.runtime.lasting.add("job")
+    await jobs.world.apply(job())
+    await jobs.pass_by(3)
+    await jobs.world.rollouts.reconcile(KEY)
+
+    assert [one.owner for one in await jobs.world.runtime.instances()] == [
+        Owner("Job", "shop", "load")
+    ]
+
+
+def cron(image: str = GOOD, **spec: Any) -> CronJob:
+    template = {"spec": {"containers": [{"name": "app", "image": image}]}}
+    return decode_as(
+        CronJob,
+        {
+            "metadata": {"namespace": "shop", "name": "report"},
+            "spec": {
+                "schedule": "* * * * *",
+                "jobTemplate": {"spec": {"template": template, "backoffLimit": 0}},
+                **spec,
+            },
+        },
+    )
+
+
+async def test_a_cron_job_runs_every_minute_and_keeps_the_newest(jobs: Jobs) -> None:
+    await jobs.world.apply(cron())
+    await jobs.pass_by(6 * 60, step=5)
+
+    found = await jobs.all()
+    assert len(found) == 3
+    assert len(jobs.world.runtime.ran) == 5
+    stored = await jobs.world.store.get(CronJob, "shop", "report")
+    assert stored.status.last_successful_time is not None
+
+
+async def test_a_long_absence_is_made_up_for_once(jobs: Jobs) -> None:
+    await jobs.world.apply(cron())
+    await jobs.pass_by(90, step=5)
+    jobs.world.clock.advance(24 * 3600)
+    jobs.restart()
+    await jobs.pass_by(20)
+
+    assert len(jobs.world.runtime.ran) == 2
+
+
+async def test_a_run_that_goes_on_is_waited_for_or_replaced(jobs: Jobs) -> None:
+    jobs.world.runtime.lasting.add("job")
+    await jobs.world.apply(cron(concurrencyPolicy="Forbid"))
+    await jobs.pass_by(200, step=5)
+    assert jobs.world.runtime.ran == ["job"]
+
+    current = await jobs.world.store.get(CronJob, "shop", "report")
+    spec = current.spec.model_copy(update={"concurrency_policy": "Replace"})
+    await jobs.world.store.update(current.model_copy(update={"spec": spec}))
+    await jobs.pass_by(60, step=5)
+    assert len(jobs.world.runtime.ran) > 1
+    assert len(jobs.world.runtime.names()) == 1
+
+
+async def test_one_failed_run_is_kept(jobs: Jobs) -> None:
+    jobs.world.runtime.exits["job"] = [1]
+    await jobs.world.apply(cron(CRASHING))
+    await jobs.pass_by(4 * 60, step=5)
+
+    assert len(await jobs.all()) == 1
+
+
+async def test_a_cron_job_goes_with_its_jobs(jobs: Jobs) -> None:
+    await jobs.world.apply(cron())
+    await jobs.pass_by(150, step=5)
+    await jobs.world.store.delete(CronJob, "shop", "report")
+    await jobs.pass_by(5)
+
+    assert await jobs.all() == []
+    assert jobs.world.runtime.names() == []

@@ -1,0 +1,119 @@
+"""Events that follow from statuses: told once, counted when repeated, bounded."""
+
+from datetime import timedelta
+
+from tests.support.rollouts.memory_machine import BETTER, CRASHING, GOOD, World
+from tests.unit.reconcilers.rollouts.test_rollouts_deployment import KEY, deployment
+
+from upwell.api.build import Build
+from upwell.api.codec import decode_as
+from upwell.api.core import Event
+from upwell.api.image import ImageStream
+from upwell.api.meta import Resource
+from upwell.policy.notifications.events import happenings
+from upwell.reconcilers.notifications.events import EventReconciler
+
+
+async def told(world: World) -> list[Event]:
+    await EventReconciler(world.store, world.clock).reconcile(KEY)
+    events = (await world.store.list(Event)).items
+    return sorted(events, key=lambda one: (one.first_timestamp or world.clock(), one.reason))
+
+
+async def change(world: World, image: str) -> None:
+    current = await world.store.get(type(deployment(GOOD)), "shop", "web")
+    await world.store.update(current.model_copy(update={"spec": deployment(image).spec}))
+    await world.settle(KEY)
+
+
+async def test_a_rollout_and_its_rollback_are_told_once() -> None:
+    world = World()
+    await world.apply(deployment(GOOD))
+    await world.settle(KEY)
+    world.clock.advance(60)
+    await change(world, BETTER)
+    world.clock.advance(60)
+    await change(world, CRASHING)
+
+    events = await told(world)
+    assert await told(world) == events
+    reasons = [event.reason for event in events]
+    assert reasons.count("RolloutStarted") == 1
+    assert reasons.count("RolloutComplete") == 2
+    assert reasons.count("TriggerFired") == 2
+    [back] = [event for event in events if event.reason == "RolledBack"]
+    assert back.type == "Warning"
+    assert "no database" in back.message
+    assert (back.involved_object.kind, back.involved_object.name) == ("Deployment", "web")
+
+
+async def test_the_same_thing_later_is_counted() -> None:
+    world = World()
+    created = await world.apply(deployment(GOOD))
+    for _ in range(3):
+        current = await world.store.get(type(created), "shop", "web")
+        condition = {
+            "type": "Drifted",
+            "status": "True",
+            "message": "instance web-0 was made by hand",
+            "lastTransitionTime": world.clock().isoformat().replace("+00:00", "Z"),
+        }
+        document = {"metadata": {"name": "web"}, "status": {"conditions": [condition]}}
+        await world.store.update_status(
+            current.with_status(decode_as(type(created), document).status)
+        )
+        await told(world)
+        world.clock.advance(60)
+
+    [event] = await told(world)
+    assert (event.count, event.reason) == (3, "Drifted")
+    assert event.last_timestamp is not None
+    assert event.first_timestamp is not None
+    assert event.last_timestamp - event.first_timestamp == timedelta(seconds=120)
+
+
+async def test_old_events_go() -> None:
+    world = World()
+    await world.apply(deployment(GOOD))
+    await world.settle(KEY)
+    assert await told(world)
+    world.clock.advance(25 * 3600)
+    await EventReconciler(world.store, world.clock).sweep()
+
+    assert await told(world) == []
+
+
+def reasons(resource: Resource) -> list[tuple[str, bool]]:
+    return [(one.reason, one.warning) for one in happenings(resource)]
+
+
+def test_builds_and_imports_tell_how_they_went() -> None:
+    times = {
+        "startTimestamp": "2026-01-01T00:00:00Z",
+        "completionTimestamp": "2026-01-01T00:01:00Z",
+    }
+    failed = {**times, "phase": "Failed", "reason": "GenericBuildFailed", "message": "exit 1"}
+    build = decode_as(Build, {"metadata": {"name": "shop-1"}, "status": failed})
+    assert reasons(build) == [("BuildStarted", False), ("BuildFailed", True)]
+    assert [one.message for one in happenings(build)][1] == (
+        "build shop-1 failed: GenericBuildFailed: exit 1"
+    )
+    complete = decode_as(
+        Build, {"metadata": {"name": "b"}, "status": {**times, "phase": "Complete"}}
+    )
+    assert reasons(complete)[1] == ("BuildCompleted", False)
+
+    condition = {
+        "type": "ImportSuccess",
+        "status": "False",
+        "message": "no such tag",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    stream = decode_as(
+        ImageStream,
+        {
+            "metadata": {"name": "base"},
+            "status": {"tags": [{"tag": "12", "conditions": [condition]}]},
+        },
+    )
+    assert reasons(stream) == [("ImportFailed", True)]

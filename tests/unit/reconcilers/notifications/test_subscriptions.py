@@ -1,0 +1,450 @@
+"""Subscriptions end to end over a real outbox: from an object's status to a receiver."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.delivery.receivers import Receivers
+
+from upwell.api.codec import decode
+from upwell.api.conditions import find
+from upwell.api.core import Secret
+from upwell.api.image import ImageStream
+from upwell.api.meta import Condition, Resource
+from upwell.api.subscription import Subscription
+from upwell.delivery.interface import DeliveryError
+from upwell.delivery.sqlite import SqliteOutbox
+from upwell.reconcilers.notifications import Senders, Subscriptions
+from upwell.store.interface import NotFoundError
+from upwell.store.memory import MemoryStore
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+DEADLINE = 10.0
+SOURCE = "http://upwell.test"
+DAILY = {"schedule": "0 8 * * *"}
+
+
+@dataclass
+class World:
+    """A store, an outbox on disk and receivers; `running` is a process that ends at its end."""
+
+    folder: Path
+    now: datetime = START
+    receivers: Receivers = field(default_factory=Receivers)
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(lambda: self.now)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Subscriptions]:
+        outbox = SqliteOutbox(self.folder / "deliveries.db")
+        senders = Senders(outbox, self.receivers, self.receivers)
+        subscriptions = Subscriptions(self.store, senders, SOURCE, lambda: self.now)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(loop()) for loop in subscriptions.loops]
+                yield subscriptions
+                for task in tasks:
+                    task.cancel()
+        finally:
+            outbox.close()
+
+    async def subscribe(self, name: str = "ci", **spec: Any) -> Subscription:
+        spec = {"webhook": {"url": "http://ci.test/"}, **spec}
+        made = await self.store.create(_upwell("Subscription", name, spec))
+        assert isinstance(made, Subscription)
+        return made
+
+    async def change(self, name: str, **spec: Any) -> None:
+        found = await self.store.get(Subscription, "shop", name)
+        wanted = decode({**found.model_dump(mode="json"), "spec": spec})
+        await self.store.update(wanted)
+
+    async def push(self, digest: str, stream: str = "base", namespace: str = "shop") -> None:
+        """Let the stream's tag name a digest."""
+        try:
+            found = await self.store.get(ImageStream, namespace, stream)
+        except NotFoundError:
+            found = await self.store.create(
+                ImageStream.model_validate({"metadata": {"name": stream, "namespace": namespace}})
+            )
+        history = found.status.tag("1")
+        items = [] if history is None else [one.model_dump(mode="json") for one in history.items]
+        new = {
+            "created": self.now.isoformat(),
+            "dockerImageReference": f"x@{digest}",
+            "image": digest,
+        }
+        document = found.model_dump(mode="json")
+        document["status"] = {"tags": [{"tag": "1", "items": [new, *items]}]}
+        await self.store.update_status(decode(document))
+
+    async def ready(self, name: str = "ci") -> Condition:
+        found = await self.store.get(Subscription, "shop", name)
+        condition = find(found.status.conditions, "Ready")
+        assert condition is not None
+        return condition
+
+    def told(self) -> list[str]:
+        """Return the digests that the receivers have, in order of arrival."""
+        documents = [json.loads(one.body) for one in self.receivers.received]
+        return [one["data"]["new"] for one in documents if one["type"].endswith("image.changed")]
+
+
+def _upwell(kind: str, name: str, spec: dict[str, Any]) -> Resource:
+    metadata = {"name": name, "namespace": "shop"}
+    return decode(
+        {"apiVersion": "upwell.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+    )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not condition():  # noqa: ASYNC110 - it is read, not told
+            await asyncio.sleep(0.005)
+
+
+def _are(found: list[Any], count: int) -> bool:
+    return len(found) == count
+
+
+async def settled[T](read: Callable[[], Any], wanted: T) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while await read() != wanted:  # noqa: ASYNC110 - it is read, not told
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_an_image_change_is_told_once_through_restarts(world: World) -> None:
+    await world.subscribe()
+    async with world.running():
+        await world.push("sha256:a")
+        await until(lambda: world.told() == ["sha256:a"])
+    async with world.running():
+        await world.push("sha256:b")
+        await until(lambda: world.told() == ["sha256:a", "sha256:b"])
+    event = json.loads(world.receivers.received[0].body)
+    assert (event["source"], event["subject"]) == (SOURCE, "shop/ImageStream/base")
+
+
+async def test_a_new_subscription_hears_nothing_of_the_past(world: World) -> None:
+    await world.push("sha256:a")
+    world.now += timedelta(minutes=1)
+    await world.subscribe()
+    async with world.running():
+        await world.push("sha256:b")
+        await until(lambda: world.told() == ["sha256:b"])
+
+
+async def test_a_subscription_sees_its_own_namespace_or_all(world: World) -> None:
+    await world.subscribe()
+    async with world.running():
+        await world.push("sha256:a", namespace="bank")
+        await world.push("sha256:b")
+        await until(lambda: world.told() == ["sha256:b"])
+        await world.subscribe("all", namespaces=["*"])
+        await world.push("sha256:c", namespace="bank")
+        await until(lambda: "sha256:c" in world.told())
+    assert world.told().count("sha256:c") == 1
+
+
+async def test_a_filter_may_name_the_subject(world: World) -> None:
+    await world.subscribe(filter={"subjects": ["shop/ImageStream/ba*"]})
+    async with world.running():
+        await world.push("sha256:a", stream="app")
+        await world.push("sha256:b", stream="base")
+        await world.push("sha256:c", stream="app")
+        await world.push("sha256:d", stream="base")
+        await until(lambda: world.told() == ["sha256:b", "sha256:d"])
+
+
+async def test_what_a_filter_did_not_want_is_not_told_when_it_is_widened(world: World) -> None:
+    await world.subscribe(filter={"types": ["dev.upwell.build.*"]})
+    async with world.running() as subscriptions:
+        await world.push("sha256:a")
+        await world.subscribe("other")
+        await world.push("sha256:b")
+        await until(lambda: "sha256:b" in world.told())
+        world.receivers.received.clear()
+        await world.change("ci", webhook={"url": "http://ci.test/"})
+        await world.push("sha256:c")
+        await until(lambda: world.told() == ["sha256:c", "sha256:c"])
+        assert (await subscriptions.requests.dead_letters("shop", "ci")) == []
+
+
+async def test_a_subject_waits_for_its_event_that_fails_and_others_go_on(world: World) -> None:
+    failing = True
+
+    def answer(envelope: Any) -> DeliveryError | None:
+        return (
+            DeliveryError("answered 500") if failing and "sha256:a1" in envelope.message else None
+        )
+
+    world.receivers.answer = answer
+    await world.subscribe()
+    async with world.running():
+        for digest in ("sha256:a1", "sha256:a2"):
+            await world.push(digest, "a")
+        await until(lambda: bool(world.receivers.refused))
+        await world.push("sha256:b1", "b")
+        await until(lambda: world.told() == ["sha256:b1"])
+
+        async def why() -> str:
+            return (await world.ready()).message
+
+        await settled(why, "it is tried again: answered 500")
+        failing = False
+        world.now += timedelta(hours=1)
+        await world.push("sha256:b2", "b")  # wakes the courier, whose clock stood still
+        await until(lambda: len(world.told()) == 4)
+    told = [digest for digest in world.told() if digest.startswith("sha256:a")]
+    assert told == ["sha256:a1", "sha256:a2"]
+
+
+async def test_what_is_refused_for_good_is_a_dead_letter_that_can_be_replayed(
+    world: World,
+) -> None:
+    world.receivers.answer = lambda _: DeliveryError("answered 404", permanent=True)
+    await world.subscribe()
+    async with world.running() as subscriptions:
+        await world.push("sha256:a")
+        await world.push("sha256:b")
+        await until(lambda: len(world.receivers.refused) == 2)
+
+        async def dead() -> int:
+            return (await world.store.get(Subscription, "shop", "ci")).status.dead_letters
+
+        await settled(dead, 2)
+        letters = await subscriptions.requests.dead_letters("shop", "ci")
+        assert [one["error"] for one in letters] == ["answered 404", "answered 404"]
+        assert letters[0]["event"]["data"]["new"] == "sha256:a"
+
+        world.receivers.answer = lambda _: None
+        assert await subscriptions.requests.replay("shop", "ci", None) == 2
+        await until(lambda: world.told() == ["sha256:a", "sha256:b"])
+        await settled(dead, 0)
+
+
+async def test_after_too_many_tries_it_is_given_up(world: World) -> None:
+    world.receivers.answer = lambda _: DeliveryError("answered 503")
+    await world.subscribe(retries={"attempts": 3})
+    async with world.running() as subscriptions:
+        await world.push("sha256:a")
+        for tries in (1, 2, 3):
+            await until(partial(_are, world.receivers.refused, tries))
+            world.now += timedelta(seconds=10)
+            subscriptions._courier.wake()  # its clock stood still
+
+        async def letters() -> int:
+            return len(await subscriptions.requests.dead_letters("shop", "ci"))
+
+        await settled(letters, 1)
+    assert len(world.receivers.refused) == 3
+
+
+async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything(world: World) -> None:
+    world.receivers.answer = lambda _: DeliveryError("answered 429", retry_after=600)
+    await world.subscribe()
+    async with world.running() as subscriptions:
+        await world.push("sha256:a", "a")
+        await until(lambda: len(world.receivers.refused) == 1)
+        await world.push("sha256:b", "b")
+        world.now += timedelta(seconds=590)
+        subscriptions._courier.wake()  # its clock stood still
+        # Another Subscription's delivery shows that the courier has looked.
+        await world.subscribe("other")
+        world.receivers.answer = lambda _: None
+        await world.push("sha256:c", "c")
+        await until(lambda: world.told() == ["sha256:c"])
+        world.now += timedelta(seconds=20)
+        subscriptions._courier.wake()  # its clock stood still
+        await until(
+            lambda: sorted(world.told()) == ["sha256:a", "sha256:b", "sha256:c", "sha256:c"]
+        )
+
+
+async def test_a_suspended_subscription_keeps_what_happens(world: World) -> None:
+    await world.subscribe(suspend=True)
+    async with world.running():
+        await world.push("sha256:a")
+
+        async def standing() -> tuple[int, str]:
+            found = await world.store.get(Subscription, "shop", "ci")
+            condition = find(found.status.conditions, "Ready")
+            return found.status.pending, condition.reason if condition else ""
+
+        world.now += timedelta(seconds=1)
+        await world.subscribe("other")
+        await world.push("sha256:b")
+        await until(lambda: world.told() == ["sha256:b"])
+        await world.store.update(
+            (await world.store.get(Subscription, "shop", "ci")).with_metadata(labels={"a": "b"})
+        )
+        await settled(standing, (2, "Suspended"))
+        await world.change("ci", webhook={"url": "http://ci.test/"})
+        await until(lambda: world.told() == ["sha256:b", "sha256:a", "sha256:b"])
+
+
+async def test_a_secret_that_is_missing_delays_and_costs_no_try(world: World) -> None:
+    key = {"name": "key"}
+    webhook = {"url": "http://ci.test/", "contentType": "application/json"}
+    await world.subscribe(webhook={**webhook, "secret": key, "headers": key})
+    async with world.running() as subscriptions:
+        await world.push("sha256:a")
+
+        async def reason() -> str:
+            return (await world.ready()).reason
+
+        await settled(reason, "SecretMissing")
+        answer = await subscriptions.requests.test("shop", "ci")
+        assert answer["delivered"] is False
+        assert answer["message"] == "there is no Secret key in namespace shop"
+        await world.store.create(
+            decode(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"name": "key", "namespace": "shop"},
+                    "stringData": {"secret": "s3cret\n"},
+                }
+            )
+        )
+        await until(lambda: world.told() == ["sha256:a"])
+        await settled(reason, "Delivering")
+    target = world.receivers.targets[-1]
+    assert target.secret == b"s3cret"
+    assert target.content_type == "application/json"
+    assert "s3cret" not in repr(target)
+
+
+async def test_a_secret_of_another_namespace_is_out_of_reach(world: World) -> None:
+    secret = Secret.model_validate({"metadata": {"name": "people", "namespace": "bank"}})
+    await world.store.create(secret)
+    await world.subscribe(webhook=None, notice={"secret": {"name": "people"}})
+    async with world.running() as subscriptions:
+        answer = await subscriptions.requests.test("shop", "ci")
+    assert answer["message"] == "there is no Secret people in namespace shop"
+
+
+async def test_the_urls_of_a_notice_stand_one_a_line(world: World) -> None:
+    text = "# the team\nslack://token/channel\n\nmailto://user:pw@mail.test\n"
+    await world.store.create(
+        decode(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "people", "namespace": "shop"},
+                "stringData": {"urls": text},
+            }
+        )
+    )
+    await world.subscribe(webhook=None, notice={"secret": {"name": "people"}})
+    async with world.running() as subscriptions:
+        assert (await subscriptions.requests.test("shop", "ci"))["delivered"] is True
+    assert world.receivers.urls == ["slack://token/channel", "mailto://user:pw@mail.test"]
+    assert world.receivers.types == ["test"]
+
+
+async def test_at_most_four_deliveries_of_a_subscription_are_under_way(world: World) -> None:
+    world.receivers.gate.clear()
+    await world.subscribe()
+    async with world.running():
+        for number in range(9):
+            await world.push(f"sha256:{number}", f"stream-{number}")
+        await until(lambda: world.receivers.at_once == 4)
+        world.receivers.gate.set()
+        await until(lambda: len(world.told()) == 9)
+    assert world.receivers.most_at_once == 4
+
+
+async def test_a_delivery_that_was_on_its_way_at_an_end_is_made_again(world: World) -> None:
+    world.receivers.gate.clear()
+    await world.subscribe()
+    async with world.running():
+        await world.push("sha256:a")
+        await world.push("sha256:b")
+        await until(lambda: world.receivers.at_once == 1)
+    assert world.told() == []
+    world.receivers.gate.set()
+    async with world.running():
+        await until(lambda: world.told() == ["sha256:a", "sha256:b"])
+
+
+async def test_of_a_subscription_that_is_deleted_nothing_is_left(world: World) -> None:
+    world.receivers.answer = lambda _: DeliveryError("answered 500")
+    made = await world.subscribe()
+    async with world.running():
+        await world.push("sha256:a")
+        await until(lambda: bool(world.receivers.refused))
+        await world.store.delete(Subscription, "shop", "ci")
+        kept = SqliteOutbox(world.folder / "deliveries.db")
+        await until(lambda: made.uid not in kept.subscriptions())
+        kept.close()
+
+
+async def test_a_digest_is_sent_once_at_its_time_with_what_waits(world: World) -> None:
+    await world.subscribe(digest=DAILY)
+    hold = {"upwell.dev/hold": "Black Friday"}
+    metadata = {"name": "web", "namespace": "shop", "annotations": hold}
+    await world.store.create(
+        decode({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {}})
+    )
+    async with world.running():
+        await world.push("sha256:a")
+        world.now += timedelta(seconds=1)
+        await world.subscribe("other")
+        await world.push("sha256:b")
+        await until(lambda: world.told() == ["sha256:b"])
+    world.now = datetime(2026, 3, 2, 8, 0, 1, tzinfo=UTC)
+    async with world.running():
+        await until(lambda: "digest" in world.receivers.types)
+    async with world.running():
+        await world.push("sha256:c")
+        await until(lambda: world.told() == ["sha256:b", "sha256:c"])
+    assert world.receivers.types.count("digest") == 1
+    digest = next(one for one in world.receivers.received if one.type.endswith("digest"))
+    data = json.loads(digest.body)["data"]
+    assert data["message"] == "1 held back or waiting, 2 events"
+    assert data["lines"] == [
+        "shop/Deployment/web: is held: Black Friday",
+        "shop/ImageStream/base: tag 1 is sha256:a",
+        "shop/ImageStream/base: tag 1 is sha256:b",
+    ]
+
+
+async def test_a_digest_that_would_say_nothing_is_not_sent(world: World) -> None:
+    await world.subscribe(digest=DAILY)
+    world.now = datetime(2026, 3, 2, 8, 0, 1, tzinfo=UTC)
+
+    async def last() -> datetime | None:
+        return (await world.store.get(Subscription, "shop", "ci")).status.last_digest
+
+    async with world.running():
+        await settled(last, datetime(2026, 3, 2, 8, 0, tzinfo=UTC))
+    assert world.receivers.received == []
+
+
+async def test_without_its_digest_what_was_gathered_is_sent_one_by_one(world: World) -> None:
+    await world.subscribe(digest=DAILY)
+    async with world.running():
+        await world.push("sha256:a")
+
+        async def pending() -> int:
+            found = await world.store.get(Subscription, "shop", "ci")
+            await world.store.update(found.with_metadata(labels={"n": found.resource_version}))
+            return found.status.pending
+
+        await settled(pending, 1)
+        await world.change("ci", webhook={"url": "http://ci.test/"})
+        await until(lambda: world.told() == ["sha256:a"])

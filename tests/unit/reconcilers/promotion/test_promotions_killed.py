@@ -1,0 +1,282 @@
+"""Promotions whose process dies before any of its writes, or whose clock goes back."""
+
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, override
+
+import pytest
+from tests.support.promotion.verification_in_memory import Answers
+from tests.support.rollouts.memory_machine import (
+    BETTER,
+    GOOD,
+    FakeRuntime,
+    KilledError,
+    World,
+    _as_the_queue_does,
+)
+
+from upwell.api.apps import Deployment, Job
+from upwell.api.codec import decode_as
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, Release
+from upwell.oci import Digest
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.jobs.jobs import JobReconciler
+from upwell.reconcilers.promotion.pipelines import PipelineReconciler
+from upwell.reconcilers.promotion.placing import Workloads
+from upwell.reconcilers.promotion.promotions import PromotionReconciler
+from upwell.reconcilers.promotion.verification import Verification
+from upwell.reconcilers.rollouts import Images
+from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
+from upwell.store.memory import MemoryStore
+from upwell.uploads.files import FileInputs
+from upwell.workload.interface import WHOLE_LOG, LogQuery
+
+STAGES = ("dev", "production")
+TURNS = 120
+
+
+class MortalStore(MemoryStore):
+    """Dies before a write of promotion; what was written stays.
+
+    What Jobs and rollouts record for themselves, their own tests are about.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.writes = 0
+        self.kill_at = 0
+
+    async def _counted[R: Resource](self, write: Coroutine[Any, Any, R]) -> R:
+        self.writes += 1
+        if self.writes == self.kill_at:
+            write.close()
+            raise KilledError(f"before write {self.writes}")
+        return await write
+
+    @override
+    async def create[R: Resource](self, resource: R) -> R:
+        return await self._counted(super().create(resource))
+
+    @override
+    async def update[R: Resource](self, resource: R) -> R:
+        return await self._counted(super().update(resource))
+
+    @override
+    async def update_status[R: Resource](self, resource: R) -> R:
+        write = super().update_status(resource)
+        return await (write if isinstance(resource, Deployment | Job) else self._counted(write))
+
+
+class LoggingRuntime(FakeRuntime):
+    """Its instances have logs, also those of Jobs."""
+
+    @override
+    async def logs(
+        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
+    ) -> AsyncIterator[bytes]:
+        yield f"log of {name} {container} {wanted.tail}\n".encode()
+
+
+class NoBuilds:
+    """Nothing is built here: images come from outside."""
+
+    def maker(self, _: str) -> None:
+        return None
+
+    async def coming(self, _: object) -> list[str]:
+        return []
+
+
+class EveryImage:
+    """All images can be had."""
+
+    async def provide(self, *_: object) -> None:
+        return
+
+
+class Shop(World):
+    """A Pipeline over two stages, with every reconciler that it needs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.kept = FileInputs(folder)
+        self.probes = Answers()
+        super().__init__()
+        self.mortal = MortalStore(self.clock)
+        self.store = self.mortal
+        self.runtime = LoggingRuntime(self.clock, lambda _: None)
+        self.restart()
+
+    @override
+    def restart(self) -> None:
+        super().restart()
+        store, runtime, clock = self.store, self.runtime, self.clock
+        images = Images(self.registry, PullSecrets(store))  # type: ignore[arg-type]  # resolves
+        verification = Verification(
+            store,
+            runtime,  # type: ignore[arg-type]  # no test has files here
+            self.probes,
+            self.kept,
+            lambda *_: "",
+            clock,
+        )
+        self.jobs = JobReconciler(store, runtime, images, clock)
+        self.pipelines = PipelineReconciler(store, NoBuilds(), clock)  # type: ignore[arg-type]  # a stub
+        self.promotions = PromotionReconciler(
+            store,
+            EveryImage(),  # type: ignore[arg-type]  # a stub
+            Workloads(store),
+            verification,
+            clock,
+        )
+
+    async def begin(self) -> None:
+        """Bring the first image everywhere."""
+        await self.store.create(stream(GOOD))
+        await self.tag(GOOD)
+        for stage in STAGES:
+            await self.store.create(deployment(f"web-{stage}"))
+        await self.store.create(pipeline())
+        await self.until_still()
+        self.mortal.writes = 0
+        self.runtime.ran.clear()
+
+    async def tag(self, image: str) -> None:
+        """Let the component's tag name an image."""
+        found = await self.store.get(ImageStream, "shop", "web")
+        await MemoryStore.update_status(self.store, found.with_status(stream(image).status))
+
+    async def until_still(self) -> None:
+        """Go on until nothing has changed for longer than anything is waited for."""
+        quiet = 0
+        for _ in range(TURNS):
+            before = await self.everything()
+            await self.turn()
+            quiet = 0 if before != await self.everything() else quiet + 1
+            if quiet > 4:
+                return
+        raise AssertionError(await self.everything())
+
+    async def turn(self) -> None:
+        """Call every reconciler for every object, then let a second pass."""
+        calls = [
+            *((self.pipelines.reconcile, key) for key in await self.keys(Pipeline)),
+            *((self.promotions.reconcile, key) for key in await self.keys(Promotion)),
+            *((self.rollouts.reconcile, key) for key in await self.keys(Deployment)),
+            *((self.jobs.reconcile, key) for key in await self.keys(Job)),
+            (self.routing.reconcile, ROUTER_KEY),
+        ]
+        for call, key in calls:
+            await _as_the_queue_does(call, key)
+        self.runtime.turn()
+        self.clock.advance(1)
+
+    async def keys(self, kind: type[Resource]) -> Sequence[ObjectKey]:
+        return [one.key for one in (await self.store.list(kind)).items]
+
+    async def everything(self) -> object:
+        kinds = (Pipeline, Release, Promotion, Deployment, Job)
+        return [list((await self.store.list(kind)).items) for kind in kinds], self.runtime.running
+
+    async def outcome(self) -> dict[str, object]:
+        """What must not depend on when a process died."""
+        promotions = (await self.store.list(Promotion)).items
+        return {
+            "promotions": {one.name: str(one.status.phase) for one in promotions},
+            "checks": {
+                one.name: [(check.name, str(check.phase), check.attempt) for check in checks]
+                for one in promotions
+                if (checks := one.status.checks)
+            },
+            "releases": {
+                one.name: str(one.status.phase) for one in (await self.store.list(Release)).items
+            },
+            "revisions": {
+                one.name: one.status.revisions[0].revision
+                for one in (await self.store.list(Deployment)).items
+            },
+            "serving": self.runtime.images(),
+            "jobs": await self.keys(Job),
+            "tests that ran": self.runtime.ran.count("job"),
+        }
+
+
+def stream(image: str) -> ImageStream:
+    digest = image.partition("@")[2]
+    event = {"dockerImageReference": image, "image": digest, "created": "2026-01-01T00:00:00Z"}
+    tag = {"tag": "latest", "items": [{**event, "generation": 1}]}
+    place = {"namespace": "shop", "name": "web"}
+    return decode_as(ImageStream, {"metadata": place, "status": {"tags": [tag]}})
+
+
+def deployment(name: str) -> Deployment:
+    container = {"name": "web", "image": f"registry.test/none@{Digest.of(b'none')}"}
+    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}
+    spec = {"selector": {"matchLabels": {"app": name}}, "template": template}
+    return decode_as(Deployment, {"metadata": {"namespace": "shop", "name": name}, "spec": spec})
+
+
+def pipeline() -> Pipeline:
+    check = {"name": "e2e", "job": {"component": "web"}}
+    dev = {"name": "dev", "soakSeconds": 3, "verification": {"checks": [check]}}
+    source = {"kind": "ImageStreamTag", "name": "web:latest"}
+    stages = [
+        {**stage, "workloads": [{"name": f"web-{stage['name']}"}]}
+        for stage in (dev, {"name": "production"})
+    ]
+    spec = {"components": [{"name": "web", "from": source}], "stages": stages}
+    return decode_as(Pipeline, {"metadata": {"namespace": "shop", "name": "shop"}, "spec": spec})
+
+
+async def run(folder: Path, code: int, kill_at: int = 0) -> Shop:
+    """Carry a second image as far as it goes; its test ends with `code`."""
+    shop = Shop(folder)
+    await shop.begin()
+    shop.runtime.exits["job"] = [code]
+    shop.mortal.kill_at = kill_at
+    await shop.tag(BETTER)
+    try:
+        await shop.until_still()
+    except* KilledError:
+        shop.mortal.kill_at = 0
+        shop.restart()
+        await shop.until_still()
+    return shop
+
+
+@pytest.mark.parametrize("code", [0, 1], ids=["it passes", "it is put back"])
+async def test_a_kill_before_any_write_changes_nothing_of_the_end(
+    tmp_path: Path, code: int
+) -> None:
+    whole = await run(tmp_path, code)
+    wanted = await whole.outcome()
+    assert wanted["tests that ran"] == 1
+    assert wanted["jobs"] == []
+    ends = ["Succeeded", "Succeeded"] if code == 0 else ["Failed"]
+    promotions = wanted["promotions"]
+    assert isinstance(promotions, dict)
+    assert [end for name, end in promotions.items() if name.startswith("shop-2.")] == ends
+    assert whole.mortal.writes > 20
+    for number in range(1, whole.mortal.writes + 1):
+        killed = await run(tmp_path, code, number)
+        assert await killed.outcome() == wanted, f"killed before write {number}"
+
+
+@pytest.mark.parametrize("phase", ["RollingOut", "Verifying", "RollingBack"])
+async def test_a_clock_that_goes_back_holds_nothing_up(tmp_path: Path, phase: str) -> None:
+    code = 1 if phase == "RollingBack" else 0
+    wanted = await (await run(tmp_path, code)).outcome()
+    shop = Shop(tmp_path)
+    await shop.begin()
+    shop.runtime.exits["job"] = [code]
+    await shop.tag(BETTER)
+    for _ in range(TURNS):
+        found = {one.name: one for one in (await shop.store.list(Promotion)).items}
+        if "shop-2.dev" in found and found["shop-2.dev"].status.phase == phase:
+            break
+        await shop.turn()
+    shop.clock.advance(-86_400)
+    await shop.until_still()
+    assert await shop.outcome() == wanted

@@ -1,0 +1,266 @@
+"""From a Pod template to the instance that the runtime starts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from tests.support.rollouts.memory_machine import GOOD, World
+
+from upwell.api.apps import Deployment
+from upwell.api.codec import decode_as
+from upwell.api.core import Secret
+from upwell.policy.rollouts.pod_template import SourceName, Sources, TemplateError
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.rollouts.images import Images
+from upwell.reconcilers.rollouts.instance import Revision, build, index_of, instance_name
+from upwell.workload.interface import (
+    Claim,
+    EmptyDir,
+    ExecCheck,
+    Files,
+    HostPath,
+    HttpCheck,
+    InstanceSpec,
+    Mount,
+    Pause,
+    Probe,
+    TcpCheck,
+)
+
+SOURCES = Sources(
+    {
+        SourceName("Secret", "tls"): {"tls.key": b"KEY", "tls.crt": b"CRT"},
+        SourceName("ConfigMap", "conf"): {"app.ini": b"[a]"},
+    }
+)
+
+
+def deployment(container: Mapping[str, Any], name: str = "web", **pod: Any) -> Deployment:
+    described = {
+        "name": "app",
+        "image": GOOD,
+        "ports": [{"name": "http", "containerPort": 8080}],
+        **container,
+    }
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [described], **pod}}
+    return decode_as(
+        Deployment,
+        {"metadata": {"namespace": "shop", "name": name}, "spec": {"template": template}},
+    )
+
+
+def built(container: Mapping[str, Any], **pod: Any) -> InstanceSpec:
+    workload = deployment(container, **pod)
+    return build(Revision(workload, "0123456789abcdef", workload.spec.template, {}, SOURCES), 2)
+
+
+def readiness(probe: Mapping[str, Any]) -> Probe | None:
+    return built({"readinessProbe": probe}).containers[0].readiness
+
+
+def test_an_instance_is_named_after_its_workload_revision_and_index() -> None:
+    spec = built({})
+
+    assert spec.name == "upwell-shop-deploy-web-01234567-2"
+    assert spec.hostname == "web-2"
+    assert index_of(spec.name) == 2
+    assert index_of("something-else") == -1
+
+
+def test_long_names_are_cut_and_still_differ() -> None:
+    names = [instance_name(deployment({}, f"{'a' * 240}{end}"), "0" * 16, 0) for end in "xy"]
+
+    assert len(set(names)) == 2
+    assert max(len(name) for name in names) < 230
+
+
+def test_probes_know_named_ports_and_kubernetes_defaults() -> None:
+    header = {"name": "Host", "value": "a.test"}
+    http = {"path": "/ready", "port": "http", "scheme": "HTTPS", "httpHeaders": [header]}
+
+    assert readiness({"httpGet": http}) == Probe(
+        HttpCheck(8080, "/ready", "https", (("Host", "a.test"),)),
+        initial_delay=0,
+        period=10,
+        timeout=1,
+        success_threshold=1,
+        failure_threshold=3,
+    )
+    assert readiness({"tcpSocket": {"port": 9}, "periodSeconds": 1}) == Probe(TcpCheck(9), period=1)
+    assert readiness({"exec": {"command": ["true"]}}) == Probe(ExecCheck(("true",)))
+
+
+def test_a_container_has_a_startup_probe_and_things_to_do_at_its_start_and_end() -> None:
+    startup = {"tcpSocket": {"port": "http"}, "periodSeconds": 5, "failureThreshold": 12}
+    lifecycle = {
+        "postStart": {"exec": {"command": ["warm-up"]}},
+        "preStop": {"httpGet": {"port": "http", "path": "/drain"}},
+    }
+
+    container = built({"startupProbe": startup, "lifecycle": lifecycle}).containers[0]
+
+    assert container.startup == Probe(TcpCheck(8080), period=5, failure_threshold=12)
+    assert container.readiness is None
+    assert container.post_start == ExecCheck(("warm-up",))
+    assert container.pre_stop == HttpCheck(8080, "/drain")
+    pause = built({"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}).containers[0]
+    assert pause.pre_stop == Pause(5)
+
+
+def test_init_containers_come_first_and_sidecars_beside_the_others() -> None:
+    initial = [
+        {"name": "migrate", "image": GOOD, "command": ["migrate"]},
+        {"name": "proxy", "image": GOOD, "restartPolicy": "Always"},
+    ]
+
+    spec = built({}, initContainers=initial)
+
+    assert [one.name for one in spec.init] == ["migrate"]
+    assert [(one.name, one.sidecar) for one in spec.containers] == [("proxy", True), ("app", False)]
+
+
+def test_volumes_that_outlive_the_instance_and_volumes_of_several_sources() -> None:
+    sources = [{"secret": {"name": "tls"}}, {"configMap": {"name": "conf"}}]
+
+    spec = built(
+        {"volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+        volumes=[
+            {"name": "data", "persistentVolumeClaim": {"claimName": "orders"}},
+            {"name": "all", "projected": {"sources": sources}},
+        ],
+    )
+
+    assert spec.volumes["data"] == Claim("shop", "orders")
+    merged = spec.volumes["all"]
+    assert isinstance(merged, Files)
+    assert {"tls.key", "app.ini"} <= merged.content.keys()
+
+
+def test_limits_user_folder_and_expanded_words() -> None:
+    container = built(
+        {
+            "command": ["run", "$(MODE)"],
+            "args": ["--keep", "$$(MODE)"],
+            "env": [{"name": "MODE", "value": "fast"}],
+            "workingDir": "/srv",
+            "securityContext": {"runAsUser": 1001, "runAsGroup": 0},
+            "resources": {"limits": {"memory": "256Mi", "cpu": "500m"}},
+        }
+    ).containers[0]
+
+    assert container.command == ("run", "fast")
+    assert container.args == ("--keep", "$(MODE)")
+    assert (container.working_dir, container.user) == ("/srv", "1001:0")
+    assert (container.memory_bytes, container.cpus) == (256 * 2**20, 0.5)
+
+
+def test_volumes_of_every_kind() -> None:
+    spec = built(
+        {"volumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": True}]},
+        volumes=[
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "host", "hostPath": {"path": "/srv/data"}},
+            {
+                "name": "tls",
+                "secret": {
+                    "secretName": "tls",
+                    "items": [{"key": "tls.key", "path": "private/key.pem"}],
+                    "defaultMode": 0o400,
+                },
+            },
+            {"name": "conf", "configMap": {"name": "conf"}},
+            {"name": "none", "configMap": {"name": "gone", "optional": True}},
+        ],
+    )
+
+    assert spec.volumes == {
+        "tmp": EmptyDir(),
+        "host": HostPath("/srv/data"),
+        "tls": Files({"private/key.pem": b"KEY"}, 0o400),
+        "conf": Files({"app.ini": b"[a]"}),
+        "none": Files({}),
+    }
+    assert spec.containers[0].mounts == (Mount("tls", "/tls", read_only=True),)
+    assert "KEY" not in repr(spec)
+
+
+@pytest.mark.parametrize(
+    ("container", "pod", "reason", "told"),
+    [
+        ({"image": "UPPER"}, {}, "InvalidImage", "container app"),
+        ({"resources": {"limits": {"cpu": "lots"}}}, {}, "InvalidQuantity", "'lots'"),
+        ({"volumeMounts": [{"name": "x", "mountPath": "/x"}]}, {}, "InvalidTemplate", "'x'"),
+        ({"readinessProbe": {"tcpSocket": {"port": "gone"}}}, {}, "InvalidTemplate", "'gone'"),
+        ({"readinessProbe": {"grpc": {"port": 1}}}, {}, "UnsupportedField", "a probe or"),
+        ({}, {"hostNetwork": True}, "UnsupportedField", "hostNetwork"),
+        (
+            {},
+            {"volumes": [{"name": "v", "nfs": {"server": "a", "path": "/"}}]},
+            "UnsupportedField",
+            "nfs",
+        ),
+        (
+            {},
+            {"volumes": [{"name": "v", "secret": {"secretName": "gone"}}]},
+            "SecretNotFound",
+            "'gone'",
+        ),
+        (
+            {},
+            {
+                "volumes": [
+                    {
+                        "name": "v",
+                        "configMap": {"name": "conf", "items": [{"key": "no", "path": "x"}]},
+                    }
+                ]
+            },
+            "ConfigMapKeyNotFound",
+            "'no'",
+        ),
+        (
+            {},
+            {
+                "volumes": [
+                    {
+                        "name": "v",
+                        "configMap": {
+                            "name": "conf",
+                            "items": [{"key": "app.ini", "path": "../x"}],
+                        },
+                    }
+                ]
+            },
+            "InvalidTemplate",
+            "leaves the volume",
+        ),
+    ],
+)
+def test_what_cannot_be_run_says_why(
+    container: dict[str, Any], pod: dict[str, Any], reason: str, told: str
+) -> None:
+    with pytest.raises(TemplateError) as caught:
+        built(container, **pod)
+
+    assert caught.value.reason == reason
+    assert told in str(caught.value)
+
+
+async def test_pull_secrets_become_logins_that_are_never_shown() -> None:
+    world = World()
+    config = b'{"auths":{"registry.test":{"username":"robot","password":"hunter2"}}}'
+    secret = Secret(
+        type="kubernetes.io/dockerconfigjson",
+        data=Secret.encode_values({".dockerconfigjson": config}),
+    )
+    await world.apply(secret.with_metadata(namespace="shop", name="pull"))
+    images = Images(world.registry, PullSecrets(world.store))  # type: ignore[arg-type]  # unused
+
+    logins = await images.logins([GOOD, GOOD], "shop")
+
+    assert logins == (("registry.test", "robot", "hunter2"),)
+    workload = deployment({})
+    revision = Revision(workload, "0" * 16, workload.spec.template, {}, SOURCES, logins)
+    assert build(revision, 0).logins == logins
+    assert "hunter2" not in repr(revision) + repr(build(revision, 0))
+    assert await images.logins([GOOD], "elsewhere") == ()

@@ -1,0 +1,132 @@
+"""A person's decision: rollback by hand, the hold on automation, and its end."""
+
+import pytest
+from tests.support.rollouts.memory_machine import BETTER, GOOD, World
+
+from upwell.api.apps import CronJob, Deployment
+from upwell.api.codec import decode_as
+from upwell.api.conditions import find
+from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
+from upwell.api.meta import Condition, ObjectKey
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
+from upwell.reconcilers.rollouts import resume, rollback
+from upwell.reconcilers.rollouts.undo import (
+    NoRevisionsError,
+    PausedWorkloadError,
+    RevisionNotFoundError,
+    SameRevisionError,
+)
+
+KEY = ObjectKey("Deployment", "shop", "web")
+TRIGGER = (
+    '[{"from":{"kind":"ImageStreamTag","name":"app:latest"},'
+    '"fieldPath":"spec.template.spec.containers[0].image"}]'
+)
+
+
+def followed(image: str) -> Deployment:
+    return decode_as(
+        Deployment,
+        {
+            "metadata": {
+                "namespace": "shop",
+                "name": "web",
+                "annotations": {"image.openshift.io/triggers": TRIGGER},
+            },
+            "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}},
+        },
+    )
+
+
+async def push(world: World, image: str) -> None:
+    """Make `image` the newest of app:latest."""
+    event = TagEvent(
+        created=world.clock(), docker_image_reference=image, image=image.partition("@")[2]
+    )
+    stream = ImageStream().with_metadata(namespace="shop", name="app")
+    listing = await world.store.list(ImageStream)
+    current = listing.items[0] if listing.items else await world.apply(stream)
+    status = ImageStreamStatus(tags=(NamedTagEventList(tag="latest", items=(event,)),))
+    await world.store.update_status(current.with_status(status))
+
+
+async def triggered(world: World) -> Condition:
+    deployment = await world.store.get(Deployment, "shop", "web")
+    found = find(deployment.status.conditions, "ImageTriggered")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def world() -> World:
+    """Two revisions by image change, the second in force."""
+    world = World()
+    await push(world, GOOD)
+    await world.apply(followed(" "))
+    await world.settle(KEY)
+    await push(world, BETTER)
+    await world.settle(KEY)
+    assert world.runtime.images() == [BETTER]
+    return world
+
+
+async def test_undo_outranks_the_trigger_until_it_is_resumed(world: World) -> None:
+    await rollback(world.store, Deployment, "shop", "web", None, world.clock)
+    await world.settle(KEY)
+
+    assert world.runtime.images() == [GOOD]
+    deployment = await world.store.get(Deployment, "shop", "web")
+    assert deployment.status.revisions[0].cause == "rollback"
+    assert deployment.status.hold is not None
+    assert "revision 1" in deployment.status.hold
+    held = await triggered(world)
+    assert (held.status, held.reason) == ("False", "Held")
+    assert BETTER in held.message
+
+    await resume(world.store, Deployment, "shop", "web")
+    await world.settle(KEY)
+
+    assert world.runtime.images() == [BETTER]
+    assert (await triggered(world)).reason == "Resolved"
+    assert (await world.store.get(Deployment, "shop", "web")).status.hold is None
+
+
+async def test_undo_to_a_revision_by_number(world: World) -> None:
+    changed = await rollback(world.store, Deployment, "shop", "web", 1, world.clock)
+
+    assert isinstance(changed, Deployment)
+    assert changed.spec.template.spec.containers[0].image == GOOD
+    assert "revision 1" in changed.annotations[HOLD_ANNOTATION]
+
+
+async def test_undo_refuses_what_it_cannot_do(world: World) -> None:
+    with pytest.raises(RevisionNotFoundError, match=r"no revision 7; known revisions: 2, 1"):
+        await rollback(world.store, Deployment, "shop", "web", 7, world.clock)
+    with pytest.raises(SameRevisionError, match="revision 2 is what the template says"):
+        await rollback(world.store, Deployment, "shop", "web", 2, world.clock)
+
+    await world.apply(CronJob().with_metadata(namespace="shop", name="nightly"))
+    with pytest.raises(NoRevisionsError):
+        await rollback(world.store, CronJob, "shop", "nightly", None, world.clock)
+
+
+async def test_what_is_paused_is_not_undone_since_resuming_it_would_lift_the_hold(
+    world: World,
+) -> None:
+    current = await world.store.get(Deployment, "shop", "web")
+    spec = current.spec.model_copy(update={"paused": True})
+    await world.store.update(current.model_copy(update={"spec": spec}))
+    await world.settle(KEY)
+    assert (await world.store.get(Deployment, "shop", "web")).status.hold == "paused"
+
+    with pytest.raises(PausedWorkloadError, match=r"cannot rollback a paused deployment: .*resume"):
+        await rollback(world.store, Deployment, "shop", "web", None, world.clock)
+
+
+async def test_a_first_revision_has_nothing_to_go_back_to() -> None:
+    world = World()
+    await world.apply(followed(GOOD).with_metadata(annotations={}))
+    await world.settle(KEY)
+
+    with pytest.raises(RevisionNotFoundError, match="no earlier revision has served"):
+        await rollback(world.store, Deployment, "shop", "web", None, world.clock)

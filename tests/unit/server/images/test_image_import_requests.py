@@ -1,0 +1,58 @@
+"""What ImageStreamImports answer when nothing can be looked at; the rest meets real registries."""
+
+from typing import Any
+
+import pytest
+from tests.support.server.api_server import Answer, Clock, serving
+
+from upwell.reconcilers.images.examination import ImageExaminer
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.registry.client import RegistryClient
+from upwell.registry.credentials import ChainedCredentials
+from upwell.registry.hosts import RegistryHosts
+from upwell.server.http.limits import ServerLimits
+from upwell.store.interface import Listing, UnavailableError
+from upwell.store.memory import MemoryStore
+
+IMPORTS = "/apis/image.openshift.io/v1/namespaces/shop/imagestreamimports"
+IMAGE = {"from": {"kind": "DockerImage", "name": "vendor.example/base:1"}}
+
+
+def request(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStreamImport",
+        "metadata": {"name": "base"},
+        "spec": spec,
+    }
+
+
+@pytest.mark.parametrize("spec", [{"images": [IMAGE, IMAGE]}, {"repository": IMAGE}])
+async def test_a_server_that_looks_at_no_registry_says_so(spec: dict[str, Any]) -> None:
+    async with serving(ServerLimits()) as api:
+        answer = await api.send("POST", IMPORTS, request(**spec))
+    assert _refusal(answer) == (
+        503,
+        "ServiceUnavailable",
+        "this server looks at no other registries",
+    )
+
+
+async def test_a_fault_beside_others_is_answered_like_one_alone() -> None:
+    class Away(MemoryStore):
+        async def list(self, *_: Any, **__: Any) -> Listing[Any]:
+            raise UnavailableError("the disk is full")
+
+    async with RegistryClient(RegistryHosts(()), ChainedCredentials([])) as client:
+
+        def examiner(_: MemoryStore, clock: Clock) -> ImageExaminer:
+            away = Away(clock)
+            return ImageExaminer(away, client, PullSecrets(away, ChainedCredentials([])), clock)
+
+        async with serving(ServerLimits(), examiner=examiner) as api:
+            answer = await api.send("POST", IMPORTS, request(images=[IMAGE, IMAGE]))
+    assert _refusal(answer) == (503, "ServiceUnavailable", "the disk is full")
+
+
+def _refusal(answer: Answer) -> tuple[int, str, str]:
+    return answer.status, answer.json["reason"], answer.json["message"]

@@ -1,0 +1,369 @@
+import asyncio
+
+import pytest
+from tests.support.server.api_server import Api, config_map, deployment, names
+
+from upwell.api.codec import decode
+from upwell.api.core import ConfigMap, Namespace
+from upwell.api.meta import ObjectMeta
+from upwell.store.interface import NotFoundError
+
+MAPS = "/api/v1/namespaces/shop/configmaps"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+
+
+async def test_a_created_object_can_be_read_listed_replaced_and_deleted(api: Api) -> None:
+    created = await api.send("POST", MAPS, config_map("one", a="1"))
+    assert created.status == 201
+    assert created.json["metadata"]["namespace"] == "shop"
+    assert created.json["metadata"]["creationTimestamp"] == "2024-05-01T12:00:00Z"
+
+    read = await api.get(f"{MAPS}/one")
+    assert read.json == created.json
+    listed = await api.get("/api/v1/configmaps")
+    assert listed.json["kind"] == "ConfigMapList"
+    assert listed.json["items"] == [created.json]
+
+    replaced = await api.send("PUT", f"{MAPS}/one", config_map("one", a="2"))
+    assert replaced.json["data"] == {"a": "2"}
+    deleted = await api.send("DELETE", f"{MAPS}/one")
+    assert deleted.json["status"] == "Success"
+    assert deleted.json["details"]["uid"] == created.json["metadata"]["uid"]
+    assert (await api.get(f"{MAPS}/one")).status == 404
+
+
+async def test_an_object_brings_its_namespace_into_being(api: Api) -> None:
+    assert [*names(await api.get("/api/v1/namespaces"))] == ["default"]
+    await api.send("POST", MAPS, config_map("one"))
+    assert [*names(await api.get("/api/v1/namespaces"))] == ["default", "shop"]
+
+
+async def test_a_deleted_namespace_takes_its_objects_along(api: Api) -> None:
+    await api.send("POST", MAPS, config_map("one"))
+    assert (await api.send("DELETE", "/api/v1/namespaces/shop")).status == 200
+    assert [*names(await api.get("/api/v1/configmaps"))] == []
+    refused = await api.send("DELETE", "/api/v1/namespaces/default")
+    assert (refused.status, refused.json["reason"]) == (403, "Forbidden")
+
+
+async def test_a_yaml_body_is_read(api: Api) -> None:
+    body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {a: '1'}\n"
+    created = await api.send("POST", MAPS, body, "application/yaml")
+    assert created.json["data"] == {"a": "1"}
+
+
+async def test_every_fault_is_a_cause_with_its_field(api: Api) -> None:
+    wrong = deployment("web", replicas="two")
+    wrong["spec"]["template"]["spec"]["containers"][0]["image"] = 5
+    answer = await api.send("POST", DEPLOYMENTS, wrong)
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert [cause["field"] for cause in answer.json["details"]["causes"]] == [
+        "spec.replicas",
+        "spec.template.spec.containers[0].image",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "reason"),
+    [
+        (MAPS, config_map("one") | {"kind": "Secret"}, "expected v1 ConfigMap"),
+        (MAPS, config_map("one") | {"kind": "Confgmap"}, "unknown kind Confgmap"),
+        (f"{MAPS}?dryRun=Some", config_map("one"), "dryRun: expected All"),
+        (
+            MAPS,
+            config_map("one") | {"metadata": {"name": "one", "namespace": "other"}},
+            "namespace 'other' is not that of the request",
+        ),
+        (MAPS, [], "expected a JSON object"),
+        (MAPS, b"{", "not JSON"),
+        (MAPS, b"[" * 100_000, "the body"),
+        (MAPS, b'{"a":' * 500 + b"1" + b"}" * 500, "nested deeper"),
+    ],
+)
+async def test_a_bad_request_says_why(api: Api, path: str, document: object, reason: str) -> None:
+    answer = await api.send("POST", path, document)
+    assert (answer.status, answer.json["reason"]) == (400, "BadRequest")
+    assert reason in answer.json["message"]
+
+
+async def test_an_unknown_field_is_kept_with_one_warning(api: Api) -> None:
+    odd = deployment("web")
+    odd["spec"]["colour"] = "red\nSet-Cookie: x"
+    created = await api.send("POST", DEPLOYMENTS, odd)
+    assert created.warnings == (
+        '299 - "unknown field \\"spec.colour\\" is kept and has no effect"',
+    )
+    assert created.json["spec"]["colour"] == "red\nSet-Cookie: x"
+    # What is odd already is not worth saying again.
+    patch = {"spec": {"replicas": 7, "shape": 1}}
+    path = f"{DEPLOYMENTS}/web"
+    patched = await api.send("PATCH", path, patch, "application/merge-patch+json")
+    assert [warning.split('"')[2] for warning in patched.warnings] == ["spec.shape\\"]
+
+
+async def test_the_same_manifest_again_changes_nothing(api: Api) -> None:
+    path = f"{DEPLOYMENTS}/web"
+    created = await api.send("POST", DEPLOYMENTS, deployment("web"))
+    api.clock.advance(hours=1)
+    again = await api.send("PUT", path, deployment("web"))
+    assert again.json == created.json
+    patched = await api.send(
+        "PATCH", path, deployment("web"), "application/strategic-merge-patch+json"
+    )
+    assert patched.json == created.json
+
+
+async def test_a_stale_resource_version_conflicts(api: Api) -> None:
+    created = (await api.send("POST", MAPS, config_map("one", a="1"))).json
+    await api.send("PUT", f"{MAPS}/one", config_map("one", a="2"))
+    stale = await api.send("PUT", f"{MAPS}/one", created)
+    assert (stale.status, stale.json["reason"]) == (409, "Conflict")
+    patch = {"metadata": {"resourceVersion": created["metadata"]["resourceVersion"]}}
+    stale = await api.send("PATCH", f"{MAPS}/one", patch, "application/merge-patch+json")
+    assert stale.status == 409
+
+
+async def test_patches_that_race_all_count(api: Api) -> None:
+    await api.send("POST", MAPS, config_map("one"))
+
+    async def add(key: str) -> int:
+        patch = {"data": {key: "x"}}
+        answer = await api.send("PATCH", f"{MAPS}/one", patch, "application/merge-patch+json")
+        return answer.status
+
+    assert await asyncio.gather(*(add(f"k{n}") for n in range(6))) == [200] * 6
+    assert len((await api.get(f"{MAPS}/one")).json["data"]) == 6
+
+
+async def test_a_dry_run_answers_as_if_and_writes_nothing(api: Api) -> None:
+    created = await api.send("POST", f"{MAPS}?dryRun=All", config_map("one"))
+    assert created.status == 201
+    assert (await api.get(f"{MAPS}/one")).status == 404
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    path = f"{DEPLOYMENTS}/web"
+    changed = await api.send("PUT", f"{path}?dryRun=All", deployment("web", replicas=9))
+    assert (changed.json["spec"]["replicas"], changed.json["metadata"]["generation"]) == (9, 2)
+    await api.send("DELETE", f"{path}?dryRun=All")
+    await api.send("DELETE", path, {"dryRun": ["All"]})
+    assert (await api.get(path)).json["spec"]["replicas"] == 2
+    twice = await api.send("POST", f"{DEPLOYMENTS}?dryRun=All", deployment("web"))
+    assert (twice.status, twice.json["reason"]) == (409, "AlreadyExists")
+
+
+async def test_status_and_spec_are_written_apart(api: Api) -> None:
+    path = f"{DEPLOYMENTS}/web"
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    both = deployment("web", replicas=5) | {"status": {"readyReplicas": 5}}
+    written = await api.send("PUT", path, both)
+    assert (written.json["spec"]["replicas"], "status" in written.json) == (5, False)
+    patch = {"spec": {"replicas": 9}, "status": {"readyReplicas": 3}}
+    merge = "application/merge-patch+json"
+    status = await api.send("PATCH", f"{path}/status", patch, merge)
+    assert status.json["spec"]["replicas"] == 5
+    assert status.json["status"] == {"readyReplicas": 3}
+    assert (await api.get(f"{path}/status")).json == status.json
+    cleared = await api.send("PUT", f"{path}/status", deployment("web"))
+    assert cleared.json["status"] == {}
+    assert (await api.get("/api/v1/namespaces/shop/configmaps/one/status")).status == 404
+
+
+async def test_a_build_can_be_cancelled_through_its_status(api: Api) -> None:
+    path = "/apis/build.openshift.io/v1/namespaces/shop/builds"
+    build = {"apiVersion": "build.openshift.io/v1", "kind": "Build", "metadata": {"name": "b-1"}}
+    await api.send("POST", path, build)
+    patch = {"status": {"cancelled": True}}
+    merge = "application/merge-patch+json"
+    answer = await api.send("PATCH", f"{path}/b-1/status", patch, merge)
+    assert answer.json["status"]["cancelled"] is True
+
+
+async def test_patches_need_a_known_type(api: Api) -> None:
+    await api.send("POST", MAPS, config_map("one"))
+    answer = await api.send("PATCH", f"{MAPS}/one", {}, "application/json")
+    assert (answer.status, answer.json["reason"]) == (415, "UnsupportedMediaType")
+    operations = [{"op": "test", "path": "/data", "value": {"a": "9"}}]
+    answer = await api.send("PATCH", f"{MAPS}/one", operations, "application/json-patch+json")
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+
+
+@pytest.mark.parametrize(
+    ("selector", "found"),
+    [
+        ("labelSelector=tier%3Dweb", ["a"]),
+        ("labelSelector=tier%3D%3Dweb,env", []),
+        ("labelSelector=tier+in+(web,db)", ["a", "b"]),
+        ("labelSelector=tier+notin+(web)", ["b", "c"]),
+        ("labelSelector=tier!%3Dweb,tier", ["b"]),
+        ("labelSelector=!tier", ["c"]),
+        ("fieldSelector=metadata.name%3Db", ["b"]),
+        ("fieldSelector=metadata.name!%3Db,metadata.namespace%3Dshop", ["a", "c"]),
+        ("fieldSelector=data.k%3D2", ["b"]),
+    ],
+)
+async def test_selectors_choose(api: Api, selector: str, found: list[str]) -> None:
+    for at, (name, tier) in enumerate([("a", "web"), ("b", "db"), ("c", None)]):
+        document = config_map(name, k=str(at + 1))
+        document["metadata"]["labels"] = {"tier": tier} if tier else {}
+        await api.send("POST", MAPS, document)
+    assert [*names(await api.get(f"{MAPS}?{selector}"))] == found
+
+
+@pytest.mark.parametrize("selector", ["labelSelector=a+in+b", "labelSelector=,", "fieldSelector=a"])
+async def test_a_selector_that_is_not_understood_selects_nothing(api: Api, selector: str) -> None:
+    answer = await api.get(f"{MAPS}?{selector}")
+    assert (answer.status, answer.json["reason"]) == (400, "BadRequest")
+
+
+async def test_pages_hold_every_object_once(api: Api) -> None:
+    for at in range(5):
+        await api.send("POST", MAPS, config_map(f"m{at}"))
+    seen: list[str] = []
+    token = ""
+    while True:
+        page = await api.get(f"{MAPS}?limit=2&continue={token}")
+        seen += names(page)
+        token = page.json["metadata"].get("continue", "")
+        if not token:
+            break
+        assert page.json["metadata"]["remainingItemCount"] == 5 - len(seen)
+    assert seen == ["m0", "m1", "m2", "m3", "m4"]
+    assert (await api.get(f"{MAPS}?continue=nonsense")).status == 400
+
+
+async def test_a_collection_is_deleted_by_its_selector(api: Api) -> None:
+    for name in ("a", "b", "c"):
+        document = config_map(name)
+        document["metadata"]["labels"] = {"keep": "no" if name != "b" else "yes"}
+        await api.send("POST", MAPS, document)
+    await api.send("DELETE", f"{MAPS}?labelSelector=keep%3Dno")
+    assert [*names(await api.get(MAPS))] == ["b"]
+
+
+async def test_a_deletion_keeps_to_its_preconditions(api: Api) -> None:
+    uid = (await api.send("POST", MAPS, config_map("one"))).json["metadata"]["uid"]
+    path = f"{MAPS}/one"
+    other = await api.send("DELETE", path, {"preconditions": {"uid": "another"}})
+    assert other.status == 409
+    stale = await api.send("DELETE", path, {"preconditions": {"resourceVersion": "0"}})
+    assert stale.status == 409
+    orphan = await api.send("DELETE", path, {"propagationPolicy": "Orphan"})
+    assert orphan.status == 400
+    assert (await api.send("DELETE", path, {"preconditions": {"uid": uid}})).status == 200
+
+
+async def test_a_finalizer_holds_an_object_until_it_is_removed(api: Api) -> None:
+    held = config_map("one")
+    held["metadata"]["finalizers"] = ["upwell.dev/test"]
+    await api.send("POST", MAPS, held)
+    deleting = await api.send("DELETE", f"{MAPS}/one")
+    assert deleting.json["metadata"]["deletionTimestamp"]
+    operations = [{"op": "remove", "path": "/metadata/finalizers"}]
+    await api.send("PATCH", f"{MAPS}/one", operations, "application/json-patch+json")
+    with pytest.raises(NotFoundError):
+        await api.store.get(ConfigMap, "shop", "one")
+
+
+async def test_a_table_has_the_columns_of_the_kind(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    api.clock.advance(days=2, hours=3)
+    table = (await api.get(DEPLOYMENTS, Accept=TABLE)).json
+    assert table["kind"] == "Table"
+    columns = [(c["name"], c["priority"]) for c in table["columnDefinitions"]]
+    assert columns == [
+        ("Name", 0),
+        ("Desired", 0),
+        ("Ready", 0),
+        ("Up-To-Date", 0),
+        ("Hold", 0),
+        ("Age", 0),
+        ("Images", 1),
+    ]
+    assert table["rows"][0]["cells"] == ["web", "2", "<none>", "<none>", "<none>", "2d3h", "app:1"]
+    assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+    whole = await api.get(f"{DEPLOYMENTS}/web?includeObject=Object", Accept=TABLE)
+    assert whole.json["rows"][0]["object"]["kind"] == "Deployment"
+    assert (await api.get(DEPLOYMENTS, Accept="text/html")).status == 406
+
+
+async def test_a_generated_name_is_completed(api: Api) -> None:
+    document = config_map("") | {"metadata": {"generateName": "job-"}}
+    created = await api.send("POST", MAPS, document)
+    assert created.json["metadata"]["name"].startswith("job-")
+    assert len(created.json["metadata"]["name"]) > len("job-")
+
+
+async def test_a_secret_never_shows_in_an_error(api: Api) -> None:
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "login"},
+        "data": {"password": "hunter2!"},
+        "stringData": {"other": ["hunter3"]},
+    }
+    answer = await api.send("POST", "/api/v1/namespaces/shop/secrets", secret)
+    assert answer.status == 422
+    assert "hunter" not in answer.text
+
+
+async def test_unknown_places_are_not_found(api: Api) -> None:
+    for path in (
+        "/api/v1/namespaces/shop/nodes",
+        "/apis/nope/v1/things",
+        "/apis/nope",
+        "/apis/apps/v1/deployments/web",
+        f"{DEPLOYMENTS}/web/nope",
+        f"{DEPLOYMENTS}/web/log/more",
+        "/nowhere",
+    ):
+        answer = await api.get(path)
+        assert (answer.status, answer.json["kind"]) == (404, "Status"), path
+    assert (await api.send("POST", f"{DEPLOYMENTS}/web", {})).status == 405
+    assert (await api.send("POST", "/api/v1/configmaps", config_map("x"))).status == 405
+
+
+async def test_a_tag_is_a_view_of_its_stream(api: Api) -> None:
+    digest = "sha256:" + "a" * 64
+    stream = {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStream",
+        "metadata": {"name": "base", "namespace": "shop"},
+        "spec": {"tags": [{"name": "12", "from": {"kind": "DockerImage", "name": "debian:12"}}]},
+        "status": {
+            "tags": [
+                {
+                    "tag": "12",
+                    "items": [
+                        {
+                            "created": "2024-05-01T00:00:00Z",
+                            "dockerImageReference": f"docker.io/library/debian@{digest}",
+                            "image": digest,
+                        }
+                    ],
+                }
+            ]
+        },
+    }
+    created = await api.store.create(decode(stream))
+    await api.store.update_status(
+        decode(stream).with_metadata(resource_version=created.resource_version)
+    )
+    path = "/apis/image.openshift.io/v1/namespaces/shop/imagestreamtags"
+    tag = (await api.get(f"{path}/base:12")).json
+    assert tag["image"]["dockerImageReference"] == f"docker.io/library/debian@{digest}"
+    assert tag["tag"]["from"]["name"] == "debian:12"
+    assert [*names(await api.get(path))] == ["base:12"]
+    assert (await api.get(f"{path}/base:13")).status == 404
+    assert (await api.get(f"{path}/other:12")).status == 404
+    assert (await api.send("DELETE", f"{path}/base:12?dryRun=All")).status == 200
+    assert (await api.send("DELETE", f"{path}/base:12")).status == 200
+    assert [*names(await api.get(path))] == []
+    streams = "/apis/image.openshift.io/v1/namespaces/shop/imagestreams/base"
+    left = (await api.get(streams)).json
+    assert (left["spec"]["tags"], left["status"]["tags"]) == ([], [])
+
+
+async def test_a_namespace_that_exists_is_left_as_it_is(api: Api) -> None:
+    stored = await api.store.create(Namespace(metadata=ObjectMeta(name="shop")))
+    assert (await api.send("POST", MAPS, config_map("one"))).status == 201
+    assert await api.store.get(Namespace, "", "shop") == stored

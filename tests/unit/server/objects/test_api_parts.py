@@ -1,0 +1,240 @@
+import asyncio
+from typing import Any
+
+import pytest
+from tests.support.server.api_server import START, Api, deployment
+
+from upwell.api.build import Build, BuildPhase, BuildStatus
+from upwell.api.codec import decode
+from upwell.oci import Digest
+from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.workload.interface import Instance, Owner, State
+
+BUILDS = "/apis/build.openshift.io/v1/namespaces/shop/builds"
+CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+DIGEST = Digest.of(b"an image")
+
+
+async def make_build(api: Api, phase: BuildPhase) -> Build:
+    document = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "Build",
+        "metadata": {"name": "b-1", "namespace": "shop"},
+    }
+    build = await api.store.create(decode(document))
+    assert isinstance(build, Build)
+    return await api.store.update_status(build.with_status(BuildStatus(phase=phase)))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", "one\ntwo\nthree\n"),
+        ("?tailLines=2", "two\nthree\n"),
+        ("?tailLines=9", "one\ntwo\nthree\n"),
+        ("?tailLines=0", ""),
+    ],
+)
+async def test_a_builds_log_is_read_from_its_start_or_its_end(
+    api: Api, query: str, expected: str
+) -> None:
+    build = await make_build(api, BuildPhase.COMPLETE)
+    for piece in (b"one\nt", b"wo\n", b"three\n"):
+        api.logs.write(build.uid, piece)
+    answer = await api.get(f"{BUILDS}/b-1/log{query}")
+    assert answer.text == expected
+    assert answer.headers["Content-Type"].startswith("text/plain")
+
+
+async def test_the_last_line_may_be_unfinished(api: Api) -> None:
+    build = await make_build(api, BuildPhase.COMPLETE)
+    api.logs.write(build.uid, b"one\ntwo\nthr")
+    assert (await api.get(f"{BUILDS}/b-1/log?tailLines=2")).text == "two\nthr"
+
+
+async def test_a_followed_log_waits_for_the_start_and_ends_with_the_build(api: Api) -> None:
+    build = await make_build(api, BuildPhase.NEW)
+    async with asyncio.timeout(5), api.stream(f"{BUILDS}/b-1/log?follow=1&tailLines=1") as stream:
+        api.logs.write(build.uid, b"zero\none\n")
+        await api.store.update_status(build.with_status(BuildStatus(phase=BuildPhase.RUNNING)))
+        assert await stream.readline() == b"one\n"
+        api.logs.write(build.uid, b"two\n")
+        assert await stream.readline() == b"two\n"
+        api.logs.close(build.uid)
+        assert await stream.read() == b""
+
+
+async def test_a_followed_log_of_a_deleted_build_ends(api: Api) -> None:
+    build = await make_build(api, BuildPhase.NEW)
+    async with asyncio.timeout(5), api.stream(f"{BUILDS}/b-1/log?follow=1") as stream:
+        api.logs.close(build.uid)
+        await api.store.delete(Build, "shop", "b-1")
+        assert await stream.read() == b""
+
+
+async def test_shutdown_ends_a_followed_log(api: Api) -> None:
+    build = await make_build(api, BuildPhase.RUNNING)
+    api.logs.write(build.uid, b"one\n")
+    async with asyncio.timeout(2), api.stream(f"{BUILDS}/b-1/log?follow=1") as stream:
+        assert await stream.readline() == b"one\n"
+        api.shutdown.set()
+        assert await stream.read() == b""
+
+
+async def test_the_log_of_no_build_is_not_found(api: Api) -> None:
+    answer = await api.get(f"{BUILDS}/b-9/log")
+    assert (answer.status, answer.json["details"]["name"]) == (404, "b-9")
+    await make_build(api, BuildPhase.NEW)
+    assert (await api.get(f"{BUILDS}/b-1/log?tailLines=-1")).status == 400
+
+
+async def test_a_build_config_is_instantiated(api: Api) -> None:
+    started = await api.send("POST", f"{CONFIGS}/app/instantiate", {"kind": "BuildRequest"})
+    assert (started.status, started.json["metadata"]["name"]) == (201, "app-1")
+    refused = await api.send("POST", f"{CONFIGS}/app/instantiate", {"lastVersion": 99})
+    assert (refused.status, refused.json["message"]) == (422, "app has no version 99")
+
+
+def instance(name: str, owner: str = "web", **changes: Any) -> Instance:
+    facts: dict[str, Any] = {
+        "name": name,
+        "owner": Owner("Deployment", "shop", owner),
+        "revision": "r1",
+        "state": State.RUNNING,
+        "ready": True,
+        "ready_since": START,
+        "started_at": START,
+        "address": "10.0.0.2",
+        "images": {"web": DIGEST, "side": None},
+    }
+    return Instance(**(facts | changes))
+
+
+async def test_the_instances_of_a_workload_are_what_runs(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    api.runtime.running = [
+        instance("web-2", ready=False, message="probe: 503"),
+        instance("web-1"),
+        instance("other-1", owner="other"),
+    ]
+    found = (await api.get(f"{DEPLOYMENTS}/web/instances")).json["items"]
+    assert [item["name"] for item in found] == ["web-1", "web-2"]
+    assert found[1] == {
+        "name": "web-2",
+        "revision": "r1",
+        "state": "Running",
+        "ready": False,
+        "address": "10.0.0.2",
+        "images": {"web": str(DIGEST), "side": ""},
+        "restarts": 0,
+        "message": "probe: 503",
+        "startedAt": "2024-05-01T12:00:00Z",
+    }
+    assert (await api.get(f"{DEPLOYMENTS}/none/instances")).status == 404
+
+
+async def test_one_instances_log_is_plain_and_several_have_names(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    api.runtime.running = [instance("web-1"), instance("web-2")]
+    api.runtime.log_texts = {
+        ("web-1", ""): b"a\nb\n",
+        ("web-2", ""): b"c\nd",
+        ("web-2", "side"): b"s\n",
+    }
+    both = await api.get(f"{DEPLOYMENTS}/web/log?tailLines=1")
+    assert sorted(both.text.splitlines()) == ["[web-1] b", "[web-2] d"]
+    one = await api.get(f"{DEPLOYMENTS}/web/log?instance=web-2&container=side")
+    assert one.text == "s\n"
+    assert (await api.get(f"{DEPLOYMENTS}/web/log?instance=web-3")).status == 404
+    assert (await api.get(f"{DEPLOYMENTS}/web/log?container=none")).status == 400
+
+
+async def test_followed_logs_of_several_instances_end_with_the_client(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    api.runtime.running = [instance("web-1"), instance("web-2")]
+    api.runtime.log_texts = {("web-1", ""): b"a\n" * 200, ("web-2", ""): b"c\n" * 200}
+    async with asyncio.timeout(5), api.stream(f"{DEPLOYMENTS}/web/log?follow=1") as stream:
+        lines = [await stream.readline() for _ in range(400)]
+    assert {*lines} == {b"[web-1] a\n", b"[web-2] c\n"}
+
+
+async def test_a_workload_without_instances_has_an_empty_log(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    assert (await api.get(f"{DEPLOYMENTS}/web/log")).text == ""
+
+
+async def test_a_workload_is_scaled_apart_from_its_spec(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    path = f"{DEPLOYMENTS}/web/scale"
+    scale = (await api.get(path)).json
+    assert (scale["apiVersion"], scale["spec"]) == ("autoscaling/v1", {"replicas": 2})
+    assert scale["status"] == {"replicas": 0, "selector": "app=web"}
+    merge = "application/merge-patch+json"
+    patched = await api.send("PATCH", path, {"spec": {"replicas": 5}}, merge)
+    assert patched.json["spec"] == {"replicas": 5}
+    stale = await api.send("PUT", path, scale)
+    assert stale.status == 409
+    wrong = await api.send("PATCH", path, {"spec": {"replicas": -1}}, merge)
+    assert wrong.status == 422
+    assert (await api.get(f"{DEPLOYMENTS}/web")).json["spec"]["replicas"] == 5
+
+
+async def test_a_rollback_names_its_revision(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    answer = await api.send("POST", f"{DEPLOYMENTS}/web/rollback", {"toRevision": 3})
+    assert answer.json["kind"] == "Deployment"
+    await api.send("POST", f"{DEPLOYMENTS}/web/rollback")
+    assert api.actions.rollbacks == [("shop", "web", 3), ("shop", "web", 0)]
+    wrong = await api.send("POST", f"{DEPLOYMENTS}/web/rollback", {"toRevision": "3"})
+    assert wrong.status == 422
+
+
+async def test_an_images_packages_are_listed(api: Api) -> None:
+    api.packages[DIGEST] = [{"name": "libc6", "version": "2.31"}]
+    path = "/apis/image.openshift.io/v1/images"
+    answer = await api.get(f"{path}/{DIGEST}/packages")
+    assert answer.json == {"digest": str(DIGEST), "packages": [*api.packages[DIGEST]]}
+    assert (await api.get(f"{path}/{Digest.of(b'other')}/packages")).status == 404
+    assert (await api.get(f"{path}/latest/packages")).status == 400
+
+
+async def test_a_webhook_passes_on_what_was_pushed(api: Api) -> None:
+    target = {"repository": "vendor/debian", "tag": "11", "digest": str(DIGEST)}
+    event = {"action": "push", "target": target, "request": {"host": "127.0.0.1:5000"}}
+    envelope = "application/vnd.docker.distribution.events.v1+json"
+    answer = await api.send("POST", "/webhooks/registry", {"events": [event]}, envelope)
+    assert (answer.status, answer.json) == (202, {"pushed": 1, "noted": 1})
+    assert api.pushes == [PushNotice("127.0.0.1:5000", "vendor/debian", "11", DIGEST)]
+    bad = await api.send("POST", "/webhooks/registry", b"nonsense")
+    assert (bad.status, bad.json["reason"]) == (400, "BadRequest")
+    large = await api.send("POST", "/webhooks/registry", b" " * 1_100_000)
+    assert large.status == 413
+
+
+async def test_a_command_runs_in_an_instance_that_is_ready(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    path = f"{DEPLOYMENTS}/web/exec"
+    none = await api.send("POST", path, {"command": ["id"]})
+    assert (none.status, none.json["message"]) == (404, "no instance of Deployment shop/web runs")
+    api.runtime.running = [instance("web-1", ready=False), instance("web-2")]
+
+    done = await api.send("POST", path, {"command": ["id", "-u"]})
+    assert done.json == {"instance": "web-2", "exitCode": 3, "output": "web-2: id -u\n"}
+    named = await api.send("POST", path, {"command": ["id"], "instance": "web-1"})
+    assert named.json["instance"] == "web-1"
+    gone = await api.send("POST", path, {"command": ["id"], "container": "gone"})
+    assert (gone.status, gone.json["message"]) == (
+        400,
+        "no container 'gone' in web-2: web, side",
+    )
+    wrong: object
+    for wrong in ({}, {"command": []}, {"command": "id"}, {"command": [1]}):
+        assert (await api.send("POST", path, wrong)).status == 422
+
+
+async def test_verbs_of_rollouts_reach_what_does_them(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    await api.send("POST", f"{DEPLOYMENTS}/web/rollout", {"verb": "latest", "again": True})
+    await api.send("POST", f"{DEPLOYMENTS}/web/rollout", {"verb": "cancel"})
+    assert api.actions.rollouts == [("web", "latest", True), ("web", "cancel", False)]

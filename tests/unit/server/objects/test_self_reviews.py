@@ -1,0 +1,117 @@
+"""Who am I, and what may I do: the answers go by the same rules as the door."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.server.api_server import Api, Clock, serving
+
+from upwell.policy.access.roles import Role, parse_grant
+from upwell.server.auth.audit import AuditLog
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
+from upwell.server.http.limits import ServerLimits
+from upwell.store.memory import MemoryStore
+
+AUTHORIZATION = "/apis/authorization.k8s.io/v1"
+TOKEN = new_token("ci")
+GRANTS = ("builder@shop", "viewer@bank")
+AS_CI = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    def guard(store: MemoryStore, clock: Clock) -> AccessControl:
+        audit = AuditLog(tmp_path / "audit.log", clock)
+        return AccessControl(Tokens(store, clock), audit, Role.VIEWER)
+
+    async with serving(ServerLimits(), guard=guard) as served:
+        grants = tuple(map(parse_grant, GRANTS))
+        await served.store.create(TokenRecord("ci", hash_of(TOKEN), grants).as_secret())
+        yield served
+
+
+async def ask(api: Api, path: str, kind: str, headers: dict[str, str], **spec: Any) -> Any:
+    group = "/".join(path.split("/")[2:4])
+    body = {"apiVersion": group, "kind": kind, **({"spec": spec} if spec else {})}
+    answer = await api.send("POST", path, body, **headers)
+    assert answer.status == 201, answer.text
+    assert (answer.json["kind"], answer.json["apiVersion"]) == (kind, group)
+    return answer.json["status"]
+
+
+async def may(api: Api, headers: dict[str, str] = AS_CI, **spec: Any) -> Any:
+    path = f"{AUTHORIZATION}/selfsubjectaccessreviews"
+    return await ask(api, path, "SelfSubjectAccessReview", headers, **spec)
+
+
+async def test_a_token_learns_whose_it_is(api: Api) -> None:
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    user = (await ask(api, path, "SelfSubjectReview", AS_CI))["userInfo"]
+    assert user == {
+        "username": "ci",
+        "groups": ["system:authenticated"],
+        "extra": {"upwell.dev/grants": list(GRANTS)},
+    }
+    nobody = (await ask(api, path, "SelfSubjectReview", {}))["userInfo"]
+    assert (nobody["username"], nobody["groups"]) == (
+        "system:anonymous",
+        ["system:unauthenticated"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "allowed"),
+    [
+        ({"verb": "create", "resource": "builds", "namespace": "shop"}, True),
+        ({"verb": "create", "resource": "builds", "namespace": "bank"}, False),
+        ({"verb": "get", "resource": "builds", "subresource": "log", "namespace": "bank"}, True),
+        ({"verb": "list", "resource": "builds"}, False),
+        ({"verb": "get", "resource": "namespaces", "name": "shop"}, True),
+        ({"verb": "get", "resource": "namespaces", "name": "other"}, False),
+        ({"verb": "*", "resource": "*", "namespace": "shop"}, False),
+    ],
+)
+async def test_what_is_said_to_be_allowed_is(
+    api: Api, attributes: dict[str, str], *, allowed: bool
+) -> None:
+    status = await may(api, resourceAttributes=attributes)
+    assert status["allowed"] is allowed
+    assert ("needs role" in status.get("reason", "")) is not allowed
+
+
+@pytest.mark.parametrize(("path", "allowed"), [("/version", True), ("/metrics", False)])
+async def test_paths_are_asked_for_too(api: Api, path: str, *, allowed: bool) -> None:
+    status = await may(api, nonResourceAttributes={"verb": "get", "path": path})
+    assert status["allowed"] is allowed
+
+
+async def test_a_question_about_nothing_is_refused(api: Api) -> None:
+    answer = await api.send("POST", f"{AUTHORIZATION}/selfsubjectaccessreviews", {}, **AS_CI)
+    assert answer.status == 422
+    assert answer.json["details"]["causes"][0]["field"] == "spec"
+
+
+async def test_the_rules_of_a_namespace_are_listed(api: Api) -> None:
+    path = f"{AUTHORIZATION}/selfsubjectrulesreviews"
+    status = await ask(api, path, "SelfSubjectRulesReview", AS_CI, namespace="shop")
+    verbs = {
+        resource: set(rule["verbs"])
+        for rule in status["resourceRules"]
+        for resource in rule["resources"]
+        if resource in {"builds", "buildconfigs/instantiate", "secrets"}
+    }
+    assert verbs["buildconfigs/instantiate"] >= {"create"}
+    assert "delete" in verbs["builds"]
+    assert "secrets" not in verbs
+    elsewhere = await ask(api, path, "SelfSubjectRulesReview", AS_CI, namespace="else")
+    assert elsewhere["resourceRules"] == []
+
+
+async def test_reviews_are_neither_kept_nor_audited(api: Api, tmp_path: Path) -> None:
+    await may(api, resourceAttributes={"verb": "get", "resource": "builds"})
+    listed = await api.get(f"{AUTHORIZATION}/selfsubjectaccessreviews", **AS_CI)
+    assert listed.status == 403
+    lines = (tmp_path / "audit.log").read_text()
+    assert "create" not in lines

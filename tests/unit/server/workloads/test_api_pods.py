@@ -1,0 +1,416 @@
+"""Pods: what they show, how they are watched, entered and refused."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.support.server.api_server import START, Api, Clock, deployment, next_event, serving
+
+from upwell.oci import Digest
+from upwell.policy.access.roles import parse_grant
+from upwell.server.auth.audit import AuditLog
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
+from upwell.server.http.limits import ServerLimits
+from upwell.store.memory import MemoryStore
+from upwell.workload.interface import Instance, ObservedContainer, Owner, State
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+PODS = "/api/v1/namespaces/shop/pods"
+DIGEST = Digest.of(b"an image")
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+SECONDS = 5
+
+
+def instance(name: str, **changes: Any) -> Instance:
+    container = ObservedContainer(
+        "web", f"id-{name}", f"localhost/web@{DIGEST}", DIGEST, START, running=True, ready=True
+    )
+    made = Instance(
+        name=name,
+        owner=Owner("Deployment", "shop", "web"),
+        revision="rev1",
+        state=State.RUNNING,
+        ready=True,
+        ready_since=START,
+        started_at=START,
+        address="10.0.0.7",
+        images={"web": DIGEST},
+        begun_at=START - timedelta(minutes=5),
+        labels={"app": "web"},
+        containers=(container,),
+    )
+    return replace(made, **changes)
+
+
+@pytest.fixture
+async def pods() -> AsyncIterator[Api]:
+    async with serving(ServerLimits(body_seconds=1)) as api:
+        wanted = deployment("web")
+        (container,) = wanted["spec"]["template"]["spec"]["containers"]
+        container["ports"] = [{"containerPort": 8080, "name": "http"}]
+        container["env"] = [{"name": "A", "value": "hunter2"}]
+        await api.send("POST", DEPLOYMENTS, wanted)
+        api.runtime.running = [instance("web-1"), instance("web-2")]
+        yield api
+
+
+async def test_a_pod_shows_what_runs(pods: Api) -> None:
+    pod = (await pods.get(f"{PODS}/web-1")).json
+
+    owner = (await pods.get(f"{DEPLOYMENTS}/web")).json
+    assert pod["metadata"]["labels"] == {"app": "web"}
+    assert pod["metadata"]["creationTimestamp"] == "2024-05-01T11:55:00Z"
+    assert pod["metadata"]["ownerReferences"] == [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "name": "web",
+            "uid": owner["metadata"]["uid"],
+            "controller": True,
+        }
+    ]
+    ports = [{"containerPort": 8080, "name": "http"}]
+    image = f"localhost/web@{DIGEST}"
+    assert pod["spec"]["containers"] == [{"name": "web", "image": image, "ports": ports}]
+    status = pod["status"]
+    assert (status["phase"], status["podIP"]) == ("Running", "10.0.0.7")
+    assert {entry["type"]: entry["status"] for entry in status["conditions"]} == {
+        "PodScheduled": "True",
+        "Initialized": "True",
+        "ContainersReady": "True",
+        "Ready": "True",
+    }
+    (container,) = status["containerStatuses"]
+    assert container["imageID"] == f"localhost/web@{DIGEST}"
+    assert container["state"] == {"running": {"startedAt": "2024-05-01T12:00:00Z"}}
+
+
+async def test_what_is_secret_in_a_template_stays_there(pods: Api) -> None:
+    assert "hunter2" in (await pods.get(DEPLOYMENTS)).text
+    assert "hunter2" not in (await pods.get(PODS)).text
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "shown"),
+    [
+        ({"state": State.INITIALIZING}, "Pending", "Pending"),
+        ({"state": State.CREATED, "containers": ()}, "Pending", "ContainerCreating"),
+        ({"state": State.EXITED}, "Running", "Running"),
+        ({"state": State.EXITED, "exit_codes": {"web": 0}}, "Succeeded", "Succeeded"),
+        ({"state": State.EXITED, "exit_codes": {"web": 1}, "role": "pre"}, "Failed", "Failed"),
+    ],
+)
+async def test_phases_say_how_far_it_is(
+    pods: Api, changes: dict[str, Any], phase: str, shown: str
+) -> None:
+    pods.runtime.running = [instance("web-1", **changes)]
+    assert (await pods.get(f"{PODS}/web-1")).json["status"]["phase"] == phase
+    assert (await pods.get(f"{PODS}/web-1", Accept=TABLE)).json["rows"][0]["cells"][2] == shown
+
+
+async def test_a_table_has_the_columns_that_people_know(pods: Api) -> None:
+    failed = replace(
+        pods.runtime.running[1].containers[0],
+        running=False,
+        ready=False,
+        exit_code=3,
+        restarts=2,
+        ended_at=START,
+    )
+    pods.runtime.running[1] = instance("web-2", ready=False, containers=(failed,))
+    table = (await pods.get(PODS, Accept=TABLE)).json
+    shown = [column["name"] for column in table["columnDefinitions"] if not column["priority"]]
+    assert shown == ["Name", "Ready", "Status", "Restarts", "Age"]
+    assert [row["cells"][:5] for row in table["rows"]] == [
+        ["web-1", "1/1", "Running", "0", "5m"],
+        ["web-2", "0/1", "Error", "2", "5m"],
+    ]
+
+
+async def test_lists_select_by_labels_fields_and_namespace(pods: Api) -> None:
+    pods.runtime.running.append(instance("db-1", labels={"app": "db"}, state=State.CREATED))
+    pods.runtime.running.append(instance("x-1", owner=Owner("Deployment", "other", "web")))
+
+    async def found(path: str) -> list[str]:
+        return [item["metadata"]["name"] for item in (await pods.get(path)).json["items"]]
+
+    assert await found(PODS) == ["db-1", "web-1", "web-2"]
+    assert await found("/api/v1/pods") == ["x-1", "db-1", "web-1", "web-2"]
+    assert await found(f"{PODS}?labelSelector=app%3Ddb") == ["db-1"]
+    assert await found(f"{PODS}?fieldSelector=status.phase%3DRunning") == ["web-1", "web-2"]
+    assert await found(f"{PODS}?fieldSelector=metadata.name%3Dweb-2") == ["web-2"]
+    page = (await pods.get(f"{PODS}?limit=1")).json["metadata"]
+    assert await found(f"{PODS}?limit=1&continue={page['continue']}") == ["web-1"]
+
+
+async def test_a_watch_goes_on_where_a_list_ended(pods: Api) -> None:
+    version = (await pods.get(PODS)).json["metadata"]["resourceVersion"]
+    pods.runtime.running[0] = instance("web-1", ready=False)
+
+    async with pods.stream(f"{PODS}?watch=1&resourceVersion={version}") as stream:
+        changed = await next_event(stream)
+        assert (changed["type"], changed["object"]["metadata"]["name"]) == ("MODIFIED", "web-1")
+        pods.runtime.running = [instance("web-2"), instance("web-3")]
+        pods.runtime.changed.set()
+        events = [await next_event(stream), await next_event(stream)]
+    assert [(event["type"], event["object"]["metadata"]["name"]) for event in events] == [
+        ("DELETED", "web-1"),
+        ("ADDED", "web-3"),
+    ]
+
+
+async def test_a_pod_of_the_same_name_is_another_one(pods: Api) -> None:
+    version = (await pods.get(PODS)).json["metadata"]["resourceVersion"]
+    old = (await pods.get(f"{PODS}/web-1")).json["metadata"]
+    pods.runtime.running[0] = instance("web-1", started_at=START + timedelta(hours=1))
+    assert (await pods.get(f"{PODS}/web-1")).json["metadata"]["uid"] == old["uid"]
+
+    pods.runtime.running[0] = instance("web-1", begun_at=START)
+    async with pods.stream(f"{PODS}?watch=1&resourceVersion={version}") as stream:
+        events = [await next_event(stream) for _ in range(3)]
+    assert [event["type"] for event in events] == ["MODIFIED", "DELETED", "ADDED"]
+    assert events[1]["object"]["metadata"]["uid"] == old["uid"]
+    assert events[2]["object"]["metadata"]["uid"] != old["uid"]
+
+
+@pytest.mark.parametrize("version", ["1", "99999999999999999999", "x"])
+async def test_versions_of_another_life_have_expired(pods: Api, version: str) -> None:
+    async with pods.stream(f"{PODS}?watch=1&resourceVersion={version}") as stream:
+        event = await next_event(stream)
+    assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
+
+
+async def test_pods_are_not_written(pods: Api) -> None:
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-1"}}
+    for method, path in (
+        ("POST", PODS),
+        ("DELETE", PODS),
+        ("PUT", f"{PODS}/web-1"),
+        ("PATCH", f"{PODS}/web-1"),
+    ):
+        answer = await pods.send(method, path, body)
+        assert (answer.status, answer.json["reason"]) == (405, "MethodNotAllowed")
+        assert "workload" in answer.json["message"]
+    assert (await pods.get(f"{PODS}/nobody")).status == 404
+
+
+async def test_a_deleted_pod_is_stopped(pods: Api) -> None:
+    uid = (await pods.get(f"{PODS}/web-1")).json["metadata"]["uid"]
+    assert (await pods.send("DELETE", f"{PODS}/web-1?dryRun=All")).status == 200
+    other = await pods.send("DELETE", f"{PODS}/web-1", {"preconditions": {"uid": "another"}})
+    assert other.status == 409
+    assert pods.runtime.stopped == []
+
+    done = await pods.send("DELETE", f"{PODS}/web-1", {"gracePeriodSeconds": 7})
+    assert (done.json["kind"], done.json["metadata"]["uid"]) == ("Pod", uid)
+    await pods.send("DELETE", f"{PODS}/web-2")
+    assert pods.runtime.stopped == [("web-1", 7), ("web-2", 30)]
+    assert (await pods.send("DELETE", f"{PODS}/web-1?gracePeriodSeconds=x")).status == 400
+
+
+async def test_logs_are_read_as_kubernetes_reads_them(pods: Api) -> None:
+    pods.runtime.log_texts[("web-1", "")] = b"one\ntwo\n"
+    pods.runtime.log_texts[("web-1", "web")] = b"web\n"
+    assert (await pods.get(f"{PODS}/web-1/log")).text == "one\ntwo\n"
+    assert (await pods.get(f"{PODS}/web-1/log?container=web")).text == "web\n"
+    assert (await pods.get(f"{PODS}/web-1/log?tailLines=1&limitBytes=2")).text == "tw"
+    assert (await pods.get(f"{PODS}/web-1/log?previous=true")).status == 400
+    for wrong in ("container=x", "sinceSeconds=x", "sinceTime=noon", "sinceTime=2024-05-01T00:00"):
+        assert (await pods.get(f"{PODS}/web-1/log?{wrong}")).status == 400
+    assert (await pods.get(f"{PODS}/nobody/log")).status == 404
+
+
+async def read_channels(socket: aiohttp.ClientWebSocketResponse) -> dict[int, bytes]:
+    """Return what comes on each channel until the server closes."""
+    found: dict[int, bytes] = {}
+    async with asyncio.timeout(SECONDS):
+        async for message in socket:
+            found[message.data[0]] = found.get(message.data[0], b"") + message.data[1:]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("protocol", "end"), [("v5.channel.k8s.io", b"\xff\x00"), ("v4.channel.k8s.io", None)]
+)
+async def test_a_command_is_fed_and_says_how_it_ended(
+    pods: Api, protocol: str, end: bytes | None
+) -> None:
+    query = "command=tee&command=-a&stdin=true&stdout=true&container=web"
+    url = f"{pods.url}{PODS}/web-1/exec?{query}"
+    async with pods.session.ws_connect(url, protocols=("x", protocol)) as socket:
+        assert socket.protocol == protocol
+        await socket.send_bytes(b"\x00")
+        await socket.send_bytes(b'\x04{"Width": 80, "Height": 24}')
+        for nonsense in (b"\x04{}", b"\x04[]", b"\x04x", b"\x04" + b'{"Width":-1,"Height":1}', b""):
+            await socket.send_bytes(nonsense)
+        await socket.send_str("\x00typed")
+        if end:
+            await socket.send_bytes(end)
+            found = await read_channels(socket)
+            outcome = json.loads(found[3])
+            assert outcome["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+            assert (found[1], found[2]) == (b"typed", b"tee -a")
+    (execution,) = pods.runtime.executions
+    assert (execution.name, execution.command.container) == ("web-1", "web")
+    assert execution.sizes == [(80, 24)]
+
+
+async def test_a_command_ends_when_its_client_leaves(pods: Api) -> None:
+    url = f"{pods.url}{DEPLOYMENTS}/web/exec?command=cat&stdin=1&instance=web-2"
+    async with pods.session.ws_connect(url, protocols=("v4.channel.k8s.io",)) as socket:
+        assert (await socket.receive()).data == b"\x01"
+        (execution,) = pods.runtime.executions
+        assert (execution.name, execution.over.is_set()) == ("web-2", False)
+    async with asyncio.timeout(SECONDS):
+        await execution.over.wait()
+
+
+@pytest.mark.parametrize(
+    ("path", "protocol", "status", "why"),
+    [
+        (f"{PODS}/web-1/exec", "v4.channel.k8s.io", 400, "command"),
+        (f"{PODS}/web-1/exec?command=x", "base64.channel.k8s.io", 400, "v5.channel.k8s.io"),
+        (f"{PODS}/web-1/exec?command=x&container=y", "v4.channel.k8s.io", 400, "no container"),
+        (f"{PODS}/nobody/exec?command=x", "v4.channel.k8s.io", 404, "does not exist"),
+        (f"{PODS}/gone/exec?command=x", "v4.channel.k8s.io", 400, "does not run"),
+        (f"{PODS}/web-1/portforward", "v4.channel.k8s.io", 400, "ports"),
+        (f"{PODS}/web-1/portforward?ports=0", "v4.channel.k8s.io", 400, "ports"),
+        (f"{PODS}/web-1/portforward?ports=80,x", "v4.channel.k8s.io", 400, "ports"),
+        (f"{PODS}/web-1/log", "v4.channel.k8s.io", 400, "no WebSocket"),
+        ("/apis/nope/v1/things", "v4.channel.k8s.io", 404, "no resource"),
+    ],
+)
+async def test_an_upgrade_is_refused_with_a_status(
+    pods: Api, path: str, protocol: str, status: int, why: str
+) -> None:
+    pods.runtime.running.append(instance("gone", state=State.EXITED))
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Protocol": protocol,
+    }
+    answer = await pods.send("GET", path, **headers)
+    assert (answer.status, answer.json["kind"]) == (status, "Status")
+    assert why in answer.json["message"]
+
+
+@pytest.mark.parametrize("part", ["exec", "portforward"])
+async def test_without_a_websocket_it_is_said_what_is_missing(pods: Api, part: str) -> None:
+    answer = await pods.send("POST", f"{PODS}/web-1/{part}")
+    assert answer.status == 400
+    assert "WebSocket" in answer.json["message"]
+    assert (await pods.send("POST", f"{PODS}/nobody/{part}")).status == 404
+
+
+async def test_a_page_of_another_site_opens_no_websocket(pods: Api) -> None:
+    url = f"{pods.url}{PODS}/web-1/exec?command=id"
+    for origin, status in (("https://evil.example", 403), (pods.url, 101)):
+        with contextlib.suppress(aiohttp.WSServerHandshakeError):
+            async with pods.session.ws_connect(
+                url, protocols=("v4.channel.k8s.io",), origin=origin
+            ) as socket:
+                assert status == 101
+                await read_channels(socket)
+    assert len(pods.runtime.executions) == 1
+
+
+async def test_ports_are_channels_of_one_websocket(pods: Api) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"got " + await reader.readexactly(5))
+        writer.close()
+
+    url = f"{pods.url}{PODS}/web-1/portforward?ports=80&ports=81&ports=82"
+    offered = ("v5.channel.k8s.io", "v4.channel.k8s.io")  # as the Python client does
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        pods.runtime.ports = {80: port, 82: port}
+        async with pods.session.ws_connect(url, protocols=offered) as socket:
+            assert socket.protocol == "v4.channel.k8s.io"
+            await socket.send_bytes(b"\x00first")
+            await socket.send_bytes(b"\x04third")
+            found = await read_channels(socket)
+    assert found == {
+        0: (80).to_bytes(2, "little") + b"got first",
+        1: (80).to_bytes(2, "little"),
+        2: (81).to_bytes(2, "little"),
+        3: (81).to_bytes(2, "little") + b"port 81: nothing listens in web-1",
+        4: (82).to_bytes(2, "little") + b"got third",
+        5: (82).to_bytes(2, "little"),
+    }
+
+
+async def test_who_speaks_v5_alone_ends_each_direction(pods: Api) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.close()
+
+    url = f"{pods.url}{PODS}/web-1/portforward?ports=80"
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+        pods.runtime.ports = {80: server.sockets[0].getsockname()[1]}
+        async with pods.session.ws_connect(url, protocols=("v5.channel.k8s.io",)) as socket:
+            await socket.send_bytes(b"\x00all")
+            await socket.send_bytes(b"\xff\x00")
+            found = await read_channels(socket)
+    assert found == {0: b"P\x00all", 1: b"P\x00", 255: b"\x00"}
+
+
+async def test_a_websocket_ends_with_its_last_connection(pods: Api) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        writer.write(b"bye")
+        writer.close()
+
+    url = f"{pods.url}{PODS}/web-1/portforward?ports=80"
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        pods.runtime.ports = {80: server.sockets[0].getsockname()[1]}
+        async with pods.session.ws_connect(url, protocols=("v4.channel.k8s.io",)) as socket:
+            found = await read_channels(socket)
+    assert found == {0: b"P\x00bye", 1: b"P\x00"}
+
+
+async def test_viewers_look_and_deployers_enter(tmp_path: Path) -> None:
+    def guard(store: MemoryStore, clock: Clock) -> AccessControl:
+        tokens = Tokens(store, clock, [], RegistryTokens())
+        return AccessControl(tokens, AuditLog(tmp_path / "audit.log", clock))
+
+    async with serving(ServerLimits(), guard=guard) as api:
+        api.runtime.running = [instance("web-1")]
+        api.runtime.log_texts[("web-1", "")] = b"one\n"
+        headers = {}
+        for role in ("viewer", "deployer"):
+            token = new_token(role)
+            record = TokenRecord(role, hash_of(token), (parse_grant(f"{role}@shop"),), None)
+            await api.store.create(record.as_secret())
+            headers[role] = {"Authorization": f"Bearer {token}"}
+
+        assert (await api.get(PODS, **headers["viewer"])).status == 200
+        assert (await api.get(f"{PODS}/web-1/log", **headers["viewer"])).text == "one\n"
+        assert (await api.send("DELETE", f"{PODS}/web-1", **headers["viewer"])).status == 403
+        url = f"{api.url}{PODS}/web-1/exec?command=id"
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await api.session.ws_connect(url, headers=headers["viewer"])
+        assert refused.value.status == 403
+        async with api.session.ws_connect(
+            url, headers=headers["deployer"], protocols=("v4.channel.k8s.io",)
+        ) as socket:
+            assert 3 in await read_channels(socket)
+        assert (await api.send("DELETE", f"{PODS}/web-1", **headers["deployer"])).status == 200
+
+    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    noted = [(line["user"], line["verb"], line["subresource"], line["code"]) for line in lines]
+    assert noted == [
+        ("viewer", "delete", "", 403),
+        ("viewer", "get", "exec", 403),
+        ("deployer", "get", "exec", 101),
+        ("deployer", "delete", "", 200),
+    ]
