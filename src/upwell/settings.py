@@ -16,9 +16,9 @@ from upwell.policy.pruning.retention import MINIMUM_GRACE, Rules
 from upwell.policy.rollouts.pod_template import TemplateError, parse_quantity
 from upwell.registry.hosts import (
     DEFAULT_CONCURRENCY,
-    Limits,
     PullFrom,
     RegistryHost,
+    RegistryLimits,
     RegistryMirror,
     is_loopback,
 )
@@ -357,7 +357,7 @@ def _registry(entry: dict[str, Any], where: str) -> RegistryHost:
             insecure=table.flag("insecure"),
             ca_file=Path(ca_file) if ca_file else None,
             blocked=table.flag("blocked"),
-            limits=Limits(
+            limits=RegistryLimits(
                 table.whole_number("concurrency", DEFAULT_CONCURRENCY), table.number("per-second")
             ),
             mirrors=tuple(

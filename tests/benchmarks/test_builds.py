@@ -14,7 +14,7 @@ from tests.support.builds.base_images import run, serve_registry
 from tests.support.builds.debian_applications import NODE, PYTHON, App, BaseImage
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.interface import BuildPlan, Strategy
+from upwell.builder.interface import BuilderStrategy, BuildPlan
 from upwell.oci import Digest, Reference
 
 pytestmark = pytest.mark.benchmark
@@ -121,7 +121,7 @@ def by_hand(site: Site, base: Reference) -> Stages:
 
 
 async def ours(site: Site, base: Reference) -> Stages:
-    docker = site.app.strategy is Strategy.DOCKER
+    docker = site.app.strategy is BuilderStrategy.DOCKER
     plan = BuildPlan(
         id="uid",
         namespace="bench",

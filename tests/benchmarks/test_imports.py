@@ -15,7 +15,7 @@ from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client import RegistryClient
 from upwell.registry.embedded import EmbeddedRegistry
-from upwell.registry.hosts import Limits, RegistryHost, RegistryHosts
+from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
 from upwell.store.memory import MemoryStore
 
 pytestmark = pytest.mark.benchmark
@@ -37,7 +37,7 @@ async def test_a_thousand_tags_settle(tmp_path: Path) -> None:
             )
             keys.append(ObjectKey("ImageStream", "shop", stream.name))
             await store.create(stream)
-        hosts = RegistryHosts([RegistryHost(host, limits=Limits(concurrency=64))])
+        hosts = RegistryHosts([RegistryHost(host, limits=RegistryLimits(concurrency=64))])
         async with RegistryClient(hosts) as client:
             streams = ImageStreams(
                 store,

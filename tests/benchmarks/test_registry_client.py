@@ -16,7 +16,7 @@ from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.oci import Digest, MediaType, Reference
 from upwell.registry.client import RegistryClient
-from upwell.registry.hosts import Limits, RegistryHost, RegistryHosts
+from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
 
 REPOSITORIES = 100
 TAGS = [str(number) for number in range(10)]
@@ -74,7 +74,7 @@ async def compare(folder: Path) -> dict[str, list[Cost]]:
         names = [f"team/app{number}" for number in range(REPOSITORIES)]
         images = [await push_image(registry, name, *TAGS) for name in names]
         references = [Reference.parse(f"{registry}/{name}:{tag}") for name in names for tag in TAGS]
-        hosts = RegistryHosts([RegistryHost(registry, limits=Limits(CONNECTIONS))])
+        hosts = RegistryHosts([RegistryHost(registry, limits=RegistryLimits(CONNECTIONS))])
         async with RegistryClient(hosts) as client:
             for _ in range(ROUNDS):
                 for name, work in (

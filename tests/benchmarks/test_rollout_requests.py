@@ -20,11 +20,11 @@ from tests.support.workload.waiting import eventually
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import (
     Backend,
-    Endpoint,
-    HttpCheck,
+    BackendServer,
+    HttpProbe,
     HttpRule,
     Instance,
-    Probe,
+    ProbeSpec,
     RoutingTable,
 )
 from upwell.workload.podman import PodmanRuntime, PodmanSettings
@@ -87,14 +87,14 @@ async def running(home: PodmanHome) -> AsyncIterator[tuple[PodmanRuntime, Haprox
 
 
 def table(*instances: Instance, draining: Instance | None = None) -> RoutingTable:
-    endpoints = [Endpoint(one.name, one.address, 8080, one is draining) for one in instances]
+    endpoints = [BackendServer(one.name, one.address, 8080, one is draining) for one in instances]
     rule = HttpRule("shop", HOST, "/", (("web", 1),))
     return RoutingTable((Backend("web", tuple(endpoints)),), (rule,))
 
 
 async def test_replace_containers_under_load(home: PodmanHome) -> None:
     workload, costs = Workload(home.image), Costs()
-    probe = Probe(HttpCheck(8080, "/cgi-bin/name"), period=1)
+    probe = ProbeSpec(HttpProbe(8080, "/cgi-bin/name"), period=1)
     container = replace(workload.container("sh", "-c", SITE), readiness=probe)
 
     async with running(home) as (runtime, router):

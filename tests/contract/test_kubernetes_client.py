@@ -24,7 +24,7 @@ from upwell.store.interface import (
     UnavailableError,
 )
 from upwell.store.kubernetes import KubernetesStore
-from upwell.store.kubernetes_errors import ForbiddenError, KindNotServedError
+from upwell.store.kubernetes_errors import KindNotServedError, StoreForbiddenError
 
 NAMESPACE = "client"
 
@@ -159,7 +159,7 @@ async def test_a_namespace_that_does_not_exist_is_named(foreign: KubernetesStore
 
 async def test_a_wrong_token_is_refused(cluster: Cluster) -> None:
     async with KubernetesStore(cluster.base_url, token="wrong", ca=cluster.ca) as client:
-        with pytest.raises(ForbiddenError, match="Unauthorized") as raised:
+        with pytest.raises(StoreForbiddenError, match="Unauthorized") as raised:
             await client.list(Namespace)
     assert "wrong" not in str(raised.value)
 

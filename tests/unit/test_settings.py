@@ -7,7 +7,7 @@ import pytest
 
 from upwell.gitops.interface import Author
 from upwell.policy.pruning.retention import Rules
-from upwell.registry.hosts import Limits, PullFrom, RegistryHost, RegistryMirror
+from upwell.registry.hosts import PullFrom, RegistryHost, RegistryLimits, RegistryMirror
 from upwell.settings import (
     DEFAULT_AUTHOR,
     MAX_FILE_BYTES,
@@ -59,7 +59,7 @@ def test_a_whole_file_is_read(path: Path) -> None:
                 "10.0.0.5:5000",
                 insecure=True,
                 ca_file=Path("/etc/ssl/vendor.pem"),
-                limits=Limits(4, 10.0),
+                limits=RegistryLimits(4, 10.0),
             ),
             RegistryHost("*.evil.example", blocked=True),
         ),

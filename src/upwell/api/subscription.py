@@ -59,7 +59,7 @@ class EventFilter(Model):
     severities: tuple[Severity, ...] = ()
 
 
-class Digest(Model):
+class SubscriptionDigest(Model):
     """One message at each of these times, instead of one for each event."""
 
     schedule: str
@@ -85,7 +85,7 @@ class SubscriptionSpec(Model):
     """Empty: the Subscription's own. `["*"]`: all, which an admin of everything may write."""
     suspend: bool = False
     """Nothing is sent; what happens meanwhile is kept and sent afterwards."""
-    digest: Digest | None = None
+    digest: SubscriptionDigest | None = None
     retries: Retries = Field(default_factory=Retries)
 
 

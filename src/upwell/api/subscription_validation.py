@@ -11,7 +11,7 @@ from upwell.api.schedules import (
     check_schedule,
     parse_zone,
 )
-from upwell.api.subscription import ALL_NAMESPACES, Digest, Subscription
+from upwell.api.subscription import ALL_NAMESPACES, Subscription, SubscriptionDigest
 
 
 def validate_subscription(subscription: Subscription) -> Iterator[Fault]:
@@ -32,7 +32,7 @@ def validate_subscription(subscription: Subscription) -> Iterator[Fault]:
         yield Fault("spec.namespaces", f'leave it out, or set ["{ALL_NAMESPACES}"]')
 
 
-def _digest(digest: Digest) -> Iterator[Fault]:
+def _digest(digest: SubscriptionDigest) -> Iterator[Fault]:
     try:
         check_schedule(digest.schedule)
     except InvalidScheduleError as error:

@@ -13,7 +13,7 @@ from upwell.store.interface import RejectedError, Store
 
 
 @dataclass(frozen=True, slots=True)
-class Actions:
+class ReconcilerActions:
     """What people ask for through the API, handed to the reconcilers."""
 
     store: Store

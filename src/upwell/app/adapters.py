@@ -20,13 +20,13 @@ from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.notifications import Subscriptions
 from upwell.reconcilers.tracing.reconciler import TraceReconciler
+from upwell.registry.caching import CachingRegistry
 from upwell.registry.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHosts
 from upwell.registry.pull_through import PullThroughRegistry
-from upwell.registry.remembering import RememberingRegistry
 from upwell.registry.routed import RoutedRegistry
 from upwell.server.asgi.tls import generated
 from upwell.server.metrics.counted_registry import CountedRegistry
@@ -89,7 +89,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         RegistryClient(RegistryHosts(settings.registries), logins)
     )
     metrics = Metrics()
-    remote = RememberingRegistry(CountedRegistry(client, metrics))
+    remote = CachingRegistry(CountedRegistry(client, metrics))
     origins = StreamOrigins(store, PullSecrets(store, logins))
     internal = PullThroughRegistry(data / "registry", settings.internal_host, remote, origins)
     await internal.recover()

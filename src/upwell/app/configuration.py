@@ -6,7 +6,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from upwell.builder.buildah import BuildahSettings
-from upwell.builder.interface import Limits
+from upwell.builder.interface import BuildLimits
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.policy.builds.run_policy import default_slots
 from upwell.registry.hosts import RegistryHosts
@@ -66,7 +66,7 @@ def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahS
         containers_conf=files.containers_conf,
         registries_conf=files.registries_conf,
         allow_local_sources=settings.allow_local_sources,
-        limits=Limits(memory, pids=isolation.processes),
+        limits=BuildLimits(memory, pids=isolation.processes),
         limits_resources=files.limits_resources,
         user_namespaces=isolation.user_namespaces,
         allow_host_network=isolation.host_network,

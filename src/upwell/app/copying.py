@@ -11,7 +11,7 @@ from upwell.registry.copying import CopyAccess, ImageCopier, Report, WantsPlatfo
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
 from upwell.registry.hosts import RegistryHost, RegistryHosts
-from upwell.registry.interface import Access
+from upwell.registry.interface import RequestAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ async def open_copier(
     """Open a copier; its connections are closed on the way out."""
     helpers = CredentialHelpers()
     logins = ChainedCredentials([AuthFile(path, helpers) for path in settings.auth_files])
-    access = Access(insecure=settings.insecure)
+    access = RequestAccess(insecure=settings.insecure)
     async with RegistryClient(RegistryHosts(settings.registries), logins) as client:
         pusher = RegistryPusher(client.connection)
         yield ImageCopier(client, pusher, CopyAccess(access, access), report, platforms)

@@ -12,7 +12,7 @@ from upwell.builder.interface import LocalBuilder
 
 
 @dataclass(frozen=True, slots=True)
-class LocalStore:
+class SharedImageStore:
     """An image store that Podman and Buildah share, and how both are configured."""
 
     root: Path
@@ -21,7 +21,9 @@ class LocalStore:
 
 
 @asynccontextmanager
-async def open_local_builder(store: LocalStore, pull_policy: str) -> AsyncIterator[LocalBuilder]:
+async def open_local_builder(
+    store: SharedImageStore, pull_policy: str
+) -> AsyncIterator[LocalBuilder]:
     """Yield a builder on `store`; its own folder goes with the block.
 
     `pull_policy` is `missing`, `always` or `never`. Who runs it owns the machine: its plans may

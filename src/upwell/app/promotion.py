@@ -16,11 +16,11 @@ from upwell.reconcilers.promotion.git_placing import GitPlacement
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
-from upwell.reconcilers.promotion.verification import Verification
+from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.registry.client_push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier
-from upwell.registry.interface import Access, Credential, CredentialSource
+from upwell.registry.interface import Credential, CredentialSource, RequestAccess
 from upwell.server.promotion.verdicts import PLACE, VerdictTokens
 
 
@@ -37,7 +37,7 @@ def promotion(
     images = ReleaseImages(
         adapters.registries, secrets, MirrorCopier(adapters), adapters.insecure_registries
     )
-    verification = Verification(
+    verification = StageVerification(
         store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now
     )
     reconciler = PromotionReconciler(store, images, placement(adapters), verification, now)
@@ -74,8 +74,10 @@ class MirrorCopier:
         pusher = RegistryPusher(adapters.client.connection)
         await ImageCopier(adapters.registries, pusher, access).copy(origin, goal)
 
-    def _access(self, reference: Reference, logins: CredentialSource) -> Access:
-        return Access(logins, insecure=reference.registry in self._adapters.insecure_registries)
+    def _access(self, reference: Reference, logins: CredentialSource) -> RequestAccess:
+        return RequestAccess(
+            logins, insecure=reference.registry in self._adapters.insecure_registries
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any
 
 from upwell import __version__
-from upwell.app.actions import Actions
+from upwell.app.actions import ReconcilerActions
 from upwell.app.adapters import Adapters
+from upwell.app.cleanup import referenced_evidence, sweep_inputs, sweep_registry
 from upwell.app.clock import now
 from upwell.app.configuration import build_slots
 from upwell.app.promotion import promotion
-from upwell.app.sweeping import referenced_evidence, sweep_inputs, sweep_registry
-from upwell.app.upkeep import Upkeep
+from upwell.app.pruning import PruningService
 from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
@@ -23,7 +23,7 @@ from upwell.reconcilers.builds.build_configs import BuildConfigs
 from upwell.reconcilers.builds.builds import Builds
 from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.builds.inputs import referenced_inputs
-from upwell.reconcilers.builds.plan import Planner
+from upwell.reconcilers.builds.plan import BuildPlanner
 from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
 from upwell.reconcilers.images.examination import ImageExaminer
@@ -62,14 +62,14 @@ def wire(adapters: Adapters) -> Wired:
     secrets = PullSecrets(store, adapters.logins)
     streams = _streams(adapters, secrets)
     view, workloads = BuildView(store), WorkloadView(store)
-    upkeep = Upkeep(_stores(adapters), adapters.settings.retention)
+    upkeep = PruningService(_stores(adapters), adapters.settings.retention)
     contents = ImageContents(
         store, adapters.registries, adapters.inventory, secrets, machine_platform()
     )
     deps = ServerDependencies(
         store=store,
         build_logs=adapters.logs,
-        actions=Actions(store, BuildRequests(view)),
+        actions=ReconcilerActions(store, BuildRequests(view)),
         note_pushes=partial(_note_pushes, streams),
         packages=partial(_packages, contents),
         clock=now,
@@ -123,8 +123,8 @@ def _workloads(adapters: Adapters, view: WorkloadView, secrets: PullSecrets) -> 
     """Return what runs instances and routes to them."""
     store = adapters.store
     traffic = rollouts.Traffic(now)
-    machine = rollouts.Machine(adapters.runtime, adapters.router, traffic, adapters.services)
-    images = rollouts.Images(
+    machine = rollouts.RolloutPorts(adapters.runtime, adapters.router, traffic, adapters.services)
+    images = rollouts.TemplateImages(
         adapters.registries, secrets, adapters.insecure_registries, LocalImages(store)
     )
     rollout = rollouts.controller(view, machine, images, now)
@@ -175,7 +175,7 @@ def _stores(adapters: Adapters) -> Stores:
 
 def _builds(adapters: Adapters, view: BuildView) -> Builds:
     settings = adapters.settings
-    planner = Planner(
+    planner = BuildPlanner(
         adapters.store,
         adapters.registries,
         settings.internal_host,

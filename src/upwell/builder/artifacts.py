@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from upwell.builder.archive import ArchiveError, ArchiveLimits, unpack
-from upwell.builder.commands import Mount
+from upwell.builder.commands import BuildMount
 from upwell.builder.interface import BuildError
 from upwell.builder.trial import run_inside
 from upwell.builder.workspace import Workspace
@@ -61,9 +61,12 @@ async def _save(
     state = work.folder.empty("saved")
     state.chmod(0o777)  # the assemble user writes here; the folder above it is private
     mounts = [
-        Mount(state, STATE_FOLDER, writable=True),
-        Mount(work.folder.path / "scripts", SCRIPTS_MOUNT),
-        *(Mount(path, target, writable=True) for path, target in work.plan.source.volumes.items()),
+        BuildMount(state, STATE_FOLDER, writable=True),
+        BuildMount(work.folder.path / "scripts", SCRIPTS_MOUNT),
+        *(
+            BuildMount(path, target, writable=True)
+            for path, target in work.plan.source.volumes.items()
+        ),
     ]
     work.say("Saving artifacts of the previous image ...")
     recipe = artifacts_recipe(previous, image.assemble_user, script, lines)

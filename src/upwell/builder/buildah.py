@@ -20,13 +20,13 @@ from upwell.builder.git import Git, GitLimits
 from upwell.builder.interface import (
     BinarySource,
     BuildError,
+    BuilderStrategy,
+    BuildLimits,
     BuildPlan,
     BuildResult,
     Checkout,
     GitSource,
-    Limits,
     LogSink,
-    Strategy,
 )
 from upwell.builder.post_commit import check_image
 from upwell.builder.process import SYSTEM_PATH, Launcher
@@ -60,7 +60,7 @@ class BuildahSettings:
     """Where running builds put what they drop; all users must be able to pass through to it."""
     containers_conf: Path | None = None
     registries_conf: Path | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: BuildLimits = field(default_factory=BuildLimits)
     """For builds that state none."""
     limits_resources: bool = True
     """Whether the machine can limit memory and processors; if not, builds go without."""
@@ -220,14 +220,14 @@ class BuildahBuilder:
         auth = folder.write_logins(plan.logins)
         with _timed(stages, "PullImages"):
             await self._pull(work, auth)
-        if plan.strategy is Strategy.CUSTOM:
+        if plan.strategy is BuilderStrategy.CUSTOM:
             with _timed(stages, "Build"):
                 await custom.build(work)
             return BuildResult(None, stages)
         with _timed(stages, "Build"):
-            strategy = source_to_image if plan.strategy is Strategy.SOURCE else docker
+            strategy = source_to_image if plan.strategy is BuilderStrategy.SOURCE else docker
             image = await strategy.build(work)
-        if plan.strategy is Strategy.SOURCE and not plan.local_name:
+        if plan.strategy is BuilderStrategy.SOURCE and not plan.local_name:
             # A Docker build's image is the cache of the next; this one nobody reads once it is
             # pushed. Removing its many files takes seconds: `discard` does, when the build is over.
             await self._remove_unneeded_image(folder.path)  # of an attempt whose push failed
@@ -277,7 +277,7 @@ class BuildahBuilder:
         if not self._settings.limits_resources:
             if plan.limits.memory_bytes or plan.limits.cpus:
                 log(b"Warning: this machine cannot limit memory and processors without root\n")
-            limits = Limits(pids=limits.pids)
+            limits = BuildLimits(pids=limits.pids)
         return Sandbox(
             limits=limits,
             network="host" if plan.host_network else self._settings.network,
@@ -340,8 +340,8 @@ def _environment(settings: BuildahSettings) -> dict[str, str]:
     }
 
 
-def _limits(wanted: Limits, default: Limits) -> Limits:
-    return Limits(
+def _limits(wanted: BuildLimits, default: BuildLimits) -> BuildLimits:
+    return BuildLimits(
         wanted.memory_bytes or default.memory_bytes,
         wanted.cpus or default.cpus,
         min(wanted.pids, default.pids),

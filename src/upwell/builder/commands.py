@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from upwell.builder.interface import BuildError, LogSink
-from upwell.builder.process import Command, Launcher, Outcome
+from upwell.builder.process import ChildCommand, Launcher, ProcessResult
 from upwell.builder.sandbox import Sandbox, UserIds
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 
@@ -27,7 +27,7 @@ _TRANSIENT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class BuildMount:
     """A file or folder of this machine that a build's commands see."""
 
     path: Path
@@ -67,7 +67,7 @@ class Recipe:
     """Build arguments whose values go through the process environment."""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
-    mounts: Sequence[Mount] = ()
+    mounts: Sequence[BuildMount] = ()
     secrets: Mapping[str, Path] = field(default_factory=dict)
     """Files for `RUN --mount=type=secret`, by id."""
     sandbox: Sandbox = field(default_factory=Sandbox)
@@ -149,7 +149,7 @@ class BuildahCommands:
         except InvalidManifestError as error:
             raise BuildError("PullBuilderImageFailed", f"{image}: {error}") from error
 
-    async def build(self, recipe: Recipe, folder: Path, log: LogSink) -> tuple[Outcome, str]:
+    async def build(self, recipe: Recipe, folder: Path, log: LogSink) -> tuple[ProcessResult, str]:
         """Build; return how that ended, and the image's id in the store if it ended well."""
         id_file = folder / "image-id"
         argv = (
@@ -255,22 +255,22 @@ class BuildahCommands:
         log: LogSink,
         *argv: str,
         environment: Mapping[str, str] | None = None,
-    ) -> Outcome:
+    ) -> ProcessResult:
         return await self._launcher.run(await self._command(folder, argv, environment), log)
 
-    async def _capture(self, folder: Path, *argv: str) -> Outcome:
+    async def _capture(self, folder: Path, *argv: str) -> ProcessResult:
         return await self._launcher.capture(await self._command(folder, argv), _MAX_INSPECT)
 
     async def _command(
         self, folder: Path, argv: tuple[str, ...], more: Mapping[str, str] | None = None
-    ) -> Command:
+    ) -> ChildCommand:
         environment = {
             **(more or {}),
             **self._environment,
             "HOME": str(folder),  # nobody's own logins and settings
             "TMPDIR": str(_temporary(folder)),
         }
-        return Command(("buildah", *await self._store.flags(), *argv), environment, folder)
+        return ChildCommand(("buildah", *await self._store.flags(), *argv), environment, folder)
 
 
 def _temporary(folder: Path) -> Path:
@@ -301,7 +301,7 @@ def _pairs(flag: str, values: Mapping[str, str]) -> list[str]:
     return [f"{flag}={name}={' '.join(text.splitlines())}" for name, text in values.items()]
 
 
-def _transfer_error(reason: str, what: str, outcome: Outcome) -> BuildError:
+def _transfer_error(reason: str, what: str, outcome: ProcessResult) -> BuildError:
     return BuildError(
         reason,
         f"{what}: {outcome.last_line.removeprefix('Error: ')}",

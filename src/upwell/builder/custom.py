@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 
-from upwell.builder.commands import Mount
+from upwell.builder.commands import BuildMount
 from upwell.builder.inputs import volume_mounts
 from upwell.builder.interface import BuildError
 from upwell.builder.trial import run_inside
@@ -60,12 +60,12 @@ def _variables(work: Workspace, builder: str) -> Mapping[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def _mounts(work: Workspace) -> list[Mount]:
+def _mounts(work: Workspace) -> list[BuildMount]:
     secret = work.folder.empty("push-secret")
     login = secret / "config.json"
     login.write_bytes((work.folder.path / "auth.json").read_bytes())
     login.chmod(0o644)  # the folder above is private; the builder's user is not root's
-    mounts = [Mount(secret, _PUSH_SECRET), *volume_mounts(work)]
+    mounts = [BuildMount(secret, _PUSH_SECRET), *volume_mounts(work)]
     if work.plan.context is not None:
-        mounts.append(Mount(work.plan.context, _SOURCE))
+        mounts.append(BuildMount(work.plan.context, _SOURCE))
     return mounts

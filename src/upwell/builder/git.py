@@ -19,8 +19,8 @@ from upwell.builder.git_access import (
     without_login,
 )
 from upwell.builder.git_cache import GitCache, limited, reference_name
-from upwell.builder.interface import BuildError, Checkout, GitSource, LogSink, Revision
-from upwell.builder.process import Command, Launcher, Outcome, OutputTooLargeError
+from upwell.builder.interface import BuildError, Checkout, CommitInfo, GitSource, LogSink
+from upwell.builder.process import ChildCommand, Launcher, OutputTooLargeError, ProcessResult
 from upwell.builder.redaction import Redaction
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -130,7 +130,7 @@ class Git:
             raise fetch_error(source, outcome)
         await self._fetch_large_files(source, run)
 
-    async def _fetch_shallow(self, source: GitSource, ref: str, run: "_Runner") -> Outcome:
+    async def _fetch_shallow(self, source: GitSource, ref: str, run: "_Runner") -> ProcessResult:
         """Fetch one commit by way of the mirror, if there is a cache, into FETCH_HEAD."""
         shallow = ("fetch", "--quiet", "--depth=1", "--no-tags")
         if self._cache is None:
@@ -164,13 +164,13 @@ class Git:
                 message = f"{command} failed: {masked(outcome.last_line, source)}"
                 raise BuildError("FetchSourceFailed", message)
 
-    async def _revision(self, tree: Path, environment: Mapping[str, str]) -> Revision:
+    async def _revision(self, tree: Path, environment: Mapping[str, str]) -> CommitInfo:
         argv = ("show", "--no-patch", "--format=%H%x00%an%x00%ae%x00%cn%x00%ce%x00%ad%x00%s")
         outcome = await self._capture((*argv, "HEAD", "--"), tree, environment, _MAX_COMMIT)
         fields = outcome.output.rstrip("\n").split("\0")
-        if outcome.code != 0 or len(fields) != len(Revision.__dataclass_fields__):
+        if outcome.code != 0 or len(fields) != len(CommitInfo.__dataclass_fields__):
             raise BuildError("FetchSourceFailed", f"cannot read the commit: {outcome.last_line}")
-        return Revision(*fields)
+        return CommitInfo(*fields)
 
     def _check(self, source: GitSource) -> None:
         """Refuse what git would take as an option, a command or another machine's file."""
@@ -183,8 +183,8 @@ class Git:
 
     async def _capture(
         self, argv: tuple[str, ...], folder: Path, environment: Mapping[str, str], limit: int
-    ) -> Outcome:
-        command = Command(("git", *argv), environment, folder)
+    ) -> ProcessResult:
+        command = ChildCommand(("git", *argv), environment, folder)
         try:
             return await self._launcher.capture(command, limit)
         except OutputTooLargeError as error:
@@ -209,9 +209,9 @@ class _Runner:
     environment: Mapping[str, str]
     log: LogSink
 
-    async def __call__(self, *argv: str) -> Outcome:
+    async def __call__(self, *argv: str) -> ProcessResult:
         return await self.launcher.run(
-            Command(("git", *argv), self.environment, self.tree), self.log
+            ChildCommand(("git", *argv), self.environment, self.tree), self.log
         )
 
 

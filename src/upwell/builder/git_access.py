@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import BuildError, GitSource
-from upwell.builder.process import Outcome
+from upwell.builder.process import ProcessResult
 from upwell.builder.redaction import Redaction, basic_auth
 
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^-].*")
@@ -110,14 +110,14 @@ def masked(text: str, source: GitSource) -> str:
     return Redaction(lambda _: None, secrets(source)).mask(text)
 
 
-def fetch_error(source: GitSource, outcome: Outcome) -> BuildError:
+def fetch_error(source: GitSource, outcome: ProcessResult) -> BuildError:
     """Return the error of a fetch that failed."""
     why, transient = fault(source, outcome)
     what = f"Failed to fetch the input source {source.uri}"
     return BuildError("FetchSourceFailed", f"{what}: {why}", retryable=transient)
 
 
-def fault(source: GitSource, outcome: Outcome) -> tuple[str, bool]:
+def fault(source: GitSource, outcome: ProcessResult) -> tuple[str, bool]:
     """Say why git failed, without secrets, and whether that may pass."""
     if "terminal prompts disabled" in outcome.tail:
         return "Authentication failed: it needs a login, or refused the one given", False

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from upwell.builder.commands import Mount, Recipe
+from upwell.builder.commands import BuildMount, Recipe
 from upwell.builder.interface import BuildError, ImagePath, InjectedFiles, MountedFiles
 from upwell.builder.workspace import Workspace
 from upwell.policy.s2i.recipe import Copy
@@ -21,7 +21,7 @@ _REASON = "FetchSourceFailed"
 class Injections:
     """Files beside the source: mounted ones leave nothing behind, copied ones stay."""
 
-    mounts: tuple[Mount, ...]
+    mounts: tuple[BuildMount, ...]
     copies: tuple[Copy, ...]
     contexts: dict[str, Path]
 
@@ -37,7 +37,7 @@ def prepare_injections(work: Workspace, working_dir: str) -> Injections:
         if given.secret:
             # Each file on its own: a folder's mount would hide what else is in that place.
             mounts += [
-                Mount(path, posixpath.join(target, path.relative_to(folder).as_posix()))
+                BuildMount(path, posixpath.join(target, path.relative_to(folder).as_posix()))
                 for path in _files(folder)
             ]
         else:
@@ -46,10 +46,10 @@ def prepare_injections(work: Workspace, working_dir: str) -> Injections:
     return Injections(tuple(mounts), tuple(copies), contexts)
 
 
-def volume_mounts(work: Workspace) -> tuple[Mount, ...]:
+def volume_mounts(work: Workspace) -> tuple[BuildMount, ...]:
     """Write the files of the plan's volumes, and return where the build's commands see them."""
     return tuple(
-        Mount(_write(work, f"volume-{index}", volume), target)
+        BuildMount(_write(work, f"volume-{index}", volume), target)
         for index, volume in enumerate(work.plan.volumes)
         for target in volume.targets
     )

@@ -30,7 +30,7 @@ class UnknownSchemeError(BuildError):
     """Nothing can be downloaded from a scripts URL of this kind."""
 
 
-class Strategy(StrEnum):
+class BuilderStrategy(StrEnum):
     """How the image is made."""
 
     SOURCE = "Source"
@@ -118,7 +118,7 @@ class BinarySource:
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
+class CommitInfo:
     """The commit that a source tree was taken from."""
 
     commit: str
@@ -136,11 +136,11 @@ class Checkout:
 
     path: Path
     """The context: the tree's root, or its `context_dir`."""
-    revision: Revision | None
+    revision: CommitInfo | None
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BuildLimits:
     """What one build may use; None is the machine's own limit."""
 
     memory_bytes: int | None = None
@@ -241,7 +241,7 @@ class BuildPlan:
     """Unique for this build (the Build's uid): names its working containers, folder and log."""
     namespace: str
     name: str
-    strategy: Strategy
+    strategy: BuilderStrategy
     context: Path | None
     """The source tree; None for a Docker build from an inline Dockerfile alone."""
     images: Mapping[str, Reference]
@@ -262,7 +262,7 @@ class BuildPlan:
     annotations: Mapping[str, str] = field(default_factory=dict)
     scripts_url: str = ""
     no_cache: bool = False
-    limits: Limits = Limits()
+    limits: BuildLimits = BuildLimits()
     deadline_seconds: float | None = None
     logins: tuple[RegistryLogin, ...] = ()
     insecure_registries: frozenset[str] = frozenset()

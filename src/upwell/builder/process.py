@@ -33,7 +33,7 @@ _PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class ChildCommand:
     """A program, its whole environment and its working folder. Arguments hold no secret."""
 
     argv: tuple[str, ...]
@@ -42,7 +42,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProcessResult:
     """How a command ended."""
 
     code: int
@@ -69,7 +69,7 @@ class Launcher:
         self._owner = owner
         self._prefix: tuple[str, ...] | None = None
 
-    async def run(self, command: Command, log: LogSink) -> Outcome:
+    async def run(self, command: ChildCommand, log: LogSink) -> ProcessResult:
         """Run `command`, passing its merged output on; cancelling kills all that it started."""
         tail = b""
         # One pipe for both streams: reading two in turn deadlocks when the other fills.
@@ -82,9 +82,9 @@ class Launcher:
         finally:
             if process.returncode is None:
                 await asyncio.shield(_kill(process))
-        return Outcome(code, tail.decode(errors="replace"))
+        return ProcessResult(code, tail.decode(errors="replace"))
 
-    async def capture(self, command: Command, limit: int) -> Outcome:
+    async def capture(self, command: ChildCommand, limit: int) -> ProcessResult:
         """Run `command` and return its whole standard output of at most `limit` bytes.
 
         Raises OutputTooLargeError.
@@ -100,7 +100,7 @@ class Launcher:
         finally:
             if process.returncode is None:
                 await asyncio.shield(_kill(process))
-        return Outcome(code, errors.result()[-_TAIL_BYTES:], output.result())
+        return ProcessResult(code, errors.result()[-_TAIL_BYTES:], output.result())
 
     def kill_leftovers(self) -> None:
         """Kill every process that an earlier launcher of the same owner left running."""
@@ -111,7 +111,7 @@ class Launcher:
                     if marker in (entry / "environ").read_bytes().split(b"\0"):
                         _kill_tree(int(entry.name))
 
-    async def _start(self, command: Command, *, errors: int) -> Process:
+    async def _start(self, command: ChildCommand, *, errors: int) -> Process:
         if self._prefix is None:
             self._prefix = await _supported_prefix(command)
         return await asyncio.create_subprocess_exec(
@@ -126,7 +126,7 @@ class Launcher:
         )
 
 
-async def _supported_prefix(command: Command) -> tuple[str, ...]:
+async def _supported_prefix(command: ChildCommand) -> tuple[str, ...]:
     """Return the namespace prefix if this machine lets us use it, else nothing."""
     try:
         probe = await asyncio.create_subprocess_exec(

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from upwell.builder.interface import Limits
-from upwell.builder.process import Command, Launcher
+from upwell.builder.interface import BuildLimits
+from upwell.builder.process import ChildCommand, Launcher
 
 _CPU_PERIOD = 100_000
 _FIRST_ID = 1_900_000_000
@@ -23,7 +23,7 @@ _PARENT = "upwell-builds"
 class Sandbox:
     """How the commands of one build are confined."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: BuildLimits = field(default_factory=BuildLimits)
     network: str = "private"
     control_group: str = ""
     """The parent of the containers' control groups; it holds the limit of processes."""
@@ -70,7 +70,7 @@ class UserIds:
         argv = ("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true")
         try:
             outcome = await self._launcher.capture(
-                Command(argv, {"PATH": self._path}, Path("/")), 4096
+                ChildCommand(argv, {"PATH": self._path}, Path("/")), 4096
             )
         except FileNotFoundError:
             return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upwell.builder.artifacts import saved_artifacts
-from upwell.builder.commands import Mount, Recipe
+from upwell.builder.commands import BuildMount, Recipe
 from upwell.builder.inputs import image_copies, prepare_injections, volume_mounts
 from upwell.builder.interface import BuildError, RuntimeImage
 from upwell.builder.scripts import ScriptSources, collect_scripts, download_proxies
@@ -86,7 +86,7 @@ async def _recipe(work: Workspace, known: _Preparation) -> Recipe:
         contexts["runtime-scripts"] = work.folder.path / "runtime-scripts"
     rules = await asyncio.to_thread(_ignore_rules, work)
     mounts = await asyncio.to_thread(_volumes, work)
-    metadata = Mount(work.folder.path / "metadata", s2i.METADATA_FOLDER, writable=True)
+    metadata = BuildMount(work.folder.path / "metadata", s2i.METADATA_FOLDER, writable=True)
     return replace(
         _plain_recipe(work, known.builder, text, known.values),
         contexts={**contexts, **injections.contexts},
@@ -95,7 +95,7 @@ async def _recipe(work: Workspace, known: _Preparation) -> Recipe:
     )
 
 
-async def _runtime(work: Workspace, wanted: RuntimeImage) -> s2i_recipe.Runtime:
+async def _runtime(work: Workspace, wanted: RuntimeImage) -> s2i_recipe.RuntimeRecipe:
     name = str(wanted.reference)
     config = await work.commands.image_config(name, work.folder.path)
     image = s2i.BuilderImage.of_runtime(config, work.plan.source.assemble_runtime_user)
@@ -110,7 +110,9 @@ async def _runtime(work: Workspace, wanted: RuntimeImage) -> s2i_recipe.Runtime:
     folder = work.folder.empty("runtime-scripts")
     sources = replace(_script_sources(work, image), runtime=True)
     scripts = await collect_scripts(sources, folder)
-    return s2i_recipe.Runtime(name, image, scripts, artifacts, uploads_scripts=_has_files(folder))
+    return s2i_recipe.RuntimeRecipe(
+        name, image, scripts, artifacts, uploads_scripts=_has_files(folder)
+    )
 
 
 async def _build_on_triggers(
@@ -167,11 +169,11 @@ def _script_sources(work: Workspace, image: s2i.BuilderImage) -> ScriptSources:
     )
 
 
-def _volumes(work: Workspace) -> tuple[Mount, ...]:
+def _volumes(work: Workspace) -> tuple[BuildMount, ...]:
     volumes = work.plan.source.volumes
     if volumes and not work.allow_local:
         raise BuildError(_REASON, "paths of this machine are not allowed to builds")
-    own = (Mount(path, target, writable=True) for path, target in volumes.items())
+    own = (BuildMount(path, target, writable=True) for path, target in volumes.items())
     return (*own, *volume_mounts(work))
 
 

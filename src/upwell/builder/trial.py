@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from upwell.builder.commands import Mount, Recipe
-from upwell.builder.process import Outcome
+from upwell.builder.commands import BuildMount, Recipe
+from upwell.builder.process import ProcessResult
 from upwell.builder.workspace import Workspace
 
 
 async def run_inside(
     work: Workspace,
     recipe: str,
-    mounts: Sequence[Mount] = (),
+    mounts: Sequence[BuildMount] = (),
     environment: dict[str, str] | None = None,
-) -> Outcome:
+) -> ProcessResult:
     """Run the instructions of `recipe` in their image; what they leave is thrown away."""
     wanted = Recipe(
         containerfile=work.folder.write("Containerfile.trial", recipe),

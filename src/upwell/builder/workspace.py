@@ -7,7 +7,7 @@ from pathlib import Path
 from upwell.builder.commands import BuildahCommands
 from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import BuildError, BuildPlan, LogSink
-from upwell.builder.process import Outcome
+from upwell.builder.process import ProcessResult
 from upwell.builder.sandbox import Sandbox
 
 _KILLED = 128 + 9
@@ -42,7 +42,7 @@ class Workspace:
         """The build arguments, predefined in every Dockerfile, that tell commands of proxies."""
         return dict(self.plan.proxies.variables())
 
-    def check(self, outcome: Outcome, reason: str, what: str) -> None:
+    def check(self, outcome: ProcessResult, reason: str, what: str) -> None:
         """Raise BuildError if a build command failed; memory exhaustion has its own reason."""
         if outcome.code == 0:
             return

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from upwell.api.meta import ObjectKey, Resource
-from upwell.controller.following import follow
 from upwell.controller.queue import Backoff, WorkQueue
+from upwell.controller.watching import list_and_watch
 from upwell.store.interface import ConflictError, Listing, Store, WatchEvent
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Controller:
         async def changed(event: WatchEvent[Resource]) -> None:
             await self._feed(watch, event.resource)
 
-        await follow(self._store, watch.kind, listed, changed, who=self.name)
+        await list_and_watch(self._store, watch.kind, listed, changed, name=self.name)
 
     async def _feed(self, watch: Watch, resource: Resource) -> None:
         for key in await watch.to_keys(resource):

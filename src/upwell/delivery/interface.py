@@ -89,7 +89,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class DeliveryStats:
     """How the deliveries of a Subscription stand."""
 
     delivered: int = 0
@@ -113,7 +113,7 @@ class Outbox(Protocol):
         """Keep all events or none; return how many were new and are to be sent."""
         ...
 
-    def heads(self, subscription: str, limit: int) -> Sequence[Delivery]:
+    def next_due(self, subscription: str, limit: int) -> Sequence[Delivery]:
         """Return the earliest waiting delivery of each subject, the first due first."""
         ...
 
@@ -127,15 +127,15 @@ class Outbox(Protocol):
         """Count a failed try, and wait."""
         ...
 
-    def bury(self, delivery: Delivery, now: datetime, error: str) -> None:
+    def dead_letter(self, delivery: Delivery, now: datetime, error: str) -> None:
         """Give a delivery up: later events of its subject go on."""
         ...
 
-    def hasten(self, subscription: str) -> None:
+    def retry_now(self, subscription: str) -> None:
         """Make everything that waits due now."""
         ...
 
-    def tally(self, subscription: str) -> Tally:
+    def stats(self, subscription: str) -> DeliveryStats:
         """Say how a Subscription stands."""
         ...
 

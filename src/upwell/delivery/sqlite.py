@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from upwell.delivery.interface import DeadLetter, Delivery, Envelope, OutboxError, Tally
+from upwell.delivery.interface import DeadLetter, Delivery, DeliveryStats, Envelope, OutboxError
 from upwell.policy.notifications.subscriptions import Fate
 
 MOST_PENDING = 10_000
@@ -152,7 +152,7 @@ class SqliteOutbox:
                 self._bound(connection, subscription, now)
         return new
 
-    def heads(self, subscription: str, limit: int) -> Sequence[Delivery]:
+    def next_due(self, subscription: str, limit: int) -> Sequence[Delivery]:
         """Return the earliest waiting delivery of each subject, the first due first."""
         with self._guarded() as connection:
             rows = connection.execute(_HEADS, (subscription, limit)).fetchall()
@@ -175,24 +175,24 @@ class SqliteOutbox:
         with self._guarded() as connection:
             connection.execute(_POSTPONE, (until.timestamp(), error, names, delivery.number))
 
-    def bury(self, delivery: Delivery, now: datetime, error: str) -> None:
+    def dead_letter(self, delivery: Delivery, now: datetime, error: str) -> None:
         """Give a delivery up: later events of its subject go on."""
         with self._transaction() as connection:
             connection.execute(_BURY, (now.timestamp(), error, delivery.number))
             connection.execute(_EMPTY_SURPLUS, (delivery.subscription, self._most_dead))
 
-    def hasten(self, subscription: str) -> None:
+    def retry_now(self, subscription: str) -> None:
         """Make everything that waits due now."""
         with self._guarded() as connection:
             connection.execute(_HASTEN, (subscription,))
 
-    def tally(self, subscription: str) -> Tally:
+    def stats(self, subscription: str) -> DeliveryStats:
         """Say how a Subscription stands."""
         with self._guarded() as connection:
             states = dict(connection.execute(_STATES, (subscription,)).fetchall())
             delivered, last = connection.execute(_TALLY, (subscription,)).fetchone() or (0, None)
             trouble = connection.execute(_TROUBLE, (subscription,)).fetchone() or ("",)
-        return Tally(
+        return DeliveryStats(
             delivered=delivered,
             pending=states.get("waiting", 0),
             gathered=states.get("gathered", 0),

@@ -15,8 +15,14 @@ from upwell.builder.git import GitLimits
 from upwell.builder.git_access import access, check_address, fault, without_login
 from upwell.builder.git_cache import GitCache, limited, reference_name
 from upwell.builder.interface import BuildError, GitSource
-from upwell.builder.process import SYSTEM_PATH, Command, Launcher, Outcome, OutputTooLargeError
-from upwell.gitops.interface import HISTORY, Author, Commit, Draft, RepositoryError
+from upwell.builder.process import (
+    SYSTEM_PATH,
+    ChildCommand,
+    Launcher,
+    OutputTooLargeError,
+    ProcessResult,
+)
+from upwell.gitops.interface import HISTORY, Author, BranchCommit, Draft, RepositoryError
 from upwell.policy.promotion.manifests.files import MAX_FILE_BYTES, TreeFile
 
 _MAX_LISTING = 16 * 1024 * 1024
@@ -137,7 +143,7 @@ class GitClone:
         found = (line.split()[0] for line in listing.splitlines())
         return dict(zip(references, found, strict=True))
 
-    async def history(self, commit: str) -> Sequence[Commit]:
+    async def history(self, commit: str) -> Sequence[BranchCommit]:
         """Return the newest commits of a fetched branch, the newest first."""
         form = "--format=%H%x00%an%x00%(trailers:only,unfold)%x00%x01"
         listing = await self._git("log", f"--max-count={HISTORY}", form, commit, "--")
@@ -146,7 +152,9 @@ class GitClone:
             name, author, trailers, _ = entry.strip("\n").split("\0")
             pairs = (line.partition(": ") for line in trailers.splitlines())
             shown = "".join(c for c in author if c.isprintable())[:_MAX_AUTHOR]
-            found.append(Commit(name, shown, {key: value for key, colon, value in pairs if colon}))
+            found.append(
+                BranchCommit(name, shown, {key: value for key, colon, value in pairs if colon})
+            )
         return found
 
     async def touched(self, commit: str, paths: Collection[str]) -> str:
@@ -225,8 +233,8 @@ class GitClone:
 
     async def _try(
         self, *argv: str, limit: int = _MAX_LISTING, seconds: float = math.inf
-    ) -> Outcome:
-        command = Command(("git", "--literal-pathspecs", *argv), self.environment, self.mirror)
+    ) -> ProcessResult:
+        command = ChildCommand(("git", "--literal-pathspecs", *argv), self.environment, self.mirror)
         seconds = min(seconds, self.limits.seconds)
         try:
             async with asyncio.timeout(seconds):
@@ -237,5 +245,5 @@ class GitClone:
         except OutputTooLargeError as error:
             raise RepositoryError(f"{self.source.uri}: {error}") from error
 
-    def _error(self, outcome: Outcome) -> RepositoryError:
+    def _error(self, outcome: ProcessResult) -> RepositoryError:
         return RepositoryError(f"{self.source.uri}: {fault(self.source, outcome)[0]}")

@@ -25,7 +25,7 @@ class Author:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
+class BranchCommit:
     """A commit of a branch's history."""
 
     id: str
@@ -44,7 +44,7 @@ class Draft:
     message: str
 
 
-class Clone(Protocol):
+class RepositoryClone(Protocol):
     """A repository, for as long as it is open. Every method raises RepositoryError."""
 
     async def tips(self, branches: Collection[str]) -> dict[str, str]:
@@ -55,7 +55,7 @@ class Clone(Protocol):
         """Get branches that exist, with their newest history; return what they are at."""
         ...
 
-    async def history(self, commit: str) -> Sequence[Commit]:
+    async def history(self, commit: str) -> Sequence[BranchCommit]:
         """Return the newest commits of a fetched branch, the newest first."""
         ...
 
@@ -88,9 +88,9 @@ class Clone(Protocol):
         ...
 
 
-class Repositories(Protocol):
+class GitOpsRepositories(Protocol):
     """Opens repositories. One is open once at a time: others wait."""
 
-    def open(self, source: GitSource) -> AbstractAsyncContextManager[Clone]:
+    def open(self, source: GitSource) -> AbstractAsyncContextManager[RepositoryClone]:
         """Open the repository that `source` names, with its login; raises RepositoryError."""
         ...

@@ -35,7 +35,7 @@ _ANY_IDS = "100000:65536"
 _MAX_DETAIL_CHARACTERS = 600
 
 
-class Status(StrEnum):
+class HostCheckStatus(StrEnum):
     """Fail: Upwell does not work here. Warn: some of it does not, or not well."""
 
     OK = "ok"
@@ -44,11 +44,11 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HostCheck:
     """One finding; `remedy` is a command or a setting, and empty when all is well."""
 
     name: str
-    status: Status
+    status: HostCheckStatus
     detail: str
     remedy: str = ""
 
@@ -60,7 +60,7 @@ class Tool:
     program: str
     package: str
     purpose: str
-    without: Status = Status.FAIL
+    without: HostCheckStatus = HostCheckStatus.FAIL
     folders: tuple[str, ...] = ()
     """Where to look besides PATH."""
 
@@ -72,15 +72,17 @@ TOOLS = (
     Tool("podman", "podman", "runs containers"),
     Tool("conmon", "conmon", "keeps containers running while Upwell is away"),
     Tool("netavark", "netavark", "gives containers a network", folders=_HELPERS),
-    Tool("aardvark-dns", "aardvark-dns", "resolves container names", Status.WARN, _HELPERS),
+    Tool(
+        "aardvark-dns", "aardvark-dns", "resolves container names", HostCheckStatus.WARN, _HELPERS
+    ),
     Tool("haproxy", "haproxy", "routes requests"),
     Tool("git", "git", "fetches sources"),
-    Tool("skopeo", "skopeo", "copies images in the demo", Status.WARN),
+    Tool("skopeo", "skopeo", "copies images in the demo", HostCheckStatus.WARN),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class HostPaths:
     """What is examined: all paths and ports are named here, none is read from anywhere else."""
 
     data_dir: Path
@@ -93,7 +95,7 @@ class Subject:
     """(address, port) pairs where Routes shall answer."""
 
 
-async def check_machine(subject: Subject) -> Sequence[Check]:
+async def check_machine(subject: HostPaths) -> Sequence[HostCheck]:
     """Run all checks, in the order in which a person would mend things."""
     tools = await asyncio.gather(*(check_tool(tool) for tool in TOOLS))
     checks = [
@@ -111,97 +113,103 @@ async def check_machine(subject: Subject) -> Sequence[Check]:
         *(check_port(address, port) for address, port in subject.ports),
         *(check_routes(place, subject.data_dir) for place in subject.routes),
     ]
-    if all(check.status is not Status.FAIL for check in checks):
+    if all(check.status is not HostCheckStatus.FAIL for check in checks):
         checks.append(await check_container(subject))
     return checks
 
 
-def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> HostCheck:
     """Python is new enough."""
     text = ".".join(map(str, version))
     if version >= _PYTHON:
-        return Check("python", Status.OK, f"{platform.python_implementation()} {text}")
+        return HostCheck("python", HostCheckStatus.OK, f"{platform.python_implementation()} {text}")
     wanted = ".".join(map(str, _PYTHON))
-    return Check("python", Status.FAIL, f"{text} is too old", f"install Python {wanted} or newer")
+    return HostCheck(
+        "python", HostCheckStatus.FAIL, f"{text} is too old", f"install Python {wanted} or newer"
+    )
 
 
-async def check_tool(tool: Tool) -> Check:
+async def check_tool(tool: Tool) -> HostCheck:
     """The program is there; shows its version."""
     path = os.pathsep.join((os.defpath, *tool.folders, "/usr/sbin", "/sbin"))
     found = shutil.which(tool.program) or shutil.which(tool.program, path=path)
     if found is None:
         detail = f"not found; it {tool.purpose}"
-        return Check(tool.program, tool.without, detail, f"apt install {tool.package}")
+        return HostCheck(tool.program, tool.without, detail, f"apt install {tool.package}")
     flag = "-v" if tool.program == "haproxy" else "--version"
     answer = await run(found, flag)
     version = answer.text.strip().splitlines()[0] if answer.text.strip() else "version unknown"
     if answer.code != 0:
         remedy = f"apt install --reinstall {tool.package}"
-        return Check(tool.program, tool.without, f"{found} does not run: {version}", remedy)
-    return Check(tool.program, Status.OK, version)
+        return HostCheck(tool.program, tool.without, f"{found} does not run: {version}", remedy)
+    return HostCheck(tool.program, HostCheckStatus.OK, version)
 
 
-def check_oci_runtime(host: Host) -> Check:
+def check_oci_runtime(host: Host) -> HostCheck:
     """There is an OCI runtime that copes with this machine's control groups."""
     usable = host.tools & ({"runc", "crun"} if host.cgroups is Cgroups.UNIFIED else {"runc"})
     if usable:
-        return Check("oci runtime", Status.OK, ", ".join(sorted(usable)))
+        return HostCheck("oci runtime", HostCheckStatus.OK, ", ".join(sorted(usable)))
     detail = f"none for cgroups {host.cgroups}"
-    return Check("oci runtime", Status.FAIL, detail, "apt install runc")
+    return HostCheck("oci runtime", HostCheckStatus.FAIL, detail, "apt install runc")
 
 
-def check_firewall(host: Host) -> Check:
+def check_firewall(host: Host) -> HostCheck:
     """Netavark has the program that it sets up bridges with."""
     found = host.tools & {"nft", "iptables"}
     if found:
-        return Check("firewall", Status.OK, ", ".join(sorted(found)))
+        return HostCheck("firewall", HostCheckStatus.OK, ", ".join(sorted(found)))
     detail = "neither nft nor iptables: no container gets a network"
-    return Check("firewall", Status.FAIL, detail, "apt install nftables")
+    return HostCheck("firewall", HostCheckStatus.FAIL, detail, "apt install nftables")
 
 
-def check_cgroups(host: Host, conf: ContainersConf) -> Check:
+def check_cgroups(host: Host, conf: ContainersConf) -> HostCheck:
     """Limits on memory and processors can be enforced."""
     if host.cgroups is Cgroups.ABSENT:
         remedy = "mount -t cgroup2 none /sys/fs/cgroup"
-        return Check("cgroups", Status.FAIL, str(host.cgroups), remedy)
+        return HostCheck("cgroups", HostCheckStatus.FAIL, str(host.cgroups), remedy)
     if host.cgroups is Cgroups.UNIFIED:
-        return Check("cgroups", Status.OK, str(host.cgroups))
+        return HostCheck("cgroups", HostCheckStatus.OK, str(host.cgroups))
     settings = {decision.key: decision.value for decision in conf.decisions}
     chosen = f"{settings['runtime']} and {settings['cgroup_manager']}"
     remedy = "works as it is; to end the detour, boot with systemd.unified_cgroup_hierarchy=1"
-    return Check("cgroups", Status.WARN, f"{host.cgroups}; handled with {chosen}", remedy)
+    return HostCheck(
+        "cgroups", HostCheckStatus.WARN, f"{host.cgroups}; handled with {chosen}", remedy
+    )
 
 
-async def check_privileges(host: Host) -> Check:
+async def check_privileges(host: Host) -> HostCheck:
     """We are root, or may make user namespaces with a range of user IDs."""
     if host.root:
-        return Check("privileges", Status.OK, "root")
+        return HostCheck("privileges", HostCheckStatus.OK, "root")
     answer = await run("unshare", "--user", "--map-root-user", "true")
     if answer.code != 0:
         remedy = "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=28633"
-        return Check("privileges", Status.FAIL, f"no user namespaces: {answer.text}", remedy)
+        return HostCheck(
+            "privileges", HostCheckStatus.FAIL, f"no user namespaces: {answer.text}", remedy
+        )
     if shutil.which("newuidmap") is None:
         detail = "rootless, but newuidmap is missing"
-        return Check("privileges", Status.FAIL, detail, "apt install uidmap")
+        return HostCheck("privileges", HostCheckStatus.FAIL, detail, "apt install uidmap")
     detail = "rootless: the host cannot reach the addresses of containers, so no routing"
-    return Check("privileges", Status.WARN, detail, "run upwell serve as root")
+    return HostCheck("privileges", HostCheckStatus.WARN, detail, "run upwell serve as root")
 
 
-async def check_build_isolation(host: Host) -> Check:
+async def check_build_isolation(host: Host) -> HostCheck:
     """Root inside a build is nobody on this machine."""
     name = "build isolation"
     if host.root:
         ids = f"0:{_ANY_IDS}"
         answer = await run("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true")
         if answer.code == 0:
-            return Check(name, Status.OK, "root inside a build is nobody outside")
+            return HostCheck(name, HostCheckStatus.OK, "root inside a build is nobody outside")
         detail = f"root inside a build is root outside, without rights: {answer.text}"
         remedy = "sysctl -w user.max_user_namespaces=28633; until then, let no strangers build"
-        return Check(name, Status.WARN, detail, remedy)
+        return HostCheck(name, HostCheckStatus.WARN, detail, remedy)
     return check_own_ids(pwd.getpwuid(os.geteuid()))
 
 
-def check_own_ids(user: pwd.struct_passwd, etc: Path = Path("/etc")) -> Check:
+def check_own_ids(user: pwd.struct_passwd, etc: Path = Path("/etc")) -> HostCheck:
     """A user other than root has ranges of ids for containers (subuid(5))."""
     name, owners = "build isolation", (user.pw_name, str(user.pw_uid))
     missing = [
@@ -210,23 +218,23 @@ def check_own_ids(user: pwd.struct_passwd, etc: Path = Path("/etc")) -> Check:
         if not any(line.split(":")[0] in owners for line in _lines(etc / file))
     ]
     if not missing:
-        return Check(name, Status.OK, f"root inside a build is {user.pw_name} outside")
+        return HostCheck(name, HostCheckStatus.OK, f"root inside a build is {user.pw_name} outside")
     range_ = "100000-165535"
     remedy = f"usermod --add-subuids {range_} --add-subgids {range_} {user.pw_name}"
     detail = f"{user.pw_name} has no ids for containers in {' and '.join(missing)}"
-    return Check(name, Status.FAIL, detail, remedy)
+    return HostCheck(name, HostCheckStatus.FAIL, detail, remedy)
 
 
-def check_rootless_network(tun: Path = Path("/dev/net/tun")) -> Check:
+def check_rootless_network(tun: Path = Path("/dev/net/tun")) -> HostCheck:
     """What gives containers a network without root is there, and may be used."""
     name = "rootless network"
     if shutil.which("pasta") is None and shutil.which("slirp4netns") is None:
         detail = "neither pasta nor slirp4netns: no container gets a network"
-        return Check(name, Status.FAIL, detail, "apt install passt")
+        return HostCheck(name, HostCheckStatus.FAIL, detail, "apt install passt")
     if not os.access(tun, os.R_OK | os.W_OK):
         detail = f"{tun} may not be opened: no container gets a network"
-        return Check(name, Status.FAIL, detail, f"chmod 0666 {tun}, as udev has it")
-    return Check(name, Status.OK, "there is what containers need")
+        return HostCheck(name, HostCheckStatus.FAIL, detail, f"chmod 0666 {tun}, as udev has it")
+    return HostCheck(name, HostCheckStatus.OK, "there is what containers need")
 
 
 def _lines(path: Path) -> list[str]:
@@ -236,37 +244,39 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def check_overlay(conf: ContainersConf) -> Check:
+def check_overlay(conf: ContainersConf) -> HostCheck:
     """Images can be layered without copying them."""
     if conf.storage_driver == "overlay":
-        return Check("storage", Status.OK, conf.storage_reason)
+        return HostCheck("storage", HostCheckStatus.OK, conf.storage_reason)
     remedy = "put the data directory on ext4 or xfs (an overlay cannot lie on another overlay)"
-    return Check("storage", Status.WARN, conf.storage_reason, remedy)
+    return HostCheck("storage", HostCheckStatus.WARN, conf.storage_reason, remedy)
 
 
-def check_disk(data_dir: Path) -> Check:
+def check_disk(data_dir: Path) -> HostCheck:
     """There is room for images."""
     place = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     detail = f"{free / 1024**3:.1f} GiB free below {data_dir}"
     if free >= _ENOUGH_BYTES:
-        return Check("disk", Status.OK, detail)
-    status = Status.WARN if free >= _LITTLE_BYTES else Status.FAIL
+        return HostCheck("disk", HostCheckStatus.OK, detail)
+    status = HostCheckStatus.WARN if free >= _LITTLE_BYTES else HostCheckStatus.FAIL
     remedy = "free some space (podman system prune), or choose another data directory"
-    return Check("disk", status, detail, remedy)
+    return HostCheck("disk", status, detail, remedy)
 
 
-def check_path_length(data_dir: Path) -> Check:
+def check_path_length(data_dir: Path) -> HostCheck:
     """The sockets below the data directory have names that fit (unix(7): 107 bytes)."""
     left = _MAX_SOCKET_PATH - len(os.fsencode(data_dir.absolute()))
     if left >= _LONGEST_SOCKET_NAME:
-        return Check("data directory", Status.OK, str(data_dir))
+        return HostCheck("data directory", HostCheckStatus.OK, str(data_dir))
     longest = _MAX_SOCKET_PATH - _LONGEST_SOCKET_NAME
     remedy = f"choose a data directory of at most {longest} bytes"
-    return Check("data directory", Status.FAIL, f"{data_dir} is too long a name", remedy)
+    return HostCheck(
+        "data directory", HostCheckStatus.FAIL, f"{data_dir} is too long a name", remedy
+    )
 
 
-def check_port(address: str, port: int) -> Check:
+def check_port(address: str, port: int) -> HostCheck:
     """Nobody else listens on the port; 0 is any free one."""
     name = f"port {address}:{port}"
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -277,20 +287,22 @@ def check_port(address: str, port: int) -> Check:
         except OSError as error:
             detail = f"cannot be listened on: {error.strerror}"
             remedy = f"ss -ltnp 'sport = :{port}' shows who does; or choose another port"
-            return Check(name, Status.FAIL, detail, remedy)
-    return Check(name, Status.OK, "free")
+            return HostCheck(name, HostCheckStatus.FAIL, detail, remedy)
+    return HostCheck(name, HostCheckStatus.OK, "free")
 
 
-def check_routes(place: tuple[str, int], data_dir: Path) -> Check:
+def check_routes(place: tuple[str, int], data_dir: Path) -> HostCheck:
     """Routes can be served there: nobody has the port but our own router, which outlives us."""
     found = check_port(*place)
     name = f"routes at {place[0]}:{place[1]}"
-    if found.status is Status.OK:
-        return Check(name, Status.OK, found.detail)
+    if found.status is HostCheckStatus.OK:
+        return HostCheck(name, HostCheckStatus.OK, found.detail)
     if _is_routers_own(place, data_dir / "router"):
-        return Check(name, Status.OK, "served by the router of this data directory")
+        return HostCheck(name, HostCheckStatus.OK, "served by the router of this data directory")
     remedy = f"{found.remedy}, with --router or --router-https"
-    return Check(name, Status.WARN, f"{found.detail}: no Route is served there", remedy)
+    return HostCheck(
+        name, HostCheckStatus.WARN, f"{found.detail}: no Route is served there", remedy
+    )
 
 
 def _is_routers_own(place: tuple[str, int], folder: Path) -> bool:
@@ -305,12 +317,12 @@ def _is_routers_own(place: tuple[str, int], folder: Path) -> bool:
     return any(line.split()[:2] == bind for line in lines)
 
 
-async def check_container(subject: Subject) -> Check:
+async def check_container(subject: HostPaths) -> HostCheck:
     """A container really starts, with a network, from a root file system of one program."""
     busybox = shutil.which("busybox")
     if busybox is None:
         detail = "not tried: busybox, which it would run, is missing"
-        return Check("container", Status.WARN, detail, "apt install busybox-static")
+        return HostCheck("container", HostCheckStatus.WARN, detail, "apt install busybox-static")
     subject.data_dir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="doctor-", dir=subject.data_dir))
     try:
@@ -330,7 +342,7 @@ async def _remove(folder: Path) -> None:
         await asyncio.sleep(_REMOVAL_PAUSE_SECONDS)
 
 
-async def _try_container(subject: Subject, folder: Path, busybox: str) -> Check:
+async def _try_container(subject: HostPaths, folder: Path, busybox: str) -> HostCheck:
     program = folder / "rootfs/bin/busybox"
     program.parent.mkdir(parents=True)
     shutil.copy(busybox, program)
@@ -348,7 +360,9 @@ async def _try_container(subject: Subject, folder: Path, busybox: str) -> Check:
         seconds=_RUN_SECONDS,
     )
     if answer.code == 0 and "it runs" in answer.text:
-        return Check("container", Status.OK, "started, answered and removed")
+        return HostCheck("container", HostCheckStatus.OK, "started, answered and removed")
     detail = answer.text.strip()[-_MAX_DETAIL_CHARACTERS:] or f"podman ended with {answer.code}"
     static = "install busybox-static if busybox is linked dynamically"
-    return Check("container", Status.FAIL, detail, f"podman info shows what it found; {static}")
+    return HostCheck(
+        "container", HostCheckStatus.FAIL, detail, f"podman info shows what it found; {static}"
+    )

@@ -14,7 +14,7 @@ type Value = str | int | list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ConfigurationLine:
     """One line of the file (`[table] key = value`) and why it is there."""
 
     table: str
@@ -27,14 +27,14 @@ class Decision:
 class ContainersConf:
     """What was decided; the storage driver is an option of the tools, not a line of the file."""
 
-    decisions: tuple[Decision, ...]
+    decisions: tuple[ConfigurationLine, ...]
     storage_driver: str
     storage_reason: str
     limits_resources: bool = True
     """Whether containers can have limits of memory and processors."""
 
 
-_EXEC_CLEANUP = Decision(
+_EXEC_CLEANUP = ConfigurationLine(
     "engine",
     "exit_command_delay",
     10,
@@ -47,14 +47,16 @@ def decide(host: Host, *, private_storage: bool) -> ContainersConf:
     decisions = [_EXEC_CLEANUP, *_runtime(host), *_limits(host)]
     if not host.journald:
         decisions.append(
-            Decision("engine", "events_logger", "file", "there is no journald to keep events in")
+            ConfigurationLine(
+                "engine", "events_logger", "file", "there is no journald to keep events in"
+            )
         )
     if private_storage:
         reason = "another Podman on this machine would reset the locks that all share by default"
-        decisions.append(Decision("engine", "lock_type", "file", reason))
+        decisions.append(ConfigurationLine("engine", "lock_type", "file", reason))
     if "nft" not in host.tools and "iptables" in host.tools:
         reason = "nft is not installed, iptables is"
-        decisions.append(Decision("network", "firewall_driver", "iptables", reason))
+        decisions.append(ConfigurationLine("network", "firewall_driver", "iptables", reason))
     driver, reason = "overlay", "overlayfs works on the storage folder"
     if not host.overlay:
         driver = "vfs"
@@ -67,7 +69,7 @@ def _limits_resources(host: Host) -> bool:
     return host.root or (host.systemd and host.cgroups is Cgroups.UNIFIED)
 
 
-def render(decisions: Iterable[Decision]) -> str:
+def render(decisions: Iterable[ConfigurationLine]) -> str:
     """Return the file (containers.conf(5), TOML), its tables in alphabetical order."""
     lines = ["# Written by upwell at every start; changes are lost."]
     table = ""
@@ -96,28 +98,32 @@ async def write_containers_conf(
     return conf
 
 
-def _runtime(host: Host) -> list[Decision]:
+def _runtime(host: Host) -> list[ConfigurationLine]:
     if host.cgroups is not Cgroups.UNIFIED:
         why = f"cgroups are {host.cgroups}"
         return [
-            Decision("engine", "runtime", "runc", f"{why}; crun wants v2 alone"),
-            Decision("engine", "cgroup_manager", "cgroupfs", f"{why}; systemd manages v2 alone"),
+            ConfigurationLine("engine", "runtime", "runc", f"{why}; crun wants v2 alone"),
+            ConfigurationLine(
+                "engine", "cgroup_manager", "cgroupfs", f"{why}; systemd manages v2 alone"
+            ),
         ]
     decisions = []
     if "crun" not in host.tools and "runc" in host.tools:
-        decisions.append(Decision("engine", "runtime", "runc", "crun is not installed, runc is"))
+        decisions.append(
+            ConfigurationLine("engine", "runtime", "runc", "crun is not installed, runc is")
+        )
     if not host.systemd:
         reason = "systemd does not run here"
-        decisions.append(Decision("engine", "cgroup_manager", "cgroupfs", reason))
+        decisions.append(ConfigurationLine("engine", "cgroup_manager", "cgroupfs", reason))
     return decisions
 
 
-def _limits(host: Host) -> list[Decision]:
+def _limits(host: Host) -> list[ConfigurationLine]:
     if host.raises_limits:
         return []
     limits = [_ulimit("nofile", host.open_files), _ulimit("nproc", host.processes)]
     reason = "without CAP_SYS_RESOURCE a container cannot have higher limits than we have"
-    return [Decision("containers", "default_ulimits", limits, reason)]
+    return [ConfigurationLine("containers", "default_ulimits", limits, reason)]
 
 
 def _ulimit(name: str, limit: Limit) -> str:

@@ -63,7 +63,7 @@ class Challenge:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AuthAttempt:
     """Send the registry request with this Authorization header; `login` is whose it is."""
 
     authorization: str | None = field(default=None, repr=False)
@@ -137,7 +137,7 @@ class Token:
 
 def handshake(
     scopes: Sequence[str], logins: Sequence[Credential | None], known: Challenge | None
-) -> Generator[Attempt | TokenRequest, Reply, None]:
+) -> Generator[AuthAttempt | TokenRequest, Reply, None]:
     """Yield what to send until an Attempt is not refused; ends when all `logins` were refused.
 
     `scopes` are the rights that a token must give. `logins` are tried in turn; None is anonymous.
@@ -158,19 +158,19 @@ def handshake(
 
 def _attempt(
     wanted: Sequence[str], login: Credential | None, challenge: Challenge | None, refused: str = ""
-) -> Generator[Attempt | TokenRequest, Reply, tuple[Reply, str]]:
+) -> Generator[AuthAttempt | TokenRequest, Reply, tuple[Reply, str]]:
     """Make one attempt; returns its reply and the secret that it carried."""
     if challenge is None:
-        return (yield Attempt(None, login)), ""
+        return (yield AuthAttempt(None, login)), ""
     if challenge.scheme is Scheme.BASIC:
         authorization = basic(login)
-        return (yield Attempt(authorization, login)), authorization or ""
+        return (yield AuthAttempt(authorization, login)), authorization or ""
     scopes = tuple(dict.fromkeys((*wanted, *challenge.scopes)))
     query = TokenQuery(challenge.realm, challenge.service, scopes, login)
     answer = yield TokenRequest(query, refused)
     if answer.refused:
         return answer, ""
-    return (yield Attempt(f"Bearer {answer.token}", login)), answer.token
+    return (yield AuthAttempt(f"Bearer {answer.token}", login)), answer.token
 
 
 def basic(login: Credential | None) -> str | None:

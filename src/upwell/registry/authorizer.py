@@ -18,11 +18,11 @@ from upwell.registry.auth import (
     handshake,
     parse_token,
 )
-from upwell.registry.errors import InvalidAnswerError, UnauthorizedError, UnavailableError
-from upwell.registry.hosts import Endpoint
+from upwell.registry.errors import InvalidAnswerError, RegistryUnavailableError, UnauthorizedError
+from upwell.registry.hosts import RegistryEndpoint
 from upwell.registry.interface import Credential
 from upwell.registry.tokens import TokenCache
-from upwell.registry.transport import Answer, Call, Transport
+from upwell.registry.transport import RegistryRequest, RegistryResponse, Transport
 
 ANONYMOUS_FOR = 300.0
 """Seconds for which credentials that a public repository refused are not shown to it again."""
@@ -47,7 +47,7 @@ class Authorizer:
         """Cancel what is under way."""
         await self._tokens.aclose()
 
-    async def send(self, call: Call, credential: Credential | None) -> Answer:
+    async def send(self, call: RegistryRequest, credential: Credential | None) -> RegistryResponse:
         """Send `call`, first with `credential`, then, if that is refused, anonymously.
 
         Raises UnauthorizedError when the registry wants other credentials.
@@ -80,7 +80,7 @@ class Authorizer:
                 raise UnauthorizedError(endpoint.name, why + none) from None
 
     def _logins(
-        self, endpoint: Endpoint, credential: Credential | None
+        self, endpoint: RegistryEndpoint, credential: Credential | None
     ) -> Sequence[Credential | None]:
         if credential is None:
             return (None,)
@@ -88,7 +88,7 @@ class Authorizer:
         return (None, credential) if until > self._clock() else (credential, None)
 
     def _note(
-        self, endpoint: Endpoint, credential: Credential | None, used: Credential | None
+        self, endpoint: RegistryEndpoint, credential: Credential | None, used: Credential | None
     ) -> None:
         """Remember whether `credential` was of use, so that the next request needs no detour."""
         if credential is None:
@@ -100,11 +100,11 @@ class Authorizer:
             _make_room(self._refused)
             self._refused[key] = self._clock() + ANONYMOUS_FOR
 
-    def _known(self, endpoint: Endpoint) -> Challenge | None:
+    def _known(self, endpoint: RegistryEndpoint) -> Challenge | None:
         of_repository = self._challenges.get((endpoint.registry, endpoint.repository))
         return of_repository or self._challenges.get((endpoint.registry, ""))
 
-    def _reply(self, answer: Answer, endpoint: Endpoint) -> Reply:
+    def _reply(self, answer: RegistryResponse, endpoint: RegistryEndpoint) -> Reply:
         if answer.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return Reply(answer.status)
         challenge = Challenge.parse(answer.response.headers.getall("WWW-Authenticate", []))
@@ -114,10 +114,10 @@ class Authorizer:
             self._challenges[endpoint.registry, ""] = replace(challenge, scopes=())
         return Reply(answer.status, challenge)
 
-    async def _token(self, step: TokenRequest, endpoint: Endpoint) -> Reply:
+    async def _token(self, step: TokenRequest, endpoint: RegistryEndpoint) -> Reply:
         try:
             token = await self._tokens.get(step, lambda: self._fetch(step.query, endpoint))
-        except (InvalidAnswerError, UnavailableError):
+        except (InvalidAnswerError, RegistryUnavailableError):
             # It may have moved: let the registry name it again.
             self._challenges.pop((endpoint.registry, endpoint.repository), None)
             self._challenges.pop((endpoint.registry, ""), None)
@@ -126,7 +126,7 @@ class Authorizer:
             return Reply(HTTPStatus.UNAUTHORIZED)
         return Reply(HTTPStatus.OK, token=token)
 
-    async def _fetch(self, query: TokenQuery, endpoint: Endpoint) -> Token | None:
+    async def _fetch(self, query: TokenQuery, endpoint: RegistryEndpoint) -> Token | None:
         realm = _realm(query.realm, endpoint)
         if query.method == "POST":
             answer = await self._transport.post(endpoint, realm, query.parameters)
@@ -141,7 +141,7 @@ class Authorizer:
             if query.method == "POST" and answer.status == HTTPStatus.BAD_REQUEST:
                 return None  # invalid_grant (RFC 6749, 5.2)
             if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise UnavailableError(name, f"HTTP {answer.status}")
+                raise RegistryUnavailableError(name, f"HTTP {answer.status}")
             if answer.status != HTTPStatus.OK:
                 raise InvalidAnswerError(name, f"HTTP {answer.status}")
             raw = await answer.read(MAX_TOKEN_BYTES)
@@ -151,7 +151,7 @@ class Authorizer:
             raise InvalidAnswerError(name, str(error)) from None
 
 
-async def explain(answer: Answer) -> str:
+async def explain(answer: RegistryResponse) -> str:
     """Say why the registry did not do as asked: its first error (distribution-spec, Error Codes).
 
     Whatever else the body is, an HTML page for one, only the HTTP status counts.
@@ -162,13 +162,13 @@ async def explain(answer: Answer) -> str:
         text = ": ".join(str(first[key]) for key in ("code", "message") if first.get(key))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return status
-    except (UnavailableError, InvalidAnswerError):
+    except (RegistryUnavailableError, InvalidAnswerError):
         return status  # the body broke off; the status stands
     printable = "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_WHY])
     return printable or status
 
 
-def _realm(text: str, endpoint: Endpoint) -> URL:
+def _realm(text: str, endpoint: RegistryEndpoint) -> URL:
     """Check where credentials are about to go: over plain http only where that is allowed."""
     try:
         realm = URL(text)

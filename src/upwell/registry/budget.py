@@ -16,8 +16,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from random import random
 
-from upwell.registry.errors import RateLimitedError, RegistryError, UnavailableError
-from upwell.registry.hosts import DEFAULT_LIMITS, Limits
+from upwell.registry.errors import RateLimitedError, RegistryError, RegistryUnavailableError
+from upwell.registry.hosts import DEFAULT_LIMITS, RegistryLimits
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 60.0
@@ -54,7 +54,7 @@ class BudgetStatus:
 
 @dataclass(slots=True)
 class _Gate:
-    limits: Limits
+    limits: RegistryLimits
     slots: asyncio.Semaphore
     until: float = 0.0
     pulls_until: float = 0.0
@@ -72,7 +72,7 @@ class RequestBudget:
 
     def __init__(
         self,
-        limits: Callable[[str], Limits] = lambda _registry: DEFAULT_LIMITS,
+        limits: Callable[[str], RegistryLimits] = lambda _registry: DEFAULT_LIMITS,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random,
     ) -> None:
@@ -99,7 +99,7 @@ class RequestBudget:
                 gate.in_flight -= 1
 
     def check(self, registry: str, *, pull: bool = False) -> None:
-        """Raise RateLimitedError or UnavailableError, with `retry_after`, while closed."""
+        """Raise RateLimitedError or RegistryUnavailableError, with `retry_after`, while closed."""
         gate = self._gate(registry)
         now = self._clock()
         if gate.until > now:
@@ -193,7 +193,7 @@ class RequestBudget:
 def _refusal(registry: str, status: int, seconds: float) -> RegistryError:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return RateLimitedError(registry, seconds)
-    return UnavailableError(
+    return RegistryUnavailableError(
         registry, f"it answered HTTP {status}; next try in {seconds:.0f} s", seconds
     )
 

@@ -38,9 +38,9 @@ from upwell.registry.errors import (
     RegistryError,
 )
 from upwell.registry.hosting import RepositoryUnknownError
-from upwell.registry.hosts import Endpoint, RegistryHosts
-from upwell.registry.interface import DEFAULT_ACCESS, Access, CredentialSource
-from upwell.registry.transport import Answer, Call, Timeouts
+from upwell.registry.hosts import RegistryEndpoint, RegistryHosts
+from upwell.registry.interface import DEFAULT_ACCESS, CredentialSource, RequestAccess
+from upwell.registry.transport import RegistryRequest, RegistryResponse, Timeouts
 
 log = logging.getLogger(__name__)
 
@@ -98,14 +98,16 @@ class RegistryClient:
         connection = self._connection
         return connection.budget.status(connection.hosts.endpoint(reference).registry)
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         """Return media type, digest and size of what `reference` names now, with one HEAD.
 
         The size is 0 where the registry does not say it. Without a usable Docker-Content-Digest,
         or without HEAD, it takes a GET. Raises a RegistryError.
         """
 
-        async def ask(endpoint: Endpoint) -> Descriptor | None:
+        async def ask(endpoint: RegistryEndpoint) -> Descriptor | None:
             return await self._head(endpoint, reference, access)
 
         found = await self._first(reference, access, ask)
@@ -115,7 +117,7 @@ class RegistryClient:
         return Descriptor(manifest.media_type, manifest.digest, len(manifest.raw))
 
     async def _head(
-        self, endpoint: Endpoint, reference: Reference, access: Access
+        self, endpoint: RegistryEndpoint, reference: Reference, access: RequestAccess
     ) -> Descriptor | None:
         """Return what a HEAD says; None where it says too little."""
         call = _manifest_call("HEAD", endpoint, reference)
@@ -134,20 +136,20 @@ class RegistryClient:
         return None
 
     async def manifest(
-        self, reference: Reference, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         """Fetch a manifest or index; its digest is verified before anything decodes it.
 
         Raises ManifestUnknownError, DigestMismatchError or another RegistryError.
         """
 
-        async def ask(endpoint: Endpoint) -> Manifest | Index:
+        async def ask(endpoint: RegistryEndpoint) -> Manifest | Index:
             return await self._get_manifest(endpoint, reference, access)
 
         return await self._first(reference, access, ask)
 
     async def _get_manifest(
-        self, endpoint: Endpoint, reference: Reference, access: Access
+        self, endpoint: RegistryEndpoint, reference: Reference, access: RequestAccess
     ) -> Manifest | Index:
         call = _manifest_call("GET", endpoint, reference)
         async with self._connection.open(call, access) as answer:
@@ -163,11 +165,15 @@ class RegistryClient:
             raise InvalidAnswerError(reference.name, str(error)) from error
 
     async def blob(
-        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
         """Fetch and verify a small blob of at most `limit` bytes; raises a RegistryError."""
 
-        async def ask(endpoint: Endpoint) -> bytes:
+        async def ask(endpoint: RegistryEndpoint) -> bytes:
             opened = self._open_blob(endpoint, digest, access, is_blob=False)
             async with opened as answer:
                 raw = await answer.read(limit)
@@ -178,7 +184,7 @@ class RegistryClient:
 
     @asynccontextmanager
     async def open_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream a blob; the iterator raises DigestMismatchError at the end when it was wrong.
 
@@ -186,7 +192,7 @@ class RegistryClient:
         """
         async with AsyncExitStack() as stack:
 
-            async def ask(endpoint: Endpoint) -> Answer:
+            async def ask(endpoint: RegistryEndpoint) -> RegistryResponse:
                 opened = self._open_blob(endpoint, digest, access, is_blob=True)
                 return await stack.enter_async_context(opened)
 
@@ -195,15 +201,17 @@ class RegistryClient:
 
     @asynccontextmanager
     async def _open_blob(
-        self, endpoint: Endpoint, digest: Digest, access: Access, *, is_blob: bool
-    ) -> AsyncIterator[Answer]:
+        self, endpoint: RegistryEndpoint, digest: Digest, access: RequestAccess, *, is_blob: bool
+    ) -> AsyncIterator[RegistryResponse]:
         path = f"/v2/{endpoint.repository}/blobs/{digest}"
-        call = Call("GET", endpoint, path, is_blob=is_blob)
+        call = RegistryRequest("GET", endpoint, path, is_blob=is_blob)
         async with self._connection.open(call, access) as answer:
             await raise_for_status(answer, BlobUnknownError(endpoint.name, digest))
             yield answer
 
-    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+    async def tags(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[str]:
         """List every tag of a repository, following pagination; raises a RegistryError.
 
         The order is the registry's. A page that comes twice, or over MAX_TAGS, is an error.
@@ -214,7 +222,9 @@ class RegistryClient:
         asked = set[str]()
         while path not in asked:
             asked.add(path)
-            async with self._connection.open(Call("GET", endpoint, path), access) as answer:
+            async with self._connection.open(
+                RegistryRequest("GET", endpoint, path), access
+            ) as answer:
                 await raise_for_status(answer, RepositoryUnknownError(endpoint.name))
                 raw = await answer.read(MAX_TAG_PAGE_BYTES)
             found.update(dict.fromkeys(_tags_of_page(raw, reference.name)))
@@ -227,7 +237,10 @@ class RegistryClient:
         raise InvalidAnswerError(reference.name, "its list of tags leads back to the same page")
 
     async def _first[T](
-        self, reference: Reference, access: Access, ask: Callable[[Endpoint], Awaitable[T]]
+        self,
+        reference: Reference,
+        access: RequestAccess,
+        ask: Callable[[RegistryEndpoint], Awaitable[T]],
     ) -> T:
         """Ask the mirrors in turn, and the source last: its answer counts, whatever theirs were."""
         *mirrors, source = self._connection.hosts.endpoints(reference, insecure=access.insecure)
@@ -239,9 +252,11 @@ class RegistryClient:
         return await ask(source)
 
 
-def _manifest_call(method: str, endpoint: Endpoint, reference: Reference) -> Call:
+def _manifest_call(
+    method: str, endpoint: RegistryEndpoint, reference: Reference
+) -> RegistryRequest:
     path = f"/v2/{endpoint.repository}/manifests/{reference.target}"
-    return Call(method, endpoint, path, _ACCEPT, is_pull=method == "GET")
+    return RegistryRequest(method, endpoint, path, _ACCEPT, is_pull=method == "GET")
 
 
 def _verify(name: str, expected: Digest | None, actual: Digest) -> None:
@@ -249,7 +264,9 @@ def _verify(name: str, expected: Digest | None, actual: Digest) -> None:
         raise DigestMismatchError(name, expected, actual)
 
 
-async def _verified_chunks(answer: Answer, name: str, digest: Digest) -> AsyncIterator[bytes]:
+async def _verified_chunks(
+    answer: RegistryResponse, name: str, digest: Digest
+) -> AsyncIterator[bytes]:
     content = hashlib.new(digest.algorithm)
     async for chunk in answer.chunks():
         content.update(chunk)
@@ -269,7 +286,7 @@ def _tags_of_page(raw: bytes, name: str) -> Sequence[str]:
     return tuple(tags)
 
 
-def _next_page(answer: Answer, endpoint: Endpoint) -> str | None:
+def _next_page(answer: RegistryResponse, endpoint: RegistryEndpoint) -> str | None:
     """Return path and query of the next page (distribution-spec, Listing Tags), if any."""
     link = answer.response.links.get("next")
     if link is None:

@@ -17,12 +17,12 @@ from upwell.registry.errors import (
     DigestMismatchError,
     InvalidAnswerError,
     RegistryError,
-    RejectedError,
-    UnavailableError,
+    RegistryRejectedError,
+    RegistryUnavailableError,
 )
-from upwell.registry.hosts import Endpoint
-from upwell.registry.interface import DEFAULT_ACCESS, Access
-from upwell.registry.transport import Answer, Body, Call
+from upwell.registry.hosts import RegistryEndpoint
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
+from upwell.registry.transport import Body, RegistryRequest, RegistryResponse
 
 type OpenContent = Callable[[], AsyncIterator[bytes]]
 """Opens the bytes of a blob; called again when they must be sent again."""
@@ -48,27 +48,27 @@ class RegistryPusher:
         self._connection = connection
 
     async def has_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> bool:
         """Whether the repository holds a blob, with one HEAD."""
         endpoint = self._endpoint(reference, access)
         path = f"/v2/{endpoint.repository}/blobs/{digest}"
-        return await self._exists(Call("HEAD", endpoint, path), access)
+        return await self._exists(RegistryRequest("HEAD", endpoint, path), access)
 
     async def has_manifest(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> bool:
         """Whether the repository holds a manifest or index, with one HEAD."""
         endpoint = self._endpoint(reference, access)
         path = f"/v2/{endpoint.repository}/manifests/{digest}"
-        return await self._exists(Call("HEAD", endpoint, path, _ANY_MANIFEST), access)
+        return await self._exists(RegistryRequest("HEAD", endpoint, path, _ANY_MANIFEST), access)
 
     async def mount(
         self,
         reference: Reference,
         digest: Digest,
         source: str,
-        access: Access = DEFAULT_ACCESS,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bool:
         """Take a blob over from the repository `source` of the same registry.
 
@@ -78,7 +78,7 @@ class RegistryPusher:
         query = f"mount={digest}&from={quote(source, safe='/')}"
         path = f"/v2/{endpoint.repository}/blobs/uploads/?{query}"
         scopes = (*_push_scopes(endpoint), f"repository:{source}:pull")
-        call = Call("POST", endpoint, path, body=_NOTHING, scopes=scopes)
+        call = RegistryRequest("POST", endpoint, path, body=_NOTHING, scopes=scopes)
         try:
             async with self._connection.open(call, access) as answer:
                 if answer.status in _CREATED:
@@ -97,18 +97,18 @@ class RegistryPusher:
         reference: Reference,
         blob: Descriptor,
         content: OpenContent,
-        access: Access = DEFAULT_ACCESS,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> None:
         """Upload a blob; the registry checks its digest. Raises a RegistryError."""
         endpoint = self._endpoint(reference, access)
         scopes = _push_scopes(endpoint)
         start = f"/v2/{endpoint.repository}/blobs/uploads/"
-        call = Call("POST", endpoint, start, body=_NOTHING, scopes=scopes)
+        call = RegistryRequest("POST", endpoint, start, body=_NOTHING, scopes=scopes)
         async with self._connection.open(call, access) as answer:
             await raise_for_status(answer, PushRefusedError(endpoint.name), _STARTED)
             upload = _upload_path(answer, endpoint)
         joined = "&" if "?" in upload else "?"
-        finish = Call(
+        finish = RegistryRequest(
             "PUT",
             endpoint,
             f"{upload}{joined}digest={quote(str(blob.digest), safe='')}",
@@ -119,13 +119,16 @@ class RegistryPusher:
         try:
             async with self._connection.open(finish, access) as answer:
                 await raise_for_status(answer, PushRefusedError(endpoint.name), _CREATED)
-        except RejectedError as error:
+        except RegistryRejectedError as error:
             if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
-            raise UnavailableError(endpoint.name, "it lost the upload") from error
+            raise RegistryUnavailableError(endpoint.name, "it lost the upload") from error
 
     async def push_manifest(
-        self, reference: Reference, manifest: Manifest | Index, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        manifest: Manifest | Index,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> None:
         """Store a manifest under the tag or digest that `reference` names.
 
@@ -137,7 +140,7 @@ class RegistryPusher:
         async def raw() -> AsyncIterator[bytes]:
             yield manifest.raw
 
-        call = Call(
+        call = RegistryRequest(
             "PUT",
             endpoint,
             f"/v2/{endpoint.repository}/manifests/{reference.target}",
@@ -151,10 +154,10 @@ class RegistryPusher:
         if stated is not None and stated != digest:
             raise DigestMismatchError(endpoint.name, digest, stated)
 
-    def _endpoint(self, reference: Reference, access: Access) -> Endpoint:
+    def _endpoint(self, reference: Reference, access: RequestAccess) -> RegistryEndpoint:
         return self._connection.hosts.endpoint(reference, insecure=access.insecure)
 
-    async def _exists(self, call: Call, access: Access) -> bool:
+    async def _exists(self, call: RegistryRequest, access: RequestAccess) -> bool:
         call = replace(call, scopes=_push_scopes(call.endpoint))
         async with self._connection.open(call, access) as answer:
             if answer.status == HTTPStatus.NOT_FOUND:
@@ -162,8 +165,8 @@ class RegistryPusher:
             await raise_for_status(answer, PushRefusedError(call.endpoint.name), _FOUND)
             return True
 
-    async def _cancel(self, endpoint: Endpoint, upload: str, access: Access) -> None:
-        call = Call("DELETE", endpoint, upload, scopes=_push_scopes(endpoint))
+    async def _cancel(self, endpoint: RegistryEndpoint, upload: str, access: RequestAccess) -> None:
+        call = RegistryRequest("DELETE", endpoint, upload, scopes=_push_scopes(endpoint))
         async with self._connection.open(call, access):
             return  # a registry that keeps it forgets it by itself
 
@@ -177,11 +180,11 @@ _NOTHING = Body(_no_bytes, 0)
 _ANY_MANIFEST = ", ".join(MediaType)
 
 
-def _push_scopes(endpoint: Endpoint) -> tuple[str, ...]:
+def _push_scopes(endpoint: RegistryEndpoint) -> tuple[str, ...]:
     return (f"repository:{endpoint.repository}:pull,push",)
 
 
-def _upload_path(answer: Answer, endpoint: Endpoint) -> str:
+def _upload_path(answer: RegistryResponse, endpoint: RegistryEndpoint) -> str:
     """Return path and query of an upload that was started; raises InvalidAnswerError.
 
     A Location may be relative. It may not lead to another host: our login would go there.

@@ -12,13 +12,13 @@ from upwell.registry.budget import RequestBudget
 from upwell.registry.errors import (
     InvalidAnswerError,
     RegistryError,
-    RejectedError,
+    RegistryRejectedError,
+    RegistryUnavailableError,
     UnauthorizedError,
-    UnavailableError,
 )
 from upwell.registry.hosts import RegistryHosts
-from upwell.registry.interface import Access, CredentialSource
-from upwell.registry.transport import Answer, Call, Timeouts, Transport
+from upwell.registry.interface import CredentialSource, RequestAccess
+from upwell.registry.transport import RegistryRequest, RegistryResponse, Timeouts, Transport
 
 _OK = frozenset({HTTPStatus.OK})
 
@@ -50,7 +50,9 @@ class Connection:
         await self._transport.aclose()
 
     @asynccontextmanager
-    async def open(self, call: Call, access: Access) -> AsyncIterator[Answer]:
+    async def open(
+        self, call: RegistryRequest, access: RequestAccess
+    ) -> AsyncIterator[RegistryResponse]:
         """Send `call` with the credentials that `access` finds, within the registry's budget."""
         endpoint = call.endpoint
         source = access.credentials or self._credentials
@@ -65,7 +67,7 @@ class Connection:
 
 
 async def raise_for_status(
-    answer: Answer, unknown: RegistryError, wanted: Collection[int] = _OK
+    answer: RegistryResponse, unknown: RegistryError, wanted: Collection[int] = _OK
 ) -> None:
     """Raise what any answer but a wanted one means; `unknown` is what 404 does."""
     status = answer.status
@@ -77,13 +79,13 @@ async def raise_for_status(
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise UnauthorizedError(answer.name, why)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-        raise UnavailableError(answer.name, why)
+        raise RegistryUnavailableError(answer.name, why)
     if status >= HTTPStatus.BAD_REQUEST:
-        raise RejectedError(answer.name, status, why)
+        raise RegistryRejectedError(answer.name, status, why)
     raise InvalidAnswerError(answer.name, f"HTTP {status}")
 
 
-def stated_digest(answer: Answer) -> Digest | None:
+def stated_digest(answer: RegistryResponse) -> Digest | None:
     """Return the digest that the registry states; None where it states none.
 
     Raises InvalidAnswerError.

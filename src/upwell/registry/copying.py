@@ -18,12 +18,12 @@ from typing import Any
 from upwell.oci import Descriptor, Index, Manifest, Platform, Reference, parse_manifest
 from upwell.registry.client_push import RegistryPusher
 from upwell.registry.errors import InvalidAnswerError, RegistryError
-from upwell.registry.interface import DEFAULT_ACCESS, Access, Registry
+from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
 
 _AT_ONCE = 6
 
 
-class Step(StrEnum):
+class CopyStep(StrEnum):
     """What became of one piece of an image."""
 
     PRESENT = "present"
@@ -33,15 +33,15 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class CopyProgress:
     """One step: of which piece, and into which repository."""
 
-    step: Step
+    step: CopyStep
     piece: Descriptor
     target: Reference
 
 
-type Report = Callable[[Progress], None]
+type Report = Callable[[CopyProgress], None]
 type WantsPlatform = Callable[[Platform], bool]
 
 
@@ -51,7 +51,7 @@ class Copied:
 
     target: Reference
     """The image at the target, by digest."""
-    counts: dict[Step, int] = field(default_factory=lambda: dict.fromkeys(Step, 0))
+    counts: dict[CopyStep, int] = field(default_factory=lambda: dict.fromkeys(CopyStep, 0))
     sent_bytes: int = 0
 
 
@@ -59,8 +59,8 @@ class Copied:
 class CopyAccess:
     """How the two sides are asked."""
 
-    source: Access = DEFAULT_ACCESS
-    target: Access = DEFAULT_ACCESS
+    source: RequestAccess = DEFAULT_ACCESS
+    target: RequestAccess = DEFAULT_ACCESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class ImageCopier:
         await work.content_of(manifest)
         wanted = goal if goal.digest is None else goal.with_digest(manifest.digest)
         await self.target.push_manifest(wanted, manifest, self.access.target)
-        work.note(Step.TAGGED, _described(manifest))
+        work.note(CopyStep.TAGGED, _described(manifest))
         return copied
 
     async def plan(self, origin: Reference, goal: Reference) -> Sequence[Descriptor]:
@@ -133,7 +133,7 @@ class _Copy:
         """Bring what must be at the goal before the manifest may."""
         target, access = self.copier.target, self.copier.access.target
         if await target.has_manifest(self.goal, manifest.digest, access):
-            self.note(Step.PRESENT, _described(manifest))
+            self.note(CopyStep.PRESENT, _described(manifest))
             return
         if isinstance(manifest, Manifest):
             blobs = {blob.digest: blob for blob in manifest.references if not blob.urls}
@@ -148,21 +148,21 @@ class _Copy:
         await self.content_of(manifest)
         goal = self.goal.with_digest(entry.digest)
         await self.copier.target.push_manifest(goal, manifest, self.copier.access.target)
-        self.note(Step.COPIED, entry)
+        self.note(CopyStep.COPIED, entry)
 
     async def _blob(self, blob: Descriptor) -> None:
         target, access = self.copier.target, self.copier.access.target
         async with self.slots:
             if await target.has_blob(self.goal, blob.digest, access):
-                self.note(Step.PRESENT, blob)
+                self.note(CopyStep.PRESENT, blob)
                 return
             same = self.origin.registry == self.goal.registry
             if same and await target.mount(self.goal, blob.digest, self.origin.repository, access):
-                self.note(Step.MOUNTED, blob)
+                self.note(CopyStep.MOUNTED, blob)
                 return
             await self._send(blob)
         self.copied.sent_bytes += blob.size
-        self.note(Step.COPIED, blob)
+        self.note(CopyStep.COPIED, blob)
 
     async def _send(self, blob: Descriptor) -> None:
         opened: list[AsyncGenerator[bytes]] = []
@@ -183,9 +183,9 @@ class _Copy:
             async for chunk in chunks:
                 yield chunk
 
-    def note(self, step: Step, piece: Descriptor) -> None:
+    def note(self, step: CopyStep, piece: Descriptor) -> None:
         self.copied.counts[step] += 1
-        self.copier.report(Progress(step, piece, self.goal))
+        self.copier.report(CopyProgress(step, piece, self.goal))
 
 
 async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -69,7 +69,7 @@ class InvalidAnswerError(RegistryError):
         super().__init__(f"{name} gave an answer that cannot be used: {why}")
 
 
-class RejectedError(RegistryError):
+class RegistryRejectedError(RegistryError):
     """The registry refused the request for good."""
 
     reason = "Rejected"
@@ -79,7 +79,7 @@ class RejectedError(RegistryError):
         self.status = status
 
 
-class UnavailableError(RegistryError):
+class RegistryUnavailableError(RegistryError):
     """The registry does not answer, or answers 5xx."""
 
     reason = "Unavailable"

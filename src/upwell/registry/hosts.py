@@ -20,7 +20,7 @@ _HUB_SERVER = "registry-1.docker.io"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RegistryLimits:
     """How many requests may be open at once, and how many may start per second (None: any)."""
 
     concurrency: int = DEFAULT_CONCURRENCY
@@ -31,7 +31,7 @@ class Limits:
             raise ValueError(f"limits must be positive: {self}")
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = RegistryLimits()
 
 
 class PullFrom(StrEnum):
@@ -81,7 +81,7 @@ class RegistryHost:
     insecure: bool = False
     ca_file: Path | None = None
     blocked: bool = False
-    limits: Limits = DEFAULT_LIMITS
+    limits: RegistryLimits = DEFAULT_LIMITS
     mirrors: tuple[RegistryMirror, ...] = ()
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class RegistryHost:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class RegistryEndpoint:
     """Where and how one repository is really reached."""
 
     registry: str
@@ -141,7 +141,7 @@ class RegistryHosts:
         """Return the settings of `name` (`host[:port]/repository`), by longest prefix."""
         return next((host for host in self._hosts if host.matches(name)), None)
 
-    def endpoint(self, reference: Reference, *, insecure: bool = False) -> Endpoint:
+    def endpoint(self, reference: Reference, *, insecure: bool = False) -> RegistryEndpoint:
         """Say where `reference` is reached; `insecure` adds to the settings.
 
         Raises BlockedError.
@@ -152,7 +152,9 @@ class RegistryHosts:
             name = host.location + host.rest_of(name)
         return _endpoint(name, insecure=insecure or host.insecure, ca_file=host.ca_file)
 
-    def endpoints(self, reference: Reference, *, insecure: bool = False) -> tuple[Endpoint, ...]:
+    def endpoints(
+        self, reference: Reference, *, insecure: bool = False
+    ) -> tuple[RegistryEndpoint, ...]:
         """Say where `reference` may be read, best first: its mirrors, and at last itself.
 
         Raises BlockedError.
@@ -175,7 +177,7 @@ class RegistryHosts:
             raise BlockedError(reference.name, host.prefix)
         return host
 
-    def limits(self, registry: str) -> Limits:
+    def limits(self, registry: str) -> RegistryLimits:
         """How hard the registry that is reached as `registry` may be pressed."""
         host = self.find(registry)
         return host.limits if host else DEFAULT_LIMITS
@@ -204,10 +206,10 @@ def is_loopback(authority: str) -> bool:
         return False
 
 
-def _endpoint(name: str, *, insecure: bool, ca_file: Path | None) -> Endpoint:
+def _endpoint(name: str, *, insecure: bool, ca_file: Path | None) -> RegistryEndpoint:
     registry, _, repository = name.partition("/")
     plain = insecure or is_loopback(registry)
-    return Endpoint(
+    return RegistryEndpoint(
         registry, repository, ("https", "http") if plain else ("https",), insecure, ca_file
     )
 

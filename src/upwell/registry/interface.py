@@ -26,20 +26,22 @@ class CredentialSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class RequestAccess:
     """How one request is made: who asks, and whether TLS may be skipped for this registry."""
 
     credentials: CredentialSource | None = None
     insecure: bool = False
 
 
-DEFAULT_ACCESS = Access()
+DEFAULT_ACCESS = RequestAccess()
 
 
 class Registry(Protocol):
     """Manifests and blobs by name. Every method raises a RegistryError; none of them retries."""
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         """Return media type, digest and size of what `reference` names now, with one HEAD.
 
         Where the registry leaves Docker-Content-Digest out, falls back to one GET and hashes.
@@ -47,24 +49,30 @@ class Registry(Protocol):
         ...
 
     async def manifest(
-        self, reference: Reference, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         """Fetch a manifest or index; its digest is verified before anything decodes it."""
         ...
 
     async def blob(
-        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
         """Fetch and verify a small blob (an image configuration) of at most `limit` bytes."""
         ...
 
     def open_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Stream a blob; the iterator raises DigestMismatchError at the end when it was wrong."""
         ...
 
-    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+    async def tags(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[str]:
         """List every tag of a repository, following pagination."""
         ...
 

@@ -13,7 +13,7 @@ from upwell.oci import Digest, Index, Manifest, Platform, Reference
 from upwell.policy.pruning.mirrored_indexes import index_tag
 from upwell.registry.errors import BlobUnknownError, InvalidAnswerError, ManifestUnknownError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
-from upwell.registry.interface import Access, Registry
+from upwell.registry.interface import Registry, RequestAccess
 
 _PREFIX = "upstream"
 
@@ -27,7 +27,7 @@ class Mirror:
         self._platform = platform
         self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
-    async def fetch(self, reference: Reference, access: Access) -> Reference:
+    async def fetch(self, reference: Reference, access: RequestAccess) -> Reference:
         """Return an internal reference to the image that `reference` pins, copying what is missing.
 
         An index comes as the manifest of our platform. An internal image is returned as it is.
@@ -59,7 +59,7 @@ class Mirror:
             with suppress(ManifestUnknownError):  # deleted meanwhile: the next fetch finds out
                 await self._hosted.tag(repository, tag, manifest)
 
-    async def _manifest(self, reference: Reference, access: Access) -> Manifest:
+    async def _manifest(self, reference: Reference, access: RequestAccess) -> Manifest:
         found = await self._remote.manifest(reference, access)
         if isinstance(found, Index):
             entry = found.select(self._platform)
@@ -72,7 +72,7 @@ class Mirror:
         return found
 
     async def _copy(
-        self, reference: Reference, repository: str, manifest: Manifest, access: Access
+        self, reference: Reference, repository: str, manifest: Manifest, access: RequestAccess
     ) -> None:
         if await self._hosted.has_manifest(repository, manifest.digest):
             return
@@ -90,7 +90,7 @@ class Mirror:
         )
 
     async def _copy_blob(
-        self, reference: Reference, repository: str, digest: Digest, access: Access
+        self, reference: Reference, repository: str, digest: Digest, access: RequestAccess
     ) -> None:
         try:
             await self._hosted.blob_size(repository, digest)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from upwell.oci import Digest, Reference
-from upwell.registry.interface import DEFAULT_ACCESS, Access
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class Origin:
     """Where an image of a stream comes from, and how that registry is asked."""
 
     reference: Reference
-    access: Access = DEFAULT_ACCESS
+    access: RequestAccess = DEFAULT_ACCESS
 
 
 class ImageOrigins(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
-from upwell.registry.interface import DEFAULT_ACCESS, Access, InternalRegistry, Registry
+from upwell.registry.interface import DEFAULT_ACCESS, InternalRegistry, Registry, RequestAccess
 
 
 class RoutedRegistry:
@@ -14,29 +14,37 @@ class RoutedRegistry:
         self._internal = internal
         self._remote = remote
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         """Return what `reference` names now."""
         return await self._for(reference).resolve(reference, access)
 
     async def manifest(
-        self, reference: Reference, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         """Fetch and verify a manifest or index."""
         return await self._for(reference).manifest(reference, access)
 
     async def blob(
-        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
         """Fetch and verify a blob of at most `limit` bytes."""
         return await self._for(reference).blob(reference, digest, limit, access)
 
     def open_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Stream a blob."""
         return self._for(reference).open_blob(reference, digest, access)
 
-    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+    async def tags(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[str]:
         """List the tags of a repository."""
         return await self._for(reference).tags(reference, access)
 

@@ -16,8 +16,8 @@ import aiohttp
 from yarl import URL
 
 from upwell.registry.budget import RequestBudget
-from upwell.registry.errors import InvalidAnswerError, UnavailableError
-from upwell.registry.hosts import Endpoint
+from upwell.registry.errors import InvalidAnswerError, RegistryUnavailableError
+from upwell.registry.hosts import RegistryEndpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RegistryRequest:
     """What is asked of a registry. `path` is what follows host and port, query included.
 
     `is_pull` says that it counts against pull limits, `is_blob` that it may take long. `scopes` are
@@ -57,7 +57,7 @@ class Call:
     """
 
     method: str
-    endpoint: Endpoint
+    endpoint: RegistryEndpoint
     path: str
     accept: str = "*/*"
     is_pull: bool = False
@@ -67,7 +67,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RegistryResponse:
     """A response whose body is still to be read; leave the context to give its connection back."""
 
     response: aiohttp.ClientResponse = field(repr=False)
@@ -116,7 +116,7 @@ class Answer:
         return self.headers.get("Content-Type", "").partition(";")[0].strip()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes; raises UnavailableError or InvalidAnswerError."""
+        """Yield the body as it comes; raises RegistryUnavailableError or InvalidAnswerError."""
         while True:
             with _mapped_errors(self.name, self.seconds):
                 chunk = await self.response.content.read(_CHUNK)
@@ -160,10 +160,10 @@ class Transport:
             session, self._session = self._session, None
             await session.close()
 
-    async def send(self, call: Call, authorization: str | None) -> Answer:
+    async def send(self, call: RegistryRequest, authorization: str | None) -> RegistryResponse:
         """Send `call` once, on the first of its endpoint's schemes that connects.
 
-        Raises RateLimitedError, UnavailableError or InvalidAnswerError.
+        Raises RateLimitedError, RegistryUnavailableError or InvalidAnswerError.
         """
         endpoint = call.endpoint
         seconds = self._timeouts.blob if call.is_blob else self._timeouts.answer
@@ -183,9 +183,11 @@ class Transport:
         if response.url.scheme not in endpoint.schemes:
             response.close()
             raise InvalidAnswerError(endpoint.name, "it redirects from https to plain http")
-        return Answer(response, endpoint.name, seconds)
+        return RegistryResponse(response, endpoint.name, seconds)
 
-    async def post(self, endpoint: Endpoint, url: URL, form: Sequence[tuple[str, str]]) -> Answer:
+    async def post(
+        self, endpoint: RegistryEndpoint, url: URL, form: Sequence[tuple[str, str]]
+    ) -> RegistryResponse:
         """Send a form to a token server; redirects are not followed: the form holds a secret."""
         with _mapped_errors(url.host or endpoint.name, self._timeouts.answer):
             response = await self._client().post(
@@ -199,11 +201,11 @@ class Transport:
 
     async def get(
         self,
-        endpoint: Endpoint,
+        endpoint: RegistryEndpoint,
         url: URL,
         query: Sequence[tuple[str, str]],
         authorization: str | None,
-    ) -> Answer:
+    ) -> RegistryResponse:
         """Ask a token server; raises as `send` does."""
         headers = {"Authorization": authorization} if authorization else {}
         with _mapped_errors(url.host or endpoint.name, self._timeouts.answer):
@@ -216,7 +218,9 @@ class Transport:
             )
         return self._token_answer(endpoint, response)
 
-    def _token_answer(self, endpoint: Endpoint, response: aiohttp.ClientResponse) -> Answer:
+    def _token_answer(
+        self, endpoint: RegistryEndpoint, response: aiohttp.ClientResponse
+    ) -> RegistryResponse:
         # Without a token the registry cannot be asked either: its gate is the one to close.
         if response.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             response.close()
@@ -224,9 +228,11 @@ class Transport:
             if error is not None:
                 raise error
         name = response.url.host or endpoint.name
-        return Answer(response, name, self._timeouts.answer)
+        return RegistryResponse(response, name, self._timeouts.answer)
 
-    async def _request(self, call: Call, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _request(
+        self, call: RegistryRequest, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
         authority = call.endpoint.authority
         failures: list[aiohttp.ClientConnectionError] = []
         for scheme in self._order(call.endpoint):
@@ -255,7 +261,7 @@ class Transport:
                 return response
         raise failures[-1]
 
-    def _order(self, endpoint: Endpoint) -> Sequence[str]:
+    def _order(self, endpoint: RegistryEndpoint) -> Sequence[str]:
         """Put what worked last first; once https worked, http is never tried instead."""
         known = self._schemes.get(endpoint.authority)
         if known == "https":
@@ -284,7 +290,7 @@ class Transport:
         total, idle = (limits.blob, limits.idle) if is_blob else (limits.answer, None)
         return aiohttp.ClientTimeout(total=total, sock_connect=limits.connect, sock_read=idle)
 
-    def _trust(self, endpoint: Endpoint) -> ssl.SSLContext | bool:
+    def _trust(self, endpoint: RegistryEndpoint) -> ssl.SSLContext | bool:
         if endpoint.insecure or endpoint.ca_file is None:
             return not endpoint.insecure
         if endpoint.ca_file not in self._contexts:
@@ -293,19 +299,19 @@ class Transport:
                 context.load_verify_locations(cafile=endpoint.ca_file)
             except OSError as error:  # ssl.SSLError is one
                 why = f"its ca file {endpoint.ca_file} cannot be read: {error.strerror}"
-                raise UnavailableError(endpoint.name, why) from error
+                raise RegistryUnavailableError(endpoint.name, why) from error
             self._contexts[endpoint.ca_file] = context
         return self._contexts[endpoint.ca_file]
 
 
-def _url(call: Call, scheme: str) -> URL:
+def _url(call: RegistryRequest, scheme: str) -> URL:
     try:
         url = URL(f"{scheme}://{call.endpoint.authority}{call.path}", encoded=True)
         reachable = url.host and url.port  # a port out of range is found only here
     except ValueError:
         reachable = None
     if not reachable:
-        raise UnavailableError(call.endpoint.name, "its address is not a host and port")
+        raise RegistryUnavailableError(call.endpoint.name, "its address is not a host and port")
     return url
 
 
@@ -315,15 +321,17 @@ def _mapped_errors(name: str, seconds: float) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise UnavailableError(name, f"no complete answer within {seconds:g} s") from error
+        raise RegistryUnavailableError(name, f"no complete answer within {seconds:g} s") from error
     except aiohttp.ClientConnectorCertificateError as error:
         why = "its certificate is not trusted: set `ca_file` (or `insecure`) for this registry"
-        raise UnavailableError(name, why) from error
+        raise RegistryUnavailableError(name, why) from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
         why = str(error)[:_MAX_WHY] or "the connection broke"
-        raise UnavailableError(name, why) from error
+        raise RegistryUnavailableError(name, why) from error
     except UnicodeError as error:
-        raise UnavailableError(name, "its host is not a name that can be looked up") from error
+        raise RegistryUnavailableError(
+            name, "its host is not a name that can be looked up"
+        ) from error
     except aiohttp.ClientError as error:
         message = getattr(error, "message", "") or type(error).__name__
         raise InvalidAnswerError(name, f"not HTTP as we know it: {message[:_MAX_WHY]}") from error

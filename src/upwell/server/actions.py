@@ -19,7 +19,7 @@ type Untag = Callable[[str, str], Awaitable[None]]
 """Takes a tag out of a repository of the internal registry; raises RegistryError."""
 
 
-class Actions(Protocol):
+class ApiActions(Protocol):
     """Things that a person does to an object; refusals are StoreErrors (RejectedError, say)."""
 
     async def instantiate(

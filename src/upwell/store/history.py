@@ -15,7 +15,7 @@ from upwell.store.interface import Change, ExpiredError, Selector, WatchEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ChangeRecord:
     """One change as it is kept: `version` is the store's number of it, `body` the object's JSON.
 
     The resource carries that version too, also when the change is its deletion.
@@ -48,7 +48,9 @@ class Record:
 class History:
     """Records with consecutive versions, the newest `limit` of them."""
 
-    def __init__(self, records: Iterable[Record] = (), *, newest: int = 0, limit: int) -> None:
+    def __init__(
+        self, records: Iterable[ChangeRecord] = (), *, newest: int = 0, limit: int
+    ) -> None:
         self._records = deque(records, maxlen=limit)
         self._newest = self._records[-1].version if self._records else newest
         self._published = asyncio.Event()
@@ -58,7 +60,7 @@ class History:
         """The version of the last change."""
         return self._newest
 
-    def publish(self, records: Iterable[Record]) -> None:
+    def publish(self, records: Iterable[ChangeRecord]) -> None:
         """Append changes and wake every watch."""
         for record in records:
             self._records.append(record)
@@ -66,7 +68,7 @@ class History:
         self._published.set()
         self._published = asyncio.Event()
 
-    async def follow(self, since: int) -> AsyncGenerator[Record]:
+    async def follow(self, since: int) -> AsyncGenerator[ChangeRecord]:
         """Yield the changes after `since`, for ever; raises ExpiredError."""
         position = since
         while True:
@@ -78,7 +80,7 @@ class History:
             if not batch:
                 await published.wait()
 
-    def _after(self, version: int) -> list[Record]:
+    def _after(self, version: int) -> list[ChangeRecord]:
         missing = self._newest - version
         # A version of the future is from another life of the data: its changes are unknown here.
         if missing < 0 or missing > len(self._records):

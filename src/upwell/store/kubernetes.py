@@ -27,8 +27,8 @@ from upwell.store.interface import (
     StoreError,
     WatchEvent,
 )
-from upwell.store.kubernetes_errors import Status
-from upwell.store.kubernetes_http import Access, ApiConnection, Request, parse_object
+from upwell.store.kubernetes_errors import ApiStatus
+from upwell.store.kubernetes_http import ApiConnection, ApiRequest, ServerAccess, parse_object
 
 _PAGE = 500
 """Objects in one answer to a list."""
@@ -54,7 +54,7 @@ class KubernetesStore:
         ca: str | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._api = ApiConnection(Access(base_url, token, ca, timeout))
+        self._api = ApiConnection(ServerAccess(base_url, token, ca, timeout))
 
     async def __aenter__(self) -> Self:
         return self
@@ -248,7 +248,7 @@ class KubernetesStore:
         """Return what the server answers at a path of its own, such as `/version`."""
         return await self._api.get_raw(path)
 
-    async def _send[R: Resource](self, kind: type[R], request: Request) -> R:
+    async def _send[R: Resource](self, kind: type[R], request: ApiRequest) -> R:
         return _decode(kind, (await self._api.ask(request)).document)
 
     async def _put[R: Resource](self, resource: R, subresource: str) -> R:
@@ -296,8 +296,8 @@ class KubernetesStore:
                         yield WatchEvent(Change(str(change)), _decode(kind, subject))
 
 
-def _about(kind: type[Resource], namespace: str, name: str, method: str) -> Request:
-    return Request(method, kind.KIND, ObjectKey(kind.KIND.kind, namespace, name))
+def _about(kind: type[Resource], namespace: str, name: str, method: str) -> ApiRequest:
+    return ApiRequest(method, kind.KIND, ObjectKey(kind.KIND.kind, namespace, name))
 
 
 def _selection(selector: Selector) -> dict[str, str]:
@@ -334,8 +334,8 @@ def _decode[R: Resource](kind: type[R], document: Mapping[str, Any]) -> R:
         raise StoreError(f"the server sent an object that is none: {error}") from error
 
 
-def _watch_error(document: Mapping[str, Any], request: Request, since: str) -> StoreError:
-    status = Status.of(document, HTTPStatus.INTERNAL_SERVER_ERROR)
+def _watch_error(document: Mapping[str, Any], request: ApiRequest, since: str) -> StoreError:
+    status = ApiStatus.of(document, HTTPStatus.INTERNAL_SERVER_ERROR)
     if status.code == HTTPStatus.GONE:
         return ExpiredError(since)
     return status.error(request.kind, request.key)

@@ -18,7 +18,7 @@ from upwell.store.interface import (
 )
 
 
-class ForbiddenError(StoreError):
+class StoreForbiddenError(StoreError):
     """The server does not let us: the credentials are missing, wrong or too weak."""
 
     reason = "Forbidden"
@@ -48,7 +48,7 @@ class BusyError(UnavailableError):
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ApiStatus:
     """An API server's verdict."""
 
     code: int
@@ -96,7 +96,7 @@ class Status:
             case HTTPStatus.GONE:
                 error = ExpiredError(self.message)
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                error = ForbiddenError(told)
+                error = StoreForbiddenError(told)
             case HTTPStatus.TOO_MANY_REQUESTS:
                 error = BusyError(told, retry_after)
             case _:

@@ -15,7 +15,7 @@ import aiohttp
 
 from upwell.api.meta import Kind, ObjectKey
 from upwell.store.interface import RejectedError, StoreError, UnavailableError
-from upwell.store.kubernetes_errors import Status
+from upwell.store.kubernetes_errors import ApiStatus
 from upwell.store.kubernetes_socket import (
     HEARTBEAT,
     MAX_MESSAGE_BYTES,
@@ -34,7 +34,7 @@ _UPLOAD = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT, sock_read=IDLE_TI
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ServerAccess:
     """Where the server is and how to reach it: `ca` is the path of a PEM file, times in seconds."""
 
     base_url: str
@@ -44,7 +44,7 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """A request about an object or a collection; `key` is what errors speak of."""
 
     method: str
@@ -75,7 +75,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """A JSON object and the warnings that came with it."""
 
     document: dict[str, Any]
@@ -85,7 +85,7 @@ class Answer:
 class ApiConnection:
     """Sends requests; raises a StoreError for every answer that is not a success."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ServerAccess) -> None:
         self._access = access
         self._base = access.base_url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
@@ -96,13 +96,13 @@ class ApiConnection:
             await self._session.close()
             self._session = None
 
-    async def ask(self, request: Request) -> Answer:
+    async def ask(self, request: ApiRequest) -> ApiResponse:
         """Send `request` and return its JSON answer."""
         limits = self._whole() if request.content is None else _UPLOAD
         async with self.open(request, limits) as response:
             body = await _read_at_most(MAX_ANSWER_BYTES, response)
             warnings = _warnings(response.headers.getall("Warning", []))
-        return Answer(parse_object(body, str(request.key)), warnings)
+        return ApiResponse(parse_object(body, str(request.key)), warnings)
 
     async def get_raw(self, path: str) -> bytes:
         """Return the answer at `path`."""
@@ -111,10 +111,10 @@ class ApiConnection:
             async with self._open_session().get(url, timeout=self._whole()) as response:
                 body = await _read_at_most(MAX_ANSWER_BYTES, response)
         if response.status >= HTTPStatus.BAD_REQUEST:
-            raise RejectedError(f"{path}: {Status.parse(body, response.status).message}")
+            raise RejectedError(f"{path}: {ApiStatus.parse(body, response.status).message}")
         return body
 
-    async def lines(self, request: Request) -> AsyncGenerator[bytes]:
+    async def lines(self, request: ApiRequest) -> AsyncGenerator[bytes]:
         """Yield the answer's lines as they come."""
         rest = bytearray()
         async for chunk in self.chunks(request):
@@ -126,7 +126,7 @@ class ApiConnection:
             if len(rest) > MAX_LINE_BYTES:
                 raise StoreError(f"the server sent a line of more than {MAX_LINE_BYTES} bytes")
 
-    async def chunks(self, request: Request) -> AsyncGenerator[bytes]:
+    async def chunks(self, request: ApiRequest) -> AsyncGenerator[bytes]:
         """Yield the answer's bytes as they come, for as long as they come."""
         timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT, sock_read=IDLE_TIMEOUT)
         async with self.open(request, timeout) as response:
@@ -135,7 +135,7 @@ class ApiConnection:
 
     @asynccontextmanager
     async def converse(
-        self, request: Request, params: Sequence[tuple[str, str]], protocol: str
+        self, request: ApiRequest, params: Sequence[tuple[str, str]], protocol: str
     ) -> AsyncGenerator[KubernetesConversation]:
         """Open a WebSocket for the block; the server has to speak `protocol`."""
         with _reachable(self._base):
@@ -158,7 +158,7 @@ class ApiConnection:
 
     @asynccontextmanager
     async def open(
-        self, request: Request, limits: aiohttp.ClientTimeout
+        self, request: ApiRequest, limits: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send `request` and give its successful response, to be read within the context."""
         data: bytes | AsyncIterator[bytes] | None = request.content
@@ -177,7 +177,7 @@ class ApiConnection:
             ) as response:
                 if response.status >= HTTPStatus.MULTIPLE_CHOICES:
                     body = await response.content.read(_CHUNK)
-                    status = Status.parse(body, response.status)
+                    status = ApiStatus.parse(body, response.status)
                     after = response.headers.get("Retry-After", "")
                     raise status.error(
                         request.kind, request.key, float(after) if after.isdigit() else 0

@@ -17,7 +17,7 @@ from typing import Protocol, cast
 from upwell.api.codec import encode_json
 from upwell.api.meta import ObjectKey, Resource
 from upwell.store import semantics
-from upwell.store.history import History, Record
+from upwell.store.history import ChangeRecord, History
 from upwell.store.interface import (
     EVERYTHING,
     AlreadyExistsError,
@@ -43,7 +43,7 @@ _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 class Journal(Protocol):
     """Makes changes durable."""
 
-    async def append(self, records: Sequence[Record]) -> None:
+    async def append(self, records: Sequence[ChangeRecord]) -> None:
         """Keep all of `records` or none; raises UnavailableError."""
         ...
 
@@ -82,7 +82,7 @@ class _Objects:
             for resources in placed.values():
                 yield from resources.values()
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: ChangeRecord) -> None:
         self._remove(record.resource.key)
         if record.change is not Change.DELETED:
             self._put(record.resource)
@@ -128,8 +128,8 @@ class LocalStore:
         self._history = history
         self._objects = _Objects(resources)
         self._version = history.newest
-        self._staged: dict[ObjectKey, Record] = {}
-        self._batch: list[Record] = []
+        self._staged: dict[ObjectKey, ChangeRecord] = {}
+        self._batch: list[ChangeRecord] = []
         self._batch_done: asyncio.Future[None] | None = None
         self._in_flight: asyncio.Future[None] | None = None
         self._flushing: asyncio.Task[None] | None = None
@@ -316,7 +316,7 @@ class LocalStore:
         version = self._version + 1
         numbered = resource.with_metadata(resource_version=str(version))
         labels = None if previous is None else previous.metadata.labels
-        record = Record(version, change, numbered, labels, encode_json(numbered))
+        record = ChangeRecord(version, change, numbered, labels, encode_json(numbered))
         self._version = version
         self._staged[numbered.key] = record
         self._batch.append(record)
@@ -342,7 +342,7 @@ class LocalStore:
         finally:
             self._flushing = self._in_flight = None
 
-    def _publish(self, records: Sequence[Record]) -> None:
+    def _publish(self, records: Sequence[ChangeRecord]) -> None:
         for record in records:
             self._objects.apply(record)
             if self._staged.get(record.resource.key) is record:

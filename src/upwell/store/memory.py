@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from upwell.store.history import History, Record
+from upwell.store.history import ChangeRecord, History
 from upwell.store.local import HISTORY_LIMIT, Clock, LocalStore
 
 
 class _Nowhere:
     """A journal that keeps nothing."""
 
-    async def append(self, records: Sequence[Record]) -> None:
+    async def append(self, records: Sequence[ChangeRecord]) -> None:
         """Accept the records."""
 
 

@@ -17,7 +17,7 @@ from typing import Self
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode_as, resource_of_kind
 from upwell.api.meta import Resource
-from upwell.store.history import History, Record
+from upwell.store.history import ChangeRecord, History
 from upwell.store.interface import Change, StoreError, UnavailableError
 from upwell.store.local import HISTORY_LIMIT, Clock, LocalStore
 from upwell.store.migrations import MIGRATIONS
@@ -72,7 +72,7 @@ class _SqliteJournal:
         """Open the file, migrate it and read everything; raises DamagedStoreError."""
         return await self._run(self._open)
 
-    async def append(self, records: Sequence[Record]) -> None:
+    async def append(self, records: Sequence[ChangeRecord]) -> None:
         """Keep all of `records` or none; raises UnavailableError."""
         await self._run(lambda: self._append(records))
 
@@ -119,7 +119,7 @@ class _SqliteJournal:
         for version, change, kind, labels, body in connection.execute(_ALL_CHANGES):
             resource = current.get(str(version)) or self._decode(kind, body)
             previous = None if labels is None else json.loads(labels)
-            records.append(Record(version, Change(change), resource, previous, body))
+            records.append(ChangeRecord(version, Change(change), resource, previous, body))
         return _Contents(resources, History(records, limit=self._history_limit))
 
     def _decode(self, kind: str, body: str) -> Resource:
@@ -131,7 +131,7 @@ class _SqliteJournal:
         except InvalidObjectError as error:
             raise DamagedStoreError(self._path, str(error)) from error
 
-    def _append(self, records: Sequence[Record]) -> None:
+    def _append(self, records: Sequence[ChangeRecord]) -> None:
         connection = self._connection
         if connection is None:
             raise UnavailableError(f"{self._path} is closed")
@@ -200,7 +200,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _write(connection: sqlite3.Connection, record: Record) -> None:
+def _write(connection: sqlite3.Connection, record: ChangeRecord) -> None:
     key = record.resource.key
     if record.change is Change.DELETED:
         connection.execute(_DELETE_OBJECT, (key.kind, key.namespace, key.name))

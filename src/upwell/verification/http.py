@@ -19,7 +19,7 @@ _MAX_WHY = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ResponseLimits:
     """What one request may take."""
 
     seconds: float = 10
@@ -27,7 +27,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ProbeRequest:
     """What is sent."""
 
     method: str
@@ -39,13 +39,13 @@ class Request:
 class HttpClient:
     """One connection for each request: what is asked shall be answered by what serves now."""
 
-    def __init__(self, session: aiohttp.ClientSession, limits: Limits) -> None:
+    def __init__(self, session: aiohttp.ClientSession, limits: ResponseLimits) -> None:
         self._session = session
         self._limits = limits
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, limits: Limits) -> AsyncIterator[Self]:
+    async def open(cls, limits: ResponseLimits) -> AsyncIterator[Self]:
         """Hold the client while the block lasts."""
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_socket),
@@ -61,9 +61,9 @@ class HttpClient:
     async def get(self, question: HttpQuestion) -> HttpAnswer:
         """Send a GET request; raises ProbeError."""
         headers = {"Host": question.host} if question.host else {}
-        return await self.send(Request("GET", parse_url(question.url), headers))
+        return await self.send(ProbeRequest("GET", parse_url(question.url), headers))
 
-    async def send(self, request: Request) -> HttpAnswer:
+    async def send(self, request: ProbeRequest) -> HttpAnswer:
         """Send a request and return its answer; raises ProbeError."""
         try:
             async with (

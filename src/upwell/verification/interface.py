@@ -45,7 +45,7 @@ class MetricQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SignedEvent:
     """A CloudEvent in structured mode, as the bytes that are sent."""
 
     url: str
@@ -72,6 +72,6 @@ class Probes(Protocol):
         """
         ...
 
-    async def tell(self, event: Event) -> None:
+    async def tell(self, event: SignedEvent) -> None:
         """Deliver an event; returns when the receiver has taken it (2xx)."""
         ...

@@ -6,28 +6,28 @@ from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 from upwell.verification import cloud_events, prometheus
-from upwell.verification.http import HttpClient, Limits
+from upwell.verification.http import HttpClient, ResponseLimits
 from upwell.verification.interface import (
-    Event,
     HttpAnswer,
     HttpQuestion,
     MetricQuestion,
     ProbeError,
+    SignedEvent,
 )
 
 
 class NetworkProbes:
     """Implements Probes; made by `NetworkProbes.open`."""
 
-    def __init__(self, client: HttpClient, limits: Limits) -> None:
+    def __init__(self, client: HttpClient, limits: ResponseLimits) -> None:
         self._client = client
         self._limits = limits
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, limits: Limits | None = None) -> AsyncIterator[Self]:
+    async def open(cls, limits: ResponseLimits | None = None) -> AsyncIterator[Self]:
         """Hold the client while the block lasts."""
-        given = limits or Limits()
+        given = limits or ResponseLimits()
         async with HttpClient.open(given) as client:
             yield cls(client, given)
 
@@ -53,6 +53,6 @@ class NetworkProbes:
         """Return the one finite number that a query gives; None when it gives none."""
         return await prometheus.measure(self._client, question)
 
-    async def tell(self, event: Event) -> None:
+    async def tell(self, event: SignedEvent) -> None:
         """Deliver an event; returns when the receiver has taken it."""
         await cloud_events.deliver(self._client, event)

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from upwell.verification.http import HttpClient, Request, parse_url, place
+from upwell.verification.http import HttpClient, ProbeRequest, parse_url, place
 from upwell.verification.interface import (
     BadQuestionError,
     HttpAnswer,
@@ -28,7 +28,7 @@ async def measure(client: HttpClient, question: MetricQuestion) -> float | None:
         {"query": question.query, "time": f"{question.at.timestamp():.3f}"}
     )
     headers = {"Authorization": question.authorization} if question.authorization else {}
-    answer = await client.send(Request("GET", url, headers))
+    answer = await client.send(ProbeRequest("GET", url, headers))
     try:
         return _number(answer)
     except BadQuestionError as error:

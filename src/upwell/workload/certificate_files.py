@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenCertificates:
     """Where each text is, or why it is of no use: one bad file would keep the router from all."""
 
     paths: Mapping[str, str]
@@ -21,7 +21,7 @@ class CertificateFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def write(self, certificates: Sequence[str], authorities: Sequence[str]) -> Written:
+    def write(self, certificates: Sequence[str], authorities: Sequence[str]) -> WrittenCertificates:
         """Write certificates, each with its key, and authorities to trust; remove all other files.
 
         What a running process has loaded it does not read again.
@@ -40,7 +40,7 @@ class CertificateFiles:
         for path in self._folder.iterdir():
             if str(path) not in paths.values():
                 path.unlink()
-        return Written(paths, faults)
+        return WrittenCertificates(paths, faults)
 
 
 def _publish(text: str, path: Path, check: Callable[[Path], None]) -> str:

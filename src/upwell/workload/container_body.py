@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.workload import volumes
-from upwell.workload.interface import ContainerSpec, Files, InstanceSpec, Mount
+from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec
 
 LABEL_UPWELL = "upwell.dev/instance"
 LABEL_NAME = "upwell.dev/replica"
@@ -25,7 +25,7 @@ _MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ContainerContext:
     """What a container of an instance is put into."""
 
     upwell: str
@@ -46,7 +46,7 @@ def container_name(upwell: str, instance: str, container: str) -> str:
 
 
 def create_body(
-    spec: InstanceSpec, container: ContainerSpec, surroundings: Surroundings
+    spec: InstanceSpec, container: ContainerSpec, surroundings: ContainerContext
 ) -> dict[str, Any]:
     """Return the request that creates `container`; raises InvalidVolumeError."""
     body: dict[str, Any] = {
@@ -92,7 +92,7 @@ def create_body(
 
 
 def _labels(
-    spec: InstanceSpec, container: ContainerSpec, surroundings: Surroundings
+    spec: InstanceSpec, container: ContainerSpec, surroundings: ContainerContext
 ) -> dict[str, str]:
     own = {LABEL_ROLE: spec.role} if spec.role else {}
     if surroundings.init is not None:
@@ -111,7 +111,7 @@ def _labels(
     }
 
 
-def _mount(spec: InstanceSpec, mount: Mount, places: Mapping[str, Path]) -> dict[str, Any]:
+def _mount(spec: InstanceSpec, mount: InstanceMount, places: Mapping[str, Path]) -> dict[str, Any]:
     read_only = mount.read_only or isinstance(spec.volumes.get(mount.volume), Files)
     return {
         "type": "bind",

@@ -16,12 +16,12 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
 
 from upwell.workload.certificate_files import CertificateFiles
-from upwell.workload.haproxy_cli import HaproxyCli, Server
+from upwell.workload.haproxy_cli import HaproxyCli, HaproxyServer
 from upwell.workload.haproxy_config import (
     HTTP_FRONTEND,
     TLS_FRONTENDS,
-    Plan,
     RouterLimits,
+    ServablePlan,
     TlsPlan,
     endpoint_name,
     is_proxy_of,
@@ -30,7 +30,7 @@ from upwell.workload.haproxy_config import (
     socket_address,
 )
 from upwell.workload.interface import (
-    Endpoint,
+    BackendServer,
     Plain,
     RouterDownError,
     RouterUnavailableError,
@@ -106,7 +106,7 @@ class HaproxyRouter:
                 raise RouterDownError(str(error)) from error
             return wanted.faults
 
-    async def _bring_about(self, wanted: Plan, *, running: bool) -> None:
+    async def _bring_about(self, wanted: ServablePlan, *, running: bool) -> None:
         if not running:
             await self._write(wanted, check=True)
             await self._start()
@@ -164,7 +164,7 @@ class HaproxyRouter:
             raise RouterUnavailableError(f"haproxy kept its former configuration: {why}")
         _log.info("router reloaded", extra={"address": self.http_address})
 
-    async def _settle_servers(self, wanted: Plan) -> None:
+    async def _settle_servers(self, wanted: ServablePlan) -> None:
         """Bring the running servers to what is wanted; those that serve come first."""
         servers, options = wanted.servers(), wanted.server_options()
         present = {key: one for key, one in (await self._cli.servers()).items() if _is_ours(key)}
@@ -178,7 +178,7 @@ class HaproxyRouter:
             if _is_ours(key) and server.serving != (key in servers and not servers[key].draining):
                 raise RouterUnavailableError(f"haproxy did not switch {'/'.join(key)}: {said}")
 
-    def _without_taken_address(self, wanted: Plan) -> Plan:
+    def _without_taken_address(self, wanted: ServablePlan) -> ServablePlan:
         """Return the plan without an address of Routes that somebody else has."""
         fault = _bind_fault(*_split(self.http_address))
         if not fault:
@@ -191,7 +191,7 @@ class HaproxyRouter:
         socket_path = str(self._config.parent / "waiting.sock")
         return replace(wanted, faults=faults, waiting_socket=socket_path)
 
-    async def _with_tls(self, wanted: Plan, *, served: bool) -> Plan:
+    async def _with_tls(self, wanted: ServablePlan, *, served: bool) -> ServablePlan:
         """Return the plan with its certificates written, or without the rules that need them."""
         rules = [(rule, rule.tls) for rule in wanted.rules if rule.tls is not None]
         if not rules:
@@ -225,7 +225,7 @@ class HaproxyRouter:
         plan_of_tls = TlsPlan(address, paths, socket_path, authorities)
         return replace(_without(wanted, faults), tls=plan_of_tls)
 
-    async def _write(self, wanted: Plan, *, check: bool) -> None:
+    async def _write(self, wanted: ServablePlan, *, check: bool) -> None:
         """Replace the file that HAProxy starts from and reloads, checked by HAProxy itself."""
         draft = self._config.with_name("haproxy.cfg.new")
         await asyncio.to_thread(draft.write_text, wanted.render())
@@ -254,8 +254,8 @@ def _is_ours(server: tuple[str, str]) -> bool:
 
 
 def _additions(
-    wanted: Mapping[tuple[str, str], Endpoint],
-    present: Mapping[tuple[str, str], Server],
+    wanted: Mapping[tuple[str, str], BackendServer],
+    present: Mapping[tuple[str, str], HaproxyServer],
     options: Mapping[str, str],
 ) -> Iterator[str]:
     for key, endpoint in wanted.items():
@@ -273,7 +273,8 @@ def _additions(
 
 
 def _withdrawals(
-    wanted: Mapping[tuple[str, str], Endpoint], present: Mapping[tuple[str, str], Server]
+    wanted: Mapping[tuple[str, str], BackendServer],
+    present: Mapping[tuple[str, str], HaproxyServer],
 ) -> Iterator[str]:
     for key, server in present.items():
         name = "/".join(key)
@@ -286,7 +287,7 @@ def _withdrawals(
             yield f"del server {name}"
 
 
-def _without(wanted: Plan, faults: Mapping[str, str]) -> Plan:
+def _without(wanted: ServablePlan, faults: Mapping[str, str]) -> ServablePlan:
     """Leave out the rules that are at fault."""
     rules = [rule for rule in wanted.rules if rule.name not in faults]
     return replace(wanted, rules=rules, faults={**wanted.faults, **faults})
@@ -296,7 +297,7 @@ def _taken(address: str, fault: str, option: str) -> str:
     return f"{address}: {fault}; stop what listens there, or choose another {option}"
 
 
-def _without_taken_ports(wanted: Plan, frontends: Collection[str]) -> Plan:
+def _without_taken_ports(wanted: ServablePlan, frontends: Collection[str]) -> ServablePlan:
     """Leave out the listeners whose port somebody else has; ours are among `frontends`."""
     faults = dict(wanted.faults)
     for listener in wanted.listeners:

@@ -23,7 +23,7 @@ _SERVERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class HaproxyServer:
     """A server as a worker has it."""
 
     address: str
@@ -88,7 +88,7 @@ class HaproxyCli:
         answer = await self.ask("reload")
         return "" if answer.startswith("Success=1") else answer.partition("--\n")[2].strip()
 
-    async def servers(self) -> dict[tuple[str, str], Server]:
+    async def servers(self) -> dict[tuple[str, str], HaproxyServer]:
         """Return the present worker's servers by (proxy, name)."""
         found = {}
         for line in (await self.ask("@1 show servers state")).splitlines():
@@ -96,7 +96,7 @@ class HaproxyCli:
             if len(fields) < _STATE_FIELDS or fields[0] == "#":
                 continue
             serving = not int(fields[6]) & _OUT_OF_SERVICE
-            found[fields[1], fields[3]] = Server(fields[4], int(fields[18]), serving)
+            found[fields[1], fields[3]] = HaproxyServer(fields[4], int(fields[18]), serving)
         return found
 
     async def frontends(self) -> set[str]:

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import quote
 
-from upwell.workload.interface import Backend, Endpoint, HttpRule, Listener, Plain, RoutingTable
+from upwell.workload.interface import (
+    Backend,
+    BackendServer,
+    HttpRule,
+    Listener,
+    Plain,
+    RoutingTable,
+)
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
@@ -60,7 +67,7 @@ class TlsPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ServablePlan:
     """A table that was checked: what can be served as it stands, and why the rest cannot."""
 
     http_address: str
@@ -75,7 +82,7 @@ class Plan:
     waiting_socket: str = ""
     """Where Routes are served while somebody else has their address: a socket that nobody uses."""
 
-    def servers(self) -> Mapping[tuple[str, str], Endpoint]:
+    def servers(self) -> Mapping[tuple[str, str], BackendServer]:
         """Return the endpoints by (proxy, server) as HAProxy names them."""
         return {
             (proxy, _quoted(endpoint.name)): endpoint
@@ -154,7 +161,7 @@ class Plan:
                     yield f"  {_server_line(endpoint)}"
 
 
-def plan(table: RoutingTable, http_address: str, limits: RouterLimits) -> Plan:
+def plan(table: RoutingTable, http_address: str, limits: RouterLimits) -> ServablePlan:
     """Check `table` and leave out, with the reason, what HAProxy could not serve."""
     backends = {backend.name: backend for backend in table.backends}
     rules, listeners, faults = [], [], {}
@@ -177,7 +184,7 @@ def plan(table: RoutingTable, http_address: str, limits: RouterLimits) -> Plan:
         else:
             taken[place] = listener.name
             listeners.append(listener)
-    return Plan(http_address, limits, backends, rules, listeners, faults)
+    return ServablePlan(http_address, limits, backends, rules, listeners, faults)
 
 
 def http_proxy(backend: str) -> str:
@@ -341,7 +348,7 @@ def _backend_lines(proxy: str, backend: Backend, options: str) -> Iterator[str]:
     yield f"  http-request {answer} if {{ nbsrv({proxy}) eq 0 }}"
 
 
-def _server_line(endpoint: Endpoint) -> str:
+def _server_line(endpoint: BackendServer) -> str:
     address = socket_address(endpoint.address, endpoint.port)
     disabled = " disabled" if endpoint.draining else ""
     return f"server {_quoted(endpoint.name)} {address}{disabled}"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from upwell.workload.clock import Clock
-from upwell.workload.interface import Action, Pause, Probe, RuntimeUnavailableError
+from upwell.workload.interface import Action, Pause, ProbeSpec, RuntimeUnavailableError
 from upwell.workload.observation import ContainerFacts
-from upwell.workload.podman_api import NotFoundError, PodmanApi
-from upwell.workload.probes import Outcome, ProbeClient, ProbeTally, watch
+from upwell.workload.podman_api import PodmanApi, PodmanNotFoundError
+from upwell.workload.probes import ProbeClient, ProbeResult, ProbeTally, watch
 from upwell.workload.records import ContainerRecord, InstanceRecord, RecordStore
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _EAGER_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ProbeTarget:
     """A running container, and the address at which its instance answers."""
 
     container: ContainerFacts
@@ -55,7 +55,7 @@ class Health:
         """Close the probes' connections; the tasks end with their group."""
         await self._client.close()
 
-    def follow(self, targets: Sequence[Target], group: asyncio.TaskGroup) -> None:
+    def follow(self, targets: Sequence[ProbeTarget], group: asyncio.TaskGroup) -> None:
         """Probe exactly `targets` from now on, with tasks of `group`."""
         wanted = {target.container.id: target for target in targets}
         for container_id in self._tasks.keys() - wanted.keys():
@@ -85,12 +85,12 @@ class Health:
                 record = self._records.load(container.instance)
                 known = record.container(container.name) if record else None
                 if container.running and known and known.pre_stop and grace_seconds > 0:
-                    work = self._act(Target(container, address), known.pre_stop, grace_seconds)
+                    work = self._act(ProbeTarget(container, address), known.pre_stop, grace_seconds)
                     group.create_task(work)
         spent = (self._clock.now() - begun).total_seconds()
         return max(grace_seconds - spent, min(grace_seconds, _LEAST_GRACE_SECONDS))
 
-    async def _watch_container(self, target: Target, known: ContainerRecord) -> None:
+    async def _watch_container(self, target: ProbeTarget, known: ContainerRecord) -> None:
         """Follow a container through its start, then ask it for ever."""
         if not await self._finish_start(target, known):
             return
@@ -100,7 +100,7 @@ class Health:
             if known.liveness:
                 group.create_task(self._watch_liveness(target, known.liveness))
 
-    async def _finish_start(self, target: Target, known: ContainerRecord) -> bool:
+    async def _finish_start(self, target: ProbeTarget, known: ContainerRecord) -> bool:
         """Do what follows the start, and wait for the startup probe; False when it was ended."""
         container = target.container
         record = self._records.load(container.instance)
@@ -124,7 +124,7 @@ class Health:
             self._change(container, lambda now: now.with_readiness(container.id, since))
         return True
 
-    async def _wait_for_startup(self, target: Target, probe: Probe) -> Outcome:
+    async def _wait_for_startup(self, target: ProbeTarget, probe: ProbeSpec) -> ProbeResult:
         """Return when the probe has succeeded, or the last failure when its time is over."""
         await self._wait_initial_delay(target, probe)
         began = self._clock.now()
@@ -139,14 +139,14 @@ class Health:
             # Nothing depends on failures being counted slowly; a rollout waits for the first good.
             await self._clock.sleep(min(probe.period, _EAGER_SECONDS))
 
-    async def _act(self, target: Target, action: Action, seconds: float | None) -> Outcome:
+    async def _act(self, target: ProbeTarget, action: Action, seconds: float | None) -> ProbeResult:
         """Do `action`, for at most so many seconds."""
         if isinstance(action, Pause):
             wait = action.seconds if seconds is None else min(action.seconds, seconds)
             await self._clock.sleep(wait)
-            return Outcome(success=True)
+            return ProbeResult(success=True)
         patience = _ACTION_SECONDS if seconds is None else seconds
-        return await self._attempt(target, Probe(action, timeout=patience))
+        return await self._attempt(target, ProbeSpec(action, timeout=patience))
 
     def _change(
         self, container: ContainerFacts, change: Callable[[InstanceRecord], InstanceRecord]
@@ -156,12 +156,12 @@ class Health:
             self._records.save(change(record))
         self._turned()
 
-    async def _watch_readiness(self, target: Target, probe: Probe) -> None:
+    async def _watch_readiness(self, target: ProbeTarget, probe: ProbeSpec) -> None:
         container = target.container
         record = self._records.load(container.instance)
         adopted = record is not None and container.id in record.ready_since
 
-        async def attempt() -> Outcome:
+        async def attempt() -> ProbeResult:
             outcome = await self._attempt(target, probe)
             if outcome.success:
                 self.complaints.pop(container.id, None)
@@ -169,7 +169,7 @@ class Health:
                 self.complaints[container.id] = f"readiness probe: {outcome.complaint}"
             return outcome
 
-        async def turned(outcome: Outcome) -> None:
+        async def turned(outcome: ProbeResult) -> None:
             since = self._clock.now() if outcome.success else None
             self._change(container, lambda now: now.with_readiness(container.id, since))
 
@@ -177,8 +177,8 @@ class Health:
             await self._wait_initial_delay(target, probe)
         await watch(ProbeTally(probe, passing=adopted), attempt, turned, self._clock)
 
-    async def _watch_liveness(self, target: Target, probe: Probe) -> None:
-        async def turned(outcome: Outcome) -> None:
+    async def _watch_liveness(self, target: ProbeTarget, probe: ProbeSpec) -> None:
+        async def turned(outcome: ProbeResult) -> None:
             if not outcome.success:
                 await self._end(target.container, f"liveness probe failed: {outcome.complaint}")
 
@@ -186,16 +186,16 @@ class Health:
         attempt = partial(self._attempt, target, probe)
         await watch(ProbeTally(probe, passing=True), attempt, turned, self._clock)
 
-    async def _attempt(self, target: Target, probe: Probe) -> Outcome:
+    async def _attempt(self, target: ProbeTarget, probe: ProbeSpec) -> ProbeResult:
         async def execute(command: tuple[str, ...]) -> tuple[int, bytes]:
             try:
                 return await self._api.execute(target.container.id, command)
-            except NotFoundError as error:
+            except PodmanNotFoundError as error:
                 raise RuntimeUnavailableError(str(error)) from error
 
         return await self._client.attempt(probe, target.address, execute)
 
-    async def _wait_initial_delay(self, target: Target, probe: Probe) -> None:
+    async def _wait_initial_delay(self, target: ProbeTarget, probe: ProbeSpec) -> None:
         started = target.container.started_at or self._clock.now()
         elapsed = (self._clock.now() - started).total_seconds()
         await self._clock.sleep(max(0.0, probe.initial_delay - elapsed))
@@ -216,6 +216,6 @@ class Health:
         )
         try:
             await self._api.stop(container.id, _UNHEALTHY_GRACE_SECONDS)
-        except (NotFoundError, RuntimeUnavailableError) as error:
+        except (PodmanNotFoundError, RuntimeUnavailableError) as error:
             _log.warning("container not stopped", extra={"why": str(error)})
         self._turned()

@@ -81,7 +81,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpCheck:
+class HttpProbe:
     """GET `path`; 200 to 399 is a success."""
 
     port: int
@@ -91,24 +91,24 @@ class HttpCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class TcpCheck:
+class TcpProbe:
     """A connection that is accepted is a success."""
 
     port: int
 
 
 @dataclass(frozen=True, slots=True)
-class ExecCheck:
+class ExecProbe:
     """A command inside the container that exits 0 is a success."""
 
     command: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ProbeSpec:
     """When and how a container is asked whether it is ready (core/v1 Probe). Seconds."""
 
-    check: HttpCheck | TcpCheck | ExecCheck
+    check: HttpProbe | TcpProbe | ExecProbe
     initial_delay: float = 0
     period: float = 10
     timeout: float = 1
@@ -129,7 +129,7 @@ class HostPath:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class VolumeClaim:
     """A folder with a name, made when it is first used, that outlives every instance."""
 
     namespace: str
@@ -145,7 +145,7 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class InstanceMount:
     """A volume of the instance inside one container."""
 
     volume: str
@@ -161,7 +161,7 @@ class Pause:
     seconds: float
 
 
-type Action = HttpCheck | ExecCheck | Pause
+type Action = HttpProbe | ExecProbe | Pause
 """What is done when a container has started, or before it is stopped."""
 
 
@@ -178,10 +178,10 @@ class ContainerSpec:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     working_dir: str = ""
     user: str = ""
-    mounts: tuple[Mount, ...] = ()
-    readiness: Probe | None = None
-    liveness: Probe | None = None
-    startup: Probe | None = None
+    mounts: tuple[InstanceMount, ...] = ()
+    readiness: ProbeSpec | None = None
+    liveness: ProbeSpec | None = None
+    startup: ProbeSpec | None = None
     """The others are not asked before it has succeeded once; a failure ends the container."""
     post_start: Action | None = None
     """The container is not ready before it is done, and is ended when it fails."""
@@ -209,7 +209,7 @@ class InstanceSpec:
     """Its containers are meant to end: it has ended when all have, or one has failed."""
     role: str = ""
     """What it is for, when it is no replica: a lifecycle hook's moment, say."""
-    volumes: Mapping[str, EmptyDir | HostPath | Claim | Files] = field(default_factory=dict)
+    volumes: Mapping[str, EmptyDir | HostPath | VolumeClaim | Files] = field(default_factory=dict)
     logins: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
     """(registry, username, password) for the pull."""
     insecure_registries: frozenset[str] = frozenset()
@@ -398,7 +398,7 @@ class ReadableRuntime(Runtime, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class InstanceCommand:
     """What is run beside a container's own process; without a container, in the first."""
 
     words: tuple[str, ...]
@@ -415,7 +415,7 @@ class Output(StrEnum):
     STDERR = "stderr"
 
 
-class Execution(Protocol):
+class ExecSession(Protocol):
     """A command that runs."""
 
     async def write(self, piece: bytes) -> None:
@@ -442,7 +442,7 @@ class Execution(Protocol):
 class InteractiveRuntime(Runtime, Protocol):
     """A runtime whose instances people can enter."""
 
-    def run(self, name: str, command: Command) -> AbstractAsyncContextManager[Execution]:
+    def run(self, name: str, command: InstanceCommand) -> AbstractAsyncContextManager[ExecSession]:
         """Run a command in an instance while the block lasts; leaving the block ends it.
 
         Raises RuntimeUnavailableError when there is no such container, or it does not run.
@@ -460,7 +460,7 @@ class InteractiveRuntime(Runtime, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class BackendServer:
     """A server of a backend; `draining` gets no new request but finishes those it has."""
 
     name: str
@@ -474,7 +474,7 @@ class Backend:
     """The endpoints behind one port of one Service."""
 
     name: str
-    endpoints: tuple[Endpoint, ...]
+    endpoints: tuple[BackendServer, ...]
 
 
 class Plain(StrEnum):

@@ -33,21 +33,21 @@ from upwell.workload.clock import Clock, SystemClock
 from upwell.workload.container_body import (
     LABEL_NAME,
     LABEL_UPWELL,
-    Surroundings,
+    ContainerContext,
     create_body,
 )
 from upwell.workload.container_files import collect
-from upwell.workload.health import Health, Target
+from upwell.workload.health import Health, ProbeTarget
 from upwell.workload.hosts_files import HostsFiles
 from upwell.workload.instance_network import connect_inside
 from upwell.workload.interface import (
     WHOLE_LOG,
-    Command,
     ContainerFile,
     ContainerSpec,
-    Execution,
+    ExecSession,
     FileLimits,
     Instance,
+    InstanceCommand,
     InstanceSpec,
     LogQuery,
     Owner,
@@ -57,7 +57,7 @@ from upwell.workload.interface import (
     UnreadableFilesError,
 )
 from upwell.workload.observation import ContainerFacts, next_to_start, observe
-from upwell.workload.podman_api import NotFoundError, PodmanApi
+from upwell.workload.podman_api import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman_execution import conversation, execution_body
 from upwell.workload.podman_service import PodmanService, PodmanSettings
 from upwell.workload.previous_logs import PreviousLogs
@@ -244,11 +244,11 @@ class PodmanRuntime:
         async with contextlib.aclosing(self._api.archive(chosen.id, path)) as pieces:
             try:
                 return await collect(pieces, limits)
-            except NotFoundError as error:
+            except PodmanNotFoundError as error:
                 raise UnreadableFilesError(f"there is no {path} in {chosen.name}") from error
 
     @asynccontextmanager
-    async def run(self, name: str, command: Command) -> AsyncIterator[Execution]:
+    async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
         """Run a command in an instance while the block lasts; leaving the block ends it.
 
         Raises RuntimeUnavailableError when there is no such container, or it does not run.
@@ -320,7 +320,7 @@ class PodmanRuntime:
         return grouped
 
     async def _inspect(self, container_id: str) -> ContainerFacts | None:
-        with contextlib.suppress(NotFoundError):  # removed since it was listed
+        with contextlib.suppress(PodmanNotFoundError):  # removed since it was listed
             facts = ContainerFacts.parse(await self._api.inspect(container_id))
             if facts.ended:
                 facts = replace(facts, last_lines=await self._last_lines(container_id))
@@ -341,7 +341,7 @@ class PodmanRuntime:
 
         Returns the IDs of those to start now; the record says that all of them are ours.
         """
-        around = Surroundings(
+        around = ContainerContext(
             upwell=self._settings.instance_id,
             network=self._settings.network_name,
             joins=None,
@@ -361,14 +361,14 @@ class PodmanRuntime:
         return initial[:1] or created
 
     async def _create_one(
-        self, spec: InstanceSpec, container: ContainerSpec, around: Surroundings
+        self, spec: InstanceSpec, container: ContainerSpec, around: ContainerContext
     ) -> str:
         return await self._call(self._api.create(create_body(spec, container, around)))
 
     async def _call[T](self, call: Awaitable[T]) -> T:
         try:
             return await call
-        except NotFoundError as error:
+        except PodmanNotFoundError as error:
             raise RuntimeUnavailableError(f"podman: {error}") from error
 
     async def _end(
@@ -377,7 +377,7 @@ class PodmanRuntime:
         """Stop all at the same time, then remove, the owner of the shared network last."""
 
         async def stop(container: ContainerFacts) -> None:
-            with contextlib.suppress(NotFoundError):
+            with contextlib.suppress(PodmanNotFoundError):
                 await self._api.stop(container.id, grace_seconds)
 
         async with asyncio.TaskGroup() as group:
@@ -385,7 +385,7 @@ class PodmanRuntime:
                 if container.running:
                     group.create_task(stop(container))
         for container in reversed(containers):
-            with contextlib.suppress(NotFoundError):
+            with contextlib.suppress(PodmanNotFoundError):
                 if keep_logs and container.started_at is not None:
                     log = self._api.logs(container.id, LogQuery(timestamps=True))
                     await self._previous.keep(container.instance, container.name, log)
@@ -456,9 +456,9 @@ def _restarts(old: Sequence[ContainerFacts], record: InstanceRecord | None) -> i
     return max(ended, default=record.restarts if record else 0)
 
 
-def _targets(found: Mapping[str, Sequence[ContainerFacts]]) -> list[Target]:
+def _targets(found: Mapping[str, Sequence[ContainerFacts]]) -> list[ProbeTarget]:
     return [
-        Target(container, next((entry.address for entry in containers if entry.address), ""))
+        ProbeTarget(container, next((entry.address for entry in containers if entry.address), ""))
         for containers in found.values()
         for container in containers
         if container.running

@@ -37,12 +37,12 @@ _MAX_OUTPUT_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 
 
-class NotFoundError(Exception):
+class PodmanNotFoundError(Exception):
     """Podman has no such container, image or network. Stays within the adapter."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class PodmanRequest:
     """One request: what is asked, and how long the answer may take."""
 
     method: str
@@ -69,44 +69,44 @@ class PodmanApi:
     async def containers(self, *labels: str) -> list[dict[str, Any]]:
         """List all containers, running or not, that carry all `labels` (`key=value`)."""
         filters = json.dumps({"label": labels})
-        call = Call("GET", "/containers/json", {"all": "true", "filters": filters})
+        call = PodmanRequest("GET", "/containers/json", {"all": "true", "filters": filters})
         for _ in range(_MAX_LISTINGS):
             # Podman lists names first and looks at each then: a container that is removed in
             # between fails the whole list, which says nothing about the others.
-            with contextlib.suppress(NotFoundError):
+            with contextlib.suppress(PodmanNotFoundError):
                 return list(await self._json(call) or [])
         raise RuntimeUnavailableError("podman: containers vanish faster than they can be listed")
 
     async def inspect(self, container: str) -> dict[str, Any]:
-        """Return all that is known of one container; raises NotFoundError."""
-        return dict(await self._json(Call("GET", f"/containers/{container}/json")))
+        """Return all that is known of one container; raises PodmanNotFoundError."""
+        return dict(await self._json(PodmanRequest("GET", f"/containers/{container}/json")))
 
     async def create(self, body: Mapping[str, Any]) -> str:
         """Create a container from a SpecGenerator and return its ID; it does not run yet."""
-        created = await self._json(Call("POST", "/containers/create", body=body))
+        created = await self._json(PodmanRequest("POST", "/containers/create", body=body))
         return str(created["Id"])
 
     async def start(self, container: str) -> None:
         """Start a container; nothing happens when it runs."""
-        await self._json(Call("POST", f"/containers/{container}/start"))
+        await self._json(PodmanRequest("POST", f"/containers/{container}/start"))
 
     async def stop(self, container: str, grace_seconds: int) -> None:
         """SIGTERM, and SIGKILL after the grace time; returns when it has ended."""
         timeout = aiohttp.ClientTimeout(total=grace_seconds + _REQUEST_SECONDS)
         parameters = {"timeout": str(grace_seconds)}
         path = f"/containers/{container}/stop"
-        await self._json(Call("POST", path, parameters, timeout=timeout))
+        await self._json(PodmanRequest("POST", path, parameters, timeout=timeout))
 
     async def remove(self, container: str) -> None:
         """Remove a container, whatever it does, with its anonymous volumes."""
         parameters = {"force": "true", "v": "true", "timeout": "0"}
-        await self._json(Call("DELETE", f"/containers/{container}", parameters))
+        await self._json(PodmanRequest("DELETE", f"/containers/{container}", parameters))
 
     async def image_exists(self, reference: Reference) -> bool:
         """Whether the image is in the local storage."""
         try:
-            await self._json(Call("GET", f"/images/{reference}/exists"))
-        except NotFoundError:
+            await self._json(PodmanRequest("GET", f"/images/{reference}/exists"))
+        except PodmanNotFoundError:
             return False
         return True
 
@@ -124,11 +124,11 @@ class PodmanApi:
             account = json.dumps({"username": login[0], "password": login[1]})
             headers["X-Registry-Auth"] = base64.urlsafe_b64encode(account.encode()).decode()
         timeout = aiohttp.ClientTimeout(total=_PULL_SECONDS, sock_read=_PULL_SILENCE_SECONDS)
-        call = Call("POST", "/images/pull", parameters, headers=headers, timeout=timeout)
+        call = PodmanRequest("POST", "/images/pull", parameters, headers=headers, timeout=timeout)
         try:
             async with self._open(call) as response:
                 fault = _pull_fault(await _read(response))
-        except (RuntimeUnavailableError, NotFoundError) as error:
+        except (RuntimeUnavailableError, PodmanNotFoundError) as error:
             raise ImagePullError(f"cannot pull {reference}: {error}") from error
         if fault:
             raise ImagePullError(f"cannot pull {reference}: {fault}")
@@ -136,30 +136,30 @@ class PodmanApi:
     async def network_exists(self, name: str) -> bool:
         """Whether Podman has a network of that name."""
         try:
-            await self._json(Call("GET", f"/networks/{name}/exists"))
-        except NotFoundError:
+            await self._json(PodmanRequest("GET", f"/networks/{name}/exists"))
+        except PodmanNotFoundError:
             return False
         return True
 
     async def create_network(self, body: Mapping[str, Any]) -> None:
         """Create a network; raises RuntimeUnavailableError, also when its subnet is taken."""
-        await self._json(Call("POST", "/networks/create", body=body))
+        await self._json(PodmanRequest("POST", "/networks/create", body=body))
 
     async def network_subnet(self, name: str) -> str:
-        """Return the first subnet of a network; raises NotFoundError."""
-        document = await self._json(Call("GET", f"/networks/{name}/json"))
+        """Return the first subnet of a network; raises PodmanNotFoundError."""
+        document = await self._json(PodmanRequest("GET", f"/networks/{name}/json"))
         return str(document["subnets"][0]["subnet"])
 
     async def remove_network(self, name: str) -> None:
         """Remove the network, if it exists."""
-        with contextlib.suppress(NotFoundError):
-            await self._json(Call("DELETE", f"/networks/{name}"))
+        with contextlib.suppress(PodmanNotFoundError):
+            await self._json(PodmanRequest("DELETE", f"/networks/{name}"))
 
     async def execute(self, container: str, command: tuple[str, ...]) -> tuple[int, bytes]:
         """Run a command in a container; returns its exit code and the start of its output."""
         body = {"Cmd": list(command), "AttachStdout": True, "AttachStderr": True}
         session = await self.prepare(container, body)
-        start = Call("POST", f"{session}/start", body={"Detach": False, "Tty": False})
+        start = PodmanRequest("POST", f"{session}/start", body={"Detach": False, "Tty": False})
         try:
             async with self._open(start) as response:
                 # To its end: a command that has written something has not ended yet.
@@ -170,8 +170,10 @@ class PodmanApi:
             await asyncio.shield(self.end(session))
 
     async def prepare(self, container: str, body: Mapping[str, Any]) -> str:
-        """Make a session for a command; return its path. Raises NotFoundError."""
-        created = await self._json(Call("POST", f"/containers/{container}/exec", body=body))
+        """Make a session for a command; return its path. Raises PodmanNotFoundError."""
+        created = await self._json(
+            PodmanRequest("POST", f"/containers/{container}/exec", body=body)
+        )
         return f"/exec/{created['Id']}"
 
     async def converse(
@@ -184,11 +186,11 @@ class PodmanApi:
     async def resize(self, session: str, columns: int, rows: int) -> None:
         """Give a session's terminal another size."""
         parameters = {"w": str(columns), "h": str(rows)}
-        await self._json(Call("POST", f"{session}/resize", parameters))
+        await self._json(PodmanRequest("POST", f"{session}/resize", parameters))
 
     async def exit_code(self, session: str) -> int:
         """Return the exit code of a session's command, which has ended."""
-        state = await self._json(Call("GET", f"{session}/json"))
+        state = await self._json(PodmanRequest("GET", f"{session}/json"))
         if state["Running"]:
             raise RuntimeUnavailableError("podman closed the output of a command that runs")
         return int(state["ExitCode"])
@@ -207,15 +209,19 @@ class PodmanApi:
             parameters["since"] = wanted.since.isoformat()
         path = f"/containers/{container}/logs"
         frames = FrameReader()
-        async with self._open(Call("GET", path, parameters, timeout=_NO_LIMIT)) as response:
+        async with self._open(
+            PodmanRequest("GET", path, parameters, timeout=_NO_LIMIT)
+        ) as response:
             async for chunk in response.content.iter_chunked(_CHUNK):
                 for payload in frames.feed(chunk):
                     yield payload
 
     async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
-        """Yield a tar of a file or folder, whatever the container does; raises NotFoundError."""
+        """Yield a tar of a file or folder, running or not; raises PodmanNotFoundError."""
         timeout = aiohttp.ClientTimeout(total=_ARCHIVE_SECONDS)
-        call = Call("GET", f"/containers/{container}/archive", {"path": path}, timeout=timeout)
+        call = PodmanRequest(
+            "GET", f"/containers/{container}/archive", {"path": path}, timeout=timeout
+        )
         async with self._open(call) as response:
             async for chunk in response.content.iter_chunked(_CHUNK):
                 yield chunk
@@ -224,16 +230,18 @@ class PodmanApi:
         """Yield whenever a container with `label` starts, ends or is removed."""
         wanted = {"label": [label], "event": ["start", "died", "remove"]}
         parameters = {"stream": "true", "filters": json.dumps(wanted)}
-        async with self._open(Call("GET", "/events", parameters, timeout=_NO_LIMIT)) as response:
+        async with self._open(
+            PodmanRequest("GET", "/events", parameters, timeout=_NO_LIMIT)
+        ) as response:
             async for _ in response.content.iter_any():
                 yield
 
     async def end(self, session: str) -> None:
         """End a session's command, if it runs, and forget it."""
-        with contextlib.suppress(NotFoundError, RuntimeUnavailableError):
-            await self._json(Call("POST", f"{session}/remove", body={"Force": True}))
+        with contextlib.suppress(PodmanNotFoundError, RuntimeUnavailableError):
+            await self._json(PodmanRequest("POST", f"{session}/remove", body={"Force": True}))
 
-    async def _json(self, call: Call) -> Any:
+    async def _json(self, call: PodmanRequest) -> Any:
         async with self._open(call) as response:
             raw = await _read(response)
         try:
@@ -242,7 +250,7 @@ class PodmanApi:
             raise RuntimeUnavailableError(f"podman answered no JSON to {call.path}") from error
 
     @asynccontextmanager
-    async def _open(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _open(self, call: PodmanRequest) -> AsyncIterator[aiohttp.ClientResponse]:
         await self._service.ensure()
         request = self._session.request(
             call.method,
@@ -289,7 +297,7 @@ async def _raise(response: aiohttp.ClientResponse) -> NoReturn:
         message, cause = str(document["message"]), str(document["cause"])
     message = message.strip()[:_MAX_ERROR_CHARACTERS] or f"HTTP {response.status}"
     if response.status == HTTPStatus.NOT_FOUND or cause == "no such container":
-        raise NotFoundError(message)
+        raise PodmanNotFoundError(message)
     raise RuntimeUnavailableError(f"podman: {message}")
 
 

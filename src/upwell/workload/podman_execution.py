@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from upwell.workload.interface import Command, Output, RuntimeUnavailableError
+from upwell.workload.interface import InstanceCommand, Output, RuntimeUnavailableError
 from upwell.workload.log_frames import STDERR, BadFrameError, FrameReader
-from upwell.workload.podman_api import NotFoundError, PodmanApi
+from upwell.workload.podman_api import PodmanApi, PodmanNotFoundError
 
 _CHUNK = 32 * 1024
 
 
-def execution_body(command: Command) -> Mapping[str, Any]:
+def execution_body(command: InstanceCommand) -> Mapping[str, Any]:
     """Return the request that prepares a command."""
     return {
         "Cmd": list(command.words),
@@ -26,7 +26,7 @@ def execution_body(command: Command) -> Mapping[str, Any]:
 
 @asynccontextmanager
 async def conversation(
-    api: PodmanApi, session: str, command: Command
+    api: PodmanApi, session: str, command: InstanceCommand
 ) -> AsyncIterator["PodmanExecution"]:
     """Start a prepared command, and close its streams at the end of the block."""
     body = {"Detach": False, "Tty": command.tty}
@@ -71,7 +71,7 @@ class PodmanExecution:
 
     async def resize(self, columns: int, rows: int) -> None:
         """Give its terminal another size; one that has ended needs none."""
-        with contextlib.suppress(NotFoundError, RuntimeUnavailableError):
+        with contextlib.suppress(PodmanNotFoundError, RuntimeUnavailableError):
             await self._api.resize(self._session, columns, rows)
 
     async def output(self) -> AsyncIterator[tuple[Output, bytes]]:
@@ -91,5 +91,5 @@ class PodmanExecution:
         """Return its exit code, when its output has ended."""
         try:
             return await self._api.exit_code(self._session)
-        except NotFoundError as error:
+        except PodmanNotFoundError as error:
             raise RuntimeUnavailableError(f"podman: {error}") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from upwell.workload.clock import Clock
-from upwell.workload.interface import ExecCheck, HttpCheck, Probe, TcpCheck, WorkloadError
+from upwell.workload.interface import ExecProbe, HttpProbe, ProbeSpec, TcpProbe, WorkloadError
 
 _OK = range(200, 400)
 _EAGER_SECONDS = 0.25
@@ -15,7 +15,7 @@ _MAX_COMPLAINT_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProbeResult:
     """One answer to a probe; `complaint` says why it is not a success."""
 
     success: bool
@@ -26,7 +26,7 @@ class Outcome:
 class ProbeTally:
     """Counts outcomes against the thresholds; pure."""
 
-    probe: Probe
+    probe: ProbeSpec
     passing: bool
     successes: int = 0
     failures: int = 0
@@ -57,13 +57,13 @@ class ProbeTally:
         return min(self.probe.period, _EAGER_SECONDS)
 
 
-type Attempt = Callable[[], Awaitable[Outcome]]
+type Attempt = Callable[[], Awaitable[ProbeResult]]
 
 
 async def watch(
     tally: ProbeTally,
     attempt: Attempt,
-    turned: Callable[[Outcome], Awaitable[None]],
+    turned: Callable[[ProbeResult], Awaitable[None]],
     clock: Clock,
 ) -> None:
     """Attempt for ever, and call `turned` whenever `tally.passing` turns."""
@@ -91,37 +91,37 @@ class ProbeClient:
         """Close all connections."""
         await self._session.close()
 
-    async def attempt(self, probe: Probe, address: str, execute: Execute) -> Outcome:
+    async def attempt(self, probe: ProbeSpec, address: str, execute: Execute) -> ProbeResult:
         """Ask once; a failure of any kind is an outcome, not an exception."""
         try:
             async with asyncio.timeout(probe.timeout):
                 match probe.check:
-                    case HttpCheck():
+                    case HttpProbe():
                         return await self._get(probe.check, address)
-                    case TcpCheck(port=port):
+                    case TcpProbe(port=port):
                         _, writer = await asyncio.open_connection(address, port)
                         writer.close()
-                        return Outcome(success=True)
-                    case ExecCheck(command=command):
+                        return ProbeResult(success=True)
+                    case ExecProbe(command=command):
                         return _exit(*await execute(command))
         except TimeoutError:
-            return Outcome(success=False, complaint=f"no answer within {probe.timeout:g} s")
+            return ProbeResult(success=False, complaint=f"no answer within {probe.timeout:g} s")
         except (OSError, aiohttp.ClientError, WorkloadError) as error:
             complaint = str(error)[:_MAX_COMPLAINT_CHARACTERS] or type(error).__name__
-            return Outcome(success=False, complaint=complaint)
+            return ProbeResult(success=False, complaint=complaint)
 
-    async def _get(self, check: HttpCheck, address: str) -> Outcome:
+    async def _get(self, check: HttpProbe, address: str) -> ProbeResult:
         host = f"[{address}]" if ":" in address else address
         url = f"{check.scheme.lower()}://{host}:{check.port}/{check.path.removeprefix('/')}"
         request = self._session.get(url, headers=list(check.headers), allow_redirects=False)
         async with request as response:
             if response.status in _OK:
-                return Outcome(success=True)
-            return Outcome(success=False, complaint=f"{check.path} answered {response.status}")
+                return ProbeResult(success=True)
+            return ProbeResult(success=False, complaint=f"{check.path} answered {response.status}")
 
 
-def _exit(code: int, output: bytes) -> Outcome:
+def _exit(code: int, output: bytes) -> ProbeResult:
     if code == 0:
-        return Outcome(success=True)
+        return ProbeResult(success=True)
     text = output.decode(errors="replace").strip()[:_MAX_COMPLAINT_CHARACTERS]
-    return Outcome(success=False, complaint=f"exit code {code}: {text}")
+    return ProbeResult(success=False, complaint=f"exit code {code}: {text}")

@@ -14,13 +14,13 @@ from typing import Any, Self
 from upwell.workload.interface import (
     Action,
     ContainerSpec,
-    ExecCheck,
-    HttpCheck,
+    ExecProbe,
+    HttpProbe,
     InstanceSpec,
     Owner,
     Pause,
-    Probe,
-    TcpCheck,
+    ProbeSpec,
+    TcpProbe,
     WorkloadError,
 )
 
@@ -39,9 +39,9 @@ class ContainerRecord:
     """The probes and actions of one container."""
 
     name: str
-    readiness: Probe | None = None
-    liveness: Probe | None = None
-    startup: Probe | None = None
+    readiness: ProbeSpec | None = None
+    liveness: ProbeSpec | None = None
+    startup: ProbeSpec | None = None
     post_start: Action | None = None
     pre_stop: Action | None = None
     sidecar: bool = False
@@ -205,19 +205,19 @@ def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _probe(document: Mapping[str, Any] | None) -> Probe | None:
+def _probe(document: Mapping[str, Any] | None) -> ProbeSpec | None:
     if document is None:
         return None
-    return Probe(**{**document, "check": _check(document["check"])})
+    return ProbeSpec(**{**document, "check": _check(document["check"])})
 
 
-def _check(check: Mapping[str, Any]) -> HttpCheck | TcpCheck | ExecCheck:
+def _check(check: Mapping[str, Any]) -> HttpProbe | TcpProbe | ExecProbe:
     if "command" in check:
-        return ExecCheck(tuple(check["command"]))
+        return ExecProbe(tuple(check["command"]))
     if "scheme" in check:
         headers = tuple((name, value) for name, value in check["headers"])
-        return HttpCheck(check["port"], check["path"], check["scheme"], headers)
-    return TcpCheck(check["port"])
+        return HttpProbe(check["port"], check["path"], check["scheme"], headers)
+    return TcpProbe(check["port"])
 
 
 def _action(document: Mapping[str, Any] | None) -> Action | None:
@@ -226,4 +226,4 @@ def _action(document: Mapping[str, Any] | None) -> Action | None:
     if "seconds" in document:
         return Pause(document["seconds"])
     check = _check(document)
-    return None if isinstance(check, TcpCheck) else check
+    return None if isinstance(check, TcpProbe) else check

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from upwell.workload.interface import (
-    Claim,
     EmptyDir,
     Files,
     ForbiddenError,
     HostPath,
+    InstanceMount,
     InstanceSpec,
-    Mount,
+    VolumeClaim,
     WorkloadError,
 )
 
@@ -66,13 +66,13 @@ def prepare(spec: InstanceSpec, folder: Path, claims: Path) -> Mapping[str, Path
                 _write_files(place, volume)
             case HostPath():
                 place = Path(volume.path)
-            case Claim():
+            case VolumeClaim():
                 place = _claim_folder(claims, volume)
         places[name] = place
     return places
 
 
-def source(mount: Mount, places: Mapping[str, Path]) -> Path:
+def source(mount: InstanceMount, places: Mapping[str, Path]) -> Path:
     """Return the host path that `mount` shows; raises InvalidVolumeError.
 
     A `sub_path` is created when it is absent, and may not lead out of its volume, not even
@@ -92,7 +92,7 @@ def source(mount: Mount, places: Mapping[str, Path]) -> Path:
     return place
 
 
-def _claim_folder(claims: Path, claim: Claim) -> Path:
+def _claim_folder(claims: Path, claim: VolumeClaim) -> Path:
     for part in (claim.namespace, claim.name):
         if not part or "/" in part or part in {".", ".."}:
             raise InvalidVolumeError(f"{part!r} cannot name a volume claim")

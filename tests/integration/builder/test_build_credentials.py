@@ -9,7 +9,7 @@ import pytest
 from tests.support.builds.base_images import Images, Log, run, serve_registry, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.interface import BuildError, BuildPlan, RegistryLogin, Strategy
+from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan, RegistryLogin
 from upwell.oci import Reference
 
 PASSWORD = "wonderland"
@@ -42,7 +42,7 @@ def plan(images: Images, private: str, tmp_path: Path) -> BuildPlan:
         id="uid-private",
         namespace="shop",
         name="private-1",
-        strategy=Strategy.SOURCE,
+        strategy=BuilderStrategy.SOURCE,
         context=write_tree(tmp_path / "tree", {"hook": hook}),
         images={"builder": base},
         push=Reference.parse(f"{private}/shop/private:1"),

@@ -14,7 +14,7 @@ import pytest
 from tests.support.builds.base_images import Images, Log, control_groups, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.interface import BuildError, BuildPlan, Strategy
+from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.builder.logs import FileBuildLogs
 from upwell.policy.s2i.contract import METADATA_FOLDER
 
@@ -33,7 +33,7 @@ def hanging(images: Images, tmp_path: Path, marker: str, deadline: float | None)
         id="uid-hang",
         namespace="shop",
         name="hang-1",
-        strategy=Strategy.SOURCE,
+        strategy=BuilderStrategy.SOURCE,
         context=tree,
         images={"builder": images.s2i},
         push=None,
@@ -117,7 +117,7 @@ async def test_one_cancelled_build_leaves_another_alone(
         id="uid-other",
         namespace="shop",
         name="other-1",
-        strategy=Strategy.SOURCE,
+        strategy=BuilderStrategy.SOURCE,
         context=slow,
         images={"builder": images.s2i},
         push=None,
@@ -200,7 +200,7 @@ async def test_recovery_after_kill_9_leaves_nothing(
         id="uid-again",
         namespace="shop",
         name="again-1",
-        strategy=Strategy.DOCKER,
+        strategy=BuilderStrategy.DOCKER,
         context=None,
         images={"base": images.base},
         dockerfile="FROM base\nRUN echo fine\n",
@@ -220,7 +220,7 @@ async def test_a_flooding_assemble_does_not_fill_the_log(
         id="uid-flood",
         namespace="shop",
         name="flood-1",
-        strategy=Strategy.SOURCE,
+        strategy=BuilderStrategy.SOURCE,
         context=tree,
         images={"builder": images.s2i},
         push=None,

@@ -21,12 +21,12 @@ from upwell.builder.interface import (
     BinaryKind,
     BinarySource,
     BuildError,
+    BuilderStrategy,
+    BuildLimits,
     ImagePath,
     InjectedFiles,
-    Limits,
     Proxies,
     SourceImage,
-    Strategy,
 )
 
 
@@ -76,14 +76,14 @@ async def test_a_store_outlives_the_switch_of_user_namespaces(
 async def test_a_fork_bomb_stops_at_its_limit(builder: BuildahBuilder, images: Images) -> None:
     bomb = "RUN i=0; while [ $i -lt 200 ]; do sleep 20 & i=$((i+1)); done; echo survived"
     with pytest.raises(BuildError):
-        await printed(builder, images, "forks", bomb, limits=Limits(pids=50))
+        await printed(builder, images, "forks", bomb, limits=BuildLimits(pids=50))
     assert control_groups(builder) == []
 
 
 async def test_the_limit_holds_in_every_step(builder: BuildahBuilder, images: Images) -> None:
     bomb = "RUN true\nRUN i=0; while [ $i -lt 90 ]; do sleep 9 & i=$((i+1)); done; echo survived"
     with pytest.raises(BuildError):
-        await printed(builder, images, "steps", bomb, limits=Limits(pids=50))
+        await printed(builder, images, "steps", bomb, limits=BuildLimits(pids=50))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ async def test_a_machine_without_limits_says_so_and_builds(
     settings: BuildahSettings, images: Images
 ) -> None:
     builder = BuildahBuilder(replace(settings, limits_resources=False))
-    limits = Limits(memory_bytes=32 * 1024**2)
+    limits = BuildLimits(memory_bytes=32 * 1024**2)
     hungry = f"RUN dd if=/dev/zero of=/dev/null bs=64M count=1 && echo {id(builder)} done"
     text = await printed(builder, images, "unlimited", hungry, limits=limits)
     assert "Warning: this machine cannot limit memory" in text
@@ -319,7 +319,7 @@ async def test_a_custom_builder_gets_its_build_and_no_socket(
     made = await builder.build(plan(images, "custom", dockerfile=text, push=target), log)
     assert made.digest is not None
     custom = {
-        "strategy": Strategy.CUSTOM,
+        "strategy": BuilderStrategy.CUSTOM,
         "images": {"builder": target.with_digest(made.digest)},
         "build_document": '{"kind":"Build"}',
         "env": (("MINE", "1"),),

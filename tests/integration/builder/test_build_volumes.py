@@ -8,7 +8,7 @@ from tests.support.builds.base_images import Images, Log, inspect, write_tree
 from tests.support.builds.openshift_builds import files_of
 
 from upwell.builder.buildah import BuildahBuilder
-from upwell.builder.interface import BuildPlan, MountedFiles, Strategy
+from upwell.builder.interface import BuilderStrategy, BuildPlan, MountedFiles
 
 HIDDEN = "correct-horse-battery"
 VOLUMES = (
@@ -44,7 +44,11 @@ async def test_assemble_sees_its_volumes(
     builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
 ) -> None:
     tree = write_tree(tmp_path / "tree", {".s2i/bin/assemble": f"#!/bin/sh -e\n{SEES}\n"})
-    source = {"strategy": Strategy.SOURCE, "images": {"builder": images.s2i}, "context": tree}
+    source = {
+        "strategy": BuilderStrategy.SOURCE,
+        "images": {"builder": images.s2i},
+        "context": tree,
+    }
     wanted = plan(images, "s2i-volumes", volumes=VOLUMES, **source)
     await expect_nothing_left(builder, wanted, log)
 
@@ -58,7 +62,7 @@ async def test_a_custom_builder_sees_its_secrets(
     assert made.digest is not None
     image = {"builder": target.with_digest(made.digest)}
     wanted = plan(
-        images, "custom-sees", strategy=Strategy.CUSTOM, images=image, volumes=VOLUMES[:1]
+        images, "custom-sees", strategy=BuilderStrategy.CUSTOM, images=image, volumes=VOLUMES[:1]
     )
     await builder.build(wanted, log)
     assert "it is there" in log.text

@@ -12,7 +12,7 @@ from tests.support.builds.base_images import (
 )
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.interface import BuildError, BuildPlan, Limits, Strategy
+from upwell.builder.interface import BuildError, BuilderStrategy, BuildLimits, BuildPlan
 from upwell.oci import Reference
 
 DOCKERFILE = """\
@@ -33,7 +33,7 @@ def plan(images: Images, name: str, /, **changes: object) -> BuildPlan:
         "id": f"uid-{name}",
         "namespace": "shop",
         "name": f"{name}-1",
-        "strategy": Strategy.DOCKER,
+        "strategy": BuilderStrategy.DOCKER,
         "context": None,
         "images": {"base:1": images.base},
         "push": images.reference(f"shop/{name}:latest"),
@@ -165,7 +165,7 @@ async def test_memory_exhaustion_has_its_own_reason(
     builder: BuildahBuilder, images: Images, log: Log
 ) -> None:
     hungry = "FROM base:1\nRUN a=x; while true; do a=$a$a; done\n"
-    limits = Limits(memory_bytes=32 * 1024**2, cpus=1.0)
+    limits = BuildLimits(memory_bytes=32 * 1024**2, cpus=1.0)
     with pytest.raises(BuildError) as caught:
         await builder.build(plan(images, "oom", dockerfile=hungry, limits=limits), log)
     assert caught.value.reason == "OutOfMemoryKilled"

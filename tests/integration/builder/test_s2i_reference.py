@@ -12,6 +12,7 @@ from tests.support.builds.s2i_images import BuilderImages
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.interface import (
     BuildError,
+    BuilderStrategy,
     BuildPlan,
     ImagePath,
     InjectedFiles,
@@ -19,7 +20,6 @@ from upwell.builder.interface import (
     RuntimeImage,
     SourceImage,
     SourceOptions,
-    Strategy,
 )
 from upwell.oci import Reference
 
@@ -67,7 +67,7 @@ class Fixture:
                 "id": f"uid-{name}",
                 "namespace": "shop",
                 "name": name,
-                "strategy": Strategy.SOURCE,
+                "strategy": BuilderStrategy.SOURCE,
                 "context": tree,
                 "images": {"builder": image},
                 "push": self.images.reference(f"result/{name}:1"),

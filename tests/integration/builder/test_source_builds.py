@@ -9,7 +9,7 @@ from aiohttp import web
 from tests.support.builds.base_images import Images, Log, inspect, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.interface import BuildError, BuildPlan, Strategy
+from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.oci import Reference
 
 _SIZE = 2_000_003
@@ -21,7 +21,7 @@ def plan(images: Images, name: str, context: Path, /, **changes: object) -> Buil
         "id": f"uid-{name}",
         "namespace": "shop",
         "name": f"{name}-1",
-        "strategy": Strategy.SOURCE,
+        "strategy": BuilderStrategy.SOURCE,
         "context": context,
         "images": {"builder": images.s2i},
         "push": images.reference(f"shop/{name}:latest"),
@@ -243,7 +243,7 @@ async def test_labels_of_the_builder_say_who_assembles_and_where(
         images,
         "placed-builder",
         tmp_path,
-        strategy=Strategy.DOCKER,
+        strategy=BuilderStrategy.DOCKER,
         dockerfile=recipe,
         images={"s2i": images.s2i},
         push=target,

@@ -26,7 +26,7 @@ from upwell.api.core import Secret
 from upwell.api.promotion import PromotionPhase, Purpose
 from upwell.gitops.git import GitClone, GitRepositories
 from upwell.gitops.interface import Author
-from upwell.policy.promotion.checks import Outcome
+from upwell.policy.promotion.checks import VerificationOutcome
 from upwell.policy.promotion.stages import STAGE_HOLD
 from upwell.verification.interface import HttpAnswer, ProbeError
 
@@ -150,7 +150,7 @@ async def test_what_runs_elsewhere_is_asked_for_its_digests(site: GitSite) -> No
 async def test_a_failed_release_is_put_back_by_another_commit(host: GitHost, site: GitSite) -> None:
     await site.create_pipeline()
     await site.promoted(1)
-    site.tests.outcome, site.tests.message = Outcome.FAILED, "smoke answered 500"
+    site.tests.outcome, site.tests.message = VerificationOutcome.FAILED, "smoke answered 500"
     failed = await site.promoted(2, "shop-1")
 
     assert failed.status.phase is FAILED
@@ -232,19 +232,19 @@ async def test_a_host_that_goes_down_during_the_tests_does_not_fail_them(
     host: GitHost, site: GitSite
 ) -> None:
     await site.create_pipeline()
-    site.tests.outcome = Outcome.RUNNING
+    site.tests.outcome = VerificationOutcome.RUNNING
     promotion = await site.run(await site.begin(await site.release(1)), VERIFYING)
     host.stop()
     site.clock.advance(100)
     await site.step(promotion)
-    site.tests.outcome = Outcome.PASSED
+    site.tests.outcome = VerificationOutcome.PASSED
     site.clock.advance(100)
     await site.run(promotion, SUCCEEDED)
 
 
 async def test_the_host_is_not_asked_at_every_step(site: GitSite) -> None:
     await site.create_pipeline()
-    site.tests.outcome = Outcome.RUNNING
+    site.tests.outcome = VerificationOutcome.RUNNING
     promotion = await site.run(await site.begin(await site.release(1)), VERIFYING)
     before = site.counted.opened
     for _ in range(20):
@@ -389,7 +389,7 @@ async def test_what_a_person_changes_meanwhile_stays_and_holds_the_stage(
 ) -> None:
     await site.create_pipeline()
     await site.promoted(1)
-    site.tests.outcome = Outcome.RUNNING
+    site.tests.outcome = VerificationOutcome.RUNNING
     promotion = await site.run(await site.begin(await site.release(2), "shop-1"), VERIFYING)
     undone = host.push("not that one", {"deploy/shop.yaml": with_image(1)})
     site.clock.advance(60)
@@ -497,7 +497,7 @@ async def test_a_squashed_review_counts_and_a_failure_is_reviewed_too(
     await site.promoted(1)  # the branch has it: there is nothing to review
     assert host.branches() == ["main"]
 
-    site.tests.outcome, site.tests.message = Outcome.FAILED, "it fails"
+    site.tests.outcome, site.tests.message = VerificationOutcome.FAILED, "it fails"
     promotion = await site.begin(await site.release(2), "shop-1")
     await site.run(promotion, message="waits for branch")
     merge(host, f"upwell/{promotion.name}", "--squash")

@@ -15,8 +15,8 @@ from upwell.api.core import Secret
 from upwell.api.pipeline import Check, WebhookCheck
 from upwell.api.promotion import CheckPhase, CheckResult, PromotionPhase, Release
 from upwell.policy.notifications.cloud_events import signature
-from upwell.policy.promotion.checks import Outcome, Progress
-from upwell.reconcilers.promotion.verification import Verification
+from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
+from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.server.promotion.verdicts import PLACE, VerdictTokens
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
@@ -34,9 +34,9 @@ class Told:
 
     shop: Shop
     ci: HttpReceiver
-    verification: Verification
+    verification: StageVerification
 
-    async def look(self, seconds: float = 0, promotion: str = PROMOTION) -> Progress:
+    async def look(self, seconds: float = 0, promotion: str = PROMOTION) -> VerificationProgress:
         """Look at the check after so many seconds, and store what came of it."""
         self.shop.api.clock.advance(seconds=seconds)
         found = await self.shop.promotion(promotion)
@@ -82,7 +82,7 @@ async def told(tmp_path: Path) -> AsyncIterator[Told]:
         await shop.release(1)
         await shop.post("ci", f"{ROOT}/releases/shop-1/promote", {"stage": "dev"})
         await shop.moved(PROMOTION, PromotionPhase.VERIFYING)
-        verification = Verification(
+        verification = StageVerification(
             shop.api.store,
             cast("ReadableRuntime", shop.api.runtime),  # no Job is run here
             probes,
@@ -96,7 +96,7 @@ async def told(tmp_path: Path) -> AsyncIterator[Told]:
 async def test_it_is_told_and_its_word_counts_once(told: Told) -> None:
     await told.look()
     waits = await told.look()
-    assert waits.outcome is Outcome.RUNNING
+    assert waits.outcome is VerificationOutcome.RUNNING
     assert waits.message == "waits for check integration: the CI was told, and has not answered yet"
     [request] = told.ci.arrived
     assert request.headers["x-upwell-signature"] == signature(b"s3cret", request.body)
@@ -108,7 +108,7 @@ async def test_it_is_told_and_its_word_counts_once(told: Told) -> None:
     # It has spoken: another word of the same token is refused.
     assert await told.answer(passed=False, run="8") == 409
     passed = await told.look()
-    assert passed.outcome is Outcome.PASSED
+    assert passed.outcome is VerificationOutcome.PASSED
     assert len(told.ci.arrived) == 1
     names = [piece.name for piece in passed.checks[0].evidence]
     assert names == ["told", "report"]
@@ -119,7 +119,7 @@ async def test_an_answer_out_of_order_does_not_touch_the_next_attempt(told: Told
     await told.look()
     assert await told.answer(0, passed=False, message="2 of 9 fail", run="7") == 200
     again = await told.look()
-    assert (again.outcome, again.again) == (Outcome.RUNNING, 2)
+    assert (again.outcome, again.again) == (VerificationOutcome.RUNNING, 2)
     await told.look(2)
     await told.look()
     first, second = told.events
@@ -138,11 +138,11 @@ async def test_yesterdays_token_opens_nothing(told: Told) -> None:
     await told.look()
     await told.look(600)
     ended = await told.look(2)
-    assert ended.outcome is Outcome.RUNNING
+    assert ended.outcome is VerificationOutcome.RUNNING
     assert await told.answer(0, passed=True) == 409
     await told.look()
     late = await told.look(86_400)
-    assert late.outcome is Outcome.INCONCLUSIVE
+    assert late.outcome is VerificationOutcome.INCONCLUSIVE
     assert await told.answer(1, passed=True) == 409
     await told.shop.moved(PROMOTION, PromotionPhase.FAILED)
     assert await told.answer(1, passed=True) == 409

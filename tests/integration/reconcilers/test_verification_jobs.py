@@ -14,9 +14,9 @@ from upwell.api.codec import decode_as
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, PromotionPhase, Release
 from upwell.oci import Digest
-from upwell.policy.promotion.checks import Outcome, Progress
+from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
 from upwell.reconcilers.promotion.evidence import FILES_BYTES, LOG_BYTES
-from upwell.reconcilers.promotion.verification import Verification
+from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
 from upwell.workload.podman import PodmanRuntime
@@ -34,7 +34,7 @@ class Stage:
 
     site: Site
     runtime: PodmanRuntime
-    verification: Verification
+    verification: StageVerification
     kept: FileInputs
 
     async def begin(self, *checks: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Stage:
         changes = {"phase": PromotionPhase.VERIFYING, "serving_since": now()}
         await store.update_status(made.with_status(made.status.model_copy(update=changes)))
 
-    async def look(self) -> Progress:
+    async def look(self) -> VerificationProgress:
         """Take the checks one step further, and store what came of it."""
         promotion = await self.site.store.get(Promotion, "shop", "shop-1.dev")
         progress = await self.verification.advance(self.pipeline, self.release, promotion)
@@ -66,9 +66,11 @@ class Stage:
         await self.site.store.update_status(promotion.with_status(status))
         return progress
 
-    async def ended(self) -> tuple[Outcome, CheckResult]:
+    async def ended(self) -> tuple[VerificationOutcome, CheckResult]:
         """Return how it ends, and the first check; whatever was started is gone by then."""
-        progress = await eventually(self.look, lambda one: one.outcome is not Outcome.RUNNING)
+        progress = await eventually(
+            self.look, lambda one: one.outcome is not VerificationOutcome.RUNNING
+        )
         await self.look()
         await eventually(self.jobs, [].__eq__)
         await eventually(self.runtime.instances, lambda found: len(found) == 0)
@@ -85,7 +87,7 @@ class Stage:
 async def stage(site: Site, tmp_path: Path) -> AsyncIterator[Stage]:
     async with site.serve() as runtime, NetworkProbes.open() as probes:
         kept = FileInputs(tmp_path)
-        verification = Verification(site.store, runtime, probes, kept, lambda *_: "", now)
+        verification = StageVerification(site.store, runtime, probes, kept, lambda *_: "", now)
         yield Stage(site, runtime, verification, kept)
 
 
@@ -110,7 +112,10 @@ async def test_a_test_against_the_running_thing_passes_with_its_evidence(stage: 
     """
     await stage.begin(check(script, junit="/out/r.xml", artifacts=["/out"]))
     outcome, result = await stage.ended()
-    assert (outcome, result.message) == (Outcome.PASSED, "1 tests, 0 failed; exit code 0")
+    assert (outcome, result.message) == (
+        VerificationOutcome.PASSED,
+        "1 tests, 0 failed; exit code 0",
+    )
     kept = await stage.evidence(result)
     assert list(kept) == ["log.txt", "junit.xml", "artifacts/out.tar"]
     assert kept["log.txt"].read_text() == f"testing shop-1 in dev: {stage.site.image}\n"
@@ -150,7 +155,7 @@ async def test_a_test_that_never_answers_is_ended_and_shows_how_far_it_got(stage
         check("echo begun; echo half > /state; exec sleep 600", timeout=3, artifacts=["/state"])
     )
     outcome, result = await stage.ended()
-    assert outcome is Outcome.INCONCLUSIVE
+    assert outcome is VerificationOutcome.INCONCLUSIVE
     assert result.message == "no answer within 3 s: running"
     kept = await stage.evidence(result)
     assert {name: path.read_text() for name, path in kept.items()} == {
@@ -168,7 +173,7 @@ async def test_a_gigabyte_of_artifacts_and_a_log_without_end_are_left_where_they
     """
     await stage.begin(check(script, artifacts=["/out"], timeout=3))
     outcome, result = await stage.ended()
-    assert outcome is Outcome.INCONCLUSIVE
+    assert outcome is VerificationOutcome.INCONCLUSIVE
     assert result.message.startswith("no answer within 3 s: running")
     assert f"/out: larger than {FILES_BYTES} bytes" in result.message
     kept = await stage.evidence(result)
@@ -180,7 +185,7 @@ async def test_a_long_log_is_kept_by_its_end(stage: Stage) -> None:
     written = "".join(f"{number}\n" for number in range(1, 250_001)) + "the last line\n"
     await stage.begin(check("/bin/busybox seq 1 250000; echo the last line"))
     outcome, result = await stage.ended()
-    assert outcome is Outcome.PASSED
+    assert outcome is VerificationOutcome.PASSED
     assert f"log: the last {LOG_BYTES} of {len(written)} bytes are kept" in result.message
     kept = await stage.evidence(result)
     assert kept["log.txt"].read_text() == written[-LOG_BYTES:]
@@ -190,7 +195,7 @@ async def test_a_report_in_a_volume_is_read(stage: Stage) -> None:
     await stage.begin(check(f"echo '{BAD}' > /volume/r.xml", junit="/volume"))
     outcome, result = await stage.ended()
     assert (outcome, result.message) == (
-        Outcome.FAILED,
+        VerificationOutcome.FAILED,
         "1 tests, 1 failed (pays); exit code 0",
     )
 
@@ -200,4 +205,4 @@ async def test_what_stands_beside_the_test_does_not_hold_it_up(stage: Stage) -> 
     database = {"name": "db", "image": str(stage.site.image), "command": endless}
     await stage.begin(check("sleep 1; exit 4", database))
     outcome, result = await stage.ended()
-    assert (outcome, result.message) == (Outcome.FAILED, "exit code 4")
+    assert (outcome, result.message) == (VerificationOutcome.FAILED, "exit code 4")

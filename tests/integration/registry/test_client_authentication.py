@@ -25,7 +25,7 @@ from upwell.oci import Reference
 from upwell.registry.auth import basic
 from upwell.registry.client import RegistryClient
 from upwell.registry.errors import UnauthorizedError
-from upwell.registry.interface import Access, Credential
+from upwell.registry.interface import Credential, RequestAccess
 
 GOOD = Credential(*ALICE)
 BAD = Credential("alice", "looking-glass")
@@ -56,12 +56,12 @@ async def test_basic_authentication(client: RegistryClient, tmp_path: Path) -> N
         image = await push_image(registry, "team/app", "1", login=basic(GOOD) or "")
         reference = Reference.parse(f"{registry}/team/app:1")
 
-        found = await client.resolve(reference, Access(Login(GOOD)))
+        found = await client.resolve(reference, RequestAccess(Login(GOOD)))
 
         assert found.digest == image.digest
         for credential in (BAD, None):
             with pytest.raises(UnauthorizedError) as caught:
-                await client.manifest(reference, Access(Login(credential)))
+                await client.manifest(reference, RequestAccess(Login(credential)))
             assert "looking-glass" not in str(caught.value)
 
 
@@ -170,10 +170,10 @@ async def test_token_authentication(
         expected = image_manifest().digest
 
         for _ in range(3):
-            assert (await client.resolve(private, Access(Login(GOOD)))).digest == expected
+            assert (await client.resolve(private, RequestAccess(Login(GOOD)))).digest == expected
         assert tokens.requests == ["GET alice"]
 
-        identity = Access(Login(Credential(identity_token="identity")))
+        identity = RequestAccess(Login(Credential(identity_token="identity")))
         assert (await client.resolve(private, identity)).digest == expected
         assert (await client.resolve(public)).digest == expected
         assert tokens.requests[1:] == ["POST refresh_token", "GET anonymous"]
@@ -181,9 +181,11 @@ async def test_token_authentication(
         with pytest.raises(UnauthorizedError):
             await client.resolve(private)
         with pytest.raises(UnauthorizedError):
-            await client.resolve(private, Access(Login(BAD)))
+            await client.resolve(private, RequestAccess(Login(BAD)))
         with pytest.raises(UnauthorizedError):
-            await client.resolve(private, Access(Login(Credential(identity_token="revoked"))))
+            await client.resolve(
+                private, RequestAccess(Login(Credential(identity_token="revoked")))
+            )
 
 
 async def test_refused_credentials_do_not_keep_a_public_image_away(
@@ -194,6 +196,6 @@ async def test_refused_credentials_do_not_keep_a_public_image_away(
         await push_with_token(tokens, registry, "public/app")
         reference = Reference.parse(f"{registry}/public/app:1")
         for _ in range(3):
-            await client.resolve(reference, Access(Login(BAD)))
+            await client.resolve(reference, RequestAccess(Login(BAD)))
     # Refused once, then left out: repeated failed logins get an address banned.
     assert tokens.requests == ["GET alice", "GET anonymous"]

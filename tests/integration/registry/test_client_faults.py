@@ -23,13 +23,13 @@ from upwell.registry.errors import (
     ManifestUnknownError,
     RateLimitedError,
     RegistryError,
-    RejectedError,
+    RegistryRejectedError,
+    RegistryUnavailableError,
     UnauthorizedError,
-    UnavailableError,
 )
 from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.hosts import RegistryHost, RegistryHosts
-from upwell.registry.interface import Access, Credential
+from upwell.registry.interface import Credential, RequestAccess
 from upwell.registry.transport import Timeouts
 
 IMAGE = image_manifest()
@@ -111,30 +111,30 @@ async def failure(client: RegistryClient, registry: Registry) -> RegistryError:
 
 async def test_a_registry_that_is_down(client: RegistryClient) -> None:
     reference = Reference.parse(f"127.0.0.1:{free_port()}/team/app:1")
-    with pytest.raises(UnavailableError) as caught:
+    with pytest.raises(RegistryUnavailableError) as caught:
         await client.resolve(reference)
     assert caught.value.retryable
 
 
 @pytest.mark.parametrize("host", ["a..b", "localhost:99999", f"{'a' * 64}.test"])
 async def test_hosts_that_cannot_exist(client: RegistryClient, host: str) -> None:
-    with pytest.raises(UnavailableError):
+    with pytest.raises(RegistryUnavailableError):
         await client.resolve(Reference.parse(f"{host}/team/app:1"))
 
 
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (400, RejectedError),
+        (400, RegistryRejectedError),
         (401, UnauthorizedError),
         (403, UnauthorizedError),
         (404, ManifestUnknownError),
-        (408, UnavailableError),
-        (418, RejectedError),
+        (408, RegistryUnavailableError),
+        (418, RegistryRejectedError),
         (429, RateLimitedError),
-        (500, UnavailableError),
-        (502, UnavailableError),
-        (503, UnavailableError),
+        (500, RegistryUnavailableError),
+        (502, RegistryUnavailableError),
+        (503, RegistryUnavailableError),
         (204, InvalidAnswerError),
         (304, InvalidAnswerError),
         (300, InvalidAnswerError),
@@ -160,7 +160,9 @@ async def test_the_registry_says_why(client: RegistryClient) -> None:
             await client.manifest(registry.app)
 
 
-@pytest.mark.parametrize(("status", "expected"), [(429, RateLimitedError), (503, UnavailableError)])
+@pytest.mark.parametrize(
+    ("status", "expected"), [(429, RateLimitedError), (503, RegistryUnavailableError)]
+)
 async def test_a_limit_stops_all_callers_before_they_send(
     client: RegistryClient, status: int, expected: type[RegistryError]
 ) -> None:
@@ -315,10 +317,10 @@ async def raw_server(reply: bytes) -> AsyncIterator[Reference]:
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (b"", UnavailableError),
+        (b"", RegistryUnavailableError),
         (b"SSH-2.0-OpenSSH_9.9\r\n", InvalidAnswerError),
         (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"a" * 100_000 + b"\r\n\r\n", InvalidAnswerError),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", UnavailableError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", RegistryUnavailableError),
     ],
 )
 async def test_what_is_not_http(
@@ -351,7 +353,11 @@ async def silent(_request: web.Request) -> web.StreamResponse:
 
 @pytest.mark.parametrize(
     ("handler", "expected"),
-    [(endless, InvalidAnswerError), (dripping, UnavailableError), (silent, UnavailableError)],
+    [
+        (endless, InvalidAnswerError),
+        (dripping, RegistryUnavailableError),
+        (silent, RegistryUnavailableError),
+    ],
 )
 async def test_bodies_that_never_end(
     client: RegistryClient, handler: Handler, expected: type[RegistryError]
@@ -382,7 +388,7 @@ async def test_a_streamed_blob_that_stalls_ends_in_an_error(
     client: RegistryClient, handler: Handler
 ) -> None:
     async with serving(handler) as registry:
-        with pytest.raises(UnavailableError):  # noqa: PT012 - opening and reading may both stall
+        with pytest.raises(RegistryUnavailableError):  # noqa: PT012 - opening and reading may both stall
             async with client.open_blob(registry.app, IMAGE.config.digest) as chunks:
                 async for _ in chunks:
                     pass
@@ -416,7 +422,7 @@ async def test_a_redirect_does_not_carry_the_authorization_to_another_host(
             )
 
         async with serving(handle) as registry:
-            access = Access(AsAlice())
+            access = RequestAccess(AsAlice())
             assert await client.blob(registry.app, Digest.of(CONFIG), 1000, access) == CONFIG
             storage.handler = answer(403)
             with pytest.raises(UnauthorizedError) as caught:
@@ -471,14 +477,14 @@ async def test_pages_of_tags_that_lead_astray(client: RegistryClient, link: str)
 @pytest.mark.parametrize(
     ("token_answer", "expected"),
     [
-        (answer(500), UnavailableError),
-        (answer(503), UnavailableError),
+        (answer(500), RegistryUnavailableError),
+        (answer(503), RegistryUnavailableError),
         (answer(429, Retry_After="60"), RateLimitedError),
         (answer(200, b"<html>"), InvalidAnswerError),
         (answer(404), InvalidAnswerError),
         (answer(401), UnauthorizedError),
         (endless, InvalidAnswerError),
-        (silent, UnavailableError),
+        (silent, RegistryUnavailableError),
     ],
 )
 async def test_token_servers_that_fail(
@@ -488,7 +494,7 @@ async def test_token_servers_that_fail(
         challenge = f'Bearer realm="http://{tokens.host}/token",service="s"'
         async with serving(answer(401, WWW_Authenticate=challenge)) as registry:
             with pytest.raises(expected):
-                await client.resolve(registry.app, Access(AsAlice()))
+                await client.resolve(registry.app, RequestAccess(AsAlice()))
     if expected is RateLimitedError:
         assert not client.status(registry.app).is_open
 
@@ -524,17 +530,17 @@ async def test_tls_is_verified_unless_told_otherwise(
     good = manifest_answer(Docker_Content_Digest=str(IMAGE.digest))
     async with serving(good, tls) as registry:
         async with RegistryClient() as strict:
-            with pytest.raises(UnavailableError, match="not trusted"):
+            with pytest.raises(RegistryUnavailableError, match="not trusted"):
                 await strict.resolve(registry.app)
             assert registry.requests == []
-            found = await strict.resolve(registry.app, Access(insecure=True))
+            found = await strict.resolve(registry.app, RequestAccess(insecure=True))
             assert found.digest == IMAGE.digest
         host = RegistryHost(registry.host, ca_file=certificate.with_suffix(".crt"))
         async with RegistryClient(RegistryHosts([host])) as trusting:
             assert (await trusting.resolve(registry.app)).digest == IMAGE.digest
         host = RegistryHost(registry.host, ca_file=certificate.with_suffix(".missing"))
         async with RegistryClient(RegistryHosts([host])) as broken:
-            with pytest.raises(UnavailableError, match="ca file"):
+            with pytest.raises(RegistryUnavailableError, match="ca file"):
                 await broken.resolve(registry.app)
 
 
@@ -567,7 +573,7 @@ async def test_credentials_do_not_go_to_a_token_server_over_plain_http(
         challenge = answer(401, WWW_Authenticate=f'Bearer realm="http://{tokens.host}/token"')
         async with https_only(challenge, tls, certificate) as (client, app):
             with pytest.raises(InvalidAnswerError, match="https"):
-                await client.resolve(app, Access(AsAlice()))
+                await client.resolve(app, RequestAccess(AsAlice()))
     assert tokens.requests == []
 
 
@@ -575,7 +581,7 @@ async def test_a_registry_that_answered_over_https_is_never_asked_over_http(
     tls: ssl.SSLContext,
 ) -> None:
     good = manifest_answer(Docker_Content_Digest=str(IMAGE.digest))
-    insecure = Access(insecure=True)
+    insecure = RequestAccess(insecure=True)
     async with RegistryClient() as client:
         async with serving(good, tls) as registry:
             await client.resolve(registry.app, insecure)
@@ -583,7 +589,7 @@ async def test_a_registry_that_answered_over_https_is_never_asked_over_http(
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", plain.handle)
         async with TestServer(app, host="127.0.0.1", port=registry.port):
-            with pytest.raises(UnavailableError):
+            with pytest.raises(RegistryUnavailableError):
                 await client.resolve(registry.app, insecure)
     assert plain.requests == []
 
@@ -608,7 +614,7 @@ async def test_a_registry_may_come_back_with_tls(tls: ssl.SSLContext) -> None:
             server = TestServer(app, host="127.0.0.1", port=port)
             await server.start_server(ssl=context)
             try:
-                found = await client.resolve(reference, Access(insecure=True))
+                found = await client.resolve(reference, RequestAccess(insecure=True))
             finally:
                 await server.close()
             assert found.digest == IMAGE.digest

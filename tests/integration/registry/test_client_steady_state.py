@@ -17,7 +17,7 @@ from tests.support.registry.docker_registry import docker_registry, image_manife
 from upwell.oci import Reference
 from upwell.registry.client import RegistryClient
 from upwell.registry.errors import BlockedError
-from upwell.registry.hosts import Limits, RegistryHost, RegistryHosts
+from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
 
 IMAGE = image_manifest()
 
@@ -101,7 +101,7 @@ async def test_a_revoked_token_is_renewed_within_the_request() -> None:
 
 async def test_many_at_once_share_a_token_and_keep_to_the_limit() -> None:
     async with token_registry() as registry:
-        hosts = RegistryHosts([RegistryHost(registry.host, limits=Limits(5))])
+        hosts = RegistryHosts([RegistryHost(registry.host, limits=RegistryLimits(5))])
         async with RegistryClient(hosts) as client:
             reference = Reference.parse(f"{registry.host}/team/a:1")
             await asyncio.gather(*(client.resolve(reference) for _ in range(50)))

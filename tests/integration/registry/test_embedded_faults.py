@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 from tests.support.registry.embedded_server import serving
 
 from upwell.oci import Digest, MediaType, Reference
-from upwell.registry.embedded import EmbeddedRegistry, Limits
+from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 
 MIB = 1024 * 1024
 CONFIG = b"{}"
@@ -217,7 +217,7 @@ async def test_a_full_disk_keeps_a_tag_where_it_was(small_disk: Path) -> None:
 async def test_an_endless_body_is_cut_off(tmp_path: Path, target: str) -> None:
     method = "PUT" if target.startswith("manifests") else "POST"
     async with (
-        serving(tmp_path, Limits(blob_bytes=2 * MIB)) as served,
+        serving(tmp_path, StorageLimits(blob_bytes=2 * MIB)) as served,
         aiohttp.ClientSession() as session,
         asyncio.timeout(20),
     ):

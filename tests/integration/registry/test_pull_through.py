@@ -17,7 +17,7 @@ from tests.support.registry.layered_images import push_index, push_layered
 from upwell.oci import Digest, Reference
 from upwell.registry.client import RegistryClient
 from upwell.registry.client_push import RegistryPusher
-from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, UnavailableError
+from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryUnavailableError
 from upwell.registry.origins import Origin
 from upwell.registry.pull_through import PullThroughRegistry
 
@@ -98,7 +98,7 @@ async def test_what_was_pulled_through_needs_no_upstream(site: Site) -> None:
     restarted = PullThroughRegistry(site.root, site.host, site.client, site.streams)
     site.streams.origins[image.digest] = Reference.parse("127.0.0.1:1/library/debian")
     assert await restarted.blob(own, Digest.of(b"layer"), 100) == b"layer"
-    with pytest.raises(UnavailableError):  # named by the image, but not asked for before
+    with pytest.raises(RegistryUnavailableError):  # named by the image, but not asked for before
         await restarted.blob(own, image.config.digest, 100)
 
 

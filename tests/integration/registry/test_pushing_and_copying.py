@@ -15,13 +15,13 @@ from tests.support.registry.layered_images import CONFIG, blob_of, opened, push_
 from upwell.oci import Descriptor, Digest, Index, Reference
 from upwell.registry.client import RegistryClient
 from upwell.registry.client_push import RegistryPusher
-from upwell.registry.copying import ImageCopier, Progress, Step
+from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier
 from upwell.registry.errors import (
     BlobUnknownError,
     InvalidAnswerError,
     ManifestUnknownError,
-    RejectedError,
-    UnavailableError,
+    RegistryRejectedError,
+    RegistryUnavailableError,
 )
 from upwell.registry.hosts import PullFrom, RegistryHost, RegistryHosts, RegistryMirror
 
@@ -78,11 +78,11 @@ async def test_a_blob_is_mounted_from_another_repository(two: Two, where: str) -
 async def test_content_that_is_not_what_it_says_is_refused(two: Two, where: str) -> None:
     reference = Reference.parse(f"{getattr(two, where)}/team/app:1")
     wrong = Descriptor("m", Digest.of(b"right"), len(b"wrong"))
-    with pytest.raises(RejectedError):
+    with pytest.raises(RegistryRejectedError):
         await two.pusher.push_blob(reference, wrong, opened(b"wrong"))
     assert not await two.pusher.has_blob(reference, wrong.digest)
     other = await push_image(two.distribution, "elsewhere/app", "1")
-    with pytest.raises((RejectedError, BlobUnknownError)):
+    with pytest.raises((RegistryRejectedError, BlobUnknownError)):
         await two.pusher.push_manifest(reference, other)
 
 
@@ -101,18 +101,18 @@ async def test_an_index_is_copied_as_it_is_and_a_second_time_costs_nothing(two: 
     index = await push_index(two.pusher, f"{two.distribution}/vendor/app:1", **children)
     origin = Reference.parse(f"{two.distribution}/vendor/app:1")
     goal = Reference.parse(f"{two.embedded}/mirror/app:1")
-    steps: list[Progress] = []
+    steps: list[CopyProgress] = []
     copier = ImageCopier(two.client, two.pusher, report=steps.append)
     assert len(await copier.plan(origin, goal)) == 8
     copied = await copier.copy(origin, goal)
     assert copied.target.digest == index.digest
     assert copied.sent_bytes >= 50_000
-    assert {step.step for step in steps} <= {Step.COPIED, Step.TAGGED, Step.PRESENT}
+    assert {step.step for step in steps} <= {CopyStep.COPIED, CopyStep.TAGGED, CopyStep.PRESENT}
     found = await two.client.manifest(goal)
     assert found.raw == index.raw
     assert await copier.plan(origin, goal) == ()
     again = await copier.copy(origin, goal)
-    assert (again.sent_bytes, again.counts[Step.PRESENT]) == (0, 1)
+    assert (again.sent_bytes, again.counts[CopyStep.PRESENT]) == (0, 1)
 
 
 async def test_a_cut_short_copy_sends_what_is_missing_alone(two: Two) -> None:
@@ -130,7 +130,7 @@ async def test_within_one_registry_nothing_is_sent(two: Two) -> None:
     origin = Reference.parse(f"{two.distribution}/vendor/app:1")
     goal = Reference.parse(f"{two.distribution}/promoted/app:prod")
     copied = await ImageCopier(two.client, two.pusher).copy(origin, goal)
-    assert (copied.sent_bytes, copied.counts[Step.MOUNTED]) == (0, 2)
+    assert (copied.sent_bytes, copied.counts[CopyStep.MOUNTED]) == (0, 2)
 
 
 async def test_a_filter_keeps_the_wanted_platforms(two: Two) -> None:
@@ -212,5 +212,5 @@ async def test_a_mirror_for_digests_is_not_asked_for_tags(two: Two) -> None:
 async def test_without_any_answer_the_sources_failure_counts() -> None:
     host = RegistryHost("127.0.0.1:1", mirrors=(RegistryMirror("127.0.0.1:2"),))
     async with RegistryClient(RegistryHosts([host])) as client:
-        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1/"):
+        with pytest.raises(RegistryUnavailableError, match=r"127\.0\.0\.1:1/"):
             await client.resolve(Reference.parse("127.0.0.1:1/a/b:1"))

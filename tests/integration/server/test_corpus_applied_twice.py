@@ -19,7 +19,7 @@ from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.embedded import EmbeddedRegistry
-from upwell.registry.interface import DEFAULT_ACCESS, Access
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.server.http.limits import ServerLimits
 
 pytestmark = needs_corpus
@@ -35,29 +35,37 @@ class EveryImage:
     async def fill(self) -> None:
         await push(self._registry, "image:1", "one")
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         del reference
         return await self._registry.resolve(self._image, access)
 
     async def manifest(
-        self, reference: Reference, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         del reference
         return await self._registry.manifest(self._image, access)
 
     async def blob(
-        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
         del reference
         return await self._registry.blob(self._image, digest, limit, access)
 
     def open_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         del reference
         return self._registry.open_blob(self._image, digest, access)
 
-    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+    async def tags(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[str]:
         del reference, access
         return ["1", "latest"]
 
@@ -104,9 +112,9 @@ class Site:
             for stream in (await store.list(ImageStream)).items:
                 await self._streams.reconcile(stream.key)
             for build in (await store.list(Build)).items:
-                await self.view.saw(build)
+                await self.view.wait_for(build)
             for config in (await store.list(BuildConfig)).items:
-                await self.view.saw(config)
+                await self.view.wait_for(config)
                 await self._configs.reconcile(config.key)
         raise AssertionError("the reconcilers go on writing")
 

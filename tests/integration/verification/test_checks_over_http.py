@@ -19,14 +19,14 @@ from tests.support.verification.loopback import (
 )
 from tests.support.workload.http_servers import free_port
 
-from upwell.policy.promotion.checks import Outcome
-from upwell.verification.http import Limits
+from upwell.policy.promotion.checks import VerificationOutcome
+from upwell.verification.http import ResponseLimits
 from upwell.verification.network import NetworkProbes
 
 if TYPE_CHECKING:
     from tests.support.promotion.verification_in_memory import Answers
 
-LIMITS = Limits(seconds=0.3, answer_bytes=1000)
+LIMITS = ResponseLimits(seconds=0.3, answer_bytes=1000)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_a_page_that_is_not_as_it_should_be_fails(
         )
         await bench.look(2)
         ended = await bench.look_after(60)
-    assert ended.outcome is Outcome.FAILED
+    assert ended.outcome is VerificationOutcome.FAILED
     assert message in ended.message
 
 
@@ -63,7 +63,7 @@ async def test_a_metric_store_that_was_away_is_asked_for_the_past(bench: Bench) 
     metric = {"server": place, "query": "q", "condition": "< 1", "intervalSeconds": 30}
     await bench.begin({"name": "errors", "metric": metric}, soakSeconds=60)
     waits = await bench.look(2)
-    assert waits.outcome is Outcome.RUNNING
+    assert waits.outcome is VerificationOutcome.RUNNING
     assert f"no number, shall be < 1; {place}" in waits.checks[0].message
     asked: list[str] = []
 
@@ -72,7 +72,7 @@ async def test_a_metric_store_that_was_away_is_asked_for_the_past(bench: Bench) 
         await prometheus([1, "0.5"], "scalar")(head, writer)
 
     async with server(back, int(place.rpartition(":")[2])):
-        assert (await bench.look_after(60)).outcome is Outcome.PASSED
+        assert (await bench.look_after(60)).outcome is VerificationOutcome.PASSED
     assert len(asked) == 3
 
 
@@ -95,5 +95,5 @@ async def test_a_metric_store_that_says_nothing_passes_nothing(
         await bench.begin({"name": "errors", "metric": metric}, soakSeconds=60)
         await bench.look(2)
         ended = await bench.look_after(120)
-    assert ended.outcome is Outcome.INCONCLUSIVE
+    assert ended.outcome is VerificationOutcome.INCONCLUSIVE
     assert message in ended.message

@@ -22,13 +22,13 @@ from tests.support.verification.loopback import (
 from tests.support.workload.http_servers import free_port
 
 from upwell.policy.notifications.cloud_events import signature
-from upwell.verification.http import Limits
+from upwell.verification.http import ResponseLimits
 from upwell.verification.interface import (
     BadQuestionError,
-    Event,
     HttpQuestion,
     MetricQuestion,
     ProbeError,
+    SignedEvent,
 )
 from upwell.verification.network import NetworkProbes
 
@@ -37,7 +37,7 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 async def probes() -> AsyncIterator[NetworkProbes]:
-    async with NetworkProbes.open(Limits(seconds=0.5, answer_bytes=10_000)) as opened:
+    async with NetworkProbes.open(ResponseLimits(seconds=0.5, answer_bytes=10_000)) as opened:
         yield opened
 
 
@@ -201,8 +201,8 @@ class TestEvents:
     async def test_a_ci_gets_the_bytes_that_were_signed(self, probes: NetworkProbes) -> None:
         body = json.dumps({"specversion": "1.0"}).encode()
         async with receiving() as ci:
-            await probes.tell(Event(ci.url, body, b"s3cret"))
-            await probes.tell(Event(ci.url, body))
+            await probes.tell(SignedEvent(ci.url, body, b"s3cret"))
+            await probes.tell(SignedEvent(ci.url, body))
         signed, plain = ci.arrived
         assert (signed.line, signed.body) == ("POST /hook?x=1 HTTP/1.1", body)
         assert signed.headers["content-type"].startswith("application/cloudevents+json")
@@ -215,4 +215,4 @@ class TestEvents:
         async with receiving(status(401, "No"), status(302, "Found", Location="/y")) as ci:
             for code in (401, 302):
                 with pytest.raises(ProbeError, match=f"answered {code}"):
-                    await probes.tell(Event(ci.url, b"{}"))
+                    await probes.tell(SignedEvent(ci.url, b"{}"))

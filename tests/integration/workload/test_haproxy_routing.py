@@ -21,7 +21,7 @@ from tests.support.workload.waiting import eventually
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import (
     Backend,
-    Endpoint,
+    BackendServer,
     HttpRule,
     Listener,
     RouterDownError,
@@ -49,11 +49,11 @@ async def router(settings: HaproxySettings) -> AsyncIterator[HaproxyRouter]:
     shutil.rmtree(settings.data_dir)
 
 
-def backend(*endpoints: Endpoint, name: str = "shop/web:http") -> Backend:
+def backend(*endpoints: BackendServer, name: str = "shop/web:http") -> Backend:
     return Backend(name, endpoints)
 
 
-def serving(*endpoints: Endpoint) -> RoutingTable:
+def serving(*endpoints: BackendServer) -> RoutingTable:
     return RoutingTable((backend(*endpoints),), (RULE,))
 
 
@@ -226,7 +226,7 @@ async def test_an_open_session_ends_by_itself(router: HaproxyRouter) -> None:
     old = Site("old", server.sockets[0].getsockname()[1])
     listener = Listener("tcp", "127.0.0.7", free_port("127.0.0.7"), "db")
 
-    def table(*endpoints: Endpoint, rules: tuple[HttpRule, ...] = ()) -> RoutingTable:
+    def table(*endpoints: BackendServer, rules: tuple[HttpRule, ...] = ()) -> RoutingTable:
         return RoutingTable((backend(*endpoints, name="db"),), rules, (listener,))
 
     async with server, site() as new:
@@ -264,7 +264,7 @@ async def test_the_same_table_again_changes_nothing(
 async def test_an_endpoint_may_move(router: HaproxyRouter) -> None:
     async with site("a") as first, site("b") as second:
         for port, name in ((first.port, "a"), (second.port, "b")):
-            await router.apply(serving(Endpoint("web-1", "127.0.0.1", port)))
+            await router.apply(serving(BackendServer("web-1", "127.0.0.1", port)))
             assert await fetch(router.http_address, HOST) == (200, name)
 
 

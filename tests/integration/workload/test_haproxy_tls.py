@@ -12,7 +12,7 @@ from tests.support.workload.http_servers import fetch, free_port, site
 from tests.support.workload.tls_servers import Certificate, fetch_by_tls, make_certificate, tls_site
 
 from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
-from upwell.workload.interface import Backend, Endpoint, HttpRule, Plain, RoutingTable, Tls
+from upwell.workload.interface import Backend, BackendServer, HttpRule, Plain, RoutingTable, Tls
 
 BACKENDS = (("b", 1),)
 
@@ -48,7 +48,7 @@ def rule(name: str, tls: Tls) -> HttpRule:
     return HttpRule(name, f"{name}.example", "", BACKENDS, tls)
 
 
-def table(*rules: HttpRule, endpoints: Sequence[Endpoint] = ()) -> RoutingTable:
+def table(*rules: HttpRule, endpoints: Sequence[BackendServer] = ()) -> RoutingTable:
     return RoutingTable((Backend("b", tuple(endpoints)),), rules)
 
 
@@ -63,7 +63,7 @@ async def test_endpoints_are_spoken_to_by_tls_if_the_authority_has_signed_for_th
     trusts = Tls(destination_authority=own.chain.read_text(), plain=Plain.ALLOW)
     rules = (rule("trusts", trusts), rule("doubts", Tls(destination_authority=stranger)))
     async with tls_site(own, "secret") as port:
-        one = Endpoint("one", "127.0.0.1", port)
+        one = BackendServer("one", "127.0.0.1", port)
         assert await router.apply(table(*rules, endpoints=[one])) == {}
         assert await ask(router, "trusts") == "secret"
         assert await fetch(router.http_address, "trusts.example") == (200, "secret")
@@ -71,7 +71,7 @@ async def test_endpoints_are_spoken_to_by_tls_if_the_authority_has_signed_for_th
 
         # Another endpoint comes and the first one goes, while HAProxy runs.
         async with tls_site(own, "newer") as second:
-            endpoints = [replace(one, draining=True), Endpoint("two", "127.0.0.1", second)]
+            endpoints = [replace(one, draining=True), BackendServer("two", "127.0.0.1", second)]
             worker = await router._cli.workers()
             assert await router.apply(table(*rules, endpoints=endpoints)) == {}
             assert await ask(router, "trusts") == "newer"

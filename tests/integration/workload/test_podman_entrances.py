@@ -10,8 +10,8 @@ from tests.support.workload.podman_home import Workload
 from tests.support.workload.waiting import eventually
 
 from upwell.workload.interface import (
-    Command,
-    Execution,
+    ExecSession,
+    InstanceCommand,
     LogQuery,
     NoPreviousLogError,
     Output,
@@ -38,7 +38,7 @@ async def entered(runtime: PodmanRuntime, workload: Workload) -> PodmanRuntime:
     return runtime
 
 
-async def outcome(execution: Execution) -> tuple[int, bytes, bytes]:
+async def outcome(execution: ExecSession) -> tuple[int, bytes, bytes]:
     written = {Output.STDOUT: b"", Output.STDERR: b""}
     async with asyncio.timeout(SECONDS):
         async for output, piece in execution.output():
@@ -52,7 +52,7 @@ async def test_a_command_reads_its_input_to_the_end_and_tells_its_outputs_apart(
     words = ("/bin/sh", "-c", "cat; echo trouble >&2; exit 7")
     sent = b"0123456789" * 100_000
 
-    async with entered.run(NAME, Command(words, stdin=True)) as execution:
+    async with entered.run(NAME, InstanceCommand(words, stdin=True)) as execution:
 
         async def feed() -> None:
             for start in range(0, len(sent), 32_768):
@@ -65,13 +65,13 @@ async def test_a_command_reads_its_input_to_the_end_and_tells_its_outputs_apart(
 
 
 async def test_a_command_without_input_reads_its_end_at_once(entered: PodmanRuntime) -> None:
-    async with entered.run(NAME, Command(("/bin/cat",))) as execution:
+    async with entered.run(NAME, InstanceCommand(("/bin/cat",))) as execution:
         assert await outcome(execution) == (0, b"", b"")
 
 
 async def test_a_terminal_has_the_size_that_it_is_given(entered: PodmanRuntime) -> None:
     words = ("/bin/sh", "-c", "read line; busybox stty size; echo got $line")
-    async with entered.run(NAME, Command(words, stdin=True, tty=True)) as execution:
+    async with entered.run(NAME, InstanceCommand(words, stdin=True, tty=True)) as execution:
         await execution.resize(columns=101, rows=37)
         await execution.write(b"hello\n")
         code, written, _ = await outcome(execution)
@@ -81,7 +81,7 @@ async def test_a_terminal_has_the_size_that_it_is_given(entered: PodmanRuntime) 
 
 
 async def test_a_command_ends_with_the_block_that_runs_it(entered: PodmanRuntime) -> None:
-    async with entered.run(NAME, Command(("/bin/sleep", "4567"))):
+    async with entered.run(NAME, InstanceCommand(("/bin/sleep", "4567"))):
         pass
 
     async def is_gone() -> bool:
@@ -93,9 +93,9 @@ async def test_a_command_ends_with_the_block_that_runs_it(entered: PodmanRuntime
 
 async def test_what_cannot_be_run_is_said(entered: PodmanRuntime) -> None:
     with pytest.raises(RuntimeUnavailableError, match="no container nope"):
-        async with entered.run(NAME, Command(("/bin/id",), container="nope")):
+        async with entered.run(NAME, InstanceCommand(("/bin/id",), container="nope")):
             pass
-    async with entered.run(NAME, Command(("/no/such/program",))) as execution:
+    async with entered.run(NAME, InstanceCommand(("/no/such/program",))) as execution:
         code, written, said = await outcome(execution)
     assert (code, written) == (127, b"")
     assert b"/no/such/program" in said

@@ -16,8 +16,8 @@ from upwell.workload.interface import (
     ForbiddenError,
     HostPath,
     Instance,
+    InstanceMount,
     LogQuery,
-    Mount,
     RuntimeUnavailableError,
     State,
 )
@@ -224,7 +224,7 @@ async def test_secrets_stay_out_of_command_lines_and_records(
 async def test_volumes_hold_files_and_scratch_space(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    mounts = (Mount("config", "/etc/app"), Mount("scratch", "/scratch"))
+    mounts = (InstanceMount("config", "/etc/app"), InstanceMount("scratch", "/scratch"))
     script = (
         "stat -c %a /etc/app/key; cat /etc/app/key; cp /etc/app/key /scratch/; touch /etc/app/x"
     )
@@ -252,7 +252,7 @@ async def test_a_host_path_needs_the_administrator(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "greeting").write_text("hello")
     container = replace(
-        workload.container("cat", "/host/greeting"), mounts=(Mount("host", "/host"),)
+        workload.container("cat", "/host/greeting"), mounts=(InstanceMount("host", "/host"),)
     )
     volumes = {"host": HostPath(str(tmp_path / "data"))}
     spec = replace(workload.spec(container), volumes=volumes)
@@ -302,7 +302,9 @@ async def test_the_end_of_one_container_ends_the_instance(
 
 async def test_stop_is_polite_first(settings: PodmanSettings, workload: Workload) -> None:
     polite = "trap 'echo bye > /out/bye; exit 0' TERM; touch /out/up; while :; do sleep 0.05; done"
-    container = replace(workload.container("sh", "-c", polite), mounts=(Mount("out", "/out"),))
+    container = replace(
+        workload.container("sh", "-c", polite), mounts=(InstanceMount("out", "/out"),)
+    )
     out = settings.data_dir / "out"
     out.mkdir(parents=True)
     spec = replace(workload.spec(container), volumes={"out": HostPath(str(out))})

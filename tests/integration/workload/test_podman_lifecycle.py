@@ -6,20 +6,20 @@ from tests.support.workload.podman_home import Workload
 from tests.support.workload.waiting import eventually
 
 from upwell.workload.interface import (
-    Claim,
     ContainerSpec,
     EmptyDir,
-    ExecCheck,
+    ExecProbe,
     Instance,
+    InstanceMount,
     InstanceSpec,
-    Mount,
     Pause,
-    Probe,
+    ProbeSpec,
     State,
+    VolumeClaim,
 )
 from upwell.workload.podman import PodmanRuntime, PodmanSettings
 
-SHARED = Mount("shared", "/shared")
+SHARED = InstanceMount("shared", "/shared")
 
 
 def shell(workload: Workload, script: str, name: str = "web") -> ContainerSpec:
@@ -27,8 +27,8 @@ def shell(workload: Workload, script: str, name: str = "web") -> ContainerSpec:
     return replace(container, mounts=(SHARED,))
 
 
-def in_shell(script: str) -> ExecCheck:
-    return ExecCheck(("/bin/busybox", "sh", "-c", script))
+def in_shell(script: str) -> ExecProbe:
+    return ExecProbe(("/bin/busybox", "sh", "-c", script))
 
 
 def spec(workload: Workload, *containers: ContainerSpec, name: str = "web-1-a") -> InstanceSpec:
@@ -144,7 +144,7 @@ async def test_a_start_that_cannot_be_finished_ends_the_container(
 async def test_what_precedes_a_stop_is_done_before_the_signal(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    kept = Mount("kept", "/kept")
+    kept = InstanceMount("kept", "/kept")
     async with PodmanRuntime.open(settings) as runtime:
         main = replace(
             workload.container(
@@ -153,7 +153,7 @@ async def test_what_precedes_a_stop_is_done_before_the_signal(
             mounts=(kept,),
             pre_stop=in_shell("echo drain >> /kept/log"),
         )
-        volumes = {"kept": Claim("shop", "kept")}
+        volumes = {"kept": VolumeClaim("shop", "kept")}
         await runtime.start(replace(workload.spec(main), volumes=volumes))
         await runtime.stop("web-1-a", 10)
         log = settings.data_dir / "claims" / "shop" / "kept" / "log"
@@ -174,11 +174,11 @@ async def test_nothing_is_asked_before_the_startup_probe_has_succeeded(
     settings: PodmanSettings, workload: Workload
 ) -> None:
     async with PodmanRuntime.open(settings) as runtime:
-        startup = Probe(in_shell("test -e /shared/up"), period=0.2, failure_threshold=200)
+        startup = ProbeSpec(in_shell("test -e /shared/up"), period=0.2, failure_threshold=200)
         main = replace(
             shell(workload, "trap 'exit 0' TERM; sleep 600 & wait"),
             startup=startup,
-            liveness=Probe(in_shell("test -e /shared/up"), period=0.1, failure_threshold=1),
+            liveness=ProbeSpec(in_shell("test -e /shared/up"), period=0.1, failure_threshold=1),
         )
         await runtime.start(spec(workload, main))
         waiting = await eventually(
@@ -195,7 +195,7 @@ async def test_a_startup_probe_in_vain_ends_the_container(
     settings: PodmanSettings, workload: Workload
 ) -> None:
     async with PodmanRuntime.open(settings) as runtime:
-        startup = Probe(in_shell("echo nothing; exit 1"), period=0.1, failure_threshold=3)
+        startup = ProbeSpec(in_shell("echo nothing; exit 1"), period=0.1, failure_threshold=3)
         main = replace(shell(workload, "trap 'exit 0' TERM; sleep 600 & wait"), startup=startup)
         await runtime.start(spec(workload, main))
         ended = await eventually(lambda: only(runtime), lambda one: one.state is State.EXITED)

@@ -12,13 +12,13 @@ from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.workload.interface import (
     ContainerSpec,
-    ExecCheck,
-    HttpCheck,
+    ExecProbe,
+    HttpProbe,
     Instance,
     InstanceSpec,
-    Probe,
+    ProbeSpec,
     State,
-    TcpCheck,
+    TcpProbe,
 )
 from upwell.workload.podman import PodmanRuntime, PodmanSettings
 
@@ -29,15 +29,15 @@ mkdir /www
 echo up > /www/healthz
 httpd -f -p 8080 -h /www & wait
 """
-HTTP = HttpCheck(8080, "/healthz", headers=(("X-Probe", "1"),))
-EXEC = ExecCheck(("/bin/busybox", "cat", "/www/healthz"))
+HTTP = HttpProbe(8080, "/healthz", headers=(("X-Probe", "1"),))
+EXEC = ExecProbe(("/bin/busybox", "cat", "/www/healthz"))
 
 
-def quick(check: HttpCheck | TcpCheck | ExecCheck, failures: int = 1) -> Probe:
-    return Probe(check, period=0.1, timeout=2, failure_threshold=failures)
+def quick(check: HttpProbe | TcpProbe | ExecProbe, failures: int = 1) -> ProbeSpec:
+    return ProbeSpec(check, period=0.1, timeout=2, failure_threshold=failures)
 
 
-def probed(workload: Workload, **probes: Probe) -> InstanceSpec:
+def probed(workload: Workload, **probes: ProbeSpec) -> InstanceSpec:
     container: ContainerSpec = workload.container("sh", "-c", SITE)
     return workload.spec(replace(container, **probes))  # type: ignore[arg-type]
 
@@ -67,7 +67,7 @@ async def told(runtime: PodmanRuntime) -> AsyncIterator[Callable[[], Awaitable[o
 
 @pytest.mark.parametrize("check", [HTTP, EXEC], ids=["http", "exec"])
 async def test_readiness_turns_with_what_the_probe_finds(
-    settings: PodmanSettings, workload: Workload, check: HttpCheck | ExecCheck
+    settings: PodmanSettings, workload: Workload, check: HttpProbe | ExecProbe
 ) -> None:
     async with PodmanRuntime.open(settings) as runtime, told(runtime) as change:
         await runtime.start(probed(workload, readiness=quick(check)))
@@ -98,20 +98,20 @@ async def test_a_port_that_nobody_listens_on_is_not_ready(
     settings: PodmanSettings, workload: Workload
 ) -> None:
     async with PodmanRuntime.open(settings) as runtime:
-        await runtime.start(probed(workload, readiness=quick(TcpCheck(8081))))
+        await runtime.start(probed(workload, readiness=quick(TcpProbe(8081))))
         seen = await eventually(one(runtime), lambda seen: "readiness probe" in seen.message)
         assert not seen.ready
         assert seen.state is State.RUNNING
         await runtime.stop(NAME, 0)
 
-        await runtime.start(probed(workload, readiness=quick(TcpCheck(8080))))
+        await runtime.start(probed(workload, readiness=quick(TcpProbe(8080))))
         await eventually(one(runtime), lambda seen: seen.ready)
 
 
 async def test_a_ready_instance_stays_ready_over_a_restart_of_upwell(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    slow = Probe(HTTP, initial_delay=0.2, period=0.1)
+    slow = ProbeSpec(HTTP, initial_delay=0.2, period=0.1)
     async with PodmanRuntime.open(settings) as runtime:
         await runtime.start(probed(workload, readiness=slow))
         before = await eventually(one(runtime), lambda seen: seen.ready)
@@ -127,7 +127,7 @@ async def test_a_failed_liveness_probe_ends_the_instance(
     settings: PodmanSettings, workload: Workload
 ) -> None:
     # Until then the server listens, and says no.
-    liveness = Probe(HttpCheck(8080, "/missing"), period=0.05, failure_threshold=20)
+    liveness = ProbeSpec(HttpProbe(8080, "/missing"), period=0.05, failure_threshold=20)
     spec = probed(workload, liveness=liveness)
     async with PodmanRuntime.open(settings) as runtime, told(runtime) as change:
         await runtime.start(spec)
@@ -143,7 +143,7 @@ async def test_a_failed_liveness_probe_ends_the_instance(
 async def test_a_slow_command_is_ended_with_its_probe(
     settings: PodmanSettings, workload: Workload
 ) -> None:
-    hangs = Probe(ExecCheck(("/bin/busybox", "sleep", "4321")), period=60, timeout=0.3)
+    hangs = ProbeSpec(ExecProbe(("/bin/busybox", "sleep", "4321")), period=60, timeout=0.3)
     async with PodmanRuntime.open(settings) as runtime:
         await runtime.start(probed(workload, readiness=hangs))
         await eventually(one(runtime), lambda seen: "no answer within 0.3 s" in seen.message)

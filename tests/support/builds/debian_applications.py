@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.builds.base_images import run, write_tree
 
-from upwell.builder.interface import Strategy
+from upwell.builder.interface import BuilderStrategy
 
 _DOWNLOAD_SECONDS = 300
 _SYSTEM = ("base-files", "dash", "coreutils")
@@ -38,7 +38,7 @@ class App:
     """An app, how it is built, and what its base image has."""
 
     name: str
-    strategy: Strategy
+    strategy: BuilderStrategy
     write_source: Callable[[Path], None]
     write_base: Callable[[Path], None]
     """Writes what the base image has besides Debian's packages."""
@@ -89,7 +89,7 @@ def _write_node_base(root: Path) -> None:
 
 PYTHON = App(
     name="python",
-    strategy=Strategy.DOCKER,
+    strategy=BuilderStrategy.DOCKER,
     write_source=_write_python_source,
     write_base=_write_python_base,
     debian=("python3", "python3-pip"),
@@ -105,7 +105,7 @@ PYTHON = App(
 )
 NODE = App(
     name="node",
-    strategy=Strategy.SOURCE,
+    strategy=BuilderStrategy.SOURCE,
     write_source=_write_node_source,
     write_base=_write_node_base,
     debian=("nodejs",),

@@ -36,23 +36,23 @@ from upwell.builder.interface import (
     BuildPlan,
     BuildResult,
     Checkout,
+    CommitInfo,
     GitSource,
     LogSink,
-    Revision,
 )
 from upwell.builder.logs import FileBuildLogs
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.builds.builds import Builds
 from upwell.reconcilers.builds.cache import BuildView
-from upwell.reconcilers.builds.plan import Planner
+from upwell.reconcilers.builds.plan import BuildPlanner
 from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ManifestPush
-from upwell.registry.interface import DEFAULT_ACCESS, Access
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.registry.mirror import Mirror
 from upwell.registry.routed import RoutedRegistry
 from upwell.store.interface import StoreError
@@ -78,7 +78,9 @@ class Vendor:
         self.requests: list[str] = []
         self.before_answer: Callable[[], Awaitable[None]] | None = None
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         await self._asked(f"HEAD {reference}")
         answer = await self.registry.resolve(reference, access)
         if self.before_answer is not None:
@@ -86,22 +88,28 @@ class Vendor:
         return answer
 
     async def manifest(
-        self, reference: Reference, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         await self._asked(f"GET {reference}")
         return await self.registry.manifest(reference, access)
 
     async def blob(
-        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
         return await self.registry.blob(reference, digest, limit, access)
 
     def open_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         return self.registry.open_blob(reference, digest, access)
 
-    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+    async def tags(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[str]:
         await self._asked(f"LIST {reference.name}")
         return await self.registry.tags(reference, access)
 
@@ -183,7 +191,9 @@ class FakeBuilder:
         path.mkdir(parents=True, exist_ok=True)
         if self.dockerfile:
             (path / "Dockerfile").write_text(self.dockerfile)
-        return Checkout(path, Revision(await self.resolve_revision(source), "Ann", "ann@x.example"))
+        return Checkout(
+            path, CommitInfo(await self.resolve_revision(source), "Ann", "ann@x.example")
+        )
 
     async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
         del log
@@ -265,10 +275,10 @@ class BuildMachine:
             platforms=platforms,
         )
 
-    def planner(self) -> Planner:
+    def planner(self) -> BuildPlanner:
         registries = RoutedRegistry(self.internal, self.vendor)
         mirror = Mirror(registries, self.internal, AMD64)
-        return Planner(self.store, registries, INTERNAL, mirror=mirror, uploads=self.inputs)
+        return BuildPlanner(self.store, registries, INTERNAL, mirror=mirror, uploads=self.inputs)
 
     def builds(self, slots: int = 2) -> Builds:
         run = BuildRun(

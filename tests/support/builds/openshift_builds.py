@@ -30,11 +30,11 @@ from upwell.oci import Reference
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.images.generations import settle_generations
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.policy.templates.process import Request, process_template
+from upwell.policy.templates.process import ProcessRequest, process_template
 from upwell.reconcilers.builds.build_configs import BuildConfigs
 from upwell.reconcilers.builds.builds import Builds
 from upwell.reconcilers.builds.cache import BuildView
-from upwell.reconcilers.builds.plan import Planner
+from upwell.reconcilers.builds.plan import BuildPlanner
 from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
 from upwell.reconcilers.images.image_streams import ImageStreams
@@ -75,7 +75,7 @@ class Site:
         self.logs = FileBuildLogs(folder / "logs")
         self.internal = internal
         registries = RoutedRegistry(internal, client)
-        planner = Planner(
+        planner = BuildPlanner(
             self.store,
             registries,
             internal.host,
@@ -109,7 +109,7 @@ class Site:
         for document in parse_manifests(text, "manifests"):
             resource: Resource = decode(to_group_form(document))
             if isinstance(resource, Template):
-                objects = process_template(resource, Request(), secrets.choice).objects
+                objects = process_template(resource, ProcessRequest(), secrets.choice).objects
                 found = [decode(each) for each in objects]
             else:
                 found = [resource]
@@ -171,9 +171,9 @@ class Site:
     async def decided(self) -> None:
         """Let every BuildConfig decide once more what has to be built."""
         for build in (await self.store.list(Build)).items:
-            await self.view.saw(build)
+            await self.view.wait_for(build)
         for config in (await self.store.list(BuildConfig)).items:
-            await self.view.saw(config)
+            await self.view.wait_for(config)
             await self.configs.reconcile(config.key)
 
     async def builds_of(self, config: str) -> list[Build]:

@@ -12,7 +12,7 @@ from upwell.api.meta import Resource, format_time
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.cli.demo.facts import Publication, Story
-from upwell.cli.demo.load import Tally
+from upwell.cli.demo.load import LoadStats
 from upwell.cli.demo.observed import STAGES, Observed
 from upwell.oci import Digest
 
@@ -146,8 +146,8 @@ def promotion(
     )
 
 
-def tally(host: str, *, fixed: bool = True) -> Tally:
-    found = Tally(host)
+def load_stats(host: str, *, fixed: bool = True) -> LoadStats:
+    found = LoadStats(host)
     new = NEW_GLIBC if fixed else OLD_GLIBC
     for second, version in ((-1, OLD_GLIBC), (7, new), (8, OLD_GLIBC), (9.5, new)):
         found.answered(version, PUBLISHED + timedelta(seconds=second))
@@ -159,7 +159,7 @@ def good_story() -> Story:
     return _story(
         *_promoted("shop", Deployment),
         *_promoted("gate", DeploymentConfig),
-        tallies={name: tally(name) for name in ("shop", "gate")},
+        tallies={name: load_stats(name) for name in ("shop", "gate")},
     )
 
 
@@ -171,7 +171,7 @@ def refused_story() -> Story:
         release("gate", 1),
         release("gate", 2, rejected="check in-situ: exit code 1"),
         promotion("gate", "dev", 6, phase="Failed", check="Failed"),
-        tallies={"shop": tally("shop"), "gate": tally("gate", fixed=False)},
+        tallies={"shop": load_stats("shop"), "gate": load_stats("gate", fixed=False)},
     )
 
 
@@ -198,7 +198,7 @@ def pipeline(application: str, *, verified: bool = True) -> Resource:
     )
 
 
-def _story(*promoted: Resource, tallies: dict[str, Tally]) -> Story:
+def _story(*promoted: Resource, tallies: dict[str, LoadStats]) -> Story:
     observed = Observed()
     for resource in (
         base(),

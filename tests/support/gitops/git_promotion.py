@@ -22,9 +22,9 @@ from upwell.api.promotion import (
     Release,
 )
 from upwell.builder.interface import GitSource
-from upwell.gitops.interface import Clone, Repositories
+from upwell.gitops.interface import GitOpsRepositories, RepositoryClone
 from upwell.oci import Digest
-from upwell.policy.promotion.checks import Outcome, Progress
+from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.releases import new_promotion
 from upwell.reconcilers.promotion.git_placing import GitPlacement
@@ -69,12 +69,14 @@ class Tests:
     """What verification says."""
 
     __test__ = False
-    outcome: Outcome = Outcome.PASSED
+    outcome: VerificationOutcome = VerificationOutcome.PASSED
     message: str = ""
 
-    async def advance(self, pipeline: Pipeline, release: Release, promotion: Promotion) -> Progress:
+    async def advance(
+        self, pipeline: Pipeline, release: Release, promotion: Promotion
+    ) -> VerificationProgress:
         del pipeline, release
-        return Progress(promotion.status.checks, self.outcome, self.message, again=1.0)
+        return VerificationProgress(promotion.status.checks, self.outcome, self.message, again=1.0)
 
     async def stop(self, promotion: ObjectKey) -> None:
         del promotion
@@ -98,11 +100,11 @@ class Answers(NetworkProbes):
 class Counted:
     """Repositories that count how often they are opened."""
 
-    inner: Repositories
+    inner: GitOpsRepositories
     opened: int = 0
 
     @asynccontextmanager
-    async def open(self, source: GitSource) -> AsyncIterator[Clone]:
+    async def open(self, source: GitSource) -> AsyncIterator[RepositoryClone]:
         self.opened += 1
         async with self.inner.open(source) as clone:
             yield clone
@@ -113,7 +115,7 @@ class GitSite:
     """A Pipeline with one stage, `production`, that is kept in a repository."""
 
     host: GitHost
-    repositories: Repositories
+    repositories: GitOpsRepositories
     git: dict[str, Any] = field(default_factory=dict)
     stage: dict[str, Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)

@@ -27,7 +27,7 @@ from upwell.api.promotion import (
 )
 from upwell.policy.promotion import transitions
 from upwell.policy.promotion.approval import with_vote
-from upwell.policy.promotion.plan import Plan, plan
+from upwell.policy.promotion.plan import PipelinePlan, plan
 from upwell.policy.promotion.releases import new_promotion, next_release
 from upwell.policy.promotion.situation import Situation
 
@@ -64,7 +64,7 @@ class Line:
         self.freezes: dict[str, Freeze] = {}
         self.quarantines: dict[str, Quarantine] = {}
         self.now = START
-        self.plan: Plan | None = None
+        self.plan: PipelinePlan | None = None
 
     def publish(self, number: int, base: int = 1) -> Release:
         """Have the component's tag name a new image, and go on from there."""

@@ -28,7 +28,7 @@ from upwell.reconcilers.promotion import wiring
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
-from upwell.reconcilers.promotion.verification import Verification
+from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.store.interface import NotFoundError, Store
 from upwell.uploads.files import FileInputs
@@ -134,7 +134,7 @@ async def _promoting(folder: Path) -> AsyncIterator[Shop]:
         store, clock = shop.api.store, shop.api.clock
         builds, view = BuildView(store), WorkloadView(store)
         evidence = FileInputs(folder / "evidence", limit_bytes=1000)
-        verification = Verification(
+        verification = StageVerification(
             store,
             NoFiles(),
             probes,

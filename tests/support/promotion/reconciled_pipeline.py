@@ -20,7 +20,7 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.oci import Digest, Reference
 from upwell.policy.images.streams import record_image
-from upwell.policy.promotion.checks import Outcome, Progress
+from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.rollouts.history import Phase
 from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -94,16 +94,23 @@ class Images:
 class Checks:
     """A Verifier whose outcome a test sets, by stage."""
 
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, VerificationOutcome] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
 
-    async def advance(self, _pipeline: Pipeline, _release: Release, one: Promotion) -> Progress:
+    async def advance(
+        self, _pipeline: Pipeline, _release: Release, one: Promotion
+    ) -> VerificationProgress:
         self.asked.append(one.name)
-        outcome = self.outcomes.get(one.spec.stage, Outcome.PASSED)
-        phases = {Outcome.PASSED: CheckPhase.PASSED, Outcome.FAILED: CheckPhase.FAILED}
+        outcome = self.outcomes.get(one.spec.stage, VerificationOutcome.PASSED)
+        phases = {
+            VerificationOutcome.PASSED: CheckPhase.PASSED,
+            VerificationOutcome.FAILED: CheckPhase.FAILED,
+        }
         result = CheckResult(name="smoke", phase=phases.get(outcome, CheckPhase.RUNNING))
-        return Progress((result,), outcome, "" if outcome is Outcome.PASSED else "smoke: exit 1")
+        return VerificationProgress(
+            (result,), outcome, "" if outcome is VerificationOutcome.PASSED else "smoke: exit 1"
+        )
 
     async def stop(self, promotion: ObjectKey) -> None:
         self.stopped.append(promotion.name)

@@ -13,18 +13,18 @@ from upwell.api.codec import decode_as
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckResult, Promotion, PromotionPhase, Purpose, Release
 from upwell.oci import Digest
-from upwell.policy.promotion.checks import Progress
+from upwell.policy.promotion.checks import VerificationProgress
 from upwell.policy.promotion.verification_jobs import container_of_test
-from upwell.reconcilers.promotion.verification import Verification
+from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.rollouts.instance import owner_of
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
 from upwell.verification.interface import (
-    Event,
     HttpAnswer,
     HttpQuestion,
     MetricQuestion,
     ProbeError,
+    SignedEvent,
 )
 from upwell.workload.interface import (
     WHOLE_LOG,
@@ -123,7 +123,7 @@ class Answers:
         self.metric: float | ProbeError | None = 0.1
         self.ci: ProbeError | None = None
         self.asked: list[HttpQuestion | MetricQuestion | tuple[str, int]] = []
-        self.told: list[Event] = []
+        self.told: list[SignedEvent] = []
 
     async def get(self, question: HttpQuestion) -> HttpAnswer:
         self.asked.append(question)
@@ -142,7 +142,7 @@ class Answers:
             raise self.metric
         return self.metric
 
-    async def tell(self, event: Event) -> None:
+    async def tell(self, event: SignedEvent) -> None:
         if self.ci is not None:
             raise self.ci
         self.told.append(event)
@@ -186,9 +186,9 @@ class Bench:
     async def promotion(self) -> Promotion:
         return await self.store.get(Promotion, "shop", self.name)
 
-    def verification(self) -> Verification:
+    def verification(self) -> StageVerification:
         """Return that of a new process."""
-        return Verification(
+        return StageVerification(
             self.store,
             self.machine,
             self.probes,
@@ -197,13 +197,13 @@ class Bench:
             self.clock,
         )
 
-    async def advance(self) -> Progress:
+    async def advance(self) -> VerificationProgress:
         """Call once, as a process does that is killed before it stores what came of it."""
         pipeline = await self.store.get(Pipeline, "shop", "shop")
         release = await self.store.get(Release, "shop", "shop-1")
         return await self.verification().advance(pipeline, release, await self.promotion())
 
-    async def look(self, times: int = 1) -> Progress:
+    async def look(self, times: int = 1) -> VerificationProgress:
         for _ in range(times):
             progress = await self.advance()
             promotion = await self.promotion()
@@ -211,7 +211,7 @@ class Bench:
             await self.store.update_status(promotion.with_status(status))
         return progress
 
-    async def look_after(self, seconds: float, times: int = 1) -> Progress:
+    async def look_after(self, seconds: float, times: int = 1) -> VerificationProgress:
         self.clock.time += timedelta(seconds=seconds)
         return await self.look(times)
 

@@ -13,12 +13,12 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from upwell.registry.embedded import EmbeddedRegistry, Limits
+from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 from upwell.registry.interface import PushEvent
 from upwell.server.distribution.body import BodyLimits
 from upwell.server.distribution.routes import create_routes
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = StorageLimits()
 
 
 @dataclass
@@ -59,7 +59,7 @@ async def serving_registry(
 
 @contextlib.asynccontextmanager
 async def serving(
-    root: Path, limits: Limits = DEFAULT_LIMITS, idle: float = 20.0
+    root: Path, limits: StorageLimits = DEFAULT_LIMITS, idle: float = 20.0
 ) -> AsyncIterator[Served]:
     events: list[PushEvent] = []
 

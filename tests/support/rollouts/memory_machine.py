@@ -13,13 +13,13 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Result
 from upwell.oci import Descriptor, Digest, Reference
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.rollouts import Images, Machine, RolloutReconciler, Traffic
+from upwell.reconcilers.rollouts import RolloutPorts, RolloutReconciler, TemplateImages, Traffic
 from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.reconcilers.routing.reconciler import RoutingReconciler
 from upwell.registry.errors import ManifestUnknownError
-from upwell.registry.interface import DEFAULT_ACCESS, Access
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
 from upwell.workload.interface import (
@@ -240,7 +240,9 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.tags: dict[str, Digest] = {}
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         assert access is not None
         digest = self.tags.get(str(reference))
         if digest is None:
@@ -268,8 +270,8 @@ class World:
     def restart(self) -> None:
         """Begin a new process: nothing that was only in memory is left."""
         self.traffic = Traffic(self.clock)
-        machine = Machine(self.runtime, self.router, self.traffic, self.services)
-        images = Images(
+        machine = RolloutPorts(self.runtime, self.router, self.traffic, self.services)
+        images = TemplateImages(
             self.registry,  # type: ignore[arg-type]  # rollouts only resolve
             PullSecrets(self.store),
             frozenset({"registry.test"}),

@@ -33,7 +33,7 @@ from upwell.reconcilers.rollouts import triggers as workload_triggers
 from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.routing import reconciler as routing
 from upwell.registry.errors import ManifestUnknownError
-from upwell.registry.interface import DEFAULT_ACCESS, Access
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.server.asgi.tls import generated
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
@@ -54,7 +54,9 @@ def now() -> datetime:
 class NoRegistry:
     """Every image of these tests is in the storage already, pinned by digest."""
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         assert access is not None
         raise ManifestUnknownError(reference)
 
@@ -118,8 +120,8 @@ class Site:
     async def serve(self) -> AsyncIterator[PodmanRuntime]:
         async with PodmanRuntime.open(self.podman) as runtime, asyncio.TaskGroup() as group:
             services = await runtime.service_network()
-            machine = rollouts.Machine(runtime, self.router, rollouts.Traffic(now), services)
-            images = rollouts.Images(
+            machine = rollouts.RolloutPorts(runtime, self.router, rollouts.Traffic(now), services)
+            images = rollouts.TemplateImages(
                 NoRegistry(),  # type: ignore[arg-type]  # rollouts only resolve
                 PullSecrets(self.store),
             )

@@ -32,9 +32,9 @@ from upwell.store.memory import MemoryStore
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import (
     WHOLE_LOG,
-    Command,
-    Execution,
+    ExecSession,
     Instance,
+    InstanceCommand,
     InstanceSpec,
     InteractiveRuntime,
     LogQuery,
@@ -108,7 +108,7 @@ class KeptLogs:
 class StubExecution:
     """A command that writes its input back, its words to standard error, and exits with 3."""
 
-    def __init__(self, name: str, command: Command) -> None:
+    def __init__(self, name: str, command: InstanceCommand) -> None:
         self.name = name
         self.command = command
         self.sizes: list[tuple[int, int]] = []
@@ -182,7 +182,7 @@ class StubRuntime:
             await asyncio.Event().wait()
 
     @contextlib.asynccontextmanager
-    async def run(self, name: str, command: Command) -> AsyncIterator[Execution]:
+    async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
         execution = StubExecution(name, command)
         self.executions.append(execution)
         try:

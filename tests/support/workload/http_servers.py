@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from upwell.workload.interface import Endpoint
+from upwell.workload.interface import BackendServer
 
 _names = itertools.count()
 
@@ -23,12 +23,12 @@ class Site:
     port: int
 
     @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(self.name, "127.0.0.1", self.port)
+    def endpoint(self) -> BackendServer:
+        return BackendServer(self.name, "127.0.0.1", self.port)
 
     @property
-    def draining(self) -> Endpoint:
-        return Endpoint(self.name, "127.0.0.1", self.port, draining=True)
+    def draining(self) -> BackendServer:
+        return BackendServer(self.name, "127.0.0.1", self.port, draining=True)
 
 
 @asynccontextmanager

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from upwell.builder.process import Command, Launcher, OutputTooLargeError
+from upwell.builder.process import ChildCommand, Launcher, OutputTooLargeError
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
-def shell(script: str, folder: Path) -> Command:
-    return Command(("sh", "-c", script), ENVIRONMENT, folder)
+def shell(script: str, folder: Path) -> ChildCommand:
+    return ChildCommand(("sh", "-c", script), ENVIRONMENT, folder)
 
 
 @pytest.fixture(params=["namespace", "group"])

@@ -17,7 +17,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.store.interface import NotFoundError
-from upwell.store.kubernetes_errors import ForbiddenError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -75,7 +75,7 @@ class FakeClient(MemoryStore):
         self.calls.append(("APPLY", field_manager, force))
         wanted = apply_defaults(decode(document))
         if wanted.KIND.kind in self.forbidden:
-            raise ForbiddenError(f"{wanted.key}: token ci may not write it")
+            raise StoreForbiddenError(f"{wanted.key}: token ci may not write it")
         if dry_run:
             return wanted, self.warnings
         try:

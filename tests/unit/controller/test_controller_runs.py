@@ -224,7 +224,7 @@ async def test_a_history_that_expired_is_listed_anew() -> None:
 
 
 async def test_a_watch_that_broke_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upwell.controller.following._WATCH_PAUSE", 0.01)
+    monkeypatch.setattr("upwell.controller.watching._WATCH_PAUSE", 0.01)
     store, recorder = BreakingStore(UnavailableError("gone"), after=1), Recorder()
 
     async with running(recorder, store):
@@ -236,7 +236,7 @@ async def test_a_watch_that_broke_goes_on_where_it_was(monkeypatch: pytest.Monke
 
 
 async def test_objects_whose_mapping_failed_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upwell.controller.following._WATCH_PAUSE", 0.01)
+    monkeypatch.setattr("upwell.controller.watching._WATCH_PAUSE", 0.01)
     failures = [UnavailableError("gone")]
 
     async def mapped(resource: Resource) -> Iterable[ObjectKey]:

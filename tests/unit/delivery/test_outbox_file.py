@@ -37,45 +37,45 @@ def add(outbox: Outbox, *numbers: int, subject: str = "a", fate: Fate = Fate.SEN
 
 
 def waiting(outbox: Outbox) -> list[str]:
-    return [delivery.envelope.id for delivery in outbox.heads(CI, 100)]
+    return [delivery.envelope.id for delivery in outbox.next_due(CI, 100)]
 
 
 def test_an_event_is_kept_once_whatever_became_of_it(outbox: SqliteOutbox) -> None:
     assert add(outbox, 1, 2) == 2
     assert add(outbox, 2, 1) == 0
     for _ in range(2):
-        outbox.delivered(outbox.heads(CI, 1)[0], NOW)
+        outbox.delivered(outbox.next_due(CI, 1)[0], NOW)
     assert add(outbox, 1, 2) == 0
     assert waiting(outbox) == []
-    assert outbox.tally(CI).delivered == 2
+    assert outbox.stats(CI).delivered == 2
 
 
 def test_each_subscription_has_its_own(outbox: SqliteOutbox) -> None:
     add(outbox, 1)
     assert outbox.add("other", [(envelope(1, "a"), Fate.SEND)], NOW) == 1
-    outbox.delivered(outbox.heads(CI, 1)[0], NOW)
-    assert [d.envelope.id for d in outbox.heads("other", 9)] == ["event-1"]
-    assert outbox.tally("other").delivered == 0
+    outbox.delivered(outbox.next_due(CI, 1)[0], NOW)
+    assert [d.envelope.id for d in outbox.next_due("other", 9)] == ["event-1"]
+    assert outbox.stats("other").delivered == 0
 
 
 def test_a_subject_waits_for_its_earliest_event(outbox: SqliteOutbox) -> None:
     add(outbox, 1, 2, subject="a")
     add(outbox, 3, subject="b")
     assert waiting(outbox) == ["event-1", "event-3"]
-    first = outbox.heads(CI, 1)[0]
+    first = outbox.next_due(CI, 1)[0]
     outbox.postpone(first, NOW + timedelta(minutes=5), "answered 500", {"x"})
     assert waiting(outbox) == ["event-3", "event-1"]
-    again = outbox.heads(CI, 9)[1]
+    again = outbox.next_due(CI, 9)[1]
     assert (again.attempts, again.reached) == (1, frozenset({"x"}))
     assert again.due == NOW + timedelta(minutes=5)
-    assert outbox.tally(CI).trouble == "answered 500"
-    outbox.hasten(CI)
-    assert outbox.heads(CI, 9)[0].due < NOW
+    assert outbox.stats(CI).trouble == "answered 500"
+    outbox.retry_now(CI)
+    assert outbox.next_due(CI, 9)[0].due < NOW
 
 
 def test_a_dead_letter_lets_the_next_go_and_comes_back_before_it(outbox: SqliteOutbox) -> None:
     add(outbox, 1, 2)
-    outbox.bury(outbox.heads(CI, 1)[0], NOW, "answered 404")
+    outbox.dead_letter(outbox.next_due(CI, 1)[0], NOW, "answered 404")
     assert waiting(outbox) == ["event-2"]
     [letter] = outbox.dead_letters(CI)
     assert (letter.envelope, letter.error, letter.attempts) == (
@@ -86,8 +86,8 @@ def test_a_dead_letter_lets_the_next_go_and_comes_back_before_it(outbox: SqliteO
     assert outbox.replay(CI, ["no such id"]) == 0
     assert outbox.replay(CI, ["event-1"]) == 1
     assert waiting(outbox) == ["event-1"]
-    assert outbox.heads(CI, 1)[0].attempts == 0
-    assert outbox.tally(CI).dead == 0
+    assert outbox.next_due(CI, 1)[0].attempts == 0
+    assert outbox.stats(CI).dead == 0
 
 
 def test_what_is_skipped_is_known_and_never_sent(outbox: SqliteOutbox) -> None:
@@ -111,7 +111,7 @@ def test_a_digest_takes_what_was_gathered_once(outbox: SqliteOutbox) -> None:
 
 def test_the_oldest_of_too_many_are_given_up(outbox: SqliteOutbox) -> None:
     add(outbox, *range(25))
-    tally = outbox.tally(CI)
+    tally = outbox.stats(CI)
     assert (tally.pending, tally.dead) == (20, 3)
     # The newest of the surplus; of the two before them the content is gone, the ids are not.
     assert [one.envelope.id for one in outbox.dead_letters(CI)] == ["event-2", "event-3", "event-4"]
@@ -121,27 +121,27 @@ def test_the_oldest_of_too_many_are_given_up(outbox: SqliteOutbox) -> None:
 
 def test_what_was_settled_goes_in_time_and_dead_letters_later(outbox: SqliteOutbox) -> None:
     add(outbox, 1, 2, 3)
-    outbox.delivered(outbox.heads(CI, 1)[0], NOW)
-    outbox.bury(outbox.heads(CI, 1)[0], NOW, "")
+    outbox.delivered(outbox.next_due(CI, 1)[0], NOW)
+    outbox.dead_letter(outbox.next_due(CI, 1)[0], NOW, "")
     outbox.sweep(NOW, NOW)
     assert add(outbox, 1) == 0
     later = NOW + timedelta(seconds=1)
     outbox.sweep(later, NOW)
-    assert outbox.tally(CI).dead == 1
+    assert outbox.stats(CI).dead == 1
     outbox.sweep(later, later)
-    assert (outbox.tally(CI).dead, outbox.tally(CI).pending) == (0, 1)
-    assert outbox.tally(CI).delivered == 1
+    assert (outbox.stats(CI).dead, outbox.stats(CI).pending) == (0, 1)
+    assert outbox.stats(CI).delivered == 1
 
 
 def test_nothing_is_left_of_a_subscription_that_is_gone(outbox: SqliteOutbox) -> None:
     add(outbox, 1, 2)
-    delivery = outbox.heads(CI, 1)[0]
+    delivery = outbox.next_due(CI, 1)[0]
     outbox.delivered(delivery, NOW)
     assert set(outbox.subscriptions()) == {CI}
     outbox.forget(CI)
     assert not outbox.subscriptions()
     outbox.delivered(delivery, NOW)  # it was on its way
-    assert outbox.tally(CI).delivered == 0
+    assert outbox.stats(CI).delivered == 0
 
 
 def test_the_file_is_its_owners_alone(outbox: SqliteOutbox, path: Path) -> None:
@@ -189,7 +189,7 @@ class Crashes(RuleBasedStateMachine):
 
     @rule(end=st.booleans())
     def deliver(self, *, end: bool) -> None:
-        for delivery in self._outbox.heads(CI, 9):
+        for delivery in self._outbox.next_due(CI, 9):
             received = self._received[delivery.envelope.subject]
             if not received or received[-1] != delivery.envelope.id:
                 received.append(delivery.envelope.id)
@@ -200,9 +200,9 @@ class Crashes(RuleBasedStateMachine):
 
     @rule(bury=st.booleans())
     def refuse(self, *, bury: bool) -> None:
-        for delivery in self._outbox.heads(CI, 1):
+        for delivery in self._outbox.next_due(CI, 1):
             if bury and self._received[delivery.envelope.subject][-1:] != [delivery.envelope.id]:
-                self._outbox.bury(delivery, NOW, "no")
+                self._outbox.dead_letter(delivery, NOW, "no")
                 self._dead.add(delivery.envelope.id)
             else:
                 self._outbox.postpone(delivery, NOW, "later", ())
@@ -221,7 +221,7 @@ class Crashes(RuleBasedStateMachine):
             assert received == expected[: len(received)]
 
     def teardown(self) -> None:
-        while heads := self._outbox.heads(CI, 9):
+        while heads := self._outbox.next_due(CI, 9):
             for delivery in heads:
                 self._outbox.delivered(delivery, NOW)
                 received = self._received[delivery.envelope.subject]

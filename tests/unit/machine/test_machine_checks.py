@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from upwell.machine.checks import (
-    Check,
-    Status,
+    HostCheck,
+    HostCheckStatus,
     Tool,
     check_build_isolation,
     check_cgroups,
@@ -43,18 +43,20 @@ HOST = Host(
 
 
 def test_an_old_python_is_refused() -> None:
-    assert check_python((3, 12, 0)).status is Status.OK
+    assert check_python((3, 12, 0)).status is HostCheckStatus.OK
     old = check_python((3, 11, 9))
-    assert (old.status, old.detail) == (Status.FAIL, "3.11.9 is too old")
+    assert (old.status, old.detail) == (HostCheckStatus.FAIL, "3.11.9 is too old")
     assert "3.12" in old.remedy
 
 
 async def test_a_missing_tool_names_its_package() -> None:
     check = await check_tool(Tool("no-such-program", "its-package", "does a thing"))
     expected = "not found; it does a thing"
-    assert check == Check("no-such-program", Status.FAIL, expected, "apt install its-package")
-    optional = await check_tool(Tool("no-such-program", "p", "x", Status.WARN))
-    assert optional.status is Status.WARN
+    assert check == HostCheck(
+        "no-such-program", HostCheckStatus.FAIL, expected, "apt install its-package"
+    )
+    optional = await check_tool(Tool("no-such-program", "p", "x", HostCheckStatus.WARN))
+    assert optional.status is HostCheckStatus.WARN
 
 
 async def test_a_tool_in_a_folder_beside_the_path_is_found(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ async def test_a_tool_in_a_folder_beside_the_path_is_found(tmp_path: Path) -> No
     tool.write_text("#!/bin/sh\necho helper 1.2\n")
     tool.chmod(0o755)
     found = await check_tool(Tool("helper", "p", "helps", folders=(str(tmp_path),)))
-    assert found == Check("helper", Status.OK, "helper 1.2")
+    assert found == HostCheck("helper", HostCheckStatus.OK, "helper 1.2")
 
 
 async def test_a_tool_that_does_not_run_is_to_be_reinstalled(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ async def test_a_tool_that_does_not_run_is_to_be_reinstalled(tmp_path: Path) -> 
     tool.write_text("#!/bin/sh\necho no library >&2; exit 1\n")
     tool.chmod(0o755)
     broken = await check_tool(Tool("helper", "p", "helps", folders=(str(tmp_path),)))
-    assert broken.status is Status.FAIL
+    assert broken.status is HostCheckStatus.FAIL
     assert "no library" in broken.detail
 
 
@@ -78,32 +80,32 @@ def test_crun_alone_does_not_do_on_old_cgroups() -> None:
     crun = frozenset({"crun"})
     assert check_oci_runtime(replace(HOST, tools=crun)).remedy == "apt install runc"
     modern = replace(HOST, tools=crun, cgroups=Cgroups.UNIFIED)
-    assert check_oci_runtime(modern).status is Status.OK
+    assert check_oci_runtime(modern).status is HostCheckStatus.OK
 
 
 def test_a_bridge_needs_nft_or_iptables() -> None:
-    assert check_firewall(HOST).status is Status.OK
+    assert check_firewall(HOST).status is HostCheckStatus.OK
     assert check_firewall(replace(HOST, tools=frozenset())).remedy == "apt install nftables"
 
 
 @pytest.mark.parametrize(
     ("cgroups", "status"),
     [
-        (Cgroups.UNIFIED, Status.OK),
-        (Cgroups.HYBRID, Status.WARN),
-        (Cgroups.LEGACY, Status.WARN),
-        (Cgroups.ABSENT, Status.FAIL),
+        (Cgroups.UNIFIED, HostCheckStatus.OK),
+        (Cgroups.HYBRID, HostCheckStatus.WARN),
+        (Cgroups.LEGACY, HostCheckStatus.WARN),
+        (Cgroups.ABSENT, HostCheckStatus.FAIL),
     ],
 )
-def test_cgroups_are_judged(cgroups: Cgroups, status: Status) -> None:
+def test_cgroups_are_judged(cgroups: Cgroups, status: HostCheckStatus) -> None:
     host = replace(HOST, cgroups=cgroups)
     check = check_cgroups(host, decide(host, private_storage=True))
     assert check.status is status
-    assert bool(check.remedy) == (status is not Status.OK)
+    assert bool(check.remedy) == (status is not HostCheckStatus.OK)
 
 
 async def test_root_needs_no_user_namespaces() -> None:
-    assert await check_privileges(HOST) == Check("privileges", Status.OK, "root")
+    assert await check_privileges(HOST) == HostCheck("privileges", HostCheckStatus.OK, "root")
 
 
 async def test_root_has_builds_run_as_nobody() -> None:
@@ -111,7 +113,7 @@ async def test_root_has_builds_run_as_nobody() -> None:
         pytest.skip("run the tests as root")
     found = await check_build_isolation(HOST)
     works = (await run("unshare", "--user", "--map-users=0:1000000:65536", "true")).code == 0
-    assert found.status is (Status.OK if works else Status.WARN)
+    assert found.status is (HostCheckStatus.OK if works else HostCheckStatus.WARN)
     assert ("root outside" in found.detail) == (not works)
 
 
@@ -119,10 +121,13 @@ def test_a_user_needs_ids_for_containers(tmp_path: Path) -> None:
     user = pwd.getpwuid(0)
     (tmp_path / "subuid").write_text(f"other:1:2\n{user.pw_name}:100000:65536\n")
     found = check_own_ids(user, tmp_path)
-    assert (found.status, found.detail) == (Status.FAIL, "root has no ids for containers in subgid")
+    assert (found.status, found.detail) == (
+        HostCheckStatus.FAIL,
+        "root has no ids for containers in subgid",
+    )
     assert found.remedy.startswith("usermod --add-subuids")
     (tmp_path / "subgid").write_text("0:100000:65536\n")
-    assert check_own_ids(user, tmp_path).status is Status.OK
+    assert check_own_ids(user, tmp_path).status is HostCheckStatus.OK
 
 
 def test_without_root_a_network_needs_a_helper_and_its_device(
@@ -135,10 +140,10 @@ def test_without_root_a_network_needs_a_helper_and_its_device(
     helper.chmod(0o755)
     absent = check_rootless_network(tmp_path / "tun")
     assert (absent.status, absent.remedy) == (
-        Status.FAIL,
+        HostCheckStatus.FAIL,
         f"chmod 0666 {tmp_path / 'tun'}, as udev has it",
     )
-    assert check_rootless_network(helper).status is Status.OK
+    assert check_rootless_network(helper).status is HostCheckStatus.OK
 
 
 @pytest.mark.parametrize(
@@ -159,7 +164,7 @@ def test_without_root_only_systemd_hands_out_limits(
 
 def test_storage_without_overlay_is_slow_not_broken() -> None:
     without = decide(replace(HOST, overlay=False), private_storage=True)
-    assert check_overlay(without).status is Status.WARN
+    assert check_overlay(without).status is HostCheckStatus.WARN
 
 
 def test_the_disk_is_measured_where_the_folder_will_be(tmp_path: Path) -> None:
@@ -169,9 +174,9 @@ def test_the_disk_is_measured_where_the_folder_will_be(tmp_path: Path) -> None:
 
 
 def test_a_data_directory_leaves_room_for_the_names_of_sockets() -> None:
-    assert check_path_length(Path("/" + "d" * 66)).status is Status.OK
+    assert check_path_length(Path("/" + "d" * 66)).status is HostCheckStatus.OK
     too_long = check_path_length(Path("/" + "d" * 67))
-    assert (too_long.status, "67 bytes" in too_long.remedy) == (Status.FAIL, True)
+    assert (too_long.status, "67 bytes" in too_long.remedy) == (HostCheckStatus.FAIL, True)
 
 
 def test_a_port_that_is_taken_is_said() -> None:
@@ -180,9 +185,9 @@ def test_a_port_that_is_taken_is_said() -> None:
         squatter.listen()
         port = squatter.getsockname()[1]
         taken = check_port("127.0.0.1", port)
-    assert taken.status is Status.FAIL
+    assert taken.status is HostCheckStatus.FAIL
     assert f":{port}" in taken.remedy
-    assert check_port("127.0.0.1", port).status is Status.OK
+    assert check_port("127.0.0.1", port).status is HostCheckStatus.OK
 
 
 def test_routes_are_served_where_nobody_or_our_own_router_listens(tmp_path: Path) -> None:
@@ -193,16 +198,18 @@ def test_routes_are_served_where_nobody_or_our_own_router_listens(tmp_path: Path
         listener.listen()
         place = ("127.0.0.1", listener.getsockname()[1])
         taken = check_routes(place, tmp_path)
-        assert (taken.status, "no Route is served" in taken.detail) == (Status.WARN, True)
+        assert (taken.status, "no Route is served" in taken.detail) == (HostCheckStatus.WARN, True)
         assert "--router" in taken.remedy
 
         control.bind(str(folder / "haproxy.sock"))
         control.listen()
         config = folder / "haproxy.cfg"
         config.write_text("frontend upwell_http_waiting\n  bind unix@/x/waiting.sock\n")
-        assert check_routes(place, tmp_path).status is Status.WARN, "it waits for the port itself"
+        assert check_routes(place, tmp_path).status is HostCheckStatus.WARN, (
+            "it waits for the port itself"
+        )
         config.write_text(f"frontend upwell_http\n  bind 127.0.0.1:{place[1]} ssl crt x.pem\n")
-        assert check_routes(place, tmp_path).status is Status.OK
+        assert check_routes(place, tmp_path).status is HostCheckStatus.OK
     assert check_routes(place, tmp_path).detail == "free"
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.registry.auth import (
-    Attempt,
+    AuthAttempt,
     Challenge,
     Reply,
     Scheme,
@@ -31,7 +31,7 @@ def token_request(login: Credential | None, refused: str = "", *more: str) -> To
 
 def test_an_open_registry_is_asked_once_and_bare() -> None:
     steps = handshake((SCOPE,), (ALICE, None), known=None)
-    assert next(steps) == Attempt(None, ALICE)
+    assert next(steps) == AuthAttempt(None, ALICE)
     with pytest.raises(StopIteration):
         steps.send(OK)
 
@@ -40,7 +40,7 @@ def test_a_bearer_challenge_is_met_with_a_token() -> None:
     steps = handshake((SCOPE,), (ALICE, None), known=None)
     next(steps)
     assert steps.send(Reply(401, BEARER)) == token_request(ALICE)
-    assert steps.send(Reply(200, token="t1")) == Attempt("Bearer t1", ALICE)
+    assert steps.send(Reply(200, token="t1")) == AuthAttempt("Bearer t1", ALICE)
     with pytest.raises(StopIteration):
         steps.send(OK)
 
@@ -48,7 +48,7 @@ def test_a_bearer_challenge_is_met_with_a_token() -> None:
 def test_a_known_challenge_saves_the_refusal() -> None:
     steps = handshake((SCOPE,), (None,), BEARER)
     assert next(steps) == token_request(None)
-    assert steps.send(Reply(200, token="t1")) == Attempt("Bearer t1", None)
+    assert steps.send(Reply(200, token="t1")) == AuthAttempt("Bearer t1", None)
 
 
 def test_a_stale_token_is_renewed_once() -> None:
@@ -56,7 +56,7 @@ def test_a_stale_token_is_renewed_once() -> None:
     next(steps)
     steps.send(Reply(200, token="stale"))
     assert steps.send(Reply(401, BEARER)) == token_request(None, "stale")
-    assert steps.send(Reply(200, token="new")) == Attempt("Bearer new", None)
+    assert steps.send(Reply(200, token="new")) == AuthAttempt("Bearer new", None)
     with pytest.raises(StopIteration):
         steps.send(Reply(401, BEARER))
 
@@ -71,8 +71,8 @@ def test_a_scope_that_is_missing_is_added() -> None:
 
 def test_refused_basic_credentials_give_way_to_anonymous_once() -> None:
     steps = handshake((SCOPE,), (ALICE, None), BASIC)
-    assert next(steps) == Attempt(basic(ALICE), ALICE)
-    assert steps.send(Reply(401, BASIC)) == Attempt(None, None)
+    assert next(steps) == AuthAttempt(basic(ALICE), ALICE)
+    assert steps.send(Reply(401, BASIC)) == AuthAttempt(None, None)
     with pytest.raises(StopIteration):
         steps.send(Reply(401, BASIC))
 
@@ -81,14 +81,14 @@ def test_a_token_server_that_refuses_credentials_is_asked_anonymously() -> None:
     steps = handshake((SCOPE,), (ALICE, None), BEARER)
     assert next(steps) == token_request(ALICE)
     assert steps.send(Reply(401)) == token_request(None)
-    assert steps.send(Reply(200, token="public")) == Attempt("Bearer public", None)
+    assert steps.send(Reply(200, token="public")) == AuthAttempt("Bearer public", None)
 
 
 def test_a_registry_may_change_from_bearer_to_basic() -> None:
     steps = handshake((SCOPE,), (ALICE,), BEARER)
     next(steps)
     steps.send(Reply(200, token="t1"))
-    assert steps.send(Reply(401, BASIC)) == Attempt(basic(ALICE), ALICE)
+    assert steps.send(Reply(401, BASIC)) == AuthAttempt(basic(ALICE), ALICE)
 
 
 def test_without_credentials_basic_is_not_asked_twice() -> None:
@@ -121,7 +121,7 @@ def test_several_scopes_are_several_parameters_of_a_get() -> None:
 def test_no_secret_shows_in_a_repr() -> None:
     shown = repr(
         [
-            Attempt(basic(ALICE), ALICE),
+            AuthAttempt(basic(ALICE), ALICE),
             token_request(ALICE, "stale-token"),
             Reply(200, token="fresh-token"),
             parse_token(b'{"token": "fresh-token"}'),

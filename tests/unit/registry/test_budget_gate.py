@@ -5,8 +5,8 @@ from email.utils import format_datetime
 import pytest
 
 from upwell.registry.budget import LONGEST_PAUSE, LONGEST_RETRY_AFTER, PULL_PAUSE, RequestBudget
-from upwell.registry.errors import RateLimitedError, UnavailableError
-from upwell.registry.hosts import Limits
+from upwell.registry.errors import RateLimitedError, RegistryUnavailableError
+from upwell.registry.hosts import RegistryLimits
 
 START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 HUB = "docker.io"
@@ -48,7 +48,7 @@ def test_one_429_closes_the_gate_for_all_callers_until_it_is_over(
 
 def test_a_503_closes_it_as_unavailable(budget: RequestBudget) -> None:
     budget.observe(HUB, 503, {"retry-after": "5"})
-    with pytest.raises(UnavailableError) as caught:
+    with pytest.raises(RegistryUnavailableError) as caught:
         budget.check(HUB)
     assert caught.value.retry_after == 5
 
@@ -132,7 +132,7 @@ def test_when_no_pull_is_left_heads_still_go_out(budget: RequestBudget, clock: C
 
 
 async def test_the_slots_of_a_registry_are_shared() -> None:
-    budget = RequestBudget(lambda _registry: Limits(concurrency=3))
+    budget = RequestBudget(lambda _registry: RegistryLimits(concurrency=3))
     most = 0
 
     async def request() -> None:
@@ -147,7 +147,7 @@ async def test_the_slots_of_a_registry_are_shared() -> None:
 
 
 async def test_who_waits_for_a_slot_is_refused_once_the_gate_closes(clock: Clock) -> None:
-    budget = RequestBudget(lambda _registry: Limits(concurrency=1), clock)
+    budget = RequestBudget(lambda _registry: RegistryLimits(concurrency=1), clock)
     async with budget.slot(HUB):
         waiting = asyncio.create_task(budget.slot(HUB).__aenter__())
         await asyncio.sleep(0)
@@ -157,7 +157,7 @@ async def test_who_waits_for_a_slot_is_refused_once_the_gate_closes(clock: Clock
 
 
 async def test_requests_start_no_faster_than_the_rate() -> None:
-    budget = RequestBudget(lambda _registry: Limits(per_second=100.0))
+    budget = RequestBudget(lambda _registry: RegistryLimits(per_second=100.0))
     loop = asyncio.get_running_loop()
     started = loop.time()
     for _ in range(6):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from upwell.oci import Digest, Index, Manifest, MediaType, Reference
-from upwell.registry.embedded import EmbeddedRegistry, Limits
+from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 from upwell.registry.embedded.contents import Contents
 from upwell.registry.embedded.files import run_whole, storing
 from upwell.registry.errors import (
@@ -61,7 +61,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def registry(root: Path, clock: Clock) -> HostedRegistry:
-    registry = EmbeddedRegistry(root, HOST, limits=Limits(blob_bytes=100_000), clock=clock)
+    registry = EmbeddedRegistry(root, HOST, limits=StorageLimits(blob_bytes=100_000), clock=clock)
     await registry.recover()
     return registry
 

@@ -6,10 +6,10 @@ import pytest
 from upwell.oci import Digest, Reference
 from upwell.registry.errors import BlockedError
 from upwell.registry.hosts import (
-    Limits,
     PullFrom,
     RegistryHost,
     RegistryHosts,
+    RegistryLimits,
     RegistryMirror,
     is_loopback,
 )
@@ -94,15 +94,15 @@ def test_loopback_names(*, authority: str, loopback: bool) -> None:
 
 
 def test_limits_are_found_by_the_registry_that_is_reached() -> None:
-    hosts = RegistryHosts([RegistryHost("quay.io", limits=Limits(2, 5.0))])
-    assert hosts.limits("quay.io") == Limits(2, 5.0)
+    hosts = RegistryHosts([RegistryHost("quay.io", limits=RegistryLimits(2, 5.0))])
+    assert hosts.limits("quay.io") == RegistryLimits(2, 5.0)
     assert hosts.limits("docker.io").concurrency == 8
 
 
 @pytest.mark.parametrize("limits", [(0, None), (1, 0.0), (1, -2.0)])
 def test_limits_must_let_something_through(limits: tuple[int, float | None]) -> None:
     with pytest.raises(ValueError, match="positive"):
-        Limits(*limits)
+        RegistryLimits(*limits)
 
 
 def test_a_wildcard_has_no_location() -> None:

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from upwell.registry.auth import Token, TokenQuery, TokenRequest
-from upwell.registry.errors import UnavailableError
+from upwell.registry.errors import RegistryUnavailableError
 from upwell.registry.tokens import TokenCache
 
 REQUEST = TokenRequest(TokenQuery("https://auth.test", "r", ("repository:a:pull",)))
@@ -69,12 +69,12 @@ async def test_a_failure_is_shared_but_not_kept() -> None:
 
     async def down() -> Token | None:
         await asyncio.sleep(0)
-        raise UnavailableError("auth.test", "down")
+        raise RegistryUnavailableError("auth.test", "down")
 
     results = await asyncio.gather(
         *(cache.get(REQUEST, down) for _ in range(3)), return_exceptions=True
     )
-    assert [type(result) for result in results] == [UnavailableError] * 3
+    assert [type(result) for result in results] == [RegistryUnavailableError] * 3
     assert await cache.get(REQUEST, server) == "t1"
 
 

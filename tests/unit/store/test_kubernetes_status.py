@@ -15,15 +15,20 @@ from upwell.store.interface import (
     StoreError,
     UnavailableError,
 )
-from upwell.store.kubernetes_errors import BusyError, ForbiddenError, KindNotServedError, Status
-from upwell.store.kubernetes_http import Access, Request
+from upwell.store.kubernetes_errors import (
+    ApiStatus,
+    BusyError,
+    KindNotServedError,
+    StoreForbiddenError,
+)
+from upwell.store.kubernetes_http import ApiRequest, ServerAccess
 
 KEY = ObjectKey("BuildConfig", "shop", "a")
 
 
 def error(code: int, kind: Kind = BuildConfig.KIND, /, **status: Any) -> StoreError:
     body = json.dumps({"kind": "Status", "code": code, **status}).encode()
-    return Status.parse(body, code).error(kind, KEY)
+    return ApiStatus.parse(body, code).error(kind, KEY)
 
 
 @pytest.mark.parametrize(
@@ -33,8 +38,8 @@ def error(code: int, kind: Kind = BuildConfig.KIND, /, **status: Any) -> StoreEr
         (409, "Conflict", ConflictError),
         (410, "Expired", ExpiredError),
         (410, "Gone", ExpiredError),
-        (401, "Unauthorized", ForbiddenError),
-        (403, "Forbidden", ForbiddenError),
+        (401, "Unauthorized", StoreForbiddenError),
+        (403, "Forbidden", StoreForbiddenError),
         (400, "BadRequest", RejectedError),
         (405, "MethodNotAllowed", RejectedError),
         (413, "RequestEntityTooLarge", RejectedError),
@@ -99,18 +104,18 @@ def test_every_cause_of_a_rejection_is_told_once() -> None:
     "body", [b"404 page not found\n", b"\xff\xfe", b"[]", b'{"kind": "Pod"}', b""]
 )
 def test_an_answer_that_is_no_status_is_judged_by_its_code(body: bytes) -> None:
-    assert isinstance(Status.parse(body, 404).error(BuildConfig.KIND, KEY), KindNotServedError)
-    assert isinstance(Status.parse(body, 502).error(BuildConfig.KIND, KEY), UnavailableError)
+    assert isinstance(ApiStatus.parse(body, 404).error(BuildConfig.KIND, KEY), KindNotServedError)
+    assert isinstance(ApiStatus.parse(body, 502).error(BuildConfig.KIND, KEY), UnavailableError)
 
 
 def test_a_long_answer_is_cut() -> None:
-    raised = Status.parse(b"x" * 100_000, 500).error(BuildConfig.KIND, KEY)
+    raised = ApiStatus.parse(b"x" * 100_000, 500).error(BuildConfig.KIND, KEY)
 
     assert len(str(raised)) < 1000
 
 
 def test_a_busy_server_says_when_to_come_back() -> None:
-    raised = Status.parse(b"", 429).error(BuildConfig.KIND, KEY, retry_after=7)
+    raised = ApiStatus.parse(b"", 429).error(BuildConfig.KIND, KEY, retry_after=7)
 
     assert isinstance(raised, BusyError)
     assert raised.retry_after == 7
@@ -132,8 +137,8 @@ def test_an_object_has_one_path(
 ) -> None:
     key = ObjectKey(kind.kind, namespace, name)
 
-    assert Request("GET", kind, key, subresource).path == path
+    assert ApiRequest("GET", kind, key, subresource).path == path
 
 
 def test_a_token_does_not_show() -> None:
-    assert "hunter2" not in repr(Access("https://example.com", token="hunter2"))
+    assert "hunter2" not in repr(ServerAccess("https://example.com", token="hunter2"))

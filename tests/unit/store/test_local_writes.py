@@ -9,7 +9,7 @@ import pytest
 
 from upwell.api.core import ConfigMap, Namespace
 from upwell.api.meta import ObjectMeta
-from upwell.store.history import History, Record
+from upwell.store.history import ChangeRecord, History
 from upwell.store.interface import (
     AlreadyExistsError,
     ExpiredError,
@@ -30,7 +30,7 @@ class HeldJournal:
         self.batches: list[list[str]] = []
         self._verdicts: asyncio.Queue[Exception | None] = asyncio.Queue()
 
-    async def append(self, records: Sequence[Record]) -> None:
+    async def append(self, records: Sequence[ChangeRecord]) -> None:
         self.batches.append([record.resource.name for record in records])
         verdict = await self._verdicts.get()
         if verdict is not None:

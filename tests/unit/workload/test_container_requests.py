@@ -5,8 +5,8 @@ from typing import Any
 
 from upwell.oci import Reference
 from upwell.workload.bridge import candidates
-from upwell.workload.container_body import Surroundings, create_body
-from upwell.workload.interface import ContainerSpec, Files, InstanceSpec, Mount, Owner
+from upwell.workload.container_body import ContainerContext, create_body
+from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec, Owner
 
 OWNER = Owner("Deployment", "shop", "web")
 WEB = ContainerSpec("web", Reference.parse("localhost/web"))
@@ -14,7 +14,7 @@ WEB = ContainerSpec("web", Reference.parse("localhost/web"))
 
 def body(container: ContainerSpec, joins: str | None = None, **changes: Any) -> dict[str, Any]:
     spec = replace(InstanceSpec("web-1", OWNER, "rev", (container,)), **changes)
-    return create_body(spec, container, Surroundings("u1", "net", joins, {"v": Path("/")}, 4))
+    return create_body(spec, container, ContainerContext("u1", "net", joins, {"v": Path("/")}, 4))
 
 
 def test_our_labels_win_over_those_of_the_workload() -> None:
@@ -43,7 +43,7 @@ def test_the_first_owns_the_namespaces_and_the_others_join_them() -> None:
 
 
 def test_files_are_read_only_whatever_the_mount_says() -> None:
-    mounted = replace(WEB, mounts=(Mount("v", "/v"),))
+    mounted = replace(WEB, mounts=(InstanceMount("v", "/v"),))
     assert body(mounted)["mounts"][0]["options"] == ["rbind", "rw"]
     assert body(mounted, volumes={"v": Files({})})["mounts"][0]["options"] == ["rbind", "ro"]
 

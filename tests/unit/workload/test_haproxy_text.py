@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.workload.haproxy_config import (
-    Plan,
     RouterLimits,
+    ServablePlan,
     TlsPlan,
     endpoint_name,
     http_proxy,
@@ -15,7 +15,7 @@ from upwell.workload.haproxy_config import (
 )
 from upwell.workload.interface import (
     Backend,
-    Endpoint,
+    BackendServer,
     HttpRule,
     Listener,
     Plain,
@@ -23,26 +23,26 @@ from upwell.workload.interface import (
     Tls,
 )
 
-WEB = Backend("shop/web:http", (Endpoint("web-1", "10.0.0.2", 8080),))
+WEB = Backend("shop/web:http", (BackendServer("web-1", "10.0.0.2", 8080),))
 RULE = HttpRule("shop", "shop.example", "/", (("shop/web:http", 1),))
 LISTENER = Listener("svc", "127.0.0.5", 80, "shop/web:http")
 TABLE = RoutingTable((WEB,), (RULE,), (LISTENER,))
 
 
-def planned(table: RoutingTable = TABLE) -> Plan:
+def planned(table: RoutingTable = TABLE) -> ServablePlan:
     return plan(table, "127.0.0.1:8080", RouterLimits())
 
 
-def with_rules(*rules: HttpRule) -> Plan:
+def with_rules(*rules: HttpRule) -> ServablePlan:
     return planned(replace(TABLE, rules=rules))
 
 
-def lines(made: Plan, start: str) -> Sequence[str]:
+def lines(made: ServablePlan, start: str) -> Sequence[str]:
     return [line.strip() for line in made.render().splitlines() if line.strip().startswith(start)]
 
 
 def test_endpoints_are_no_part_of_the_structure() -> None:
-    moved = Backend(WEB.name, (Endpoint("web-2", "10.0.0.3", 8080, draining=True),))
+    moved = Backend(WEB.name, (BackendServer("web-2", "10.0.0.3", 8080, draining=True),))
     other = planned(replace(TABLE, backends=(moved,)))
     assert other.fingerprint() == planned().fingerprint()
     assert "server web-2 10.0.0.3:8080 disabled" in other.render()
@@ -92,7 +92,7 @@ def test_the_order_of_the_table_does_not_matter() -> None:
 
 
 def test_a_backend_that_nothing_uses_is_left_out() -> None:
-    unused = Backend("unused", (Endpoint("x", "10.0.0.9", 1),))
+    unused = Backend("unused", (BackendServer("x", "10.0.0.9", 1),))
     assert planned(replace(TABLE, backends=(WEB, unused))).fingerprint() == planned().fingerprint()
 
 
@@ -103,7 +103,7 @@ def test_no_two_names_become_one(one: str, other: str) -> None:
 
 @given(st.text(alphabet=st.characters(codec="ascii"), min_size=1))
 def test_an_endpoint_s_name_is_found_again(name: str) -> None:
-    backend = Backend("b", (Endpoint(name, "10.0.0.2", 1),))
+    backend = Backend("b", (BackendServer(name, "10.0.0.2", 1),))
     table = RoutingTable((backend,), (replace(RULE, backends=(("b", 1),)),))
     [(_, server)] = planned(table).servers()
     assert endpoint_name(server) == name

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from upwell.oci import Digest, Reference
-from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, Probe, State, TcpCheck
+from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, ProbeSpec, State, TcpProbe
 from upwell.workload.observation import ContainerFacts, observe
 from upwell.workload.records import InstanceRecord
 
@@ -41,7 +41,7 @@ def facts(name: str = "web", **changes: Any) -> ContainerFacts:
     return replace(base, **changes)
 
 
-def record(*names: str, readiness: Probe | None = None) -> InstanceRecord:
+def record(*names: str, readiness: ProbeSpec | None = None) -> InstanceRecord:
     containers = tuple(ContainerSpec(name, IMAGE, readiness=readiness) for name in names)
     return InstanceRecord.of(InstanceSpec("web-1", OWNER, "rev", containers), 2, START)
 
@@ -55,7 +55,7 @@ def test_without_a_probe_it_is_ready_since_its_start() -> None:
 
 
 def test_with_a_probe_it_is_ready_once_that_was_noted() -> None:
-    probed = record("web", readiness=Probe(TcpCheck(80)))
+    probed = record("web", readiness=ProbeSpec(TcpProbe(80)))
     waiting = observe([facts()], probed, {"id-web": "readiness probe: refused"})
     assert (waiting.state, waiting.ready) == (State.RUNNING, False)
     assert waiting.message == "container web: readiness probe: refused"
@@ -67,7 +67,7 @@ def test_with_a_probe_it_is_ready_once_that_was_noted() -> None:
 
 
 def test_readiness_of_a_former_container_does_not_count() -> None:
-    probed = record("web", readiness=Probe(TcpCheck(80))).with_readiness("id-former", START)
+    probed = record("web", readiness=ProbeSpec(TcpProbe(80))).with_readiness("id-former", START)
     assert not observe([facts()], probed, {}).ready
 
 

@@ -6,28 +6,28 @@ import pytest
 from upwell.oci import Reference
 from upwell.workload.interface import (
     ContainerSpec,
-    ExecCheck,
-    HttpCheck,
+    ExecProbe,
+    HttpProbe,
     InstanceSpec,
     Owner,
-    Probe,
-    TcpCheck,
+    ProbeSpec,
+    TcpProbe,
 )
 from upwell.workload.records import InstanceRecord, InvalidNameError, RecordStore
 
 OWNER = Owner("Deployment", "shop", "web")
 SINCE = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
-CHECKS: tuple[HttpCheck | TcpCheck | ExecCheck, ...] = (
-    HttpCheck(8080, "/x", "https", (("Authorization", "Bearer t"),)),
-    TcpCheck(81),
-    ExecCheck(("a", "b")),
+CHECKS: tuple[HttpProbe | TcpProbe | ExecProbe, ...] = (
+    HttpProbe(8080, "/x", "https", (("Authorization", "Bearer t"),)),
+    TcpProbe(81),
+    ExecProbe(("a", "b")),
 )
 
 
 def record(name: str = "web-1") -> InstanceRecord:
     image = Reference.parse("localhost/web")
     containers = tuple(
-        ContainerSpec(f"c{at}", image, env={"PASSWORD": "hunter2"}, readiness=Probe(check))
+        ContainerSpec(f"c{at}", image, env={"PASSWORD": "hunter2"}, readiness=ProbeSpec(check))
         for at, check in enumerate(CHECKS)
     )
     spec = InstanceSpec(name, OWNER, "rev", containers, logins=(("r", "u", "hunter2"),))

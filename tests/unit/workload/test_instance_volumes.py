@@ -5,19 +5,19 @@ import pytest
 
 from upwell.workload import volumes
 from upwell.workload.interface import (
-    Claim,
     EmptyDir,
     Files,
     ForbiddenError,
     HostPath,
+    InstanceMount,
     InstanceSpec,
-    Mount,
     Owner,
+    VolumeClaim,
 )
 from upwell.workload.volumes import InvalidVolumeError
 
 
-def spec(**named: EmptyDir | HostPath | Claim | Files) -> InstanceSpec:
+def spec(**named: EmptyDir | HostPath | VolumeClaim | Files) -> InstanceSpec:
     return InstanceSpec("web-1", Owner("Deployment", "shop", "web"), "rev", (), volumes=named)
 
 
@@ -26,12 +26,16 @@ def prepare(wanted: InstanceSpec, folder: Path) -> Mapping[str, Path]:
 
 
 def test_a_claim_is_a_folder_that_another_instance_finds_again(tmp_path: Path) -> None:
-    first = volumes.prepare(spec(data=Claim("shop", "orders")), tmp_path / "a", tmp_path / "claims")
+    first = volumes.prepare(
+        spec(data=VolumeClaim("shop", "orders")), tmp_path / "a", tmp_path / "claims"
+    )
     (first["data"] / "order").write_text("42")
-    again = volumes.prepare(spec(data=Claim("shop", "orders")), tmp_path / "b", tmp_path / "claims")
+    again = volumes.prepare(
+        spec(data=VolumeClaim("shop", "orders")), tmp_path / "b", tmp_path / "claims"
+    )
     assert (again["data"] / "order").read_text() == "42"
     with pytest.raises(InvalidVolumeError):
-        prepare(spec(data=Claim("shop", "..")), tmp_path)
+        prepare(spec(data=VolumeClaim("shop", "..")), tmp_path)
 
 
 @pytest.mark.parametrize("path", ["/srv/data/../secret", "/srv", "/srv/database", "srv/data", ""])
@@ -86,14 +90,14 @@ def test_a_sub_path_is_made_and_stays_inside(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "out").symlink_to("/etc")
     places = {"data": tmp_path / "data"}
-    inside = volumes.source(Mount("data", "/data", sub_path="a/b"), places)
+    inside = volumes.source(InstanceMount("data", "/data", sub_path="a/b"), places)
     assert inside == tmp_path / "data/a/b"
     assert inside.is_dir()
     for sub_path in ("..", "/etc", "out", "out/ssl"):
         with pytest.raises(InvalidVolumeError, match="leaves its volume"):
-            volumes.source(Mount("data", "/data", sub_path=sub_path), places)
+            volumes.source(InstanceMount("data", "/data", sub_path=sub_path), places)
 
 
 def test_a_mount_of_no_volume_is_named() -> None:
     with pytest.raises(InvalidVolumeError, match="no volume data"):
-        volumes.source(Mount("data", "/data"), {})
+        volumes.source(InstanceMount("data", "/data"), {})

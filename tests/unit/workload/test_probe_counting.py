@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from upwell.workload.interface import ExecCheck, Probe, RuntimeUnavailableError, TcpCheck
-from upwell.workload.probes import Outcome, ProbeClient, ProbeTally, watch
+from upwell.workload.interface import ExecProbe, ProbeSpec, RuntimeUnavailableError, TcpProbe
+from upwell.workload.probes import ProbeClient, ProbeResult, ProbeTally, watch
 
-CHECK = TcpCheck(80)
+CHECK = TcpProbe(80)
 
 
 class SteppedClock:
@@ -33,25 +33,25 @@ def turns(tally: ProbeTally, outcomes: Iterable[bool]) -> list[bool]:
 
 
 def test_it_takes_as_many_failures_in_a_row_as_the_threshold_says() -> None:
-    tally = ProbeTally(Probe(CHECK, failure_threshold=3), passing=True)
+    tally = ProbeTally(ProbeSpec(CHECK, failure_threshold=3), passing=True)
     assert turns(tally, [False, False, True, False, False]) == [False] * 5
     assert turns(tally, [False]) == [True]
     assert not tally.passing
 
 
 def test_it_takes_as_many_successes_in_a_row_as_the_threshold_says() -> None:
-    tally = ProbeTally(Probe(CHECK, success_threshold=2), passing=False)
+    tally = ProbeTally(ProbeSpec(CHECK, success_threshold=2), passing=False)
     assert turns(tally, [True, False, True, True]) == [False, False, False, True]
     assert tally.passing
 
 
 def test_a_turn_is_reported_once() -> None:
-    tally = ProbeTally(Probe(CHECK, failure_threshold=1), passing=True)
+    tally = ProbeTally(ProbeSpec(CHECK, failure_threshold=1), passing=True)
     assert turns(tally, [False, False, True, True]) == [True, False, True, False]
 
 
 def test_it_asks_often_until_the_first_success() -> None:
-    tally = ProbeTally(Probe(CHECK, period=10), passing=False)
+    tally = ProbeTally(ProbeSpec(CHECK, period=10), passing=False)
     assert tally.pause() == 0.25
     tally.count(success=True)
     assert tally.pause() == 10
@@ -61,7 +61,7 @@ def test_it_asks_often_until_the_first_success() -> None:
 
 
 def test_a_short_period_is_kept() -> None:
-    assert ProbeTally(Probe(CHECK, period=0.1), passing=False).pause() == 0.1
+    assert ProbeTally(ProbeSpec(CHECK, period=0.1), passing=False).pause() == 0.1
 
 
 async def test_watching_calls_back_at_every_turn() -> None:
@@ -69,15 +69,15 @@ async def test_watching_calls_back_at_every_turn() -> None:
     script: Iterator[bool] = iter([False, True, True, False, False, True])
     seen: list[bool] = []
 
-    async def attempt() -> Outcome:
-        return Outcome(success=next(script, True))
+    async def attempt() -> ProbeResult:
+        return ProbeResult(success=next(script, True))
 
-    async def turned(outcome: Outcome) -> None:
+    async def turned(outcome: ProbeResult) -> None:
         seen.append(outcome.success)
         if len(seen) == 3:
             raise EOFError
 
-    tally = ProbeTally(Probe(CHECK, period=5, failure_threshold=2), passing=False)
+    tally = ProbeTally(ProbeSpec(CHECK, period=5, failure_threshold=2), passing=False)
     with pytest.raises(EOFError):
         await watch(tally, attempt, turned, clock)
     assert seen == [True, False, True]
@@ -89,9 +89,9 @@ async def test_a_runtime_that_fails_is_a_failed_attempt() -> None:
         raise RuntimeUnavailableError(f"no {command[0]}")
 
     client = ProbeClient()
-    outcome = await client.attempt(Probe(ExecCheck(("check",))), "127.0.0.1", execute)
+    outcome = await client.attempt(ProbeSpec(ExecProbe(("check",))), "127.0.0.1", execute)
     await client.close()
-    assert outcome == Outcome(success=False, complaint="no check")
+    assert outcome == ProbeResult(success=False, complaint="no check")
 
 
 async def test_an_exit_code_is_told_with_the_output() -> None:
@@ -99,6 +99,6 @@ async def test_an_exit_code_is_told_with_the_output() -> None:
         return 2, b"not " + command[0].encode() + b"\xff\n"
 
     client = ProbeClient()
-    outcome = await client.attempt(Probe(ExecCheck(("yet",))), "127.0.0.1", execute)
+    outcome = await client.attempt(ProbeSpec(ExecProbe(("yet",))), "127.0.0.1", execute)
     await client.close()
-    assert outcome == Outcome(success=False, complaint="exit code 2: not yet\ufffd")
+    assert outcome == ProbeResult(success=False, complaint="exit code 2: not yet\ufffd")

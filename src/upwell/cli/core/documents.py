@@ -33,7 +33,7 @@ _RANKS = {kind: rank for rank, kinds in enumerate(_ORDER) for kind in kinds}
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class LoadedManifest:
     """A checked document: as it was written, with its namespace, and as an object."""
 
     document: dict[str, Any]
@@ -45,7 +45,9 @@ class Manifest:
         return _RANKS.get(self.resource.KIND.kind, len(_ORDER))
 
 
-def load_manifests(sources: Sequence[str], session: Session, *, recursive: bool) -> list[Manifest]:
+def load_manifests(
+    sources: Sequence[str], session: Session, *, recursive: bool
+) -> list[LoadedManifest]:
     """Return every object of the sources in the order to apply them.
 
     Raises CommandError with every fault of every document.
@@ -63,7 +65,7 @@ def load_manifests(sources: Sequence[str], session: Session, *, recursive: bool)
     return manifests
 
 
-def check_documents(documents: Iterable[dict[str, Any]], session: Session) -> list[Manifest]:
+def check_documents(documents: Iterable[dict[str, Any]], session: Session) -> list[LoadedManifest]:
     """Return objects that were made here in the order to apply them.
 
     Raises CommandError with every fault of every document.
@@ -73,12 +75,12 @@ def check_documents(documents: Iterable[dict[str, Any]], session: Session) -> li
 
 def _check_all(
     documents: Iterable[tuple[str, dict[str, Any]]], faults: list[str], session: Session
-) -> list[Manifest]:
+) -> list[LoadedManifest]:
     """Check documents, each with what its faults start with; `faults` has earlier ones."""
-    manifests: list[Manifest] = []
+    manifests: list[LoadedManifest] = []
     for where, document in documents:
         checked = _check(document, session)
-        if isinstance(checked, Manifest):
+        if isinstance(checked, LoadedManifest):
             manifests.append(checked)
         else:
             faults.extend(f"{where}{fault}" for fault in checked)
@@ -88,7 +90,7 @@ def _check_all(
     return sorted(manifests, key=lambda manifest: manifest.rank)
 
 
-def _check(document: dict[str, Any], session: Session) -> Manifest | list[str]:
+def _check(document: dict[str, Any], session: Session) -> LoadedManifest | list[str]:
     try:
         resource = decode(document)
     except UnknownKindError as error:
@@ -105,10 +107,10 @@ def _check(document: dict[str, Any], session: Session) -> Manifest | list[str]:
             metadata = {**document.get("metadata", {}), "namespace": session.namespace}
             document = {**document, "metadata": metadata}
             resource = resource.with_metadata(namespace=session.namespace)
-    return faults or Manifest(document, resource)
+    return faults or LoadedManifest(document, resource)
 
 
-def _duplicates(manifests: Iterable[Manifest]) -> Iterator[str]:
+def _duplicates(manifests: Iterable[LoadedManifest]) -> Iterator[str]:
     seen = set()
     for manifest in manifests:
         key = manifest.resource.key

@@ -64,9 +64,9 @@ def demo(
 
     Exits 0 only if all that it claims is true. Ctrl-C at any time stops and removes everything.
     """
-    from upwell.cli.demo.performance import Options, perform, stop_left_behind  # noqa: PLC0415
+    from upwell.cli.demo.performance import DemoOptions, perform, stop_left_behind  # noqa: PLC0415
 
     if stop:
         asyncio.run(stop_left_behind(data_dir))
     else:
-        asyncio.run(perform(Options(data_dir, keep, webhook, plain, fresh, broken)))
+        asyncio.run(perform(DemoOptions(data_dir, keep, webhook, plain, fresh, broken)))

@@ -78,7 +78,7 @@ async def _end_group(process: Process) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ProcessRecord:
     """A process that stays: its ID, and its start in clock ticks, so that it is not mistaken."""
 
     name: str
@@ -168,13 +168,13 @@ async def stop_recorded(folder: Path) -> None:
         (folder / "children" / record.name).unlink(missing_ok=True)
 
 
-def records(folder: Path) -> list[Record]:
+def records(folder: Path) -> list[ProcessRecord]:
     """Return the processes that were started for the demo in this folder."""
     found = []
     for path in (folder / "children").glob("*"):
         with suppress(OSError, ValueError, KeyError):  # cut short while it was written
             document = json.loads(path.read_text())
-            found.append(Record(path.name, int(document["pid"]), int(document["started"])))
+            found.append(ProcessRecord(path.name, int(document["pid"]), int(document["started"])))
     return found
 
 

@@ -12,7 +12,7 @@ from upwell.policy.explain.freshness import RolloutState, rollout_of, short
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class DemoClaim:
     """Something that has to be true at the end."""
 
     text: str
@@ -21,7 +21,7 @@ class Claim:
     """What was found instead, if it does not hold."""
 
 
-class Ending(Protocol):
+class DemoEnding(Protocol):
     """What the story comes to."""
 
     def is_over(self, story: Story) -> bool:
@@ -32,7 +32,7 @@ class Ending(Protocol):
         """Return what has failed for good, so that waiting is in vain; else nothing."""
         ...
 
-    def claims(self, story: Story) -> Sequence[Claim]:
+    def claims(self, story: Story) -> Sequence[DemoClaim]:
         """Return all that has to be true."""
         ...
 
@@ -48,7 +48,7 @@ class FixInProduction:
         """Return what has failed for good."""
         return story.failed_build() or next(_failures(story, APPLICATIONS), "")
 
-    def claims(self, story: Story) -> Sequence[Claim]:
+    def claims(self, story: Story) -> Sequence[DemoClaim]:
         """Return all that has to be true."""
         return [
             *_building(story),
@@ -73,12 +73,12 @@ class FixRefused:
             return f"{first.spec.release} passed its tests in {DEV}, and was to fail them"
         return story.failed_build() or next(_failures(story, (SHOP,)), "")
 
-    def claims(self, story: Story) -> Sequence[Claim]:
+    def claims(self, story: Story) -> Sequence[DemoClaim]:
         """Return all that has to be true."""
         return [
             *_building(story),
             self._refused(story),
-            Claim(
+            DemoClaim(
                 f"{GATE} is back on the Release before in {DEV}",
                 self._is_back(story),
                 _runs(story, GATE, DEV),
@@ -92,7 +92,7 @@ class FixRefused:
     def _is_back(self, story: Story) -> bool:
         return story.runs(GATE, DEV, story.release_before(GATE))
 
-    def _refused(self, story: Story) -> Claim:
+    def _refused(self, story: Story) -> DemoClaim:
         release, promotion = story.release(GATE), story.promotion(GATE, DEV)
         failed = promotion is not None and any(
             check.phase is CheckPhase.FAILED for check in promotion.status.checks
@@ -100,18 +100,20 @@ class FixRefused:
         rejection = release.status.rejection if release is not None else None
         holds = failed and rejection is not None and bool(rejection.reason)
         found = f"promotion: {promotion.status.phase if promotion else 'none'}"
-        return Claim(f"{GATE} failed its tests in {DEV}, and its Release is rejected", holds, found)
+        return DemoClaim(
+            f"{GATE} failed its tests in {DEV}, and its Release is rejected", holds, found
+        )
 
-    def _untouched(self, story: Story, stage: str) -> Claim:
+    def _untouched(self, story: Story, stage: str) -> DemoClaim:
         promotion = story.promotion(GATE, stage)
         holds = promotion is None and story.runs(GATE, stage, story.release_before(GATE))
         found = promotion.name if promotion is not None else _runs(story, GATE, stage)
-        return Claim(f"{stage} has seen nothing of it", holds, found)
+        return DemoClaim(f"{stage} has seen nothing of it", holds, found)
 
-    def _kept_its_version(self, story: Story) -> Claim:
+    def _kept_its_version(self, story: Story) -> DemoClaim:
         old, tally = story.publication.old_glibc, story.tallies[GATE]
         found = f"it answered with {', '.join(tally.answers) or 'nothing'}"
-        return Claim(
+        return DemoClaim(
             f"{GATE} answered with glibc {old} throughout", set(tally.answers) == {old}, found
         )
 
@@ -127,48 +129,48 @@ def _failures(story: Story, applications: Iterable[str]) -> Iterator[str]:
                 yield f"{promotion.name} {status.phase}: {status.message}"
 
 
-def _building(story: Story) -> Iterator[Claim]:
+def _building(story: Story) -> Iterator[DemoClaim]:
     new = str(story.publication.new)
     base = story.observed.base()
     found = base.image if base else "nothing"
-    yield Claim(f"debian:11 is {short(new)}", found == new, f"it is {found}")
+    yield DemoClaim(f"debian:11 is {short(new)}", found == new, f"it is {found}")
     for config in CONFIGS:
         builds = story.builds(config)
         complete = [build for build in builds if build.status.phase is BuildPhase.COMPLETE]
         found = ", ".join(f"{build.name} {build.status.phase}" for build in builds) or "no build"
         holds = len(builds) == len(complete) == 1
-        yield Claim(f"{config} was built exactly once more", holds, found)
+        yield DemoClaim(f"{config} was built exactly once more", holds, found)
 
 
-def _promoted(story: Story, application: str) -> Iterator[Claim]:
+def _promoted(story: Story, application: str) -> Iterator[DemoClaim]:
     fix, tally = story.publication, story.tallies[application]
     text = f"{application} went from glibc {fix.old_glibc} to {fix.new_glibc}"
     expected = set(tally.answers) == {fix.old_glibc, fix.new_glibc}
     found = f"it answered with {', '.join(tally.answers) or 'nothing'}; last {tally.version}"
-    yield Claim(text, expected and tally.version == fix.new_glibc, found)
+    yield DemoClaim(text, expected and tally.version == fix.new_glibc, found)
     yield _tested(story, application)
     for stage in STAGES:
         text = f"{application} runs that image alone in {stage}"
         holds = story.runs(application, stage, story.release(application))
-        yield Claim(text, holds, _runs(story, application, stage))
+        yield DemoClaim(text, holds, _runs(story, application, stage))
 
 
-def _tested(story: Story, application: str) -> Claim:
+def _tested(story: Story, application: str) -> DemoClaim:
     """Claim that each stage was entered after the one before had passed."""
     text = f"{application} passed its tests in {', then '.join(STAGES)}"
     free = story.publication.at
     for stage in STAGES:
         promotion = story.promotion(application, stage)
         if promotion is None:
-            return Claim(text, holds=False, found=f"it did not reach {stage}")
+            return DemoClaim(text, holds=False, found=f"it did not reach {stage}")
         status = promotion.status
         passed = [check.phase is CheckPhase.PASSED for check in status.checks]
         if status.phase is not PromotionPhase.SUCCEEDED or not passed or not all(passed):
-            return Claim(text, holds=False, found=f"{promotion.name} is {status.phase}")
+            return DemoClaim(text, holds=False, found=f"{promotion.name} is {status.phase}")
         if status.started is None or status.ended is None or status.started < free:
-            return Claim(text, holds=False, found=f"{promotion.name} began too early")
+            return DemoClaim(text, holds=False, found=f"{promotion.name} began too early")
         free = status.ended
-    return Claim(text, holds=True, found="")
+    return DemoClaim(text, holds=True, found="")
 
 
 def _runs(story: Story, application: str, stage: str) -> str:
@@ -182,6 +184,6 @@ def _runs(story: Story, application: str, stage: str) -> str:
     return f"{stage} runs {shown or 'nothing'}: {state}"
 
 
-def _no_request_failed(story: Story) -> Claim:
+def _no_request_failed(story: Story) -> DemoClaim:
     found = f"{story.failed} of {story.requests}"
-    return Claim(f"no request failed in {PRODUCTION}", story.failed == 0, found)
+    return DemoClaim(f"no request failed in {PRODUCTION}", story.failed == 0, found)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from upwell.api.build import Build, BuildPhase
 from upwell.api.promotion import Promotion, PromotionPhase, Release
-from upwell.cli.demo.load import Tally
+from upwell.cli.demo.load import LoadStats
 from upwell.cli.demo.observed import (
     APPLICATIONS,
     BUILDER,
@@ -38,7 +38,7 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimelinePoint:
     """One point of the timeline."""
 
     at: datetime
@@ -49,7 +49,7 @@ class Story:
     """What has happened since the fix was published."""
 
     def __init__(
-        self, publication: Publication, observed: Observed, tallies: Mapping[str, Tally]
+        self, publication: Publication, observed: Observed, tallies: Mapping[str, LoadStats]
     ) -> None:
         self.publication = publication
         self.observed = observed
@@ -105,11 +105,11 @@ class Story:
         new = self.tallies[application].version == self.publication.new_glibc
         return tested and new and self.runs(application, PRODUCTION, self.release(application))
 
-    def timeline(self) -> Sequence[Moment]:
+    def timeline(self) -> Sequence[TimelinePoint]:
         """Return what has happened so far, in order."""
         return sorted(self._moments(), key=lambda moment: moment.at)
 
-    def offset(self, moment: Moment) -> float:
+    def offset(self, moment: TimelinePoint) -> float:
         """Return the seconds from the publication to a moment."""
         return (moment.at - self.publication.at).total_seconds()
 
@@ -117,12 +117,12 @@ class Story:
         """Return which build has failed, if one has."""
         return _failed_build(build for config in CONFIGS for build in self.builds(config))
 
-    def _moments(self) -> Iterator[Moment]:
+    def _moments(self) -> Iterator[TimelinePoint]:
         fix = self.publication
-        yield Moment(fix.at, f"published  {short(str(fix.new))} by the vendor")
+        yield TimelinePoint(fix.at, f"published  {short(str(fix.new))} by the vendor")
         base = self.observed.base()
         if base is not None and base.image == str(fix.new):
-            yield Moment(base.created, "detected   debian:11 has a new digest")
+            yield TimelinePoint(base.created, "detected   debian:11 has a new digest")
         for config in CONFIGS:
             for build in self.builds(config):
                 yield from _build_moments(build)
@@ -136,7 +136,7 @@ class Story:
             # While old instances serve too, their answers come in between.
             if self.arrived(name):
                 text = f"verified   {name}: glibc {tally.version} in every answer"
-                yield Moment(max(tally.since, last.status.ended), text)
+                yield TimelinePoint(max(tally.since, last.status.ended), text)
 
 
 def reasons(story: Story) -> Iterator[str]:
@@ -153,29 +153,29 @@ def reasons(story: Story) -> Iterator[str]:
                 yield f"{build.name}: {tag} went from {before} to {short(change.image_id)}"
 
 
-def _build_moments(build: Build) -> Iterator[Moment]:
+def _build_moments(build: Build) -> Iterator[TimelinePoint]:
     status = build.status
     if status.start_timestamp is not None:
-        yield Moment(status.start_timestamp, f"building   {build.name}")
+        yield TimelinePoint(status.start_timestamp, f"building   {build.name}")
     if status.completion_timestamp is not None:
         result = short(output_digest(build))
         text = f"built      {build.name} {result}" if result else f"ended      {build.name}"
-        yield Moment(status.completion_timestamp, text)
+        yield TimelinePoint(status.completion_timestamp, text)
 
 
-def _stage_moments(application: str, promotion: Promotion) -> Iterator[Moment]:
+def _stage_moments(application: str, promotion: Promotion) -> Iterator[TimelinePoint]:
     spec, status = promotion.spec, promotion.status
     if status.serving_since is not None:
         live = "live    " if spec.stage == PRODUCTION else "deployed"
         text = f"{live}   {application}: {spec.release} serves in {spec.stage}"
-        yield Moment(status.serving_since, text)
+        yield TimelinePoint(status.serving_since, text)
     if status.ended is None:
         return
     if status.phase is PromotionPhase.SUCCEEDED:
         text = f"tested     {application}: {spec.release} passed in {spec.stage}"
     else:
         text = f"refused    {application}: {spec.release} in {spec.stage}: {status.message}"
-    yield Moment(status.ended, text)
+    yield TimelinePoint(status.ended, text)
 
 
 def _failed_build(builds: Iterable[Build]) -> str:

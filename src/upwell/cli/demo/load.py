@@ -22,12 +22,12 @@ _CLOSE = re.compile(rb"(?im)^connection: *close\r?$")
 _KEPT_FAILURES = 20
 
 
-class RequestError(Exception):
+class LoadError(Exception):
     """A request that was not answered as it has to be; the message is the reason."""
 
 
 @dataclass(slots=True)
-class Tally:
+class LoadStats:
     """What one application answered."""
 
     host: str
@@ -68,7 +68,7 @@ class Load:
     """Requests to one application."""
 
     @asynccontextmanager
-    async def running(self, tallies: Sequence[Tally]) -> AsyncIterator[None]:
+    async def running(self, tallies: Sequence[LoadStats]) -> AsyncIterator[None]:
         """Ask all the time while the block lasts; a request that has begun is finished."""
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -80,15 +80,15 @@ class Load:
             finally:
                 stop.set()
 
-    async def _ask(self, tally: Tally, stop: asyncio.Event, *, keep: bool) -> None:
-        connection = Connection(self.port, tally.host)
+    async def _ask(self, tally: LoadStats, stop: asyncio.Event, *, keep: bool) -> None:
+        connection = LoadConnection(self.port, tally.host)
         pause = self.clients / self.per_second
         try:
             while not stop.is_set():
                 began = time.monotonic()
                 try:
                     tally.answered(await connection.ask(keep=keep), datetime.now(UTC))
-                except RequestError as error:
+                except LoadError as error:
                     tally.lost(str(error), datetime.now(UTC))
                 rest = pause - (time.monotonic() - began)
                 if rest > 0:
@@ -97,7 +97,7 @@ class Load:
             connection.close()
 
 
-class Connection:
+class LoadConnection:
     """Asks one application, over one connection as long as both sides keep it."""
 
     def __init__(self, port: int, host: str) -> None:
@@ -106,7 +106,7 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, *, keep: bool) -> str:
-        """Return the glibc version that the application answers with; raises RequestError."""
+        """Return the glibc version that the application answers with; raises LoadError."""
         usable = False
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
@@ -114,9 +114,9 @@ class Connection:
             version = read_answer(head, body)
             usable = keep and not _CLOSE.search(head)
         except TimeoutError as error:
-            raise RequestError(f"no answer within {_TIMEOUT_SECONDS:g} s") from error
+            raise LoadError(f"no answer within {_TIMEOUT_SECONDS:g} s") from error
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            raise RequestError(f"{type(error).__name__}: {error}") from error
+            raise LoadError(f"{type(error).__name__}: {error}") from error
         finally:
             if not usable:
                 self.close()
@@ -140,22 +140,22 @@ class Connection:
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
         if length is None or int(length[1]) > _MAX_BODY_BYTES:
-            raise RequestError(f"{_first_line(head)}: no Content-Length that is reasonable")
+            raise LoadError(f"{_first_line(head)}: no Content-Length that is reasonable")
         return head, await reader.readexactly(int(length[1]))
 
 
 def read_answer(head: bytes, body: bytes) -> str:
-    """Return the version in an answer; raises RequestError for any other answer."""
+    """Return the version in an answer; raises LoadError for any other answer."""
     status = _STATUS.match(head)
     if status is None or status[1] != b"200":
-        raise RequestError(_first_line(head))
+        raise LoadError(_first_line(head))
     try:
         answer = json.loads(body)
     except ValueError as error:
-        raise RequestError("the answer is not JSON") from error
+        raise LoadError("the answer is not JSON") from error
     version = answer.get("glibc") if isinstance(answer, Mapping) else None
     if not isinstance(version, str) or not version:
-        raise RequestError("the answer has no glibc version")
+        raise LoadError("the answer has no glibc version")
     return version
 
 

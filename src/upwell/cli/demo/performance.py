@@ -15,14 +15,14 @@ from upwell.cli.demo.replay import Played, Replay, Setting
 from upwell.cli.demo.report import addresses, report
 from upwell.cli.demo.rootfs import default_cache
 from upwell.cli.demo.teardown import PLACE, claim_folder, in_use, is_demo, left_behind, tear_down
-from upwell.cli.demo.view import LiveView, PlainView, View
+from upwell.cli.demo.view import DemoView, LiveView, PlainView
 from upwell.store.interface import StoreError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DemoOptions:
     """What the user asked for."""
 
     data_dir: Path | None
@@ -33,10 +33,12 @@ class Options:
     broken: bool
 
 
-async def perform(options: Options) -> None:
+async def perform(options: DemoOptions) -> None:
     """Play the story, report, and clear up; raises CommandError unless all claims are true."""
     folder = claim_folder(options.data_dir)
-    view: View = PlainView() if options.plain or not sys.stdout.isatty() else LiveView(Console())
+    view: DemoView = (
+        PlainView() if options.plain or not sys.stdout.isatty() else LiveView(Console())
+    )
     setting = Setting(folder, default_cache(), options.fresh, options.webhook, options.broken)
     play = asyncio.create_task(_play(setting, view))
     for number in _SIGNALS:
@@ -89,7 +91,7 @@ async def stop_left_behind(data_dir: Path | None) -> None:
         click.echo(f"no demo is left in {PLACE}; --data-dir names another folder", err=True)
 
 
-async def _play(setting: Setting, view: View) -> Played:
+async def _play(setting: Setting, view: DemoView) -> Played:
     """Play the story and print what came of it; raises CommandError for every fault."""
     with view.open():
         view.say("looking at this machine")

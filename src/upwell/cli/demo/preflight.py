@@ -9,7 +9,7 @@ from pathlib import Path
 from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.server import data_dir
 from upwell.cli.serve.doctor import examine
-from upwell.machine.checks import Status
+from upwell.machine.checks import HostCheckStatus
 from upwell.machine.containers_conf import render
 
 _TOOLS = {
@@ -22,21 +22,21 @@ _TOOLS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class ContainerSetup:
     """How containers are made here."""
 
     containers_conf: Path
     storage_driver: str
 
 
-async def preflight(folder: Path) -> Machine:
+async def preflight(folder: Path) -> ContainerSetup:
     """Examine the machine, and write a containers.conf into `folder`; raises CommandError."""
     found = await examine(data_dir(folder))
     faults = [*_missing_tools(), *_privileges()]
     faults += [
         f"{check.name}: {check.detail} ({check.remedy})"
         for check in found.checks
-        if check.status is Status.FAIL
+        if check.status is HostCheckStatus.FAIL
     ]
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
@@ -46,7 +46,7 @@ async def preflight(folder: Path) -> Machine:
         )
     conf = folder / "containers.conf"
     conf.write_text(render(found.conf.decisions))
-    return Machine(conf, found.conf.storage_driver)
+    return ContainerSetup(conf, found.conf.storage_driver)
 
 
 def _missing_tools() -> Iterator[str]:

@@ -9,18 +9,18 @@ from pathlib import Path
 from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.archive import find_archive
 from upwell.cli.demo.children import Children
-from upwell.cli.demo.endings import Ending, FixInProduction, FixRefused
+from upwell.cli.demo.endings import DemoEnding, FixInProduction, FixRefused
 from upwell.cli.demo.facts import Publication, Story, broken_before, is_ready
-from upwell.cli.demo.load import Connection, Load, RequestError, Tally
+from upwell.cli.demo.load import Load, LoadConnection, LoadError, LoadStats
 from upwell.cli.demo.observed import APPLICATIONS, CONFIGS, PRODUCTION, STAGES, Observed
 from upwell.cli.demo.ports import Ports
-from upwell.cli.demo.preflight import Machine
+from upwell.cli.demo.preflight import ContainerSetup
 from upwell.cli.demo.report import changed_packages, test_log
 from upwell.cli.demo.rootfs import Pair, RootFileSystems
-from upwell.cli.demo.server import Server, adapt_manifests
+from upwell.cli.demo.server import DemoServer, adapt_manifests
 from upwell.cli.demo.source import find_example, make_repository, serve_repositories
 from upwell.cli.demo.vendor import Vendor
-from upwell.cli.demo.view import View
+from upwell.cli.demo.view import DemoView
 from upwell.oci import Digest
 from upwell.policy.explain.changes import PackageChange
 from upwell.policy.explain.freshness import short
@@ -52,7 +52,7 @@ class Setting:
     """Whether the fixed base lacks something that `gate` needs."""
 
     @property
-    def ending(self) -> Ending:
+    def ending(self) -> DemoEnding:
         """How the story has to end."""
         return FixRefused() if self.broken else FixInProduction()
 
@@ -71,18 +71,18 @@ class Played:
 class Replay:
     """Plays the story once in a folder of its own; what it starts, `tear_down` stops."""
 
-    def __init__(self, setting: Setting, machine: Machine, view: View) -> None:
+    def __init__(self, setting: Setting, machine: ContainerSetup, view: DemoView) -> None:
         folder = setting.folder
         self.ports = Ports.choose()
         self._setting = setting
         self._view = view
         self._children = Children(folder)
         self._observed = Observed()
-        self._tallies: Mapping[str, Tally] = {
-            name: Tally(f"{name}.localhost") for name in APPLICATIONS
+        self._tallies: Mapping[str, LoadStats] = {
+            name: LoadStats(f"{name}.localhost") for name in APPLICATIONS
         }
         self._story: Story | None = None
-        self._server = Server(folder, self.ports)
+        self._server = DemoServer(folder, self.ports)
         self._vendor = Vendor(
             folder / "vendor", self.ports, machine.containers_conf, machine.storage_driver
         )
@@ -170,12 +170,12 @@ class Replay:
             "not every stage is rolled out and tested",
         )
 
-    async def _first_answer(self, tally: Tally) -> None:
-        connection = Connection(self.ports.router, tally.host)
+    async def _first_answer(self, tally: LoadStats) -> None:
+        connection = LoadConnection(self.ports.router, tally.host)
         while True:
             if why := broken_before(self._observed):
                 raise CommandError(why)
-            with suppress(RequestError):
+            with suppress(LoadError):
                 version = await connection.ask(keep=False)
                 self._view.say(f"http://{tally.host} answers with glibc {version}")
                 return

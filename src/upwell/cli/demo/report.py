@@ -6,7 +6,7 @@ from pathlib import Path
 
 from upwell.api.image import Image
 from upwell.api.promotion import CheckPhase, Evidence, Promotion
-from upwell.cli.demo.endings import Claim
+from upwell.cli.demo.endings import DemoClaim
 from upwell.cli.demo.facts import Story, reasons
 from upwell.cli.demo.observed import APPLICATIONS, NAMESPACE, STAGES
 from upwell.cli.demo.ports import HOST, Ports
@@ -76,7 +76,7 @@ def report(
     story: Story,
     packages: Sequence[PackageChange],
     refusal: Sequence[str],
-    claims: Sequence[Claim],
+    claims: Sequence[DemoClaim],
 ) -> Iterator[str]:
     """Yield the lines of the result."""
     fix = story.publication

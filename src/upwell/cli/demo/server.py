@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class DemoServer:
     """The server of one demo; its data and its containers lie in the demo's folder."""
 
     folder: Path

@@ -15,8 +15,8 @@ from rich.tree import Tree
 from upwell.api.build import Build
 from upwell.api.meta import ObjectKey
 from upwell.api.promotion import Promotion
-from upwell.cli.demo.facts import Moment, Story
-from upwell.cli.demo.load import Tally
+from upwell.cli.demo.facts import Story, TimelinePoint
+from upwell.cli.demo.load import LoadStats
 from upwell.cli.demo.observed import BUILDER, GATE, NAMESPACE, SHOP, STAGES, Observed
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.explain.freshness import output_digest, short
@@ -26,7 +26,7 @@ _SHOWN_MOMENTS = 10
 """The newest, so that the picture fits a terminal of 24 lines."""
 
 
-class View(Protocol):
+class DemoView(Protocol):
     """Shows how the demo goes."""
 
     def open(self) -> AbstractContextManager[object]:
@@ -38,7 +38,7 @@ class View(Protocol):
         ...
 
     def refresh(
-        self, observed: Observed, tallies: Mapping[str, Tally], story: Story | None
+        self, observed: Observed, tallies: Mapping[str, LoadStats], story: Story | None
     ) -> None:
         """Show how things stand now; the story is None before the fix is published."""
         ...
@@ -60,7 +60,7 @@ class PlainView:
         click.echo(f"[{time.monotonic() - self._began:6.1f} s] {line}")
 
     def refresh(
-        self, observed: Observed, tallies: Mapping[str, Tally], story: Story | None
+        self, observed: Observed, tallies: Mapping[str, LoadStats], story: Story | None
     ) -> None:
         """Print the moments that are new."""
         del observed, tallies
@@ -89,7 +89,7 @@ class LiveView:
         self._console.print(Text.assemble((elapsed, "dim"), line))
 
     def refresh(
-        self, observed: Observed, tallies: Mapping[str, Tally], story: Story | None
+        self, observed: Observed, tallies: Mapping[str, LoadStats], story: Story | None
     ) -> None:
         """Draw the picture anew."""
         chain, timeline = _chain(observed), _timeline(story)
@@ -154,11 +154,11 @@ def _timeline(story: Story | None) -> Text:
     return Text("\n".join(_line(story, moment) for moment in newest), no_wrap=True)
 
 
-def _line(story: Story, moment: Moment) -> str:
+def _line(story: Story, moment: TimelinePoint) -> str:
     return f"{story.offset(moment):+7.2f} s  {moment.what}"
 
 
-def _load(tallies: Mapping[str, Tally]) -> Text:
+def _load(tallies: Mapping[str, LoadStats]) -> Text:
     requests = sum(tally.requests for tally in tallies.values())
     failed = sum(tally.failed for tally in tallies.values())
     line = Text(f"{requests} requests, ")

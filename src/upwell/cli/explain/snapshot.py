@@ -14,7 +14,7 @@ from upwell.api.route import Route
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector
-from upwell.store.kubernetes_errors import ForbiddenError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 _KINDS: tuple[type[Resource], ...] = (
     ImageStream,
@@ -35,7 +35,7 @@ async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
     try:
         return Snapshot(await _read(client, Selector()))
     except ExceptionGroup as group:
-        if not namespace or group.subgroup(ForbiddenError) is None:
+        if not namespace or group.subgroup(StoreForbiddenError) is None:
             raise
     click.echo(f"only namespace {namespace} is looked at: your token sees no others", err=True)
     return Snapshot(await _read(client, Selector(namespace)))

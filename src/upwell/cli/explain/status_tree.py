@@ -8,8 +8,8 @@ from typing import Any
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
 from upwell.policy.explain.freshness import (
+    Freshness,
     Snapshot,
-    Standing,
     desired_replicas,
     reason_of,
     rollout_of,
@@ -25,14 +25,14 @@ _BRANCH, _LAST, _PIPE, _BLANK = "├─ ", "└─ ", "│  ", "   "
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class NodeFacts:
     """What one line says of a node."""
 
     name: str
     text: str = ""
     digest: str = ""
     since: datetime | None = None
-    standing: Standing | None = None
+    standing: Freshness | None = None
     faults: tuple[str, ...] = ()
 
 
@@ -91,11 +91,11 @@ class StatusTree:
         current = sum(1 for f in workloads if f.standing is not None and not f.standing.behind)
         return Counts(len(workloads), current, sum(len(f.faults) for f in facts))
 
-    def facts(self, node: Node) -> Facts:
+    def facts(self, node: Node) -> NodeFacts:
         """Return what is known of a node."""
         match node:
             case UpstreamImage():
-                return Facts(str(node))
+                return NodeFacts(str(node))
             case StreamTag():
                 return self._tag_facts(node)
             case ObjectKey() if node in self._snapshot.configs:
@@ -103,7 +103,7 @@ class StatusTree:
             case ObjectKey() if node in self._snapshot.workloads:
                 return self._workload_facts(node, self._snapshot.workloads[node])
             case _:
-                return Facts(str(node), "does not exist")
+                return NodeFacts(str(node), "does not exist")
 
     def _concerning(self, namespace: str) -> frozenset[Node]:
         if not namespace:
@@ -137,7 +137,7 @@ class StatusTree:
                 mark, below = (_BRANCH, _PIPE) if at else (_LAST, _BLANK)
                 waiting.append((target, indent + mark, indent + below))
 
-    def _line(self, facts: Facts) -> str:
+    def _line(self, facts: NodeFacts) -> str:
         parts = [facts.text, facts.digest and short(facts.digest)]
         if facts.since is not None:
             parts.append(f"{format_age(facts.since, self._now)} ago")
@@ -167,25 +167,25 @@ class StatusTree:
             data["waitsFor"] = facts.standing.waits_for
         return data
 
-    def _tag_facts(self, tag: StreamTag) -> Facts:
+    def _tag_facts(self, tag: StreamTag) -> NodeFacts:
         history = self._snapshot.history(tag)
         faults = tuple(c.message for c in history.conditions if not c.is_true) if history else ()
         latest = history.latest if history is not None else None
         if latest is None:
-            return Facts(f"ImageStreamTag {tag}", "no image yet", faults=faults)
-        return Facts(
+            return NodeFacts(f"ImageStreamTag {tag}", "no image yet", faults=faults)
+        return NodeFacts(
             f"ImageStreamTag {tag}", digest=latest.image, since=latest.created, faults=faults
         )
 
-    def _config_facts(self, key: ObjectKey) -> Facts:
+    def _config_facts(self, key: ObjectKey) -> NodeFacts:
         config = self._snapshot.configs[key]
         standing = self._snapshot.config_standing(config)
         newest = next(iter(self._snapshot.builds(key)), None)
         if newest is None:
-            return Facts(str(key), "no build yet", standing=standing)
+            return NodeFacts(str(key), "no build yet", standing=standing)
         status = newest.status
         failed = status.phase.is_terminal and status.phase not in {"Complete", "Cancelled"}
-        return Facts(
+        return NodeFacts(
             str(key),
             f"build {newest.name} {status.phase}",
             since=status.completion_timestamp or status.start_timestamp,
@@ -193,7 +193,7 @@ class StatusTree:
             faults=(f"{newest.name}: {reason_of(newest)}",) if failed else (),
         )
 
-    def _workload_facts(self, key: ObjectKey, workload: Workload) -> Facts:
+    def _workload_facts(self, key: ObjectKey, workload: Workload) -> NodeFacts:
         rollout = rollout_of(workload)
         revision = serving(workload)
         images: Mapping[str, str] = self._snapshot.running(workload)
@@ -204,7 +204,7 @@ class StatusTree:
         hold = hold_text(workload) or (place.status.hold if place is not None else "")
         standing = self._snapshot.workload_standing(workload)
         held = f", on hold: {hold}" if hold and hold not in standing.waits_for else ""
-        return Facts(
+        return NodeFacts(
             str(key),
             ready + number + staged + held,
             digest=next(iter(images.values()), ""),

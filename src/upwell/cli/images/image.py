@@ -16,7 +16,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.images.mirror_mappings import Mapping, read_mappings
 from upwell.oci import Platform, Reference
-from upwell.registry.copying import ImageCopier, Progress, Step, WantsPlatform
+from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier, WantsPlatform
 from upwell.registry.credentials import default_auth_files
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.settings import SettingsError, read_file
@@ -154,7 +154,9 @@ async def _one(copier: ImageCopier, source: Reference, goal: Reference, conduct:
         return
     copied = await copier.copy(source, goal)
     counts = Counter({step: count for step, count in copied.counts.items() if count})
-    told = ", ".join(f"{count} {step}" for step, count in counts.items() if step is not Step.TAGGED)
+    told = ", ".join(
+        f"{count} {step}" for step, count in counts.items() if step is not CopyStep.TAGGED
+    )
     click.echo(f"{source} -> {goal}: {copied.target.digest}")
     click.echo(f"  {told or 'nothing to copy'}; {copied.sent_bytes} bytes sent", err=True)
 
@@ -167,7 +169,7 @@ def _tolerated(error: RegistryError, conduct: _Conduct) -> int:
     return 1
 
 
-def _report(progress: Progress) -> None:
-    if progress.step in {Step.COPIED, Step.MOUNTED}:
+def _report(progress: CopyProgress) -> None:
+    if progress.step in {CopyStep.COPIED, CopyStep.MOUNTED}:
         piece = progress.piece
         click.echo(f"  {progress.step} {piece.digest.short} ({piece.size} bytes)", err=True)

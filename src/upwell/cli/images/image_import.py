@@ -35,7 +35,7 @@ from upwell.store.interface import ApiClient, NotFoundError
 
 
 @dataclass(frozen=True, slots=True)
-class _Wishes:
+class _ImportRequest:
     """What the user asks for."""
 
     source: str
@@ -106,7 +106,7 @@ def import_image(
     Exits with 1 if an import failed; the server goes on trying.
     """
     named = parse_stream_tag(name, session.namespace)
-    wishes = _Wishes(**options)
+    wishes = _ImportRequest(**options)
     whole = wishes.every and bool(wishes.source)
 
     async def work(client: ApiClient) -> None:
@@ -139,7 +139,7 @@ def import_image(
 
 
 async def _find(
-    client: ApiClient, named: StreamTagName, wishes: _Wishes, *, confirmed: bool
+    client: ApiClient, named: StreamTagName, wishes: _ImportRequest, *, confirmed: bool
 ) -> ImageStream | None:
     try:
         return await client.get(ImageStream, named.namespace, named.stream)
@@ -153,7 +153,7 @@ async def _find(
 
 
 def _wanted(
-    stream: ImageStream | None, named: StreamTagName, wishes: _Wishes, *, confirmed: bool
+    stream: ImageStream | None, named: StreamTagName, wishes: _ImportRequest, *, confirmed: bool
 ) -> Iterable[dict[str, Any]]:
     """Yield the declarations to write; raises CommandError when there are none."""
     declared = {tag.name: tag for tag in stream.spec.tags} if stream is not None else {}
@@ -182,7 +182,7 @@ def _wanted(
     yield _declaration(old, wishes)
 
 
-def _declaration(tag: TagReference, wishes: _Wishes) -> dict[str, Any]:
+def _declaration(tag: TagReference, wishes: _ImportRequest) -> dict[str, Any]:
     """Return a tag that asks for its import anew: generation 0 (image/v1 TagReference)."""
     document: dict[str, Any] = tag.model_dump(
         mode="json", by_alias=True, exclude_unset=True, exclude_none=True
@@ -198,7 +198,7 @@ def _declaration(tag: TagReference, wishes: _Wishes) -> dict[str, Any]:
 
 
 def _repository(
-    stream: ImageStream | None, named: StreamTagName, wishes: _Wishes, *, confirmed: bool
+    stream: ImageStream | None, named: StreamTagName, wishes: _ImportRequest, *, confirmed: bool
 ) -> str:
     """Return the repository to import as a whole; empty: none. Raises CommandError."""
     implied = stream is not None and _is_implied(stream, named.tag) and not wishes.source

@@ -12,7 +12,7 @@ _DOCKERFILES = ("Dockerfile", "Containerfile")
 
 
 @dataclass(frozen=True, slots=True)
-class Clone:
+class LocalClone:
     """A folder of a clone."""
 
     folder: Path
@@ -39,7 +39,7 @@ def is_folder(text: str) -> bool:
     return text.startswith((".", "/")) and Path(text).is_dir()
 
 
-def read_clone(text: str) -> Clone:
+def read_clone(text: str) -> LocalClone:
     """Return what git knows of a folder; raises CommandError."""
     folder = Path(text)
     uri = _git(folder, "remote", "get-url", "origin")
@@ -52,7 +52,7 @@ def read_clone(text: str) -> Clone:
         )
     upstream = _git(folder, "rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}")
     ref = (upstream or "").partition("/")[2]
-    return Clone(folder, uri, ref, prefix.rstrip("/"))
+    return LocalClone(folder, uri, ref, prefix.rstrip("/"))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

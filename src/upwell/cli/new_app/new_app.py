@@ -9,13 +9,13 @@ import yaml
 
 from upwell.api.image import ImageStream
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.documents import Manifest, check_documents
+from upwell.cli.core.documents import LoadedManifest, check_documents
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, full_name, output_option, write_data
-from upwell.cli.new_app.options import Options, application_options, chosen_options
-from upwell.cli.new_app.plan import Plan, Planner
-from upwell.cli.objects.apply import FIELD_MANAGER, Manner, apply_one
+from upwell.cli.new_app.options import NewAppOptions, application_options, chosen_options
+from upwell.cli.new_app.plan import NewAppPlan, NewAppPlanner
+from upwell.cli.objects.apply import FIELD_MANAGER, ApplyOptions, apply_one
 from upwell.cli.templates.sources import read_template
 from upwell.cli.templates.values import requested_values, value_options
 from upwell.policy.new_app.components import NewAppError
@@ -62,7 +62,7 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
     templates = [read_template(source, session) for source in options.files]
 
     async def work(client: ApiClient) -> None:
-        planner = Planner(client, session.namespace, options, request)
+        planner = NewAppPlanner(client, session.namespace, options, request)
         try:
             plan = await planner.plan(components, templates)
         except NewAppError as error:
@@ -83,7 +83,9 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
     session.run(work)
 
 
-async def _refuse_existing(client: ApiClient, manifests: Sequence[Manifest], plan: Plan) -> None:
+async def _refuse_existing(
+    client: ApiClient, manifests: Sequence[LoadedManifest], plan: NewAppPlan
+) -> None:
     """Raise CommandError when an object is there already that is not to be shared."""
     existing = []
     for manifest in manifests:
@@ -103,9 +105,11 @@ async def _refuse_existing(client: ApiClient, manifests: Sequence[Manifest], pla
         )
 
 
-async def _make(client: ApiClient, manifests: Sequence[Manifest], options: Options) -> None:
+async def _make(
+    client: ApiClient, manifests: Sequence[LoadedManifest], options: NewAppOptions
+) -> None:
     """Apply all, once the server would take each of them."""
-    trial = Manner(FIELD_MANAGER, force=False, dry_run=True)
+    trial = ApplyOptions(FIELD_MANAGER, force=False, dry_run=True)
     if options.dry_run:
         for manifest in manifests:
             await apply_one(client, manifest, trial)
@@ -114,10 +118,10 @@ async def _make(client: ApiClient, manifests: Sequence[Manifest], options: Optio
         await client.apply(manifest.document, field_manager=FIELD_MANAGER, dry_run=True)
     _save(options.save, manifests)
     for manifest in manifests:
-        await apply_one(client, manifest, Manner(FIELD_MANAGER, force=False, dry_run=False))
+        await apply_one(client, manifest, ApplyOptions(FIELD_MANAGER, force=False, dry_run=False))
 
 
-def _save(file: str, manifests: Sequence[Manifest]) -> None:
+def _save(file: str, manifests: Sequence[LoadedManifest]) -> None:
     if not file:
         return
     documents = [manifest.document for manifest in manifests]
@@ -132,7 +136,7 @@ def _save(file: str, manifests: Sequence[Manifest]) -> None:
     click.echo(f"saved: {file}; `upwell apply -f {file}` applies it again", err=True)
 
 
-def _tell_next(plan: Plan) -> None:
+def _tell_next(plan: NewAppPlan) -> None:
     for step in plan.next_steps:
         click.echo(f"next: {step}", err=True)
     click.echo("`upwell status` shows the tree from the base image on", err=True)

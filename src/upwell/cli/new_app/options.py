@@ -7,21 +7,21 @@ from typing import Any
 import click
 
 from upwell.cli.core.assignments import parse_assignments, read_assignments
-from upwell.policy.new_app.components import Strategy
+from upwell.policy.new_app.components import NewAppStrategy
 from upwell.policy.new_app.images import ImportWish
 
 _KEY = "upwell.cli.new_app.options"
 
 
 @dataclass(slots=True)
-class Options:
+class NewAppOptions:
     """What one call asks for."""
 
     name: str = ""
     images: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    strategy: Strategy | None = None
+    strategy: NewAppStrategy | None = None
     context_dir: str = ""
     source_secret: str = ""
     env: tuple[str, ...] = ()
@@ -58,9 +58,9 @@ def application_options[F: Callable[..., Any]](function: F) -> F:
     return function
 
 
-def chosen_options(ctx: click.Context) -> Options:
+def chosen_options(ctx: click.Context) -> NewAppOptions:
     """Return the options of this call."""
-    options: Options = ctx.meta.setdefault(_KEY, Options())
+    options: NewAppOptions = ctx.meta.setdefault(_KEY, NewAppOptions())
     return options
 
 
@@ -174,7 +174,7 @@ def _source_options() -> list[Callable[[Any], Any]]:
         _option(
             "strategy",
             "--strategy",
-            type=click.Choice(Strategy, case_sensitive=False),
+            type=click.Choice(NewAppStrategy, case_sensitive=False),
             show_default="source with a builder, docker for a clone with a Dockerfile",
             help="How the image is built.",
         ),

@@ -19,21 +19,21 @@ from upwell.api.image import (
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.api.template import Template
-from upwell.cli.new_app.clones import Clone, is_folder, read_clone
-from upwell.cli.new_app.options import Options
+from upwell.cli.new_app.clones import LocalClone, is_folder, read_clone
+from upwell.cli.new_app.options import NewAppOptions
 from upwell.cli.objects.apply import FIELD_MANAGER
 from upwell.cli.templates.values import expand
 from upwell.policy.new_app.application import (
     APP_LABEL,
     DEFAULT_PORT,
     Application,
-    BuildPlan,
+    ApplicationBuild,
     parse_stages,
 )
 from upwell.policy.new_app.components import (
-    Component,
+    NewAppComponent,
     NewAppError,
-    Strategy,
+    NewAppStrategy,
     application_name,
     checked_name,
     parse_component,
@@ -42,7 +42,7 @@ from upwell.policy.new_app.components import (
 from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read_dockerfile
 from upwell.policy.new_app.images import FollowedImage, follow, names_tag
 from upwell.policy.new_app.objects import application_objects, webhook_secret_name
-from upwell.policy.templates.process import Request
+from upwell.policy.templates.process import ProcessRequest
 from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
 
 _SECRET_BYTES = 20
@@ -51,7 +51,7 @@ EXAMINATION_SECONDS = 20
 
 
 @dataclass(slots=True)
-class Plan:
+class NewAppPlan:
     """What will be made, and what there is to say about it."""
 
     documents: list[dict[str, Any]] = field(default_factory=list)
@@ -61,11 +61,11 @@ class Plan:
     next_steps: list[str] = field(default_factory=list)
 
 
-class Planner:
+class NewAppPlanner:
     """Makes one Plan of all the arguments and options of a call."""
 
     def __init__(
-        self, client: ApiClient, namespace: str, options: Options, request: Request
+        self, client: ApiClient, namespace: str, options: NewAppOptions, request: ProcessRequest
     ) -> None:
         self._client = client
         self._namespace = namespace
@@ -73,9 +73,9 @@ class Planner:
         self._request = request
         self._streams: dict[str, ImageStream] = {}
         self._existing: frozenset[str] = frozenset()
-        self._plan = Plan()
+        self._plan = NewAppPlan()
 
-    async def plan(self, components: Sequence[str], templates: Sequence[Template]) -> Plan:
+    async def plan(self, components: Sequence[str], templates: Sequence[Template]) -> NewAppPlan:
         """Return the plan; raises NewAppError, CommandError or StoreError."""
         parts = len(components) + len(templates) + len(self._options.images)
         parts += len(self._options.templates)
@@ -106,7 +106,7 @@ class Planner:
         if is_folder(folder):
             clone = read_clone(folder)
             address = f"{clone.uri}#{clone.ref}" if clone.ref else clone.uri
-            component = Component(builder, parse_repository(address))
+            component = NewAppComponent(builder, parse_repository(address))
             await self._add_build(component, clone)
             return
         component = parse_component(text)
@@ -136,27 +136,27 @@ class Planner:
 
     async def _add_image(self, image: str) -> None:
         followed = self._follow(image)
-        name = application_name(self._options.name, Component(image))
+        name = application_name(self._options.name, NewAppComponent(image))
         app = self._application(name, followed)
         self._plan.next_steps.append(
             f"{name} starts when {followed.stream_tag} is there, and again at every change of it"
         )
         self._finish(replace(app, port=await self._port(followed)))
 
-    async def _add_build(self, component: Component, clone: Clone | None) -> None:
+    async def _add_build(self, component: NewAppComponent, clone: LocalClone | None) -> None:
         repository = component.repository
         if repository is None:
             raise NewAppError("a build needs a repository")
         dockerfile = clone.dockerfile(self._options.context_dir) if clone is not None else None
         strategy = self._strategy(component, has_dockerfile=dockerfile is not None)
         facts = DockerfileFacts()
-        if strategy is Strategy.DOCKER and dockerfile is not None:
+        if strategy is NewAppStrategy.DOCKER and dockerfile is not None:
             facts = read_dockerfile(dockerfile)
         name = application_name(self._options.name, component)
         base = component.image or facts.base
         followed = self._follow(base) if base else None
         folders = (clone.context_dir if clone is not None else "", self._options.context_dir)
-        build = BuildPlan(
+        build = ApplicationBuild(
             repository,
             strategy,
             context_dir="/".join(folder for folder in folders if folder),
@@ -197,13 +197,13 @@ class Planner:
             return ""
         return token_urlsafe(_SECRET_BYTES)
 
-    def _strategy(self, component: Component, *, has_dockerfile: bool) -> Strategy:
+    def _strategy(self, component: NewAppComponent, *, has_dockerfile: bool) -> NewAppStrategy:
         if self._options.strategy is not None:
             return self._options.strategy
         if component.image:
-            return Strategy.SOURCE
+            return NewAppStrategy.SOURCE
         if has_dockerfile:
-            return Strategy.DOCKER
+            return NewAppStrategy.DOCKER
         raise NewAppError(
             "what builds the repository? Write BUILDER~REPOSITORY, or --strategy=docker if it"
             " has a Dockerfile"

@@ -9,7 +9,7 @@ from upwell.api.codec import encode
 from upwell.api.meta import Resource
 from upwell.api.template import Template
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.documents import Manifest, load_manifests
+from upwell.cli.core.documents import LoadedManifest, load_manifests
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import full_name
 from upwell.store.interface import ApiClient, NotFoundError
@@ -73,7 +73,7 @@ def apply(
     resourceVersion, …) is left out.
     """
     manifests = load_manifests(sources, session, recursive=recursive)
-    manner = Manner(field_manager, force=force_conflicts, dry_run=dry_run == "server")
+    manner = ApplyOptions(field_manager, force=force_conflicts, dry_run=dry_run == "server")
 
     async def work(client: ApiClient) -> None:
         for manifest in manifests:
@@ -82,7 +82,7 @@ def apply(
     session.run(work)
 
 
-class Manner:
+class ApplyOptions:
     """How objects are applied: as whom, over conflicts or not, in earnest or not."""
 
     def __init__(self, field_manager: str, *, force: bool, dry_run: bool) -> None:
@@ -91,7 +91,7 @@ class Manner:
         self.dry_run = dry_run
 
 
-async def apply_one(client: ApiClient, manifest: Manifest, manner: Manner) -> None:
+async def apply_one(client: ApiClient, manifest: LoadedManifest, manner: ApplyOptions) -> None:
     """Apply a manifest and say what came of it; raises StoreError."""
     wanted = manifest.resource
     try:

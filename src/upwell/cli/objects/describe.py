@@ -14,7 +14,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
 from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.explain.snapshot import read_snapshot
-from upwell.cli.objects.descriptions import Surroundings, describe, render
+from upwell.cli.objects.descriptions import DescriptionContext, describe, render
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector, StoreError
 
@@ -57,9 +57,9 @@ def describe_command(session: Session, what: tuple[str, ...], output: str) -> No
     session.run(work)
 
 
-async def _surroundings(client: ApiClient, resource: Resource) -> Surroundings:
+async def _surroundings(client: ApiClient, resource: Resource) -> DescriptionContext:
     events = await client.list(Event, Selector(resource.namespace or "default"))
-    return Surroundings(
+    return DescriptionContext(
         await read_snapshot(client, resource.namespace),
         [event for event in events.items if _concerns(event, resource)],
         await _instances(client, resource),
@@ -87,7 +87,7 @@ async def _instances(client: ApiClient, resource: Resource) -> Sequence[Mapping[
     return items if isinstance(items, list) else []
 
 
-def _data(resource: Resource, around: Surroundings) -> dict[str, Any]:
+def _data(resource: Resource, around: DescriptionContext) -> dict[str, Any]:
     return {
         "object": encode(resource),
         "events": [encode(event) for event in around.events],

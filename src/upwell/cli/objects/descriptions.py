@@ -34,7 +34,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class DescriptionContext:
     """What is known beside the object itself."""
 
     snapshot: Snapshot
@@ -62,7 +62,7 @@ def render(sections: Sequence[Section]) -> Iterator[str]:
             yield f"{indent}{line}"
 
 
-def describe(resource: Resource, around: Surroundings) -> list[Section]:
+def describe(resource: Resource, around: DescriptionContext) -> list[Section]:
     """Return all that is worth telling about an object."""
     sections = [Section("", list(_head(resource, around)))]
     match resource:
@@ -87,7 +87,7 @@ def describe(resource: Resource, around: Surroundings) -> list[Section]:
     return sections
 
 
-def _head(resource: Resource, around: Surroundings) -> Iterator[Sequence[str]]:
+def _head(resource: Resource, around: DescriptionContext) -> Iterator[Sequence[str]]:
     meta = resource.metadata
     yield "Name:", resource.name
     if resource.namespace:
@@ -100,7 +100,7 @@ def _head(resource: Resource, around: Surroundings) -> Iterator[Sequence[str]]:
         yield "Labels:", ", ".join(f"{key}={value}" for key, value in resource.labels.items())
 
 
-def _image_stream(stream: ImageStream, around: Surroundings) -> Iterator[Section]:
+def _image_stream(stream: ImageStream, around: DescriptionContext) -> Iterator[Section]:
     declared = {tag.name: tag for tag in effective_tags(stream)}
     rows = [("TAG", "DIGEST", "AGE", "FROM", "FIRST SEEN", "LAST CHECK", "NEXT CHECK")]
     names = dict.fromkeys([*declared, *(tag.tag for tag in stream.status.tags)])
@@ -149,7 +149,7 @@ def _image_stream(stream: ImageStream, around: Surroundings) -> Iterator[Section
     yield Section("Faults", failed)
 
 
-def _repository(stream: ImageStream, around: Surroundings) -> Iterator[Sequence[str]]:
+def _repository(stream: ImageStream, around: DescriptionContext) -> Iterator[Sequence[str]]:
     state = stream.status.repository
     if state is None:
         return
@@ -162,7 +162,7 @@ def _repository(stream: ImageStream, around: Surroundings) -> Iterator[Sequence[
     yield "Next check:", f"in {format_age(around.now, following)}" if following else MISSING
 
 
-def _build_config(config: BuildConfig, around: Surroundings) -> Iterator[Section]:
+def _build_config(config: BuildConfig, around: DescriptionContext) -> Iterator[Section]:
     spec = config.spec
     rows = [
         ("Strategy:", spec.strategy.type or MISSING),
@@ -196,7 +196,7 @@ def _build_config(config: BuildConfig, around: Surroundings) -> Iterator[Section
     )
 
 
-def _build(build: Build, around: Surroundings) -> Iterator[Section]:
+def _build(build: Build, around: DescriptionContext) -> Iterator[Section]:
     status = build.status
     duration = f"{status.duration / _NANOSECONDS:.1f}s" if status.duration else MISSING
     rows = [
@@ -239,7 +239,7 @@ def _causes(build: Build) -> Iterator[str]:
         yield f"{cause.message}: {name}{old} to {short(change.image_id)}"
 
 
-def _workload(workload: Workload, around: Surroundings) -> Iterator[Section]:
+def _workload(workload: Workload, around: DescriptionContext) -> Iterator[Section]:
     status = workload.status
     held, rollout = hold_text(workload), rollout_of(workload)
     standing = around.snapshot.workload_standing(workload)
@@ -276,7 +276,7 @@ def _workload(workload: Workload, around: Surroundings) -> Iterator[Section]:
     yield Section("Instances", instances if around.instances else [])
 
 
-def _conditions(resource: Resource, around: Surroundings) -> Iterator[Sequence[str]]:
+def _conditions(resource: Resource, around: DescriptionContext) -> Iterator[Sequence[str]]:
     told: dict[str, str] = {}
     for condition in _all_conditions(resource):
         first = told.setdefault(condition.message, condition.type)
@@ -300,7 +300,7 @@ def _all_conditions(resource: Resource) -> Iterator[Condition]:
             yield condition
 
 
-def _events(around: Surroundings) -> Iterator[Sequence[str]]:
+def _events(around: DescriptionContext) -> Iterator[Sequence[str]]:
     def seen(event: Event) -> datetime:
         return event.last_timestamp or event.metadata.creation_timestamp or around.now
 

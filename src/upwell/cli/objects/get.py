@@ -29,7 +29,7 @@ from upwell.store.interface import ApiClient, Change, ExpiredError, Listing, Sel
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _GetRequest:
     """What to show and how."""
 
     namespace: str
@@ -87,7 +87,7 @@ def get(
     KIND is a kind's name in singular or plural, or a short one; several are joined by commas;
     `all` stands for all that an application is made of.
     """
-    wish = _Wish(
+    wish = _GetRequest(
         "" if all_namespaces else session.namespace, _labels(labels), output, all_namespaces
     )
     by_name = "/" in what[0] or len(what) > 1
@@ -119,7 +119,7 @@ def _labels(text: str | None) -> dict[str, str]:
 
 
 async def _show_named(
-    client: ApiClient, named: Sequence[Named], session: Session, wish: _Wish
+    client: ApiClient, named: Sequence[Named], session: Session, wish: _GetRequest
 ) -> None:
     resources = [
         await client.get(one.resource, one.namespace(session.namespace), one.name) for one in named
@@ -132,7 +132,9 @@ async def _show_named(
     _write_tables(groups, wish)
 
 
-async def _show_kinds(client: ApiClient, kinds: Sequence[type[Resource]], wish: _Wish) -> None:
+async def _show_kinds(
+    client: ApiClient, kinds: Sequence[type[Resource]], wish: _GetRequest
+) -> None:
     async with asyncio.TaskGroup() as tasks:
         lists = [tasks.create_task(client.list(kind, wish.selector(kind))) for kind in kinds]
     groups = [list(task.result().items) for task in lists]
@@ -145,7 +147,7 @@ async def _show_kinds(client: ApiClient, kinds: Sequence[type[Resource]], wish: 
         click.echo(f"no such objects {where}", err=True)
 
 
-def _write_tables(groups: Sequence[Sequence[Resource]], wish: _Wish) -> None:
+def _write_tables(groups: Sequence[Sequence[Resource]], wish: _GetRequest) -> None:
     now = clock.now()
     for at, group in enumerate(groups):
         if at:
@@ -155,7 +157,9 @@ def _write_tables(groups: Sequence[Sequence[Resource]], wish: _Wish) -> None:
             click.echo(line)
 
 
-async def _watch(client: ApiClient, kind: type[Resource], selector: Selector, wish: _Wish) -> None:
+async def _watch(
+    client: ApiClient, kind: type[Resource], selector: Selector, wish: _GetRequest
+) -> None:
     """Show the present state, then each change as a line or document of its own."""
     listing = await client.list(kind, selector)
     while True:
@@ -172,7 +176,7 @@ async def _watch(client: ApiClient, kind: type[Resource], selector: Selector, wi
             listing = await listed(client, kind, selector)
 
 
-def _line_writer(kind: type[Resource], listing: Listing[Resource], wish: _Wish) -> "_Writer":
+def _line_writer(kind: type[Resource], listing: Listing[Resource], wish: _GetRequest) -> "_Writer":
     if not wish.tabular:
         return _DocumentWriter(wish.output)
     return _RowWriter(wish.table(kind, kinds=False), listing)

@@ -16,7 +16,7 @@ from upwell.cli.core.waiting import watching
 from upwell.cli.promotion.pipeline_status import PipelineView
 from upwell.cli.promotion.requests import named_pipeline
 from upwell.store.interface import ApiClient, Selector
-from upwell.store.kubernetes_errors import ForbiddenError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 
 @click.group(
@@ -106,7 +106,7 @@ async def _freezes(client: ApiClient) -> Sequence[Freeze]:
     """Return all freezes, which lie in no namespace; none for who may see only his own."""
     try:
         return (await client.list(Freeze)).items
-    except ForbiddenError:
+    except StoreForbiddenError:
         return []
 
 

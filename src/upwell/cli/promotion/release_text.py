@@ -18,7 +18,7 @@ _SHORT_COMMIT = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
+class ReleasedCommit:
     """A commit that was built between two Releases."""
 
     revision: str
@@ -30,7 +30,7 @@ class Commit:
         return f"{self.revision[:_SHORT_COMMIT]} {self.subject}{author}".rstrip()
 
 
-type Commits = Mapping[str, Sequence[Commit]]
+type Commits = Mapping[str, Sequence[ReleasedCommit]]
 """By component, the oldest first."""
 
 
@@ -80,14 +80,14 @@ def release_lines(release: Release, moves: Sequence[Promotion], now: datetime) -
 def commits_between(old: Release, new: Release, builds: Sequence[Build]) -> Commits:
     """Return the commits that were built after `old` up to `new`, for each component."""
     before = {one.name: one for one in old.spec.components}
-    found: dict[str, Sequence[Commit]] = {}
+    found: dict[str, Sequence[ReleasedCommit]] = {}
     for component in new.spec.components:
         earlier = before.get(component.name)
         if earlier is None or earlier.revision == component.revision:
             continue
         known = {f"{one.namespace}/{one.name}": one for one in builds}
         first, last = known.get(earlier.build), known.get(component.build)
-        commits = {component.revision: Commit(component.revision)}
+        commits = {component.revision: ReleasedCommit(component.revision)}
         if last is not None:
             between = [one for one in builds if _lies_between(one, first, last)]
             commits = {one.revision: one for one in map(_commit, between) if one.revision}
@@ -185,12 +185,12 @@ def _lies_between(build: Build, first: Build | None, last: Build) -> bool:
     return same and number_of(first) < number_of(build) <= number_of(last)
 
 
-def _commit(build: Build) -> Commit:
+def _commit(build: Build) -> ReleasedCommit:
     revision = build.status.revision or build.spec.revision or {}
     git = revision.get("git")
     if not isinstance(git, dict):
-        return Commit("")
+        return ReleasedCommit("")
     author = git.get("author")
     name = str(author.get("name", "")) if isinstance(author, dict) else ""
     subject = next(iter(str(git.get("message") or "").splitlines()), "")
-    return Commit(str(git.get("commit") or ""), subject, name)
+    return ReleasedCommit(str(git.get("commit") or ""), subject, name)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from upwell.cli.s2i.request import Options
+from upwell.cli.s2i.request import S2iOptions
 from upwell.policy.s2i.as_dockerfile import (
     DEFAULT_SCRIPTS,
     DEFAULT_USER,
@@ -17,7 +17,7 @@ from upwell.policy.s2i.as_dockerfile import (
 from upwell.policy.s2i.contract import SCRIPTS, SOURCE_SCRIPT_FOLDERS, image_path, parse_environment
 
 
-def write_context(options: Options, tree: Path, target: Path) -> None:
+def write_context(options: S2iOptions, tree: Path, target: Path) -> None:
     """Write a Dockerfile at `target`, and beside it the source; raises click.UsageError."""
     folder = target.absolute().parent
     if folder.is_relative_to(tree.resolve()):

@@ -12,10 +12,11 @@ from pathlib import Path
 import aiohttp
 import click
 
-from upwell.app.local_builds import LocalStore, open_local_builder
+from upwell.app.local_builds import SharedImageStore, open_local_builder
 from upwell.builder.context import context_of
 from upwell.builder.interface import (
     BuildError,
+    BuilderStrategy,
     BuildPlan,
     Checkout,
     GitSource,
@@ -24,11 +25,10 @@ from upwell.builder.interface import (
     MissingScriptsError,
     RuntimeImage,
     SourceOptions,
-    Strategy,
     UnknownSchemeError,
 )
 from upwell.cli.core.errors import CommandError, Exit
-from upwell.cli.s2i.request import Options, image
+from upwell.cli.s2i.request import S2iOptions, image
 from upwell.policy.s2i.contract import BuilderImage, image_path
 from upwell.policy.s2i.users import UserNotAllowedError
 
@@ -46,21 +46,21 @@ class S2iFailedError(CommandError):
         self.exit_code = _exit_code(error)  # type: ignore[misc] # click declares it for the class
 
 
-def user_store(folder: Path | None) -> LocalStore:
+def user_store(folder: Path | None) -> SharedImageStore:
     """Return the store in `folder`; None: that of root, or of this user."""
     given = os.environ.get("CONTAINERS_CONF")
     conf = Path(given) if given else None
     if folder is not None:
-        return LocalStore(folder.absolute() / "storage", folder.absolute() / "run", conf)
+        return SharedImageStore(folder.absolute() / "storage", folder.absolute() / "run", conf)
     if os.geteuid() == 0:
         root, run_root = Path("/var/lib/containers/storage"), Path("/run/containers/storage")
-        return LocalStore(root, run_root, conf)
+        return SharedImageStore(root, run_root, conf)
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
-    return LocalStore(Path(data) / "containers/storage", Path(runtime) / "containers", conf)
+    return SharedImageStore(Path(data) / "containers/storage", Path(runtime) / "containers", conf)
 
 
-def _builder(policy: str, store: LocalStore) -> AbstractAsyncContextManager[LocalBuilder]:
+def _builder(policy: str, store: SharedImageStore) -> AbstractAsyncContextManager[LocalBuilder]:
     return open_local_builder(store, {"if-not-present": "missing"}.get(policy, policy))
 
 
@@ -78,7 +78,7 @@ async def _until_told_to_end[T](work: Coroutine[object, object, T]) -> T:
     return await task
 
 
-async def build_image(options: Options, storage: LocalStore) -> None:
+async def build_image(options: S2iOptions, storage: SharedImageStore) -> None:
     """Build, then tag, push, clean up and call back; raises CommandError."""
     labels: Mapping[str, str] = {}
     success = False
@@ -93,7 +93,7 @@ async def build_image(options: Options, storage: LocalStore) -> None:
             await _call_back(url, labels, success=success)
 
 
-async def _build(builder: LocalBuilder, options: Options) -> Mapping[str, str]:
+async def _build(builder: LocalBuilder, options: S2iOptions) -> Mapping[str, str]:
     tag = image(options.tag, "TAG")
     checkout = await _fetch(builder, options)
     previous = await builder.image_id(str(tag)) if options["remove_previous"] else None
@@ -106,7 +106,7 @@ async def _build(builder: LocalBuilder, options: Options) -> Mapping[str, str]:
     return config.labels
 
 
-def _local_tree(options: Options, path: Path) -> Checkout | None:
+def _local_tree(options: S2iOptions, path: Path) -> Checkout | None:
     """Return a folder that is built as it is; None for one that is cloned."""
     if not path.is_dir():
         raise BuildError("FetchSourceFailed", f"there is no source folder {str(path)!r}")
@@ -115,7 +115,7 @@ def _local_tree(options: Options, path: Path) -> Checkout | None:
     return None
 
 
-async def _fetch(builder: LocalBuilder, options: Options) -> Checkout:
+async def _fetch(builder: LocalBuilder, options: S2iOptions) -> Checkout:
     address, _, ref = options.source.partition("#")
     context = options["context_dir"]
     if _REMOTE.match(address) is None or address.startswith("file://"):
@@ -129,14 +129,14 @@ async def _fetch(builder: LocalBuilder, options: Options) -> Checkout:
     return await builder.fetch("s2i", source, _log(options))
 
 
-def _plan(options: Options, checkout: Checkout) -> BuildPlan:
+def _plan(options: S2iOptions, checkout: Checkout) -> BuildPlan:
     tag = image(options.tag, "TAG")
     runtime = options["runtime_image"]
     return BuildPlan(
         id="s2i",
         namespace="",
         name="s2i",
-        strategy=Strategy.SOURCE,
+        strategy=BuilderStrategy.SOURCE,
         context=checkout.path,
         images={"builder": image(options.builder, "BUILDER")},
         push=tag if options["push"] else None,
@@ -160,7 +160,7 @@ def _plan(options: Options, checkout: Checkout) -> BuildPlan:
     )
 
 
-def _labels(options: Options, checkout: Checkout) -> dict[str, str]:
+def _labels(options: S2iOptions, checkout: Checkout) -> dict[str, str]:
     """Return the labels that describe the source; empty ones are left out."""
     labels = {
         "io.k8s.display-name": options["application_name"] or options.tag,
@@ -181,7 +181,7 @@ def _labels(options: Options, checkout: Checkout) -> dict[str, str]:
     return {name: text for name, text in labels.items() if text}
 
 
-def _log(options: Options) -> LogSink:
+def _log(options: S2iOptions) -> LogSink:
     def write(piece: bytes) -> None:
         if not options["quiet"]:
             sys.stderr.buffer.write(piece)
@@ -205,7 +205,7 @@ async def _call_back(url: str, labels: Mapping[str, str], *, success: bool) -> N
                 click.echo(f"the callback failed: {error}", err=True)
 
 
-async def show_usage(builder_image: str, policy: str, storage: LocalStore) -> None:
+async def show_usage(builder_image: str, policy: str, storage: SharedImageStore) -> None:
     """Run the builder image's usage script; raises CommandError."""
     reference = image(builder_image, "BUILDER")
     try:
@@ -215,7 +215,7 @@ async def show_usage(builder_image: str, policy: str, storage: LocalStore) -> No
                 id="usage",
                 namespace="",
                 name="usage",
-                strategy=Strategy.DOCKER,
+                strategy=BuilderStrategy.DOCKER,
                 context=None,
                 images={"builder": reference},
                 push=None,
@@ -235,7 +235,7 @@ def _scripts_folder(found: BuilderImage) -> str:
     return folder
 
 
-async def labels_of(name: str, policy: str, storage: LocalStore) -> Mapping[str, str]:
+async def labels_of(name: str, policy: str, storage: SharedImageStore) -> Mapping[str, str]:
     """Return the labels of an image; raises CommandError."""
     try:
         async with _builder(policy, storage) as builder:

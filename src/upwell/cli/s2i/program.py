@@ -198,9 +198,9 @@ def _build(
 ) -> None:
     from upwell.cli.s2i.context import write_context  # noqa: PLC0415  # only when it runs
     from upwell.cli.s2i.engine import build_image, run, user_store  # noqa: PLC0415
-    from upwell.cli.s2i.request import Options  # noqa: PLC0415
+    from upwell.cli.s2i.request import S2iOptions  # noqa: PLC0415
 
-    options = Options(source, builder, tag, values)
+    options = S2iOptions(source, builder, tag, values)
     if as_dockerfile is not None:
         if values["run_image"] or values["runtime_image"]:
             raise click.UsageError("--as-dockerfile goes with neither --run nor --runtime-image")

@@ -19,7 +19,7 @@ _MAX_INJECTED_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class S2iOptions:
     """The options of `build`, by click's names."""
 
     source: str

@@ -13,7 +13,7 @@ import click
 from upwell.cli.core.errors import Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_data
-from upwell.machine.checks import Check, Status, Subject, check_machine
+from upwell.machine.checks import HostCheck, HostCheckStatus, HostPaths, check_machine
 from upwell.machine.containers_conf import ContainersConf, decide, render
 from upwell.machine.host import Host, read_host
 
@@ -22,14 +22,17 @@ from upwell.machine.host import Host, read_host
 class Examination:
     """What was found, and the configuration that follows from it."""
 
-    checks: Sequence[Check]
+    checks: Sequence[HostCheck]
     conf: ContainersConf
 
     @property
-    def status(self) -> Status:
+    def status(self) -> HostCheckStatus:
         """The worst of the findings."""
         found = {check.status for check in self.checks}
-        return next((bad for bad in (Status.FAIL, Status.WARN) if bad in found), Status.OK)
+        return next(
+            (bad for bad in (HostCheckStatus.FAIL, HostCheckStatus.WARN) if bad in found),
+            HostCheckStatus.OK,
+        )
 
 
 type Places = tuple[tuple[str, int], ...]
@@ -65,12 +68,12 @@ def _make_folder(folder: Path) -> Callable[[], None]:
 
 async def _check(
     data_dir: Path, host: Host, conf: ContainersConf, routes: Places
-) -> Sequence[Check]:
+) -> Sequence[HostCheck]:
     # Not the server's own file: a doctor that is called beside a running server changes nothing.
     path = data_dir / f"doctor-{id(conf):x}.conf"
     path.write_text(render(conf.decisions))
     try:
-        return await check_machine(Subject(data_dir, host, conf, path, routes=routes))
+        return await check_machine(HostPaths(data_dir, host, conf, path, routes=routes))
     finally:
         path.unlink(missing_ok=True)
 
@@ -123,9 +126,9 @@ def doctor(
     except OSError as error:
         place = error.filename or data_dir
         checks = [
-            Check(
+            HostCheck(
                 "data directory",
-                Status.FAIL,
+                HostCheckStatus.FAIL,
                 f"{place}: {error.strerror}",
                 "name a folder that you may write, with --data-dir",
             )
@@ -136,7 +139,7 @@ def doctor(
             click.echo(line)
     else:
         write_data(_data(found), output)
-    sys.exit(Exit.FAILED if found.status is Status.FAIL else Exit.DONE)
+    sys.exit(Exit.FAILED if found.status is HostCheckStatus.FAIL else Exit.DONE)
 
 
 def _place(text: str) -> tuple[str, int]:
@@ -165,10 +168,10 @@ def _report(found: Examination) -> Iterator[str]:
 
 
 def _conclusion(found: Examination) -> str:
-    bad = [check.name for check in found.checks if check.status is Status.FAIL]
+    bad = [check.name for check in found.checks if check.status is HostCheckStatus.FAIL]
     if bad:
         return f"Upwell does not work here: {', '.join(bad)}"
-    warned = [check.name for check in found.checks if check.status is Status.WARN]
+    warned = [check.name for check in found.checks if check.status is HostCheckStatus.WARN]
     return f"Upwell works here{f', with limits: {", ".join(warned)}' if warned else ''}"
 
 

@@ -12,7 +12,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.policy.templates.process import (
     InvalidTemplateError,
     Processed,
-    Request,
+    ProcessRequest,
     process_template,
 )
 
@@ -61,14 +61,16 @@ def value_options[F: Callable[..., Any]](function: F) -> F:
     return function
 
 
-def requested_values(ctx: click.Context) -> Request:
+def requested_values(ctx: click.Context) -> ProcessRequest:
     """Return what the options of this call ask for."""
     given: dict[str, Any] = ctx.meta.get(_KEY, {})
     values = given.get("file", {}) | given.get("own", {})
-    return Request(values, given.get("labels", {}), ignore_unknown=given.get("ignore", False))
+    return ProcessRequest(
+        values, given.get("labels", {}), ignore_unknown=given.get("ignore", False)
+    )
 
 
-def expand(template: Template, request: Request) -> Processed:
+def expand(template: Template, request: ProcessRequest) -> Processed:
     """Process a template with random values of the system.
 
     Raises CommandError with every fault.

@@ -22,7 +22,7 @@ _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _ExecRequest:
     """What to run, where and how."""
 
     command: tuple[str, ...]
@@ -78,7 +78,7 @@ def exec_command(
     if tty and not sys.stdin.isatty():
         click.echo("no terminal for -t: input is not one", err=True)
         tty = False
-    wish = _Wish(command, container or "", instance or "", stdin, tty)
+    wish = _ExecRequest(command, container or "", instance or "", stdin, tty)
     codes: list[int] = []
 
     async def work(client: ApiClient) -> None:
@@ -88,7 +88,7 @@ def exec_command(
     sys.exit(codes[0])
 
 
-async def _run(client: ApiClient, named: Named, namespace: str, wish: _Wish) -> int:
+async def _run(client: ApiClient, named: Named, namespace: str, wish: _ExecRequest) -> int:
     """Return the command's exit code; raises CommandError when it has none."""
     place = (named.resource, namespace, named.name, "exec", wish.params(), _PROTOCOL)
     async with client.converse(*place) as conversation:

@@ -26,7 +26,7 @@ from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.policy.builds.run_policy import newest, number_of
-from upwell.policy.builds.triggers import FollowedImage, Streams, image_inputs
+from upwell.policy.builds.triggers import FollowedTag, Streams, image_inputs
 from upwell.policy.images.streams import StreamName, pinned, resolve_tag, split_tag
 
 CLONED_FROM_ANNOTATION = "openshift.io/build.clone-of"
@@ -46,7 +46,7 @@ class UnresolvedInputError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class BuildStart:
     """Why a build is started, and what it is to do differently from its BuildConfig."""
 
     causes: tuple[BuildTriggerCause, ...]
@@ -74,8 +74,8 @@ def new_build(
     config: BuildConfig,
     streams: Streams,
     earlier: Earlier,
-    images: Sequence[FollowedImage],
-    start: Start,
+    images: Sequence[FollowedTag],
+    start: BuildStart,
 ) -> Build:
     """Return the next Build of `config`, which follows `images`; raises UnresolvedInputError."""
     spec = config.spec
@@ -119,7 +119,7 @@ def _annotations(config: BuildConfig, number: int) -> dict[str, str]:
 
 
 def clone_build(
-    original: Build, config: BuildConfig | None, earlier: Earlier, start: Start
+    original: Build, config: BuildConfig | None, earlier: Earlier, start: BuildStart
 ) -> Build:
     """Return a Build that makes `original` again from the same inputs.
 

@@ -31,7 +31,7 @@ type Streams = Mapping[StreamName, ImageStream]
 
 
 @dataclass(frozen=True, slots=True)
-class FollowedImage:
+class FollowedTag:
     """A tag that the BuildConfig follows: what it names now, and what was last built with."""
 
     reference: ObjectReference
@@ -89,7 +89,7 @@ type Decision = StartBuild | Hold | UpToDate
 
 
 def decide(
-    config: BuildConfig, images: Sequence[FollowedImage], *, is_new: bool, busy: Sequence[str]
+    config: BuildConfig, images: Sequence[FollowedTag], *, is_new: bool, busy: Sequence[str]
 ) -> Decision:
     """Say what `config` needs, given what it follows.
 
@@ -143,7 +143,7 @@ def followed_tags(
 
 def followed_images(
     config: BuildConfig, streams: Streams, names: ImageNames, newest: Build | None
-) -> list[FollowedImage]:
+) -> list[FollowedTag]:
     """Return what each followed tag names now, and what the newest build was made from.
 
     `names` knows the same `streams`; of these, the followed ones are looked at.
@@ -153,11 +153,11 @@ def followed_images(
     for tag, paused in followed_tags(config, names, newest).items():
         stream = streams.get(tag.stream_name)
         now = resolve_tag(stream, tag.tag) if stream is not None else None
-        found.append(FollowedImage(tag.reference, now, built.get(str(tag)), paused))
+        found.append(FollowedTag(tag.reference, now, built.get(str(tag)), paused))
     return found
 
 
-def image_inputs(images: Sequence[FollowedImage]) -> tuple[ImageInput, ...]:
+def image_inputs(images: Sequence[FollowedTag]) -> tuple[ImageInput, ...]:
     """Return what a new build records of the tags it was started with."""
     return tuple(
         ImageInput(from_=image.reference, image=image.now)
@@ -204,7 +204,7 @@ def _built_with(config: BuildConfig, newest: Build | None) -> dict[str, str]:
     }
 
 
-def _image_cause(image: FollowedImage) -> BuildTriggerCause:
+def _image_cause(image: FollowedTag) -> BuildTriggerCause:
     return BuildTriggerCause(
         message=IMAGE_CHANGE,
         image_change_build=ImageChangeCause(
@@ -213,7 +213,7 @@ def _image_cause(image: FollowedImage) -> BuildTriggerCause:
     )
 
 
-def _idle(config: BuildConfig, images: Sequence[FollowedImage]) -> UpToDate:
+def _idle(config: BuildConfig, images: Sequence[FollowedTag]) -> UpToDate:
     cyclic = [image.name for image in images if image.cyclic]
     if cyclic:
         message = f"{', '.join(cyclic)} is made from this BuildConfig's own result: not followed"

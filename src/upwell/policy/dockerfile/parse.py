@@ -58,7 +58,7 @@ class ImageUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DockerfileStage:
     """One FROM: its image, or the earlier stage that it continues."""
 
     name: str
@@ -76,7 +76,7 @@ class Stage:
 class Dockerfile:
     """The stages of a Dockerfile, and every image that it takes from outside."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[DockerfileStage, ...]
     uses: tuple[ImageUse, ...]
     keywords: frozenset[str] = field(default=frozenset())
 
@@ -167,7 +167,7 @@ class _StageReader:
     """Takes instructions in order and collects stages and image uses."""
 
     def __init__(self, build_args: Mapping[str, str]) -> None:
-        self.stages: list[Stage] = []
+        self.stages: list[DockerfileStage] = []
         self.uses: list[ImageUse] = []
         self.keywords: set[str] = set()
         self._build_args = build_args
@@ -221,7 +221,9 @@ class _StageReader:
             )
         parent = self._stage_named(base)
         name = words[2].text if len(words) > 1 else ""
-        self.stages.append(Stage(name, base, instruction.line, parent, words[-1].end, words[0]))
+        self.stages.append(
+            DockerfileStage(name, base, instruction.line, parent, words[-1].end, words[0])
+        )
         if parent is None and base != SCRATCH:
             self.uses.append(ImageUse(base, instruction.line, words[0].start, words[0].end))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from upwell.api.meta import ObjectKey
-from upwell.policy.explain.graph import Edge, Graph, Node, Role
+from upwell.policy.explain.graph import Edge, EdgeRole, Graph, Node
 from upwell.policy.images.names import StreamTag, UpstreamImage
 
 MAX_LINES = 10_000
@@ -98,8 +98,8 @@ def _label(node: Node) -> str:
 
 
 def _edge_label(edge: Edge) -> str:
-    if edge.role is Role.OUTPUT:
+    if edge.role is EdgeRole.OUTPUT:
         return "BuildOutput"
-    if edge.role is Role.TAG:
+    if edge.role is EdgeRole.TAG:
         return "Tag"
     return "BuildTriggerImage" if edge.automatic else "BuildInputImage"

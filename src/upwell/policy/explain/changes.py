@@ -22,7 +22,7 @@ from upwell.policy.explain.freshness import (
     serving,
     short,
 )
-from upwell.policy.explain.lineage import Placement, origin_of
+from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.images.names import StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
@@ -118,7 +118,7 @@ class _Teller:
         yield from self._outlook(workload, place)
         yield from self._next_checks(workload)
 
-    def _outlook(self, workload: Workload, place: Placement | None) -> Iterator[Statement]:
+    def _outlook(self, workload: Workload, place: StagePlacement | None) -> Iterator[Statement]:
         """Say what is held back, by what, and what comes next."""
         rollout = rollout_of(workload)
         standing = self._snapshot.workload_standing(workload)
@@ -222,7 +222,7 @@ class _Teller:
             yield Statement(Topic.IMAGE, f"{text}; it follows no tag", new=image)
             yield from self._origin(None, image, 1)
 
-    def _promoted(self, place: Placement, container: str, image: str) -> Iterator[Statement]:
+    def _promoted(self, place: StagePlacement, container: str, image: str) -> Iterator[Statement]:
         """Follow what a container runs back through its Release."""
         text = f"container {container} runs {short(image)}"
         found = self._snapshot.lineage.release_with(place, image)

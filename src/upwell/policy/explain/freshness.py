@@ -16,9 +16,9 @@ from upwell.api.build import (
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.builds.run_policy import number_of
-from upwell.policy.builds.triggers import FollowedImage, digest_of, followed_images
+from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.explain.graph import Graph, build_graph
-from upwell.policy.explain.lineage import Lineage
+from upwell.policy.explain.lineage import PromotionLineage
 from upwell.policy.images.names import ImageNames, StreamTag
 from upwell.policy.images.streams import StreamName
 from upwell.policy.rollouts.history import Phase
@@ -40,7 +40,7 @@ class RolloutState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutProgress:
     """Where the newest rollout of a workload stands, for people."""
 
     state: RolloutState
@@ -48,7 +48,7 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Freshness:
     """Whether an object has all that reached it; `behind` counts the changes that it lacks."""
 
     behind: int = 0
@@ -67,7 +67,7 @@ class Snapshot:
     def __init__(self, objects: Iterable[Resource]) -> None:
         known = list(objects)
         self.graph: Graph = build_graph(known)
-        self.lineage = Lineage(known)
+        self.lineage = PromotionLineage(known)
         self.streams: Mapping[StreamName, ImageStream] = {
             StreamName(item.namespace, item.name): item
             for item in known
@@ -100,7 +100,7 @@ class Snapshot:
         history = self.history(tag)
         return history.latest if history is not None else None
 
-    def built_from(self, config: BuildConfig) -> Sequence[FollowedImage]:
+    def built_from(self, config: BuildConfig) -> Sequence[FollowedTag]:
         """Return what a BuildConfig follows, as it is now and as the newest build used it."""
         newest = next(iter(self.builds(config.key)), None)
         return followed_images(config, self.streams, self._image_names, newest)
@@ -118,38 +118,38 @@ class Snapshot:
             None,
         )
 
-    def config_standing(self, config: BuildConfig) -> Standing:
+    def config_standing(self, config: BuildConfig) -> Freshness:
         """Say whether the newest image of `config` is made of what its inputs are now."""
         newest = next(iter(self.builds(config.key)), None)
         changed = [image for image in self.built_from(config) if image.changed]
         if newest is not None and not newest.status.phase.is_terminal:
-            return Standing(1, f"build {newest.name} ({newest.status.phase})")
+            return Freshness(1, f"build {newest.name} ({newest.status.phase})")
         condition = conditions.find(config.status.conditions, "Current")
         if changed:
             held = condition is not None and not condition.is_true
             waits_for = condition.message if condition and held else "a build to start"
-            return Standing(len(changed), waits_for)
+            return Freshness(len(changed), waits_for)
         if newest is not None and newest.status.phase is not BuildPhase.COMPLETE:
-            return Standing(1, f"build {newest.name} {newest.status.phase}: {reason_of(newest)}")
+            return Freshness(1, f"build {newest.name} {newest.status.phase}: {reason_of(newest)}")
         if newest is None and condition is not None and not condition.is_true:
-            return Standing(1, condition.message)
-        return Standing()
+            return Freshness(1, condition.message)
+        return Freshness()
 
-    def workload_standing(self, workload: Workload) -> Standing:
+    def workload_standing(self, workload: Workload) -> Freshness:
         """Say whether `workload` runs the newest of what it follows, builds to come included."""
         place = self.lineage.placement(workload)
         if place is not None and (newer := self.lineage.newer(place)):
-            return Standing(newer, place.status.waits_for)
+            return Freshness(newer, place.status.waits_for)
         if place is not None:
             coming = list(self._coming(workload))
-            return Standing(len(coming), coming[0]) if coming else Standing()
+            return Freshness(len(coming), coming[0]) if coming else Freshness()
         lacking = sum(missing for _, missing in self._lacking(workload))
         coming = list(self._coming(workload))
         if not lacking and not coming:
-            return Standing() if serving(workload) else Standing(1, self._keeps(workload))
+            return Freshness() if serving(workload) else Freshness(1, self._keeps(workload))
         if lacking:
-            return Standing(lacking + len(coming), self._keeps(workload))
-        return Standing(len(coming), coming[0])
+            return Freshness(lacking + len(coming), self._keeps(workload))
+        return Freshness(len(coming), coming[0])
 
     def running(self, workload: Workload) -> Mapping[str, str]:
         """Return the image of each container that serves: pull specs."""
@@ -216,28 +216,32 @@ def desired_replicas(workload: Workload) -> int:
     return workload.spec.replicas
 
 
-def rollout_of(workload: Workload) -> Rollout:
+def rollout_of(workload: Workload) -> RolloutProgress:
     """Say where the newest rollout of `workload` stands."""
     status = workload.status
     if (status.observed_generation or 0) < workload.generation:
-        return Rollout(RolloutState.PROGRESSING, "the server has not seen the last change yet")
+        return RolloutProgress(
+            RolloutState.PROGRESSING, "the server has not seen the last change yet"
+        )
     newest = next(iter(status.revisions), None)
     if newest is None:
         triggered = conditions.find(status.conditions, "ImageTriggered")
         why = f": {triggered.message}" if triggered and triggered.message else ""
-        return Rollout(RolloutState.PROGRESSING, f"no revision was rolled out yet{why}")
+        return RolloutProgress(RolloutState.PROGRESSING, f"no revision was rolled out yet{why}")
     wanted = desired_replicas(workload)
     if newest.phase == Phase.FAILED:
         kept = serving(workload)
         instead = f"; revision {kept.revision} serves" if kept is not None else ""
         text = newest.message or f"revision {newest.revision} failed{instead}"
-        return Rollout(RolloutState.FAILED, text)
+        return RolloutProgress(RolloutState.FAILED, text)
     if newest.phase == Phase.COMPLETE and min(status.updated_replicas, status.ready_replicas) >= (
         wanted
     ):
         ready = f"{status.ready_replicas} of {wanted} ready"
-        return Rollout(RolloutState.COMPLETE, f"revision {newest.revision} is complete, {ready}")
-    return Rollout(
+        return RolloutProgress(
+            RolloutState.COMPLETE, f"revision {newest.revision} is complete, {ready}"
+        )
+    return RolloutProgress(
         RolloutState.PROGRESSING,
         f"revision {newest.revision}: {status.updated_replicas} of {wanted} updated,"
         f" {status.ready_replicas} ready{_hindrance(workload)}",

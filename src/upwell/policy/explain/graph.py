@@ -28,7 +28,7 @@ type Neighbours = Callable[[Node], list[Node]]
 _CONFIG_KIND = BuildConfig.KIND.kind
 
 
-class Role(StrEnum):
+class EdgeRole(StrEnum):
     """What the source of an edge is to its target; for one pair, the first of these counts."""
 
     IMPORT = "import"
@@ -53,7 +53,7 @@ class Edge:
 
     source: Node
     target: Node
-    role: Role
+    role: EdgeRole
     automatic: bool
 
 
@@ -234,11 +234,11 @@ def _of_stream(stream: ImageStream, names: ImageNames) -> Iterator[Edge]:
         if tag.from_.kind == DOCKER_IMAGE:
             origin = names.origin(tag.from_.name)
             if origin is not None:
-                role = Role.IMPORT if isinstance(origin, UpstreamImage) else Role.TAG
+                role = EdgeRole.IMPORT if isinstance(origin, UpstreamImage) else EdgeRole.TAG
                 yield Edge(origin, target, role, automatic=tag.scheduled)
         elif tag.from_.kind == IMAGE_STREAM_TAG:
             source = StreamTag.of(_in_stream(tag.from_, stream), stream.namespace)
-            yield Edge(source, target, Role.TAG, automatic=True)
+            yield Edge(source, target, EdgeRole.TAG, automatic=True)
 
 
 def _in_stream(reference: ObjectReference, stream: ImageStream) -> ObjectReference:
@@ -257,14 +257,14 @@ def _of_build_config(config: BuildConfig, names: ImageNames) -> Iterator[Edge]:
         if trigger.type == "ImageChange"
         and (node := _kept(_trigger_source(trigger), config, names) or base) is not None
     }
-    reads = dict.fromkeys([*_read_by(config, names), *automatic], Role.INPUT)
+    reads = dict.fromkeys([*_read_by(config, names), *automatic], EdgeRole.INPUT)
     if base is not None:
-        reads[base] = Role.BASE
+        reads[base] = EdgeRole.BASE
     for node, role in reads.items():
         yield Edge(node, config.key, role, automatic=automatic.get(node, False))
     output = _kept(spec.output.to, config, names)
     if output is not None:
-        yield Edge(config.key, output, Role.OUTPUT, automatic=True)
+        yield Edge(config.key, output, EdgeRole.OUTPUT, automatic=True)
 
 
 def _trigger_source(trigger: BuildTriggerPolicy) -> ObjectReference | None:
@@ -302,12 +302,12 @@ def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
         automatic = follower.mode is Mode.AUTOMATIC
         followed[tag] = followed.get(tag, False) or automatic
     for tag, automatic in followed.items():
-        yield Edge(tag, workload.key, Role.DEPLOY, automatic=automatic)
+        yield Edge(tag, workload.key, EdgeRole.DEPLOY, automatic=automatic)
     template = workload.spec.template
     for container in template.spec.containers if template is not None else ():
         node = names.find(container.image.strip(), workload.namespace)
         if isinstance(node, StreamTag) and node not in followed:
-            yield Edge(node, workload.key, Role.DEPLOY, automatic=False)
+            yield Edge(node, workload.key, EdgeRole.DEPLOY, automatic=False)
 
 
 def _of_pipeline(pipeline: Pipeline, known: Iterable[Resource]) -> Iterator[Edge]:
@@ -324,11 +324,11 @@ def _of_pipeline(pipeline: Pipeline, known: Iterable[Resource]) -> Iterator[Edge
             with suppress(NoContainerError):
                 for name in set(images_for(entry, workload, names).values()):
                     automatic = stage.promotion == "Automatic"
-                    yield Edge(tags[name], workload.key, Role.PROMOTE, automatic=automatic)
+                    yield Edge(tags[name], workload.key, EdgeRole.PROMOTE, automatic=automatic)
 
 
 def _merge(one: Edge, other: Edge) -> Edge:
-    roles = list(Role)
+    roles = list(EdgeRole)
     first = min(one, other, key=lambda edge: roles.index(edge.role))
     return replace(first, automatic=one.automatic or other.automatic)
 

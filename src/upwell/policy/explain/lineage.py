@@ -19,7 +19,7 @@ type _Owner = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class StagePlacement:
     """The stage whose promotions set the images of a workload."""
 
     pipeline: Pipeline
@@ -34,7 +34,7 @@ class Placement:
         return f"stage {self.stage.name} of pipeline {self.pipeline.namespace}/{self.pipeline.name}"
 
 
-class Lineage:
+class PromotionLineage:
     """The Pipelines, Releases and Promotions among `objects`."""
 
     def __init__(self, objects: Iterable[Resource]) -> None:
@@ -52,15 +52,15 @@ class Lineage:
                 case _:
                     pass
 
-    def placement(self, workload: Resource) -> Placement | None:
+    def placement(self, workload: Resource) -> StagePlacement | None:
         """Return the stage that a workload belongs to."""
         for pipeline in self._pipelines:
             for stage in pipeline.spec.stages:
                 if names_workload(pipeline, stage, workload) is not None:
-                    return Placement(pipeline, stage)
+                    return StagePlacement(pipeline, stage)
         return None
 
-    def release_with(self, place: Placement, image: str) -> tuple[Release, Component] | None:
+    def release_with(self, place: StagePlacement, image: str) -> tuple[Release, Component] | None:
         """Return the Release that has an image, and as which component; what serves goes first."""
         digest = digest_of(image)
         having = [
@@ -74,7 +74,7 @@ class Lineage:
         _, _, release, component = max(having, key=lambda entry: entry[:2])
         return release, component
 
-    def newer(self, place: Placement) -> int:
+    def newer(self, place: StagePlacement) -> int:
         """Count the Releases that are newer than what serves in the stage, and may go on."""
         releases = self._of(place, self._releases)
         known = {one.name: one.spec.number for one in releases}
@@ -83,7 +83,7 @@ class Lineage:
             one.spec.number > number and rejection_of(one, releases) is None for one in releases
         )
 
-    def story(self, place: Placement, release: Release, depth: int) -> Iterator[Statement]:
+    def story(self, place: StagePlacement, release: Release, depth: int) -> Iterator[Statement]:
         """Yield how a Release came into a stage, and what had to pass before."""
         made = release.metadata.creation_timestamp
         cause = f": {release.spec.cause}" if release.spec.cause else ""
@@ -113,7 +113,7 @@ class Lineage:
         yield from self._verified(place, release, newest, depth)
 
     def _verified(
-        self, place: Placement, release: Release, told: Promotion | None, depth: int
+        self, place: StagePlacement, release: Release, told: Promotion | None, depth: int
     ) -> Iterator[Statement]:
         """Say where the Release was verified on its way to the stage, the latest first."""
         known = {one.name: one for one in self._of(place, self._promotions)}
@@ -130,7 +130,7 @@ class Lineage:
                 yield from _checks(promotion.status.checks, depth + 1)
 
     @staticmethod
-    def _of[R: Resource](place: Placement, kept: Mapping[_Owner, list[R]]) -> Sequence[R]:
+    def _of[R: Resource](place: StagePlacement, kept: Mapping[_Owner, list[R]]) -> Sequence[R]:
         return kept.get((place.pipeline.namespace, place.pipeline.name), ())
 
 
@@ -149,7 +149,7 @@ def origin_of(component: Component, depth: int) -> Iterator[Statement]:
         yield Statement(Topic.IMAGE, text, depth + 1, new=base.digest)
 
 
-def _stages_before(place: Placement) -> set[str]:
+def _stages_before(place: StagePlacement) -> set[str]:
     """Return every stage that a Release goes through before this one."""
     found: set[str] = set()
     waiting = [place.stage]

@@ -40,7 +40,7 @@ class InvalidSelectionError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class TagChoice:
     """The chosen tag, and why it was chosen."""
 
     tag: str
@@ -67,7 +67,7 @@ class TagSelection:
             Method.NEWEST: self._newest,
         }[self._method](argument)
 
-    def choose(self, tags: Iterable[str], current: str = "") -> Choice | None:
+    def choose(self, tags: Iterable[str], current: str = "") -> TagChoice | None:
         """Return the best of `tags`; None when none of them fits.
 
         `current` was chosen before. It stays while nothing better is listed, even if it is not
@@ -80,10 +80,10 @@ class TagSelection:
         best = max(ranked, default=None)
         if kept is not None and (best is None or best < (kept, current)):
             why = f"{current} stays: the registry lists nothing later for {self}"
-            return Choice(current, why)
+            return TagChoice(current, why)
         if best is None:  # pragma: no cover - `kept` or `best` is there
             return None
-        return Choice(best[1], f"the best of {len(ranked)} tags for {self}")
+        return TagChoice(best[1], f"the best of {len(ranked)} tags for {self}")
 
     def __str__(self) -> str:
         return f"{self._method}:{self._argument}"

@@ -38,7 +38,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class JobPlan:
     """What to do now. With an outcome, nothing goes on."""
 
     start: Sequence[int] = ()
@@ -50,30 +50,30 @@ class Plan:
     """When something has to be decided that nothing else tells of."""
 
 
-def plan(job: Job, runs: Sequence[Run], now: datetime) -> Plan:
+def plan(job: Job, runs: Sequence[Run], now: datetime) -> JobPlan:
     """Say what comes next; calling again after any part of it was done is always right."""
     spec = job.spec
     wanted = 1 if spec.completions is None else spec.completions
     ended_well = {run.index for run in runs if run.succeeded}
     completed = tuple(sorted({*job.status.completed, *ended_well}))
     if len(completed) >= wanted:
-        return Plan(completed=completed, outcome="Complete")
+        return JobPlan(completed=completed, outcome="Complete")
     if spec.suspend:
-        return Plan(completed=completed, message="spec.suspend is set")
+        return JobPlan(completed=completed, message="spec.suspend is set")
     failures = sum(run.failures for run in runs)
     limit = DEFAULT_BACKOFF_LIMIT if spec.backoff_limit is None else spec.backoff_limit
     if failures > limit:
         last = next((run.message for run in runs if run.failures), "")
         why = f"failed {failures} times: {last}"
-        return Plan(completed=completed, outcome="BackoffLimitExceeded", message=why)
+        return JobPlan(completed=completed, outcome="BackoffLimitExceeded", message=why)
     deadline = _deadline(job)
     if deadline is not None and now >= deadline:
         why = f"not complete after {spec.active_deadline_seconds} s"
-        return Plan(completed=completed, outcome="DeadlineExceeded", message=why)
+        return JobPlan(completed=completed, outcome="DeadlineExceeded", message=why)
     return _starts(job, runs, completed, now)
 
 
-def _starts(job: Job, runs: Sequence[Run], completed: tuple[int, ...], now: datetime) -> Plan:
+def _starts(job: Job, runs: Sequence[Run], completed: tuple[int, ...], now: datetime) -> JobPlan:
     spec = job.spec
     wanted = 1 if spec.completions is None else spec.completions
     active = [run.index for run in runs if not run.ended]
@@ -86,7 +86,7 @@ def _starts(job: Job, runs: Sequence[Run], completed: tuple[int, ...], now: date
     if deadline is not None:
         times.append(deadline)
     look_at = min(times, default=None)
-    return Plan(start=ready[: max(room, 0)], completed=completed, look_at=look_at)
+    return JobPlan(start=ready[: max(room, 0)], completed=completed, look_at=look_at)
 
 
 def _deadline(job: Job) -> datetime | None:

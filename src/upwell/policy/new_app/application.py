@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 
 from upwell.api.core import EnvVar
 from upwell.api.meta import Model, ObjectMeta
-from upwell.policy.new_app.components import NewAppError, Repository, Strategy, checked_name
+from upwell.policy.new_app.components import (
+    NewAppError,
+    NewAppStrategy,
+    SourceRepository,
+    checked_name,
+)
 from upwell.policy.new_app.images import FollowedImage
 
 DEFAULT_PORT = 8080
@@ -46,11 +51,11 @@ def _refuse_twice(what: str, names: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class BuildPlan:
+class ApplicationBuild:
     """How the application's image is built."""
 
-    repository: Repository
-    strategy: Strategy
+    repository: SourceRepository
+    strategy: NewAppStrategy
     context_dir: str = ""
     source_secret: str = ""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -67,7 +72,7 @@ class Application:
     name: str
     base: FollowedImage | None = None
     """What is built from, or run as it is; None when a Dockerfile alone says."""
-    build: BuildPlan | None = None
+    build: ApplicationBuild | None = None
     port: int = DEFAULT_PORT
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)

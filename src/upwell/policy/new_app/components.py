@@ -20,7 +20,7 @@ class NewAppError(ValueError):
     """The application cannot be made as it is asked for; the message says what to change."""
 
 
-class Strategy(StrEnum):
+class NewAppStrategy(StrEnum):
     """How an image is made from a repository."""
 
     SOURCE = "source"
@@ -28,7 +28,7 @@ class Strategy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Repository:
+class SourceRepository:
     """A git repository: its address, and the branch, tag or commit that is meant."""
 
     uri: str
@@ -41,14 +41,14 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class NewAppComponent:
     """One argument: an image, a repository, or a repository and the image that builds it."""
 
     image: str = ""
-    repository: Repository | None = None
+    repository: SourceRepository | None = None
 
 
-def parse_component(text: str) -> Component:
+def parse_component(text: str) -> NewAppComponent:
     """Return what `BUILDER~REPOSITORY`, `REPOSITORY[#REF]` or `IMAGE` names.
 
     Raises NewAppError.
@@ -57,10 +57,10 @@ def parse_component(text: str) -> Component:
     if tilde and not is_repository_address(builder):  # https://git.example/~user/shop.git
         if not builder or not rest:
             raise NewAppError(f"{text!r}: expected BUILDER~REPOSITORY")
-        return Component(builder, parse_repository(rest))
+        return NewAppComponent(builder, parse_repository(rest))
     if is_repository_address(text):
-        return Component(repository=parse_repository(text))
-    return Component(image=text)
+        return NewAppComponent(repository=parse_repository(text))
+    return NewAppComponent(image=text)
 
 
 def is_repository_address(text: str) -> bool:
@@ -69,7 +69,7 @@ def is_repository_address(text: str) -> bool:
     return urlsplit(address).scheme in _SCHEMES or _SCP_ADDRESS.fullmatch(address) is not None
 
 
-def parse_repository(text: str) -> Repository:
+def parse_repository(text: str) -> SourceRepository:
     """Return the repository of `ADDRESS[#REF]`; raises NewAppError."""
     uri, _, ref = text.partition("#")
     if not is_repository_address(uri):
@@ -83,10 +83,10 @@ def parse_repository(text: str) -> Repository:
             "the repository's address has a login in it, which everyone could read in the"
             " BuildConfig: put it into a Secret and name that with --source-secret"
         )
-    return Repository(uri, ref)
+    return SourceRepository(uri, ref)
 
 
-def application_name(given: str, component: Component) -> str:
+def application_name(given: str, component: NewAppComponent) -> str:
     """Return `given`, or a name made from the repository or the image; raises NewAppError."""
     if given:
         return checked_name(given)

@@ -24,8 +24,8 @@ from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import LocalReference, ObjectReference, Resource
 from upwell.policy.builds.git_webhooks import SECRET_KEY
-from upwell.policy.new_app.application import Application, BuildPlan, with_variables
-from upwell.policy.new_app.components import NewAppError, Strategy
+from upwell.policy.new_app.application import Application, ApplicationBuild, with_variables
+from upwell.policy.new_app.components import NewAppError, NewAppStrategy
 from upwell.policy.new_app.images import FollowedImage
 from upwell.policy.new_app.workloads import staged_objects, workload_objects
 
@@ -66,7 +66,7 @@ def _declared(images: tuple[FollowedImage, ...]) -> dict[str, ImageStream]:
     return {image.stream: image.declared for image in images if image.declared is not None}
 
 
-def _build_config(app: Application, plan: BuildPlan, output: str) -> BuildConfig:
+def _build_config(app: Application, plan: ApplicationBuild, output: str) -> BuildConfig:
     git = GitBuildSource(uri=plan.repository.uri, ref=plan.repository.ref or None)
     source = BuildSource(
         type="Git",
@@ -114,8 +114,8 @@ def _webhooks(app: Application) -> list[BuildTriggerPolicy]:
     ]
 
 
-def _strategy(base: FollowedImage | None, plan: BuildPlan) -> BuildStrategy:
-    if plan.strategy is Strategy.DOCKER:
+def _strategy(base: FollowedImage | None, plan: ApplicationBuild) -> BuildStrategy:
+    if plan.strategy is NewAppStrategy.DOCKER:
         docker = DockerBuildStrategy(from_=base.reference if base else None)
         return BuildStrategy(type="Docker", docker_strategy=with_variables(docker, plan.env))
     if base is None:

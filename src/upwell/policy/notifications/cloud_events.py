@@ -16,7 +16,7 @@ from upwell.api.meta import Resource, format_time
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
 from upwell.api.subscription import ContentType, Severity
-from upwell.policy.notifications.events import Happening, happenings
+from upwell.policy.notifications.events import EventRecord, events_of
 
 CONTENT_TYPE = ContentType.CLOUD_EVENTS.value
 SIGNATURE_HEADER = "X-Upwell-Signature"
@@ -100,7 +100,7 @@ class Audience:
 
 def cloud_events(resource: Resource) -> Iterator[CloudEvent]:
     """Yield every event that the object tells, the earliest first."""
-    for happening in sorted(happenings(resource), key=lambda one: one.at):
+    for happening in sorted(events_of(resource), key=lambda one: one.at):
         if happening.reason in _TYPES:
             yield _event(resource, happening)
 
@@ -143,7 +143,7 @@ def signature(secret: bytes, body: bytes) -> str:
     return f"sha256={hmac.digest(secret, body, 'sha256').hex()}"
 
 
-def _event(resource: Resource, happening: Happening) -> CloudEvent:
+def _event(resource: Resource, happening: EventRecord) -> CloudEvent:
     name, severity = _TYPES[happening.reason]
     about = {
         "object": {

@@ -12,7 +12,7 @@ from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
-from upwell.policy.rollouts.history import Cause, Phase
+from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.steps import FailureReason
 
@@ -21,7 +21,7 @@ _MAX_MESSAGE = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class EventRecord:
     """One thing that happened; the same thing later is the same happening, once more."""
 
     reason: str
@@ -44,7 +44,7 @@ class Happening:
         return self.message[:_MAX_MESSAGE]
 
 
-def happenings(resource: Resource) -> Iterator[Happening]:
+def events_of(resource: Resource) -> Iterator[EventRecord]:
     """Yield all that the object tells, in no order."""
     match resource:
         case Build():
@@ -67,11 +67,11 @@ def happenings(resource: Resource) -> Iterator[Happening]:
 
 def _failure(
     reason: str, message: str, at: datetime, occasion: str, details: Mapping[str, object]
-) -> Happening:
-    return Happening(reason, message, at, warning=True, occasion=occasion, details=details)
+) -> EventRecord:
+    return EventRecord(reason, message, at, warning=True, occasion=occasion, details=details)
 
 
-def _of_build(build: Build) -> Iterator[Happening]:
+def _of_build(build: Build) -> Iterator[EventRecord]:
     status = build.status
     about: dict[str, object] = {"phase": status.phase.value}
     if status.output is not None and status.output.to is not None:
@@ -80,7 +80,7 @@ def _of_build(build: Build) -> Iterator[Happening]:
         about["output"] = build.spec.output.to.name
     if status.start_timestamp is not None:
         told = f"build {build.name} started"
-        yield Happening("BuildStarted", told, status.start_timestamp, details=about)
+        yield EventRecord("BuildStarted", told, status.start_timestamp, details=about)
     if not status.phase.is_terminal or status.completion_timestamp is None:
         return
     good = status.phase is BuildPhase.COMPLETE
@@ -88,16 +88,16 @@ def _of_build(build: Build) -> Iterator[Happening]:
     told = f"build {build.name} {status.phase.value.lower()}" + (f": {why}" if why else "")
     reason = f"Build{'Completed' if good else status.phase.value}"
     bad = not good and status.phase is not BuildPhase.CANCELLED
-    yield Happening(reason, told, status.completion_timestamp, bad, details=about)
+    yield EventRecord(reason, told, status.completion_timestamp, bad, details=about)
 
 
-def _of_stream(stream: ImageStream) -> Iterator[Happening]:
+def _of_stream(stream: ImageStream) -> Iterator[EventRecord]:
     for entry in stream.status.tags:
         yield from _of_tag(stream, entry)
         failed = find(entry.conditions, "ImportSuccess")
         if failed is not None and failed.status == "False" and failed.last_transition_time:
             told = f"tag {entry.tag}: {failed.message}"
-            yield Happening(
+            yield EventRecord(
                 "ImportFailed",
                 told,
                 failed.last_transition_time,
@@ -107,11 +107,11 @@ def _of_stream(stream: ImageStream) -> Iterator[Happening]:
             )
 
 
-def _of_tag(stream: ImageStream, entry: NamedTagEventList) -> Iterator[Happening]:
+def _of_tag(stream: ImageStream, entry: NamedTagEventList) -> Iterator[EventRecord]:
     for at, event in enumerate(entry.items):
         before = entry.items[at + 1].image if at + 1 < len(entry.items) else ""
         image = event.image or event.docker_image_reference
-        yield Happening(
+        yield EventRecord(
             "TagChanged",
             f"tag {entry.tag} is {image}",
             event.created,
@@ -126,33 +126,35 @@ def _of_tag(stream: ImageStream, entry: NamedTagEventList) -> Iterator[Happening
         )
 
 
-def _of_workload(workload: Workload) -> Iterator[Happening]:
+def _of_workload(workload: Workload) -> Iterator[EventRecord]:
     for record in workload.status.revisions:
         yield from _of_revision(record)
     yield from _of_failure(workload)
     yield from _of_conditions(workload.status.conditions, {"Drifted": "!"})
 
 
-def _of_revision(record: RevisionRecord) -> Iterator[Happening]:
+def _of_revision(record: RevisionRecord) -> Iterator[EventRecord]:
     images = ", ".join(f"{name} = {image}" for name, image in sorted(record.images.items()))
     what = f"revision {record.revision} ({images})"
     about, number = _about(record), str(record.revision)
-    reason = "TriggerFired" if record.cause == Cause.IMAGE_CHANGE else "RolloutStarted"
+    reason = "TriggerFired" if record.cause == RolloutCause.IMAGE_CHANGE else "RolloutStarted"
     begun = f"{what} begins: {record.cause or 'unknown cause'}"
-    yield Happening(reason, begun, record.created, occasion=number, details=about)
+    yield EventRecord(reason, begun, record.created, occasion=number, details=about)
     for name, hook in record.hooks.items():
         failed = hook.phase != "Complete"
         what_ran = "custom command" if name == "custom" else f"{name} hook"
         told = f"revision {record.revision}: the {what_ran} ended: {hook.phase}"
         detail = f": {hook.message}" if hook.message else ""
-        yield Happening("HookFailed" if failed else "HookRan", told + detail, hook.ended, failed)
+        yield EventRecord("HookFailed" if failed else "HookRan", told + detail, hook.ended, failed)
     if record.phase == Phase.COMPLETE:
         # A revision that is rolled out again keeps the time from which it served before.
         since = max(record.live_at or record.created, record.created)
-        yield Happening("RolloutComplete", f"{what} serves", since, occasion=number, details=about)
+        yield EventRecord(
+            "RolloutComplete", f"{what} serves", since, occasion=number, details=about
+        )
 
 
-def _of_failure(workload: Workload) -> Iterator[Happening]:
+def _of_failure(workload: Workload) -> Iterator[EventRecord]:
     """Yield that the newest rollout failed, and that an earlier revision serves in its place."""
     newest = next(iter(workload.status.revisions), None)
     about = {} if newest is None else _about(newest)
@@ -180,7 +182,7 @@ def _about(record: RevisionRecord) -> dict[str, object]:
     }
 
 
-def _of_release(release: Release) -> Iterator[Happening]:
+def _of_release(release: Release) -> Iterator[EventRecord]:
     spec, status = release.spec, release.status
     about: dict[str, object] = {
         "pipeline": spec.pipeline,
@@ -190,7 +192,9 @@ def _of_release(release: Release) -> Iterator[Happening]:
     }
     if release.metadata.creation_timestamp is not None:
         told = f"release {release.name} was made" + (f": {spec.cause}" if spec.cause else "")
-        yield Happening("ReleaseCreated", told, release.metadata.creation_timestamp, details=about)
+        yield EventRecord(
+            "ReleaseCreated", told, release.metadata.creation_timestamp, details=about
+        )
     if status.rejection is not None:
         no = status.rejection
         who = f" by {no.by}" if no.by else ""
@@ -202,7 +206,7 @@ def _of_release(release: Release) -> Iterator[Happening]:
         stages = ", ".join(one.name for one in status.verified)
         told = f"release {release.name} is verified in every last stage ({stages})"
         at = max(one.at for one in status.verified)
-        yield Happening("ReleasePromoted", told, at, details=about)
+        yield EventRecord("ReleasePromoted", told, at, details=about)
 
 
 _ENDED = {
@@ -213,7 +217,7 @@ _ENDED = {
 }
 
 
-def _of_promotion(promotion: Promotion) -> Iterator[Happening]:
+def _of_promotion(promotion: Promotion) -> Iterator[EventRecord]:
     spec, status = promotion.spec, promotion.status
     what = f"{spec.purpose.value} of {spec.release} in stage {spec.stage}"
     why = f": {status.message}" if status.message else ""
@@ -229,42 +233,42 @@ def _of_promotion(promotion: Promotion) -> Iterator[Happening]:
     waiting = status.phase is PromotionPhase.WAITING
     if waiting and status.waiting_since is not None:
         told = f"{what} {status.message or 'waits'}"
-        yield Happening("PromotionWaiting", told, status.waiting_since, details=about)
+        yield EventRecord("PromotionWaiting", told, status.waiting_since, details=about)
     approved = find(status.conditions, APPROVED)
     if waiting and approved is not None and approved.status == "False":
         since = approved.last_transition_time or status.waiting_since
         if since is not None:
             told = f"{what} {status.message or 'needs approval'}"
-            yield Happening("ApprovalNeeded", told, since, warning=True, details=about)
+            yield EventRecord("ApprovalNeeded", told, since, warning=True, details=about)
     if status.started is not None:
-        yield Happening("PromotionStarted", f"{what} has begun", status.started, details=about)
+        yield EventRecord("PromotionStarted", f"{what} has begun", status.started, details=about)
     if status.ended is not None and status.phase in _ENDED:
         reason, verb, bad = _ENDED[status.phase]
-        yield Happening(reason, f"{what} {verb}{why}", status.ended, bad, details=about)
+        yield EventRecord(reason, f"{what} {verb}{why}", status.ended, bad, details=about)
 
 
-def _of_quarantine(quarantine: Quarantine) -> Iterator[Happening]:
+def _of_quarantine(quarantine: Quarantine) -> Iterator[EventRecord]:
     spec, since = quarantine.spec, quarantine.metadata.creation_timestamp
     if since is not None:
         image = f"{spec.image}@{spec.digest}" if spec.image else spec.digest
         told = f"base image {image} is quarantined: {spec.reason or 'no reason given'}"
         about = {"image": spec.image, "digest": spec.digest, "releases": list(spec.releases)}
-        yield Happening("BaseQuarantined", told, since, warning=True, details=about)
+        yield EventRecord("BaseQuarantined", told, since, warning=True, details=about)
 
 
-def _of_freeze(freeze: Freeze) -> Iterator[Happening]:
+def _of_freeze(freeze: Freeze) -> Iterator[EventRecord]:
     spec, since = freeze.spec, freeze.metadata.creation_timestamp
     if since is not None:
         who = f" by {spec.by}" if spec.by else ""
         told = f"promotion is frozen{who}: {spec.reason or 'no reason given'}"
-        yield Happening("Frozen", told, since, warning=True, details={"reason": spec.reason})
+        yield EventRecord("Frozen", told, since, warning=True, details={"reason": spec.reason})
 
 
 def _of_conditions(
     conditions: tuple[Condition, ...], watched: dict[str, str]
-) -> Iterator[Happening]:
+) -> Iterator[EventRecord]:
     for condition in conditions:
         since = condition.last_transition_time
         if condition.type in watched and condition.is_true and since is not None:
             told = condition.message or condition.reason
-            yield Happening(condition.type, told, since, bool(watched[condition.type]))
+            yield EventRecord(condition.type, told, since, bool(watched[condition.type]))

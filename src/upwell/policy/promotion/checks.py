@@ -14,7 +14,7 @@ _PAUSES = (2, 60)
 """Seconds before the second attempt of a check, doubling for each further one, and the longest."""
 
 
-class Outcome(StrEnum):
+class VerificationOutcome(StrEnum):
     """How the verification of a stage stands."""
 
     RUNNING = "Running"
@@ -25,11 +25,11 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class VerificationProgress:
     """What is to be stored of the checks, and what they come to."""
 
     checks: tuple[CheckResult, ...]
-    outcome: Outcome
+    outcome: VerificationOutcome
     message: str
     """What is waited for, or how it ended, for people."""
     again: float | None = None
@@ -37,7 +37,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckVerdict:
     """How an attempt ended."""
 
     phase: CheckPhase
@@ -46,7 +46,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CheckStep:
     """A check's result after it was looked at, and when to look again (seconds)."""
 
     result: CheckResult
@@ -54,7 +54,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class CheckAttempt:
     """A check that runs, at the moment at which it is looked at."""
 
     check: Check
@@ -72,14 +72,14 @@ class Attempt:
         """Seconds until then; 0 when it is over."""
         return max((self.deadline - self.now).total_seconds(), 0)
 
-    def goes_on(self, message: str, again: float | None = None) -> Step:
+    def goes_on(self, message: str, again: float | None = None) -> CheckStep:
         """Say what it waits for; it is looked at again when its time is over, if not before."""
         wait = self.left if again is None else min(again, self.left)
-        return Step(self.result.model_copy(update={"message": message}), wait)
+        return CheckStep(self.result.model_copy(update={"message": message}), wait)
 
-    def ended(self, verdict: Verdict) -> Step:
+    def ended(self, verdict: CheckVerdict) -> CheckStep:
         """End it."""
-        return Step(judged(self.result, verdict, self.now))
+        return CheckStep(judged(self.result, verdict, self.now))
 
     def named(self, evidence: str) -> str:
         """Return the name of this attempt's evidence: that of earlier ones stays beside it."""
@@ -143,7 +143,7 @@ def anchored(result: CheckResult, now: datetime) -> CheckResult:
     return result
 
 
-def judged(result: CheckResult, verdict: Verdict, now: datetime) -> CheckResult:
+def judged(result: CheckResult, verdict: CheckVerdict, now: datetime) -> CheckResult:
     """Return the attempt as ended."""
     added = (
         one.model_copy(update={"name": _evidence_name(result, one.name)})
@@ -189,7 +189,7 @@ def settled(check: Check, result: CheckResult) -> CheckResult:
     )
 
 
-def concluded(steps: Iterable[Step], soak: Soak, now: datetime) -> Progress:
+def concluded(steps: Iterable[CheckStep], soak: Soak, now: datetime) -> VerificationProgress:
     """Say what the checks come to together, and with the soak."""
     found = tuple(steps)
     results = tuple(step.result for step in found)
@@ -197,7 +197,7 @@ def concluded(steps: Iterable[Step], soak: Soak, now: datetime) -> Progress:
         bad = [one for one in results if one.phase is phase]
         if bad:
             reasons = "; ".join(f"check {one.name}: {one.message}" for one in bad)
-            return Progress(_cut_short(results, bad[0].name, now), outcome, reasons)
+            return VerificationProgress(_cut_short(results, bad[0].name, now), outcome, reasons)
     times = [step.again for step in found if step.again is not None]
     waits = [one for one in results if not one.phase.is_final]
     left = soak.left(now)
@@ -205,16 +205,16 @@ def concluded(steps: Iterable[Step], soak: Soak, now: datetime) -> Progress:
         times.append(left)
     again = min(times, default=None)
     if waits:
-        return Progress(results, Outcome.RUNNING, _waiting(waits), again)
+        return VerificationProgress(results, VerificationOutcome.RUNNING, _waiting(waits), again)
     if left:
         until = f"soaks until {soak.end(now):%Y-%m-%d %H:%M:%S} UTC"
-        return Progress(results, Outcome.RUNNING, until, again)
-    return Progress(results, Outcome.PASSED, _praise(results))
+        return VerificationProgress(results, VerificationOutcome.RUNNING, until, again)
+    return VerificationProgress(results, VerificationOutcome.PASSED, _praise(results))
 
 
 _BAD = (
-    (CheckPhase.FAILED, Outcome.FAILED),
-    (CheckPhase.INCONCLUSIVE, Outcome.INCONCLUSIVE),
+    (CheckPhase.FAILED, VerificationOutcome.FAILED),
+    (CheckPhase.INCONCLUSIVE, VerificationOutcome.INCONCLUSIVE),
 )
 
 
@@ -222,7 +222,7 @@ def _cut_short(
     results: Sequence[CheckResult], culprit: str, now: datetime
 ) -> tuple[CheckResult, ...]:
     """End what still runs: the stage cannot pass any more, and had better be put back soon."""
-    verdict = Verdict(CheckPhase.INCONCLUSIVE, f"not finished: check {culprit} did not pass")
+    verdict = CheckVerdict(CheckPhase.INCONCLUSIVE, f"not finished: check {culprit} did not pass")
     return tuple(one if one.phase.is_final else judged(one, verdict, now) for one in results)
 
 

@@ -11,14 +11,14 @@ from upwell.policy.promotion.windows import bar
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class Allowed:
     """It may begin; the message says on whose word, if it is on somebody's."""
 
     message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Shut:
+class Blocked:
     """It waits for something, until a time if that is known."""
 
     waits_for: str
@@ -28,14 +28,14 @@ class Shut:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class Refused:
     """It never begins."""
 
     phase: PromotionPhase
     message: str
 
 
-type Gate = Open | Shut | Closed
+type Gate = Allowed | Blocked | Refused
 
 
 def gate(here: StageSituation, promotion: Promotion) -> Gate:
@@ -46,30 +46,30 @@ def gate(here: StageSituation, promotion: Promotion) -> Gate:
     """
     release = here.all.releases.get(promotion.spec.release)
     if release is None:
-        return Closed(PromotionPhase.REJECTED, "its Release does not exist")
+        return Refused(PromotionPhase.REJECTED, "its Release does not exist")
     if promotion.spec.purpose is not Purpose.PROMOTE:
-        return Open(promotion.spec.reason)
+        return Allowed(promotion.spec.reason)
     barred = (
         _rejected(here, promotion, release) or _quarantined(here, release) or _held(here, promotion)
     )
     if barred is not None:
         return barred
     if promotion.spec.bypass:
-        return Open(f"emergency: {promotion.spec.bypass}")
+        return Allowed(f"emergency: {promotion.spec.bypass}")
     barred = _out_of_order(here, release) or _not_approved(here, promotion) or _by_the_clock(here)
     if barred is not None:
         return barred
-    return Open(approval_of(here.stage.approval, promotion, here.all.now).message)
+    return Allowed(approval_of(here.stage.approval, promotion, here.all.now).message)
 
 
 def _rejected(here: StageSituation, promotion: Promotion, release: Release) -> Gate | None:
     rejection = here.all.rejection(release)
     if rejection is not None:
         message = f"{release.name} is rejected: {rejection.reason}"
-        return Closed(PromotionPhase.SUPERSEDED, message)
+        return Refused(PromotionPhase.SUPERSEDED, message)
     votes = approval_of(here.stage.approval, promotion, here.all.now)
     if votes.agreement is Agreement.REFUSED:
-        return Closed(PromotionPhase.REJECTED, votes.message)
+        return Refused(PromotionPhase.REJECTED, votes.message)
     return None
 
 
@@ -77,7 +77,7 @@ def _quarantined(here: StageSituation, release: Release) -> Gate | None:
     found = here.all.quarantine(release)
     if found is None:
         return None
-    return Shut(
+    return Blocked(
         f"the end of Quarantine {found.name} of {found.spec.image or found.spec.digest}"
         f" ({found.spec.reason}); `upwell quarantine lift {found.name}` ends it"
     )
@@ -88,7 +88,7 @@ def _held(here: StageSituation, promotion: Promotion) -> Gate | None:
     if not here.hold or (own and own == stage_hold(here.all.pipeline, here.stage)):
         return None
     until = hold_end(here.all.pipeline, here.stage)
-    return Shut(f"a hold to be lifted: {here.hold}; `upwell resume` lifts it", until)
+    return Blocked(f"a hold to be lifted: {here.hold}; `upwell resume` lifts it", until)
 
 
 def _out_of_order(here: StageSituation, release: Release) -> Gate | None:
@@ -96,7 +96,7 @@ def _out_of_order(here: StageSituation, release: Release) -> Gate | None:
         return None
     names = upstream(here.all.pipeline, here.stage)
     where = names[0] if len(names) == 1 else f"{here.stage.requires.lower()} of {', '.join(names)}"
-    return Shut(f"{release.name} to be verified in {where}")
+    return Blocked(f"{release.name} to be verified in {where}")
 
 
 def _not_approved(here: StageSituation, promotion: Promotion) -> Gate | None:
@@ -104,9 +104,9 @@ def _not_approved(here: StageSituation, promotion: Promotion) -> Gate | None:
     if votes.agreement is Agreement.AGREED:
         return None
     command = f"`upwell approve {promotion.name}`"
-    return Shut(f"{votes.message}; {command} gives one", votes.until, approval=True)
+    return Blocked(f"{votes.message}; {command} gives one", votes.until, approval=True)
 
 
 def _by_the_clock(here: StageSituation) -> Gate | None:
     found = bar(here.all.pipeline, here.stage, here.all.freezes, here.all.now)
-    return None if found is None else Shut(found.message, found.until)
+    return None if found is None else Blocked(found.message, found.until)

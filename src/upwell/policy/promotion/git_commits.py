@@ -8,7 +8,7 @@ from upwell.api.promotion import Component, Release
 from upwell.oci import Reference
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.images import stage_images
-from upwell.policy.promotion.manifests.wanted import Wanted
+from upwell.policy.promotion.manifests.wanted import WantedImage
 from upwell.policy.promotion.moves import Move
 
 PROMOTION, PROMOTION_UID = "Upwell-Promotion", "Upwell-Promotion-Uid"
@@ -93,12 +93,12 @@ def return_branch(move: Move) -> str:
     return f"{review_branch(move)}-back"
 
 
-def wanted_images(release: Release, stage: Stage) -> list[Wanted]:
+def wanted_images(release: Release, stage: Stage) -> list[WantedImage]:
     """Return the images that the manifests of a stage shall name; raises InvalidReferenceError."""
     keys = stage.git.keys if stage.git is not None else {}
     origins = {one.name: one.image for one in release.spec.components}
     return [
-        Wanted(
+        WantedImage(
             name,
             Reference.parse(image),
             keys.get(name, ""),

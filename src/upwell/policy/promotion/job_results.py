@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from upwell.api.promotion import CheckPhase
-from upwell.policy.promotion.checks import Verdict
+from upwell.policy.promotion.checks import CheckVerdict
 from upwell.policy.promotion.junit import Report
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ObservedEnd:
     """How a test ended, as it was observed."""
 
     exit_code: int | None
@@ -28,7 +28,7 @@ class Findings:
     """Why (a part of) it could not be read."""
 
 
-def judge(ending: Ending, findings: Findings | None) -> Verdict:
+def judge(ending: ObservedEnd, findings: Findings | None) -> CheckVerdict:
     """Say how the test went; `findings` is None where no report was asked for.
 
     Failed when either says so; inconclusive when the report was asked for and says nothing; passed
@@ -36,16 +36,16 @@ def judge(ending: Ending, findings: Findings | None) -> Verdict:
     """
     said = f"exit code {ending.exit_code}"
     if findings is not None and findings.report.bad:
-        return Verdict(CheckPhase.FAILED, f"{findings.report}; {said}")
+        return CheckVerdict(CheckPhase.FAILED, f"{findings.report}; {said}")
     if ending.exit_code is None:
-        return Verdict(CheckPhase.INCONCLUSIVE, ending.why or "it is not known how it ended")
+        return CheckVerdict(CheckPhase.INCONCLUSIVE, ending.why or "it is not known how it ended")
     if ending.exit_code != 0:
         report = f"; {findings.report}" if findings is not None and findings.report.tests else ""
-        return Verdict(CheckPhase.FAILED, f"{said}{report}")
+        return CheckVerdict(CheckPhase.FAILED, f"{said}{report}")
     if findings is None:
-        return Verdict(CheckPhase.PASSED, said)
+        return CheckVerdict(CheckPhase.PASSED, said)
     if doubt := findings.fault or (
         "" if findings.report.ran else "the report has no test that ran"
     ):
-        return Verdict(CheckPhase.INCONCLUSIVE, f"{said}, but {doubt}")
-    return Verdict(CheckPhase.PASSED, f"{findings.report}; {said}")
+        return CheckVerdict(CheckPhase.INCONCLUSIVE, f"{said}, but {doubt}")
+    return CheckVerdict(CheckPhase.PASSED, f"{findings.report}; {said}")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from upwell.api.pipeline import Check, MetricCheck
 from upwell.api.promotion import CheckPhase, CheckResult, Sample
 from upwell.api.thresholds import Threshold
-from upwell.policy.promotion.checks import Soak, Verdict
+from upwell.policy.promotion.checks import CheckVerdict, Soak
 
 SAMPLES_KEPT = 20
 _AT_ONCE = 5
@@ -19,22 +19,22 @@ _AT_ONCE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class MetricPeriod:
     """The time over which a metric must hold."""
 
     start: datetime
     end: datetime
 
 
-def span(result: CheckResult, soak: Soak, now: datetime) -> Span:
+def span(result: CheckResult, soak: Soak, now: datetime) -> MetricPeriod:
     """Return the soak; for a later attempt, as long a time from its own start."""
     begun = result.started or now
     start = begun if result.attempt > 1 or soak.since is None else min(soak.since, now)
-    return Span(start, start + timedelta(seconds=soak.seconds))
+    return MetricPeriod(start, start + timedelta(seconds=soak.seconds))
 
 
 def due(
-    metric: MetricCheck, samples: Sequence[Sample], wanted: Span, now: datetime
+    metric: MetricCheck, samples: Sequence[Sample], wanted: MetricPeriod, now: datetime
 ) -> list[datetime]:
     """Return the times whose samples are missing, the oldest first."""
     interval = timedelta(seconds=metric.interval_seconds)
@@ -66,7 +66,9 @@ def _newest(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
     return kept if best in kept else (best, *kept[1:])
 
 
-def verdict(check: Check, result: CheckResult, wanted: Span, now: datetime) -> Verdict | None:
+def verdict(
+    check: Check, result: CheckResult, wanted: MetricPeriod, now: datetime
+) -> CheckVerdict | None:
     """Say how the check ended; None while it goes on."""
     metric = check.metric
     if metric is None:
@@ -78,11 +80,11 @@ def verdict(check: Check, result: CheckResult, wanted: Span, now: datetime) -> V
     covered = newest is not None and now >= wanted.end and newest + interval > wanted.end
     if covered and any(sample.good for sample in result.samples):
         bad = f", but for {result.bad_samples} samples" if result.bad_samples else ""
-        return Verdict(CheckPhase.PASSED, f"{metric.condition} held{bad}")
+        return CheckVerdict(CheckPhase.PASSED, f"{metric.condition} held{bad}")
     if now >= wanted.end + timedelta(seconds=check.timeout_seconds):
         what = "no good sample" if covered else "samples are missing"
         why = f"{what} {check.timeout_seconds} s after the soak"
-        return Verdict(CheckPhase.INCONCLUSIVE, why)
+        return CheckVerdict(CheckPhase.INCONCLUSIVE, why)
     return None
 
 
@@ -92,8 +94,8 @@ def latest(result: CheckResult) -> str:
     return "no number" if value is None else f"{value:g}"
 
 
-def _failed(metric: MetricCheck, result: CheckResult) -> Verdict:
+def _failed(metric: MetricCheck, result: CheckResult) -> CheckVerdict:
     if not any(one.value is not None for one in result.samples):
-        return Verdict(CheckPhase.INCONCLUSIVE, "the query gave no number at any time")
+        return CheckVerdict(CheckPhase.INCONCLUSIVE, "the query gave no number at any time")
     allowed = f"{result.bad_samples} bad samples, {metric.failure_limit} allowed"
-    return Verdict(CheckPhase.FAILED, f"{latest(result)}, not {metric.condition} ({allowed})")
+    return CheckVerdict(CheckPhase.FAILED, f"{latest(result)}, not {metric.condition} ({allowed})")

@@ -26,7 +26,7 @@ from upwell.policy.promotion.stages import last_stages
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PipelinePlan:
     """What is to be written, in this order; what equals the present state is left out."""
 
     releases: Mapping[str, ReleaseStatus]
@@ -39,7 +39,7 @@ class Plan:
     """When time alone changes the plan."""
 
 
-def plan(situation: Situation) -> Plan:
+def plan(situation: Situation) -> PipelinePlan:
     """Decide what becomes of every Release, and of every Promotion that has not begun."""
     present = {name: one.status for name, one in situation.releases.items()}
     situation = situation.with_releases(_judged(situation))
@@ -50,7 +50,7 @@ def plan(situation: Situation) -> Plan:
     before = {one.name: one.status for one in situation.promotions}
     promotions = dict(pair for stage in stages for pair in stage.promotions)
     times = [time for stage in stages for time in stage.times if time > situation.now]
-    return Plan(
+    return PipelinePlan(
         releases={name: new for name, new in releases.items() if new != present[name]},
         promotions={name: new for name, new in promotions.items() if new != before[name]},
         create=[stage.create for stage in stages if stage.create is not None],

@@ -65,7 +65,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """The Promotion that a request comes to, and what is done before it is made."""
 
     promotion: Promotion
@@ -84,43 +84,43 @@ def stage_named(pipeline: Pipeline, name: str) -> Stage:
     return found
 
 
-def promote(known: Known, asked: Asked) -> Outcome:
+def promote(known: Known, asked: Asked) -> RequestOutcome:
     """Bring a Release into a stage; raises RefusedError."""
     stage = stage_named(known.pipeline, asked.stage)
     release = known.release(asked.release)
     into = known.of_stage(stage)
     if (earlier := _of_run(into, asked, Purpose.PROMOTE)) is not None:
-        return Outcome(earlier, exists=True)
+        return RequestOutcome(earlier, exists=True)
     require_promotable(known, release)
     going = [one for one in into if not one.status.phase.is_final]
     for one in going:
         if _is(one, Purpose.PROMOTE, release.name) and not _is_overtaken(one, asked):
-            return Outcome(one, exists=True)
+            return RequestOutcome(one, exists=True)
     if not going and (live := _live(into, release.name)) is not None:
-        return Outcome(live, exists=True)
+        return RequestOutcome(live, exists=True)
     _require_free(known, stage)
     if not asked.bypass:
         _require_verified(known.pipeline, stage, release)
     why = f": {asked.reason or asked.bypass}" if asked.reason or asked.bypass else ""
     older = _is_older(known, stage, release)
     hold = f"{release.name} was promoted by hand by {asked.by}{why}" if older else ""
-    return Outcome(_made(known, asked, release, Purpose.PROMOTE, hold), hold=hold)
+    return RequestOutcome(_made(known, asked, release, Purpose.PROMOTE, hold), hold=hold)
 
 
-def roll_back(known: Known, asked: Asked) -> Outcome:
+def roll_back(known: Known, asked: Asked) -> RequestOutcome:
     """Put an earlier Release back into a stage, and hold the stage; raises RefusedError."""
     stage = stage_named(known.pipeline, asked.stage)
     into = known.of_stage(stage)
     if (earlier := _of_run(into, asked, Purpose.ROLL_BACK)) is not None:
-        return Outcome(earlier, exists=True)
+        return RequestOutcome(earlier, exists=True)
     going = [one for one in into if not one.status.phase.is_final]
     same = next((one for one in going if _is(one, Purpose.ROLL_BACK, asked.release)), None)
     if same is not None:
-        return Outcome(same, exists=True)
+        return RequestOutcome(same, exists=True)
     newest = _newest(into)
     repeated = newest is not None and _is(newest, Purpose.ROLL_BACK, asked.release)
     if repeated and newest is not None and hold_of(known.pipeline, stage, (), known.now):
-        return Outcome(newest, exists=True)  # asked again: going back further needs a name
+        return RequestOutcome(newest, exists=True)  # asked again: going back further needs a name
     target = asked.release or _before(known, into)
     if not target:
         raise RefusedError(
@@ -131,18 +131,18 @@ def roll_back(known: Known, asked: Asked) -> Outcome:
     require_promotable(known, release)
     _require_served(into, stage, release)
     hold = f"rolled back to {release.name} by {asked.by}: {asked.reason}"
-    return Outcome(_made(known, asked, release, Purpose.ROLL_BACK, hold), hold=hold)
+    return RequestOutcome(_made(known, asked, release, Purpose.ROLL_BACK, hold), hold=hold)
 
 
-def verify_again(known: Known, asked: Asked) -> Outcome:
+def verify_again(known: Known, asked: Asked) -> RequestOutcome:
     """Verify what serves in a stage once more; raises RefusedError."""
     stage = stage_named(known.pipeline, asked.stage)
     into = known.of_stage(stage)
     if (earlier := _of_run(into, asked, Purpose.VERIFY)) is not None:
-        return Outcome(earlier, exists=True)
+        return RequestOutcome(earlier, exists=True)
     going = next((one for one in into if not one.status.phase.is_final), None)
     if going is not None and going.spec.purpose is Purpose.VERIFY:
-        return Outcome(going, exists=True)
+        return RequestOutcome(going, exists=True)
     if going is not None:
         raise RefusedError(
             f"promotion/{going.name} is {going.status.phase} in stage {stage.name}:"
@@ -155,7 +155,7 @@ def verify_again(known: Known, asked: Asked) -> Outcome:
         )
     if not stage.verification.checks:
         raise RefusedError(f"stage {stage.name} has no checks: set its `verification.checks`")
-    return Outcome(_made(known, asked, known.release(live), Purpose.VERIFY))
+    return RequestOutcome(_made(known, asked, known.release(live), Purpose.VERIFY))
 
 
 def voted(promotion: Promotion, stage: Stage, vote: Vote) -> Promotion:

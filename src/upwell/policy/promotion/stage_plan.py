@@ -16,7 +16,7 @@ from upwell.api.promotion import (
     Purpose,
 )
 from upwell.policy.jobs.cron import CronError, around
-from upwell.policy.promotion.gate import Closed, Gate, Open, Shut, gate
+from upwell.policy.promotion.gate import Allowed, Blocked, Gate, Refused, gate
 from upwell.policy.promotion.releases import new_promotion
 from upwell.policy.promotion.situation import StageSituation
 from upwell.policy.promotion.stages import hold_end, last_good, upstream
@@ -103,7 +103,7 @@ def _behind(
     message = f"{begun.spec.release}: {begun.status.message or begun.status.phase}"
     status = _with(status, promotion=begun.name, waits_for=message, until=begun.status.until)
     if chosen is not None:
-        closed = (*closed, _waiting(here, chosen, Shut(f"{begun.name} to end")))
+        closed = (*closed, _waiting(here, chosen, Blocked(f"{begun.name} to end")))
     return StagePlan(status, closed, times=_times(here), moving=begun.spec.release)
 
 
@@ -116,16 +116,16 @@ def _at_gate(
     found: Gate = gate(here, chosen)
     times = _times(here)
     match found:
-        case Shut(waits_for, until):
+        case Blocked(waits_for, until):
             status = _with(status, promotion=chosen.name, waits_for=waits_for, until=until)
             if until is not None:
                 times = (*times, until)
             return StagePlan(status, (*closed, _waiting(here, chosen, found)), times=times)
-        case Closed(phase, message):
+        case Refused(phase, message):
             ended = (chosen.name, _end(here, chosen, phase, message))
             # What comes next is decided when this is written.
             return StagePlan(status, (*closed, ended), times=times)
-        case Open(message):
+        case Allowed(message):
             status = _with(status, promotion=chosen.name)
             begun = (chosen.name, _begin(here, chosen, message))
             return StagePlan(status, (*closed, begun), times=times, moving=chosen.spec.release)
@@ -150,7 +150,9 @@ def _begin(here: StageSituation, promotion: Promotion, message: str) -> Promotio
     )
 
 
-def _waiting(here: StageSituation, promotion: Promotion, shut: Shut) -> tuple[str, PromotionStatus]:
+def _waiting(
+    here: StageSituation, promotion: Promotion, shut: Blocked
+) -> tuple[str, PromotionStatus]:
     since = promotion.status.waiting_since or here.all.now
     changes = {
         "phase": PromotionPhase.WAITING,  # said, so that whoever reads the object sees it
@@ -162,7 +164,7 @@ def _waiting(here: StageSituation, promotion: Promotion, shut: Shut) -> tuple[st
     return promotion.name, promotion.status.model_copy(update=changes)
 
 
-def _asked(promotion: Promotion, shut: Shut, now: datetime) -> tuple[Condition, ...]:
+def _asked(promotion: Promotion, shut: Blocked, now: datetime) -> tuple[Condition, ...]:
     """Return the conditions of a promotion that waits; people are told of one that they keep."""
     conditions = promotion.status.conditions
     if not shut.approval:

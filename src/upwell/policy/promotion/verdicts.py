@@ -14,7 +14,7 @@ VERDICT_CHECK = "verdict"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ReportedVerdict:
     """What somebody outside says of a check."""
 
     passed: bool
@@ -68,7 +68,7 @@ def result_of(promotion: Promotion, check: str) -> CheckResult:
     return next(found, CheckResult(name=check))
 
 
-def is_given(result: CheckResult, verdict: Verdict) -> bool:
+def is_given(result: CheckResult, verdict: ReportedVerdict) -> bool:
     """Whether this very verdict was given before, be it by a run that is tried again.
 
     A run's word is its first.
@@ -78,7 +78,7 @@ def is_given(result: CheckResult, verdict: Verdict) -> bool:
     return result.phase is verdict.phase and result.by == verdict.by
 
 
-def with_verdict(promotion: Promotion, check: str, verdict: Verdict) -> Promotion:
+def with_verdict(promotion: Promotion, check: str, verdict: ReportedVerdict) -> Promotion:
     """Return the Promotion with a verdict; the same once more changes nothing.
 
     Raises RefusedError when it comes too early or too late.
@@ -106,7 +106,7 @@ def with_verdict(promotion: Promotion, check: str, verdict: Verdict) -> Promotio
     if result.phase.is_final:
         by = f" by {result.by}" if result.by else ""
         raise RefusedError(f"check {check} of promotion/{promotion.name} is {result.phase}{by}")
-    ended = checks.Verdict(verdict.phase, verdict.message, verdict.evidence)
+    ended = checks.CheckVerdict(verdict.phase, verdict.message, verdict.evidence)
     answered = checks.judged(result, ended, verdict.at).model_copy(
         update={
             "started": result.started or verdict.at,

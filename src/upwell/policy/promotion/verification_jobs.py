@@ -34,7 +34,7 @@ class NoTestError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class VerifiedRelease:
     """What is verified, and where it answers."""
 
     pipeline: Pipeline
@@ -62,7 +62,7 @@ def job_name(promotion: Promotion, check: str, attempt: int) -> str:
     return f"{stem}-{attempt}-{identity}"
 
 
-def build_job(subject: Subject, check: Check, test: JobCheck, result: CheckResult) -> Job:
+def build_job(subject: VerifiedRelease, check: Check, test: JobCheck, result: CheckResult) -> Job:
     """Return the Job of the attempt that `result` is at; raises NoTestError."""
     promotion = subject.promotion
     metadata = ObjectMeta(
@@ -106,7 +106,7 @@ def container_of_test(job: Job) -> str:
     return job.spec.template.spec.containers[0].name
 
 
-def _template(subject: Subject, test: JobCheck) -> PodTemplate:
+def _template(subject: VerifiedRelease, test: JobCheck) -> PodTemplate:
     template = test.template or PodTemplate()
     first, *others = template.spec.containers or (Container(name=_CONTAINER),)
     image = _image(subject, test) or first.image
@@ -128,7 +128,7 @@ def _template(subject: Subject, test: JobCheck) -> PodTemplate:
     return template.model_copy(update={"spec": pod})
 
 
-def _image(subject: Subject, test: JobCheck) -> str:
+def _image(subject: VerifiedRelease, test: JobCheck) -> str:
     if not test.component:
         return test.image
     if test.component not in subject.images:
@@ -136,7 +136,7 @@ def _image(subject: Subject, test: JobCheck) -> str:
     return subject.images[test.component]
 
 
-def _variables(subject: Subject) -> list[EnvVar]:
+def _variables(subject: VerifiedRelease) -> list[EnvVar]:
     values = {
         "UPWELL_PIPELINE": subject.pipeline.name,
         "UPWELL_STAGE": subject.stage.name,

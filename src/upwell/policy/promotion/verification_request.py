@@ -3,18 +3,20 @@
 import json
 
 from upwell.api.promotion import CheckResult
-from upwell.policy.promotion.checks import Attempt
-from upwell.policy.promotion.verification_jobs import Subject
+from upwell.policy.promotion.checks import CheckAttempt
+from upwell.policy.promotion.verification_jobs import VerifiedRelease
 
 EVENT_TYPE = "dev.upwell.verification.requested"
 
 
-def event_id(subject: Subject, result: CheckResult) -> str:
+def event_id(subject: VerifiedRelease, result: CheckResult) -> str:
     """Return the event's one identity: who gets it twice knows that it is the same."""
     return f"{subject.promotion.uid}/{result.name}/{result.attempt}"
 
 
-def build_request(subject: Subject, attempt: Attempt, *, where: str, route: str, url: str) -> bytes:
+def build_request(
+    subject: VerifiedRelease, attempt: CheckAttempt, *, where: str, route: str, url: str
+) -> bytes:
     """Return the event in structured mode (CloudEvents 1.0, JSON format).
 
     `where` is the stage's address as this machine sees it, `url` takes the answer.

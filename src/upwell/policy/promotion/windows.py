@@ -17,7 +17,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class OpenPeriod:
     """Whether a time by the clock is now, and when that changes."""
 
     now: bool
@@ -59,22 +59,22 @@ def _stops(freeze: Freeze, pipeline: Pipeline) -> bool:
     )
 
 
-def span_of(window: Window, now: datetime) -> Span:
+def span_of(window: Window, now: datetime) -> OpenPeriod:
     """Say whether `window` is now; raises CronError."""
     if window.start is not None and now < window.start:
-        return Span(now=False, changes=window.start)
+        return OpenPeriod(now=False, changes=window.start)
     if window.end is not None and now >= window.end:
-        return Span(now=False, changes=None)
+        return OpenPeriod(now=False, changes=None)
     if window.cron is None:
-        return Span(now=True, changes=window.end)
+        return OpenPeriod(now=True, changes=window.end)
     previous, following = around(window.cron, window.time_zone, now)
     length = timedelta(seconds=window.duration_seconds or 0)
     if previous is not None and now < previous + length:
         end = previous + length
-        return Span(now=True, changes=end if window.end is None else min(end, window.end))
+        return OpenPeriod(now=True, changes=end if window.end is None else min(end, window.end))
     if following is not None and window.end is not None and following >= window.end:
         following = None
-    return Span(now=False, changes=following)
+    return OpenPeriod(now=False, changes=following)
 
 
 def _because(window: Window) -> str:

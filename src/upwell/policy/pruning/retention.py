@@ -38,7 +38,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RetentionFacts:
     """All there is at one moment. The repositories must have been read before the objects."""
 
     objects: Sequence[Resource]
@@ -82,7 +82,7 @@ class StaleManifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RetentionDecision:
     """What may go, in the order in which it should; and why the rest stays."""
 
     revisions: tuple[StaleRevision, ...]
@@ -93,13 +93,13 @@ class Decision:
     """Digest -> what keeps it, for people. It may be of an image that is stored nowhere here."""
 
 
-def decide(facts: Facts, rules: Rules) -> Decision:
+def decide(facts: RetentionFacts, rules: Rules) -> RetentionDecision:
     """Say what may go."""
     return _Retention(facts, rules).decide()
 
 
 class _Retention:
-    def __init__(self, facts: Facts, rules: Rules) -> None:
+    def __init__(self, facts: RetentionFacts, rules: Rules) -> None:
         self._facts = facts
         self._rules = rules
         self._oldest = facts.now - rules.keep_younger_than
@@ -113,7 +113,7 @@ class _Retention:
         self._named_tags: set[tuple[str, str]] = set()
         self._parts = self._read_parts()
 
-    def decide(self) -> Decision:
+    def decide(self) -> RetentionDecision:
         uses = list(uses_of(self._facts.objects, self._facts.host))
         for digest, instance in self._facts.running.items():
             self._keep(digest, f"instance {instance} runs it")
@@ -128,7 +128,7 @@ class _Retention:
         tags = tuple(self._stale_tags())
         self._keep_all_that_is_part()
         self._find_unclear(sources)
-        return Decision(
+        return RetentionDecision(
             revisions,
             tuple(self._stale_images()),
             tags,

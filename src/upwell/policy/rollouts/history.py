@@ -19,7 +19,7 @@ class Phase(StrEnum):
     FAILED = "Failed"
 
 
-class Cause(StrEnum):
+class RolloutCause(StrEnum):
     """Why a revision was rolled out."""
 
     IMAGE_CHANGE = "image change"
@@ -96,19 +96,19 @@ def prune(records: Records, limit: int) -> Records:
 
 def cause_of(
     records: Records, template: PodTemplate, *, undone: bool, images_only: bool = False
-) -> Cause:
+) -> RolloutCause:
     """Return why `template` is rolled out after `records`; `undone` by a person's `undo`.
 
     `images_only`: nothing but an image starts rollouts, so the first is one too.
     """
     if not records:
-        return Cause.IMAGE_CHANGE if images_only else Cause.CONFIG_CHANGE
+        return RolloutCause.IMAGE_CHANGE if images_only else RolloutCause.CONFIG_CHANGE
     if undone:
-        return Cause.ROLLBACK
+        return RolloutCause.ROLLBACK
     before = records[0].template
     if before != template and _without_images(before) == _without_images(template):
-        return Cause.IMAGE_CHANGE
-    return Cause.CONFIG_CHANGE
+        return RolloutCause.IMAGE_CHANGE
+    return RolloutCause.CONFIG_CHANGE
 
 
 def images_of(template: PodTemplate) -> dict[str, str]:

@@ -19,7 +19,7 @@ from upwell.api.apps import (
 from upwell.api.core import Container, EnvVar, PodTemplate
 from upwell.api.meta import Resource
 from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF, Moment
+from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF, HookMoment
 
 HOOK_CONTAINER = "lifecycle"
 """The name that OpenShift gives a hook's only container."""
@@ -60,21 +60,21 @@ class RetryAt:
     number: int
 
 
-def hooks_of(workload: Resource) -> Mapping[Moment, LifecycleHook]:
+def hooks_of(workload: Resource) -> Mapping[HookMoment, LifecycleHook]:
     """Return the hooks of a workload by moment; raises TemplateError for what cannot be run."""
     if not isinstance(workload, DeploymentConfig) or workload.spec.strategy is None:
         return {}
     strategy = workload.spec.strategy
     recreate = strategy.type == "Recreate"
     params = strategy.recreate_params if recreate else strategy.rolling_params
-    found = {moment: getattr(params, moment.value, None) for moment in Moment}
+    found = {moment: getattr(params, moment.value, None) for moment in HookMoment}
     hooks = {moment: hook for moment, hook in found.items() if isinstance(hook, LifecycleHook)}
     for moment, hook in hooks.items():
         _check(moment, hook, workload.spec.template or PodTemplate())
     return hooks
 
 
-def pending(workload: Resource, record: RevisionRecord) -> frozenset[Moment]:
+def pending(workload: Resource, record: RevisionRecord) -> frozenset[HookMoment]:
     """Return the hooks of a revision that have not succeeded, nor failed in vain."""
     done = {HookPhase.COMPLETE, HookPhase.IGNORED}
     ended = {moment for moment, result in record.hooks.items() if result.phase in done}
@@ -152,7 +152,7 @@ def _container(template: PodTemplate, name: str) -> Container:
     )
 
 
-def _check(moment: Moment, hook: LifecycleHook, template: PodTemplate) -> None:
+def _check(moment: HookMoment, hook: LifecycleHook, template: PodTemplate) -> None:
     if hook.failure_policy not in set(FailurePolicy):
         raise TemplateError(
             "InvalidHook",
@@ -176,7 +176,7 @@ def _check(moment: Moment, hook: LifecycleHook, template: PodTemplate) -> None:
         _check_tag(moment, tag, template)
 
 
-def _check_tag(moment: Moment, tag: TagImageHook, template: PodTemplate) -> None:
+def _check_tag(moment: HookMoment, tag: TagImageHook, template: PodTemplate) -> None:
     _container(template, tag.container_name)
     if tag.to.kind not in {"", "ImageStreamTag"} or ":" not in tag.to.name:
         raise TemplateError(

@@ -19,7 +19,7 @@ from upwell.api.core import PodTemplate
 from upwell.api.defaults import DEFAULT_REVISION_LIMIT
 from upwell.api.meta import Resource
 from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.policy.rollouts.steps import Settings, Strategy
+from upwell.policy.rollouts.steps import RolloutStrategy, Settings
 
 type Workload = Deployment | DeploymentConfig | StatefulSet | DaemonSet
 
@@ -47,10 +47,10 @@ def settings_of(workload: Workload) -> Settings:
             return _deployment_config(workload)
         case StatefulSet():
             replicas = 1 if workload.spec.replicas is None else workload.spec.replicas
-            return _settings(workload, replicas, Strategy.ORDERED, (0, 1))
+            return _settings(workload, replicas, RolloutStrategy.ORDERED, (0, 1))
         case DaemonSet():
             # Kubernetes stops the old one first; beside it is better, since no node is full here.
-            return _settings(workload, 1, Strategy.ROLLING, (1, 0))
+            return _settings(workload, 1, RolloutStrategy.ROLLING, (1, 0))
 
 
 def rollout_warnings(resource: Resource) -> Iterator[str]:
@@ -145,10 +145,10 @@ def _deployment(deployment: Deployment) -> Settings:
         raise TemplateError("InvalidStrategy", f"spec.strategy.type {kind!r} is not known")
     seconds = spec.progress_deadline_seconds
     if kind == "Recreate":
-        return _settings(deployment, replicas, Strategy.RECREATE, (0, 0), seconds)
+        return _settings(deployment, replicas, RolloutStrategy.RECREATE, (0, 0), seconds)
     rolling = (spec.strategy.rolling_update if spec.strategy else None) or RollingUpdate()
     limits = _limits(rolling, replicas)
-    return _settings(deployment, replicas, Strategy.ROLLING, limits, seconds)
+    return _settings(deployment, replicas, RolloutStrategy.ROLLING, limits, seconds)
 
 
 def _deployment_config(config: DeploymentConfig) -> Settings:
@@ -161,7 +161,7 @@ def _deployment_config(config: DeploymentConfig) -> Settings:
     if kind == "Recreate":
         recreate = strategy.recreate_params if strategy else None
         seconds = recreate.timeout_seconds if recreate else None
-        found = _settings(config, replicas, Strategy.RECREATE, (0, 0), seconds)
+        found = _settings(config, replicas, RolloutStrategy.RECREATE, (0, 0), seconds)
         return replace(found, active_deadline=active)
     if kind not in {"Rolling", "Custom"}:
         raise TemplateError("InvalidStrategy", f"spec.strategy.type {kind!r} is not known")
@@ -169,7 +169,11 @@ def _deployment_config(config: DeploymentConfig) -> Settings:
         raise TemplateError("InvalidStrategy", "spec.strategy.customParams is missing")
     rolling = (strategy.rolling_params if strategy else None) or RollingParams()
     found = _settings(
-        config, replicas, Strategy.ROLLING, _limits(rolling, replicas), rolling.timeout_seconds
+        config,
+        replicas,
+        RolloutStrategy.ROLLING,
+        _limits(rolling, replicas),
+        rolling.timeout_seconds,
     )
     return replace(found, active_deadline=active)
 
@@ -177,7 +181,7 @@ def _deployment_config(config: DeploymentConfig) -> Settings:
 def _settings(
     workload: Workload,
     replicas: int,
-    strategy: Strategy,
+    strategy: RolloutStrategy,
     limits: tuple[int, int],
     deadline_seconds: int | None = None,
 ) -> Settings:

@@ -17,7 +17,7 @@ ENDED_STARTS = 3
 """So many starts that ended make a new revision fail without waiting for its deadline."""
 
 
-class Strategy(StrEnum):
+class RolloutStrategy(StrEnum):
     """How the old replicas make room for the new ones."""
 
     ROLLING = "Rolling"
@@ -26,7 +26,7 @@ class Strategy(StrEnum):
     """One index after the other, as a StatefulSet does."""
 
 
-class Moment(StrEnum):
+class HookMoment(StrEnum):
     """When a lifecycle hook runs."""
 
     PRE = "pre"
@@ -42,7 +42,7 @@ class Settings:
     """How a workload wants to be rolled out."""
 
     replicas: int = 1
-    strategy: Strategy = Strategy.ROLLING
+    strategy: RolloutStrategy = RolloutStrategy.ROLLING
     max_surge: int = 1
     max_unavailable: int = 0
     min_ready: timedelta = timedelta(0)
@@ -57,13 +57,13 @@ class Settings:
     @property
     def minimum(self) -> int:
         """Ready replicas that a rollout never goes below."""
-        if self.strategy is Strategy.RECREATE:
+        if self.strategy is RolloutStrategy.RECREATE:
             return 0
         return max(self.replicas - self.max_unavailable, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RolloutTarget:
     """The revision that shall serve."""
 
     revision: str
@@ -71,7 +71,7 @@ class Target:
     """When its rollout began."""
     complete: bool
     """Whether it has once served in full: it is then restarted for ever, never rolled back."""
-    hooks: frozenset[Moment] = frozenset()
+    hooks: frozenset[HookMoment] = frozenset()
     """Hooks that have yet to succeed."""
     hooks_ended: datetime | None = None
     """When the last hook that has run ended: progress."""
@@ -88,7 +88,7 @@ class Rollout:
     """What is wanted, and what can be fallen back on."""
 
     settings: Settings
-    target: Target
+    target: RolloutTarget
     good: str | None = None
     """The last revision that served in full; the target itself when that is complete."""
 
@@ -138,7 +138,7 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartReplica:
     """Start replica `index` of `revision`, or start it again when it has ended."""
 
     revision: str
@@ -163,7 +163,7 @@ class Stop:
 class RunHook:
     """Run the hook, or wait for its end."""
 
-    moment: Moment
+    moment: HookMoment
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Wait:
     until: datetime
 
 
-type Step = Start | Drain | Stop | RunHook | MarkComplete | RollBack | Stall | Wait
+type Step = StartReplica | Drain | Stop | RunHook | MarkComplete | RollBack | Stall | Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class _View:
         return self.rollout.settings
 
     @property
-    def hooks(self) -> frozenset[Moment]:
+    def hooks(self) -> frozenset[HookMoment]:
         """Hooks that have yet to run; those of what has served in full never run again."""
         target = self.rollout.target
         return frozenset() if target.complete else target.hooks
@@ -279,10 +279,10 @@ def next_steps(rollout: Rollout, replicas: Sequence[Replica], now: datetime) -> 
         return (failure,)
     if rollout.settings.paused and not rollout.target.complete:
         return (*_restarts(view, frozenset()), *_waits(view, frozenset()))
-    if Moment.PRE in view.hooks:
+    if HookMoment.PRE in view.hooks:
         stall = () if failure is None else (failure,)
         return (
-            RunHook(Moment.PRE),
+            RunHook(HookMoment.PRE),
             *_restarts(view, frozenset()),
             *stall,
             *_waits(view, frozenset()),
@@ -296,9 +296,9 @@ def next_steps(rollout: Rollout, replicas: Sequence[Replica], now: datetime) -> 
     steps.extend(_starts(view))
     steps.extend(_restarts(view, names))
     if _is_time_for_mid(view):
-        steps.append(RunHook(Moment.MID))
+        steps.append(RunHook(HookMoment.MID))
     elif _is_complete(view) and not rollout.target.complete:
-        steps.append(RunHook(Moment.POST) if Moment.POST in view.hooks else MarkComplete())
+        steps.append(RunHook(HookMoment.POST) if HookMoment.POST in view.hooks else MarkComplete())
     if failure is not None:
         steps.append(failure)
     steps.extend(_waits(view, names))
@@ -318,8 +318,8 @@ def _is_complete(view: _View) -> bool:
 
 def _is_time_for_mid(view: _View) -> bool:
     return (
-        Moment.MID in view.hooks
-        and view.settings.strategy is Strategy.RECREATE
+        HookMoment.MID in view.hooks
+        and view.settings.strategy is RolloutStrategy.RECREATE
         and not view.leaving
     )
 
@@ -348,7 +348,7 @@ def _deadline(view: _View) -> datetime | None:
     target = view.rollout.target
     if target.complete or len(ready) >= view.settings.replicas or target.driven:
         return None
-    if Moment.PRE in view.hooks or _is_time_for_mid(view):
+    if HookMoment.PRE in view.hooks or _is_time_for_mid(view):
         return None  # a hook may take what the active deadline leaves it
     # A restart is no progress: a replica that is restarted for ever would never be late.
     progress = [one.started_at for one in view.staying if one.restarts == 0]
@@ -360,11 +360,11 @@ def _deadline(view: _View) -> datetime | None:
 
 def _victims(view: _View) -> list[Replica]:
     match view.settings.strategy:
-        case Strategy.RECREATE:
+        case RolloutStrategy.RECREATE:
             return view.leaving
-        case Strategy.ORDERED:
+        case RolloutStrategy.ORDERED:
             return _ordered_victims(view)
-        case Strategy.ROLLING:
+        case RolloutStrategy.ROLLING:
             return _rolling_victims(view)
 
 
@@ -401,18 +401,18 @@ def _unoccupied(view: _View) -> list[int]:
     return [index for index in range(view.settings.replicas) if index not in occupied]
 
 
-def _starts(view: _View) -> list[Start]:
+def _starts(view: _View) -> list[StartReplica]:
     settings = view.settings
     revision = view.rollout.target.revision
     match settings.strategy:
-        case Strategy.RECREATE:
-            indices = [] if view.leaving or Moment.MID in view.hooks else view.missing
-        case Strategy.ROLLING:
+        case RolloutStrategy.RECREATE:
+            indices = [] if view.leaving or HookMoment.MID in view.hooks else view.missing
+        case RolloutStrategy.ROLLING:
             room = settings.replicas + settings.max_surge - len(view.replicas)
             indices = view.missing[: max(room, 0)]
-        case Strategy.ORDERED:
+        case RolloutStrategy.ORDERED:
             indices = _ordered_starts(view)
-    return [Start(revision, index) for index in indices]
+    return [StartReplica(revision, index) for index in indices]
 
 
 def _ordered_starts(view: _View) -> list[int]:
@@ -424,9 +424,9 @@ def _ordered_starts(view: _View) -> list[int]:
     return [] if waits else free[:1]
 
 
-def _restarts(view: _View, victims: frozenset[str]) -> list[Start]:
+def _restarts(view: _View, victims: frozenset[str]) -> list[StartReplica]:
     return [
-        Start(replica.revision, replica.index)
+        StartReplica(replica.revision, replica.index)
         for replica in view.replicas
         if replica.ended
         and replica.name not in victims

@@ -7,7 +7,7 @@ from upwell.api.apps import RevisionRecord
 from upwell.policy.rollouts.history import Phase, Records, find, last_good
 
 
-class Choice(StrEnum):
+class TargetReason(StrEnum):
     """Why this revision is the target."""
 
     DECLARED = "Declared"
@@ -24,7 +24,7 @@ class Choice(StrEnum):
 class Chosen:
     """The revision that shall serve, if there is one, and why."""
 
-    choice: Choice
+    choice: TargetReason
     record: RevisionRecord | None
 
 
@@ -35,12 +35,12 @@ def choose(records: Records, wanted: str, failed: str | None, *, may_begin: bool
     """
     good = last_good(records, besides=wanted)
     if failed == wanted and good is not None:
-        return Chosen(Choice.FALLEN_BACK, good)
+        return Chosen(TargetReason.FALLEN_BACK, good)
     # One that has failed begins anew when the template came back to it after a change.
     if records and records[0].hash == wanted and (records[0].phase != Phase.FAILED or not good):
-        return Chosen(Choice.DECLARED, records[0])
+        return Chosen(TargetReason.DECLARED, records[0])
     if may_begin:
-        return Chosen(Choice.BEGIN, find(records, wanted))
+        return Chosen(TargetReason.BEGIN, find(records, wanted))
     if records and records[0].phase == Phase.PROGRESSING:
-        return Chosen(Choice.KEPT, records[0])
-    return Chosen(Choice.KEPT, last_good(records) or (records[0] if records else None))
+        return Chosen(TargetReason.KEPT, records[0])
+    return Chosen(TargetReason.KEPT, last_good(records) or (records[0] if records else None))

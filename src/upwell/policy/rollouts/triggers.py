@@ -76,7 +76,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TriggerVerdict:
     """What the triggers ask for now: images to set, and the explanation."""
 
     reason: Reason
@@ -135,7 +135,7 @@ def _of_config(config: DeploymentConfig, pod: PodSpec) -> Followers:
     return Followers(entries, faults)
 
 
-def decide(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> Verdict | None:
+def decide(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> TriggerVerdict | None:
     """Say which images the triggers of `workload` set now; None when it has no trigger.
 
     A DeploymentConfig's automatic triggers must all resolve before any of them acts; those of the
@@ -145,7 +145,9 @@ def decide(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> Ver
     if not followers.entries:
         if not followers.faults:
             return None
-        return Verdict(Reason.INVALID_TRIGGER, f"{_listed(followers.faults)}; mend the trigger")
+        return TriggerVerdict(
+            Reason.INVALID_TRIGGER, f"{_listed(followers.faults)}; mend the trigger"
+        )
     wanted, missing = _resolve(followers.automatic(), streams)
     changes = _changes(workload, wanted)
     kept_away = _kept_away(workload, followers, changes, streams)
@@ -154,18 +156,18 @@ def decide(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> Ver
     if missing:
         reason, message = missing[0]
         allowed = {} if isinstance(workload, DeploymentConfig) else changes
-        return Verdict(reason, message, allowed)
+        return TriggerVerdict(reason, message, allowed)
     if followers.faults:
-        return Verdict(Reason.INVALID_TRIGGER, _listed(followers.faults), changes)
+        return TriggerVerdict(Reason.INVALID_TRIGGER, _listed(followers.faults), changes)
     resolved = [f"{slot[0]} = {image}" for slot, image in wanted.items()]
-    return Verdict(Reason.RESOLVED, _listed(resolved), changes)
+    return TriggerVerdict(Reason.RESOLVED, _listed(resolved), changes)
 
 
-def set_aside(workload: Resource, stage: str) -> Verdict | None:
+def set_aside(workload: Resource, stage: str) -> TriggerVerdict | None:
     """Say that a stage sets the images, whatever triggers say; None when it has no trigger."""
     if not followers_of(workload).entries:
         return None
-    return Verdict(Reason.PIPELINE, f"{stage} sets the images; triggers are set aside")
+    return TriggerVerdict(Reason.PIPELINE, f"{stage} sets the images; triggers are set aside")
 
 
 def _kept_away(
@@ -173,17 +175,17 @@ def _kept_away(
     followers: Followers,
     changes: Mapping[Slot, str],
     streams: Mapping[StreamName, ImageStream],
-) -> Verdict | None:
+) -> TriggerVerdict | None:
     """Say what keeps the triggers from acting, if anything does: a person first."""
     held = workload.annotations.get(HOLD_ANNOTATION)
     if held is not None:
-        return Verdict(
+        return TriggerVerdict(
             Reason.HELD,
             f"held: {hold_text(workload)}{_pending(changes)};"
             f" `rollout resume` or removing annotation {HOLD_ANNOTATION} goes on",
         )
     if is_paused(workload):
-        return Verdict(
+        return TriggerVerdict(
             Reason.PAUSED,
             f"spec.paused is set{_pending(changes)}; `rollout resume`, or false in it, goes on",
         )
@@ -327,13 +329,13 @@ def _changes(workload: Resource, wanted: Mapping[Slot, str]) -> dict[Slot, str]:
 
 def _none_automatic(
     workload: Resource, followers: Followers, streams: Mapping[StreamName, ImageStream]
-) -> Verdict:
+) -> TriggerVerdict:
     manual = [one for one in followers.entries if one.mode is Mode.MANUAL]
     wanted, _ = _resolve(followers.entries, streams)
     pending = _pending(_changes(workload, wanted))
     why = "triggers are not automatic" if manual else "triggers are paused"
     step = "set automatic: true" if manual else "set paused: false"
-    return Verdict(Reason.PAUSED, f"all {why}{pending}; {step} to go on")
+    return TriggerVerdict(Reason.PAUSED, f"all {why}{pending}; {step} to go on")
 
 
 def _pending(changes: Mapping[Slot, str]) -> str:

@@ -77,7 +77,7 @@ def assemble_recipe(assembly: Assembly) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
+class RuntimeRecipe:
     """The image that takes what assemble made."""
 
     name: str
@@ -113,7 +113,7 @@ class Runtime:
         return [*lines, f"CMD {_exec(self.script('run'))}"]
 
 
-def runtime_recipe(assembly: Assembly, runtime: Runtime) -> str:
+def runtime_recipe(assembly: Assembly, runtime: RuntimeRecipe) -> str:
     """Write the recipe of a build whose result is the runtime image with its artifacts."""
     stage = "assembled"
     return _text([*assembly.lines(stage), *runtime.lines(stage, assembly.environment)])

@@ -35,7 +35,7 @@ class InvalidTemplateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ProcessRequest:
     """What whoever processes a template asks for."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -56,7 +56,7 @@ class Processed:
     """The template's, each with the value that was used."""
 
 
-def process_template(template: Template, request: Request, choose: Choose) -> Processed:
+def process_template(template: Template, request: ProcessRequest, choose: Choose) -> Processed:
     """Return the template's objects with every parameter replaced.
 
     Lists are flattened, group-less kinds of OpenShift get their group, and a namespace is dropped
@@ -87,7 +87,7 @@ def process_template(template: Template, request: Request, choose: Choose) -> Pr
     return Processed(tuple(objects), message, parameters)
 
 
-def _unknown(template: Template, request: Request) -> Iterator[Fault]:
+def _unknown(template: Template, request: ProcessRequest) -> Iterator[Fault]:
     if request.ignore_unknown:
         return
     known = [parameter.name for parameter in template.parameters]
@@ -98,7 +98,7 @@ def _unknown(template: Template, request: Request) -> Iterator[Fault]:
 
 
 def _resolve(
-    template: Template, request: Request, choose: Choose, faults: list[Fault]
+    template: Template, request: ProcessRequest, choose: Choose, faults: list[Fault]
 ) -> dict[str, str]:
     """Return the value of every parameter; what has none adds a fault."""
     values: dict[str, str] = {}

@@ -41,7 +41,7 @@ def context_of(resource: Resource) -> TraceContext | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class ImageLineage:
     """What every image came from, as far as the objects still tell."""
 
     stream: Callable[[StreamName], ImageStream | None]
@@ -124,7 +124,7 @@ def import_context(stream: ImageStream, tag: str, event: TagEvent) -> TraceConte
 
 
 def import_spans(
-    stream: ImageStream, since: datetime, now: datetime, lineage: Lineage
+    stream: ImageStream, since: datetime, now: datetime, lineage: ImageLineage
 ) -> Iterator[Span]:
     """Yield the spans of the images that came from outside, by import or by push, after `since`.
 
@@ -145,7 +145,7 @@ def import_spans(
                 )
 
 
-def build_spans(build: Build, lineage: Lineage) -> Iterator[Span]:
+def build_spans(build: Build, lineage: ImageLineage) -> Iterator[Span]:
     """Yield the spans of a build that has ended and of its stages."""
     status = build.status
     begun = status.start_timestamp or status.completion_timestamp
@@ -181,7 +181,7 @@ def build_spans(build: Build, lineage: Lineage) -> Iterator[Span]:
 
 
 def rollout_spans(
-    workload: Workload, record: RevisionRecord, now: datetime, lineage: Lineage
+    workload: Workload, record: RevisionRecord, now: datetime, lineage: ImageLineage
 ) -> Iterator[Span]:
     """Yield the spans of a rollout that has ended `now`, and of its steps.
 

@@ -23,7 +23,7 @@ from upwell.controller import Controller, Result
 from upwell.policy.builds.input_analysis import missing_inputs
 from upwell.policy.builds.new_build import (
     NO_BINARY_INPUT,
-    Start,
+    BuildStart,
     UnresolvedInputError,
     awaited_upload,
     awaits_upload,
@@ -33,7 +33,7 @@ from upwell.policy.builds.new_build import (
 from upwell.policy.builds.run_policy import beyond_history, newest, number_of
 from upwell.policy.builds.triggers import (
     Decision,
-    FollowedImage,
+    FollowedTag,
     Hold,
     StartBuild,
     UpToDate,
@@ -41,7 +41,7 @@ from upwell.policy.builds.triggers import (
     tracked_names,
 )
 from upwell.reconcilers.builds.cache import CURRENT, BuildView
-from upwell.reconcilers.builds.context import World, config_of
+from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
@@ -77,7 +77,7 @@ class BuildConfigs:
         """Start the build that is due, if one is, and record the decision."""
         started = self._started.pop(key, None)
         if started is not None:
-            await self._view.saw(started)
+            await self._view.wait_for(started)
         world = await self._view.world(key)
         config = world.configs.get(key)
         if config is None or config.is_deleting:
@@ -99,11 +99,11 @@ class BuildConfigs:
     async def _start(
         self,
         config: BuildConfig,
-        world: World,
-        images: Sequence[FollowedImage],
+        world: BuildContext,
+        images: Sequence[FollowedTag],
         decision: StartBuild,
     ) -> Decision:
-        start = Start(decision.causes)
+        start = BuildStart(decision.causes)
         try:
             build = new_build(config, world.streams, world.earlier(config.key), images, start)
         except UnresolvedInputError as error:
@@ -124,8 +124,8 @@ class BuildConfigs:
     async def _record(
         self,
         config: BuildConfig,
-        world: World,
-        images: Sequence[FollowedImage],
+        world: BuildContext,
+        images: Sequence[FollowedTag],
         decision: Decision,
     ) -> None:
         """Write the decision and the trigger memory; an equal status is not written."""
@@ -205,7 +205,7 @@ def _has_ended(build: Build) -> bool:
 
 
 def _trigger_memory(
-    config: BuildConfig, images: Sequence[FollowedImage], last: Build | None, now: datetime
+    config: BuildConfig, images: Sequence[FollowedTag], last: Build | None, now: datetime
 ) -> tuple[ImageChangeTriggerStatus, ...]:
     """Return what each followed tag was last built with; unchanged entries keep their time."""
     old = {
@@ -232,7 +232,9 @@ def _trigger_memory(
     return tuple(memory)
 
 
-def _readiness(world: World, config: BuildConfig, images: Sequence[FollowedImage]) -> Condition:
+def _readiness(
+    world: BuildContext, config: BuildConfig, images: Sequence[FollowedTag]
+) -> Condition:
     """Say whether a build of `config` could start now, and would end."""
     cyclic = [image.name for image in images if image.cyclic]
     missing = missing_inputs(config, world.streams)

@@ -113,15 +113,15 @@ class Builds:
         due = build.status.retry_time
         if due is not None and due > self._clock():
             return Result(requeue_after=(due - self._clock()).total_seconds())
-        lack = await self._run.lack(build)
-        if lack is not None and build.spec.source.binary is not None:
+        missing = await self._run.missing_input(build)
+        if missing is not None and build.spec.source.binary is not None:
             # Whoever uploaded waits for it now (as in OpenShift).
-            await self._end(build, BuildPhase.FAILED, lack.reason, lack.message)
+            await self._end(build, BuildPhase.FAILED, missing.reason, missing.message)
             return Result()
         siblings = self._siblings(build)
         obstacle = self._obstacle(build, siblings)
-        if obstacle is None and lack is not None:
-            obstacle = lack.reason, told_message(lack.reason, lack.message)
+        if obstacle is None and missing is not None:
+            obstacle = missing.reason, told_message(missing.reason, missing.message)
         if obstacle is not None:
             self._waiting.add(build.key)
             await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})

@@ -15,7 +15,7 @@ from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.api.pipeline import Quarantine
-from upwell.controller.view import Told, View
+from upwell.controller.cache import Handler, ObjectCache
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import Streams, followed_tags
 from upwell.policy.explain.freshness import output_digest
@@ -33,7 +33,7 @@ from upwell.policy.images.names import (
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.quarantine import quarantine_of
-from upwell.reconcilers.builds.context import World, config_of
+from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError, Store
 
 CURRENT = "Current"
@@ -50,7 +50,7 @@ class BuildView:
         self.store = store
         self._names = ImageNames()
         kinds = (BuildConfig, Build, ImageStream, Quarantine)
-        self._view = View(store, kinds, name="build-view")
+        self._view = ObjectCache(store, kinds, name="build-view")
         self._view.on_change(ImageStream, self._rename)
         self._builds = self._view.index(Build, lambda build: (config_of(build),))
         self._results = self._view.index(Build, lambda build: (output_digest(build),))
@@ -67,15 +67,15 @@ class BuildView:
         """Keep up with the store until cancelled."""
         await self._view.run()
 
-    async def saw(self, written: Resource) -> None:
+    async def wait_for(self, written: Resource) -> None:
         """Wait until the view is as new as `written`; raises UnavailableError."""
-        await self._view.saw(written)
+        await self._view.wait_for(written)
 
-    def on_change[R: Resource](self, kind: type[R], told: Told[R]) -> None:
+    def on_change[R: Resource](self, kind: type[R], told: Handler[R]) -> None:
         """Call `told` at each change, once the view has it."""
         self._view.on_change(kind, told)
 
-    async def world(self, config: ObjectKey) -> World:
+    async def world(self, config: ObjectKey) -> BuildContext:
         """Return what a decision about a BuildConfig looks at; it may not exist."""
         await self._view.ready()
         edges = list(self._above(config))
@@ -92,7 +92,7 @@ class BuildView:
             names |= {name for name in named if isinstance(name, StreamName)}
             followed = followed_tags(found, self._names, newest(builds[key]))
             names |= {tag.stream_name for tag in followed}
-        return World(
+        return BuildContext(
             Graph((config,), edges),
             await self._read(names),
             configs,
@@ -222,7 +222,7 @@ class BuildView:
 class _BuildNames:
     """The names that Builds of a namespace have."""
 
-    view: View
+    view: ObjectCache
     namespace: str
 
     def __contains__(self, name: object) -> bool:

@@ -10,18 +10,18 @@ from upwell.policy.builds.new_build import Earlier
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import (
     Decision,
-    FollowedImage,
+    FollowedTag,
     StartBuild,
     Streams,
     decide,
     followed_images,
 )
-from upwell.policy.explain.graph import Graph, Role
+from upwell.policy.explain.graph import EdgeRole, Graph
 from upwell.policy.images.names import ImageNames, StreamTag
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class BuildContext:
     """A BuildConfig, what stands above it, and their builds."""
 
     graph: Graph
@@ -44,7 +44,7 @@ class World:
         """Return what decides the name of the BuildConfig's next build."""
         return Earlier(self.builds(config), self.taken)
 
-    def followed(self, config: BuildConfig) -> list[FollowedImage]:
+    def followed(self, config: BuildConfig) -> list[FollowedTag]:
         """Return what `config` follows, compared with its newest build."""
         images = self._followed(config)
         cycle = {str(node) for node in self._cycle(config)}
@@ -73,12 +73,12 @@ class World:
             return [f"build {one.name}" for one in running]
         return [f"BuildConfig {key.name}"] if isinstance(self._due(config), StartBuild) else []
 
-    def _followed(self, config: BuildConfig) -> list[FollowedImage]:
+    def _followed(self, config: BuildConfig) -> list[FollowedTag]:
         return followed_images(
             config, self.streams, self.image_names, newest(self.builds(config.key))
         )
 
-    def _barred(self, image: FollowedImage) -> str:
+    def _barred(self, image: FollowedTag) -> str:
         found = self.quarantine_of(image.now or "")
         if found is None:
             return ""
@@ -105,7 +105,7 @@ class World:
             for edge in self.graph.edges
             if {edge.source, edge.target} <= members
             and (
-                edge.role is Role.OUTPUT
+                edge.role is EdgeRole.OUTPUT
                 or (isinstance(edge.target, StreamTag) and edge.automatic)
                 or (str(edge.source), edge.target) in follows
             )

@@ -27,7 +27,7 @@ from upwell.store.interface import NotFoundError, Store
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
+class MissingInput:
     """Objects that a build needs and that do not exist; reason and message of its status."""
 
     reason: str
@@ -40,7 +40,7 @@ class BuildInputs:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def lack(self, build: Build) -> Lack | None:
+    async def missing_input(self, build: Build) -> MissingInput | None:
         """Say what must be created before `build` can run; None: nothing."""
         target = build.spec.output.to
         streams = await self._streams_named([*_images(build), *([target] if target else [])], build)
@@ -49,20 +49,20 @@ class BuildInputs:
             if stream not in streams:
                 name = f"{stream.namespace}/{stream.name}"
                 message = f"output ImageStream {name} does not exist: create it"
-                return Lack("InvalidOutputReference", message)
+                return MissingInput("InvalidOutputReference", message)
         for reference in _images(build):
             try:
                 pin_reference(reference, build.namespace, streams)
             except UnresolvedInputError as error:
-                return Lack("InvalidImageReference", str(error))
+                return MissingInput("InvalidImageReference", str(error))
         missing = [s for s in _named(build) if await self.values(build.namespace, s) is None]
         if not missing:
             return None
         push = build.spec.output.push_secret
         if push is not None and SourceName(SECRET, push.name) in missing:
-            return Lack("MissingPushSecret", f"waits for Secret {push.name}: create it")
+            return MissingInput("MissingPushSecret", f"waits for Secret {push.name}: create it")
         names = ", ".join(f"{source.kind} {source.name}" for source in missing)
-        return Lack("GenericBuildFailed", f"waits for {names}: create what is missing")
+        return MissingInput("GenericBuildFailed", f"waits for {names}: create what is missing")
 
     async def streams(self) -> Streams:
         """Return every ImageStream."""

@@ -13,13 +13,13 @@ from upwell.builder.interface import (
     BinaryKind,
     BinarySource,
     BuildError,
+    BuildLimits,
+    CommitInfo,
     GitSource,
     ImagePath,
-    Limits,
     PostCommit,
     Proxies,
     RegistryLogin,
-    Revision,
     SourceImage,
 )
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
@@ -36,7 +36,7 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets, credentials_of
 from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosts import is_loopback
-from upwell.registry.interface import Access, Credential, CredentialSource, Registry
+from upwell.registry.interface import Credential, CredentialSource, Registry, RequestAccess
 from upwell.store.interface import NotFoundError, Selector, Store
 from upwell.uploads.interface import BinaryInputs, InputMissingError
 
@@ -47,7 +47,7 @@ FINAL_IMAGE = f"{SPEC_IMAGE_PREFIX}strategy.from"
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class BuildImages:
     """The external images of a build, resolved."""
 
     resolved: tuple[ResolvedImage, ...]
@@ -72,12 +72,12 @@ class Images:
 class ImageMirror(Protocol):
     """Keeps copies of upstream images in the internal registry."""
 
-    async def fetch(self, reference: Reference, access: Access) -> Reference:
+    async def fetch(self, reference: Reference, access: RequestAccess) -> Reference:
         """Return an internal reference to the pinned image; raises RegistryError."""
         ...
 
 
-class Planner:
+class BuildPlanner:
     """Finds out what a Build needs. Raises BuildError with OpenShift's reasons.
 
     `internal_login` returns the login at the internal registry for builds of a namespace.
@@ -143,10 +143,10 @@ class Planner:
             build.spec.source.context_dir or "",
         )
 
-    async def images(self, build: Build, dockerfile: str | None) -> Images:
+    async def images(self, build: Build, dockerfile: str | None) -> BuildImages:
         """Resolve every external image; `dockerfile` is a Docker build's text."""
         if build.status.images:  # an earlier try of this build: its inputs stay what they were
-            return Images(build.status.images, await self._base_name(build.status.images))
+            return BuildImages(build.status.images, await self._base_name(build.status.images))
         strategy = build.spec.strategy
         if strategy.docker_strategy is not None:
             resolved = await self._docker_images(build, parse_dockerfile(build, dockerfile or ""))
@@ -159,7 +159,7 @@ class Planner:
             for at, image in enumerate(build.spec.source.images)
         ]
         resolved = (*resolved, *sources)
-        return Images(resolved, await self._base_name(resolved))
+        return BuildImages(resolved, await self._base_name(resolved))
 
     async def _docker_images(
         self, build: Build, dockerfile: Dockerfile
@@ -212,7 +212,7 @@ class Planner:
             if pinned is not None:
                 return pinned, str(tag)
         try:
-            access = Access(credentials=await self.credentials(build))
+            access = RequestAccess(credentials=await self.credentials(build))
             found = await self._upstream.resolve(reference, access)
         except RegistryError as error:
             raise BuildError(
@@ -240,13 +240,13 @@ class Planner:
             return str(Reference.parse(declared.imports))
         return f"{self._host}/{namespace}/{stream_name}:{tag_name}"
 
-    async def mirrored(self, build: Build, images: Images) -> dict[str, Reference]:
+    async def mirrored(self, build: Build, images: BuildImages) -> dict[str, Reference]:
         """Return the pins by name, each image copied into the internal registry before."""
         insecure = await self.insecure_registries(images)
         found = {}
         for name, reference in images.references().items():
             credentials = await self._credentials_for(build, name)
-            access = Access(credentials, insecure=reference.registry in insecure)
+            access = RequestAccess(credentials, insecure=reference.registry in insecure)
             try:
                 found[name] = await self._mirror.fetch(reference, access)
             except RegistryError as error:
@@ -256,7 +256,7 @@ class Planner:
                 ) from error
         return found
 
-    async def insecure_registries(self, images: Images) -> frozenset[str]:
+    async def insecure_registries(self, images: BuildImages) -> frozenset[str]:
         """Return the registries of `images` that need no valid TLS: as their stream tags say.
 
         A registry on loopback needs none either: nobody stands between it and us.
@@ -298,7 +298,7 @@ class Planner:
         return await self.credentials(build)
 
     async def logins(
-        self, build: Build, images: Images, push: Reference | None
+        self, build: Build, images: BuildImages, push: Reference | None
     ) -> tuple[RegistryLogin, ...]:
         """Return a login for every registry that the build pulls from or pushes to."""
         found: dict[str, RegistryLogin] = {}
@@ -330,7 +330,7 @@ class Planner:
                 return Reference.parse(pin_reference(target, build.namespace, streams).name)
             source = await self._credentials(build, build.spec.output.push_secret)
             reference = Reference.parse(target.name)
-            found = await self._upstream.resolve(reference, Access(credentials=source))
+            found = await self._upstream.resolve(reference, RequestAccess(credentials=source))
             return reference.with_digest(found.digest)
         except (UnresolvedInputError, RegistryError, InvalidReferenceError):
             return None  # the first build of all, or an image that is gone: build without
@@ -416,7 +416,7 @@ def push_reference(build: Build, host: str, inputs: str) -> Reference | None:
 
 
 def build_labels(
-    build: Build, source: GitSource | None, revision: Revision | None
+    build: Build, source: GitSource | None, revision: CommitInfo | None
 ) -> dict[str, str]:
     """Return OpenShift's labels of a build's image, and the OCI ones of the same facts."""
     labels = {
@@ -443,7 +443,7 @@ def build_labels(
     return {name: value for name, value in labels.items() if value}
 
 
-def limits_of(build: Build, default: Limits) -> Limits:
+def limits_of(build: Build, default: BuildLimits) -> BuildLimits:
     """Return the build's resource limits over the server's defaults; raises BuildError."""
     wanted = build.spec.resources.limits if build.spec.resources else {}
     try:
@@ -452,7 +452,7 @@ def limits_of(build: Build, default: Limits) -> Limits:
         )
     except TemplateError as error:
         raise BuildError("GenericBuildFailed", f"spec.resources.limits: {error}") from error
-    return Limits(
+    return BuildLimits(
         default.memory_bytes if memory is None else int(memory),
         default.cpus if cpu is None else float(cpu),
         default.pids,

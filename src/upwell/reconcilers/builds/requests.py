@@ -18,7 +18,7 @@ from upwell.api.build import (
 )
 from upwell.api.meta import ObjectKey
 from upwell.policy.builds.new_build import (
-    Start,
+    BuildStart,
     UnresolvedInputError,
     clone_build,
     new_build,
@@ -26,7 +26,7 @@ from upwell.policy.builds.new_build import (
 )
 from upwell.policy.builds.triggers import MANUAL
 from upwell.reconcilers.builds.cache import BuildView
-from upwell.reconcilers.builds.context import World, config_of
+from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
@@ -63,7 +63,7 @@ class BuildRequests:
         _require_effect(original, start)
         key = config_of(original)
 
-        def make(world: World) -> Build:
+        def make(world: BuildContext) -> Build:
             config = world.configs.get(key)
             if config is not None:
                 _require_running(config, "clone")
@@ -75,10 +75,10 @@ class BuildRequests:
         config = await self._store.get(BuildConfig, namespace, name)
         start = _start(request)
         _require_effect(config, start)
-        await self._view.saw(config)
+        await self._view.wait_for(config)
         key = config.key
 
-        def make(world: World) -> Build:
+        def make(world: BuildContext) -> Build:
             config = world.configs.get(key)
             if config is None:
                 raise NotFoundError(key)
@@ -97,7 +97,7 @@ class BuildRequests:
 
         return await self._create(key, make)
 
-    async def _create(self, key: ObjectKey, make: Callable[[World], Build]) -> Build:
+    async def _create(self, key: ObjectKey, make: Callable[[BuildContext], Build]) -> Build:
         """Create what `make` decides for the BuildConfig `key`."""
         for _ in range(_START_TRIES):
             build = make(await self._view.world(key))
@@ -106,14 +106,16 @@ class BuildRequests:
             except AlreadyExistsError:
                 # Another build took the number: go on from what the view shows then.
                 with suppress(NotFoundError):
-                    await self._view.saw(await self._store.get(Build, build.namespace, build.name))
+                    await self._view.wait_for(
+                        await self._store.get(Build, build.namespace, build.name)
+                    )
         raise ConflictError(key, "other builds are being started at the same time; try again")
 
 
-def _start(request: BuildRequest) -> Start:
+def _start(request: BuildRequest) -> BuildStart:
     causes = request.triggered_by or (BuildTriggerCause(message=MANUAL),)
     by_machine = request.unless_built or any(_is_webhook(cause) for cause in causes)
-    return Start(causes, request, forced=not by_machine)
+    return BuildStart(causes, request, forced=not by_machine)
 
 
 def _is_webhook(cause: BuildTriggerCause) -> bool:
@@ -133,7 +135,7 @@ def _require_running(config: BuildConfig, verb: str) -> None:
         raise RejectedError(f"can't {verb} from BuildConfig {where}: BuildConfig is paused")
 
 
-def _require_effect(target: BuildConfig | Build, start: Start) -> None:
+def _require_effect(target: BuildConfig | Build, start: BuildStart) -> None:
     """Refuse what a person asks for in vain; a webhook's wish may have no effect."""
     vain = vain_wishes(target.spec, start.request) if start.forced else ()
     if vain:

@@ -30,15 +30,15 @@ from upwell.builder.context import read_dockerfile
 from upwell.builder.interface import (
     Builder,
     BuildError,
+    BuilderStrategy,
+    BuildLimits,
     BuildLogs,
     BuildPlan,
     Checkout,
+    CommitInfo,
     GitSource,
-    Limits,
     LogSink,
-    Revision,
     SourceOptions,
-    Strategy,
 )
 from upwell.oci import Digest, Reference
 from upwell.policy.builds.identity import inputs_hash
@@ -46,11 +46,11 @@ from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
 from upwell.policy.dockerfile.layers import layer_warnings
 from upwell.policy.dockerfile.parse import DockerfileError
 from upwell.policy.images.streams import split_tag, take_push
-from upwell.reconcilers.builds.inputs import BuildInputs, Lack
+from upwell.reconcilers.builds.inputs import BuildInputs, MissingInput
 from upwell.reconcilers.builds.plan import (
     FINAL_IMAGE,
-    Images,
-    Planner,
+    BuildImages,
+    BuildPlanner,
     build_labels,
     limits_of,
     post_commit_of,
@@ -71,7 +71,7 @@ _WRITE_TRIES = 20
 class BuildDefaults:
     """What the administrator sets for all builds."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: BuildLimits = field(default_factory=BuildLimits)
     deadline_seconds: float = 7200
     insecure_registries: frozenset[str] = frozenset()
 
@@ -82,9 +82,9 @@ class _Inputs:
 
     context: Path | None
     source: GitSource | None
-    revision: Revision | None
+    revision: CommitInfo | None
     dockerfile: str | None
-    images: Images
+    images: BuildImages
     hash: str
     stage: BuildStage
     """How it was all found and fetched."""
@@ -99,7 +99,7 @@ class BuildRun:
         builder: Builder,
         logs: BuildLogs,
         internal: InternalRegistry,
-        planner: Planner,
+        planner: BuildPlanner,
         defaults: BuildDefaults,
         *,
         clock: Callable[[], datetime],
@@ -113,9 +113,9 @@ class BuildRun:
         self._defaults = defaults
         self._clock = clock
 
-    async def lack(self, build: Build) -> Lack | None:
+    async def missing_input(self, build: Build) -> MissingInput | None:
         """Say what must be created before `build` can run; None: nothing."""
-        return await self._inputs_of.lack(build)
+        return await self._inputs_of.missing_input(build)
 
     async def run(self, build: Build) -> None:
         """Build, push, tag, and record the result; raises BuildError."""
@@ -214,7 +214,7 @@ class BuildRun:
             id=build.uid,
             namespace=build.namespace,
             name=build.name,
-            strategy=Strategy(strategy.type or "Docker"),
+            strategy=BuilderStrategy(strategy.type or "Docker"),
             context=inputs.context,
             images={k: v for k, v in mirrored.items() if not k.startswith(SPEC_IMAGE_PREFIX)},
             push=push,
@@ -422,13 +422,13 @@ def _document_of(build: Build, push: Reference | None) -> str:
     )
 
 
-def _told_revision(build: Build) -> Revision | None:
+def _told_revision(build: Build) -> CommitInfo | None:
     """Return the commit that an upload is said to be, as its client told."""
     git = (build.spec.revision or {}).get("git") or {}
     if not git.get("commit"):
         return None
     author, committer = git.get("author") or {}, git.get("committer") or {}
-    return Revision(
+    return CommitInfo(
         commit=git["commit"],
         author_name=author.get("name", ""),
         author_email=author.get("email", ""),
@@ -438,7 +438,7 @@ def _told_revision(build: Build) -> Revision | None:
     )
 
 
-def _revision_document(revision: Revision | None) -> dict[str, Any] | None:
+def _revision_document(revision: CommitInfo | None) -> dict[str, Any] | None:
     """Return a SourceRevision (build/v1)."""
     if revision is None:
         return None

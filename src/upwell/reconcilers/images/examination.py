@@ -9,7 +9,7 @@ from upwell.policy.images.repository_tags import BulkPlan, plan_bulk_import
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.images.records import ImageRecords
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import Access, Registry
+from upwell.registry.interface import Registry, RequestAccess
 from upwell.store.interface import Store
 
 
@@ -41,7 +41,7 @@ class ImageExaminer:
         """Return what `name` is now; raises ExaminationError."""
         try:
             reference = Reference.parse(name)
-            access = Access(await self._secrets.of_namespace(namespace), insecure=insecure)
+            access = RequestAccess(await self._secrets.of_namespace(namespace), insecure=insecure)
             found = await self._upstream.resolve(reference, access)
             pinned = reference.with_digest(found.digest)
             return await self._images.examine(pinned, access, self._clock())
@@ -52,7 +52,7 @@ class ImageExaminer:
         """Return which tags of a repository would be imported; raises ExaminationError."""
         try:
             reference = Reference.parse(name)
-            access = Access(await self._secrets.of_namespace(namespace), insecure=insecure)
+            access = RequestAccess(await self._secrets.of_namespace(namespace), insecure=insecure)
             present: Sequence[str] = await self._upstream.tags(reference, access)
         except (InvalidReferenceError, RegistryError) as error:
             raise _examination_error(error) from error

@@ -13,7 +13,7 @@ from zlib import crc32
 from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, Result, Watch
-from upwell.controller.view import View
+from upwell.controller.cache import ObjectCache
 from upwell.oci import InvalidReferenceError, Platform, Reference
 from upwell.policy.images.import_request import request_of
 from upwell.policy.images.outcome import TagOutcome
@@ -76,7 +76,7 @@ class ImageStreams:
         self._hints = ImportHints()
         watch = Watch(ImageStream, self._tracking.affected)
         self._controller = Controller("imports", self, store, (watch,), workers=16)
-        self._view = View(store, (ImageStream,), name="imports-view")
+        self._view = ObjectCache(store, (ImageStream,), name="imports-view")
         self._importing = self._view.index(ImageStream, _repositories)
         internal.subscribe(self._on_push)
 

@@ -5,7 +5,7 @@ from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Refere
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import pinned
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.registry.interface import Access
+from upwell.registry.interface import RequestAccess
 from upwell.registry.origins import Origin
 from upwell.store.interface import NotFoundError, Store
 
@@ -42,7 +42,7 @@ class StreamOrigins:
                 continue
             insecure = any(t.insecure for t in effective_tags(stream) if t.name == history.tag)
             logins = await self._secrets.of_namespace(stream.namespace)
-            return Origin(reference, Access(logins, insecure=insecure))
+            return Origin(reference, RequestAccess(logins, insecure=insecure))
         return None
 
     async def _stream(self, repository: str) -> ImageStream | None:

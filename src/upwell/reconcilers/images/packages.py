@@ -16,7 +16,7 @@ from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import pinned
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import Access, Registry
+from upwell.registry.interface import Registry, RequestAccess
 from upwell.store.interface import NotFoundError, Store
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class ImageContents:
         logins = await self._secrets.of_namespace(stream.namespace)
         for history in stream.status.tags:
             for event in history.items[:KEPT_DIGESTS]:
-                access = Access(logins, insecure=history.tag in insecure)
+                access = RequestAccess(logins, insecure=history.tag in insecure)
                 await self._index_or_warn(Reference.parse(pinned(event)), access)
         return Result()
 
@@ -66,7 +66,7 @@ class ImageContents:
         """Return what is known of an image; None when it is not indexed."""
         return await self._inventory.packages(digest)
 
-    async def _index_or_warn(self, reference: Reference, access: Access) -> None:
+    async def _index_or_warn(self, reference: Reference, access: RequestAccess) -> None:
         """Index an image; one that cannot be read works as well without, so it is passed over."""
         try:
             await self._index(reference, access)
@@ -75,7 +75,7 @@ class ImageContents:
                 raise
             log.warning("contents unknown", extra={"image": str(reference), "error": str(error)})
 
-    async def _index(self, reference: Reference, access: Access) -> None:
+    async def _index(self, reference: Reference, access: RequestAccess) -> None:
         if reference.digest is None:
             return
         if await self._inventory.packages(reference.digest) is not None:
@@ -101,7 +101,7 @@ class _ImageLayers:
         registry: Registry,
         reference: Reference,
         layers: Sequence[Descriptor],
-        access: Access,
+        access: RequestAccess,
     ) -> None:
         self.layers = layers
         self._registry = registry

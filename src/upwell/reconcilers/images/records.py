@@ -17,7 +17,7 @@ from upwell.policy.images.relevance import (
     content_hash,
 )
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryError
-from upwell.registry.interface import Access, Registry
+from upwell.registry.interface import Registry, RequestAccess
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 
 FIRST_SEEN_ANNOTATION = "upwell.dev/first-seen"
@@ -40,12 +40,12 @@ class ImageRecords:
         """The platforms whose images are used here."""
         return self._platforms
 
-    async def learn(self, pinned: Reference, access: Access, now: datetime) -> Image:
+    async def learn(self, pinned: Reference, access: RequestAccess, now: datetime) -> Image:
         """Return the Image of `pinned`, fetched if it is not known yet. Raises RegistryError."""
         return await self.find(str(pinned.digest)) or await self._fetch(pinned, access, now)
 
     async def learn_children(
-        self, index: Image, pinned: Reference, access: Access, now: datetime
+        self, index: Image, pinned: Reference, access: RequestAccess, now: datetime
     ) -> None:
         """Fetch what is not known of an index's manifests for our platforms."""
         for platform in self._platforms:
@@ -77,7 +77,7 @@ class ImageRecords:
                 children[name] = child
         return by_platform(image, children, self._platforms)
 
-    async def examine(self, pinned: Reference, access: Access, now: datetime) -> Image:
+    async def examine(self, pinned: Reference, access: RequestAccess, now: datetime) -> Image:
         """Return what the Image of `pinned` would be, keeping nothing; raises RegistryError."""
         manifest = await self._upstream.manifest(pinned, access)
         config = None
@@ -85,7 +85,7 @@ class ImageRecords:
             config = await self._config(pinned, manifest.config, access)
         return _image(pinned, manifest, config, now)
 
-    async def _fetch(self, pinned: Reference, access: Access, now: datetime) -> Image:
+    async def _fetch(self, pinned: Reference, access: RequestAccess, now: datetime) -> Image:
         image = await self.examine(pinned, access, now)
         try:
             return await self._store.create(image)
@@ -93,7 +93,7 @@ class ImageRecords:
             return image  # two tags of one digest: either's record is the same
 
     async def _config(
-        self, pinned: Reference, config: Descriptor, access: Access
+        self, pinned: Reference, config: Descriptor, access: RequestAccess
     ) -> Mapping[str, Any] | None:
         """Return an image's configuration; None of what has none, or another kind of it."""
         if config.size > MAX_CONFIG_BYTES:

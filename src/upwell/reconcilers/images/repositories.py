@@ -16,7 +16,7 @@ from upwell.policy.images.repository_tags import (
 )
 from upwell.policy.images.schedule import AT_ONCE, ImportSchedule
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import Access, CredentialSource, Registry
+from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class RepositoryImporter:
         state = state.model_copy(update={"generation": generation})
         try:
             reference = Reference.parse(source)
-            access = Access(logins, insecure=is_insecure(stream))
+            access = RequestAccess(logins, insecure=is_insecure(stream))
             present = await self._upstream.tags(reference, access)
         except InvalidReferenceError as error:
             return _failed(state, "InvalidReference", str(error), now, None)

@@ -22,7 +22,7 @@ from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.images.selection import InvalidSelectionError, TagSelection
 from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
 from upwell.registry.errors import InvalidAnswerError, RegistryError
-from upwell.registry.interface import Access, CredentialSource, Registry
+from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class _Question:
 
     request: ImportRequest
     reference: Reference
-    access: Access
+    access: RequestAccess
     now: datetime
 
 
@@ -74,7 +74,7 @@ class TagImporter:
         request = request_of(tag) or ImportRequest("")
         state = _state_before(stream, tag, request)
         try:
-            access = Access(logins, insecure=request.insecure)
+            access = RequestAccess(logins, insecure=request.insecure)
             question = _Question(request, Reference.parse(request.source), access, now)
             return await self._answer(stream, tag, question, state)
         except (InvalidReferenceError, InvalidSelectionError) as error:

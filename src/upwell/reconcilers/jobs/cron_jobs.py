@@ -15,7 +15,7 @@ from upwell.api.meta import (
     OwnerReference,
 )
 from upwell.controller import Controller, Result, Watch
-from upwell.controller.view import View
+from upwell.controller.cache import ObjectCache
 from upwell.policy.jobs.cron import CronError, Due, decide, job_name, surplus
 from upwell.policy.rollouts.triggers import unresolved
 from upwell.reconcilers.jobs.jobs import finished_at, has_succeeded
@@ -34,7 +34,7 @@ class CronJobReconciler:
         self._store = store
         self._clock = clock
         self._controller = Controller("cron-jobs", self, store, (Watch(CronJob),), workers=1)
-        self._view = View(store, (Job,), name="cron-jobs-view")
+        self._view = ObjectCache(store, (Job,), name="cron-jobs-view")
         self._owned = self._view.index(Job, _owners)
         self._view.on_change(Job, self._job_changed)
 
@@ -96,7 +96,7 @@ class CronJobReconciler:
         # It exists when the process that made it was killed before it could remember.
         with contextlib.suppress(AlreadyExistsError):
             job = await self._store.create(_job(cron, time))
-            await self._view.saw(job)  # the next look counts it
+            await self._view.wait_for(job)  # the next look counts it
             made.insert(0, job)
         status = cron.status.model_copy(update={"last_schedule_time": time})
         return await self._store.update_status(cron.with_status(status)), made

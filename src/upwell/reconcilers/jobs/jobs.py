@@ -8,11 +8,11 @@ from upwell.api.apps import Job, JobStatus, RevisionRecord
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition, ObjectKey
 from upwell.controller import Controller, Result, Watch
-from upwell.policy.jobs.runs import Plan, Run, plan
+from upwell.policy.jobs.runs import JobPlan, Run, plan
 from upwell.policy.rollouts.history import with_pinned_images
 from upwell.policy.rollouts.pod_template import TemplateError, template_hash
 from upwell.policy.rollouts.settings import grace_seconds
-from upwell.reconcilers.rollouts import Images, Machine
+from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
 from upwell.reconcilers.rollouts.instance import build_task, index_of, instance_name, key_of
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.wiring import changed_owners
@@ -33,7 +33,7 @@ class JobReconciler:
     """Starts the runs of a Job, counts how they end, and leaves them to be read until it goes."""
 
     def __init__(
-        self, store: Store, runtime: Runtime, images: Images, clock: Callable[[], datetime]
+        self, store: Store, runtime: Runtime, images: TemplateImages, clock: Callable[[], datetime]
     ) -> None:
         self._store = store
         self._runtime = runtime
@@ -140,7 +140,7 @@ class JobReconciler:
             for instance in instances:
                 group.create_task(self._runtime.stop(instance.name, grace))
 
-    async def _report(self, job: Job, instances: Sequence[Instance], found: Plan) -> None:
+    async def _report(self, job: Job, instances: Sequence[Instance], found: JobPlan) -> None:
         now = self._clock()
         conditions = job.status.conditions
         if found.outcome:
@@ -205,13 +205,13 @@ def has_succeeded(job: Job) -> bool:
 
 
 def controller(
-    store: Store, machine: Machine, images: Images, clock: Callable[[], datetime]
+    store: Store, machine: RolloutPorts, images: TemplateImages, clock: Callable[[], datetime]
 ) -> Controller:
     """Return the controller of Jobs; it needs `feeds` as well."""
     reconciler = JobReconciler(store, machine.runtime, images, clock)
     return Controller("jobs", reconciler, store, (Watch(Job),), workers=2)
 
 
-def feeds(machine: Machine) -> tuple[AsyncIterator[ObjectKey], ...]:
+def feeds(machine: RolloutPorts) -> tuple[AsyncIterator[ObjectKey], ...]:
     """Return what `Controller.feed` has to be given, each in a task of its own."""
     return (changed_owners(machine.runtime),)

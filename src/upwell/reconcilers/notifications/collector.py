@@ -21,7 +21,7 @@ _UNTOLD = {"Job"}
 """Kinds whose happenings stay inside."""
 
 
-class Teller:
+class EventCollector:
     """Compares what an object tells with what the outbox knows.
 
     `source` is the server's URL; `wake` is called when there is something new to deliver.
@@ -67,7 +67,7 @@ class Teller:
         return Result()
 
 
-def controller(teller: Teller, store: Store) -> Controller:
+def controller(teller: EventCollector, store: Store) -> Controller:
     """Return the controller that listens to all kinds. One worker: in order of arrival."""
     told = [Watch(kind) for kind in TOLD if kind.KIND.kind not in _UNTOLD]
     return Controller("subscriptions-telling", teller, store, told, workers=1)

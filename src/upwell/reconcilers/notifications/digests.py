@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from upwell.api.subscription import Digest, Severity, Subscription
+from upwell.api.subscription import Severity, Subscription, SubscriptionDigest
 from upwell.delivery.interface import Envelope, Outbox
 from upwell.policy.jobs.cron import around
 from upwell.policy.notifications.cloud_events import (
@@ -33,7 +33,7 @@ class Digests:
         self._clock = clock
 
     async def make(
-        self, subscription: Subscription, digest: Digest
+        self, subscription: Subscription, digest: SubscriptionDigest
     ) -> tuple[datetime | None, datetime | None]:
         """Make the digest that is due, if one is; raises CronError.
 

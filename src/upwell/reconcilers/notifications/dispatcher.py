@@ -40,7 +40,7 @@ class _Route:
     """The receiver, or what is wrong with the settings, asks for a pause."""
 
 
-class Courier:
+class Dispatcher:
     """Delivers for ever; `told` is called with the Subscription after each try."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Courier:
         now = self._clock()
         if route.closed_until is not None and route.closed_until > now:
             return (route.closed_until - now).total_seconds()
-        heads = self._outbox.heads(subscription.uid, AT_ONCE + len(route.subjects))
+        heads = self._outbox.next_due(subscription.uid, AT_ONCE + len(route.subjects))
         for delivery in heads:
             subject = delivery.envelope.subject
             if subject in route.subjects:
@@ -161,7 +161,7 @@ class Courier:
             asked = timedelta(seconds=min(error.retry_after, _LONGEST_RETRY_AFTER))
             route.closed_until = now + asked  # it asks for a rest, whatever is sent
         if given_up:
-            self._outbox.bury(delivery, now, str(error))
+            self._outbox.dead_letter(delivery, now, str(error))
             return
         backoff = Backoff(first=1.0, longest=float(retries.longest_seconds))
         again = now + timedelta(seconds=backoff.delay(attempts))

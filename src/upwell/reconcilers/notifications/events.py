@@ -17,7 +17,7 @@ from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.promotion import Promotion, Release
 from upwell.controller import Controller, Result, Watch
-from upwell.policy.notifications.events import Happening, happenings
+from upwell.policy.notifications.events import EventRecord, events_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store, StoreError
 
@@ -56,12 +56,12 @@ class EventReconciler:
         except NotFoundError:
             return Result()
         oldest = self._clock() - KEPT_FOR
-        for happening in sorted(happenings(resource), key=lambda one: one.at):
+        for happening in sorted(events_of(resource), key=lambda one: one.at):
             if happening.at > oldest:
                 await self._tell(resource, happening)
         return Result()
 
-    async def _tell(self, resource: Resource, happening: Happening) -> None:
+    async def _tell(self, resource: Resource, happening: EventRecord) -> None:
         namespace = resource.namespace or "default"
         name = happening.name(resource)
         try:
@@ -85,7 +85,7 @@ class EventReconciler:
                     await self._store.delete(Event, event.namespace, event.name)
 
 
-def _event(resource: Resource, happening: Happening, name: str, namespace: str) -> Event:
+def _event(resource: Resource, happening: EventRecord, name: str, namespace: str) -> Event:
     return Event(
         metadata=ObjectMeta(namespace=namespace, name=name),
         involved_object=ObjectReference(

@@ -7,11 +7,11 @@ from upwell.api.conditions import set_condition
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.subscription import Subscription
 from upwell.controller import Result
-from upwell.delivery.interface import Outbox, Tally
+from upwell.delivery.interface import DeliveryStats, Outbox
 from upwell.policy.jobs.cron import CronError
 from upwell.policy.notifications.subscriptions import DEAD_FOR, KEPT_FOR
 from upwell.reconcilers.notifications.digests import Digests
-from upwell.reconcilers.notifications.dispatcher import Courier
+from upwell.reconcilers.notifications.dispatcher import Dispatcher
 from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import NotFoundError, Store
 
@@ -27,7 +27,7 @@ class SubscriptionReconciler:
         outbox: Outbox,
         targets: Targets,
         digests: Digests,
-        courier: Courier,
+        courier: Dispatcher,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
@@ -45,7 +45,7 @@ class SubscriptionReconciler:
             await self.sweep()
             return Result()
         if found.status.observed_generation != found.generation:
-            self._outbox.hasten(found.uid)
+            self._outbox.retry_now(found.uid)
             self._courier.reopen(found.uid)
         last, following, fault = await self._digest(found)
         ready = fault or await self._ready(found)
@@ -70,7 +70,7 @@ class SubscriptionReconciler:
         """Return the last digest's time, the next one's, and what is wrong with the schedule."""
         last, digest = subscription.status.last_digest, subscription.spec.digest
         if digest is None:
-            if self._outbox.tally(subscription.uid).gathered:
+            if self._outbox.stats(subscription.uid).gathered:
                 self._outbox.release(subscription.uid)
                 self._courier.wake()
             return last, None, None
@@ -89,7 +89,7 @@ class SubscriptionReconciler:
             await self._targets.sink(subscription)
         except TargetError as error:
             return _condition("False", error.reason, str(error))
-        trouble = self._outbox.tally(subscription.uid).trouble
+        trouble = self._outbox.stats(subscription.uid).trouble
         if trouble:
             return _condition("False", "DeliveryFailed", f"it is tried again: {trouble}")
         return _condition("True", "Delivering", "")
@@ -97,7 +97,7 @@ class SubscriptionReconciler:
     async def _report(
         self, subscription: Subscription, ready: Condition, last_digest: datetime | None
     ) -> None:
-        tally, status = self._outbox.tally(subscription.uid), subscription.status
+        tally, status = self._outbox.stats(subscription.uid), subscription.status
         condition = ready.model_copy(update={"observed_generation": subscription.generation})
         changed = status.model_copy(
             update={
@@ -111,7 +111,7 @@ class SubscriptionReconciler:
             await self._store.update_status(subscription.with_status(changed))
 
 
-def _numbers(tally: Tally) -> dict[str, object]:
+def _numbers(tally: DeliveryStats) -> dict[str, object]:
     return {
         "delivered": tally.delivered,
         "pending": tally.pending + tally.gathered,

@@ -9,7 +9,7 @@ from upwell.api.meta import format_time
 from upwell.api.subscription import Severity, Subscription
 from upwell.delivery.interface import DeadLetter, DeliveryError, Envelope, Outbox
 from upwell.policy.notifications.cloud_events import PREFIX, CloudEvent, event_id, subject_of
-from upwell.reconcilers.notifications.dispatcher import Courier
+from upwell.reconcilers.notifications.dispatcher import Dispatcher
 from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import Store
 
@@ -24,7 +24,7 @@ class SubscriptionRequests:
         store: Store,
         outbox: Outbox,
         targets: Targets,
-        courier: Courier,
+        courier: Dispatcher,
         source: str,
         clock: Callable[[], datetime],
     ) -> None:

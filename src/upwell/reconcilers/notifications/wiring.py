@@ -13,9 +13,9 @@ from upwell.api.subscription import Subscription
 from upwell.controller import Controller, Watch
 from upwell.delivery.interface import NoticeSinks, Outbox, OutboxError, WebhookSinks
 from upwell.reconcilers.notifications import collector as telling
-from upwell.reconcilers.notifications.collector import Teller
+from upwell.reconcilers.notifications.collector import EventCollector
 from upwell.reconcilers.notifications.digests import Digests
-from upwell.reconcilers.notifications.dispatcher import Courier
+from upwell.reconcilers.notifications.dispatcher import Dispatcher
 from upwell.reconcilers.notifications.reconciler import SubscriptionReconciler
 from upwell.reconcilers.notifications.requests import SubscriptionRequests
 from upwell.reconcilers.notifications.targets import Targets
@@ -45,7 +45,7 @@ class Subscriptions:
     ) -> None:
         outbox = senders.outbox
         targets = Targets(store, senders.webhooks, senders.notices)
-        courier = Courier(store, outbox, targets, clock, self._report)
+        courier = Dispatcher(store, outbox, targets, clock, self._report)
         digests = Digests(store, outbox, source, clock)
         self._store = store
         self._courier = courier
@@ -57,7 +57,7 @@ class Subscriptions:
             (Watch(Subscription), Watch(Secret, self._users)),
             workers=1,
         )
-        teller = Teller(store, outbox, source, clock, courier.wake)
+        teller = EventCollector(store, outbox, source, clock, courier.wake)
         self._telling = telling.controller(teller, store)
         self.requests = SubscriptionRequests(store, outbox, targets, courier, source, clock)
 

@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from upwell.api.pipeline import GitTarget
-from upwell.gitops.interface import Clone, Commit
+from upwell.gitops.interface import BranchCommit, RepositoryClone
 from upwell.policy.promotion import git_commits
 from upwell.policy.promotion.manifests.editing import edit
 from upwell.policy.promotion.manifests.files import TreeFile, choose, narrowed, place, words
-from upwell.policy.promotion.manifests.wanted import ManifestError, Wanted
+from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 from upwell.policy.promotion.moves import Move
 
 
@@ -23,9 +23,9 @@ class Branch:
     files: Mapping[str, TreeFile]
     """Those that may name an image, by path."""
     texts: Mapping[str, str]
-    history: Sequence[Commit]
+    history: Sequence[BranchCommit]
 
-    async def edited(self, wanted: Sequence[Wanted]) -> dict[TreeFile, str]:
+    async def edited(self, wanted: Sequence[WantedImage]) -> dict[TreeFile, str]:
         """Return what has to change for the images: nothing when all are there.
 
         Raises ManifestError when an image has no place.
@@ -43,7 +43,7 @@ class Branch:
         found = (one.id for one in self.history if git_commits.is_of(one.trailers, move))
         return next(found, "")
 
-    def newest_of_stage(self, move: Move) -> Commit | None:
+    def newest_of_stage(self, move: Move) -> BranchCommit | None:
         """Return the newest commit that was made here for the stage."""
         found = (one for one in self.history if git_commits.is_of_stage(one.trailers, move))
         return next(found, None)
@@ -54,7 +54,7 @@ class Branch:
 
 
 async def read_branch(
-    clone: Clone, name: str, tip: str, target: GitTarget, wanted: Collection[Wanted]
+    clone: RepositoryClone, name: str, tip: str, target: GitTarget, wanted: Collection[WantedImage]
 ) -> Branch:
     """Read what a fetched branch has for a stage; raises RepositoryError or ManifestError."""
     try:

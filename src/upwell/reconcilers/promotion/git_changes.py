@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from upwell.api.pipeline import GitTarget
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, PromotionPhase, Release
-from upwell.gitops.interface import Clone, Draft, RepositoryError
+from upwell.gitops.interface import Draft, RepositoryClone, RepositoryError
 from upwell.oci import InvalidReferenceError
 from upwell.policy.promotion import git_commits
 from upwell.policy.promotion.manifests.files import TreeFile
-from upwell.policy.promotion.manifests.wanted import ManifestError, Wanted
+from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import STAGE_HOLD
@@ -29,10 +29,10 @@ class GitChange:
     """One move in one open repository. Raises RepositoryError, ManifestError or StoreError."""
 
     store: Store
-    clone: Clone
+    clone: RepositoryClone
     move: Move
     target: GitTarget
-    wanted: Sequence[Wanted]
+    wanted: Sequence[WantedImage]
     link: str = ""
 
     @property

@@ -9,7 +9,7 @@ from upwell.api.core import Secret
 from upwell.api.pipeline import GitTarget
 from upwell.api.promotion import Promotion, PromotionPhase
 from upwell.builder.interface import GitSource
-from upwell.gitops.interface import Clone, Repositories, RepositoryError
+from upwell.gitops.interface import GitOpsRepositories, RepositoryClone, RepositoryError
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion import transitions
 from upwell.policy.promotion.git_commits import wanted_images
@@ -18,7 +18,7 @@ from upwell.policy.promotion.manifests.wanted import ManifestError
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.reconcilers.promotion.git_changes import GitChange
-from upwell.reconcilers.promotion.placing import Placement
+from upwell.reconcilers.promotion.placing import ReleasePlacer
 from upwell.store.interface import NotFoundError, Store
 from upwell.verification.interface import HttpQuestion, ProbeError, Probes
 
@@ -59,8 +59,8 @@ class GitPlacement:
     def __init__(
         self,
         store: Store,
-        repositories: Repositories,
-        workloads: Placement,
+        repositories: GitOpsRepositories,
+        workloads: ReleasePlacer,
         probes: Probes,
         link: Callable[[Promotion], str],
         clock: Callable[[], datetime],
@@ -124,7 +124,7 @@ class GitPlacement:
             f"{target.repository}: others were faster in each of {_ATTEMPTS} attempts to push"
         )
 
-    async def _tips(self, clone: Clone, change: GitChange) -> dict[str, str]:
+    async def _tips(self, clone: RepositoryClone, change: GitChange) -> dict[str, str]:
         """Ask the host, unless it has just failed: who waited meanwhile need not try as well."""
         target, now = change.target, self._clock()
         login = target.secret.name if target.secret is not None else ""

@@ -8,7 +8,7 @@ from upwell.api.promotion import Release
 from upwell.oci import Reference
 from upwell.policy.promotion.images import mirrored, stage_images
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.registry.interface import Access, CredentialSource, Registry
+from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 
 
 class Copier(Protocol):
@@ -41,7 +41,7 @@ class ReleaseImages:
             origin = Reference.parse(one.image)
             goal = mirrored(origin, stage.mirror)
             if goal == origin:
-                access = Access(logins, insecure=origin.registry in self._insecure)
+                access = RequestAccess(logins, insecure=origin.registry in self._insecure)
                 await self._registry.resolve(origin, access)
             else:
                 await self._copier.copy(origin, goal, logins)

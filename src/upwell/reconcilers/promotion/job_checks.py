@@ -9,11 +9,11 @@ from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import JobCheck
 from upwell.api.promotion import PIPELINE_LABEL, CheckPhase, CheckResult, Promotion
-from upwell.policy.promotion.checks import Attempt, Step, Verdict
-from upwell.policy.promotion.job_results import Ending, judge
+from upwell.policy.promotion.checks import CheckAttempt, CheckStep, CheckVerdict
+from upwell.policy.promotion.job_results import ObservedEnd, judge
 from upwell.policy.promotion.verification_jobs import (
     NoTestError,
-    Subject,
+    VerifiedRelease,
     build_job,
     container_of_test,
     is_over,
@@ -41,7 +41,9 @@ class JobChecks:
         self._runtime = runtime
         self._kept = kept
 
-    async def look(self, subject: Subject, test: JobCheck, attempt: Attempt) -> Step:
+    async def look(
+        self, subject: VerifiedRelease, test: JobCheck, attempt: CheckAttempt
+    ) -> CheckStep:
         """Take a running attempt further."""
         name = job_name(subject.promotion, attempt.check.name, attempt.result.attempt)
         try:
@@ -70,28 +72,30 @@ class JobChecks:
         for job in await self._jobs(promotion, pipeline):
             await self._delete(job)
 
-    async def _start(self, subject: Subject, test: JobCheck, attempt: Attempt) -> Step:
+    async def _start(
+        self, subject: VerifiedRelease, test: JobCheck, attempt: CheckAttempt
+    ) -> CheckStep:
         if not attempt.left:
             why = "its Job was not there when its time was over"
-            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, why))
+            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, why))
         try:
             job = build_job(subject, attempt.check, test, attempt.result)
         except NoTestError as error:
-            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, str(error)))
+            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
         with contextlib.suppress(AlreadyExistsError):
             await self._store.create(job)
         return attempt.goes_on(f"Job {job.name} is started")
 
     async def _judge(
-        self, test: JobCheck, attempt: Attempt, job: Job, instance: Instance | None
-    ) -> Verdict:
+        self, test: JobCheck, attempt: CheckAttempt, job: Job, instance: Instance | None
+    ) -> CheckVerdict:
         """Keep what shows how it went, and say how."""
         collector = Collector(self._runtime, self._kept, _test(job, instance))
         await collector.log()
         ending = _ending(job, instance)
         if ending is None or (ending.at is not None and ending.at > attempt.deadline):
             why = f"no answer within {attempt.check.timeout_seconds} s: {_state(job, instance)}"
-            verdict = Verdict(CheckPhase.INCONCLUSIVE, why)
+            verdict = CheckVerdict(CheckPhase.INCONCLUSIVE, why)
         else:
             findings = await collector.junit(test.junit) if test.junit else None
             verdict = judge(ending, findings)
@@ -128,18 +132,18 @@ def _test(job: Job, instance: Instance | None) -> Test:
     return Test(instance.name, name, next(iter(times), None))
 
 
-def _ending(job: Job, instance: Instance | None) -> Ending | None:
+def _ending(job: Job, instance: Instance | None) -> ObservedEnd | None:
     """Say how the test ended: as its container shows, or as its Job has recorded."""
     test = container_of_test(job)
     code = instance.exit_codes.get(test) if instance is not None else None
     # What stands beside the test, a database say, may go on for ever.
     if instance is not None and (code is not None or instance.state is State.EXITED):
         times = [one.ended_at for one in instance.containers if one.name == test]
-        return Ending(code, next(iter(times), None), f"the test was ended: {instance.message}")
+        return ObservedEnd(code, next(iter(times), None), f"the test was ended: {instance.message}")
     if has_succeeded(job):
-        return Ending(0, finished_at(job))
+        return ObservedEnd(0, finished_at(job))
     if (failed := find(job.status.conditions, FAILED)) is not None and failed.is_true:
-        return Ending(None, finished_at(job), f"{failed.reason}: {failed.message}")
+        return ObservedEnd(None, finished_at(job), f"{failed.reason}: {failed.message}")
     return None
 
 

@@ -17,7 +17,7 @@ from upwell.controller import Result
 from upwell.policy.images.names import StreamTag
 from upwell.policy.images.streams import resolve_tag, split_tag
 from upwell.policy.promotion.components import component
-from upwell.policy.promotion.plan import Plan, plan
+from upwell.policy.promotion.plan import PipelinePlan, plan
 from upwell.policy.promotion.quarantine import quarantines
 from upwell.policy.promotion.releases import NextRelease, next_release
 from upwell.policy.promotion.situation import Situation
@@ -100,7 +100,7 @@ class PipelineReconciler:
         except NotFoundError:
             return None
 
-    async def _write(self, situation: Situation, decided: Plan) -> None:
+    async def _write(self, situation: Situation, decided: PipelinePlan) -> None:
         """Write what is decided: a quarantine goes before the rejection that it follows from."""
         for name, status in decided.releases.items():
             release = situation.releases[name].with_status(status)
@@ -126,7 +126,7 @@ class PipelineReconciler:
                 await self._store.create(found)
                 log.warning("base image quarantined", extra={"digest": found.spec.digest})
 
-    async def _record(self, situation: Situation, decided: Plan, due: NextRelease) -> None:
+    async def _record(self, situation: Situation, decided: PipelinePlan, due: NextRelease) -> None:
         pipeline = situation.pipeline
         waits = due.waits_for
         condition = Condition(

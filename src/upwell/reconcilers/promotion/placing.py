@@ -26,7 +26,7 @@ from upwell.reconcilers.promotion.pipelines import stage_workloads
 from upwell.store.interface import Store
 
 
-class Placement(Protocol):
+class ReleasePlacer(Protocol):
     """Has a stage run the images of a Release."""
 
     async def place(self, move: Move) -> StageRollout:
@@ -41,7 +41,7 @@ class Placement(Protocol):
 class ByStage:
     """Places as each stage says: in git, or on its workloads."""
 
-    def __init__(self, workloads: Placement, git: Placement) -> None:
+    def __init__(self, workloads: ReleasePlacer, git: ReleasePlacer) -> None:
         self._workloads = workloads
         self._git = git
 
@@ -53,7 +53,7 @@ class ByStage:
         """Change nothing."""
         return await self._of(move).observe(move)
 
-    def _of(self, move: Move) -> Placement:
+    def _of(self, move: Move) -> ReleasePlacer:
         return self._workloads if move.stage.git is None else self._git
 
 

@@ -8,7 +8,7 @@ from upwell.api.pipeline import HttpCheck, MetricCheck, TcpCheck
 from upwell.api.promotion import CheckPhase, Evidence
 from upwell.api.thresholds import InvalidThresholdError, Threshold
 from upwell.policy.promotion import metrics
-from upwell.policy.promotion.checks import Attempt, Soak, Step, Verdict
+from upwell.policy.promotion.checks import CheckAttempt, CheckStep, CheckVerdict, Soak
 from upwell.reconcilers.promotion.check_secrets import authorization
 from upwell.reconcilers.promotion.evidence import keep
 from upwell.store.interface import Store
@@ -41,35 +41,37 @@ class ProbeChecks:
         self._probes = probes
         self._kept = kept
 
-    async def look_http(self, address: str, wanted: HttpCheck, attempt: Attempt) -> Step:
+    async def look_http(self, address: str, wanted: HttpCheck, attempt: CheckAttempt) -> CheckStep:
         """Ask once."""
         url = http_url(address, wanted.url)
         if not url:
-            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, _NO_ADDRESS))
+            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, _NO_ADDRESS))
         try:
             answer = await self._probes.get(HttpQuestion(url, wanted.host))
         except ProbeError as error:
             return _unanswered(attempt, error)
         if not (fault := _fault(wanted, answer)):
-            return attempt.ended(Verdict(CheckPhase.PASSED, f"answered {answer.status}"))
-        return attempt.ended(Verdict(CheckPhase.FAILED, fault, await self._kept_answer(answer)))
+            return attempt.ended(CheckVerdict(CheckPhase.PASSED, f"answered {answer.status}"))
+        return attempt.ended(
+            CheckVerdict(CheckPhase.FAILED, fault, await self._kept_answer(answer))
+        )
 
-    async def look_tcp(self, address: str, wanted: TcpCheck, attempt: Attempt) -> Step:
+    async def look_tcp(self, address: str, wanted: TcpCheck, attempt: CheckAttempt) -> CheckStep:
         """Connect once."""
         where = wanted.address or address
         place = host_and_port(where)
         if place is None:
             why = f"{where!r} has no host and port" if where else _NO_ADDRESS
-            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, why))
+            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, why))
         try:
             await self._probes.connect(*place)
         except ProbeError as error:
             return _unanswered(attempt, error)
-        return attempt.ended(Verdict(CheckPhase.PASSED, "the connection was accepted"))
+        return attempt.ended(CheckVerdict(CheckPhase.PASSED, "the connection was accepted"))
 
     async def look_metric(
-        self, namespace: str, metric: MetricCheck, soak: Soak, attempt: Attempt
-    ) -> Step:
+        self, namespace: str, metric: MetricCheck, soak: Soak, attempt: CheckAttempt
+    ) -> CheckStep:
         """Take the samples that are due, and judge what there is.
 
         A Secret is looked for in `namespace`.
@@ -77,14 +79,14 @@ class ProbeChecks:
         try:
             threshold = Threshold.parse(metric.condition)
         except InvalidThresholdError as error:
-            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, str(error)))
+            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
         wanted = metrics.span(attempt.result, soak, attempt.now)
         result, trouble = attempt.result, ""
         for at in metrics.due(metric, result.samples, wanted, attempt.now):
             try:
                 value = await self._measure(namespace, metric, at)
             except BadQuestionError as error:
-                return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, str(error)))
+                return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
             except ProbeError as error:
                 trouble = f"; {error}"
                 break
@@ -98,7 +100,7 @@ class ProbeChecks:
         if not trouble:
             following = result.samples[-1].at + timedelta(seconds=metric.interval_seconds)
             again = max((following - attempt.now).total_seconds(), 0)
-        return Step(result.model_copy(update={"message": message}), again)
+        return CheckStep(result.model_copy(update={"message": message}), again)
 
     async def _measure(self, namespace: str, metric: MetricCheck, at: datetime) -> float | None:
         header = ""
@@ -117,11 +119,11 @@ class ProbeChecks:
             return ()  # the verdict stands without it
 
 
-def _unanswered(attempt: Attempt, error: ProbeError) -> Step:
+def _unanswered(attempt: CheckAttempt, error: ProbeError) -> CheckStep:
     if attempt.left:
         return attempt.goes_on(str(error), _RETRY_SECONDS)
     why = f"no answer within {attempt.check.timeout_seconds} s: {error}"
-    return attempt.ended(Verdict(CheckPhase.FAILED, why))
+    return attempt.ended(CheckVerdict(CheckPhase.FAILED, why))
 
 
 def _fault(wanted: HttpCheck, answer: HttpAnswer) -> str:

@@ -15,12 +15,12 @@ from upwell.api.promotion import Promotion, PromotionPhase, PromotionStatus, Pur
 from upwell.controller import Result
 from upwell.oci import InvalidReferenceError
 from upwell.policy.promotion import transitions
-from upwell.policy.promotion.checks import Outcome, Progress
+from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import namespace_of
 from upwell.reconcilers.promotion.images import ReleaseImages
-from upwell.reconcilers.promotion.placing import Placement
+from upwell.reconcilers.promotion.placing import ReleasePlacer
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError, Store
 
@@ -33,7 +33,9 @@ _LOOK_AGAIN = 5.0
 class Verifier(Protocol):
     """Runs the checks of a stage."""
 
-    async def advance(self, pipeline: Pipeline, release: Release, promotion: Promotion) -> Progress:
+    async def advance(
+        self, pipeline: Pipeline, release: Release, promotion: Promotion
+    ) -> VerificationProgress:
         """Take the checks further, and say how they stand."""
         ...
 
@@ -53,7 +55,7 @@ class PromotionReconciler:
         self,
         store: Store,
         images: ReleaseImages,
-        placement: Placement,
+        placement: ReleasePlacer,
         verifier: Verifier,
         clock: Callable[[], datetime],
     ) -> None:
@@ -149,9 +151,9 @@ class PromotionReconciler:
             return self._spoilt(move, status, found)
         progress = await self._verifier.advance(move.pipeline, move.release, move.promotion)
         status = transitions.checked(status, progress.checks, progress.message)
-        if progress.outcome is Outcome.RUNNING:
+        if progress.outcome is VerificationOutcome.RUNNING:
             return status, progress.again
-        if progress.outcome is not Outcome.PASSED:
+        if progress.outcome is not VerificationOutcome.PASSED:
             return self._failed(move, status, progress.message)
         if found.state is RolledOut.COMPLETE:
             return transitions.passed(status, self._clock()), None

@@ -14,12 +14,12 @@ from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Check, Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Purpose, Release
 from upwell.policy.promotion.checks import (
-    Attempt,
-    Outcome,
-    Progress,
+    CheckAttempt,
+    CheckStep,
+    CheckVerdict,
     Soak,
-    Step,
-    Verdict,
+    VerificationOutcome,
+    VerificationProgress,
     anchored,
     begun,
     concluded,
@@ -27,7 +27,7 @@ from upwell.policy.promotion.checks import (
     results_of,
     settled,
 )
-from upwell.policy.promotion.verification_jobs import Subject
+from upwell.policy.promotion.verification_jobs import VerifiedRelease
 from upwell.reconcilers.promotion.addresses import Address, stage_address
 from upwell.reconcilers.promotion.job_checks import JobChecks
 from upwell.reconcilers.promotion.probe_checks import ProbeChecks
@@ -45,13 +45,13 @@ _TROUBLE_SECONDS = 10.0
 class _View:
     """All that a check's next step follows from, beside the check itself."""
 
-    subject: Subject
+    subject: VerifiedRelease
     address: Address
     soak: Soak
     now: datetime
 
 
-class Verification:
+class StageVerification:
     """Takes the verification of a Promotion further. `clock` is the wall clock, in UTC."""
 
     def __init__(
@@ -69,18 +69,20 @@ class Verification:
         self._probes = ProbeChecks(store, probes, evidence)
         self._webhooks = WebhookChecks(store, probes, verdicts)
 
-    async def advance(self, pipeline: Pipeline, release: Release, promotion: Promotion) -> Progress:
+    async def advance(
+        self, pipeline: Pipeline, release: Release, promotion: Promotion
+    ) -> VerificationProgress:
         """Do what is next, and return what is to be stored before the next call."""
         stored = promotion.status.checks
         stage = pipeline.stage(promotion.spec.stage)
         if stage is None:
             gone = f"the Pipeline has no stage {promotion.spec.stage} any more"
-            return Progress(stored, Outcome.INCONCLUSIVE, gone)
+            return VerificationProgress(stored, VerificationOutcome.INCONCLUSIVE, gone)
         await self._jobs.clean(promotion, stored)
         now = self._clock()
         checks = {check.name: check for check in stage.verification.checks}
         address = await stage_address(self._store, pipeline, stage) if checks else Address()
-        subject = Subject(pipeline, stage, release, promotion, address.inside)
+        subject = VerifiedRelease(pipeline, stage, release, promotion, address.inside)
         # What serves already has had its soak: to verify it again is to ask its checks again.
         seconds = 0 if promotion.spec.purpose is Purpose.VERIFY else stage.soak_seconds
         view = _View(subject, address, Soak(seconds, promotion.status.serving_since), now)
@@ -98,30 +100,30 @@ class Verification:
         """
         await self._jobs.stop(promotion)
 
-    async def _step(self, view: _View, check: Check | None, result: CheckResult) -> Step:
+    async def _step(self, view: _View, check: Check | None, result: CheckResult) -> CheckStep:
         if check is None:
-            return Step(result)  # a verdict that nobody asked for: it counts as it stands
+            return CheckStep(result)  # a verdict that nobody asked for: it counts as it stands
         if result.phase is CheckPhase.PENDING:
             left = pause(result, view.now)
-            return Step(result, left) if left else Step(begun(result, view.now), 0)
-        step = Step(result)
+            return CheckStep(result, left) if left else CheckStep(begun(result, view.now), 0)
+        step = CheckStep(result)
         if result.phase is CheckPhase.RUNNING:
-            attempt = Attempt(check, anchored(result, view.now), view.now)
+            attempt = CheckAttempt(check, anchored(result, view.now), view.now)
             step = await self._look_safely(view, attempt)
         after = settled(check, step.result)
         again = pause(after, view.now) if after.phase is CheckPhase.PENDING else step.again
-        return Step(after, again)
+        return CheckStep(after, again)
 
-    async def _look_safely(self, view: _View, attempt: Attempt) -> Step:
+    async def _look_safely(self, view: _View, attempt: CheckAttempt) -> CheckStep:
         """Look at an attempt; what cannot be seen now does not keep the others from going on."""
         try:
             return await self._look(view, attempt)
         except (StoreError, WorkloadError) as error:
             if error.retryable and attempt.left:
                 return attempt.goes_on(f"cannot be looked at now: {error}", _TROUBLE_SECONDS)
-            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, str(error)))
+            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
 
-    async def _look(self, view: _View, attempt: Attempt) -> Step:
+    async def _look(self, view: _View, attempt: CheckAttempt) -> CheckStep:
         check, address = attempt.check, view.address
         if check.job is not None:
             return await self._jobs.look(view.subject, check.job, attempt)
@@ -134,4 +136,4 @@ class Verification:
             return await self._probes.look_metric(namespace, check.metric, view.soak, attempt)
         if check.webhook is not None:
             return await self._webhooks.look(view.subject, address, check.webhook, attempt)
-        return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, "it says nothing to check"))
+        return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, "it says nothing to check"))

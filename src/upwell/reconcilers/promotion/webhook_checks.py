@@ -5,13 +5,13 @@ from urllib.parse import urlsplit
 
 from upwell.api.pipeline import WebhookCheck
 from upwell.api.promotion import CheckPhase, Evidence, Promotion
-from upwell.policy.promotion.checks import Attempt, Step, Verdict
-from upwell.policy.promotion.verification_jobs import Subject
+from upwell.policy.promotion.checks import CheckAttempt, CheckStep, CheckVerdict
+from upwell.policy.promotion.verification_jobs import VerifiedRelease
 from upwell.policy.promotion.verification_request import build_request
 from upwell.reconcilers.promotion.addresses import Address
 from upwell.reconcilers.promotion.check_secrets import signing_key
 from upwell.store.interface import Store
-from upwell.verification.interface import Event, ProbeError, Probes
+from upwell.verification.interface import ProbeError, Probes, SignedEvent
 
 type Verdicts = Callable[[Promotion, str, int], str]
 """Returns the URL, with its token, at which the verdict on an attempt of a check is taken."""
@@ -31,14 +31,18 @@ class WebhookChecks:
         self._verdicts = verdicts
 
     async def look(
-        self, subject: Subject, address: Address, wanted: WebhookCheck, attempt: Attempt
-    ) -> Step:
+        self,
+        subject: VerifiedRelease,
+        address: Address,
+        wanted: WebhookCheck,
+        attempt: CheckAttempt,
+    ) -> CheckStep:
         """Tell the CI unless it has been told, and wait."""
         told = any(one.name == attempt.named(TOLD_EVIDENCE) for one in attempt.result.evidence)
         if not attempt.left:
             late = f"no verdict came within {attempt.check.timeout_seconds} s"
             untold = f": {attempt.result.message}" if wanted.url and not told else ""
-            return attempt.ended(Verdict(CheckPhase.INCONCLUSIVE, f"{late}{untold}"))
+            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, f"{late}{untold}"))
         if told or not wanted.url:
             return attempt.goes_on(_TOLD if told else "no verdict has come yet")
         try:
@@ -49,7 +53,7 @@ class WebhookChecks:
             body = build_request(
                 subject, attempt, where=address.outside, route=address.route, url=url
             )
-            await self._probes.tell(Event(wanted.url, body, secret))
+            await self._probes.tell(SignedEvent(wanted.url, body, secret))
         except ProbeError as error:
             began = attempt.result.started or attempt.now
             waited = (attempt.now - began).total_seconds()
@@ -61,7 +65,7 @@ class WebhookChecks:
             Evidence(name=attempt.named(TOLD_EVIDENCE), url=_origin(wanted)),
         )
         step = attempt.goes_on(_TOLD)
-        return Step(step.result.model_copy(update={"evidence": evidence}), step.again)
+        return CheckStep(step.result.model_copy(update={"evidence": evidence}), step.again)
 
 
 def _origin(wanted: WebhookCheck) -> str:

@@ -4,9 +4,9 @@
 which a crash leaves nothing that dangles, `schedule` says when.
 """
 
-from upwell.reconcilers.pruning.plan import Planner
+from upwell.reconcilers.pruning.plan import PruningPlanner
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.reconcilers.pruning.removal import Pruning
 from upwell.reconcilers.pruning.schedule import PruningSchedule
 
-__all__ = ["Planner", "Pruning", "PruningSchedule", "Stores"]
+__all__ = ["Pruning", "PruningPlanner", "PruningSchedule", "Stores"]

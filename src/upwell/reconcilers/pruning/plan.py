@@ -12,9 +12,9 @@ from upwell.api.core import Event, Secret
 from upwell.api.image import ImageStreamTag
 from upwell.api.meta import Resource
 from upwell.oci import Digest
-from upwell.policy.pruning.retention import Decision, Facts, Rules, decide
+from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, Rules, decide
 from upwell.policy.pruning.stored_content import StoredRepository
-from upwell.reconcilers.pruning.ports import StoredLog, Stores
+from upwell.reconcilers.pruning.ports import StoredBuildLog, Stores
 from upwell.registry.mirror import mirror_repository
 
 _READ = [kind for kind in RESOURCES if kind not in {Event, Secret, ImageStreamTag}]
@@ -22,23 +22,23 @@ _READ = [kind for kind in RESOURCES if kind not in {Event, Secret, ImageStreamTa
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PruningPlan:
     """What may go."""
 
-    decision: Decision
+    decision: RetentionDecision
     repositories: Sequence[StoredRepository]
-    logs: tuple[StoredLog, ...]
+    logs: tuple[StoredBuildLog, ...]
     package_lists: tuple[Digest, ...]
     now: datetime
 
 
-class Planner:
+class PruningPlanner:
     """Makes plans; changes nothing."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
-    async def plan(self, rules: Rules) -> Plan:
+    async def plan(self, rules: Rules) -> PruningPlan:
         """Say what may go. Raises StoreError, RegistryError or WorkloadError."""
         now = self._stores.clock()
         # Before the objects: whatever is pushed later is in no plan, and whatever is here already
@@ -50,7 +50,7 @@ class Planner:
         decision = await self._decide(repositories, objects, rules, now)
         builds = {item.uid for item in objects if isinstance(item, Build)}
         oldest = now - rules.keep_younger_than
-        return Plan(
+        return PruningPlan(
             decision,
             repositories,
             tuple(log for log in logs if log.build_id not in builds and log.written < oldest),
@@ -58,7 +58,7 @@ class Planner:
             now,
         )
 
-    async def again(self, plan: Plan, rules: Rules) -> Decision:
+    async def again(self, plan: PruningPlan, rules: Rules) -> RetentionDecision:
         """Decide on what `plan` has seen by the references that there are now.
 
         A revision that is in a stream's history still, for whatever reason, is one of them.
@@ -72,14 +72,14 @@ class Planner:
         objects: Sequence[Resource],
         rules: Rules,
         now: datetime,
-    ) -> Decision:
+    ) -> RetentionDecision:
         running = {
             digest: instance.name
             for instance in await self._stores.runtime.instances()
             for digest in instance.images.values()
             if digest is not None
         }
-        facts = Facts(
+        facts = RetentionFacts(
             objects, repositories, self._stores.host, mirror_repository, now, running=running
         )
         return await asyncio.to_thread(decide, facts, rules)

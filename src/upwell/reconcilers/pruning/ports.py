@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from upwell.oci import Digest
-from upwell.registry.upkeep import RegistryUpkeep
+from upwell.registry.pruning import PrunableRegistry
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import Runtime
 
 
-class StoredLog(Protocol):
+class StoredBuildLog(Protocol):
     """The log of a build; `size` in bytes, `written` in UTC."""
 
     @property
@@ -34,7 +34,7 @@ class StoredLog(Protocol):
 class LogShelf(Protocol):
     """The logs of builds."""
 
-    def stored(self) -> Sequence[StoredLog]:
+    def stored(self) -> Sequence[StoredBuildLog]:
         """List the logs that nobody writes."""
         ...
 
@@ -70,7 +70,7 @@ class Stores:
     """Everything that grows, and the clock (UTC)."""
 
     objects: Store
-    registry: RegistryUpkeep
+    registry: PrunableRegistry
     host: str
     """The `host:port` in references to the embedded registry."""
     logs: LogShelf

@@ -15,9 +15,15 @@ from upwell.api.image import Image, ImageStream
 from upwell.api.prune import KeptImage, PrunedItem, PruneStatus
 from upwell.builder.interface import BuildError
 from upwell.policy.images.streams import StreamName, replace_tag
-from upwell.policy.pruning.retention import Decision, Rules, StaleManifest, StaleRevision, StaleTag
+from upwell.policy.pruning.retention import (
+    RetentionDecision,
+    Rules,
+    StaleManifest,
+    StaleRevision,
+    StaleTag,
+)
 from upwell.reconcilers.builds.inputs import referenced_inputs
-from upwell.reconcilers.pruning.plan import Plan, Planner
+from upwell.reconcilers.pruning.plan import PruningPlan, PruningPlanner
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.store.interface import ConflictError, NotFoundError
 
@@ -42,7 +48,7 @@ class _Batch:
     manifests: Sequence[StaleManifest]
 
     @classmethod
-    def of(cls, decision: Decision, limit: int) -> "_Batch":
+    def of(cls, decision: RetentionDecision, limit: int) -> "_Batch":
         return cls(
             decision.revisions[:limit],
             decision.images[:limit],
@@ -50,7 +56,7 @@ class _Batch:
             decision.manifests[:limit],
         )
 
-    def is_part_of(self, decision: Decision) -> bool:
+    def is_part_of(self, decision: RetentionDecision) -> bool:
         return self != _Batch.of(decision, sys.maxsize)
 
 
@@ -59,7 +65,7 @@ class Pruning:
 
     def __init__(self, stores: Stores, *, max_removals: int = MAX_REMOVALS) -> None:
         self._stores = stores
-        self._planner = Planner(stores)
+        self._planner = PruningPlanner(stores)
         self._max_removals = max_removals
         self._running = asyncio.Lock()
 
@@ -92,7 +98,7 @@ class Pruning:
             log.info("pruned", extra={"items": len(status.items), "bytes": status.bytes})
         return status
 
-    async def _remove(self, plan: Plan, batch: _Batch, rules: Rules) -> list[PrunedItem]:
+    async def _remove(self, plan: PruningPlan, batch: _Batch, rules: Rules) -> list[PrunedItem]:
         done = [_revision_item(revision) for revision in await self._cut_histories(batch.revisions)]
         for image in batch.images:
             try:
@@ -131,7 +137,7 @@ class Pruning:
         return cut
 
     async def _remove_manifests(
-        self, plan: Plan, stale: Sequence[StaleManifest], rules: Rules
+        self, plan: PruningPlan, stale: Sequence[StaleManifest], rules: Rules
     ) -> list[PrunedItem]:
         done: list[PrunedItem] = []
         before = plan.now - rules.keep_younger_than
@@ -148,7 +154,9 @@ class Pruning:
             ]
         return done
 
-    async def _other_storage(self, plan: Plan, rules: Rules, *, confirm: bool) -> list[PrunedItem]:
+    async def _other_storage(
+        self, plan: PruningPlan, rules: Rules, *, confirm: bool
+    ) -> list[PrunedItem]:
         """Prune uploads and the builder's own images: their stores decide what is in use."""
         items = []
         grace = rules.keep_younger_than
@@ -183,7 +191,7 @@ def _without(stream: ImageStream, stale: Sequence[StaleRevision]) -> ImageStream
     return stream.with_status(status)
 
 
-def _leftovers(plan: Plan) -> Iterator[PrunedItem]:
+def _leftovers(plan: PruningPlan) -> Iterator[PrunedItem]:
     for entry in plan.logs:
         yield PrunedItem(
             what="build log",
@@ -217,7 +225,7 @@ def _manifest_item(manifest: StaleManifest) -> PrunedItem:
     )
 
 
-def _kept(plan: Plan) -> Iterator[KeptImage]:
+def _kept(plan: PruningPlan) -> Iterator[KeptImage]:
     for repository in plan.repositories:
         for manifest in repository.manifests:
             reason = plan.decision.kept.get(manifest.digest)

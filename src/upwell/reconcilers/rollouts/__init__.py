@@ -3,8 +3,8 @@
 What serves is never given up before what follows it serves; every wait has a reason in a condition.
 """
 
-from upwell.reconcilers.rollouts.images import Images
-from upwell.reconcilers.rollouts.machine import Machine
+from upwell.reconcilers.rollouts.images import TemplateImages
+from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.reconciler import FINALIZER, RolloutReconciler
 from upwell.reconcilers.rollouts.traffic import Traffic
 from upwell.reconcilers.rollouts.undo import RollbackError, resume, rollback
@@ -13,11 +13,11 @@ from upwell.reconcilers.rollouts.wiring import controller, feeds
 
 __all__ = [
     "FINALIZER",
-    "Images",
-    "Machine",
     "RollbackError",
+    "RolloutPorts",
     "RolloutReconciler",
     "RolloutRefusedError",
+    "TemplateImages",
     "Traffic",
     "cancel",
     "controller",

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion
-from upwell.controller.view import Told, View
+from upwell.controller.cache import Handler, ObjectCache
 from upwell.policy.images.streams import StreamName, split_tag
 from upwell.policy.promotion.stages import STAGED, PipelineStage, namespace_of, stages_with
 from upwell.policy.rollouts.pod_template import SourceName, needed_sources
@@ -26,7 +26,7 @@ class WorkloadView:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._view = View(store, (*STAGED, Pipeline, Promotion), name="workload-view")
+        self._view = ObjectCache(store, (*STAGED, Pipeline, Promotion), name="workload-view")
         self._followers = [self._view.index(kind, _streams) for kind in STAGED]
         self._placed = [self._view.index(kind, _place) for kind in STAGED]
         self._users = [self._view.index(kind, _sources) for kind in WORKLOADS]
@@ -41,7 +41,7 @@ class WorkloadView:
         """Wait until everything was listed."""
         await self._view.ready()
 
-    def on_change[R: Resource](self, kind: type[R], told: Told[R]) -> None:
+    def on_change[R: Resource](self, kind: type[R], told: Handler[R]) -> None:
         """Call `told` at each change, once the view has it."""
         self._view.on_change(kind, told)
 

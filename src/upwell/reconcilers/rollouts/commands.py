@@ -9,7 +9,7 @@ from upwell.policy.rollouts.history import Phase, with_record
 from upwell.policy.rollouts.hooks import HookPhase, RetryAt
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import Workload
-from upwell.policy.rollouts.steps import Moment, Rollout, RunHook, Step
+from upwell.policy.rollouts.steps import HookMoment, Rollout, RunHook, Step
 from upwell.reconcilers.rollouts.custom import (
     CUSTOM,
     CustomStrategy,
@@ -26,7 +26,7 @@ from upwell.reconcilers.rollouts.hooks import (
     with_hook,
 )
 from upwell.reconcilers.rollouts.judgement import failed
-from upwell.reconcilers.rollouts.standing import Obstacle, Standing
+from upwell.reconcilers.rollouts.standing import Obstacle, RolloutSnapshot
 from upwell.store.interface import Store
 from upwell.workload.interface import Instance, Runtime, State, WorkloadError
 
@@ -36,7 +36,7 @@ class Decided:
     """A rollout that is about to take its next steps."""
 
     rollout: Rollout
-    standing: Standing
+    standing: RolloutSnapshot
     record: RevisionRecord
     troubles: Sequence[Trouble] = ()
     """What kept the command of a Custom strategy from saying how far it may go."""
@@ -62,7 +62,7 @@ class Commands:
             custom_params(workload) is None
             or target.complete
             or target.aborted
-            or Moment.PRE in target.hooks
+            or HookMoment.PRE in target.hooks
             or CUSTOM in record.hooks
         ):
             return decided
@@ -96,10 +96,10 @@ class Commands:
     async def run_hook(
         self,
         workload: Workload,
-        standing: Standing,
+        standing: RolloutSnapshot,
         steps: Sequence[Step],
         tasks: Sequence[Instance],
-    ) -> tuple[Standing, list[Trouble]]:
+    ) -> tuple[RolloutSnapshot, list[Trouble]]:
         """Take the hook whose time has come one step further, and remove those that are over."""
         record = standing.chosen.record
         step = next((step for step in steps if isinstance(step, RunHook)), None)

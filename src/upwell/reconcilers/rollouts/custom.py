@@ -18,7 +18,7 @@ from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.reconcilers.rollouts.hooks import LoadRevision
 from upwell.reconcilers.rollouts.images import parse_image
 from upwell.reconcilers.rollouts.instance import build_task, instance_name
-from upwell.workload.interface import Files, Instance, InstanceSpec, Mount, Runtime, State
+from upwell.workload.interface import Files, Instance, InstanceMount, InstanceSpec, Runtime, State
 
 CUSTOM = "custom"
 """The role of the command's instance, and the name of its result."""
@@ -111,7 +111,7 @@ class CustomStrategy:
             await self._load(workload, record.model_copy(update=changes)), name, CUSTOM
         )
         # In every image's PATH, whatever the image says it is.
-        program = Mount(_PROGRAM, f"/bin/{_PROGRAM}", read_only=True, sub_path=_PROGRAM)
+        program = InstanceMount(_PROGRAM, f"/bin/{_PROGRAM}", read_only=True, sub_path=_PROGRAM)
         return replace(
             spec,
             containers=(replace(spec.containers[0], mounts=(program,)),),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from upwell.api.apps import RevisionRecord
 from upwell.policy.rollouts.history import find
 from upwell.policy.rollouts.settings import Workload
-from upwell.policy.rollouts.steps import Drain, Replica, Start, Step, Stop
+from upwell.policy.rollouts.steps import Drain, Replica, StartReplica, Step, Stop
 from upwell.reconcilers.rollouts.instance import index_of
 from upwell.workload.interface import Instance, State
 
@@ -59,7 +59,7 @@ def with_mending(
     Ours cannot be started beside one that has its name: for a moment there is one less.
     """
     held = {index_of(name) for name in foreign}
-    found = [step for step in steps if not (isinstance(step, Start) and step.index in held)]
+    found = [step for step in steps if not (isinstance(step, StartReplica) and step.index in held)]
     leaving = {step.name for step in found if isinstance(step, Drain | Stop)}
     first = next((one for one in replicas if one.name in foreign), None)
     if first is not None and not leaving & foreign:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from upwell.policy.rollouts.history import find
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import Workload, grace_seconds, template_of
-from upwell.policy.rollouts.steps import Start, Step, Stop
+from upwell.policy.rollouts.steps import StartReplica, Step, Stop
 from upwell.reconcilers.rollouts.instance import build
 from upwell.reconcilers.rollouts.loading import Revisions
-from upwell.reconcilers.rollouts.standing import Standing
+from upwell.reconcilers.rollouts.standing import RolloutSnapshot
 from upwell.registry.errors import RegistryError
 from upwell.workload.interface import Runtime, WorkloadError
 
@@ -17,7 +17,7 @@ type Trouble = WorkloadError | TemplateError | RegistryError
 """What may keep a step from being done."""
 
 
-class Execution:
+class StepExecutor:
     """Acts on the runtime; every step may be done again."""
 
     def __init__(self, runtime: Runtime, revisions: Revisions) -> None:
@@ -27,7 +27,7 @@ class Execution:
         """Instances whose start this process has tried: one of another process was cut short."""
 
     async def carry_out(
-        self, workload: Workload, standing: Standing, steps: Sequence[Step]
+        self, workload: Workload, standing: RolloutSnapshot, steps: Sequence[Step]
     ) -> list[Trouble]:
         """Start and stop; return what went wrong, the target's own first."""
         grace = grace_seconds(template_of(workload))
@@ -54,12 +54,14 @@ class Execution:
         return troubles
 
     async def _start(
-        self, workload: Workload, standing: Standing, steps: Sequence[Step]
+        self, workload: Workload, standing: RolloutSnapshot, steps: Sequence[Step]
     ) -> list[Trouble]:
         troubles: list[Trouble] = []
         for step in steps:
-            record = find(standing.records, step.revision) if isinstance(step, Start) else None
-            if not isinstance(step, Start) or record is None:
+            record = (
+                find(standing.records, step.revision) if isinstance(step, StartReplica) else None
+            )
+            if not isinstance(step, StartReplica) or record is None:
                 continue
             try:
                 revision = await self._revisions.load(workload, record)

@@ -20,12 +20,12 @@ from upwell.policy.rollouts.hooks import (
     hooks_of,
     judge,
 )
-from upwell.policy.rollouts.steps import Moment
-from upwell.reconcilers.rollouts.instance import Revision, build_task, instance_name
+from upwell.policy.rollouts.steps import HookMoment
+from upwell.reconcilers.rollouts.instance import RevisionTemplate, build_task, instance_name
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.workload.interface import Instance, InstanceSpec, Runtime, State
 
-type LoadRevision = Callable[[Resource, RevisionRecord], Awaitable[Revision]]
+type LoadRevision = Callable[[Resource, RevisionRecord], Awaitable[RevisionTemplate]]
 """Reads what a revision's instances need: Secrets, ConfigMaps, logins."""
 
 
@@ -44,7 +44,7 @@ class Hooks:
         self,
         workload: Resource,
         record: RevisionRecord,
-        moment: Moment,
+        moment: HookMoment,
         instances: Sequence[Instance],
     ) -> HookResult | RetryAt | None:
         """Take the hook one step further; return its result once it has one.
@@ -78,7 +78,7 @@ class Hooks:
         self,
         workload: Resource,
         record: RevisionRecord,
-        moment: Moment,
+        moment: HookMoment,
         found: Instance | None,
     ) -> HookEnd | None:
         """Start the hook, or return how it ended; None while it runs."""
@@ -90,7 +90,7 @@ class Hooks:
         return HookEnd(found.started_at, found.succeeded, found.restarts, found.message)
 
     async def _retry(
-        self, workload: Resource, record: RevisionRecord, moment: Moment, retry: RetryAt
+        self, workload: Resource, record: RevisionRecord, moment: HookMoment, retry: RetryAt
     ) -> RetryAt | None:
         if self._clock() < retry.at:
             return retry
@@ -98,7 +98,7 @@ class Hooks:
         return None
 
     async def _spec(
-        self, workload: Resource, record: RevisionRecord, moment: Moment
+        self, workload: Resource, record: RevisionRecord, moment: HookMoment
     ) -> InstanceSpec:
         hook = hooks_of(workload)[moment].exec_new_pod
         assert hook is not None  # noqa: S101 - the caller has looked
@@ -135,16 +135,16 @@ class Hooks:
             await self._store.update(stream.model_copy(update={"spec": spec}))
 
 
-def hook_instance(workload: Resource, record: RevisionRecord, moment: Moment) -> str:
+def hook_instance(workload: Resource, record: RevisionRecord, moment: HookMoment) -> str:
     """Return the name of a hook's instance."""
     return f"{instance_name(workload, record.hash, moment.value)}-{record.revision}"
 
 
-def retry_message(moment: Moment, retry: RetryAt) -> str:
+def retry_message(moment: HookMoment, retry: RetryAt) -> str:
     """Say that a hook is tried again, in OpenShift's words."""
     return f"{moment} hook failed; Retrying hook pod (retry #{retry.number})"
 
 
-def with_hook(record: RevisionRecord, moment: Moment, result: HookResult) -> RevisionRecord:
+def with_hook(record: RevisionRecord, moment: HookMoment, result: HookResult) -> RevisionRecord:
     """Return the record with the result of one of its hooks."""
     return record.model_copy(update={"hooks": {**record.hooks, moment.value: result}})

@@ -8,13 +8,13 @@ from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.local_images import LocalImages
-from upwell.registry.interface import Access, Registry
+from upwell.registry.interface import Registry, RequestAccess
 
 type Login = tuple[str, str, str]
 """Registry, username, password."""
 
 
-class Images:
+class TemplateImages:
     """The images of templates.
 
     `insecure` registries speak plain HTTP or have no valid TLS; `local` knows what short names
@@ -44,7 +44,7 @@ class Images:
             reference = parse_image(image, container.name)
             if reference.digest is None:
                 credentials = await self._secrets.of_namespace(namespace)
-                access = Access(credentials, insecure=reference.registry in self.insecure)
+                access = RequestAccess(credentials, insecure=reference.registry in self.insecure)
                 found = await self._registry.resolve(reference, access)
                 reference = reference.with_digest(found.digest)
             pinned[container.name] = str(reference)

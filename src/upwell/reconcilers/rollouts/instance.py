@@ -23,19 +23,19 @@ from upwell.policy.rollouts.settings import instance_labels
 from upwell.reconcilers.rollouts.images import Login, parse_image
 from upwell.workload.interface import (
     Action,
-    Claim,
     ContainerSpec,
     EmptyDir,
-    ExecCheck,
+    ExecProbe,
     Files,
     HostPath,
-    HttpCheck,
+    HttpProbe,
+    InstanceMount,
     InstanceSpec,
-    Mount,
     Owner,
     Pause,
-    Probe,
-    TcpCheck,
+    ProbeSpec,
+    TcpProbe,
+    VolumeClaim,
 )
 
 _MAX_NAME = 200
@@ -48,7 +48,7 @@ _VOLUME_KINDS = "emptyDir, hostPath, secret, configMap, projected or persistentV
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
+class RevisionTemplate:
     """What all instances of one revision have in common."""
 
     workload: Resource
@@ -87,17 +87,17 @@ def index_of(name: str) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() else -1
 
 
-def build(revision: Revision, index: int) -> InstanceSpec:
+def build(revision: RevisionTemplate, index: int) -> InstanceSpec:
     """Return the replica `index` of a revision; raises TemplateError."""
     return _instance(revision, instance_name(revision.workload, revision.hash, index), index)
 
 
-def build_task(revision: Revision, name: str, role: str) -> InstanceSpec:
+def build_task(revision: RevisionTemplate, name: str, role: str) -> InstanceSpec:
     """Return an instance that runs the revision's template once; raises TemplateError."""
     return replace(_instance(revision, name, 0), once=True, role=role)
 
 
-def _instance(revision: Revision, name: str, index: int) -> InstanceSpec:
+def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec:
     pod = revision.template.spec
     if not pod.containers:
         raise TemplateError("InvalidTemplate", "spec.template.spec.containers is empty")
@@ -136,7 +136,9 @@ def _instance(revision: Revision, name: str, index: int) -> InstanceSpec:
     )
 
 
-def _container(container: core.Container, revision: Revision, identity: Identity) -> ContainerSpec:
+def _container(
+    container: core.Container, revision: RevisionTemplate, identity: Identity
+) -> ContainerSpec:
     env = environment(container, revision.sources, identity)
     image = revision.images.get(container.name, container.image)
     reference = parse_image(image, container.name)
@@ -170,20 +172,22 @@ def _user(context: Mapping[str, object] | None) -> str:
     return f"{user}:{group}" if group is not None else f"{user}"
 
 
-def _mount(mount: core.VolumeMount, revision: Revision) -> Mount:
+def _mount(mount: core.VolumeMount, revision: RevisionTemplate) -> InstanceMount:
     known = {volume.name for volume in revision.template.spec.volumes}
     if mount.name not in known | _claims(revision.workload, 0).keys():
         raise TemplateError("InvalidTemplate", f"volumeMounts names no volume: {mount.name!r}")
-    return Mount(mount.name, mount.mount_path, bool(mount.read_only), mount.sub_path or "")
+    return InstanceMount(mount.name, mount.mount_path, bool(mount.read_only), mount.sub_path or "")
 
 
-def _claims(workload: Resource, index: int) -> dict[str, Claim]:
+def _claims(workload: Resource, index: int) -> dict[str, VolumeClaim]:
     """Return the claims of a StatefulSet's replica, one for each of its claim templates."""
     if not isinstance(workload, StatefulSet):
         return {}
     names = [template.metadata.name or "" for template in workload.spec.volume_claim_templates]
     return {
-        name: Claim(workload.namespace, f"{name}-{workload.name}-{index}") for name in names if name
+        name: VolumeClaim(workload.namespace, f"{name}-{workload.name}-{index}")
+        for name in names
+        if name
     }
 
 
@@ -193,18 +197,18 @@ def _action(handler: core.LifecycleHandler | None, container: core.Container) ->
     if handler.sleep is not None:
         return Pause(handler.sleep.seconds)
     check = _check(core.Probe(exec=handler.exec, http_get=handler.http_get), container)
-    return check if isinstance(check, ExecCheck | HttpCheck) else None
+    return check if isinstance(check, ExecProbe | HttpProbe) else None
 
 
-def _probe(probe: core.Probe | None, container: core.Container) -> Probe | None:
+def _probe(probe: core.Probe | None, container: core.Container) -> ProbeSpec | None:
     if probe is None:
         return None
-    defaults = Probe(ExecCheck(()))
+    defaults = ProbeSpec(ExecProbe(()))
 
     def given(value: int | None, default: float) -> float:
         return default if value is None else value
 
-    return Probe(
+    return ProbeSpec(
         check=_check(probe, container),
         initial_delay=given(probe.initial_delay_seconds, defaults.initial_delay),
         period=given(probe.period_seconds, defaults.period),
@@ -214,15 +218,15 @@ def _probe(probe: core.Probe | None, container: core.Container) -> Probe | None:
     )
 
 
-def _check(probe: core.Probe, container: core.Container) -> HttpCheck | TcpCheck | ExecCheck:
+def _check(probe: core.Probe, container: core.Container) -> HttpProbe | TcpProbe | ExecProbe:
     if probe.http_get is not None:
         get = probe.http_get
         headers = tuple((header.name, header.value) for header in get.http_headers)
-        return HttpCheck(port_number(get.port, container), get.path, get.scheme.lower(), headers)
+        return HttpProbe(port_number(get.port, container), get.path, get.scheme.lower(), headers)
     if probe.tcp_socket is not None:
-        return TcpCheck(port_number(probe.tcp_socket.port, container))
+        return TcpProbe(port_number(probe.tcp_socket.port, container))
     if probe.exec is not None and probe.exec.command:
-        return ExecCheck(probe.exec.command)
+        return ExecProbe(probe.exec.command)
     raise TemplateError(
         "UnsupportedField",
         f"container {container.name}: a probe or lifecycle handler needs httpGet, tcpSocket"
@@ -242,10 +246,12 @@ def port_number(port: int | str, container: core.Container) -> int:
     raise TemplateError("InvalidTemplate", f"container {container.name} has no port named {port!r}")
 
 
-def _volume(volume: core.Volume, revision: Revision) -> EmptyDir | HostPath | Claim | Files:
+def _volume(
+    volume: core.Volume, revision: RevisionTemplate
+) -> EmptyDir | HostPath | VolumeClaim | Files:
     sources = revision.sources
     if volume.persistent_volume_claim is not None:
-        return Claim(revision.workload.namespace, volume.persistent_volume_claim.claim_name)
+        return VolumeClaim(revision.workload.namespace, volume.persistent_volume_claim.claim_name)
     if volume.projected is not None:
         return _projected(volume.projected, sources)
     if volume.host_path is not None:

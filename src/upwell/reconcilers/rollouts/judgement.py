@@ -11,9 +11,9 @@ from upwell.policy.rollouts.history import Phase, Records, last_good, with_recor
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.steps import FailureReason, MarkComplete, Replica, RollBack, Stall, Step
 from upwell.reconcilers.rollouts.execution import Trouble
-from upwell.reconcilers.rollouts.machine import Machine
+from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.report import PROGRESSING, describe, failure_message
-from upwell.reconcilers.rollouts.standing import Obstacle, Standing
+from upwell.reconcilers.rollouts.standing import Obstacle, RolloutSnapshot
 from upwell.workload.interface import LogQuery, State, WorkloadError
 
 _LOG_LINES = 10
@@ -34,7 +34,7 @@ _OWN_REASONS = frozenset(
 class Judge:
     """Says whether a revision is complete, has failed, or meets an obstacle."""
 
-    def __init__(self, machine: Machine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, machine: RolloutPorts, clock: Callable[[], datetime]) -> None:
         self._runtime = machine.runtime
         self._traffic = machine.traffic
         self._clock = clock
@@ -42,10 +42,10 @@ class Judge:
     async def judge(
         self,
         workload: Workload,
-        standing: Standing,
+        standing: RolloutSnapshot,
         steps: Sequence[Step],
         troubles: Sequence[Trouble],
-    ) -> Standing:
+    ) -> RolloutSnapshot:
         """Return the standing with what the steps and their troubles say about the revision."""
         record = standing.chosen.record
         if record is None:
@@ -70,7 +70,7 @@ class Judge:
         return replace(standing, obstacle=standing.obstacle or met)
 
     def _with_live_time(
-        self, workload: Workload, standing: Standing, record: RevisionRecord
+        self, workload: Workload, standing: RolloutSnapshot, record: RevisionRecord
     ) -> Records:
         live = record.live_at is None and any(
             one.ready
@@ -109,7 +109,7 @@ def _trouble(troubles: Sequence[Trouble]) -> Obstacle | None:
     return next((Obstacle(one.reason, str(one), "True") for one in troubles), None)
 
 
-def _pulling(standing: Standing, record: RevisionRecord) -> Obstacle | None:
+def _pulling(standing: RolloutSnapshot, record: RevisionRecord) -> Obstacle | None:
     """Say which image a replica waits for, if one does and nobody has paused it."""
     for one in () if standing.settings.paused else standing.instances:
         if one.state is State.PULLING and one.revision == record.hash:
@@ -117,14 +117,19 @@ def _pulling(standing: Standing, record: RevisionRecord) -> Obstacle | None:
     return None
 
 
-def _completed(standing: Standing, record: RevisionRecord) -> Standing:
+def _completed(standing: RolloutSnapshot, record: RevisionRecord) -> RolloutSnapshot:
     records = with_record(standing.records, record.hash, phase=Phase.COMPLETE.value, message="")
     return replace(standing, records=records)
 
 
 def failed(
-    standing: Standing, record: RevisionRecord, reason: str, detail: str, *, final: bool = False
-) -> Standing:
+    standing: RolloutSnapshot,
+    record: RevisionRecord,
+    reason: str,
+    detail: str,
+    *,
+    final: bool = False,
+) -> RolloutSnapshot:
     """Return the standing with the target failed.
 
     Without a good revision it is tried on, unless the failure is `final`.

@@ -3,8 +3,8 @@
 from upwell.api.apps import RevisionRecord
 from upwell.api.meta import Resource
 from upwell.policy.rollouts.pod_template import needed_sources
-from upwell.reconcilers.rollouts.images import Images
-from upwell.reconcilers.rollouts.instance import Revision
+from upwell.reconcilers.rollouts.images import TemplateImages
+from upwell.reconcilers.rollouts.instance import RevisionTemplate
 from upwell.reconcilers.rollouts.sources import load_sources
 from upwell.store.interface import Store
 
@@ -12,17 +12,17 @@ from upwell.store.interface import Store
 class Revisions:
     """Completes records of revisions to what can be started."""
 
-    def __init__(self, store: Store, images: Images) -> None:
+    def __init__(self, store: Store, images: TemplateImages) -> None:
         self._store = store
         self._images = images
 
-    async def load(self, workload: Resource, record: RevisionRecord) -> Revision:
+    async def load(self, workload: Resource, record: RevisionRecord) -> RevisionTemplate:
         """Return the revision with the Secrets, ConfigMaps and logins as they are now."""
         sources = await load_sources(
             self._store, workload.namespace, needed_sources(record.template)
         )
         logins = await self._images.logins(record.images.values(), workload.namespace)
-        return Revision(
+        return RevisionTemplate(
             workload,
             record.hash,
             record.template,

@@ -8,7 +8,7 @@ from upwell.workload.interface import Router, Runtime
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class RolloutPorts:
     """Where workloads run, and what is known about their traffic."""
 
     runtime: Runtime

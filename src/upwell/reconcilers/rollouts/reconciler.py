@@ -21,27 +21,27 @@ from upwell.policy.rollouts.steps import (
     MarkComplete,
     RollBack,
     Rollout,
+    RolloutTarget,
     RunHook,
     Settings,
-    Start,
+    StartReplica,
     Step,
     Stop,
-    Target,
     Wait,
     next_steps,
 )
-from upwell.policy.rollouts.target import Choice
+from upwell.policy.rollouts.target import TargetReason
 from upwell.reconcilers.rollouts.commands import Commands, Decided, is_driven
 from upwell.reconcilers.rollouts.drift import foreign_names, under_control, with_mending
-from upwell.reconcilers.rollouts.execution import Execution, Trouble
-from upwell.reconcilers.rollouts.images import Images
+from upwell.reconcilers.rollouts.execution import StepExecutor, Trouble
+from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.judgement import Judge
 from upwell.reconcilers.rollouts.loading import Revisions
-from upwell.reconcilers.rollouts.machine import Machine
+from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.replicas import ReplicaReader
 from upwell.reconcilers.rollouts.report import status_of
-from upwell.reconcilers.rollouts.standing import Standing, StandingReader, rollout_of
+from upwell.reconcilers.rollouts.standing import RolloutSnapshot, StandingReader, rollout_of
 from upwell.store.interface import NotFoundError, Store
 from upwell.workload.interface import Instance
 
@@ -74,8 +74,8 @@ class RolloutReconciler:
     def __init__(
         self,
         store: Store,
-        machine: Machine,
-        images: Images,
+        machine: RolloutPorts,
+        images: TemplateImages,
         clock: Callable[[], datetime],
     ) -> None:
         revisions = Revisions(store, images)
@@ -86,7 +86,7 @@ class RolloutReconciler:
         self._standings = StandingReader(images, revisions, clock)
         self._replicas = ReplicaReader(machine, clock)
         self._commands = Commands(store, machine.runtime, revisions.load, clock)
-        self._execution = Execution(machine.runtime, revisions)
+        self._execution = StepExecutor(machine.runtime, revisions)
         self._judge = Judge(machine, clock)
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -127,7 +127,7 @@ class RolloutReconciler:
     ) -> Result:
         """Drain and stop all: the owner goes, or is gone."""
         now = self._clock()
-        nothing = Rollout(Settings(replicas=0), Target("", now, complete=True))
+        nothing = Rollout(Settings(replicas=0), RolloutTarget("", now, complete=True))
         replicas = await self._replicas.read(instances, self._execution.tried, patience.drain)
         steps = next_steps(nothing, replicas, now)
         self._set_draining(key, steps)
@@ -142,7 +142,7 @@ class RolloutReconciler:
         record = standing.chosen.record
         steps: tuple[Step, ...] = ()
         troubles: Sequence[Trouble] = ()
-        if standing.chosen.choice is Choice.BEGIN:
+        if standing.chosen.choice is TargetReason.BEGIN:
             await self._write(workload, standing)
             return Result(0)
         if record is not None:
@@ -181,13 +181,13 @@ class RolloutReconciler:
         leaving = frozenset(step.name for step in steps if isinstance(step, Drain | Stop))
         self._traffic.drain(key, leaving)
 
-    async def _write(self, workload: Workload, standing: Standing) -> None:
+    async def _write(self, workload: Workload, standing: RolloutSnapshot) -> None:
         status = status_of(workload, standing, self._clock())
         if status != workload.status:
             await self._store.update_status(workload.with_status(status))
 
     def _result(self, steps: Sequence[Step], *, watched: bool = False) -> Result:
-        if any(isinstance(step, Start | Stop | MarkComplete | RollBack) for step in steps):
+        if any(isinstance(step, StartReplica | Stop | MarkComplete | RollBack) for step in steps):
             return Result(0)
         waits = [
             (step.until - self._clock()).total_seconds() for step in steps if isinstance(step, Wait)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from upwell.policy.rollouts.steps import Replica
 from upwell.reconcilers.rollouts.instance import index_of
-from upwell.reconcilers.rollouts.machine import Machine
+from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.workload.interface import Instance, State, WorkloadError
 
 _COMING_OR_THERE = frozenset({State.PULLING, State.INITIALIZING, State.RUNNING})
@@ -14,7 +14,7 @@ _COMING_OR_THERE = frozenset({State.PULLING, State.INITIALIZING, State.RUNNING})
 class ReplicaReader:
     """Reads replicas, and which of them have nothing left to do."""
 
-    def __init__(self, machine: Machine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, machine: RolloutPorts, clock: Callable[[], datetime]) -> None:
         self._router = machine.router
         self._traffic = machine.traffic
         self._clock = clock

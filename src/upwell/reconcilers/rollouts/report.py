@@ -7,13 +7,13 @@ from typing import Any
 from upwell.api.apps import DeploymentConfigStatus, RevisionRecord, WorkloadStatus
 from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
-from upwell.policy.rollouts.history import Cause, Phase, find
+from upwell.policy.rollouts.history import Phase, RolloutCause, find
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.steps import FailureReason, Settings
-from upwell.policy.rollouts.target import Choice
+from upwell.policy.rollouts.target import TargetReason
 from upwell.policy.rollouts.triggers import hold_text
 from upwell.reconcilers.rollouts.drift import DRIFT_ANNOTATION, faults, mends
-from upwell.reconcilers.rollouts.standing import Standing
+from upwell.reconcilers.rollouts.standing import RolloutSnapshot
 from upwell.workload.interface import Instance
 
 PROGRESSING = "Progressing"
@@ -63,7 +63,7 @@ def failure_message(
     return f"{describe(failing)} {why}{told}; {rest}"
 
 
-def status_of(workload: Workload, standing: Standing, now: datetime) -> WorkloadStatus:
+def status_of(workload: Workload, standing: RolloutSnapshot, now: datetime) -> WorkloadStatus:
     """Return the status; equal standing gives an equal status."""
     settings = standing.settings
     instances = standing.instances
@@ -96,7 +96,7 @@ def status_of(workload: Workload, standing: Standing, now: datetime) -> Workload
     return workload.status.model_copy(update=changes)
 
 
-def drifted(workload: Workload, standing: Standing) -> Condition:
+def drifted(workload: Workload, standing: RolloutSnapshot) -> Condition:
     """Say how what runs differs from what was rolled out, and what is done about it."""
     found = faults(standing.instances, standing.records)
     then = "mended" if mends(workload) else f"reported only ({DRIFT_ANNOTATION}: report)"
@@ -115,13 +115,13 @@ def _is_available(instance: Instance, settings: Settings, now: datetime) -> bool
 
 def _details(record: RevisionRecord) -> dict[str, Any]:
     """Return OpenShift's DeploymentDetails: why the latest version was rolled out."""
-    kinds = {Cause.IMAGE_CHANGE: "ImageChange", Cause.CONFIG_CHANGE: "ConfigChange"}
+    kinds = {RolloutCause.IMAGE_CHANGE: "ImageChange", RolloutCause.CONFIG_CHANGE: "ConfigChange"}
     kind = next((name for cause, name in kinds.items() if cause == record.cause), "Manual")
     return {"message": record.cause, "causes": [{"type": kind}]}
 
 
 def _conditions(
-    workload: Workload, standing: Standing, available: Sequence[Instance]
+    workload: Workload, standing: RolloutSnapshot, available: Sequence[Instance]
 ) -> list[Condition]:
     kind = workload.KIND.kind
     minimum = max(standing.settings.replicas - standing.settings.max_unavailable, 0)
@@ -147,10 +147,10 @@ def _conditions(
     return conditions
 
 
-def _progressing(standing: Standing, available: Sequence[Instance]) -> Condition:
+def _progressing(standing: RolloutSnapshot, available: Sequence[Instance]) -> Condition:
     obstacle = standing.obstacle
     record = find(standing.records, standing.wanted)
-    if standing.chosen.choice is not Choice.KEPT and record and record.phase == Phase.FAILED:
+    if standing.chosen.choice is not TargetReason.KEPT and record and record.phase == Phase.FAILED:
         # Kubernetes' clients take this reason, and no other, for a failed rollout.
         return _condition("False", FailureReason.NEVER_READY, record.message)
     if obstacle is not None:

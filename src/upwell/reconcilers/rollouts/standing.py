@@ -6,9 +6,9 @@ from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
 from upwell.policy.rollouts.history import (
-    Cause,
     Phase,
     Records,
+    RolloutCause,
     begin,
     cause_of,
     find,
@@ -29,10 +29,10 @@ from upwell.policy.rollouts.settings import (
     settings_of,
     template_of,
 )
-from upwell.policy.rollouts.steps import Rollout, Settings, Target
-from upwell.policy.rollouts.target import Choice, Chosen, choose
+from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
+from upwell.policy.rollouts.target import Chosen, TargetReason, choose
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, unresolved
-from upwell.reconcilers.rollouts.images import Images
+from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.instance import build
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.registry.errors import RegistryError
@@ -52,7 +52,7 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RolloutSnapshot:
     """All that the status says."""
 
     settings: Settings
@@ -68,12 +68,14 @@ class Standing:
 class StandingReader:
     """Reads how workloads stand, and chooses which of their revisions shall serve."""
 
-    def __init__(self, images: Images, revisions: Revisions, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, images: TemplateImages, revisions: Revisions, clock: Callable[[], datetime]
+    ) -> None:
         self._images = images
         self._revisions = revisions
         self._clock = clock
 
-    async def read(self, workload: Workload, instances: Sequence[Instance]) -> Standing:
+    async def read(self, workload: Workload, instances: Sequence[Instance]) -> RolloutSnapshot:
         """Return what is, and what shall be; a new revision is already in the records."""
         wanted = wanted_revision(workload)
         records = workload.status.revisions
@@ -82,7 +84,7 @@ class StandingReader:
             failed = None  # the template has changed: it may be tried again some day
         settings, obstacle = _settings(workload, wanted)
         chosen = choose(records, wanted, failed, may_begin=obstacle is None)
-        if chosen.choice is Choice.BEGIN:
+        if chosen.choice is TargetReason.BEGIN:
             try:
                 new = await self._new_revision(workload, wanted)
             except (TemplateError, RegistryError) as error:
@@ -91,9 +93,9 @@ class StandingReader:
                 chosen = choose(records, wanted, failed, may_begin=False)
             else:
                 records = prune(begin(records, new), history_limit(workload))
-        elif chosen.choice is not Choice.KEPT:
+        elif chosen.choice is not TargetReason.KEPT:
             obstacle = None
-        return Standing(settings, wanted, chosen, records, failed, instances, obstacle)
+        return RolloutSnapshot(settings, wanted, chosen, records, failed, instances, obstacle)
 
     async def _new_revision(self, workload: Workload, wanted: str) -> RevisionRecord:
         """Return the revision to begin; raises TemplateError or RegistryError if it cannot run."""
@@ -111,14 +113,14 @@ class StandingReader:
             hash=wanted,
             template=template,
             created=self._clock(),
-            cause=(Cause.MANUAL_CHANGE if by_hand and not undone else cause).value,
+            cause=(RolloutCause.MANUAL_CHANGE if by_hand and not undone else cause).value,
             images=images,
         )
         build(await self._revisions.load(workload, record), 0)
         return record
 
 
-def rollout_of(workload: Workload, standing: Standing, record: RevisionRecord) -> Rollout:
+def rollout_of(workload: Workload, standing: RolloutSnapshot, record: RevisionRecord) -> Rollout:
     """Return what the rollout policy has to know to bring `record` about."""
     complete = record.phase == Phase.COMPLETE
     good = record if complete else last_good(standing.records)
@@ -127,7 +129,7 @@ def rollout_of(workload: Workload, standing: Standing, record: RevisionRecord) -
         settings = replace(settings, replicas=0)
     return Rollout(
         settings,
-        Target(
+        RolloutTarget(
             record.hash,
             record.created,
             complete,

@@ -19,7 +19,7 @@ from upwell.controller import Controller, Result, Watch
 from upwell.policy.images.streams import StreamName, resolve_tag
 from upwell.policy.promotion.stages import setting_stage, stages_with
 from upwell.policy.rollouts.triggers import (
-    Verdict,
+    TriggerVerdict,
     decide,
     followers_of,
     hold_end,
@@ -73,7 +73,7 @@ class WorkloadTriggerReconciler:
 
     async def _verdict(
         self, workload: Triggered, streams: Mapping[StreamName, ImageStream]
-    ) -> Verdict | None:
+    ) -> TriggerVerdict | None:
         """Decide, unless a Pipeline sets the workload's images."""
         await self._view.ready()
         staged = setting_stage(self._view.stages_of(workload))
@@ -99,7 +99,7 @@ class WorkloadTriggerReconciler:
     async def _report(
         self,
         workload: Triggered,
-        verdict: Verdict | None,
+        verdict: TriggerVerdict | None,
         streams: dict[StreamName, ImageStream],
     ) -> None:
         before = workload.status.conditions

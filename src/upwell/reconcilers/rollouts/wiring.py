@@ -11,9 +11,9 @@ from upwell.controller import Controller, Watch
 from upwell.policy.rollouts.pod_template import SourceName
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.reconcilers.rollouts.cache import WorkloadView
-from upwell.reconcilers.rollouts.images import Images
+from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.instance import key_of
-from upwell.reconcilers.rollouts.machine import Machine
+from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
 from upwell.workload.interface import Runtime, WorkloadError
 
@@ -26,8 +26,8 @@ _RECONNECT_PAUSE = 1.0
 
 def controller(
     view: WorkloadView,
-    machine: Machine,
-    images: Images,
+    machine: RolloutPorts,
+    images: TemplateImages,
     clock: Callable[[], datetime],
     *,
     workers: int = 4,
@@ -56,7 +56,7 @@ def controller(
 
 
 def feeds(
-    machine: Machine, *, sweep_period: float = SWEEP_PERIOD
+    machine: RolloutPorts, *, sweep_period: float = SWEEP_PERIOD
 ) -> tuple[AsyncIterator[ObjectKey], ...]:
     """Return what `Controller.feed` has to be given, each in a task of its own."""
     return (

@@ -13,11 +13,11 @@ from upwell.controller import Backoff, Controller, Result, Watch
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.routing.reachability import HOST_PORTS
 from upwell.reconcilers.rollouts.cache import WorkloadView
-from upwell.reconcilers.rollouts.machine import Machine
+from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.wiring import changed_owners
 from upwell.reconcilers.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
-from upwell.reconcilers.routing.report import Outcome
+from upwell.reconcilers.routing.report import RoutingOutcome
 from upwell.reconcilers.routing.table import (
     Admission,
     Routing,
@@ -39,7 +39,7 @@ _RETRIES = Backoff(first=1, longest=60)
 class RoutingReconciler:
     """Has one key, since a table is one thing; every call computes and applies all of it."""
 
-    def __init__(self, store: Store, machine: Machine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, machine: RolloutPorts, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._machine = machine
         self._clock = clock
@@ -60,15 +60,15 @@ class RoutingReconciler:
                 # Nobody is sent to what has to go: no rollout need wait for that.
                 down = replace(routing.in_force, serving={}, quiet=draining, backends={})
                 self._machine.traffic.publish(down)
-            await self._report(state, routing, Outcome(refusal=error))
+            await self._report(state, routing, RoutingOutcome(refusal=error))
             raise
         self._machine.traffic.publish(routing.in_force)
         await self._machine.runtime.publish_names(routing.names)
-        await self._report(state, routing, Outcome(failures))
+        await self._report(state, routing, RoutingOutcome(failures))
         self._failed = self._failed + 1 if failures else 0
         return Result(_RETRIES.delay(self._failed) if failures else None)
 
-    async def _report(self, state: RoutingState, routing: Routing, outcome: Outcome) -> None:
+    async def _report(self, state: RoutingState, routing: Routing, outcome: RoutingOutcome) -> None:
         for service in state.services:
             await self._report_service(service, outcome)
         for route in state.routes:
@@ -111,7 +111,7 @@ class RoutingReconciler:
         spec = route.spec.model_copy(update={"host": host})
         return await self._store.update(route.model_copy(update={"spec": spec}))
 
-    async def _report_service(self, service: Service, outcome: Outcome) -> None:
+    async def _report_service(self, service: Service, outcome: RoutingOutcome) -> None:
         ready = outcome.of_service(service)
         if ready is None:
             return
@@ -120,7 +120,7 @@ class RoutingReconciler:
             status = service.status.model_copy(update={"conditions": conditions})
             await self._store.update_status(service.with_status(status))
 
-    async def _report_workload(self, workload: Workload, outcome: Outcome) -> None:
+    async def _report_workload(self, workload: Workload, outcome: RoutingOutcome) -> None:
         told = outcome.of_workload(workload)
         known = find(workload.status.conditions, HOST_PORTS)
         if told is None or (told.is_true and known is None):
@@ -132,7 +132,9 @@ class RoutingReconciler:
             with contextlib.suppress(ConflictError, NotFoundError):
                 await self._store.update_status(workload.with_status(status))
 
-    async def _report_route(self, route: Route, admission: Admission, outcome: Outcome) -> None:
+    async def _report_route(
+        self, route: Route, admission: Admission, outcome: RoutingOutcome
+    ) -> None:
         ours = next(
             (one for one in route.status.ingress if one.router_name == ROUTER_NAME),
             RouteIngress(router_name=ROUTER_NAME),
@@ -146,7 +148,9 @@ class RoutingReconciler:
             await self._store.update_status(route.with_status(status))
 
 
-def controller(view: WorkloadView, machine: Machine, clock: Callable[[], datetime]) -> Controller:
+def controller(
+    view: WorkloadView, machine: RolloutPorts, clock: Callable[[], datetime]
+) -> Controller:
     """Return the controller of the router; it needs `feeds` as well."""
 
     async def router(_: Resource) -> Iterable[ObjectKey]:
@@ -179,12 +183,12 @@ def _is_routed_anew(before: Workload, after: Workload) -> bool:
     )
 
 
-def feeds(machine: Machine) -> tuple[AsyncIterator[ObjectKey], ...]:
+def feeds(machine: RolloutPorts) -> tuple[AsyncIterator[ObjectKey], ...]:
     """Return what `Controller.feed` has to be given, each in a task of its own."""
     return (_whenever_instances_change(machine), machine.traffic.for_routing.keys())
 
 
-async def _whenever_instances_change(machine: Machine) -> AsyncIterator[ObjectKey]:
+async def _whenever_instances_change(machine: RolloutPorts) -> AsyncIterator[ObjectKey]:
     yield ROUTER_KEY  # once at the start, even when there is no object to watch
     async for _ in changed_owners(machine.runtime):
         yield ROUTER_KEY

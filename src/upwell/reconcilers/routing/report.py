@@ -22,7 +22,7 @@ from upwell.workload.interface import RouterUnavailableError
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RoutingOutcome:
     """How the router took the table."""
 
     failures: Mapping[str, str] = field(default_factory=dict)

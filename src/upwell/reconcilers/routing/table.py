@@ -14,7 +14,7 @@ from upwell.reconcilers.rollouts.traffic import InForce
 from upwell.reconcilers.routing.selection import Member, Members, Selectors
 from upwell.workload.interface import (
     Backend,
-    Endpoint,
+    BackendServer,
     HttpRule,
     Instance,
     Listener,
@@ -166,7 +166,7 @@ class _HostPort:
     name: str
     address: str
     number: int
-    endpoints: tuple[Endpoint, ...]
+    endpoints: tuple[BackendServer, ...]
 
 
 def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
@@ -178,7 +178,9 @@ def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
     for key, workload in sorted(state.workloads.items()):
         for port in host_ports(workload):
             endpoints = tuple(
-                Endpoint(one.name, one.address, port.container_port, one.name in state.draining)
+                BackendServer(
+                    one.name, one.address, port.container_port, one.name in state.draining
+                )
                 for one in owned.get(key, ())
             )
             number = port.host_port or 0
@@ -188,14 +190,14 @@ def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
 
 def _endpoints(
     port: ServicePort, members: Sequence[Member], state: RoutingState
-) -> tuple[Endpoint, ...]:
-    endpoints: list[Endpoint] = []
+) -> tuple[BackendServer, ...]:
+    endpoints: list[BackendServer] = []
     for member in members:
         instance = member.instance
         number = _port_number(port, member.template)
         if instance.ready and instance.address and number is not None:
             draining = instance.name in state.draining
-            endpoints.append(Endpoint(instance.name, instance.address, number, draining))
+            endpoints.append(BackendServer(instance.name, instance.address, number, draining))
     return tuple(endpoints)
 
 

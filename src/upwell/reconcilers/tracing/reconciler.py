@@ -13,14 +13,14 @@ from upwell.api.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Controller, Result
-from upwell.controller.view import View
+from upwell.controller.cache import ObjectCache
 from upwell.policy.images.streams import StreamName
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.tracing.context import Span, TraceContext
 from upwell.policy.tracing.spans import (
     TRACEPARENT_ANNOTATION,
-    Lineage,
+    ImageLineage,
     build_spans,
     import_spans,
     results_of,
@@ -39,7 +39,7 @@ class TraceReconciler:
 
     def __init__(self, store: Store, exporter: SpanExporter, clock: Callable[[], datetime]) -> None:
         self._store = store
-        self._view = View(store, _KINDS.values(), name="traces")
+        self._view = ObjectCache(store, _KINDS.values(), name="traces")
         self._makers = self._view.index(Build, results_of)
         # One worker: an import is told before the build that it has caused.
         self._controller = Controller("traces", self, store, (), workers=1)
@@ -122,9 +122,9 @@ class TraceReconciler:
         self._exporter.export(span for context, span in present.items() if context not in told)
         self._told[key] = frozenset(present)
 
-    async def _lineage(self) -> Lineage:
+    async def _lineage(self) -> ImageLineage:
         await self._view.ready()
-        return Lineage(self._stream, self._makers.get)
+        return ImageLineage(self._stream, self._makers.get)
 
     def _stream(self, name: StreamName) -> ImageStream | None:
         return self._view.get(ImageStream, name.namespace, name.name)

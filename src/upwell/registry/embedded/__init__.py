@@ -17,6 +17,6 @@ There is no database and no lock file: one process owns the folder, and what it 
 (tags, manifests, referrers) is an index that it reads back from the files.
 """
 
-from upwell.registry.embedded.registry import EmbeddedRegistry, Limits
+from upwell.registry.embedded.registry import EmbeddedRegistry, StorageLimits
 
-__all__ = ["EmbeddedRegistry", "Limits"]
+__all__ = ["EmbeddedRegistry", "StorageLimits"]

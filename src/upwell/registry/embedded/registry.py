@@ -13,7 +13,7 @@ from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_man
 from upwell.policy.pruning.stored_content import StoredRepository
 from upwell.registry.embedded.contents import Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
-from upwell.registry.embedded.repositories import Repositories, Repository, TagHook
+from upwell.registry.embedded.repositories import Repository, StoredRepositories, TagHook
 from upwell.registry.embedded.uploads import Uploads
 from upwell.registry.errors import (
     BlobUnknownError,
@@ -26,7 +26,7 @@ from upwell.registry.hosting import (
     ManifestPush,
     RepositoryUnknownError,
 )
-from upwell.registry.interface import DEFAULT_ACCESS, Access, PushEvent, PushListener
+from upwell.registry.interface import DEFAULT_ACCESS, PushEvent, PushListener, RequestAccess
 
 _READ_BYTES = 1024 * 1024
 _ACTOR = "upwell"
@@ -35,7 +35,7 @@ _USE_NOTED = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StorageLimits:
     """Bounds of what is stored: bytes of one blob; seconds until leftovers may be removed."""
 
     blob_bytes: int = 64 * 1024**3
@@ -64,7 +64,7 @@ class EmbeddedRegistry:
         root: Path,
         host: str,
         listeners: Sequence[PushListener] = (),
-        limits: Limits = Limits(),
+        limits: StorageLimits = StorageLimits(),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._host = host
@@ -74,7 +74,9 @@ class EmbeddedRegistry:
         self._temporary = root / "temporary"
         self._contents = Contents(root / "blobs")
         self._uploads = Uploads(root / "uploads", limits.blob_bytes)
-        self._repositories = Repositories(root / "repositories", self._contents, self._temporary)
+        self._repositories = StoredRepositories(
+            root / "repositories", self._contents, self._temporary
+        )
 
     @property
     def host(self) -> str:
@@ -133,14 +135,16 @@ class EmbeddedRegistry:
 
     # The Registry port
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         """Return media type, digest and size of what `reference` names now."""
         del access  # in process, nobody has to log in
         entry = await self._entry(reference)
         return Descriptor(entry.media_type, entry.digest, entry.size)
 
     async def manifest(
-        self, reference: Reference, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         """Return a manifest or index."""
         del access
@@ -148,7 +152,11 @@ class EmbeddedRegistry:
         return parse_manifest(await self.read_manifest(reference.repository, entry.digest))
 
     async def blob(
-        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
         """Return a blob of at most `limit` bytes."""
         size = await self.blob_size(reference.repository, digest)
@@ -160,7 +168,7 @@ class EmbeddedRegistry:
 
     @contextlib.asynccontextmanager
     async def open_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream a blob; the iterator raises DigestMismatchError when the disk has changed it."""
         del access
@@ -168,7 +176,9 @@ class EmbeddedRegistry:
         async with self.read_blob(reference.repository, digest, range(size)) as chunks:
             yield _verifying(chunks, reference.name, digest)
 
-    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+    async def tags(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[str]:
         """List every tag of a repository; raises RepositoryUnknownError."""
         del access
         if reference.registry != self._host:

@@ -244,7 +244,7 @@ class Repository:
                 self.tags[file.name] = target
 
 
-class Repositories:
+class StoredRepositories:
     """All repositories; each is read from its files when it is first asked for."""
 
     def __init__(self, root: Path, contents: Contents, temporary: Path) -> None:

@@ -28,7 +28,7 @@ from upwell.policy.rollouts.settings import rollout_warnings
 from upwell.policy.routing.port_protocols import protocol_warnings
 from upwell.server.admission import promotions as promotions_admission
 from upwell.server.http.errors import ApiError
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 
 _MAX_WARNINGS = 20
 _MAX_WARNING = 256
@@ -44,7 +44,9 @@ class Admitted:
     warnings: tuple[str, ...] = ()
 
 
-def admit(target: Target, document: Document, old: Resource | None, user: str = "") -> Admitted:
+def admit(
+    target: RequestTarget, document: Document, old: Resource | None, user: str = ""
+) -> Admitted:
     """Return the object that the document becomes at `target`, where `old` is now.
 
     `user` is who sends it.
@@ -67,7 +69,7 @@ def admit(target: Target, document: Document, old: Resource | None, user: str = 
     return Admitted(resource, warnings)
 
 
-def _placed(target: Target, document: Document) -> Document:
+def _placed(target: RequestTarget, document: Document) -> Document:
     """Return the document with the place that the path names; raises ApiError on another."""
     kind = target.kind
     document = to_group_form(document)

@@ -15,7 +15,7 @@ _READS = {"GET", "HEAD", "OPTIONS"}
 _FOREIGN = {b"cross-site", b"same-site"}
 
 
-class Edge:
+class AccessLogMiddleware:
     """ASGI middleware. A log line has no secrets: no query string, nothing of a webhook's path."""
 
     def __init__(self, app: ASGIApp, header_bytes: int) -> None:

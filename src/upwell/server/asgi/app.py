@@ -16,10 +16,10 @@ from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.notifications import SubscriptionRequests
-from upwell.server.actions import Actions, ListPackages, NotePushes, Untag
+from upwell.server.actions import ApiActions, ListPackages, NotePushes, Untag
 from upwell.server.admission.quota import LimitedStore
-from upwell.server.asgi.access_log import Edge
-from upwell.server.auth.middleware import AccessControl, Gate
+from upwell.server.asgi.access_log import AccessLogMiddleware
+from upwell.server.auth.middleware import AccessControl, AuthMiddleware
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers, ImageHandlers
@@ -27,7 +27,7 @@ from upwell.server.builds.uploads import UploadHandlers
 from upwell.server.http.errors import ERROR_HANDLERS, ApiError, first_fault
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.http.streaming import OpenStreams
-from upwell.server.http.target import Target, parse_target
+from upwell.server.http.target import RequestTarget, parse_target
 from upwell.server.images import webhooks
 from upwell.server.images.imports import ImageImportHandlers
 from upwell.server.images.mappings import ImageMappingHandlers
@@ -66,7 +66,7 @@ class ServerDependencies:
 
     store: Store
     build_logs: BuildLogs
-    actions: Actions
+    actions: ApiActions
     note_pushes: NotePushes
     packages: ListPackages
     clock: Callable[[], datetime]
@@ -140,11 +140,11 @@ def create_app(deps: ServerDependencies) -> Starlette:
 def _middleware(deps: ServerDependencies) -> list[Middleware]:
     """Return what stands around the application, the outermost first."""
     around = [
-        Middleware(Edge, header_bytes=deps.limits.header_bytes),
+        Middleware(AccessLogMiddleware, header_bytes=deps.limits.header_bytes),
         Middleware(Measured, metrics=deps.metrics),
     ]
     if deps.access is not None:
-        around.append(Middleware(Gate, access=deps.access, limits=deps.limits))
+        around.append(Middleware(AuthMiddleware, access=deps.access, limits=deps.limits))
     return around
 
 
@@ -262,7 +262,7 @@ class _Api:
         except ExceptionGroup as group:
             raise first_fault(group) from group
 
-    def _handlers(self, target: Target) -> _Handlers:
+    def _handlers(self, target: RequestTarget) -> _Handlers:
         objects, plural = self._objects, target.kind.plural
         if target.subresource == _STATUS and target.kind.has_status:
             return {

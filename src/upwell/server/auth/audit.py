@@ -19,7 +19,7 @@ _MAX_TEXT = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class AuditEvent:
     """One request and its outcome."""
 
     user: str
@@ -47,7 +47,7 @@ class AuditLog:
         self._clock = clock
         self._max_bytes = max_bytes
 
-    def record(self, deed: Deed) -> None:
+    def record(self, deed: AuditEvent) -> None:
         """Write one line."""
         action = deed.action
         reason = {"reason": deed.reason[:_MAX_TEXT]} if deed.reason else {}

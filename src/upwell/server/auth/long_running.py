@@ -31,7 +31,7 @@ async def run_while(
             await asyncio.wait({task})
 
 
-class Ending:
+class ResponseProgress:
     """Knows how far an answer got, to end it in good order where its handler was stopped."""
 
     def __init__(self, scope: Scope, send: Send) -> None:

@@ -21,10 +21,17 @@ from upwell.policy.access.roles import (
     is_allowed,
     missing,
 )
-from upwell.server.auth.audit import AuditLog, Deed
-from upwell.server.auth.long_running import Ending, run_while
+from upwell.server.auth.audit import AuditEvent, AuditLog
+from upwell.server.auth.long_running import ResponseProgress, run_while
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
-from upwell.server.auth.request_info import REMARK, SIGNED, Remark, action_of, is_registry, query_of
+from upwell.server.auth.request_info import (
+    REMARK,
+    SIGNED,
+    AuditNote,
+    action_of,
+    is_registry,
+    query_of,
+)
 from upwell.server.auth.tokens import Principal, Tokens
 from upwell.server.distribution.body import drained
 from upwell.server.http.errors import ApiError, status_of
@@ -62,7 +69,7 @@ class AccessControl:
     """Seconds, for rates."""
 
 
-class Gate:
+class AuthMiddleware:
     """ASGI middleware in front of everything that is served."""
 
     def __init__(self, app: ASGIApp, access: AccessControl, limits: ServerLimits) -> None:
@@ -82,7 +89,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         scope.setdefault("method", "GET")  # a websocket begins with one (RFC 6455, 4.1)
-        visit = _Visit(scope)
+        visit = _RequestInfo(scope)
         with ExitStack() as stack:
             try:
                 await self._admit(visit)
@@ -94,7 +101,7 @@ class Gate:
                 return
             await self._serve(visit, receive, send)
 
-    async def _admit(self, visit: "_Visit") -> None:
+    async def _admit(self, visit: "_RequestInfo") -> None:
         """Raise ApiError 401, 403 or 429 unless the request may go on."""
         if visit.path in _HEALTH:
             return
@@ -115,18 +122,18 @@ class Gate:
                 f"token {principal.username} may not {visit.action}: {missing(visit.action)}",
             )
 
-    def _allows(self, user: Principal, visit: "_Visit") -> bool:
+    def _allows(self, user: Principal, visit: "_RequestInfo") -> bool:
         if user.registry_only and not is_registry(visit.scope):
             return False
         if is_open_path(visit.path):
             return bool(user.grants)
         return is_allowed(user.grants, visit.action)
 
-    async def _principal(self, visit: "_Visit") -> Principal | None:
+    async def _principal(self, visit: "_RequestInfo") -> Principal | None:
         token = visit.token
         return await self._access.tokens.principal(token) if token else None
 
-    def _count(self, visit: "_Visit") -> None:
+    def _count(self, visit: "_RequestInfo") -> None:
         limits = self._limits
         if visit.user.unlimited:
             return
@@ -136,7 +143,7 @@ class Gate:
             rate = Rate(limits.anonymous_per_second, limits.anonymous_burst)
         self._rates.take(visit.client(visit.user), rate)
 
-    async def _serve(self, visit: "_Visit", receive: Receive, send: Send) -> None:
+    async def _serve(self, visit: "_RequestInfo", receive: Receive, send: Send) -> None:
         code = 0
 
         async def watching(message: Message) -> None:
@@ -155,9 +162,9 @@ class Gate:
         finally:
             self._record(visit, code)
 
-    async def _serve_lasting(self, visit: "_Visit", receive: Receive, send: Send) -> None:
+    async def _serve_lasting(self, visit: "_RequestInfo", receive: Receive, send: Send) -> None:
         """Serve until the client's token, or its right to this, has ended."""
-        ending = Ending(visit.scope, send)
+        ending = ResponseProgress(visit.scope, send)
 
         async def stands() -> bool:
             if not visit.user.username:
@@ -174,21 +181,21 @@ class Gate:
             else:
                 await _refuse(visit.scope, receive, send, error)
 
-    def _record(self, visit: "_Visit", code: int) -> None:
+    def _record(self, visit: "_RequestInfo", code: int) -> None:
         action = visit.action
         if code not in {401, 403} and not visit.is_noteworthy:
             return
-        remark: Remark = visit.scope.get(REMARK, Remark())
+        remark: AuditNote = visit.scope.get(REMARK, AuditNote())
         action = replace(
             action,
             name=remark.name or action.name,
             namespace=remark.namespace or action.namespace,
         )
         user = remark.user or visit.user.username
-        self._access.audit.record(Deed(user, visit.source, action, code, remark.reason))
+        self._access.audit.record(AuditEvent(user, visit.source, action, code, remark.reason))
 
 
-class _Visit:
+class _RequestInfo:
     """One request, before anything of its body is read."""
 
     def __init__(self, scope: Scope) -> None:
@@ -264,7 +271,7 @@ def _without_secret(path: str, action: Action) -> Action:
     return Action("create", "buildconfigs", namespace, name, "webhooks")
 
 
-def _keep_mounts_inside(visit: _Visit) -> None:
+def _keep_mounts_inside(visit: _RequestInfo) -> None:
     """Let a push take blobs only from repositories that its author may pull.
 
     The registry then answers as it does when it has no such blob: the client uploads it.

@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from upwell.policy.access.roles import REPOSITORIES, Action
 from upwell.server.http.errors import ApiError
-from upwell.server.http.target import Target, parse_target
+from upwell.server.http.target import RequestTarget, parse_target
 
 REMARK = "upwell.remark"
 """Where a handler puts a Remark, for the audit log; in the scope."""
@@ -28,7 +28,7 @@ _REGISTRY_PARTS = ("/manifests/", "/blobs/", "/tags/", "/referrers/")
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class AuditNote:
     """What a handler knows of a deed that the request does not say."""
 
     name: str = ""
@@ -71,7 +71,7 @@ def query_of(scope: Scope) -> dict[str, list[str]]:
     return parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
 
 
-def _verb(scope: Scope, target: Target) -> str:
+def _verb(scope: Scope, target: RequestTarget) -> str:
     verb = _VERBS.get(scope["method"], "get")
     if target.name:
         return verb
@@ -81,7 +81,7 @@ def _verb(scope: Scope, target: Target) -> str:
     return "deletecollection" if verb == "delete" else verb
 
 
-def _target(path: str) -> Target | None:
+def _target(path: str) -> RequestTarget | None:
     match path.split("/", 4)[1:]:
         case ["api", version, *rest] if rest:
             group, below = "", "/".join(rest)

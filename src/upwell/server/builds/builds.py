@@ -10,14 +10,14 @@ from upwell.api.codec import encode_json
 from upwell.api.image import Image
 from upwell.builder.interface import BuildLogs
 from upwell.oci import Digest, InvalidDigestError
-from upwell.server.actions import Actions, ListPackages
+from upwell.server.actions import ApiActions, ListPackages
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer, is_true
 from upwell.server.http.rendering import json_response
 from upwell.server.http.streaming import OpenStreams
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.workloads.log_streams import last_lines, log_response
 from upwell.store.interface import Change, Selector, Store
 
@@ -31,7 +31,7 @@ class BuildHandlers:
         self,
         store: Store,
         logs: BuildLogs,
-        actions: Actions,
+        actions: ApiActions,
         streams: OpenStreams,
         limits: ServerLimits,
     ) -> None:
@@ -41,7 +41,7 @@ class BuildHandlers:
         self._streams = streams
         self._limits = limits
 
-    async def log(self, request: Request, target: Target) -> Response:
+    async def log(self, request: Request, target: RequestTarget) -> Response:
         """Answer a build's log; with `follow`, wait for its start and go on until its end."""
         build = await self._store.get(Build, target.namespace, target.name)
         follow, lines = is_true(request, "follow"), integer(request, "tailLines")
@@ -70,14 +70,14 @@ class BuildHandlers:
             if isinstance(events, AsyncGenerator):
                 await events.aclose()
 
-    async def instantiate(self, request: Request, target: Target) -> Response:
+    async def instantiate(self, request: Request, target: RequestTarget) -> Response:
         """Start a build of a BuildConfig; the body is a BuildRequest or empty."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request)) if body.strip() else {}
         build = await self._actions.instantiate(target.namespace, target.name, wanted)
         return json_response(encode_json(build), 201)
 
-    async def clone(self, request: Request, target: Target) -> Response:
+    async def clone(self, request: Request, target: RequestTarget) -> Response:
         """Make a build again; the body is a BuildRequest or empty."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request)) if body.strip() else {}
@@ -92,7 +92,7 @@ class ImageHandlers:
         self._store = store
         self._packages = packages
 
-    async def packages(self, request: Request, target: Target) -> Response:
+    async def packages(self, request: Request, target: RequestTarget) -> Response:
         """Answer the packages of an image, by its digest."""
         del request
         try:

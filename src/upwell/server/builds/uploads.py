@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from upwell.api.build import BinaryInput, BuildConfig
 from upwell.api.codec import encode_json
-from upwell.server.actions import Actions
+from upwell.server.actions import ApiActions
 from upwell.server.distribution.body import DEFAULT_BODY_LIMITS, bounded, drained
-from upwell.server.distribution.requests import RequestError
+from upwell.server.distribution.requests import DistributionError
 from upwell.server.http.errors import ApiError
 from upwell.server.http.rendering import json_response
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs, InputTooLargeError, StoreFullError
 
@@ -24,12 +24,12 @@ _MAX_TEXT = 4096
 class UploadHandlers:
     """Takes uploads for builds; `inputs` is None where none are kept."""
 
-    def __init__(self, store: Store, inputs: BinaryInputs | None, actions: Actions) -> None:
+    def __init__(self, store: Store, inputs: BinaryInputs | None, actions: ApiActions) -> None:
         self._store = store
         self._inputs = inputs
         self._actions = actions
 
-    async def instantiate_binary(self, request: Request, target: Target) -> Response:
+    async def instantiate_binary(self, request: Request, target: RequestTarget) -> Response:
         """Keep the body, then start a build of it (build/v1 BinaryBuildRequestOptions).
 
         Upwell's own beside them: `?unlessBuilt=true`, as in a BuildRequest.
@@ -65,7 +65,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
     try:
         async for piece in bounded(request, DEFAULT_BODY_LIMITS):
             yield piece
-    except RequestError as error:
+    except DistributionError as error:
         raise ApiError(error.status, str(error)) from error
 
 

@@ -21,7 +21,7 @@ from upwell.policy.builds.git_webhooks import (
     matching_trigger,
     read_call,
 )
-from upwell.server.actions import Actions
+from upwell.server.actions import ApiActions
 from upwell.server.http.body import read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -33,7 +33,7 @@ _ROOTS = ("/apis/build.openshift.io/v1", "/oapi/v1")
 """The second is the address that webhooks of OpenShift 3 still have."""
 
 
-def create_routes(store: Store, actions: Actions, limits: ServerLimits) -> list[BaseRoute]:
+def create_routes(store: Store, actions: ApiActions, limits: ServerLimits) -> list[BaseRoute]:
     """Return the routes; they must come before those that take any path of a group."""
     hooks = _BuildWebhooks(store, actions, limits)
     # Any method: one that is not accepted must not fall through to the routes of the group.
@@ -44,7 +44,7 @@ def create_routes(store: Store, actions: Actions, limits: ServerLimits) -> list[
 class _BuildWebhooks:
     """Answers calls; an unknown BuildConfig, hook and secret all look the same."""
 
-    def __init__(self, store: Store, actions: Actions, limits: ServerLimits) -> None:
+    def __init__(self, store: Store, actions: ApiActions, limits: ServerLimits) -> None:
         self._store = store
         self._actions = actions
         self._limits = limits

@@ -13,8 +13,8 @@ from upwell.registry.errors import (
     ManifestUnknownError,
     RateLimitedError,
     RegistryError,
+    RegistryUnavailableError,
     UnauthorizedError,
-    UnavailableError,
 )
 from upwell.registry.hosting import (
     ContentTooLargeError,
@@ -28,7 +28,7 @@ from upwell.registry.hosting import (
     UploadUnknownError,
 )
 from upwell.server.distribution.body import drained
-from upwell.server.distribution.requests import RequestError
+from upwell.server.distribution.requests import DistributionError
 
 type Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -48,7 +48,7 @@ _ANSWERS: list[tuple[type[RegistryError], int, str]] = [
     (StorageError, 500, "UNKNOWN"),
     # Of the upstream that content is pulled through from:
     (RateLimitedError, 429, "TOOMANYREQUESTS"),
-    (UnavailableError, 503, "UNAVAILABLE"),
+    (RegistryUnavailableError, 503, "UNAVAILABLE"),
     (InvalidAnswerError, 502, "UNAVAILABLE"),
     (UnauthorizedError, 502, "UNAVAILABLE"),
     (BlockedError, 403, "DENIED"),
@@ -62,7 +62,7 @@ def answering_errors(endpoint: Endpoint) -> Endpoint:
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
-        except RequestError as error:
+        except DistributionError as error:
             return await _response(request, error.status, error.code, str(error), error.headers)
         except RegistryError as error:
             status, code = next(

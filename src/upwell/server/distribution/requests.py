@@ -12,7 +12,7 @@ _CONTENT_RANGE = re.compile(r"(?:bytes )?(?P<first>[0-9]{1,19})-(?P<last>[0-9]{1
 _LENIENT_TYPES = {"*/*", "application/*", "application/json"}
 
 
-class RequestError(Exception):
+class DistributionError(Exception):
     """The request is wrong in itself; `status` and `code` are what the specification answers."""
 
     def __init__(
@@ -28,7 +28,7 @@ def repository_of(request: Request) -> str:
     """Return the repository that the path names."""
     name: str = request.path_params["name"]
     if not is_repository(name):
-        raise RequestError(400, "NAME_INVALID", f"not a repository name: {name[:300]!r}")
+        raise DistributionError(400, "NAME_INVALID", f"not a repository name: {name[:300]!r}")
     return name
 
 
@@ -37,7 +37,7 @@ def digest_of(text: str) -> Digest:
     try:
         return Digest.parse(text)
     except InvalidDigestError as error:
-        raise RequestError(400, "DIGEST_INVALID", str(error)) from error
+        raise DistributionError(400, "DIGEST_INVALID", str(error)) from error
 
 
 def digest_in(request: Request) -> Digest:
@@ -52,8 +52,8 @@ def tag_or_digest(request: Request, *, pushing: bool) -> str | Digest:
         return digest_of(text)
     if not is_tag(text):
         if pushing:
-            raise RequestError(400, "MANIFEST_INVALID", f"not a tag: {text[:300]!r}")
-        raise RequestError(404, "MANIFEST_UNKNOWN", f"no manifest has the tag {text[:300]!r}")
+            raise DistributionError(400, "MANIFEST_INVALID", f"not a tag: {text[:300]!r}")
+        raise DistributionError(404, "MANIFEST_UNKNOWN", f"no manifest has the tag {text[:300]!r}")
     return text
 
 
@@ -61,7 +61,9 @@ def page_of(request: Request, maximum: int) -> tuple[int, str]:
     """Return how many names are asked for, and the name that they come after."""
     text = request.query_params.get("n", str(maximum))
     if not text.isascii() or not text.isdigit():
-        raise RequestError(400, "PAGINATION_NUMBER_INVALID", f"n is not a number: {text[:50]!r}")
+        raise DistributionError(
+            400, "PAGINATION_NUMBER_INVALID", f"n is not a number: {text[:50]!r}"
+        )
     return min(int(text[:10]), maximum), request.query_params.get("last", "")
 
 
@@ -88,7 +90,7 @@ def byte_span(request: Request, size: int) -> range | None:
             return None
         span = range(int(match["first"]), min(last + 1, size))
     if not span:
-        raise RequestError(
+        raise DistributionError(
             416, "SIZE_INVALID", "no byte is in the range", {"Content-Range": f"bytes */{size}"}
         )
     return span
@@ -101,13 +103,15 @@ def chunk_start(request: Request) -> int | None:
         return None
     match = _CONTENT_RANGE.fullmatch(text.strip())
     if match is None:
-        raise RequestError(
+        raise DistributionError(
             400, "BLOB_UPLOAD_INVALID", f"Content-Range is not FIRST-LAST: {text[:50]!r}"
         )
     first, last = int(match["first"]), int(match["last"])
     length = request.headers.get("Content-Length")
     if length is not None and length != str(last - first + 1):
-        raise RequestError(400, "SIZE_INVALID", f"Content-Range {text} with {length[:20]} bytes")
+        raise DistributionError(
+            400, "SIZE_INVALID", f"Content-Range {text} with {length[:20]} bytes"
+        )
     return first
 
 

@@ -22,7 +22,7 @@ from upwell.registry.hosting import (
 from upwell.server.distribution.body import DEFAULT_BODY_LIMITS, BodyLimits, read_at_most
 from upwell.server.distribution.errors import answering_errors
 from upwell.server.distribution.requests import (
-    RequestError,
+    DistributionError,
     accepts,
     actor_of,
     byte_span,
@@ -88,7 +88,7 @@ class _ContentRoutes:
         name = repository_of(request)
         entry = await self._registry.find_manifest(name, tag_or_digest(request, pushing=False))
         if not accepts(request, entry.media_type):
-            raise RequestError(
+            raise DistributionError(
                 406, "MANIFEST_UNKNOWN", f"the manifest is {entry.media_type}; accept that type"
             )
         headers = {

@@ -7,7 +7,12 @@ from upwell.oci import Digest
 from upwell.oci.reference import is_repository
 from upwell.registry.hosting import HostedRegistry
 from upwell.server.distribution.body import BodyLimits, bounded
-from upwell.server.distribution.requests import RequestError, chunk_start, digest_of, repository_of
+from upwell.server.distribution.requests import (
+    DistributionError,
+    chunk_start,
+    digest_of,
+    repository_of,
+)
 
 _ALGORITHMS = {"sha256", "sha512"}
 
@@ -31,7 +36,9 @@ class UploadRoutes:
             return await self._take_whole(request, name, digest_of(query["digest"]))
         algorithm = query.get("digest-algorithm", "sha256")
         if algorithm not in _ALGORITHMS:
-            raise RequestError(400, "DIGEST_INVALID", f"cannot verify {algorithm[:30]!r} digests")
+            raise DistributionError(
+                400, "DIGEST_INVALID", f"cannot verify {algorithm[:30]!r} digests"
+            )
         upload = await self._registry.start_upload(name, algorithm)
         return _progress(name, upload, 0, 202)
 
@@ -39,7 +46,7 @@ class UploadRoutes:
         upload = await self._registry.start_upload(name, digest.algorithm)
         try:
             await self._registry.append(name, upload, bounded(request, self._limits))
-        except RequestError:
+        except DistributionError:
             # The client never learned the upload's name, so it cannot go on.
             await self._registry.cancel_upload(name, upload)
             raise

@@ -50,7 +50,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class ErrorCause:
     """One reason of an error: at which field, and what."""
 
     reason: str
@@ -67,7 +67,7 @@ class ApiError(Exception):
         message: str,
         *,
         reason: str = "",
-        causes: tuple[Cause, ...] = (),
+        causes: tuple[ErrorCause, ...] = (),
         key: ObjectKey | None = None,
     ) -> None:
         super().__init__(message)
@@ -156,13 +156,15 @@ def first_fault(group: ExceptionGroup[Exception]) -> Exception:
     return first_fault(error) if isinstance(error, ExceptionGroup) else error
 
 
-def _fault_causes(error: InvalidObjectError) -> tuple[Cause, ...]:
-    return tuple(Cause("FieldValueInvalid", fault.message, fault.path) for fault in error.faults)
-
-
-def _conflict_causes(error: ApplyConflictError) -> tuple[Cause, ...]:
+def _fault_causes(error: InvalidObjectError) -> tuple[ErrorCause, ...]:
     return tuple(
-        Cause("FieldManagerConflict", f'conflict with "{entry.manager}"', entry.field)
+        ErrorCause("FieldValueInvalid", fault.message, fault.path) for fault in error.faults
+    )
+
+
+def _conflict_causes(error: ApplyConflictError) -> tuple[ErrorCause, ...]:
+    return tuple(
+        ErrorCause("FieldManagerConflict", f'conflict with "{entry.manager}"', entry.field)
         for entry in error.conflicts
     )
 

@@ -13,7 +13,7 @@ _BY_PLACE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RequestTarget:
     """`namespace` is empty for cluster scope and for all namespaces, `name` for a collection."""
 
     resource: type[Resource]
@@ -32,7 +32,7 @@ class Target:
         return ObjectKey(self.kind.kind, self.namespace, self.name)
 
 
-def parse_target(group: str, version: str, path: str) -> Target:
+def parse_target(group: str, version: str, path: str) -> RequestTarget:
     """Return what `path` (below the group and version) names; raises ApiError 404."""
     steps = path.strip("/").split("/")
     namespace = ""
@@ -47,11 +47,11 @@ def parse_target(group: str, version: str, path: str) -> Target:
         raise ApiError(404, f"{resource.KIND.plural} live in a namespace: …/namespaces/NAME/{path}")
     match steps[1:]:
         case []:
-            return Target(resource, namespace)
+            return RequestTarget(resource, namespace)
         case [name]:
-            return Target(resource, namespace, name)
+            return RequestTarget(resource, namespace, name)
         case [name, subresource]:
-            return Target(resource, namespace, name, subresource)
+            return RequestTarget(resource, namespace, name, subresource)
         case _:
             raise _unknown(group, version, path)
 

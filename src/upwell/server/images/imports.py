@@ -24,7 +24,7 @@ from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import write_options
 from upwell.server.http.rendering import json_response
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.objects.writes import WriteOptions, Writer
 from upwell.store.interface import NotFoundError, Store
 
@@ -51,7 +51,7 @@ class ImageImportHandlers:
         self._limits = limits
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def create(self, request: Request, target: Target) -> Response:
+    async def create(self, request: Request, target: RequestTarget) -> Response:
         """Say what each image is now; with `spec.import`, declare the tags that import them.
 
         The import itself is the stream's own, and is tried again where it fails.
@@ -114,10 +114,10 @@ class ImageImportHandlers:
         return self._examiner
 
     async def _declare(
-        self, target: Target, wanted: ImageStreamImport, options: WriteOptions
+        self, target: RequestTarget, wanted: ImageStreamImport, options: WriteOptions
     ) -> ImageStream:
         """Declare what is to be imported; what is declared already is imported again."""
-        stream = Target(ImageStream, target.namespace, wanted.name)
+        stream = RequestTarget(ImageStream, target.namespace, wanted.name)
 
         def change(document: Document) -> Document:
             return _with_imports(document, wanted)

@@ -15,7 +15,7 @@ from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import success
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import write_options
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.store.interface import AlreadyExistsError, ConflictError, Store
 
 _ATTEMPTS = 8
@@ -29,7 +29,7 @@ class ImageMappingHandlers:
         self._limits = limits
         self._clock = clock
 
-    async def create(self, request: Request, target: Target) -> Response:
+    async def create(self, request: Request, target: RequestTarget) -> Response:
         """Make an image the newest of a stream's tag; no tag is declared.
 
         The same again changes nothing. Another image that came to the tag meanwhile is a

@@ -27,7 +27,7 @@ from upwell.server.http.pages import page_of
 from upwell.server.http.query import is_true, write_options
 from upwell.server.http.rendering import json_response, rendering_for
 from upwell.server.http.selectors import parse_filter
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.images.views import find_event, image_of, tag_of, tags_of, with_details
 from upwell.server.objects.writes import WriteOptions, Writer
 from upwell.store.interface import (
@@ -63,7 +63,7 @@ class StreamTagHandlers:
         self._untag = untag
         self._writer = Writer(store, clock)
 
-    async def list(self, request: Request, target: Target) -> Response:
+    async def list(self, request: Request, target: RequestTarget) -> Response:
         """Answer the tags of all streams."""
         if is_true(request, "watch"):
             raise ApiError(405, "watch imagestreams: an imagestreamtag is a view of one")
@@ -76,13 +76,13 @@ class StreamTagHandlers:
         page, metadata = page_of(request, tags, listing.resource_version)
         return json_response(rendering.many(target.kind, page, metadata))
 
-    async def get(self, request: Request, target: Target) -> Response:
+    async def get(self, request: Request, target: RequestTarget) -> Response:
         """Answer one tag, with all that is known of its image."""
         rendering = rendering_for(request, self._clock())
         _, tag = await self._find(target)
         return json_response(rendering.one(await self._detailed(tag)))
 
-    async def get_image(self, request: Request, target: Target) -> Response:
+    async def get_image(self, request: Request, target: RequestTarget) -> Response:
         """Answer one image of a stream, named `stream@digest`; a digest may be shortened."""
         rendering = rendering_for(request, self._clock())
         name, _, digest = target.name.partition("@")
@@ -93,7 +93,7 @@ class StreamTagHandlers:
         found = image_of(stream, event, await self._image(event.image))
         return json_response(rendering.one(found))
 
-    async def create(self, request: Request, target: Target) -> Response:
+    async def create(self, request: Request, target: RequestTarget) -> Response:
         """Add a tag, and its stream where there is none."""
         document = await self._document(request)
         name = str((document.get("metadata") or {}).get("name") or "")
@@ -106,11 +106,11 @@ class StreamTagHandlers:
             raise AlreadyExistsError(target.key)
         return await self._set(request, target, document, 201)
 
-    async def replace(self, request: Request, target: Target) -> Response:
+    async def replace(self, request: Request, target: RequestTarget) -> Response:
         """Set a tag, whether or not it was there."""
         return await self._set(request, target, await self._document(request), 200)
 
-    async def patch(self, request: Request, target: Target) -> Response:
+    async def patch(self, request: Request, target: RequestTarget) -> Response:
         """Patch or apply a tag; what is applied takes the place of the tag."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         kind = media_type(request)
@@ -124,7 +124,7 @@ class StreamTagHandlers:
         document = _PATCHES[kind](unversioned, decode_json(body))
         return await self._set(request, target, document, 200)
 
-    async def delete(self, request: Request, target: Target) -> Response:
+    async def delete(self, request: Request, target: RequestTarget) -> Response:
         """Remove a tag from its stream, declared and recorded."""
         dry_run = write_options(request).dry_run
         for _ in range(_ATTEMPTS):
@@ -141,7 +141,7 @@ class StreamTagHandlers:
         return JSONResponse(success(target.key, tag.uid))
 
     async def _set(
-        self, request: Request, target: Target, document: dict[str, Any], code: int
+        self, request: Request, target: RequestTarget, document: dict[str, Any], code: int
     ) -> Response:
         stream_name, colon, tag_name = target.name.partition(":")
         if not colon or not tag_name:
@@ -150,7 +150,7 @@ class StreamTagHandlers:
         tag = document.get("tag") or {}
         named = {**document, "tag": {**tag, "name": tag_name} if isinstance(tag, dict) else tag}
         wanted = _declared(decode_as(ImageStreamTag, named), target, tag_name)
-        stream = Target(ImageStream, target.namespace, stream_name)
+        stream = RequestTarget(ImageStream, target.namespace, stream_name)
         version = (document.get("metadata") or {}).get("resourceVersion")
         options = write_options(request)
         written = await self._write(stream, wanted, options, version)
@@ -161,7 +161,7 @@ class StreamTagHandlers:
         return json_response(rendering.one(await self._detailed(found)), code)
 
     async def _write(
-        self, target: Target, tag: dict[str, Any], options: WriteOptions, version: object
+        self, target: RequestTarget, tag: dict[str, Any], options: WriteOptions, version: object
     ) -> ImageStream:
         def change(document: dict[str, Any]) -> dict[str, Any]:
             if version and document["metadata"].get("resourceVersion") != version:
@@ -193,13 +193,13 @@ class StreamTagHandlers:
         except NotFoundError:
             return None
 
-    async def _stream(self, target: Target, name: str) -> ImageStream:
+    async def _stream(self, target: RequestTarget, name: str) -> ImageStream:
         try:
             return await self._store.get(ImageStream, target.namespace, name)
         except NotFoundError:
             raise NotFoundError(target.key) from None
 
-    async def _find(self, target: Target) -> tuple[ImageStream, ImageStreamTag]:
+    async def _find(self, target: RequestTarget) -> tuple[ImageStream, ImageStreamTag]:
         name, _, tag_name = target.name.partition(":")
         stream = await self._stream(target, name)
         tag = tag_of(stream, tag_name)
@@ -224,7 +224,7 @@ class StreamTagHandlers:
         await self._store.update_status(stream.with_status(status))
 
 
-def _declared(view: ImageStreamTag, target: Target, name: str) -> dict[str, Any]:
+def _declared(view: ImageStreamTag, target: RequestTarget, name: str) -> dict[str, Any]:
     """Return the declaration that a client's ImageStreamTag asks for; raises ApiError."""
     if view.name and view.name != target.name:
         raise ApiError(

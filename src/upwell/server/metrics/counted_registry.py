@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import DEFAULT_ACCESS, Access, Registry
+from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
 from upwell.server.metrics.metrics import Metrics
 
 
@@ -16,7 +16,9 @@ class CountedRegistry:
         self._registry = registry
         self._metrics = metrics
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         """Return what `reference` names now."""
         try:
             found = await self._registry.resolve(reference, access)
@@ -27,23 +29,29 @@ class CountedRegistry:
         return found
 
     async def manifest(
-        self, reference: Reference, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         """Fetch and verify a manifest or index."""
         return await self._registry.manifest(reference, access)
 
     async def blob(
-        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
         """Fetch and verify a blob of at most `limit` bytes."""
         return await self._registry.blob(reference, digest, limit, access)
 
     def open_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Stream a blob."""
         return self._registry.open_blob(reference, digest, access)
 
-    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+    async def tags(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[str]:
         """List the tags of a repository."""
         return await self._registry.tags(reference, access)

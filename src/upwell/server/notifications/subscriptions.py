@@ -12,7 +12,7 @@ from upwell.api.meta import Model
 from upwell.reconcilers.notifications import SubscriptionRequests
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.objects.objects import Handler
 
 _MOST_IDS = 1000
@@ -54,18 +54,18 @@ class SubscriptionHandlers:
         self._requests = requests
         self._limits = limits
 
-    async def test(self, request: Request, target: Target) -> Response:
+    async def test(self, request: Request, target: RequestTarget) -> Response:
         """Send a test: `{"id": …, "delivered": true|false, "message": what came back}`."""
         del request
         return JSONResponse(await self._requests.test(target.namespace, target.name))
 
-    async def dead_letters(self, request: Request, target: Target) -> Response:
+    async def dead_letters(self, request: Request, target: RequestTarget) -> Response:
         """Answer `{"items": […]}`, the oldest first."""
         del request
         found = await self._requests.dead_letters(target.namespace, target.name)
         return JSONResponse({"items": found})
 
-    async def replay(self, request: Request, target: Target) -> Response:
+    async def replay(self, request: Request, target: RequestTarget) -> Response:
         """Send dead letters again: `{"replayed": n}`. Of an id that is none, nothing."""
         body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
         document = decode_object(body, media_type(request))

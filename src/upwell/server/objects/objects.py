@@ -12,7 +12,7 @@ from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.patch import json_patch, merge_patch, strategic_merge_patch
 from upwell.server.admission.promotions import bypass_of
-from upwell.server.auth.request_info import REMARK, Remark
+from upwell.server.auth.request_info import REMARK, AuditNote
 from upwell.server.http.body import (
     decode_json,
     decode_object,
@@ -24,14 +24,14 @@ from upwell.server.http.errors import ApiError, success
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import is_dry, write_options
 from upwell.server.http.rendering import json_response, rendering_for
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import scale_of, with_replicas
-from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, Writer, Written
+from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, Writer, WriteResult
 from upwell.store.interface import ConflictError, NotFoundError, Store
 
 type Document = dict[str, Any]
-type Handler = Callable[[Request, Target], Awaitable[Response]]
+type Handler = Callable[[Request, RequestTarget], Awaitable[Response]]
 
 APPLY = "application/apply-patch+yaml"
 _PATCHES: Mapping[str, Callable[[Document, object], Document]] = {
@@ -57,24 +57,24 @@ class ObjectHandlers:
         self._clock = clock
         self._writer = Writer(store, clock)
 
-    async def create(self, request: Request, target: Target) -> Response:
+    async def create(self, request: Request, target: RequestTarget) -> Response:
         """Store a new object."""
         if target.kind.namespaced and not target.namespace:
             raise ApiError(405, f"create {target.kind.plural} in a namespace")
         document = decode_object(await self._body(request), media_type(request))
         written = await self._writer.create(target, document, write_options(request))
-        request.scope[REMARK] = Remark(
+        request.scope[REMARK] = AuditNote(
             name=written.resource.name, reason=bypass_of(written.resource)
         )
         return self._written(request, written)
 
-    async def replace(self, request: Request, target: Target) -> Response:
+    async def replace(self, request: Request, target: RequestTarget) -> Response:
         """Put an object in the place of a stored one."""
         document = decode_object(await self._body(request), media_type(request))
         written = await self._writer.replace(target, document, write_options(request))
         return self._written(request, written)
 
-    async def patch(self, request: Request, target: Target) -> Response:
+    async def patch(self, request: Request, target: RequestTarget) -> Response:
         """Patch or apply an object."""
         body, options = await self._body(request), write_options(request)
         if media_type(request) == APPLY:
@@ -86,7 +86,7 @@ class ObjectHandlers:
             written = await self._writer.modify(target, change, options)
         return self._written(request, written)
 
-    async def replace_status(self, request: Request, target: Target) -> Response:
+    async def replace_status(self, request: Request, target: RequestTarget) -> Response:
         """Write the status alone."""
         document = decode_object(await self._body(request), media_type(request))
         written = await self._writer.modify_status(
@@ -94,36 +94,36 @@ class ObjectHandlers:
         )
         return self._written(request, written)
 
-    async def patch_status(self, request: Request, target: Target) -> Response:
+    async def patch_status(self, request: Request, target: RequestTarget) -> Response:
         """Patch the status alone."""
         change = _patch_of(media_type(request), await self._body(request))
         written = await self._writer.modify_status(target, change, write_options(request))
         return self._written(request, written)
 
-    async def get_scale(self, request: Request, target: Target) -> Response:
+    async def get_scale(self, request: Request, target: RequestTarget) -> Response:
         """Answer how many replicas a workload has."""
         del request
         resource = await self._store.get(target.resource, target.namespace, target.name)
         return JSONResponse(scale_of(resource))
 
-    async def replace_scale(self, request: Request, target: Target) -> Response:
+    async def replace_scale(self, request: Request, target: RequestTarget) -> Response:
         """Set how many replicas a workload has."""
         scale = decode_object(await self._body(request), media_type(request))
         return await self._scale(request, target, lambda _: scale)
 
-    async def patch_scale(self, request: Request, target: Target) -> Response:
+    async def patch_scale(self, request: Request, target: RequestTarget) -> Response:
         """Patch how many replicas a workload has."""
         change = _patch_of(media_type(request), await self._body(request))
         return await self._scale(request, target, change)
 
-    async def _scale(self, request: Request, target: Target, change: Change) -> Response:
+    async def _scale(self, request: Request, target: RequestTarget, change: Change) -> Response:
         def rescale(document: Document) -> Document:
             return with_replicas(document, change(scale_of(decode(document))))
 
         written = await self._writer.modify(target, rescale, write_options(request))
         return JSONResponse(scale_of(written.resource))
 
-    async def delete(self, request: Request, target: Target) -> Response:
+    async def delete(self, request: Request, target: RequestTarget) -> Response:
         """Delete one object; its preconditions must hold."""
         options = await self._delete_options(request)
         old = await self._store.get(target.resource, target.namespace, target.name)
@@ -140,7 +140,7 @@ class ObjectHandlers:
             )
         return await self._deleted(old)
 
-    async def delete_collection(self, request: Request, target: Target) -> Response:
+    async def delete_collection(self, request: Request, target: RequestTarget) -> Response:
         """Delete every object that the selectors match."""
         options = await self._delete_options(request)
         found, version = await self._reads.select(request, target)
@@ -177,7 +177,7 @@ class ObjectHandlers:
     async def _body(self, request: Request) -> bytes:
         return await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
 
-    def _written(self, request: Request, written: Written) -> Response:
+    def _written(self, request: Request, written: WriteResult) -> Response:
         rendering = rendering_for(request, self._clock())
         code = 201 if written.created else 200
         return json_response(rendering.one(written.resource), code, written.warnings)

@@ -11,7 +11,7 @@ from upwell.server.http.pages import page_of
 from upwell.server.http.query import is_true
 from upwell.server.http.rendering import json_response, rendering_for
 from upwell.server.http.selectors import parse_filter
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.objects.watches import Watches
 from upwell.store.interface import Reader, Selector
 
@@ -24,7 +24,7 @@ class ReadHandlers:
         self._watches = watches
         self._clock = clock
 
-    async def list(self, request: Request, target: Target) -> Response:
+    async def list(self, request: Request, target: RequestTarget) -> Response:
         """Answer a list, or a watch where that is asked for."""
         if is_true(request, "watch"):
             return self._watches.respond(request, target)
@@ -33,13 +33,15 @@ class ReadHandlers:
         page, metadata = page_of(request, found, version)
         return json_response(rendering.many(target.kind, page, metadata))
 
-    async def get(self, request: Request, target: Target) -> Response:
+    async def get(self, request: Request, target: RequestTarget) -> Response:
         """Answer one object."""
         rendering = rendering_for(request, self._clock())
         resource = await self._reader.get(target.resource, target.namespace, target.name)
         return json_response(rendering.one(resource))
 
-    async def select(self, request: Request, target: Target) -> tuple[Sequence[Resource], str]:
+    async def select(
+        self, request: Request, target: RequestTarget
+    ) -> tuple[Sequence[Resource], str]:
         """Return the objects that the request's selectors match, and the list's version."""
         query = request.query_params
         wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))

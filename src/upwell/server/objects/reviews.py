@@ -33,7 +33,7 @@ from upwell.server.auth.tokens import Principal
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 
 GRANTS = "upwell.dev/grants"
 """In `extra` of a user: the grants of the token."""
@@ -51,7 +51,7 @@ class ReviewHandlers:
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
 
-    async def identity(self, request: Request, target: Target) -> Response:
+    async def identity(self, request: Request, target: RequestTarget) -> Response:
         """Say who the client is."""
         del target
         review = await self._asked(request, SelfSubjectReview)
@@ -64,7 +64,7 @@ class ReviewHandlers:
         )
         return _answer(review, SelfSubjectReviewStatus(user_info=info))
 
-    async def access(self, request: Request, target: Target) -> Response:
+    async def access(self, request: Request, target: RequestTarget) -> Response:
         """Say whether the client may do something."""
         del target
         review = await self._asked(request, SelfSubjectAccessReview)
@@ -83,7 +83,7 @@ class ReviewHandlers:
         reason = None if allowed else missing(action)
         return _answer(review, SubjectAccessReviewStatus(allowed=allowed, reason=reason))
 
-    async def rules(self, request: Request, target: Target) -> Response:
+    async def rules(self, request: Request, target: RequestTarget) -> Response:
         """Say all that the client may do in a namespace."""
         del target
         review = await self._asked(request, SelfSubjectRulesReview)

@@ -8,11 +8,11 @@ from starlette.responses import Response
 from upwell.api.codec import InvalidObjectError, decode_as, encode_json
 from upwell.api.template import Template
 from upwell.policy.templates.process import InvalidTemplateError, process_template
-from upwell.policy.templates.process import Request as Wishes
+from upwell.policy.templates.process import ProcessRequest as Wishes
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 
 
 class TemplateHandlers:
@@ -21,7 +21,7 @@ class TemplateHandlers:
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
 
-    async def process(self, request: Request, target: Target) -> Response:
+    async def process(self, request: Request, target: RequestTarget) -> Response:
         """Answer the Template with its objects as they are to be applied; nothing is stored.
 
         Its parameters carry the values that were used, generated ones included.

@@ -16,7 +16,7 @@ from upwell.server.http.query import integer, is_true
 from upwell.server.http.rendering import Rendering, rendering_for
 from upwell.server.http.selectors import Filter, parse_filter
 from upwell.server.http.streaming import OpenStreams, batched
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.store.interface import Change, Reader, Selector, StoreError, WatchEvent
 
 _INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
@@ -59,7 +59,7 @@ class _Matching:
 class _Subscription:
     """One client's wish."""
 
-    target: Target
+    target: RequestTarget
     selector: Selector
     filter: Filter
     rendering: Rendering
@@ -84,7 +84,7 @@ class Watches:
         self._limits = limits
         self._clock = clock
 
-    def respond(self, request: Request, target: Target) -> Response:
+    def respond(self, request: Request, target: RequestTarget) -> Response:
         """Answer a watch request; raises ApiError."""
         query = request.query_params
         wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))

@@ -14,7 +14,7 @@ from upwell.policy.access.roles import Grant
 from upwell.server.admission.admission import Admitted, admit
 from upwell.server.admission.subscriptions import require_reach
 from upwell.server.http.errors import ApiError
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.store import semantics
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
 
@@ -43,7 +43,7 @@ class WriteOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteResult:
     """The object after the write."""
 
     resource: Resource
@@ -58,7 +58,9 @@ class Writer:
         self._store = store
         self._clock = clock
 
-    async def create(self, target: Target, document: Document, options: WriteOptions) -> Written:
+    async def create(
+        self, target: RequestTarget, document: Document, options: WriteOptions
+    ) -> WriteResult:
         """Store a new object; its namespace comes into being with it."""
         admitted = admit(target, document, None, options.user)
         wanted = encode(admitted.resource)
@@ -67,11 +69,15 @@ class Writer:
             admitted, record_update({}, wanted, self._manager(target, options)), options
         )
 
-    async def replace(self, target: Target, document: Document, options: WriteOptions) -> Written:
+    async def replace(
+        self, target: RequestTarget, document: Document, options: WriteOptions
+    ) -> WriteResult:
         """Put `document` in the place of a stored object."""
         return await self.modify(target, lambda _: document, options)
 
-    async def modify(self, target: Target, change: Change, options: WriteOptions) -> Written:
+    async def modify(
+        self, target: RequestTarget, change: Change, options: WriteOptions
+    ) -> WriteResult:
         """Write what `change` makes of the stored object."""
         manager = self._manager(target, options)
 
@@ -83,7 +89,9 @@ class Writer:
 
         return await self._update(target, decide, options)
 
-    async def apply(self, target: Target, declared: Document, options: WriteOptions) -> Written:
+    async def apply(
+        self, target: RequestTarget, declared: Document, options: WriteOptions
+    ) -> WriteResult:
         """Apply `declared` on the server's side, creating the object if there is none."""
         manager = self._manager(target, options)
         if not declared.get("apiVersion") or not declared.get("kind"):
@@ -106,7 +114,9 @@ class Writer:
             admitted = admit(target, applied, None, options.user)
             return await self._create(admitted, encode(admitted.resource), options)
 
-    async def modify_status(self, target: Target, change: Change, options: WriteOptions) -> Written:
+    async def modify_status(
+        self, target: RequestTarget, change: Change, options: WriteOptions
+    ) -> WriteResult:
         """Write the status that `change` makes of the stored object; nothing else of it."""
         for _ in range(_ATTEMPTS):
             old = await self._store.get(target.resource, target.namespace, target.name)
@@ -115,25 +125,25 @@ class Writer:
             document = encode(old) | {"status": status}
             wanted = decode(document).with_metadata(resource_version=_version(changed, old))
             if options.dry_run:
-                return Written(semantics.with_new_status(old, wanted))
+                return WriteResult(semantics.with_new_status(old, wanted))
             try:
-                return Written(await self._store.update_status(wanted))
+                return WriteResult(await self._store.update_status(wanted))
             except ConflictError as error:
                 conflict = error
         raise conflict
 
     async def _create(
         self, admitted: Admitted, document: Document, options: WriteOptions
-    ) -> Written:
+    ) -> WriteResult:
         resource = _with_managed_fields(admitted, document).resource
         require_reach(resource, everywhere=options.everywhere)
         _require_images(resource, None, options)
         if options.dry_run:
-            return Written(await self._preview(resource), admitted.warnings, created=True)
+            return WriteResult(await self._preview(resource), admitted.warnings, created=True)
         if resource.KIND.namespaced:
             await ensure_namespace(self._store, resource.namespace)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
-        return Written(stored, admitted.warnings, created=True)
+        return WriteResult(stored, admitted.warnings, created=True)
 
     async def _preview(self, resource: Resource) -> Resource:
         """Return what `create` would store; raises AlreadyExistsError."""
@@ -146,8 +156,8 @@ class Writer:
         raise AlreadyExistsError(found.key)
 
     async def _update(
-        self, target: Target, decide: Callable[[Resource], Admitted], options: WriteOptions
-    ) -> Written:
+        self, target: RequestTarget, decide: Callable[[Resource], Admitted], options: WriteOptions
+    ) -> WriteResult:
         for _ in range(_ATTEMPTS):
             old = await self._store.get(target.resource, target.namespace, target.name)
             admitted = decide(old)
@@ -156,14 +166,14 @@ class Writer:
             version = _version(encode(admitted.resource), old)
             wanted = admitted.resource.with_metadata(resource_version=version)
             if options.dry_run:
-                return Written(semantics.updated(old, wanted), admitted.warnings)
+                return WriteResult(semantics.updated(old, wanted), admitted.warnings)
             try:
-                return Written(await self._store.update(wanted), admitted.warnings)
+                return WriteResult(await self._store.update(wanted), admitted.warnings)
             except ConflictError as error:
                 conflict = error
         raise conflict
 
-    def _manager(self, target: Target, options: WriteOptions) -> Manager:
+    def _manager(self, target: RequestTarget, options: WriteOptions) -> Manager:
         return Manager(options.manager, target.kind.api_version, self._clock())
 
 

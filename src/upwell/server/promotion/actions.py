@@ -16,9 +16,9 @@ from upwell.api.promotion import (
     Vote,
 )
 from upwell.policy.promotion.releases import digests_of
-from upwell.policy.promotion.requests import Asked, Known, Outcome, stage_named, voted
+from upwell.policy.promotion.requests import Asked, Known, RequestOutcome, stage_named, voted
 from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL
-from upwell.policy.promotion.verdicts import Verdict, check_for, judged, with_verdict
+from upwell.policy.promotion.verdicts import ReportedVerdict, check_for, judged, with_verdict
 from upwell.store.interface import AlreadyExistsError, ConflictError, Selector, Store
 
 _ATTEMPTS = 10
@@ -56,7 +56,11 @@ class PromotionActions:
         )
 
     async def ask(
-        self, namespace: str, pipeline: str, asked: Asked, decide: Callable[[Known, Asked], Outcome]
+        self,
+        namespace: str,
+        pipeline: str,
+        asked: Asked,
+        decide: Callable[[Known, Asked], RequestOutcome],
     ) -> Made:
         """Make the Promotion that `decide` asks for, unless there is one."""
         for _ in range(_ATTEMPTS):
@@ -120,7 +124,7 @@ class PromotionActions:
         return await self._changed(Promotion, namespace, name, lambda one: voted(one, stage, vote))
 
     async def verify(
-        self, release: Release, stage: str, check: str, verdict: Verdict
+        self, release: Release, stage: str, check: str, verdict: ReportedVerdict
     ) -> tuple[Promotion, str]:
         """Record a verdict on a Release in a stage; return the Promotion, and the check's name."""
         known = await self.known(release.namespace, release.spec.pipeline)
@@ -128,7 +132,7 @@ class PromotionActions:
         promotion = judged(known.promotions, release.name, stage)
         return await self.judge(promotion, name, verdict), name
 
-    async def judge(self, promotion: Promotion, check: str, verdict: Verdict) -> Promotion:
+    async def judge(self, promotion: Promotion, check: str, verdict: ReportedVerdict) -> Promotion:
         """Record a verdict on a check of a Promotion."""
         return await self._changed(
             Promotion,

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.api.promotion import Promotion, Vote
 from upwell.policy.promotion.requests import RefusedError
-from upwell.server.auth.request_info import REMARK, Remark
+from upwell.server.auth.request_info import REMARK, AuditNote
 from upwell.server.auth.signatures import Signatures
 from upwell.server.http.body import media_type, read_body
 from upwell.server.http.errors import ApiError
@@ -90,9 +90,9 @@ class ApprovalHandlers:
         if promotion.uid != uid:
             raise ApiError(404, "The promotion that this link is for does not exist any more.")
         if request.method == "POST":
-            request.scope[REMARK] = Remark(name, namespace, person)
+            request.scope[REMARK] = AuditNote(name, namespace, person)
             vote = await self._vote(request, person)
-            request.scope[REMARK] = Remark(name, namespace, person, vote.comment)
+            request.scope[REMARK] = AuditNote(name, namespace, person, vote.comment)
             promotion = await self._actions.vote(namespace, name, vote)
         pipeline, stage = await self._actions.stage_of(promotion)
         known = await self._actions.known(namespace, pipeline.name)

@@ -9,9 +9,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from upwell.api.promotion import Evidence, Promotion, Release
 from upwell.oci import Digest, InvalidDigestError
 from upwell.server.distribution.body import DEFAULT_BODY_LIMITS, bounded, drained
-from upwell.server.distribution.requests import RequestError
+from upwell.server.distribution.requests import DistributionError
 from upwell.server.http.errors import ApiError
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.promotion.requests import EvidenceEntry
 from upwell.store.interface import Store
 from upwell.uploads.interface import (
@@ -31,7 +31,7 @@ class KeptEvidence:
         self._store = store
         self._files = files
 
-    async def upload(self, request: Request, target: Target) -> Response:
+    async def upload(self, request: Request, target: RequestTarget) -> Response:
         """Keep the body under `?name=`, for a verdict on the Release that names its digest."""
         files = self._required()
         await self._store.get(Release, target.namespace, target.name)
@@ -48,7 +48,7 @@ class KeptEvidence:
         kept = {"name": name, "digest": str(stored.digest), "size": stored.size}
         return JSONResponse(kept, 201)
 
-    async def download(self, request: Request, target: Target) -> Response:
+    async def download(self, request: Request, target: RequestTarget) -> Response:
         """Answer a piece of evidence of a Promotion, by its digest."""
         files = self._required()
         promotion = await self._store.get(Promotion, target.namespace, target.name)
@@ -101,5 +101,5 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
     try:
         async for piece in bounded(request, DEFAULT_BODY_LIMITS):
             yield piece
-    except RequestError as error:
+    except DistributionError as error:
         raise ApiError(error.status, str(error)) from error

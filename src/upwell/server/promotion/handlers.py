@@ -11,13 +11,13 @@ from upwell.api.meta import Model, format_time
 from upwell.api.promotion import Promotion, Rejection, Release, Vote
 from upwell.policy.access.roles import Action
 from upwell.policy.promotion.requests import Asked, promote, roll_back, verify_again
-from upwell.policy.promotion.verdicts import Verdict
-from upwell.server.auth.request_info import REMARK, Remark
+from upwell.policy.promotion.verdicts import ReportedVerdict
+from upwell.server.auth.request_info import REMARK, AuditNote
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import caller_of, require_right
 from upwell.server.http.rendering import json_response
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.promotion.actions import Made, PromotionActions
 from upwell.server.promotion.approvals import ApprovalLinks
 from upwell.server.promotion.evidence import KeptEvidence
@@ -52,7 +52,7 @@ class PromotionHandlers:
         self._clock = clock
         self._actions = PromotionActions(store, clock)
 
-    async def promote(self, request: Request, target: Target) -> Response:
+    async def promote(self, request: Request, target: RequestTarget) -> Response:
         """Promote a Release into a stage: 201 with the Promotion, 200 when there was one."""
         body = await self._read(request, target, PromoteBody)
         if body.bypass:  # it goes in place of approvals: who may give none may not pass them by
@@ -71,7 +71,7 @@ class PromotionHandlers:
         made = await self._actions.ask(target.namespace, release.spec.pipeline, asked, promote)
         return _promotion(made)
 
-    async def roll_back(self, request: Request, target: Target) -> Response:
+    async def roll_back(self, request: Request, target: RequestTarget) -> Response:
         """Put an earlier Release back into a stage, and hold the stage."""
         body = await self._read(request, target, RollBackBody)
         asked = Asked(
@@ -84,7 +84,7 @@ class PromotionHandlers:
         _remark(request, reason=body.reason)
         return _promotion(await self._actions.ask(target.namespace, target.name, asked, roll_back))
 
-    async def verify_again(self, request: Request, target: Target) -> Response:
+    async def verify_again(self, request: Request, target: RequestTarget) -> Response:
         """Verify what serves in a stage once more."""
         body = await self._read(request, target, VerifyAgainBody)
         asked = Asked(body.stage, caller_of(request), reason=body.reason, run=body.run)
@@ -93,7 +93,7 @@ class PromotionHandlers:
             await self._actions.ask(target.namespace, target.name, asked, verify_again)
         )
 
-    async def reject_release(self, request: Request, target: Target) -> Response:
+    async def reject_release(self, request: Request, target: RequestTarget) -> Response:
         """Keep a Release out of every later stage."""
         body = await self._read(request, target, RejectBody)
         rejection = Rejection(
@@ -103,7 +103,7 @@ class PromotionHandlers:
         rejected = await self._actions.reject(target.namespace, target.name, rejection)
         return json_response(encode_json(rejected))
 
-    async def restore_release(self, request: Request, target: Target) -> Response:
+    async def restore_release(self, request: Request, target: RequestTarget) -> Response:
         """Lift the rejection of a Release."""
         body = await self._read(request, target, RestoreBody)
         _remark(request, reason=body.reason)
@@ -112,11 +112,11 @@ class PromotionHandlers:
         )
         return json_response(encode_json(restored))
 
-    async def verify(self, request: Request, target: Target) -> Response:
+    async def verify(self, request: Request, target: RequestTarget) -> Response:
         """Record the verdict of an outside CI on a Release in a stage."""
         body = await self._read(request, target, VerifyBody)
         release = await self._store.get(Release, target.namespace, target.name)
-        verdict = Verdict(
+        verdict = ReportedVerdict(
             body.passed,
             caller_of(request),
             self._clock(),
@@ -128,15 +128,15 @@ class PromotionHandlers:
         judged, check = await self._actions.verify(release, body.stage, body.check, verdict)
         return JSONResponse({"check": check, "promotion": encode(judged)})
 
-    async def approve(self, request: Request, target: Target) -> Response:
+    async def approve(self, request: Request, target: RequestTarget) -> Response:
         """Agree to a Promotion."""
         return await self._vote(request, target, approved=True)
 
-    async def reject(self, request: Request, target: Target) -> Response:
+    async def reject(self, request: Request, target: RequestTarget) -> Response:
         """Refuse a Promotion."""
         return await self._vote(request, target, approved=False)
 
-    async def link(self, request: Request, target: Target) -> Response:
+    async def link(self, request: Request, target: RequestTarget) -> Response:
         """Answer a link by which somebody may vote without a token of his own."""
         body = await self._read(request, target, LinkBody)
         promotion = await self._store.get(Promotion, target.namespace, target.name)
@@ -145,7 +145,7 @@ class PromotionHandlers:
         path = self._links.path(promotion, body.as_, end)
         return JSONResponse({"path": path, "as": body.as_, "expires": format_time(end)}, 201)
 
-    async def _vote(self, request: Request, target: Target, *, approved: bool) -> Response:
+    async def _vote(self, request: Request, target: RequestTarget, *, approved: bool) -> Response:
         body = await self._read(request, target, VoteBody)
         vote = Vote(
             by=caller_of(request), approved=approved, at=self._clock(), comment=body.comment
@@ -154,14 +154,14 @@ class PromotionHandlers:
         voted = await self._actions.vote(target.namespace, target.name, vote)
         return json_response(encode_json(voted))
 
-    async def _read[M: Model](self, request: Request, target: Target, model: type[M]) -> M:
+    async def _read[M: Model](self, request: Request, target: RequestTarget, model: type[M]) -> M:
         body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
         document = decode_object(body, media_type(request)) if body.strip() else {}
         return decode_part(model, f"the request to {target.subresource} {target.key}", document)
 
 
 def _remark(request: Request, *, reason: str) -> None:
-    request.scope[REMARK] = Remark(reason=reason)
+    request.scope[REMARK] = AuditNote(reason=reason)
 
 
 def _promotion(made: Made) -> Response:

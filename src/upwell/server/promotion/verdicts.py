@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute, Route
 from upwell.api.codec import decode_part
 from upwell.api.promotion import CheckPhase, Promotion
 from upwell.policy.promotion.requests import RefusedError
-from upwell.policy.promotion.verdicts import Verdict, result_of
-from upwell.server.auth.request_info import REMARK, Remark
+from upwell.policy.promotion.verdicts import ReportedVerdict, result_of
+from upwell.server.auth.request_info import REMARK, AuditNote
 from upwell.server.auth.signatures import Signatures
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
@@ -30,7 +30,7 @@ PLACE = "/verdicts/"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AwaitedVerdict:
     """What a verdict is wanted on."""
 
     promotion_uid: str
@@ -48,11 +48,11 @@ class VerdictTokens:
         """Return the token for one attempt of a check."""
         return self._signatures.sign(_PURPOSE, (promotion_uid, check, attempt))
 
-    def open(self, token: str) -> Wanted | None:
+    def open(self, token: str) -> AwaitedVerdict | None:
         """Return what a token is for; None when it was not made here."""
         match self._signatures.open(_PURPOSE, token):
             case [str(uid), str(check), int(attempt)]:
-                return Wanted(uid, check, attempt)
+                return AwaitedVerdict(uid, check, attempt)
             case _:
                 return None
 
@@ -87,10 +87,10 @@ class VerdictHandlers:
         promotion = await self._promotion(wanted)
         if request.method != "POST":
             return JSONResponse(_told(promotion, wanted))
-        request.scope[REMARK] = Remark(promotion.name, promotion.namespace)
+        request.scope[REMARK] = AuditNote(promotion.name, promotion.namespace)
         body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
         said = decode_part(VerdictBody, "the verdict", decode_object(body, media_type(request)))
-        verdict = Verdict(
+        verdict = ReportedVerdict(
             said.passed,
             f"the token of check {wanted.check}",
             self._clock(),
@@ -105,7 +105,7 @@ class VerdictHandlers:
             raise ApiError(409, str(error), key=promotion.key) from error
         return JSONResponse(_told(judged, wanted))
 
-    async def _promotion(self, wanted: Wanted) -> Promotion:
+    async def _promotion(self, wanted: AwaitedVerdict) -> Promotion:
         found = (await self._store.list(Promotion)).items
         promotion = next((one for one in found if one.uid == wanted.promotion_uid), None)
         if promotion is None:
@@ -113,7 +113,7 @@ class VerdictHandlers:
         return promotion
 
 
-def _told(promotion: Promotion, wanted: Wanted) -> dict[str, object]:
+def _told(promotion: Promotion, wanted: AwaitedVerdict) -> dict[str, object]:
     """Return what is asked, and how it stands."""
     result, spec = result_of(promotion, wanted.check), promotion.spec
     current = result.attempt == wanted.attempt

@@ -9,11 +9,11 @@ from starlette.websockets import WebSocket
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import is_true
 from upwell.server.http.streaming import OpenStreams
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.websocket.channels import PROTOCOLS, Channels
 from upwell.server.websocket.websockets import Peer, negotiate
 from upwell.server.workloads.instances import Instances
-from upwell.workload.interface import Command, Execution, Output, WorkloadError
+from upwell.workload.interface import ExecSession, InstanceCommand, Output, WorkloadError
 
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
 _MAX_SIDE = 65535
@@ -27,14 +27,14 @@ class ExecutionHandlers:
         self._instances = instances
         self._streams = streams
 
-    async def execute(self, websocket: WebSocket, target: Target) -> None:
+    async def execute(self, websocket: WebSocket, target: RequestTarget) -> None:
         """Run the command that the query names; `instance` chooses one of a workload's.
 
         The command ends when the client leaves.
         """
         query = websocket.query_params
         tty = is_true(websocket, "tty")
-        command = Command(
+        command = InstanceCommand(
             tuple(query.getlist("command")),
             query.get("container", ""),
             stdin=is_true(websocket, "stdin"),
@@ -56,7 +56,7 @@ class ExecutionHandlers:
             raise ApiError(400, str(error), key=target.key) from error
 
 
-async def _converse(execution: Execution, channels: Channels) -> None:
+async def _converse(execution: ExecSession, channels: Channels) -> None:
     """Copy between a command and its client until the one has ended or the other has left."""
     # Clients take the first message as a sign that the command runs.
     await channels.send(_STDOUT, b"")
@@ -73,7 +73,7 @@ async def _converse(execution: Execution, channels: Channels) -> None:
             task.result()
 
 
-async def _answer(execution: Execution, channels: Channels) -> None:
+async def _answer(execution: ExecSession, channels: Channels) -> None:
     try:
         async for output, piece in execution.output():
             await channels.send(_STDERR if output is Output.STDERR else _STDOUT, piece)
@@ -83,7 +83,7 @@ async def _answer(execution: Execution, channels: Channels) -> None:
     await channels.send(_ERROR, json.dumps(outcome).encode())
 
 
-async def _listen(execution: Execution, channels: Channels) -> None:
+async def _listen(execution: ExecSession, channels: Channels) -> None:
     async for channel, piece in channels.pieces():
         if channel == _STDIN:
             await (execution.write(piece) if piece else execution.close_input())

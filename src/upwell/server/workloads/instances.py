@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from upwell.api.pod import Pod
 from upwell.server.http.errors import ApiError
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.store.interface import NotFoundError, Reader
 from upwell.workload.interface import Instance, InteractiveRuntime, Owner, State
 
@@ -23,7 +23,7 @@ class Instances:
             raise ApiError(503, "no container runtime is configured")
         return self._runtime
 
-    async def of(self, target: Target) -> Sequence[Instance]:
+    async def of(self, target: RequestTarget) -> Sequence[Instance]:
         """Return the instances of a workload, or the one of a Pod; raises NotFoundError."""
         if target.resource is not Pod:
             await self._objects.get(target.resource, target.namespace, target.name)
@@ -37,7 +37,7 @@ class Instances:
             raise NotFoundError(target.key)
         return found
 
-    async def running(self, target: Target, name: str = "", container: str = "") -> Instance:
+    async def running(self, target: RequestTarget, name: str = "", container: str = "") -> Instance:
         """Return one to enter: that of `name`, else one that is ready, else one that runs.
 
         Raises ApiError, also when it has no `container`.

@@ -8,7 +8,7 @@ from starlette.websockets import WebSocket
 from upwell.server.http.errors import ApiError, to_api_error
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.streaming import OpenStreams
-from upwell.server.http.target import Target, parse_target
+from upwell.server.http.target import RequestTarget, parse_target
 from upwell.server.objects.objects import Handler
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.watches import Watches
@@ -23,7 +23,7 @@ from upwell.workload.interface import InteractiveRuntime, WorkloadError
 
 _PODS = "pods"
 
-type SocketHandler = Callable[[WebSocket, Target], Awaitable[None]]
+type SocketHandler = Callable[[WebSocket, RequestTarget], Awaitable[None]]
 """Serves one WebSocket; raises what is answered to one that was not accepted."""
 
 
@@ -75,7 +75,7 @@ class PodApi:
         except (ApiError, StoreError, WorkloadError) as error:
             await refuse(websocket, to_api_error(error))
 
-    def _handler(self, target: Target) -> SocketHandler:
+    def _handler(self, target: RequestTarget) -> SocketHandler:
         match target.subresource:
             case "exec":
                 return self._execute

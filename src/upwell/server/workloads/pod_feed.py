@@ -15,7 +15,7 @@ from upwell.api.codec import UnknownKindError, resource_of_kind
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pod import Pod
 from upwell.server.workloads.pod_view import pod_of
-from upwell.store.history import History, Record
+from upwell.store.history import ChangeRecord, History
 from upwell.store.interface import (
     EVERYTHING,
     Change,
@@ -127,12 +127,14 @@ class PodFeed:
 
     def _publish(self, found: _Pods) -> None:
         """Give a version to what is new or differs, and tell the watches."""
-        records: list[Record] = []
+        records: list[ChangeRecord] = []
 
         def note(change: Change, pod: Pod, old: Pod | None) -> Pod:
             version = self._history.newest + len(records) + 1
             versioned = pod.with_metadata(resource_version=str(version))
-            records.append(Record(version, change, versioned, old.labels if old else None, body=""))
+            records.append(
+                ChangeRecord(version, change, versioned, old.labels if old else None, body="")
+            )
             return versioned
 
         gone = [old for place, old in self._pods.items() if _incarnation(found, place) != old.uid]

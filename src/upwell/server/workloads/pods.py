@@ -12,7 +12,7 @@ from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer, is_dry
 from upwell.server.http.rendering import json_response
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.workloads.instances import Instances
 from upwell.server.workloads.pod_feed import PodFeed
 
@@ -27,7 +27,7 @@ class PodHandlers:
         self._instances = instances
         self._limits = limits
 
-    async def delete(self, request: Request, target: Target) -> Response:
+    async def delete(self, request: Request, target: RequestTarget) -> Response:
         """Stop an instance, for its workload to start another; answers what it was when it is gone.
 
         Clients expect the Pod, where other kinds answer a Status.
@@ -42,7 +42,7 @@ class PodHandlers:
             await self._instances.runtime.stop(pod.name, _grace(request, options))
         return json_response(encode_json(pod))
 
-    async def refuse(self, request: Request, target: Target) -> NoReturn:
+    async def refuse(self, request: Request, target: RequestTarget) -> NoReturn:
         """Say where to go instead."""
         raise ApiError(
             405,
@@ -51,7 +51,7 @@ class PodHandlers:
             key=target.key,
         )
 
-    async def refuse_plain(self, request: Request, target: Target) -> NoReturn:
+    async def refuse_plain(self, request: Request, target: RequestTarget) -> NoReturn:
         """Answer a request that should have been a WebSocket's, with what is wrong with it."""
         query = request.query_params
         await self._instances.running(target, query.get("instance", ""), query.get("container", ""))

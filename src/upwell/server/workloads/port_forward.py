@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 
 from upwell.server.http.errors import ApiError
 from upwell.server.http.streaming import OpenStreams
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.websocket.channels import V4, V5, Channels
 from upwell.server.websocket.relay import Connection, Inflow, relay
 from upwell.server.websocket.spdy import SpdyError, goaway_frame
@@ -37,7 +37,7 @@ class PortForwardHandlers:
         self._instances = instances
         self._streams = streams
 
-    async def forward(self, websocket: WebSocket, target: Target) -> None:
+    async def forward(self, websocket: WebSocket, target: RequestTarget) -> None:
         """Lead connections to an instance's ports; `instance` chooses one of a workload's."""
         protocol = negotiate(websocket, _known(websocket))
         ports = [] if protocol == _SPDY else _ports(websocket)

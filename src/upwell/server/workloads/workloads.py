@@ -10,13 +10,13 @@ from starlette.responses import JSONResponse, Response
 
 from upwell.api.codec import encode_json
 from upwell.api.meta import format_time
-from upwell.server.actions import Actions
+from upwell.server.actions import ApiActions
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
 from upwell.server.http.streaming import OpenStreams
-from upwell.server.http.target import Target
+from upwell.server.http.target import RequestTarget
 from upwell.server.workloads.instances import Instances, require_container
 from upwell.server.workloads.log_requests import limited, log_request
 from upwell.server.workloads.log_streams import begun, log_response, side_by_side
@@ -33,7 +33,7 @@ class WorkloadHandlers:
     def __init__(
         self,
         instances: Instances,
-        actions: Actions,
+        actions: ApiActions,
         streams: OpenStreams,
         limits: ServerLimits,
         clock: Callable[[], datetime],
@@ -44,13 +44,13 @@ class WorkloadHandlers:
         self._streams = streams
         self._limits = limits
 
-    async def instances(self, request: Request, target: Target) -> Response:
+    async def instances(self, request: Request, target: RequestTarget) -> Response:
         """Answer what runs of the workload now, as the runtime says."""
         del request
         found = await self._instances.of(target)
         return JSONResponse({"items": [_describe(instance) for instance in found]})
 
-    async def log(self, request: Request, target: Target) -> Response:
+    async def log(self, request: Request, target: RequestTarget) -> Response:
         """Answer the logs of the workload's instances, or of the one that is named."""
         wanted = log_request(request, self._clock())
         found = await self._instances.of(target)
@@ -68,7 +68,7 @@ class WorkloadHandlers:
             one = limited(one, wanted.most_bytes)
         return log_response(self._streams, one)
 
-    async def rollback(self, request: Request, target: Target) -> Response:
+    async def rollback(self, request: Request, target: RequestTarget) -> Response:
         """Roll the workload back; the body is `{"toRevision": n}`, without it the one before."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request)) if body.strip() else {}
@@ -80,7 +80,7 @@ class WorkloadHandlers:
         )
         return json_response(encode_json(rolled_back))
 
-    async def roll_out(self, request: Request, target: Target) -> Response:
+    async def roll_out(self, request: Request, target: RequestTarget) -> Response:
         """Do a verb to the rollout; the body is `{"verb": "latest|cancel|retry", "again": …}`."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request))
@@ -93,7 +93,7 @@ class WorkloadHandlers:
         )
         return json_response(encode_json(changed))
 
-    async def execute(self, request: Request, target: Target) -> Response:
+    async def execute(self, request: Request, target: RequestTarget) -> Response:
         """Run a command in a container; the body is `{"command": [...]}`, and where.
 
         `instance` and `container` may be named; without them it is the first that is ready, and
@@ -119,7 +119,7 @@ class WorkloadHandlers:
         text = output.decode(errors="replace")
         return JSONResponse({"instance": instance.name, "exitCode": code, "output": text})
 
-    async def instantiate(self, request: Request, target: Target) -> Response:
+    async def instantiate(self, request: Request, target: RequestTarget) -> Response:
         """Start a rollout, as OpenShift's DeploymentRequest asks (`latest`: newer images too)."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request)) if body.strip() else {}

@@ -20,7 +20,7 @@ from tests.support.cli.demo_story import (
 )
 
 from upwell.api.apps import Deployment, DeploymentConfig
-from upwell.cli.demo.endings import Ending, FixInProduction, FixRefused
+from upwell.cli.demo.endings import DemoEnding, FixInProduction, FixRefused
 from upwell.cli.demo.facts import Story, is_ready, reasons
 
 FIXED, REFUSED = FixInProduction(), FixRefused()
@@ -36,7 +36,7 @@ def refused() -> Story:
     return refused_story()
 
 
-def false(story: Story, ending: Ending = FIXED) -> list[str]:
+def false(story: Story, ending: DemoEnding = FIXED) -> list[str]:
     return [claim.text for claim in ending.claims(story) if not claim.holds]
 
 
@@ -188,7 +188,7 @@ def test_an_answer_of_the_old_version_keeps_the_story_open(story: Story) -> None
 
 
 @pytest.mark.parametrize("ending", [FIXED, REFUSED])
-def test_a_failed_build_ends_the_wait(story: Story, ending: Ending) -> None:
+def test_a_failed_build_ends_the_wait(story: Story, ending: DemoEnding) -> None:
     story.observed.objects.pop(promotion("gate", "dev", 0).key)
     story.observed.add(build("shop", 2, 4, "Failed"))
     assert ending.broken(story) == "build shop-2 Failed: assemble failed"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from upwell.cli.demo.load import Connection, Load, RequestError, Tally, read_answer
+from upwell.cli.demo.load import Load, LoadConnection, LoadError, LoadStats, read_answer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" + b'{"glibc": "1"}\n'
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -47,11 +47,11 @@ async def site_with(*answers: bytes) -> AsyncIterator[Site]:
 
 async def test_a_kept_connection_is_used_again_and_the_other_kind_is_not() -> None:
     async with site_with(OK) as site:
-        connection = Connection(site.port, "shop.localhost")
+        connection = LoadConnection(site.port, "shop.localhost")
         assert [await connection.ask(keep=True) for _ in range(3)] == ["1"] * 3
         assert site.connections == 1
         connection.close()
-        fresh = Connection(site.port, "shop.localhost")
+        fresh = LoadConnection(site.port, "shop.localhost")
         assert [await fresh.ask(keep=False) for _ in range(3)] == ["1"] * 3
         assert site.connections == 4
     assert b"\r\nHost: shop.localhost\r\n" in site.requests[0]
@@ -60,7 +60,7 @@ async def test_a_kept_connection_is_used_again_and_the_other_kind_is_not() -> No
 async def test_a_server_that_closes_politely_loses_no_request() -> None:
     closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
     async with site_with(closing, OK) as site:
-        connection = Connection(site.port, "x")
+        connection = LoadConnection(site.port, "x")
         assert [await connection.ask(keep=True) for _ in range(2)] == ["1", "1"]
         connection.close()
     assert site.connections == 2
@@ -68,9 +68,9 @@ async def test_a_server_that_closes_politely_loses_no_request() -> None:
 
 async def test_a_request_that_gets_no_answer_is_not_tried_again() -> None:
     async with site_with(OK, b"", OK) as site:
-        connection = Connection(site.port, "x")
+        connection = LoadConnection(site.port, "x")
         await connection.ask(keep=True)
-        with pytest.raises(RequestError, match="IncompleteReadError"):
+        with pytest.raises(LoadError, match="IncompleteReadError"):
             await connection.ask(keep=True)
         assert len(site.requests) == 2
         assert await connection.ask(keep=False) == "1"
@@ -79,8 +79,8 @@ async def test_a_request_that_gets_no_answer_is_not_tried_again() -> None:
 async def test_nobody_who_listens_is_a_failure() -> None:
     async with site_with(OK) as site:
         port = site.port
-    with pytest.raises(RequestError, match="Connect"):
-        await Connection(port, "x").ask(keep=True)
+    with pytest.raises(LoadError, match="Connect"):
+        await LoadConnection(port, "x").ask(keep=True)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ async def test_nobody_who_listens_is_a_failure() -> None:
     ],
 )
 def test_any_other_answer_is_a_failure(head: bytes, body: bytes, reason: str) -> None:
-    with pytest.raises(RequestError, match=reason):
+    with pytest.raises(LoadError, match=reason):
         read_answer(head, body)
 
 
@@ -104,12 +104,12 @@ async def test_a_body_without_a_reasonable_length_is_a_failure() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
     ):
         async with site_with(head) as site:
-            with pytest.raises(RequestError, match="Content-Length"):
-                await Connection(site.port, "x").ask(keep=True)
+            with pytest.raises(LoadError, match="Content-Length"):
+                await LoadConnection(site.port, "x").ask(keep=True)
 
 
 def test_a_tally_knows_since_when_all_answers_are_the_same() -> None:
-    tally = Tally("x")
+    tally = LoadStats("x")
     for second, version in enumerate(["1", "1", "2", "1", "2", "2"]):
         tally.answered(version, START + timedelta(seconds=second))
     tally.lost("gone", START)
@@ -118,7 +118,7 @@ def test_a_tally_knows_since_when_all_answers_are_the_same() -> None:
 
 
 async def test_the_load_counts_what_the_server_got_and_ends_in_order() -> None:
-    tally = Tally("x")
+    tally = LoadStats("x")
     async with site_with(OK, b"", OK) as site:
         load = Load(site.port, clients=2, per_second=200.0)
         async with load.running([tally]), asyncio.timeout(5):

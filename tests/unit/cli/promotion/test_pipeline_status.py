@@ -9,7 +9,7 @@ import pytest
 from tests.support.promotion.pipeline_objects import of, promotion, put_promoted
 
 from upwell.api.pipeline import Freeze
-from upwell.store.kubernetes_errors import ForbiddenError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -77,7 +77,7 @@ async def test_who_may_not_see_freezes_sees_the_rest(
 
     async def list_own(kind: Any, *where: Any) -> Any:
         if kind is Freeze:
-            raise ForbiddenError("token ci may not list freezes in all namespaces")
+            raise StoreForbiddenError("token ci may not list freezes in all namespaces")
         return await listing(kind, *where)
 
     await client.put(FREEZE)

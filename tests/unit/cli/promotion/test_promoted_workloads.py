@@ -10,7 +10,7 @@ from tests.support.promotion.pipeline_objects import put_promoted
 from tests.unit.cli.conftest import SHOP_NEW, deployment
 
 from upwell.api.build import Build
-from upwell.store.kubernetes_errors import ForbiddenError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -83,7 +83,7 @@ async def test_who_sees_one_namespace_is_told_about_that(
 
     async def list_own(kind: Any, *where: Any) -> Any:
         if not where or not where[0].namespace:
-            raise ForbiddenError("token ci may not list builds in all namespaces")
+            raise StoreForbiddenError("token ci may not list builds in all namespaces")
         return await listing(kind, *where)
 
     monkeypatch.setattr(client, "list", list_own)

@@ -9,17 +9,17 @@ from click.testing import CliRunner
 from upwell.cli import main
 from upwell.cli.serve import doctor as module
 from upwell.cli.serve.doctor import Examination, Places
-from upwell.machine.checks import Check, Status
-from upwell.machine.containers_conf import ContainersConf, Decision
+from upwell.machine.checks import HostCheck, HostCheckStatus
+from upwell.machine.containers_conf import ConfigurationLine, ContainersConf
 
 CONF = ContainersConf(
-    (Decision("engine", "runtime", "runc", "crun is not installed, runc is"),),
+    (ConfigurationLine("engine", "runtime", "runc", "crun is not installed, runc is"),),
     "overlay",
     "overlayfs works on the storage folder",
 )
-FINE = Check("git", Status.OK, "git version 2")
-WARNED = Check("cgroups", Status.WARN, "hybrid", "boot otherwise")
-FAILED = Check("podman", Status.FAIL, "not found\nanywhere", "apt install podman")
+FINE = HostCheck("git", HostCheckStatus.OK, "git version 2")
+WARNED = HostCheck("cgroups", HostCheckStatus.WARN, "hybrid", "boot otherwise")
+FAILED = HostCheck("podman", HostCheckStatus.FAIL, "not found\nanywhere", "apt install podman")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,11 @@ FAILED = Check("podman", Status.FAIL, "not found\nanywhere", "apt install podman
     ],
 )
 def test_the_worst_finding_decides(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checks: list[Check], code: int, conclusion: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    checks: list[HostCheck],
+    code: int,
+    conclusion: str,
 ) -> None:
     async def examine(data_dir: Path, routes: Places) -> Examination:
         assert (data_dir, routes) == (tmp_path, (("127.0.0.1", 8000), ("127.0.0.1", 7443)))

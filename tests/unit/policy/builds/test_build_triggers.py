@@ -28,7 +28,7 @@ from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.policy.builds.triggers import (
     CONFIG_CHANGE,
     IMAGE_CHANGE,
-    FollowedImage,
+    FollowedTag,
     Hold,
     StartBuild,
     UpToDate,
@@ -57,7 +57,7 @@ def config(*triggers: BuildTriggerPolicy, **annotations: str) -> BuildConfig:
 
 def followed(
     asked: BuildConfig, streams: Mapping[StreamName, ImageStream], newest: Build | None
-) -> list[FollowedImage]:
+) -> list[FollowedTag]:
     return followed_images(asked, streams, ImageNames(streams.values()), newest)
 
 
@@ -97,14 +97,14 @@ def test_a_new_config_is_built_for_its_configuration() -> None:
 
 
 def test_a_new_config_with_an_image_is_built_once_and_for_the_image() -> None:
-    image = FollowedImage(TAG, NEW, None)
+    image = FollowedTag(TAG, NEW, None)
     decision = decide(config(ON_CONFIG, ON_IMAGE), [image], is_new=True, busy=())
     assert isinstance(decision, StartBuild)
     assert [cause.message for cause in decision.causes] == [IMAGE_CHANGE]
 
 
 def test_a_changed_digest_names_the_old_and_the_new_one() -> None:
-    decision = decide(config(ON_IMAGE), [FollowedImage(TAG, NEW, OLD)], is_new=False, busy=())
+    decision = decide(config(ON_IMAGE), [FollowedTag(TAG, NEW, OLD)], is_new=False, busy=())
     assert isinstance(decision, StartBuild)
     change = decision.causes[0].image_change_build
     assert change is not None
@@ -113,17 +113,17 @@ def test_a_changed_digest_names_the_old_and_the_new_one() -> None:
 
 def test_the_same_digest_under_another_name_is_no_change() -> None:
     mirrored = NEW.replace("vendor.example", "mirror.example")
-    image = FollowedImage(TAG, mirrored, NEW)
+    image = FollowedTag(TAG, mirrored, NEW)
     assert isinstance(decide(config(ON_IMAGE), [image], is_new=False, busy=()), UpToDate)
 
 
 @pytest.mark.parametrize(
     ("images", "annotations", "busy", "reason"),
     [
-        ([FollowedImage(TAG, NEW, OLD)], {PAUSED_ANNOTATION: "true"}, (), "Paused"),
-        ([FollowedImage(TAG, NEW, OLD)], {}, ("build parent-2",), "UpstreamBuilding"),
+        ([FollowedTag(TAG, NEW, OLD)], {PAUSED_ANNOTATION: "true"}, (), "Paused"),
+        ([FollowedTag(TAG, NEW, OLD)], {}, ("build parent-2",), "UpstreamBuilding"),
         (
-            [FollowedImage(TAG, NEW, OLD), FollowedImage(TAG, None, None)],
+            [FollowedTag(TAG, NEW, OLD), FollowedTag(TAG, None, None)],
             {},
             (),
             "ImageNotResolved",
@@ -131,7 +131,7 @@ def test_the_same_digest_under_another_name_is_no_change() -> None:
     ],
 )
 def test_what_is_due_but_cannot_start_says_why(
-    images: list[FollowedImage], annotations: dict[str, str], busy: tuple[str, ...], reason: str
+    images: list[FollowedTag], annotations: dict[str, str], busy: tuple[str, ...], reason: str
 ) -> None:
     decision = decide(config(ON_IMAGE, **annotations), images, is_new=False, busy=busy)
     assert isinstance(decision, Hold)
@@ -139,7 +139,7 @@ def test_what_is_due_but_cannot_start_says_why(
 
 
 def test_a_paused_trigger_starts_nothing_and_is_named() -> None:
-    image = FollowedImage(TAG, NEW, OLD, paused=True)
+    image = FollowedTag(TAG, NEW, OLD, paused=True)
     decision = decide(config(ON_IMAGE), [image], is_new=False, busy=())
     assert isinstance(decision, UpToDate)
     assert decision.reason == "TriggerPaused"

@@ -15,8 +15,8 @@ from upwell.api.image import ImageStream
 from upwell.policy.builds.failures import MESSAGES, told_message, told_reason
 from upwell.policy.builds.input_analysis import build_warnings, missing_inputs
 from upwell.policy.builds.new_build import (
+    BuildStart,
     Earlier,
-    Start,
     UnresolvedInputError,
     clone_build,
     last_binary_input,
@@ -27,7 +27,7 @@ from upwell.policy.images.streams import StreamName
 
 OLD = f"sha256:{'1' * 64}"
 NEW = f"sha256:{'2' * 64}"
-START = Start((BuildTriggerCause(message="asked"),))
+START = BuildStart((BuildTriggerCause(message="asked"),))
 
 
 def config(**spec: Any) -> BuildConfig:
@@ -68,8 +68,8 @@ def streams(*names: str) -> dict[StreamName, ImageStream]:
     return found
 
 
-def request(**fields: Any) -> Start:
-    return Start(START.causes, BuildRequest.model_validate(fields, strict=False))
+def request(**fields: Any) -> BuildStart:
+    return BuildStart(START.causes, BuildRequest.model_validate(fields, strict=False))
 
 
 def test_a_build_freezes_its_policy_number_and_base() -> None:

@@ -9,7 +9,7 @@ from upwell.api.build import Build, BuildTriggerCause
 from upwell.api.codec import decode, decode_as
 from upwell.api.meta import Resource
 from upwell.policy.explain.changes import PackageChange, explain, package_changes
-from upwell.policy.explain.freshness import RolloutState, Snapshot, Standing, rollout_of, short
+from upwell.policy.explain.freshness import Freshness, RolloutState, Snapshot, rollout_of, short
 from upwell.policy.explain.statement import Statement, Topic
 
 NS = "default"
@@ -116,7 +116,7 @@ def deployment(*phases: str, annotations: dict[str, str] | None = None, **status
     )
 
 
-def standing(workload: Resource, *others: Resource) -> Standing:
+def standing(workload: Resource, *others: Resource) -> Freshness:
     snapshot = Snapshot([workload, *others])
     return snapshot.workload_standing(snapshot.workloads[workload.key])
 
@@ -134,7 +134,7 @@ def test_a_workload_that_runs_the_newest_of_everything_is_current() -> None:
         stream("shop", "latest", SHOP[:1]),
     )
 
-    assert found == Standing()
+    assert found == Freshness()
     assert str(found) == "current"
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from upwell.api.codec import decode
 from upwell.api.meta import ObjectKey, Resource
-from upwell.policy.explain.graph import Edge, Graph, Node, Role, build_graph
+from upwell.policy.explain.graph import Edge, EdgeRole, Graph, Node, build_graph
 from upwell.policy.images.names import StreamTag, UpstreamImage
 
 NS = "shop"
@@ -122,12 +122,12 @@ def test_a_chain_leads_from_the_upstream_image_to_the_workload() -> None:
     )
 
     assert [(str(e.source), str(e.target), e.role) for e in graph.edges] == [
-        ("BuildConfig shop/builder", "shop/builder:latest", Role.OUTPUT),
-        ("BuildConfig shop/web", "shop/web:latest", Role.OUTPUT),
-        ("shop/builder:latest", "BuildConfig shop/web", Role.BASE),
-        ("shop/debian:11", "BuildConfig shop/builder", Role.BASE),
-        ("shop/web:latest", "Deployment shop/web", Role.DEPLOY),
-        ("vendor.test/debian:11", "shop/debian:11", Role.IMPORT),
+        ("BuildConfig shop/builder", "shop/builder:latest", EdgeRole.OUTPUT),
+        ("BuildConfig shop/web", "shop/web:latest", EdgeRole.OUTPUT),
+        ("shop/builder:latest", "BuildConfig shop/web", EdgeRole.BASE),
+        ("shop/debian:11", "BuildConfig shop/builder", EdgeRole.BASE),
+        ("shop/web:latest", "Deployment shop/web", EdgeRole.DEPLOY),
+        ("vendor.test/debian:11", "shop/debian:11", EdgeRole.IMPORT),
     ]
     assert all(edge.automatic for edge in graph.edges)
     assert graph.order()[0] == UpstreamImage("vendor.test/debian:11")
@@ -201,7 +201,7 @@ def test_an_image_of_a_dockerfile_is_found_in_the_stream_that_keeps_it(
     )
 
     edge = edge_between(graph, expected, build("web"))
-    assert edge.role is Role.INPUT
+    assert edge.role is EdgeRole.INPUT
     assert not edge.automatic
 
 
@@ -331,7 +331,8 @@ def test_a_chain_longer_than_the_stack_is_ordered() -> None:
 
 _NAMES = st.integers(0, 7).map(lambda number: tag(f"t{number}:latest"))
 _EDGES = st.lists(
-    st.tuples(_NAMES, _NAMES).map(lambda pair: Edge(*pair, Role.TAG, automatic=True)), max_size=20
+    st.tuples(_NAMES, _NAMES).map(lambda pair: Edge(*pair, EdgeRole.TAG, automatic=True)),
+    max_size=20,
 )
 
 

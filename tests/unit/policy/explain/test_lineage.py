@@ -9,7 +9,7 @@ from upwell.api.codec import decode
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.explain.changes import explain
 from upwell.policy.explain.freshness import Snapshot
-from upwell.policy.explain.graph import Role
+from upwell.policy.explain.graph import EdgeRole
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.images.names import StreamTag
 
@@ -200,7 +200,7 @@ def test_a_stage_joins_the_tag_to_its_workloads(*, manual: bool) -> None:
     graph = Snapshot([pipeline(manual=manual), deployment(1)]).graph
 
     [edge] = graph.inputs(ObjectKey("Deployment", "shop", "shop"))
-    assert (edge.source, edge.role) == (StreamTag("shop", "shop", "latest"), Role.PROMOTE)
+    assert (edge.source, edge.role) == (StreamTag("shop", "shop", "latest"), EdgeRole.PROMOTE)
     assert edge.automatic is not manual
 
 

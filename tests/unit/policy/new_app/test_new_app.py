@@ -14,13 +14,13 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.validation import validate
-from upwell.policy.explain.graph import Role, build_graph
-from upwell.policy.new_app.application import Application, BuildPlan, parse_stages
+from upwell.policy.explain.graph import EdgeRole, build_graph
+from upwell.policy.new_app.application import Application, ApplicationBuild, parse_stages
 from upwell.policy.new_app.components import (
-    Component,
+    NewAppComponent,
     NewAppError,
-    Repository,
-    Strategy,
+    NewAppStrategy,
+    SourceRepository,
     application_name,
     parse_component,
 )
@@ -28,8 +28,8 @@ from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read
 from upwell.policy.new_app.images import FollowedImage, ImportWish, follow
 from upwell.policy.new_app.objects import application_objects
 
-SHOP = Repository("https://git.test/team/shop.git")
-SOURCE = BuildPlan(SHOP, Strategy.SOURCE)
+SHOP = SourceRepository("https://git.test/team/shop.git")
+SOURCE = ApplicationBuild(SHOP, NewAppStrategy.SOURCE)
 
 
 def stream(name: str, tags: Mapping[str, str], pushed: str = "") -> ImageStream:
@@ -75,7 +75,7 @@ def kinds(objects: list[Resource]) -> list[str]:
     return [f"{item.KIND.kind}/{item.name}" for item in objects]
 
 
-def edges(objects: list[Resource]) -> list[tuple[str, Role, str, bool]]:
+def edges(objects: list[Resource]) -> list[tuple[str, EdgeRole, str, bool]]:
     graph = build_graph(objects)
     order = list(graph.order())
     found = sorted(graph.edges, key=lambda edge: order.index(edge.source))
@@ -87,30 +87,33 @@ def edges(objects: list[Resource]) -> list[tuple[str, Role, str, bool]]:
     [
         (
             "python:3.11~https://git.test/shop.git",
-            Component("python:3.11", Repository("https://git.test/shop.git")),
+            NewAppComponent("python:3.11", SourceRepository("https://git.test/shop.git")),
         ),
         (
             "https://git.test/shop#main",
-            Component(repository=Repository("https://git.test/shop", "main")),
+            NewAppComponent(repository=SourceRepository("https://git.test/shop", "main")),
         ),
         (
             "git@git.test:team/shop.git",
-            Component(repository=Repository("git@git.test:team/shop.git")),
+            NewAppComponent(repository=SourceRepository("git@git.test:team/shop.git")),
         ),
-        ("ssh://git@git.test/shop", Component(repository=Repository("ssh://git@git.test/shop"))),
+        (
+            "ssh://git@git.test/shop",
+            NewAppComponent(repository=SourceRepository("ssh://git@git.test/shop")),
+        ),
         (
             "https://git.test/~eve/shop.git",
-            Component(repository=Repository("https://git.test/~eve/shop.git")),
+            NewAppComponent(repository=SourceRepository("https://git.test/~eve/shop.git")),
         ),
         (
             "python~https://git.test/~eve/shop.git",
-            Component("python", Repository("https://git.test/~eve/shop.git")),
+            NewAppComponent("python", SourceRepository("https://git.test/~eve/shop.git")),
         ),
-        ("registry.test:5000/team/shop:1", Component("registry.test:5000/team/shop:1")),
-        ("nginx", Component("nginx")),
+        ("registry.test:5000/team/shop:1", NewAppComponent("registry.test:5000/team/shop:1")),
+        ("nginx", NewAppComponent("nginx")),
     ],
 )
-def test_components_are_images_repositories_or_both(text: str, component: Component) -> None:
+def test_components_are_images_repositories_or_both(text: str, component: NewAppComponent) -> None:
     assert parse_component(text) == component
 
 
@@ -150,7 +153,7 @@ def test_names_come_from_the_repository_or_the_image(text: str, name: str) -> No
 @pytest.mark.parametrize("name", ["Shop", "1shop", "shop-", "a" * 59, "sh op", "a.b"])
 def test_names_that_kubernetes_would_refuse_are_refused(name: str) -> None:
     with pytest.raises(NewAppError, match="is no name"):
-        application_name(name, Component("nginx"))
+        application_name(name, NewAppComponent("nginx"))
 
 
 def test_a_repository_without_a_usable_name_needs_one() -> None:
@@ -226,10 +229,10 @@ def test_a_source_build_closes_the_way_from_base_to_workload(*, deployment_confi
         "Route/shop",
     ]
     assert edges(objects) == [
-        ("docker.io/library/python:3.11", Role.IMPORT, "team/python:3.11", True),
-        ("team/python:3.11", Role.BASE, "BuildConfig team/shop", True),
-        ("BuildConfig team/shop", Role.OUTPUT, "team/shop:latest", True),
-        ("team/shop:latest", Role.DEPLOY, f"{workload} team/shop", True),
+        ("docker.io/library/python:3.11", EdgeRole.IMPORT, "team/python:3.11", True),
+        ("team/python:3.11", EdgeRole.BASE, "BuildConfig team/shop", True),
+        ("BuildConfig team/shop", EdgeRole.OUTPUT, "team/shop:latest", True),
+        ("team/shop:latest", EdgeRole.DEPLOY, f"{workload} team/shop", True),
     ]
 
 
@@ -249,7 +252,7 @@ def test_an_image_is_run_as_it_is() -> None:
 
     assert kinds(objects) == ["ImageStream/nginx", "Service/front", "Deployment/front"]
     assert "env" not in encode(objects[-1])["spec"]["template"]["spec"]["containers"][0]
-    assert edges(objects)[-1] == ("team/nginx:1.27", Role.DEPLOY, "Deployment team/front", True)
+    assert edges(objects)[-1] == ("team/nginx:1.27", EdgeRole.DEPLOY, "Deployment team/front", True)
 
 
 @pytest.mark.parametrize("as_deployment_config", [False, True])
@@ -316,7 +319,7 @@ def test_every_image_of_a_dockerfile_starts_builds() -> None:
         "FROM golang:1.25 AS made\nFROM debian:12\nCOPY --from=made /a /a\nEXPOSE 9000 8443/udp\n"
     )
     build = replace(
-        SOURCE, strategy=Strategy.DOCKER, inputs=tuple(new(image) for image in facts.others)
+        SOURCE, strategy=NewAppStrategy.DOCKER, inputs=tuple(new(image) for image in facts.others)
     )
 
     objects = stored(Application("shop", new(facts.base), build))
@@ -325,7 +328,7 @@ def test_every_image_of_a_dockerfile_starts_builds() -> None:
     into = {
         (source, role) for source, role, target, auto in edges(objects) if auto and "Bu" in target
     }
-    assert into == {("team/debian:12", Role.BASE), ("team/golang:1.25", Role.INPUT)}
+    assert into == {("team/debian:12", EdgeRole.BASE), ("team/golang:1.25", EdgeRole.INPUT)}
 
 
 def test_a_last_stage_that_goes_on_from_another_has_no_base_to_replace() -> None:
@@ -353,9 +356,9 @@ def test_the_port_of_an_image_comes_from_its_configuration(exposed: Any, port: i
 
 
 def test_what_was_asked_for_is_in_the_objects() -> None:
-    build = BuildPlan(
-        Repository(SHOP.uri, "main"),
-        Strategy.SOURCE,
+    build = ApplicationBuild(
+        SourceRepository(SHOP.uri, "main"),
+        NewAppStrategy.SOURCE,
         context_dir="web",
         source_secret="login",
         env={"PIP": "1"},
@@ -384,7 +387,7 @@ def test_the_result_never_goes_into_the_stream_of_its_base() -> None:
 
 
 def test_a_docker_build_without_a_known_base_follows_nothing() -> None:
-    build = replace(SOURCE, strategy=Strategy.DOCKER)
+    build = replace(SOURCE, strategy=NewAppStrategy.DOCKER)
 
     config = next(i for i in stored(Application("a", None, build)) if isinstance(i, BuildConfig))
 

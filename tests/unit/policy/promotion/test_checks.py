@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from upwell.api.pipeline import Check
 from upwell.api.promotion import CheckPhase, CheckResult, Evidence
 from upwell.policy.promotion.checks import (
-    Attempt,
-    Outcome,
+    CheckAttempt,
+    CheckStep,
+    CheckVerdict,
     Soak,
-    Step,
-    Verdict,
+    VerificationOutcome,
     anchored,
     begun,
     concluded,
@@ -37,7 +37,7 @@ def run(check: Check, phases: Iterator[CheckPhase]) -> CheckResult:
     """Return how a check ends whose attempts end with these phases, one after the other."""
     result = CheckResult(name=check.name)
     while not result.phase.is_final:
-        ended = judged(begun(result, NOW), Verdict(next(phases), "as told"), NOW)
+        ended = judged(begun(result, NOW), CheckVerdict(next(phases), "as told"), NOW)
         result = settled(check, ended)
     return result
 
@@ -78,7 +78,7 @@ def test_whatever_attempts_say_a_check_passes_by_a_pass_alone(
 
 def test_each_attempt_keeps_its_evidence_under_a_name_of_its_own() -> None:
     check = Check(name="e2e", retries=1)
-    log = Verdict(FAILED, "no", (Evidence(name="log.txt", digest="sha256:a"),))
+    log = CheckVerdict(FAILED, "no", (Evidence(name="log.txt", digest="sha256:a"),))
     second = settled(check, judged(begun(CheckResult(name="e2e"), NOW), log, NOW))
     assert second.message == "attempt 1 of 2: no"
     ended = settled(check, judged(begun(second, later(2)), log, later(9)))
@@ -89,7 +89,7 @@ def test_attempts_are_apart_and_a_clock_that_went_back_keeps_none_waiting() -> N
     check = Check(name="e2e", retries=10)
     result, pauses = CheckResult(name="e2e"), []
     for _ in range(8):
-        result = settled(check, judged(begun(result, NOW), Verdict(FAILED, ""), NOW))
+        result = settled(check, judged(begun(result, NOW), CheckVerdict(FAILED, ""), NOW))
         pauses.append(pause(result, NOW))
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
     assert pause(result, later(59)) == 1
@@ -101,15 +101,15 @@ def test_attempts_are_apart_and_a_clock_that_went_back_keeps_none_waiting() -> N
 def test_an_attempt_has_its_time_and_no_more_when_the_clock_goes_back() -> None:
     check = Check(name="e2e", timeout_seconds=60)
     result = begun(CheckResult(name="e2e"), NOW)
-    assert [Attempt(check, result, later(at)).left for at in (0, 59, 60, 999)] == [60, 1, 0, 0]
+    assert [CheckAttempt(check, result, later(at)).left for at in (0, 59, 60, 999)] == [60, 1, 0, 0]
 
     a_day_ago = later(-86_400)
-    assert Attempt(check, anchored(result, a_day_ago), a_day_ago).left == 60
+    assert CheckAttempt(check, anchored(result, a_day_ago), a_day_ago).left == 60
     assert anchored(result, later(10)) == result
 
 
 def test_it_is_looked_at_again_when_its_time_is_over_if_not_before() -> None:
-    attempt = Attempt(Check(name="e2e", timeout_seconds=60), CheckResult(name="e2e"), NOW)
+    attempt = CheckAttempt(Check(name="e2e", timeout_seconds=60), CheckResult(name="e2e"), NOW)
     assert attempt.goes_on("waits").again == 60
     assert attempt.goes_on("waits", 10).again == 10
     assert attempt.goes_on("waits", 100).again == 60
@@ -126,26 +126,26 @@ def test_a_soak_is_never_longer_than_it_says_whatever_the_clock_does(
     assert Soak(600, None).left(later(after)) == 600
 
 
-def steps(**phases: CheckPhase) -> list[Step]:
+def steps(**phases: CheckPhase) -> list[CheckStep]:
     return [
-        Step(CheckResult(name=name, phase=phase, message=f"{name} said"), again=30)
+        CheckStep(CheckResult(name=name, phase=phase, message=f"{name} said"), again=30)
         for name, phase in phases.items()
     ]
 
 
 def test_all_checks_and_the_soak_together_make_a_pass() -> None:
     passed = concluded(steps(a=PASSED, b=PASSED), NO_SOAK, NOW)
-    assert (passed.outcome, passed.message) == (Outcome.PASSED, "passed checks a, b")
+    assert (passed.outcome, passed.message) == (VerificationOutcome.PASSED, "passed checks a, b")
     soaking = concluded(steps(a=PASSED), Soak(600, NOW), later(590))
-    assert soaking.outcome is Outcome.RUNNING
+    assert soaking.outcome is VerificationOutcome.RUNNING
     assert soaking.message == "soaks until 2026-03-01 12:10:00 UTC"
     assert soaking.again == 10
-    assert concluded([], NO_SOAK, NOW).outcome is Outcome.PASSED
+    assert concluded([], NO_SOAK, NOW).outcome is VerificationOutcome.PASSED
 
 
 def test_what_runs_is_waited_for() -> None:
     found = concluded(steps(a=PASSED, b=CheckPhase.RUNNING), NO_SOAK, NOW)
-    assert (found.outcome, found.again) == (Outcome.RUNNING, 30)
+    assert (found.outcome, found.again) == (VerificationOutcome.RUNNING, 30)
     assert found.message == "waits for check b: b said"
     both = concluded(steps(a=CheckPhase.RUNNING, b=CheckPhase.RUNNING), NO_SOAK, NOW)
     assert both.message == "waits for checks a, b"
@@ -154,13 +154,13 @@ def test_what_runs_is_waited_for() -> None:
 @pytest.mark.parametrize(
     ("phases", "outcome", "message"),
     [
-        ({"b": FAILED}, Outcome.FAILED, "check b: b said"),
-        ({"b": INCONCLUSIVE}, Outcome.INCONCLUSIVE, "check b: b said"),
-        ({"b": INCONCLUSIVE, "c": FAILED}, Outcome.FAILED, "check c: c said"),
+        ({"b": FAILED}, VerificationOutcome.FAILED, "check b: b said"),
+        ({"b": INCONCLUSIVE}, VerificationOutcome.INCONCLUSIVE, "check b: b said"),
+        ({"b": INCONCLUSIVE, "c": FAILED}, VerificationOutcome.FAILED, "check c: c said"),
     ],
 )
 def test_one_bad_check_ends_it_at_once(
-    phases: dict[str, CheckPhase], outcome: Outcome, message: str
+    phases: dict[str, CheckPhase], outcome: VerificationOutcome, message: str
 ) -> None:
     found = concluded(steps(a=CheckPhase.RUNNING, **phases), Soak(600, NOW), NOW)
     assert (found.outcome, found.message) == (outcome, message)
@@ -184,4 +184,4 @@ def test_results_follow_the_checks_of_now() -> None:
 
 def test_a_flaky_pass_is_said() -> None:
     flaky = CheckResult(name="a", phase=PASSED, flaky=True)
-    assert concluded([Step(flaky)], NO_SOAK, NOW).message == "passed check a; flaky: a"
+    assert concluded([CheckStep(flaky)], NO_SOAK, NOW).message == "passed check a; flaky: a"

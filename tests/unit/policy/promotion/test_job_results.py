@@ -3,7 +3,7 @@
 import pytest
 
 from upwell.api.promotion import CheckPhase
-from upwell.policy.promotion.job_results import Ending, Findings, judge
+from upwell.policy.promotion.job_results import Findings, ObservedEnd, judge
 from upwell.policy.promotion.junit import Report
 
 GOOD, BAD = Findings(Report(tests=3)), Findings(Report(tests=3, failures=1, failed=("cart.pays",)))
@@ -35,5 +35,5 @@ PASSED, FAILED, INCONCLUSIVE = CheckPhase.PASSED, CheckPhase.FAILED, CheckPhase.
 def test_a_pass_needs_both_and_either_can_fail_it(
     code: int | None, findings: Findings | None, phase: CheckPhase, message: str
 ) -> None:
-    found = judge(Ending(code, why="DeadlineExceeded"), findings)
+    found = judge(ObservedEnd(code, why="DeadlineExceeded"), findings)
     assert (found.phase, found.message) == (phase, message)

@@ -34,7 +34,7 @@ from upwell.api.promotion import (
 )
 from upwell.policy.promotion import transitions
 from upwell.policy.promotion.approval import with_vote
-from upwell.policy.promotion.plan import Plan, plan
+from upwell.policy.promotion.plan import PipelinePlan, plan
 from upwell.policy.promotion.releases import new_promotion, next_release
 from upwell.policy.promotion.situation import Situation
 from upwell.policy.promotion.stages import STAGE_HOLD, upstream
@@ -238,7 +238,7 @@ class Promoting(RuleBasedStateMachine):
         found = [one for one in self.promotions.values() if one.status.phase in BEGUN]
         return sorted(found, key=lambda one: one.name)
 
-    def _write(self, found: Plan, writes: int) -> None:
+    def _write(self, found: PipelinePlan, writes: int) -> None:
         left = iter(range(writes))
         for name, status in found.releases.items():
             if next(left, None) is None:

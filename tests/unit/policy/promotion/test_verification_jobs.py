@@ -9,10 +9,10 @@ import pytest
 from upwell.api.codec import decode_as
 from upwell.api.pipeline import Check, JobCheck, Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
-from upwell.policy.promotion.checks import Attempt
+from upwell.policy.promotion.checks import CheckAttempt
 from upwell.policy.promotion.verification_jobs import (
     NoTestError,
-    Subject,
+    VerifiedRelease,
     build_job,
     container_of_test,
     is_over,
@@ -26,7 +26,7 @@ WEB, MAIL = (f"registry.test/shop/{name}@sha256:{name[0].encode().hex() * 32}" f
 FIRST = CheckResult(name="e2e", started=NOW)
 
 
-def subject(mirror: str | None = None, promotion: str = "shop-7.dev") -> Subject:
+def subject(mirror: str | None = None, promotion: str = "shop-7.dev") -> VerifiedRelease:
     stage = {"name": "dev", "namespace": "shop-dev", "mirror": mirror}
     release = {"components": [{"name": "web", "image": WEB}, {"name": "mail-er", "image": MAIL}]}
 
@@ -34,7 +34,7 @@ def subject(mirror: str | None = None, promotion: str = "shop-7.dev") -> Subject
         return {"metadata": {"namespace": "shop", "name": name, "uid": name}, **parts}
 
     pipeline = decode_as(Pipeline, made("shop", spec={"stages": [stage]}))
-    return Subject(
+    return VerifiedRelease(
         pipeline,
         pipeline.spec.stages[0],
         decode_as(Release, made("shop-7", spec=release)),
@@ -133,10 +133,10 @@ def test_a_job_is_over_when_its_attempt_is(results: dict[str, CheckResult], over
 
 
 def test_a_ci_is_told_the_same_whenever_it_is_told() -> None:
-    attempt = Attempt(Check(name="ci", timeout_seconds=60), FIRST, NOW)
-    later = Attempt(attempt.check, FIRST, datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC))
+    attempt = CheckAttempt(Check(name="ci", timeout_seconds=60), FIRST, NOW)
+    later = CheckAttempt(attempt.check, FIRST, datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC))
 
-    def request(one: Attempt) -> bytes:
+    def request(one: CheckAttempt) -> bytes:
         where, route = "http://10.0.0.1:8080", "https://dev.shop.test/"
         url = "http://upwell/verdicts/t"
         return build_request(subject(), one, where=where, route=route, url=url)

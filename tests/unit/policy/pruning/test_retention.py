@@ -13,7 +13,7 @@ from upwell.api.meta import Resource, format_time
 from upwell.oci import Digest, Platform, Reference
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.pruning.mirrored_indexes import index_of_tag, index_tag
-from upwell.policy.pruning.retention import Decision, Facts, Rules, decide
+from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, Rules, decide
 from upwell.policy.pruning.stored_content import StoredManifest, StoredRepository, StoredTag
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -42,8 +42,8 @@ def mirror_of(reference: Reference) -> str:
     return f"upstream/{reference.registry}/{reference.repository}"
 
 
-def facts(objects: Sequence[Resource], *repositories: StoredRepository) -> Facts:
-    return Facts(objects, repositories, HOST, mirror_of, NOW)
+def facts(objects: Sequence[Resource], *repositories: StoredRepository) -> RetentionFacts:
+    return RetentionFacts(objects, repositories, HOST, mirror_of, NOW)
 
 
 def stored(kind: str, api: str, name: str, created: datetime = OLD, **fields: Any) -> Resource:
@@ -78,7 +78,7 @@ def build(phase: str, **status: Any) -> Resource:
     return stored("Build", "build.openshift.io/v1", "web-1", status={"phase": phase, **status})
 
 
-def gone(decision: Decision) -> set[Digest]:
+def gone(decision: RetentionDecision) -> set[Digest]:
     return {entry.digest for entry in decision.manifests}
 
 
@@ -325,7 +325,7 @@ class World:
             waiting += [one for one, subject in self.subjects.items() if subject == at]
         return found
 
-    def facts(self) -> Facts:
+    def facts(self) -> RetentionFacts:
         manifests = [
             manifest(
                 at,

@@ -26,7 +26,7 @@ from upwell.policy.rollouts.pod_template import (
     template_hash,
 )
 from upwell.policy.rollouts.settings import DRAIN_ANNOTATION, rollout_warnings, settings_of
-from upwell.policy.rollouts.steps import Strategy
+from upwell.policy.rollouts.steps import RolloutStrategy
 
 SELF = Identity("web-0", "shop", {"app": "web"}, {"note": "x"})
 SOURCES = Sources(
@@ -213,10 +213,13 @@ def test_surge_rounds_up_and_unavailable_down(
 def test_each_kind_has_its_strategy() -> None:
     recreate = {"spec": {"strategy": {"type": "Recreate", "recreateParams": {"timeoutSeconds": 5}}}}
 
-    assert settings_of(StatefulSet()).strategy is Strategy.ORDERED
+    assert settings_of(StatefulSet()).strategy is RolloutStrategy.ORDERED
     assert settings_of(DaemonSet()).replicas == 1
     settings = settings_of(decode_as(DeploymentConfig, recreate))
-    assert (settings.strategy, settings.deadline) == (Strategy.RECREATE, timedelta(seconds=5))
+    assert (settings.strategy, settings.deadline) == (
+        RolloutStrategy.RECREATE,
+        timedelta(seconds=5),
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from upwell.policy.rollouts.steps import (
     Replica,
     RollBack,
     Rollout,
+    RolloutStrategy,
+    RolloutTarget,
     Settings,
     Stall,
-    Start,
+    StartReplica,
     Step,
     Stop,
-    Strategy,
-    Target,
     Wait,
     next_steps,
 )
@@ -50,7 +50,7 @@ class World:
     def steps(self) -> tuple[Step, ...]:
         rollout = Rollout(
             self.wanted,
-            Target(self.target, EPOCH, self.complete),
+            RolloutTarget(self.target, EPOCH, self.complete),
             self.target if self.complete else "old",
         )
         return next_steps(rollout, list(self.replicas.values()), self.now)
@@ -72,7 +72,7 @@ class World:
 
     def _do(self, step: Step) -> None:
         match step:
-            case Start():
+            case StartReplica():
                 name = f"{step.revision}-{step.index}"
                 before = self.replicas.get(name)
                 restarts = before.restarts + 1 if before else 0
@@ -122,11 +122,11 @@ class World:
 
 @st.composite
 def wishes(draw: st.DrawFn) -> Settings:
-    strategy = draw(st.sampled_from(Strategy))
+    strategy = draw(st.sampled_from(RolloutStrategy))
     replicas = draw(st.integers(0, 5))
     surge = draw(st.integers(0, 3))
     unavailable = draw(st.integers(0 if surge else 1, 3))
-    if strategy is Strategy.ORDERED:
+    if strategy is RolloutStrategy.ORDERED:
         surge, unavailable = 0, 1
     min_ready = timedelta(seconds=draw(st.sampled_from([0, 25])))
     return Settings(replicas, strategy, surge, unavailable, min_ready)

@@ -12,12 +12,12 @@ from upwell.policy.rollouts.steps import (
     Replica,
     RollBack,
     Rollout,
+    RolloutStrategy,
+    RolloutTarget,
     Settings,
     Stall,
-    Start,
+    StartReplica,
     Stop,
-    Strategy,
-    Target,
     Wait,
     next_steps,
 )
@@ -47,17 +47,17 @@ def ended(revision: str, index: int = 0, *, restarts: int, ago: float) -> Replic
 
 
 def rolling_out(settings: Settings | None = None, *, good: str | None = "old") -> Rollout:
-    return Rollout(settings or Settings(), Target("new", NOW, complete=False), good)
+    return Rollout(settings or Settings(), RolloutTarget("new", NOW, complete=False), good)
 
 
 def settled(settings: Settings | None = None) -> Rollout:
-    return Rollout(settings or Settings(), Target("new", NOW - AGES, complete=True), "new")
+    return Rollout(settings or Settings(), RolloutTarget("new", NOW - AGES, complete=True), "new")
 
 
 def test_a_new_replica_starts_beside_the_old_one() -> None:
     steps = next_steps(rolling_out(), [replica("old")], NOW)
 
-    assert steps == (Start("new", 0), Wait(NOW + second(600)))
+    assert steps == (StartReplica("new", 0), Wait(NOW + second(600)))
 
 
 def test_the_old_one_stays_until_the_new_one_is_ready() -> None:
@@ -103,7 +103,7 @@ def test_a_crashed_replica_is_started_again_after_its_backoff(restarts: int, wai
     crashed = ended("new", restarts=restarts, ago=wait - 1)
 
     assert next_steps(settled(), [crashed], NOW) == (Wait(NOW + second(1)),)
-    assert next_steps(settled(), [crashed], NOW + second(1)) == (Start("new", 0),)
+    assert next_steps(settled(), [crashed], NOW + second(1)) == (StartReplica("new", 0),)
 
 
 def test_a_start_that_was_cut_short_is_taken_up_at_once() -> None:
@@ -111,7 +111,7 @@ def test_a_start_that_was_cut_short_is_taken_up_at_once() -> None:
         "new", ready=False, ended=True, interrupted=True, restarts=2, started_at=NOW
     )
 
-    assert next_steps(rolling_out(), [replica("old"), cut_short], NOW)[0] == Start("new", 0)
+    assert next_steps(rolling_out(), [replica("old"), cut_short], NOW)[0] == StartReplica("new", 0)
 
 
 def test_three_ended_starts_roll_back_before_the_deadline() -> None:
@@ -155,24 +155,24 @@ def test_a_first_rollout_that_fails_is_tried_on() -> None:
 
     steps = next_steps(rolling_out(good=None), [looping], NOW)
 
-    assert steps[:2] == (Start("new", 0), Stall(FailureReason.CRASH_LOOPING, looping))
+    assert steps[:2] == (StartReplica("new", 0), Stall(FailureReason.CRASH_LOOPING, looping))
 
 
 def test_a_complete_revision_never_fails() -> None:
     looping = ended("new", restarts=7, ago=300)
 
-    assert next_steps(settled(), [looping], NOW) == (Start("new", 0),)
+    assert next_steps(settled(), [looping], NOW) == (StartReplica("new", 0),)
 
 
 def test_a_failed_revision_leaves_and_the_good_one_is_made_whole() -> None:
     settings = Settings(replicas=2, max_surge=1, max_unavailable=1)
     replicas = [replica("old", 1), replica("bad", 0, ready=False), replica("bad", 1)]
-    rollout = Rollout(settings, Target("old", NOW - AGES, complete=True), "old")
+    rollout = Rollout(settings, RolloutTarget("old", NOW - AGES, complete=True), "old")
 
     steps = next_steps(rollout, replicas, NOW)
 
     assert set(steps) == {Stop("bad-0"), Drain("bad-1")}
-    assert next_steps(rollout, replicas[:1], NOW) == (Start("old", 0),)
+    assert next_steps(rollout, replicas[:1], NOW) == (StartReplica("old", 0),)
 
 
 def test_scaling_down_drains_the_highest_index() -> None:
@@ -198,34 +198,38 @@ def test_a_good_replica_that_is_not_ready_just_now_is_kept_until_it_can_be_spare
 def test_the_good_revision_is_restarted_while_the_new_one_starts() -> None:
     replicas = [ended("old", restarts=0, ago=10), replica("new", ready=False, started_at=NOW)]
 
-    assert Start("old", 0) in next_steps(rolling_out(), replicas, NOW)
+    assert StartReplica("old", 0) in next_steps(rolling_out(), replicas, NOW)
 
 
 def test_recreate_stops_all_before_it_starts_any() -> None:
-    rollout = rolling_out(Settings(replicas=2, strategy=Strategy.RECREATE))
+    rollout = rolling_out(Settings(replicas=2, strategy=RolloutStrategy.RECREATE))
     old = [replica("old", 0), replica("old", 1)]
 
     assert next_steps(rollout, old, NOW)[:-1] == (Drain("old-1"), Drain("old-0"))
-    assert next_steps(rollout, [], NOW)[:-1] == (Start("new", 0), Start("new", 1))
+    assert next_steps(rollout, [], NOW)[:-1] == (StartReplica("new", 0), StartReplica("new", 1))
 
 
 def test_a_paused_rollout_stands_still_but_what_serves_is_kept_up() -> None:
     rollout = rolling_out(Settings(paused=True))
 
     assert next_steps(rollout, [replica("old"), replica("new")], NOW + AGES) == ()
-    assert next_steps(rollout, [ended("old", restarts=0, ago=10)], NOW) == (Start("old", 0),)
+    assert next_steps(rollout, [ended("old", restarts=0, ago=10)], NOW) == (StartReplica("old", 0),)
 
 
 def test_ordered_replicas_start_one_after_the_other() -> None:
-    settings = Settings(replicas=3, strategy=Strategy.ORDERED, max_surge=0, max_unavailable=1)
+    settings = Settings(
+        replicas=3, strategy=RolloutStrategy.ORDERED, max_surge=0, max_unavailable=1
+    )
     rollout = rolling_out(settings, good=None)
 
-    assert Start("new", 1) not in next_steps(rollout, [replica("new", ready=False)], NOW)
-    assert next_steps(rollout, [replica("new")], NOW)[0] == Start("new", 1)
+    assert StartReplica("new", 1) not in next_steps(rollout, [replica("new", ready=False)], NOW)
+    assert next_steps(rollout, [replica("new")], NOW)[0] == StartReplica("new", 1)
 
 
 def test_ordered_replicas_are_replaced_from_the_highest_down() -> None:
-    settings = Settings(replicas=2, strategy=Strategy.ORDERED, max_surge=0, max_unavailable=1)
+    settings = Settings(
+        replicas=2, strategy=RolloutStrategy.ORDERED, max_surge=0, max_unavailable=1
+    )
     rollout = rolling_out(settings)
     half = [replica("old", 0), replica("new", 1)]
     not_yet = [replica("old", 0), replica("new", 1, ready=False)]
@@ -233,6 +237,6 @@ def test_ordered_replicas_are_replaced_from_the_highest_down() -> None:
     first = next_steps(rollout, [replica("old", 0), replica("old", 1)], NOW)
 
     assert first[0] == Drain("old-1")
-    assert next_steps(rollout, [replica("old", 0)], NOW)[0] == Start("new", 1)
+    assert next_steps(rollout, [replica("old", 0)], NOW)[0] == StartReplica("new", 1)
     assert Drain("old-0") not in next_steps(rollout, not_yet, NOW)
     assert next_steps(rollout, half, NOW)[0] == Drain("old-0")

@@ -6,7 +6,7 @@ from upwell.policy.s2i.contract import BuilderImage, S2iError
 from upwell.policy.s2i.recipe import (
     Assembly,
     Copy,
-    Runtime,
+    RuntimeRecipe,
     artifact_mappings,
     artifacts_recipe,
     assemble_recipe,
@@ -53,7 +53,7 @@ def test_the_user_is_not_restated_without_need() -> None:
 
 def test_a_runtime_image_gets_artifacts_and_keeps_its_user() -> None:
     image = BuilderImage("", "/tmp", "1001", "1001")  # noqa: S108  # the contract's default
-    runtime = Runtime(
+    runtime = RuntimeRecipe(
         "r/run@d",
         BuilderImage("", "", "7", "9", working_dir="/srv"),
         {"run": "/opt/run"},

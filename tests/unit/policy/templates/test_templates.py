@@ -16,7 +16,7 @@ from upwell.policy.templates.generators import GeneratorError, generate_value
 from upwell.policy.templates.process import (
     InvalidTemplateError,
     Processed,
-    Request,
+    ProcessRequest,
     process_template,
 )
 
@@ -40,7 +40,7 @@ def config_map(data: Mapping[str, Any], **metadata: Any) -> dict[str, Any]:
 
 
 def process(found: Template, **values: str) -> Processed:
-    return process_template(found, Request(values), last)
+    return process_template(found, ProcessRequest(values), last)
 
 
 def expand(value: Any, **values: str) -> Any:
@@ -147,7 +147,7 @@ def test_labels_go_to_every_object_over_its_own() -> None:
         labels={"app": "${NAME}", "tier": "back"},
     )
 
-    processed = process_template(found, Request(labels={"tier": "front"}), last)
+    processed = process_template(found, ProcessRequest(labels={"tier": "front"}), last)
 
     assert [item["metadata"]["labels"] for item in processed.objects] == [
         {"app": "shop", "own": "kept", "tier": "front"},
@@ -216,7 +216,7 @@ def test_every_fault_is_told_with_its_path() -> None:
 
 
 def test_an_unknown_parameter_can_be_ignored() -> None:
-    request = Request({"COLOUR": "red"}, ignore_unknown=True)
+    request = ProcessRequest({"COLOUR": "red"}, ignore_unknown=True)
 
     assert process_template(template(config_map({})), request, last).objects
 

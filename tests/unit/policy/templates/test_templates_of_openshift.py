@@ -16,12 +16,12 @@ from upwell.api.manifests import parse_manifests
 from upwell.api.meta import Resource
 from upwell.api.template import Template
 from upwell.api.validation import validate
-from upwell.policy.explain.graph import Role, build_graph
-from upwell.policy.new_app.application import Application, BuildPlan
-from upwell.policy.new_app.components import Repository, Strategy
+from upwell.policy.explain.graph import EdgeRole, build_graph
+from upwell.policy.new_app.application import Application, ApplicationBuild
+from upwell.policy.new_app.components import NewAppStrategy, SourceRepository
 from upwell.policy.new_app.images import ImportWish, follow
 from upwell.policy.new_app.objects import application_objects
-from upwell.policy.templates.process import InvalidTemplateError, Request, process_template
+from upwell.policy.templates.process import InvalidTemplateError, ProcessRequest, process_template
 
 _ORIGIN = SHARED / "corpus" / "openshift" / "openshift-origin@5c0e8a64"
 _REFERENCE = re.compile(r"\$\{\{?[A-Za-z0-9_]+\}")
@@ -47,7 +47,7 @@ def template(file: str) -> Template:
 
 
 def process(file: str, **values: str) -> list[dict[str, Any]]:
-    return list(process_template(template(file), Request(values), first).objects)
+    return list(process_template(template(file), ProcessRequest(values), first).objects)
 
 
 def stored(document: dict[str, Any]) -> Resource:
@@ -74,9 +74,14 @@ def test_the_sample_application_closes_the_way_from_base_to_deployment(strategy:
         (str(e.source), e.role, str(e.target), e.automatic) for e in build_graph(objects).edges
     }
     assert edges == {
-        ("shop/ruby-22-centos7:latest", Role.BASE, "BuildConfig shop/ruby-sample-build", True),
-        ("BuildConfig shop/ruby-sample-build", Role.OUTPUT, "shop/origin-ruby-sample:latest", True),
-        ("shop/origin-ruby-sample:latest", Role.DEPLOY, "DeploymentConfig shop/frontend", True),
+        ("shop/ruby-22-centos7:latest", EdgeRole.BASE, "BuildConfig shop/ruby-sample-build", True),
+        (
+            "BuildConfig shop/ruby-sample-build",
+            EdgeRole.OUTPUT,
+            "shop/origin-ruby-sample:latest",
+            True,
+        ),
+        ("shop/origin-ruby-sample:latest", EdgeRole.DEPLOY, "DeploymentConfig shop/frontend", True),
     }
 
 
@@ -148,9 +153,9 @@ def test_what_new_app_made_in_openshift_is_one_graph(file: str, workloads: int) 
     edges = list(build_graph(objects).edges)
 
     roles = [edge.role for edge in edges]
-    assert sorted(roles) == sorted([Role.BASE, Role.OUTPUT, *[Role.DEPLOY] * workloads])
+    assert sorted(roles) == sorted([EdgeRole.BASE, EdgeRole.OUTPUT, *[EdgeRole.DEPLOY] * workloads])
     # These builds name a plain image, which nothing follows.
-    assert [edge.role for edge in edges if not edge.automatic] == [Role.BASE]
+    assert [edge.role for edge in edges if not edge.automatic] == [EdgeRole.BASE]
 
 
 def test_new_app_builds_from_a_stream_of_openshift() -> None:
@@ -159,7 +164,7 @@ def test_new_app_builds_from_a_stream_of_openshift() -> None:
     assert isinstance(stream, ImageStream)
 
     followed = follow("myruby", {"myruby": stream}, ImportWish())
-    build = BuildPlan(Repository("https://git.test/hello.git"), Strategy.SOURCE)
+    build = ApplicationBuild(SourceRepository("https://git.test/hello.git"), NewAppStrategy.SOURCE)
     made = application_objects(Application("hello", followed, build))
 
     assert [item.KIND.kind for item in made] == [

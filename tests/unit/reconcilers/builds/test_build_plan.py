@@ -22,7 +22,7 @@ from tests.support.builds.memory_builds import (
 from upwell.api.build import Build, BuildPhase
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import LocalReference, ObjectMeta
-from upwell.builder.interface import BuildPlan, RegistryLogin, Strategy
+from upwell.builder.interface import BuilderStrategy, BuildPlan, RegistryLogin
 from upwell.oci import Digest
 from upwell.policy.builds.source_secrets import MATCH_ANNOTATION_PREFIX
 
@@ -79,7 +79,7 @@ async def test_a_source_build_stands_on_its_builder_image(
 ) -> None:
     build = source_build(base, scripts="https://scripts.example")
     plan = await plan_of(machine, build)
-    assert plan.strategy is Strategy.SOURCE
+    assert plan.strategy is BuilderStrategy.SOURCE
     assert plan.base_digest == str(base)
     assert plan.scripts_url == "https://scripts.example"
     (pulled,) = plan.images.values()

@@ -110,10 +110,10 @@ async def settled(machine: BuildMachine, config: str, wanted: Sequence[str]) -> 
 async def decided(machine: BuildMachine) -> None:
     """Let every BuildConfig decide once more what has to be built."""
     for build in await builds(machine):
-        await machine.view.saw(build)
+        await machine.view.wait_for(build)
     configs = BuildConfigs(machine.view, clock=machine.clock)
     for config in (await machine.store.list(BuildConfig)).items:
-        await machine.view.saw(config)
+        await machine.view.wait_for(config)
         await configs.reconcile(config.key)
 
 
@@ -256,7 +256,7 @@ async def test_case_13_a_build_keeps_the_policy_that_it_was_started_with(
         config = await machine.store.get(BuildConfig, NAMESPACE, name)
         document = encode(config)
         document["spec"]["runPolicy"] = "Parallel"
-        await machine.view.saw(await machine.store.update(decode(document)))
+        await machine.view.wait_for(await machine.store.update(decode(document)))
         await reconciler.reconcile((await machine.build(f"{name}-2")).key)
         assert await phases(machine, name) == ["Running", "New"]
 

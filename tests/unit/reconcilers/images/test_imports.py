@@ -26,7 +26,7 @@ from upwell.controller import Result
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import INTERVAL_ANNOTATION
 from upwell.reconcilers.images.image_streams import ImageStreams
-from upwell.registry.errors import RateLimitedError, UnauthorizedError, UnavailableError
+from upwell.registry.errors import RateLimitedError, RegistryUnavailableError, UnauthorizedError
 from upwell.store.interface import ConflictError, NotFoundError
 from upwell.store.interface import UnavailableError as StoreAwayError
 
@@ -191,7 +191,7 @@ async def test_a_failure_keeps_the_last_good_digest_and_says_when_it_tries_again
     digest = await push(machine.vendor.registry, "debian:11", "old")
     await streams.reconcile(KEY)
     machine.clock.advance(60)
-    machine.vendor.failure = UnavailableError("vendor.example", "HTTP 500")
+    machine.vendor.failure = RegistryUnavailableError("vendor.example", "HTTP 500")
     result = await streams.reconcile(KEY)
     history = await machine.history("debian", "11")
     assert [event.image for event in history.items] == [str(digest)]
@@ -208,7 +208,7 @@ async def test_a_failure_keeps_the_last_good_digest_and_says_when_it_tries_again
 async def test_failures_are_asked_about_ever_less_often_until_one_succeeds(
     machine: BuildMachine, streams: ImageStreams
 ) -> None:
-    machine.vendor.failure = UnavailableError("vendor.example", "HTTP 500")
+    machine.vendor.failure = RegistryUnavailableError("vendor.example", "HTTP 500")
     waits = []
     for _ in range(9):
         wait = (await streams.reconcile(KEY)).requeue_after

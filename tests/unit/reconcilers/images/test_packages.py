@@ -20,7 +20,7 @@ from tests.support.builds.memory_builds import (
 from upwell.inventory.interface import InventoryError, Layers, Package
 from upwell.oci import Digest
 from upwell.reconcilers.images.packages import ImageContents
-from upwell.registry.errors import UnauthorizedError, UnavailableError
+from upwell.registry.errors import RegistryUnavailableError, UnauthorizedError
 from upwell.registry.routed import RoutedRegistry
 
 KEY = stream_key("debian")
@@ -123,8 +123,8 @@ async def test_an_image_that_cannot_be_read_is_passed_over(site: Site) -> None:
 
 async def test_a_registry_that_is_away_is_asked_again(site: Site) -> None:
     await site.publish("first")
-    site.machine.vendor.failure = UnavailableError(VENDOR, "HTTP 500")
-    with pytest.raises(UnavailableError):
+    site.machine.vendor.failure = RegistryUnavailableError(VENDOR, "HTTP 500")
+    with pytest.raises(RegistryUnavailableError):
         await site.contents.reconcile(KEY)
 
 

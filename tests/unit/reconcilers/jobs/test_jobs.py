@@ -13,7 +13,7 @@ from upwell.api.meta import ObjectKey
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
 from upwell.reconcilers.jobs.jobs import JobReconciler
-from upwell.reconcilers.rollouts import Images
+from upwell.reconcilers.rollouts import TemplateImages
 from upwell.store.interface import NotFoundError
 from upwell.workload.interface import Owner
 
@@ -37,7 +37,7 @@ class Jobs:
 
     def restart(self) -> None:
         world = self.world
-        images = Images(world.registry, PullSecrets(world.store))  # type: ignore[arg-type]  # resolves
+        images = TemplateImages(world.registry, PullSecrets(world.store))  # type: ignore[arg-type]  # resolves
         self.jobs = JobReconciler(world.store, world.runtime, images, world.clock)
         self.crons = CronJobReconciler(world.store, world.clock)
 

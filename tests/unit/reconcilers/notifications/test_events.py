@@ -10,7 +10,7 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Event
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.policy.notifications.events import happenings
+from upwell.policy.notifications.events import events_of
 from upwell.reconcilers.notifications.events import EventReconciler
 
 
@@ -84,7 +84,7 @@ async def test_old_events_go() -> None:
 
 
 def reasons(resource: Resource) -> list[tuple[str, bool]]:
-    return [(one.reason, one.warning) for one in happenings(resource)]
+    return [(one.reason, one.warning) for one in events_of(resource)]
 
 
 def test_builds_and_imports_tell_how_they_went() -> None:
@@ -95,7 +95,7 @@ def test_builds_and_imports_tell_how_they_went() -> None:
     failed = {**times, "phase": "Failed", "reason": "GenericBuildFailed", "message": "exit 1"}
     build = decode_as(Build, {"metadata": {"name": "shop-1"}, "status": failed})
     assert reasons(build) == [("BuildStarted", False), ("BuildFailed", True)]
-    assert [one.message for one in happenings(build)][1] == (
+    assert [one.message for one in events_of(build)][1] == (
         "build shop-1 failed: GenericBuildFailed: exit 1"
     )
     complete = decode_as(

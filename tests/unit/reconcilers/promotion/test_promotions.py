@@ -8,10 +8,10 @@ from tests.support.promotion.reconciled_pipeline import NAMESPACE, Line, image
 from upwell.api.apps import Deployment
 from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.promotion import PromotionPhase, Rejection, Release, ReleasePhase
-from upwell.policy.promotion.checks import Outcome
+from upwell.policy.promotion.checks import VerificationOutcome
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
-from upwell.registry.errors import UnavailableError
+from upwell.registry.errors import RegistryUnavailableError
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def test_equal_reconciles_write_nothing(line: Line) -> None:
 
 
 async def test_failed_checks_put_the_stage_back_and_stop_there(line: Line) -> None:
-    line.checks.outcomes["dev"] = Outcome.FAILED
+    line.checks.outcomes["dev"] = VerificationOutcome.FAILED
     await line.push("two")
     await line.settle()
     assert (await line.phases())["shop-2.dev"] == "Failed"
@@ -61,7 +61,7 @@ async def test_failed_checks_put_the_stage_back_and_stop_there(line: Line) -> No
 
 
 async def test_what_is_inconclusive_has_not_passed(line: Line) -> None:
-    line.checks.outcomes["dev"] = Outcome.INCONCLUSIVE
+    line.checks.outcomes["dev"] = VerificationOutcome.INCONCLUSIVE
     await line.push("two")
     await line.settle()
     assert (await line.phases())["shop-2.dev"] == "Failed"
@@ -103,7 +103,7 @@ async def test_an_image_that_is_gone_changes_nothing_and_rejects_the_release(lin
 
 
 async def test_a_registry_that_is_down_is_waited_for(line: Line) -> None:
-    line.registry.fault = UnavailableError("registry.test", "connection refused")
+    line.registry.fault = RegistryUnavailableError("registry.test", "connection refused")
     await line.push("two")
     await line.settle()
     status = (await line.promotion("shop-2.dev")).status
@@ -146,7 +146,7 @@ async def test_what_a_person_holds_in_mid_promotion_is_left_to_that_person(line:
 
 
 async def test_a_rejection_in_mid_promotion_takes_it_back(line: Line) -> None:
-    line.checks.outcomes["dev"] = Outcome.RUNNING
+    line.checks.outcomes["dev"] = VerificationOutcome.RUNNING
     await line.push("two")
     await line.settle()
     assert (await line.phases())["shop-2.dev"] == "Verifying"
@@ -196,7 +196,7 @@ async def test_a_base_on_which_two_applications_fail_is_quarantined() -> None:
         await line.built(f"{name}-2", f"{name} new", "new base")
         await line.push(f"{name} old", name)
     await line.settle()
-    line.checks.outcomes = {"dev": Outcome.FAILED}
+    line.checks.outcomes = {"dev": VerificationOutcome.FAILED}
     await line.push("shop new", "shop")
     await line.settle()
     assert not (await line.store.list(Quarantine)).items
@@ -205,7 +205,7 @@ async def test_a_base_on_which_two_applications_fail_is_quarantined() -> None:
     (made,) = (await line.store.list(Quarantine)).items
     assert made.spec.image == "new base:latest"
     assert made.spec.releases == ("shop/gate-2", "shop/shop-2")
-    line.checks.outcomes = {"dev": Outcome.PASSED}
+    line.checks.outcomes = {"dev": VerificationOutcome.PASSED}
     await line.push("cart new", "cart")
     await line.settle()
     status = (await line.promotion("cart-2.dev")).status
@@ -224,7 +224,9 @@ async def test_killed_before_any_write_it_comes_to_the_same_end_once(*, good: bo
         await line.pipeline({"name": "dev"}, {"name": "production"})
         await line.push("one")
         await line.settle()
-        line.checks.outcomes["dev"] = Outcome.PASSED if good else Outcome.FAILED
+        line.checks.outcomes["dev"] = (
+            VerificationOutcome.PASSED if good else VerificationOutcome.FAILED
+        )
         await line.push("two")
         died = await line.settle_killed(lives)
         await line.settle()

@@ -27,8 +27,8 @@ from upwell.reconcilers.jobs.jobs import JobReconciler
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.placing import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
-from upwell.reconcilers.promotion.verification import Verification
-from upwell.reconcilers.rollouts import Images
+from upwell.reconcilers.promotion.verification import StageVerification
+from upwell.reconcilers.rollouts import TemplateImages
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
@@ -113,8 +113,8 @@ class Shop(World):
     def restart(self) -> None:
         super().restart()
         store, runtime, clock = self.store, self.runtime, self.clock
-        images = Images(self.registry, PullSecrets(store))  # type: ignore[arg-type]  # resolves
-        verification = Verification(
+        images = TemplateImages(self.registry, PullSecrets(store))  # type: ignore[arg-type]  # resolves
+        verification = StageVerification(
             store,
             runtime,  # type: ignore[arg-type]  # no test has files here
             self.probes,

@@ -15,7 +15,7 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Secret
 from upwell.api.promotion import CheckPhase, Purpose
 from upwell.policy.notifications.cloud_events import signature
-from upwell.policy.promotion.checks import Outcome
+from upwell.policy.promotion.checks import VerificationOutcome
 from upwell.reconcilers.promotion import evidence
 from upwell.verification.interface import BadQuestionError, HttpAnswer, ProbeError
 from upwell.workload.interface import ContainerFile, RuntimeUnavailableError
@@ -51,7 +51,7 @@ class TestJobs:
 
         bench.machine.exit(job, 0)
         ended = await bench.look()
-        assert (ended.outcome, ended.message) == (Outcome.PASSED, "passed check e2e")
+        assert (ended.outcome, ended.message) == (VerificationOutcome.PASSED, "passed check e2e")
         assert await bench.evidence(ended.checks[0]) == {"log.txt": b"ok\n"}
         assert await bench.jobs() == [job]
         await bench.look()
@@ -70,20 +70,25 @@ class TestJobs:
         bench.machine.exit(job, 0)
         killed, again = await bench.advance(), await bench.look()
         assert killed == again
-        assert again.outcome is Outcome.PASSED
+        assert again.outcome is VerificationOutcome.PASSED
 
     @pytest.mark.parametrize(
         ("code", "report", "outcome", "message"),
         [
-            (0, REPORT, Outcome.PASSED, "1 tests, 0 failed; exit code 0"),
-            (0, BAD_REPORT, Outcome.FAILED, "1 tests, 1 failed (pays); exit code 0"),
-            (3, REPORT, Outcome.FAILED, "exit code 3; 1 tests, 0 failed"),
-            (0, b"<html/>", Outcome.INCONCLUSIVE, "r.xml: the document is a 'html'"),
-            (0, None, Outcome.INCONCLUSIVE, "there is no /out/r.xml in test"),
+            (0, REPORT, VerificationOutcome.PASSED, "1 tests, 0 failed; exit code 0"),
+            (0, BAD_REPORT, VerificationOutcome.FAILED, "1 tests, 1 failed (pays); exit code 0"),
+            (3, REPORT, VerificationOutcome.FAILED, "exit code 3; 1 tests, 0 failed"),
+            (0, b"<html/>", VerificationOutcome.INCONCLUSIVE, "r.xml: the document is a 'html'"),
+            (0, None, VerificationOutcome.INCONCLUSIVE, "there is no /out/r.xml in test"),
         ],
     )
     async def test_its_report_is_believed_before_its_exit_code(
-        self, bench: Bench, code: int, report: bytes | None, outcome: Outcome, message: str
+        self,
+        bench: Bench,
+        code: int,
+        report: bytes | None,
+        outcome: VerificationOutcome,
+        message: str,
     ) -> None:
         await bench.begin(REPORTED)
         await bench.look(2)
@@ -104,7 +109,7 @@ class TestJobs:
         bench.machine.run(await bench.job())
         bench.machine.exit(await bench.job(), 0)
         ended = await bench.look()
-        assert ended.outcome is Outcome.INCONCLUSIVE
+        assert ended.outcome is VerificationOutcome.INCONCLUSIVE
         assert "is older than the test: it is of another run" in ended.message
 
     async def test_one_that_never_answers_ends_with_its_time_and_keeps_what_it_has(
@@ -117,9 +122,9 @@ class TestJobs:
         bench.machine.wrote("/out/r.xml", REPORT)
         bench.machine.wrote("/out/dump", b"threads")
         waits = await bench.look_after(59)
-        assert (waits.outcome, waits.again) == (Outcome.RUNNING, 1)
+        assert (waits.outcome, waits.again) == (VerificationOutcome.RUNNING, 1)
         ended = await bench.look_after(1)
-        assert ended.outcome is Outcome.INCONCLUSIVE
+        assert ended.outcome is VerificationOutcome.INCONCLUSIVE
         assert "no answer within 60 s: running" in ended.message
         kept = await bench.evidence(ended.checks[0])
         assert kept == {"log.txt": b"ok\n", "artifacts/out/dump": b"threads"}
@@ -132,7 +137,7 @@ class TestJobs:
         bench.machine.run(await bench.job())
         bench.clock.advance(60)
         bench.machine.exit(await bench.job(), 0)
-        assert (await bench.look_after(3600)).outcome is Outcome.PASSED
+        assert (await bench.look_after(3600)).outcome is VerificationOutcome.PASSED
 
     async def test_an_answer_that_came_late_does_not(self, bench: Bench) -> None:
         await bench.begin(TEST)
@@ -140,7 +145,7 @@ class TestJobs:
         bench.machine.run(await bench.job())
         bench.clock.advance(61)
         bench.machine.exit(await bench.job(), 0)
-        assert (await bench.look()).outcome is Outcome.INCONCLUSIVE
+        assert (await bench.look()).outcome is VerificationOutcome.INCONCLUSIVE
 
     async def test_it_is_tried_again_and_all_evidence_stays(self, bench: Bench) -> None:
         await bench.begin({**TEST, "retries": 1})
@@ -149,7 +154,7 @@ class TestJobs:
         bench.machine.run(first)
         bench.machine.exit(first, 1)
         tried = await bench.look()
-        assert (tried.outcome, tried.again) == (Outcome.RUNNING, 2)
+        assert (tried.outcome, tried.again) == (VerificationOutcome.RUNNING, 2)
         assert tried.checks[0].message == "attempt 1 of 2: exit code 1: ok"
         assert (await bench.look()).checks[0].phase is CheckPhase.PENDING
 
@@ -211,7 +216,7 @@ class TestJobs:
         assert found.checks[0].message == "cannot be looked at now: podman is away"
         ended = await bench.look_after(60)
         assert (ended.outcome, ended.message) == (
-            Outcome.INCONCLUSIVE,
+            VerificationOutcome.INCONCLUSIVE,
             "check e2e: podman is away",
         )
 
@@ -228,7 +233,7 @@ class TestQuestions:
     async def test_a_good_answer_passes(self, bench: Bench) -> None:
         await bench.begin(HOME, PORT)
         ended = await bench.look(2)
-        assert ended.outcome is Outcome.PASSED
+        assert ended.outcome is VerificationOutcome.PASSED
         question, place = bench.probes.asked
         assert getattr(question, "url", "") == "http://shop:8080/"
         assert place == ("shop", 8080)
@@ -247,7 +252,7 @@ class TestQuestions:
         bench.probes.http = answer
         await bench.begin(HOME)
         ended = await bench.look(2)
-        assert ended.outcome is Outcome.FAILED
+        assert ended.outcome is VerificationOutcome.FAILED
         assert message in ended.message
         assert await bench.evidence(ended.checks[0]) == {"answer.txt": answer.body}
 
@@ -258,15 +263,15 @@ class TestQuestions:
         bench.probes.http = bench.probes.tcp = ProbeError("nobody is there")
         await bench.begin(check)
         waits = await bench.look(2)
-        assert (waits.outcome, waits.again) == (Outcome.RUNNING, 2)
+        assert (waits.outcome, waits.again) == (VerificationOutcome.RUNNING, 2)
         ended = await bench.look_after(60)
-        assert ended.outcome is Outcome.FAILED
+        assert ended.outcome is VerificationOutcome.FAILED
         assert "no answer within 60 s: nobody is there" in ended.message
 
     async def test_a_stage_without_an_address_says_what_to_do(self, bench: Bench) -> None:
         await bench.begin(HOME, PORT, address="")
         ended = await bench.look(2)
-        assert ended.outcome is Outcome.INCONCLUSIVE
+        assert ended.outcome is VerificationOutcome.INCONCLUSIVE
         assert "set `address`, or give a workload a Service" in ended.message
 
 
@@ -276,7 +281,10 @@ class TestMetrics:
         assert (await bench.look(2)).again == 30
         await bench.look_after(30)
         ended = await bench.look_after(30)
-        assert (ended.outcome, ended.checks[0].message) == (Outcome.PASSED, "< 0.5 held")
+        assert (ended.outcome, ended.checks[0].message) == (
+            VerificationOutcome.PASSED,
+            "< 0.5 held",
+        )
         assert len(ended.checks[0].samples) == 3
 
     async def test_one_bad_sample_fails_it_before_the_soak_is_over(self, bench: Bench) -> None:
@@ -284,18 +292,18 @@ class TestMetrics:
         await bench.look(2)
         bench.probes.metric = 0.9
         ended = await bench.look_after(30)
-        assert ended.outcome is Outcome.FAILED
+        assert ended.outcome is VerificationOutcome.FAILED
         assert "0.9, not < 0.5 (1 bad samples, 0 allowed)" in ended.message
 
     async def test_a_server_that_was_down_is_asked_for_the_past(self, bench: Bench) -> None:
         await bench.begin(ERRORS, soakSeconds=60)
         bench.probes.metric = ProbeError("p is down")
         waits = await bench.look(2)
-        assert (waits.outcome, waits.again) == (Outcome.RUNNING, 10)
+        assert (waits.outcome, waits.again) == (VerificationOutcome.RUNNING, 10)
         assert waits.checks[0].message == "no number, shall be < 0.5; p is down"
         bench.probes.metric = 0.1
         ended = await bench.look_after(60)
-        assert ended.outcome is Outcome.PASSED
+        assert ended.outcome is VerificationOutcome.PASSED
         times = [sample.at for sample in ended.checks[0].samples]
         assert [(at - times[0]).total_seconds() for at in times] == [0, 30, 60]
 
@@ -303,9 +311,9 @@ class TestMetrics:
         bench.probes.metric = ProbeError("p is down")
         await bench.begin(ERRORS, soakSeconds=60)
         await bench.look(2)
-        assert (await bench.look_after(119)).outcome is Outcome.RUNNING
+        assert (await bench.look_after(119)).outcome is VerificationOutcome.RUNNING
         ended = await bench.look_after(1)
-        assert ended.outcome is Outcome.INCONCLUSIVE
+        assert ended.outcome is VerificationOutcome.INCONCLUSIVE
         assert "samples are missing 60 s after the soak; p is down" in ended.message
 
     async def test_a_wrong_query_is_said_at_once(self, bench: Bench) -> None:
@@ -313,7 +321,7 @@ class TestMetrics:
         await bench.begin(ERRORS, soakSeconds=600)
         ended = await bench.look(2)
         assert (ended.outcome, ended.message) == (
-            Outcome.INCONCLUSIVE,
+            VerificationOutcome.INCONCLUSIVE,
             "check errors: http://p: parse error",
         )
 
@@ -329,17 +337,17 @@ class TestMetrics:
     ) -> None:
         await bench.begin({**ERRORS, "metric": {**ERRORS["metric"], "secret": {"name": "prom"}}})
         waits = await bench.look(2)
-        assert (waits.outcome, bench.probes.asked) == (Outcome.RUNNING, [])
+        assert (waits.outcome, bench.probes.asked) == (VerificationOutcome.RUNNING, [])
         assert "Secret shop/prom has neither `token` nor" in waits.checks[0].message
         await bench.store.create(decode_secret({"namespace": "shop", "name": "prom"}, **values))
-        assert (await bench.look_after(10)).outcome is Outcome.PASSED
+        assert (await bench.look_after(10)).outcome is VerificationOutcome.PASSED
         assert {getattr(one, "authorization", "") for one in bench.probes.asked} == {header}
         assert header.partition(" ")[2] not in repr(bench.probes.asked)
 
     async def test_what_serves_is_verified_again_without_a_soak(self, bench: Bench) -> None:
         await bench.begin(ERRORS, soakSeconds=600)
         await bench.promote("shop-1.dev.2", Purpose.VERIFY)
-        assert (await bench.look(2)).outcome is Outcome.PASSED
+        assert (await bench.look(2)).outcome is VerificationOutcome.PASSED
 
 
 class TestCi:
@@ -378,7 +386,7 @@ class TestCi:
         await self.told(bench)
         ended = await bench.look_after(60)
         assert (ended.outcome, ended.message) == (
-            Outcome.INCONCLUSIVE,
+            VerificationOutcome.INCONCLUSIVE,
             "check ci: no verdict came within 60 s",
         )
 
@@ -402,7 +410,7 @@ class TestCi:
         assert waits.again == 5
         assert message in waits.checks[0].message
         ended = await bench.look_after(60)
-        assert ended.outcome is Outcome.INCONCLUSIVE
+        assert ended.outcome is VerificationOutcome.INCONCLUSIVE
         assert message in ended.message
         assert bench.probes.told == []
 
@@ -413,7 +421,7 @@ class TestTogether:
         await bench.look()
         bench.probes.http = HttpAnswer(500, b"")
         ended = await bench.look()
-        assert ended.outcome is Outcome.FAILED
+        assert ended.outcome is VerificationOutcome.FAILED
         assert [one.phase for one in ended.checks] == [INCONCLUSIVE, FAILED]
         assert len(await bench.jobs()) == 1
         await bench.verification().stop((await bench.promotion()).key)
@@ -425,21 +433,21 @@ class TestTogether:
         bench.machine.run(await bench.job())
         await bench.look_after(-86_400)
         ended = await bench.look_after(60)
-        assert ended.outcome is Outcome.INCONCLUSIVE
+        assert ended.outcome is VerificationOutcome.INCONCLUSIVE
 
     async def test_a_clock_that_jumps_ahead_passes_nothing_that_did_not(self, bench: Bench) -> None:
         await bench.begin(TEST, ERRORS, soakSeconds=100)
         await bench.look(2)
         bench.machine.run(await bench.job())
         bench.probes.metric = ProbeError("no such time yet")
-        assert (await bench.look_after(86_400)).outcome is Outcome.INCONCLUSIVE
+        assert (await bench.look_after(86_400)).outcome is VerificationOutcome.INCONCLUSIVE
 
     async def test_a_stage_that_is_gone_is_no_pass(self, bench: Bench) -> None:
         await bench.begin(TEST)
         promotion = await bench.promotion()
         found = promotion.spec.model_copy(update={"stage": "gone"})
         await bench.store.update(promotion.model_copy(update={"spec": found}))
-        assert (await bench.advance()).outcome is Outcome.INCONCLUSIVE
+        assert (await bench.advance()).outcome is VerificationOutcome.INCONCLUSIVE
 
 
 def decode_secret(metadata: dict[str, str], **values: str) -> Secret:

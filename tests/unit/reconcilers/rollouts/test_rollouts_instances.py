@@ -11,20 +11,20 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Secret
 from upwell.policy.rollouts.pod_template import SourceName, Sources, TemplateError
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.rollouts.images import Images
-from upwell.reconcilers.rollouts.instance import Revision, build, index_of, instance_name
+from upwell.reconcilers.rollouts.images import TemplateImages
+from upwell.reconcilers.rollouts.instance import RevisionTemplate, build, index_of, instance_name
 from upwell.workload.interface import (
-    Claim,
     EmptyDir,
-    ExecCheck,
+    ExecProbe,
     Files,
     HostPath,
-    HttpCheck,
+    HttpProbe,
+    InstanceMount,
     InstanceSpec,
-    Mount,
     Pause,
-    Probe,
-    TcpCheck,
+    ProbeSpec,
+    TcpProbe,
+    VolumeClaim,
 )
 
 SOURCES = Sources(
@@ -51,10 +51,12 @@ def deployment(container: Mapping[str, Any], name: str = "web", **pod: Any) -> D
 
 def built(container: Mapping[str, Any], **pod: Any) -> InstanceSpec:
     workload = deployment(container, **pod)
-    return build(Revision(workload, "0123456789abcdef", workload.spec.template, {}, SOURCES), 2)
+    return build(
+        RevisionTemplate(workload, "0123456789abcdef", workload.spec.template, {}, SOURCES), 2
+    )
 
 
-def readiness(probe: Mapping[str, Any]) -> Probe | None:
+def readiness(probe: Mapping[str, Any]) -> ProbeSpec | None:
     return built({"readinessProbe": probe}).containers[0].readiness
 
 
@@ -78,16 +80,18 @@ def test_probes_know_named_ports_and_kubernetes_defaults() -> None:
     header = {"name": "Host", "value": "a.test"}
     http = {"path": "/ready", "port": "http", "scheme": "HTTPS", "httpHeaders": [header]}
 
-    assert readiness({"httpGet": http}) == Probe(
-        HttpCheck(8080, "/ready", "https", (("Host", "a.test"),)),
+    assert readiness({"httpGet": http}) == ProbeSpec(
+        HttpProbe(8080, "/ready", "https", (("Host", "a.test"),)),
         initial_delay=0,
         period=10,
         timeout=1,
         success_threshold=1,
         failure_threshold=3,
     )
-    assert readiness({"tcpSocket": {"port": 9}, "periodSeconds": 1}) == Probe(TcpCheck(9), period=1)
-    assert readiness({"exec": {"command": ["true"]}}) == Probe(ExecCheck(("true",)))
+    assert readiness({"tcpSocket": {"port": 9}, "periodSeconds": 1}) == ProbeSpec(
+        TcpProbe(9), period=1
+    )
+    assert readiness({"exec": {"command": ["true"]}}) == ProbeSpec(ExecProbe(("true",)))
 
 
 def test_a_container_has_a_startup_probe_and_things_to_do_at_its_start_and_end() -> None:
@@ -99,10 +103,10 @@ def test_a_container_has_a_startup_probe_and_things_to_do_at_its_start_and_end()
 
     container = built({"startupProbe": startup, "lifecycle": lifecycle}).containers[0]
 
-    assert container.startup == Probe(TcpCheck(8080), period=5, failure_threshold=12)
+    assert container.startup == ProbeSpec(TcpProbe(8080), period=5, failure_threshold=12)
     assert container.readiness is None
-    assert container.post_start == ExecCheck(("warm-up",))
-    assert container.pre_stop == HttpCheck(8080, "/drain")
+    assert container.post_start == ExecProbe(("warm-up",))
+    assert container.pre_stop == HttpProbe(8080, "/drain")
     pause = built({"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}).containers[0]
     assert pause.pre_stop == Pause(5)
 
@@ -130,7 +134,7 @@ def test_volumes_that_outlive_the_instance_and_volumes_of_several_sources() -> N
         ],
     )
 
-    assert spec.volumes["data"] == Claim("shop", "orders")
+    assert spec.volumes["data"] == VolumeClaim("shop", "orders")
     merged = spec.volumes["all"]
     assert isinstance(merged, Files)
     assert {"tls.key", "app.ini"} <= merged.content.keys()
@@ -180,7 +184,7 @@ def test_volumes_of_every_kind() -> None:
         "conf": Files({"app.ini": b"[a]"}),
         "none": Files({}),
     }
-    assert spec.containers[0].mounts == (Mount("tls", "/tls", read_only=True),)
+    assert spec.containers[0].mounts == (InstanceMount("tls", "/tls", read_only=True),)
     assert "KEY" not in repr(spec)
 
 
@@ -254,13 +258,13 @@ async def test_pull_secrets_become_logins_that_are_never_shown() -> None:
         data=Secret.encode_values({".dockerconfigjson": config}),
     )
     await world.apply(secret.with_metadata(namespace="shop", name="pull"))
-    images = Images(world.registry, PullSecrets(world.store))  # type: ignore[arg-type]  # unused
+    images = TemplateImages(world.registry, PullSecrets(world.store))  # type: ignore[arg-type]  # unused
 
     logins = await images.logins([GOOD, GOOD], "shop")
 
     assert logins == (("registry.test", "robot", "hunter2"),)
     workload = deployment({})
-    revision = Revision(workload, "0" * 16, workload.spec.template, {}, SOURCES, logins)
+    revision = RevisionTemplate(workload, "0" * 16, workload.spec.template, {}, SOURCES, logins)
     assert build(revision, 0).logins == logins
     assert "hunter2" not in repr(revision) + repr(build(revision, 0))
     assert await images.logins([GOOD], "elsewhere") == ()

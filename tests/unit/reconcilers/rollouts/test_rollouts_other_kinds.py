@@ -134,8 +134,8 @@ async def test_a_daemon_set_runs_once() -> None:
 @asynccontextmanager
 async def running(world: World) -> AsyncIterator[None]:
     """Run the controllers as the composition root does."""
-    machine = rollouts.Machine(world.runtime, world.router, world.traffic)
-    images = rollouts.Images(
+    machine = rollouts.RolloutPorts(world.runtime, world.router, world.traffic)
+    images = rollouts.TemplateImages(
         world.registry,  # type: ignore[arg-type]  # rollouts only resolve
         PullSecrets(world.store),
     )

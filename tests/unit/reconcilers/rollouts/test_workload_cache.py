@@ -15,7 +15,7 @@ from upwell.api.pipeline import Pipeline, PipelineStatus
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.policy.images.streams import StreamName
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
-from upwell.reconcilers.rollouts import Machine
+from upwell.reconcilers.rollouts import RolloutPorts
 from upwell.reconcilers.rollouts import triggers as workload_triggers
 from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.routing import reconciler as routing
@@ -105,7 +105,7 @@ async def test_the_router_is_asked_when_a_workload_changes_what_it_serves(
     view: WorkloadView,
 ) -> None:
     world = World()
-    machine = Machine(world.runtime, world.router, world.traffic)
+    machine = RolloutPorts(world.runtime, world.router, world.traffic)
     router = routing.controller(view, machine, world.clock)
 
     async def asked() -> bool:

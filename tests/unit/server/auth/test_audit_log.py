@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from upwell.policy.access.roles import Action
-from upwell.server.auth.audit import AuditLog, Deed
+from upwell.server.auth.audit import AuditEvent, AuditLog
 
-DEED = Deed("ci", "127.0.0.1", Action("create", "builds", "shop", "app-1"), 201)
+DEED = AuditEvent("ci", "127.0.0.1", Action("create", "builds", "shop", "app-1"), 201)
 
 
 def _now() -> datetime:
@@ -27,14 +27,14 @@ def test_a_full_file_makes_room_for_another(tmp_path: Path) -> None:
 def test_lines_of_older_files_come_later_in_number(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit.log", _now, max_bytes=1)
     for name in ("first", "second"):
-        log.record(Deed(name, "", DEED.action, 200))
+        log.record(AuditEvent(name, "", DEED.action, 200))
     assert "second" in (tmp_path / "audit.log.1").read_text()
     assert "first" in (tmp_path / "audit.log.2").read_text()
 
 
 def test_a_line_is_bounded(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit.log", _now)
-    log.record(Deed("ci", "", Action("get", "x" * 100_000), 403))
+    log.record(AuditEvent("ci", "", Action("get", "x" * 100_000), 403))
     assert (tmp_path / "audit.log").stat().st_size < 1000
 
 

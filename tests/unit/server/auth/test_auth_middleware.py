@@ -21,7 +21,7 @@ from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, Role, parse_grant
 from upwell.server.auth.audit import AuditLog
-from upwell.server.auth.middleware import AccessControl, Gate
+from upwell.server.auth.middleware import AccessControl, AuthMiddleware
 from upwell.server.auth.tokens import (
     RegistryTokens,
     TokenRecord,
@@ -361,7 +361,7 @@ async def test_a_websocket_goes_through_the_same_door(tmp_path: Path) -> None:
     control = AccessControl(
         Tokens(store, clock, [own_token(ADMIN)]), AuditLog(tmp_path / "audit.log", clock)
     )
-    gate = Gate(app, control, LIMITS)
+    gate = AuthMiddleware(app, control, LIMITS)
 
     async def knock(token: str, path: str) -> list[dict[str, Any]]:
         sent: list[dict[str, Any]] = []
@@ -415,7 +415,7 @@ async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> N
     headers = [(b"authorization", f"Bearer {token}".encode())]
     scope = {"type": "websocket", "path": path, "headers": headers, "query_string": b""}
     async with asyncio.timeout(5):
-        await Gate(app, control, LIMITS)(scope, receive, send)
+        await AuthMiddleware(app, control, LIMITS)(scope, receive, send)
     assert stopped == ["ci"]
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
     assert (sent[1]["code"], sent[1]["reason"]) == (1008, "the token allows this no more")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from upwell.server.distribution.requests import (
-    RequestError,
+    DistributionError,
     accepts,
     actor_of,
     byte_span,
@@ -39,7 +39,7 @@ def request(query: str = "", **headers: str) -> Request:
 def test_a_range_is_the_bytes_that_a_slice_gives(size: int, first: int, length: int) -> None:
     asked = request(range=f"bytes={first}-{first + length}")
     if first >= size:
-        with pytest.raises(RequestError) as caught:
+        with pytest.raises(DistributionError) as caught:
             byte_span(asked, size)
         assert caught.value.headers == {"Content-Range": f"bytes */{size}"}
     else:
@@ -53,7 +53,7 @@ def test_a_suffix_range_is_the_end(size: int, length: int) -> None:
 
 @given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"])), sizes)
 def test_any_other_range_is_refused_or_ignored(text: str, size: int) -> None:
-    with contextlib.suppress(RequestError):
+    with contextlib.suppress(DistributionError):
         span = byte_span(request(range=text), size)
         assert span is None or (0 <= span.start < span.stop <= size)
 
@@ -71,7 +71,7 @@ def test_a_chunk_without_a_range_goes_to_the_end() -> None:
 
 @pytest.mark.parametrize(("header", "length"), [("0-4", "6"), ("4-0", "5"), ("-4", "5"), ("", "5")])
 def test_a_chunk_that_contradicts_itself(header: str, length: str) -> None:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(DistributionError) as caught:
         chunk_start(request(content_range=header, content_length=length))
     assert caught.value.status == 400
 
@@ -84,7 +84,7 @@ def test_a_page_has_bounds() -> None:
     assert page_of(request("n=999999999999999999999"), 100) == (100, "")
     assert page_of(request("last=v1"), 100) == (100, "v1")
     for wrong in ("n=-1", "n=", "n=%C2%B2"):
-        with pytest.raises(RequestError):
+        with pytest.raises(DistributionError):
             page_of(request(wrong), 100)
 
 

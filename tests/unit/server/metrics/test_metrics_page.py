@@ -10,8 +10,8 @@ from tests.support.server.api_server import Api, deployment
 from upwell.api.codec import decode
 from upwell.oci import Descriptor, Digest, Reference
 from upwell.registry.budget import RequestBudget
-from upwell.registry.errors import UnavailableError
-from upwell.registry.interface import DEFAULT_ACCESS, Access
+from upwell.registry.errors import RegistryUnavailableError
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.gauges import budget_gauges
 from upwell.server.metrics.metrics import Metrics
@@ -88,9 +88,11 @@ async def test_open_watches_are_counted(api: Api) -> None:
 
 
 class _Flaky:
-    async def resolve(self, reference: Reference, _access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, _access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         if reference.repository == "gone":
-            raise UnavailableError(reference.registry, "it is off")
+            raise RegistryUnavailableError(reference.registry, "it is off")
         return Descriptor("type", Digest.of(b""), 1)
 
 
@@ -98,11 +100,11 @@ async def test_checks_of_registries_are_counted_with_their_failures() -> None:
     metrics = Metrics()
     registry = CountedRegistry(_Flaky(), metrics)  # type: ignore[arg-type] # resolves, no more
     await registry.resolve(Reference.parse("vendor.test/app:1"))
-    with pytest.raises(UnavailableError):
+    with pytest.raises(RegistryUnavailableError):
         await registry.resolve(Reference.parse("vendor.test/gone:1"))
     found = dict(samples(list(metrics.registry.collect())))
     assert found["upwell_registry_checks_total{registry=vendor.test}"] == 2
-    failure = f"reason={UnavailableError.reason},registry=vendor.test"
+    failure = f"reason={RegistryUnavailableError.reason},registry=vendor.test"
     assert found[f"upwell_registry_check_failures_total{{{failure}}}"] == 1
 
 

@@ -157,7 +157,7 @@ async def test_dead_letters_are_listed_and_sent_again(site: Site) -> None:
     for name in ("one", "two"):
         letter = Envelope(name, "dev.upwell.image.changed", name, "info", name, b'{"id": "x"}')
         site.outbox.add(made.uid, [(letter, Fate.SEND)], now)
-        site.outbox.bury(site.outbox.heads(made.uid, 1)[0], now, "answered 410 Gone")
+        site.outbox.dead_letter(site.outbox.next_due(made.uid, 1)[0], now, "answered 410 Gone")
     listed = (await site.send(token, "GET", f"{PATH}/ci/deadletters")).json["items"]
     assert [one["id"] for one in listed] == ["one", "two"]
     assert listed[0]["event"] == {"id": "x"}

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from upwell.policy.promotion.manifests import flux, helm, kustomize, plain
-from upwell.policy.promotion.manifests.wanted import ManifestError, Wanted
+from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 from upwell.policy.promotion.manifests.yaml_text import YamlText
 
 _LAYOUTS = {"Plain": plain, "Kustomize": kustomize, "Helm": helm, "Flux": flux}
 
 
 def edit(
-    layout: str, files: Mapping[str, str], wanted: Sequence[Wanted], where: str = ""
+    layout: str, files: Mapping[str, str], wanted: Sequence[WantedImage], where: str = ""
 ) -> dict[str, str]:
     """Return the files that change, path -> text: empty when they have every image already.
 
@@ -30,5 +30,5 @@ def edit(
             changed[path] = result
     if missing:
         place = where or ", ".join(files) or "the repository"
-        raise ManifestError("; ".join(form.lack(one, place) for one in missing.values()))
+        raise ManifestError("; ".join(form.missing_input(one, place) for one in missing.values()))
     return changed

@@ -7,7 +7,7 @@ from posixpath import normpath
 
 from upwell.policy.promotion.manifests import helm, kustomize
 from upwell.policy.promotion.manifests.flux import MARK
-from upwell.policy.promotion.manifests.wanted import ManifestError, Wanted
+from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 
 MAX_FILE_BYTES = 512 * 1024
 MAX_FILES = 200
@@ -84,7 +84,7 @@ def narrowed(files: Iterable[TreeFile], containing: Iterable[str] | None) -> lis
     return found
 
 
-def words(layout: str, wanted: Iterable[Wanted]) -> tuple[str, ...]:
+def words(layout: str, wanted: Iterable[WantedImage]) -> tuple[str, ...]:
     """Return words of which a file must hold one to be of interest; empty: every file is."""
     if layout == "Flux":
         return (MARK,)

@@ -9,7 +9,7 @@ import yaml
 
 from upwell.policy.promotion.manifests.wanted import (
     ManifestError,
-    Wanted,
+    WantedImage,
     pull_spec,
     tag_with_digest,
 )
@@ -22,7 +22,7 @@ _BETWEEN = re.compile(r"[ \t,}\]]*")
 _PARTS = ("", "name", "tag", "digest")
 
 
-def edit(text: YamlText, wanted: Wanted) -> bool:
+def edit(text: YamlText, wanted: WantedImage) -> bool:
     """Set every value that the component's policy marks; return whether there are any."""
     found = [(node, part) for node, policy, part in _marked(text) if _is(policy, wanted)]
     for node, part in found:
@@ -39,13 +39,13 @@ def edit(text: YamlText, wanted: Wanted) -> bool:
     return bool(found)
 
 
-def lack(wanted: Wanted, where: str) -> str:
+def missing(wanted: WantedImage, where: str) -> str:
     """Say what is missing when no value is marked."""
     policy = wanted.key or f"NAMESPACE:{wanted.component}"
     return f'no value in {where} is marked `# {{"{MARK}": "{policy}"}}`: add the comment'
 
 
-def _is(policy: str, wanted: Wanted) -> bool:
+def _is(policy: str, wanted: WantedImage) -> bool:
     if wanted.key:
         return policy == wanted.key
     return policy.partition(":")[2] == wanted.component

@@ -6,7 +6,7 @@ import yaml
 
 from upwell.policy.promotion.manifests.wanted import (
     ManifestError,
-    Wanted,
+    WantedImage,
     pull_spec,
     tag_with_digest,
 )
@@ -16,7 +16,7 @@ NAMES = ("values.yaml", "values.yml")
 _DOT = re.compile(r"(?<!\\)\.")
 
 
-def edit(text: YamlText, wanted: Wanted) -> bool:
+def edit(text: YamlText, wanted: WantedImage) -> bool:
     """Set the image at the key path, or wherever its repository stands; return whether it does."""
     if not wanted.key:
         meant = [one for one in text.mappings() if _is_meant(one, wanted)]
@@ -33,7 +33,7 @@ def edit(text: YamlText, wanted: Wanted) -> bool:
     return bool(found)
 
 
-def lack(wanted: Wanted, where: str) -> str:
+def missing(wanted: WantedImage, where: str) -> str:
     """Say what is missing when the values have no place for the image."""
     if wanted.key:
         return f"{where} has no value {wanted.key}: add it, or correct `keys` of the stage's git"
@@ -43,7 +43,7 @@ def lack(wanted: Wanted, where: str) -> str:
     )
 
 
-def _is_meant(node: yaml.MappingNode, wanted: Wanted) -> bool:
+def _is_meant(node: yaml.MappingNode, wanted: WantedImage) -> bool:
     repository = text_of(value_of(node, "repository"))
     if not repository or not (pair_of(node, "tag") or pair_of(node, "digest")):
         return False
@@ -55,7 +55,7 @@ def _joined(node: yaml.Node, repository: str) -> str:
     return f"{registry}/{repository}" if registry else repository
 
 
-def _set_parts(text: YamlText, node: yaml.MappingNode, wanted: Wanted) -> None:
+def _set_parts(text: YamlText, node: yaml.MappingNode, wanted: WantedImage) -> None:
     registry, repository, tag, digest = (
         value_of(node, key) for key in ("registry", "repository", "tag", "digest")
     )
@@ -74,7 +74,7 @@ def _set_parts(text: YamlText, node: yaml.MappingNode, wanted: Wanted) -> None:
         text.set(tag, tag_with_digest(text_of(tag), wanted.image))
 
 
-def _set_value(text: YamlText, node: yaml.Node, name: str, wanted: Wanted) -> None:
+def _set_value(text: YamlText, node: yaml.Node, name: str, wanted: WantedImage) -> None:
     present = text.scalar(node).value
     if name == "digest":
         text.set(node, str(wanted.image.digest))

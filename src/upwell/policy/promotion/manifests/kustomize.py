@@ -2,7 +2,7 @@
 
 import yaml
 
-from upwell.policy.promotion.manifests.wanted import Wanted
+from upwell.policy.promotion.manifests.wanted import WantedImage
 from upwell.policy.promotion.manifests.yaml_text import (
     YamlText,
     items_of,
@@ -15,7 +15,7 @@ NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 """The names that such a file may have; a folder has one of them."""
 
 
-def edit(text: YamlText, wanted: Wanted) -> bool:
+def edit(text: YamlText, wanted: WantedImage) -> bool:
     """Set the digest of the entries that are meant; return whether there are any."""
     entries = [
         entry
@@ -31,20 +31,20 @@ def edit(text: YamlText, wanted: Wanted) -> bool:
     return bool(meant)
 
 
-def lack(wanted: Wanted, where: str) -> str:
+def missing(wanted: WantedImage, where: str) -> str:
     """Say what is missing when there is no entry for the image."""
     name = wanted.key or wanted.image.name
     return f"{where} has no image {name} in `images`: add `- name: {name}`"
 
 
-def _is_meant(entry: yaml.MappingNode, wanted: Wanted) -> bool:
+def _is_meant(entry: yaml.MappingNode, wanted: WantedImage) -> bool:
     names = [text_of(value_of(entry, key)) for key in ("name", "newName")]
     if wanted.key:
         return wanted.key == names[0]
     return any(wanted.is_named(name) for name in names if name)
 
 
-def _set(text: YamlText, entry: yaml.MappingNode, wanted: Wanted) -> None:
+def _set(text: YamlText, entry: yaml.MappingNode, wanted: WantedImage) -> None:
     name = pair_of(entry, "name")
     if name is None:
         return

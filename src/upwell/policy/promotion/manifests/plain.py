@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from upwell.policy.promotion.manifests.wanted import Wanted, pull_spec
+from upwell.policy.promotion.manifests.wanted import WantedImage, pull_spec
 from upwell.policy.promotion.manifests.yaml_text import (
     YamlText,
     items_of,
@@ -19,7 +19,7 @@ _CONTAINER = re.compile(r"[A-Z][A-Za-z]*/[^/]+/[^/]+")
 """A key that names one container: KIND/NAME/CONTAINER."""
 
 
-def edit(text: YamlText, wanted: Wanted) -> bool:
+def edit(text: YamlText, wanted: WantedImage) -> bool:
     """Set the image of the containers that are meant; return whether there are any."""
     if _CONTAINER.fullmatch(wanted.key):
         meant = list(_named(text, *wanted.key.split("/")))
@@ -33,7 +33,7 @@ def edit(text: YamlText, wanted: Wanted) -> bool:
     return bool(meant)
 
 
-def lack(wanted: Wanted, where: str) -> str:
+def missing(wanted: WantedImage, where: str) -> str:
     """Say what is missing when no file has a place for the image."""
     if _CONTAINER.fullmatch(wanted.key):
         return f"no file in {where} has the container {wanted.key}"
@@ -45,7 +45,7 @@ def lack(wanted: Wanted, where: str) -> str:
     )
 
 
-def _has(container: yaml.Node, wanted: Wanted) -> bool:
+def _has(container: yaml.Node, wanted: WantedImage) -> bool:
     present = text_of(value_of(container, "image"))
     return wanted.is_named(present) or wanted.is_key(present)
 

@@ -10,7 +10,7 @@ class ManifestError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedImage:
     """The image of one component."""
 
     component: str

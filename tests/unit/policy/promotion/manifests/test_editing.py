@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from upwell.oci import Reference
 from upwell.policy.promotion.manifests.editing import edit
-from upwell.policy.promotion.manifests.wanted import ManifestError, Wanted
+from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 
 NEW = f"sha256:{'a' * 64}"
-SHOP = Wanted("shop", Reference.parse(f"registry.example/team/shop@{NEW}"))
-GATE = Wanted("gate", Reference.parse(f"registry.example/team/gate@{NEW}"))
+SHOP = WantedImage("shop", Reference.parse(f"registry.example/team/shop@{NEW}"))
+GATE = WantedImage("gate", Reference.parse(f"registry.example/team/gate@{NEW}"))
 MOVED = replace(SHOP, repositories=frozenset({"build.example:5000/team/shop"}))
 
 
-def edited(layout: str, text: str, *wanted: Wanted, path: str = "app.yaml") -> str:
+def edited(layout: str, text: str, *wanted: WantedImage, path: str = "app.yaml") -> str:
     """Return the edited text; an edit of it changes nothing more."""
     found = edit(layout, {path: text}, wanted)
     result = found.get(path, text)
@@ -91,7 +91,7 @@ def test_a_key_names_a_repository_that_the_image_takes_the_place_of() -> None:
 
 
 def test_the_repository_keeps_its_spelling() -> None:
-    wanted = Wanted("web", Reference.parse(f"docker.io/library/nginx@{NEW}"))
+    wanted = WantedImage("web", Reference.parse(f"docker.io/library/nginx@{NEW}"))
     text = "kind: Pod\nspec:\n  containers:\n  - {name: x, image: nginx:1.27}\n"
     assert edited("Plain", text, wanted) == text.replace("nginx:1.27", f"nginx@{NEW}")
 
@@ -310,7 +310,7 @@ def test_flux_setters_set_what_their_policy_marks() -> None:
     ],
 )
 def test_what_has_no_place_for_an_image_is_refused(
-    layout: str, text: str, wanted: Wanted, message: str
+    layout: str, text: str, wanted: WantedImage, message: str
 ) -> None:
     with pytest.raises(ManifestError) as caught:
         edit(layout, {"app.yaml": text}, [wanted])

@@ -10,7 +10,7 @@ from upwell.policy.promotion.manifests.files import (
     place,
     words,
 )
-from upwell.policy.promotion.manifests.wanted import ManifestError, Wanted
+from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 
 LINK, SUBMODULE = "120000", "160000"
 
@@ -81,9 +81,9 @@ def test_only_files_with_a_word_are_read_and_none_that_is_too_large() -> None:
 
 def test_the_words_are_what_a_file_must_have_to_name_an_image() -> None:
     image = Reference.parse(f"registry.example/team/shop@sha256:{'a' * 64}")
-    shop = Wanted("web", image, repositories=frozenset({"localhost:5000/old"}))
+    shop = WantedImage("web", image, repositories=frozenset({"localhost:5000/old"}))
     assert words("Plain", [shop]) == ("old", "shop", "web")
-    assert words("Plain", [Wanted("web", image, "Deployment/x/main")]) == ("main", "shop")
+    assert words("Plain", [WantedImage("web", image, "Deployment/x/main")]) == ("main", "shop")
     assert words("Flux", [shop]) == ("$imagepolicy",)
     assert words("Helm", [shop]) == ()
 

@@ -9,8 +9,8 @@ import pytest
 
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectMeta
-from upwell.controller import view as view_module
-from upwell.controller.view import View
+from upwell.controller import cache as view_module
+from upwell.controller.cache import ObjectCache
 from upwell.store.interface import UnavailableError
 from upwell.store.memory import MemoryStore
 
@@ -20,7 +20,7 @@ class Site:
 
     def __init__(self, history_limit: int = 100) -> None:
         self.store = MemoryStore(lambda: datetime.now(UTC), history_limit=history_limit)
-        self.view = View(self.store, (ConfigMap, Secret), name="test")
+        self.view = ObjectCache(self.store, (ConfigMap, Secret), name="test")
         self.by_color = self.view.index(ConfigMap, lambda item: item.data.values())
         self.told: list[tuple[str | None, str | None]] = []
         self.view.on_change(ConfigMap, self._note)
@@ -59,12 +59,12 @@ async def test_an_index_follows_what_is_written() -> None:
     await site.paint("sky", "blue")
     async with site.running():
         assert site.names("blue") == {"sky"}
-        await site.view.saw(await site.paint("sea", "blue"))
+        await site.view.wait_for(await site.paint("sea", "blue"))
         assert site.names("blue") == {"sky", "sea"}
-        await site.view.saw(await site.paint("sky", "red"))
+        await site.view.wait_for(await site.paint("sky", "red"))
         assert (site.names("blue"), site.names("red")) == ({"sea"}, {"sky"})
         await site.store.delete(ConfigMap, "n", "sky")
-        await site.view.saw(await site.paint("sea", "grey"))
+        await site.view.wait_for(await site.paint("sea", "grey"))
         assert (site.names("red"), site.names("grey")) == (set(), {"sea"})
         assert site.view.get(ConfigMap, "n", "sky") is None
     assert site.told == [
@@ -100,7 +100,7 @@ async def test_a_gap_in_the_history_is_closed_by_a_list() -> None:
                 metadata=ObjectMeta(name=f"item{number}", namespace="n"), data={"color": "red"}
             )
             last = await site.store.create(item)
-        await site.view.saw(last)
+        await site.view.wait_for(last)
         assert site.names("red") == {f"item{number}" for number in range(5)}
         assert site.names("blue") == set()
     assert ("blue", None) in site.told
@@ -123,4 +123,4 @@ async def test_a_view_that_hears_nothing_says_so(monkeypatch: pytest.MonkeyPatch
         written = await site.paint("sky", "blue")
         unheard = written.with_metadata(resource_version="999")
         with pytest.raises(UnavailableError, match="ConfigMap n/sky"):
-            await site.view.saw(unheard)
+            await site.view.wait_for(unheard)

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
-from upwell.registry.interface import DEFAULT_ACCESS, Access, Registry
+from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
 
 DEFAULT_MAX_BYTES = 32 * 1024 * 1024
 
 
-class RememberingRegistry:
+class CachingRegistry:
     """Implements Registry by asking `remote`, but for no manifest that it fetched before.
 
     The import, the index of packages and the mirror all need the manifest of a new base. What a
@@ -24,12 +24,14 @@ class RememberingRegistry:
         self._manifests: OrderedDict[tuple[str, Digest], Manifest | Index] = OrderedDict()
         self._bytes = 0
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         """Return what `reference` names now."""
         return await self._remote.resolve(reference, access)
 
     async def manifest(
-        self, reference: Reference, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         """Return a manifest or index: from memory, if it is named by digest and was read before."""
         # The repository is part of the key: who may read it in one may not read it in another.
@@ -43,18 +45,24 @@ class RememberingRegistry:
         return found
 
     async def blob(
-        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
         """Fetch and verify a blob of at most `limit` bytes."""
         return await self._remote.blob(reference, digest, limit, access)
 
     def open_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Stream a blob."""
         return self._remote.open_blob(reference, digest, access)
 
-    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+    async def tags(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[str]:
         """List the tags of a repository."""
         return await self._remote.tags(reference, access)
 

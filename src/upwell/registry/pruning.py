@@ -8,7 +8,7 @@ from upwell.oci import Digest
 from upwell.policy.pruning.stored_content import StoredRepository
 
 
-class RegistryUpkeep(Protocol):
+class PrunableRegistry(Protocol):
     """Every method raises a RegistryError.
 
     A removal checks again, together with pushes, that the content is what the caller saw. It is

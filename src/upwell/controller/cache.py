@@ -2,7 +2,7 @@
 
 A view lags behind the store, and each kind by itself: what it shows of two kinds may never have
 stood in the store at one time. Who decides by it guards its writes by resourceVersion or by names
-that follow from the decision, and calls `saw` before it decides again upon a write of its own.
+that follow from the decision, and calls `wait_for` before it decides again upon a write of its own.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any, cast
 
 from upwell.api.meta import ObjectKey, Resource
-from upwell.controller.following import follow
+from upwell.controller.watching import list_and_watch
 from upwell.store.interface import Change, Listing, Store, UnavailableError, WatchEvent
 
 _LONGEST_LAG = 30.0
-"""Seconds that `saw` waits."""
+"""Seconds that `wait_for` waits."""
 
-type Told[R: Resource] = Callable[[R | None, R | None], None]
+type Handler[R: Resource] = Callable[[R | None, R | None], None]
 """Is told the state before a change and after it: None where there was, or is, no object."""
 
 
-class Index[R: Resource, K: Hashable]:
+class CacheIndex[R: Resource, K: Hashable]:
     """The objects of a view by keys that are taken from them; an object may have any number."""
 
     def __init__(self, keys: Callable[[R], Iterable[K]]) -> None:
@@ -46,7 +46,7 @@ class Index[R: Resource, K: Hashable]:
             self._found[key][cast("R", after).key] = cast("R", after)
 
 
-class View:
+class ObjectCache:
     """All objects of `kinds`. Until `run` is called, each `ready` lists them."""
 
     def __init__(self, store: Store, kinds: Iterable[type[Resource]], *, name: str) -> None:
@@ -54,20 +54,20 @@ class View:
         self._kinds = tuple(kinds)
         self._name = name
         self._objects: dict[str, dict[ObjectKey, Resource]] = {k.KIND.kind: {} for k in self._kinds}
-        self._told: dict[str, list[Told[Any]]] = defaultdict(list)
+        self._told: dict[str, list[Handler[Any]]] = defaultdict(list)
         self._versions: dict[str, int] = {}
         self._moved = asyncio.Event()
         self._runs = False
 
     def index[R: Resource, K: Hashable](
         self, kind: type[R], keys: Callable[[R], Iterable[K]]
-    ) -> Index[R, K]:
+    ) -> CacheIndex[R, K]:
         """Return an index that is kept up to date."""
-        index = Index(keys)
+        index = CacheIndex(keys)
         self.on_change(kind, index.move)
         return index
 
-    def on_change[R: Resource](self, kind: type[R], told: Told[R]) -> None:
+    def on_change[R: Resource](self, kind: type[R], told: Handler[R]) -> None:
         """Call `told` for each object, and at each change once the view shows it.
 
         Those that were registered earlier are told earlier.
@@ -99,7 +99,7 @@ class View:
         while len(self._versions) < len(self._kinds):
             await self._moved.wait()
 
-    async def saw(self, written: Resource) -> None:
+    async def wait_for(self, written: Resource) -> None:
         """Wait until the view is as new as `written`, which came from the store.
 
         Versions of one kind are compared as numbers (Kubernetes API concepts, "Resource
@@ -124,7 +124,7 @@ class View:
             self._replace(event.resource.key, after)
             self._move(kind, event.resource.resource_version)
 
-        await follow(self._store, kind, listed, changed, who=self._name)
+        await list_and_watch(self._store, kind, listed, changed, name=self._name)
 
     def _list(self, kind: type[Resource], listing: Listing[Any]) -> None:
         present = {resource.key: resource for resource in listing.items}

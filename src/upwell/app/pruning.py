@@ -13,7 +13,7 @@ from upwell.server.pruning.prunes import create_routes
 from upwell.settings import RetentionSettings
 
 
-class Upkeep:
+class PruningService:
     """Keeps all stores small."""
 
     def __init__(self, stores: Stores, settings: RetentionSettings) -> None:

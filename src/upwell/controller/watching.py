@@ -13,18 +13,18 @@ _WATCH_PAUSE = 1.0
 """Seconds before a watch that broke is opened again."""
 
 
-async def follow[R: Resource](
+async def list_and_watch[R: Resource](
     store: Store,
     kind: type[R],
     listed: Callable[[Listing[R]], Awaitable[None]],
     changed: Callable[[WatchEvent[R]], Awaitable[None]],
     *,
-    who: str,
+    name: str,
 ) -> None:
     """Tell `listed` every object, then `changed` each change, for ever.
 
     After a gap `listed` is told everything anew. A StoreError, also one that the two raise, is
-    logged under the name `who`, and what was not taken is told again.
+    logged under `name`, and what was not taken is told again.
     """
     since = ""
     while True:
@@ -43,6 +43,6 @@ async def follow[R: Resource](
         except StoreError as error:
             log.warning(
                 "watch failed",
-                extra={"controller": who, "kind": kind.KIND.kind, "error": error},
+                extra={"controller": name, "kind": kind.KIND.kind, "error": error},
             )
             await asyncio.sleep(_WATCH_PAUSE)

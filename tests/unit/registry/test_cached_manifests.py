@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference, parse_manifest
-from upwell.registry.interface import DEFAULT_ACCESS, Access
-from upwell.registry.remembering import RememberingRegistry
+from upwell.registry.caching import CachingRegistry
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 
 _NAME = "registry.example/team/app"
 
@@ -21,11 +21,13 @@ class CountingRegistry:
         self._newest = manifests[-1]
         self.fetched: list[Digest] = []
 
-    async def resolve(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Descriptor:
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
         raise NotImplementedError
 
     async def manifest(
-        self, reference: Reference, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         del access
         found = self._manifests[reference.digest] if reference.digest else self._newest
@@ -33,16 +35,22 @@ class CountingRegistry:
         return found
 
     async def blob(
-        self, reference: Reference, digest: Digest, limit: int, access: Access = DEFAULT_ACCESS
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
         raise NotImplementedError
 
     def open_blob(
-        self, reference: Reference, digest: Digest, access: Access = DEFAULT_ACCESS
+        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         raise NotImplementedError
 
-    async def tags(self, reference: Reference, access: Access = DEFAULT_ACCESS) -> Sequence[str]:
+    async def tags(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[str]:
         raise NotImplementedError
 
 
@@ -69,14 +77,14 @@ def pinned(manifest: Manifest, name: str = _NAME) -> Reference:
 
 async def test_a_digest_is_fetched_once() -> None:
     remote = CountingRegistry(ONE)
-    registry = RememberingRegistry(remote)
+    registry = CachingRegistry(remote)
     assert [await registry.manifest(pinned(ONE)) for _ in range(3)] == [ONE] * 3
     assert remote.fetched == [ONE.digest]
 
 
 async def test_a_tag_is_always_asked_for_and_its_digest_is_known_then() -> None:
     remote = CountingRegistry(ONE)
-    registry = RememberingRegistry(remote)
+    registry = CachingRegistry(remote)
     for _ in range(2):
         await registry.manifest(Reference.parse(f"{_NAME}:1"))
     await registry.manifest(pinned(ONE))
@@ -85,7 +93,7 @@ async def test_a_tag_is_always_asked_for_and_its_digest_is_known_then() -> None:
 
 async def test_what_one_repository_gave_is_asked_of_another() -> None:
     remote = CountingRegistry(ONE)
-    registry = RememberingRegistry(remote)
+    registry = CachingRegistry(remote)
     await registry.manifest(pinned(ONE))
     await registry.manifest(pinned(ONE, "registry.example/other/app"))
     assert remote.fetched == [ONE.digest] * 2
@@ -96,7 +104,7 @@ async def test_the_manifest_that_was_not_asked_for_longest_is_forgotten(again: M
     remote = CountingRegistry(ONE, TWO)
     third = a_manifest("three")
     remote._manifests[third.digest] = third
-    registry = RememberingRegistry(remote, max_bytes=len(ONE.raw) + len(TWO.raw) + 10)
+    registry = CachingRegistry(remote, max_bytes=len(ONE.raw) + len(TWO.raw) + 10)
     for manifest in (ONE, TWO, again, third):
         await registry.manifest(pinned(manifest))
     remote.fetched.clear()
