@@ -30,5 +30,5 @@ def edit(
             changed[path] = result
     if missing:
         place = where or ", ".join(files) or "the repository"
-        raise ManifestError("; ".join(form.missing_input(one, place) for one in missing.values()))
+        raise ManifestError("; ".join(form.missing(one, place) for one in missing.values()))
     return changed
