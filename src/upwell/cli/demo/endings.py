@@ -8,7 +8,8 @@ from upwell.api.build import BuildPhase
 from upwell.api.promotion import CheckPhase, PromotionPhase
 from upwell.cli.demo.facts import Story
 from upwell.cli.demo.observed import APPLICATIONS, CONFIGS, DEV, GATE, PRODUCTION, SHOP, STAGES
-from upwell.policy.explain.freshness import RolloutState, rollout_of, short
+from upwell.policy.explain.freshness import short
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ from upwell.cli.demo.observed import (
 )
 from upwell.oci import Digest
 from upwell.policy.builds.triggers import digest_of
-from upwell.policy.explain.freshness import RolloutState, output_digest, rollout_of, short
+from upwell.policy.explain.freshness import output_digest, short
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,11 @@ from typing import Any
 
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
-from upwell.policy.explain.freshness import (
-    Freshness,
-    Snapshot,
-    desired_replicas,
-    reason_of,
-    rollout_of,
-    serving,
-    short,
-)
+from upwell.policy.explain.freshness import Freshness, Snapshot, reason_of, short
 from upwell.policy.explain.graph import Node
 from upwell.policy.images.names import StreamTag, UpstreamImage
 from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.summary import desired_replicas, rollout_of, serving
 from upwell.policy.rollouts.triggers import hold_text
 
 _BRANCH, _LAST, _PIPE, _BLANK = "├─ ", "└─ ", "│  ", "   "

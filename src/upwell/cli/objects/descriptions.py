@@ -14,9 +14,10 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.cli.core.output import MISSING, aligned, format_age, shortened, values_at
-from upwell.policy.explain.freshness import Snapshot, desired_replicas, rollout_of, short
+from upwell.policy.explain.freshness import Snapshot, short
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.summary import desired_replicas, rollout_of
 from upwell.policy.rollouts.triggers import followers_of, hold_text
 
 type Rows = Sequence[Sequence[str]]

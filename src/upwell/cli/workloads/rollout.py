@@ -22,8 +22,8 @@ from upwell.cli.core.output import (
     write_data,
 )
 from upwell.cli.core.waiting import until
-from upwell.policy.explain.freshness import RolloutState, rollout_of
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
 from upwell.store.interface import ApiClient
 

@@ -13,19 +13,12 @@ from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, 
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
 from upwell.policy.builds.triggers import digest_of
-from upwell.policy.explain.freshness import (
-    RolloutState,
-    Snapshot,
-    output_digest,
-    reason_of,
-    rollout_of,
-    serving,
-    short,
-)
+from upwell.policy.explain.freshness import Snapshot, output_digest, reason_of, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.images.names import StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
 from upwell.policy.rollouts.triggers import followers_of
 
 _SHORT_COMMIT = 12

@@ -3,10 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from upwell.api import conditions
-from upwell.api.apps import DaemonSet, RevisionRecord
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
     Build,
@@ -21,30 +19,11 @@ from upwell.policy.explain.graph import Graph, build_graph
 from upwell.policy.explain.lineage import PromotionLineage
 from upwell.policy.images.names import ImageNames, StreamTag
 from upwell.policy.images.streams import StreamName
-from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
 from upwell.policy.rollouts.triggers import followers_of, hold_text
 
 SHORT_DIGEST = 12
-
-_AS_USUAL = frozenset({"NewReplicaSetCreated", "ReplicaSetUpdated", "NewReplicaSetAvailable"})
-"""Reasons of the condition Progressing that tell of no obstacle."""
-
-
-class RolloutState(StrEnum):
-    """Whether a rollout has ended, and how."""
-
-    COMPLETE = "Complete"
-    PROGRESSING = "Progressing"
-    FAILED = "Failed"
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutProgress:
-    """Where the newest rollout of a workload stands, for people."""
-
-    state: RolloutState
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,61 +178,6 @@ class Snapshot:
             return triggered.message
         rollout = rollout_of(workload)
         return rollout.text if rollout.state is not RolloutState.COMPLETE else "the next rollout"
-
-
-def serving(workload: Workload) -> RevisionRecord | None:
-    """Return the revision that serves: the newest that is complete, else one that takes traffic."""
-    revisions = workload.status.revisions
-    complete = [revision for revision in revisions if revision.phase == Phase.COMPLETE]
-    live = [revision for revision in revisions if revision.live_at and revision not in complete]
-    return next(iter([*complete, *live]), None)
-
-
-def desired_replicas(workload: Workload) -> int:
-    """Return how many instances are wanted."""
-    if isinstance(workload, DaemonSet) or workload.spec.replicas is None:
-        return 1
-    return workload.spec.replicas
-
-
-def rollout_of(workload: Workload) -> RolloutProgress:
-    """Say where the newest rollout of `workload` stands."""
-    status = workload.status
-    if (status.observed_generation or 0) < workload.generation:
-        return RolloutProgress(
-            RolloutState.PROGRESSING, "the server has not seen the last change yet"
-        )
-    newest = next(iter(status.revisions), None)
-    if newest is None:
-        triggered = conditions.find(status.conditions, "ImageTriggered")
-        why = f": {triggered.message}" if triggered and triggered.message else ""
-        return RolloutProgress(RolloutState.PROGRESSING, f"no revision was rolled out yet{why}")
-    wanted = desired_replicas(workload)
-    if newest.phase == Phase.FAILED:
-        kept = serving(workload)
-        instead = f"; revision {kept.revision} serves" if kept is not None else ""
-        text = newest.message or f"revision {newest.revision} failed{instead}"
-        return RolloutProgress(RolloutState.FAILED, text)
-    if newest.phase == Phase.COMPLETE and min(status.updated_replicas, status.ready_replicas) >= (
-        wanted
-    ):
-        ready = f"{status.ready_replicas} of {wanted} ready"
-        return RolloutProgress(
-            RolloutState.COMPLETE, f"revision {newest.revision} is complete, {ready}"
-        )
-    return RolloutProgress(
-        RolloutState.PROGRESSING,
-        f"revision {newest.revision}: {status.updated_replicas} of {wanted} updated,"
-        f" {status.ready_replicas} ready{_hindrance(workload)}",
-    )
-
-
-def _hindrance(workload: Workload) -> str:
-    """Say what a rollout under way waits for, when it is more than its instances."""
-    told = conditions.find(workload.status.conditions, "Progressing")
-    if told is None or told.reason in _AS_USUAL or not told.message:
-        return ""
-    return f": {told.message}"
 
 
 def output_digest(build: Build) -> str:

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.builds.triggers import digest_of
-from upwell.policy.explain.freshness import RolloutState, rollout_of
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, Slot, hold_text
 
 

@@ -12,8 +12,9 @@ from upwell.api.build import Build, BuildPhase
 from upwell.api.codec import RESOURCES
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.policy.explain.freshness import RolloutState, Snapshot, rollout_of
+from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.registry.budget import BudgetStatus
 from upwell.server.http.streaming import OpenStreams
 from upwell.store.interface import Store

@@ -9,8 +9,9 @@ from upwell.api.build import Build, BuildTriggerCause
 from upwell.api.codec import decode, decode_as
 from upwell.api.meta import Resource
 from upwell.policy.explain.changes import PackageChange, explain, package_changes
-from upwell.policy.explain.freshness import Freshness, RolloutState, Snapshot, rollout_of, short
+from upwell.policy.explain.freshness import Freshness, Snapshot, short
 from upwell.policy.explain.statement import Statement, Topic
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
 
 NS = "default"
 BASE = [f"sha256:{digit * 64}" for digit in "0123"]
