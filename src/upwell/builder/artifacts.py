@@ -8,8 +8,8 @@ from upwell.builder.commands import BuildMount
 from upwell.builder.interface import BuildError
 from upwell.builder.trial import run_inside
 from upwell.builder.workspace import Workspace
-from upwell.policy.s2i.contract import BuilderImage
-from upwell.policy.s2i.recipe import ARTIFACTS_FILE, SCRIPTS_MOUNT, STATE_FOLDER, artifacts_recipe
+from upwell.formats.s2i.contract import BuilderImage
+from upwell.formats.s2i.recipe import ARTIFACTS_FILE, SCRIPTS_MOUNT, STATE_FOLDER, artifacts_recipe
 
 _SCRIPT = "save-artifacts"
 _LIMITS = ArchiveLimits()

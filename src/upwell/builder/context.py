@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from upwell.builder.interface import BuildError
-from upwell.policy.dockerfile.parse import MAX_DOCKERFILE_BYTES
+from upwell.formats.dockerfile.parse import MAX_DOCKERFILE_BYTES
 
 
 def read_dockerfile(context: Path, path: str) -> str:

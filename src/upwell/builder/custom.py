@@ -9,7 +9,7 @@ from upwell.builder.inputs import volume_mounts
 from upwell.builder.interface import BuildError
 from upwell.builder.trial import run_inside
 from upwell.builder.workspace import Workspace
-from upwell.policy.s2i.contract import S2iError, environment_instructions
+from upwell.formats.s2i.contract import S2iError, environment_instructions
 
 _PUSH_SECRET = "/var/run/secrets/openshift.io/push"  # noqa: S105  # a path, named by build/v1
 _SOURCE = "/tmp/build/inputs"  # noqa: S108  # a path inside the image, named by build/v1

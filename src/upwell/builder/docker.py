@@ -10,9 +10,9 @@ from upwell.builder.context import read_dockerfile
 from upwell.builder.inputs import fill_context, secret_files, volume_mounts
 from upwell.builder.interface import BuildError
 from upwell.builder.workspace import Workspace
-from upwell.policy.dockerfile.isolation import Download, check_isolation, downloads
-from upwell.policy.dockerfile.parse import DockerfileError, parse, rewrite
-from upwell.policy.s2i.contract import S2iError, environment_instructions
+from upwell.formats.dockerfile.isolation import Download, check_isolation, downloads
+from upwell.formats.dockerfile.parse import DockerfileError, parse, rewrite
+from upwell.formats.s2i.contract import S2iError, environment_instructions
 
 _ONLY_IN_DOCKER_FORMAT = frozenset({"HEALTHCHECK", "ONBUILD", "SHELL"})
 """Instructions whose result an OCI image configuration has no field for."""

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from upwell.builder.commands import BuildMount, Recipe
 from upwell.builder.interface import BuildError, ImagePath, InjectedFiles, MountedFiles
 from upwell.builder.workspace import Workspace
-from upwell.policy.s2i.recipe import Copy
+from upwell.formats.s2i.recipe import Copy
 
 _REASON = "FetchSourceFailed"
 

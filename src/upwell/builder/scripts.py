@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from upwell.builder.interface import BuildError, MissingScriptsError, UnknownSchemeError
-from upwell.policy.s2i.contract import (
+from upwell.formats.s2i.contract import (
     REQUIRED_SCRIPTS,
     RUNTIME_SCRIPTS,
     SCRIPTS,

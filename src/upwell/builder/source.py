@@ -13,10 +13,10 @@ from upwell.builder.inputs import image_copies, prepare_injections, volume_mount
 from upwell.builder.interface import BuildError, RuntimeImage
 from upwell.builder.scripts import ScriptSources, collect_scripts, download_proxies
 from upwell.builder.workspace import Workspace
-from upwell.policy.s2i import contract as s2i
-from upwell.policy.s2i import recipe as s2i_recipe
-from upwell.policy.s2i.ignore import GIT_RULE, ignore_rules, literal_rule
-from upwell.policy.s2i.users import AllowedUids, onbuild_users
+from upwell.formats.s2i import contract as s2i
+from upwell.formats.s2i import recipe as s2i_recipe
+from upwell.formats.s2i.ignore import GIT_RULE, ignore_rules, literal_rule
+from upwell.formats.s2i.users import AllowedUids, onbuild_users
 
 _REASON = "GenericBuildFailed"
 _MAX_FILE_BYTES = 1024 * 1024

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar, Protocol
 
-from upwell.policy.notifications.cloud_events import CONTENT_TYPE, CloudEvent
-from upwell.policy.notifications.subscriptions import Fate
+from upwell.formats.cloud_events import CONTENT_TYPE, CloudEvent
 
 
 class OutboxError(Exception):
@@ -14,6 +14,16 @@ class OutboxError(Exception):
 
     reason: ClassVar[str] = "OutboxFailed"
     retryable: ClassVar[bool] = True
+
+
+class Fate(StrEnum):
+    """Outcome of the decision about an event at a Subscription; made once."""
+
+    SEND = "waiting"
+    GATHER = "gathered"
+    """For the next digest."""
+    SKIP = "skipped"
+    """Its filter does not want it, nor will it if the filter is changed later."""
 
 
 class DeliveryError(Exception):

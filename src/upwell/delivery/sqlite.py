@@ -12,8 +12,14 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from upwell.delivery.interface import DeadLetter, Delivery, DeliveryStats, Envelope, OutboxError
-from upwell.policy.notifications.subscriptions import Fate
+from upwell.delivery.interface import (
+    DeadLetter,
+    Delivery,
+    DeliveryStats,
+    Envelope,
+    Fate,
+    OutboxError,
+)
 
 MOST_PENDING = 10_000
 """Events that wait for one Subscription at once; of more, the oldest are given up."""

@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from upwell.api.addresses import is_metadata_address
 from upwell.delivery.interface import DeliveryError, Envelope, InvalidTargetError, WebhookTarget
-from upwell.policy.notifications.cloud_events import SIGNATURE_HEADER, signature
+from upwell.formats.cloud_events import SIGNATURE_HEADER, signature
 
 _SECONDS = 15.0
 """For one request, from the look-up of the name to the head of the answer."""

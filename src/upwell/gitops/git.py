@@ -22,8 +22,15 @@ from upwell.builder.process import (
     OutputTooLargeError,
     ProcessResult,
 )
-from upwell.gitops.interface import HISTORY, Author, BranchCommit, Draft, RepositoryError
-from upwell.policy.promotion.manifests.files import MAX_FILE_BYTES, TreeFile
+from upwell.gitops.interface import (
+    HISTORY,
+    MAX_FILE_BYTES,
+    Author,
+    BranchCommit,
+    Draft,
+    RepositoryError,
+    TreeFile,
+)
 
 _MAX_LISTING = 16 * 1024 * 1024
 _MAX_AUTHOR = 100

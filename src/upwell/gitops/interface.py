@@ -3,17 +3,45 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from upwell.builder.interface import GitSource
-from upwell.policy.promotion.manifests.files import TreeFile
 
 HISTORY = 100
 """Commits of a branch that are looked at."""
+MAX_FILE_BYTES = 512 * 1024
+"""A larger file is not read."""
 
 
 class RepositoryError(Exception):
     """A repository cannot be read or written now; the message names it, and holds no secret."""
+
+
+class FileKind(StrEnum):
+    """Kind of an entry of a tree, for people."""
+
+    FILE = "file"
+    LINK = "symbolic link"
+    SUBMODULE = "submodule"
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """An entry of a commit's tree."""
+
+    path: str
+    blob: str
+    """Its content's object name."""
+    mode: str
+    """As git writes it: 100644, 100755, 120000 or 160000."""
+    size: int = 0
+
+    @property
+    def kind(self) -> FileKind:
+        """Return the kind that the mode says."""
+        kinds = {"120000": FileKind.LINK, "160000": FileKind.SUBMODULE}
+        return kinds.get(self.mode, FileKind.FILE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """The registry port: what reconcilers ask of any registry, remote or embedded."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
@@ -126,4 +128,62 @@ class InternalRegistry(Registry, Protocol):
 
     async def delete_manifest(self, repository: str, digest: Digest) -> None:
         """Remove a manifest and every tag that points at it; raises ManifestUnknownError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest or index in one repository."""
+
+    digest: Digest
+    created: datetime
+    """UTC; when it was last pushed."""
+    size: int = 0
+    """Bytes of the document itself."""
+    children: frozenset[Digest] = frozenset()
+    """The manifests that an index names."""
+    subject: Digest | None = None
+    """What it refers to, when it is a referrer (a signature, an SBOM)."""
+    blobs: Mapping[Digest, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Configuration and layers, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTag:
+    """What a tag names, and since when (UTC)."""
+
+    digest: Digest
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRepository:
+    """One repository at one moment."""
+
+    name: str
+    tags: Mapping[str, StoredTag]
+    manifests: Sequence[StoredManifest]
+
+
+class PrunableRegistry(Protocol):
+    """A registry whose content is pruned. Every method raises a RegistryError.
+
+    A removal checks again, together with pushes, that the content is what the caller saw. It is
+    safe beside them.
+    """
+
+    async def survey(self) -> Sequence[StoredRepository]:
+        """Return what every repository holds."""
+        ...
+
+    async def expire_tag(self, repository: str, tag: str, digest: Digest) -> bool:
+        """Remove `tag` if it still names `digest`, keeping its manifest; say whether it did."""
+        ...
+
+    async def expire_manifest(self, repository: str, digest: Digest, before: datetime) -> bool:
+        """Remove a manifest that no tag and no index names, last pushed before `before`."""
+        ...
+
+    async def collect(self, before: datetime) -> None:
+        """Remove the blobs that no manifest names and that nobody has used since `before`."""
         ...

@@ -10,7 +10,7 @@ from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from upwell.oci import Digest, Index, Manifest, Platform, Reference
-from upwell.policy.pruning.mirrored_indexes import index_tag
+from upwell.oci.index_tags import index_tag
 from upwell.registry.errors import BlobUnknownError, InvalidAnswerError, ManifestUnknownError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.registry.interface import Registry, RequestAccess

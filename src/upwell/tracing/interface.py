@@ -1,9 +1,27 @@
 """The tracing port: spans in, nothing back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
-from upwell.policy.tracing.context import Span
+from upwell.formats.trace_context import TraceContext
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Something that has ended."""
+
+    name: str
+    context: TraceContext
+    start: datetime
+    end: datetime
+    parent: TraceContext | None = None
+    links: tuple[TraceContext, ...] = ()
+    """What caused it besides its parent."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    failure: str = ""
+    """Why it failed; empty: it did not."""
 
 
 class SpanExporter(Protocol):

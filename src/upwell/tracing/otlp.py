@@ -16,7 +16,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
-from upwell.policy.tracing.context import Span, TraceContext
+from upwell.formats.trace_context import TraceContext
+from upwell.tracing.interface import Span
 
 
 class OtlpExporter:

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from upwell.policy.notifications.cloud_events import CONTENT_TYPE, SIGNATURE_HEADER, signature
+from upwell.formats.cloud_events import CONTENT_TYPE, SIGNATURE_HEADER, signature
 from upwell.verification.http import HttpClient, ProbeRequest, parse_url, place
 from upwell.verification.interface import ProbeError, SignedEvent
 

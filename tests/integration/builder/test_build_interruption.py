@@ -16,7 +16,7 @@ from tests.support.builds.base_images import Images, Log, control_groups, run, w
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.builder.logs import FileBuildLogs
-from upwell.policy.s2i.contract import METADATA_FOLDER
+from upwell.formats.s2i.contract import METADATA_FOLDER
 
 HANG = "#!/bin/sh\n(trap '' TERM; exec sleep {seconds}) &\necho hanging\nsleep {seconds}\n"
 

@@ -14,7 +14,7 @@ from upwell.api.codec import decode
 from upwell.api.core import Secret
 from upwell.api.pipeline import Check, WebhookCheck
 from upwell.api.promotion import CheckPhase, CheckResult, PromotionPhase, Release
-from upwell.policy.notifications.cloud_events import signature
+from upwell.formats.cloud_events import signature
 from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.server.promotion.verdicts import PLACE, VerdictTokens

@@ -21,7 +21,7 @@ from tests.support.verification.loopback import (
 )
 from tests.support.workload.http_servers import free_port
 
-from upwell.policy.notifications.cloud_events import signature
+from upwell.formats.cloud_events import signature
 from upwell.verification.http import ResponseLimits
 from upwell.verification.interface import (
     BadQuestionError,

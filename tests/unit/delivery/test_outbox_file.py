@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.support.delivery.envelopes import envelope
 
-from upwell.delivery.interface import Outbox, OutboxError
+from upwell.delivery.interface import Fate, Outbox, OutboxError
 from upwell.delivery.sqlite import SqliteOutbox
-from upwell.policy.notifications.subscriptions import Fate
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CI = "uid-ci"

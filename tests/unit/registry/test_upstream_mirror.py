@@ -16,7 +16,7 @@ from tests.support.builds.memory_builds import (
 )
 
 from upwell.oci import Digest, Platform, Reference
-from upwell.policy.pruning.mirrored_indexes import index_tag
+from upwell.oci.index_tags import index_tag
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import InvalidAnswerError
 from upwell.registry.interface import DEFAULT_ACCESS

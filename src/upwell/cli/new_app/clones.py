@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.cli.core.errors import CommandError, Exit
-from upwell.policy.dockerfile.parse import MAX_DOCKERFILE_BYTES
+from upwell.formats.dockerfile.parse import MAX_DOCKERFILE_BYTES
 
 GIT_TIMEOUT_SECONDS = 10
 _DOCKERFILES = ("Dockerfile", "Containerfile")

@@ -7,14 +7,19 @@ from pathlib import Path, PurePosixPath
 import click
 
 from upwell.cli.s2i.request import S2iOptions
-from upwell.policy.s2i.as_dockerfile import (
+from upwell.formats.s2i.as_dockerfile import (
     DEFAULT_SCRIPTS,
     DEFAULT_USER,
     UPLOAD,
     DockerfileRequest,
     dockerfile,
 )
-from upwell.policy.s2i.contract import SCRIPTS, SOURCE_SCRIPT_FOLDERS, image_path, parse_environment
+from upwell.formats.s2i.contract import (
+    SCRIPTS,
+    SOURCE_SCRIPT_FOLDERS,
+    image_path,
+    parse_environment,
+)
 
 
 def write_context(options: S2iOptions, tree: Path, target: Path) -> None:

@@ -29,8 +29,8 @@ from upwell.builder.interface import (
 )
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.s2i.request import S2iOptions, image
-from upwell.policy.s2i.contract import BuilderImage, image_path
-from upwell.policy.s2i.users import UserNotAllowedError
+from upwell.formats.s2i.contract import BuilderImage, image_path
+from upwell.formats.s2i.users import UserNotAllowedError
 
 _CALLBACK_TRIES = 3
 _REMOTE = re.compile(r"[a-z+]+://|[\w.-]+@[\w.-]+:")

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from upwell.builder.interface import InjectedFiles
+from upwell.formats.s2i.contract import S2iError, parse_environment
+from upwell.formats.s2i.recipe import artifact_mappings
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.s2i.contract import S2iError, parse_environment
-from upwell.policy.s2i.recipe import artifact_mappings
 
 _FORBIDDEN = re.compile(r"""[;*?"<>|%#$!+{}&\[\],'`:]""")
 _MAX_ENVIRONMENT_BYTES = 1024 * 1024

@@ -5,21 +5,16 @@ derived, before and after a restart, it is the same event.
 """
 
 import hashlib
-import hmac
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
 
-from upwell.api.meta import Resource, format_time
+from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
-from upwell.api.subscription import ContentType, Severity
+from upwell.api.subscription import Severity
+from upwell.formats.cloud_events import CloudEvent
 from upwell.policy.notifications.events import EventRecord, events_of
 
-CONTENT_TYPE = ContentType.CLOUD_EVENTS.value
-SIGNATURE_HEADER = "X-Upwell-Signature"
 PREFIX = "dev.upwell."
 _MAX_MESSAGE = 4096
 """Characters."""
@@ -55,37 +50,6 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
 
 EVENT_TYPES = tuple(dict.fromkeys(f"{PREFIX}{name}" for name, _ in _TYPES.values()))
 """Every type that follows from an object."""
-
-
-@dataclass(frozen=True, slots=True)
-class CloudEvent:
-    """One event. `subject` names the object: events of one subject are told in order."""
-
-    id: str
-    type: str
-    subject: str
-    time: datetime
-    severity: Severity
-    message: str
-    details: Mapping[str, object] = field(default_factory=dict)
-
-    def encode(self, source: str) -> bytes:
-        """Return the JSON form (CloudEvents JSON Event Format 1.0, 3); equal events, equal bytes.
-
-        `severity` is an extension attribute; `source` is the URL of the server that tells.
-        """
-        document: dict[str, Any] = {
-            "specversion": "1.0",
-            "id": self.id,
-            "source": source,
-            "type": self.type,
-            "subject": self.subject,
-            "time": format_time(self.time),
-            "severity": self.severity.value,
-            "datacontenttype": "application/json",
-            "data": {"message": self.message, **self.details},
-        }
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +100,6 @@ def subject_of(resource: Resource) -> str:
     return "/".join(
         part for part in (resource.namespace, resource.KIND.kind, resource.name) if part
     )
-
-
-def signature(secret: bytes, body: bytes) -> str:
-    """Return what signs a body, as GitHub signs its webhooks: `sha256=` and the HMAC in hex."""
-    return f"sha256={hmac.digest(secret, body, 'sha256').hex()}"
 
 
 def _event(resource: Resource, happening: EventRecord) -> CloudEvent:

@@ -1,11 +1,12 @@
 """Which events a Subscription is told, and when; pure."""
 
 from datetime import datetime, timedelta
-from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from upwell.api.subscription import Subscription
-from upwell.policy.notifications.cloud_events import Audience, CloudEvent
+from upwell.delivery.interface import Fate
+from upwell.formats.cloud_events import CloudEvent
+from upwell.policy.notifications.cloud_events import Audience
 
 TOLD_FOR = timedelta(days=3)
 """An event that is older when it is first seen is not told any more."""
@@ -13,16 +14,6 @@ KEPT_FOR = timedelta(days=7)
 """How long it is remembered that an event was told: longer than it may be derived anew."""
 DEAD_FOR = timedelta(days=30)
 """How long dead letters are kept."""
-
-
-class Fate(StrEnum):
-    """What becomes of an event at a Subscription; decided once."""
-
-    SEND = "waiting"
-    GATHER = "gathered"
-    """For the next digest."""
-    SKIP = "skipped"
-    """Its filter does not want it, nor will it if the filter is changed later."""
 
 
 def concerns(subscription: Subscription, audience: Audience) -> bool:

@@ -15,12 +15,12 @@ from upwell.api.build import Build
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.meta import Resource
 from upwell.oci import Digest, InvalidDigestError, Reference
+from upwell.oci.index_tags import index_of_tag
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX, StreamName
 from upwell.policy.pruning.image_uses import reference_of, uses_of
-from upwell.policy.pruning.mirrored_indexes import index_of_tag
-from upwell.policy.pruning.stored_content import StoredManifest, StoredRepository, StoredTag
+from upwell.registry.interface import StoredManifest, StoredRepository, StoredTag
 
 DEFAULT_TAG_REVISIONS = 3
 DEFAULT_GRACE = timedelta(hours=24)

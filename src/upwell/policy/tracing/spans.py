@@ -13,11 +13,12 @@ from upwell.api.build import Build, BuildPhase
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import Resource
+from upwell.formats.trace_context import TraceContext
 from upwell.policy.images.streams import StreamName, split_tag
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.triggers import followers_of
-from upwell.policy.tracing.context import Span, TraceContext
+from upwell.tracing.interface import Span
 
 TRACEPARENT_ANNOTATION = "upwell.dev/traceparent"
 """On a Build or a workload: the span of the build, or of the newest rollout."""

@@ -22,12 +22,12 @@ from upwell.builder.interface import (
     RegistryLogin,
     SourceImage,
 )
+from upwell.formats.dockerfile.parse import Dockerfile, DockerfileError, parse
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.builds.new_build import UnresolvedInputError, pin_reference
 from upwell.policy.builds.source_secrets import matching_secret
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
-from upwell.policy.dockerfile.parse import Dockerfile, DockerfileError, parse
 from upwell.policy.images.names import ImageNames
 from upwell.policy.images.streams import resolve_tag, split_tag
 from upwell.policy.rollouts.pod_template import TemplateError, parse_quantity

@@ -40,11 +40,11 @@ from upwell.builder.interface import (
     LogSink,
     SourceOptions,
 )
+from upwell.formats.dockerfile.layers import layer_warnings
+from upwell.formats.dockerfile.parse import DockerfileError
 from upwell.oci import Digest, Reference
 from upwell.policy.builds.identity import inputs_hash
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
-from upwell.policy.dockerfile.layers import layer_warnings
-from upwell.policy.dockerfile.parse import DockerfileError
 from upwell.policy.images.streams import split_tag, take_push
 from upwell.reconcilers.builds.inputs import BuildInputs, MissingInput
 from upwell.reconcilers.builds.plan import (

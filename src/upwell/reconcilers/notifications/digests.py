@@ -5,14 +5,9 @@ from datetime import datetime
 
 from upwell.api.subscription import Severity, Subscription, SubscriptionDigest
 from upwell.delivery.interface import Envelope, Outbox
+from upwell.formats.cloud_events import CloudEvent
 from upwell.policy.jobs.cron import around
-from upwell.policy.notifications.cloud_events import (
-    PREFIX,
-    CloudEvent,
-    audience_of,
-    event_id,
-    subject_of,
-)
+from upwell.policy.notifications.cloud_events import PREFIX, audience_of, event_id, subject_of
 from upwell.policy.notifications.subscriptions import concerns, concerns_pipelines
 from upwell.policy.notifications.waiting import KINDS, HeldBack, held_back
 from upwell.store.interface import Store

@@ -8,7 +8,8 @@ from typing import Any
 from upwell.api.meta import format_time
 from upwell.api.subscription import Severity, Subscription
 from upwell.delivery.interface import DeadLetter, DeliveryError, Envelope, Outbox
-from upwell.policy.notifications.cloud_events import PREFIX, CloudEvent, event_id, subject_of
+from upwell.formats.cloud_events import CloudEvent
+from upwell.policy.notifications.cloud_events import PREFIX, event_id, subject_of
 from upwell.reconcilers.notifications.dispatcher import Dispatcher
 from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import Store

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from upwell.api.pipeline import GitTarget
-from upwell.gitops.interface import BranchCommit, RepositoryClone
+from upwell.gitops.interface import BranchCommit, RepositoryClone, TreeFile
 from upwell.policy.promotion import git_commits
 from upwell.policy.promotion.manifests.editing import edit
-from upwell.policy.promotion.manifests.files import TreeFile, choose, narrowed, place, words
+from upwell.policy.promotion.manifests.files import choose, narrowed, place, words
 from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 from upwell.policy.promotion.moves import Move
 

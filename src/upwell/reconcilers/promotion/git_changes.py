@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from upwell.api.pipeline import GitTarget
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, PromotionPhase, Release
-from upwell.gitops.interface import Draft, RepositoryClone, RepositoryError
+from upwell.gitops.interface import Draft, RepositoryClone, RepositoryError, TreeFile
 from upwell.oci import InvalidReferenceError
 from upwell.policy.promotion import git_commits
-from upwell.policy.promotion.manifests.files import TreeFile
 from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout

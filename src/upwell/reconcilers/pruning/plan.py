@@ -13,8 +13,8 @@ from upwell.api.image import ImageStreamTag
 from upwell.api.meta import Resource
 from upwell.oci import Digest
 from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, Rules, decide
-from upwell.policy.pruning.stored_content import StoredRepository
 from upwell.reconcilers.pruning.ports import StoredBuildLog, Stores
+from upwell.registry.interface import StoredRepository
 from upwell.registry.mirror import mirror_repository
 
 _READ = [kind for kind in RESOURCES if kind not in {Event, Secret, ImageStreamTag}]

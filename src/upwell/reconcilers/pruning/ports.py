@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from upwell.oci import Digest
-from upwell.registry.pruning import PrunableRegistry
+from upwell.registry.interface import PrunableRegistry
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import Runtime

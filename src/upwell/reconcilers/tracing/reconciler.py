@@ -14,10 +14,10 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Controller, Result
 from upwell.controller.cache import ObjectCache
+from upwell.formats.trace_context import TraceContext
 from upwell.policy.images.streams import StreamName
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
-from upwell.policy.tracing.context import Span, TraceContext
 from upwell.policy.tracing.spans import (
     TRACEPARENT_ANNOTATION,
     ImageLineage,
@@ -27,7 +27,7 @@ from upwell.policy.tracing.spans import (
     rollout_spans,
 )
 from upwell.store.interface import NotFoundError, Store
-from upwell.tracing.interface import SpanExporter
+from upwell.tracing.interface import Span, SpanExporter
 
 _KINDS: dict[str, type[Resource]] = {
     kind.KIND.kind: kind for kind in (ImageStream, Build, *WORKLOADS)

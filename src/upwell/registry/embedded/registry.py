@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_manifest
-from upwell.policy.pruning.stored_content import StoredRepository
 from upwell.registry.embedded.contents import Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
 from upwell.registry.embedded.repositories import Repository, StoredRepositories, TagHook
@@ -26,7 +25,13 @@ from upwell.registry.hosting import (
     ManifestPush,
     RepositoryUnknownError,
 )
-from upwell.registry.interface import DEFAULT_ACCESS, PushEvent, PushListener, RequestAccess
+from upwell.registry.interface import (
+    DEFAULT_ACCESS,
+    PushEvent,
+    PushListener,
+    RequestAccess,
+    StoredRepository,
+)
 
 _READ_BYTES = 1024 * 1024
 _ACTOR = "upwell"

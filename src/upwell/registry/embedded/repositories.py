@@ -16,7 +16,6 @@ from upwell.oci import (
     MediaType,
     parse_manifest,
 )
-from upwell.policy.pruning.stored_content import StoredManifest, StoredRepository, StoredTag
 from upwell.registry.embedded.contents import Contents
 from upwell.registry.embedded.files import (
     make_directories,
@@ -31,6 +30,7 @@ from upwell.registry.hosting import (
     ManifestInvalidError,
     ManifestPush,
 )
+from upwell.registry.interface import StoredManifest, StoredRepository, StoredTag
 
 _BLOBS = "_blobs"
 _MANIFESTS = "_manifests"

@@ -12,7 +12,7 @@ from tests.unit.cli.conftest import stream
 
 from upwell.api.image import ImageStreamTag
 from upwell.api.meta import ObjectMeta
-from upwell.policy.dockerfile.parse import MAX_DOCKERFILE_BYTES
+from upwell.formats.dockerfile.parse import MAX_DOCKERFILE_BYTES
 
 if TYPE_CHECKING:
     from click.testing import Result

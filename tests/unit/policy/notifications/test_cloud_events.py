@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from upwell.api.codec import decode
 from upwell.api.meta import Resource
 from upwell.api.subscription import Subscription
+from upwell.delivery.interface import Fate
+from upwell.formats.cloud_events import CloudEvent, signature
 from upwell.policy.notifications.cloud_events import (
     EVENT_TYPES,
-    CloudEvent,
     audience_of,
     cloud_events,
-    signature,
     subject_of,
 )
-from upwell.policy.notifications.subscriptions import TOLD_FOR, Fate, concerns, fate_of, is_news
+from upwell.policy.notifications.subscriptions import TOLD_FOR, concerns, fate_of, is_news
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 UPWELL = "upwell.dev/v1alpha1"

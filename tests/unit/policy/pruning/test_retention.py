@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from upwell.api.codec import decode
 from upwell.api.meta import Resource, format_time
 from upwell.oci import Digest, Platform, Reference
+from upwell.oci.index_tags import index_of_tag, index_tag
 from upwell.policy.builds.identity import inputs_tag
-from upwell.policy.pruning.mirrored_indexes import index_of_tag, index_tag
 from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, Rules, decide
-from upwell.policy.pruning.stored_content import StoredManifest, StoredRepository, StoredTag
+from upwell.registry.interface import StoredManifest, StoredRepository, StoredTag
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OLD = NOW - timedelta(days=30)

@@ -14,7 +14,7 @@ from tests.support.promotion.verification_in_memory import BAD_REPORT, REPORT, B
 from upwell.api.codec import decode_as
 from upwell.api.core import Secret
 from upwell.api.promotion import CheckPhase, Purpose
-from upwell.policy.notifications.cloud_events import signature
+from upwell.formats.cloud_events import signature
 from upwell.policy.promotion.checks import VerificationOutcome
 from upwell.reconcilers.promotion import evidence
 from upwell.verification.interface import BadQuestionError, HttpAnswer, ProbeError

@@ -34,11 +34,12 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
+from upwell.formats.trace_context import TraceContext
 from upwell.oci import Digest
-from upwell.policy.tracing.context import Span, TraceContext
 from upwell.policy.tracing.spans import TRACEPARENT_ANNOTATION, context_of
 from upwell.reconcilers.tracing.reconciler import TraceReconciler
 from upwell.store.memory import MemoryStore
+from upwell.tracing.interface import Span
 
 NAMESPACE = "shop"
 BASE, BUILDER, APP = (str(Digest.of(name)) for name in (b"base", b"builder", b"app"))

@@ -9,10 +9,9 @@ from tests.support.delivery.receivers import Receivers
 from tests.support.server.api_server import Answer, Api, Clock, serving
 
 from upwell.api.subscription import Subscription
-from upwell.delivery.interface import DeliveryError, Envelope
+from upwell.delivery.interface import DeliveryError, Envelope, Fate
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.policy.access.roles import parse_grant
-from upwell.policy.notifications.subscriptions import Fate
 from upwell.reconcilers.notifications import Senders, SubscriptionRequests, Subscriptions
 from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl

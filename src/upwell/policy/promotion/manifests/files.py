@@ -1,45 +1,17 @@
 """Which files of a repository hold the images of a stage."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from posixpath import normpath
 
+from upwell.gitops.interface import MAX_FILE_BYTES, FileKind, TreeFile
 from upwell.policy.promotion.manifests import helm, kustomize
 from upwell.policy.promotion.manifests.flux import MARK
 from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 
-MAX_FILE_BYTES = 512 * 1024
 MAX_FILES = 200
 """Files that name an image, for one stage."""
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-
-
-class FileKind(StrEnum):
-    """What an entry of a tree is."""
-
-    FILE = "file"
-    LINK = "symbolic link"
-    SUBMODULE = "submodule"
-
-
-@dataclass(frozen=True, slots=True)
-class TreeFile:
-    """An entry of a commit's tree."""
-
-    path: str
-    blob: str
-    """Its content's object name."""
-    mode: str
-    """As git writes it: 100644, 100755, 120000 or 160000."""
-    size: int = 0
-
-    @property
-    def kind(self) -> FileKind:
-        """What it is."""
-        kinds = {"120000": FileKind.LINK, "160000": FileKind.SUBMODULE}
-        return kinds.get(self.mode, FileKind.FILE)
 
 
 def place(path: str) -> str:

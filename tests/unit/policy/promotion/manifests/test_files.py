@@ -1,15 +1,8 @@
 import pytest
 
+from upwell.gitops.interface import MAX_FILE_BYTES, TreeFile
 from upwell.oci import Reference
-from upwell.policy.promotion.manifests.files import (
-    MAX_FILE_BYTES,
-    MAX_FILES,
-    TreeFile,
-    choose,
-    narrowed,
-    place,
-    words,
-)
+from upwell.policy.promotion.manifests.files import MAX_FILES, choose, narrowed, place, words
 from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 
 LINK, SUBMODULE = "120000", "160000"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from upwell.policy.s2i.contract import BuilderImage, S2iError
-from upwell.policy.s2i.recipe import (
+from upwell.formats.s2i.contract import BuilderImage, S2iError
+from upwell.formats.s2i.recipe import (
     Assembly,
     Copy,
     RuntimeRecipe,

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.policy.dockerfile.parse import DockerfileError, parse, rewrite
+from upwell.formats.dockerfile.parse import DockerfileError, parse, rewrite
 
 MULTI_STAGE = """\
 # syntax=docker/dockerfile:1

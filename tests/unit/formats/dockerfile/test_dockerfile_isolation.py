@@ -2,8 +2,8 @@
 
 import pytest
 
-from upwell.policy.dockerfile.isolation import Download, check_isolation, downloads
-from upwell.policy.dockerfile.parse import DockerfileError, rewrite
+from upwell.formats.dockerfile.isolation import Download, check_isolation, downloads
+from upwell.formats.dockerfile.parse import DockerfileError, rewrite
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from upwell.policy.dockerfile.parse import DockerfileError, Instruction, instructions
-from upwell.policy.dockerfile.substitution import SubstitutionError, substitute
+from upwell.formats.dockerfile.parse import DockerfileError, Instruction, instructions
+from upwell.formats.dockerfile.substitution import SubstitutionError, substitute
 
 _SAFE_NETWORKS = frozenset({"default", "none"})
 _MOUNT_TYPES = frozenset({"bind", "cache", "tmpfs", "secret", "ssh"})

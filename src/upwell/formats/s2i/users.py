@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from upwell.policy.s2i.contract import S2iError
+from upwell.formats.s2i.contract import S2iError
 
 _RANGE = re.compile(r"(?P<first>\d*)(?P<dash>-?)(?P<last>\d*)")
 

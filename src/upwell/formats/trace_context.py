@@ -1,13 +1,11 @@
-"""Spans of a trace and what names them (W3C Trace Context); pure.
+"""Names of spans within traces (W3C Trace Context).
 
 Identifiers follow from what a span is about, so that a killed process that comes again, and every
 object that a change passes through, give it the same ones.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
@@ -41,19 +39,3 @@ class TraceContext:
 
     def __str__(self) -> str:
         return f"00-{self.trace_id}-{self.span_id}-01"
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Something that has ended."""
-
-    name: str
-    context: TraceContext
-    start: datetime
-    end: datetime
-    parent: TraceContext | None = None
-    links: tuple[TraceContext, ...] = ()
-    """What caused it besides its parent."""
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    failure: str = ""
-    """Why it failed; empty: it did not."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from upwell.policy.s2i.contract import S2iError
-from upwell.policy.s2i.users import AllowedUids, UserNotAllowedError, onbuild_users
+from upwell.formats.s2i.contract import S2iError
+from upwell.formats.s2i.users import AllowedUids, UserNotAllowedError, onbuild_users
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from upwell.policy.dockerfile.layers import layer_warnings
+from upwell.formats.dockerfile.layers import layer_warnings
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.policy.s2i.contract import S2iError
-from upwell.policy.s2i.ignore import ignore_rules, literal_rule
+from upwell.formats.s2i.contract import S2iError
+from upwell.formats.s2i.ignore import ignore_rules, literal_rule
 
 TREE = (".git", "a", "a/b", "a/b.log", "a/c", "b.log", "keep.log", "x[1]", "y*")
 OURS = (".s2i/bin/assemble", ".sti/bin/run", "**/.git")

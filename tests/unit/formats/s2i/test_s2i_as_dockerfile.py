@@ -1,8 +1,8 @@
 """The Dockerfile that a source build becomes for other tools."""
 
-from upwell.policy.dockerfile.isolation import check_isolation
-from upwell.policy.dockerfile.parse import parse
-from upwell.policy.s2i.as_dockerfile import DockerfileRequest, dockerfile
+from upwell.formats.dockerfile.isolation import check_isolation
+from upwell.formats.dockerfile.parse import parse
+from upwell.formats.s2i.as_dockerfile import DockerfileRequest, dockerfile
 
 
 def test_nothing_of_an_injection_stays_and_signals_arrive() -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from posixpath import normpath
 
-from upwell.policy.dockerfile.parse import Instruction, instructions
+from upwell.formats.dockerfile.parse import Instruction, instructions
 
 _ADDS = frozenset({"COPY", "ADD"})
 

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.oci import ImageConfig, Platform
-from upwell.policy.s2i.contract import (
+from upwell.formats.s2i.contract import (
     BuilderImage,
     S2iError,
     environment_instructions,
@@ -15,6 +14,7 @@ from upwell.policy.s2i.contract import (
     metadata_labels,
     parse_environment,
 )
+from upwell.oci import ImageConfig, Platform
 
 
 def config(

@@ -5,7 +5,7 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from upwell.policy.s2i.contract import BuilderImage, S2iError
+from upwell.formats.s2i.contract import BuilderImage, S2iError
 
 STATE_FOLDER = "/run/upwell"
 """Mounted while scripts run that hand something out; not part of any image."""

@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections.abc import Collection, Iterable
 
-from upwell.policy.s2i.contract import SCRIPTS, SOURCE_SCRIPT_FOLDERS, S2iError
+from upwell.formats.s2i.contract import SCRIPTS, SOURCE_SCRIPT_FOLDERS, S2iError
 
 GIT_RULE = "**/.git"
 _SPECIAL = re.compile(r"([*?\[\\])")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from upwell.policy.dockerfile.substitution import SubstitutionError, substitute
+from upwell.formats.dockerfile.substitution import SubstitutionError, substitute
 
 MAX_DOCKERFILE_BYTES = 1024 * 1024
 SCRATCH = "scratch"
