@@ -12,7 +12,7 @@ import pytest
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.core import Service
-from upwell.reconcilers.routing.table import RoutingState, compute
+from upwell.policy.routing.table import RoutingState, compute
 from upwell.workload.interface import Instance, Owner, State
 
 pytestmark = pytest.mark.benchmark

@@ -193,6 +193,10 @@ class ContainerSpec:
     cpus: float | None = None
 
 
+type Login = tuple[str, str, str]
+"""Registry, username, password."""
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceSpec:
     """One replica: containers that share a network, like a Pod."""
@@ -210,7 +214,7 @@ class InstanceSpec:
     role: str = ""
     """What it is for, when it is no replica: a lifecycle hook's moment, say."""
     volumes: Mapping[str, EmptyDir | HostPath | VolumeClaim | Files] = field(default_factory=dict)
-    logins: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
+    logins: tuple[Login, ...] = field(default=(), repr=False)
     """(registry, username, password) for the pull."""
     insecure_registries: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)

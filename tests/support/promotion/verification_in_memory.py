@@ -15,8 +15,8 @@ from upwell.api.promotion import CheckResult, Promotion, PromotionPhase, Purpose
 from upwell.oci import Digest
 from upwell.policy.promotion.checks import VerificationProgress
 from upwell.policy.promotion.verification_jobs import container_of_test
+from upwell.policy.rollouts.instance import owner_of
 from upwell.reconcilers.promotion.verification import StageVerification
-from upwell.reconcilers.rollouts.instance import owner_of
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
 from upwell.verification.interface import (

@@ -10,10 +10,10 @@ from upwell.api.meta import Condition, ObjectKey
 from upwell.controller import Controller, Result, Watch
 from upwell.policy.jobs.runs import JobPlan, Run, plan
 from upwell.policy.rollouts.history import with_pinned_images
+from upwell.policy.rollouts.instance import build_task, index_of, instance_name, key_of
 from upwell.policy.rollouts.pod_template import TemplateError, template_hash
 from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
-from upwell.reconcilers.rollouts.instance import build_task, index_of, instance_name, key_of
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.wiring import changed_owners
 from upwell.registry.errors import RegistryError

@@ -9,7 +9,7 @@ from upwell.api.route import Route
 from upwell.policy.promotion.stages import names_workload, namespace_of
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, instance_labels, template_of
 from upwell.policy.routing.port_protocols import HEADLESS
-from upwell.reconcilers.routing.table import is_http, service_port, tcp_ports
+from upwell.policy.routing.table import is_http, service_port, tcp_ports
 from upwell.store.interface import Selector, Store
 
 

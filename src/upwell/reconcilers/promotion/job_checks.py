@@ -20,9 +20,9 @@ from upwell.policy.promotion.verification_jobs import (
     job_name,
     promotion_of,
 )
+from upwell.policy.rollouts.instance import owner_of
 from upwell.reconcilers.jobs.jobs import FAILED, finished_at, has_succeeded
 from upwell.reconcilers.promotion.evidence import Collector, Test
-from upwell.reconcilers.rollouts.instance import owner_of
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import Instance, ReadableRuntime, State

@@ -7,8 +7,10 @@ from datetime import datetime
 from upwell.api.apps import RevisionRecord
 from upwell.policy.rollouts.history import Phase, with_record
 from upwell.policy.rollouts.hooks import HookPhase, RetryAt
+from upwell.policy.rollouts.judgement import failed
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot
 from upwell.policy.rollouts.steps import HookMoment, Rollout, RunHook, Step
 from upwell.reconcilers.rollouts.custom import (
     CUSTOM,
@@ -25,8 +27,6 @@ from upwell.reconcilers.rollouts.hooks import (
     retry_message,
     with_hook,
 )
-from upwell.reconcilers.rollouts.judgement import failed
-from upwell.reconcilers.rollouts.standing import Obstacle, RolloutSnapshot
 from upwell.store.interface import Store
 from upwell.workload.interface import Instance, Runtime, State, WorkloadError
 

@@ -14,10 +14,9 @@ from upwell.api.apps import CustomParams, DeploymentConfig, HookResult, Revision
 from upwell.api.core import Container, PodSpec, PodTemplate
 from upwell.api.meta import Resource
 from upwell.policy.rollouts.hooks import HOOK_CONTAINER, HookPhase
+from upwell.policy.rollouts.instance import build_task, instance_name, parse_image
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.reconcilers.rollouts.hooks import LoadRevision
-from upwell.reconcilers.rollouts.images import parse_image
-from upwell.reconcilers.rollouts.instance import build_task, instance_name
 from upwell.workload.interface import Files, Instance, InstanceMount, InstanceSpec, Runtime, State
 
 CUSTOM = "custom"

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 
 from upwell.policy.rollouts.history import find
+from upwell.policy.rollouts.instance import build
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import Workload, grace_seconds, template_of
+from upwell.policy.rollouts.snapshot import RolloutSnapshot
 from upwell.policy.rollouts.steps import StartReplica, Step, Stop
-from upwell.reconcilers.rollouts.instance import build
 from upwell.reconcilers.rollouts.loading import Revisions
-from upwell.reconcilers.rollouts.standing import RolloutSnapshot
 from upwell.registry.errors import RegistryError
 from upwell.workload.interface import Runtime, WorkloadError
 

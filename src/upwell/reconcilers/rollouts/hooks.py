@@ -20,8 +20,8 @@ from upwell.policy.rollouts.hooks import (
     hooks_of,
     judge,
 )
+from upwell.policy.rollouts.instance import RevisionTemplate, build_task, instance_name
 from upwell.policy.rollouts.steps import HookMoment
-from upwell.reconcilers.rollouts.instance import RevisionTemplate, build_task, instance_name
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.workload.interface import Instance, InstanceSpec, Runtime, State
 

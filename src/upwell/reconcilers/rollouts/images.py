@@ -3,15 +3,13 @@
 from collections.abc import Iterable
 
 from upwell.api.core import PodTemplate
-from upwell.oci import InvalidReferenceError, Reference
+from upwell.oci import Reference
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
-from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.instance import parse_image
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.registry.interface import Registry, RequestAccess
-
-type Login = tuple[str, str, str]
-"""Registry, username, password."""
+from upwell.workload.interface import Login
 
 
 class TemplateImages:
@@ -68,11 +66,3 @@ class TemplateImages:
                     reference.registry, (reference.registry, login.username, login.password)
                 )
         return tuple(found.values())
-
-
-def parse_image(image: str, container: str) -> Reference:
-    """Return the reference; raises TemplateError that names the container."""
-    try:
-        return Reference.parse(image.strip())
-    except InvalidReferenceError as error:
-        raise TemplateError("InvalidImage", f"container {container}: {error}") from error

@@ -7,28 +7,19 @@ from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.conditions import find as find_condition
-from upwell.policy.rollouts.history import Phase, Records, last_good, with_record
+from upwell.policy.rollouts.history import Phase, Records, with_record
+from upwell.policy.rollouts.judgement import OWN_REASONS, completed, failed, pulling
+from upwell.policy.rollouts.report import PROGRESSING
 from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot
 from upwell.policy.rollouts.steps import FailureReason, MarkComplete, Replica, RollBack, Stall, Step
 from upwell.reconcilers.rollouts.execution import Trouble
 from upwell.reconcilers.rollouts.machine import RolloutPorts
-from upwell.reconcilers.rollouts.report import PROGRESSING, describe, failure_message
-from upwell.reconcilers.rollouts.standing import Obstacle, RolloutSnapshot
-from upwell.workload.interface import LogQuery, State, WorkloadError
+from upwell.workload.interface import LogQuery, WorkloadError
 
 _LOG_LINES = 10
 _LOG_BYTES = 4096
 _LOG_TIMEOUT = 5.0
-_PULLING = "ImagePulling"
-_OWN_REASONS = frozenset(
-    {
-        "NewReplicaSetCreated",
-        "NewReplicaSetAvailable",
-        "ReplicaSetUpdated",
-        "DeploymentPaused",
-        _PULLING,
-    }
-)
 
 
 class Judge:
@@ -57,7 +48,7 @@ class Judge:
         for step in steps:
             match step:
                 case MarkComplete():
-                    return _completed(standing, record)
+                    return completed(standing, record)
                 case RollBack() | Stall():
                     detail = await self._detail(workload, step.replica)
                     final = step.reason is FailureReason.TOO_LONG
@@ -66,7 +57,7 @@ class Judge:
                     pass
         if refused and record.phase != Phase.COMPLETE:
             return failed(standing, record, refused[0].reason, str(refused[0]))
-        met = _trouble(troubles) or _pulling(standing, record)
+        met = _trouble(troubles) or pulling(standing, record)
         return replace(standing, obstacle=standing.obstacle or met)
 
     def _with_live_time(
@@ -85,7 +76,7 @@ class Judge:
     async def _detail(self, workload: Workload, replica: Replica | None) -> str:
         """Return why a replica does not serve, as far as anybody knows."""
         told = find_condition(workload.status.conditions, PROGRESSING)
-        trouble = told.message if told and told.reason not in _OWN_REASONS else ""
+        trouble = told.message if told and told.reason not in OWN_REASONS else ""
         if replica is None:
             return trouble
         if replica.ended and replica.message:
@@ -107,45 +98,3 @@ class Judge:
 def _trouble(troubles: Sequence[Trouble]) -> Obstacle | None:
     """Say what went wrong first, if anything did."""
     return next((Obstacle(one.reason, str(one), "True") for one in troubles), None)
-
-
-def _pulling(standing: RolloutSnapshot, record: RevisionRecord) -> Obstacle | None:
-    """Say which image a replica waits for, if one does and nobody has paused it."""
-    for one in () if standing.settings.paused else standing.instances:
-        if one.state is State.PULLING and one.revision == record.hash:
-            return Obstacle(_PULLING, f"{describe(record)} is progressing: {one.message}", "True")
-    return None
-
-
-def _completed(standing: RolloutSnapshot, record: RevisionRecord) -> RolloutSnapshot:
-    records = with_record(standing.records, record.hash, phase=Phase.COMPLETE.value, message="")
-    return replace(standing, records=records)
-
-
-def failed(
-    standing: RolloutSnapshot,
-    record: RevisionRecord,
-    reason: str,
-    detail: str,
-    *,
-    final: bool = False,
-) -> RolloutSnapshot:
-    """Return the standing with the target failed.
-
-    Without a good revision it is tried on, unless the failure is `final`.
-    """
-    good = last_good(standing.records, besides=record.hash)
-    if record.phase == Phase.FAILED and good is None and not final:
-        return standing  # said already: an equal reconcile writes nothing
-    settings = standing.settings
-    limit = settings.active_deadline if reason == FailureReason.TOO_LONG else None
-    deadline = (limit or settings.deadline).total_seconds()
-    message = failure_message(record, reason, detail, (good, final), deadline)
-    changes: dict[str, object] = {"phase": Phase.FAILED.value, "message": message}
-    if final:
-        changes["aborted"] = True
-    return replace(
-        standing,
-        records=with_record(standing.records, record.hash, **changes),
-        failed_hash=record.hash if good is not None else standing.failed_hash,
-    )

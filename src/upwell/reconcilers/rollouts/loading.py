@@ -2,9 +2,9 @@
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.meta import Resource
+from upwell.policy.rollouts.instance import RevisionTemplate
 from upwell.policy.rollouts.pod_template import needed_sources
 from upwell.reconcilers.rollouts.images import TemplateImages
-from upwell.reconcilers.rollouts.instance import RevisionTemplate
 from upwell.reconcilers.rollouts.sources import load_sources
 from upwell.store.interface import Store
 

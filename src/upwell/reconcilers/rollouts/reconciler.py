@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 from upwell.api.apps import Job
 from upwell.api.meta import ObjectKey
 from upwell.controller import Result
+from upwell.policy.rollouts.drift import foreign_names, under_control, with_mending
+from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.report import status_of
 from upwell.policy.rollouts.settings import (
     DEFAULT_GRACE,
     WORKLOADS,
@@ -16,6 +19,7 @@ from upwell.policy.rollouts.settings import (
     grace_seconds,
     template_of,
 )
+from upwell.policy.rollouts.snapshot import RolloutSnapshot, rollout_for
 from upwell.policy.rollouts.steps import (
     Drain,
     MarkComplete,
@@ -32,16 +36,13 @@ from upwell.policy.rollouts.steps import (
 )
 from upwell.policy.rollouts.target import TargetReason
 from upwell.reconcilers.rollouts.commands import Commands, Decided, is_driven
-from upwell.reconcilers.rollouts.drift import foreign_names, under_control, with_mending
 from upwell.reconcilers.rollouts.execution import StepExecutor, Trouble
 from upwell.reconcilers.rollouts.images import TemplateImages
-from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.judgement import Judge
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.replicas import ReplicaReader
-from upwell.reconcilers.rollouts.report import status_of
-from upwell.reconcilers.rollouts.standing import RolloutSnapshot, StandingReader, rollout_of
+from upwell.reconcilers.rollouts.snapshot import SnapshotReader
 from upwell.store.interface import NotFoundError, Store
 from upwell.workload.interface import Instance
 
@@ -83,7 +84,7 @@ class RolloutReconciler:
         self._runtime = machine.runtime
         self._traffic = machine.traffic
         self._clock = clock
-        self._standings = StandingReader(images, revisions, clock)
+        self._standings = SnapshotReader(images, revisions, clock)
         self._replicas = ReplicaReader(machine, clock)
         self._commands = Commands(store, machine.runtime, revisions.load, clock)
         self._execution = StepExecutor(machine.runtime, revisions)
@@ -147,7 +148,9 @@ class RolloutReconciler:
             return Result(0)
         if record is not None:
             decided = await self._commands.customise(
-                workload, Decided(rollout_of(workload, standing, record), standing, record), tasks
+                workload,
+                Decided(rollout_for(workload, standing, record), standing, record),
+                tasks,
             )
             standing, record = decided.standing, decided.record
             steps = await self._steps(workload, decided.rollout, instances)
@@ -160,13 +163,13 @@ class RolloutReconciler:
             standing, found = await self._commands.run_hook(workload, standing, steps, tasks)
             troubles = [*troubles, *found]
         await self._write(workload, standing)
-        if standing.obstacle is not None and standing.obstacle.error is not None:
-            troubles = (*troubles, standing.obstacle.error)
-        for trouble in troubles:
-            if getattr(trouble, "retryable", False):
-                raise trouble
+        unresolved = standing.obstacle.error if standing.obstacle is not None else None
+        failures = [*troubles, unresolved] if unresolved is not None else troubles
+        for failure in failures:
+            if getattr(failure, "retryable", False):
+                raise failure
         watched = record is not None and is_driven(workload, record)
-        return Result(_REFUSED_PERIOD) if troubles else self._result(steps, watched=watched)
+        return Result(_REFUSED_PERIOD) if failures else self._result(steps, watched=watched)
 
     async def _steps(
         self, workload: Workload, rollout: Rollout, instances: Sequence[Instance]

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
+from upwell.policy.rollouts.instance import replica_of
 from upwell.policy.rollouts.steps import Replica
-from upwell.reconcilers.rollouts.instance import index_of
 from upwell.reconcilers.rollouts.machine import RolloutPorts
-from upwell.workload.interface import Instance, State, WorkloadError
-
-_COMING_OR_THERE = frozenset({State.PULLING, State.INITIALIZING, State.RUNNING})
+from upwell.workload.interface import Instance, WorkloadError
 
 
 class ReplicaReader:
@@ -29,17 +27,8 @@ class ReplicaReader:
         """
         known = frozenset(tried)
         return [
-            Replica(
-                name=one.name,
-                index=index_of(one.name),
-                revision="" if one.foreign else one.revision,
-                started_at=one.started_at,
-                ready_since=(one.ready_since or one.started_at) if one.ready else None,
-                ended=one.state not in _COMING_OR_THERE,
-                interrupted=one.state is State.CREATED and one.name not in known,
-                restarts=one.restarts,
-                message=one.message,
-                drained=await self._is_drained(one.name, drain),
+            replica_of(
+                one, tried=one.name in known, drained=await self._is_drained(one.name, drain)
             )
             for one in instances
         ]

@@ -6,11 +6,11 @@ drained, so that none is stopped too early.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from upwell.api.meta import ObjectKey
+from upwell.policy.routing.table import InForce
 
 ROUTER_KEY = ObjectKey("Router", "", "router")
 """The one key of the routing reconciler: it always computes the whole table."""
@@ -37,20 +37,6 @@ class KeyFeed:
                 yield key
             self._wake.clear()
             await self._wake.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """What the router does now."""
-
-    serving: Mapping[str, ObjectKey] = field(default_factory=dict)
-    """Instances that get requests, and whose they are."""
-    quiet: frozenset[str] = frozenset()
-    """Instances that were to drain and get no new requests."""
-    backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Instance -> the backends in which it has, or may still have, sessions."""
-    routed: Mapping[ObjectKey, bool] = field(default_factory=dict)
-    """Workload -> whether a Service selects it; absent while it is not known yet."""
 
 
 class Traffic:

@@ -8,11 +8,11 @@ from datetime import datetime
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import Controller, Watch
+from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.pod_template import SourceName
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.rollouts.images import TemplateImages
-from upwell.reconcilers.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
 from upwell.workload.interface import Runtime, WorkloadError

@@ -11,14 +11,10 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.route import Route, RouteIngress, RouteStatus
 from upwell.controller import Backoff, Controller, Result, Watch
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
 from upwell.policy.routing.reachability import HOST_PORTS
-from upwell.reconcilers.rollouts.cache import WorkloadView
-from upwell.reconcilers.rollouts.machine import RolloutPorts
-from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
-from upwell.reconcilers.rollouts.wiring import changed_owners
-from upwell.reconcilers.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
-from upwell.reconcilers.routing.report import RoutingOutcome
-from upwell.reconcilers.routing.table import (
+from upwell.policy.routing.report import RoutingOutcome
+from upwell.policy.routing.table import (
     Admission,
     Routing,
     RoutingState,
@@ -26,6 +22,10 @@ from upwell.reconcilers.routing.table import (
     host_ports,
     tcp_ports,
 )
+from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.rollouts.machine import RolloutPorts
+from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
+from upwell.reconcilers.rollouts.wiring import changed_owners
 from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.workload.interface import RouterDownError, RouterUnavailableError
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 from tests.support.rollouts.memory_machine import Clock
 
 from upwell.api.meta import ObjectKey
-from upwell.reconcilers.rollouts.traffic import ROUTER_KEY, InForce, KeyFeed, Traffic
+from upwell.policy.routing.table import InForce
+from upwell.reconcilers.rollouts.traffic import ROUTER_KEY, KeyFeed, Traffic
 
 WEB = ObjectKey("Deployment", "shop", "web")
 QUIET = InForce(quiet=frozenset({"old"}))

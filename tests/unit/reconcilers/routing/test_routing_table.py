@@ -15,7 +15,6 @@ from upwell.api.meta import Condition, ObjectKey
 from upwell.api.route import Route
 from upwell.policy.routing.reachability import unserved
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
-from upwell.reconcilers.routing.addresses import allocate
 from upwell.reconcilers.routing.reconciler import HOST_SUFFIX
 from upwell.workload.interface import (
     HttpRule,
@@ -147,13 +146,6 @@ async def test_a_service_gets_an_address_and_keeps_it(world: World) -> None:
 
     await route_again(world)
     assert (await world.store.get(Service, "shop", "web")).spec.cluster_ip == address
-
-
-def test_two_services_never_share_an_address() -> None:
-    first = allocate(service(), set())
-
-    assert allocate(service(), set()) == first
-    assert allocate(service(), {first}) != first
 
 
 async def test_a_port_in_use_is_shown_and_tried_again(world: World) -> None:

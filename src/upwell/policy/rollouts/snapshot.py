@@ -1,41 +1,24 @@
-"""How a workload stands: what is declared, what has been rolled out, what runs."""
+"""The snapshot of a workload that a rollout is decided by: declared, rolled out, running."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
-from upwell.policy.rollouts.history import (
-    Phase,
-    Records,
-    RolloutCause,
-    begin,
-    cause_of,
-    find,
-    is_requested,
-    last_good,
-    prune,
-    wanted_revision,
-)
+from upwell.policy.rollouts.history import Phase, Records, find, is_requested, last_good
 from upwell.policy.rollouts.hooks import hooks_of, last_end, pending
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import (
     ROLL_OUT_ANNOTATION,
     Workload,
     follows_changes,
-    history_limit,
     is_manual,
     is_test,
     settings_of,
     template_of,
 )
 from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
-from upwell.policy.rollouts.target import Chosen, TargetReason, choose
-from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, unresolved
-from upwell.reconcilers.rollouts.images import TemplateImages
-from upwell.reconcilers.rollouts.instance import build
-from upwell.reconcilers.rollouts.loading import Revisions
-from upwell.registry.errors import RegistryError
+from upwell.policy.rollouts.target import Chosen
+from upwell.policy.rollouts.triggers import unresolved
 from upwell.workload.interface import Instance
 
 
@@ -47,7 +30,7 @@ class Obstacle:
     message: str
     status: str = "False"
     """Of the condition Progressing."""
-    error: RegistryError | None = None
+    error: Exception | None = None
     """What has to be tried again, since no object's change will tell."""
 
 
@@ -65,62 +48,7 @@ class RolloutSnapshot:
     obstacle: Obstacle | None = None
 
 
-class StandingReader:
-    """Reads how workloads stand, and chooses which of their revisions shall serve."""
-
-    def __init__(
-        self, images: TemplateImages, revisions: Revisions, clock: Callable[[], datetime]
-    ) -> None:
-        self._images = images
-        self._revisions = revisions
-        self._clock = clock
-
-    async def read(self, workload: Workload, instances: Sequence[Instance]) -> RolloutSnapshot:
-        """Return what is, and what shall be; a new revision is already in the records."""
-        wanted = wanted_revision(workload)
-        records = workload.status.revisions
-        failed = workload.status.failed_hash
-        if failed != wanted:
-            failed = None  # the template has changed: it may be tried again some day
-        settings, obstacle = _settings(workload, wanted)
-        chosen = choose(records, wanted, failed, may_begin=obstacle is None)
-        if chosen.choice is TargetReason.BEGIN:
-            try:
-                new = await self._new_revision(workload, wanted)
-            except (TemplateError, RegistryError) as error:
-                again = error if isinstance(error, RegistryError) else None
-                obstacle = Obstacle(error.reason, str(error), error=again)
-                chosen = choose(records, wanted, failed, may_begin=False)
-            else:
-                records = prune(begin(records, new), history_limit(workload))
-        elif chosen.choice is not TargetReason.KEPT:
-            obstacle = None
-        return RolloutSnapshot(settings, wanted, chosen, records, failed, instances, obstacle)
-
-    async def _new_revision(self, workload: Workload, wanted: str) -> RevisionRecord:
-        """Return the revision to begin; raises TemplateError or RegistryError if it cannot run."""
-        template = template_of(workload)
-        records = workload.status.revisions
-        known = find(records, wanted)
-        images = known.images if known else await self._images.pin(template, workload.namespace)
-        undone = HOLD_ANNOTATION in workload.annotations and known is not None
-        cause = cause_of(
-            records, template, undone=undone, images_only=not follows_changes(workload)
-        )
-        by_hand = is_manual(workload) or is_requested(workload, wanted)
-        record = RevisionRecord(
-            revision=0,
-            hash=wanted,
-            template=template,
-            created=self._clock(),
-            cause=(RolloutCause.MANUAL_CHANGE if by_hand and not undone else cause).value,
-            images=images,
-        )
-        build(await self._revisions.load(workload, record), 0)
-        return record
-
-
-def rollout_of(workload: Workload, standing: RolloutSnapshot, record: RevisionRecord) -> Rollout:
+def rollout_for(workload: Workload, standing: RolloutSnapshot, record: RevisionRecord) -> Rollout:
     """Return what the rollout policy has to know to bring `record` about."""
     complete = record.phase == Phase.COMPLETE
     good = record if complete else last_good(standing.records)
@@ -141,7 +69,7 @@ def rollout_of(workload: Workload, standing: RolloutSnapshot, record: RevisionRe
     )
 
 
-def _settings(workload: Workload, wanted: str) -> tuple[Settings, Obstacle | None]:
+def settings_in_force(workload: Workload, wanted: str) -> tuple[Settings, Obstacle | None]:
     """Return how to roll out, and what speaks against beginning anything new."""
     try:
         settings = settings_of(workload)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from upwell.api.core import ContainerPort, PodTemplate, Service, ServicePort
 from upwell.api.meta import ObjectKey
 from upwell.api.route import Route, RouteSpec, RouteTarget
+from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.settings import Workload, template_of
 from upwell.policy.routing.port_protocols import HEADLESS, SERVED
-from upwell.reconcilers.rollouts.instance import key_of
-from upwell.reconcilers.rollouts.traffic import InForce
-from upwell.reconcilers.routing.selection import Member, Members, Selectors
+from upwell.policy.routing.selection import Member, Members, Selectors
 from upwell.workload.interface import (
     Backend,
     BackendServer,
@@ -47,6 +46,20 @@ class Admission:
     admitted: bool
     reason: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What the router does now."""
+
+    serving: Mapping[str, ObjectKey] = field(default_factory=dict)
+    """Instances that get requests, and whose they are."""
+    quiet: frozenset[str] = frozenset()
+    """Instances that were to drain and get no new requests."""
+    backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Instance -> the backends in which it has, or may still have, sessions."""
+    routed: Mapping[ObjectKey, bool] = field(default_factory=dict)
+    """Workload -> whether a Service selects it; absent while it is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from upwell.api.core import PodTemplate, Service
 from upwell.api.meta import ObjectKey
 from upwell.policy.rollouts.history import find
+from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.settings import Workload, instance_labels, template_of
-from upwell.reconcilers.rollouts.instance import key_of
 from upwell.workload.interface import Instance
 
 type _Label = tuple[str, str, str]

@@ -9,7 +9,7 @@ from upwell.api.route import Route
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.routing.port_protocols import HEADLESS, unserved_message
 from upwell.policy.routing.reachability import ADMITTED, HOST_PORTS, READY
-from upwell.reconcilers.routing.table import (
+from upwell.policy.routing.table import (
     Admission,
     backend_name,
     host_port_name,

@@ -4,15 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import GOOD, World
+from tests.support.rollouts.memory_machine import GOOD
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
-from upwell.api.core import Secret
+from upwell.policy.rollouts.instance import RevisionTemplate, build, index_of, instance_name
 from upwell.policy.rollouts.pod_template import SourceName, Sources, TemplateError
-from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.rollouts.images import TemplateImages
-from upwell.reconcilers.rollouts.instance import RevisionTemplate, build, index_of, instance_name
 from upwell.workload.interface import (
     EmptyDir,
     ExecProbe,
@@ -250,21 +247,11 @@ def test_what_cannot_be_run_says_why(
     assert told in str(caught.value)
 
 
-async def test_pull_secrets_become_logins_that_are_never_shown() -> None:
-    world = World()
-    config = b'{"auths":{"registry.test":{"username":"robot","password":"hunter2"}}}'
-    secret = Secret(
-        type="kubernetes.io/dockerconfigjson",
-        data=Secret.encode_values({".dockerconfigjson": config}),
-    )
-    await world.apply(secret.with_metadata(namespace="shop", name="pull"))
-    images = TemplateImages(world.registry, PullSecrets(world.store))  # type: ignore[arg-type]  # unused
-
-    logins = await images.logins([GOOD, GOOD], "shop")
-
-    assert logins == (("registry.test", "robot", "hunter2"),)
+def test_logins_reach_the_runtime_and_are_never_shown() -> None:
+    logins = (("registry.test", "robot", "hunter2"),)
     workload = deployment({})
+
     revision = RevisionTemplate(workload, "0" * 16, workload.spec.template, {}, SOURCES, logins)
+
     assert build(revision, 0).logins == logins
     assert "hunter2" not in repr(revision) + repr(build(revision, 0))
-    assert await images.logins([GOOD], "elsewhere") == ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from upwell.api import core
 from upwell.api.apps import StatefulSet
 from upwell.api.meta import ObjectKey, Resource
+from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.rollouts.pod_template import (
     CONFIG_MAP,
     SECRET,
@@ -20,7 +21,7 @@ from upwell.policy.rollouts.pod_template import (
     parse_quantity,
 )
 from upwell.policy.rollouts.settings import instance_labels
-from upwell.reconcilers.rollouts.images import Login, parse_image
+from upwell.policy.rollouts.steps import Replica
 from upwell.workload.interface import (
     Action,
     ContainerSpec,
@@ -29,11 +30,14 @@ from upwell.workload.interface import (
     Files,
     HostPath,
     HttpProbe,
+    Instance,
     InstanceMount,
     InstanceSpec,
+    Login,
     Owner,
     Pause,
     ProbeSpec,
+    State,
     TcpProbe,
     VolumeClaim,
 )
@@ -43,6 +47,7 @@ _MAX_NAME = 200
 _MAX_HOSTNAME = 63
 _REVISION_DIGITS = 8
 _DEFAULT_FILE_MODE = 0o644
+_COMING_OR_THERE = frozenset({State.PULLING, State.INITIALIZING, State.RUNNING})
 
 _VOLUME_KINDS = "emptyDir, hostPath, secret, configMap, projected or persistentVolumeClaim"
 
@@ -85,6 +90,22 @@ def index_of(name: str) -> int:
     """Return the index in an instance's name; -1 when it is not one of ours."""
     digits = name.rpartition("-")[2]
     return int(digits) if digits.isascii() and digits.isdigit() else -1
+
+
+def replica_of(instance: Instance, *, tried: bool, drained: bool) -> Replica:
+    """Return an instance as a rollout sees it; `tried`: this process began its start."""
+    return Replica(
+        name=instance.name,
+        index=index_of(instance.name),
+        revision="" if instance.foreign else instance.revision,
+        started_at=instance.started_at,
+        ready_since=(instance.ready_since or instance.started_at) if instance.ready else None,
+        ended=instance.state not in _COMING_OR_THERE,
+        interrupted=instance.state is State.CREATED and not tried,
+        restarts=instance.restarts,
+        message=instance.message,
+        drained=drained,
+    )
 
 
 def build(revision: RevisionTemplate, index: int) -> InstanceSpec:
@@ -307,3 +328,11 @@ def _files(
         elif not volume.optional:
             raise MissingSourceError(source.kind, source.name, item.key)
     return Files(content, mode)
+
+
+def parse_image(image: str, container: str) -> Reference:
+    """Return the reference; raises TemplateError that names the container."""
+    try:
+        return Reference.parse(image.strip())
+    except InvalidReferenceError as error:
+        raise TemplateError("InvalidImage", f"container {container}: {error}") from error

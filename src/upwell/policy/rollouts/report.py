@@ -7,13 +7,13 @@ from typing import Any
 from upwell.api.apps import DeploymentConfigStatus, RevisionRecord, WorkloadStatus
 from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
+from upwell.policy.rollouts.drift import DRIFT_ANNOTATION, faults, mends
 from upwell.policy.rollouts.history import Phase, RolloutCause, find
 from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.snapshot import RolloutSnapshot
 from upwell.policy.rollouts.steps import FailureReason, Settings
 from upwell.policy.rollouts.target import TargetReason
 from upwell.policy.rollouts.triggers import hold_text
-from upwell.reconcilers.rollouts.drift import DRIFT_ANNOTATION, faults, mends
-from upwell.reconcilers.rollouts.standing import RolloutSnapshot
 from upwell.workload.interface import Instance
 
 PROGRESSING = "Progressing"

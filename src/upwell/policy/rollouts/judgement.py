@@ -1,0 +1,65 @@
+"""Ends of a revision's rollout: complete, failed, or held up by a pull."""
+
+from dataclasses import replace
+
+from upwell.api.apps import RevisionRecord
+from upwell.policy.rollouts.history import Phase, last_good, with_record
+from upwell.policy.rollouts.report import describe, failure_message
+from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot
+from upwell.policy.rollouts.steps import FailureReason
+from upwell.workload.interface import State
+
+PULLING = "ImagePulling"
+OWN_REASONS = frozenset(
+    {
+        "NewReplicaSetCreated",
+        "NewReplicaSetAvailable",
+        "ReplicaSetUpdated",
+        "DeploymentPaused",
+        PULLING,
+    }
+)
+"""Reasons of the condition Progressing that tell of no obstacle, or of a pull."""
+
+
+def pulling(standing: RolloutSnapshot, record: RevisionRecord) -> Obstacle | None:
+    """Say which image a replica waits for, if one does and nobody has paused it."""
+    for one in () if standing.settings.paused else standing.instances:
+        if one.state is State.PULLING and one.revision == record.hash:
+            return Obstacle(PULLING, f"{describe(record)} is progressing: {one.message}", "True")
+    return None
+
+
+def completed(standing: RolloutSnapshot, record: RevisionRecord) -> RolloutSnapshot:
+    """Return the snapshot with the target complete."""
+    records = with_record(standing.records, record.hash, phase=Phase.COMPLETE.value, message="")
+    return replace(standing, records=records)
+
+
+def failed(
+    standing: RolloutSnapshot,
+    record: RevisionRecord,
+    reason: str,
+    detail: str,
+    *,
+    final: bool = False,
+) -> RolloutSnapshot:
+    """Return the snapshot with the target failed.
+
+    Without a good revision it is tried on, unless the failure is `final`.
+    """
+    good = last_good(standing.records, besides=record.hash)
+    if record.phase == Phase.FAILED and good is None and not final:
+        return standing  # said already: an equal reconcile writes nothing
+    settings = standing.settings
+    limit = settings.active_deadline if reason == FailureReason.TOO_LONG else None
+    deadline = (limit or settings.deadline).total_seconds()
+    message = failure_message(record, reason, detail, (good, final), deadline)
+    changes: dict[str, object] = {"phase": Phase.FAILED.value, "message": message}
+    if final:
+        changes["aborted"] = True
+    return replace(
+        standing,
+        records=with_record(standing.records, record.hash, **changes),
+        failed_hash=record.hash if good is not None else standing.failed_hash,
+    )

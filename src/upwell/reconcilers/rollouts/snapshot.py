@@ -1,0 +1,86 @@
+"""How a workload stands: what is declared, what has been rolled out, what runs."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from upwell.api.apps import RevisionRecord
+from upwell.policy.rollouts.history import (
+    RolloutCause,
+    begin,
+    cause_of,
+    find,
+    is_requested,
+    prune,
+    wanted_revision,
+)
+from upwell.policy.rollouts.instance import build
+from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.settings import (
+    Workload,
+    follows_changes,
+    history_limit,
+    is_manual,
+    template_of,
+)
+from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot, settings_in_force
+from upwell.policy.rollouts.target import TargetReason, choose
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
+from upwell.reconcilers.rollouts.images import TemplateImages
+from upwell.reconcilers.rollouts.loading import Revisions
+from upwell.registry.errors import RegistryError
+from upwell.workload.interface import Instance
+
+
+class SnapshotReader:
+    """Reads how workloads stand, and chooses which of their revisions shall serve."""
+
+    def __init__(
+        self, images: TemplateImages, revisions: Revisions, clock: Callable[[], datetime]
+    ) -> None:
+        self._images = images
+        self._revisions = revisions
+        self._clock = clock
+
+    async def read(self, workload: Workload, instances: Sequence[Instance]) -> RolloutSnapshot:
+        """Return what is, and what shall be; a new revision is already in the records."""
+        wanted = wanted_revision(workload)
+        records = workload.status.revisions
+        failed = workload.status.failed_hash
+        if failed != wanted:
+            failed = None  # the template has changed: it may be tried again some day
+        settings, obstacle = settings_in_force(workload, wanted)
+        chosen = choose(records, wanted, failed, may_begin=obstacle is None)
+        if chosen.choice is TargetReason.BEGIN:
+            try:
+                new = await self._new_revision(workload, wanted)
+            except (TemplateError, RegistryError) as error:
+                again = error if isinstance(error, RegistryError) else None
+                obstacle = Obstacle(error.reason, str(error), error=again)
+                chosen = choose(records, wanted, failed, may_begin=False)
+            else:
+                records = prune(begin(records, new), history_limit(workload))
+        elif chosen.choice is not TargetReason.KEPT:
+            obstacle = None
+        return RolloutSnapshot(settings, wanted, chosen, records, failed, instances, obstacle)
+
+    async def _new_revision(self, workload: Workload, wanted: str) -> RevisionRecord:
+        """Return the revision to begin; raises TemplateError or RegistryError if it cannot run."""
+        template = template_of(workload)
+        records = workload.status.revisions
+        known = find(records, wanted)
+        images = known.images if known else await self._images.pin(template, workload.namespace)
+        undone = HOLD_ANNOTATION in workload.annotations and known is not None
+        cause = cause_of(
+            records, template, undone=undone, images_only=not follows_changes(workload)
+        )
+        by_hand = is_manual(workload) or is_requested(workload, wanted)
+        record = RevisionRecord(
+            revision=0,
+            hash=wanted,
+            template=template,
+            created=self._clock(),
+            cause=(RolloutCause.MANUAL_CHANGE if by_hand and not undone else cause).value,
+            images=images,
+        )
+        build(await self._revisions.load(workload, record), 0)
+        return record
