@@ -15,8 +15,8 @@ from uvicorn.server import ServerState
 
 from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 from upwell.registry.interface import PushEvent
-from upwell.server.distribution.body import BodyLimits
 from upwell.server.distribution.routes import create_routes
+from upwell.server.http.bounded_body import BodyLimits
 
 DEFAULT_LIMITS = StorageLimits()
 

@@ -33,7 +33,7 @@ from upwell.server.auth.request_info import (
     query_of,
 )
 from upwell.server.auth.tokens import Principal, Tokens
-from upwell.server.distribution.body import drained
+from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError, status_of
 from upwell.server.http.limits import ServerLimits
 

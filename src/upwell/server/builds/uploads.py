@@ -9,8 +9,7 @@ from starlette.responses import Response
 from upwell.api.build import BinaryInput, BuildConfig
 from upwell.api.codec import encode_json
 from upwell.server.actions import ApiActions
-from upwell.server.distribution.body import DEFAULT_BODY_LIMITS, bounded, drained
-from upwell.server.distribution.requests import DistributionError
+from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained
 from upwell.server.http.errors import ApiError
 from upwell.server.http.rendering import json_response
 from upwell.server.http.target import RequestTarget
@@ -65,7 +64,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
     try:
         async for piece in bounded(request, DEFAULT_BODY_LIMITS):
             yield piece
-    except DistributionError as error:
+    except BodyError as error:
         raise ApiError(error.status, str(error)) from error
 
 

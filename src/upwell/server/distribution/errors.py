@@ -27,8 +27,8 @@ from upwell.registry.hosting import (
     UploadOffsetError,
     UploadUnknownError,
 )
-from upwell.server.distribution.body import drained
 from upwell.server.distribution.requests import DistributionError
+from upwell.server.http.bounded_body import BodyError, drained
 
 type Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -64,6 +64,8 @@ def answering_errors(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except DistributionError as error:
             return await _response(request, error.status, error.code, str(error), error.headers)
+        except BodyError as error:
+            return await _response(request, error.status, "BLOB_UPLOAD_INVALID", str(error), {})
         except RegistryError as error:
             status, code = next(
                 (status, code) for kind, status, code in _ANSWERS if isinstance(error, kind)

@@ -19,7 +19,6 @@ from upwell.registry.hosting import (
     ManifestEntry,
     ManifestPush,
 )
-from upwell.server.distribution.body import DEFAULT_BODY_LIMITS, BodyLimits, read_at_most
 from upwell.server.distribution.errors import answering_errors
 from upwell.server.distribution.requests import (
     DistributionError,
@@ -32,6 +31,7 @@ from upwell.server.distribution.requests import (
     tag_or_digest,
 )
 from upwell.server.distribution.uploads import UploadRoutes
+from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyLimits, read_at_most
 
 _VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
 _MAX_PAGE = 10_000

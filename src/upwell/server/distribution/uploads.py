@@ -6,13 +6,13 @@ from starlette.responses import Response
 from upwell.oci import Digest
 from upwell.oci.reference import is_repository
 from upwell.registry.hosting import HostedRegistry
-from upwell.server.distribution.body import BodyLimits, bounded
 from upwell.server.distribution.requests import (
     DistributionError,
     chunk_start,
     digest_of,
     repository_of,
 )
+from upwell.server.http.bounded_body import BodyError, BodyLimits, bounded
 
 _ALGORITHMS = {"sha256", "sha512"}
 
@@ -46,7 +46,7 @@ class UploadRoutes:
         upload = await self._registry.start_upload(name, digest.algorithm)
         try:
             await self._registry.append(name, upload, bounded(request, self._limits))
-        except DistributionError:
+        except BodyError:
             # The client never learned the upload's name, so it cannot go on.
             await self._registry.cancel_upload(name, upload)
             raise

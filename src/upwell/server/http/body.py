@@ -7,8 +7,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from upwell.api.manifests import parse_manifests
-from upwell.server.distribution.body import drained
 from upwell.server.http import protobuf
+from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError
 
 _JSON = "application/json"

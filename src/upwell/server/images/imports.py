@@ -22,10 +22,10 @@ from upwell.reconcilers.images.examination import ExaminationError, ImageExamine
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.query import write_options
 from upwell.server.http.rendering import json_response
 from upwell.server.http.target import RequestTarget
-from upwell.server.objects.writes import WriteOptions, Writer
+from upwell.server.objects.write_options import WriteOptions, write_options
+from upwell.server.objects.writes import Writer
 from upwell.store.interface import NotFoundError, Store
 
 type Document = dict[str, Any]

@@ -14,8 +14,8 @@ from upwell.policy.images.streams import record_image
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import success
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.query import write_options
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.write_options import write_options
 from upwell.store.interface import AlreadyExistsError, ConflictError, Store
 
 _ATTEMPTS = 8

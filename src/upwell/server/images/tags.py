@@ -24,12 +24,13 @@ from upwell.server.http.body import (
 from upwell.server.http.errors import ApiError, success
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.pages import page_of
-from upwell.server.http.query import is_true, write_options
+from upwell.server.http.query import is_true
 from upwell.server.http.rendering import json_response, rendering_for
 from upwell.server.http.selectors import parse_filter
 from upwell.server.http.target import RequestTarget
 from upwell.server.images.views import find_event, image_of, tag_of, tags_of, with_details
-from upwell.server.objects.writes import WriteOptions, Writer
+from upwell.server.objects.write_options import WriteOptions, write_options
+from upwell.server.objects.writes import Writer
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,

@@ -22,11 +22,11 @@ from upwell.server.http.body import (
 )
 from upwell.server.http.errors import ApiError, success
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.query import is_dry, write_options
 from upwell.server.http.rendering import json_response, rendering_for
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import scale_of, with_replicas
+from upwell.server.objects.write_options import is_dry, write_options
 from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, Writer, WriteResult
 from upwell.store.interface import ConflictError, NotFoundError, Store
 

@@ -10,11 +10,11 @@ from upwell.api.codec import decode, encode
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.policy.access.foreign_streams import refusal
-from upwell.policy.access.roles import Grant
 from upwell.server.admission.admission import Admitted, admit
 from upwell.server.admission.subscriptions import require_reach
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.write_options import WriteOptions
 from upwell.store import semantics
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
 
@@ -25,21 +25,6 @@ _ATTEMPTS = 8
 type Document = dict[str, Any]
 type Change = Callable[[Document], Document]
 """Takes the stored object's JSON and returns the wanted one's."""
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """Who writes, and how."""
-
-    manager: str
-    dry_run: bool = False
-    force: bool = False
-    user: str = ""
-    """The name of the client's token."""
-    everywhere: bool = True
-    """Whether the client may do everything in all namespaces."""
-    grants: tuple[Grant, ...] | None = None
-    """What the client's token may do; None: everything."""
 
 
 @dataclass(frozen=True, slots=True)

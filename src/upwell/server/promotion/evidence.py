@@ -8,8 +8,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from upwell.api.promotion import Evidence, Promotion, Release
 from upwell.oci import Digest, InvalidDigestError
-from upwell.server.distribution.body import DEFAULT_BODY_LIMITS, bounded, drained
-from upwell.server.distribution.requests import DistributionError
+from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
 from upwell.server.promotion.requests import EvidenceEntry
@@ -101,5 +100,5 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
     try:
         async for piece in bounded(request, DEFAULT_BODY_LIMITS):
             yield piece
-    except DistributionError as error:
+    except BodyError as error:
         raise ApiError(error.status, str(error)) from error

@@ -10,9 +10,10 @@ from upwell.policy.rollouts.settings import DEFAULT_GRACE
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.query import integer, is_dry
+from upwell.server.http.query import integer
 from upwell.server.http.rendering import json_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.write_options import is_dry
 from upwell.server.workloads.instances import Instances
 from upwell.server.workloads.pod_feed import PodFeed
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
-from upwell.server.distribution.requests import DistributionError
+
+class BodyError(Exception):
+    """A body that does not arrive; `status` is what is answered."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,7 @@ _DRAIN_BYTES = 8 * 1024 * 1024
 
 
 async def bounded(request: Request, limits: BodyLimits) -> AsyncIterator[bytes]:
-    """Yield the pieces of a body; raises DistributionError when the client is too slow or gone."""
+    """Yield the pieces of a body; raises BodyError when the client is too slow or gone."""
     pieces = aiter(request.stream())
     loop = asyncio.get_running_loop()
     end = loop.time() + limits.total
@@ -33,13 +39,9 @@ async def bounded(request: Request, limits: BodyLimits) -> AsyncIterator[bytes]:
             async with asyncio.timeout(wait):
                 piece = await anext(pieces, None)
         except TimeoutError:
-            raise DistributionError(
-                408, "BLOB_UPLOAD_INVALID", "the body did not arrive in time"
-            ) from None
+            raise BodyError(408, "the body did not arrive in time") from None
         except ClientDisconnect:
-            raise DistributionError(
-                400, "BLOB_UPLOAD_INVALID", "the connection closed in the middle of the body"
-            ) from None
+            raise BodyError(400, "the connection closed in the middle of the body") from None
         if piece is None:
             return
         if piece:
@@ -63,7 +65,7 @@ async def drained(request: Request) -> bool:
     """
     try:
         return await read_at_most(_DRAIN_BYTES, request, _DRAIN) is not None
-    except DistributionError:  # too slow, or gone
+    except BodyError:  # too slow, or gone
         return False
     except RuntimeError:  # Starlette's word for a body that was read to its end before
         return True

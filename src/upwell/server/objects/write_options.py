@@ -1,0 +1,66 @@
+"""Options of requests that write: fieldManager, dryRun, force, and the client's rights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from upwell.policy.access.roles import EVERYWHERE, Grant, Role
+from upwell.server.auth.caller import caller_of, grants_of
+from upwell.server.auth.tokens import Principal
+from upwell.server.http.errors import ApiError
+from upwell.server.http.query import is_true
+
+_MAX_MANAGER = 128
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """Name and rights of the client that writes, and how it writes."""
+
+    manager: str
+    dry_run: bool = False
+    force: bool = False
+    user: str = ""
+    """The name of the client's token."""
+    everywhere: bool = True
+    """Whether the client may do everything in all namespaces."""
+    grants: tuple[Grant, ...] | None = None
+    """What the client's token may do; None: everything."""
+
+
+def write_options(request: Request) -> WriteOptions:
+    """Return who writes and how; raises ApiError.
+
+    `fieldValidation` is accepted and means Warn in every form: unknown fields are kept by design.
+    """
+    query = request.query_params
+    dry_run = [value for value in query.getlist("dryRun") if value]
+    if any(value != "All" for value in dry_run):
+        raise ApiError(400, f"dryRun: expected All, found {dry_run[0]!r}")
+    agent = request.headers.get("User-Agent", "").split("/", 1)[0].strip()
+    manager = query.get("fieldManager") or agent or "unknown"
+    if len(manager) > _MAX_MANAGER or not manager.isprintable():
+        raise ApiError(400, f"fieldManager: at most {_MAX_MANAGER} printable characters")
+    return WriteOptions(
+        manager,
+        dry_run=bool(dry_run),
+        force=is_true(request, "force"),
+        user=caller_of(request),
+        everywhere=_is_master(request),
+        grants=grants_of(request),
+    )
+
+
+def _is_master(request: Request) -> bool:
+    """Whether the client may do everything; so may everybody where nobody is asked for a token."""
+    user = request.scope.get("user")
+    return not isinstance(user, Principal) or any(
+        grant.role is Role.ADMIN and EVERYWHERE in grant.namespaces for grant in user.grants
+    )
+
+
+def is_dry(request: Request, options: Mapping[str, Any]) -> bool:
+    """Whether a deletion with these DeleteOptions is only to be tried; raises ApiError."""
+    return write_options(request).dry_run or bool(options.get("dryRun"))
