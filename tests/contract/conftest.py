@@ -16,9 +16,9 @@ from tests.support.store.stores_under_test import NAMESPACE, Port, now
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.core import ConfigMap, Namespace
-from upwell.api.crds import custom_resource_definitions
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.pipeline import Pipeline
+from upwell.api.schemas.crds import custom_resource_definitions
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.store.kubernetes import KubernetesStore
 from upwell.store.memory import MemoryStore

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from upwell.api.addresses import is_metadata_address
+from upwell.api.values.addresses import is_metadata_address
 from upwell.delivery.interface import DeliveryError, Envelope, InvalidTargetError, WebhookTarget
 from upwell.formats.cloud_events import SIGNATURE_HEADER, signature
 

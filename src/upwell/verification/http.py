@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp.connector import AddrInfoType
 from yarl import URL
 
-from upwell.api.addresses import is_metadata_address
+from upwell.api.values.addresses import is_metadata_address
 from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
 
 _CHUNK = 64 * 1024

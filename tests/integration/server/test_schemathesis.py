@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.support.server.api_server import Api, serving
 
-from upwell.api import openapi
 from upwell.api.codec import RESOURCES, decode
+from upwell.api.schemas import openapi
 from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import AlreadyExistsError, RejectedError
 

@@ -7,7 +7,7 @@ from tests.support.openshift import CORPUS
 
 from upwell.api.codec import UnknownKindError, resource_for
 from upwell.api.manifests import InvalidManifestTextError, parse_manifests
-from upwell.api.openapi import collection_path
+from upwell.api.schemas.openapi import collection_path
 
 
 def corpus_objects() -> Iterator[tuple[str, dict[str, Any]]]:

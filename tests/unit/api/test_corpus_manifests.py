@@ -11,7 +11,7 @@ from upwell.api.defaults import apply_defaults
 from upwell.api.manifests import InvalidManifestTextError, parse_manifests
 from upwell.api.meta import Resource
 from upwell.api.template import Template
-from upwell.api.validation import validate
+from upwell.api.validation.objects import validate
 
 pytestmark = needs_corpus
 

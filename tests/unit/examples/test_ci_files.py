@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 from upwell.api.codec import decode, unknown_fields
 from upwell.api.defaults import apply_defaults
 from upwell.api.manifests import parse_manifests
-from upwell.api.validation import validate
+from upwell.api.validation.objects import validate
 
 FILES = ROOT / "examples" / "ci"
 BUILDBOT = ROOT / "examples" / "ci-buildbot"

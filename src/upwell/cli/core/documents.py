@@ -11,7 +11,7 @@ from upwell.api.codec import Fault, InvalidObjectError, UnknownKindError, decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.manifests import MAX_MANIFEST_BYTES, InvalidManifestTextError, parse_manifests
 from upwell.api.meta import Resource
-from upwell.api.validation import validate
+from upwell.api.validation.objects import validate
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from upwell.api.apps import CronJob, CronJobSpec
-from upwell.api.schedules import (
+from upwell.api.values.schedules import (
     InvalidScheduleError,
     UnknownTimeZoneError,
     parse_zone,

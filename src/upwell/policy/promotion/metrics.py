@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from upwell.api.pipeline import Check, MetricCheck
 from upwell.api.promotion import CheckPhase, CheckResult, Sample
-from upwell.api.thresholds import Threshold
+from upwell.api.values.thresholds import Threshold
 from upwell.policy.promotion.checks import CheckVerdict, Soak
 
 SAMPLES_KEPT = 20

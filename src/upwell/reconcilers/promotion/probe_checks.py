@@ -3,10 +3,10 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from upwell.api.addresses import host_and_port, http_url
 from upwell.api.pipeline import HttpCheck, MetricCheck, TcpCheck
 from upwell.api.promotion import CheckPhase, Evidence
-from upwell.api.thresholds import InvalidThresholdError, Threshold
+from upwell.api.values.addresses import host_and_port, http_url
+from upwell.api.values.thresholds import InvalidThresholdError, Threshold
 from upwell.policy.promotion import metrics
 from upwell.policy.promotion.checks import CheckAttempt, CheckStep, CheckVerdict, Soak
 from upwell.reconcilers.promotion.check_secrets import authorization

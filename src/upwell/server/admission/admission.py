@@ -14,7 +14,7 @@ from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource
-from upwell.api.validation import validate
+from upwell.api.validation.objects import validate
 from upwell.policy.builds.input_analysis import build_warnings
 from upwell.policy.images.generations import settle_generations
 from upwell.policy.images.schedule import interval_fault

@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from upwell.api.apply import ApplyConflictError, InvalidApplyError
 from upwell.api.codec import InvalidObjectError, UnknownKindError, resource_of_kind
 from upwell.api.manifests import InvalidManifestTextError
 from upwell.api.meta import ObjectKey
-from upwell.api.patch import PatchError
+from upwell.api.patches.apply import ApplyConflictError, InvalidApplyError
+from upwell.api.patches.patch import PatchError
 from upwell.builder.interface import BuildError
 from upwell.policy.images.registry_webhooks import InvalidWebhookError
 from upwell.policy.promotion.requests import NotAnApproverError, RefusedError

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from upwell.api.codec import decode_as, encode
 from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
-from upwell.api.patch import json_patch, merge_patch, strategic_merge_patch
+from upwell.api.patches.patch import json_patch, merge_patch, strategic_merge_patch
 from upwell.registry.errors import ManifestUnknownError
 from upwell.server.actions import Untag
 from upwell.server.http.body import (

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from upwell.api import openapi
 from upwell.api.codec import RESOURCES
 from upwell.api.meta import Kind, Resource
+from upwell.api.schemas import openapi
 from upwell.server.http.errors import ApiError
 
 _SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}

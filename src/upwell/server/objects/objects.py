@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from upwell.api.codec import decode, encode_json
 from upwell.api.core import Namespace
 from upwell.api.meta import Resource
-from upwell.api.patch import json_patch, merge_patch, strategic_merge_patch
+from upwell.api.patches.patch import json_patch, merge_patch, strategic_merge_patch
 from upwell.server.admission.promotions import bypass_of
 from upwell.server.auth.request_info import REMARK, AuditNote
 from upwell.server.http.body import (

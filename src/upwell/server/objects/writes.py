@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from upwell.api.apply import Manager, apply, record_update
 from upwell.api.codec import decode, encode
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.patches.apply import Manager, apply, record_update
 from upwell.policy.access.foreign_streams import refusal
 from upwell.server.admission.admission import Admitted, admit
 from upwell.server.admission.subscriptions import require_reach

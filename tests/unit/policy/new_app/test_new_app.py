@@ -13,7 +13,7 @@ from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
-from upwell.api.validation import validate
+from upwell.api.validation.objects import validate
 from upwell.policy.explain.graph import EdgeRole, build_graph
 from upwell.policy.new_app.application import Application, ApplicationBuild, parse_stages
 from upwell.policy.new_app.components import (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from upwell.api.pipeline import Check, MetricCheck
 from upwell.api.promotion import CheckPhase, CheckResult
-from upwell.api.thresholds import Threshold
+from upwell.api.values.thresholds import Threshold
 from upwell.policy.promotion import metrics
 from upwell.policy.promotion.checks import Soak, begun
 

@@ -15,7 +15,7 @@ from upwell.api.legacy import to_group_form
 from upwell.api.manifests import parse_manifests
 from upwell.api.meta import Resource
 from upwell.api.template import Template
-from upwell.api.validation import validate
+from upwell.api.validation.objects import validate
 from upwell.policy.explain.graph import EdgeRole, build_graph
 from upwell.policy.new_app.application import Application, ApplicationBuild
 from upwell.policy.new_app.components import NewAppStrategy, SourceRepository

@@ -29,7 +29,7 @@ from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
 from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, Resource
-from upwell.api.validation import validate
+from upwell.api.validation.objects import validate
 from upwell.policy.builds.run_policy import number_of
 from upwell.reconcilers.builds.build_configs import BuildConfigs
 from upwell.reconcilers.builds.builds import Builds

@@ -4,7 +4,7 @@ import pytest
 
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
-from upwell.api.validation import validate
+from upwell.api.validation.objects import validate
 
 BUILD = ("build.openshift.io/v1", "BuildConfig")
 STREAM = ("image.openshift.io/v1", "ImageStream")

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
-from upwell.api.thresholds import InvalidThresholdError, Threshold
-from upwell.api.validation import validate
+from upwell.api.validation.objects import validate
+from upwell.api.values.thresholds import InvalidThresholdError, Threshold
 
 METRIC = {"server": "http://p", "query": "x", "condition": "< 1"}
 SMOKE = {"name": "smoke", "job": {"component": "web", "command": ["/test"]}}

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from upwell.api.addresses import is_metadata_address
 from upwell.api.codec import Fault
-from upwell.api.schedules import (
+from upwell.api.subscription import ALL_NAMESPACES, Subscription, SubscriptionDigest
+from upwell.api.values.addresses import is_metadata_address
+from upwell.api.values.schedules import (
     InvalidScheduleError,
     UnknownTimeZoneError,
     check_schedule,
     parse_zone,
 )
-from upwell.api.subscription import ALL_NAMESPACES, Subscription, SubscriptionDigest
 
 
 def validate_subscription(subscription: Subscription) -> Iterator[Fault]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from upwell.api.merge_keys import Names, identity, in_order, is_set, list_keys
 from upwell.api.meta import format_time
+from upwell.api.patches.merge_keys import Names, identity, in_order, is_set, list_keys
 
 type Path = tuple[str, ...]
 type Document = dict[str, Any]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from upwell.api.merge_keys import Names, identity, in_order, is_set, list_keys
+from upwell.api.patches.merge_keys import Names, identity, in_order, is_set, list_keys
 
 MAX_OPERATIONS = 10_000
 MAX_COPIED = 3 * 1024 * 1024

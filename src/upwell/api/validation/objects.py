@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.build import BuildConfig
-from upwell.api.build_validation import validate_build_config, validate_image_reference
 from upwell.api.codec import Fault
 from upwell.api.core import ConfigMap, PodTemplate, Secret, Service
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline
-from upwell.api.pipeline_validation import validate_freeze, validate_pipeline
 from upwell.api.route import Route
 from upwell.api.subscription import Subscription
-from upwell.api.subscription_validation import validate_subscription
+from upwell.api.validation.builds import validate_build_config, validate_image_reference
+from upwell.api.validation.pipelines import validate_freeze, validate_pipeline
+from upwell.api.validation.subscriptions import validate_subscription
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag
 

@@ -1,4 +1,4 @@
-from upwell.api.crds import custom_resource_definitions
+from upwell.api.schemas.crds import custom_resource_definitions
 
 DEFINITIONS = {
     definition["spec"]["names"]["kind"]: definition for definition in custom_resource_definitions()

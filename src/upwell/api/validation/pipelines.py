@@ -3,11 +3,8 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from upwell.api.addresses import host_and_port, is_http_url
-from upwell.api.check_validation import verification_faults
 from upwell.api.codec import Fault
 from upwell.api.defaults import IMAGE_STREAM_TAG
-from upwell.api.label_validation import is_label, label_faults
 from upwell.api.pipeline import (
     Approval,
     ComponentSource,
@@ -17,7 +14,10 @@ from upwell.api.pipeline import (
     Stage,
     StageWorkloads,
 )
-from upwell.api.window_validation import window_faults, windows_faults
+from upwell.api.validation.checks import verification_faults
+from upwell.api.validation.labels import is_label, label_faults
+from upwell.api.validation.windows import window_faults, windows_faults
+from upwell.api.values.addresses import host_and_port, is_http_url
 from upwell.oci import InvalidReferenceError, Reference
 
 _WORKLOADS = ("Deployment", "DeploymentConfig", "StatefulSet", "DaemonSet", "CronJob")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from upwell.api.codec import Fault
 from upwell.api.pipeline import Window
-from upwell.api.schedules import (
+from upwell.api.values.schedules import (
     InvalidScheduleError,
     UnknownTimeZoneError,
     check_schedule,

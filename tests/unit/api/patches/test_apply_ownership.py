@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.api.apply import (
+from upwell.api.patches.apply import (
     ApplyConflictError,
     InvalidApplyError,
     Manager,

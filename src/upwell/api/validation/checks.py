@@ -3,9 +3,7 @@
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
-from upwell.api.addresses import host_and_port, is_http_url
 from upwell.api.codec import Fault
-from upwell.api.label_validation import label_faults
 from upwell.api.pipeline import (
     Check,
     HttpCheck,
@@ -15,8 +13,10 @@ from upwell.api.pipeline import (
     Verification,
     WebhookCheck,
 )
-from upwell.api.thresholds import InvalidThresholdError, Threshold
-from upwell.api.window_validation import schedule_faults
+from upwell.api.validation.labels import label_faults
+from upwell.api.validation.windows import schedule_faults
+from upwell.api.values.addresses import host_and_port, is_http_url
+from upwell.api.values.thresholds import InvalidThresholdError, Threshold
 from upwell.oci import InvalidReferenceError, Reference
 
 _FLAKY = ("Accept", "Reject")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.api.merge_keys import in_order
-from upwell.api.patch import (
+from upwell.api.patches.merge_keys import in_order
+from upwell.api.patches.patch import (
     MAX_OPERATIONS,
     PatchError,
     PatchTestFailedError,

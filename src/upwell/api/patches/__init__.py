@@ -1,0 +1,1 @@
+"""Changes to objects as clients send them: patches, and server-side apply."""

@@ -1,0 +1,1 @@
+"""Validation: faults of objects, each with its path, beyond what the types say."""

@@ -1,0 +1,1 @@
+"""Values that objects hold as text: addresses, schedules, thresholds."""
