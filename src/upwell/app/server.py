@@ -61,7 +61,9 @@ async def remove_workloads(settings: ServerSettings) -> None:
 def _listen(settings: ServerSettings) -> socket.socket:
     """Bind the API's address before anything else is started."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named, the event loop sets TCP_NODELAY on what it accepts; without that,
+    # the rest of an answer waits for the client to acknowledge its beginning: 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host.strip("[]"), settings.port))
