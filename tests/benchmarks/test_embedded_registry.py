@@ -1,4 +1,4 @@
-"""The embedded registry beside Debian's docker-registry, in turns, in one run.
+"""The registry of a running `upwell serve` beside Debian's docker-registry, in turns, in one run.
 
 pytest -m benchmark -s tests/benchmarks/test_embedded_registry.py
 """
@@ -7,16 +7,13 @@ import asyncio
 import io
 import os
 import statistics
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
-from tests.support.paths import ROOT
-from tests.support.registry.docker_registry import docker_registry, push_image
+from tests.support.installation.installation import installation
+from tests.support.registry.docker_registry import push_image
 
 from upwell.oci import Digest
 
@@ -29,25 +26,6 @@ MIB = 1024 * 1024
 BLOB_BYTES = 64 * MIB
 
 type Measure = Callable[[aiohttp.ClientSession, str], Awaitable[float]]
-
-
-@asynccontextmanager
-async def embedded(folder: Path) -> AsyncIterator[str]:
-    """The embedded registry in a process of its own, as a fair opponent."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.support.registry.embedded_server",
-        str(folder),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        yield (await process.stdout.readline()).decode().strip()
-    finally:
-        process.kill()
-        await process.wait()
 
 
 async def heads_per_second(session: aiohttp.ClientSession, host: str) -> float:
@@ -111,24 +89,23 @@ async def pulled_mib_per_second(session: aiohttp.ClientSession, host: str) -> fl
         (pulled_mib_per_second, "MiB/s pulled"),
     ],
 )
-async def test_against_docker_registry(tmp_path: Path, measure: Measure, unit: str) -> None:
-    (tmp_path / "docker").mkdir()
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-    async with (
-        docker_registry(tmp_path / "docker") as theirs,
-        embedded(tmp_path / "embedded") as ours,
-        aiohttp.ClientSession(connector=connector) as session,
-    ):
-        figures: dict[str, list[float]] = {theirs: [], ours: []}
-        for host in figures:
-            await push_image(host, "bench/app", "v1")
-            await measure(session, host)  # warm
-        for _ in range(ROUNDS):
-            for host, found in figures.items():
-                found.append(await measure(session, host))
-        median = {host: statistics.median(found) for host, found in figures.items()}
-        print(  # noqa: T201 - the figures are the result
-            f"\n{unit}: embedded {median[ours]:.0f}, docker-registry {median[theirs]:.0f},"
-            f" ratio {median[ours] / median[theirs]:.2f} (medians of {ROUNDS})"
-        )
-        assert min(figures[ours]) > 0
+async def test_against_docker_registry(measure: Measure, unit: str) -> None:
+    async with installation("--log-level", "info") as made:
+        theirs, ours = made.vendor, f"127.0.0.1:{made.port}"
+        login = f"Bearer {made.token}"  # docker-registry does not look at it
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS), headers={"Authorization": login}
+        ) as session:
+            figures: dict[str, list[float]] = {theirs: [], ours: []}
+            for host in figures:
+                await push_image(host, "bench/app", "v1", login=login)
+                await measure(session, host)  # warm
+            for _ in range(ROUNDS):
+                for host, found in figures.items():
+                    found.append(await measure(session, host))
+            median = {host: statistics.median(found) for host, found in figures.items()}
+            print(  # noqa: T201 - the figures are the result
+                f"\n{unit}: embedded {median[ours]:.0f}, docker-registry {median[theirs]:.0f},"
+                f" ratio {median[ours] / median[theirs]:.2f} (medians of {ROUNDS})"
+            )
+            assert min(figures[ours]) > 0

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import uvloop
 from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.oci import Digest, MediaType, Reference
@@ -86,17 +85,14 @@ async def compare(folder: Path) -> dict[str, list[Cost]]:
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_heads_per_second(tmp_path: Path, loop: str) -> None:
-    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        costs = runner.run(compare(tmp_path))
+async def test_heads_per_second(tmp_path: Path) -> None:
+    costs = await compare(tmp_path)
     print()  # noqa: T201 - the result of a benchmark
     for name, rounds in costs.items():
         wall = statistics.median(cost.wall for cost in rounds)
         cpu = statistics.median(cost.cpu for cost in rounds)
         print(  # noqa: T201
-            f"{loop:8} {name:13} {REPOSITORIES * len(TAGS) / wall:7.0f} digests/s"
+            f"{name:13} {REPOSITORIES * len(TAGS) / wall:7.0f} digests/s"
             f"  wall {wall:.3f} s  cpu {cpu:.3f} s"
         )
     assert all(len(rounds) == ROUNDS for rounds in costs.values())

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import uvloop
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tests.support.registry.docker_registry import docker_registry, image_manifest, push_image
@@ -117,18 +116,6 @@ async def test_a_blocked_registry_hears_nothing() -> None:
             with pytest.raises(BlockedError):
                 await client.resolve(Reference.parse(f"{registry.host}/team/a:1"))
     assert registry.requests == []
-
-
-def test_it_runs_on_uvloop(tmp_path: Path) -> None:
-    async def resolve() -> None:
-        async with docker_registry(tmp_path) as registry, RegistryClient() as client:
-            image = await push_image(registry, "team/app", "1")
-            reference = Reference.parse(f"{registry}/team/app:1")
-            assert (await client.resolve(reference)).digest == image.digest
-            assert await client.manifest(reference) == image
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(resolve())
 
 
 async def test_the_rendered_settings_lead_other_tools_to_the_same_place(tmp_path: Path) -> None:

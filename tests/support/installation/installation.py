@@ -76,6 +76,7 @@ class Installation:
     port: int = field(default_factory=free_port)
     router_port: int = field(default_factory=free_port)
     options: tuple[str, ...] = ()
+    program: tuple[str, ...] = (sys.executable, "-m", "upwell")
     mounts: list[Path] = field(default_factory=list)
     _server: subprocess.Popen[bytes] | None = None
 
@@ -108,7 +109,7 @@ class Installation:
     def command(self) -> list[str]:
         """The command line of the server."""
         return [
-            *(sys.executable, "-m", "upwell", "serve"),
+            *(*self.program, "serve"),
             *("--data-dir", str(self.data_dir), "--container-storage", str(self.storage)),
             *("--listen", f"127.0.0.1:{self.port}", "--router", f"127.0.0.1:{self.router_port}"),
             *("--log-level", "debug"),

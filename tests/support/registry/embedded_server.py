@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
-import uvloop
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -77,4 +76,4 @@ async def _serve_forever(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve_forever(Path(sys.argv[1])))  # as `upwell serve` does
+    asyncio.run(_serve_forever(Path(sys.argv[1])))
