@@ -57,7 +57,6 @@ RESOURCES: tuple[type[Resource], ...] = (
     pipeline.Pipeline,
     promotion.Release,
     promotion.Promotion,
-    promotion.Wave,
     subscription.Subscription,
     reviews.SelfSubjectReview,
     reviews.SelfSubjectAccessReview,

@@ -299,33 +299,3 @@ class Promotion(Resource):
 
     spec: PromotionSpec = Field(default_factory=PromotionSpec)
     status: PromotionStatus = Field(default_factory=PromotionStatus)
-
-
-class BaseChange(Model):
-    """A base image's old and new digest."""
-
-    image: str
-    old: str = ""
-    new: str
-
-
-class WaveSpec(Model):
-    """The changes that a Wave carries."""
-
-    changes: tuple[BaseChange, ...] = ()
-
-
-class WaveStatus(Model):
-    """A status that is all conditions."""
-
-    observed_generation: int | None = None
-    conditions: tuple[Condition, ...] = ()
-
-
-class Wave(Resource):
-    """One change of base images and all that follows from it."""
-
-    KIND: ClassVar[Kind] = Kind(GROUP, "v1alpha1", "Wave", "waves")
-
-    spec: WaveSpec = Field(default_factory=WaveSpec)
-    status: WaveStatus = Field(default_factory=WaveStatus)

@@ -103,7 +103,7 @@ async def kubectl(tmp_path: Path) -> AsyncIterator[Kubectl]:
 async def test_it_finds_its_way(kubectl: Kubectl) -> None:
     assert "Server Version: v1.32.0+upwell.1.2.3" in await kubectl.ok("version")
     resources = await kubectl.ok("api-resources", "-o", "name")
-    assert {"deployments.apps", "buildconfigs.build.openshift.io", "waves.upwell.dev"} <= {
+    assert {"deployments.apps", "buildconfigs.build.openshift.io", "pipelines.upwell.dev"} <= {
         *resources.split()
     }
     explained = await kubectl.ok("explain", "bc.spec.strategy")

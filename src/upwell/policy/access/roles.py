@@ -133,7 +133,7 @@ _VIEW = (
         _READ,
         f"{_WORKLOADS} pods replicasets namespaces configmaps services events routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
-        " pipelines releases promotions waves freezes quarantines subscriptions metrics",
+        " pipelines releases promotions freezes quarantines subscriptions metrics",
     ),
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers evidence"),
     _rule(frozenset({"pull"}), REPOSITORIES),

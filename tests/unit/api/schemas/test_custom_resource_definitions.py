@@ -19,7 +19,6 @@ def test_kinds_that_every_cluster_has_are_not_defined() -> None:
         "Quarantine",
         "Release",
         "Promotion",
-        "Wave",
         "Subscription",
     }
 
