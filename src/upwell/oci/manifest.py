@@ -106,10 +106,9 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """What an image runs by default, and the chain of its layers (image-spec, config.md)."""
+    """The defaults of a container that runs an image (image-spec, config.md)."""
 
     platform: Platform
-    diff_ids: tuple[Digest, ...]
     created: str = ""
     env: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
@@ -117,7 +116,6 @@ class ImageConfig:
     user: str = ""
     working_dir: str = ""
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    exposed_ports: tuple[str, ...] = ()
     on_build: tuple[str, ...] = ()
 
     @classmethod
@@ -125,23 +123,17 @@ class ImageConfig:
         """Parse an image configuration; raises InvalidManifestError."""
         document = _object(raw, "image configuration", MAX_CONFIG_BYTES)
         config = _mapping(document.get("config") or {}, "config")
-        rootfs = _mapping(document.get("rootfs") or {}, "rootfs")
-        try:
-            return cls(
-                platform=_platform(document),
-                diff_ids=tuple(Digest.parse(text) for text in _strings(rootfs.get("diff_ids"))),
-                created=str(document.get("created") or ""),
-                env=_strings(config.get("Env")),
-                entrypoint=_strings(config.get("Entrypoint")),
-                cmd=_strings(config.get("Cmd")),
-                user=str(config.get("User") or ""),
-                working_dir=str(config.get("WorkingDir") or ""),
-                labels=_string_map(config.get("Labels"), "config.Labels"),
-                exposed_ports=tuple(_mapping(config.get("ExposedPorts") or {}, "ExposedPorts")),
-                on_build=_strings(config.get("OnBuild")),
-            )
-        except InvalidDigestError as error:
-            raise InvalidManifestError(f"image configuration: {error}") from error
+        return cls(
+            platform=_platform(document),
+            created=str(document.get("created") or ""),
+            env=_strings(config.get("Env")),
+            entrypoint=_strings(config.get("Entrypoint")),
+            cmd=_strings(config.get("Cmd")),
+            user=str(config.get("User") or ""),
+            working_dir=str(config.get("WorkingDir") or ""),
+            labels=_string_map(config.get("Labels"), "config.Labels"),
+            on_build=_strings(config.get("OnBuild")),
+        )
 
 
 def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest | Index:

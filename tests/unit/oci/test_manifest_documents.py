@@ -134,24 +134,20 @@ def test_a_configuration_says_how_an_image_runs() -> None:
             "Cmd": ["sh"],
             "User": "1001",
             "Labels": {"io.openshift.s2i.scripts-url": "image:///usr/libexec/s2i"},
-            "ExposedPorts": {"8080/tcp": {}},
             "OnBuild": ["RUN true"],
         },
-        "rootfs": {"type": "layers", "diff_ids": [DIGEST]},
     }
     config = ImageConfig.parse(json.dumps(document).encode())
     assert config.platform == Platform("linux", "amd64")
     assert (config.env, config.entrypoint, config.cmd) == (("A=1",), (), ("sh",))
-    assert (config.user, config.exposed_ports) == ("1001", ("8080/tcp",))
+    assert config.user == "1001"
     assert config.labels == {"io.openshift.s2i.scripts-url": "image:///usr/libexec/s2i"}
-    assert [str(digest) for digest in config.diff_ids] == [DIGEST]
     assert config.on_build == ("RUN true",)
 
 
 @pytest.mark.parametrize(
     ("raw", "named"),
     [
-        (b'{"rootfs":{"diff_ids":["x"]}}', "not a digest"),
         (b'{"config":{"Env":"A=1"}}', "expected a list of strings"),
         (b'{"config":{"Cmd":[1]}}', "expected a list of strings"),
         (b'{"config":[1]}', "config: expected an object"),

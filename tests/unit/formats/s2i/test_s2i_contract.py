@@ -24,7 +24,7 @@ def config(
     on_build: tuple[str, ...] = (),
 ) -> ImageConfig:
     platform = Platform("linux", "amd64")
-    return ImageConfig(platform, (), env=env, user=user, labels=labels or {}, on_build=on_build)
+    return ImageConfig(platform, env=env, user=user, labels=labels or {}, on_build=on_build)
 
 
 NEW_URL = {"io.openshift.s2i.scripts-url": "image:///new"}
