@@ -89,12 +89,6 @@ class Graph:
         """Return the BuildConfigs that push to `tag`, or to a tag that it takes its image from."""
         return frozenset(self._nearest_builds(tag))
 
-    def consumers(self, tag: StreamTag) -> frozenset[ObjectKey]:
-        """Return the BuildConfigs and workloads that use `tag` directly."""
-        return frozenset(
-            edge.target for edge in self.outputs(tag) if isinstance(edge.target, ObjectKey)
-        )
-
     def upstream(self, config: ObjectKey) -> frozenset[ObjectKey]:
         """Return every BuildConfig whose result reaches `config`, through any number of builds.
 
@@ -111,10 +105,6 @@ class Graph:
     def ancestors(self, node: Node) -> tuple[Node, ...]:
         """Return everything that reaches `node`, itself left out."""
         return tuple(sorted(self._reachable(node, self._sources) - {node}, key=str))
-
-    def downstream(self, node: Node) -> frozenset[Node]:
-        """Return everything that a change of `node` reaches."""
-        return frozenset(self._reachable(node, self._targets) - {node})
 
     def order(self) -> tuple[Node, ...]:
         """Return every node after all that it is made from; a cycle's members stand together."""

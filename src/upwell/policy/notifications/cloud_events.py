@@ -48,9 +48,6 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
 }
 """By the reason of the happening; of the others, outsiders are not told."""
 
-EVENT_TYPES = tuple(dict.fromkeys(f"{PREFIX}{name}" for name, _ in _TYPES.values()))
-"""Every type that follows from an object."""
-
 
 @dataclass(frozen=True, slots=True)
 class Audience:

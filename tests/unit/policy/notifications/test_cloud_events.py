@@ -14,7 +14,6 @@ from upwell.api.subscription import Subscription
 from upwell.delivery.interface import Fate
 from upwell.formats.cloud_events import CloudEvent, signature
 from upwell.policy.notifications.cloud_events import (
-    EVENT_TYPES,
     audience_of,
     cloud_events,
     subject_of,
@@ -256,11 +255,6 @@ def test_only_what_is_new_is_told(made: float, now: datetime, *, news: bool) -> 
         "id", "t", "s", START + timedelta(minutes=made), only(stream("sha256:a")).severity, ""
     )
     assert is_news(subscription(), event, now) is news
-
-
-def test_the_documented_types_are_all_types() -> None:
-    assert "dev.upwell.image.changed" in EVENT_TYPES
-    assert len(EVENT_TYPES) == len(set(EVENT_TYPES))
 
 
 def test_a_body_is_signed_as_github_signs() -> None:
