@@ -12,7 +12,7 @@ from upwell.api.codec import RESOURCES
 
 _SOURCE = Path(upwell.__file__).parent
 _ALL_KINDS_ALIKE = {"events.py"}
-"""Modules of reconcilers and server that name kinds, and do the same for each of them."""
+"""Modules of actions, reconcilers and server that name kinds, and do the same for each of them."""
 _BY_PATH = {"ProcessedTemplate": "processedtemplates"}
 """Kinds that are served under a path alone: their class is only the shape of an answer."""
 _TYPES = {"annotation", "returns"}
@@ -38,7 +38,7 @@ def used(node: ast.AST) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def names() -> set[str]:
     modules = chain.from_iterable(
-        (_SOURCE / package).rglob("*.py") for package in ("reconcilers", "server")
+        (_SOURCE / package).rglob("*.py") for package in ("actions", "reconcilers", "server")
     )
     own = [path for path in modules if path.name not in _ALL_KINDS_ALIKE]
     return set(chain.from_iterable(used(ast.parse(path.read_text())) for path in own))
