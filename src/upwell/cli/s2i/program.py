@@ -19,7 +19,6 @@ _EXIT_CODES = block(
     "15  a user is not allowed",
 )
 
-type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _PULL = click.option(
     "--pull-policy",

@@ -21,8 +21,6 @@ from upwell.server.workloads.port_forward import PortForwardHandlers
 from upwell.store.interface import Reader, StoreError
 from upwell.workload.interface import InteractiveRuntime, WorkloadError
 
-_PODS = "pods"
-
 type SocketHandler = Callable[[WebSocket, RequestTarget], Awaitable[None]]
 """Serves one WebSocket; raises what is answered to one that was not accepted."""
 
