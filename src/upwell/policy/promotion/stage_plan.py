@@ -236,16 +236,13 @@ def _idle(here: StageSituation) -> str:
     newest = max(here.all.releases.values(), key=lambda one: one.spec.number, default=None)
     if newest is None:
         return "a Release"
-    if newest.name == here.serves.release:
-        return (
-            ""
-            if here.stage.name in {one.name for one in newest.status.verified}
-            else (f"{newest.name} to be verified again: `upwell verify`")
-        )
     rejection = here.all.rejection(newest)
     if rejection is not None:
         where = f" in {rejection.stage}" if rejection.stage else ""
         return f"a new Release: {newest.name} was rejected{where}: {rejection.reason}"
+    if newest.name == here.serves.release:
+        verified = here.stage.name in {one.name for one in newest.status.verified}
+        return "" if verified else f"{newest.name} to be verified again: `upwell verify`"
     return f"{newest.name} to be verified in {', '.join(upstream(here.all.pipeline, here.stage))}"
 
 

@@ -15,7 +15,7 @@ from upwell.api.pipeline import (
     Stage,
     Window,
 )
-from upwell.api.promotion import PromotionPhase, Rejection
+from upwell.api.promotion import PromotionPhase, Rejection, ReleasePhase
 
 HOLD, HOLD_UNTIL = "stage-hold.upwell.dev/dev", "stage-hold-until.upwell.dev/dev"
 EMERGENCY = "CVE-2015-7547 is being exploited"
@@ -202,3 +202,20 @@ def test_a_clock_that_goes_back_undoes_nothing() -> None:
     assert started is not None
     assert ended is not None
     assert started >= ended
+
+
+def test_a_release_that_waits_behind_a_rejected_one_says_so() -> None:
+    line = Line(*STAGES[:1])
+    line.publish(1)
+    line.publish(2)
+    line.succeed("shop-2.dev")
+    release = line.releases["shop-2"]
+    rejection = Rejection(reason="it leaks", by="bob", at=line.now)
+    line.releases["shop-2"] = release.with_status(
+        release.status.model_copy(update={"rejection": rejection})
+    )
+    line.settle()
+    assert line.stage("dev").release == "shop-2"
+    assert line.stage("dev").waits_for == "a new Release: shop-2 was rejected: it leaks"
+    waiting = line.releases["shop-1"].status
+    assert waiting.phase is not ReleasePhase.WAITING or waiting.message
