@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from upwell.cli.demo.teardown import mounts_below
-from upwell.workload.bridge import candidates
+from upwell.workload.podman.bridge import candidates
 
 _TOOLS = ("apt-get", "buildah", "docker-registry", "git", "haproxy", "mmdebstrap", "podman")
 _MAKING_SECONDS = 480

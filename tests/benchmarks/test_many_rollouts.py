@@ -15,7 +15,7 @@ from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
-from upwell.workload.podman_api import PodmanApi
+from upwell.workload.podman.api.client import PodmanApi
 
 __all__ = ["podman_home", "site"]  # fixtures
 

@@ -17,7 +17,7 @@ from tests.support.workload.http_servers import free_port, load
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
+from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import (
     Backend,
     BackendServer,
@@ -27,7 +27,7 @@ from upwell.workload.interface import (
     ProbeSpec,
     RoutingTable,
 )
-from upwell.workload.podman import PodmanRuntime, PodmanSettings
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 pytestmark = pytest.mark.benchmark
 

@@ -35,8 +35,8 @@ from upwell.settings import ServerSettings
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
-from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
-from upwell.workload.podman import PodmanRuntime
+from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.workload.podman.runtime import PodmanRuntime
 
 _EVIDENCE_BYTES = 128 * 1024 * 1024
 """Of one piece."""

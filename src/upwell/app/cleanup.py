@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from upwell.api.promotion import Promotion
 from upwell.oci import Digest
-from upwell.policy.promotion.verdicts import evidence_of
+from upwell.policy.promotion.verification.verdicts import evidence_of
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs

@@ -11,7 +11,7 @@ from upwell.machine.containers_conf import write_containers_conf
 from upwell.policy.builds.run_policy import default_slots
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
-from upwell.workload.podman_service import PodmanSettings
+from upwell.workload.podman.api.service import PodmanSettings
 
 
 @dataclass(frozen=True, slots=True)

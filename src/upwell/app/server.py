@@ -17,9 +17,9 @@ from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import CertificateError
 from upwell.settings import ServerSettings
 from upwell.store.interface import StoreError
-from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
+from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import WorkloadError
-from upwell.workload.podman import PodmanRuntime
+from upwell.workload.podman.runtime import PodmanRuntime
 
 
 class ServeError(Exception):

@@ -26,8 +26,8 @@ from upwell.api.core import Secret
 from upwell.api.promotion import PromotionPhase, Purpose
 from upwell.gitops.git import GitClone, GitRepositories
 from upwell.gitops.interface import Author
-from upwell.policy.promotion.checks import VerificationOutcome
 from upwell.policy.promotion.stages import STAGE_HOLD
+from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.verification.interface import HttpAnswer, ProbeError
 
 FAILED, SUCCEEDED = PromotionPhase.FAILED, PromotionPhase.SUCCEEDED

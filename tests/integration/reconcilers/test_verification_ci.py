@@ -15,7 +15,7 @@ from upwell.api.core import Secret
 from upwell.api.pipeline import Check, WebhookCheck
 from upwell.api.promotion import CheckPhase, CheckResult, PromotionPhase, Release
 from upwell.formats.cloud_events import signature
-from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
+from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.server.promotion.verdicts import PLACE, VerdictTokens
 from upwell.uploads.files import FileInputs

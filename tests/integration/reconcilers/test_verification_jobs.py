@@ -14,12 +14,12 @@ from upwell.api.codec import decode_as
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, PromotionPhase, Release
 from upwell.oci import Digest
-from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
+from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.reconcilers.promotion.evidence import FILES_BYTES, LOG_BYTES
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
-from upwell.workload.podman import PodmanRuntime
+from upwell.workload.podman.runtime import PodmanRuntime
 
 __all__ = ["podman_home", "site"]  # fixtures
 

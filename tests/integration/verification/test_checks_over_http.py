@@ -19,7 +19,7 @@ from tests.support.verification.loopback import (
 )
 from tests.support.workload.http_servers import free_port
 
-from upwell.policy.promotion.checks import VerificationOutcome
+from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.verification.http import ResponseLimits
 from upwell.verification.network import NetworkProbes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 
-from upwell.workload.podman import PodmanSettings
+from upwell.workload.podman.runtime import PodmanSettings
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import pytest
 from tests.support.workload.http_servers import Load, Site, fetch, free_port, load, site
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
+from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import (
     Backend,
     BackendServer,

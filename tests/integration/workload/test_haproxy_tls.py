@@ -11,7 +11,7 @@ import pytest
 from tests.support.workload.http_servers import fetch, free_port, site
 from tests.support.workload.tls_servers import Certificate, fetch_by_tls, make_certificate, tls_site
 
-from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
+from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import Backend, BackendServer, HttpRule, Plain, RoutingTable, Tls
 
 BACKENDS = (("b", 1),)

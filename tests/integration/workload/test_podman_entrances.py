@@ -19,8 +19,8 @@ from upwell.workload.interface import (
     State,
     UnreachableError,
 )
-from upwell.workload.podman import PodmanRuntime
-from upwell.workload.podman_service import PodmanSettings
+from upwell.workload.podman.api.service import PodmanSettings
+from upwell.workload.podman.runtime import PodmanRuntime
 
 NAME = "web-1-a"
 SECONDS = 20

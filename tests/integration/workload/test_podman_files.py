@@ -13,7 +13,7 @@ from upwell.workload.interface import (
     State,
     UnreadableFilesError,
 )
-from upwell.workload.podman import PodmanRuntime, PodmanSettings
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 LIMITS = FileLimits(content_bytes=1024 * 1024, entries=20)
 

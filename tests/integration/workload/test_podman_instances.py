@@ -21,7 +21,7 @@ from upwell.workload.interface import (
     RuntimeUnavailableError,
     State,
 )
-from upwell.workload.podman import PodmanRuntime, PodmanSettings
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 SERVE = ("httpd", "-f", "-p", "8080", "-h")
 

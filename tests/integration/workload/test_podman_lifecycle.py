@@ -17,7 +17,7 @@ from upwell.workload.interface import (
     State,
     VolumeClaim,
 )
-from upwell.workload.podman import PodmanRuntime, PodmanSettings
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 SHARED = InstanceMount("shared", "/shared")
 

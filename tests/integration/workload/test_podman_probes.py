@@ -20,7 +20,7 @@ from upwell.workload.interface import (
     State,
     TcpProbe,
 )
-from upwell.workload.podman import PodmanRuntime, PodmanSettings
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 NAME = "web-1-a"
 SITE = """

@@ -11,7 +11,7 @@ from tests.support.workload.waiting import eventually
 
 from upwell.oci import Digest, Reference
 from upwell.workload.interface import ImagePullError, InstanceSpec, State
-from upwell.workload.podman import PodmanRuntime, PodmanSettings
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 
 async def test_an_image_is_pulled_with_its_login_and_by_its_digest(

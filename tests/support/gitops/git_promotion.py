@@ -24,9 +24,9 @@ from upwell.api.promotion import (
 from upwell.builder.interface import GitSource
 from upwell.gitops.interface import GitOpsRepositories, RepositoryClone
 from upwell.oci import Digest
-from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.releases import new_promotion
+from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.reconcilers.promotion.git_placing import GitPlacement
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import ByStage, Workloads

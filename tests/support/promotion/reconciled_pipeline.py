@@ -20,7 +20,7 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.oci import Digest, Reference
 from upwell.policy.images.streams import record_image
-from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
+from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.rollouts.history import Phase
 from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.images.pull_secrets import PullSecrets

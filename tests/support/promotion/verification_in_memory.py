@@ -13,8 +13,8 @@ from upwell.api.codec import decode_as
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckResult, Promotion, PromotionPhase, Purpose, Release
 from upwell.oci import Digest
-from upwell.policy.promotion.checks import VerificationProgress
-from upwell.policy.promotion.verification_jobs import container_of_test
+from upwell.policy.promotion.verification.checks import VerificationProgress
+from upwell.policy.promotion.verification.jobs import container_of_test
 from upwell.policy.rollouts.instance import owner_of
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.store.memory import MemoryStore

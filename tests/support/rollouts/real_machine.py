@@ -37,9 +37,9 @@ from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.server.asgi.tls import generated
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
-from upwell.workload.bridge import leave
-from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
-from upwell.workload.podman import PodmanRuntime, PodmanSettings
+from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.workload.podman.bridge import leave
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 HOST = "web.shop.localhost"
 SERVE = "mkdir /www && echo $VERSION > /www/index.html && exec httpd -f -p 8080 -h /www"

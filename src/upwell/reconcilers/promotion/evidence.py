@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from upwell.api.promotion import Evidence
-from upwell.policy.promotion.job_results import Findings
-from upwell.policy.promotion.junit import InvalidReportError, Report, parse_report
+from upwell.policy.promotion.verification.job_results import Findings
+from upwell.policy.promotion.verification.junit import InvalidReportError, Report, parse_report
 from upwell.uploads.interface import BinaryInputs, InputError
 from upwell.workload.interface import (
     ContainerFile,

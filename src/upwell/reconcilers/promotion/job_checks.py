@@ -9,9 +9,9 @@ from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import JobCheck
 from upwell.api.promotion import PIPELINE_LABEL, CheckPhase, CheckResult, Promotion
-from upwell.policy.promotion.checks import CheckAttempt, CheckStep, CheckVerdict
-from upwell.policy.promotion.job_results import ObservedEnd, judge
-from upwell.policy.promotion.verification_jobs import (
+from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict
+from upwell.policy.promotion.verification.job_results import ObservedEnd, judge
+from upwell.policy.promotion.verification.jobs import (
     NoTestError,
     VerifiedRelease,
     build_job,

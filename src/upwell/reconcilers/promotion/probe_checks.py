@@ -7,8 +7,8 @@ from upwell.api.pipeline import HttpCheck, MetricCheck, TcpCheck
 from upwell.api.promotion import CheckPhase, Evidence
 from upwell.api.values.addresses import host_and_port, http_url
 from upwell.api.values.thresholds import InvalidThresholdError, Threshold
-from upwell.policy.promotion import metrics
-from upwell.policy.promotion.checks import CheckAttempt, CheckStep, CheckVerdict, Soak
+from upwell.policy.promotion.verification import metrics
+from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict, Soak
 from upwell.reconcilers.promotion.check_secrets import authorization
 from upwell.reconcilers.promotion.evidence import keep
 from upwell.store.interface import Store

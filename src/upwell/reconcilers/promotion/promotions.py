@@ -15,10 +15,10 @@ from upwell.api.promotion import Promotion, PromotionPhase, PromotionStatus, Pur
 from upwell.controller import Result
 from upwell.oci import InvalidReferenceError
 from upwell.policy.promotion import transitions
-from upwell.policy.promotion.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import namespace_of
+from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import ReleasePlacer
 from upwell.registry.errors import RegistryError

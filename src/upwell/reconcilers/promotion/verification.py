@@ -13,7 +13,7 @@ from datetime import datetime
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Check, Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Purpose, Release
-from upwell.policy.promotion.checks import (
+from upwell.policy.promotion.verification.checks import (
     CheckAttempt,
     CheckStep,
     CheckVerdict,
@@ -27,7 +27,7 @@ from upwell.policy.promotion.checks import (
     results_of,
     settled,
 )
-from upwell.policy.promotion.verification_jobs import VerifiedRelease
+from upwell.policy.promotion.verification.jobs import VerifiedRelease
 from upwell.reconcilers.promotion.addresses import Address, stage_address
 from upwell.reconcilers.promotion.job_checks import JobChecks
 from upwell.reconcilers.promotion.probe_checks import ProbeChecks

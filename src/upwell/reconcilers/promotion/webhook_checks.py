@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 from upwell.api.pipeline import WebhookCheck
 from upwell.api.promotion import CheckPhase, Evidence, Promotion
-from upwell.policy.promotion.checks import CheckAttempt, CheckStep, CheckVerdict
-from upwell.policy.promotion.verification_jobs import VerifiedRelease
-from upwell.policy.promotion.verification_request import build_request
+from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict
+from upwell.policy.promotion.verification.jobs import VerifiedRelease
+from upwell.policy.promotion.verification.request import build_request
 from upwell.reconcilers.promotion.addresses import Address
 from upwell.reconcilers.promotion.check_secrets import signing_key
 from upwell.store.interface import Store

@@ -12,7 +12,7 @@ from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
 from upwell.controller import Controller, Watch
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.stages import STAGED
-from upwell.policy.promotion.verification_jobs import promotion_of
+from upwell.policy.promotion.verification.jobs import promotion_of
 from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.promotions import PromotionReconciler

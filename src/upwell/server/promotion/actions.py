@@ -18,7 +18,12 @@ from upwell.api.promotion import (
 from upwell.policy.promotion.releases import digests_of
 from upwell.policy.promotion.requests import Asked, Known, RequestOutcome, stage_named, voted
 from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL
-from upwell.policy.promotion.verdicts import ReportedVerdict, check_for, judged, with_verdict
+from upwell.policy.promotion.verification.verdicts import (
+    ReportedVerdict,
+    check_for,
+    judged,
+    with_verdict,
+)
 from upwell.store.interface import AlreadyExistsError, ConflictError, Selector, Store
 
 _ATTEMPTS = 10

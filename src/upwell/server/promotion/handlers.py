@@ -11,7 +11,7 @@ from upwell.api.meta import Model, format_time
 from upwell.api.promotion import Promotion, Rejection, Release, Vote
 from upwell.policy.access.roles import Action
 from upwell.policy.promotion.requests import Asked, promote, roll_back, verify_again
-from upwell.policy.promotion.verdicts import ReportedVerdict
+from upwell.policy.promotion.verification.verdicts import ReportedVerdict
 from upwell.server.auth.caller import caller_of, require_right
 from upwell.server.auth.request_info import REMARK, AuditNote
 from upwell.server.http.body import decode_object, media_type, read_body

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from upwell.api.codec import decode_part
 from upwell.api.promotion import CheckPhase, Promotion
 from upwell.policy.promotion.requests import RefusedError
-from upwell.policy.promotion.verdicts import ReportedVerdict, result_of
+from upwell.policy.promotion.verification.verdicts import ReportedVerdict, result_of
 from upwell.server.auth.request_info import REMARK, AuditNote
 from upwell.server.auth.signatures import Signatures
 from upwell.server.http.body import decode_object, media_type, read_body

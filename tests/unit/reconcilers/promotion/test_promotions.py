@@ -8,7 +8,7 @@ from tests.support.promotion.reconciled_pipeline import NAMESPACE, Line, image
 from upwell.api.apps import Deployment
 from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.promotion import PromotionPhase, Rejection, Release, ReleasePhase
-from upwell.policy.promotion.checks import VerificationOutcome
+from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.registry.errors import RegistryUnavailableError

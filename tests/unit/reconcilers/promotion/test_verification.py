@@ -15,7 +15,7 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Secret
 from upwell.api.promotion import CheckPhase, Purpose
 from upwell.formats.cloud_events import signature
-from upwell.policy.promotion.checks import VerificationOutcome
+from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.reconcilers.promotion import evidence
 from upwell.verification.interface import BadQuestionError, HttpAnswer, ProbeError
 from upwell.workload.interface import ContainerFile, RuntimeUnavailableError

@@ -11,7 +11,7 @@ from tests.support.promotion.promotion_api import ROOT, Shop, open_shop
 from upwell.api.codec import decode, decode_as
 from upwell.api.pipeline import Check
 from upwell.api.promotion import CheckPhase, PromotionPhase, Purpose, Release
-from upwell.policy.promotion.checks import settled
+from upwell.policy.promotion.verification.checks import settled
 
 RELEASES, PIPELINES, PROMOTIONS = (
     f"{ROOT}/{plural}" for plural in ("releases", "pipelines", "promotions")

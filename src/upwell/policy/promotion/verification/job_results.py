@@ -1,0 +1,51 @@
+"""What a test that has run comes to: its report is believed before its exit code."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from upwell.api.promotion import CheckPhase
+from upwell.policy.promotion.verification.checks import CheckVerdict
+from upwell.policy.promotion.verification.junit import Report
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedEnd:
+    """How a test ended, as it was observed."""
+
+    exit_code: int | None
+    """None when it is not known."""
+    at: datetime | None = None
+    why: str = ""
+    """Why it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was read of the report that was asked for."""
+
+    report: Report = field(default_factory=Report)
+    fault: str = ""
+    """Why (a part of) it could not be read."""
+
+
+def judge(ending: ObservedEnd, findings: Findings | None) -> CheckVerdict:
+    """Say how the test went; `findings` is None where no report was asked for.
+
+    Failed when either says so; inconclusive when the report was asked for and says nothing; passed
+    only when both agree on that.
+    """
+    said = f"exit code {ending.exit_code}"
+    if findings is not None and findings.report.bad:
+        return CheckVerdict(CheckPhase.FAILED, f"{findings.report}; {said}")
+    if ending.exit_code is None:
+        return CheckVerdict(CheckPhase.INCONCLUSIVE, ending.why or "it is not known how it ended")
+    if ending.exit_code != 0:
+        report = f"; {findings.report}" if findings is not None and findings.report.tests else ""
+        return CheckVerdict(CheckPhase.FAILED, f"{said}{report}")
+    if findings is None:
+        return CheckVerdict(CheckPhase.PASSED, said)
+    if doubt := findings.fault or (
+        "" if findings.report.ran else "the report has no test that ran"
+    ):
+        return CheckVerdict(CheckPhase.INCONCLUSIVE, f"{said}, but {doubt}")
+    return CheckVerdict(CheckPhase.PASSED, f"{findings.report}; {said}")

@@ -1,0 +1,1 @@
+"""The router port behind HAProxy: its configuration, its process, and its command socket."""

@@ -1,0 +1,1 @@
+"""The runtime port behind Podman: instances as containers, with probes, files, pulls, records."""

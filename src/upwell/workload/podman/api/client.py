@@ -1,0 +1,310 @@
+"""Podman's REST API (libpod 5) as far as we use it: bounded JSON answers, typed errors.
+
+Every call states what it does to the containers; none of them retries, except that a service
+that is gone is started again before the first byte of a request is sent.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+import aiohttp
+
+from upwell.oci import Reference
+from upwell.workload.interface import ImagePullError, LogQuery, RuntimeUnavailableError
+from upwell.workload.podman.api.hijack import hijack
+from upwell.workload.podman.api.log_frames import BadFrameError, FrameReader
+from upwell.workload.podman.api.service import PodmanService
+
+_PATH = "/v5.0.0/libpod"
+_BASE = f"http://podman{_PATH}"
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_MAX_ERROR_CHARACTERS = 2000
+_REQUEST_SECONDS = 60.0
+_PULL_SECONDS = 3600.0
+_PULL_SILENCE_SECONDS = 300.0
+_ARCHIVE_SECONDS = 120.0
+_REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
+_NO_LIMIT = aiohttp.ClientTimeout(total=None)
+_MAX_LISTINGS = 20
+_MAX_OUTPUT_BYTES = 64 * 1024
+_CHUNK = 64 * 1024
+
+
+class PodmanNotFoundError(Exception):
+    """Podman has no such container, image or network. Stays within the adapter."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodmanRequest:
+    """One request: what is asked, and how long the answer may take."""
+
+    method: str
+    path: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: aiohttp.ClientTimeout = _REQUEST_TIMEOUT
+
+
+class PodmanApi:
+    """One connection pool to the service."""
+
+    def __init__(self, service: PodmanService) -> None:
+        self._service = service
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(path=str(service.socket), limit=0),
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def containers(self, *labels: str) -> list[dict[str, Any]]:
+        """List all containers, running or not, that carry all `labels` (`key=value`)."""
+        filters = json.dumps({"label": labels})
+        call = PodmanRequest("GET", "/containers/json", {"all": "true", "filters": filters})
+        for _ in range(_MAX_LISTINGS):
+            # Podman lists names first and looks at each then: a container that is removed in
+            # between fails the whole list, which says nothing about the others.
+            with contextlib.suppress(PodmanNotFoundError):
+                return list(await self._json(call) or [])
+        raise RuntimeUnavailableError("podman: containers vanish faster than they can be listed")
+
+    async def inspect(self, container: str) -> dict[str, Any]:
+        """Return all that is known of one container; raises PodmanNotFoundError."""
+        return dict(await self._json(PodmanRequest("GET", f"/containers/{container}/json")))
+
+    async def create(self, body: Mapping[str, Any]) -> str:
+        """Create a container from a SpecGenerator and return its ID; it does not run yet."""
+        created = await self._json(PodmanRequest("POST", "/containers/create", body=body))
+        return str(created["Id"])
+
+    async def start(self, container: str) -> None:
+        """Start a container; nothing happens when it runs."""
+        await self._json(PodmanRequest("POST", f"/containers/{container}/start"))
+
+    async def stop(self, container: str, grace_seconds: int) -> None:
+        """SIGTERM, and SIGKILL after the grace time; returns when it has ended."""
+        timeout = aiohttp.ClientTimeout(total=grace_seconds + _REQUEST_SECONDS)
+        parameters = {"timeout": str(grace_seconds)}
+        path = f"/containers/{container}/stop"
+        await self._json(PodmanRequest("POST", path, parameters, timeout=timeout))
+
+    async def remove(self, container: str) -> None:
+        """Remove a container, whatever it does, with its anonymous volumes."""
+        parameters = {"force": "true", "v": "true", "timeout": "0"}
+        await self._json(PodmanRequest("DELETE", f"/containers/{container}", parameters))
+
+    async def image_exists(self, reference: Reference) -> bool:
+        """Whether the image is in the local storage."""
+        try:
+            await self._json(PodmanRequest("GET", f"/images/{reference}/exists"))
+        except PodmanNotFoundError:
+            return False
+        return True
+
+    async def pull(
+        self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
+    ) -> None:
+        """Pull an image; `login` is (username, password). Raises ImagePullError."""
+        # One layer retries, and it is not this one.
+        parameters = {"reference": str(reference), "policy": "missing", "retry": "0"}
+        if insecure:
+            parameters["tlsVerify"] = "false"
+        headers = {}
+        if login is not None:
+            # In a header, over a socket that only we can open: no file, no command line.
+            account = json.dumps({"username": login[0], "password": login[1]})
+            headers["X-Registry-Auth"] = base64.urlsafe_b64encode(account.encode()).decode()
+        timeout = aiohttp.ClientTimeout(total=_PULL_SECONDS, sock_read=_PULL_SILENCE_SECONDS)
+        call = PodmanRequest("POST", "/images/pull", parameters, headers=headers, timeout=timeout)
+        try:
+            async with self._open(call) as response:
+                fault = _pull_fault(await _read(response))
+        except (RuntimeUnavailableError, PodmanNotFoundError) as error:
+            raise ImagePullError(f"cannot pull {reference}: {error}") from error
+        if fault:
+            raise ImagePullError(f"cannot pull {reference}: {fault}")
+
+    async def network_exists(self, name: str) -> bool:
+        """Whether Podman has a network of that name."""
+        try:
+            await self._json(PodmanRequest("GET", f"/networks/{name}/exists"))
+        except PodmanNotFoundError:
+            return False
+        return True
+
+    async def create_network(self, body: Mapping[str, Any]) -> None:
+        """Create a network; raises RuntimeUnavailableError, also when its subnet is taken."""
+        await self._json(PodmanRequest("POST", "/networks/create", body=body))
+
+    async def network_subnet(self, name: str) -> str:
+        """Return the first subnet of a network; raises PodmanNotFoundError."""
+        document = await self._json(PodmanRequest("GET", f"/networks/{name}/json"))
+        return str(document["subnets"][0]["subnet"])
+
+    async def remove_network(self, name: str) -> None:
+        """Remove the network, if it exists."""
+        with contextlib.suppress(PodmanNotFoundError):
+            await self._json(PodmanRequest("DELETE", f"/networks/{name}"))
+
+    async def execute(self, container: str, command: tuple[str, ...]) -> tuple[int, bytes]:
+        """Run a command in a container; returns its exit code and the start of its output."""
+        body = {"Cmd": list(command), "AttachStdout": True, "AttachStderr": True}
+        session = await self.prepare(container, body)
+        start = PodmanRequest("POST", f"{session}/start", body={"Detach": False, "Tty": False})
+        try:
+            async with self._open(start) as response:
+                # To its end: a command that has written something has not ended yet.
+                output = b"".join([piece async for piece in _first_pieces(response)])
+            return await self.exit_code(session), output
+        finally:
+            # A command that outlives its caller must not pile up inside the container.
+            await asyncio.shield(self.end(session))
+
+    async def prepare(self, container: str, body: Mapping[str, Any]) -> str:
+        """Make a session for a command; return its path. Raises PodmanNotFoundError."""
+        created = await self._json(
+            PodmanRequest("POST", f"/containers/{container}/exec", body=body)
+        )
+        return f"/exec/{created['Id']}"
+
+    async def converse(
+        self, session: str, body: Mapping[str, Any]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Start a session's command on a connection that becomes its input and output."""
+        await self._service.ensure()
+        return await hijack(self._service.socket, f"{_PATH}{session}/start", body)
+
+    async def resize(self, session: str, columns: int, rows: int) -> None:
+        """Give a session's terminal another size."""
+        parameters = {"w": str(columns), "h": str(rows)}
+        await self._json(PodmanRequest("POST", f"{session}/resize", parameters))
+
+    async def exit_code(self, session: str) -> int:
+        """Return the exit code of a session's command, which has ended."""
+        state = await self._json(PodmanRequest("GET", f"{session}/json"))
+        if state["Running"]:
+            raise RuntimeUnavailableError("podman closed the output of a command that runs")
+        return int(state["ExitCode"])
+
+    async def logs(self, container: str, wanted: LogQuery) -> AsyncIterator[bytes]:
+        """Yield what the container wrote, standard output and error as one stream."""
+        parameters = {
+            "stdout": "true",
+            "stderr": "true",
+            "follow": str(wanted.follow).lower(),
+            "timestamps": str(wanted.timestamps).lower(),
+        }
+        if wanted.tail is not None:
+            parameters["tail"] = str(wanted.tail)
+        if wanted.since is not None:
+            parameters["since"] = wanted.since.isoformat()
+        path = f"/containers/{container}/logs"
+        frames = FrameReader()
+        async with self._open(
+            PodmanRequest("GET", path, parameters, timeout=_NO_LIMIT)
+        ) as response:
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                for payload in frames.feed(chunk):
+                    yield payload
+
+    async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
+        """Yield a tar of a file or folder, running or not; raises PodmanNotFoundError."""
+        timeout = aiohttp.ClientTimeout(total=_ARCHIVE_SECONDS)
+        call = PodmanRequest(
+            "GET", f"/containers/{container}/archive", {"path": path}, timeout=timeout
+        )
+        async with self._open(call) as response:
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                yield chunk
+
+    async def events(self, label: str) -> AsyncIterator[None]:
+        """Yield whenever a container with `label` starts, ends or is removed."""
+        wanted = {"label": [label], "event": ["start", "died", "remove"]}
+        parameters = {"stream": "true", "filters": json.dumps(wanted)}
+        async with self._open(
+            PodmanRequest("GET", "/events", parameters, timeout=_NO_LIMIT)
+        ) as response:
+            async for _ in response.content.iter_any():
+                yield
+
+    async def end(self, session: str) -> None:
+        """End a session's command, if it runs, and forget it."""
+        with contextlib.suppress(PodmanNotFoundError, RuntimeUnavailableError):
+            await self._json(PodmanRequest("POST", f"{session}/remove", body={"Force": True}))
+
+    async def _json(self, call: PodmanRequest) -> Any:
+        async with self._open(call) as response:
+            raw = await _read(response)
+        try:
+            return json.loads(raw) if raw else None
+        except ValueError as error:
+            raise RuntimeUnavailableError(f"podman answered no JSON to {call.path}") from error
+
+    @asynccontextmanager
+    async def _open(self, call: PodmanRequest) -> AsyncIterator[aiohttp.ClientResponse]:
+        await self._service.ensure()
+        request = self._session.request(
+            call.method,
+            _BASE + call.path,
+            params=call.parameters,
+            json=call.body,
+            headers=call.headers,
+            timeout=call.timeout,
+        )
+        try:
+            async with request as response:
+                if response.status >= HTTPStatus.BAD_REQUEST:
+                    await _raise(response)
+                yield response
+        except (aiohttp.ClientError, TimeoutError, BadFrameError) as error:
+            why = str(error) or type(error).__name__
+            raise RuntimeUnavailableError(f"podman: {call.method} {call.path}: {why}") from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        content += chunk
+        if len(content) > _MAX_ANSWER_BYTES:
+            raise RuntimeUnavailableError(f"podman answered over {_MAX_ANSWER_BYTES} bytes")
+    return bytes(content)
+
+
+async def _first_pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield the start of framed output, and read on to its end."""
+    frames, size = FrameReader(), 0
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        for payload in frames.feed(chunk):
+            if size < _MAX_OUTPUT_BYTES:
+                yield payload[: _MAX_OUTPUT_BYTES - size]
+            size += len(payload)
+
+
+async def _raise(response: aiohttp.ClientResponse) -> NoReturn:
+    raw = (await _read(response)).decode(errors="replace")
+    message, cause = raw, ""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        document = json.loads(raw)
+        message, cause = str(document["message"]), str(document["cause"])
+    message = message.strip()[:_MAX_ERROR_CHARACTERS] or f"HTTP {response.status}"
+    if response.status == HTTPStatus.NOT_FOUND or cause == "no such container":
+        raise PodmanNotFoundError(message)
+    raise RuntimeUnavailableError(f"podman: {message}")
+
+
+def _pull_fault(stream: bytes) -> str:
+    """Return the error in the progress stream: the status was sent before the pull began."""
+    for line in reversed(stream.splitlines()):
+        with contextlib.suppress(ValueError, AttributeError):
+            if fault := json.loads(line).get("error"):
+                return str(fault)[:_MAX_ERROR_CHARACTERS]
+    return ""

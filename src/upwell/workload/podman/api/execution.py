@@ -1,0 +1,95 @@
+"""A command in a container whose input and output are streams (Podman's exec sessions)."""
+
+import contextlib
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from upwell.workload.interface import InstanceCommand, Output, RuntimeUnavailableError
+from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.podman.api.log_frames import STDERR, BadFrameError, FrameReader
+
+_CHUNK = 32 * 1024
+
+
+def execution_body(command: InstanceCommand) -> Mapping[str, Any]:
+    """Return the request that prepares a command."""
+    return {
+        "Cmd": list(command.words),
+        "AttachStdin": command.stdin,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": command.tty,
+    }
+
+
+@asynccontextmanager
+async def conversation(
+    api: PodmanApi, session: str, command: InstanceCommand
+) -> AsyncIterator["PodmanExecution"]:
+    """Start a prepared command, and close its streams at the end of the block."""
+    body = {"Detach": False, "Tty": command.tty}
+    reader, writer = await api.converse(session, body)
+    try:
+        yield PodmanExecution(api, session, reader, writer, tty=command.tty)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+class PodmanExecution:
+    """The Execution port: a command that runs in a container."""
+
+    def __init__(
+        self,
+        api: PodmanApi,
+        session: str,
+        reader: StreamReader,
+        writer: StreamWriter,
+        *,
+        tty: bool,
+    ) -> None:
+        self._api = api
+        self._session = session
+        self._reader = reader
+        self._writer = writer
+        self._tty = tty
+
+    async def write(self, piece: bytes) -> None:
+        """Hand it input; what comes after its end is dropped."""
+        with contextlib.suppress(OSError):
+            self._writer.write(piece)
+            await self._writer.drain()
+
+    async def close_input(self) -> None:
+        """Let it read the end of its input."""
+        with contextlib.suppress(OSError):
+            if self._writer.can_write_eof():
+                self._writer.write_eof()
+
+    async def resize(self, columns: int, rows: int) -> None:
+        """Give its terminal another size; one that has ended needs none."""
+        with contextlib.suppress(PodmanNotFoundError, RuntimeUnavailableError):
+            await self._api.resize(self._session, columns, rows)
+
+    async def output(self) -> AsyncIterator[tuple[Output, bytes]]:
+        """Yield what it writes until it has ended."""
+        frames = FrameReader()
+        try:
+            while chunk := await self._reader.read(_CHUNK):
+                if self._tty:  # not framed: a terminal has one output
+                    yield Output.STDOUT, chunk
+                    continue
+                for stream, payload in frames.frames(chunk):
+                    yield Output.STDERR if stream == STDERR else Output.STDOUT, payload
+        except (OSError, BadFrameError) as error:
+            raise RuntimeUnavailableError(f"podman: output of a command: {error}") from error
+
+    async def exit_code(self) -> int:
+        """Return its exit code, when its output has ended."""
+        try:
+            return await self._api.exit_code(self._session)
+        except PodmanNotFoundError as error:
+            raise RuntimeUnavailableError(f"podman: {error}") from error

@@ -1,0 +1,85 @@
+"""The bridge network of one Upwell: unlike that of any other on the same machine."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from subprocess import DEVNULL, PIPE
+from typing import Any
+
+from upwell.workload.podman.container_body import LABEL_UPWELL
+
+_log = logging.getLogger(__name__)
+
+_ATTEMPTS = 16
+_ROUTE_SECONDS = 10.0
+_MAX_INTERFACE_NAME = 15
+"""IFNAMSIZ less the final NUL (linux/if.h)."""
+
+
+def candidates(name: str, upwell: str) -> Iterator[dict[str, Any]]:
+    """Yield bodies of Podman's "create network" request, to be tried until one is accepted.
+
+    Podman chooses a bridge and a subnet that are free *now*, and knows only its own storage: two
+    Upwells would choose the same while neither has a container. A hash of the name spreads
+    them over the 8,192 networks of 1,022 addresses in the upper half of 10.0.0.0/8.
+    """
+    for attempt in range(_ATTEMPTS):
+        seed = hashlib.sha256(f"{upwell} {attempt}".encode())
+        number = int.from_bytes(seed.digest()[:2], "big") >> 3
+        first, second = 128 + (number >> 6), (number & 63) << 2
+        network = f"10.{first}.{second}"
+        yield {
+            "name": name,
+            "driver": "bridge",
+            "network_interface": f"upwell{seed.hexdigest()}"[:_MAX_INTERFACE_NAME],
+            "subnets": [
+                {
+                    "subnet": f"{network}.0/22",
+                    "gateway": f"{network}.1",
+                    # The upper half is the Services'.
+                    "lease_range": {
+                        "start_ip": f"{network}.2",
+                        "end_ip": f"10.{first}.{second + 1}.254",
+                    },
+                }
+            ],
+            # Services' names are in /etc/hosts, which works while nothing of ours runs; a DNS
+            # server for each bridge would be one more process that can fail.
+            "dns_enabled": False,
+            "labels": {LABEL_UPWELL: upwell},
+        }
+
+
+async def make_local(network: IPv4Network) -> bool:
+    """Let this machine answer for every address of `network`; False when it does not let us.
+
+    A route of type local (AnyIP) does it for all addresses at once, for programs of the machine
+    and for containers: the kernel answers their ARP. It is gone after a restart of the machine.
+    """
+    return await _change_route("replace", network)
+
+
+async def leave(network: IPv4Network) -> None:
+    """Let this machine answer for `network` no longer."""
+    await _change_route("del", network)
+
+
+async def _change_route(verb: str, network: IPv4Network) -> bool:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *("ip", "route", verb, "local", str(network), "dev", "lo", "table", "local"),
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=PIPE,
+        )
+        async with asyncio.timeout(_ROUTE_SECONDS):
+            _, output = await process.communicate()
+    except (OSError, TimeoutError) as error:
+        _log.warning("route not changed", extra={"network": network, "why": str(error)})
+        return False
+    if process.returncode != 0:
+        why = output.decode(errors="replace").strip()
+        _log.warning("route not changed", extra={"network": network, "why": why})
+    return process.returncode == 0

@@ -1,0 +1,131 @@
+"""From a ContainerSpec to the body of Podman's "create" request (libpod SpecGenerator)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec
+from upwell.workload.podman import volumes
+
+LABEL_UPWELL = "upwell.dev/instance"
+LABEL_NAME = "upwell.dev/replica"
+LABEL_CONTAINER = "upwell.dev/container"
+LABEL_KIND = "upwell.dev/owner-kind"
+LABEL_NAMESPACE = "upwell.dev/owner-namespace"
+LABEL_OWNER = "upwell.dev/owner-name"
+LABEL_REVISION = "upwell.dev/revision"
+LABEL_RESTARTS = "upwell.dev/restarts"
+LABEL_INIT = "upwell.dev/init"
+"""On init containers alone: which of them it is, from 0."""
+LABEL_ROLE = "upwell.dev/role"
+
+_CPU_PERIOD_MICROSECONDS = 100_000
+_MAX_LOG_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerContext:
+    """What a container of an instance is put into."""
+
+    upwell: str
+    network: str
+    joins: str | None
+    """ID of the container whose network, host name and IPC this one shares; None for the first."""
+    places: Mapping[str, Path]
+    restarts: int
+    hosts: Path | None = None
+    """The file that is the instance's /etc/hosts; None leaves it to Podman."""
+    init: int | None = None
+    """Which init container this is, if it is one: on the network for itself."""
+
+
+def container_name(upwell: str, instance: str, container: str) -> str:
+    """Return the name in Podman: deterministic, and unlike that of any other Upwell."""
+    return f"upwell-{upwell}.{instance}.{container}"
+
+
+def create_body(
+    spec: InstanceSpec, container: ContainerSpec, surroundings: ContainerContext
+) -> dict[str, Any]:
+    """Return the request that creates `container`; raises InvalidVolumeError."""
+    body: dict[str, Any] = {
+        "name": container_name(surroundings.upwell, spec.name, container.name),
+        "image": str(container.image),
+        "labels": _labels(spec, container, surroundings),
+        "env": dict(container.env),
+        "httpproxy": False,  # the host's proxy is not the workload's environment
+        "healthconfig": {"test": ["NONE"]},  # our probes decide, not the image
+        "log_configuration": {"driver": "k8s-file", "size": _MAX_LOG_BYTES},
+        "mounts": [_mount(spec, mount, surroundings.places) for mount in container.mounts],
+    }
+    if surroundings.hosts is not None and "/etc/hosts" not in {
+        mount.path for mount in container.mounts
+    }:
+        body["mounts"].append(
+            {
+                "type": "bind",
+                "source": str(surroundings.hosts),
+                "destination": "/etc/hosts",
+                "options": ["rbind", "ro"],
+            }
+        )
+    if container.command:
+        body["entrypoint"] = list(container.command)
+    if container.command or container.args:
+        # An own command without args means none, not the image's (core/v1 Container).
+        body["command"] = list(container.args)
+    if container.working_dir:
+        body["work_dir"] = container.working_dir
+    if container.user:
+        body["user"] = container.user
+    if limits := _limits(container):
+        body["resource_limits"] = limits
+    if surroundings.joins is None:
+        body["netns"] = {"nsmode": "bridge"}
+        body["Networks"] = {surroundings.network: {}}
+        body["hostname"] = spec.hostname or spec.name[:63]
+    else:
+        for namespace in ("netns", "utsns", "ipcns"):
+            body[namespace] = {"nsmode": "container", "value": surroundings.joins}
+    return body
+
+
+def _labels(
+    spec: InstanceSpec, container: ContainerSpec, surroundings: ContainerContext
+) -> dict[str, str]:
+    own = {LABEL_ROLE: spec.role} if spec.role else {}
+    if surroundings.init is not None:
+        own[LABEL_INIT] = str(surroundings.init)
+    return {
+        **spec.labels,
+        **own,
+        LABEL_UPWELL: surroundings.upwell,
+        LABEL_NAME: spec.name,
+        LABEL_CONTAINER: container.name,
+        LABEL_KIND: spec.owner.kind,
+        LABEL_NAMESPACE: spec.owner.namespace,
+        LABEL_OWNER: spec.owner.name,
+        LABEL_REVISION: spec.revision,
+        LABEL_RESTARTS: str(surroundings.restarts),
+    }
+
+
+def _mount(spec: InstanceSpec, mount: InstanceMount, places: Mapping[str, Path]) -> dict[str, Any]:
+    read_only = mount.read_only or isinstance(spec.volumes.get(mount.volume), Files)
+    return {
+        "type": "bind",
+        "source": str(volumes.source(mount, places)),
+        "destination": mount.path,
+        "options": ["rbind", "ro" if read_only else "rw"],
+    }
+
+
+def _limits(container: ContainerSpec) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    if container.memory_bytes is not None:
+        limits["memory"] = {"limit": container.memory_bytes}
+    if container.cpus is not None:
+        quota = max(1000, round(container.cpus * _CPU_PERIOD_MICROSECONDS))
+        limits["cpu"] = {"quota": quota, "period": _CPU_PERIOD_MICROSECONDS}
+    return limits

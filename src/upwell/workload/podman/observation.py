@@ -1,0 +1,297 @@
+"""From what Podman reports to an Instance: pure, so that every odd state can be a test."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from upwell.oci import Digest, InvalidDigestError
+from upwell.workload.interface import Instance, ObservedContainer, Owner, State
+from upwell.workload.podman.container_body import (
+    LABEL_CONTAINER,
+    LABEL_INIT,
+    LABEL_KIND,
+    LABEL_NAME,
+    LABEL_NAMESPACE,
+    LABEL_OWNER,
+    LABEL_RESTARTS,
+    LABEL_REVISION,
+    LABEL_ROLE,
+)
+from upwell.workload.podman.records import InstanceRecord
+
+_ENDED = frozenset({"exited", "dead", "removing"})
+_NANOSECONDS = re.compile(r"(\.\d{6})\d+")
+_SIGNAL_BASE = 128
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """One container as Podman inspects it."""
+
+    id: str
+    labels: Mapping[str, str]
+    status: str
+    """Podman's word: created, initialized, running, paused, stopping, stopped, exited, …"""
+    exit_code: int
+    out_of_memory: bool
+    error: str
+    """Why the container could not be started."""
+    created: datetime
+    started_at: datetime | None
+    address: str
+    image: Digest | None
+    last_lines: str = ""
+    image_name: str = ""
+    ended_at: datetime | None = None
+    network: str = ""
+    """Path of its network namespace; empty while it does not run."""
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        """Read the answer of "inspect container"."""
+        state = document["State"]
+        networks = (document.get("NetworkSettings") or {}).get("Networks") or {}
+        addresses = [str(network.get("IPAddress") or "") for network in networks.values()]
+        return cls(
+            id=str(document["Id"]),
+            labels=document["Config"].get("Labels") or {},
+            status=str(state["Status"]),
+            exit_code=int(state["ExitCode"]),
+            out_of_memory=bool(state["OOMKilled"]),
+            error=str(state.get("Error") or ""),
+            created=parse_time(document["Created"]) or datetime.fromtimestamp(0, UTC),
+            started_at=parse_time(state["StartedAt"]),
+            address=next((address for address in addresses if address), ""),
+            image=_image_digest(document),
+            image_name=str(document.get("ImageName") or ""),
+            ended_at=parse_time(str(state.get("FinishedAt") or _NEVER)),
+            network=str((document.get("NetworkSettings") or {}).get("SandboxKey") or ""),
+        )
+
+    @property
+    def name(self) -> str:
+        """The container's name within its instance."""
+        return self.labels.get(LABEL_CONTAINER, "")
+
+    @property
+    def instance(self) -> str:
+        """The instance that the container is part of."""
+        return self.labels.get(LABEL_NAME, "")
+
+    @property
+    def init(self) -> int | None:
+        """Which init container it is; None when it is none."""
+        text = self.labels.get(LABEL_INIT, "")
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended badly."""
+        return self.ended and self.exit_code != 0
+
+    @property
+    def restarts(self) -> int:
+        """How many containers this one replaced, one after the other."""
+        text = self.labels.get(LABEL_RESTARTS, "")
+        return int(text) if text.isdecimal() else 0
+
+    @property
+    def running(self) -> bool:
+        """Whether its process can answer."""
+        return self.status == "running"
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process ran and is gone."""
+        return self.status in _ENDED or (self.status == "stopped" and self.started_at is not None)
+
+    def how_it_ended(self) -> str:
+        """Say with what exit code, and show the last lines of its log."""
+        if self.out_of_memory:
+            how = "was killed for using more memory than its limit"
+        elif self.exit_code > _SIGNAL_BASE:
+            how = f"exited {self.exit_code} (signal {self.exit_code - _SIGNAL_BASE})"
+        else:
+            how = f"exited {self.exit_code}"
+        lines = f": {self.last_lines}" if self.last_lines else ""
+        return f"container {self.name} {how}{lines}"
+
+
+def observe(
+    containers: Sequence[ContainerFacts],
+    record: InstanceRecord | None,
+    complaints: Mapping[str, str],
+) -> Instance:
+    """Put the containers of one instance together (there is at least one).
+
+    `complaints` holds by container ID what its readiness probe said last.
+    """
+    labels = containers[0].labels
+    owner = Owner(
+        labels.get(LABEL_KIND, ""), labels.get(LABEL_NAMESPACE, ""), labels.get(LABEL_OWNER, "")
+    )
+    state = _state(containers, record)
+    lasting = [container for container in containers if container.init is None]
+    since = [_ready_since(container, record) for container in lasting]
+    ready = state is State.RUNNING and None not in since
+    times = [moment for moment in since if moment is not None]
+    started = [entry.started_at for entry in containers if entry.started_at is not None]
+    running = state is State.RUNNING
+    return Instance(
+        name=containers[0].instance,
+        owner=owner,
+        revision=labels.get(LABEL_REVISION, ""),
+        state=state,
+        ready=ready,
+        ready_since=max(times) if ready else None,
+        started_at=max(started, default=containers[0].created),
+        address=next((c.address for c in lasting if c.address), "") if running else "",
+        images={container.name: container.image for container in lasting},
+        restarts=max(container.restarts for container in containers),
+        message="" if ready else _message(state, containers, record, complaints),
+        role=labels.get(LABEL_ROLE, ""),
+        foreign=_is_foreign(containers, record),
+        exit_codes={one.name: one.exit_code for one in _results(lasting, record) if one.ended},
+        begun_at=record.begun_at if record else None,
+        labels=record.labels if record else {},  # a container's own have its image's among them
+        containers=tuple(_observed(container, record) for container in containers),
+    )
+
+
+def _observed(container: ContainerFacts, record: InstanceRecord | None) -> ObservedContainer:
+    lasting = container.init is None
+    return ObservedContainer(
+        name=container.name,
+        id=container.id,
+        image=container.image_name,
+        digest=container.image,
+        started_at=container.started_at,
+        ended_at=container.ended_at if container.ended else None,
+        running=container.running,
+        ready=lasting and _ready_since(container, record) is not None,
+        exit_code=container.exit_code if container.ended else None,
+        restarts=container.restarts,
+        init=not lasting,
+    )
+
+
+def _is_foreign(containers: Sequence[ContainerFacts], record: InstanceRecord | None) -> bool:
+    """Whether somebody else has made one of the containers, with our labels on it."""
+    if record is None:
+        return True
+    return bool(record.made) and any(one.id not in record.made for one in containers)
+
+
+def next_to_start(
+    containers: Sequence[ContainerFacts], record: InstanceRecord | None
+) -> Sequence[ContainerFacts]:
+    """Return the created containers whose turn it is: the next init container, or all others.
+
+    Empty while one runs, when all have been started, and when not all were created.
+    """
+    if _state(containers, record) is not State.INITIALIZING:
+        return ()
+    for container in sorted(containers, key=lambda one: -1 if one.init is None else one.init):
+        if container.init is not None and not container.ended:
+            return () if container.started_at is not None else (container,)
+    return [one for one in containers if one.init is None and one.started_at is None]
+
+
+def _results(
+    lasting: Sequence[ContainerFacts], record: InstanceRecord | None
+) -> Sequence[ContainerFacts]:
+    """Return the containers whose end counts as the instance's."""
+    if record is None or not record.once:
+        return lasting
+    sidecars = {known.name for known in record.containers if known.sidecar}
+    return [container for container in lasting if container.name not in sidecars]
+
+
+def _state(containers: Sequence[ContainerFacts], record: InstanceRecord | None) -> State:
+    initial = [container for container in containers if container.init is not None]
+    lasting = [container for container in containers if container.init is None]
+    results = _results(lasting, record)
+    ended = [container for container in results if container.ended]
+    if any(container.failed for container in (*initial, *ended)):
+        return State.EXITED
+    if ended and (record is None or not record.once or len(ended) == len(results)):
+        return State.EXITED
+    expected = len(record.containers) if record else len(containers)
+    incomplete = len(containers) < expected
+    if incomplete:
+        return State.CREATED
+    if any(not container.ended for container in initial):
+        return State.INITIALIZING
+    if any(container.started_at is None for container in lasting):
+        return State.INITIALIZING if initial else State.CREATED
+    return State.RUNNING
+
+
+def _ready_since(container: ContainerFacts, record: InstanceRecord | None) -> datetime | None:
+    if not container.running:
+        return None
+    known = record.container(container.name) if record else None
+    if record is None or known is None:
+        return container.started_at
+    if known.post_start is not None and container.id not in record.post_started:
+        return None
+    if known.readiness is None and known.startup is None:
+        return container.started_at
+    return record.ready_since.get(container.id)
+
+
+def _message(
+    state: State,
+    containers: Sequence[ContainerFacts],
+    record: InstanceRecord | None,
+    complaints: Mapping[str, str],
+) -> str:
+    match state:
+        case State.EXITED:
+            ends = [
+                entry.how_it_ended()
+                for entry in containers
+                if entry.failed or (entry.ended and entry.init is None)
+            ]
+            failure = [record.failure] if record and record.failure else []
+            return "; ".join(failure + ends)
+        case State.CREATED:
+            errors = [f"container {c.name}: {c.error}" for c in containers if c.error]
+            return "; ".join(errors) or "not started yet"
+        case State.INITIALIZING:
+            waiting = [one.name for one in containers if one.init is not None and not one.ended]
+            return f"init container {waiting[0]} has not ended" if waiting else "starting"
+        case State.PULLING:
+            return ""  # nothing says that but the pull itself
+        case State.RUNNING:
+            return "; ".join(
+                f"container {entry.name}: {complaints.get(entry.id, 'not probed yet')}"
+                if entry.running
+                else f"container {entry.name} is {entry.status}"
+                for entry in containers
+                if entry.init is None and _ready_since(entry, record) is None
+            )
+
+
+def _image_digest(document: Mapping[str, Any]) -> Digest | None:
+    """Return the digest by which Podman found the image, else that of its manifest.
+
+    One image can be stored under several digests (an index and its manifest, say); the one that
+    the container was started by is what rollouts and promotions name.
+    """
+    _, _, pinned = str(document.get("ImageName") or "").partition("@")
+    for text in (pinned, str(document.get("ImageDigest") or "")):
+        try:
+            return Digest.parse(text)
+        except InvalidDigestError:
+            continue
+    return None
+
+
+def parse_time(text: str) -> datetime | None:
+    """Parse Go's RFC 3339 with nanoseconds; its zero time, year 1, means never."""
+    moment = datetime.fromisoformat(_NANOSECONDS.sub(r"\1", text))
+    return moment.astimezone(UTC) if moment.year > 1 else None

@@ -1,0 +1,71 @@
+"""Logs of containers that have ended and were started anew: the one before, for each container.
+
+They lie in the instance's folder and go with it. Each line begins with its time, so that a reader
+may ask for the lines since some moment.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from upwell.workload.interface import LogQuery, NoPreviousLogError
+from upwell.workload.podman.observation import parse_time
+
+_MAX_BYTES = 16 * 1024 * 1024
+"""As much as Podman keeps of a log."""
+_PIECE_LINES = 500
+
+
+class PreviousLogs:
+    """Files `NAME/previous/CONTAINER.log` below the folder of all instances."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def keep(self, instance: str, container: str, log: AsyncIterator[bytes]) -> None:
+        """Keep a log, whose lines have their times, in the place of the one before it."""
+        path = self._path(instance, container)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft, size = path.with_suffix(".new"), 0
+        with draft.open("wb") as file:
+            async for piece in log:
+                size += len(piece)
+                if size > _MAX_BYTES:
+                    break
+                file.write(piece)
+        draft.replace(path)
+
+    async def read(self, instance: str, container: str, wanted: LogQuery) -> AsyncIterator[bytes]:
+        """Yield what is wanted of the log; raises NoPreviousLogError."""
+        path = self._path(instance, container)
+        try:
+            content = await asyncio.to_thread(path.read_bytes)
+        except FileNotFoundError:
+            raise NoPreviousLogError(
+                f"container {container} of {instance} has not ended before: it has one log"
+            ) from None
+        lines = list(_wanted(content.splitlines(keepends=True), wanted))
+        for start in range(0, len(lines), _PIECE_LINES):
+            yield b"".join(lines[start : start + _PIECE_LINES])
+
+    def _path(self, instance: str, container: str) -> Path:
+        return self._root / instance / "previous" / f"{container}.log"
+
+
+def _wanted(lines: Iterable[bytes], wanted: LogQuery) -> Iterator[bytes]:
+    if wanted.since is not None:
+        since = wanted.since
+        lines = (line for line in lines if _is_later(line, since))
+    if wanted.tail is not None:
+        lines = deque(lines, maxlen=wanted.tail)
+    return (line if wanted.timestamps else line.partition(b" ")[2] for line in lines)
+
+
+def _is_later(line: bytes, since: datetime) -> bool:
+    try:
+        moment = parse_time(line.partition(b" ")[0].decode(errors="replace"))
+    except ValueError:
+        return True  # the rest of a line that was written in parts
+    return moment is None or moment >= since

@@ -1,0 +1,191 @@
+"""Image pulls that go on beside the calls that asked for them.
+
+An instance whose images are being pulled is shown as such; what comes next is up to whoever asked,
+who hears of the end as of any other change. A pull that failed is not begun anew at once: whoever
+asks too early is told the same fault again, and when it is worth to ask.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from upwell.oci import Reference
+from upwell.workload.interface import (
+    ImagePullError,
+    Instance,
+    InstanceSpec,
+    Owner,
+    State,
+    WorkloadError,
+)
+from upwell.workload.podman.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = timedelta(seconds=2)
+_LONGEST_PAUSE = timedelta(seconds=300)
+_MOST_DOUBLINGS = 8
+"""The longest pause is reached by then."""
+
+type _Login = tuple[str, str] | None
+type _Source = tuple[Reference, _Login, bool]
+"""Image, login, insecure: what a fault belongs to. With another login it is tried at once."""
+
+
+class ImageApi(Protocol):
+    """What pulls need of the runtime's API."""
+
+    async def image_exists(self, reference: Reference) -> bool:
+        """Whether the image is in the local storage."""
+        ...
+
+    async def pull(
+        self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
+    ) -> None:
+        """Pull an image; `login` is (username, password). Raises ImagePullError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    message: str
+    times: int
+    until: datetime
+    """Before that, nobody asks the registry again."""
+
+
+@dataclass(slots=True)
+class _Pull:
+    """What one instance waits for."""
+
+    spec: InstanceSpec
+    instance: Instance
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Pulls:
+    """The pulls that are under way, one for each instance; `publish` hears of their ends."""
+
+    def __init__(self, api: ImageApi, clock: Clock, publish: Callable[[Owner], None]) -> None:
+        self._api = api
+        self._clock = clock
+        self._publish = publish
+        self._asked: asyncio.Queue[_Pull] = asyncio.Queue()
+        self._under_way: dict[str, _Pull] = {}
+        self._faults: dict[_Source, _Fault] = {}
+        self._locks: WeakValueDictionary[Reference, asyncio.Lock] = WeakValueDictionary()
+        """Instances that need the same image pull it once."""
+
+    async def run(self) -> None:
+        """Pull what is asked for, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                pull = await self._asked.get()
+                pull.task = group.create_task(self._work(pull))
+
+    def instances(self) -> Mapping[str, Instance]:
+        """Return the instances that wait for an image, by name."""
+        return {name: pull.instance for name, pull in self._under_way.items()}
+
+    async def are_needed(self, spec: InstanceSpec, restarts: int) -> bool:
+        """Whether images are missing; if so they are being pulled from now on.
+
+        Raises ImagePullError when one of them could not be pulled just now.
+        """
+        if spec.name in self._under_way:
+            return True
+        missing = [image for image in images_of(spec) if not await self._api.image_exists(image)]
+        for image in missing:
+            self._refuse_early(_source(spec, image))
+        if not missing:
+            return False
+        waiting = Instance(
+            name=spec.name,
+            owner=spec.owner,
+            revision=spec.revision,
+            state=State.PULLING,
+            ready=False,
+            ready_since=None,
+            started_at=self._clock.now(),
+            address="",
+            images={},
+            restarts=restarts,
+            message=_message(missing[0]),
+            role=spec.role,
+        )
+        pull = _Pull(spec, waiting)
+        self._under_way[spec.name] = pull
+        self._asked.put_nowait(pull)
+        return True
+
+    def cancel(self, name: str) -> None:
+        """Give up what the instance waits for; nothing happens when it waits for nothing."""
+        pull = self._under_way.pop(name, None)
+        if pull is not None and pull.task is not None:
+            pull.task.cancel()
+
+    async def _work(self, pull: _Pull) -> None:
+        name = pull.spec.name
+        if self._under_way.get(name) is not pull:
+            return  # cancelled before it began
+        try:
+            for image in images_of(pull.spec):
+                pull.instance = replace(pull.instance, message=_message(image))
+                await self._fetch(_source(pull.spec, image))
+        except WorkloadError as error:
+            _log.warning("image not pulled", extra={"instance": name, "why": str(error)})
+        if self._under_way.get(name) is pull:
+            del self._under_way[name]
+            self._publish(pull.spec.owner)
+
+    async def _fetch(self, source: _Source) -> None:
+        image, login, insecure = source
+        async with self._locks.setdefault(image, asyncio.Lock()):
+            if await self._api.image_exists(image):
+                return
+            self._refuse_early(source)
+            try:
+                await self._api.pull(image, login, insecure=insecure)
+            except ImagePullError as error:
+                self._remember(source, str(error))
+                raise
+            self._faults.pop(source, None)
+
+    def _refuse_early(self, source: _Source) -> None:
+        fault = self._faults.get(source)
+        left = (fault.until - self._clock.now()).total_seconds() if fault else 0
+        if fault is not None and left > 0:
+            raise ImagePullError(fault.message, retry_after=left)
+
+    def _remember(self, source: _Source, message: str) -> None:
+        now = self._clock.now()
+        before = self._faults.get(source)
+        times = before.times if before else 0
+        pause = min(_FIRST_PAUSE * 2 ** min(times, _MOST_DOUBLINGS), _LONGEST_PAUSE)
+        # What nobody has asked for again is forgotten.
+        self._faults = {
+            known: fault
+            for known, fault in self._faults.items()
+            if fault.until + _LONGEST_PAUSE > now
+        }
+        self._faults[source] = _Fault(message, times + 1, now + pause)
+
+
+def images_of(spec: InstanceSpec) -> Sequence[Reference]:
+    """Return the images of an instance, each once, by digest alone where they have one."""
+    containers = (*spec.init, *spec.containers)
+    images = (container.image for container in containers)
+    return tuple(dict.fromkeys(replace(one, tag=None) if one.digest else one for one in images))
+
+
+def _source(spec: InstanceSpec, image: Reference) -> _Source:
+    logins = {registry: (user, password) for registry, user, password in spec.logins}
+    return image, logins.get(image.registry), image.registry in spec.insecure_registries
+
+
+def _message(image: Reference) -> str:
+    return f"pulling image {image}"

@@ -1,0 +1,465 @@
+"""Instances as Podman containers.
+
+Podman is driven through its API socket, served by a child process of ours. Measured on two cores
+with Podman 5.4: a list of ten containers takes 2 to 8 ms through the socket; a `podman ps` takes
+23 ms, and as much CPU, before it lists anything. More important, environment and registry logins
+travel over a socket that only this user can open, never over a command line or through a file.
+
+Exec probes through the API keep their conmon until `exit_command_delay` (containers.conf) is over:
+the file that `machine.containers_conf` writes makes that short.
+
+Truth is in Podman (labels say what a container belongs to) and in one record for each instance
+(probes and how they stand); nothing is kept in memory that a restart of this process would lose.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import shutil
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Self
+from weakref import WeakValueDictionary
+
+from upwell.workload.interface import (
+    WHOLE_LOG,
+    ContainerFile,
+    ContainerSpec,
+    ExecSession,
+    FileLimits,
+    Instance,
+    InstanceCommand,
+    InstanceSpec,
+    LogQuery,
+    Owner,
+    RuntimeUnavailableError,
+    ServiceName,
+    State,
+    UnreadableFilesError,
+)
+from upwell.workload.podman import volumes
+from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.podman.api.execution import conversation, execution_body
+from upwell.workload.podman.api.service import PodmanService, PodmanSettings
+from upwell.workload.podman.bridge import candidates, leave, make_local
+from upwell.workload.podman.changes import OwnerChanges
+from upwell.workload.podman.clock import Clock, SystemClock
+from upwell.workload.podman.container_body import (
+    LABEL_NAME,
+    LABEL_UPWELL,
+    ContainerContext,
+    create_body,
+)
+from upwell.workload.podman.container_files import collect
+from upwell.workload.podman.health import Health, ProbeTarget
+from upwell.workload.podman.hosts_files import HostsFiles
+from upwell.workload.podman.instance_network import connect_inside
+from upwell.workload.podman.observation import ContainerFacts, next_to_start, observe
+from upwell.workload.podman.previous_logs import PreviousLogs
+from upwell.workload.podman.pulls import Pulls
+from upwell.workload.podman.records import InstanceRecord, RecordStore
+from upwell.workload.podman.shared_calls import SharedCall
+
+__all__ = ["PodmanRuntime", "PodmanSettings"]
+
+_log = logging.getLogger(__name__)
+
+type _Version = tuple[str, str, int]
+"""(container ID, status, start in Unix seconds) as the list of containers has them."""
+
+_RESYNC_SECONDS = 15.0
+"""How long a change goes unnoticed when the stream of events loses one."""
+_RECONNECT_SECONDS = 1.0
+_RESTART_GRACE_SECONDS = 10
+"""For the containers of an instance that still run when another of it has ended. What a start
+that was cut short left behind has served nobody, and gets none."""
+_LAST_LINES = 10
+_LAST_LINES_BYTES = 2048
+
+
+class PodmanRuntime:
+    """The Runtime port on one machine; made by `PodmanRuntime.open`."""
+
+    def __init__(self, settings: PodmanSettings, api: PodmanApi, clock: Clock) -> None:
+        self._settings = settings
+        self._api = api
+        self._clock = clock
+        self._label = f"{LABEL_UPWELL}={settings.instance_id}"
+        self._records = RecordStore(settings.data_dir / "instances")
+        self._hosts = HostsFiles(self._records.root)
+        self._previous = PreviousLogs(self._records.root)
+        self._changes = OwnerChanges()
+        self._pulls = Pulls(api, clock, self._changes.publish)
+        self._wake = asyncio.Event()
+        self._health = Health(api, self._records, clock, self._wake.set)
+        self._list_all = SharedCall(self._list_containers)
+        self._facts: dict[_Version, ContainerFacts] = {}
+        """What was inspected once: it does not change within a version."""
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, settings: PodmanSettings, clock: Clock | None = None
+    ) -> AsyncIterator[Self]:
+        """Run the API service, the watch and the probes while the block lasts.
+
+        Leaving the block stops these, and no container. Raises RuntimeUnavailableError.
+        """
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        service = PodmanService(settings)
+        api = PodmanApi(service)
+        runtime = cls(settings, api, clock or SystemClock())
+        try:
+            await _ensure_network(api, settings)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(runtime._watch(group)),
+                    group.create_task(runtime._follow_events()),
+                    group.create_task(runtime._pulls.run()),
+                ]
+                yield runtime
+                runtime._health.follow([], group)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await runtime._health.close()
+            await api.close()
+            await service.close()
+
+    async def instances(self) -> Sequence[Instance]:
+        """Return all instances of this Upwell, running or ended, or waiting for an image."""
+        found = {
+            name: observe(containers, self._records.load(name), self._health.complaints)
+            for name, containers in (await self._observe_containers()).items()
+        }
+        # What waits may have ended before: then its old containers are still there.
+        return [one for _, one in sorted({**found, **self._pulls.instances()}.items())]
+
+    async def start(self, spec: InstanceSpec) -> None:
+        """Start; while images are missing, have them pulled. A running one is left alone.
+
+        Raises ForbiddenError, ImagePullError, InvalidVolumeError, InvalidNameError, or
+        RuntimeUnavailableError (with Podman's own words) when a container cannot be started.
+        """
+        volumes.refuse_forbidden(spec, self._settings.allowed_host_paths)
+        async with self._lock(spec.name):
+            record = self._records.load(spec.name)
+            old = (await self._observe_containers(spec.name)).get(spec.name, [])
+            running = {State.RUNNING, State.INITIALIZING}
+            if old and observe(old, record, {}).state in running:
+                return
+            restarts = _restarts(old, record)
+            if await self._pulls.are_needed(spec, restarts):
+                return
+            begun = (record.begun_at if record else None) or self._clock.now()
+            record = InstanceRecord.of(spec, restarts, begun)
+            self._records.save(record)
+            ended = any(container.ended for container in old)
+            await self._end(old, _RESTART_GRACE_SECONDS if ended else 0, keep_logs=True)
+            folder = self._records.folder(spec.name) / "volumes"
+            claims = self._settings.data_dir / "claims"
+            places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
+            await asyncio.to_thread(self._hosts.create, spec)
+            for container_id in await self._create(spec, record, places):
+                await self._call(self._api.start(container_id))
+        self._wake.set()
+
+    async def _go_on(self, name: str) -> None:
+        """Start what comes next in an instance with init containers."""
+        async with self._lock(name):
+            found = (await self._observe_containers(name)).get(name, [])
+            for container in next_to_start(found, self._records.load(name)):
+                await self._call(self._api.start(container.id))
+        self._wake.set()
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        """SIGTERM, SIGKILL after the grace time, remove with its volumes; idempotent."""
+        async with self._lock(name):
+            self._pulls.cancel(name)
+            found = (await self._observe_containers(name)).get(name, [])
+            left = await self._health.before_stop(found, grace_seconds)
+            await self._end(found, math.ceil(left))
+            folder = self._records.folder(name)
+            self._records.forget(name)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        self._wake.set()
+
+    async def execute(
+        self, name: str, command: tuple[str, ...], container: str = ""
+    ) -> tuple[int, bytes]:
+        """Run a command in a container; returns its exit code and the start of its output.
+
+        Raises RuntimeUnavailableError when there is no such container, or it does not run.
+        """
+        chosen = await self._container(name, container)
+        return await self._call(self._api.execute(chosen.id, command))
+
+    async def publish_names(self, names: Sequence[ServiceName]) -> None:
+        """Let instances, present and future, find exactly these Services by name."""
+        await asyncio.to_thread(self._hosts.publish, names)
+
+    async def service_network(self) -> IPv4Network | None:
+        """Return the addresses for Services that instances reach, made local to this machine.
+
+        None when the machine does not let us: then Services have loopback addresses alone.
+        """
+        upper = await self._upper_half()
+        return upper if await make_local(upper) else None
+
+    async def _upper_half(self) -> IPv4Network:
+        name = self._settings.network_name
+        subnet = IPv4Network(await self._call(self._api.network_subnet(name)))
+        return list(subnet.subnets(prefixlen_diff=1))[1]
+
+    def changes(self) -> AsyncIterator[Owner]:
+        """Yield an owner whenever one of its instances started, turned (un)ready or ended."""
+        return self._changes.listen()
+
+    async def logs(
+        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
+    ) -> AsyncIterator[bytes]:
+        """Yield the log of an instance's container (the first when no name is given).
+
+        Raises RuntimeUnavailableError when there is no such container, or NoPreviousLogError.
+        """
+        chosen = await self._container(name, container)
+        if wanted.previous:
+            pieces = self._previous.read(name, chosen.name, wanted)
+        else:
+            pieces = self._api.logs(chosen.id, wanted)
+        async for piece in pieces:
+            yield piece
+
+    async def read_files(
+        self, name: str, path: str, limits: FileLimits, container: str = ""
+    ) -> Sequence[ContainerFile]:
+        """Return a file, or all below a folder, of a container; raises UnreadableFilesError."""
+        chosen = await self._container(name, container)
+        async with contextlib.aclosing(self._api.archive(chosen.id, path)) as pieces:
+            try:
+                return await collect(pieces, limits)
+            except PodmanNotFoundError as error:
+                raise UnreadableFilesError(f"there is no {path} in {chosen.name}") from error
+
+    @asynccontextmanager
+    async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
+        """Run a command in an instance while the block lasts; leaving the block ends it.
+
+        Raises RuntimeUnavailableError when there is no such container, or it does not run.
+        """
+        chosen = await self._container(name, command.container)
+        session = await self._call(self._api.prepare(chosen.id, execution_body(command)))
+        try:
+            async with conversation(self._api, session, command) as execution:
+                yield execution
+        finally:
+            # A command that outlives its caller must not pile up inside the container.
+            await asyncio.shield(self._api.end(session))
+
+    async def connect(
+        self, name: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a TCP port of an instance, as a process inside it would; the caller closes.
+
+        Raises UnreachableError.
+        """
+        found = (await self._observe_containers(name)).get(name, [])
+        running = [one for one in found if one.running and one.init is None]
+        network = next((one.network for one in running if one.network), "")
+        address = next((one.address for one in running if one.address), "")
+        return await connect_inside(network, address, port)
+
+    async def teardown(self) -> None:
+        """Remove every instance of this Upwell, at once, and its network."""
+        names = {*await self._observe_containers(), *self._records.names()}
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(self.stop(name, 0))
+        await leave(await self._upper_half())
+        await self._api.remove_network(self._settings.network_name)
+
+    async def _container(self, name: str, container: str) -> ContainerFacts:
+        """Return a container of an instance, without a name its first main one."""
+        found = (await self._observe_containers(name)).get(name, [])
+        record = self._records.load(name)
+        beside = {known.name for known in record.containers if known.sidecar} if record else set()
+        main = [one for one in found if one.init is None and one.name not in beside]
+        for entry in found if container else main:
+            if container in {"", entry.name}:
+                return entry
+        raise RuntimeUnavailableError(f"{name} has no container {container or 'at all'}")
+
+    def _lock(self, instance: str) -> asyncio.Lock:
+        """One start or stop of an instance at a time."""
+        return self._locks.setdefault(instance, asyncio.Lock())
+
+    async def _observe_containers(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
+        """Return the containers by instance, each instance's in the order of their creation."""
+        return await (self._list_containers(name) if name else self._list_all())
+
+    async def _list_containers(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
+        label = f"{LABEL_NAME}={name}" if name else ""
+        listing = await self._api.containers(*filter(None, [self._label, label]))
+        grouped: defaultdict[str, list[ContainerFacts]] = defaultdict(list)
+        current = {}
+        for entry in listing:
+            key = (str(entry["Id"]), str(entry["State"]), int(entry["StartedAt"]))
+            facts = self._facts.get(key) or await self._inspect(key[0])
+            if facts is not None:
+                current[key] = facts
+                grouped[facts.instance].append(facts)
+        self._facts = {**self._facts, **current} if name else current
+        for containers in grouped.values():
+            containers.sort(key=lambda facts: facts.created)
+        return grouped
+
+    async def _inspect(self, container_id: str) -> ContainerFacts | None:
+        with contextlib.suppress(PodmanNotFoundError):  # removed since it was listed
+            facts = ContainerFacts.parse(await self._api.inspect(container_id))
+            if facts.ended:
+                facts = replace(facts, last_lines=await self._last_lines(container_id))
+            return facts
+        return None
+
+    async def _last_lines(self, container_id: str) -> str:
+        last = b""
+        with contextlib.suppress(RuntimeUnavailableError):  # a lost log is no lost instance
+            async for piece in self._api.logs(container_id, LogQuery(tail=_LAST_LINES)):
+                last = (last + piece)[-_LAST_LINES_BYTES:]
+        return last.decode(errors="replace").strip()
+
+    async def _create(
+        self, spec: InstanceSpec, record: InstanceRecord, places: Mapping[str, Path]
+    ) -> list[str]:
+        """Create all containers of an instance; the first that lasts owns the network of all.
+
+        Returns the IDs of those to start now; the record says that all of them are ours.
+        """
+        around = ContainerContext(
+            upwell=self._settings.instance_id,
+            network=self._settings.network_name,
+            joins=None,
+            hosts=self._hosts.path(spec.name),
+            places=places,
+            restarts=record.restarts,
+        )
+        initial = [
+            await self._create_one(spec, container, replace(around, init=number))
+            for number, container in enumerate(spec.init)
+        ]
+        created: list[str] = []
+        for container in spec.containers:
+            joined = replace(around, joins=created[0] if created else None)
+            created.append(await self._create_one(spec, container, joined))
+        self._records.save(replace(record, made=(*initial, *created)))
+        return initial[:1] or created
+
+    async def _create_one(
+        self, spec: InstanceSpec, container: ContainerSpec, around: ContainerContext
+    ) -> str:
+        return await self._call(self._api.create(create_body(spec, container, around)))
+
+    async def _call[T](self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except PodmanNotFoundError as error:
+            raise RuntimeUnavailableError(f"podman: {error}") from error
+
+    async def _end(
+        self, containers: Sequence[ContainerFacts], grace_seconds: int, *, keep_logs: bool = False
+    ) -> None:
+        """Stop all at the same time, then remove, the owner of the shared network last."""
+
+        async def stop(container: ContainerFacts) -> None:
+            with contextlib.suppress(PodmanNotFoundError):
+                await self._api.stop(container.id, grace_seconds)
+
+        async with asyncio.TaskGroup() as group:
+            for container in containers:
+                if container.running:
+                    group.create_task(stop(container))
+        for container in reversed(containers):
+            with contextlib.suppress(PodmanNotFoundError):
+                if keep_logs and container.started_at is not None:
+                    log = self._api.logs(container.id, LogQuery(timestamps=True))
+                    await self._previous.keep(container.instance, container.name, log)
+                await self._api.remove(container.id)
+
+    async def _follow_events(self) -> None:
+        """Wake the watch at every event; a stream that ends is opened again."""
+        while True:
+            try:
+                async for _ in self._api.events(self._label):
+                    self._wake.set()
+            except RuntimeUnavailableError as error:
+                _log.warning("event stream lost", extra={"why": str(error)})
+            await asyncio.sleep(_RECONNECT_SECONDS)
+            self._wake.set()  # something may have happened in between
+
+    async def _watch(self, group: asyncio.TaskGroup) -> None:
+        """Compare what is with what was, tell listeners, and probe what runs."""
+        known: dict[str, Instance] = {}
+        while True:
+            self._wake.clear()
+            try:
+                found = await self._observe_containers()
+            except RuntimeUnavailableError as error:
+                _log.warning("containers cannot be listed", extra={"why": str(error)})
+            else:
+                self._health.follow(_targets(found), group)
+                now = {
+                    name: observe(containers, self._records.load(name), {})
+                    for name, containers in found.items()
+                }
+                for name, instance in {**known, **now}.items():
+                    if known.get(name) != now.get(name):
+                        self._changes.publish(instance.owner)
+                known = now
+                await self._advance(found)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RESYNC_SECONDS):
+                    await self._wake.wait()
+
+    async def _advance(self, found: Mapping[str, list[ContainerFacts]]) -> None:
+        """Go on with every instance whose next container's turn has come."""
+        for name, containers in found.items():
+            if next_to_start(containers, self._records.load(name)):
+                try:
+                    await self._go_on(name)
+                except RuntimeUnavailableError as error:
+                    _log.warning(
+                        "instance not started", extra={"instance": name, "why": str(error)}
+                    )
+
+
+async def _ensure_network(api: PodmanApi, settings: PodmanSettings) -> None:
+    if await api.network_exists(settings.network_name):
+        return None
+    refusal = RuntimeUnavailableError("no subnet is free")
+    for body in candidates(settings.network_name, settings.instance_id):
+        try:
+            return await api.create_network(body)
+        except RuntimeUnavailableError as error:
+            refusal = error
+    raise refusal
+
+
+def _restarts(old: Sequence[ContainerFacts], record: InstanceRecord | None) -> int:
+    """Count from the ended containers: a start that was cut short is not counted twice."""
+    ended = [container.restarts + 1 for container in old if container.ended]
+    return max(ended, default=record.restarts if record else 0)
+
+
+def _targets(found: Mapping[str, Sequence[ContainerFacts]]) -> list[ProbeTarget]:
+    return [
+        ProbeTarget(container, next((entry.address for entry in containers if entry.address), ""))
+        for containers in found.values()
+        for container in containers
+        if container.running
+    ]

@@ -1,0 +1,64 @@
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from upwell.oci import Reference
+from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec, Owner
+from upwell.workload.podman.bridge import candidates
+from upwell.workload.podman.container_body import ContainerContext, create_body
+
+OWNER = Owner("Deployment", "shop", "web")
+WEB = ContainerSpec("web", Reference.parse("localhost/web"))
+
+
+def body(container: ContainerSpec, joins: str | None = None, **changes: Any) -> dict[str, Any]:
+    spec = replace(InstanceSpec("web-1", OWNER, "rev", (container,)), **changes)
+    return create_body(spec, container, ContainerContext("u1", "net", joins, {"v": Path("/")}, 4))
+
+
+def test_our_labels_win_over_those_of_the_workload() -> None:
+    labels = body(WEB, labels={"app": "web", "upwell.dev/instance": "forged"})["labels"]
+    assert labels["app"] == "web"
+    assert labels["upwell.dev/instance"] == "u1"
+    assert labels["upwell.dev/restarts"] == "4"
+
+
+def test_the_image_decides_what_the_spec_leaves_open() -> None:
+    assert body(WEB).keys().isdisjoint({"entrypoint", "command", "user", "work_dir"})
+    assert body(replace(WEB, args=("a",)))["command"] == ["a"]
+
+
+def test_an_own_command_does_not_get_the_image_s_arguments() -> None:
+    made = body(replace(WEB, command=("/x",)))
+    assert (made["entrypoint"], made["command"]) == (["/x"], [])
+
+
+def test_the_first_owns_the_namespaces_and_the_others_join_them() -> None:
+    assert body(WEB)["Networks"] == {"net": {}}
+    joined = body(WEB, joins="first")
+    for namespace in ("netns", "utsns", "ipcns"):
+        assert joined[namespace] == {"nsmode": "container", "value": "first"}
+    assert "Networks" not in joined
+
+
+def test_files_are_read_only_whatever_the_mount_says() -> None:
+    mounted = replace(WEB, mounts=(InstanceMount("v", "/v"),))
+    assert body(mounted)["mounts"][0]["options"] == ["rbind", "rw"]
+    assert body(mounted, volumes={"v": Files({})})["mounts"][0]["options"] == ["rbind", "ro"]
+
+
+def test_limits_are_in_the_kernel_s_units() -> None:
+    limits = body(replace(WEB, memory_bytes=1024, cpus=0.5))["resource_limits"]
+    assert limits == {"memory": {"limit": 1024}, "cpu": {"quota": 50_000, "period": 100_000}}
+
+
+def test_two_upwells_get_networks_of_their_own() -> None:
+    ours = next(candidates("upwell-a", "a"))
+    theirs = next(candidates("upwell-b", "b"))
+    for key in ("network_interface", "subnets"):
+        assert ours[key] != theirs[key]
+    for made in candidates("upwell-a", "a"):
+        network = IPv4Network(made["subnets"][0]["subnet"])
+        assert network.subnet_of(IPv4Network("10.128.0.0/9"))
+        assert len(made["network_interface"]) <= 15

@@ -1,0 +1,187 @@
+"""Pulls beside the calls that ask for them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from upwell.oci import Digest, Reference
+from upwell.workload.interface import ContainerSpec, ImagePullError, InstanceSpec, Owner, State
+from upwell.workload.podman.pulls import Pulls, images_of
+
+OWNER = Owner("Deployment", "shop", "web")
+IMAGE = Reference.parse("registry.test/team/web:1").with_digest(Digest.of(b"web"))
+BY_DIGEST = replace(IMAGE, tag=None)
+ALICE = ("registry.test", "alice", "wonder")
+DEADLINE = 5
+
+
+class Turned:
+    """A clock that tests turn."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class SlowApi:
+    """Ends a pull when it is let, well or badly."""
+
+    def __init__(self) -> None:
+        self.present: set[Reference] = set()
+        self.fault = ""
+        self.pulled: list[tuple[Reference, tuple[str, str] | None, bool]] = []
+        self.given_up = 0
+        self.let = asyncio.Event()
+        self.began = asyncio.Condition()
+
+    async def image_exists(self, reference: Reference) -> bool:
+        return reference in self.present
+
+    async def pull(
+        self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
+    ) -> None:
+        async with self.began:
+            self.pulled.append((reference, login, insecure))
+            self.began.notify_all()
+        try:
+            await self.let.wait()
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
+        if self.fault:
+            raise ImagePullError(self.fault)
+        self.present.add(reference)
+
+
+class Scene:
+    """Pulls that run, and who hears of them."""
+
+    def __init__(self) -> None:
+        self.api = SlowApi()
+        self.clock = Turned()
+        self.told: asyncio.Queue[Owner] = asyncio.Queue()
+        self.pulls = Pulls(self.api, self.clock, self.told.put_nowait)
+
+    async def heard(self) -> Owner:
+        async with asyncio.timeout(DEADLINE):
+            return await self.told.get()
+
+    async def until_asked(self, times: int) -> None:
+        async with asyncio.timeout(DEADLINE), self.api.began:
+            await self.api.began.wait_for(lambda: len(self.api.pulled) >= times)
+
+
+@asynccontextmanager
+async def scene() -> AsyncIterator[Scene]:
+    made = Scene()
+    task = asyncio.create_task(made.pulls.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def instance(name: str = "web-0", **changes: object) -> InstanceSpec:
+    spec = InstanceSpec(name, OWNER, "rev1", (ContainerSpec("web", IMAGE),))
+    return replace(spec, **changes)  # type: ignore[arg-type]  # names of its fields
+
+
+async def test_an_instance_is_shown_while_its_image_is_pulled() -> None:
+    async with scene() as it:
+        assert await it.pulls.are_needed(instance(role="pre"), restarts=2)
+        shown = it.pulls.instances()["web-0"]
+        assert (shown.state, shown.ready, shown.restarts) == (State.PULLING, False, 2)
+        assert (shown.owner, shown.revision, shown.role) == (OWNER, "rev1", "pre")
+        assert shown.started_at == it.clock.time
+        assert shown.message == f"pulling image {BY_DIGEST}"
+        assert await it.pulls.are_needed(instance(), restarts=2), "asked again, it goes on"
+
+        it.api.let.set()
+        assert await it.heard() == OWNER
+        assert not it.pulls.instances()
+        assert not await it.pulls.are_needed(instance(), restarts=0)
+        assert len(it.api.pulled) == 1
+
+
+async def test_instances_share_the_pull_of_an_image() -> None:
+    async with scene() as it:
+        for name in ("web-0", "web-1"):
+            assert await it.pulls.are_needed(instance(name), restarts=0)
+        await it.until_asked(1)
+        it.api.let.set()
+        await it.heard()
+        await it.heard()
+        assert len(it.api.pulled) == 1
+
+
+async def test_a_failed_pull_is_told_and_not_begun_anew_too_early() -> None:
+    async with scene() as it:
+        it.api.fault = "cannot pull: 500"
+        it.api.let.set()
+        waits = []
+        for times in range(1, 11):
+            assert await it.pulls.are_needed(instance(), restarts=0)
+            await it.heard()
+            assert len(it.api.pulled) == times
+            with pytest.raises(ImagePullError, match="500") as told:
+                await it.pulls.are_needed(instance(), restarts=0)
+            waits.append(told.value.retry_after)
+            it.clock.time += timedelta(seconds=told.value.retry_after)
+        assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
+async def test_another_login_is_tried_at_once() -> None:
+    async with scene() as it:
+        it.api.fault = "unauthorized"
+        it.api.let.set()
+        await it.pulls.are_needed(instance(), restarts=0)
+        await it.heard()
+        it.api.fault = ""
+        with pytest.raises(ImagePullError):
+            await it.pulls.are_needed(instance(), restarts=0)
+        mended = instance(logins=(ALICE,), insecure_registries=frozenset({"registry.test"}))
+        assert await it.pulls.are_needed(mended, restarts=0)
+        await it.heard()
+        assert it.api.pulled[-1] == (BY_DIGEST, ("alice", "wonder"), True)
+        assert not await it.pulls.are_needed(mended, restarts=0)
+
+
+async def test_a_pull_that_nobody_wants_any_more_is_given_up() -> None:
+    async with scene() as it:
+        await it.pulls.are_needed(instance("web-0"), restarts=0)
+        await it.pulls.are_needed(instance("web-1"), restarts=0)
+        await it.until_asked(1)
+        it.pulls.cancel("web-0")
+        it.pulls.cancel("nobody")
+        assert set(it.pulls.instances()) == {"web-1"}
+        await it.until_asked(2)  # the other one takes it up
+        assert it.api.given_up == 1
+        it.api.let.set()
+        await it.heard()
+        assert it.told.empty(), "nobody hears of what was given up"
+
+
+async def test_an_instance_that_is_given_up_before_its_turn_pulls_nothing() -> None:
+    async with scene() as it:
+        await it.pulls.are_needed(instance("web-0"), restarts=0)
+        it.pulls.cancel("web-0")
+        await it.pulls.are_needed(instance("web-1"), restarts=0)
+        it.api.let.set()
+        await it.heard()
+        assert len(it.api.pulled) == 1
+
+
+def test_the_images_of_an_instance_are_named_once_and_by_digest() -> None:
+    tagged = Reference.parse("registry.test/team/tool:2")
+    spec = instance(init=(ContainerSpec("prepare", tagged), ContainerSpec("again", IMAGE)))
+    assert list(images_of(spec)) == [tagged, BY_DIGEST]

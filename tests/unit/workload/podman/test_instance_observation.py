@@ -1,0 +1,148 @@
+"""What Podman reports, in all its odd states, as an Instance."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from upwell.oci import Digest, Reference
+from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, ProbeSpec, State, TcpProbe
+from upwell.workload.podman.observation import ContainerFacts, observe
+from upwell.workload.podman.records import InstanceRecord
+
+OWNER = Owner("Deployment", "shop", "web")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+IMAGE = Reference.parse("localhost/web")
+PINNED = Digest.of(b"index")
+LABELS = {
+    "upwell.dev/replica": "web-1",
+    "upwell.dev/owner-kind": "Deployment",
+    "upwell.dev/owner-namespace": "shop",
+    "upwell.dev/owner-name": "web",
+    "upwell.dev/revision": "rev",
+    "upwell.dev/restarts": "2",
+}
+
+
+def facts(name: str = "web", **changes: Any) -> ContainerFacts:
+    base = ContainerFacts(
+        id=f"id-{name}",
+        labels={**LABELS, "upwell.dev/container": name},
+        status="running",
+        exit_code=0,
+        out_of_memory=False,
+        error="",
+        created=START,
+        started_at=START,
+        address="10.0.0.2",
+        image=PINNED,
+    )
+    return replace(base, **changes)
+
+
+def record(*names: str, readiness: ProbeSpec | None = None) -> InstanceRecord:
+    containers = tuple(ContainerSpec(name, IMAGE, readiness=readiness) for name in names)
+    return InstanceRecord.of(InstanceSpec("web-1", OWNER, "rev", containers), 2, START)
+
+
+def test_without_a_probe_it_is_ready_since_its_start() -> None:
+    later = START + timedelta(seconds=5)
+    seen = observe([facts(), facts("b", started_at=later, address="")], record("web", "b"), {})
+    assert (seen.state, seen.ready, seen.ready_since) == (State.RUNNING, True, later)
+    assert (seen.owner, seen.revision, seen.restarts) == (OWNER, "rev", 2)
+    assert (seen.address, seen.message) == ("10.0.0.2", "")
+
+
+def test_with_a_probe_it_is_ready_once_that_was_noted() -> None:
+    probed = record("web", readiness=ProbeSpec(TcpProbe(80)))
+    waiting = observe([facts()], probed, {"id-web": "readiness probe: refused"})
+    assert (waiting.state, waiting.ready) == (State.RUNNING, False)
+    assert waiting.message == "container web: readiness probe: refused"
+    assert observe([facts()], probed, {}).message == "container web: not probed yet"
+
+    noted = START + timedelta(seconds=9)
+    ready = observe([facts()], probed.with_readiness("id-web", noted), {})
+    assert (ready.ready, ready.ready_since) == (True, noted)
+
+
+def test_readiness_of_a_former_container_does_not_count() -> None:
+    probed = record("web", readiness=ProbeSpec(TcpProbe(80))).with_readiness("id-former", START)
+    assert not observe([facts()], probed, {}).ready
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"exit_code": 3, "last_lines": "no db"}, "container web exited 3: no db"),
+        ({"exit_code": 137}, "container web exited 137 (signal 9)"),
+        (
+            {"exit_code": 137, "out_of_memory": True},
+            "container web was killed for using more memory than its limit",
+        ),
+    ],
+)
+def test_an_end_says_how(changes: dict[str, Any], expected: str) -> None:
+    seen = observe([facts(status="exited", **changes), facts("b")], record("web", "b"), {})
+    assert (seen.state, seen.ready, seen.address) == (State.EXITED, False, "")
+    assert seen.message == expected
+
+
+def test_why_we_ended_it_comes_first() -> None:
+    failed = replace(record("web"), failure="liveness probe failed")
+    seen = observe([facts(status="exited", exit_code=143)], failed, {})
+    assert seen.message == "liveness probe failed; container web exited 143 (signal 15)"
+
+
+def test_an_instance_of_which_a_container_is_missing_is_not_running() -> None:
+    seen = observe([facts()], record("web", "sidecar"), {})
+    assert (seen.state, seen.ready) == (State.CREATED, False)
+
+
+def test_a_container_that_could_not_start_says_why() -> None:
+    seen = observe([facts(status="created", started_at=None, error="no /bin/x")], None, {})
+    assert (seen.state, seen.message) == (State.CREATED, "container web: no /bin/x")
+
+
+@pytest.mark.parametrize("status", ["paused", "stopping"])
+def test_one_that_cannot_answer_is_not_ready(status: str) -> None:
+    seen = observe([facts(status=status)], record("web"), {})
+    assert (seen.state, seen.ready) == (State.RUNNING, False)
+    assert seen.message == f"container web is {status}"
+
+
+def inspected(**changes: Any) -> dict[str, Any]:
+    state = {
+        "Status": "running",
+        "ExitCode": 0,
+        "OOMKilled": False,
+        "StartedAt": "2026-01-01T01:00:00.123456789+01:00",
+    }
+    return {
+        "Id": "abc",
+        "Config": {"Labels": LABELS},
+        "State": state,
+        "Created": "2026-01-01T00:00:00Z",
+        "NetworkSettings": {"Networks": {"n": {"IPAddress": "10.1.2.3"}}},
+        "ImageName": f"localhost/web@{PINNED}",
+        "ImageDigest": str(Digest.of(b"manifest")),
+        **changes,
+    }
+
+
+def test_times_addresses_and_digests_are_read() -> None:
+    parsed = ContainerFacts.parse(inspected())
+    assert parsed.started_at == datetime(2026, 1, 1, 0, 0, 0, 123456, tzinfo=UTC)
+    assert (parsed.address, parsed.image) == ("10.1.2.3", PINNED)
+
+
+def test_an_image_started_by_tag_has_the_digest_of_its_manifest() -> None:
+    by_tag = ContainerFacts.parse(inspected(ImageName="localhost/web:latest"))
+    assert by_tag.image == Digest.of(b"manifest")
+    assert ContainerFacts.parse(inspected(ImageName="", ImageDigest="")).image is None
+
+
+def test_a_container_that_never_started_has_no_time_and_may_have_no_network() -> None:
+    never = {**inspected()["State"], "StartedAt": "0001-01-01T00:00:00Z"}
+    parsed = ContainerFacts.parse(inspected(State=never, NetworkSettings=None))
+    assert (parsed.started_at, parsed.address) == (None, "")

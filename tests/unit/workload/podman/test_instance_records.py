@@ -1,0 +1,73 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from upwell.oci import Reference
+from upwell.workload.interface import (
+    ContainerSpec,
+    ExecProbe,
+    HttpProbe,
+    InstanceSpec,
+    Owner,
+    ProbeSpec,
+    TcpProbe,
+)
+from upwell.workload.podman.records import InstanceRecord, InvalidNameError, RecordStore
+
+OWNER = Owner("Deployment", "shop", "web")
+SINCE = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+CHECKS: tuple[HttpProbe | TcpProbe | ExecProbe, ...] = (
+    HttpProbe(8080, "/x", "https", (("Authorization", "Bearer t"),)),
+    TcpProbe(81),
+    ExecProbe(("a", "b")),
+)
+
+
+def record(name: str = "web-1") -> InstanceRecord:
+    image = Reference.parse("localhost/web")
+    containers = tuple(
+        ContainerSpec(f"c{at}", image, env={"PASSWORD": "hunter2"}, readiness=ProbeSpec(check))
+        for at, check in enumerate(CHECKS)
+    )
+    spec = InstanceSpec(name, OWNER, "rev", containers, logins=(("r", "u", "hunter2"),))
+    return InstanceRecord.of(spec, restarts=3, begun_at=SINCE).with_readiness("id-1", SINCE)
+
+
+def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
+    RecordStore(tmp_path).save(record())
+    assert RecordStore(tmp_path).load("web-1") == record()
+    assert RecordStore(tmp_path).names() == ["web-1"]
+
+
+def test_a_record_is_ours_alone_and_holds_no_secret_of_the_workload(tmp_path: Path) -> None:
+    RecordStore(tmp_path).save(record())
+    file = tmp_path / "web-1" / "record.json"
+    assert file.stat().st_mode & 0o077 == 0
+    assert file.parent.stat().st_mode & 0o077 == 0
+    assert "hunter2" not in file.read_text()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": "web-1"}', "\0"])
+def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> None:
+    store = RecordStore(tmp_path)
+    store.save(record())
+    (tmp_path / "web-1" / "record.json").write_text(content)
+    assert RecordStore(tmp_path).load("web-1") is None
+
+
+def test_no_record_and_no_folder_are_nothing(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "absent")
+    assert store.load("web-1") is None
+    assert store.names() == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "a\0"])
+def test_a_name_does_not_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidNameError):
+        RecordStore(tmp_path).folder(name)
+
+
+def test_readiness_belongs_to_one_container() -> None:
+    changed = record().with_readiness("id-2", SINCE).with_readiness("id-1", None)
+    assert dict(changed.ready_since) == {"id-2": SINCE}

@@ -1,0 +1,104 @@
+"""Thresholds, pauses and turns of probes, on a clock that does not tick by itself."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from upwell.workload.interface import ExecProbe, ProbeSpec, RuntimeUnavailableError, TcpProbe
+from upwell.workload.podman.probes import ProbeClient, ProbeResult, ProbeTally, watch
+
+CHECK = TcpProbe(80)
+
+
+class SteppedClock:
+    """Sleeping takes no time, and is noted."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+        self.sleeps: list[float] = []
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.time += timedelta(seconds=seconds)
+        await asyncio.sleep(0)
+
+
+def turns(tally: ProbeTally, outcomes: Iterable[bool]) -> list[bool]:
+    return [tally.count(success=outcome) for outcome in outcomes]
+
+
+def test_it_takes_as_many_failures_in_a_row_as_the_threshold_says() -> None:
+    tally = ProbeTally(ProbeSpec(CHECK, failure_threshold=3), passing=True)
+    assert turns(tally, [False, False, True, False, False]) == [False] * 5
+    assert turns(tally, [False]) == [True]
+    assert not tally.passing
+
+
+def test_it_takes_as_many_successes_in_a_row_as_the_threshold_says() -> None:
+    tally = ProbeTally(ProbeSpec(CHECK, success_threshold=2), passing=False)
+    assert turns(tally, [True, False, True, True]) == [False, False, False, True]
+    assert tally.passing
+
+
+def test_a_turn_is_reported_once() -> None:
+    tally = ProbeTally(ProbeSpec(CHECK, failure_threshold=1), passing=True)
+    assert turns(tally, [False, False, True, True]) == [True, False, True, False]
+
+
+def test_it_asks_often_until_the_first_success() -> None:
+    tally = ProbeTally(ProbeSpec(CHECK, period=10), passing=False)
+    assert tally.pause() == 0.25
+    tally.count(success=True)
+    assert tally.pause() == 10
+    turns(tally, [False] * 3)
+    assert not tally.passing
+    assert tally.pause() == 10, "it has been ready: a failing one is not asked more often"
+
+
+def test_a_short_period_is_kept() -> None:
+    assert ProbeTally(ProbeSpec(CHECK, period=0.1), passing=False).pause() == 0.1
+
+
+async def test_watching_calls_back_at_every_turn() -> None:
+    clock = SteppedClock()
+    script: Iterator[bool] = iter([False, True, True, False, False, True])
+    seen: list[bool] = []
+
+    async def attempt() -> ProbeResult:
+        return ProbeResult(success=next(script, True))
+
+    async def turned(outcome: ProbeResult) -> None:
+        seen.append(outcome.success)
+        if len(seen) == 3:
+            raise EOFError
+
+    tally = ProbeTally(ProbeSpec(CHECK, period=5, failure_threshold=2), passing=False)
+    with pytest.raises(EOFError):
+        await watch(tally, attempt, turned, clock)
+    assert seen == [True, False, True]
+    assert clock.sleeps == [0.25, 5, 5, 5, 5]
+
+
+async def test_a_runtime_that_fails_is_a_failed_attempt() -> None:
+    async def execute(command: tuple[str, ...]) -> tuple[int, bytes]:
+        raise RuntimeUnavailableError(f"no {command[0]}")
+
+    client = ProbeClient()
+    outcome = await client.attempt(ProbeSpec(ExecProbe(("check",))), "127.0.0.1", execute)
+    await client.close()
+    assert outcome == ProbeResult(success=False, complaint="no check")
+
+
+async def test_an_exit_code_is_told_with_the_output() -> None:
+    async def execute(command: tuple[str, ...]) -> tuple[int, bytes]:
+        return 2, b"not " + command[0].encode() + b"\xff\n"
+
+    client = ProbeClient()
+    outcome = await client.attempt(ProbeSpec(ExecProbe(("yet",))), "127.0.0.1", execute)
+    await client.close()
+    assert outcome == ProbeResult(success=False, complaint="exit code 2: not yet\ufffd")
