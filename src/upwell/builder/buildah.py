@@ -11,8 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from upwell.builder import custom, docker
-from upwell.builder import source as source_to_image
 from upwell.builder.archive import ArchiveLimits
 from upwell.builder.commands import BuildahCommands, ImageStore
 from upwell.builder.folder import BuildFolder
@@ -39,6 +37,8 @@ from upwell.builder.sandbox import (
     remove_control_groups,
     takes_control_groups,
 )
+from upwell.builder.strategies import custom, docker
+from upwell.builder.strategies import source as source_to_image
 from upwell.builder.uploads import unpack_upload
 from upwell.builder.workspace import Workspace
 from upwell.oci import Digest, ImageConfig, Reference

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from upwell.builder.artifacts import saved_artifacts
 from upwell.builder.commands import BuildMount, Recipe
 from upwell.builder.inputs import image_copies, prepare_injections, volume_mounts
 from upwell.builder.interface import BuildError, RuntimeImage
-from upwell.builder.scripts import ScriptSources, collect_scripts, download_proxies
+from upwell.builder.strategies.s2i_artifacts import saved_artifacts
+from upwell.builder.strategies.s2i_scripts import ScriptSources, collect_scripts, download_proxies
 from upwell.builder.workspace import Workspace
 from upwell.formats.s2i import contract as s2i
 from upwell.formats.s2i import recipe as s2i_recipe

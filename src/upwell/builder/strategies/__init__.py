@@ -1,0 +1,1 @@
+"""Build strategies: Docker, Source-to-Image (scripts, artifacts of incremental builds), Custom."""
