@@ -13,7 +13,7 @@ from upwell.oci import Platform
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.client import RegistryClient
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
 from upwell.store.memory import MemoryStore

@@ -14,7 +14,7 @@ import pytest
 from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.oci import Digest, MediaType, Reference
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.client import RegistryClient
 from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
 
 REPOSITORIES = 100

@@ -10,7 +10,7 @@ from tests.support.registry.docker_registry import CONFIG, docker_registry, push
 from tests.support.registry.embedded_server import serving
 
 from upwell.oci import Digest, Manifest, Reference
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.client import RegistryClient
 from upwell.registry.errors import (
     BlobUnknownError,
     InvalidAnswerError,

@@ -21,7 +21,7 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.notifications import Subscriptions
 from upwell.reconcilers.tracing.reconciler import TraceReconciler
 from upwell.registry.caching import CachingRegistry
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
 from upwell.registry.embedded import EmbeddedRegistry

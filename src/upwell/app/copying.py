@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from upwell.registry.client import RegistryClient
-from upwell.registry.client_push import RegistryPusher
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier, Report, WantsPlatform
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.client import RegistryClient
 from upwell.server.metrics.gauges import budget_gauges, gauge
 
 _KEPT_SECONDS = 60.0

@@ -18,7 +18,7 @@ from upwell.reconcilers.promotion.placing import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.rollouts.cache import WorkloadView
-from upwell.registry.client_push import RegistryPusher
+from upwell.registry.client.push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier
 from upwell.registry.interface import Credential, CredentialSource, RequestAccess
 from upwell.server.promotion.verdicts import PLACE, VerdictTokens

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from upwell.oci import Descriptor, Index, Manifest, Platform, Reference, parse_manifest
-from upwell.registry.client_push import RegistryPusher
+from upwell.registry.client.push import RegistryPusher
 from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
 

@@ -16,8 +16,8 @@ from tests.support.registry.layered_images import push_index, push_layered
 from upwell.cli import main
 from upwell.cli.images.mirror_mappings import read_mappings
 from upwell.oci import Reference
-from upwell.registry.client import RegistryClient
-from upwell.registry.client_push import RegistryPusher
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
 
 
 async def upwell(*arguments: str, **env: str) -> Result:

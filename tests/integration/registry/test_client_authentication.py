@@ -22,8 +22,8 @@ from tests.support.registry.docker_registry import (
 )
 
 from upwell.oci import Reference
-from upwell.registry.auth import basic
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.auth import basic
+from upwell.registry.client.client import RegistryClient
 from upwell.registry.errors import UnauthorizedError
 from upwell.registry.interface import Credential, RequestAccess
 

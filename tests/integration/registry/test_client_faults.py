@@ -15,8 +15,9 @@ from aiohttp.test_utils import TestServer
 from tests.support.registry.docker_registry import CONFIG, free_port, image_manifest
 
 from upwell.oci import Digest, Reference
-from upwell.registry.auth import basic
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.auth import basic
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.transport import Timeouts
 from upwell.registry.errors import (
     DigestMismatchError,
     InvalidAnswerError,
@@ -30,7 +31,6 @@ from upwell.registry.errors import (
 from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.hosts import RegistryHost, RegistryHosts
 from upwell.registry.interface import Credential, RequestAccess
-from upwell.registry.transport import Timeouts
 
 IMAGE = image_manifest()
 FAST = Timeouts(connect=2.0, answer=0.5, idle=0.3, blob=1.0)

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from tests.support.registry.docker_registry import docker_registry, image_manifest, push_image
 
 from upwell.oci import Reference
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.client import RegistryClient
 from upwell.registry.errors import BlockedError
 from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
 

@@ -15,8 +15,8 @@ from tests.support.registry.embedded_server import serving_registry
 from tests.support.registry.layered_images import push_index, push_layered
 
 from upwell.oci import Digest, Reference
-from upwell.registry.client import RegistryClient
-from upwell.registry.client_push import RegistryPusher
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryUnavailableError
 from upwell.registry.origins import Origin
 from upwell.registry.pull_through import PullThroughRegistry

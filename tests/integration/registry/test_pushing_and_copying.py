@@ -13,8 +13,8 @@ from tests.support.registry.embedded_server import serving
 from tests.support.registry.layered_images import CONFIG, blob_of, opened, push_index, push_layered
 
 from upwell.oci import Descriptor, Digest, Index, Reference
-from upwell.registry.client import RegistryClient
-from upwell.registry.client_push import RegistryPusher
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier
 from upwell.registry.errors import (
     BlobUnknownError,

@@ -39,7 +39,7 @@ from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.client import RegistryClient
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHost, RegistryHosts
 from upwell.registry.mirror import Mirror

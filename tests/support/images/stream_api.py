@@ -15,8 +15,8 @@ from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.registry.client import RegistryClient
-from upwell.registry.client_push import RegistryPusher
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHost, RegistryHosts
 from upwell.registry.routed import RoutedRegistry

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import AsyncIterator, Callable
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference, parse_manifest
-from upwell.registry.client_push import RegistryPusher
+from upwell.registry.client.push import RegistryPusher
 
 CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
 

@@ -7,7 +7,7 @@ from tests.support.server.api_server import Answer, Clock, serving
 
 from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.registry.client import RegistryClient
+from upwell.registry.client.client import RegistryClient
 from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.hosts import RegistryHosts
 from upwell.server.http.limits import ServerLimits

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from yarl import URL
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference
-from upwell.registry.connection import Connection, raise_for_status, stated_digest
+from upwell.registry.client.connection import Connection, raise_for_status, stated_digest
+from upwell.registry.client.transport import Body, RegistryRequest, RegistryResponse
 from upwell.registry.errors import (
     BlobUnknownError,
     DigestMismatchError,
@@ -22,7 +23,6 @@ from upwell.registry.errors import (
 )
 from upwell.registry.hosts import RegistryEndpoint
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
-from upwell.registry.transport import Body, RegistryRequest, RegistryResponse
 
 type OpenContent = Callable[[], AsyncIterator[bytes]]
 """Opens the bytes of a blob; called again when they must be sent again."""

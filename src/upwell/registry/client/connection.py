@@ -7,8 +7,9 @@ from http import HTTPStatus
 from random import random
 
 from upwell.oci import Digest, InvalidDigestError
-from upwell.registry.authorizer import Authorizer, explain
 from upwell.registry.budget import RequestBudget
+from upwell.registry.client.authorizer import Authorizer, explain
+from upwell.registry.client.transport import RegistryRequest, RegistryResponse, Timeouts, Transport
 from upwell.registry.errors import (
     InvalidAnswerError,
     RegistryError,
@@ -18,7 +19,6 @@ from upwell.registry.errors import (
 )
 from upwell.registry.hosts import RegistryHosts
 from upwell.registry.interface import CredentialSource, RequestAccess
-from upwell.registry.transport import RegistryRequest, RegistryResponse, Timeouts, Transport
 
 _OK = frozenset({HTTPStatus.OK})
 

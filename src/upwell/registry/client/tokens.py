@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from upwell.registry.auth import Token, TokenQuery, TokenRequest
+from upwell.registry.client.auth import Token, TokenQuery, TokenRequest
 
 MARGIN = 10.0
 """Seconds before its end at which a token is not used any more; a quarter of a short life."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from yarl import URL
 
-from upwell.registry.auth import (
+from upwell.registry.client.auth import (
     Challenge,
     Reply,
     Token,
@@ -18,11 +18,11 @@ from upwell.registry.auth import (
     handshake,
     parse_token,
 )
+from upwell.registry.client.tokens import TokenCache
+from upwell.registry.client.transport import RegistryRequest, RegistryResponse, Transport
 from upwell.registry.errors import InvalidAnswerError, RegistryUnavailableError, UnauthorizedError
 from upwell.registry.hosts import RegistryEndpoint
 from upwell.registry.interface import Credential
-from upwell.registry.tokens import TokenCache
-from upwell.registry.transport import RegistryRequest, RegistryResponse, Transport
 
 ANONYMOUS_FOR = 300.0
 """Seconds for which credentials that a public repository refused are not shown to it again."""

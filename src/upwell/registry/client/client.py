@@ -29,7 +29,8 @@ from upwell.oci import (
 from upwell.oci.manifest import MAX_MANIFEST_BYTES
 from upwell.oci.reference import is_tag
 from upwell.registry.budget import BudgetStatus
-from upwell.registry.connection import Connection, raise_for_status, stated_digest
+from upwell.registry.client.connection import Connection, raise_for_status, stated_digest
+from upwell.registry.client.transport import RegistryRequest, RegistryResponse, Timeouts
 from upwell.registry.errors import (
     BlobUnknownError,
     DigestMismatchError,
@@ -40,7 +41,6 @@ from upwell.registry.errors import (
 from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.hosts import RegistryEndpoint, RegistryHosts
 from upwell.registry.interface import DEFAULT_ACCESS, CredentialSource, RequestAccess
-from upwell.registry.transport import RegistryRequest, RegistryResponse, Timeouts
 
 log = logging.getLogger(__name__)
 

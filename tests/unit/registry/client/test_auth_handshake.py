@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.registry.auth import (
+from upwell.registry.client.auth import (
     AuthAttempt,
     Challenge,
     Reply,

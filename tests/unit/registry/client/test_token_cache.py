@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from upwell.registry.auth import Token, TokenQuery, TokenRequest
+from upwell.registry.client.auth import Token, TokenQuery, TokenRequest
+from upwell.registry.client.tokens import TokenCache
 from upwell.registry.errors import RegistryUnavailableError
-from upwell.registry.tokens import TokenCache
 
 REQUEST = TokenRequest(TokenQuery("https://auth.test", "r", ("repository:a:pull",)))
 

@@ -1,0 +1,1 @@
+"""Client of remote registries: requests, logins, tokens, pushes. Never retries."""
