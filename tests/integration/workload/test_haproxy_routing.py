@@ -314,7 +314,7 @@ async def test_it_serves_on_when_its_parent_is_killed(
         program = f"""
             import asyncio, sys
             from pathlib import Path
-            from upwell.workload.haproxy import HaproxyRouter, HaproxySettings
+            from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
             from upwell.workload.interface import *
 
             async def main():
