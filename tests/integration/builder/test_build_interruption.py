@@ -139,7 +139,7 @@ PARENT = """
 import asyncio, json, sys
 from pathlib import Path
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.interface import BuildPlan, Strategy
+from upwell.builder.interface import BuilderStrategy, BuildPlan
 from upwell.oci import Reference
 
 given = json.loads(sys.argv[1])
@@ -148,7 +148,7 @@ builder = BuildahBuilder(BuildahSettings(
     containers_conf=Path(given["conf"]), temporary_dir=Path(given["passage"]),
 ))
 plan = BuildPlan(
-    id="uid-hang", namespace="shop", name="hang-1", strategy=Strategy.SOURCE,
+    id="uid-hang", namespace="shop", name="hang-1", strategy=BuilderStrategy.SOURCE,
     context=Path(given["tree"]), images={"builder": Reference.parse(given["image"])}, push=None,
     insecure_registries=frozenset({given["registry"]}),
 )

@@ -320,9 +320,9 @@ async def test_it_serves_on_when_its_parent_is_killed(
             async def main():
                 folder, address = Path({str(settings.data_dir)!r}), {router.http_address!r}
                 router = HaproxyRouter(HaproxySettings(folder, address))
-                endpoint = Endpoint({one.name!r}, "127.0.0.1", {one.port})
+                server = BackendServer({one.name!r}, "127.0.0.1", {one.port})
                 rule = HttpRule("shop", {HOST!r}, "/", (("shop/web:http", 1),))
-                await router.apply(RoutingTable((Backend("shop/web:http", (endpoint,)),), (rule,)))
+                await router.apply(RoutingTable((Backend("shop/web:http", (server,)),), (rule,)))
                 print("applied", flush=True)
                 await asyncio.sleep(60)
 
