@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from upwell.builder.archive import ArchiveLimits
 from upwell.builder.commands import BuildahCommands, ImageStore
+from upwell.builder.context import context_of
 from upwell.builder.folder import BuildFolder
-from upwell.builder.git import Git, GitLimits
 from upwell.builder.interface import (
     BinarySource,
     BuildError,
@@ -23,13 +23,9 @@ from upwell.builder.interface import (
     BuildPlan,
     BuildResult,
     Checkout,
-    GitSource,
-    LogSink,
 )
 from upwell.builder.post_commit import check_image
-from upwell.builder.process import SYSTEM_PATH, Launcher
 from upwell.builder.pruning import Occupancy, prunable
-from upwell.builder.redaction import Redaction, basic_auth
 from upwell.builder.sandbox import (
     Sandbox,
     UserIds,
@@ -41,6 +37,11 @@ from upwell.builder.strategies import custom, docker
 from upwell.builder.strategies import source as source_to_image
 from upwell.builder.uploads import unpack_upload
 from upwell.builder.workspace import Workspace
+from upwell.git.client import GitClient
+from upwell.git.commands import GitProgram
+from upwell.git.interface import GitError, GitLimits, GitSource
+from upwell.machine.process import SYSTEM_PATH, Launcher, LogSink
+from upwell.machine.redaction import Redaction, basic_auth
 from upwell.oci import Digest, ImageConfig, Reference
 
 _UNNEEDED_IMAGE = "unneeded-image"
@@ -98,29 +99,23 @@ class BuildahBuilder:
             UserIds(self._launcher, SYSTEM_PATH, shifted=shifted),
         )
         self._commands = BuildahCommands(self._launcher, store, environment)
-        self._git = Git(
-            self._launcher,
-            environment,
-            allow_local=settings.allow_local_sources,
-            limits=settings.git_limits,
-            cache_folder=settings.work_dir.resolve() / "git",
+        self._git = GitClient(
+            GitProgram(self._launcher, environment, allow_local=settings.allow_local_sources),
+            settings.git_limits,
+            settings.work_dir.resolve() / "git",
         )
-
-    async def resolve_revision(self, source: GitSource) -> str:
-        """Return the commit that `source.ref` names now; raises BuildError FetchSourceFailed."""
-        folder = BuildFolder(self._folders, f"resolve-{time.monotonic_ns()}")
-        folder.create()
-        try:
-            return await self._git.resolve(folder, source)
-        finally:
-            folder.remove()
 
     async def fetch(self, build_id: str, source: GitSource, log: LogSink) -> Checkout:
         """Clone into the build's folder; raises BuildError."""
         folder = self._folder(build_id)
         await asyncio.to_thread(shutil.rmtree, folder.source, ignore_errors=True)
         folder.create()
-        return await self._git.fetch(folder, source, log)
+        folder.make_source()
+        try:
+            revision = await self._git.fetch(source, folder, folder.source, log)
+        except GitError as error:
+            raise BuildError("FetchSourceFailed", str(error), retryable=error.retryable) from error
+        return Checkout(context_of(folder.source, source.context_dir), revision)
 
     async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
         """Put uploaded content into the build's folder; raises BuildError."""

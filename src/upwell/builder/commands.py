@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from upwell.builder.interface import BuildError, LogSink
-from upwell.builder.process import ChildCommand, Launcher, ProcessResult
+from upwell.builder.interface import BuildError
 from upwell.builder.sandbox import Sandbox, UserIds
+from upwell.machine.process import ChildCommand, Launcher, LogSink, ProcessResult
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")

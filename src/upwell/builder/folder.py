@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from upwell.builder.interface import RegistryLogin
-from upwell.builder.redaction import basic_auth
+from upwell.machine.folder import PrivateFolder
+from upwell.machine.redaction import basic_auth
 
 _BUILD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DOCKER_HUB_AUTH_KEY = "https://index.docker.io/v1/"
@@ -20,8 +21,8 @@ _passages = threading.Lock()
 """Keeps an emptied passage from being removed before the folder that it was made for is in it."""
 
 
-class BuildFolder:
-    """A private folder (mode 0700) below `parent`, named by the build's id.
+class BuildFolder(PrivateFolder):
+    """A private folder below `parent`, named by the build's id.
 
     Its part `tmp` lies below `temporary_parent`, if that is given: a build whose root is nobody on
     this machine must be able to pass through to its own files there.
@@ -30,14 +31,14 @@ class BuildFolder:
     def __init__(self, parent: Path, build_id: str, temporary_parent: Path | None = None) -> None:
         if _BUILD_ID.fullmatch(build_id) is None:
             raise ValueError(f"not a build id: {build_id!r}")
-        self.path = parent / build_id
+        super().__init__(parent / build_id)
         self.source = self.path / "source"
         self.temporary = self.path / "tmp"
         self._passage = temporary_parent
 
     def create(self) -> None:
         """Make the folder; nothing happens if it is there."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        super().create()
         if self._passage is None:
             self.temporary.mkdir(mode=0o700, exist_ok=True)
         elif not self.temporary.is_symlink():
@@ -56,21 +57,6 @@ class BuildFolder:
         """
         self.source.mkdir(mode=0o755)
 
-    def empty(self, name: str) -> Path:
-        """Make an empty folder inside, in place of what an earlier attempt left; return it."""
-        path = self.path / name
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(mode=0o755)
-        return path
-
-    def write(self, name: str, text: str) -> Path:
-        """Write a file that only we may read; return its path."""
-        path = self.path / name
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(text)
-        return path
-
     def write_logins(self, logins: Iterable[RegistryLogin]) -> Path:
         """Write the auth file of containers-auth.json(5); return its path."""
         auths = {
@@ -85,7 +71,7 @@ class BuildFolder:
             shutil.rmtree(self._passage / self.path.name, ignore_errors=True)
             with _passages, suppress(OSError):  # another build uses it
                 self._passage.rmdir()
-        shutil.rmtree(self.path, ignore_errors=True)
+        super().remove()
 
 
 def _make_passage(path: Path) -> None:

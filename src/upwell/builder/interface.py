@@ -1,16 +1,15 @@
 """The builder port: a plan in, a digest out."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from upwell.git.interface import CommitInfo, GitSource, Proxies
+from upwell.machine.process import LogSink
 from upwell.oci import Digest, ImageConfig, Reference
-
-type LogSink = Callable[[bytes], None]
-"""Takes the next piece of a build's log; never blocks, never raises."""
 
 
 class BuildError(Exception):
@@ -47,57 +46,6 @@ class RegistryLogin:
     password: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Proxies:
-    """HTTP proxies, as build/v1 has them; empty: none."""
-
-    http: str = field(default="", repr=False)
-    """May hold a password, as the next one."""
-    https: str = field(default="", repr=False)
-    no_proxy: str = ""
-
-    def variables(self) -> Iterator[tuple[str, str]]:
-        """Yield the environment variables that tools read, in both spellings."""
-        for name, value in (
-            ("HTTP_PROXY", self.http),
-            ("HTTPS_PROXY", self.https),
-            ("NO_PROXY", self.no_proxy),
-        ):
-            if value:
-                yield name, value
-                yield name.lower(), value
-
-
-@dataclass(frozen=True, slots=True)
-class GitSource:
-    """A git repository at a ref (branch, tag or commit; empty: the remote's HEAD)."""
-
-    uri: str
-    ref: str = ""
-    context_dir: str = ""
-    username: str = ""
-    password: str = field(default="", repr=False)
-    ssh_private_key: str = field(default="", repr=False)
-    ssh_known_hosts: str = ""
-    """Lines of known_hosts; without them the first key that a host shows is trusted."""
-    ca_certificate: str = ""
-    """PEM, in place of the machine's own authorities (`ca.crt` of a source secret)."""
-    proxies: Proxies = Proxies()
-    submodules: bool = True
-
-    def with_login(self, secret: Mapping[str, bytes]) -> "GitSource":
-        """Return the source with what a source Secret holds."""
-        text = {key: value.decode(errors="replace") for key, value in secret.items()}
-        return replace(
-            self,
-            username=text.get("username", ""),
-            password=text.get("password", ""),
-            ssh_private_key=text.get("ssh-privatekey", ""),
-            ssh_known_hosts=text.get("known_hosts", ""),
-            ca_certificate=text.get("ca.crt", ""),
-        )
-
-
 class BinaryKind(StrEnum):
     """What a binary input's content is."""
 
@@ -115,19 +63,6 @@ class BinarySource:
     as_file: str = ""
     """The name that a single file gets (build/v1 BinaryBuildSource.asFile)."""
     context_dir: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CommitInfo:
-    """The commit that a source tree was taken from."""
-
-    commit: str
-    author_name: str = ""
-    author_email: str = ""
-    committer_name: str = ""
-    committer_email: str = ""
-    date: str = ""
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +216,7 @@ class BuildPlan:
     """One layer above the base (imageOptimizationPolicy SkipLayers)."""
     force_pull: bool = False
     """Ask the registry even for a digest that the store has."""
-    proxies: Proxies = Proxies()
+    proxies: Proxies = field(default_factory=Proxies)
     """For the build's commands; they do not stay in the image."""
     build_document: str = field(default="", repr=False)
     """Custom: the Build as JSON, for the variable BUILD."""
@@ -300,10 +235,6 @@ class BuildResult:
 
 class Builder(Protocol):
     """Runs builds. Cancelling the calling task kills the build's whole process tree."""
-
-    async def resolve_revision(self, source: GitSource) -> str:
-        """Return the commit that `source.ref` names now (git ls-remote); raises BuildError."""
-        ...
 
     async def fetch(self, build_id: str, source: GitSource, log: LogSink) -> Checkout:
         """Clone into the build's folder.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from upwell.builder.interface import BuildLimits
-from upwell.builder.process import ChildCommand, Launcher
+from upwell.machine.process import ChildCommand, Launcher
 
 _CPU_PERIOD = 100_000
 _FIRST_ID = 1_900_000_000

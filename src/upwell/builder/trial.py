@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from upwell.builder.commands import BuildMount, Recipe
-from upwell.builder.process import ProcessResult
 from upwell.builder.workspace import Workspace
+from upwell.machine.process import ProcessResult
 
 
 async def run_inside(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from upwell.builder.commands import BuildahCommands
 from upwell.builder.folder import BuildFolder
-from upwell.builder.interface import BuildError, BuildPlan, LogSink
-from upwell.builder.process import ProcessResult
+from upwell.builder.interface import BuildError, BuildPlan
 from upwell.builder.sandbox import Sandbox
+from upwell.machine.process import LogSink, ProcessResult
 
 _KILLED = 128 + 9
 

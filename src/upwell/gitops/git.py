@@ -4,24 +4,16 @@ import asyncio
 import math
 import re
 import shutil
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 
-from upwell.builder.folder import BuildFolder
-from upwell.builder.git import GitLimits
-from upwell.builder.git_access import access, check_address, fault, without_login
-from upwell.builder.git_cache import GitCache, limited, reference_name
-from upwell.builder.interface import BuildError, GitSource
-from upwell.builder.process import (
-    SYSTEM_PATH,
-    ChildCommand,
-    Launcher,
-    OutputTooLargeError,
-    ProcessResult,
-)
+from upwell.git.access import without_login
+from upwell.git.cache import GitCache, limited, reference_name
+from upwell.git.commands import MAX_LISTING, GitCommands, GitProgram
+from upwell.git.interface import GitError, GitLimits, GitSource
 from upwell.gitops.interface import (
     HISTORY,
     MAX_FILE_BYTES,
@@ -31,8 +23,9 @@ from upwell.gitops.interface import (
     RepositoryError,
     TreeFile,
 )
+from upwell.machine.folder import PrivateFolder
+from upwell.machine.process import SYSTEM_PATH, Launcher, ProcessResult
 
-_MAX_LISTING = 16 * 1024 * 1024
 _MAX_AUTHOR = 100
 """Characters of a name, which is shown where it must not do anything to a terminal."""
 _LIMITS = GitLimits(seconds=120, tree_bytes=1024**3, cache_bytes=2 * 1024**3)
@@ -47,7 +40,7 @@ _NO_MATCH = 1
 
 
 class GitRepositories:
-    """Repositories by git, kept between uses in `folder`; implements Repositories.
+    """Repositories by git, kept between uses in `folder`; implements GitOpsRepositories.
 
     `allow_local` lets addresses name repositories on this machine's disk.
     """
@@ -71,32 +64,31 @@ class GitRepositories:
     @asynccontextmanager
     async def open(self, source: GitSource) -> AsyncIterator["GitClone"]:
         """Open the repository that `source` names, with its login; raises RepositoryError."""
-        folder = BuildFolder(self._work, token_hex(8))
+        folder = PrivateFolder(self._work / token_hex(8))
         failure: Exception | None = None
         try:
             source = without_login(source)
-            check_address(source.uri, allow_local=self._allow_local)
             folder.create()
-            async with self._cache.mirror(source) as mirror:
+            git = self._program(folder).commands(source, folder, folder.path)
+            async with self._cache.mirror(git.source) as mirror:
                 mirror.mkdir(mode=0o700, parents=True, exist_ok=True)
-                environment = self._environment(folder, source)
-                clone = GitClone(source, folder, mirror, environment, self._launcher, self._limits)
+                clone = GitClone(replace(git, tree=mirror), folder, self._limits)
                 await clone.prepare()
                 try:
                     yield clone
-                except (RepositoryError, BuildError):
+                except (RepositoryError, GitError):
                     raise
                 except Exception as error:  # noqa: BLE001 - the caller's own: the clone is sound
                     failure = error
-        except BuildError as error:
+        except GitError as error:
             raise RepositoryError(f"{source.uri}: {error}") from error
         finally:
             folder.remove()
         if failure is not None:
             raise failure
 
-    def _environment(self, folder: BuildFolder, source: GitSource) -> dict[str, str]:
-        base = {
+    def _program(self, folder: PrivateFolder) -> GitProgram:
+        environment = {
             "PATH": SYSTEM_PATH,
             "HOME": str(folder.path),
             "LC_ALL": "C.UTF-8",
@@ -106,29 +98,28 @@ class GitRepositories:
             "GIT_COMMITTER_NAME": self._author.name,
             "GIT_COMMITTER_EMAIL": self._author.email,
         }
-        return access(base, folder, source, allow_local=self._allow_local)
+        return GitProgram(self._launcher, environment, allow_local=self._allow_local)
 
 
 @dataclass(frozen=True, slots=True)
 class GitClone:
-    """One open repository; implements Clone."""
+    """One open repository; implements RepositoryClone."""
 
-    source: GitSource
-    folder: BuildFolder
-    mirror: Path
-    environment: Mapping[str, str]
-    launcher: Launcher
+    git: GitCommands
+    folder: PrivateFolder
     limits: GitLimits
 
     async def prepare(self) -> None:
         """Make the bare repository, if it is not there."""
-        if not (self.mirror / "HEAD").exists():
+        if not (self.git.tree / "HEAD").exists():
             await self._git("init", "--quiet", "--bare", ".")
 
     async def tips(self, branches: Collection[str]) -> dict[str, str]:
         """Ask which commits the remote's branches are at."""
         wanted = [f"refs/heads/{name}" for name in branches]
-        outcome = await self._try("ls-remote", "--", self.source.uri, *wanted, seconds=_ASK_SECONDS)
+        outcome = await self._try(
+            "ls-remote", "--", self.git.source.uri, *wanted, seconds=_ASK_SECONDS
+        )
         if outcome.code != 0:
             raise self._error(outcome)
         listing = outcome.output
@@ -144,8 +135,8 @@ class GitClone:
         references = {name: reference_name(name) for name in branches}
         wanted = [f"+refs/heads/{name}:{kept}" for name, kept in references.items()]
         shallow = ("fetch", "--quiet", f"--depth={HISTORY}", "--no-tags", "--no-auto-maintenance")
-        async with limited(self.mirror, self.limits.tree_bytes):
-            await self._git(*shallow, "--", self.source.uri, *wanted)
+        async with limited(self.git.tree, self.limits.tree_bytes):
+            await self._git(*shallow, "--", self.git.source.uri, *wanted)
         listing = await self._git("show-ref", "--verify", "--", *references.values())
         found = (line.split()[0] for line in listing.splitlines())
         return dict(zip(references, found, strict=True))
@@ -198,7 +189,7 @@ class GitClone:
         """Return a file's text."""
         text = await self._git("cat-file", "blob", file.blob, limit=MAX_FILE_BYTES)
         if "\ufffd" in text:
-            raise RepositoryError(f"{self.source.uri}: {file.path} is not UTF-8")
+            raise RepositoryError(f"{self.git.source.uri}: {file.path} is not UTF-8")
         return text
 
     async def commit(self, draft: Draft) -> str:
@@ -220,37 +211,32 @@ class GitClone:
     async def push(self, commit: str, branch: str) -> bool:
         """Move the remote's branch forward to `commit`; False when it has moved meanwhile."""
         goal = f"{commit}:refs/heads/{branch}"
-        outcome = await self._try("push", "--porcelain", "--", self.source.uri, goal)
+        outcome = await self._try("push", "--porcelain", "--", self.git.source.uri, goal)
         if outcome.code == 0:
             return True
         refused = next((line for line in outcome.output.splitlines() if line[:1] == "!"), "")
         if _MOVED.search(refused):
             return False
         if refused:
-            why, _ = fault(self.source, replace(outcome, tail=outcome.tail.strip() or refused))
+            why, _ = self.git.fault(replace(outcome, tail=outcome.tail.strip() or refused))
             told = refused.rpartition("\t")[2]
-            raise RepositoryError(f"{self.source.uri}: {branch} takes no commit: {told} {why}")
+            raise RepositoryError(f"{self.git.source.uri}: {branch} takes no commit: {told} {why}")
         raise self._error(outcome)
 
-    async def _git(self, *argv: str, limit: int = _MAX_LISTING) -> str:
+    async def _git(self, *argv: str, limit: int = MAX_LISTING) -> str:
         outcome = await self._try(*argv, limit=limit)
         if outcome.code != 0:
             raise self._error(outcome)
         return outcome.output
 
     async def _try(
-        self, *argv: str, limit: int = _MAX_LISTING, seconds: float = math.inf
+        self, *argv: str, limit: int = MAX_LISTING, seconds: float = math.inf
     ) -> ProcessResult:
-        command = ChildCommand(("git", "--literal-pathspecs", *argv), self.environment, self.mirror)
-        seconds = min(seconds, self.limits.seconds)
         try:
-            async with asyncio.timeout(seconds):
-                return await self.launcher.capture(command, limit)
-        except TimeoutError as error:
-            message = f"{self.source.uri}: git took over {seconds:g} s"
-            raise RepositoryError(message) from error
-        except OutputTooLargeError as error:
-            raise RepositoryError(f"{self.source.uri}: {error}") from error
+            async with self.git.within(min(seconds, self.limits.seconds)):
+                return await self.git.capture("--literal-pathspecs", *argv, limit=limit)
+        except GitError as error:
+            raise RepositoryError(str(error)) from error
 
     def _error(self, outcome: ProcessResult) -> RepositoryError:
-        return RepositoryError(f"{self.source.uri}: {fault(self.source, outcome)[0]}")
+        return RepositoryError(f"{self.git.source.uri}: {self.git.fault(outcome)[0]}")

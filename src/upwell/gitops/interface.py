@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from upwell.builder.interface import GitSource
+from upwell.git.interface import GitSource
 
 HISTORY = 100
 """Commits of a branch that are looked at."""

@@ -1,4 +1,5 @@
-"""What this machine can and cannot do: doctor's checks, and the containers.conf that fits.
+"""What this machine can and cannot do, and how programs are run on it.
 
+Doctor's checks, the containers.conf that fits, child processes and the secrets in what they print.
 Never starts a build or a workload.
 """

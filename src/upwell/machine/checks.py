@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from upwell.machine.commands import run
 from upwell.machine.containers_conf import ContainersConf
 from upwell.machine.host import Cgroups, Host
+from upwell.machine.process import probe
 
 _PYTHON = (3, 12)
 _ENOUGH_BYTES = 10 * 1024**3
@@ -137,8 +137,8 @@ async def check_tool(tool: Tool) -> HostCheck:
         detail = f"not found; it {tool.purpose}"
         return HostCheck(tool.program, tool.without, detail, f"apt install {tool.package}")
     flag = "-v" if tool.program == "haproxy" else "--version"
-    answer = await run(found, flag)
-    version = answer.text.strip().splitlines()[0] if answer.text.strip() else "version unknown"
+    answer = await probe(found, flag)
+    version = answer.tail.strip().splitlines()[0] if answer.tail.strip() else "version unknown"
     if answer.code != 0:
         remedy = f"apt install --reinstall {tool.package}"
         return HostCheck(tool.program, tool.without, f"{found} does not run: {version}", remedy)
@@ -182,11 +182,11 @@ async def check_privileges(host: Host) -> HostCheck:
     """We are root, or may make user namespaces with a range of user IDs."""
     if host.root:
         return HostCheck("privileges", HostCheckStatus.OK, "root")
-    answer = await run("unshare", "--user", "--map-root-user", "true")
+    answer = await probe("unshare", "--user", "--map-root-user", "true")
     if answer.code != 0:
         remedy = "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=28633"
         return HostCheck(
-            "privileges", HostCheckStatus.FAIL, f"no user namespaces: {answer.text}", remedy
+            "privileges", HostCheckStatus.FAIL, f"no user namespaces: {answer.tail}", remedy
         )
     if shutil.which("newuidmap") is None:
         detail = "rootless, but newuidmap is missing"
@@ -200,10 +200,12 @@ async def check_build_isolation(host: Host) -> HostCheck:
     name = "build isolation"
     if host.root:
         ids = f"0:{_ANY_IDS}"
-        answer = await run("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true")
+        answer = await probe(
+            "unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true"
+        )
         if answer.code == 0:
             return HostCheck(name, HostCheckStatus.OK, "root inside a build is nobody outside")
-        detail = f"root inside a build is root outside, without rights: {answer.text}"
+        detail = f"root inside a build is root outside, without rights: {answer.tail}"
         remedy = "sysctl -w user.max_user_namespaces=28633; until then, let no strangers build"
         return HostCheck(name, HostCheckStatus.WARN, detail, remedy)
     return check_own_ids(pwd.getpwuid(os.geteuid()))
@@ -335,7 +337,7 @@ async def _remove(folder: Path) -> None:
     """Remove the storage; the container's own clean-up may still be writing to it."""
     for _ in range(_REMOVALS):
         # Podman leaves a bind mount on its overlay folder.
-        await run("umount", "--recursive", str(folder / "storage/overlay"))
+        await probe("umount", "--recursive", str(folder / "storage/overlay"))
         with contextlib.suppress(OSError):
             await asyncio.to_thread(shutil.rmtree, folder)
             return
@@ -346,7 +348,7 @@ async def _try_container(subject: HostPaths, folder: Path, busybox: str) -> Host
     program = folder / "rootfs/bin/busybox"
     program.parent.mkdir(parents=True)
     shutil.copy(busybox, program)
-    answer = await run(
+    answer = await probe(
         "env",
         f"CONTAINERS_CONF={subject.conf_path}",
         "PODMAN_IGNORE_CGROUPSV1_WARNING=1",
@@ -359,9 +361,9 @@ async def _try_container(subject: HostPaths, folder: Path, busybox: str) -> Host
         *("/bin/busybox", "echo", "it runs"),
         seconds=_RUN_SECONDS,
     )
-    if answer.code == 0 and "it runs" in answer.text:
+    if answer.code == 0 and "it runs" in answer.tail:
         return HostCheck("container", HostCheckStatus.OK, "started, answered and removed")
-    detail = answer.text.strip()[-_MAX_DETAIL_CHARACTERS:] or f"podman ended with {answer.code}"
+    detail = answer.tail.strip()[-_MAX_DETAIL_CHARACTERS:] or f"podman ended with {answer.code}"
     static = "install busybox-static if busybox is linked dynamically"
     return HostCheck(
         "container", HostCheckStatus.FAIL, detail, f"podman info shows what it found; {static}"

@@ -25,9 +25,9 @@ from upwell.builder.interface import (
     BuildLimits,
     ImagePath,
     InjectedFiles,
-    Proxies,
     SourceImage,
 )
+from upwell.git.interface import Proxies
 
 
 async def printed(

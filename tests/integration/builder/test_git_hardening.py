@@ -18,9 +18,9 @@ from tests.integration.builder.test_git_sources import Repository
 from tests.support.builds.base_images import Log, run
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.git import GitLimits
-from upwell.builder.git_cache import size_of
-from upwell.builder.interface import BuildError, GitSource, Proxies
+from upwell.builder.interface import BuildError
+from upwell.git.cache import size_of
+from upwell.git.interface import GitLimits, GitSource, Proxies
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ async def test_pull_requests_are_refs_like_others(
     source = GitSource(repository.uri, "refs/pull/1/head")
     checkout = await builder.fetch("uid-pull", source, log)
     assert checkout.revision is not None
-    assert checkout.revision.commit == await builder.resolve_revision(source)
+    assert checkout.revision.commit == repository.git("rev-parse", "HEAD")
 
 
 @dataclass(frozen=True)

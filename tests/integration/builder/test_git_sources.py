@@ -11,8 +11,8 @@ from tests.integration.builder.test_docker_builds import plan
 from tests.support.builds.base_images import Images, Log, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.git import GitLimits
-from upwell.builder.interface import BuildError, GitSource
+from upwell.builder.interface import BuildError
+from upwell.git.interface import GitLimits, GitSource
 
 IDENTITY = {
     "GIT_AUTHOR_NAME": "Ann Author",
@@ -21,6 +21,10 @@ IDENTITY = {
     "GIT_COMMITTER_EMAIL": "col@example.test",
     "GIT_CONFIG_GLOBAL": "/dev/null",
 }
+REFS = [
+    *("", "main", "v1", "light", "topic/x", "refs/heads/topic/x", "refs/tags/v1"),
+    *("commit", "part of a commit"),
+]
 PASSWORD = "correct-horse-battery"
 
 
@@ -55,24 +59,7 @@ def repository(tmp_path: Path) -> Repository:
     return repository
 
 
-async def test_refs_resolve_to_commits(builder: BuildahBuilder, repository: Repository) -> None:
-    commit = {name: repository.git("rev-parse", f"{name}^{{commit}}") for name in ("main", "v1")}
-    topic = repository.git("rev-parse", "topic/x")
-    expected = {
-        "": commit["main"],
-        "main": commit["main"],
-        "v1": commit["v1"],
-        "light": commit["v1"],
-        "topic/x": topic,
-        "refs/heads/topic/x": topic,
-        "refs/tags/v1": commit["v1"],
-        "a" * 40: "a" * 40,
-    }
-    for ref, wanted in expected.items():
-        assert await builder.resolve_revision(GitSource(repository.uri, ref)) == wanted, ref
-
-
-@pytest.mark.parametrize("ref", ["", "main", "v1", "topic/x", "commit", "part of a commit"])
+@pytest.mark.parametrize("ref", REFS)
 async def test_a_source_is_fetched_at_any_ref(
     builder: BuildahBuilder, repository: Repository, log: Log, ref: str
 ) -> None:
@@ -151,21 +138,19 @@ async def test_a_source_that_cannot_be_had_says_why(
     builder: BuildahBuilder, repository: Repository, log: Log, *, uri: str, ref: str, message: str
 ) -> None:
     source = GitSource(uri.format(uri=repository.uri), ref)
-    with pytest.raises(BuildError, match=message) as resolved:
-        await builder.resolve_revision(source)
     with pytest.raises(BuildError, match=message) as fetched:
         await builder.fetch("uid-git", source, log)
-    assert {resolved.value.reason, fetched.value.reason} == {"FetchSourceFailed"}
+    assert fetched.value.reason == "FetchSourceFailed"
     assert fetched.value.retryable == (uri == "http://127.0.0.1:1/x.git")
 
 
 async def test_local_repositories_need_permission(
-    settings: BuildahSettings, repository: Repository
+    settings: BuildahSettings, repository: Repository, log: Log
 ) -> None:
     strict = BuildahBuilder(replace(settings, allow_local_sources=False))
     for uri in (repository.uri, str(repository.path)):
         with pytest.raises(BuildError, match="local repositories are not allowed"):
-            await strict.resolve_revision(GitSource(uri))
+            await strict.fetch("uid-git", GitSource(uri), log)
 
 
 async def test_hooks_of_the_machine_do_not_run(
@@ -243,7 +228,6 @@ async def test_a_password_opens_a_private_repository_and_shows_nowhere(
     builder: BuildahBuilder, private_server: str, log: Log, settings: BuildahSettings
 ) -> None:
     source = GitSource(f"http://{private_server}", "main", "", "alice", PASSWORD)
-    assert await builder.resolve_revision(source)
     await builder.fetch("uid-git", source, log)
     in_address = GitSource(f"http://alice:{PASSWORD}@{private_server}", "main")
     await builder.fetch("uid-git", in_address, log)

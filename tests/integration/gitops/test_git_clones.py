@@ -12,8 +12,7 @@ from aiohttp import web
 from tests.integration.builder.test_git_hardening import SshServer, ssh_server  # noqa: F401
 from tests.support.gitops.git_host import PERSON, GitHost
 
-from upwell.builder.git import GitLimits
-from upwell.builder.interface import GitSource
+from upwell.git.interface import GitLimits, GitSource
 from upwell.gitops.git import GitRepositories
 from upwell.gitops.interface import Author, Draft, RepositoryError
 

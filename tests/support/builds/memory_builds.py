@@ -31,16 +31,10 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
-from upwell.builder.interface import (
-    BinarySource,
-    BuildPlan,
-    BuildResult,
-    Checkout,
-    CommitInfo,
-    GitSource,
-    LogSink,
-)
+from upwell.builder.interface import BinarySource, BuildPlan, BuildResult, Checkout
 from upwell.builder.logs import FileBuildLogs
+from upwell.git.interface import CommitInfo, GitSource
+from upwell.machine.process import LogSink
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.builds.builds import Builds
@@ -181,9 +175,6 @@ class FakeBuilder:
         """Clear it, and builds stay in the middle."""
         self.gate.set()
 
-    async def resolve_revision(self, source: GitSource) -> str:
-        return f"commit of {source.ref or 'HEAD'}"
-
     async def fetch(self, build_id: str, source: GitSource, log: LogSink) -> Checkout:
         del log
         self.sources.append(source)
@@ -191,9 +182,8 @@ class FakeBuilder:
         path.mkdir(parents=True, exist_ok=True)
         if self.dockerfile:
             (path / "Dockerfile").write_text(self.dockerfile)
-        return Checkout(
-            path, CommitInfo(await self.resolve_revision(source), "Ann", "ann@x.example")
-        )
+        commit = f"commit of {source.ref or 'HEAD'}"
+        return Checkout(path, CommitInfo(commit, "Ann", "ann@x.example"))
 
     async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
         del log

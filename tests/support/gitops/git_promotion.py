@@ -21,7 +21,7 @@ from upwell.api.promotion import (
     Purpose,
     Release,
 )
-from upwell.builder.interface import GitSource
+from upwell.git.interface import GitSource
 from upwell.gitops.interface import GitOpsRepositories, RepositoryClone
 from upwell.oci import Digest
 from upwell.policy.promotion.images import stage_images

@@ -25,9 +25,9 @@ from upwell.machine.checks import (
     check_routes,
     check_tool,
 )
-from upwell.machine.commands import run
 from upwell.machine.containers_conf import decide
 from upwell.machine.host import Cgroups, Host, Limit
+from upwell.machine.process import probe
 
 HOST = Host(
     cgroups=Cgroups.HYBRID,
@@ -112,7 +112,7 @@ async def test_root_has_builds_run_as_nobody() -> None:
     if os.geteuid() != 0:
         pytest.skip("run the tests as root")
     found = await check_build_isolation(HOST)
-    works = (await run("unshare", "--user", "--map-users=0:1000000:65536", "true")).code == 0
+    works = (await probe("unshare", "--user", "--map-users=0:1000000:65536", "true")).code == 0
     assert found.status is (HostCheckStatus.OK if works else HostCheckStatus.WARN)
     assert ("root outside" in found.detail) == (not works)
 
@@ -214,6 +214,6 @@ def test_routes_are_served_where_nobody_or_our_own_router_listens(tmp_path: Path
 
 
 async def test_a_command_that_hangs_is_ended() -> None:
-    answer = await run("sleep", "60", seconds=0.05)
+    answer = await probe("sleep", "60", seconds=0.05)
     assert answer.code == 124
-    assert "more than 0.05 s" in answer.text
+    assert "more than 0.05 s" in answer.tail

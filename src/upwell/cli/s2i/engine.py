@@ -19,9 +19,7 @@ from upwell.builder.interface import (
     BuilderStrategy,
     BuildPlan,
     Checkout,
-    GitSource,
     LocalBuilder,
-    LogSink,
     MissingScriptsError,
     RuntimeImage,
     SourceOptions,
@@ -31,6 +29,8 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.s2i.request import S2iOptions, image
 from upwell.formats.s2i.contract import BuilderImage, image_path
 from upwell.formats.s2i.users import UserNotAllowedError
+from upwell.git.interface import GitSource
+from upwell.machine.process import LogSink
 
 _CALLBACK_TRIES = 3
 _REMOTE = re.compile(r"[a-z+]+://|[\w.-]+@[\w.-]+:")

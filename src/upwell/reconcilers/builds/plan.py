@@ -14,15 +14,13 @@ from upwell.builder.interface import (
     BinarySource,
     BuildError,
     BuildLimits,
-    CommitInfo,
-    GitSource,
     ImagePath,
     PostCommit,
-    Proxies,
     RegistryLogin,
     SourceImage,
 )
 from upwell.formats.dockerfile.parse import Dockerfile, DockerfileError, parse
+from upwell.git.interface import CommitInfo, GitSource, Proxies
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.builds.new_build import UnresolvedInputError, pin_reference

@@ -35,13 +35,12 @@ from upwell.builder.interface import (
     BuildLogs,
     BuildPlan,
     Checkout,
-    CommitInfo,
-    GitSource,
-    LogSink,
     SourceOptions,
 )
 from upwell.formats.dockerfile.layers import layer_warnings
 from upwell.formats.dockerfile.parse import DockerfileError
+from upwell.git.interface import CommitInfo, GitSource
+from upwell.machine.process import LogSink
 from upwell.oci import Digest, Reference
 from upwell.policy.builds.identity import inputs_hash
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX

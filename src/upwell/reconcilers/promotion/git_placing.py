@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from upwell.api.core import Secret
 from upwell.api.pipeline import GitTarget
 from upwell.api.promotion import Promotion, PromotionPhase
-from upwell.builder.interface import GitSource
+from upwell.git.interface import GitSource
 from upwell.gitops.interface import GitOpsRepositories, RepositoryClone, RepositoryError
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion import transitions

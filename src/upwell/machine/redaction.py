@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from upwell.builder.interface import LogSink
+from upwell.machine.process import LogSink
 
 _MASK = b"********"
 _SHORTEST = 4

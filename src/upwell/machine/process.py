@@ -9,12 +9,13 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from upwell.builder.interface import LogSink
+type LogSink = Callable[[bytes], None]
+"""Takes the next piece of a command's output; never blocks, never raises."""
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where children find programs, whatever this process was started with."""
@@ -26,6 +27,8 @@ _NAMESPACE = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"),
 )
+_NOT_FOUND, _TIMED_OUT = 127, 124
+"""Exit codes, as a shell and timeout(1) have them."""
 _CHUNK = 64 * 1024
 _TAIL_BYTES = 16 * 1024
 _DRAIN_SECONDS = 5.0
@@ -63,7 +66,7 @@ class OutputTooLargeError(Exception):
 
 
 class Launcher:
-    """Starts commands on behalf of `owner`, an identifier of this builder's folder."""
+    """Starts commands on behalf of `owner`, an identifier of the folder that they work in."""
 
     def __init__(self, owner: str) -> None:
         self._owner = owner
@@ -124,6 +127,29 @@ class Launcher:
             env={**command.environment, OWNER_VARIABLE: self._owner},
             start_new_session=True,
         )
+
+
+async def probe(*argv: str, seconds: float = 10.0) -> ProcessResult:
+    """Run a short command as it is, to learn something about the machine.
+
+    A command that is missing (127) or takes longer than `seconds` (124) is an answer too.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
+        )
+    except OSError as error:
+        return ProcessResult(_NOT_FOUND, f"{argv[0]}: {error.strerror}")
+    try:
+        async with asyncio.timeout(seconds):
+            output, _ = await process.communicate()
+        tail = output[-_TAIL_BYTES:].decode(errors="replace")
+        return ProcessResult(process.returncode or 0, tail)
+    except TimeoutError:
+        return ProcessResult(_TIMED_OUT, f"{argv[0]} took more than {seconds:g} s")
+    finally:
+        if process.returncode is None:
+            await asyncio.shield(_kill(process))
 
 
 async def _supported_prefix(command: ChildCommand) -> tuple[str, ...]:

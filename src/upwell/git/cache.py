@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from upwell.builder.interface import BuildError, GitSource
+from upwell.git.interface import GitError, GitSource
 
 _MAX_PACKS = 64
 """Git adds a pack with each fetch; starting anew is cheaper than repacking in a build's time."""
@@ -65,13 +65,12 @@ def reference_name(ref: str) -> str:
 
 @asynccontextmanager
 async def limited(tree: Path, limit_bytes: int) -> AsyncIterator[None]:
-    """Stop the block once `tree` has grown by more than that; raises BuildError then."""
+    """Stop the block once `tree` has grown by more than that; raises GitError then."""
     before = await asyncio.to_thread(size_of, tree)
 
     async def check() -> None:
         if await asyncio.to_thread(size_of, tree) - before > limit_bytes:
-            message = f"the source is larger than {limit_bytes} bytes"
-            raise BuildError("FetchSourceFailed", message)
+            raise GitError(f"the source is larger than {limit_bytes} bytes")
 
     async def watch() -> None:
         while True:

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.builder.redaction import Redaction, basic_auth
+from upwell.machine.redaction import Redaction, basic_auth
 
 
 def redacted(secrets: list[str], pieces: list[bytes]) -> bytes:

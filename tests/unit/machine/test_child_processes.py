@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from upwell.builder.process import ChildCommand, Launcher, OutputTooLargeError
+from upwell.machine.process import ChildCommand, Launcher, OutputTooLargeError
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from upwell.builder.folder import BuildFolder
-from upwell.builder.interface import BuildError, GitSource
-from upwell.builder.process import ProcessResult
-from upwell.builder.redaction import Redaction, basic_auth
+from upwell.git.interface import GitError, GitSource
+from upwell.machine.folder import PrivateFolder
+from upwell.machine.process import ProcessResult
+from upwell.machine.redaction import Redaction, basic_auth
 
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^-].*")
 _SCHEMES = frozenset({"https", "http", "ssh", "git"})
@@ -35,7 +35,7 @@ _HARDENING = {
 
 
 def access(
-    base: Mapping[str, str], folder: BuildFolder, source: GitSource, *, allow_local: bool
+    base: Mapping[str, str], folder: PrivateFolder, source: GitSource, *, allow_local: bool
 ) -> dict[str, str]:
     """Return the environment of git: `base`, hardened, and with the source's login."""
     settings = dict(_HARDENING)
@@ -68,12 +68,9 @@ def check_address(uri: str, *, allow_local: bool) -> None:
     scheme = urlsplit(uri).scheme if "://" in uri else ""
     local = scheme == "file" or uri.startswith("/")
     if local and not allow_local:
-        raise BuildError("FetchSourceFailed", f"{uri!r}: local repositories are not allowed")
+        raise GitError(f"{uri!r}: local repositories are not allowed")
     if not (local or scheme in _SCHEMES or (not scheme and _SCP.fullmatch(uri))):
-        raise BuildError(
-            "FetchSourceFailed",
-            f"{uri!r} is not a git address (https, http, ssh, git or user@host:path)",
-        )
+        raise GitError(f"{uri!r} is not a git address (https, http, ssh, git or user@host:path)")
 
 
 def secrets(source: GitSource) -> list[str]:
@@ -93,7 +90,7 @@ def without_login(source: GitSource) -> GitSource:
         parts = urlsplit(source.uri)
         username, password = unquote(parts.username or ""), unquote(parts.password or "")
     except ValueError as error:
-        raise BuildError("FetchSourceFailed", f"not a git address: {error}") from error
+        raise GitError(f"not a git address: {error}") from error
     if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
         return source
     netloc = parts.netloc.rpartition("@")[2]
@@ -108,13 +105,6 @@ def without_login(source: GitSource) -> GitSource:
 def masked(text: str, source: GitSource) -> str:
     """Return what git has printed, without secrets."""
     return Redaction(lambda _: None, secrets(source)).mask(text)
-
-
-def fetch_error(source: GitSource, outcome: ProcessResult) -> BuildError:
-    """Return the error of a fetch that failed."""
-    why, transient = fault(source, outcome)
-    what = f"Failed to fetch the input source {source.uri}"
-    return BuildError("FetchSourceFailed", f"{what}: {why}", retryable=transient)
 
 
 def fault(source: GitSource, outcome: ProcessResult) -> tuple[str, bool]:
@@ -137,7 +127,7 @@ def fault(source: GitSource, outcome: ProcessResult) -> tuple[str, bool]:
     return why, _TRANSIENT.search(text) is not None
 
 
-def _ssh_command(folder: BuildFolder, source: GitSource) -> str:
+def _ssh_command(folder: PrivateFolder, source: GitSource) -> str:
     """Return a command without spaces in its words: git splits it as a shell would."""
     private_key = source.ssh_private_key
     known = folder.path / "known_hosts"

@@ -1,0 +1,86 @@
+"""The command git on one repository, in time and with what it prints bounded."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from upwell.git.access import access, check_address, fault, masked, without_login
+from upwell.git.interface import GitError, GitSource
+from upwell.machine.folder import PrivateFolder
+from upwell.machine.process import (
+    ChildCommand,
+    Launcher,
+    LogSink,
+    OutputTooLargeError,
+    ProcessResult,
+)
+
+MAX_LISTING = 16 * 1024 * 1024
+"""Bytes of what git prints for us to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class GitCommands:
+    """Git in the folder `tree`, with the login of `source`; cancelling kills all that it began."""
+
+    source: GitSource
+    """Without a login in its address."""
+    launcher: Launcher
+    environment: Mapping[str, str] = field(repr=False)
+    tree: Path
+
+    async def run(self, *argv: str, log: LogSink) -> ProcessResult:
+        """Run git, passing on what it prints."""
+        return await self.launcher.run(self._command(argv), log)
+
+    async def capture(self, *argv: str, limit: int = MAX_LISTING) -> ProcessResult:
+        """Run git and keep its output of at most `limit` bytes; raises GitError."""
+        try:
+            return await self.launcher.capture(self._command(argv), limit)
+        except OutputTooLargeError as error:
+            raise GitError(f"{self.source.uri}: {error}") from error
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """Stop the block after that time; raises GitError then."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            message = f"{self.source.uri}: git took over {seconds:g} s"
+            raise GitError(message, retryable=True) from error
+
+    def fault(self, outcome: ProcessResult) -> tuple[str, bool]:
+        """Say why git failed, without secrets, and whether that may pass."""
+        return fault(self.source, outcome)
+
+    def masked(self, text: str) -> str:
+        """Return what git has printed, without secrets."""
+        return masked(text, self.source)
+
+    def _command(self, argv: tuple[str, ...]) -> ChildCommand:
+        return ChildCommand(("git", *argv), self.environment, self.tree)
+
+
+@dataclass(frozen=True, slots=True)
+class GitProgram:
+    """Git as this machine has it; `environment` is the base of every child's environment.
+
+    `allow_local` lets sources name repositories on this machine's disk.
+    """
+
+    launcher: Launcher
+    environment: Mapping[str, str] = field(repr=False)
+    allow_local: bool = False
+
+    def commands(self, source: GitSource, folder: PrivateFolder, tree: Path) -> GitCommands:
+        """Return git in `tree` with the login of `source`, whose keys are kept in `folder`.
+
+        Raises GitError for an address that is none, or is not allowed.
+        """
+        source = without_login(source)
+        check_address(source.uri, allow_local=self.allow_local)
+        environment = access(self.environment, folder, source, allow_local=self.allow_local)
+        return GitCommands(source, self.launcher, environment, tree)

@@ -1,0 +1,34 @@
+"""A folder of our own for one piece of work, removed as a whole."""
+
+import shutil
+from pathlib import Path
+
+
+class PrivateFolder:
+    """A folder that only we may enter (mode 0700)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self) -> None:
+        """Make the folder; nothing happens if it is there."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def empty(self, name: str) -> Path:
+        """Make an empty folder inside, in place of what an earlier attempt left; return it."""
+        path = self.path / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(mode=0o755)
+        return path
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file that only we may read; return its path."""
+        path = self.path / name
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text)
+        return path
+
+    def remove(self) -> None:
+        """Delete the folder; idempotent."""
+        shutil.rmtree(self.path, ignore_errors=True)
