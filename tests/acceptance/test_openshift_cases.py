@@ -173,8 +173,7 @@ async def test_case_27_a_payload_starts_its_build_or_none(
     started = {name: build for name, build in (await builds(client)).items() if name not in before}
     assert len(started) == bool(call.commit)
     for build in started.values():
-        git = (build.spec.revision or {}).get("git", {})
-        assert git.get("commit", "the configured ref") == call.commit
+        assert (build.revision.commit or "the configured ref") == call.commit
         assert tuple(v.name for v in build.spec.strategy.env) == call.env
         assert "secret10" not in build.model_dump_json()
 

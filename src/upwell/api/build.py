@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -268,13 +268,51 @@ class RunPolicy(StrEnum):
     PARALLEL = "Parallel"
 
 
+class SourceControlUser(Model):
+    """The author or committer of a commit."""
+
+    name: str = ""
+    email: str = ""
+
+
+class GitSourceRevision(Model):
+    """A commit."""
+
+    commit: str = ""
+    author: SourceControlUser = Field(default_factory=SourceControlUser)
+    committer: SourceControlUser = Field(default_factory=SourceControlUser)
+    message: str = ""
+
+
+class SourceRevision(Model):
+    """The revision of a source; none but git's are known."""
+
+    type: str | None = None
+    git: GitSourceRevision = Field(default_factory=GitSourceRevision)
+
+    @classmethod
+    def of_git(cls, git: GitSourceRevision) -> "SourceRevision":
+        """Return the revision that is this commit."""
+        return cls(type="Git", git=git)
+
+    @property
+    def commit(self) -> str:
+        """The commit's id; empty when none is told."""
+        return self.git.commit
+
+    @property
+    def subject(self) -> str:
+        """The first line of the commit's message."""
+        return next(iter(self.git.message.splitlines()), "")
+
+
 class CommonSpec(Model):
     """What a BuildConfig and its Builds share."""
 
     source: BuildSource = Field(default_factory=BuildSource)
     strategy: BuildStrategy = Field(default_factory=BuildStrategy)
     output: BuildOutput = Field(default_factory=BuildOutput)
-    revision: dict[str, Any] | None = None
+    revision: SourceRevision | None = None
     resources: ResourceRequirements | None = None
     post_commit: BuildPostCommitSpec | None = None
     completion_deadline_seconds: Seconds | None = Field(default=None, ge=1)
@@ -305,7 +343,7 @@ class BinaryInput(Model):
 
     digest: str
     as_file: str | None = None
-    revision: dict[str, Any] | None = None
+    revision: SourceRevision | None = None
     build: str = ""
     """The build that it was uploaded for."""
 
@@ -375,15 +413,23 @@ class ImageChangeCause(Model):
     """Upwell's own: the pull spec that the last build used."""
 
 
+class WebHookCause(Model):
+    """The call of a webhook that started a build."""
+
+    revision: SourceRevision | None = None
+    secret: str = ""
+    """Never the secret itself."""
+
+
 class BuildTriggerCause(Model):
     """Why a build was started."""
 
     message: str = ""
     image_change_build: ImageChangeCause | None = None
-    generic_web_hook: dict[str, Any] | None = None
-    github_web_hook: dict[str, Any] | None = Field(default=None, alias="githubWebHook")
-    gitlab_web_hook: dict[str, Any] | None = Field(default=None, alias="gitlabWebHook")
-    bitbucket_web_hook: dict[str, Any] | None = Field(default=None, alias="bitbucketWebHook")
+    generic_web_hook: WebHookCause | None = None
+    github_web_hook: WebHookCause | None = Field(default=None, alias="githubWebHook")
+    gitlab_web_hook: WebHookCause | None = Field(default=None, alias="gitlabWebHook")
+    bitbucket_web_hook: WebHookCause | None = Field(default=None, alias="bitbucketWebHook")
 
 
 class DockerStrategyOptions(Model):
@@ -403,7 +449,7 @@ class BuildRequest(Model):
     """Asks for a build of a BuildConfig, or for a Build to be made again."""
 
     metadata: ObjectMeta = Field(default_factory=ObjectMeta)
-    revision: dict[str, Any] | None = None
+    revision: SourceRevision | None = None
     binary: BinaryBuildSource | None = None
     last_version: int | None = None
     env: tuple[EnvVar, ...] = ()
@@ -486,7 +532,7 @@ class BuildStatus(Model):
     output: BuildOutputStatus | None = None
     stages: tuple[BuildStage, ...] = ()
     log_snippet: str | None = None
-    revision: dict[str, Any] | None = None
+    revision: SourceRevision | None = None
     """The commit that was built."""
     images: tuple[ResolvedImage, ...] = ()
     """Upwell's own: every external image of the build."""
@@ -523,6 +569,11 @@ class Build(Resource):
 
     spec: BuildSpec = Field(default_factory=BuildSpec)
     status: BuildStatus = Field(default_factory=BuildStatus)
+
+    @property
+    def revision(self) -> SourceRevision:
+        """The commit that was built, or shall be; empty when none is known."""
+        return self.status.revision or self.spec.revision or SourceRevision()
 
 
 BUILD_CONFIG_LABEL = "openshift.io/build-config.name"

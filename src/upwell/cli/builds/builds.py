@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from upwell.api.build import Build, BuildConfig, BuildPhase
+from upwell.api.build import Build, BuildConfig, BuildPhase, GitSourceRevision, SourceRevision
 from upwell.api.codec import decode_as
 from upwell.cli.builds.logs import builds_of, ended_build, follow_build, write_log
 from upwell.cli.builds.requests import RequestChoice, request_choice, request_options
@@ -130,7 +130,8 @@ async def _start(
     part = "clone" if target.resource is Build else "instantiate"
     document = request.document(target.name, namespace)
     if upload.commit:
-        document["revision"] = {"type": "Git", "git": {"commit": upload.commit}}
+        revision = SourceRevision.of_git(GitSourceRevision(commit=upload.commit))
+        document["revision"] = revision.model_dump(exclude_unset=True)
     answer = await client.call("POST", target.resource, namespace, target.name, part, document)
     return decode_as(Build, answer)
 

@@ -13,7 +13,7 @@ from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
-from upwell.cli.core.output import MISSING, aligned, format_age, shortened, values_at
+from upwell.cli.core.output import MISSING, aligned, format_age, shortened
 from upwell.policy.explain.freshness import Snapshot, short
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
@@ -207,7 +207,7 @@ def _build(build: Build, around: DescriptionContext) -> Iterator[Section]:
         ("Started:", around.age(status.start_timestamp)),
         ("Duration:", duration),
         ("Source:", _source(build)),
-        ("Commit:", ", ".join(map(str, values_at(status.revision, "git.commit"))) or MISSING),
+        ("Commit:", (status.revision.commit if status.revision else "") or MISSING),
         ("Output:", _reference(build.spec.output.to)),
     ]
     if status.output is not None and status.output.to is not None:

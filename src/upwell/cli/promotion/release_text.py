@@ -186,11 +186,5 @@ def _lies_between(build: Build, first: Build | None, last: Build) -> bool:
 
 
 def _commit(build: Build) -> ReleasedCommit:
-    revision = build.status.revision or build.spec.revision or {}
-    git = revision.get("git")
-    if not isinstance(git, dict):
-        return ReleasedCommit("")
-    author = git.get("author")
-    name = str(author.get("name", "")) if isinstance(author, dict) else ""
-    subject = next(iter(str(git.get("message") or "").splitlines()), "")
-    return ReleasedCommit(str(git.get("commit") or ""), subject, name)
+    revision = build.revision
+    return ReleasedCommit(revision.commit, revision.subject, revision.git.author.name)

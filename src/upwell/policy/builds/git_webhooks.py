@@ -17,6 +17,10 @@ from upwell.api.build import (
     BuildRequest,
     BuildTriggerCause,
     DockerStrategyOptions,
+    GitSourceRevision,
+    SourceControlUser,
+    SourceRevision,
+    WebHookCause,
     WebHookTrigger,
 )
 from upwell.api.core import EnvVar
@@ -297,29 +301,26 @@ def _variables(value: object) -> tuple[EnvVar, ...]:
 def _proceed(hook: Hook, head: Mapping[str, Any], *, commit: str, **changes: Any) -> Proceed:
     if not commit:
         return Proceed(_request(hook, None, changes))
-    author = _person(head, "author")
-    revision = {
-        "type": "Git",
-        "git": {
-            "commit": commit,
-            "author": author,
-            "committer": _person(head, "committer") or author,
-            "message": _text(head, "message"),
-        },
-    }
+    author, committer = _person(head, "author"), _person(head, "committer")
+    revision = SourceRevision.of_git(
+        GitSourceRevision(
+            commit=commit,
+            author=author,
+            committer=committer if committer.model_fields_set else author,
+            message=_text(head, "message"),
+        )
+    )
     return Proceed(_request(hook, revision, changes))
 
 
 def _request(
-    hook: Hook, revision: dict[str, Any] | None, changes: Mapping[str, Any]
+    hook: Hook, revision: SourceRevision | None, changes: Mapping[str, Any]
 ) -> BuildRequest:
     return BuildRequest(revision=revision, triggered_by=(_cause(hook, revision),), **changes)
 
 
-def _cause(hook: Hook, revision: dict[str, Any] | None) -> BuildTriggerCause:
-    told: dict[str, Any] = {"secret": _HIDDEN}
-    if revision is not None:
-        told["revision"] = revision
+def _cause(hook: Hook, revision: SourceRevision | None) -> BuildTriggerCause:
+    told = WebHookCause(revision=revision, secret=_HIDDEN)
     match hook:
         case Hook.GITHUB:
             return BuildTriggerCause(message="GitHub WebHook", github_web_hook=told)
@@ -331,10 +332,10 @@ def _cause(hook: Hook, revision: dict[str, Any] | None) -> BuildTriggerCause:
             return BuildTriggerCause(message="Generic WebHook", generic_web_hook=told)
 
 
-def _person(commit: Mapping[str, Any], role: str) -> dict[str, str]:
+def _person(commit: Mapping[str, Any], role: str) -> SourceControlUser:
     person = _part(commit, role)
     found = {key: _text(person, key) for key in ("name", "email")}
-    return {key: text for key, text in found.items() if text}
+    return SourceControlUser(**{key: text for key, text in found.items() if text})
 
 
 def _require_json(call: HookCall) -> None:

@@ -313,12 +313,9 @@ def _tag(change: ImageChangeCause, namespace: str) -> StreamTag | None:
 
 def _commit(build: Build) -> str:
     """Return the commit that was built, as one line; empty without one."""
-    revision = build.status.revision or build.spec.revision or {}
-    git = revision.get("git")
-    if not isinstance(git, dict) or not git.get("commit"):
+    revision = build.revision
+    if not revision.commit:
         return ""
-    subject = next(iter(str(git.get("message") or "").splitlines()), "")
-    author = git.get("author")
-    name = str(author.get("name", "")) if isinstance(author, dict) else ""
-    text = f"commit {str(git['commit'])[:_SHORT_COMMIT]}"
+    name, subject = revision.git.author.name, revision.subject
+    text = f"commit {revision.commit[:_SHORT_COMMIT]}"
     return text + (f" by {name}" if name else "") + (f": {subject}" if subject else "")

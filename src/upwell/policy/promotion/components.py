@@ -15,12 +15,11 @@ def component(name: str, image: str, find: FindBuild) -> Component:
     build = find(digest_of(image))
     if build is None:
         return Component(name=name, image=image)
-    revision = build.status.revision or build.spec.revision or {}
     return Component(
         name=name,
         image=image,
         build=f"{build.namespace}/{build.name}",
-        revision=str(revision.get("git", {}).get("commit", "")),
+        revision=build.revision.commit,
         bases=tuple(bases(build, find)),
     )
 

@@ -106,7 +106,6 @@ class BuildPlanner:
         source = build.spec.source
         if source.git is None:
             return None
-        known = (build.status.revision or build.spec.revision or {}).get("git", {}).get("commit")
         values: Mapping[str, bytes] = {}
         if source.source_secret is not None:
             values = await self._secret(build, source.source_secret.name)
@@ -116,7 +115,7 @@ class BuildPlanner:
             values = matching.decoded() if matching is not None else {}
         return GitSource(
             uri=source.git.uri,
-            ref=known or source.git.ref or "",
+            ref=build.revision.commit or source.git.ref or "",
             context_dir=source.context_dir or "",
             proxies=proxies_of(build),
         ).with_login(values)

@@ -21,6 +21,9 @@ from upwell.api.build import (
     BuildPhase,
     BuildStage,
     BuildStatus,
+    GitSourceRevision,
+    SourceControlUser,
+    SourceRevision,
 )
 from upwell.api.codec import encode_json
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
@@ -138,7 +141,7 @@ class BuildRun:
             build,
             phase=BuildPhase.RUNNING,
             images=inputs.images.resolved,
-            revision=_revision_document(inputs.revision),
+            revision=_revision_of(inputs.revision),
             inputs=inputs.hash,
             replaces=replaces,
         )
@@ -423,30 +426,28 @@ def _document_of(build: Build, push: Reference | None) -> str:
 
 def _told_revision(build: Build) -> CommitInfo | None:
     """Return the commit that an upload is said to be, as its client told."""
-    git = (build.spec.revision or {}).get("git") or {}
-    if not git.get("commit"):
+    if build.spec.revision is None or not build.spec.revision.commit:
         return None
-    author, committer = git.get("author") or {}, git.get("committer") or {}
+    git = build.spec.revision.git
     return CommitInfo(
-        commit=git["commit"],
-        author_name=author.get("name", ""),
-        author_email=author.get("email", ""),
-        committer_name=committer.get("name", ""),
-        committer_email=committer.get("email", ""),
-        message=git.get("message", ""),
+        commit=git.commit,
+        author_name=git.author.name,
+        author_email=git.author.email,
+        committer_name=git.committer.name,
+        committer_email=git.committer.email,
+        message=git.message,
     )
 
 
-def _revision_document(revision: CommitInfo | None) -> dict[str, Any] | None:
-    """Return a SourceRevision (build/v1)."""
-    if revision is None:
+def _revision_of(commit: CommitInfo | None) -> SourceRevision | None:
+    """Return the revision as a Build's status has it."""
+    if commit is None:
         return None
-    return {
-        "type": "Git",
-        "git": {
-            "commit": revision.commit,
-            "author": {"name": revision.author_name, "email": revision.author_email},
-            "committer": {"name": revision.committer_name, "email": revision.committer_email},
-            "message": revision.message,
-        },
-    }
+    return SourceRevision.of_git(
+        GitSourceRevision(
+            commit=commit.commit,
+            author=SourceControlUser(name=commit.author_name, email=commit.author_email),
+            committer=SourceControlUser(name=commit.committer_name, email=commit.committer_email),
+            message=commit.message,
+        )
+    )

@@ -6,7 +6,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from upwell.api.build import BinaryInput, BuildConfig
+from upwell.api.build import (
+    BinaryInput,
+    BuildConfig,
+    GitSourceRevision,
+    SourceControlUser,
+    SourceRevision,
+)
 from upwell.api.codec import encode_json
 from upwell.server.actions import ApiActions
 from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained
@@ -75,15 +81,16 @@ def _is_set(request: Request, name: str) -> bool:
     return text == "true"
 
 
-def _revision(request: Request) -> dict[str, Any] | None:
+def _revision(request: Request) -> SourceRevision | None:
     """Return the SourceRevision that the query describes, as far as it does."""
 
     def text(name: str) -> str:
         return request.query_params.get(f"revision.{name}", "")[:_MAX_TEXT]
 
-    def person(role: str) -> dict[str, str]:
+    def person(role: str) -> SourceControlUser | None:
         found = {"name": text(f"{role}Name"), "email": text(f"{role}Email")}
-        return {key: value for key, value in found.items() if value}
+        known = {key: value for key, value in found.items() if value}
+        return SourceControlUser(**known) if known else None
 
     git: dict[str, Any] = {
         "commit": text("commit"),
@@ -92,4 +99,4 @@ def _revision(request: Request) -> dict[str, Any] | None:
         "committer": person("committer"),
     }
     git = {key: value for key, value in git.items() if value}
-    return {"type": "Git", "git": git} if git else None
+    return SourceRevision.of_git(GitSourceRevision(**git)) if git else None

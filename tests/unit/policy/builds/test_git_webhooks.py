@@ -14,6 +14,7 @@ from upwell.api.build import (
     BuildSource,
     BuildTriggerPolicy,
     GitBuildSource,
+    WebHookCause,
     WebHookTrigger,
 )
 from upwell.api.meta import LocalReference, ObjectMeta
@@ -70,8 +71,7 @@ def payload(name: str) -> bytes:
 def commit(asked: Proceed | Skip) -> str:
     assert isinstance(asked, Proceed), asked
     assert asked.request.revision is not None
-    found: str = asked.request.revision["git"]["commit"]
-    return found
+    return asked.request.revision.commit
 
 
 @needs_corpus
@@ -79,7 +79,8 @@ def test_a_github_push_to_the_branch_builds_its_head() -> None:
     asked = call(Hook.GITHUB, GITHUB, payload("github/testdata/pushevent.json"))
 
     assert isinstance(asked, Proceed)
-    assert asked.request.revision == {
+    assert asked.request.revision is not None
+    assert asked.request.revision.model_dump(exclude_unset=True) == {
         "type": "Git",
         "git": {
             "commit": "9bdc3a26ff933b32f3e558636b58aea86a69f051",
@@ -91,8 +92,8 @@ def test_a_github_push_to_the_branch_builds_its_head() -> None:
     [cause] = asked.request.triggered_by
     assert cause.message == "GitHub WebHook"
     assert cause.github_web_hook is not None
-    assert cause.github_web_hook["secret"] == "<secret>"
-    assert cause.github_web_hook["revision"] == asked.request.revision
+    assert cause.github_web_hook.secret == "<secret>"
+    assert cause.github_web_hook.revision == asked.request.revision
 
 
 @needs_corpus
@@ -132,7 +133,7 @@ def test_a_gitlab_push_builds_what_was_checked_out() -> None:
     assert commit(asked) == "da1560886d4f094c3e6c9ef40349f7d38b5d27d7"
     assert isinstance(asked, Proceed)
     assert asked.request.revision is not None
-    assert asked.request.revision["git"]["message"] == "fixed readme"
+    assert asked.request.revision.git.message == "fixed readme"
     [cause] = asked.request.triggered_by
     assert cause.message == "GitLab WebHook"
     assert cause.gitlab_web_hook is not None
@@ -196,7 +197,7 @@ def test_a_generic_call_that_cannot_be_read_builds_all_the_same(
     assert isinstance(asked, Proceed)
     assert asked.warning.startswith(warning)
     assert bool(asked.warning) == bool(warning)
-    assert asked.request.triggered_by[0].generic_web_hook == {"secret": "<secret>"}
+    assert asked.request.triggered_by[0].generic_web_hook == WebHookCause(secret="<secret>")
 
 
 def test_a_generic_call_of_another_branch_builds_nothing() -> None:
@@ -236,7 +237,8 @@ def test_bitbucket_cloud_names_the_branch_in_its_changes() -> None:
     assert commit(asked) == "abc123"
     assert isinstance(asked, Proceed)
     assert asked.request.revision is not None
-    assert asked.request.revision["git"]["author"] == {"name": "Jo Doe", "email": "jo@example.com"}
+    author = asked.request.revision.git.author
+    assert (author.name, author.email) == ("Jo Doe", "jo@example.com")
     assert asked.request.triggered_by[0].bitbucket_web_hook is not None
     assert isinstance(call(Hook.BITBUCKET, BITBUCKET, {"push": {"changes": [other]}}), Skip)
 

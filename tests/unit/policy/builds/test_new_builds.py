@@ -8,6 +8,8 @@ from upwell.api.build import (
     BuildConfig,
     BuildRequest,
     BuildTriggerCause,
+    GitSourceRevision,
+    SourceRevision,
 )
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
@@ -157,7 +159,7 @@ def test_what_is_asked_for_in_vain_is_named() -> None:
 def test_a_build_is_made_again_from_its_own_inputs() -> None:
     asked = config()
     first = new_build(asked, streams("base"), Earlier(), (), START)
-    done = {"revision": {"type": "Git", "git": {"commit": "abc"}}}
+    done = {"revision": SourceRevision.of_git(GitSourceRevision(commit="abc"))}
     first = first.with_status(first.status.model_copy(update=done))
     again = clone_build(first, asked, Earlier((first,), frozenset({"app-1"})), START)
 

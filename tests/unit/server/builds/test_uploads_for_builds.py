@@ -44,7 +44,8 @@ async def test_an_upload_is_kept_and_built(api: Api, inputs: FileInputs) -> None
     [upload] = api.actions.uploads
     assert upload.digest == str(Digest.of(b"content"))
     assert upload.as_file == "app.war"
-    assert upload.revision == {
+    assert upload.revision is not None
+    assert upload.revision.model_dump(exclude_unset=True) == {
         "type": "Git",
         "git": {"commit": "abc", "message": "fix", "author": {"name": "Jo"}},
     }
