@@ -16,16 +16,19 @@ from upwell.app.promotion import promotion
 from upwell.app.pruning import PruningService
 from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
+from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers import rollouts
 from upwell.reconcilers.builds.build_configs import BuildConfigs
 from upwell.reconcilers.builds.builds import Builds
 from upwell.reconcilers.builds.cache import BuildView
-from upwell.reconcilers.builds.inputs import referenced_inputs
-from upwell.reconcilers.builds.plan import BuildPlanner
+from upwell.reconcilers.builds.logins import BuildLogins
+from upwell.reconcilers.builds.objects import referenced_inputs
+from upwell.reconcilers.builds.output import BuildOutputs
+from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.requests import BuildRequests
-from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
+from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.packages import ImageContents
@@ -175,26 +178,30 @@ def _stores(adapters: Adapters) -> Stores:
 
 def _builds(adapters: Adapters, view: BuildView) -> Builds:
     settings = adapters.settings
-    planner = BuildPlanner(
-        adapters.store,
-        adapters.registries,
-        settings.internal_host,
-        adapters.logins,
-        internal_login=adapters.protection.registry.of_build,
-        uploads=adapters.inputs,
-        mirror=Mirror(adapters.registries, adapters.internal, machine_platform()),
-    )
     defaults = BuildDefaults(
         deadline_seconds=settings.build_deadline.total_seconds(),
         insecure_registries=adapters.insecure_registries,
+    )
+    planner = BuildPlanner(
+        adapters.store,
+        BuildLogins(
+            adapters.store,
+            settings.internal_host,
+            adapters.logins,
+            adapters.protection.registry.of_build,
+        ),
+        adapters.registries,
+        adapters.internal,
+        defaults,
+        adapters.inputs,
     )
     run = BuildRun(
         adapters.store,
         adapters.builder,
         adapters.logs,
-        adapters.internal,
+        Mirror(adapters.registries, adapters.internal, machine_platform()),
         planner,
-        defaults,
+        BuildOutputs(adapters.store, adapters.internal, now),
         clock=now,
     )
     return Builds(

@@ -36,11 +36,14 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.git.interface import CommitInfo, GitSource
 from upwell.machine.process import LogSink
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
+from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.builds.builds import Builds
 from upwell.reconcilers.builds.cache import BuildView
-from upwell.reconcilers.builds.plan import BuildPlanner
-from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
+from upwell.reconcilers.builds.logins import BuildLogins
+from upwell.reconcilers.builds.output import BuildOutputs
+from upwell.reconcilers.builds.planner import BuildPlanner
+from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.embedded import EmbeddedRegistry
@@ -265,19 +268,18 @@ class BuildMachine:
             platforms=platforms,
         )
 
-    def planner(self) -> BuildPlanner:
-        registries = RoutedRegistry(self.internal, self.vendor)
-        mirror = Mirror(registries, self.internal, AMD64)
-        return BuildPlanner(self.store, registries, INTERNAL, mirror=mirror, uploads=self.inputs)
-
     def builds(self, slots: int = 2) -> Builds:
+        registries = RoutedRegistry(self.internal, self.vendor)
+        logins = BuildLogins(self.store, INTERNAL)
         run = BuildRun(
             self.store,
             self.builder,
             self.logs,
-            self.internal,
-            self.planner(),
-            BuildDefaults(),
+            Mirror(registries, self.internal, AMD64),
+            BuildPlanner(
+                self.store, logins, registries, self.internal, BuildDefaults(), self.inputs
+            ),
+            BuildOutputs(self.store, self.internal, self.clock),
             clock=self.clock,
         )
         return Builds(

@@ -27,6 +27,7 @@ from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
 from upwell.machine.platform import machine_platform
 from upwell.oci import Reference
+from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.images.generations import settle_generations
 from upwell.policy.images.schedule import ImportSchedule
@@ -34,9 +35,11 @@ from upwell.policy.templates.process import ProcessRequest, process_template
 from upwell.reconcilers.builds.build_configs import BuildConfigs
 from upwell.reconcilers.builds.builds import Builds
 from upwell.reconcilers.builds.cache import BuildView
-from upwell.reconcilers.builds.plan import BuildPlanner
+from upwell.reconcilers.builds.logins import BuildLogins
+from upwell.reconcilers.builds.output import BuildOutputs
+from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.requests import BuildRequests
-from upwell.reconcilers.builds.run import BuildDefaults, BuildRun
+from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client.client import RegistryClient
@@ -75,15 +78,17 @@ class Site:
         self.logs = FileBuildLogs(folder / "logs")
         self.internal = internal
         registries = RoutedRegistry(internal, client)
-        planner = BuildPlanner(
-            self.store,
-            registries,
-            internal.host,
-            mirror=Mirror(registries, internal, machine_platform()),
-            uploads=self.inputs,
-        )
+        logins = BuildLogins(self.store, internal.host)
         defaults = BuildDefaults(insecure_registries=frozenset({internal.host}))
-        run = BuildRun(self.store, builder, self.logs, internal, planner, defaults, clock=now)
+        run = BuildRun(
+            self.store,
+            builder,
+            self.logs,
+            Mirror(registries, internal, machine_platform()),
+            BuildPlanner(self.store, logins, registries, internal, defaults, self.inputs),
+            BuildOutputs(self.store, internal, now),
+            clock=now,
+        )
         self.builds = Builds(self.view, builder, self.logs, run, slots=2, clock=now)
         self.configs = BuildConfigs(self.view, clock=now)
         self.streams = ImageStreams(

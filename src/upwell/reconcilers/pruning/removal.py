@@ -22,7 +22,7 @@ from upwell.policy.pruning.retention import (
     StaleRevision,
     StaleTag,
 )
-from upwell.reconcilers.builds.inputs import referenced_inputs
+from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.pruning.plan import PruningPlan, PruningPlanner
 from upwell.reconcilers.pruning.ports import Stores
 from upwell.store.interface import ConflictError, NotFoundError

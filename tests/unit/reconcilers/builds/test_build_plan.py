@@ -11,6 +11,7 @@ from tests.support.builds.memory_builds import (
     NAMESPACE,
     VENDOR,
     BuildMachine,
+    FullStore,
     docker_build,
     image_stream,
     imported,
@@ -19,12 +20,13 @@ from tests.support.builds.memory_builds import (
     until,
 )
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.build import Build, BuildPhase, SecretBuildSource
 from upwell.api.core import ConfigMap, Secret
-from upwell.api.meta import LocalReference, ObjectMeta
+from upwell.api.meta import LocalReference, ObjectMeta, Resource
 from upwell.builder.interface import BuilderStrategy, BuildPlan, RegistryLogin
 from upwell.oci import Digest
 from upwell.policy.builds.source_secrets import MATCH_ANNOTATION_PREFIX
+from upwell.reconcilers.builds.cache import BuildView
 
 SOURCE = f"{VENDOR}/debian:11"
 GIT = {"type": "Git", "git": {"uri": "https://git.example/shop.git", "ref": "main"}}
@@ -168,6 +170,33 @@ async def test_variables_are_looked_up_and_stay_out_of_the_build(
     values = dict(plan.env)
     assert (values["PLAIN"], values["TOKEN"], values["MODE"]) == ("1", "hidden", "fast")
     assert "hidden" not in (await machine.build("app-1")).model_dump_json()
+
+
+class RestlessStore(FullStore):
+    """A store in which somebody changes a Secret whenever it has been read."""
+
+    async def get[R: Resource](self, resource: type[R], namespace: str, name: str) -> R:
+        found = await super().get(resource, namespace, name)
+        if isinstance(found, Secret):
+            number = int(found.decoded()["number"])
+            await self.update(secret(name, {"number": str(number + 1).encode()}))
+        return found
+
+
+async def test_what_goes_into_a_build_is_read_once(base: Digest, machine: BuildMachine) -> None:
+    machine.store = RestlessStore(machine.clock)
+    machine.view = BuildView(machine.store)
+    await machine.store.create(image_stream("app"))
+    await machine.store.create(secret("keys", {"number": b"1"}))
+    reference = {"secretKeyRef": {"name": "keys", "key": "number"}}
+    build = source_build(base, env=({"name": "NUMBER", "valueFrom": reference},))
+    source = build.spec.source.model_copy(
+        update={"secrets": (SecretBuildSource(secret=LocalReference(name="keys")),)}
+    )
+    spec = build.spec.model_copy(update={"source": source})
+    plan = await plan_of(machine, build.model_copy(update={"spec": spec}))
+    [injected] = plan.inputs
+    assert injected.files == {"number": dict(plan.env)["NUMBER"].encode()}
 
 
 async def test_a_variable_without_its_secret_fails_the_build_by_name(

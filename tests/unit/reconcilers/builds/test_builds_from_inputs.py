@@ -27,7 +27,7 @@ from upwell.api.meta import ObjectMeta, Resource
 from upwell.builder.interface import BinaryKind, BuildPlan
 from upwell.oci import Digest
 from upwell.reconcilers.builds.build_configs import BuildConfigs
-from upwell.reconcilers.builds.inputs import referenced_inputs
+from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.store.interface import AlreadyExistsError, RejectedError
 

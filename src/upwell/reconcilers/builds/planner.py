@@ -1,0 +1,224 @@
+"""Reads all that a build works with, once: every image pinned, every object and login found."""
+
+from dataclasses import replace
+
+from upwell.api.build import Build, ResolvedImage
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.builder.interface import BinaryKind, BinarySource, BuildError
+from upwell.formats.dockerfile.parse import Dockerfile, DockerfileError, parse
+from upwell.git.interface import GitSource
+from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
+from upwell.policy.builds.identity import inputs_hash
+from upwell.policy.builds.images import (
+    BuildImages,
+    NamedImage,
+    base_name,
+    insecure_by_tag,
+    known_pin,
+    named_images,
+)
+from upwell.policy.builds.input_analysis import MissingInput
+from upwell.policy.builds.new_build import UnresolvedInputError, pin_reference
+from upwell.policy.builds.objects import object_versions
+from upwell.policy.builds.plan import (
+    BuildDefaults,
+    FetchedSource,
+    ImagePull,
+    ResolvedInputs,
+    proxies_of,
+    push_reference,
+    result_replaced,
+)
+from upwell.policy.builds.triggers import Streams
+from upwell.policy.images.names import ImageNames
+from upwell.reconcilers.builds.logins import BuildCredentials, BuildLogins
+from upwell.reconcilers.builds.objects import BuildObjects
+from upwell.registry.errors import RegistryError
+from upwell.registry.hosts import is_loopback
+from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
+from upwell.store.interface import Store
+from upwell.uploads.interface import BinaryInputs, InputMissingError
+
+
+class BuildPlanner:
+    """Finds out what a Build needs, and changes nothing. Raises BuildError."""
+
+    def __init__(
+        self,
+        store: Store,
+        logins: BuildLogins,
+        upstream: Registry,
+        internal: InternalRegistry,
+        defaults: BuildDefaults,
+        uploads: BinaryInputs | None = None,
+    ) -> None:
+        self.defaults = defaults
+        self._objects = BuildObjects(store)
+        self._logins = logins
+        self._upstream = upstream
+        self._internal = internal
+        self._uploads = uploads
+
+    async def missing_input(self, build: Build) -> MissingInput | None:
+        """Say what must be created before `build` can run; None: nothing."""
+        return await self._objects.missing(build)
+
+    async def git_source(self, build: Build) -> GitSource | None:
+        """Return the source with its login; the commit of an earlier try, if there was one."""
+        source = build.spec.source
+        if source.git is None:
+            return None
+        login = await self._logins.of_source(build, source.git.uri)
+        return GitSource(
+            uri=source.git.uri,
+            ref=build.revision.commit or source.git.ref or "",
+            context_dir=source.context_dir or "",
+            proxies=proxies_of(build),
+        ).with_login(login)
+
+    async def upload(self, build: Build) -> BinarySource | None:
+        """Return what was uploaded for the build; None when its source is no upload."""
+        binary = build.spec.source.binary
+        if binary is None:
+            return None
+        if self._uploads is None or not binary.digest:
+            raise BuildError(
+                "FetchSourceFailed", "nothing was uploaded: use start-build with --from-dir"
+            )
+        try:
+            path = await self._uploads.path(Digest.parse(binary.digest))
+        except (InputMissingError, InvalidDigestError) as error:
+            raise BuildError("FetchSourceFailed", str(error)) from error
+        return BinarySource(
+            path,
+            BinaryKind.FILE if binary.as_file else BinaryKind.ARCHIVE,
+            binary.as_file or "",
+            build.spec.source.context_dir or "",
+        )
+
+    async def resolve(self, build: Build, source: FetchedSource) -> ResolvedInputs:
+        """Read all that the build works with, now that its source is here."""
+        streams = await self._objects.streams()
+        credentials = await self._logins.read(build)
+        images = await self._images(build, source, streams, credentials)
+        objects = await self._objects.read(build)
+        commit = source.commit.commit if source.commit else ""
+        identity = inputs_hash(build.spec, commit, images.pins(), object_versions(objects))
+        push = push_reference(build, self._internal.host, identity)
+        made = await self._made(push)
+        replaces = result_replaced(build, identity, made)
+        inputs = ResolvedInputs(source, images, objects, identity, push, made, replaces)
+        if inputs.reusable is not None:
+            return inputs
+        return await self._with_access(build, inputs, streams, credentials)
+
+    async def _with_access(
+        self, build: Build, inputs: ResolvedInputs, streams: Streams, credentials: BuildCredentials
+    ) -> ResolvedInputs:
+        """Add what only a build that is run needs."""
+        pins = inputs.images.references()
+        registries = {reference.registry for reference in pins.values()}
+        insecure = insecure_by_tag(inputs.images.resolved, streams) | {
+            registry for registry in registries if is_loopback(registry)
+        }
+        pulls = tuple(
+            ImagePull(
+                reference,
+                RequestAccess(credentials.of_image(name), insecure=reference.registry in insecure),
+            )
+            for name, reference in pins.items()
+        )
+        push = inputs.push
+        return replace(
+            inputs,
+            pulls=pulls,
+            insecure_registries=insecure,
+            logins=await self._logins.for_builder(build, credentials, pins.values(), push),
+            previous=await self._previous(build, streams, credentials),
+        )
+
+    async def _images(
+        self, build: Build, source: FetchedSource, streams: Streams, credentials: BuildCredentials
+    ) -> BuildImages:
+        """Resolve every external image; an earlier try's stay what they were."""
+        resolved = build.status.images
+        if not resolved:
+            names = ImageNames(streams.values())
+            dockerfile = _parsed_dockerfile(build, source.dockerfile)
+            resolved = tuple(
+                [
+                    await self._resolved(build, image, streams, names, credentials)
+                    for image in named_images(build, dockerfile)
+                ]
+            )
+        return BuildImages(resolved, base_name(resolved, streams, self._internal.host))
+
+    async def _resolved(
+        self,
+        build: Build,
+        image: NamedImage,
+        streams: Streams,
+        names: ImageNames,
+        credentials: BuildCredentials,
+    ) -> ResolvedImage:
+        try:
+            pull_spec = pin_reference(image.reference, build.namespace, streams).name
+            known = known_pin(build, pull_spec, streams, names)
+        except UnresolvedInputError as error:
+            raise BuildError("InvalidImageReference", str(error), retryable=True) from error
+        except InvalidReferenceError as error:
+            raise BuildError("InvalidImageReference", str(error)) from error
+        pinned, stream_tag = known or (await self._asked(pull_spec, credentials), None)
+        return ResolvedImage(
+            name=image.name, reference=pinned, stream_tag=stream_tag, final=image.final or None
+        )
+
+    async def _asked(self, pull_spec: str, credentials: BuildCredentials) -> str:
+        """Return what the image's registry says that it names now."""
+        reference = Reference.parse(pull_spec)
+        try:
+            access = RequestAccess(credentials=credentials.pulls)
+            found = await self._upstream.resolve(reference, access)
+        except RegistryError as error:
+            raise pull_error(error) from error
+        return str(reference.with_digest(found.digest))
+
+    async def _made(self, push: Reference | None) -> Digest | None:
+        """Return what the same inputs were built into before, if it is still there."""
+        if push is None or push.registry != self._internal.host or push.tag is None:
+            return None
+        return await self._internal.tag_digest(push.repository, push.tag)
+
+    async def _previous(
+        self, build: Build, streams: Streams, credentials: BuildCredentials
+    ) -> Reference | None:
+        """Return what the output is now, pinned: an incremental build takes up its artifacts."""
+        strategy, target = build.spec.strategy.source_strategy, build.spec.output.to
+        if strategy is None or not strategy.incremental or target is None:
+            return None
+        try:
+            if target.kind == IMAGE_STREAM_TAG:
+                return Reference.parse(pin_reference(target, build.namespace, streams).name)
+            reference = Reference.parse(target.name)
+            found = await self._upstream.resolve(reference, RequestAccess(credentials.push))
+            return reference.with_digest(found.digest)
+        except (UnresolvedInputError, RegistryError, InvalidReferenceError):
+            return None  # the first build of all, or an image that is gone: build without
+
+
+def pull_error(error: RegistryError) -> BuildError:
+    """Return the error of a build whose image cannot be pulled."""
+    message = f"Failed pulling builder image. {error}"
+    return BuildError("PullBuilderImageFailed", message, retryable=error.retryable)
+
+
+def _parsed_dockerfile(build: Build, text: str | None) -> Dockerfile | None:
+    """Parse a Docker build's Dockerfile; raises BuildError DockerBuildFailed."""
+    strategy = build.spec.strategy.docker_strategy
+    if strategy is None:
+        return None
+    try:
+        return parse(text or "", {a.name: a.value for a in strategy.build_args})
+    except DockerfileError as error:
+        message = f"Dockerfile build strategy has failed. {error}"
+        raise BuildError("DockerBuildFailed", message) from error
