@@ -233,9 +233,11 @@ class FullStore(MemoryStore):
     """A store whose disk may be full: then it is read, and takes no write."""
 
     failure: StoreError | None = None
+    refusals = 0
 
     async def update_status[R: Resource](self, resource: R) -> R:
         if self.failure is not None:
+            self.refusals += 1
             raise self.failure
         return await super().update_status(resource)
 

@@ -339,16 +339,17 @@ async def test_what_the_store_cut_off_is_no_failed_try(
     def fill_disk() -> None:
         nonlocal cut_off
         cut_off += 1
+        machine.store.refusals = 0
         machine.store.failure = UnavailableError("disk full") if cut_off < 4 else None
 
     machine.builder.after_push = fill_disk
     async with machine.building():
         for number in range(1, 4):
 
-            async def is_full(number: int = number) -> bool:
-                return cut_off == number and not machine.builder.running
+            async def has_refused(number: int = number) -> bool:
+                return cut_off == number and machine.store.refusals > 0
 
-            await until(is_full)
+            await until(has_refused)
             push = machine.builder.plans[-1].push
             assert push is not None
             await machine.internal.untag("shop/app", push.tag or "")
@@ -407,10 +408,10 @@ async def test_a_run_that_is_killed_after_its_push_does_not_build_again(
     machine.builder.after_push = fill_disk
     async with machine.building():
 
-        async def is_pushed() -> bool:
-            return machine.store.failure is not None and not machine.builder.running
+        async def has_refused() -> bool:
+            return machine.store.refusals > 0
 
-        await until(is_pushed)
+        await until(has_refused)
     machine.store.failure = None
     async with machine.building():
         build = await until_phase(machine, "app-1", BuildPhase.COMPLETE)
