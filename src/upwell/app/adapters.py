@@ -115,7 +115,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         evidence=FileInputs(data / "evidence", limit_bytes=_EVIDENCE_BYTES),
         protection=protection,
         metrics=metrics,
-        gauges=MachineGauges(data, client),
+        gauges=MachineGauges(data, client, store),
         traces=tracing(settings.tracing, store, now, stack),
         subscriptions=await subscriptions(settings, store, now, stack),
     )

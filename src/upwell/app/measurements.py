@@ -1,4 +1,4 @@
-"""How much room the data directory takes, and what registries allow: gauges of this machine."""
+"""What the data directory takes, who watches the store, what registries allow: gauges."""
 
 import asyncio
 import os
@@ -10,10 +10,12 @@ from pathlib import Path
 from prometheus_client.metrics_core import Metric
 
 from upwell.registry.client.client import RegistryClient
-from upwell.server.metrics.gauges import budget_gauges, gauge
+from upwell.server.metrics.gauges import budget_gauges, gauge, labelled
+from upwell.store.local import LocalStore
 
 _KEPT_SECONDS = 60.0
 """A walk over many files is not repeated at each scrape."""
+_WATCHES = "Watches of the store: one of the server itself, and those of clients."
 
 
 @dataclass
@@ -22,6 +24,7 @@ class MachineGauges:
 
     data_dir: Path
     client: RegistryClient
+    store: LocalStore
     _sizes: tuple[int, int] = field(default=(0, 0), init=False)
     _read_at: float = field(default=float("-inf"), init=False)
 
@@ -33,6 +36,7 @@ class MachineGauges:
         store, registry = self._sizes
         return [
             gauge("upwell_store_bytes", "Room on disk that the objects take.", store),
+            labelled("upwell_store_watches", _WATCHES, "kind", dict(self.store.watches)),
             gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", registry),
             *budget_gauges(self.client.connection.budget.statuses()),
         ]

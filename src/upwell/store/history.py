@@ -77,7 +77,9 @@ class History:
             for record in batch:
                 yield record
                 position = record.version
-            if not batch:
+            if batch:
+                await asyncio.sleep(0)  # one that has much to catch up with lets others go on
+            else:
                 await published.wait()
 
     def _after(self, version: int) -> list[ChangeRecord]:

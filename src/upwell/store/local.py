@@ -9,8 +9,8 @@ into its next batch, so that one flush to disk serves them all.
 import asyncio
 import random
 import uuid
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, cast
 
@@ -134,6 +134,7 @@ class LocalStore:
         self._in_flight: asyncio.Future[None] | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._closed = False
+        self._watches: Counter[str] = Counter()
 
     async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
         """Return one object; raises NotFoundError."""
@@ -194,12 +195,21 @@ class LocalStore:
         # No await between the list and the position, so nothing falls between them.
         listed = () if since else (await self.list(kind, selector)).items
         position = int(since) if since else self._history.newest
-        for resource in listed:
-            yield WatchEvent(Change.ADDED, resource)
-        async for record in self._history.follow(position):
-            event = record.seen_by(kind, selector)
-            if event is not None:
-                yield event
+        self._watches[kind.KIND.kind] += 1
+        try:
+            for resource in listed:
+                yield WatchEvent(Change.ADDED, resource)
+            async for record in self._history.follow(position):
+                event = record.seen_by(kind, selector)
+                if event is not None:
+                    yield event
+        finally:
+            self._watches[kind.KIND.kind] -= 1
+
+    @property
+    def watches(self) -> Mapping[str, int]:
+        """How many watches are open, by kind."""
+        return +self._watches
 
     @property
     def is_closed(self) -> bool:

@@ -228,3 +228,36 @@ async def test_a_cluster_scoped_object_in_a_namespace_is_refused() -> None:
         await MemoryStore(lambda: NOON).create(
             Namespace(metadata=ObjectMeta(name="a", namespace="b"))
         )
+
+
+async def test_open_watches_are_counted_by_kind() -> None:
+    store = MemoryStore(lambda: NOON)
+    await store.create(item("a"))
+    async with aclosing(store.watch(ConfigMap)) as one, aclosing(store.watch(ConfigMap)) as two:
+        await anext(one)
+        await anext(two)
+        assert store.watches == {"ConfigMap": 2}
+        await one.aclose()
+        assert store.watches == {"ConfigMap": 1}
+    assert store.watches == {}
+
+
+async def test_a_watch_that_catches_up_lets_others_go_on() -> None:
+    store, seen, most = MemoryStore(lambda: NOON), 0, 0
+    for number in range(1000):
+        await store.create(item(f"item{number}"))
+
+    async def catch_up() -> None:
+        nonlocal seen
+        async with aclosing(store.watch(ConfigMap, since="0")) as events:
+            async for _ in events:
+                seen += 1
+
+    task = asyncio.create_task(catch_up())
+    while seen < 1000:
+        before = seen
+        await asyncio.sleep(0)
+        most = max(most, seen - before)
+    task.cancel()
+    await asyncio.wait([task])
+    assert most == 64
