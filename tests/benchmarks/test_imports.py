@@ -9,6 +9,7 @@ from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.api.image import ImageStream, ImageStreamSpec, ImportPolicy, TagReference
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference
+from upwell.controller import ObjectCache
 from upwell.oci import Platform
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.images.image_streams import ImageStreams
@@ -40,7 +41,7 @@ async def test_a_thousand_tags_settle(tmp_path: Path) -> None:
         hosts = RegistryHosts([RegistryHost(host, limits=RegistryLimits(concurrency=64))])
         async with RegistryClient(hosts) as client:
             streams = ImageStreams(
-                store,
+                ObjectCache(store),
                 client,
                 EmbeddedRegistry(tmp_path / "own", "registry.internal"),
                 PullSecrets(store),

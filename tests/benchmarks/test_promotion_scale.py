@@ -14,12 +14,12 @@ import pytest
 from tests.support.promotion.reconciled_pipeline import Line
 
 from upwell.api.apps import Deployment
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey
 from upwell.api.promotion import Release, ReleasePhase
 from upwell.controller import Controller, Result, Watch
-from upwell.reconcilers.promotion import wiring
-from upwell.reconcilers.rollouts import triggers as workload_triggers
-from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_controller
+from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
 from upwell.store.interface import NotFoundError
 
 pytestmark = pytest.mark.benchmark
@@ -48,8 +48,8 @@ class Site:
         await self.line.roll_out(found)
         return Result()
 
-    async def _look(self, release: Resource) -> Iterable[ObjectKey]:
-        if isinstance(release, Release) and release.status.phase is ReleasePhase.PROMOTED:
+    def _look(self, _before: Release | None, release: Release | None) -> Iterable[ObjectKey]:
+        if release is not None and release.status.phase is ReleasePhase.PROMOTED:
             self._waited.discard(release.name)
         if not self._waited:
             self._ended.set()
@@ -60,16 +60,16 @@ class Site:
         """Run everything; each Pipeline has one Release in all of its stages."""
         for name in self.names:
             await self.line.pipeline(*({"name": stage} for stage in STAGES), name=name)
-        store, builds, clock = self.line.store, self.line.view, self.line.clock
-        view = WorkloadView(store)
+        builds, clock = self.line.builds, self.line.clock
+        index, cache = WorkloadIndex(builds.cache), builds.cache
         controllers = (
-            wiring.pipelines(view, builds, clock),
-            wiring.promotions(view, self.line.promotions),
-            workload_triggers.controller(view, clock),
-            Controller("bench", self, store, (Watch(Deployment), Watch(Release, self._look))),
+            pipeline_controller(index, builds, clock),
+            promotion_controller(index, self.line.promotions),
+            workload_trigger_controller(index, clock),
+            Controller("bench", self, cache, (Watch(Deployment), Watch(Release, self._look))),
         )
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one.run()) for one in (builds, view, *controllers)]
+            tasks = [group.create_task(one.run()) for one in (cache, *controllers)]
             await self.promote(self.names)
             yield
             for task in tasks:

@@ -14,6 +14,7 @@ from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
+from upwell.controller import ObjectCache
 from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.reconcilers.images.origins import StreamOrigins
@@ -44,10 +45,12 @@ _EVIDENCE_BYTES = 128 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """All adapters, opened."""
+    """All adapters, opened, and the cache of the store."""
 
     settings: ServerSettings
     store: SqliteStore
+    cache: ObjectCache
+    """What every reconciler is told of changes by."""
     internal: EmbeddedRegistry
     client: RegistryClient
     registries: RoutedRegistry
@@ -80,6 +83,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     data = settings.data_dir
     store = await SqliteStore.open(data / "upwell.db", clock=now)
     stack.push_async_callback(store.close)
+    cache = ObjectCache(store)
     paths = await write_configuration(settings)
     helpers = CredentialHelpers()
     protection = await protect(settings, store, now, stack)
@@ -97,6 +101,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     adapters = Adapters(
         settings=settings,
         store=store,
+        cache=cache,
         internal=internal,
         client=client,
         registries=RoutedRegistry(internal, remote),
@@ -116,8 +121,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         protection=protection,
         metrics=metrics,
         gauges=MachineGauges(data, client, store),
-        traces=tracing(settings.tracing, store, now, stack),
-        subscriptions=await subscriptions(settings, store, now, stack),
+        traces=tracing(settings.tracing, cache, now, stack),
+        subscriptions=await subscriptions(settings, cache, now, stack),
     )
     stack.callback(adapters.inventory.close)
     stack.callback(adapters.logs.close_all)

@@ -9,15 +9,15 @@ from upwell.app.adapters import Adapters
 from upwell.app.clock import now
 from upwell.controller import Controller
 from upwell.oci import Reference
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.promotion import wiring
 from upwell.reconcilers.promotion.git_placing import GitPlacement
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
-from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_controller
+from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier
 from upwell.registry.interface import Credential, CredentialSource, RequestAccess
@@ -25,7 +25,7 @@ from upwell.server.promotion.verdicts import PLACE, VerdictTokens
 
 
 def promotion(
-    adapters: Adapters, view: WorkloadView, builds: BuildView, secrets: PullSecrets
+    adapters: Adapters, index: WorkloadIndex, builds: BuildIndex, secrets: PullSecrets
 ) -> Sequence[Controller]:
     """Return the controllers of promotion."""
     store = adapters.store
@@ -41,7 +41,7 @@ def promotion(
         store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now
     )
     reconciler = PromotionReconciler(store, images, placement(adapters), verification, now)
-    return (wiring.pipelines(view, builds, now), wiring.promotions(view, reconciler))
+    return (pipeline_controller(index, builds, now), promotion_controller(index, reconciler))
 
 
 def placement(adapters: Adapters) -> ByStage:

@@ -5,17 +5,17 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 
 from upwell import __version__
+from upwell.controller import ObjectCache
 from upwell.delivery.apprise import Notices
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.delivery.webhook import Webhooks
 from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.settings import ServerSettings
-from upwell.store.interface import Store
 
 
 async def subscriptions(
     settings: ServerSettings,
-    store: Store,
+    cache: ObjectCache,
     clock: Callable[[], datetime],
     stack: AsyncExitStack,
 ) -> Subscriptions:
@@ -25,4 +25,4 @@ async def subscriptions(
     notices = Notices()
     stack.callback(notices.close)
     webhooks = await stack.enter_async_context(Webhooks(__version__))
-    return Subscriptions(store, Senders(outbox, webhooks, notices), settings.url, clock)
+    return Subscriptions(cache, Senders(outbox, webhooks, notices), settings.url, clock)

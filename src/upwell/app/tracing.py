@@ -5,14 +5,14 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 
 from upwell import __version__
+from upwell.controller import ObjectCache
 from upwell.reconcilers.tracing.reconciler import TraceReconciler
 from upwell.settings import TracingSettings
-from upwell.store.interface import Store
 
 
 def tracing(
     settings: TracingSettings,
-    store: Store,
+    cache: ObjectCache,
     clock: Callable[[], datetime],
     stack: AsyncExitStack,
 ) -> Sequence[TraceReconciler]:
@@ -23,4 +23,4 @@ def tracing(
 
     exporter = OtlpExporter(settings.endpoint, service=settings.service, version=__version__)
     stack.push_async_callback(exporter.close)
-    return (TraceReconciler(store, exporter, clock),)
+    return (TraceReconciler(cache, exporter, clock),)

@@ -14,15 +14,16 @@ from upwell.app.clock import now
 from upwell.app.configuration import build_slots
 from upwell.app.promotion import promotion
 from upwell.app.pruning import PruningService
+from upwell.controller import Controller
 from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers import rollouts
-from upwell.reconcilers.builds.build_configs import BuildConfigs
-from upwell.reconcilers.builds.builds import Builds
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.build_configs import build_config_controller
+from upwell.reconcilers.builds.builds import Builds, build_controller
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.builds.output import BuildOutputs
@@ -30,21 +31,25 @@ from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.images.examination import ImageExaminer
-from upwell.reconcilers.images.image_streams import ImageStreams
-from upwell.reconcilers.images.packages import ImageContents
+from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
+from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.jobs import jobs
-from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
-from upwell.reconcilers.notifications import events
+from upwell.reconcilers.jobs.cron_jobs import cron_job_controller
+from upwell.reconcilers.jobs.jobs import job_controller
+from upwell.reconcilers.notifications.events import (
+    EventReconciler,
+    event_controller,
+    sweep_periodically,
+)
 from upwell.reconcilers.pruning import Stores
-from upwell.reconcilers.rollouts import triggers as workload_triggers
-from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
-from upwell.reconcilers.routing import reconciler as routing
+from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
+from upwell.reconcilers.routing.reconciler import routing_controller
+from upwell.reconcilers.tracing.reconciler import trace_controller
 from upwell.registry.mirror import Mirror
 from upwell.server.asgi.app import ServerDependencies
 from upwell.server.distribution.routes import create_routes
-from upwell.store.interface import Store
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
@@ -64,7 +69,7 @@ def wire(adapters: Adapters) -> Wired:
     store = adapters.store
     secrets = PullSecrets(store, adapters.logins)
     streams = _streams(adapters, secrets)
-    view, workloads = BuildView(store), WorkloadView(store)
+    builds, workloads = BuildIndex(adapters.cache), WorkloadIndex(adapters.cache)
     upkeep = PruningService(_stores(adapters), adapters.settings.retention)
     contents = ImageContents(
         store, adapters.registries, adapters.inventory, secrets, machine_platform()
@@ -72,7 +77,7 @@ def wire(adapters: Adapters) -> Wired:
     deps = ServerDependencies(
         store=store,
         build_logs=adapters.logs,
-        actions=ReconcilerActions(store, BuildRequests(view)),
+        actions=ReconcilerActions(store, BuildRequests(builds)),
         note_pushes=partial(_note_pushes, streams),
         packages=partial(_packages, contents),
         clock=now,
@@ -91,20 +96,25 @@ def wire(adapters: Adapters) -> Wired:
         gauges=adapters.gauges,
         access=adapters.protection.control,
     )
-    loops = (
-        streams.run,
-        view.run,
-        BuildConfigs(view, clock=now).run,
-        _builds(adapters, view).run,
-        contents.run,
-        workloads.run,
+    events = EventReconciler(store, now)
+    controllers: Sequence[Controller] = (
+        image_stream_controller(streams, adapters.cache),
+        image_contents_controller(contents, adapters.cache),
+        build_config_controller(builds, now),
+        build_controller(_builds(adapters, builds), builds),
         *_workloads(adapters, workloads, secrets),
-        *_events(store),
+        *promotion(adapters, workloads, builds, secrets),
+        event_controller(events, adapters.cache),
+        *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
+        *adapters.subscriptions.controllers,
+    )
+    loops: Sequence[Loop] = (
+        adapters.cache.run,
+        *(controller.run for controller in controllers),
+        partial(sweep_periodically, events),
         *_sweeps(adapters),
         upkeep.run,
         adapters.protection.keep_fresh,
-        *(controller.run for controller in promotion(adapters, workloads, view, secrets)),
-        *(traces.run for traces in adapters.traces),
         *adapters.subscriptions.loops,
     )
     return Wired(deps, loops)
@@ -112,7 +122,7 @@ def wire(adapters: Adapters) -> Wired:
 
 def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:
     return ImageStreams(
-        adapters.store,
+        adapters.cache,
         adapters.registries,
         adapters.internal,
         secrets,
@@ -122,34 +132,22 @@ def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:
     )
 
 
-def _workloads(adapters: Adapters, view: WorkloadView, secrets: PullSecrets) -> Sequence[Loop]:
+def _workloads(
+    adapters: Adapters, index: WorkloadIndex, secrets: PullSecrets
+) -> Sequence[Controller]:
     """Return what runs instances and routes to them."""
-    store = adapters.store
+    cache = adapters.cache
     traffic = rollouts.Traffic(now)
     machine = rollouts.RolloutPorts(adapters.runtime, adapters.router, traffic, adapters.services)
     images = rollouts.TemplateImages(
-        adapters.registries, secrets, adapters.insecure_registries, LocalImages(store)
+        adapters.registries, secrets, adapters.insecure_registries, LocalImages(adapters.store)
     )
-    rollout = rollouts.controller(view, machine, images, now)
-    routes = routing.controller(view, machine, now)
-    job = jobs.controller(store, machine, images, now)
     return (
-        workload_triggers.controller(view, now).run,
-        job.run,
-        CronJobReconciler(store, now).run,
-        rollout.run,
-        routes.run,
-        *(partial(job.feed, keys) for keys in jobs.feeds(machine)),
-        *(partial(rollout.feed, keys) for keys in rollouts.feeds(machine)),
-        *(partial(routes.feed, keys) for keys in routing.feeds(machine)),
-    )
-
-
-def _events(store: Store) -> Sequence[Loop]:
-    telling = events.EventReconciler(store, now)
-    return (
-        events.controller(telling, store).run,
-        partial(events.sweep_periodically, telling),
+        workload_trigger_controller(index, now),
+        job_controller(cache, machine, images, now),
+        cron_job_controller(cache, now),
+        rollouts.rollout_controller(index, machine, images, now),
+        routing_controller(cache, machine, now),
     )
 
 
@@ -176,7 +174,7 @@ def _stores(adapters: Adapters) -> Stores:
     )
 
 
-def _builds(adapters: Adapters, view: BuildView) -> Builds:
+def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
     settings = adapters.settings
     defaults = BuildDefaults(
         deadline_seconds=settings.build_deadline.total_seconds(),
@@ -205,7 +203,7 @@ def _builds(adapters: Adapters, view: BuildView) -> Builds:
         clock=now,
     )
     return Builds(
-        view, adapters.builder, adapters.logs, run, slots=build_slots(settings), clock=now
+        index, adapters.builder, adapters.logs, run, slots=build_slots(settings), clock=now
     )
 
 

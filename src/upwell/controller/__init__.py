@@ -1,6 +1,19 @@
-"""Runs reconcilers: a work queue with backoff, and the watches that feed it. Knows no kind."""
+"""Runs reconcilers: a work queue with backoff, fed from one cache of the store. Knows no kind."""
 
+from upwell.controller.cache import CacheIndex, Handler, ObjectCache
 from upwell.controller.queue import Backoff, WorkQueue
-from upwell.controller.runner import Controller, Reconciler, Result, Watch, same_key
+from upwell.controller.runner import Controller, Reconciler, Result, Watch, of_both, same_key
 
-__all__ = ["Backoff", "Controller", "Reconciler", "Result", "Watch", "WorkQueue", "same_key"]
+__all__ = [
+    "Backoff",
+    "CacheIndex",
+    "Controller",
+    "Handler",
+    "ObjectCache",
+    "Reconciler",
+    "Result",
+    "Watch",
+    "WorkQueue",
+    "of_both",
+    "same_key",
+]

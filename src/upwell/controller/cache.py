@@ -1,13 +1,13 @@
-"""Objects of several kinds in memory, kept up to date by watches and indexed: shared and read-only.
+"""The objects that this process follows, in memory: one watch for each kind, shared and read-only.
 
-A view lags behind the store, and each kind by itself: what it shows of two kinds may never have
+The cache lags behind the store, and each kind by itself: what it shows of two kinds may never have
 stood in the store at one time. Who decides by it guards its writes by resourceVersion or by names
 that follow from the decision, and calls `wait_for` before it decides again upon a write of its own.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Any, cast
 
 from upwell.api.meta import ObjectKey, Resource
@@ -16,13 +16,18 @@ from upwell.store.interface import Change, Listing, Store, UnavailableError, Wat
 
 _LONGEST_LAG = 30.0
 """Seconds that `wait_for` waits."""
+_SLICE = 100
+"""Objects of a listing that are taken in before others get their turn: milliseconds."""
 
 type Handler[R: Resource] = Callable[[R | None, R | None], None]
-"""Is told the state before a change and after it: None where there was, or is, no object."""
+"""Is told the state before a change and after it: None where there was, or is, no object.
+
+It is quick, does no I/O, and does not raise: all that follows the kind waits for it.
+"""
 
 
 class CacheIndex[R: Resource, K: Hashable]:
-    """The objects of a view by keys that are taken from them; an object may have any number."""
+    """The objects of a cache by keys that are taken from them; an object may have any number."""
 
     def __init__(self, keys: Callable[[R], Iterable[K]]) -> None:
         self._keys = keys
@@ -47,17 +52,17 @@ class CacheIndex[R: Resource, K: Hashable]:
 
 
 class ObjectCache:
-    """All objects of `kinds`. Until `run` is called, each `ready` lists them."""
+    """The objects of a store; `run` keeps it up to date.
 
-    def __init__(self, store: Store, kinds: Iterable[type[Resource]], *, name: str) -> None:
-        self._store = store
-        self._kinds = tuple(kinds)
-        self._name = name
-        self._objects: dict[str, dict[ObjectKey, Resource]] = {k.KIND.kind: {} for k in self._kinds}
-        self._told: dict[str, list[Handler[Any]]] = defaultdict(list)
-        self._versions: dict[str, int] = {}
-        self._moved = asyncio.Event()
-        self._runs = False
+    A kind is followed from when an index, a handler or `ready` first asks for it, before or during
+    `run`: by one watch, whoever else asks. Until `run` is called, each `ready` lists its kinds.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        """What the cache shows; for a decision that must not rest on an older copy."""
+        self._kinds: dict[str, _FollowedKind[Any]] = {}
+        self._group: asyncio.TaskGroup | None = None
 
     def index[R: Resource, K: Hashable](
         self, kind: type[R], keys: Callable[[R], Iterable[K]]
@@ -67,87 +72,130 @@ class ObjectCache:
         self.on_change(kind, index.move)
         return index
 
-    def on_change[R: Resource](self, kind: type[R], told: Handler[R]) -> None:
-        """Call `told` for each object, and at each change once the view shows it.
+    def on_change[R: Resource](self, kind: type[R], handler: Handler[R]) -> None:
+        """Call `handler` for each object, and at each change in order, once the cache shows it.
 
-        Those that were registered earlier are told earlier.
+        Handlers that were registered earlier are told earlier: an index before what reads it.
         """
-        self._told[kind.KIND.kind].append(told)
-        for resource in self._objects[kind.KIND.kind].values():
-            told(None, cast("R", resource))
+        self._follow(kind).register(handler)
 
     def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R | None:
-        """Return one object."""
+        """Return one object of a kind that is followed."""
         key = ObjectKey(kind.KIND.kind, namespace, name)
-        return cast("R | None", self._objects[key.kind].get(key))
+        followed = self._kinds.get(key.kind)
+        if followed is None:
+            raise LookupError(f"the cache does not follow {key.kind}: nobody has asked for it")
+        return cast("R | None", followed.objects.get(key))
 
     async def run(self) -> None:
         """Keep up with the store until cancelled."""
-        self._runs = True
-        try:
-            async with asyncio.TaskGroup() as group:
-                for kind in self._kinds:
-                    group.create_task(self._follow(kind), name=f"{self._name}:{kind.KIND}")
-        finally:
-            self._runs = False
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                for followed in self._kinds.values():
+                    self._start(group, followed)
+                await asyncio.Event().wait()  # other kinds may be asked for later
+            finally:
+                self._group = None
 
-    async def ready(self) -> None:
-        """Wait until every kind was listed."""
-        if not self._runs:
-            for kind in self._kinds:
-                self._list(kind, await self._store.list(kind))
-        while len(self._versions) < len(self._kinds):
-            await self._moved.wait()
+    async def ready(self, *kinds: type[Resource]) -> None:
+        """Wait until each of `kinds` was listed."""
+        for followed in [self._follow(kind) for kind in kinds]:
+            if self._group is None:
+                await self._list(followed)
+            await followed.reach(0)
 
     async def wait_for(self, written: Resource) -> None:
-        """Wait until the view is as new as `written`, which came from the store.
+        """Wait until the cache is as new as `written`, which came from the store.
 
         Versions of one kind are compared as numbers (Kubernetes API concepts, "Resource
         versions"). Raises UnavailableError if that takes too long: the watch is broken.
         """
-        if not self._runs:
+        if self._group is None:
             return
-        kind, version = written.KIND.kind, int(written.resource_version)
+        version = written.resource_version
         try:
             async with asyncio.timeout(_LONGEST_LAG):
-                while self._versions.get(kind, -1) < version:
-                    await self._moved.wait()
+                await self._follow(type(written)).reach(int(version))
         except TimeoutError:
-            raise UnavailableError(f"the change of {written.key} was not heard of yet") from None
+            missed = f"version {version} of {written.key} after {_LONGEST_LAG:g} s"
+            raise UnavailableError(f"the cache has not seen {missed}") from None
 
-    async def _follow[R: Resource](self, kind: type[R]) -> None:
-        async def listed(listing: Listing[R]) -> None:
-            self._list(kind, listing)
+    def _follow[R: Resource](self, kind: type[R]) -> "_FollowedKind[R]":
+        followed = self._kinds.get(kind.KIND.kind)
+        if followed is None:
+            followed = self._kinds[kind.KIND.kind] = _FollowedKind(kind)
+            if self._group is not None:
+                self._start(self._group, followed)
+        return followed
 
-        async def changed(event: WatchEvent[R]) -> None:
-            after = None if event.change is Change.DELETED else event.resource
-            self._replace(event.resource.key, after)
-            self._move(kind, event.resource.resource_version)
+    def _start(self, group: asyncio.TaskGroup, followed: "_FollowedKind[Any]") -> None:
+        group.create_task(followed.follow(self.store), name=f"cache:{followed.kind.KIND}")
 
-        await list_and_watch(self._store, kind, listed, changed, name=self._name)
+    async def _list(self, followed: "_FollowedKind[Any]") -> None:
+        listing = await self.store.list(followed.kind)
+        if self._group is None:  # else `run` lists, and knows better what came last
+            for _ in followed.take_all(listing):
+                pass
 
-    def _list(self, kind: type[Resource], listing: Listing[Any]) -> None:
+
+class _FollowedKind[R: Resource]:
+    """The objects of one kind, and who is told of their changes."""
+
+    def __init__(self, kind: type[R]) -> None:
+        self.kind = kind
+        self.objects: dict[ObjectKey, R] = {}
+        self._handlers: list[Handler[R]] = []
+        self._version = -1
+        self._moved = asyncio.Event()
+
+    def register(self, handler: Handler[R]) -> None:
+        self._handlers.append(handler)
+        for resource in self.objects.values():
+            handler(None, resource)
+
+    async def reach(self, version: int) -> None:
+        """Wait until all changes up to `version` are in."""
+        while self._version < version:
+            await self._moved.wait()
+
+    async def follow(self, store: Store) -> None:
+        await list_and_watch(store, self.kind, self._listed, self._changed)
+
+    def take_all(self, listing: Listing[R]) -> Iterator[None]:
+        """Take a listing in, one object at each step."""
         present = {resource.key: resource for resource in listing.items}
-        for gone in self._objects[kind.KIND.kind].keys() - present.keys():
+        for gone in self.objects.keys() - present.keys():
             self._replace(gone, None)
+            yield
         for key, resource in present.items():
             self._replace(key, resource)
-        self._move(kind, listing.resource_version)
+            yield
+        self._move(listing.resource_version)
 
-    def _replace(self, key: ObjectKey, after: Resource | None) -> None:
-        objects = self._objects[key.kind]
-        before = objects.get(key)
+    async def _listed(self, listing: Listing[R]) -> None:
+        for taken, _ in enumerate(self.take_all(listing), 1):
+            if taken % _SLICE == 0:
+                await asyncio.sleep(0)
+
+    def _changed(self, event: WatchEvent[R]) -> None:
+        after = None if event.change is Change.DELETED else event.resource
+        self._replace(event.resource.key, after)
+        self._move(event.resource.resource_version)
+
+    def _replace(self, key: ObjectKey, after: R | None) -> None:
+        before = self.objects.get(key)
         if _version(before) == _version(after):
             return
         if after is None:
-            del objects[key]
+            del self.objects[key]
         else:
-            objects[key] = after
-        for told in self._told[key.kind]:
-            told(before, after)
+            self.objects[key] = after
+        for handler in self._handlers:
+            handler(before, after)
 
-    def _move(self, kind: type[Resource], version: str) -> None:
-        self._versions[kind.KIND.kind] = int(version or 0)
+    def _move(self, version: str) -> None:
+        self._version = int(version or 0)
         self._moved.set()
         self._moved = asyncio.Event()
 

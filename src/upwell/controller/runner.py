@@ -1,15 +1,16 @@
-"""Feeds a reconciler from watches through a work queue."""
+"""Feeds a reconciler from the cache through a work queue."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from upwell.api.meta import ObjectKey, Resource
+from upwell.controller.cache import Handler, ObjectCache
 from upwell.controller.queue import Backoff, WorkQueue
-from upwell.controller.watching import list_and_watch
-from upwell.store.interface import ConflictError, Listing, Store, WatchEvent
+from upwell.store.interface import ConflictError
 
 log = logging.getLogger(__name__)
 
@@ -37,69 +38,99 @@ class Reconciler(Protocol):
         ...
 
 
-type ToKeys = Callable[[Resource], Awaitable[Iterable[ObjectKey]]]
+type ToKeys[R: Resource] = Callable[[R | None, R | None], Iterable[ObjectKey]]
+"""Maps a change, from the state before it to the state after it, to the keys that it concerns.
+
+It is told of every change, in order, when the indexes have it already. It does no I/O.
+"""
 
 
-async def same_key(resource: Resource) -> Iterable[ObjectKey]:
+def same_key(before: Resource | None, after: Resource | None) -> Iterable[ObjectKey]:
     """Map a change to the changed object itself."""
-    return (resource.key,)
+    return (changed.key for changed in (after or before,) if changed is not None)
+
+
+def of_both[R: Resource](keys: Callable[[R], Iterable[ObjectKey]]) -> ToKeys[R]:
+    """Map a change to what `keys` says of the state before it, and of the state after it."""
+
+    def to_keys(before: R | None, after: R | None) -> Iterable[ObjectKey]:
+        for state in (before, after):
+            if state is not None:
+                yield from keys(state)
+
+    return to_keys
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class Watch[R: Resource]:
     """Changes of `kind` ask for work on the keys that `to_keys` maps them to."""
 
-    kind: type[Resource]
-    to_keys: ToKeys = same_key
+    kind: type[R]
+    to_keys: ToKeys[R] = same_key
+
+
+type Feed = Callable[[], AsyncIterator[ObjectKey]]
+"""Yields keys that ask for work, for what no object tells of."""
 
 
 class Controller:
-    """One reconciler with its watches, queue and workers."""
+    """One reconciler with its watches, feeds, queue and workers.
 
-    def __init__(
+    The cache tells it of changes; it opens no watch of its own. Work begins when the kinds of its
+    watches are listed. `queue` is given where the reconciler asks for work by itself, `lifespan`
+    where it needs something around all work: entered before the first reconcile, left after the
+    last.
+    """
+
+    def __init__(  # noqa: PLR0913 - each part of a controller, most of them rarely given
         self,
         name: str,
         reconciler: Reconciler,
-        store: Store,
-        watches: Sequence[Watch],
+        cache: ObjectCache,
+        watches: Sequence[Watch[Any]],
         *,
+        feeds: Sequence[Feed] = (),
         workers: int = 4,
         backoff: Backoff | None = None,
+        queue: WorkQueue[ObjectKey] | None = None,
+        lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self.name = name
-        self.queue: WorkQueue[ObjectKey] = WorkQueue(backoff)
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(backoff) if queue is None else queue
         self._reconciler = reconciler
-        self._store = store
-        self._watches = watches
+        self._cache = cache
+        self._kinds = [watch.kind for watch in watches]
+        self._feeds = feeds
         self._workers = workers
+        self._lifespan = lifespan
         self._conflicts: dict[ObjectKey, int] = {}
         """Conflicts in a row."""
+        for watch in watches:
+            cache.on_change(watch.kind, self._handler(watch))
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for watch in self._watches:
-                group.create_task(self._follow(watch), name=f"{self.name}:{watch.kind.KIND}")
+        async with self._lifespan(), asyncio.TaskGroup() as group:
+            for feed in self._feeds:
+                group.create_task(self._take(feed), name=f"{self.name}:feed")
+            await self._cache.ready(*self._kinds)
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"{self.name}:worker-{number}")
 
-    async def feed(self, keys: AsyncIterator[ObjectKey]) -> None:
-        """Ask for work on every key that comes, until the source ends."""
-        async for key in keys:
-            self.queue.add(key)
+    def _handler(self, watch: Watch[Any]) -> Handler[Any]:
+        def changed(before: Resource | None, after: Resource | None) -> None:
+            try:
+                for key in watch.to_keys(before, after):
+                    self.queue.add(key)
+            except Exception:
+                # A fault of ours, which must not take the change from the others.
+                where = {"controller": self.name, "kind": watch.kind.KIND.kind}
+                log.exception("change not mapped", extra=where)
 
-    async def _follow(self, watch: Watch) -> None:
-        async def listed(listing: Listing[Resource]) -> None:
-            for resource in listing.items:
-                await self._feed(watch, resource)
+        return changed
 
-        async def changed(event: WatchEvent[Resource]) -> None:
-            await self._feed(watch, event.resource)
-
-        await list_and_watch(self._store, watch.kind, listed, changed, name=self.name)
-
-    async def _feed(self, watch: Watch, resource: Resource) -> None:
-        for key in await watch.to_keys(resource):
+    async def _take(self, feed: Feed) -> None:
+        async for key in feed():
             self.queue.add(key)
 
     async def _work(self) -> None:

@@ -17,14 +17,12 @@ async def list_and_watch[R: Resource](
     store: Store,
     kind: type[R],
     listed: Callable[[Listing[R]], Awaitable[None]],
-    changed: Callable[[WatchEvent[R]], Awaitable[None]],
-    *,
-    name: str,
+    changed: Callable[[WatchEvent[R]], None],
 ) -> None:
     """Tell `listed` every object, then `changed` each change, for ever.
 
-    After a gap `listed` is told everything anew. A StoreError, also one that the two raise, is
-    logged under `name`, and what was not taken is told again.
+    After a gap `listed` is told everything anew. A StoreError is logged, and what was not told
+    before it is told when the store answers again.
     """
     since = ""
     while True:
@@ -36,13 +34,10 @@ async def list_and_watch[R: Resource](
                 await listed(listing)
                 since = listing.resource_version
             async for event in store.watch(kind, since=since):
-                await changed(event)
+                changed(event)
                 since = event.resource.resource_version
         except ExpiredError:
             since = ""  # lists anew: every object comes again, none is missed
         except StoreError as error:
-            log.warning(
-                "watch failed",
-                extra={"controller": name, "kind": kind.KIND.kind, "error": error},
-            )
+            log.warning("watch failed", extra={"kind": kind.KIND.kind, "error": error})
             await asyncio.sleep(_WATCH_PAUSE)

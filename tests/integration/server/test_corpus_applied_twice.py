@@ -12,10 +12,11 @@ from tests.support.server.corpus_objects import corpus_objects
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.image import ImageStream
+from upwell.controller import ObjectCache
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.builds.build_configs import BuildConfigs
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.embedded import EmbeddedRegistry
@@ -75,10 +76,10 @@ class Site:
 
     def __init__(self, api: Api, upstream: EveryImage, folder: Path) -> None:
         self.api = api
-        self.view = BuildView(api.store)
-        self._configs = BuildConfigs(self.view, clock=api.clock)
+        self.cache = ObjectCache(api.store)
+        self._configs = BuildConfigs(BuildIndex(self.cache), clock=api.clock)
         self._streams = ImageStreams(
-            api.store,
+            self.cache,
             upstream,
             EmbeddedRegistry(folder, INTERNAL),
             PullSecrets(api.store),
@@ -112,9 +113,9 @@ class Site:
             for stream in (await store.list(ImageStream)).items:
                 await self._streams.reconcile(stream.key)
             for build in (await store.list(Build)).items:
-                await self.view.wait_for(build)
+                await self.cache.wait_for(build)
             for config in (await store.list(BuildConfig)).items:
-                await self.view.wait_for(config)
+                await self.cache.wait_for(config)
                 await self._configs.reconcile(config.key)
         raise AssertionError("the reconcilers go on writing")
 
@@ -129,12 +130,12 @@ async def reconciled(folder: Path) -> AsyncIterator[Site]:
     await upstream.fill()
     async with serving(ServerLimits()) as api:
         site = Site(api, upstream, folder / "own")
-        view = asyncio.create_task(site.view.run())
+        cache = asyncio.create_task(site.cache.run())
         try:
             yield site
         finally:
-            view.cancel()
-            await asyncio.wait([view])
+            cache.cancel()
+            await asyncio.wait([cache])
 
 
 async def test_what_is_applied_twice_changes_nothing_and_builds_nothing(tmp_path: Path) -> None:

@@ -33,13 +33,14 @@ from upwell.api.image import (
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
 from upwell.builder.interface import BinarySource, BuildPlan, BuildResult, Checkout
 from upwell.builder.logs import FileBuildLogs
+from upwell.controller import ObjectCache
 from upwell.git.interface import CommitInfo, GitSource
 from upwell.machine.process import LogSink
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers.builds.builds import Builds
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.builds import Builds, build_controller
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
@@ -248,7 +249,8 @@ class BuildMachine:
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
         self.store = FullStore(self.clock)
-        self.view = BuildView(self.store)
+        self.cache = ObjectCache(self.store)
+        self.index = BuildIndex(self.cache)
         self.vendor = Vendor(folder / "vendor")
         self.internal = EmbeddedRegistry(folder / "internal", INTERNAL)
         self.builder = FakeBuilder(self.internal, folder / "builds")
@@ -260,7 +262,7 @@ class BuildMachine:
         self, schedule: ImportSchedule | None = None, platforms: Sequence[Platform] = ()
     ) -> ImageStreams:
         return ImageStreams(
-            self.store,
+            self.cache,
             self.vendor,
             self.internal,
             self.secrets,
@@ -285,7 +287,7 @@ class BuildMachine:
             clock=self.clock,
         )
         return Builds(
-            self.view,
+            self.index,
             self.builder,
             self.logs,
             run,
@@ -298,7 +300,8 @@ class BuildMachine:
     async def building(self, slots: int = 2) -> AsyncIterator[Builds]:
         """Run the reconciler of Builds, and kill it at the end."""
         builds = self.builds(slots)
-        tasks = [asyncio.create_task(builds.run()), asyncio.create_task(self.view.run())]
+        controller = build_controller(builds, self.index)
+        tasks = [asyncio.create_task(one.run()) for one in (controller, self.cache)]
         try:
             yield builds
             assert not any(task.done() for task in tasks), "the reconciler of Builds has stopped"

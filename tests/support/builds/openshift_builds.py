@@ -25,6 +25,7 @@ from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.template import Template
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
+from upwell.controller import Controller, ObjectCache
 from upwell.machine.platform import machine_platform
 from upwell.oci import Reference
 from upwell.policy.builds.plan import BuildDefaults
@@ -32,15 +33,15 @@ from upwell.policy.builds.run_policy import number_of
 from upwell.policy.images.generations import settle_generations
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.templates.process import ProcessRequest, process_template
-from upwell.reconcilers.builds.build_configs import BuildConfigs
-from upwell.reconcilers.builds.builds import Builds
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.build_configs import BuildConfigs, build_config_controller
+from upwell.reconcilers.builds.builds import Builds, build_controller
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.reconcilers.builds.run import BuildRun
-from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.embedded import EmbeddedRegistry
@@ -72,8 +73,9 @@ class Site:
         folder: Path,
     ) -> None:
         self.store = MemoryStore(now)
-        self.view = BuildView(self.store)
-        self.requests = BuildRequests(self.view)
+        self.cache = ObjectCache(self.store)
+        self.index = BuildIndex(self.cache)
+        self.requests = BuildRequests(self.index)
         self.inputs = FileInputs(folder / "inputs")
         self.logs = FileBuildLogs(folder / "logs")
         self.internal = internal
@@ -89,10 +91,10 @@ class Site:
             BuildOutputs(self.store, internal, now),
             clock=now,
         )
-        self.builds = Builds(self.view, builder, self.logs, run, slots=2, clock=now)
-        self.configs = BuildConfigs(self.view, clock=now)
+        self.builds = Builds(self.index, builder, self.logs, run, slots=2, clock=now)
+        self.configs = BuildConfigs(self.index, clock=now)
         self.streams = ImageStreams(
-            self.store,
+            self.cache,
             registries,
             internal,
             PullSecrets(self.store),
@@ -176,9 +178,9 @@ class Site:
     async def decided(self) -> None:
         """Let every BuildConfig decide once more what has to be built."""
         for build in (await self.store.list(Build)).items:
-            await self.view.wait_for(build)
+            await self.cache.wait_for(build)
         for config in (await self.store.list(BuildConfig)).items:
-            await self.view.wait_for(config)
+            await self.cache.wait_for(config)
             await self.configs.reconcile(config.key)
 
     async def builds_of(self, config: str) -> list[Build]:
@@ -217,10 +219,14 @@ async def openshift_site(
         RegistryClient(hosts) as client,
     ):
         site = Site(builder, internal, client, folder)
-        parts = [site.builds.run(), site.view.run()]
+        parts: list[ObjectCache | Controller] = [
+            site.cache,
+            build_controller(site.builds, site.index),
+        ]
         if follows:
-            parts += [site.configs.run(), site.streams.run()]
-        tasks = [asyncio.create_task(part) for part in parts]
+            parts.append(build_config_controller(site.index, now))
+            parts.append(image_stream_controller(site.streams, site.cache))
+        tasks = [asyncio.create_task(part.run()) for part in parts]
         try:
             yield site
             assert not any(task.done() for task in tasks), "a reconciler has stopped"

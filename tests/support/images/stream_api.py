@@ -10,10 +10,11 @@ from typing import Any
 from tests.support.server.api_server import Answer, Api, serving
 
 from upwell.api.image import ImageStream, NamedTagEventList
+from upwell.controller import ObjectCache
 from upwell.oci import Platform
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.images.examination import ImageExaminer
-from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
@@ -85,8 +86,9 @@ async def stream_site(folder: Path, *hosts: RegistryHost) -> AsyncIterator[Strea
             ),
             untag=internal.untag,
         ) as api:
+            cache = ObjectCache(api.store)
             streams = ImageStreams(
-                api.store,
+                cache,
                 registries,
                 internal,
                 PullSecrets(api.store),
@@ -94,9 +96,11 @@ async def stream_site(folder: Path, *hosts: RegistryHost) -> AsyncIterator[Strea
                 clock=api.clock,
                 platforms=[Platform("linux", "amd64")],
             )
-            running = asyncio.create_task(streams.run())
+            controller = image_stream_controller(streams, cache)
+            running = [asyncio.create_task(one.run()) for one in (cache, controller)]
             try:
                 yield StreamSite(api, client, internal, streams)
             finally:
-                running.cancel()
-                await asyncio.wait([running])
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running)

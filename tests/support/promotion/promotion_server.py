@@ -22,14 +22,15 @@ from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.api.promotion import Release
 from upwell.cli import main
 from upwell.cli.core.connection import Session
+from upwell.controller import ObjectCache
 from upwell.policy.promotion.images import stage_images
-from upwell.reconcilers.builds.cache import BuildView
-from upwell.reconcilers.promotion import wiring
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
-from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_controller
+from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.store.interface import NotFoundError, Store
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
@@ -132,7 +133,8 @@ async def _give_workloads(store: Store) -> None:
 async def _promoting(folder: Path) -> AsyncIterator[Shop]:
     async with open_shop(folder) as shop, NetworkProbes.open() as probes:
         store, clock = shop.api.store, shop.api.clock
-        builds, view = BuildView(store), WorkloadView(store)
+        cache = ObjectCache(store)
+        builds, index = BuildIndex(cache), WorkloadIndex(cache)
         evidence = FileInputs(folder / "evidence", limit_bytes=1000)
         verification = StageVerification(
             store,
@@ -145,14 +147,11 @@ async def _promoting(folder: Path) -> AsyncIterator[Shop]:
         await _give_workloads(store)
         reconciler = PromotionReconciler(store, NoLookups(), Workloads(store), verification, clock)
         controllers = (
-            wiring.pipelines(view, builds, clock),
-            wiring.promotions(view, reconciler),
+            pipeline_controller(index, builds, clock),
+            promotion_controller(index, reconciler),
         )
         async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(one())
-                for one in (builds.run, view.run, *(c.run for c in controllers))
-            ]
+            running = [tasks.create_task(one.run()) for one in (cache, *controllers)]
             yield shop
             for task in running:
                 task.cancel()

@@ -18,11 +18,12 @@ from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
+from upwell.controller import ObjectCache
 from upwell.oci import Digest, Reference
 from upwell.policy.images.streams import record_image
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.rollouts.history import Phase
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
@@ -133,8 +134,8 @@ class Line:
     def restart(self) -> None:
         """Start the server anew: nothing in memory is kept."""
         self.store.lives = None
-        self.view = BuildView(self.store)
-        self.pipelines = PipelineReconciler(self.store, self.view, self.clock)
+        self.builds = BuildIndex(ObjectCache(self.store))
+        self.pipelines = PipelineReconciler(self.store, self.builds, self.clock)
         images = ReleaseImages(
             cast("Registry", self.registry), PullSecrets(self.store), self.registry
         )

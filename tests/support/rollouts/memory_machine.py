@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from upwell.api.meta import ObjectKey, Resource
-from upwell.controller import Result
+from upwell.controller import ObjectCache, Result
 from upwell.oci import Descriptor, Digest, Reference
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts import RolloutPorts, RolloutReconciler, TemplateImages, Traffic
-from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.reconcilers.routing.reconciler import RoutingReconciler
@@ -278,7 +278,8 @@ class World:
         )
         self.rollouts = RolloutReconciler(self.store, machine, images, self.clock)
         self.routing = RoutingReconciler(self.store, machine, self.clock)
-        self.triggers = WorkloadTriggerReconciler(WorkloadView(self.store), self.clock)
+        index = WorkloadIndex(ObjectCache(self.store))
+        self.triggers = WorkloadTriggerReconciler(index, self.clock)
 
     def _before(self, call: str) -> None:
         self.request(call)

@@ -24,14 +24,15 @@ from upwell.api.conditions import find
 from upwell.api.core import ConfigMap, Service
 from upwell.api.meta import Condition, Resource
 from upwell.api.route import Route
+from upwell.controller import ObjectCache
 from upwell.oci import Descriptor, Reference
 from upwell.reconcilers import rollouts
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.jobs import jobs
-from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
-from upwell.reconcilers.rollouts import triggers as workload_triggers
-from upwell.reconcilers.rollouts.cache import WorkloadView
-from upwell.reconcilers.routing import reconciler as routing
+from upwell.reconcilers.jobs.cron_jobs import cron_job_controller
+from upwell.reconcilers.jobs.jobs import job_controller
+from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
+from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.server.asgi.tls import generated
@@ -125,17 +126,17 @@ class Site:
                 NoRegistry(),  # type: ignore[arg-type]  # rollouts only resolve
                 PullSecrets(self.store),
             )
-            view = WorkloadView(self.store)
-            rolling = rollouts.controller(view, machine, images, self.clock)
-            router = routing.controller(view, machine, now)
-            running = jobs.controller(self.store, machine, images, self.clock)
-            crons = CronJobReconciler(self.store, self.clock)
-            triggers = workload_triggers.controller(view, now)
-            controllers = (rolling, router, running, crons, triggers)
-            tasks = [group.create_task(one.run()) for one in (view, *controllers)]
-            tasks += [group.create_task(rolling.feed(one)) for one in rollouts.feeds(machine)]
-            tasks += [group.create_task(router.feed(one)) for one in routing.feeds(machine)]
-            tasks += [group.create_task(running.feed(one)) for one in jobs.feeds(machine)]
+            cache = ObjectCache(self.store)
+            index = WorkloadIndex(cache)
+            running = (
+                cache,
+                rollouts.rollout_controller(index, machine, images, self.clock),
+                routing_controller(cache, machine, now),
+                job_controller(cache, machine, images, self.clock),
+                cron_job_controller(cache, self.clock),
+                workload_trigger_controller(index, now),
+            )
+            tasks = [group.create_task(one.run()) for one in running]
             yield runtime
             for task in tasks:
                 task.cancel()

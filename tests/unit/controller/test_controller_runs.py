@@ -1,17 +1,29 @@
+"""What a controller is told of, and how it works through it."""
+
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectKey, ObjectMeta, Resource
-from upwell.controller import Backoff, Controller, Result, Watch
+from upwell.controller import (
+    Backoff,
+    Controller,
+    ObjectCache,
+    Result,
+    Watch,
+    WorkQueue,
+    of_both,
+)
 from upwell.store.interface import (
     EVERYTHING,
     ConflictError,
     ExpiredError,
+    Listing,
     Selector,
     UnavailableError,
     WatchEvent,
@@ -47,12 +59,20 @@ class Recorder:
 
 
 class BreakingStore(MemoryStore):
-    """Raises what it is told to from a watch, after its first events."""
+    """Raises what it is told to from a list, or from a watch after its first events."""
 
-    def __init__(self, *errors: Exception, after: int = 0) -> None:
+    def __init__(
+        self, *errors: Exception, after: int = 0, list_errors: Iterable[Exception] = ()
+    ) -> None:
         super().__init__(_now)
         self.errors = list(errors)
+        self._list_errors = list(list_errors)
         self._after = after
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        if self._list_errors:
+            raise self._list_errors.pop()
+        return await super().list(kind, selector)
 
     async def watch[R: Resource](
         self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
@@ -73,20 +93,42 @@ def item(name: str) -> ConfigMap:
     return ConfigMap(metadata=ObjectMeta(name=name, namespace="n"))
 
 
+class ControlledStore:
+    """A cache of a store, and the controllers that it feeds."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore(_now) if store is None else store
+        self.cache = ObjectCache(self.store)
+
+    def controller(
+        self, recorder: Recorder, *watches: Watch[ConfigMap], **settings: Any
+    ) -> Controller:
+        backoff = Backoff(first=0.01, jitter=lambda: 0.0)
+        told = watches or (Watch(ConfigMap),)
+        return Controller("test", recorder, self.cache, told, backoff=backoff, **settings)
+
+    @asynccontextmanager
+    async def running(self, *controllers: Controller) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self.cache.run())]
+        tasks += [asyncio.create_task(one.run()) for one in controllers]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+
 @asynccontextmanager
 async def running(
-    recorder: Recorder, store: MemoryStore, watch: Watch | None = None
+    recorder: Recorder, store: MemoryStore, *watches: Watch[ConfigMap], **settings: Any
 ) -> AsyncIterator[Controller]:
-    backoff = Backoff(first=0.01, jitter=lambda: 0.0)
-    watches = [watch or Watch(ConfigMap)]
-    controller = Controller("test", recorder, store, watches, backoff=backoff)
-    task = asyncio.create_task(controller.run())
-    try:
+    controlled = ControlledStore(store)
+    controller = controlled.controller(recorder, *watches, **settings)
+    async with controlled.running(controller):
         yield controller
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
 
 
 async def test_what_exists_and_what_comes_is_reconciled() -> None:
@@ -110,14 +152,129 @@ async def test_a_deletion_is_reconciled() -> None:
 
 
 async def test_a_change_may_concern_other_objects() -> None:
-    async def both(resource: Resource) -> Iterable[ObjectKey]:
-        return (ObjectKey("Other", "n", f"{resource.name}-{side}") for side in ("left", "right"))
+    def both(_: ConfigMap | None, after: ConfigMap | None) -> Iterable[ObjectKey]:
+        name = after.name if after is not None else ""
+        return (ObjectKey("Other", "n", f"{name}-{side}") for side in ("left", "right"))
 
     store, recorder = MemoryStore(_now), Recorder()
     await store.create(item("a"))
 
     async with running(recorder, store, Watch(ConfigMap, both)):
         await recorder.until(lambda seen: set(seen) == {"a-left", "a-right"})
+
+
+async def test_a_change_may_concern_what_the_state_before_it_named() -> None:
+    def colors(found: ConfigMap) -> Iterable[ObjectKey]:
+        return (ObjectKey("Color", "", color) for color in found.data.values())
+
+    store, recorder = MemoryStore(_now), Recorder()
+    async with running(recorder, store, Watch(ConfigMap, of_both(colors))):
+        made = await store.create(item("a").model_copy(update={"data": {"color": "blue"}}))
+        await recorder.until(lambda seen: seen == ["blue"])
+        await store.update(made.model_copy(update={"data": {"color": "red"}}))
+        await recorder.until(lambda seen: seen == ["blue", "blue", "red"])
+        await store.delete(ConfigMap, "n", "a")
+        await recorder.until(lambda seen: seen == ["blue", "blue", "red", "red"])
+
+
+async def test_every_state_is_mapped_in_order_once_the_cache_has_it() -> None:
+    controlled, recorder = ControlledStore(), Recorder()
+    told: list[tuple[str, str, str]] = []
+
+    def note(before: ConfigMap | None, after: ConfigMap | None) -> Iterable[ObjectKey]:
+        shown = controlled.cache.get(ConfigMap, "n", "a")
+        states = (before, after, shown)
+        old, new, now = (state.data["color"] if state is not None else "" for state in states)
+        told.append((old, new, now))
+        return ()
+
+    async with controlled.running(controlled.controller(recorder, Watch(ConfigMap, note))):
+        await controlled.cache.ready(ConfigMap)
+        made = await controlled.store.create(
+            item("a").model_copy(update={"data": {"color": "blue"}})
+        )
+        for color in ("red", "grey"):
+            changed = made.model_copy(update={"data": {"color": color}})
+            made = await controlled.store.update(
+                changed.with_metadata(resource_version=made.resource_version)
+            )
+        await controlled.cache.wait_for(made)
+    assert told == [("", "blue", "blue"), ("blue", "red", "red"), ("red", "grey", "grey")]
+
+
+async def test_a_mapping_that_fails_takes_no_change_from_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_before: ConfigMap | None, _after: ConfigMap | None) -> Iterable[ObjectKey]:
+        raise ValueError("broken")
+
+    controlled, recorder = ControlledStore(), Recorder()
+    faulty = controlled.controller(Recorder(), Watch(ConfigMap, broken))
+    async with controlled.running(faulty, controlled.controller(recorder)):
+        await controlled.store.create(item("a"))
+        await recorder.until(lambda seen: seen == ["a"])
+    assert [record.getMessage() for record in caplog.records] == ["change not mapped"]
+
+
+async def test_controllers_share_the_watch_of_a_kind() -> None:
+    controlled, recorders = ControlledStore(), [Recorder(), Recorder()]
+    async with controlled.running(*map(controlled.controller, recorders)):
+        await controlled.store.create(item("a"))
+        for recorder in recorders:
+            await recorder.until(lambda seen: seen == ["a"])
+        assert controlled.store.watches == {"ConfigMap": 1}
+
+
+async def test_work_begins_when_the_kinds_of_its_watches_are_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("upwell.controller.watching._WATCH_PAUSE", 0.01)
+    store = BreakingStore(list_errors=[UnavailableError("gone")])
+    controlled = ControlledStore(store)
+    listed: list[bool] = []
+
+    def note(_: int) -> Result:
+        listed.append(controlled.cache.get(ConfigMap, "n", "a") is not None)
+        return Result()
+
+    async def keys() -> AsyncIterator[ObjectKey]:
+        yield ObjectKey("ConfigMap", "n", "early")
+
+    recorder = Recorder(note)
+    await store.create(item("a"))
+    async with controlled.running(controlled.controller(recorder, feeds=(keys,))):
+        await recorder.until(lambda seen: set(seen) == {"early", "a"})
+    assert listed == [True, True]
+
+
+async def test_a_lifespan_is_around_all_work() -> None:
+    order: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        order.append("entered")
+        try:
+            yield
+        finally:
+            order.append("left")
+
+    def note(_: int) -> Result:
+        order.append("worked")
+        return Result()
+
+    store, recorder = MemoryStore(_now), Recorder(note)
+    await store.create(item("a"))
+    async with running(recorder, store, lifespan=lifespan):
+        await recorder.until(lambda seen: seen == ["a"])
+    assert order == ["entered", "worked", "left"]
+
+
+async def test_a_reconciler_may_ask_for_work_by_a_queue_of_its_own() -> None:
+    queue: WorkQueue[ObjectKey] = WorkQueue()
+    recorder = Recorder()
+    async with running(recorder, MemoryStore(_now), queue=queue):
+        queue.add(ObjectKey("ConfigMap", "n", "asked"))
+        await recorder.until(lambda seen: seen == ["asked"])
 
 
 async def test_a_failure_is_retried_with_backoff(caplog: pytest.LogCaptureFixture) -> None:
@@ -235,29 +392,10 @@ async def test_a_watch_that_broke_goes_on_where_it_was(monkeypatch: pytest.Monke
     assert sorted(recorder.seen) == ["x", "y", "z"]
 
 
-async def test_objects_whose_mapping_failed_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upwell.controller.watching._WATCH_PAUSE", 0.01)
-    failures = [UnavailableError("gone")]
-
-    async def mapped(resource: Resource) -> Iterable[ObjectKey]:
-        if resource.name == "b" and failures:
-            raise failures.pop()
-        return (resource.key,)
-
-    store, recorder = MemoryStore(_now), Recorder()
-    # In the order of names the newest comes first: no position to go on from.
-    for name in ("c", "b", "a"):
-        await store.create(item(name))
-
-    async with running(recorder, store, Watch(ConfigMap, mapped)):
-        await recorder.until(lambda seen: {"a", "b", "c"} <= set(seen))
-
-
 async def test_keys_may_come_from_elsewhere() -> None:
     async def keys() -> AsyncIterator[ObjectKey]:
         yield ObjectKey("ConfigMap", "n", "told")
 
     recorder = Recorder()
-    async with running(recorder, MemoryStore(_now)) as controller:
-        await controller.feed(keys())
+    async with running(recorder, MemoryStore(_now), feeds=(keys,)):
         await recorder.until(lambda seen: seen == ["told"])

@@ -1,36 +1,78 @@
-"""What a view shows, and when."""
+"""Which objects the cache shows, who is told of their changes, and when."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
 
-from upwell.api.core import ConfigMap, Secret
-from upwell.api.meta import ObjectMeta
-from upwell.controller import cache as view_module
-from upwell.controller.cache import ObjectCache
-from upwell.store.interface import UnavailableError
+from upwell.api.core import ConfigMap, Secret, Service
+from upwell.api.meta import ObjectKey, ObjectMeta, Resource
+from upwell.controller import ObjectCache
+from upwell.controller import cache as cache_module
+from upwell.store.interface import (
+    EVERYTHING,
+    Listing,
+    Selector,
+    StoreError,
+    UnavailableError,
+    WatchEvent,
+)
 from upwell.store.memory import MemoryStore
 
 
-class Site:
-    """A store, a view of its ConfigMaps and Secrets, and what the view has told."""
+class InterruptedStore(MemoryStore):
+    """Raises what it is given, at the next list and watch.
+
+    `meanwhile` is written after the next list has read; `held` holds its answer back.
+    """
+
+    def __init__(self, history_limit: int) -> None:
+        super().__init__(lambda: datetime.now(UTC), history_limit=history_limit)
+        self.failures: list[StoreError] = []
+        self.meanwhile: list[Resource] = []
+        self.held: asyncio.Event | None = None
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        self._fail()
+        listing = await super().list(kind, selector)
+        while self.meanwhile:
+            await self.create(self.meanwhile.pop())
+        if self.held is not None:
+            held, self.held = self.held, None
+            await held.wait()
+        return listing
+
+    async def watch[R: Resource](
+        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+    ) -> AsyncGenerator[WatchEvent[R]]:
+        self._fail()
+        async for event in super().watch(kind, selector, since=since):
+            self._fail()
+            yield event
+
+    def _fail(self) -> None:
+        if self.failures:
+            raise self.failures.pop()
+
+
+class CachedStore:
+    """A store, a cache of it with an index of colors, and the changes of ConfigMaps it told."""
 
     def __init__(self, history_limit: int = 100) -> None:
-        self.store = MemoryStore(lambda: datetime.now(UTC), history_limit=history_limit)
-        self.view = ObjectCache(self.store, (ConfigMap, Secret), name="test")
-        self.by_color = self.view.index(ConfigMap, lambda item: item.data.values())
+        self.store = InterruptedStore(history_limit)
+        self.cache = ObjectCache(self.store)
+        self.by_color = self.cache.index(ConfigMap, lambda item: item.data.values())
         self.told: list[tuple[str | None, str | None]] = []
-        self.view.on_change(ConfigMap, self._note)
+        self.cache.on_change(ConfigMap, self._note)
 
     def _note(self, before: ConfigMap | None, after: ConfigMap | None) -> None:
         self.told.append((_color(before), _color(after)))
 
     async def paint(self, name: str, color: str) -> ConfigMap:
-        item = ConfigMap(metadata=ObjectMeta(name=name, namespace="n"), data={"color": color})
-        if self.view.get(ConfigMap, "n", name) is None:
+        item = config_map(name, color)
+        if self.cache.get(ConfigMap, "n", name) is None:
             return await self.store.create(item)
         return await self.store.update(item)
 
@@ -38,36 +80,48 @@ class Site:
         return {item.name for item in self.by_color.get(color)}
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.view.run())
+    async def running(self, kinds: Sequence[type[Resource]] = (ConfigMap,)) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.cache.run())
         await asyncio.sleep(0)  # it runs from its first step on
         try:
             async with asyncio.timeout(5):
-                await self.view.ready()
+                await self.cache.ready(*kinds)
                 yield
         finally:
             task.cancel()
             await asyncio.wait([task])
 
 
+def config_map(name: str, color: str) -> ConfigMap:
+    return ConfigMap(metadata=ObjectMeta(name=name, namespace="n"), data={"color": color})
+
+
+def secret(name: str) -> Secret:
+    return Secret(metadata=ObjectMeta(name=name, namespace="n"))
+
+
 def _color(item: ConfigMap | None) -> str | None:
     return item.data["color"] if item is not None else None
 
 
-async def test_an_index_follows_what_is_written() -> None:
-    site = Site()
-    await site.paint("sky", "blue")
-    async with site.running():
-        assert site.names("blue") == {"sky"}
-        await site.view.wait_for(await site.paint("sea", "blue"))
-        assert site.names("blue") == {"sky", "sea"}
-        await site.view.wait_for(await site.paint("sky", "red"))
-        assert (site.names("blue"), site.names("red")) == ({"sea"}, {"sky"})
-        await site.store.delete(ConfigMap, "n", "sky")
-        await site.view.wait_for(await site.paint("sea", "grey"))
-        assert (site.names("red"), site.names("grey")) == (set(), {"sea"})
-        assert site.view.get(ConfigMap, "n", "sky") is None
-    assert site.told == [
+@pytest.fixture
+def cached() -> CachedStore:
+    return CachedStore()
+
+
+async def test_an_index_follows_what_is_written(cached: CachedStore) -> None:
+    await cached.paint("sky", "blue")
+    async with cached.running():
+        assert cached.names("blue") == {"sky"}
+        await cached.cache.wait_for(await cached.paint("sea", "blue"))
+        assert cached.names("blue") == {"sky", "sea"}
+        await cached.cache.wait_for(await cached.paint("sky", "red"))
+        assert (cached.names("blue"), cached.names("red")) == ({"sea"}, {"sky"})
+        await cached.store.delete(ConfigMap, "n", "sky")
+        await cached.cache.wait_for(await cached.paint("sea", "grey"))
+        assert (cached.names("red"), cached.names("grey")) == (set(), {"sea"})
+        assert cached.cache.get(ConfigMap, "n", "sky") is None
+    assert cached.told == [
         (None, "blue"),
         (None, "blue"),
         ("blue", "red"),
@@ -76,51 +130,151 @@ async def test_an_index_follows_what_is_written() -> None:
     ]
 
 
-async def test_whoever_comes_late_is_told_what_there_is() -> None:
-    site = Site()
-    await site.paint("sky", "blue")
-    async with site.running():
+async def test_no_state_in_between_is_left_out(cached: CachedStore) -> None:
+    async with cached.running():
+        await cached.store.create(config_map("sky", "blue"))
+        for color in ("red", "grey", "black"):
+            last = await cached.store.update(config_map("sky", color))
+        await cached.cache.wait_for(last)
+    assert cached.told == [(None, "blue"), ("blue", "red"), ("red", "grey"), ("grey", "black")]
+
+
+async def test_an_index_has_a_change_before_a_later_handler_is_told(cached: CachedStore) -> None:
+    seen: list[set[str]] = []
+    cached.cache.on_change(ConfigMap, lambda _before, _after: seen.append(cached.names("blue")))
+    async with cached.running():
+        await cached.cache.wait_for(await cached.paint("sky", "blue"))
+        await cached.cache.wait_for(await cached.paint("sky", "red"))
+    assert seen == [{"sky"}, set()]
+
+
+async def test_whoever_comes_late_is_told_what_there_is(cached: CachedStore) -> None:
+    await cached.paint("sky", "blue")
+    async with cached.running():
         late: list[str] = []
-        site.view.on_change(
+        cached.cache.on_change(
             ConfigMap, lambda _, after: late.append(after.name if after else "gone")
         )
         assert late == ["sky"]
-        index = site.view.index(ConfigMap, lambda item: item.data)
+        index = cached.cache.index(ConfigMap, lambda item: item.data)
         assert [item.name for item in index.get("color")] == ["sky"]
 
 
+async def test_each_kind_has_one_watch_however_many_ask_for_it(cached: CachedStore) -> None:
+    for _ in range(3):
+        cached.cache.index(ConfigMap, lambda item: item.data)
+    async with cached.running():
+        cached.cache.on_change(ConfigMap, lambda _before, _after: None)
+        await cached.cache.wait_for(await cached.paint("sky", "blue"))
+        assert cached.store.watches == {"ConfigMap": 1}
+    await asyncio.sleep(0)
+    assert cached.store.watches == {}
+
+
+async def test_a_kind_may_be_asked_for_while_the_cache_runs(cached: CachedStore) -> None:
+    await cached.store.create(secret("before"))
+    async with cached.running():
+        names: list[str] = []
+        cached.cache.on_change(Secret, lambda _, after: names.append(after.name if after else ""))
+        await cached.cache.ready(Secret)
+        assert names == ["before"]
+        await cached.cache.wait_for(await cached.store.create(secret("after")))
+        assert names == ["before", "after"]
+        service = await cached.store.create(Service(metadata=ObjectMeta(name="a", namespace="n")))
+        await cached.cache.wait_for(service)  # nobody had asked for its kind
+        assert cached.cache.get(Service, "n", "a") == service
+
+
+async def test_a_kind_that_nobody_asked_for_is_not_taken_for_empty(cached: CachedStore) -> None:
+    with pytest.raises(LookupError, match="does not follow Secret"):
+        cached.cache.get(Secret, "n", "a")
+
+
+async def test_nothing_falls_between_the_list_and_the_watch(cached: CachedStore) -> None:
+    cached.store.meanwhile.append(config_map("sky", "blue"))
+    async with cached.running():
+        await cached.cache.wait_for(await cached.store.create(config_map("sea", "grey")))
+    assert cached.told == [(None, "blue"), (None, "grey")]
+
+
 async def test_a_gap_in_the_history_is_closed_by_a_list() -> None:
-    site = Site(history_limit=2)
-    await site.paint("sky", "blue")
-    async with site.running():
-        await site.store.delete(ConfigMap, "n", "sky")
-        # All at once, before the view gets to run: more than the history keeps.
+    cached = CachedStore(history_limit=2)
+    await cached.paint("sky", "blue")
+    async with cached.running():
+        await cached.store.delete(ConfigMap, "n", "sky")
+        # All at once, before the cache gets to run: more than the history keeps.
         for number in range(5):
-            item = ConfigMap(
-                metadata=ObjectMeta(name=f"item{number}", namespace="n"), data={"color": "red"}
-            )
-            last = await site.store.create(item)
-        await site.view.wait_for(last)
-        assert site.names("red") == {f"item{number}" for number in range(5)}
-        assert site.names("blue") == set()
-    assert ("blue", None) in site.told
+            last = await cached.store.create(config_map(f"item{number}", "red"))
+        await cached.cache.wait_for(last)
+        assert cached.names("red") == {f"item{number}" for number in range(5)}
+        assert cached.names("blue") == set()
+    assert ("blue", None) in cached.told
 
 
-async def test_without_running_a_view_lists_what_there_is() -> None:
-    site = Site()
-    await site.paint("sky", "blue")
-    await site.view.ready()
-    assert site.names("blue") == {"sky"}
-    await site.store.delete(ConfigMap, "n", "sky")
-    await site.view.ready()
-    assert site.names("blue") == set()
+async def test_a_store_that_is_away_is_asked_again(
+    cached: CachedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.controller.watching._WATCH_PAUSE", 0.01)
+    cached.store.failures = [UnavailableError("gone"), UnavailableError("gone")]
+    async with cached.running():
+        await cached.cache.wait_for(await cached.paint("sky", "blue"))
+        cached.store.failures = [UnavailableError("gone")]
+        await cached.cache.wait_for(await cached.paint("sky", "red"))
+    assert cached.store.failures == []
+    assert cached.told == [(None, "blue"), ("blue", "red")]
 
 
-async def test_a_view_that_hears_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view_module, "_LONGEST_LAG", 0.01)
-    site = Site()
-    async with site.running():
-        written = await site.paint("sky", "blue")
-        unheard = written.with_metadata(resource_version="999")
-        with pytest.raises(UnavailableError, match="ConfigMap n/sky"):
-            await site.view.wait_for(unheard)
+async def test_a_long_listing_lets_others_go_on(cached: CachedStore) -> None:
+    for number in range(1000):
+        await cached.store.create(config_map(f"item{number}", "blue"))
+    most, task = 0, asyncio.create_task(cached.cache.run())
+    while len(cached.told) < 1000:
+        before = len(cached.told)
+        await asyncio.sleep(0)
+        most = max(most, len(cached.told) - before)
+    task.cancel()
+    await asyncio.wait([task])
+    assert most == 100
+
+
+async def test_without_running_a_cache_lists_what_there_is(cached: CachedStore) -> None:
+    await cached.paint("sky", "blue")
+    await cached.cache.ready(ConfigMap)
+    assert cached.names("blue") == {"sky"}
+    await cached.store.delete(ConfigMap, "n", "sky")
+    await cached.cache.ready(ConfigMap)
+    assert cached.names("blue") == set()
+
+
+async def test_a_list_that_run_has_overtaken_is_not_taken_in(cached: CachedStore) -> None:
+    """A change that came by the watch must not be undone by an older listing."""
+    await cached.paint("sky", "blue")
+    cached.store.held = held = asyncio.Event()
+    ready = asyncio.create_task(cached.cache.ready(ConfigMap))
+    await asyncio.sleep(0)
+    async with cached.running():
+        await cached.cache.wait_for(await cached.paint("sky", "red"))
+        held.set()
+        await ready
+        assert cached.names("red") == {"sky"}
+
+
+async def test_a_cache_that_hears_nothing_says_which_version_it_lacks(
+    cached: CachedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "_LONGEST_LAG", 0.01)
+    async with cached.running():
+        written = await cached.paint("sky", "blue")
+        unseen = written.with_metadata(resource_version="999")
+        lacking = r"has not seen version 999 of ConfigMap n/sky after 0\.01 s"
+        with pytest.raises(UnavailableError, match=lacking):
+            await cached.cache.wait_for(unseen)
+
+
+async def test_all_see_one_copy_of_an_object(cached: CachedStore) -> None:
+    async with cached.running():
+        written = await cached.paint("sky", "blue")
+        await cached.cache.wait_for(written)
+        (indexed,) = cached.by_color.get("blue")
+        assert indexed is written is cached.cache.get(ConfigMap, "n", "sky")
+        assert indexed.key == ObjectKey("ConfigMap", "n", "sky")

@@ -5,7 +5,7 @@ reconcile that comes again finds the Build and starts no second one.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from upwell.api.defaults import DEFAULT_HISTORY_LIMIT
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Quarantine
-from upwell.controller import Controller, Result
+from upwell.controller import Controller, Result, Watch, of_both
 from upwell.policy.builds.input_analysis import missing_inputs
 from upwell.policy.builds.new_build import (
     NO_BINARY_INPUT,
@@ -40,8 +40,8 @@ from upwell.policy.builds.triggers import (
     decide,
     tracked_names,
 )
-from upwell.reconcilers.builds.cache import CURRENT, BuildView
 from upwell.reconcilers.builds.context import BuildContext, config_of
+from upwell.reconcilers.builds.index import CURRENT, BuildIndex
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
@@ -57,28 +57,20 @@ READY = "Ready"
 class BuildConfigs:
     """Reconciles BuildConfigs."""
 
-    def __init__(self, view: BuildView, *, clock: Callable[[], datetime], workers: int = 4) -> None:
-        self._store = view.store
-        self._view = view
+    def __init__(self, index: BuildIndex, *, clock: Callable[[], datetime]) -> None:
+        self._cache = index.cache
+        self._store = index.cache.store
+        self._index = index
         self._clock = clock
         self._started: dict[ObjectKey, Build] = {}
-        """Builds that were started, until the view has them."""
-        self._controller = Controller("build-configs", self, view.store, (), workers=workers)
-        view.on_change(BuildConfig, self._config_changed)
-        view.on_change(ImageStream, self._stream_changed)
-        view.on_change(Build, self._build_changed)
-        view.on_change(Quarantine, self._quarantine_changed)
-
-    async def run(self) -> None:
-        """Reconcile until cancelled."""
-        await self._controller.run()
+        """Builds that were started, until the cache has them."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Start the build that is due, if one is, and record the decision."""
         started = self._started.pop(key, None)
         if started is not None:
-            await self._view.wait_for(started)
-        world = await self._view.world(key)
+            await self._cache.wait_for(started)
+        world = await self._index.world(key)
         config = world.configs.get(key)
         if config is None or config.is_deleting:
             return Result()
@@ -111,7 +103,7 @@ class BuildConfigs:
         try:
             started = await self._store.create(build)
         except AlreadyExistsError as error:
-            # Somebody started a build that the view has not yet: decide again when it has.
+            # Somebody started a build that the cache has not yet: decide again when it has.
             with suppress(NotFoundError):
                 self._started[config.key] = await self._store.get(
                     Build, build.namespace, build.name
@@ -173,31 +165,33 @@ class BuildConfigs:
             with suppress(NotFoundError):  # somebody else did it
                 await self._store.delete(Build, build.namespace, build.name)
 
-    def _config_changed(self, before: BuildConfig | None, after: BuildConfig | None) -> None:
-        for config in (before, after):
-            if config is not None:
-                self._ask_for(config.key, *self._view.waiting_below(config.key))
 
-    def _stream_changed(self, before: ImageStream | None, after: ImageStream | None) -> None:
-        for stream in (before, after):
-            if stream is not None:
-                self._ask_for(*self._view.followers(stream))
+def build_config_controller(
+    index: BuildIndex, clock: Callable[[], datetime], *, workers: int = 4
+) -> Controller:
+    """Return the controller that starts builds."""
 
-    def _build_changed(self, before: Build | None, after: Build | None) -> None:
+    def of_config(config: BuildConfig) -> Iterable[ObjectKey]:
+        return (config.key, *index.waiting_below(config.key))
+
+    def of_build(before: Build | None, after: Build | None) -> Iterable[ObjectKey]:
         """Look at the build's BuildConfig, and at those that wait for a build above them."""
-        build = after or before
-        if build is None:
-            return
-        self._ask_for(config_of(build))
-        if before is None or after is None or _has_ended(before) != _has_ended(after):
-            self._ask_for(*self._view.waiting_below(config_of(build)))
+        for config in {config_of(build) for build in (before, after) if build is not None}:
+            yield config
+            if before is None or after is None or _has_ended(before) != _has_ended(after):
+                yield from index.waiting_below(config)
 
-    def _quarantine_changed(self, _before: Quarantine | None, _after: Quarantine | None) -> None:
-        self._ask_for(*self._view.every_config())
+    def every_config(_before: Quarantine | None, _after: Quarantine | None) -> Iterable[ObjectKey]:
+        return index.every_config()
 
-    def _ask_for(self, *keys: ObjectKey) -> None:
-        for key in keys:
-            self._controller.queue.add(key)
+    watches = (
+        Watch(BuildConfig, of_both(of_config)),
+        Watch(ImageStream, of_both(index.followers)),
+        Watch(Build, of_build),
+        Watch(Quarantine, every_config),
+    )
+    reconciler = BuildConfigs(index, clock=clock)
+    return Controller("build-configs", reconciler, index.cache, watches, workers=workers)
 
 
 def _has_ended(build: Build) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from random import random
 from typing import Any
@@ -12,11 +13,11 @@ from upwell.api.core import ConfigMap, Secret
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.builder.interface import Builder, BuildError, BuildLogs
-from upwell.controller import Backoff, Controller, Result, Watch
+from upwell.controller import Backoff, Controller, Result, Watch, WorkQueue, of_both
 from upwell.policy.builds.failures import told_message, told_reason
 from upwell.policy.builds.run_policy import blocked_by, policy_of, superseded
-from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.builds.context import config_of
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.run import BuildRun, write_status
 from upwell.store.interface import NotFoundError, StoreError
 
@@ -33,13 +34,13 @@ _STORE_PAUSE = 5.0
 class Builds:
     """Reconciles Builds.
 
-    Runs them as tasks of its own task group; a run that ends, however it ends, is looked at again
-    by the reconciler. `slots` is how many run at once on this machine.
+    Runs them as tasks of its `lifespan`; a run that ends, however it ends, is looked at again by
+    the reconciler. `slots` is how many run at once on this machine.
     """
 
     def __init__(
         self,
-        view: BuildView,
+        index: BuildIndex,
         builder: Builder,
         logs: BuildLogs,
         run: BuildRun,
@@ -48,8 +49,10 @@ class Builds:
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random,
     ) -> None:
-        self._store = view.store
-        self._view = view
+        self.queue: WorkQueue[ObjectKey] = WorkQueue()
+        """Builds to look at again that no object tells of."""
+        self._store = index.cache.store
+        self._index = index
         self._builder = builder
         self._logs = logs
         self._run = run
@@ -64,17 +67,14 @@ class Builds:
         self._uids: dict[ObjectKey, str] = {}
         """Builds that may have left a folder or a log, for when they are deleted."""
         self._group: asyncio.TaskGroup | None = None
-        watches = (Watch(Secret, self._unstarted), Watch(ConfigMap, self._unstarted))
-        self._controller = Controller("builds", self, view.store, watches)
-        view.on_change(Build, self._build_changed)
-        view.on_change(ImageStream, self._stream_changed)
 
-    async def run(self) -> None:
-        """Clean up after an earlier process, then reconcile until cancelled."""
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Clean up after an earlier process; on the way out, stop what runs."""
         await self._builder.recover()
         async with asyncio.TaskGroup() as group:
             self._group = group
-            await self._controller.run()
+            yield
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Start, cancel or clean up the build that `key` names."""
@@ -132,7 +132,7 @@ class Builds:
 
     def _launch(self, build: Build) -> None:
         if self._group is None:
-            raise RuntimeError("reconcile is called by run alone")
+            raise RuntimeError("a build is started within the lifespan alone")
         task = self._group.create_task(self._execute(build), name=f"build:{build.key}")
         self._tasks[build.key] = task
         # A task that is cancelled before its first step runs none of its own clean-up.
@@ -143,7 +143,7 @@ class Builds:
         del self._tasks[key]
         waiting, self._waiting = self._waiting, set()
         for waiter in waiting:
-            self._controller.queue.add(waiter)
+            self.queue.add(waiter)
 
     def _obstacle(self, build: Build, siblings: Sequence[Build]) -> tuple[str, str] | None:
         """Return reason and message of what the build waits for; its end brings us back."""
@@ -167,7 +167,7 @@ class Builds:
             # The store does not take writes now (a full disk, say): look again when it does.
             self._interrupted.add(build.key)
             log.exception("build interrupted by the store", extra={"key": str(build.key)})
-            self._controller.queue.add_after(build.key, _STORE_PAUSE)
+            self.queue.add_after(build.key, _STORE_PAUSE)
 
     async def _attempt(self, build: Build) -> None:
         phase = build.status.phase
@@ -206,7 +206,7 @@ class Builds:
                 "message": message,
             }
             await self._write(build, changes)
-            self._controller.queue.add_after(build.key, delay)
+            self.queue.add_after(build.key, delay)
             return
         unresolvable = error.reason == "UnresolvableEnvironmentVariable"
         phase = BuildPhase.ERROR if unresolvable else BuildPhase.FAILED
@@ -254,7 +254,7 @@ class Builds:
         """
         if not build.labels.get(BUILD_CONFIG_LABEL):
             return (build,)
-        return [self._as_launched(sibling) for sibling in self._view.builds(config_of(build))]
+        return [self._as_launched(sibling) for sibling in self._index.builds(config_of(build))]
 
     def _as_launched(self, build: Build) -> Build:
         if build.key not in self._tasks or build.status.phase is not BuildPhase.NEW:
@@ -262,29 +262,40 @@ class Builds:
         status = build.status.model_copy(update={"phase": BuildPhase.PENDING})
         return build.with_status(status)
 
-    def _build_changed(self, before: Build | None, after: Build | None) -> None:
-        """Look at a changed build, and after one has ended at those that may have waited for it.
+    def woken(self, before: Build | None, after: Build | None) -> Iterable[ObjectKey]:
+        """Yield a changed build, and after one has ended those that may have waited for it.
 
         A new one under SerialLatestOnly brings us to those whose place it takes.
         """
         changed = after or before
         if changed is None:
             return
-        self._controller.queue.add(changed.key)
+        yield changed.key
         displaces = (
             changed.status.phase is BuildPhase.NEW
             and policy_of(changed) is RunPolicy.SERIAL_LATEST_ONLY
         )
         if after is None or changed.status.phase.is_terminal or displaces:
-            for sibling in self._siblings(changed):
-                self._controller.queue.add(sibling.key)
+            yield from (sibling.key for sibling in self._siblings(changed))
 
-    def _stream_changed(self, before: ImageStream | None, after: ImageStream | None) -> None:
-        """Look at every build that may have waited for an image, in whatever namespace."""
-        del before, after
-        for build in self._view.unstarted():
-            self._controller.queue.add(build.key)
 
-    async def _unstarted(self, changed: Resource) -> Iterable[ObjectKey]:
-        """Map an object to the builds of its namespace that may have waited for it to exist."""
-        return [b.key for b in self._view.unstarted() if b.namespace == changed.namespace]
+def build_controller(builds: Builds, index: BuildIndex) -> Controller:
+    """Return the controller that runs builds."""
+
+    def unstarted(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
+        """Yield every build that may have waited for an image, in whatever namespace."""
+        return (build.key for build in index.unstarted())
+
+    def beside(source: Resource) -> Iterable[ObjectKey]:
+        """Yield the builds of a namespace that may have waited for an object of it."""
+        return (b.key for b in index.unstarted() if b.namespace == source.namespace)
+
+    watches = (
+        Watch(Build, builds.woken),
+        Watch(ImageStream, unstarted),
+        Watch(Secret, of_both(beside)),
+        Watch(ConfigMap, of_both(beside)),
+    )
+    return Controller(
+        "builds", builds, index.cache, watches, queue=builds.queue, lifespan=builds.lifespan
+    )

@@ -25,8 +25,8 @@ from upwell.policy.builds.new_build import (
     vain_wishes,
 )
 from upwell.policy.builds.triggers import MANUAL
-from upwell.reconcilers.builds.cache import BuildView
 from upwell.reconcilers.builds.context import BuildContext, config_of
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
@@ -40,9 +40,9 @@ _START_TRIES = 10
 class BuildRequests:
     """Starts builds on demand. Methods raise NotFoundError, or RejectedError with a reason."""
 
-    def __init__(self, view: BuildView) -> None:
-        self._store = view.store
-        self._view = view
+    def __init__(self, index: BuildIndex) -> None:
+        self._store = index.cache.store
+        self._index = index
 
     async def instantiate(self, namespace: str, name: str, request: Mapping[str, Any]) -> Build:
         """Start a build of a BuildConfig; `request` is a BuildRequest (build/v1)."""
@@ -75,7 +75,7 @@ class BuildRequests:
         config = await self._store.get(BuildConfig, namespace, name)
         start = _start(request)
         _require_effect(config, start)
-        await self._view.wait_for(config)
+        await self._index.cache.wait_for(config)
         key = config.key
 
         def make(world: BuildContext) -> Build:
@@ -100,13 +100,13 @@ class BuildRequests:
     async def _create(self, key: ObjectKey, make: Callable[[BuildContext], Build]) -> Build:
         """Create what `make` decides for the BuildConfig `key`."""
         for _ in range(_START_TRIES):
-            build = make(await self._view.world(key))
+            build = make(await self._index.world(key))
             try:
                 return await self._store.create(build)
             except AlreadyExistsError:
-                # Another build took the number: go on from what the view shows then.
+                # Another build took the number: go on from what the index shows then.
                 with suppress(NotFoundError):
-                    await self._view.wait_for(
+                    await self._index.cache.wait_for(
                         await self._store.get(Build, build.namespace, build.name)
                     )
         raise ConflictError(key, "other builds are being started at the same time; try again")

@@ -12,8 +12,7 @@ from zlib import crc32
 
 from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
 from upwell.api.meta import ObjectKey
-from upwell.controller import Controller, Result, Watch
-from upwell.controller.cache import ObjectCache
+from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue, of_both
 from upwell.oci import InvalidReferenceError, Platform, Reference
 from upwell.policy.images.import_request import request_of
 from upwell.policy.images.outcome import TagOutcome
@@ -29,7 +28,7 @@ from upwell.reconcilers.images.tags import TagImporter
 from upwell.reconcilers.images.tracking import TagTracking, take_sources
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, PushEvent, Registry
-from upwell.store.interface import ConflictError, NotFoundError, Store, StoreError
+from upwell.store.interface import ConflictError, NotFoundError, StoreError
 
 _WRITE_TRIES = 20
 
@@ -53,7 +52,7 @@ class ImageStreams:
 
     def __init__(  # noqa: PLR0913 - the ports, and three things that tests set
         self,
-        store: Store,
+        cache: ObjectCache,
         upstream: Registry,
         internal: InternalRegistry,
         secrets: PullSecrets,
@@ -63,28 +62,22 @@ class ImageStreams:
         jitter: Callable[[], float] = random,
         platforms: Sequence[Platform] = (),
     ) -> None:
-        self._store = store
+        self.queue: WorkQueue[ObjectKey] = WorkQueue()
+        """Streams to look at now although no object has changed."""
+        self._cache = cache
+        self._store = cache.store
         self._internal = internal
         self._secrets = secrets
         self._schedule = schedule
-        images = ImageRecords(store, upstream, platforms)
+        images = ImageRecords(cache.store, upstream, platforms)
         self._importer = TagImporter(upstream, images, schedule, jitter)
         self._repositories = RepositoryImporter(upstream, internal.host, schedule, jitter)
-        self._tracking = TagTracking(store)
+        self.tracking = TagTracking(cache)
         self._clock = clock
         self._started = clock()
         self._hints = ImportHints()
-        watch = Watch(ImageStream, self._tracking.affected)
-        self._controller = Controller("imports", self, store, (watch,), workers=16)
-        self._view = ObjectCache(store, (ImageStream,), name="imports-view")
-        self._importing = self._view.index(ImageStream, _repositories)
+        self._importing = cache.index(ImageStream, _repositories)
         internal.subscribe(self._on_push)
-
-    async def run(self) -> None:
-        """Reconcile until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._view.run())
-            group.create_task(self._controller.run())
 
     async def note(self, notices: Sequence[PushNotice]) -> int:
         """Take a webhook's word that these images have changed; return how many tags follow them.
@@ -96,7 +89,7 @@ class ImageStreams:
         repositories = {repository for repository, _ in named}
         now = self._clock()
         found = 0
-        await self._view.ready()
+        await self._cache.ready(ImageStream)
         streams = {one.key: one for name in repositories for one in self._importing.get(name)}
         for stream in streams.values():
             for tag in effective_tags(stream):
@@ -110,7 +103,7 @@ class ImageStreams:
                 ):
                     told = named.get((source.repository, source.tag or ""))
                     self._hints.add(stream.key, tag.name, Hint(now, told))
-                    self._controller.queue.add(stream.key)
+                    self.queue.add(stream.key)
                     found += 1
         return found
 
@@ -124,7 +117,6 @@ class ImageStreams:
             found = await self._ask(stream, hints, now)
             written = await self._write(key, found, now)
         except NotFoundError:
-            self._tracking.forget(key)
             return Result()
         except StoreError:
             self._hints.put_back(key, hints)
@@ -182,7 +174,7 @@ class ImageStreams:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
             status = self._with_times(stream, _with_answers(stream, found, now))
             status = await self._take_pushes(stream, status, now)
-            sources = await self._tracking.sources(stream)
+            sources = await self.tracking.sources(stream)
             status = take_sources(stream, status, sources, now)
             repository = f"{self._internal.host}/{key.namespace}/{key.name}"
             status = status.model_copy(update={"docker_image_repository": repository})
@@ -232,7 +224,13 @@ class ImageStreams:
     def _on_push(self, event: PushEvent) -> None:
         namespace, _, name = event.repository.partition("/")
         if name and not event.tag.startswith(INPUTS_TAG_PREFIX):
-            self._controller.queue.add(ObjectKey(ImageStream.KIND.kind, namespace, name))
+            self.queue.add(ObjectKey(ImageStream.KIND.kind, namespace, name))
+
+
+def image_stream_controller(streams: ImageStreams, cache: ObjectCache) -> Controller:
+    """Return the controller of ImageStreams."""
+    watch = Watch(ImageStream, of_both(streams.tracking.affected))
+    return Controller("imports", streams, cache, (watch,), queue=streams.queue, workers=16)
 
 
 def _with_answers(stream: ImageStream, found: _Found, now: datetime) -> ImageStreamStatus:

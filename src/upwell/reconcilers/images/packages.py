@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
-from upwell.controller import Controller, Result, Watch
+from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.inventory.interface import Inventory, InventoryError, Package
 from upwell.oci import Descriptor, Digest, Index, Platform, Reference
 from upwell.policy.images.repository_tags import effective_tags
@@ -41,11 +41,6 @@ class ImageContents:
         self._inventory = inventory
         self._secrets = secrets
         self._platform = platform
-        self._controller = Controller("contents", self, store, (Watch(ImageStream),), workers=1)
-
-    async def run(self) -> None:
-        """Reconcile until cancelled."""
-        await self._controller.run()
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Index the newest digests of the stream's tags."""
@@ -91,6 +86,11 @@ class ImageContents:
         layers = _ImageLayers(self._registries, reference, manifest.layers, access)
         found = await self._inventory.index(reference.digest, layers)
         log.info("contents indexed", extra={"image": str(reference), "packages": len(found)})
+
+
+def image_contents_controller(contents: ImageContents, cache: ObjectCache) -> Controller:
+    """Return the controller that indexes packages."""
+    return Controller("contents", contents, cache, (Watch(ImageStream),), workers=1)
 
 
 class _ImageLayers:

@@ -1,13 +1,14 @@
 """Which streams take images from which, so that a change of one wakes those that follow it."""
 
-from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 
 from upwell.api.image import ImageStream, ImageStreamStatus
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey
+from upwell.controller import ObjectCache
 from upwell.policy.images.streams import StreamName
 from upwell.policy.images.tracking import sources_of, track, unknown_streams
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import NotFoundError
 
 _MAX_ROUNDS = 64
 """Links of a chain from stream to stream that are looked along; a longer one is still followed."""
@@ -16,22 +17,14 @@ _MAX_ROUNDS = 64
 class TagTracking:
     """Follows tags from stream to stream."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._sources: dict[ObjectKey, frozenset[StreamName]] = {}
-        self._followers: dict[StreamName, set[ObjectKey]] = defaultdict(set)
+    def __init__(self, cache: ObjectCache) -> None:
+        self._store = cache.store
+        self._followers = cache.index(ImageStream, _source_streams)
 
-    async def affected(self, stream: Resource) -> tuple[ObjectKey, ...]:
-        """Return the stream's own key and those of the streams that follow it: for a Watch."""
-        if isinstance(stream, ImageStream):
-            self._note(stream)
-        name = StreamName(stream.namespace, stream.name)
-        return (stream.key, *sorted(self._followers.get(name, set()) - {stream.key}))
-
-    def forget(self, key: ObjectKey) -> None:
-        """Drop what is known of a stream that is gone."""
-        for source in self._sources.pop(key, frozenset()):
-            self._followers[source].discard(key)
+    def affected(self, stream: ImageStream) -> Iterable[ObjectKey]:
+        """Return the stream's own key and those of the streams that follow it."""
+        followers = self._followers.get(StreamName(stream.namespace, stream.name))
+        return (stream.key, *sorted({follower.key for follower in followers} - {stream.key}))
 
     async def sources(self, stream: ImageStream) -> dict[StreamName, ImageStream | None]:
         """Return every stream that decides what the tags of `stream` are, itself included."""
@@ -52,14 +45,9 @@ class TagTracking:
         except NotFoundError:
             return None
 
-    def _note(self, stream: ImageStream) -> None:
-        sources = frozenset(source.stream for source in sources_of(stream))
-        before = self._sources.get(stream.key, frozenset())
-        for source in before - sources:
-            self._followers[source].discard(stream.key)
-        for source in sources - before:
-            self._followers[source].add(stream.key)
-        self._sources[stream.key] = sources
+
+def _source_streams(stream: ImageStream) -> Iterable[StreamName]:
+    return {source.stream for source in sources_of(stream)}
 
 
 def take_sources(

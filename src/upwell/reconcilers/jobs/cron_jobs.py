@@ -1,6 +1,5 @@
 """Makes the Jobs of CronJobs when they are due, one for each time, and clears old ones away."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -14,12 +13,11 @@ from upwell.api.meta import (
     ObjectReference,
     OwnerReference,
 )
-from upwell.controller import Controller, Result, Watch
-from upwell.controller.cache import ObjectCache
+from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
 from upwell.policy.jobs.cron import CronError, Due, decide, job_name, surplus
 from upwell.policy.rollouts.triggers import unresolved
 from upwell.reconcilers.jobs.jobs import finished_at, has_succeeded
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
+from upwell.store.interface import AlreadyExistsError, NotFoundError
 
 SCHEDULED = "Scheduled"
 SCHEDULED_TIME_ANNOTATION = "batch.kubernetes.io/cronjob-scheduled-timestamp"
@@ -30,19 +28,11 @@ _FAILED_KEPT = 1
 class CronJobReconciler:
     """Of the times that were missed while nobody looked, the last alone is made up for."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
-        self._store = store
+    def __init__(self, cache: ObjectCache, clock: Callable[[], datetime]) -> None:
+        self._store = cache.store
         self._clock = clock
-        self._controller = Controller("cron-jobs", self, store, (Watch(CronJob),), workers=1)
-        self._view = ObjectCache(store, (Job,), name="cron-jobs-view")
-        self._owned = self._view.index(Job, _owners)
-        self._view.on_change(Job, self._job_changed)
-
-    async def run(self) -> None:
-        """Reconcile until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._view.run())
-            group.create_task(self._controller.run())
+        self._cache = cache
+        self._owned = cache.index(Job, _owners)
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Start what is due of the CronJob that `key` names, and say when the next is."""
@@ -79,7 +69,7 @@ class CronJobReconciler:
 
     async def _jobs(self, cron: CronJob) -> list[Job]:
         """Return the CronJob's Jobs, newest first."""
-        await self._view.ready()
+        await self._cache.ready(Job)
         ours = sorted(self._owned.get(cron.uid), key=lambda job: job.name)
         ours.sort(key=lambda job: job.annotations.get(SCHEDULED_TIME_ANNOTATION, ""))
         return ours[::-1]
@@ -96,18 +86,10 @@ class CronJobReconciler:
         # It exists when the process that made it was killed before it could remember.
         with contextlib.suppress(AlreadyExistsError):
             job = await self._store.create(_job(cron, time))
-            await self._view.wait_for(job)  # the next look counts it
+            await self._cache.wait_for(job)  # the next look counts it
             made.insert(0, job)
         status = cron.status.model_copy(update={"last_schedule_time": time})
         return await self._store.update_status(cron.with_status(status)), made
-
-    def _job_changed(self, before: Job | None, after: Job | None) -> None:
-        job = after or before
-        if job is None:
-            return
-        for owner in job.metadata.owner_references:
-            if owner.kind == CronJob.KIND.kind:
-                self._controller.queue.add(ObjectKey(owner.kind, job.namespace, owner.name))
 
     async def _clear(self, cron: CronJob, jobs: Sequence[Job]) -> None:
         ended = [job for job in jobs if finished_at(job) is not None]
@@ -151,8 +133,20 @@ class CronJobReconciler:
             await self._store.update_status(cron.with_status(changed))
 
 
+def cron_job_controller(cache: ObjectCache, clock: Callable[[], datetime]) -> Controller:
+    """Return the controller of CronJobs."""
+    watches = (Watch(CronJob), Watch(Job, of_both(_cron_jobs)))
+    return Controller("cron-jobs", CronJobReconciler(cache, clock), cache, watches, workers=1)
+
+
 def _owners(job: Job) -> Iterator[str]:
     yield from (owner.uid for owner in job.metadata.owner_references)
+
+
+def _cron_jobs(job: Job) -> Iterator[ObjectKey]:
+    for owner in job.metadata.owner_references:
+        if owner.kind == CronJob.KIND.kind:
+            yield ObjectKey(owner.kind, job.namespace, owner.name)
 
 
 def _job(cron: CronJob, time: datetime) -> Job:

@@ -1,13 +1,14 @@
 """Runs Jobs in instances that end: each index to one recorded good end, whatever is killed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from upwell.api.apps import Job, JobStatus, RevisionRecord
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition, ObjectKey
-from upwell.controller import Controller, Result, Watch
+from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.policy.jobs.runs import JobPlan, Run, plan
 from upwell.policy.rollouts.history import with_pinned_images
 from upwell.policy.rollouts.instance import build_task, index_of, instance_name, key_of
@@ -204,14 +205,13 @@ def has_succeeded(job: Job) -> bool:
     return condition is not None and condition.is_true
 
 
-def controller(
-    store: Store, machine: RolloutPorts, images: TemplateImages, clock: Callable[[], datetime]
+def job_controller(
+    cache: ObjectCache,
+    machine: RolloutPorts,
+    images: TemplateImages,
+    clock: Callable[[], datetime],
 ) -> Controller:
-    """Return the controller of Jobs; it needs `feeds` as well."""
-    reconciler = JobReconciler(store, machine.runtime, images, clock)
-    return Controller("jobs", reconciler, store, (Watch(Job),), workers=2)
-
-
-def feeds(machine: RolloutPorts) -> tuple[AsyncIterator[ObjectKey], ...]:
-    """Return what `Controller.feed` has to be given, each in a task of its own."""
-    return (changed_owners(machine.runtime),)
+    """Return the controller of Jobs."""
+    reconciler = JobReconciler(cache.store, machine.runtime, images, clock)
+    feeds = (partial(changed_owners, machine.runtime),)
+    return Controller("jobs", reconciler, cache, (Watch(Job),), feeds=feeds, workers=2)

@@ -10,7 +10,7 @@ from datetime import datetime
 from upwell.api.codec import resource_of_kind
 from upwell.api.meta import ObjectKey
 from upwell.api.subscription import Subscription
-from upwell.controller import Controller, Result, Watch
+from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.delivery.interface import Envelope, Outbox
 from upwell.policy.notifications.cloud_events import audience_of, cloud_events
 from upwell.policy.notifications.subscriptions import concerns, fate_of, is_news
@@ -67,7 +67,7 @@ class EventCollector:
         return Result()
 
 
-def controller(teller: EventCollector, store: Store) -> Controller:
+def event_collector_controller(collector: EventCollector, cache: ObjectCache) -> Controller:
     """Return the controller that listens to all kinds. One worker: in order of arrival."""
     told = [Watch(kind) for kind in TOLD if kind.KIND.kind not in _UNTOLD]
-    return Controller("subscriptions-telling", teller, store, told, workers=1)
+    return Controller("subscriptions-telling", collector, cache, told, workers=1)

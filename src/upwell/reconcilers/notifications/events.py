@@ -16,7 +16,7 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.promotion import Promotion, Release
-from upwell.controller import Controller, Result, Watch
+from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.policy.notifications.events import EventRecord, events_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store, StoreError
@@ -104,9 +104,9 @@ def _event(resource: Resource, happening: EventRecord, name: str, namespace: str
     )
 
 
-def controller(reconciler: EventReconciler, store: Store) -> Controller:
+def event_controller(reconciler: EventReconciler, cache: ObjectCache) -> Controller:
     """Return the controller that tells of all kinds."""
-    return Controller("events", reconciler, store, tuple(map(Watch, TOLD)), workers=1)
+    return Controller("events", reconciler, cache, tuple(map(Watch, TOLD)), workers=1)
 
 
 async def sweep_periodically(reconciler: EventReconciler) -> None:

@@ -8,18 +8,20 @@ from datetime import datetime
 from typing import Any
 
 from upwell.api.core import Secret
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey
 from upwell.api.subscription import Subscription
-from upwell.controller import Controller, Watch
+from upwell.controller import Controller, ObjectCache, Watch, of_both
 from upwell.delivery.interface import NoticeSinks, Outbox, OutboxError, WebhookSinks
-from upwell.reconcilers.notifications import collector as telling
-from upwell.reconcilers.notifications.collector import EventCollector
+from upwell.reconcilers.notifications.collector import (
+    EventCollector,
+    event_collector_controller,
+)
 from upwell.reconcilers.notifications.digests import Digests
 from upwell.reconcilers.notifications.dispatcher import Dispatcher
 from upwell.reconcilers.notifications.reconciler import SubscriptionReconciler
 from upwell.reconcilers.notifications.requests import SubscriptionRequests
 from upwell.reconcilers.notifications.targets import Targets
-from upwell.store.interface import Selector, Store, StoreError
+from upwell.store.interface import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -38,43 +40,45 @@ class Senders:
 
 
 class Subscriptions:
-    """`loops` run until cancelled; `requests` answers people. `source` is the server's URL."""
+    """`controllers` and `loops` run until cancelled; `requests` answers people.
+
+    `source` is the server's URL.
+    """
 
     def __init__(
-        self, store: Store, senders: Senders, source: str, clock: Callable[[], datetime]
+        self, cache: ObjectCache, senders: Senders, source: str, clock: Callable[[], datetime]
     ) -> None:
-        outbox = senders.outbox
+        outbox, store = senders.outbox, cache.store
         targets = Targets(store, senders.webhooks, senders.notices)
         courier = Dispatcher(store, outbox, targets, clock, self._report)
         digests = Digests(store, outbox, source, clock)
-        self._store = store
+        self._beside = cache.index(Subscription, lambda one: (one.namespace,))
         self._courier = courier
         self._reconciler = SubscriptionReconciler(store, outbox, targets, digests, courier, clock)
         self._controller = Controller(
             "subscriptions",
             self._reconciler,
-            store,
-            (Watch(Subscription), Watch(Secret, self._users)),
+            cache,
+            (Watch(Subscription), Watch(Secret, of_both(self._users))),
             workers=1,
         )
-        teller = EventCollector(store, outbox, source, clock, courier.wake)
-        self._telling = telling.controller(teller, store)
+        collector = EventCollector(store, outbox, source, clock, courier.wake)
+        self.controllers = (event_collector_controller(collector, cache), self._controller)
         self.requests = SubscriptionRequests(store, outbox, targets, courier, source, clock)
 
     @property
     def loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs."""
-        return (self._telling.run, self._courier.run, self._controller.run, self._sweep)
+        """What runs beside the controllers."""
+        return (self._courier.run, self._sweep)
 
     def _report(self, key: ObjectKey) -> None:
         self._controller.queue.add_after(key, _REPORT_SECONDS)
 
-    async def _users(self, secret: Resource) -> Iterable[ObjectKey]:
-        """Return the Subscriptions that may use a Secret, and end their pauses."""
-        beside = await self._store.list(Subscription, Selector(namespace=secret.namespace))
-        for subscription in beside.items:
+    def _users(self, secret: Secret) -> Iterable[ObjectKey]:
+        """Yield the Subscriptions that may use a Secret, and end their pauses."""
+        for subscription in self._beside.get(secret.namespace):
             self._courier.reopen(subscription.uid)
-        return [subscription.key for subscription in beside.items]
+            yield subscription.key
 
     async def _sweep(self) -> None:
         while True:

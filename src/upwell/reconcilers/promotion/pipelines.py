@@ -22,7 +22,7 @@ from upwell.policy.promotion.quarantine import quarantines
 from upwell.policy.promotion.releases import NextRelease, next_release
 from upwell.policy.promotion.situation import Situation
 from upwell.policy.promotion.stages import STAGED, names_workload, namespace_of
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ RELEASE_CURRENT = "ReleaseCurrent"
 class PipelineReconciler:
     """Reconciles Pipelines; what it begins, `promotions` carries out."""
 
-    def __init__(self, store: Store, builds: BuildView, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, builds: BuildIndex, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._builds = builds
         self._clock = clock

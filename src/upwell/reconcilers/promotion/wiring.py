@@ -9,99 +9,76 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
-from upwell.controller import Controller, Watch
+from upwell.controller import Controller, Watch, of_both
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.stages import STAGED
 from upwell.policy.promotion.verification.jobs import promotion_of
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
-from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.rollouts.index import WorkloadIndex
 
 
-def pipelines(
-    view: WorkloadView, builds: BuildView, clock: Callable[[], datetime], *, workers: int = 2
+def pipeline_controller(
+    index: WorkloadIndex, builds: BuildIndex, clock: Callable[[], datetime]
 ) -> Controller:
     """Return the controller that makes Releases and begins promotions."""
 
-    async def with_component(stream: Resource) -> Iterable[ObjectKey]:
-        return view.pipelines_with(StreamName(stream.namespace, stream.name))
+    def with_component(stream: ImageStream) -> Iterable[ObjectKey]:
+        return index.pipelines_with(StreamName(stream.namespace, stream.name))
 
-    async def every(_: Resource) -> Iterable[ObjectKey]:
-        return view.pipelines()
+    def staging(workload: Resource) -> Iterable[ObjectKey]:
+        return (pipeline.key for pipeline, _ in index.stages_of(workload))
 
-    controller = Controller(
+    def every(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
+        return index.pipelines()
+
+    def coalescing(_before: Build | None, _after: Build | None) -> Iterable[ObjectKey]:
+        return index.coalescing()
+
+    return Controller(
         "pipelines",
-        PipelineReconciler(view.store, builds, clock),
-        view.store,
+        PipelineReconciler(index.cache.store, builds, clock),
+        index.cache,
         (
-            Watch(Release, _pipeline_of),
-            Watch(Promotion, _pipeline_of),
-            Watch(ImageStream, with_component),
+            Watch(Pipeline),
+            Watch(Release, of_both(_pipelines_of)),
+            Watch(Promotion, of_both(_pipelines_of)),
+            Watch(ImageStream, of_both(with_component)),
             Watch(Freeze, every),
             Watch(Quarantine, every),
+            *(Watch(kind, of_both(staging)) for kind in STAGED),
+            Watch(Build, coalescing),
         ),
-        workers=workers,
+        workers=2,
     )
 
-    def changed(before: Pipeline | None, after: Pipeline | None) -> None:
-        _ask(controller, (one.key for one in (after or before,) if one is not None))
 
-    def workload_changed(before: Resource | None, after: Resource | None) -> None:
-        for workload in (before, after):
-            if workload is not None:
-                _ask(controller, (pipeline.key for pipeline, _ in view.stages_of(workload)))
-
-    def build_changed(_before: Build | None, _after: Build | None) -> None:
-        _ask(controller, view.coalescing())
-
-    view.on_change(Pipeline, changed)
-    for kind in STAGED:
-        view.on_change(kind, workload_changed)
-    builds.on_change(Build, build_changed)
-    return controller
-
-
-def promotions(
-    view: WorkloadView, reconciler: PromotionReconciler, *, workers: int = 4
-) -> Controller:
+def promotion_controller(index: WorkloadIndex, reconciler: PromotionReconciler) -> Controller:
     """Return the controller that carries promotions out."""
 
-    async def of_release(release: Resource) -> Iterable[ObjectKey]:
-        return view.promotions_of(release)
+    def under_way(workload: Resource) -> Iterable[ObjectKey]:
+        for pipeline, stage in index.stages_of(workload):
+            yield from index.under_way(pipeline, stage)
 
-    controller = Controller(
+    return Controller(
         "promotions",
         reconciler,
-        view.store,
-        (Watch(Release, of_release), Watch(Job, _promotion_of)),
-        workers=workers,
+        index.cache,
+        (
+            Watch(Promotion),
+            Watch(Release, of_both(index.promotions_of)),
+            Watch(Job, of_both(_promotions_of)),
+            *(Watch(kind, of_both(under_way)) for kind in STAGED),
+        ),
     )
 
-    def changed(before: Promotion | None, after: Promotion | None) -> None:
-        _ask(controller, (one.key for one in (after or before,) if one is not None))
 
-    def workload_changed(before: Resource | None, after: Resource | None) -> None:
-        for workload in (before, after):
-            for pipeline, stage in view.stages_of(workload) if workload is not None else ():
-                _ask(controller, view.under_way(pipeline, stage))
-
-    view.on_change(Promotion, changed)
-    for kind in STAGED:
-        view.on_change(kind, workload_changed)
-    return controller
-
-
-def _ask(controller: Controller, keys: Iterable[ObjectKey]) -> None:
-    for key in keys:
-        controller.queue.add(key)
-
-
-async def _pipeline_of(changed: Resource) -> Iterable[ObjectKey]:
+def _pipelines_of(changed: Resource) -> Iterable[ObjectKey]:
     name = changed.labels.get(PIPELINE_LABEL, "")
     return [ObjectKey(Pipeline.KIND.kind, changed.namespace, name)] if name else []
 
 
-async def _promotion_of(job: Resource) -> Iterable[ObjectKey]:
-    key = promotion_of(job) if isinstance(job, Job) else None
+def _promotions_of(job: Job) -> Iterable[ObjectKey]:
+    key = promotion_of(job)
     return [key] if key is not None else []

@@ -9,7 +9,7 @@ from upwell.reconcilers.rollouts.reconciler import FINALIZER, RolloutReconciler
 from upwell.reconcilers.rollouts.traffic import Traffic
 from upwell.reconcilers.rollouts.undo import RollbackError, resume, rollback
 from upwell.reconcilers.rollouts.verbs import RolloutRefusedError, cancel, latest, retry
-from upwell.reconcilers.rollouts.wiring import controller, feeds
+from upwell.reconcilers.rollouts.wiring import rollout_controller
 
 __all__ = [
     "FINALIZER",
@@ -20,10 +20,9 @@ __all__ = [
     "TemplateImages",
     "Traffic",
     "cancel",
-    "controller",
-    "feeds",
     "latest",
     "resume",
     "retry",
     "rollback",
+    "rollout_controller",
 ]

@@ -13,9 +13,9 @@ from upwell.api.apps import (
 )
 from upwell.api.conditions import set_condition, without
 from upwell.api.image import ImageStream
-from upwell.api.meta import Condition, ObjectKey, ObjectReference, Resource
+from upwell.api.meta import Condition, ObjectKey, ObjectReference
 from upwell.api.pipeline import Pipeline
-from upwell.controller import Controller, Result, Watch
+from upwell.controller import Controller, Result, Watch, of_both
 from upwell.policy.images.streams import StreamName, resolve_tag
 from upwell.policy.promotion.stages import setting_stage, stages_with
 from upwell.policy.rollouts.triggers import (
@@ -27,7 +27,7 @@ from upwell.policy.rollouts.triggers import (
     with_images,
     without_hold,
 )
-from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.store.interface import NotFoundError
 
 type Triggered = Deployment | StatefulSet | DaemonSet | DeploymentConfig | CronJob
@@ -47,9 +47,9 @@ _KINDS = {kind.KIND.kind: kind for kind in TRIGGERED}
 class WorkloadTriggerReconciler:
     """Writes into the template what the tags say, only when it differs; the rollout follows."""
 
-    def __init__(self, view: WorkloadView, clock: Callable[[], datetime]) -> None:
-        self._store = view.store
-        self._view = view
+    def __init__(self, index: WorkloadIndex, clock: Callable[[], datetime]) -> None:
+        self._store = index.cache.store
+        self._index = index
         self._clock = clock
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -75,11 +75,11 @@ class WorkloadTriggerReconciler:
         self, workload: Triggered, streams: Mapping[StreamName, ImageStream]
     ) -> TriggerVerdict | None:
         """Decide, unless a Pipeline sets the workload's images."""
-        await self._view.ready()
-        staged = setting_stage(self._view.stages_of(workload))
+        await self._index.ready()
+        staged = setting_stage(self._index.stages_of(workload))
         verdict = decide(workload, streams) if staged is None else None
         if verdict is not None and verdict.images:
-            # Before anything is changed, the store is asked: the view may be late.
+            # Before anything is changed, the store is asked: the index may be late.
             pipelines = (await self._store.list(Pipeline)).items
             staged = setting_stage(stages_with(workload, pipelines))
         if staged is None:
@@ -139,35 +139,27 @@ def _triggered(
     return tuple(resolved)
 
 
-def controller(
-    view: WorkloadView, clock: Callable[[], datetime], *, workers: int = 2
+def workload_trigger_controller(
+    index: WorkloadIndex, clock: Callable[[], datetime], *, workers: int = 2
 ) -> Controller:
     """Return the controller of all workloads' image triggers."""
 
-    async def followers(stream: Resource) -> Iterable[ObjectKey]:
-        return view.followers(StreamName(stream.namespace, stream.name))
+    def followers(stream: ImageStream) -> Iterable[ObjectKey]:
+        return index.followers(StreamName(stream.namespace, stream.name))
 
-    made = Controller(
+    def staged(before: Pipeline | None, after: Pipeline | None) -> Iterable[ObjectKey]:
+        if before is not None and after is not None and before.spec == after.spec:
+            return ()
+        return of_both(index.workloads_of)(before, after)
+
+    return Controller(
         "workload-triggers",
-        WorkloadTriggerReconciler(view, clock),
-        view.store,
-        (Watch(ImageStream, followers),),
+        WorkloadTriggerReconciler(index, clock),
+        index.cache,
+        (
+            *(Watch(kind) for kind in TRIGGERED),
+            Watch(ImageStream, of_both(followers)),
+            Watch(Pipeline, staged),
+        ),
         workers=workers,
     )
-
-    def workload_changed(before: Resource | None, after: Resource | None) -> None:
-        changed = after or before
-        if changed is not None:
-            made.queue.add(changed.key)
-
-    def pipeline_changed(before: Pipeline | None, after: Pipeline | None) -> None:
-        if before is not None and after is not None and before.spec == after.spec:
-            return
-        for pipeline in (before, after):
-            for key in view.workloads_of(pipeline) if pipeline is not None else ():
-                made.queue.add(key)
-
-    for kind in TRIGGERED:
-        view.on_change(kind, workload_changed)
-    view.on_change(Pipeline, pipeline_changed)
-    return made

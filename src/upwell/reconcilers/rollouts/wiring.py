@@ -4,15 +4,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
+from functools import partial
 
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectKey, Resource
-from upwell.controller import Controller, Watch
+from upwell.controller import Controller, Watch, of_both
 from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.pod_template import SourceName
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.rollouts.images import TemplateImages
+from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
 from upwell.workload.interface import Runtime, WorkloadError
@@ -24,45 +25,33 @@ SWEEP_PERIOD = 60.0
 _RECONNECT_PAUSE = 1.0
 
 
-def controller(
-    view: WorkloadView,
+def rollout_controller(
+    index: WorkloadIndex,
     machine: RolloutPorts,
     images: TemplateImages,
     clock: Callable[[], datetime],
     *,
-    workers: int = 4,
+    sweep_period: float = SWEEP_PERIOD,
 ) -> Controller:
-    """Return the controller of all workloads; it needs `feeds` as well."""
+    """Return the controller of all workloads."""
 
-    async def users_of(source: Resource) -> Iterable[ObjectKey]:
-        return view.users_of(source.namespace, SourceName(source.KIND.kind, source.name))
+    def users_of(source: Resource) -> Iterable[ObjectKey]:
+        return index.users_of(source.namespace, SourceName(source.KIND.kind, source.name))
 
-    made = Controller(
+    return Controller(
         "rollouts",
-        RolloutReconciler(view.store, machine, images, clock),
-        view.store,
-        (Watch(Secret, users_of), Watch(ConfigMap, users_of)),
-        workers=workers,
-    )
-
-    def changed(before: Resource | None, after: Resource | None) -> None:
-        workload = after or before
-        if workload is not None:
-            made.queue.add(workload.key)
-
-    for kind in WORKLOADS:
-        view.on_change(kind, changed)
-    return made
-
-
-def feeds(
-    machine: RolloutPorts, *, sweep_period: float = SWEEP_PERIOD
-) -> tuple[AsyncIterator[ObjectKey], ...]:
-    """Return what `Controller.feed` has to be given, each in a task of its own."""
-    return (
-        changed_owners(machine.runtime),
-        machine.traffic.for_rollouts.keys(),
-        _sweep(machine.runtime, sweep_period),
+        RolloutReconciler(index.cache.store, machine, images, clock),
+        index.cache,
+        (
+            *(Watch(kind) for kind in WORKLOADS),
+            Watch(Secret, of_both(users_of)),
+            Watch(ConfigMap, of_both(users_of)),
+        ),
+        feeds=(
+            partial(changed_owners, machine.runtime),
+            machine.traffic.for_rollouts.keys,
+            partial(_sweep, machine.runtime, sweep_period),
+        ),
     )
 
 

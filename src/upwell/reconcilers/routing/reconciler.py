@@ -4,12 +4,13 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from upwell.api.conditions import find, set_condition
 from upwell.api.core import Service
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.route import Route, RouteIngress, RouteStatus
-from upwell.controller import Backoff, Controller, Result, Watch
+from upwell.controller import Backoff, Controller, ObjectCache, Result, Watch
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
 from upwell.policy.routing.reachability import HOST_PORTS
@@ -22,7 +23,6 @@ from upwell.policy.routing.table import (
     host_ports,
     tcp_ports,
 )
-from upwell.reconcilers.rollouts.cache import WorkloadView
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.wiring import changed_owners
@@ -148,29 +148,34 @@ class RoutingReconciler:
             await self._store.update_status(route.with_status(status))
 
 
-def controller(
-    view: WorkloadView, machine: RolloutPorts, clock: Callable[[], datetime]
+def routing_controller(
+    cache: ObjectCache, machine: RolloutPorts, clock: Callable[[], datetime]
 ) -> Controller:
-    """Return the controller of the router; it needs `feeds` as well."""
+    """Return the controller of the router."""
 
-    async def router(_: Resource) -> Iterable[ObjectKey]:
+    def router(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
         return (ROUTER_KEY,)
 
-    made = Controller(
+    def routed(before: Workload | None, after: Workload | None) -> Iterable[ObjectKey]:
+        if before is None or after is None or _is_routed_anew(before, after):
+            return (ROUTER_KEY,)
+        return ()
+
+    return Controller(
         "routing",
-        RoutingReconciler(view.store, machine, clock),
-        view.store,
-        (Watch(Service, router), Watch(Route, router)),
+        RoutingReconciler(cache.store, machine, clock),
+        cache,
+        (
+            Watch(Service, router),
+            Watch(Route, router),
+            *(Watch(kind, routed) for kind in WORKLOADS),
+        ),
+        feeds=(
+            partial(_whenever_instances_change, machine),
+            machine.traffic.for_routing.keys,
+        ),
         workers=1,
     )
-
-    def changed(before: Workload | None, after: Workload | None) -> None:
-        if before is None or after is None or _is_routed_anew(before, after):
-            made.queue.add(ROUTER_KEY)
-
-    for kind in WORKLOADS:
-        view.on_change(kind, changed)
-    return made
 
 
 def _is_routed_anew(before: Workload, after: Workload) -> bool:
@@ -181,11 +186,6 @@ def _is_routed_anew(before: Workload, after: Workload) -> bool:
         != [one.hash for one in after.status.revisions]
         or bool(host_ports(after))  # its conditions are written with the table
     )
-
-
-def feeds(machine: RolloutPorts) -> tuple[AsyncIterator[ObjectKey], ...]:
-    """Return what `Controller.feed` has to be given, each in a task of its own."""
-    return (_whenever_instances_change(machine), machine.traffic.for_routing.keys())
 
 
 async def _whenever_instances_change(machine: RolloutPorts) -> AsyncIterator[ObjectKey]:

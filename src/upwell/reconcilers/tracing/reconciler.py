@@ -4,7 +4,6 @@ Watches what the other reconcilers write, and writes itself only the annotation 
 span of a build or a rollout: it stays when the objects that tell of its causes are pruned.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
@@ -12,8 +11,7 @@ from upwell.api.apps import RevisionRecord
 from upwell.api.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
-from upwell.controller import Controller, Result
-from upwell.controller.cache import ObjectCache
+from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.formats.trace_context import TraceContext
 from upwell.policy.images.streams import StreamName
 from upwell.policy.rollouts.history import Phase
@@ -26,7 +24,7 @@ from upwell.policy.tracing.spans import (
     results_of,
     rollout_spans,
 )
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import NotFoundError
 from upwell.tracing.interface import Span, SpanExporter
 
 _KINDS: dict[str, type[Resource]] = {
@@ -37,26 +35,18 @@ _KINDS: dict[str, type[Resource]] = {
 class TraceReconciler:
     """Exports each span once; what ended before this process began was told by another."""
 
-    def __init__(self, store: Store, exporter: SpanExporter, clock: Callable[[], datetime]) -> None:
-        self._store = store
-        self._view = ObjectCache(store, _KINDS.values(), name="traces")
-        self._makers = self._view.index(Build, results_of)
-        # One worker: an import is told before the build that it has caused.
-        self._controller = Controller("traces", self, store, (), workers=1)
-        for kind in _KINDS.values():
-            self._view.on_change(kind, self._changed)
+    def __init__(
+        self, cache: ObjectCache, exporter: SpanExporter, clock: Callable[[], datetime]
+    ) -> None:
+        self._store = cache.store
+        self._cache = cache
+        self._makers = cache.index(Build, results_of)
         self._exporter = exporter
         self._clock = clock
         self._since = clock()
         self._told: dict[ObjectKey, frozenset[TraceContext]] = {}
         self._under_way: set[tuple[str, str, datetime]] = set()
         """Rollouts of an earlier process that had not ended yet."""
-
-    async def run(self) -> None:
-        """Reconcile until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._view.run())
-            group.create_task(self._controller.run())
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Export what has ended of the object that `key` names, and annotate what has begun."""
@@ -123,14 +113,14 @@ class TraceReconciler:
         self._told[key] = frozenset(present)
 
     async def _lineage(self) -> ImageLineage:
-        await self._view.ready()
+        await self._cache.ready(ImageStream, Build)
         return ImageLineage(self._stream, self._makers.get)
 
     def _stream(self, name: StreamName) -> ImageStream | None:
-        return self._view.get(ImageStream, name.namespace, name.name)
+        return self._cache.get(ImageStream, name.namespace, name.name)
 
-    def _changed(self, before: Resource | None, after: Resource | None) -> None:
-        """Ask for work once the view has the change: what was caused by it is told later."""
-        changed = after or before
-        if changed is not None:
-            self._controller.queue.add(changed.key)
+
+def trace_controller(reconciler: TraceReconciler, cache: ObjectCache) -> Controller:
+    """Return the controller of traces. One worker: an import is told before what it has caused."""
+    watches = tuple(map(Watch, _KINDS.values()))
+    return Controller("traces", reconciler, cache, watches, workers=1)

@@ -58,7 +58,7 @@ class BuildHandlers:
             yield piece
 
     async def _started(self, build: Build) -> None:
-        """Wait until the build has left the queue, or is gone."""
+        """Wait until the build has left the queue, or is gone: by a watch of it alone."""
         only = Selector(build.namespace, name=build.name)
         events = self._store.watch(Build, only)
         try:

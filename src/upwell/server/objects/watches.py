@@ -1,4 +1,8 @@
-"""Watches: a stream of JSON lines, one event each, that can be resumed from any version."""
+"""Watches: a stream of JSON lines, one event each, that can be resumed from any version.
+
+Each is a watch of the store, not a handler of the reconcilers' cache: it begins at the version, and
+has the selector, that its client asks for.
+"""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable

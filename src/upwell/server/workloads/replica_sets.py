@@ -119,7 +119,10 @@ class ReplicaSetReader:
     async def watch[R: Resource](
         self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
     ) -> AsyncGenerator[WatchEvent[R]]:
-        """Yield changes after `since` in order, for ever; raises ExpiredError."""
+        """Yield changes after `since` in order, for ever; raises ExpiredError.
+
+        From a watch of the Deployments that begins at the client's version.
+        """
         del kind
         listing = await self.list(ReplicaSet, selector)
         known = {one.uid: one for one in listing.items} if since else {}

@@ -21,11 +21,12 @@ from upwell.api.conditions import find
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta
 from upwell.api.pipeline import Quarantine, QuarantineSpec
+from upwell.controller import Controller, ObjectCache
 from upwell.oci import Digest
 from upwell.policy.builds.triggers import CONFIG_CHANGE, IMAGE_CHANGE
 from upwell.policy.images.streams import record_image
-from upwell.reconcilers.builds.build_configs import BuildConfigs
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.build_configs import BuildConfigs, build_config_controller
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.store.interface import ConflictError, NotFoundError, RejectedError
 from upwell.store.memory import MemoryStore
@@ -45,9 +46,14 @@ class Site:
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
-        self.view = BuildView(self.store)
-        self.configs = BuildConfigs(self.view, clock=self.clock)
-        self.requests = BuildRequests(self.view)
+        self.cache = ObjectCache(self.store)
+        self.index = BuildIndex(self.cache)
+        self.configs = BuildConfigs(self.index, clock=self.clock)
+        self.requests = BuildRequests(self.index)
+
+    def running(self) -> tuple[ObjectCache, Controller]:
+        """Return what runs in a server."""
+        return self.cache, build_config_controller(self.index, self.clock)
 
     async def stream(self, name: str, mark: str = "", namespace: str = NAMESPACE) -> None:
         """Create a stream if there is none, and set its tag `latest`."""
@@ -288,7 +294,7 @@ async def test_a_side_that_fails_does_not_hold_the_tip(diamond: Site) -> None:
 
 async def test_what_waits_is_looked_at_when_the_build_above_it_ends(diamond: Site) -> None:
     site = diamond
-    runs = [asyncio.create_task(each.run()) for each in (site.view, site.configs)]
+    runs = [asyncio.create_task(each.run()) for each in site.running()]
     changes = site.store.watch(Build)
     try:
         await site.stream("base", "new")
@@ -423,7 +429,7 @@ async def test_a_foreign_build_under_the_next_name_is_passed_over(site: Site) ->
 
 async def test_two_processes_start_one_build(site: Site) -> None:
     await site.config("app", "base:latest")
-    second = BuildConfigs(site.view, clock=site.clock)
+    second = BuildConfigs(site.index, clock=site.clock)
     key = ObjectKey("BuildConfig", NAMESPACE, "app")
     results = await asyncio.gather(
         site.configs.reconcile(key), second.reconcile(key), return_exceptions=True
@@ -548,7 +554,7 @@ async def test_a_quarantine_is_heard_of_by_every_config(site: Site) -> None:
     await quarantine(site, Digest.of(b"new"))
     await site.stream("base", "new")
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        tasks = [group.create_task(each.run()) for each in (site.view, site.configs)]
+        tasks = [group.create_task(each.run()) for each in site.running()]
         async with aclosing(site.store.watch(BuildConfig)) as changes:
             async for change in changes:
                 condition = find(change.resource.status.conditions, "Current")

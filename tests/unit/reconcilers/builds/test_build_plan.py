@@ -24,9 +24,10 @@ from upwell.api.build import Build, BuildPhase, SecretBuildSource
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import LocalReference, ObjectMeta, Resource
 from upwell.builder.interface import BuilderStrategy, BuildPlan, RegistryLogin
+from upwell.controller import ObjectCache
 from upwell.oci import Digest
 from upwell.policy.builds.source_secrets import MATCH_ANNOTATION_PREFIX
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.index import BuildIndex
 
 SOURCE = f"{VENDOR}/debian:11"
 GIT = {"type": "Git", "git": {"uri": "https://git.example/shop.git", "ref": "main"}}
@@ -185,7 +186,7 @@ class RestlessStore(FullStore):
 
 async def test_what_goes_into_a_build_is_read_once(base: Digest, machine: BuildMachine) -> None:
     machine.store = RestlessStore(machine.clock)
-    machine.view = BuildView(machine.store)
+    machine.index = BuildIndex(ObjectCache(machine.store))
     await machine.store.create(image_stream("app"))
     await machine.store.create(secret("keys", {"number": b"1"}))
     reference = {"secretKeyRef": {"name": "keys", "key": "number"}}

@@ -199,7 +199,7 @@ async def test_a_retry_comes_by_itself(machine: BuildMachine) -> None:
         machine.clock.advance(5)
 
         async def waits_for_its_time() -> bool:
-            return len(builds._controller.queue) == 1
+            return len(builds.queue) == 1
 
         await until(waits_for_its_time)
 
@@ -319,7 +319,7 @@ async def test_a_store_that_takes_no_writes_stops_no_other_build(machine: BuildM
         await until_running(machine, 0)
 
         async def looks_again_later() -> bool:
-            return len(builds._controller.queue) == 1
+            return len(builds.queue) == 1
 
         await until(looks_again_later)
         machine.store.failure = None

@@ -134,7 +134,7 @@ async def based(machine: BuildMachine, mark: str) -> Digest:
 
 
 async def reconcile(machine: BuildMachine, name: str = "app") -> BuildConfig:
-    configs = BuildConfigs(machine.view, clock=machine.clock)
+    configs = BuildConfigs(machine.index, clock=machine.clock)
     config = await machine.store.get(BuildConfig, NAMESPACE, name)
     await configs.reconcile(config.key)
     return await machine.store.get(BuildConfig, NAMESPACE, name)
@@ -160,13 +160,13 @@ async def test_a_binary_config_without_an_upload_starts_nothing_and_says_so(
     assert not any(c.is_true for c in config.status.conditions)
     assert not (await machine.store.list(Build)).items
     with pytest.raises(RejectedError, match="waits for a first upload"):
-        await BuildRequests(machine.view).instantiate(NAMESPACE, "app", {})
+        await BuildRequests(machine.index).instantiate(NAMESPACE, "app", {})
 
 
 async def test_a_new_base_image_builds_the_last_upload_again(machine: BuildMachine) -> None:
     await based(machine, "one")
     await create(machine, binary_config())
-    requests = BuildRequests(machine.view)
+    requests = BuildRequests(machine.index)
     async with machine.building():
         await requests.instantiate_binary(
             NAMESPACE, "app", await uploaded(machine, b"artifact", "app.war")
@@ -196,7 +196,7 @@ async def test_another_upload_is_another_build_and_the_same_one_is_not(
 ) -> None:
     await based(machine, "one")
     await create(machine, binary_config())
-    requests = BuildRequests(machine.view)
+    requests = BuildRequests(machine.index)
     hashes = []
     async with machine.building():
         for at, content in enumerate((b"one", b"two", b"one"), start=1):
@@ -208,7 +208,7 @@ async def test_another_upload_is_another_build_and_the_same_one_is_not(
 async def test_a_job_that_is_retried_makes_no_second_image(machine: BuildMachine) -> None:
     await based(machine, "one")
     await create(machine, binary_config())
-    requests = BuildRequests(machine.view)
+    requests = BuildRequests(machine.index)
     async with machine.building():
         for at in (1, 2):
             upload = await uploaded(machine, b"artifact")
@@ -221,7 +221,7 @@ async def test_an_upload_takes_the_place_of_a_repository_once(machine: BuildMach
     await based(machine, "one")
     git = {"git": {"uri": "https://git.example/app.git"}}
     await create(machine, binary_config(source=git, triggers=[]))
-    requests = BuildRequests(machine.view)
+    requests = BuildRequests(machine.index)
     build = await requests.instantiate_binary(NAMESPACE, "app", await uploaded(machine, b"x"))
     plain = await requests.instantiate(NAMESPACE, "app", {})
 
@@ -348,7 +348,7 @@ async def test_a_build_that_a_person_writes_may_name_stream_tags(machine: BuildM
 
 
 async def plan_of(machine: BuildMachine, config: str) -> tuple[BuildPlan | None, Build]:
-    build = await BuildRequests(machine.view).instantiate(NAMESPACE, config, {})
+    build = await BuildRequests(machine.index).instantiate(NAMESPACE, config, {})
     async with machine.building():
         done = await over(machine, build.name)
     return next(iter(machine.builder.plans), None), done

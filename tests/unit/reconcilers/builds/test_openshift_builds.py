@@ -31,7 +31,7 @@ from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.validation.objects import validate
 from upwell.policy.builds.run_policy import number_of
-from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.reconcilers.builds.build_configs import BuildConfigs, build_config_controller
 from upwell.reconcilers.builds.builds import Builds
 from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.store.interface import AlreadyExistsError, NotFoundError
@@ -77,7 +77,8 @@ async def apply(machine: BuildMachine, *resources: Resource) -> None:
 @asynccontextmanager
 async def running(machine: BuildMachine, slots: int = 8) -> AsyncIterator[Builds]:
     """Run the reconcilers of BuildConfigs and Builds."""
-    configs = asyncio.create_task(BuildConfigs(machine.view, clock=machine.clock).run())
+    controller = build_config_controller(machine.index, machine.clock)
+    configs = asyncio.create_task(controller.run())
     async with machine.building(slots) as running_builds:
         try:
             yield running_builds
@@ -110,10 +111,10 @@ async def settled(machine: BuildMachine, config: str, wanted: Sequence[str]) -> 
 async def decided(machine: BuildMachine) -> None:
     """Let every BuildConfig decide once more what has to be built."""
     for build in await builds(machine):
-        await machine.view.wait_for(build)
-    configs = BuildConfigs(machine.view, clock=machine.clock)
+        await machine.cache.wait_for(build)
+    configs = BuildConfigs(machine.index, clock=machine.clock)
     for config in (await machine.store.list(BuildConfig)).items:
-        await machine.view.wait_for(config)
+        await machine.cache.wait_for(config)
         await configs.reconcile(config.key)
 
 
@@ -171,7 +172,7 @@ async def run_policy(machine: BuildMachine, file: str, policy: str = "") -> Buil
     for resource in objects:
         if isinstance(resource, BuildConfig):
             assert resource.spec.triggers == (), "a default trigger without a stream is stripped"
-    return BuildRequests(machine.view)
+    return BuildRequests(machine.index)
 
 
 async def test_case_13_parallel_builds_all_run(machine: BuildMachine) -> None:
@@ -256,7 +257,7 @@ async def test_case_13_a_build_keeps_the_policy_that_it_was_started_with(
         config = await machine.store.get(BuildConfig, NAMESPACE, name)
         document = encode(config)
         document["spec"]["runPolicy"] = "Parallel"
-        await machine.view.wait_for(await machine.store.update(decode(document)))
+        await machine.cache.wait_for(await machine.store.update(decode(document)))
         await reconciler.reconcile((await machine.build(f"{name}-2")).key)
         assert await phases(machine, name) == ["Running", "New"]
 
@@ -283,7 +284,7 @@ async def test_case_20_history_is_as_long_as_its_limits(
     name = config.name
     for number in range(1, 8):
         await ended_build(machine, name, number, phase)
-    await BuildConfigs(machine.view, clock=machine.clock).reconcile(config.key)
+    await BuildConfigs(machine.index, clock=machine.clock).reconcile(config.key)
     left = [number_of(b) for b in await builds(machine)]
     assert left == list(range(8 - kept, 8))
 
@@ -332,7 +333,7 @@ async def test_case_24_a_build_of_its_own_output_does_not_start_itself(
             resource = apply_defaults(decode(document))  # noqa: PLW2901 - the changed one
         follows.append(resource)
     await apply(machine, *follows)
-    requests = BuildRequests(machine.view)
+    requests = BuildRequests(machine.index)
     async with running(machine):
         await requests.instantiate(NAMESPACE, "initial-build", {})
         await settled(machine, "initial-build", ["Complete"])
@@ -359,7 +360,7 @@ async def test_case_17_every_image_of_a_build_is_pinned(machine: BuildMachine) -
     configs = [o for o in objects if isinstance(o, BuildConfig)]
     await apply(machine, *configs)
     for config in configs:
-        build = await BuildRequests(machine.view).instantiate(NAMESPACE, config.name, {})
+        build = await BuildRequests(machine.index).instantiate(NAMESPACE, config.name, {})
         base = build.spec.strategy.base
         pinned = [*([base] if base else []), *(i.from_ for i in build.spec.source.images)]
         assert pinned, config.name

@@ -29,7 +29,7 @@ from upwell.policy.images.import_request import PREFER_ARCH
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import INTERVAL_ANNOTATION
 from upwell.policy.images.selection import SELECTION_ANNOTATION
-from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION
 
 SOURCE = f"{VENDOR}/debian:11"
@@ -318,7 +318,8 @@ async def test_tags_are_followed_from_stream_to_stream_while_the_reconciler_runs
     await create(machine, following("1", "app:latest"), name="middle")
     await create(machine, name="app")
     streams = machine.streams()
-    runs = asyncio.create_task(streams.run())
+    controller = image_stream_controller(streams, machine.cache)
+    runs = [asyncio.create_task(one.run()) for one in (machine.cache, controller)]
     try:
         for mark in ("old", "new"):
             digest = await push(machine.internal, f"{NAMESPACE}/app:latest", mark)
@@ -330,8 +331,9 @@ async def test_tags_are_followed_from_stream_to_stream_while_the_reconciler_runs
 
             await until(has_arrived)
     finally:
-        runs.cancel()
-        await asyncio.wait([runs])
+        for task in runs:
+            task.cancel()
+        await asyncio.wait(runs)
     event = (await machine.history("last", "dev")).items[0]
     assert event.docker_image_reference == f"{INTERNAL}/{NAMESPACE}/app@{digest}"
 

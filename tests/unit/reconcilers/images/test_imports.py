@@ -25,7 +25,7 @@ from upwell.api.meta import ObjectReference
 from upwell.controller import Result
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import INTERVAL_ANNOTATION
-from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.registry.errors import RateLimitedError, RegistryUnavailableError, UnauthorizedError
 from upwell.store.interface import ConflictError, NotFoundError
 from upwell.store.interface import UnavailableError as StoreAwayError
@@ -383,7 +383,8 @@ async def test_a_webhook_outlives_a_store_that_takes_no_writes(
 async def test_a_push_is_taken_in_while_the_reconciler_runs(machine: BuildMachine) -> None:
     await machine.store.create(image_stream("app"))
     streams = machine.streams()
-    runs = asyncio.create_task(streams.run())
+    controller = image_stream_controller(streams, machine.cache)
+    runs = [asyncio.create_task(one.run()) for one in (machine.cache, controller)]
     try:
         digest = await push(machine.internal, f"{NAMESPACE}/app:1.0", "own")
 
@@ -392,8 +393,9 @@ async def test_a_push_is_taken_in_while_the_reconciler_runs(machine: BuildMachin
 
         await until(is_taken_in)
     finally:
-        runs.cancel()
-        await asyncio.wait([runs])
+        for task in runs:
+            task.cancel()
+        await asyncio.wait(runs)
     history = await machine.history("app", "1.0")
     assert history.items[0].docker_image_reference == f"{INTERNAL}/{NAMESPACE}/app@{digest}"
     assert history.pushed_digest == str(digest)

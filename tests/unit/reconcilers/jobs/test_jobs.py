@@ -10,6 +10,7 @@ from upwell.api.apps import CronJob, Job
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
+from upwell.controller import ObjectCache
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
 from upwell.reconcilers.jobs.jobs import JobReconciler
@@ -39,7 +40,7 @@ class Jobs:
         world = self.world
         images = TemplateImages(world.registry, PullSecrets(world.store))  # type: ignore[arg-type]  # resolves
         self.jobs = JobReconciler(world.store, world.runtime, images, world.clock)
-        self.crons = CronJobReconciler(world.store, world.clock)
+        self.crons = CronJobReconciler(ObjectCache(world.store), world.clock)
 
     async def pass_by(self, seconds: float, step: float = 1) -> None:
         end = self.world.clock() + timedelta(seconds=seconds)

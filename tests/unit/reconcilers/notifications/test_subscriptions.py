@@ -19,6 +19,7 @@ from upwell.api.core import Secret
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, Resource
 from upwell.api.subscription import Subscription
+from upwell.controller import ObjectCache
 from upwell.delivery.interface import DeliveryError
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.reconcilers.notifications import Senders, Subscriptions
@@ -46,10 +47,13 @@ class World:
     async def running(self) -> AsyncIterator[Subscriptions]:
         outbox = SqliteOutbox(self.folder / "deliveries.db")
         senders = Senders(outbox, self.receivers, self.receivers)
-        subscriptions = Subscriptions(self.store, senders, SOURCE, lambda: self.now)
+        cache = ObjectCache(self.store)
+        subscriptions = Subscriptions(cache, senders, SOURCE, lambda: self.now)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(loop()) for loop in subscriptions.loops]
+                running = (cache, *subscriptions.controllers)
+                loops = [*(one.run for one in running), *subscriptions.loops]
+                tasks = [group.create_task(loop()) for loop in loops]
                 yield subscriptions
                 for task in tasks:
                     task.cancel()

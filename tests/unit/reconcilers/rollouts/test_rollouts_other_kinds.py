@@ -12,10 +12,11 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.core import Secret, Service
 from upwell.api.meta import ObjectKey, Resource
+from upwell.controller import ObjectCache
 from upwell.reconcilers import rollouts
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.rollouts.cache import WorkloadView
-from upwell.reconcilers.routing import reconciler as routing
+from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.routing.reconciler import routing_controller
 
 
 def workload[R: Resource](kind: type[R], image: str, *, env: object = (), **spec: Any) -> R:
@@ -139,19 +140,15 @@ async def running(world: World) -> AsyncIterator[None]:
         world.registry,  # type: ignore[arg-type]  # rollouts only resolve
         PullSecrets(world.store),
     )
-    view = WorkloadView(world.store)
-    pairs = [
-        (
-            rollouts.controller(view, machine, images, world.clock),
-            rollouts.feeds(machine, sweep_period=0.01),
-        ),
-        (routing.controller(view, machine, world.clock), routing.feeds(machine)),
-    ]
+    cache = ObjectCache(world.store)
+    index, clock = WorkloadIndex(cache), world.clock
+    parts = (
+        cache,
+        rollouts.rollout_controller(index, machine, images, clock, sweep_period=0.01),
+        routing_controller(cache, machine, clock),
+    )
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(view.run())]
-        for controller, feeds in pairs:
-            tasks.append(group.create_task(controller.run()))
-            tasks += [group.create_task(controller.feed(feed)) for feed in feeds]
+        tasks = [group.create_task(part.run()) for part in parts]
         try:
             yield
         finally:

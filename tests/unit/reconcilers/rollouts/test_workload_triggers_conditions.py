@@ -10,8 +10,9 @@ from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, St
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
 from upwell.api.meta import Resource
+from upwell.controller import ObjectCache
 from upwell.policy.rollouts.image_ownership import pod_template
-from upwell.reconcilers.rollouts.cache import WorkloadView
+from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.store.memory import MemoryStore
 
@@ -23,7 +24,8 @@ class Shop:
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
-        self.reconciler = WorkloadTriggerReconciler(WorkloadView(self.store), self.clock)
+        index = WorkloadIndex(ObjectCache(self.store))
+        self.reconciler = WorkloadTriggerReconciler(index, self.clock)
 
     async def push(self, name: str, reference: str, digest: str, **spec: Any) -> None:
         event = TagEvent(created=self.clock(), docker_image_reference=reference, image=digest)

@@ -34,6 +34,7 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
+from upwell.controller import ObjectCache
 from upwell.formats.trace_context import TraceContext
 from upwell.oci import Digest
 from upwell.policy.tracing.spans import TRACEPARENT_ANNOTATION, context_of
@@ -69,7 +70,7 @@ class Site:
         self.restart()
 
     def restart(self) -> None:
-        self.reconciler = TraceReconciler(self.store, self.recorder, self.clock)
+        self.reconciler = TraceReconciler(ObjectCache(self.store), self.recorder, self.clock)
 
     async def put[R: Resource](self, resource: R) -> R:
         """Create the object, or write its status; and time goes on."""

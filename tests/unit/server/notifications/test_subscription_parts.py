@@ -9,6 +9,7 @@ from tests.support.delivery.receivers import Receivers
 from tests.support.server.api_server import Answer, Api, Clock, serving
 
 from upwell.api.subscription import Subscription
+from upwell.controller import ObjectCache
 from upwell.delivery.interface import DeliveryError, Envelope, Fate
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.policy.access.roles import parse_grant
@@ -38,7 +39,8 @@ class Site:
 
     def subscriptions(self, store: MemoryStore, clock: Clock) -> SubscriptionRequests:
         senders = Senders(self.outbox, self.receivers, self.receivers)
-        return Subscriptions(store, senders, "http://upwell.test", clock).requests
+        cache = ObjectCache(store)
+        return Subscriptions(cache, senders, "http://upwell.test", clock).requests
 
     def guard(self, store: MemoryStore, clock: Clock) -> AccessControl:
         return AccessControl(Tokens(store, clock), AuditLog(self.folder / "audit.log", clock))

@@ -1,8 +1,8 @@
-"""Workloads, Pipelines and Promotions as watches tell them, found by what they are to each other.
+"""Workloads, Pipelines and Promotions in the cache, found by what they are to each other.
 
-It says whom a change concerns, and may be late without harm: who acts reads the store. Whoever is
-woken through `on_change` is woken once the view has the change, so that nothing falls between an
-object that is not seen yet and a change that concerns it.
+It says whom a change concerns, and may be late without harm: who acts reads the store. A controller
+is told of a change once the index has it, so that nothing falls between an object that is not seen
+yet and a change that concerns it.
 """
 
 from collections.abc import Hashable, Iterable, Iterator
@@ -10,40 +10,30 @@ from collections.abc import Hashable, Iterable, Iterator
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion
-from upwell.controller.cache import Handler, ObjectCache
+from upwell.controller import ObjectCache
 from upwell.policy.images.streams import StreamName, split_tag
 from upwell.policy.promotion.stages import STAGED, PipelineStage, namespace_of, stages_with
 from upwell.policy.rollouts.pod_template import SourceName, needed_sources
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, template_of
 from upwell.policy.rollouts.triggers import followers_of
-from upwell.store.interface import Store
 
 _ALL = ""
 
 
-class WorkloadView:
+class WorkloadIndex:
     """Shared by all that runs workloads or sets their images; a call costs what it returns."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._view = ObjectCache(store, (*STAGED, Pipeline, Promotion), name="workload-view")
-        self._followers = [self._view.index(kind, _streams) for kind in STAGED]
-        self._placed = [self._view.index(kind, _place) for kind in STAGED]
-        self._users = [self._view.index(kind, _sources) for kind in WORKLOADS]
-        self._pipelines = self._view.index(Pipeline, _pipeline_keys)
-        self._active = self._view.index(Promotion, _promotion_keys)
-
-    async def run(self) -> None:
-        """Keep up with the store until cancelled."""
-        await self._view.run()
+    def __init__(self, cache: ObjectCache) -> None:
+        self.cache = cache
+        self._followers = [self.cache.index(kind, _streams) for kind in STAGED]
+        self._placed = [self.cache.index(kind, _place) for kind in STAGED]
+        self._users = [self.cache.index(kind, _sources) for kind in WORKLOADS]
+        self._pipelines = self.cache.index(Pipeline, _pipeline_keys)
+        self._active = self.cache.index(Promotion, _promotion_keys)
 
     async def ready(self) -> None:
         """Wait until everything was listed."""
-        await self._view.ready()
-
-    def on_change[R: Resource](self, kind: type[R], told: Handler[R]) -> None:
-        """Call `told` at each change, once the view has it."""
-        self._view.on_change(kind, told)
+        await self.cache.ready(*STAGED, Pipeline, Promotion)
 
     def followers(self, stream: StreamName) -> Iterator[ObjectKey]:
         """Yield the workloads whose image triggers follow a stream."""

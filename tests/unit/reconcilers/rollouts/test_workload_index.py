@@ -13,12 +13,13 @@ from upwell.api.codec import decode_as
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, PipelineStatus
 from upwell.api.promotion import Promotion, PromotionPhase, Release
+from upwell.controller import ObjectCache
 from upwell.policy.images.streams import StreamName
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 from upwell.reconcilers.rollouts import RolloutPorts
-from upwell.reconcilers.rollouts import triggers as workload_triggers
-from upwell.reconcilers.rollouts.cache import WorkloadView
-from upwell.reconcilers.routing import reconciler as routing
+from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
+from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.store.memory import MemoryStore
 
 TRIGGERS = "image.openshift.io/triggers"
@@ -74,145 +75,147 @@ def promotion(name: str, **spec: str) -> Promotion:
 
 
 @pytest.fixture
-async def view() -> WorkloadView:
-    return WorkloadView(MemoryStore(Clock()))
+async def index() -> WorkloadIndex:
+    return WorkloadIndex(ObjectCache(MemoryStore(Clock())))
 
 
-async def fill(view: WorkloadView, *resources: Resource) -> None:
+async def fill(index: WorkloadIndex, *resources: Resource) -> None:
     for resource in resources:
-        await view.store.create(resource)
-    await view.ready()
+        await index.cache.store.create(resource)
+    await index.ready()
 
 
-async def test_a_stream_concerns_the_workloads_that_follow_it(view: WorkloadView) -> None:
-    await fill(view, workload("web", "app:latest"), workload("other", "other:latest"))
-    assert [str(key) for key in view.followers(StreamName("shop", "app"))] == [
+async def test_a_stream_concerns_the_workloads_that_follow_it(index: WorkloadIndex) -> None:
+    await fill(index, workload("web", "app:latest"), workload("other", "other:latest"))
+    assert [str(key) for key in index.followers(StreamName("shop", "app"))] == [
         "Deployment shop/web"
     ]
-    assert list(view.followers(StreamName("elsewhere", "app"))) == []
+    assert list(index.followers(StreamName("elsewhere", "app"))) == []
 
 
-async def test_a_secret_concerns_the_workloads_whose_templates_name_it(view: WorkloadView) -> None:
-    await fill(view, using("web", "login"), using("other", "token"), workload("plain"))
-    assert [str(key) for key in view.users_of("shop", SourceName(SECRET, "login"))] == [
+async def test_a_secret_concerns_the_workloads_whose_templates_name_it(
+    index: WorkloadIndex,
+) -> None:
+    await fill(index, using("web", "login"), using("other", "token"), workload("plain"))
+    assert [str(key) for key in index.users_of("shop", SourceName(SECRET, "login"))] == [
         "Deployment shop/web"
     ]
-    assert list(view.users_of("shop", SourceName(CONFIG_MAP, "login"))) == []
-    assert list(view.users_of("elsewhere", SourceName(SECRET, "login"))) == []
+    assert list(index.users_of("shop", SourceName(CONFIG_MAP, "login"))) == []
+    assert list(index.users_of("elsewhere", SourceName(SECRET, "login"))) == []
 
 
 async def test_the_router_is_asked_when_a_workload_changes_what_it_serves(
-    view: WorkloadView,
+    index: WorkloadIndex,
 ) -> None:
     world = World()
     machine = RolloutPorts(world.runtime, world.router, world.traffic)
-    router = routing.controller(view, machine, world.clock)
+    router = routing_controller(index.cache, machine, world.clock)
 
     async def asked() -> bool:
-        await view.ready()
+        await index.ready()
         if not len(router.queue):
             return False
         router.queue.done(await router.queue.get())
         return True
 
-    created = await view.store.create(using("web", "login"))
+    created = await index.cache.store.create(using("web", "login"))
     assert await asked()
     counted = created.status.model_copy(update={"replicas": 1})
-    one = await view.store.update_status(created.with_status(counted))
+    one = await index.cache.store.update_status(created.with_status(counted))
     assert not await asked()
     begun = counted.model_copy(update={"revisions": (record(one),)})
-    one = await view.store.update_status(one.with_status(begun))
+    one = await index.cache.store.update_status(one.with_status(begun))
     assert await asked()
     labelled = one.spec.template.metadata.model_copy(update={"labels": {"app": "web"}})
     template = one.spec.template.model_copy(update={"metadata": labelled})
     spec = one.spec.model_copy(update={"template": template})
-    await view.store.update(one.model_copy(update={"spec": spec}))
+    await index.cache.store.update(one.model_copy(update={"spec": spec}))
     assert await asked()
-    await view.store.delete(Deployment, "shop", "web")
+    await index.cache.store.delete(Deployment, "shop", "web")
     assert await asked()
 
 
-async def test_a_pipeline_has_its_workloads_by_name_and_by_labels(view: WorkloadView) -> None:
+async def test_a_pipeline_has_its_workloads_by_name_and_by_labels(index: WorkloadIndex) -> None:
     chosen = {"selector": {"matchLabels": {"app": "shop"}}}
     named = pipeline("one", {"name": "web"}, {"name": "later"})
     selecting = pipeline("two", chosen)
     web = workload("web")
     labelled = workload("any", "", app="shop")
     other_kind = workload("config", "", DeploymentConfig, app="shop")
-    await fill(view, named, selecting, web, labelled, other_kind)
+    await fill(index, named, selecting, web, labelled, other_kind)
 
     def names(of: Resource) -> list[str]:
-        return [f"{found.name}/{stage.name}" for found, stage in view.stages_of(of)]
+        return [f"{found.name}/{stage.name}" for found, stage in index.stages_of(of)]
 
     assert (names(web), names(labelled), names(other_kind)) == (["one/dev"], ["two/dev"], [])
-    assert {str(key) for key in view.workloads_of(named)} == {
+    assert {str(key) for key in index.workloads_of(named)} == {
         "Deployment shop/web",
         "Deployment shop/later",
     }
-    assert ObjectKey("Deployment", "shop", "any") in set(view.workloads_of(selecting))
+    assert ObjectKey("Deployment", "shop", "any") in set(index.workloads_of(selecting))
 
 
 async def test_pipelines_are_found_by_component_and_by_what_they_wait_for(
-    view: WorkloadView,
+    index: WorkloadIndex,
 ) -> None:
     waiting, other = pipeline("shop"), pipeline("gate")
-    await fill(view, waiting, other)
-    assert {key.name for key in view.pipelines()} == {"shop", "gate"}
-    assert [key.name for key in view.pipelines_with(StreamName("shop", "gate"))] == ["gate"]
-    assert list(view.coalescing()) == []
-    stored = await view.store.get(Pipeline, "shop", "shop")
+    await fill(index, waiting, other)
+    assert {key.name for key in index.pipelines()} == {"shop", "gate"}
+    assert [key.name for key in index.pipelines_with(StreamName("shop", "gate"))] == ["gate"]
+    assert list(index.coalescing()) == []
+    stored = await index.cache.store.get(Pipeline, "shop", "shop")
     since = PipelineStatus(coalescing_since=Clock()())
-    await view.store.update_status(stored.with_status(since))
-    await view.ready()
-    assert [key.name for key in view.coalescing()] == ["shop"]
+    await index.cache.store.update_status(stored.with_status(since))
+    await index.ready()
+    assert [key.name for key in index.coalescing()] == ["shop"]
 
 
-async def test_only_promotions_that_have_not_ended_are_under_way(view: WorkloadView) -> None:
+async def test_only_promotions_that_have_not_ended_are_under_way(index: WorkloadIndex) -> None:
     line = pipeline("shop", {"name": "web"})
     going = promotion("shop-1.dev", pipeline="shop", release="shop-1", stage="dev")
     ended = promotion("shop-0.dev", pipeline="shop", release="shop-0", stage="dev")
-    await fill(view, line, going, ended)
-    stored = await view.store.get(Promotion, "shop", "shop-0.dev")
+    await fill(index, line, going, ended)
+    stored = await index.cache.store.get(Promotion, "shop", "shop-0.dev")
     over = stored.status.model_copy(update={"phase": PromotionPhase.SUCCEEDED})
-    await view.store.update_status(stored.with_status(over))
-    await view.ready()
+    await index.cache.store.update_status(stored.with_status(over))
+    await index.ready()
     (stage,) = line.spec.stages
-    assert [key.name for key in view.under_way(line, stage)] == ["shop-1.dev"]
+    assert [key.name for key in index.under_way(line, stage)] == ["shop-1.dev"]
     released = {"metadata": {"name": "shop-0", "namespace": "shop"}}
-    assert list(view.promotions_of(decode_as(Release, released))) == []
+    assert list(index.promotions_of(decode_as(Release, released))) == []
 
 
 @asynccontextmanager
-async def triggers_run(view: WorkloadView) -> AsyncIterator[None]:
-    controller = workload_triggers.controller(view, Clock())
+async def triggers_run(index: WorkloadIndex) -> AsyncIterator[None]:
+    controller = workload_trigger_controller(index, Clock())
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one.run()) for one in (view, controller)]
+        tasks = [group.create_task(one.run()) for one in (index.cache, controller)]
         yield
         for task in tasks:
             task.cancel()
 
 
-async def told(view: WorkloadView, name: str, reason: str) -> None:
+async def told(index: WorkloadIndex, name: str, reason: str) -> None:
     """Wait until a Deployment's condition has a reason."""
     async with asyncio.timeout(10):
-        async for event in view.store.watch(Deployment):
+        async for event in index.cache.store.watch(Deployment):
             conditions = event.resource.status.conditions
             if event.resource.name == name and any(one.reason == reason for one in conditions):
                 return
 
 
-async def test_a_pipeline_sets_triggers_aside_and_gives_them_back(view: WorkloadView) -> None:
-    await fill(view, workload("web", "app:latest"))
-    async with triggers_run(view):
-        await told(view, "web", "StreamNotFound")
-        await view.store.create(pipeline("shop", {"name": "web"}))
-        await told(view, "web", "Pipeline")
-        await view.store.delete(Pipeline, "shop", "shop")
-        await told(view, "web", "StreamNotFound")
+async def test_a_pipeline_sets_triggers_aside_and_gives_them_back(index: WorkloadIndex) -> None:
+    await fill(index, workload("web", "app:latest"))
+    async with triggers_run(index):
+        await told(index, "web", "StreamNotFound")
+        await index.cache.store.create(pipeline("shop", {"name": "web"}))
+        await told(index, "web", "Pipeline")
+        await index.cache.store.delete(Pipeline, "shop", "shop")
+        await told(index, "web", "StreamNotFound")
 
 
-async def test_a_stage_that_is_kept_in_git_sets_no_trigger_aside(view: WorkloadView) -> None:
+async def test_a_stage_that_is_kept_in_git_sets_no_trigger_aside(index: WorkloadIndex) -> None:
     git = {"repository": "https://git.test/live.git"}
-    await fill(view, pipeline("shop", {"name": "web"}, git=git), workload("web", "app:latest"))
-    async with triggers_run(view):
-        await told(view, "web", "StreamNotFound")
+    await fill(index, pipeline("shop", {"name": "web"}, git=git), workload("web", "app:latest"))
+    async with triggers_run(index):
+        await told(index, "web", "StreamNotFound")

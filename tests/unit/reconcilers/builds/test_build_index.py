@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from upwell.api.build import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
+from upwell.controller import ObjectCache
 from upwell.policy.explain.graph import build_graph
-from upwell.reconcilers.builds.cache import BuildView
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import AlreadyExistsError
 from upwell.store.memory import MemoryStore
 
@@ -100,14 +101,14 @@ def test_a_config_is_shown_all_that_is_above_it(writes: list[ImageStream | Build
 
 async def _compare(writes: list[ImageStream | BuildConfig]) -> None:
     store = MemoryStore(lambda: datetime.now(UTC))
-    view = BuildView(store)
+    index = BuildIndex(ObjectCache(store))
     for resource in writes:
         await _put(store, resource)
-        await view.world(ObjectKey("BuildConfig", "shop", "a"))  # the view lists on each look
+        await index.world(ObjectKey("BuildConfig", "shop", "a"))  # the cache lists on each look
     configs = (await store.list(BuildConfig)).items
     graph = build_graph([*configs, *(await store.list(ImageStream)).items])
     for each in configs:
-        world = await view.world(each.key)
+        world = await index.world(each.key)
         assert world.graph.upstream(each.key) == graph.upstream(each.key)
         assert world.graph.cycle_of(each.key) == graph.cycle_of(each.key)
         assert world.configs.keys() - {each.key} == {
@@ -136,12 +137,12 @@ async def test_a_change_concerns_those_that_read_or_write_the_stream() -> None:
         config("elsewhere", "tools", by_tag, out),
     ):
         await _put(store, each)
-    view = BuildView(store)
-    await view.world(ObjectKey("BuildConfig", "shop", "by-tag"))
+    index = BuildIndex(ObjectCache(store))
+    await index.world(ObjectKey("BuildConfig", "shop", "by-tag"))
     base = stream("base", "shop", by_name)
-    found = {key.name for key in view.followers(base)}
+    found = {key.name for key in index.followers(base)}
     assert found == {"by-tag", "by-name", "by-tracking"}
-    assert {key.name for key in view.followers(stream("other", "shop"))} == set()
+    assert {key.name for key in index.followers(stream("other", "shop"))} == set()
 
 
 async def test_only_those_that_wait_downstream_are_looked_at_again() -> None:
@@ -158,10 +159,10 @@ async def test_only_those_that_wait_downstream_are_looked_at_again() -> None:
         await _put(store, _waiting(made) if waits else made)
     copy = {"kind": "ImageStreamTag", "name": "top:latest"}
     await _put(store, stream("top-copy", "shop", copy))
-    view = BuildView(store)
+    index = BuildIndex(ObjectCache(store))
     top = ObjectKey("BuildConfig", "shop", "top")
-    await view.world(top)
-    assert [key.name for key in view.waiting_below(top)] == ["tip"]
+    await index.world(top)
+    assert [key.name for key in index.waiting_below(top)] == ["tip"]
 
 
 def _waiting(made: BuildConfig) -> BuildConfig:

@@ -1,4 +1,4 @@
-"""Streams, BuildConfigs and Builds as the watches tell them, found by what they are to each other.
+"""Streams, BuildConfigs and Builds in the cache, found by what they are to each other.
 
 What may be late here is late without harm. A decision reads its streams from the store itself,
 after the rest: a build that is seen to have ended is seen with its result. A Build that is not
@@ -15,7 +15,7 @@ from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.api.pipeline import Quarantine
-from upwell.controller.cache import Handler, ObjectCache
+from upwell.controller import ObjectCache
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import Streams, followed_tags
 from upwell.policy.explain.freshness import output_digest
@@ -34,7 +34,7 @@ from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.quarantine import quarantine_of
 from upwell.reconcilers.builds.context import BuildContext, config_of
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import NotFoundError
 
 CURRENT = "Current"
 """Condition of a BuildConfig: whether the newest build has the present inputs."""
@@ -43,47 +43,36 @@ UPSTREAM_BUILDING = "UpstreamBuilding"
 """Reason of a BuildConfig that waits for the builds above it."""
 
 
-class BuildView:
+_KINDS = (BuildConfig, Build, ImageStream, Quarantine)
+
+
+class BuildIndex:
     """Shared by all that reconciles builds; each call costs as much as what it returns."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, cache: ObjectCache) -> None:
+        self.cache = cache
         self._names = ImageNames()
-        kinds = (BuildConfig, Build, ImageStream, Quarantine)
-        self._view = ObjectCache(store, kinds, name="build-view")
-        self._view.on_change(ImageStream, self._rename)
-        self._builds = self._view.index(Build, lambda build: (config_of(build),))
-        self._results = self._view.index(Build, lambda build: (output_digest(build),))
+        self.cache.on_change(ImageStream, self._rename)
+        self._builds = self.cache.index(Build, lambda build: (config_of(build),))
+        self._results = self.cache.index(Build, lambda build: (output_digest(build),))
         self._quarantines: dict[str, Quarantine] = {}
-        self._view.on_change(Quarantine, self._bar)
-        self._all = self._view.index(BuildConfig, lambda _: (BuildConfig.KIND.kind,))
-        self._unstarted = self._view.index(Build, _unstarted)
-        self._readers = self._view.index(BuildConfig, names_read)
-        self._writers = self._view.index(BuildConfig, names_written)
-        self._waiting = self._view.index(BuildConfig, _waits)
-        self._copies = self._view.index(ImageStream, _names_copied)
-
-    async def run(self) -> None:
-        """Keep up with the store until cancelled."""
-        await self._view.run()
-
-    async def wait_for(self, written: Resource) -> None:
-        """Wait until the view is as new as `written`; raises UnavailableError."""
-        await self._view.wait_for(written)
-
-    def on_change[R: Resource](self, kind: type[R], told: Handler[R]) -> None:
-        """Call `told` at each change, once the view has it."""
-        self._view.on_change(kind, told)
+        self.cache.on_change(Quarantine, self._bar)
+        self._all = self.cache.index(BuildConfig, lambda _: (BuildConfig.KIND.kind,))
+        self._unstarted = self.cache.index(Build, _unstarted)
+        self._readers = self.cache.index(BuildConfig, names_read)
+        self._writers = self.cache.index(BuildConfig, names_written)
+        self._waiting = self.cache.index(BuildConfig, _waits)
+        self._copies = self.cache.index(ImageStream, _names_copied)
 
     async def world(self, config: ObjectKey) -> BuildContext:
         """Return what a decision about a BuildConfig looks at; it may not exist."""
-        await self._view.ready()
+        await self.cache.ready(*_KINDS)
         edges = list(self._above(config))
         keys = {config, *(e.source for e in edges if isinstance(e.source, ObjectKey))}
         configs = {
             key: found
             for key in keys
-            if (found := self._view.get(BuildConfig, key.namespace, key.name)) is not None
+            if (found := self.cache.get(BuildConfig, key.namespace, key.name)) is not None
         }
         builds = {key: tuple(self._builds.get(key)) for key in keys}
         names = {e.source.stream_name for e in edges if isinstance(e.source, StreamTag)}
@@ -98,7 +87,7 @@ class BuildView:
             configs,
             builds,
             self._names,
-            _BuildNames(self._view, config.namespace),
+            _BuildNames(self.cache, config.namespace),
             self._quarantine_of,
         )
 
@@ -116,7 +105,7 @@ class BuildView:
 
     async def coming(self, tag: StreamTag) -> list[str]:
         """Name the builds that will soon change what `tag` names: those that run, or are due."""
-        await self._view.ready()
+        await self.cache.ready(*_KINDS)
         found: list[str] = []
         for maker in self._makers(tag):
             if isinstance(maker, BuildConfig):
@@ -148,7 +137,7 @@ class BuildView:
 
     def _below(self, key: ObjectKey) -> Iterator[BuildConfig]:
         """Yield the BuildConfigs that read what `key` writes, or a tag that copies it."""
-        config = self._view.get(BuildConfig, key.namespace, key.name)
+        config = self.cache.get(BuildConfig, key.namespace, key.name)
         names = names_written(config) if config is not None else set()
         walk = list(names)
         while walk:
@@ -178,11 +167,11 @@ class BuildView:
         """Yield the objects that may declare an edge into `node`."""
         match node:
             case ObjectKey():
-                config = self._view.get(BuildConfig, node.namespace, node.name)
+                config = self.cache.get(BuildConfig, node.namespace, node.name)
                 if config is not None:
                     yield config
             case StreamTag():
-                stream = self._view.get(ImageStream, node.namespace, node.stream)
+                stream = self.cache.get(ImageStream, node.namespace, node.stream)
                 if stream is None:
                     yield from self._writers.get(node.stream_name)
                 else:
@@ -199,7 +188,7 @@ class BuildView:
         found = {}
         for name in names:
             with suppress(NotFoundError):
-                found[name] = await self.store.get(ImageStream, name.namespace, name.name)
+                found[name] = await self.cache.store.get(ImageStream, name.namespace, name.name)
         return found
 
     def _quarantine_of(self, image: str) -> Quarantine | None:
@@ -222,11 +211,11 @@ class BuildView:
 class _BuildNames:
     """The names that Builds of a namespace have."""
 
-    view: ObjectCache
+    cache: ObjectCache
     namespace: str
 
     def __contains__(self, name: object) -> bool:
-        return self.view.get(Build, self.namespace, str(name)) is not None
+        return self.cache.get(Build, self.namespace, str(name)) is not None
 
 
 def _unstarted(build: Build) -> Iterable[BuildPhase]:
