@@ -5,21 +5,19 @@ A failed import keeps the last good digest in force and says when it tries again
 
 import asyncio
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from random import random
-from zlib import crc32
 
-from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
+from upwell.api.image import ImageStream, ImageStreamStatus, TagReference
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue, of_both
 from upwell.oci import InvalidReferenceError, Platform, Reference
 from upwell.policy.images.import_request import request_of
-from upwell.policy.images.outcome import TagOutcome
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import effective_tags
-from upwell.policy.images.schedule import ImportSchedule, due_at, spread_overdue
-from upwell.policy.images.streams import INPUTS_TAG_PREFIX, forget_imports, replace_tag, take_push
+from upwell.policy.images.schedule import ImportSchedule
+from upwell.policy.images.stream_plan import StreamAnswers, StreamPlan, fold_answers, plan_stream
+from upwell.policy.images.streams import INPUTS_TAG_PREFIX, take_push
 from upwell.reconcilers.images.hints import Hint, ImportHints
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.images.records import ImageRecords
@@ -31,14 +29,6 @@ from upwell.registry.interface import InternalRegistry, PushEvent, Registry
 from upwell.store.interface import ConflictError, NotFoundError, StoreError
 
 _WRITE_TRIES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What upstream registries answered in one reconcile."""
-
-    outcomes: Sequence[TagOutcome] = ()
-    repository: RepositoryImport | None = None
 
 
 class ImageStreams:
@@ -114,8 +104,8 @@ class ImageStreams:
         hints = self._hints.take(key, now)
         try:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
-            found = await self._ask(stream, hints, now)
-            written = await self._write(key, found, now)
+            answers = await self._ask(stream, hints, now)
+            written = await self._write(key, answers, now)
         except NotFoundError:
             return Result()
         except StoreError:
@@ -124,55 +114,42 @@ class ImageStreams:
         self._hints.repeat_unseen(written, hints, now)
         return Result(requeue_after=self._pause(written))
 
-    async def _ask(self, stream: ImageStream, hints: Container[str], now: datetime) -> _Found:
+    def _plan(self, stream: ImageStream) -> StreamPlan:
+        return plan_stream(stream, self._schedule, self._internal.host, self._started)
+
+    def _pause(self, stream: ImageStream) -> float | None:
+        times = (self._plan(stream).next_due, self._hints.next_due(stream.key))
+        known = [due for due in times if due is not None]
+        if not known:
+            return None
+        return max((min(known) - self._clock()).total_seconds(), 0)
+
+    async def _ask(
+        self, stream: ImageStream, hints: Container[str], now: datetime
+    ) -> StreamAnswers:
         """Ask upstream for all that is due, at once: the registry's budget spaces it."""
-        due = [tag for tag in effective_tags(stream) if self._is_due(stream, tag, hints, now)]
-        listed = self._repositories.due(stream)
-        if not due and (listed is None or listed > now):
-            return _Found()
+        plan = self._plan(stream)
+        due, lists = plan.imports(now, hints), plan.lists(now)
+        if not due and not lists:
+            return StreamAnswers()
         logins = await self._secrets.of_namespace(stream.namespace)
         repository = None
         try:
             async with asyncio.TaskGroup() as group:
                 asked = (self._importer.ask(stream, tag, logins, now) for tag in due)
                 tasks = [group.create_task(question) for question in asked]
-                if listed is not None and listed <= now:
+                if lists:
                     repository = await self._repositories.ask(stream, logins, now)
         except* StoreError as failed:
             first = failed.exceptions[0]
             raise first from failed
-        return _Found([task.result() for task in tasks], repository)
+        return StreamAnswers([task.result() for task in tasks], repository)
 
-    def _is_due(
-        self, stream: ImageStream, tag: TagReference, hints: Container[str], now: datetime
-    ) -> bool:
-        if tag.name in hints:
-            return tag.imports is not None
-        due = self._due(stream, tag)
-        return due is not None and due <= now
-
-    def _due(self, stream: ImageStream, tag: TagReference) -> datetime | None:
-        history = stream.status.tag(tag.name)
-        due = due_at(tag, history.import_state if history is not None else None)
-        if due is None:
-            return None
-        interval = self._schedule.interval_of(stream, tag)
-        place = crc32(f"{stream.uid}/{tag.name}".encode()) / 2**32
-        return spread_overdue(due, self._started, interval, place)
-
-    def _pause(self, stream: ImageStream) -> float | None:
-        times = [self._due(stream, tag) for tag in effective_tags(stream)]
-        others = (self._repositories.due(stream), self._hints.next_due(stream.key))
-        known = [due for due in (*times, *others) if due is not None]
-        if not known:
-            return None
-        return max((min(known) - self._clock()).total_seconds(), 0)
-
-    async def _write(self, key: ObjectKey, found: _Found, now: datetime) -> ImageStream:
-        """Fold what was found into the status as it is now; return the stream."""
+    async def _write(self, key: ObjectKey, answers: StreamAnswers, now: datetime) -> ImageStream:
+        """Fold the answers into the status as it is now; return the stream."""
         for _ in range(_WRITE_TRIES):
             stream = await self._store.get(ImageStream, key.namespace, key.name)
-            status = self._with_times(stream, _with_answers(stream, found, now))
+            status = fold_answers(stream, answers, self._schedule, now)
             status = await self._take_pushes(stream, status, now)
             sources = await self.tracking.sources(stream)
             status = take_sources(stream, status, sources, now)
@@ -185,22 +162,6 @@ class ImageStreams:
             except ConflictError:
                 continue
         raise ConflictError(key)
-
-    def _with_times(self, stream: ImageStream, status: ImageStreamStatus) -> ImageStreamStatus:
-        """Return the status with the next checks as the spec and annotations ask for them now."""
-        stream = stream.with_status(status)
-        status = status.model_copy(update={"repository": self._repositories.moved(stream)})
-        for tag in effective_tags(stream):
-            history = status.tag(tag.name)
-            state = history.import_state if history is not None else None
-            if history is None or state is None or tag.imports is None:
-                continue
-            interval = self._schedule.interval_of(stream, tag) if tag.scheduled else None
-            moved = self._schedule.moved(state, interval)
-            if moved is not state:
-                changed = history.model_copy(update={"import_state": moved})
-                status = replace_tag(status, changed)
-        return status
 
     async def _take_pushes(
         self, stream: ImageStream, status: ImageStreamStatus, now: datetime
@@ -231,27 +192,6 @@ def image_stream_controller(streams: ImageStreams, cache: ObjectCache) -> Contro
     """Return the controller of ImageStreams."""
     watch = Watch(ImageStream, of_both(streams.tracking.affected))
     return Controller("imports", streams, cache, (watch,), queue=streams.queue, workers=16)
-
-
-def _with_answers(stream: ImageStream, found: _Found, now: datetime) -> ImageStreamStatus:
-    """Return the status with the answers to the questions that the spec still asks."""
-    status = stream.status
-    source = stream.spec.docker_image_repository
-    if found.repository is not None and found.repository.source == source:
-        status = status.model_copy(update={"repository": found.repository})
-    elif status.repository is not None and status.repository.source != source:
-        status = status.model_copy(update={"repository": None})
-    tags = effective_tags(stream.with_status(status))
-    asked = {tag.name: request_of(tag) for tag in tags}
-    status = forget_imports(status, {tag.name for tag in tags if tag.from_ is not None})
-    for outcome in found.outcomes:
-        request = asked.get(outcome.tag)
-        if request is not None and (request.source, request.text) == (
-            outcome.state.source,
-            outcome.state.request,
-        ):
-            status = outcome.fold_into(status, now)
-    return status
 
 
 def _repositories(stream: ImageStream) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from upwell.api.conditions import set_condition
-from upwell.api.image import ImageStream, RepositoryImport, TagReference
+from upwell.api.image import ImageStream, RepositoryImport
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.outcome import failure
 from upwell.policy.images.repository_tags import (
@@ -14,13 +14,12 @@ from upwell.policy.images.repository_tags import (
     plan_bulk_import,
     repository_generation,
 )
-from upwell.policy.images.schedule import AT_ONCE, ImportSchedule
+from upwell.policy.images.schedule import ImportSchedule
+from upwell.policy.images.stream_plan import WHOLE
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 
 log = logging.getLogger(__name__)
-
-_WHOLE = TagReference(name="")
 
 
 class RepositoryImporter:
@@ -37,28 +36,6 @@ class RepositoryImporter:
         self._host = internal_host
         self._schedule = schedule
         self._jitter = jitter
-
-    def due(self, stream: ImageStream) -> datetime | None:
-        """Return when the repository is listed next; None when there is none to list."""
-        source = bulk_source(stream, self._host)
-        state = stream.status.repository
-        if source is None:
-            return None
-        if (
-            state is None
-            or state.source != source
-            or state.generation < repository_generation(stream.annotations)
-        ):
-            return AT_ONCE
-        next_check: datetime | None = state.next_check_time
-        return next_check
-
-    def moved(self, stream: ImageStream) -> RepositoryImport | None:
-        """Return what is known of the repository, its next check as the stream wants it now."""
-        state = stream.status.repository
-        if state is None:
-            return None
-        return self._schedule.moved(state, self._schedule.interval_of(stream, _WHOLE))
 
     async def ask(
         self, stream: ImageStream, logins: CredentialSource, now: datetime
@@ -80,10 +57,10 @@ class RepositoryImporter:
             failures = state.failures + 1
             again = self._schedule.after_failure(failures, error.retry_after, now, self._jitter)
             if not error.retryable:
-                again = max(again, now + self._schedule.interval_of(stream, _WHOLE))
+                again = max(again, now + self._schedule.interval_of(stream, WHOLE))
             return _failed(state, error.reason, str(error), now, again)
         plan = plan_bulk_import(present, state.tags)
-        interval = self._schedule.interval_of(stream, _WHOLE)
+        interval = self._schedule.interval_of(stream, WHOLE)
         return state.model_copy(
             update={
                 "tags": plan.imported,

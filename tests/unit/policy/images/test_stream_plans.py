@@ -1,0 +1,133 @@
+"""What streams ask of upstream, and what the answers make of them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from upwell.api.image import (
+    ImageStream,
+    ImageStreamSpec,
+    ImageStreamStatus,
+    ImportPolicy,
+    ImportState,
+    NamedTagEventList,
+    RepositoryImport,
+    TagReference,
+)
+from upwell.api.meta import ObjectMeta, ObjectReference
+from upwell.policy.images.schedule import AT_ONCE, INTERVAL_ANNOTATION, ImportSchedule
+from upwell.policy.images.stream_plan import StreamAnswers, StreamPlan, fold_answers, plan_stream
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+HOST = "registry.internal:5000"
+SCHEDULE = ImportSchedule()
+SOURCE = "vendor.example/debian"
+
+
+def tag(name: str, source: str | None = SOURCE, *, scheduled: bool = True) -> TagReference:
+    return TagReference(
+        name=name,
+        from_=ObjectReference(kind="DockerImage", name=f"{source}:{name}") if source else None,
+        import_policy=ImportPolicy(scheduled=scheduled),
+    )
+
+
+def imported(name: str, due: datetime | None) -> NamedTagEventList:
+    """The history of a tag whose last import was as the spec asks for."""
+    source = f"{SOURCE}:{name}"
+    state = ImportState(
+        source=source,
+        next_check_time=due,
+        last_check_time=NOW - timedelta(minutes=15),
+        interval=SCHEDULE.interval.total_seconds(),
+    )
+    return NamedTagEventList(tag=name, import_state=state)
+
+
+def stream(*tags: TagReference, status: ImageStreamStatus | None = None) -> ImageStream:
+    return ImageStream(
+        metadata=ObjectMeta(name="debian", namespace="shop", uid="u"),
+        spec=ImageStreamSpec(tags=tags),
+        status=status or ImageStreamStatus(),
+    )
+
+
+def plan(found: ImageStream) -> StreamPlan:
+    return plan_stream(found, SCHEDULE, HOST, NOW - timedelta(days=1))
+
+
+def test_a_tag_that_was_never_imported_is_due_at_once_and_one_without_source_never() -> None:
+    asked = plan(stream(tag("11"), tag("own", None)))
+    assert asked.due == {"11": AT_ONCE}
+    assert [one.name for one in asked.imports(NOW)] == ["11"]
+    assert asked.listing is None
+    assert not asked.lists(NOW)
+
+
+def test_the_next_look_is_at_the_first_that_is_due() -> None:
+    soon, later = NOW + timedelta(minutes=1), NOW + timedelta(minutes=9)
+    status = ImageStreamStatus(tags=(imported("11", later), imported("12", soon)))
+    asked = plan(stream(tag("11"), tag("12"), status=status))
+    assert asked.next_due == soon
+    assert asked.imports(NOW) == []
+    assert [one.name for one in asked.imports(soon)] == ["12"]
+    assert plan(stream()).next_due is None
+
+
+def test_a_hint_makes_an_import_due_but_not_that_of_a_tag_without_source() -> None:
+    status = ImageStreamStatus(tags=(imported("11", NOW + timedelta(hours=1)),))
+    asked = plan(stream(tag("11"), tag("own", None), status=status))
+    assert [one.name for one in asked.imports(NOW, {"11", "own"})] == ["11"]
+
+
+def test_what_fell_due_while_no_server_ran_is_spread_the_same_way_each_time() -> None:
+    status = ImageStreamStatus(tags=(imported("11", NOW - timedelta(hours=1)),))
+    found = stream(tag("11"), status=status)
+    one, again = (plan_stream(found, SCHEDULE, HOST, NOW) for _ in range(2))
+    assert one == again
+    assert NOW <= one.due["11"] <= NOW + timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("known", "due"),
+    [
+        (None, AT_ONCE),
+        (RepositoryImport(source="vendor.example/other", next_check_time=NOW), AT_ONCE),
+        (RepositoryImport(source=SOURCE, next_check_time=NOW), NOW),
+        (RepositoryImport(source=SOURCE), None),
+    ],
+)
+def test_a_repository_is_listed_when_its_time_has_come(
+    known: RepositoryImport | None, due: datetime | None
+) -> None:
+    spec = ImageStreamSpec(docker_image_repository=SOURCE)
+    found = stream(status=ImageStreamStatus(repository=known)).model_copy(update={"spec": spec})
+    asked = plan(found)
+    assert asked.listing == due
+    assert asked.lists(NOW) == (due is not None)
+
+
+def test_a_repositorys_answer_counts_if_the_spec_still_asks_for_it() -> None:
+    spec = ImageStreamSpec(docker_image_repository=SOURCE)
+    found = stream().model_copy(update={"spec": spec})
+    here, other = (RepositoryImport(source=s, tags=("11",)) for s in (SOURCE, f"{SOURCE}x"))
+    taken = fold_answers(found, StreamAnswers(repository=here), SCHEDULE, NOW)
+    assert taken.repository is not None
+    assert taken.repository.tags == ("11",)
+    assert fold_answers(found, StreamAnswers(repository=other), SCHEDULE, NOW).repository is None
+    asked = plan(found.with_status(taken))
+    assert [one.name for one in asked.imports(NOW)] == ["11"], "its tags are imported as well"
+    gone = stream(status=taken)
+    assert fold_answers(gone, StreamAnswers(), SCHEDULE, NOW).repository is None
+
+
+def test_another_interval_moves_the_next_check() -> None:
+    status = ImageStreamStatus(tags=(imported("11", NOW),))
+    found = stream(tag("11"), status=status).with_metadata(annotations={INTERVAL_ANNOTATION: "1h"})
+    state = fold_answers(found, StreamAnswers(), SCHEDULE, NOW).tags[0].import_state
+    assert state is not None
+    assert state.next_check_time == NOW + timedelta(minutes=45)
+    unscheduled = stream(tag("11", scheduled=False), status=status)
+    state = fold_answers(unscheduled, StreamAnswers(), SCHEDULE, NOW).tags[0].import_state
+    assert state is not None
+    assert state.next_check_time is None
