@@ -19,7 +19,7 @@ from pathlib import Path
 
 from upwell.machine.containers_conf import ContainersConf
 from upwell.machine.host import Cgroups, Host
-from upwell.machine.process import probe
+from upwell.machine.process import run_command
 
 _PYTHON = (3, 12)
 _ENOUGH_BYTES = 10 * 1024**3
@@ -137,7 +137,7 @@ async def check_tool(tool: Tool) -> HostCheck:
         detail = f"not found; it {tool.purpose}"
         return HostCheck(tool.program, tool.without, detail, f"apt install {tool.package}")
     flag = "-v" if tool.program == "haproxy" else "--version"
-    answer = await probe(found, flag)
+    answer = await run_command(found, flag)
     version = answer.tail.strip().splitlines()[0] if answer.tail.strip() else "version unknown"
     if answer.code != 0:
         remedy = f"apt install --reinstall {tool.package}"
@@ -182,7 +182,7 @@ async def check_privileges(host: Host) -> HostCheck:
     """We are root, or may make user namespaces with a range of user IDs."""
     if host.root:
         return HostCheck("privileges", HostCheckStatus.OK, "root")
-    answer = await probe("unshare", "--user", "--map-root-user", "true")
+    answer = await run_command("unshare", "--user", "--map-root-user", "true")
     if answer.code != 0:
         remedy = "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=28633"
         return HostCheck(
@@ -200,7 +200,7 @@ async def check_build_isolation(host: Host) -> HostCheck:
     name = "build isolation"
     if host.root:
         ids = f"0:{_ANY_IDS}"
-        answer = await probe(
+        answer = await run_command(
             "unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true"
         )
         if answer.code == 0:
@@ -337,7 +337,7 @@ async def _remove(folder: Path) -> None:
     """Remove the storage; the container's own clean-up may still be writing to it."""
     for _ in range(_REMOVALS):
         # Podman leaves a bind mount on its overlay folder.
-        await probe("umount", "--recursive", str(folder / "storage/overlay"))
+        await run_command("umount", "--recursive", str(folder / "storage/overlay"))
         with contextlib.suppress(OSError):
             await asyncio.to_thread(shutil.rmtree, folder)
             return
@@ -348,7 +348,7 @@ async def _try_container(subject: HostPaths, folder: Path, busybox: str) -> Host
     program = folder / "rootfs/bin/busybox"
     program.parent.mkdir(parents=True)
     shutil.copy(busybox, program)
-    answer = await probe(
+    answer = await run_command(
         "env",
         f"CONTAINERS_CONF={subject.conf_path}",
         "PODMAN_IGNORE_CGROUPSV1_WARNING=1",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from upwell.machine.process import probe
+from upwell.machine.process import run_command
 
 _CAP_SYS_RESOURCE = 24
 """capabilities(7): may raise a hard limit; include/uapi/linux/capability.h has the number."""
@@ -76,7 +76,7 @@ async def overlay_works(storage: Path) -> bool:
     await asyncio.to_thread(storage.mkdir, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=storage, prefix="overlay-check-") as folder:
         flags = ("--mount",) if os.geteuid() == 0 else ("--mount", "--map-root-user")
-        answer = await probe("unshare", *flags, "sh", "-c", _TRY_OVERLAY, "sh", folder)
+        answer = await run_command("unshare", *flags, "sh", "-c", _TRY_OVERLAY, "sh", folder)
     return answer.code == 0
 
 

@@ -27,7 +27,7 @@ _NAMESPACE = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"),
 )
-_NOT_FOUND, _TIMED_OUT = 127, 124
+NOT_FOUND, TIMED_OUT = 127, 124
 """Exit codes, as a shell and timeout(1) have them."""
 _CHUNK = 64 * 1024
 _TAIL_BYTES = 16 * 1024
@@ -129,24 +129,24 @@ class Launcher:
         )
 
 
-async def probe(*argv: str, seconds: float = 10.0) -> ProcessResult:
-    """Run a short command as it is, to learn something about the machine.
+async def run_command(*argv: str, seconds: float = 10.0) -> ProcessResult:
+    """Run a short command of this machine in our own environment.
 
-    A command that is missing (127) or takes longer than `seconds` (124) is an answer too.
+    One that is missing (127) or takes longer than `seconds` (124) has a result too.
     """
     try:
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
         )
     except OSError as error:
-        return ProcessResult(_NOT_FOUND, f"{argv[0]}: {error.strerror}")
+        return ProcessResult(NOT_FOUND, f"{argv[0]}: {error.strerror}")
     try:
         async with asyncio.timeout(seconds):
             output, _ = await process.communicate()
         tail = output[-_TAIL_BYTES:].decode(errors="replace")
         return ProcessResult(process.returncode or 0, tail)
     except TimeoutError:
-        return ProcessResult(_TIMED_OUT, f"{argv[0]} took more than {seconds:g} s")
+        return ProcessResult(TIMED_OUT, f"{argv[0]} took more than {seconds:g} s")
     finally:
         if process.returncode is None:
             await asyncio.shield(_kill(process))

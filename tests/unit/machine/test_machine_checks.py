@@ -27,7 +27,7 @@ from upwell.machine.checks import (
 )
 from upwell.machine.containers_conf import decide
 from upwell.machine.host import Cgroups, Host, Limit
-from upwell.machine.process import probe
+from upwell.machine.process import run_command
 
 HOST = Host(
     cgroups=Cgroups.HYBRID,
@@ -112,7 +112,9 @@ async def test_root_has_builds_run_as_nobody() -> None:
     if os.geteuid() != 0:
         pytest.skip("run the tests as root")
     found = await check_build_isolation(HOST)
-    works = (await probe("unshare", "--user", "--map-users=0:1000000:65536", "true")).code == 0
+    works = (
+        await run_command("unshare", "--user", "--map-users=0:1000000:65536", "true")
+    ).code == 0
     assert found.status is (HostCheckStatus.OK if works else HostCheckStatus.WARN)
     assert ("root outside" in found.detail) == (not works)
 
@@ -214,6 +216,6 @@ def test_routes_are_served_where_nobody_or_our_own_router_listens(tmp_path: Path
 
 
 async def test_a_command_that_hangs_is_ended() -> None:
-    answer = await probe("sleep", "60", seconds=0.05)
+    answer = await run_command("sleep", "60", seconds=0.05)
     assert answer.code == 124
     assert "more than 0.05 s" in answer.tail

@@ -14,6 +14,7 @@ from upwell.app.server import remove_workloads
 from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.children import started_at, stop_recorded
 from upwell.cli.demo.server import data_dir, storage
+from upwell.machine.process import run_command
 from upwell.settings import ServerSettings
 
 _MARK = ".upwell-demo"
@@ -86,10 +87,11 @@ async def tear_down(folder: Path) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the rest must go too
             complaints.append(f"containers: {error}")
     await _kill_stragglers(folder)
-    for mount in reversed(list(mounts_below(folder))):
-        process = await asyncio.create_subprocess_exec("umount", "--lazy", mount)
-        if await process.wait() != 0:
-            complaints.append(f"{mount} stays mounted")
+    complaints += [
+        f"{mount} stays mounted"
+        for mount in reversed(list(mounts_below(folder)))
+        if (await run_command("umount", "--lazy", mount)).code != 0
+    ]
     try:
         await asyncio.to_thread(_remove_folder, folder)
     except OSError as error:

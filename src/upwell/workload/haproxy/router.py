@@ -13,8 +13,8 @@ import socket
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, STDOUT
 
+from upwell.machine.process import NOT_FOUND, run_command
 from upwell.workload.haproxy.certificate_files import CertificateFiles
 from upwell.workload.haproxy.cli import HaproxyCli, HaproxyServer
 from upwell.workload.haproxy.config import (
@@ -235,16 +235,12 @@ class HaproxyRouter:
 
     async def _run(self, *arguments: str) -> None:
         """Run haproxy to its end; raises RouterUnavailableError with what it said."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                self._settings.haproxy, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT
-            )
-            async with asyncio.timeout(_CHECK_SECONDS):
-                output, _ = await process.communicate()
-        except OSError as error:
-            raise RouterUnavailableError(f"haproxy: {error}; apt install haproxy") from error
-        if process.returncode != 0:
-            text = output.decode(errors="replace").strip()[-_MAX_ERROR_CHARACTERS:]
+        program = self._settings.haproxy
+        result = await run_command(program, *arguments, seconds=_CHECK_SECONDS)
+        text = result.tail.strip()[-_MAX_ERROR_CHARACTERS:]
+        if result.code == NOT_FOUND:
+            raise RouterUnavailableError(f"{text}; apt install haproxy")
+        if result.code != 0:
             raise RouterUnavailableError(f"haproxy {arguments[0]}: {text}")
 
 

@@ -1,19 +1,17 @@
 """The bridge network of one Upwell: unlike that of any other on the same machine."""
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Iterator
 from ipaddress import IPv4Network
-from subprocess import DEVNULL, PIPE
 from typing import Any
 
+from upwell.machine.process import run_command
 from upwell.workload.podman.container_body import LABEL_UPWELL
 
 _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 16
-_ROUTE_SECONDS = 10.0
 _MAX_INTERFACE_NAME = 15
 """IFNAMSIZ less the final NUL (linux/if.h)."""
 
@@ -67,19 +65,8 @@ async def leave(network: IPv4Network) -> None:
 
 
 async def _change_route(verb: str, network: IPv4Network) -> bool:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *("ip", "route", verb, "local", str(network), "dev", "lo", "table", "local"),
-            stdin=DEVNULL,
-            stdout=DEVNULL,
-            stderr=PIPE,
-        )
-        async with asyncio.timeout(_ROUTE_SECONDS):
-            _, output = await process.communicate()
-    except (OSError, TimeoutError) as error:
-        _log.warning("route not changed", extra={"network": network, "why": str(error)})
-        return False
-    if process.returncode != 0:
-        why = output.decode(errors="replace").strip()
-        _log.warning("route not changed", extra={"network": network, "why": why})
-    return process.returncode == 0
+    route = ("local", str(network), "dev", "lo", "table", "local")
+    result = await run_command("ip", "route", verb, *route)
+    if result.code != 0:
+        _log.warning("route not changed", extra={"network": network, "why": result.tail.strip()})
+    return result.code == 0
