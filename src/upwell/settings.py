@@ -9,11 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.gitops.interface import Author
 from upwell.policy.access.roles import Role
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 from upwell.policy.pruning.retention import MINIMUM_GRACE, Rules
-from upwell.policy.rollouts.pod_template import TemplateError, parse_quantity
 from upwell.registry.hosts import (
     DEFAULT_CONCURRENCY,
     PullFrom,
@@ -278,7 +278,7 @@ def parse_size(text: str) -> int:
     """Return the bytes that a quantity such as `512Mi` or `2Gi` is; raises SettingsError."""
     try:
         size = int(parse_quantity(text))
-    except TemplateError:
+    except InvalidQuantityError:
         size = 0
     if size < 1:
         raise SettingsError(f"{text!r} is not a size such as 512Mi or 2Gi")

@@ -1,1 +1,1 @@
-"""Values that objects hold as text: addresses, schedules, thresholds."""
+"""Values that objects hold as text: addresses, schedules, thresholds, quantities."""

@@ -14,6 +14,7 @@ from upwell.api.codec import encode_json
 from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectReference
+from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.builder.interface import (
     BuildError,
     BuilderStrategy,
@@ -37,13 +38,7 @@ from upwell.policy.builds.objects import Objects
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
 from upwell.policy.builds.volumes import MissingKeyError, volume_wishes
 from upwell.policy.images.streams import split_tag
-from upwell.policy.rollouts.pod_template import (
-    CONFIG_MAP,
-    SECRET,
-    SourceName,
-    TemplateError,
-    parse_quantity,
-)
+from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 from upwell.registry.interface import RequestAccess
 
 
@@ -345,7 +340,7 @@ def _limits(build: Build, default: BuildLimits) -> BuildLimits:
         memory, cpu = (
             parse_quantity(wanted[name]) if name in wanted else None for name in ("memory", "cpu")
         )
-    except TemplateError as error:
+    except InvalidQuantityError as error:
         raise BuildError("GenericBuildFailed", f"spec.resources.limits: {error}") from error
     return BuildLimits(
         default.memory_bytes if memory is None else int(memory),

@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 from upwell.api import core
 from upwell.api.apps import StatefulSet
 from upwell.api.meta import ObjectKey, Resource
+from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.rollouts.pod_template import (
     CONFIG_MAP,
@@ -18,7 +20,6 @@ from upwell.policy.rollouts.pod_template import (
     TemplateError,
     environment,
     expand,
-    parse_quantity,
 )
 from upwell.policy.rollouts.settings import instance_labels
 from upwell.policy.rollouts.steps import Replica
@@ -179,9 +180,16 @@ def _container(
         startup=_probe(container.startup_probe, container),
         post_start=_action(lifecycle.post_start, container),
         pre_stop=_action(lifecycle.pre_stop, container),
-        memory_bytes=int(parse_quantity(limits["memory"])) if "memory" in limits else None,
-        cpus=float(parse_quantity(limits["cpu"])) if "cpu" in limits else None,
+        memory_bytes=int(_quantity(limits["memory"])) if "memory" in limits else None,
+        cpus=float(_quantity(limits["cpu"])) if "cpu" in limits else None,
     )
+
+
+def _quantity(limit: str | float) -> Decimal:
+    try:
+        return parse_quantity(limit)
+    except InvalidQuantityError as error:
+        raise TemplateError("InvalidQuantity", str(error)) from error
 
 
 def _user(context: Mapping[str, object] | None) -> str:

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from upwell.api.core import (
     Container,
@@ -22,28 +21,6 @@ from upwell.api.core import (
 
 _HASH_LENGTH = 16
 
-_SUFFIXES = {
-    "n": Decimal("1e-9"),
-    "u": Decimal("1e-6"),
-    "m": Decimal("1e-3"),
-    "": Decimal(1),
-    "k": Decimal(10**3),
-    "M": Decimal(10**6),
-    "G": Decimal(10**9),
-    "T": Decimal(10**12),
-    "P": Decimal(10**15),
-    "E": Decimal(10**18),
-    "Ki": Decimal(2**10),
-    "Mi": Decimal(2**20),
-    "Gi": Decimal(2**30),
-    "Ti": Decimal(2**40),
-    "Pi": Decimal(2**50),
-    "Ei": Decimal(2**60),
-}
-_QUANTITY = re.compile(
-    r"(?P<number>\+?[0-9]{1,20}(?:\.[0-9]{0,20})?(?:[eE][+-]?[0-9]{1,2})?)"
-    r"(?P<suffix>[numkMGTPE]|[KMGTPE]i)?"
-)
 _VARIABLE = re.compile(r"\$(?:\$|\((?P<name>[^()]*)\))")
 _META_MAP = re.compile(r"metadata\.(?P<map>labels|annotations)\['(?P<key>[^']+)'\]")
 
@@ -125,17 +102,6 @@ def template_hash(template: PodTemplate) -> str:
 def repeated_hash(template: str, number: int) -> str:
     """Return the identity of a template, by its hash, that is rolled out again as it is."""
     return hashlib.sha256(f"{template} {number}".encode()).hexdigest()[:_HASH_LENGTH]
-
-
-def parse_quantity(value: str | float) -> Decimal:
-    """Return the number that a quantity such as `500m` or `256Mi` is; raises TemplateError."""
-    text = str(value).strip()
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise TemplateError(
-            "InvalidQuantity", f"{text!r} is no quantity (expected 500m, 2, 256Mi or 1G)"
-        )
-    return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]
 
 
 def needed_sources(template: PodTemplate) -> frozenset[SourceName]:

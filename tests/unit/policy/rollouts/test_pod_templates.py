@@ -1,9 +1,7 @@
 """What a Pod template and the rollout settings of each kind mean."""
 
-import contextlib
 import json
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -22,7 +20,6 @@ from upwell.policy.rollouts.pod_template import (
     environment,
     expand,
     needed_sources,
-    parse_quantity,
     template_hash,
 )
 from upwell.policy.rollouts.settings import DRAIN_ANNOTATION, rollout_warnings, settings_of
@@ -44,36 +41,6 @@ def container(**fields: Any) -> Container:
 def template(**fields: Any) -> PodTemplate:
     document = {"spec": {"containers": [{"name": "a"} | fields]}}
     return PodTemplate.model_validate_json(json.dumps(document))
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("500m", "0.5"),
-        ("2", "2"),
-        (2, "2"),
-        (0.25, "0.25"),
-        ("256Mi", str(256 * 2**20)),
-        ("1G", "1000000000"),
-        ("1.5Gi", str(3 * 2**29)),
-        ("1e3", "1000"),
-        ("128974848", "128974848"),
-    ],
-)
-def test_quantities(text: str | float, value: str) -> None:
-    assert parse_quantity(text) == Decimal(value)
-
-
-@pytest.mark.parametrize("text", ["", "-1", "1 Gi", "1gi", "Mi", "1KiB", "nan", "1e999", "0x10"])
-def test_what_is_no_quantity_is_refused(text: str) -> None:
-    with pytest.raises(TemplateError, match="is no quantity"):
-        parse_quantity(text)
-
-
-@given(st.text(max_size=20))
-def test_no_text_breaks_the_quantity_parser(text: str) -> None:
-    with contextlib.suppress(TemplateError):
-        assert parse_quantity(text) >= 0
 
 
 def test_equal_meaning_has_an_equal_hash() -> None:
