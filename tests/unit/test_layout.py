@@ -1,9 +1,11 @@
-"""The layout of the tree: small packages, each of which says what it holds."""
+"""The layout of the tree: small packages that say what they hold, and docs that find them."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "upwell"
 MAX_MODULES = 20
 """Modules directly in a package; a larger one is grouped by subject."""
 
@@ -31,6 +33,19 @@ def undescribed(root: Path) -> list[str]:
     return [str(package.relative_to(ROOT)) for package in packages(root) if not _docstring(package)]
 
 
+def lost_paths(page: Path) -> list[str]:
+    """Return the paths into the code that a page names and that do not exist."""
+    layers = sorted(entry.name for entry in SOURCE.iterdir() if entry.is_dir())
+    path = re.compile(rf"`((?:tests|src/upwell|{'|'.join(layers)})/[\w/]+(?:\.py)?)/?`")
+    return [
+        f"{page.relative_to(ROOT)}: {found}"
+        for found in path.findall(page.read_text())
+        if not any(
+            (base / found).exists() or (base / f"{found}.py").exists() for base in (ROOT, SOURCE)
+        )
+    ]
+
+
 def _docstring(package: Path) -> str | None:
     init = package / "__init__.py"
     return ast.get_docstring(ast.parse(init.read_text())) if init.is_file() else None
@@ -42,4 +57,10 @@ def test_no_package_has_more_than_twenty_modules() -> None:
 
 
 def test_every_package_says_what_it_holds() -> None:
-    assert undescribed(ROOT / "src" / "upwell") == []
+    assert undescribed(SOURCE) == []
+
+
+def test_pages_name_modules_that_exist() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+    assert [path for page in pages for path in lost_paths(page)] == []
