@@ -8,6 +8,12 @@ SHELL := /bin/bash
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := $(UV) run --frozen
 
+# Another Python than .python-version's has an environment of its own.
+ifdef PYTHON
+export UV_PROJECT_ENVIRONMENT := .venv-$(notdir $(PYTHON))
+export UV_PYTHON := $(PYTHON)
+endif
+
 .PHONY: help
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,18 +23,33 @@ demo: python system  ## Replay the glibc story with real parts (ARGS="--keep" le
 	$(RUN) upwell demo $(ARGS)
 
 .PHONY: test
-# Two files of tests at a time. A test that fails among real parts on a busy machine is run once
-# more; the summary counts it.
-test: python system  ## Run all tests, each against the real parts that it names
-	$(RUN) pytest -n 2 --dist loadfile --reruns 1 tests/unit tests/contract tests/integration tests/acceptance $(ARGS)
+# Two files of tests at a time. tests/conftest.py says which get a second try; the summary names them.
+test: python system  ## Run all tests, each against the real parts that it names (PYTHON=3.14)
+	$(RUN) pytest -n 2 --dist loadfile tests/unit tests/contract tests/integration tests/acceptance $(ARGS)
 
 .PHONY: check
-check: python  ## The quick gate: format, lint, types, import contracts, unit tests
+check: check-format check-lint check-types check-imports check-units  ## The quick gate: format, lint, types, import contracts, unit tests (PYTHON=3.14)
+
+# What pre-commit runs one by one (.pre-commit-config.yaml).
+.PHONY: check-format check-lint check-types check-imports check-units
+check-format: python
 	$(RUN) ruff format --check .
+check-lint: python
 	$(RUN) ruff check .
+check-types: python
 	$(RUN) mypy
+check-imports: python
 	$(RUN) lint-imports
-	$(RUN) pytest -q tests/unit $(ARGS)
+check-units: python
+	$(RUN) pytest -q -n 2 --cov --cov-report= tests/unit $(ARGS)
+
+.PHONY: coverage
+coverage: python  ## Show what the unit tests do not reach, branches too (htmlcov/index.html)
+	COVERAGE_CORE=ctrace $(RUN) pytest -q -n 2 --cov --cov-branch --cov-fail-under=0 --cov-report=html tests/unit $(ARGS)
+
+.PHONY: hooks
+hooks: python  ## Have git run `make check`, part at commit and part at push
+	$(RUN) pre-commit install
 
 .PHONY: format
 format: python  ## Format and fix what can be fixed
@@ -37,11 +58,15 @@ format: python  ## Format and fix what can be fixed
 
 .PHONY: benchmark
 benchmark: python system  ## Measure (docs/benchmarks.md says what and how)
-	$(RUN) pytest -m benchmark -s tests/benchmarks $(ARGS)
+	$(RUN) pytest -m benchmark -s -o faulthandler_timeout=4000 tests/benchmarks $(ARGS)
 
 .PHONY: python
 python: $(UV)
+ifdef PYTHON
+	@found=$$(./scripts/find-python $(UV) $(PYTHON)) && UV_PYTHON=$$found $(UV) sync --frozen --quiet
+else
 	@$(UV) sync --frozen --quiet
+endif
 
 .PHONY: system
 system:

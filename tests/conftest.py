@@ -1,7 +1,44 @@
-"""What holds for all tests."""
+"""What holds for all tests: how long each may take, which may be tried again, and hypothesis."""
 
+import faulthandler
+from pathlib import Path
+
+import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import HealthCheck, settings
+
+SECONDS = {
+    "unit": 60,
+    "contract": 120,
+    "integration": 300,
+    "acceptance": 900,
+    "benchmarks": 3600,
+}
+"""The longest that a test of each folder may take: several times what it needs."""
+
+TRIED_AGAIN = frozenset({"integration", "acceptance"})
+"""Folders of tests among real parts, which a busy machine may fail: once more, and it is shown."""
+
+CLEANUP_SECONDS = 120
+"""The longest that fixtures may take to clean up after a failure."""
 
 # How fast a machine is says nothing of the code.
 settings.register_profile("upwell", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("upwell")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SECONDS[folder]))
+        if folder in TRIED_AGAIN:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Limit the cleanup too: a failure ends the timers of pytest and its plugins."""
+    if isinstance(node, pytest.Item) and not node.config.getoption("usepdb"):
+        stderr = node.config.stash[fault_handler_stderr_fd_key]
+        faulthandler.dump_traceback_later(CLEANUP_SECONDS, file=stderr, exit=True)
