@@ -1,18 +1,9 @@
 """A change's whole way, as a collector of traces gets to see it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.support.installation.applications import (
     SOURCES,
     base_stream,
@@ -24,53 +15,10 @@ from tests.support.installation.applications import (
 from tests.support.installation.installation import installation, until
 from tests.support.installation.traffic import answer
 from tests.support.installation.vendor_images import publish
+from tests.support.tracing.collector import collecting
 
 from upwell.api.apps import DeploymentConfig
 from upwell.api.build import Build
-
-
-@dataclass
-class Collector:
-    """Takes spans as OTLP over HTTP."""
-
-    endpoint: str = ""
-    services: set[str] = field(default_factory=set)
-    spans: list[Span] = field(default_factory=list)
-
-    async def take(self, request: web.Request) -> web.Response:
-        message = ExportTraceServiceRequest.FromString(await request.read())
-        for group in message.resource_spans:
-            attributes = {one.key: one.value.string_value for one in group.resource.attributes}
-            self.services.add(attributes["service.name"])
-            for scope in group.scope_spans:
-                self.spans += scope.spans
-        body = ExportTraceServiceResponse().SerializeToString()
-        return web.Response(body=body, content_type="application/x-protobuf")
-
-    def trace(self, trace_id: bytes) -> dict[str, Span]:
-        """The spans of a trace by their names, each of which it has once."""
-        mine = [span for span in self.spans if span.trace_id == trace_id]
-        assert len({span.name for span in mine}) == len(mine)
-        return {span.name: span for span in mine}
-
-    async def rollouts(self) -> list[Span]:
-        return [span for span in self.spans if span.name == "rollout"]
-
-
-@asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
-    collector = Collector()
-    app = web.Application()
-    app.router.add_post("/v1/traces", collector.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    collector.endpoint = f"http://{host}:{port}"
-    try:
-        yield collector
-    finally:
-        await runner.cleanup()
 
 
 async def test_a_change_is_one_trace_from_its_import_to_its_rollout(

@@ -1,9 +1,9 @@
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.support.rollouts.memory_machine import Clock
+from tests.support.tracing.recorder import SpanRecorder
 
 from upwell.api.apps import (
     Deployment,
@@ -40,24 +40,9 @@ from upwell.oci import Digest
 from upwell.policy.tracing.spans import TRACEPARENT_ANNOTATION, context_of
 from upwell.reconcilers.tracing.reconciler import TraceReconciler
 from upwell.store.memory import MemoryStore
-from upwell.tracing.interface import Span
 
 NAMESPACE = "shop"
 BASE, BUILDER, APP = (str(Digest.of(name)) for name in (b"base", b"builder", b"app"))
-
-
-class Recorder:
-    """Implements SpanExporter by keeping the spans."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    def export(self, spans: Iterable[Span]) -> None:
-        self.spans += spans
-
-    def named(self, name: str) -> Span:
-        (span,) = (one for one in self.spans if one.name == name)
-        return span
 
 
 class Site:
@@ -66,7 +51,7 @@ class Site:
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
-        self.recorder = Recorder()
+        self.recorder = SpanRecorder()
         self.restart()
 
     def restart(self) -> None:
