@@ -35,13 +35,7 @@ class Notices:
 
     def notice(self, urls: Sequence[str]) -> "NoticeSink":
         """Return the sink of Apprise URLs; raises InvalidTargetError."""
-        if not urls:
-            raise InvalidTargetError("there is no Apprise URL in it")
-        if len(urls) > _MOST_ADDRESSES:
-            raise InvalidTargetError(f"there are more than {_MOST_ADDRESSES} Apprise URLs in it")
-        for number, url in enumerate(urls, start=1):
-            if "://" not in url:
-                raise InvalidTargetError(f"line {number} is not an Apprise URL, SERVICE://…")
+        check_urls(urls)
         return NoticeSink(urls, self._threads, self._seconds)
 
 
@@ -79,6 +73,17 @@ class NoticeSink:
                 return await loop.run_in_executor(self._threads, _notify, url, envelope)
         except TimeoutError:
             return False
+
+
+def check_urls(urls: Sequence[str]) -> None:
+    """Raise InvalidTargetError when these are no Apprise URLs, or too many."""
+    if not urls:
+        raise InvalidTargetError("there is no Apprise URL in it")
+    if len(urls) > _MOST_ADDRESSES:
+        raise InvalidTargetError(f"there are more than {_MOST_ADDRESSES} Apprise URLs in it")
+    for number, url in enumerate(urls, start=1):
+        if "://" not in url:
+            raise InvalidTargetError(f"line {number} is not an Apprise URL, SERVICE://…")
 
 
 def _count(addresses: int) -> str:

@@ -2,7 +2,6 @@
 
 import re
 import socket
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -56,26 +55,21 @@ class Webhooks:
 
     def webhook(self, target: WebhookTarget) -> "WebhookSink":
         """Return the sink of a target; raises InvalidTargetError."""
-        host = urlsplit(target.url).hostname or ""
-        if is_metadata_address(host):  # a literal address is not looked up
-            raise InvalidTargetError(f"{host} is link-local: nothing is sent there")
-        return WebhookSink(self._session, target, _checked(target.headers))
+        check_target(target)
+        return WebhookSink(self._session, target)
 
 
 class WebhookSink:
     """POSTs to one URL. Redirects are not followed; what is answered is not read."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, target: WebhookTarget, headers: Mapping[str, str]
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, target: WebhookTarget) -> None:
         self._session = session
         self._target = target
-        self._headers = headers
 
     async def send(self, envelope: Envelope, reached: frozenset[str] = frozenset()) -> str:
         """POST the event; return the status line. Raises DeliveryError."""
         del reached  # there is one receiver
-        headers = {**self._headers, "Content-Type": self._target.content_type}
+        headers = {**self._target.headers, "Content-Type": self._target.content_type}
         if self._target.secret:
             headers[SIGNATURE_HEADER] = signature(self._target.secret, envelope.body)
         try:
@@ -130,15 +124,18 @@ def _retry_after(text: str) -> float | None:
     return max((aware - datetime.now(UTC)).total_seconds(), 0.0)
 
 
-def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
-    for name, value in headers.items():
+def check_target(target: WebhookTarget) -> None:
+    """Raise InvalidTargetError when nothing can be sent with these settings."""
+    host = urlsplit(target.url).hostname or ""
+    if is_metadata_address(host):  # a literal address is not looked up
+        raise InvalidTargetError(f"{host} is link-local: nothing is sent there")
+    for name, value in target.headers.items():
         if _TOKEN.fullmatch(name) is None:
             raise InvalidTargetError(f"{name[:40]!r} is not the name of a header")
         if name.lower() in _OWN or name.lower() == SIGNATURE_HEADER.lower():
             raise InvalidTargetError(f"header {name} is set by the server")
         if len(value) > _MAX_VALUE or not value.isprintable() or not value.isascii():
             raise InvalidTargetError(f"the value of header {name} is too long, or not printable")
-    return headers
 
 
 class _Resolver(AbstractResolver):

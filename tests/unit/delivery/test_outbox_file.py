@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,75 +39,6 @@ def waiting(outbox: Outbox) -> list[str]:
     return [delivery.envelope.id for delivery in outbox.next_due(CI, 100)]
 
 
-def test_an_event_is_kept_once_whatever_became_of_it(outbox: SqliteOutbox) -> None:
-    assert add(outbox, 1, 2) == 2
-    assert add(outbox, 2, 1) == 0
-    for _ in range(2):
-        outbox.delivered(outbox.next_due(CI, 1)[0], NOW)
-    assert add(outbox, 1, 2) == 0
-    assert waiting(outbox) == []
-    assert outbox.stats(CI).delivered == 2
-
-
-def test_each_subscription_has_its_own(outbox: SqliteOutbox) -> None:
-    add(outbox, 1)
-    assert outbox.add("other", [(envelope(1, "a"), Fate.SEND)], NOW) == 1
-    outbox.delivered(outbox.next_due(CI, 1)[0], NOW)
-    assert [d.envelope.id for d in outbox.next_due("other", 9)] == ["event-1"]
-    assert outbox.stats("other").delivered == 0
-
-
-def test_a_subject_waits_for_its_earliest_event(outbox: SqliteOutbox) -> None:
-    add(outbox, 1, 2, subject="a")
-    add(outbox, 3, subject="b")
-    assert waiting(outbox) == ["event-1", "event-3"]
-    first = outbox.next_due(CI, 1)[0]
-    outbox.postpone(first, NOW + timedelta(minutes=5), "answered 500", {"x"})
-    assert waiting(outbox) == ["event-3", "event-1"]
-    again = outbox.next_due(CI, 9)[1]
-    assert (again.attempts, again.reached) == (1, frozenset({"x"}))
-    assert again.due == NOW + timedelta(minutes=5)
-    assert outbox.stats(CI).trouble == "answered 500"
-    outbox.retry_now(CI)
-    assert outbox.next_due(CI, 9)[0].due < NOW
-
-
-def test_a_dead_letter_lets_the_next_go_and_comes_back_before_it(outbox: SqliteOutbox) -> None:
-    add(outbox, 1, 2)
-    outbox.dead_letter(outbox.next_due(CI, 1)[0], NOW, "answered 404")
-    assert waiting(outbox) == ["event-2"]
-    [letter] = outbox.dead_letters(CI)
-    assert (letter.envelope, letter.error, letter.attempts) == (
-        envelope(1, "a"),
-        "answered 404",
-        1,
-    )
-    assert outbox.replay(CI, ["no such id"]) == 0
-    assert outbox.replay(CI, ["event-1"]) == 1
-    assert waiting(outbox) == ["event-1"]
-    assert outbox.next_due(CI, 1)[0].attempts == 0
-    assert outbox.stats(CI).dead == 0
-
-
-def test_what_is_skipped_is_known_and_never_sent(outbox: SqliteOutbox) -> None:
-    assert add(outbox, 1, fate=Fate.SKIP) == 0
-    assert add(outbox, 1) == 0
-    assert waiting(outbox) == []
-
-
-def test_a_digest_takes_what_was_gathered_once(outbox: SqliteOutbox) -> None:
-    add(outbox, 1, 2, fate=Fate.GATHER)
-    assert waiting(outbox) == []
-    assert [one.id for one in outbox.gathered(CI)] == ["event-1", "event-2"]
-    assert outbox.digest(CI, envelope("digest", "d"), NOW)
-    add(outbox, 3, fate=Fate.GATHER)
-    assert not outbox.digest(CI, envelope("digest", "d"), NOW)
-    assert [one.id for one in outbox.gathered(CI)] == ["event-3"]
-    assert waiting(outbox) == ["event-digest"]
-    outbox.release(CI)
-    assert waiting(outbox) == ["event-digest", "event-3"]
-
-
 def test_the_oldest_of_too_many_are_given_up(outbox: SqliteOutbox) -> None:
     add(outbox, *range(25))
     tally = outbox.stats(CI)
@@ -116,31 +47,6 @@ def test_the_oldest_of_too_many_are_given_up(outbox: SqliteOutbox) -> None:
     assert [one.envelope.id for one in outbox.dead_letters(CI)] == ["event-2", "event-3", "event-4"]
     assert outbox.dead_letters(CI)[0].error == "too many events wait"
     assert add(outbox, 0, 1) == 0
-
-
-def test_what_was_settled_goes_in_time_and_dead_letters_later(outbox: SqliteOutbox) -> None:
-    add(outbox, 1, 2, 3)
-    outbox.delivered(outbox.next_due(CI, 1)[0], NOW)
-    outbox.dead_letter(outbox.next_due(CI, 1)[0], NOW, "")
-    outbox.sweep(NOW, NOW)
-    assert add(outbox, 1) == 0
-    later = NOW + timedelta(seconds=1)
-    outbox.sweep(later, NOW)
-    assert outbox.stats(CI).dead == 1
-    outbox.sweep(later, later)
-    assert (outbox.stats(CI).dead, outbox.stats(CI).pending) == (0, 1)
-    assert outbox.stats(CI).delivered == 1
-
-
-def test_nothing_is_left_of_a_subscription_that_is_gone(outbox: SqliteOutbox) -> None:
-    add(outbox, 1, 2)
-    delivery = outbox.next_due(CI, 1)[0]
-    outbox.delivered(delivery, NOW)
-    assert set(outbox.subscriptions()) == {CI}
-    outbox.forget(CI)
-    assert not outbox.subscriptions()
-    outbox.delivered(delivery, NOW)  # it was on its way
-    assert outbox.stats(CI).delivered == 0
 
 
 def test_the_file_is_its_owners_alone(outbox: SqliteOutbox, path: Path) -> None:

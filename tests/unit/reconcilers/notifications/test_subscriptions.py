@@ -357,7 +357,7 @@ async def test_the_urls_of_a_notice_stand_one_a_line(world: World) -> None:
     async with world.running() as subscriptions:
         assert (await subscriptions.requests.test("shop", "ci"))["delivered"] is True
     assert world.receivers.urls == ["slack://token/channel", "mailto://user:pw@mail.test"]
-    assert world.receivers.types == ["test"]
+    assert world.receivers.types == ["test", "test"]  # one at each address
 
 
 async def test_at_most_four_deliveries_of_a_subscription_are_under_way(world: World) -> None:
