@@ -71,7 +71,6 @@ class GitRepositories:
             folder.create()
             git = self._program(folder).commands(source, folder, folder.path)
             async with self._cache.mirror(git.source) as mirror:
-                mirror.mkdir(mode=0o700, parents=True, exist_ok=True)
                 clone = GitClone(replace(git, tree=mirror), folder, self._limits)
                 await clone.prepare()
                 try:
@@ -111,6 +110,7 @@ class GitClone:
 
     async def prepare(self) -> None:
         """Make the bare repository, if it is not there."""
+        self.git.tree.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (self.git.tree / "HEAD").exists():
             await self._git("init", "--quiet", "--bare", ".")
 
@@ -133,13 +133,23 @@ class GitClone:
     async def fetch(self, branches: Collection[str]) -> dict[str, str]:
         """Get branches that exist, with their newest history; return what they are at."""
         references = {name: reference_name(name) for name in branches}
-        wanted = [f"+refs/heads/{name}:{kept}" for name, kept in references.items()]
-        shallow = ("fetch", "--quiet", f"--depth={HISTORY}", "--no-tags", "--no-auto-maintenance")
-        async with limited(self.git.tree, self.limits.tree_bytes):
-            await self._git(*shallow, "--", self.git.source.uri, *wanted)
+        if not references:
+            return {}
+        await self._fetch([f"+refs/heads/{name}:{kept}" for name, kept in references.items()])
         listing = await self._git("show-ref", "--verify", "--", *references.values())
         found = (line.split()[0] for line in listing.splitlines())
         return dict(zip(references, found, strict=True))
+
+    async def _fetch(self, wanted: Collection[str]) -> None:
+        shallow = ("fetch", "--quiet", f"--depth={HISTORY}", "--no-tags", "--no-auto-maintenance")
+        try:
+            async with limited(self.git.tree, self.limits.tree_bytes):
+                await self._git(*shallow, "--", self.git.source.uri, *wanted)
+        except GitError as error:
+            # What is too large must not be the ground that the next fetch is measured from.
+            await asyncio.to_thread(shutil.rmtree, self.git.tree, ignore_errors=True)
+            await self.prepare()
+            raise RepositoryError(f"{self.git.source.uri}: {error}") from error
 
     async def history(self, commit: str) -> Sequence[BranchCommit]:
         """Return the newest commits of a fetched branch, the newest first."""
@@ -178,6 +188,8 @@ class GitClone:
 
     async def containing(self, commit: str, path: str, words: Collection[str]) -> set[str]:
         """Return the paths of the files at and below `path` that hold one of the words."""
+        if not words:
+            return set()
         options = [part for word in words for part in ("-e", word)]
         argv = ("grep", "--name-only", "-z", "--fixed-strings", *options, commit, "--", path)
         outcome = await self._try(*argv)

@@ -1,9 +1,7 @@
 """Promotions into stages that are kept in a real repository."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,17 @@ from tests.support.gitops.git_promotion import (
     image,
     with_image,
 )
+from tests.support.gitops.repositories import InterferingRepositories
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.codec import decode_as
 from upwell.api.core import Secret
 from upwell.api.promotion import PromotionPhase, Purpose
-from upwell.gitops.git import GitClone, GitRepositories
+from upwell.gitops.git import GitRepositories
 from upwell.gitops.interface import Author
 from upwell.policy.promotion.stages import STAGE_HOLD
 from upwell.policy.promotion.verification.checks import VerificationOutcome
-from upwell.verification.interface import HttpAnswer, ProbeError
+from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
 
 FAILED, SUCCEEDED = PromotionPhase.FAILED, PromotionPhase.SUCCEEDED
 SUPERSEDED, VERIFYING = PromotionPhase.SUPERSEDED, PromotionPhase.VERIFYING
@@ -135,16 +134,16 @@ def rolled_out(one: Deployment) -> Any:
 async def test_what_runs_elsewhere_is_asked_for_its_digests(site: GitSite) -> None:
     site.git["runningUrl"] = "http://shop.example/version"
     await site.create_pipeline()
-    site.answers.answer = ProbeError("shop.example did not answer")
+    site.probes.http = ProbeError("shop.example did not answer")
     promotion = await site.begin(await site.release(1))
     await site.run(promotion, message="runningUrl: shop.example did not answer")
-    site.answers.answer = HttpAnswer(503, digest(1).encode())
+    site.probes.http = HttpAnswer(503, digest(1).encode())
     await site.run(promotion, message="runningUrl answered 503")
-    site.answers.answer = HttpAnswer(200, b"sha256:old")
+    site.probes.http = HttpAnswer(200, b"sha256:old")
     await site.run(promotion, message=f"waits for runningUrl to name shop {digest(1)}")
-    site.answers.answer = HttpAnswer(200, f"running {digest(1)}".encode())
+    site.probes.http = HttpAnswer(200, f"running {digest(1)}".encode())
     await site.run(promotion, SUCCEEDED)
-    assert set(site.answers.asked) == {"http://shop.example/version"}
+    assert set(site.probes.asked) == {HttpQuestion("http://shop.example/version")}
 
 
 async def test_a_failed_release_is_put_back_by_another_commit(host: GitHost, site: GitSite) -> None:
@@ -218,7 +217,7 @@ async def test_who_waited_for_a_host_that_is_down_does_not_try_as_well(
 ) -> None:
     await site.create_pipeline()
     asked: list[str] = []
-    site.counted.inner = Interfering(repositories, asked=asked)
+    site.counted.inner = InterferingRepositories(repositories, asked=asked)
     host.stop()
     first, second = [await site.begin(await site.release(number)) for number in (1, 2)]
     for promotion in (first, second):
@@ -255,50 +254,6 @@ async def test_the_host_is_not_asked_at_every_step(site: GitSite) -> None:
     assert site.counted.opened == before + 1
 
 
-@dataclass
-class Interfering:
-    """Repositories in which something happens around a push, and that note what is asked."""
-
-    inner: GitRepositories
-    before: Callable[[], object] = lambda: None
-    after: Callable[[], object] = lambda: None
-    asked: list[str] = field(default_factory=list)
-
-    def open(self, source: Any) -> AbstractAsyncContextManager[Any]:
-        return _Opened(self, self.inner.open(source))
-
-
-@dataclass
-class _Opened:
-    site: Interfering
-    inner: AbstractAsyncContextManager[GitClone]
-
-    async def __aenter__(self) -> Any:
-        return _Clone(self.site, await self.inner.__aenter__())
-
-    async def __aexit__(self, *error: object) -> bool | None:
-        return await self.inner.__aexit__(*error)  # type: ignore[arg-type]
-
-
-@dataclass
-class _Clone:
-    site: Interfering
-    inner: GitClone
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    async def tips(self, branches: Collection[str]) -> dict[str, str]:
-        self.site.asked += branches
-        return await self.inner.tips(branches)
-
-    async def push(self, commit: str, branch: str) -> bool:
-        self.site.before()
-        pushed = await self.inner.push(commit, branch)
-        self.site.after()
-        return pushed
-
-
 async def test_commits_of_others_are_built_upon(
     host: GitHost, site: GitSite, repositories: GitRepositories
 ) -> None:
@@ -308,7 +263,7 @@ async def test_commits_of_others_are_built_upon(
         if others:
             host.push(f"{len(others)} to come", others.pop(0))
 
-    interfering = Interfering(repositories, before=push)
+    interfering = InterferingRepositories(repositories, before=push)
     site.counted.inner = interfering
     await site.create_pipeline()
     await site.promoted(1)
@@ -325,7 +280,7 @@ async def test_a_branch_that_never_rests_is_tried_later(
         if (number := next(count)) < 7:
             host.push(f"other {number}", {"other": str(number)})
 
-    site.counted.inner = Interfering(repositories, before=push)
+    site.counted.inner = InterferingRepositories(repositories, before=push)
     await site.create_pipeline()
     promotion = await site.begin(await site.release(1))
     await site.run(promotion, message="others were faster in each of 6 attempts")
@@ -365,7 +320,7 @@ async def test_a_server_that_is_killed_at_a_push_commits_once(
         raise Killed
 
     site.git["pushBranch"] = push_branch
-    killing = Interfering(repositories)
+    killing = InterferingRepositories(repositories)
     setattr(killing, moment, kill)
     site.counted.inner = killing
     await site.create_pipeline()

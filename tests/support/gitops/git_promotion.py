@@ -1,12 +1,13 @@
 """Promotions of a stage in git: a store in memory, a real repository, a turned clock."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.gitops.git_host import GitHost
+from tests.support.gitops.repositories import CountedRepositories
 from tests.support.rollouts.memory_machine import Clock
+from tests.support.verification.probes import ScriptedProbes
 
 from upwell.api.codec import decode_as
 from upwell.api.meta import ObjectKey
@@ -21,8 +22,7 @@ from upwell.api.promotion import (
     Purpose,
     Release,
 )
-from upwell.git.interface import GitSource
-from upwell.gitops.interface import GitOpsRepositories, RepositoryClone
+from upwell.gitops.interface import GitOpsRepositories
 from upwell.oci import Digest
 from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.releases import new_promotion
@@ -32,8 +32,6 @@ from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.store.memory import MemoryStore
-from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
-from upwell.verification.network import NetworkProbes
 
 MANIFEST = """\
 # What runs in production.
@@ -82,34 +80,6 @@ class Tests:
         del promotion
 
 
-class Answers(NetworkProbes):
-    """What is said to run."""
-
-    def __init__(self) -> None:
-        self.answer: HttpAnswer | ProbeError = HttpAnswer(200, b"")
-        self.asked: list[str] = []
-
-    async def get(self, question: HttpQuestion) -> HttpAnswer:
-        self.asked.append(question.url)
-        if isinstance(self.answer, ProbeError):
-            raise self.answer
-        return self.answer
-
-
-@dataclass
-class Counted:
-    """Repositories that count how often they are opened."""
-
-    inner: GitOpsRepositories
-    opened: int = 0
-
-    @asynccontextmanager
-    async def open(self, source: GitSource) -> AsyncIterator[RepositoryClone]:
-        self.opened += 1
-        async with self.inner.open(source) as clone:
-            yield clone
-
-
 @dataclass
 class GitSite:
     """A Pipeline with one stage, `production`, that is kept in a repository."""
@@ -120,11 +90,11 @@ class GitSite:
     stage: dict[str, Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     tests: Tests = field(default_factory=Tests)
-    answers: Answers = field(default_factory=Answers)
+    probes: ScriptedProbes = field(default_factory=ScriptedProbes)
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
-        self.counted = Counted(self.repositories)
+        self.counted = CountedRepositories(self.repositories)
         self.restart()
 
     def restart(self) -> None:
@@ -134,7 +104,7 @@ class GitSite:
             self.store,
             self.counted,
             workloads,
-            self.answers,
+            self.probes,
             lambda one: f"https://upwell.example/{one.namespace}/{one.name}",
             self.clock,
         )
