@@ -24,7 +24,7 @@ from upwell.verification.http import ResponseLimits
 from upwell.verification.network import NetworkProbes
 
 if TYPE_CHECKING:
-    from tests.support.promotion.verification_in_memory import Answers
+    from tests.support.verification.probes import ScriptedProbes
 
 LIMITS = ResponseLimits(seconds=0.3, answer_bytes=1000)
 
@@ -32,7 +32,7 @@ LIMITS = ResponseLimits(seconds=0.3, answer_bytes=1000)
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with NetworkProbes.open(LIMITS) as probes:
-        yield Bench(tmp_path, probes=cast("Answers", probes))
+        yield Bench(tmp_path, probes=cast("ScriptedProbes", probes))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Images are not looked up, and each stage has a CronJob: what is rolled out is th
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,6 @@ from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.store.interface import NotFoundError, Store
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
-from upwell.workload.interface import ContainerFile, FileLimits
 
 NAMESPACE = "shop"
 _SECONDS = 20
@@ -49,15 +48,6 @@ class NoLookups(ReleaseImages):
     async def provide(self, release: Release, stage: Stage, namespace: str) -> Mapping[str, str]:
         del namespace
         return stage_images(release, stage)
-
-
-class NoFiles(StubRuntime):
-    """No check here is a Job, so none leaves files."""
-
-    async def read_files(
-        self, name: str, path: str, limits: FileLimits, container: str = ""
-    ) -> Sequence[ContainerFile]:
-        raise NotImplementedError((name, path, limits, container))
 
 
 @dataclass
@@ -138,7 +128,7 @@ async def _promoting(folder: Path) -> AsyncIterator[Shop]:
         evidence = FileInputs(folder / "evidence", limit_bytes=1000)
         verification = StageVerification(
             store,
-            NoFiles(),
+            StubRuntime(),
             probes,
             evidence,
             lambda promotion, check, attempt: f"http://ci/{promotion.name}/{check}/{attempt}",

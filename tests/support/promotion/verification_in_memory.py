@@ -1,12 +1,13 @@
 """Verification over a store and a machine in memory; the clock is turned by hand."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 from tests.support.rollouts.memory_machine import Clock, FakeRuntime
+from tests.support.verification.probes import ScriptedProbes
 
 from upwell.api.apps import Job
 from upwell.api.codec import decode_as
@@ -19,22 +20,11 @@ from upwell.policy.rollouts.instance import owner_of
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
-from upwell.verification.interface import (
-    HttpAnswer,
-    HttpQuestion,
-    MetricQuestion,
-    ProbeError,
-    SignedEvent,
-)
 from upwell.workload.interface import (
-    WHOLE_LOG,
     ContainerFile,
-    FileLimits,
     Instance,
-    LogQuery,
     ObservedContainer,
     State,
-    UnreadableFilesError,
     WorkloadError,
 )
 
@@ -49,17 +39,25 @@ class TestMachine(FakeRuntime):
     __test__ = False
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(clock, lambda _: None)
+        super().__init__(clock)
         self.clock = clock
         self.ran_tests: dict[str, Instance] = {}
         self.log: list[bytes] = [b"ok\n"]
-        self.files: dict[str, list[ContainerFile]] = {}
         self.trouble: WorkloadError | None = None
 
+    @override
     async def instances(self) -> Sequence[Instance]:
         if self.trouble is not None:
             raise self.trouble
-        return list(self.ran_tests.values())
+        return await super().instances()
+
+    @override
+    def observed(self) -> list[Instance]:
+        return [*super().observed(), *self.ran_tests.values()]
+
+    @override
+    def log_of(self, name: str, container: str) -> bytes:
+        return self.log_texts.get((name, container), b"".join(self.log))
 
     def run(self, job: Job) -> None:
         """Let a Job's test run."""
@@ -91,61 +89,9 @@ class TestMachine(FakeRuntime):
             containers=(ended,),
         )
 
-    async def logs(
-        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
-    ) -> AsyncIterator[bytes]:
-        assert (name != "", container, wanted) == (True, "test", WHOLE_LOG)
-        for piece in self.log:
-            yield piece
-
-    async def read_files(
-        self, name: str, path: str, limits: FileLimits, container: str = ""
-    ) -> Sequence[ContainerFile]:
-        assert (name != "", container) == (True, "test")
-        found = self.files.get(path)
-        if found is None:
-            raise UnreadableFilesError(f"there is no {path} in {container}")
-        if sum(len(file.content) for file in found) > limits.content_bytes:
-            raise UnreadableFilesError(f"larger than {limits.content_bytes} bytes")
-        return found
-
     def wrote(self, path: str, content: bytes, modified: datetime | None = None) -> None:
         at = (modified or self.clock()).timestamp()
         self.files[path] = [ContainerFile(path.rpartition("/")[2], content, at)]
-
-
-class Answers:
-    """Answers probes as it is told; a ProbeError is raised."""
-
-    def __init__(self) -> None:
-        self.http: HttpAnswer | ProbeError = HttpAnswer(200, b"welcome")
-        self.tcp: ProbeError | None = None
-        self.metric: float | ProbeError | None = 0.1
-        self.ci: ProbeError | None = None
-        self.asked: list[HttpQuestion | MetricQuestion | tuple[str, int]] = []
-        self.told: list[SignedEvent] = []
-
-    async def get(self, question: HttpQuestion) -> HttpAnswer:
-        self.asked.append(question)
-        if isinstance(self.http, ProbeError):
-            raise self.http
-        return self.http
-
-    async def connect(self, host: str, port: int) -> None:
-        self.asked.append((host, port))
-        if self.tcp is not None:
-            raise self.tcp
-
-    async def measure(self, question: MetricQuestion) -> float | None:
-        self.asked.append(question)
-        if isinstance(self.metric, ProbeError):
-            raise self.metric
-        return self.metric
-
-    async def tell(self, event: SignedEvent) -> None:
-        if self.ci is not None:
-            raise self.ci
-        self.told.append(event)
 
 
 @dataclass
@@ -154,7 +100,7 @@ class Bench:
 
     folder: Path
     clock: Clock = field(default_factory=Clock)
-    probes: Answers = field(default_factory=Answers)
+    probes: ScriptedProbes = field(default_factory=ScriptedProbes)
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)

@@ -22,19 +22,27 @@ from upwell.registry.errors import ManifestUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
+from upwell.workload.haproxy.config import RouterLimits, plan
 from upwell.workload.interface import (
     WHOLE_LOG,
+    ContainerFile,
+    FileLimits,
     Instance,
     InstanceSpec,
     LogQuery,
+    NoPreviousLogError,
+    ObservedContainer,
     Owner,
     RouterUnavailableError,
     RoutingTable,
     RuntimeUnavailableError,
     ServiceName,
     State,
+    UnreadableFilesError,
     WorkloadError,
 )
+from upwell.workload.podman.changes import OwnerChanges
+from upwell.workload.podman.volumes import refuse_forbidden
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
@@ -63,11 +71,14 @@ class Clock:
 
 
 class FakeRuntime:
-    """Starts what it is told; what an image does, its digest says."""
+    """Starts what it is told; what an image does, its digest says. Implements ReadableRuntime."""
 
-    def __init__(self, clock: Clock, before: Callable[[str], None]) -> None:
+    def __init__(
+        self, clock: Callable[[], datetime], before: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._clock = clock
         self._before = before
+        self._changes = OwnerChanges()
         self.running: dict[str, tuple[InstanceSpec, Instance]] = {}
         self.failures: dict[str, WorkloadError] = {}
         """Container image -> what its start raises."""
@@ -81,56 +92,107 @@ class FakeRuntime:
         """The role of everything that was really started, in order."""
         self.exits: dict[str, list[int]] = {}
         """Role of what runs once -> the exit codes of its runs, the last for ever; else 0."""
+        self.log_texts: dict[tuple[str, str], bytes] = {}
+        """(Instance, container as it is asked for) -> its log, when it is another than always."""
+        self.files: dict[str, list[ContainerFile]] = {}
+        """Path -> the files there, in every container."""
 
     async def instances(self) -> Sequence[Instance]:
+        return sorted(self.observed(), key=lambda instance: instance.name)
+
+    def observed(self) -> list[Instance]:
+        """Return all instances as they are now."""
         return [instance for _, instance in self.running.values()]
 
     async def start(self, spec: InstanceSpec) -> None:
         self._before(f"start {spec.name}")
+        refuse_forbidden(spec, ())
         image = spec.containers[0].image
         if str(image) in self.failures:
             raise self.failures[str(image)]
-        known = self.running.get(spec.name)
-        if known is not None and known[1].state is State.RUNNING:
+        _, known = self.running.get(spec.name, (spec, None))
+        if known is not None and known.state is State.RUNNING:
             return
+        started = _started(spec, known, self._clock())
         if str(image) in self.slow:
-            pulled = replace(_started(spec, 0, self._clock(), image), state=State.PULLING)
-            self.running[spec.name] = (spec, replace(pulled, message=f"pulling image {image}"))
+            self._show(spec, _pulling(started, image))
             return
-        ended = known is not None and known[1].state is State.EXITED
-        restarts = (known[1].restarts if known else 0) + ended
-        started = _started(spec, restarts, self._clock(), image)
         self.running[spec.name] = (spec, replace(started, state=State.CREATED))
         self._before(f"run {spec.name}")
         self.ran.append(spec.role)
-        self.running[spec.name] = (spec, started)
+        self._show(spec, started)
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         assert grace_seconds >= 0
         self._before(f"stop {name}")
-        self.running.pop(name, None)
+        spec, _ = self.running.pop(name, (None, None))
+        if spec is not None:
+            self.tell(spec.owner)
 
     async def execute(
         self, name: str, command: tuple[str, ...], container: str = ""
     ) -> tuple[int, bytes]:
-        assert container == ""
-        assert self.running[name][1].state is State.RUNNING
+        self.entered(name, container)
         return self.executed(name, command)
 
     async def publish_names(self, names: Sequence[ServiceName]) -> None:
         self.published = list(names)
 
-    async def changes(self) -> AsyncIterator[Owner]:
-        for spec, _ in list(self.running.values()):
-            yield spec.owner
-        raise RuntimeUnavailableError("the fake has no more changes")
+    def changes(self) -> AsyncIterator[Owner]:
+        return self._changes.listen()
+
+    def tell(self, owner: Owner) -> None:
+        """Let those who listen know of a change."""
+        self._changes.publish(owner)
 
     async def logs(
         self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
     ) -> AsyncIterator[bytes]:
-        assert (container, wanted.follow) == ("", False)
-        assert wanted.tail
-        yield f"last line of {name}\n".encode()
+        found = self.found(name, container)
+        if wanted.previous and not found.restarts:
+            raise NoPreviousLogError(f"{name} has one log")
+        lines = self.log_of(name, container).splitlines(keepends=True)
+        for line in lines if wanted.tail is None else lines[-wanted.tail :]:
+            yield line
+        if wanted.follow and found.state is State.RUNNING:
+            await self._end_of(name)
+
+    def log_of(self, name: str, container: str) -> bytes:
+        """Return the whole log of a container."""
+        return self.log_texts.get((name, container), f"last line of {name}\n".encode())
+
+    async def _end_of(self, name: str) -> None:
+        async for _ in self.changes():
+            if name not in {one.name for one in self.observed() if one.state is State.RUNNING}:
+                return
+
+    async def read_files(
+        self, name: str, path: str, limits: FileLimits, container: str = ""
+    ) -> Sequence[ContainerFile]:
+        self.found(name, container)
+        files = self.files.get(path)
+        if files is None:
+            raise UnreadableFilesError(f"there is no {path} in {container or name}")
+        if sum(len(file.content) for file in files) > limits.content_bytes:
+            raise UnreadableFilesError(f"larger than {limits.content_bytes} bytes")
+        if len(files) > limits.entries:
+            raise UnreadableFilesError(f"more than {limits.entries} files")
+        return files
+
+    def found(self, name: str, container: str = "") -> Instance:
+        """Return an instance that has this container; raises RuntimeUnavailableError."""
+        found = next((one for one in self.observed() if one.name == name), None)
+        names = () if found is None else (*found.images, *(one.name for one in found.containers))
+        if found is None or container not in {"", *names}:
+            raise RuntimeUnavailableError(f"{name} has no container {container or 'at all'}")
+        return found
+
+    def entered(self, name: str, container: str = "") -> Instance:
+        """Return an instance that runs, with this container; raises RuntimeUnavailableError."""
+        found = self.found(name, container)
+        if found.state is not State.RUNNING:
+            raise RuntimeUnavailableError(f"{name} does not run")
+        return found
 
     def turn(self) -> None:
         """Let what was started become what its image makes of it."""
@@ -145,29 +207,23 @@ class FakeRuntime:
                     self.finish(name)
                 continue
             if image == CRASHING:
-                self.end(name, "exit code 3: no database")
+                self.end(name, "exit code 3: no database", 3)
             elif image != HANGING:
-                ready = replace(instance, ready=True, ready_since=self._clock(), message="")
-                self.running[name] = (spec, ready)
+                self._show(spec, _ready(instance, self._clock()))
 
     def finish(self, name: str) -> None:
-        spec, instance = self.running[name]
+        spec, _ = self.running[name]
         codes = self.exits.get(spec.role, [0])
         code = codes.pop(0) if len(codes) > 1 else codes[0]
-        ended = replace(
-            instance,
-            state=State.EXITED,
-            exit_codes={spec.containers[0].name: code},
-            message=f"exited {code}",
-        )
-        self.running[name] = (spec, ended)
+        self.end(name, f"exited {code}", code)
 
-    def end(self, name: str, message: str = "exit code 1") -> None:
+    def end(self, name: str, message: str = "exit code 1", code: int = 1) -> None:
         spec, instance = self.running[name]
-        ended = replace(
-            instance, state=State.EXITED, ready=False, ready_since=None, message=message
-        )
-        self.running[name] = (spec, ended)
+        self._show(spec, _ended(instance, message, code, self._clock()))
+
+    def _show(self, spec: InstanceSpec, instance: Instance) -> None:
+        self.running[spec.name] = (spec, instance)
+        self.tell(spec.owner)
 
     def images(self) -> list[str]:
         return sorted(
@@ -178,7 +234,8 @@ class FakeRuntime:
         return sorted(self.running)
 
 
-def _started(spec: InstanceSpec, restarts: int, now: datetime, image: Reference) -> Instance:
+def _started(spec: InstanceSpec, known: Instance | None, now: datetime) -> Instance:
+    ended = known is not None and known.state is State.EXITED
     return Instance(
         name=spec.name,
         owner=spec.owner,
@@ -188,24 +245,71 @@ def _started(spec: InstanceSpec, restarts: int, now: datetime, image: Reference)
         ready_since=None,
         started_at=now,
         address=f"10.88.0.{len(spec.name) % 250 + 1}",
-        images={spec.containers[0].name: image.digest},
-        restarts=restarts,
+        images={one.name: one.image.digest for one in spec.containers},
+        restarts=(known.restarts if known else 0) + ended,
         role=spec.role,
         message="the readiness probe has not answered yet",
+        begun_at=(known.begun_at if known else None) or now,
+        labels=spec.labels,
+        containers=tuple(
+            ObservedContainer(
+                one.name,
+                f"id of {one.name}",
+                str(one.image),
+                one.image.digest,
+                now,
+                running=True,
+            )
+            for one in spec.containers
+        ),
+    )
+
+
+def _pulling(started: Instance, image: Reference) -> Instance:
+    return replace(
+        started,
+        state=State.PULLING,
+        address="",
+        containers=(),
+        message=f"pulling image {image}",
+    )
+
+
+def _ready(instance: Instance, now: datetime) -> Instance:
+    containers = tuple(replace(one, ready=True) for one in instance.containers)
+    return replace(instance, ready=True, ready_since=now, message="", containers=containers)
+
+
+def _ended(instance: Instance, message: str, code: int, now: datetime) -> Instance:
+    containers = tuple(
+        replace(one, running=False, ready=False, exit_code=code, ended_at=now)
+        for one in instance.containers
+    )
+    return replace(
+        instance,
+        state=State.EXITED,
+        ready=False,
+        ready_since=None,
+        message=message,
+        exit_codes=dict.fromkeys(instance.images, code),
+        containers=containers,
     )
 
 
 class FakeRouter:
     """Keeps its table when the process is killed, as a router does."""
 
-    def __init__(self, before: Callable[[str], None]) -> None:
+    def __init__(self, before: Callable[[str], None] = lambda _: None) -> None:
         self._before = before
         self.table = RoutingTable()
         self.open_sessions: dict[str, int] = {}
         """Endpoint -> requests that it has not finished."""
         self.failures: dict[str, str] = {}
+        """Listener or rule -> why it cannot be served, besides what is wrong with it."""
         self.refusal: RouterUnavailableError | None = None
         """What it says instead of taking a table."""
+        self._servers: dict[str, set[str]] = {}
+        """Backend -> endpoints that it has or had."""
 
     async def apply(self, table: RoutingTable) -> Mapping[str, str]:
         if self.refusal is not None:
@@ -213,12 +317,22 @@ class FakeRouter:
         if table != self.table:
             self._before("apply")
         self.table = table
-        return self.failures
+        for backend in table.backends:
+            known = self._servers.setdefault(backend.name, set())
+            known |= {endpoint.name for endpoint in backend.endpoints}
+        names = {rule.name for rule in table.rules} | {one.name for one in table.listeners}
+        faults = plan(table, self.http_address, RouterLimits()).faults
+        return {**faults, **{name: why for name, why in self.failures.items() if name in names}}
 
     async def sessions(self, backend: str) -> Mapping[str, int]:
-        found = next((one for one in self.table.backends if one.name == backend), None)
-        names = [endpoint.name for endpoint in found.endpoints] if found else []
-        return {name: self.open_sessions.get(name, 0) for name in names}
+        present = {
+            endpoint.name
+            for one in self.table.backends
+            if one.name == backend
+            for endpoint in one.endpoints
+        }
+        found = {name: self.open_sessions.get(name, 0) for name in self._servers.get(backend, ())}
+        return {name: count for name, count in found.items() if count or name in present}
 
     @property
     def http_address(self) -> str:

@@ -4,20 +4,24 @@ import asyncio
 import contextlib
 import io
 import json
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, override
 
 import aiohttp
 import uvicorn
 from starlette.routing import BaseRoute
+from tests.support.rollouts.memory_machine import FakeRuntime
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from upwell.api.build import BinaryInput, Build
 from upwell.api.codec import decode
 from upwell.api.meta import Resource
+from upwell.builder.logs import FileBuildLogs
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.reconcilers.images.examination import ImageExaminer
@@ -31,18 +35,12 @@ from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import (
-    WHOLE_LOG,
     ExecSession,
     Instance,
     InstanceCommand,
-    InstanceSpec,
     InteractiveRuntime,
-    LogQuery,
-    NoPreviousLogError,
     Output,
-    Owner,
-    RuntimeUnavailableError,
-    ServiceName,
+    State,
     UnreachableError,
 )
 
@@ -61,48 +59,6 @@ class Clock:
 
     def advance(self, **span: float) -> None:
         self.now += timedelta(**span)
-
-
-class KeptLogs:
-    """Build logs in memory: `write` appends, `close` ends followers."""
-
-    def __init__(self) -> None:
-        self._pieces: dict[str, list[bytes]] = {}
-        self._closed: set[str] = set()
-        self._changed = asyncio.Event()
-
-    def write(self, build_id: str, piece: bytes) -> None:
-        self._pieces.setdefault(build_id, []).append(piece)
-        self._wake()
-
-    def close(self, build_id: str) -> None:
-        self._closed.add(build_id)
-        self._wake()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def read(self, build_id: str, *, follow: bool = False) -> AsyncIterator[bytes]:
-        at = 0
-        while True:
-            pieces = self._pieces.get(build_id, [])
-            while at < len(pieces):
-                yield pieces[at]
-                at += 1
-            if not follow or build_id in self._closed:
-                return
-            await self._changed.wait()
-
-    def sink(self, build_id: str) -> Any:
-        return lambda piece: self.write(build_id, piece)
-
-    def tail(self, build_id: str, lines: int) -> str:
-        text = b"".join(self._pieces.get(build_id, [])).decode()
-        return "\n".join(text.splitlines()[-lines:])
-
-    def remove(self, build_id: str) -> None:
-        self._pieces.pop(build_id, None)
 
 
 class StubExecution:
@@ -133,56 +89,37 @@ class StubExecution:
         return 3
 
 
-class StubRuntime:
-    """A runtime that says what a test tells it; a followed log never ends by itself."""
+class StubRuntime(FakeRuntime):
+    """Shows the instances of a test's choice, whose ports are ports of loopback.
+
+    Implements InteractiveRuntime.
+    """
 
     def __init__(self) -> None:
-        self.running: list[Instance] = []
-        self.log_texts: dict[tuple[str, str], bytes] = {}
+        super().__init__(lambda: START)
+        self.executed = lambda name, command: (3, f"{name}: {' '.join(command)}\n".encode())
+        self.shown: list[Instance] = []
         self.executions: list[StubExecution] = []
         self.ports: dict[int, int] = {}
         """Port inside -> where it is served on loopback."""
         self.stopped: list[tuple[str, float]] = []
-        self.changed = asyncio.Event()
 
-    async def instances(self) -> Sequence[Instance]:
-        return self.running
+    @override
+    def observed(self) -> list[Instance]:
+        return [*super().observed(), *self.shown]
 
-    async def start(self, spec: InstanceSpec) -> None:
-        raise NotImplementedError
-
+    @override
     async def stop(self, name: str, grace_seconds: float) -> None:
+        await super().stop(name, grace_seconds)
         self.stopped.append((name, grace_seconds))
-
-    async def execute(
-        self, name: str, command: tuple[str, ...], container: str = ""
-    ) -> tuple[int, bytes]:
-        if container == "gone":
-            raise RuntimeUnavailableError(f"{name} has no container gone")
-        return 3, f"{name}: {' '.join(command)}\n".encode()
-
-    async def publish_names(self, names: Sequence[ServiceName]) -> None:
-        raise NotImplementedError
-
-    async def changes(self) -> AsyncIterator[Owner]:
-        while True:
-            await self.changed.wait()
-            self.changed.clear()
-            yield Owner("", "", "")
-
-    async def logs(
-        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
-    ) -> AsyncIterator[bytes]:
-        if wanted.previous:
-            raise NoPreviousLogError(f"{name} has one log")
-        lines = self.log_texts[name, container].splitlines(keepends=True)
-        for line in lines if wanted.tail is None else lines[-wanted.tail :]:
-            yield line
-        if wanted.follow:
-            await asyncio.Event().wait()
+        gone = [one for one in self.shown if one.name == name]
+        self.shown = [one for one in self.shown if one.name != name]
+        for one in gone:
+            self.tell(one.owner)
 
     @contextlib.asynccontextmanager
     async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
+        self.entered(name, command.container)
         execution = StubExecution(name, command)
         self.executions.append(execution)
         try:
@@ -193,7 +130,8 @@ class StubRuntime:
     async def connect(
         self, name: str, port: int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if port not in self.ports:
+        running = {one.name for one in self.observed() if one.state is State.RUNNING}
+        if name not in running or port not in self.ports:
             raise UnreachableError(f"port {port}: nothing listens in {name}")
         return await asyncio.open_connection("127.0.0.1", self.ports[port])
 
@@ -266,7 +204,7 @@ class Api:
     session: aiohttp.ClientSession
     store: MemoryStore
     clock: Clock
-    logs: KeptLogs
+    logs: FileBuildLogs
     runtime: StubRuntime
     actions: StubActions
     shutdown: asyncio.Event
@@ -328,7 +266,9 @@ async def serving(
     subscriptions: Callable[[MemoryStore, Clock], SubscriptionRequests] | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = Clock(), asyncio.Event()
-    store, logs, runtime = MemoryStore(clock), KeptLogs(), StubRuntime()
+    store, runtime = MemoryStore(clock), StubRuntime()
+    folder = tempfile.TemporaryDirectory(prefix="upwell-api-")
+    logs = FileBuildLogs(Path(folder.name) / "builds")
     stub: InteractiveRuntime = runtime
     actions = StubActions(store)
     pushes: list[PushNotice] = []
@@ -384,6 +324,8 @@ async def serving(
         await server.wait_closed()
         while state.tasks:
             await asyncio.gather(*state.tasks, return_exceptions=True)
+        logs.close_all()
+        folder.cleanup()
 
 
 def config_map(name: str, **data: str) -> Document:

@@ -1,11 +1,10 @@
 """Promotions whose process dies before any of its writes, or whose clock goes back."""
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, override
 
 import pytest
-from tests.support.promotion.verification_in_memory import Answers
 from tests.support.rollouts.memory_machine import (
     BETTER,
     GOOD,
@@ -14,6 +13,7 @@ from tests.support.rollouts.memory_machine import (
     World,
     _as_the_queue_does,
 )
+from tests.support.verification.probes import ScriptedProbes
 
 from upwell.api.apps import Deployment, Job
 from upwell.api.codec import decode_as
@@ -32,7 +32,6 @@ from upwell.reconcilers.rollouts import TemplateImages
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
-from upwell.workload.interface import WHOLE_LOG, LogQuery
 
 STAGES = ("dev", "production")
 TURNS = 120
@@ -70,16 +69,6 @@ class MortalStore(MemoryStore):
         return await (write if isinstance(resource, Deployment | Job) else self._counted(write))
 
 
-class LoggingRuntime(FakeRuntime):
-    """Its instances have logs, also those of Jobs."""
-
-    @override
-    async def logs(
-        self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
-    ) -> AsyncIterator[bytes]:
-        yield f"log of {name} {container} {wanted.tail}\n".encode()
-
-
 class NoBuilds:
     """Nothing is built here: images come from outside."""
 
@@ -102,11 +91,11 @@ class Shop(World):
 
     def __init__(self, folder: Path) -> None:
         self.kept = FileInputs(folder)
-        self.probes = Answers()
+        self.probes = ScriptedProbes()
         super().__init__()
         self.mortal = MortalStore(self.clock)
         self.store = self.mortal
-        self.runtime = LoggingRuntime(self.clock, lambda _: None)
+        self.runtime = FakeRuntime(self.clock)
         self.restart()
 
     @override
@@ -116,7 +105,7 @@ class Shop(World):
         images = TemplateImages(self.registry, PullSecrets(store))  # type: ignore[arg-type]  # resolves
         verification = StageVerification(
             store,
-            runtime,  # type: ignore[arg-type]  # no test has files here
+            runtime,
             self.probes,
             self.kept,
             lambda *_: "",

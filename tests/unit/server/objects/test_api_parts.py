@@ -41,7 +41,7 @@ async def test_a_builds_log_is_read_from_its_start_or_its_end(
 ) -> None:
     build = await make_build(api, BuildPhase.COMPLETE)
     for piece in (b"one\nt", b"wo\n", b"three\n"):
-        api.logs.write(build.uid, piece)
+        api.logs.sink(build.uid)(piece)
     answer = await api.get(f"{BUILDS}/b-1/log{query}")
     assert answer.text == expected
     assert answer.headers["Content-Type"].startswith("text/plain")
@@ -49,17 +49,17 @@ async def test_a_builds_log_is_read_from_its_start_or_its_end(
 
 async def test_the_last_line_may_be_unfinished(api: Api) -> None:
     build = await make_build(api, BuildPhase.COMPLETE)
-    api.logs.write(build.uid, b"one\ntwo\nthr")
+    api.logs.sink(build.uid)(b"one\ntwo\nthr")
     assert (await api.get(f"{BUILDS}/b-1/log?tailLines=2")).text == "two\nthr"
 
 
 async def test_a_followed_log_waits_for_the_start_and_ends_with_the_build(api: Api) -> None:
     build = await make_build(api, BuildPhase.NEW)
     async with asyncio.timeout(5), api.stream(f"{BUILDS}/b-1/log?follow=1&tailLines=1") as stream:
-        api.logs.write(build.uid, b"zero\none\n")
+        api.logs.sink(build.uid)(b"zero\none\n")
         await api.store.update_status(build.with_status(BuildStatus(phase=BuildPhase.RUNNING)))
         assert await stream.readline() == b"one\n"
-        api.logs.write(build.uid, b"two\n")
+        api.logs.sink(build.uid)(b"two\n")
         assert await stream.readline() == b"two\n"
         api.logs.close(build.uid)
         assert await stream.read() == b""
@@ -75,7 +75,7 @@ async def test_a_followed_log_of_a_deleted_build_ends(api: Api) -> None:
 
 async def test_shutdown_ends_a_followed_log(api: Api) -> None:
     build = await make_build(api, BuildPhase.RUNNING)
-    api.logs.write(build.uid, b"one\n")
+    api.logs.sink(build.uid)(b"one\n")
     async with asyncio.timeout(2), api.stream(f"{BUILDS}/b-1/log?follow=1") as stream:
         assert await stream.readline() == b"one\n"
         api.shutdown.set()
@@ -113,7 +113,7 @@ def instance(name: str, owner: str = "web", **changes: Any) -> Instance:
 
 async def test_the_instances_of_a_workload_are_what_runs(api: Api) -> None:
     await api.send("POST", DEPLOYMENTS, deployment("web"))
-    api.runtime.running = [
+    api.runtime.shown = [
         instance("web-2", ready=False, message="probe: 503"),
         instance("web-1"),
         instance("other-1", owner="other"),
@@ -136,7 +136,7 @@ async def test_the_instances_of_a_workload_are_what_runs(api: Api) -> None:
 
 async def test_one_instances_log_is_plain_and_several_have_names(api: Api) -> None:
     await api.send("POST", DEPLOYMENTS, deployment("web"))
-    api.runtime.running = [instance("web-1"), instance("web-2")]
+    api.runtime.shown = [instance("web-1"), instance("web-2")]
     api.runtime.log_texts = {
         ("web-1", ""): b"a\nb\n",
         ("web-2", ""): b"c\nd",
@@ -152,7 +152,7 @@ async def test_one_instances_log_is_plain_and_several_have_names(api: Api) -> No
 
 async def test_followed_logs_of_several_instances_end_with_the_client(api: Api) -> None:
     await api.send("POST", DEPLOYMENTS, deployment("web"))
-    api.runtime.running = [instance("web-1"), instance("web-2")]
+    api.runtime.shown = [instance("web-1"), instance("web-2")]
     api.runtime.log_texts = {("web-1", ""): b"a\n" * 200, ("web-2", ""): b"c\n" * 200}
     async with asyncio.timeout(5), api.stream(f"{DEPLOYMENTS}/web/log?follow=1") as stream:
         lines = [await stream.readline() for _ in range(400)]
@@ -217,7 +217,7 @@ async def test_a_command_runs_in_an_instance_that_is_ready(api: Api) -> None:
     path = f"{DEPLOYMENTS}/web/exec"
     none = await api.send("POST", path, {"command": ["id"]})
     assert (none.status, none.json["message"]) == (404, "no instance of Deployment shop/web runs")
-    api.runtime.running = [instance("web-1", ready=False), instance("web-2")]
+    api.runtime.shown = [instance("web-1", ready=False), instance("web-2")]
 
     done = await api.send("POST", path, {"command": ["id", "-u"]})
     assert done.json == {"instance": "web-2", "exitCode": 3, "output": "web-2: id -u\n"}

@@ -58,7 +58,7 @@ async def pods() -> AsyncIterator[Api]:
         container["ports"] = [{"containerPort": 8080, "name": "http"}]
         container["env"] = [{"name": "A", "value": "hunter2"}]
         await api.send("POST", DEPLOYMENTS, wanted)
-        api.runtime.running = [instance("web-1"), instance("web-2")]
+        api.runtime.shown = [instance("web-1"), instance("web-2")]
         yield api
 
 
@@ -111,21 +111,21 @@ async def test_what_is_secret_in_a_template_stays_there(pods: Api) -> None:
 async def test_phases_say_how_far_it_is(
     pods: Api, changes: dict[str, Any], phase: str, shown: str
 ) -> None:
-    pods.runtime.running = [instance("web-1", **changes)]
+    pods.runtime.shown = [instance("web-1", **changes)]
     assert (await pods.get(f"{PODS}/web-1")).json["status"]["phase"] == phase
     assert (await pods.get(f"{PODS}/web-1", Accept=TABLE)).json["rows"][0]["cells"][2] == shown
 
 
 async def test_a_table_has_the_columns_that_people_know(pods: Api) -> None:
     failed = replace(
-        pods.runtime.running[1].containers[0],
+        pods.runtime.shown[1].containers[0],
         running=False,
         ready=False,
         exit_code=3,
         restarts=2,
         ended_at=START,
     )
-    pods.runtime.running[1] = instance("web-2", ready=False, containers=(failed,))
+    pods.runtime.shown[1] = instance("web-2", ready=False, containers=(failed,))
     table = (await pods.get(PODS, Accept=TABLE)).json
     shown = [column["name"] for column in table["columnDefinitions"] if not column["priority"]]
     assert shown == ["Name", "Ready", "Status", "Restarts", "Age"]
@@ -136,8 +136,8 @@ async def test_a_table_has_the_columns_that_people_know(pods: Api) -> None:
 
 
 async def test_lists_select_by_labels_fields_and_namespace(pods: Api) -> None:
-    pods.runtime.running.append(instance("db-1", labels={"app": "db"}, state=State.CREATED))
-    pods.runtime.running.append(instance("x-1", owner=Owner("Deployment", "other", "web")))
+    pods.runtime.shown.append(instance("db-1", labels={"app": "db"}, state=State.CREATED))
+    pods.runtime.shown.append(instance("x-1", owner=Owner("Deployment", "other", "web")))
 
     async def found(path: str) -> list[str]:
         return [item["metadata"]["name"] for item in (await pods.get(path)).json["items"]]
@@ -153,13 +153,13 @@ async def test_lists_select_by_labels_fields_and_namespace(pods: Api) -> None:
 
 async def test_a_watch_goes_on_where_a_list_ended(pods: Api) -> None:
     version = (await pods.get(PODS)).json["metadata"]["resourceVersion"]
-    pods.runtime.running[0] = instance("web-1", ready=False)
+    pods.runtime.shown[0] = instance("web-1", ready=False)
 
     async with pods.stream(f"{PODS}?watch=1&resourceVersion={version}") as stream:
         changed = await next_event(stream)
         assert (changed["type"], changed["object"]["metadata"]["name"]) == ("MODIFIED", "web-1")
-        pods.runtime.running = [instance("web-2"), instance("web-3")]
-        pods.runtime.changed.set()
+        pods.runtime.shown = [instance("web-2"), instance("web-3")]
+        pods.runtime.tell(Owner("Deployment", "shop", "web"))
         events = [await next_event(stream), await next_event(stream)]
     assert [(event["type"], event["object"]["metadata"]["name"]) for event in events] == [
         ("DELETED", "web-1"),
@@ -170,10 +170,10 @@ async def test_a_watch_goes_on_where_a_list_ended(pods: Api) -> None:
 async def test_a_pod_of_the_same_name_is_another_one(pods: Api) -> None:
     version = (await pods.get(PODS)).json["metadata"]["resourceVersion"]
     old = (await pods.get(f"{PODS}/web-1")).json["metadata"]
-    pods.runtime.running[0] = instance("web-1", started_at=START + timedelta(hours=1))
+    pods.runtime.shown[0] = instance("web-1", started_at=START + timedelta(hours=1))
     assert (await pods.get(f"{PODS}/web-1")).json["metadata"]["uid"] == old["uid"]
 
-    pods.runtime.running[0] = instance("web-1", begun_at=START)
+    pods.runtime.shown[0] = instance("web-1", begun_at=START)
     async with pods.stream(f"{PODS}?watch=1&resourceVersion={version}") as stream:
         events = [await next_event(stream) for _ in range(3)]
     assert [event["type"] for event in events] == ["MODIFIED", "DELETED", "ADDED"]
@@ -207,13 +207,13 @@ async def test_a_deleted_pod_is_stopped(pods: Api) -> None:
     assert (await pods.send("DELETE", f"{PODS}/web-1?dryRun=All")).status == 200
     other = await pods.send("DELETE", f"{PODS}/web-1", {"preconditions": {"uid": "another"}})
     assert other.status == 409
+    assert (await pods.send("DELETE", f"{PODS}/web-1?gracePeriodSeconds=x")).status == 400
     assert pods.runtime.stopped == []
 
     done = await pods.send("DELETE", f"{PODS}/web-1", {"gracePeriodSeconds": 7})
     assert (done.json["kind"], done.json["metadata"]["uid"]) == ("Pod", uid)
     await pods.send("DELETE", f"{PODS}/web-2")
     assert pods.runtime.stopped == [("web-1", 7), ("web-2", 30)]
-    assert (await pods.send("DELETE", f"{PODS}/web-1?gracePeriodSeconds=x")).status == 400
 
 
 async def test_logs_are_read_as_kubernetes_reads_them(pods: Api) -> None:
@@ -291,7 +291,7 @@ async def test_a_command_ends_when_its_client_leaves(pods: Api) -> None:
 async def test_an_upgrade_is_refused_with_a_status(
     pods: Api, path: str, protocol: str, status: int, why: str
 ) -> None:
-    pods.runtime.running.append(instance("gone", state=State.EXITED))
+    pods.runtime.shown.append(instance("gone", state=State.EXITED))
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -384,7 +384,7 @@ async def test_viewers_look_and_deployers_enter(tmp_path: Path) -> None:
         return AccessControl(tokens, AuditLog(tmp_path / "audit.log", clock))
 
     async with serving(ServerLimits(), guard=guard) as api:
-        api.runtime.running = [instance("web-1")]
+        api.runtime.shown = [instance("web-1")]
         api.runtime.log_texts[("web-1", "")] = b"one\n"
         headers = {}
         for role in ("viewer", "deployer"):

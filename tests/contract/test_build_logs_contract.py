@@ -1,0 +1,112 @@
+"""Contract of build logs: one writer, any number of readers, and an end that all of them see."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from upwell.builder.interface import BuildLogs
+from upwell.builder.logs import FileBuildLogs
+
+BUILD = "0b8f2d3e-uid"
+LIMIT_BYTES = 100
+
+
+@pytest.fixture(params=["files"])
+def logs(tmp_path: Path) -> Iterator[BuildLogs]:
+    kept = FileBuildLogs(tmp_path / "logs", max_bytes=LIMIT_BYTES)
+    yield kept
+    kept.close_all()
+
+
+async def read(logs: BuildLogs, *, follow: bool = False) -> bytes:
+    async with asyncio.timeout(10):
+        return b"".join([piece async for piece in logs.read(BUILD, follow=follow)])
+
+
+async def test_what_was_written_is_read_as_often_as_wanted(logs: BuildLogs) -> None:
+    sink = logs.sink(BUILD)
+    for piece in (b"one\n", b"", b"t\xffo\n"):
+        sink(piece)
+    assert await read(logs) == await read(logs) == b"one\nt\xffo\n"
+    logs.close(BUILD)
+    assert await read(logs) == await read(logs, follow=True) == b"one\nt\xffo\n"
+
+
+async def test_a_build_without_a_log_has_an_empty_one(logs: BuildLogs) -> None:
+    assert await read(logs) == await read(logs, follow=True) == b""
+    assert logs.tail(BUILD, 10) == ""
+    logs.close(BUILD)
+    logs.remove(BUILD)
+
+
+async def test_followers_get_what_comes_until_the_log_is_closed(logs: BuildLogs) -> None:
+    sink = logs.sink(BUILD)
+    sink(b"one\n")
+    followers = [asyncio.create_task(read(logs, follow=True)) for _ in range(2)]
+    for piece in (b"two\n", b"three\n"):
+        await asyncio.sleep(0.01)
+        sink(piece)
+    assert not any(one.done() for one in followers)
+    sink(b"four\n")
+    logs.close(BUILD)
+    logs.close(BUILD)
+    assert await asyncio.gather(*followers) == [b"one\ntwo\nthree\nfour\n"] * 2
+
+
+async def test_a_follower_can_leave(logs: BuildLogs) -> None:
+    sink = logs.sink(BUILD)
+    following = asyncio.create_task(read(logs, follow=True))
+    await asyncio.sleep(0.01)
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+    sink(b"goes on\n")
+    assert await read(logs) == b"goes on\n"
+
+
+async def test_a_second_sink_appends(logs: BuildLogs) -> None:
+    logs.sink(BUILD)(b"one\n")
+    logs.sink(BUILD)(b"two\n")
+    logs.close(BUILD)
+    logs.sink(BUILD)(b"three\n")
+    assert await read(logs) == b"one\ntwo\nthree\n"
+
+
+async def test_a_sink_never_raises_and_says_once_that_it_drops(logs: BuildLogs) -> None:
+    sink = logs.sink(BUILD)
+    for _ in range(3):
+        sink(b"x" * LIMIT_BYTES)
+    logs.close(BUILD)
+    sink(b"after the end")
+    text = await read(logs)
+    assert text.startswith(b"x" * LIMIT_BYTES + b"\n")
+    assert text.count(b"limit") == 1
+    assert b"after the end" not in text
+    assert len(text) < 2 * LIMIT_BYTES
+
+
+async def test_each_build_has_its_own_log(logs: BuildLogs) -> None:
+    logs.sink(BUILD)(b"one\n")
+    logs.sink("other")(b"two\n")
+    logs.remove("other")
+    assert await read(logs) == b"one\n"
+
+
+@pytest.mark.parametrize(("lines", "expected"), [(0, ""), (1, "c"), (2, "b\nc"), (9, "a\nb\nc")])
+def test_the_tail_is_the_last_lines(logs: BuildLogs, lines: int, expected: str) -> None:
+    logs.sink(BUILD)(b"a\nb\nc")
+    assert logs.tail(BUILD, lines) == expected
+
+
+async def test_a_removed_log_is_gone_and_its_followers_end(logs: BuildLogs) -> None:
+    sink = logs.sink(BUILD)
+    sink(b"one\n")
+    following = asyncio.create_task(read(logs, follow=True))
+    await asyncio.sleep(0.01)
+    for _ in range(2):
+        logs.remove(BUILD)
+    sink(b"two\n")
+    assert await following == b"one\n"
+    assert await read(logs) == b""

@@ -1,0 +1,242 @@
+"""Contract of routers: the last table is the truth, and no open session is lost."""
+
+import asyncio
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from tests.support.rollouts.memory_machine import FakeRouter
+from tests.support.workload.http_servers import Site, fetch, free_port, site
+from tests.support.workload.waiting import eventually
+
+from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.workload.interface import (
+    Backend,
+    BackendServer,
+    HttpRule,
+    Listener,
+    Router,
+    RouterDownError,
+    RouterUnavailableError,
+    RoutingTable,
+)
+
+HOST, BACKEND = "shop.example", "shop/web:http"
+RULE = HttpRule("shop", HOST, "/", ((BACKEND, 1),))
+_ROUNDS = 4
+
+
+@dataclass
+class Routed:
+    """A router, and how to look at it from outside."""
+
+    router: Router
+    targets: Callable[[], Awaitable[set[str]]]
+    """Return the endpoints that new requests go to."""
+    session: Callable[[Site], AbstractAsyncContextManager[None]]
+    """Keep a session open, to the one endpoint that there is."""
+    foresee: Callable[[dict[str, str]], None]
+    """Tell a router in memory what a machine would find out: names, and why they fail."""
+    refuse: Callable[[], None]
+    """Let it take no other table from now on."""
+    down: Callable[[], Router]
+    """Return one that cannot start."""
+    reopened: Callable[[], Router]
+    """Return the same router as another process finds it."""
+
+
+def in_memory(router: FakeRouter) -> Routed:
+    async def targets() -> set[str]:
+        return router.targets()
+
+    @asynccontextmanager
+    async def session(one: Site) -> AsyncIterator[None]:
+        router.open_sessions[one.name] = 1
+        yield
+        router.open_sessions[one.name] = 0
+
+    def foresee(failures: dict[str, str]) -> None:
+        router.failures = failures
+
+    def refuse() -> None:
+        router.refusal = RouterUnavailableError("haproxy said no")
+
+    def down() -> Router:
+        other = FakeRouter()
+        other.refusal = RouterDownError("haproxy: not found")
+        return other
+
+    return Routed(router, targets, session, foresee, refuse, down, lambda: router)
+
+
+def of_haproxy(router: HaproxyRouter, settings: HaproxySettings) -> Routed:
+    async def targets() -> set[str]:
+        found = [await fetch(router.http_address, HOST) for _ in range(_ROUNDS)]
+        return {text for status, text in found if status == 200}
+
+    @asynccontextmanager
+    async def session(one: Site) -> AsyncIterator[None]:
+        host, _, port = router.http_address.rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Wait: yes\r\n".encode())
+        writer.write(b"Content-Length: 5\r\n\r\n")  # which never comes: the request lasts
+        await writer.drain()
+        await eventually(lambda: router.sessions(BACKEND), lambda found: found.get(one.name) == 1)
+        yield
+        writer.close()
+
+    def refuse() -> None:
+        program = settings.data_dir / "haproxy"
+        program.unlink()
+        program.symlink_to(shutil.which("false") or "/bin/false")
+
+    def down() -> Router:
+        return HaproxyRouter(replace(settings, data_dir=settings.data_dir / "x", haproxy="none"))
+
+    return Routed(
+        router,
+        targets,
+        session,
+        lambda _: None,
+        refuse,
+        down,
+        lambda: HaproxyRouter(settings),
+    )
+
+
+@pytest.fixture(params=["haproxy", "memory"])
+async def routed(request: pytest.FixtureRequest) -> AsyncIterator[Routed]:
+    if request.param == "memory":
+        yield in_memory(FakeRouter())
+        return
+    program = shutil.which("haproxy")
+    if program is None:
+        pytest.skip("haproxy is missing: apt install haproxy")
+    # Not below pytest's folder: a Unix socket's path may have 107 characters only.
+    folder = Path(tempfile.mkdtemp(prefix="upwell-haproxy-"))
+    (folder / "haproxy").symlink_to(program)
+    settings = HaproxySettings(folder, f"127.0.0.1:{free_port()}", haproxy=str(folder / "haproxy"))
+    router = HaproxyRouter(settings)
+    yield of_haproxy(router, settings)
+    await router.stop()
+    shutil.rmtree(folder)
+
+
+def serving(*endpoints: BackendServer) -> RoutingTable:
+    return RoutingTable((Backend(BACKEND, endpoints),), (RULE,))
+
+
+async def test_an_empty_table_is_one(routed: Routed) -> None:
+    assert await routed.router.apply(RoutingTable()) == {}
+    assert await routed.router.sessions("none") == {}
+    host, _, port = routed.router.http_address.rpartition(":")
+    assert (host, port.isdecimal()) == ("127.0.0.1", True)
+
+
+async def test_requests_go_where_the_last_table_says(routed: Routed) -> None:
+    async with site("one") as one, site("two") as two:
+        assert await routed.router.apply(serving(one.endpoint, two.endpoint)) == {}
+        assert await routed.targets() == {"one", "two"}
+        assert await routed.router.apply(serving(one.draining, two.endpoint)) == {}
+        assert await routed.targets() == {"two"}
+        assert await routed.router.apply(serving(one.endpoint)) == {}
+        assert await routed.targets() == {"one"}
+        assert await routed.router.apply(serving()) == {}
+        assert await routed.targets() == set()
+
+
+async def test_the_same_table_again_changes_nothing(routed: Routed) -> None:
+    lost = HttpRule("lost", "lost.example", "/", (("nobody", 1),))
+    async with site("one") as one:
+        table = replace(serving(one.endpoint), rules=(RULE, lost))
+        first = await routed.router.apply(table)
+        assert set(first) == {"lost"}
+        assert await routed.router.apply(table) == first
+        assert await routed.targets() == {"one"}
+
+
+async def test_tables_at_once_leave_the_last_one(routed: Routed) -> None:
+    async with site("one") as one, site("two") as two:
+        await routed.router.apply(serving(one.endpoint))
+        tables = [serving(one.endpoint), serving(one.endpoint, two.endpoint), serving(two.endpoint)]
+        assert await asyncio.gather(*(routed.router.apply(table) for table in tables)) == [{}] * 3
+        assert await routed.targets() == {"two"}
+
+
+async def test_what_cannot_be_served_is_named_and_the_rest_is(routed: Routed) -> None:
+    rules = (
+        RULE,
+        HttpRule("again", HOST, "", RULE.backends),
+        HttpRule("lost", "lost.example", "/", (("nobody", 1),)),
+        HttpRule("host", "bad host {", "/", RULE.backends),
+        HttpRule("path", HOST, "/a b", RULE.backends),
+    )
+    async with site("one") as one:
+        faults = await routed.router.apply(replace(serving(one.endpoint), rules=rules))
+        assert set(faults) == {"again", "lost", "host", "path"}
+        assert all(faults.values())
+        assert await routed.targets() == {"one"}
+
+
+async def test_a_port_that_somebody_has_is_named_until_it_is_free(routed: Routed) -> None:
+    port = free_port("127.0.0.7")
+    listener = Listener("taken", "127.0.0.7", port, BACKEND)
+    async with site("one") as one:
+        table = replace(serving(one.endpoint), listeners=(listener,))
+        with socket.socket() as other:
+            other.bind(("127.0.0.7", port))
+            other.listen()
+            routed.foresee({"taken": "Address already in use", "elsewhere": "x"})
+            assert list(await routed.router.apply(table)) == ["taken"]
+            assert await routed.targets() == {"one"}
+        routed.foresee({})
+        assert await routed.router.apply(table) == {}
+
+
+async def test_sessions_are_counted_by_endpoint_until_they_end(routed: Routed) -> None:
+    async with site("one") as one, site("two") as two:
+        await routed.router.apply(serving(one.endpoint))
+        assert await routed.router.sessions(BACKEND) == {"one": 0}
+        async with routed.session(one):
+            for table in (serving(one.draining, two.endpoint), serving(two.endpoint)):
+                await routed.router.apply(table)
+                assert (await routed.router.sessions(BACKEND))["one"] == 1
+                assert await routed.targets() == {"two"}
+
+        async def left() -> int:
+            return (await routed.router.sessions(BACKEND)).get("one", 0)
+
+        await eventually(left, lambda count: count == 0)
+
+
+async def test_a_table_that_is_refused_leaves_the_old_one(routed: Routed) -> None:
+    async with site("one") as one, site("two") as two:
+        await routed.router.apply(serving(one.endpoint))
+        routed.refuse()
+        rule = HttpRule("other", "other.example", "/", RULE.backends)
+        with pytest.raises(RouterUnavailableError) as caught:
+            await routed.router.apply(replace(serving(two.endpoint), rules=(RULE, rule)))
+        assert not isinstance(caught.value, RouterDownError)
+        assert (caught.value.reason, caught.value.retryable) == ("RouterUnavailable", True)
+        assert await routed.targets() == {"one"}
+
+
+async def test_a_router_that_cannot_start_is_down(routed: Routed) -> None:
+    with pytest.raises(RouterDownError) as caught:
+        await routed.down().apply(RoutingTable())
+    assert (caught.value.reason, caught.value.retryable) == ("RouterUnavailable", True)
+
+
+async def test_another_process_finds_what_is_in_force(routed: Routed) -> None:
+    async with site("one") as one, site("two") as two:
+        await routed.router.apply(serving(one.endpoint))
+        again = routed.reopened()
+        assert await again.sessions(BACKEND) == {"one": 0}
+        assert await routed.targets() == {"one"}
+        assert await again.apply(serving(two.endpoint)) == {}
+        assert await routed.targets() == {"two"}
