@@ -1,16 +1,19 @@
 """What every Registry promises; each adapter runs it against images that were really pushed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.builds.memory_builds import Vendor
 from tests.support.registry.docker_registry import CONFIG, docker_registry, push_image
 from tests.support.registry.embedded_server import serving
 
 from upwell.oci import Digest, Manifest, Reference
+from upwell.registry.caching import CachingRegistry
 from upwell.registry.client.client import RegistryClient
+from upwell.registry.embedded.registry import EmbeddedRegistry
 from upwell.registry.errors import (
     BlobUnknownError,
     InvalidAnswerError,
@@ -18,6 +21,7 @@ from upwell.registry.errors import (
 )
 from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.interface import Registry
+from upwell.registry.routed import RoutedRegistry
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,22 @@ class Stocked:
         return Reference.parse(f"{self.host}/{rest}")
 
 
-@pytest.fixture(params=["client", "embedded", "client of embedded"])
+type Over = Callable[[EmbeddedRegistry, Registry, Path], Registry]
+
+OVER: dict[str, Over] = {
+    "embedded": lambda embedded, _, __: embedded,
+    "client of embedded": lambda _, client, __: client,
+    "caching": lambda _, client, __: CachingRegistry(client),
+    "routed to the own": lambda embedded, client, _: RoutedRegistry(embedded, client),
+    "routed to others": lambda _, client, folder: RoutedRegistry(
+        EmbeddedRegistry(folder / "own", "registry.internal"), client
+    ),
+    "vendor in memory": lambda embedded, _, __: Vendor(embedded),
+}
+"""Registries over one that is served, a client and a folder."""
+
+
+@pytest.fixture(params=["client", *OVER])
 async def stocked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stocked]:
     async with AsyncExitStack() as stack:
         registry: Registry = await stack.enter_async_context(RegistryClient())
@@ -41,7 +60,7 @@ async def stocked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         else:
             served = await stack.enter_async_context(serving(tmp_path))
             host = served.host
-            registry = served.registry if request.param == "embedded" else registry
+            registry = OVER[request.param](served.registry, registry, tmp_path)
         image = await push_image(host, "team/app", "1", "2", "latest")
         yield Stocked(registry, host, image)
 

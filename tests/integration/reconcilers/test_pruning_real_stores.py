@@ -38,7 +38,7 @@ async def test_old_images_go_and_what_is_named_or_runs_is_whole(machine: Machine
     ]
     await machine.stream("web", now, running, rollback, old)
     await machine.deploy("web", f"{HOST}/shop/web@{rollback}")
-    machine.runtime.images = {"web-1": running}
+    await machine.run("web-1", running)
     machine.grow_old()
     before = machine.size()
 
@@ -96,7 +96,7 @@ async def test_records_logs_uploads_and_builder_images_go_with_what_they_were_of
         machine.logs.sink(uid)(b"hello\n")
         machine.logs.close(uid)
     upload = await machine.inputs.save(once(b"source"))
-    machine.builder.images = [kept, gone]
+    machine.builder.old = {kept, gone}
     machine.grow_old()
 
     status = await machine.pruning.run(machine.rules, confirm=True)
@@ -107,7 +107,7 @@ async def test_records_logs_uploads_and_builder_images_go_with_what_they_were_of
     assert [image.name for image in (await machine.store.list(Image)).items] == [str(kept)]
     assert await machine.inventory.digests() == [kept]
     assert [item.bytes for item in status.items if item.what == "uploads"] == [upload.size]
-    assert machine.builder.images == [kept]
+    assert machine.builder.old == {kept}
     assert found(status, "image") == [f"shop/lost@{gone}"]
 
 

@@ -5,9 +5,12 @@ The vendor's registry counts what is asked of it and fails when it is told to.
 
 import asyncio
 import json
+import re
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from tests.support.rollouts.memory_machine import Clock
@@ -31,8 +34,19 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
-from upwell.builder.interface import BinarySource, BuildPlan, BuildResult, Checkout
+from upwell.builder.archive import ArchiveLimits
+from upwell.builder.context import context_of
+from upwell.builder.folder import BuildFolder
+from upwell.builder.interface import (
+    BinarySource,
+    BuildError,
+    BuilderStrategy,
+    BuildPlan,
+    BuildResult,
+    Checkout,
+)
 from upwell.builder.logs import FileBuildLogs
+from upwell.builder.uploads import unpack_upload
 from upwell.controller import ObjectCache
 from upwell.git.interface import CommitInfo, GitSource
 from upwell.machine.process import LogSink
@@ -63,16 +77,18 @@ NAMESPACE = "shop"
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
 _POLL_SECONDS = 0.002
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 CONFIG = b'{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}'
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 
 
 class Vendor:
-    """Implements Registry with an embedded one; `requests` is what was asked of it."""
+    """Implements Registry over an embedded one; `requests` is what was asked of it."""
 
     failure: RegistryError | None = None
 
-    def __init__(self, folder: Path) -> None:
-        self.registry = EmbeddedRegistry(folder, VENDOR)
+    def __init__(self, registry: EmbeddedRegistry) -> None:
+        self.registry = registry
         self.requests: list[str] = []
         self.before_answer: Callable[[], Awaitable[None]] | None = None
 
@@ -117,17 +133,33 @@ class Vendor:
             raise self.failure
 
 
-async def push(registry: EmbeddedRegistry, name: str, mark: str, config: bytes = CONFIG) -> Digest:
-    """Push an image without layers as `repository:tag`; `mark` tells images apart."""
+async def push(
+    registry: EmbeddedRegistry,
+    name: str,
+    mark: str,
+    config: bytes = CONFIG,
+    layers: Sequence[bytes] = (),
+) -> Digest:
+    """Push an image as `repository:tag`; `mark` tells images apart."""
     repository, _, tag = name.rpartition(":")
-    upload = await registry.start_upload(repository)
-    await registry.append(repository, upload, _once(config))
-    await registry.finish_upload(repository, upload, Digest.of(config))
-    described = {"mediaType": "c", "digest": str(Digest.of(config)), "size": len(config)}
-    document = {"schemaVersion": 2, "mediaType": MediaType.OCI_MANIFEST, "config": described}
-    raw = json.dumps({**document, "layers": [], "annotations": {"mark": mark}}).encode()
+    for content in (config, *layers):
+        upload = await registry.start_upload(repository)
+        await registry.append(repository, upload, _once(content))
+        await registry.finish_upload(repository, upload, Digest.of(content))
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.OCI_MANIFEST,
+        "config": _described("c", config),
+        "layers": [_described(LAYER_TYPE, content) for content in layers],
+        "annotations": {"mark": mark},
+    }
+    raw = json.dumps(document).encode()
     put = ManifestPush(repository, raw, MediaType.OCI_MANIFEST, tag=tag, actor="test")
     return (await registry.put_manifest(put)).digest
+
+
+def _described(media_type: str, content: bytes) -> dict[str, str | int]:
+    return {"mediaType": media_type, "digest": str(Digest.of(content)), "size": len(content)}
 
 
 async def push_index(
@@ -157,6 +189,11 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
+def commit_of(ref: str) -> str:
+    """Return the commit that every repository of a FakeBuilder has at a ref."""
+    return ref if _COMMIT.fullmatch(ref) else sha256((ref or "HEAD").encode()).hexdigest()
+
+
 class FakeBuilder:
     """Implements Builder: each build pushes an image of its own, unless it is told otherwise."""
 
@@ -168,6 +205,12 @@ class FakeBuilder:
         self.uploads: list[BinarySource] = []
         self.dockerfile = ""
         """What every fetched source has as its Dockerfile, if anything."""
+        self.missing: set[str] = set()
+        """Addresses, refs and folders that no fetched source has."""
+        self.old: set[Digest] = set()
+        """Images of the builder's own store that nobody has used for a long time."""
+        self.young: set[Digest] = set()
+        """Those that were pulled or built since."""
         self.running: set[str] = set()
         self.most_running = 0
         self.cancelled: set[str] = set()
@@ -180,54 +223,78 @@ class FakeBuilder:
         self.gate.set()
 
     async def fetch(self, build_id: str, source: GitSource, log: LogSink) -> Checkout:
-        del log
         self.sources.append(source)
-        path = self._folder / build_id
-        path.mkdir(parents=True, exist_ok=True)
+        log(f"Cloning {source.uri} ...\n".encode())
+        if missing := {source.uri, source.ref} & self.missing:
+            raise BuildError("FetchSourceFailed", f"{source.uri}: there is no {missing.pop()}")
+        folder = self._emptied(build_id)
+        folder.make_source()
+        if source.context_dir not in self.missing:
+            (folder.source / source.context_dir.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        context = context_of(folder.source, source.context_dir)
         if self.dockerfile:
-            (path / "Dockerfile").write_text(self.dockerfile)
-        commit = f"commit of {source.ref or 'HEAD'}"
-        return Checkout(path, CommitInfo(commit, "Ann", "ann@x.example"))
+            (context / "Dockerfile").write_text(self.dockerfile)
+        return Checkout(context, CommitInfo(commit_of(source.ref), "Ann", "ann@x.example"))
 
     async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
-        del log
         self.uploads.append(source)
-        path = self._folder / build_id
-        path.mkdir(parents=True, exist_ok=True)
-        return Checkout(path, None)
+        log(f"Using the uploaded {source.kind} ...\n".encode())
+        return unpack_upload(self._emptied(build_id), source, ArchiveLimits())
+
+    def _emptied(self, build_id: str) -> BuildFolder:
+        folder = BuildFolder(self._folder, build_id)
+        folder.remove()
+        folder.create()
+        return folder
 
     async def prune(
         self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
     ) -> tuple[str, ...]:
-        raise NotImplementedError
+        old = self.old | (self.young if unused_for <= timedelta(0) else set())
+        gone = sorted(old - keep)
+        if not dry_run:
+            self.old -= set(gone)
+            self.young -= set(gone)
+        return tuple(map(str, gone))
 
     async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
         self.plans.append(plan)
         self.running.add(plan.id)
         self.most_running = max(self.most_running, len(self.running))
+        log(f"building {plan.name}\n".encode())
         try:
-            log(f"building {plan.name}\n".encode())
-            await self.gate.wait()
-            if self.failure is not None:
-                raise self.failure
-            digest = None
-            if plan.push is not None:
-                name = f"{plan.push.repository}:{plan.push.tag}"
-                digest = await push(self._internal, name, f"build {len(self.plans)}")
-            if self.after_push is not None:
-                self.after_push()
-            return BuildResult(digest, {"Build": 1.5})
+            async with asyncio.timeout(plan.deadline_seconds):
+                return await self._result(plan)
+        except TimeoutError as error:
+            message = f"longer than {plan.deadline_seconds} s"
+            raise BuildError("DeadlineExceeded", message) from error
         except asyncio.CancelledError:
             self.cancelled.add(plan.id)
             raise
         finally:
             self.running.discard(plan.id)
 
+    async def _result(self, plan: BuildPlan) -> BuildResult:
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.young |= {image.digest for image in plan.images.values() if image.digest}
+        digest = None
+        if plan.push is not None and plan.strategy is not BuilderStrategy.CUSTOM:
+            name = f"{plan.push.repository}:{plan.push.tag}"
+            digest = await push(self._internal, name, f"build {len(self.plans)}")
+            self.young.add(digest)
+        if self.after_push is not None:
+            self.after_push()
+        return BuildResult(digest, {"Build": 1.5})
+
     async def discard(self, build_id: str) -> None:
         self.discarded.append(build_id)
+        BuildFolder(self._folder, build_id).remove()
 
     async def recover(self) -> None:
         self.recovered = True
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class FullStore(MemoryStore):
@@ -251,7 +318,7 @@ class BuildMachine:
         self.store = FullStore(self.clock)
         self.cache = ObjectCache(self.store)
         self.index = BuildIndex(self.cache)
-        self.vendor = Vendor(folder / "vendor")
+        self.vendor = Vendor(EmbeddedRegistry(folder / "vendor", VENDOR))
         self.internal = EmbeddedRegistry(folder / "internal", INTERNAL)
         self.builder = FakeBuilder(self.internal, folder / "builds")
         self.logs = FileBuildLogs(folder / "logs")

@@ -4,20 +4,20 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from tests.support.builds.memory_builds import push
+from tests.support.builds.memory_builds import FakeBuilder, push
+from tests.support.rollouts.memory_machine import FakeRuntime
 
 from upwell.api.codec import decode
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.builder.logs import FileBuildLogs
 from upwell.inventory.sqlite import SqliteInventory
-from upwell.oci import Digest, MediaType
+from upwell.oci import Digest, MediaType, Reference
 from upwell.policy.pruning.retention import Rules
 from upwell.reconcilers.pruning import Pruning, Stores
 from upwell.registry.embedded import EmbeddedRegistry
@@ -25,49 +25,10 @@ from upwell.registry.errors import BlobUnknownError
 from upwell.registry.hosting import ManifestPush
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
-from upwell.workload.interface import Instance, Owner, Runtime, State
+from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
 
 HOST = "registry.internal:5000"
 MONTH = timedelta(days=30)
-
-
-@dataclass
-class StubRuntime:
-    """Says what runs."""
-
-    images: dict[str, Digest] = field(default_factory=dict)
-
-    async def instances(self) -> Sequence[Instance]:
-        return [
-            Instance(
-                name=name,
-                owner=Owner("Deployment", "shop", name),
-                revision="1",
-                state=State.RUNNING,
-                ready=True,
-                ready_since=None,
-                started_at=datetime.now(UTC),
-                address="",
-                images={"web": digest},
-            )
-            for name, digest in self.images.items()
-        ]
-
-
-@dataclass
-class StubBuilder:
-    """A builder's storage that holds these images, none of them young."""
-
-    images: list[Digest] = field(default_factory=list)
-
-    async def prune(
-        self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
-    ) -> tuple[str, ...]:
-        assert unused_for > timedelta(0)
-        gone = [digest for digest in self.images if digest not in keep]
-        if not dry_run:
-            self.images = [digest for digest in self.images if digest in keep]
-        return tuple(str(digest) for digest in gone)
 
 
 class Machine:
@@ -78,8 +39,8 @@ class Machine:
         self.logs = FileBuildLogs(folder / "logs")
         self.inputs = FileInputs(folder / "inputs")
         self.inventory = SqliteInventory(folder / "inventory.db")
-        self.builder = StubBuilder()
-        self.runtime = StubRuntime()
+        self.builder = FakeBuilder(self.registry, folder / "builds")
+        self.runtime = FakeRuntime(lambda: datetime.now(UTC))
         self.stores = Stores(
             objects=self.store,
             registry=self.registry,
@@ -88,11 +49,17 @@ class Machine:
             inputs=self.inputs,
             inventory=self.inventory,
             builder=self.builder,
-            runtime=cast("Runtime", self.runtime),
+            runtime=self.runtime,
             clock=lambda: datetime.now(UTC),
         )
         self.pruning = Pruning(self.stores)
         self.rules = Rules(keep_tag_revisions=1)
+
+    async def run(self, name: str, digest: Digest) -> None:
+        """Let an instance run with this image of `shop/web`."""
+        container = ContainerSpec("web", Reference(HOST, "shop/web", digest=digest))
+        owner = Owner("Deployment", "shop", name)
+        await self.runtime.start(InstanceSpec(name, owner, "1", (container,)))
 
     async def push(self, name: str, mark: str, config: bytes | None = None) -> Digest:
         return await push(self.registry, name, mark, config or mark.encode() * 100)

@@ -41,7 +41,7 @@ class Site:
 
 @pytest.fixture
 async def site(tmp_path: Path) -> Site:
-    vendor = Vendor(tmp_path / "vendor")
+    vendor = Vendor(EmbeddedRegistry(tmp_path / "vendor", VENDOR))
     amd64 = await push(vendor.registry, "base:amd64", "amd64")
     arm64 = await push(vendor.registry, "base:arm64", "arm64")
     index = await push_index(vendor.registry, "base:1", {AMD64: amd64, ARM64: arm64})

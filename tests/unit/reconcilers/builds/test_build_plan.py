@@ -12,6 +12,7 @@ from tests.support.builds.memory_builds import (
     VENDOR,
     BuildMachine,
     FullStore,
+    commit_of,
     docker_build,
     image_stream,
     imported,
@@ -88,8 +89,8 @@ async def test_a_source_build_stands_on_its_builder_image(
     (pulled,) = plan.images.values()
     assert (pulled.registry, pulled.digest) == (INTERNAL, base)  # the mirrored copy
     assert dict(plan.env)["OPENSHIFT_BUILD_SOURCE"] == "https://git.example/shop.git"
-    assert dict(plan.env)["OPENSHIFT_BUILD_COMMIT"] == "commit of main"
-    assert plan.labels["io.openshift.build.commit.id"] == "commit of main"
+    assert dict(plan.env)["OPENSHIFT_BUILD_COMMIT"] == commit_of("main")
+    assert plan.labels["io.openshift.build.commit.id"] == commit_of("main")
     assert plan.labels["io.openshift.build.name"] == "app-1"
 
 
@@ -125,7 +126,7 @@ async def test_a_restart_builds_the_commit_of_the_first_try(
         await until(is_running)
     async with machine.building():
         await until(is_running)
-    assert [source.ref for source in machine.builder.sources] == ["main", "commit of main"]
+    assert [source.ref for source in machine.builder.sources] == ["main", commit_of("main")]
 
 
 async def test_an_image_that_a_stream_imports_is_taken_from_the_stream(

@@ -15,6 +15,7 @@ from tests.support.builds.memory_builds import (
     push,
     until,
 )
+from tests.support.inventory.layer_archives import archive
 from tests.support.openshift import TESTDATA, needs_corpus
 
 from upwell.api.build import BinaryInput, Build, BuildConfig, BuildPhase, BuildSource
@@ -78,7 +79,9 @@ async def pieces(content: bytes) -> AsyncIterator[bytes]:
 
 
 async def uploaded(machine: BuildMachine, content: bytes, as_file: str = "") -> BinaryInput:
-    stored = await machine.inputs.save(pieces(content))
+    """Keep a file, or without a name an archive with one in `sub`."""
+    kept = content if as_file else archive(("sub/artifact", content))
+    stored = await machine.inputs.save(pieces(kept))
     return BinaryInput(digest=str(stored.digest), as_file=as_file or None)
 
 
@@ -165,7 +168,7 @@ async def test_a_binary_config_without_an_upload_starts_nothing_and_says_so(
 
 async def test_a_new_base_image_builds_the_last_upload_again(machine: BuildMachine) -> None:
     await based(machine, "one")
-    await create(machine, binary_config())
+    await create(machine, binary_config(source={"binary": {}}))
     requests = BuildRequests(machine.index)
     async with machine.building():
         await requests.instantiate_binary(
@@ -185,7 +188,7 @@ async def test_a_new_base_image_builds_the_last_upload_again(machine: BuildMachi
     assert cause.message == "Image change"
     first, again = machine.builder.uploads
     assert first == again
-    assert (again.kind, again.as_file, again.context_dir) == (BinaryKind.FILE, "app.war", "sub")
+    assert (again.kind, again.as_file, again.context_dir) == (BinaryKind.FILE, "app.war", "")
     assert again.path.read_bytes() == b"artifact"
     assert machine.builder.plans[-1].images["builder"].digest == second
     assert await referenced_inputs(machine.store) == {Digest.of(b"artifact")}
@@ -203,6 +206,7 @@ async def test_another_upload_is_another_build_and_the_same_one_is_not(
             await requests.instantiate_binary(NAMESPACE, "app", await uploaded(machine, content))
             hashes.append((await over(machine, f"app-{at}")).status.inputs)
     assert hashes[0] == hashes[2] != hashes[1]
+    assert {one.context_dir for one in machine.builder.uploads} == {"sub"}
 
 
 async def test_a_job_that_is_retried_makes_no_second_image(machine: BuildMachine) -> None:

@@ -1,6 +1,5 @@
 """Which images are indexed; what is in them is the inventory's business."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,33 +15,17 @@ from tests.support.builds.memory_builds import (
     push_index,
     stream_key,
 )
+from tests.support.inventory.layer_archives import layer
+from tests.support.inventory.memory import InventoryInMemory
 
-from upwell.inventory.interface import InventoryError, Layers, Package
+from upwell.inventory.interface import InventoryError, Package
 from upwell.oci import Digest
 from upwell.reconcilers.images.packages import ImageContents
 from upwell.registry.errors import RegistryUnavailableError, UnauthorizedError
 from upwell.registry.routed import RoutedRegistry
 
 KEY = stream_key("debian")
-
-
-class InventoryInMemory:
-    """Implements Inventory; reads no layer."""
-
-    def __init__(self) -> None:
-        self.indexed: dict[Digest, Sequence[Package]] = {}
-        self.failure: InventoryError | None = None
-
-    async def packages(self, digest: Digest) -> Sequence[Package] | None:
-        return self.indexed.get(digest)
-
-    async def index(self, digest: Digest, layers: Layers) -> Sequence[Package]:
-        del layers
-        if self.failure is not None:
-            raise self.failure
-        assert digest not in self.indexed, "indexed twice"
-        self.indexed[digest] = [Package("libc6", "2.31")]
-        return self.indexed[digest]
+LIBC = layer(("var/lib/dpkg/status", "Package: libc6\nVersion: 2.31\n"))
 
 
 class Site:
@@ -59,7 +42,7 @@ class Site:
         )
 
     async def publish(self, mark: str) -> Digest:
-        digest = await push(self.machine.vendor.registry, "debian:11", mark)
+        digest = await push(self.machine.vendor.registry, "debian:11", mark, layers=[LIBC])
         await self.take_in()
         return digest
 
@@ -80,7 +63,7 @@ async def test_the_two_newest_digests_are_indexed_once(site: Site) -> None:
     _, second, third = [await site.publish(mark) for mark in ("first", "second", "third")]
     await site.contents.reconcile(KEY)
     await site.contents.reconcile(KEY)
-    assert set(site.inventory.indexed) == {second, third}
+    assert site.inventory.reads == {second: 1, third: 1}
     assert await site.contents.packages(third) == [Package("libc6", "2.31")]
     assert await site.contents.packages(Digest.of(b"other")) is None
 
