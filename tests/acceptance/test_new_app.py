@@ -28,8 +28,8 @@ async def test_one_command_makes_an_application_that_follows_its_base(made: Inst
     done = made.upwell("new-app", repository, *options, "--insecure-registry", "--save", str(saved))
 
     assert done.returncode == 0, done.stderr
-    assert "port 8080 is assumed" in done.stderr
-    assert "cannot be looked at" not in done.stderr
+    assert "assuming port 8080" in done.stderr
+    assert "cannot read the metadata" not in done.stderr
     await until(partial(answer, made.router_port, HOST), "gate 1.0".__eq__)
     again = made.upwell("apply", "-f", str(saved))
     assert {line.split()[1] for line in again.stdout.splitlines()} == {"unchanged"}, again.stderr

@@ -18,7 +18,7 @@ from upwell.api.meta import ObjectMeta
 from upwell.store.interface import ApiClient, NotFoundError
 
 SECONDS = 60
-LOST, BACK = "lost the server", "the server is back"
+LOST, BACK = "lost the connection to the server", "connected to the server again"
 WAITING = """
 apiVersion: apps/v1
 kind: Deployment

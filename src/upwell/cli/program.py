@@ -1,4 +1,4 @@
-"""The command `upwell`: its commands by name, its own options, and what its exit codes mean."""
+"""The command `upwell`: its commands by name, its own options, and its exit codes."""
 
 import importlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from upwell.cli.core.examples import block, examples
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a command is implemented, and its line in the list of commands."""
+    """Place of a command's code, and its line in the list of commands."""
 
     target: str
     """`MODULE:ATTRIBUTE`, the module relative to this package."""
@@ -30,53 +30,61 @@ class Entry:
 
 COMMANDS: Mapping[str, Entry] = {
     "apply": Entry("objects.apply:apply", "Create or change objects from manifests."),
-    "approve": Entry("promotion.approve:approve", "Agree to a promotion that waits for it."),
-    "build-chain": Entry("explain.build_chain:build_chain", "Show what a tag's change builds."),
-    "cancel-build": Entry("builds.builds:cancel_build", "Cancel builds that have not ended."),
+    "approve": Entry("promotion.approve:approve", "Approve a promotion that waits for approval."),
+    "build-chain": Entry(
+        "explain.build_chain:build_chain", "Show the builds that depend on a tag."
+    ),
+    "cancel-build": Entry("builds.builds:cancel_build", "Cancel new, pending or running builds."),
     "delete": Entry("objects.delete:delete", "Delete objects by name or from manifests."),
     "demo": Entry("demo:demo", "Replay a real base image fix on this machine."),
-    "describe": Entry("objects.describe:describe_command", "Tell all about an object."),
-    "doctor": Entry("serve.doctor:doctor", "Say what this machine can and cannot do."),
-    "evidence": Entry("promotion.evidence:evidence", "Show what the tests of a stage have left."),
-    "exec": Entry("workloads.exec:exec_command", "Run a command in a workload's container."),
-    "explain": Entry("explain.explain:explain_command", "Say why it was built or rolled out."),
-    "freeze": Entry("promotion.freeze:freeze", "Stop the line, or let it go on."),
+    "describe": Entry("objects.describe:describe_command", "Show the details of objects."),
+    "doctor": Entry("serve.doctor:doctor", "Check this machine for what Upwell needs."),
+    "evidence": Entry("promotion.evidence:evidence", "List or print the evidence of a promotion."),
+    "exec": Entry("workloads.exec:exec_command", "Run a command in a container of a workload."),
+    "explain": Entry(
+        "explain.explain:explain_command", "Explain why an object was built or rolled out."
+    ),
+    "freeze": Entry("promotion.freeze:freeze", "Create, list and lift freezes of promotions."),
     "get": Entry("objects.get:get", "List or watch objects."),
     "kubeconfig": Entry("access.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
-    "history": Entry("promotion.history:history", "Show what was promoted, and how it went."),
-    "hold": Entry("promotion.hold:hold", "Keep new images away from a workload or stage."),
+    "history": Entry("promotion.history:history", "List the promotions of a pipeline."),
+    "hold": Entry("promotion.hold:hold", "Keep a workload or stage at its present images."),
     "image": Entry("images.image:image", "Copy images between registries."),
-    "import-image": Entry("images.image_import:import_image", "Import a tag's image now."),
-    "login": Entry("access.login:login", "Remember a server and a token for it."),
-    "logout": Entry("access.login:logout", "Forget the token of a server."),
-    "logs": Entry("workloads.logs:logs", "Print the log of a build or a workload."),
-    "new-app": Entry("new_app.new_app:new_app", "Make an application and all it needs."),
-    "notify": Entry("notifications.notify:notify", "Test what tells the outside, and replay it."),
-    "pipeline": Entry("promotion.pipeline:pipeline", "See where an application's releases are."),
-    "port-forward": Entry(
-        "workloads.port_forward:port_forward", "Reach an instance's port at a local one."
+    "import-image": Entry(
+        "images.image_import:import_image", "Import images from their registry now."
     ),
-    "resume": Entry("promotion.hold:resume", "Lift a hold or a pause."),
-    "process": Entry("templates.process:process", "Print the objects of a template."),
-    "promote": Entry("promotion.promote:promote", "Bring a release into a stage now."),
-    "prune": Entry("pruning.prune:prune", "Remove what nothing needs any more."),
+    "login": Entry("access.login:login", "Log in to a server and keep its token."),
+    "logout": Entry("access.login:logout", "Log out of a server."),
+    "logs": Entry("workloads.logs:logs", "Print the log of a build, workload or Pod."),
+    "new-app": Entry("new_app.new_app:new_app", "Create an application and the objects it needs."),
+    "notify": Entry(
+        "notifications.notify:notify", "Test Subscriptions; list and replay failed deliveries."
+    ),
+    "pipeline": Entry("promotion.pipeline:pipeline", "Show the stages of pipelines."),
+    "port-forward": Entry(
+        "workloads.port_forward:port_forward", "Forward local ports to an instance."
+    ),
+    "resume": Entry("promotion.hold:resume", "Resume a workload or stage that is held or paused."),
+    "process": Entry("templates.process:process", "Print the objects of a Template."),
+    "promote": Entry("promotion.promote:promote", "Promote a release into a stage now."),
+    "prune": Entry("pruning.prune:prune", "Remove images, tags, logs and records not in use."),
     "quarantine": Entry(
         "promotion.quarantine:quarantine",
-        "List base images that are kept out; let them in.",
+        "List and lift quarantines of base images.",
     ),
-    "reject": Entry("promotion.approve:reject", "Refuse a promotion, or a release everywhere."),
-    "release": Entry("promotion.release:release", "List, describe and compare releases."),
-    "rollback": Entry("promotion.rollback:rollback", "Put an earlier release back into a stage."),
-    "rollout": Entry("workloads.rollout:rollout", "Watch, undo, pause or resume rollouts."),
-    "s2i": Entry("s2i:s2i", "Build an image from source, without a server."),
+    "reject": Entry("promotion.approve:reject", "Reject a promotion or a release."),
+    "release": Entry("promotion.release:release", "List, describe, compare and restore releases."),
+    "rollback": Entry("promotion.rollback:rollback", "Roll a stage back to an earlier release."),
+    "rollout": Entry("workloads.rollout:rollout", "Watch, undo, pause and resume rollouts."),
+    "s2i": Entry("s2i:s2i", "Build images with Source-to-Image, without a server."),
     "serve": Entry("serve.serve:serve", "Run the server on this machine."),
     "start-build": Entry("builds.builds:start_build", "Start a build of a BuildConfig."),
     "status": Entry("explain.status:status", "Show the tree from base image to workload."),
-    "token": Entry("access.token:token", "Make, list and delete tokens."),
-    "tag": Entry("images.tag:tag", "Promote an image, or follow one, under another name."),
-    "verify": Entry("promotion.verify:verify", "Report whether a release passed in a stage."),
-    "wait": Entry("objects.wait:wait", "Wait until an object is as you say."),
-    "whoami": Entry("access.login:whoami", "Say who you are to the server."),
+    "token": Entry("access.token:token", "Create, list and delete tokens."),
+    "tag": Entry("images.tag:tag", "Tag images into image streams."),
+    "verify": Entry("promotion.verify:verify", "Report the test result of a release in a stage."),
+    "wait": Entry("objects.wait:wait", "Wait for a condition of an object."),
+    "whoami": Entry("access.login:whoami", "Show the current user and their grants."),
 }
 """The summaries are repeated here so that the list of commands needs no command's module."""
 
@@ -103,10 +111,10 @@ _EXIT_CODES = block(
     "Exit codes",
     "0    done",
     "1    failed: the server refused, or a build or rollout failed",
-    "2    wrong usage or input; nothing was changed",
-    "3    no such object",
+    "2    invalid usage or input; nothing was changed",
+    "3    the object does not exist",
     "4    the server cannot be reached",
-    "5    the time given with --timeout is over",
+    "5    the time limit of --timeout has passed",
     "130  interrupted",
 )
 _EXAMPLES = examples(

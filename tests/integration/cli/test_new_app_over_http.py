@@ -147,7 +147,7 @@ async def test_a_name_that_is_taken_changes_nothing(upwell: Upwell) -> None:
     result = await upwell("new-app", SHOP)
 
     assert result.exit_code == 2
-    assert "exist already: service/shop;" in result.stderr
+    assert "these objects exist: service/shop;" in result.stderr
     assert (await upwell("get", "all", "-o", "name")).stdout == "service/shop\n"
 
 

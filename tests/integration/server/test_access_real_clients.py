@@ -242,7 +242,10 @@ def test_a_login_is_kept_for_the_user_alone_and_tried_first(installed: Installed
     assert upwell("logout").stdout == f"logged out of https://{installed.host}\n"
     assert token not in kept.read_text()
     again = upwell("logout")
-    assert (again.returncode, again.stderr) == (3, "error: you are not logged in anywhere\n")
+    assert (again.returncode, again.stderr) == (
+        3,
+        "error: not logged in to any server: run `upwell login URL`\n",
+    )
 
 
 def _image(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`upwell kubeconfig`: what kubectl and other Kubernetes clients need to reach the server."""
+"""`upwell kubeconfig`: a kubeconfig for kubectl and other Kubernetes clients."""
 
 import base64
 from pathlib import Path
@@ -29,12 +29,12 @@ _NAME = "upwell"
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
     show_default="stdout",
-    help="Write a file that only you can read.",
+    help="File to write, with mode 0600.",
 )
 @connection_options
 @click.pass_obj
 def kubeconfig(session: Session, path: Path | None) -> None:
-    """Print a kubeconfig with the server's address, its authority and the token in use."""
+    """Print a kubeconfig with the server's URL, its authority and the token in use."""
     from upwell.app.local_access import find_access  # noqa: PLC0415 - only this and clients need it
 
     token, authority = session.token, session.authority
@@ -43,8 +43,7 @@ def kubeconfig(session: Session, path: Path | None) -> None:
         token, authority = token or local.token, authority or str(local.authority or "")
     if not token:
         raise CommandError(
-            f"no token for {session.server}: name one with UPWELL_TOKEN"
-            " (`upwell token create` makes them)"
+            f"no token for {session.server}: set UPWELL_TOKEN (`upwell token create` creates one)"
         )
     document = _document(session, token, authority, own=local is not None)
     text = yaml.safe_dump(document, sort_keys=False)
@@ -59,10 +58,10 @@ def _document(session: Session, token: str, authority: str, *, own: bool) -> dic
     if session.server.startswith("http://"):
         if not own:
             raise CommandError(
-                f"kubectl sends no token to {session.server}, which is without TLS: name the"
-                " server by https://, or call this as the user who runs the server"
+                f"kubectl sends no token to {session.server}, which has no TLS: name the"
+                " server by https://, or run this as the user of the server"
             )
-        # The same port speaks TLS to those who ask for this name.
+        # The same port serves TLS to clients that ask for this name.
         cluster["server"] = session.server.replace("http", "https", 1)
         cluster["tls-server-name"] = TLS_NAME
     if authority:

@@ -28,16 +28,16 @@ _GRANTS = "upwell.dev/grants"
     "--token-file",
     type=click.Path(dir_okay=False, allow_dash=True),
     default=None,
-    show_default="asked for",
-    help="File that holds the token, or - for stdin.",
+    show_default="prompt",
+    help="File with the token, or - for stdin.",
 )
 @connection_options
 @click.pass_obj
 def login(session: Session, url: str, token_file: str | None) -> None:
-    """Remember a server and a token for it: commands go there until `logout`.
+    """Log in to a server: commands use it and the token until `logout`.
 
-    They are kept in $XDG_CONFIG_HOME/upwell/logins.json (~/.config), a file that only you can
-    read. The token is tried first. --server, --token and their variables outrank it.
+    Server and token are kept in $XDG_CONFIG_HOME/upwell/logins.json (~/.config), a file that only
+    you can read. The token is checked first. --server, --token and their variables outrank it.
     """
     _require_address(url)
     server = url.rstrip("/")
@@ -46,33 +46,33 @@ def login(session: Session, url: str, token_file: str | None) -> None:
     if not token:
         token = click.prompt(f"token for {server}", hide_input=True, err=True).strip()
     found = Login(server, token, authority, session.namespace if session.namespace_given else "")
-    session.enter(found)
+    session.use(found)
     session.token = token
-    told: list[str] = []
+    lines: list[str] = []
 
     async def work(client: ApiClient) -> None:
         name, grants = await _identity(client)
-        told.append(f"logged in to {server} as {name} ({', '.join(grants) or 'no grants'})")
+        lines.append(f"logged in to {server} as {name} ({', '.join(grants) or 'no grants'})")
 
     session.run(work)
     path = logins_path()
     write_logins(path, read_logins(path).with_login(found))
-    click.echo(told[0])
+    click.echo(lines[0])
 
 
 @click.command(epilog=examples("upwell logout", "upwell logout https://upwell.example.com:7080"))
 @click.argument("url", required=False, metavar="[URL]")
 def logout(url: str | None) -> None:
-    """Forget the token of a server, by default of the one that commands go to.
+    """Log out of a server, by default the current one: forget its token.
 
-    The token itself stays valid: `upwell token delete` ends it.
+    The token stays valid until `upwell token delete`.
     """
     path = logins_path()
     logins = read_logins(path)
     found = logins.of(url or logins.current)
     if found is None:
-        where = f"at {url}" if url else "anywhere"
-        raise CommandError(f"you are not logged in {where}", Exit.NOT_FOUND)
+        where = f"to {url}" if url else "to any server"
+        raise CommandError(f"not logged in {where}: run `upwell login URL`", Exit.NOT_FOUND)
     write_logins(path, logins.without(found.server))
     click.echo(f"logged out of {found.server}")
 
@@ -82,7 +82,7 @@ def logout(url: str | None) -> None:
 @connection_options
 @click.pass_obj
 def whoami(session: Session, output: str) -> None:
-    """Say who you are to the server, and what your token is granted."""
+    """Show the name and the grants of the token in use."""
 
     async def work(client: ApiClient) -> None:
         name, grants = await _identity(client)
@@ -119,5 +119,5 @@ def _read_token(source: str) -> str:
         raise CommandError(f"{source}: {error.strerror}", Exit.USAGE) from error
     token = raw.decode(errors="replace").strip()
     if not token or len(token.split()) != 1:
-        raise CommandError(f"{source}: expected a token and nothing else", Exit.USAGE)
+        raise CommandError(f"{source}: expected one token and nothing else", Exit.USAGE)
     return token

@@ -1,4 +1,4 @@
-"""`upwell token`: make, list and delete the tokens of people and machines."""
+"""`upwell token`: create, list and delete the tokens of people and machines."""
 
 import re
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
 
 
 class _GrantType(click.ParamType[Grant]):
-    """A role in namespaces, `builder@shop,bank`."""
+    """Parameter type for a role in namespaces, `builder@shop,bank`."""
 
     name = "grant"
 
@@ -59,10 +59,10 @@ class _GrantType(click.ParamType[Grant]):
     ),
 )
 def token() -> None:
-    """Make, list and delete tokens for people and machines.
+    """Create, list and delete tokens for people and machines.
 
-    A token opens the API, and the registry as the password of any user. It needs the role admin in
-    all namespaces to do this.
+    A token authenticates to the API, and to the registry as the password of any user. These
+    commands need the role admin in all namespaces.
     """
 
 
@@ -80,8 +80,8 @@ def token() -> None:
     multiple=True,
     required=True,
     metavar="ROLE@NAMESPACE",
-    help=f"A role ({', '.join(Role)}) in namespaces, with commas between them;"
-    " * is every namespace. Repeatable.",
+    help=f"Role ({', '.join(Role)}) and its namespaces, separated by commas;"
+    " * stands for all. Repeatable.",
 )
 @click.option(
     "--expires",
@@ -89,16 +89,16 @@ def token() -> None:
     default=None,
     metavar="DURATION",
     show_default="never",
-    help="When the token stops working, such as 12h or 90d.",
+    help="Lifetime of the token, such as 12h or 90d.",
 )
 @connection_options
 @click.pass_obj
 def create(
     session: Session, name: str, grants: tuple[Grant, ...], expires: timedelta | None
 ) -> None:
-    """Make a token and print it: it is kept nowhere and cannot be shown again."""
+    """Create a token and print it: only its hash is kept, so it cannot be shown again."""
     if _NAME.fullmatch(name) is None:
-        raise click.UsageError(f"{name!r} is no name: use letters a to z, digits and -")
+        raise click.UsageError(f"{name!r} is not a valid name: use letters a to z, digits and -")
     made = new_token(name)
     end = clock.now() + expires if expires else None
     record = TokenRecord(name, hash_of(made), grants, end)
@@ -115,7 +115,7 @@ def create(
 @connection_options
 @click.pass_obj
 def list_tokens(session: Session, output: str) -> None:
-    """List the tokens, what they allow, and how long they work."""
+    """List tokens with their grants and expiry."""
 
     async def work(client: ApiClient) -> None:
         found = await client.list(Secret, Selector(namespace=SYSTEM_NAMESPACE))
@@ -141,14 +141,14 @@ def list_tokens(session: Session, output: str) -> None:
 @connection_options
 @click.pass_obj
 def delete(session: Session, names: tuple[str, ...]) -> None:
-    """Delete tokens; they stop working at once."""
+    """Delete tokens; the server refuses them at once."""
 
     async def work(client: ApiClient) -> None:
         for name in names:
             try:
                 await client.delete(Secret, SYSTEM_NAMESPACE, secret_name(name))
             except NotFoundError as error:
-                message = f"there is no token {name}; `upwell token list` lists them"
+                message = f"token/{name} does not exist; `upwell token list` lists the tokens"
                 raise CommandError(message) from error
             click.echo(f"token/{name} deleted")
 

@@ -1,1 +1,1 @@
-"""Commands on builds: start-build, cancel-build, and what they upload."""
+"""Commands on builds: start-build, cancel-build, and their uploads."""

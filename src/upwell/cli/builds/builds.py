@@ -38,9 +38,11 @@ from upwell.store.interface import ApiClient
     "--from-build",
     metavar="BUILD",
     show_default="none",
-    help="Make a build again from its own inputs.",
+    help="Build to repeat with the same inputs.",
 )
-@click.option("-F", "--follow", is_flag=True, help="Print the log; exit 1 if the build fails.")
+@click.option(
+    "-F", "--follow", is_flag=True, help="Print the log until the end; exit 1 if the build fails."
+)
 @click.option("-w", "--wait", is_flag=True, help="Wait for the end; exit 1 if the build fails.")
 @output_option(Format.TABLE, Format.NAME)
 @request_options
@@ -49,7 +51,7 @@ from upwell.store.interface import ApiClient
     "--list-webhooks",
     type=click.Choice(["all", *(str(hook) for hook in Hook)]),
     show_default="none",
-    help="Print the addresses of webhooks, and start nothing.",
+    help="Print the URLs of these webhooks, and start nothing.",
 )
 @webhook_options
 @connection_options
@@ -65,7 +67,7 @@ def start_build(
 ) -> None:
     """Start a build of a BuildConfig and print the Build's name.
 
-    What is uploaded is kept: later builds of the same BuildConfig use it again.
+    An upload is kept: later builds of the same BuildConfig use it again.
     """
     session: Session = ctx.obj
     upload, request, webhook = upload_choice(ctx), request_choice(ctx), webhook_choice(ctx)
@@ -92,15 +94,15 @@ def start_build(
 def _target(
     name: str | None, from_build: str | None, upload: UploadChoice, request: RequestChoice
 ) -> Named:
-    """Return the BuildConfig or Build that is meant; raises click.UsageError."""
+    """Return the BuildConfig or Build to start; raises click.UsageError."""
     if (name is None) == (from_build is None):
-        raise click.UsageError("name a BuildConfig, or a build with --from-build")
+        raise click.UsageError("name a BuildConfig, or a Build with --from-build; not both")
     if from_build is not None and request.unless_built:
-        raise click.UsageError("--from-build makes a build again: --unless-built asks for none")
+        raise click.UsageError("--from-build and --unless-built are mutually exclusive")
     if from_build is not None:
         if upload.given or upload.commit:
             raise click.UsageError(
-                "--from-build takes the inputs of that build: upload nothing, name no --commit"
+                "--from-build uses the inputs of that build: remove --from-* uploads and --commit"
             )
         return parse_named([from_build], default=Build)[0]
     if upload.given and request.given:
@@ -137,7 +139,7 @@ async def _start(
 
 
 def _print_webhooks(server: str, config: BuildConfig, wanted: str) -> None:
-    """Print addresses with `<secret>` in place of each secret: they are not for a terminal."""
+    """Print URLs with `<secret>` in place of each secret: a terminal must not show it."""
     kind = BuildConfig.KIND
     place = f"{server.rstrip('/')}/apis/{kind.api_version}/namespaces/{config.namespace}"
     hooks = [h for h in Hook if wanted in {"all", h}]
@@ -173,10 +175,10 @@ def _read_states(
     multiple=True,
     metavar="STATE[,STATE]",
     callback=_read_states,
-    help="Only builds that are new, pending or running; repeatable.  [default: all]",
+    help="Phases of builds to cancel: new, pending, running; repeatable.  [default: all]",
 )
 @click.option("--dump-logs", is_flag=True, help="Print the log of each cancelled build.")
-@click.option("--restart", is_flag=True, help="Make each cancelled build again.")
+@click.option("--restart", is_flag=True, help="Start each cancelled build again.")
 @connection_options
 @click.pass_obj
 def cancel_build(
@@ -186,7 +188,7 @@ def cancel_build(
     dump_logs: bool,  # noqa: FBT001 - click passes options by name
     restart: bool,  # noqa: FBT001 - click passes options by name
 ) -> None:
-    """Cancel builds that have not ended: single ones, or all of a BuildConfig."""
+    """Cancel new, pending or running builds: by name, or all of a BuildConfig."""
     wanted = [parse_named([name], default=None if "/" in name else Build)[0] for name in names]
     for one in wanted:
         if one.resource not in {Build, BuildConfig}:
@@ -218,11 +220,11 @@ async def _builds(client: ApiClient, namespace: str, named: Named) -> Sequence[B
 
 
 async def _cancel(client: ApiClient, build: Build, states: Sequence[str], *, quiet: bool) -> bool:
-    """Cancel the build unless it has ended or is in another state; whether that was done."""
+    """Cancel the build unless it has ended or is in another state; return whether it did."""
     phase = build.status.phase
     if phase.is_terminal or (states and phase.lower() not in states):
         if not quiet:
-            what = "has ended" if phase.is_terminal else "is left alone"
+            what = "has ended" if phase.is_terminal else "is not cancelled"
             click.echo(f"{full_name(build)} {what}: {phase}", err=True)
         return False
     cancel = {"status": {"cancelled": True}}
@@ -238,5 +240,5 @@ def _require_success(build: Build) -> None:
     why = ": ".join(part for part in (status.reason, status.message) if part)
     raise CommandError(
         f"{full_name(build)} ended as {status.phase}{f' ({why})' if why else ''};"
-        f" `upwell describe build/{build.name}` tells more"
+        f" `upwell describe build/{build.name}` shows details"
     )

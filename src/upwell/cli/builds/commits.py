@@ -1,4 +1,4 @@
-"""Asks git about commits of a local repository."""
+"""Commits of a local git repository."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ _FIELDS = ("commit", "authorName", "authorEmail", "committerName", "committerEma
 
 
 def commit_facts(repository: Path, commit: str) -> dict[str, str]:
-    """Return commit, author, committer and message of what `commit` names.
+    """Return id, author, committer and message of `commit`.
 
     Raises click.ClickException.
     """
@@ -34,9 +34,11 @@ def run_git(repository: Path, *arguments: str, output: BinaryIO | None = None) -
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise click.ClickException(f"{repository}: git does not answer") from error
+        raise click.ClickException(
+            f"{repository}: git did not answer within {_SECONDS} s"
+        ) from error
     except OSError as error:
-        raise click.ClickException(f"git cannot be run: {error.strerror}") from error
+        raise click.ClickException(f"cannot run git: {error.strerror}") from error
     if done.returncode != 0:
         what = done.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise click.ClickException(f"{repository}: {what}")

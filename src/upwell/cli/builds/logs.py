@@ -1,4 +1,4 @@
-"""The builds of a BuildConfig, and the log of a build as it grows."""
+"""Builds of a BuildConfig, and the log of a build as it grows."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import click
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
 from upwell.api.meta import Resource
-from upwell.cli.core.waiting import answers, server_is_back, until
+from upwell.cli.core.waiting import answers, reconnected, until
 from upwell.policy.builds.run_policy import number_of
 from upwell.store.interface import ApiClient, Selector, UnavailableError
 
@@ -25,15 +25,15 @@ async def follow_build(
 ) -> Build:
     """Print the log of a build from its start to its end; return the build as it ended.
 
-    A build that a restart of the server begins anew goes on in the same log.
+    A build that the server starts again after a restart continues in the same log.
     """
-    waiting = [""]
+    last = [""]
 
-    def tell(state: Build) -> None:
+    def report(state: Build) -> None:
         status = state.status
-        text = f"{status.phase}: {status.message or status.reason or 'waiting for its turn'}"
-        if status.phase in {BuildPhase.NEW, BuildPhase.PENDING} and text != waiting[0]:
-            waiting[0] = text
+        text = f"{status.phase}: {status.message or status.reason or 'waiting for a free slot'}"
+        if status.phase in {BuildPhase.NEW, BuildPhase.PENDING} and text != last[0]:
+            last[0] = text
             click.echo(f"{state.name} is {text}", err=True)
 
     log = LogCopy(build, {"follow": "true", **(params or {})})
@@ -42,16 +42,16 @@ async def follow_build(
             client,
             build,
             lambda state: state.status.phase not in {BuildPhase.NEW, BuildPhase.PENDING},
-            changed=tell,
+            changed=report,
         )
-        await log.go_on(client)
+        await log.resume(client)
         if not before.status.phase.is_terminal:
-            build = await _ended_or_begun_anew(client, before)
+            build = await _ended_or_restarted(client, before)
         if build.status.attempts == before.status.attempts:
             return build
 
 
-async def _ended_or_begun_anew(client: ApiClient, build: Build) -> Build:
+async def _ended_or_restarted(client: ApiClient, build: Build) -> Build:
     attempts = build.status.attempts
     return await until(
         client,
@@ -68,18 +68,18 @@ async def ended_build(client: ApiClient, build: Build) -> Build:
 async def write_log(client: ApiClient, target: Resource, params: Mapping[str, str]) -> None:
     """Copy the log that an object keeps to stdout, byte by byte as it comes.
 
-    A log that is followed goes on when the server was away.
+    A followed log resumes after a restart of the server.
     """
     log = LogCopy(target, params)
-    await log.go_on(client)
+    await log.resume(client)
     while log.is_followed and not await answers(client):
-        # A server that stops ends its answers in good order.
-        await server_is_back(client, UnavailableError("it stopped"))
-        await log.go_on(client)
+        # A server that stops ends its responses in good order.
+        await reconnected(client, UnavailableError("it stopped"))
+        await log.resume(client)
 
 
 class LogCopy:
-    """Copies a log to stdout, in as many answers as it takes."""
+    """Copy of a log to stdout, over as many responses as it takes."""
 
     def __init__(self, target: Resource, params: Mapping[str, str]) -> None:
         self._target = target
@@ -89,18 +89,18 @@ class LogCopy:
 
     @property
     def is_followed(self) -> bool:
-        """Whether its end is waited for."""
+        """True if the copy waits for the end of the log."""
         return "follow" in self._params
 
-    async def go_on(self, client: ApiClient) -> None:
-        """Copy what was not yet copied, until the server ends its answer."""
+    async def resume(self, client: ApiClient) -> None:
+        """Copy the rest of the log, until the server ends its response."""
         while True:
             try:
                 await self._copy(client)
             except UnavailableError as error:
                 if not (self._begun and self.is_followed):
                     raise
-                await server_is_back(client, error)
+                await reconnected(client, error)
             else:
                 return
 
@@ -119,7 +119,7 @@ class LogCopy:
         self._begun = True
 
     def _skipped(self) -> int:
-        """Return how much of the next answer is known; from a log's end on, only news are asked."""
+        """Return the bytes of the next response to skip; a tail resumes with new lines alone."""
         if self._begun and "tailLines" in self._params:
             self._params["tailLines"] = "0"
             return 0

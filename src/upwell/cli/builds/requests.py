@@ -1,4 +1,4 @@
-"""What `start-build` asks for beside the BuildConfig: variables, arguments, options."""
+"""Request options of `start-build`: variables, build arguments, strategy options."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _KEY = "upwell.cli.builds.requests"
 
 @dataclass(slots=True)
 class RequestChoice:
-    """The request options of one call."""
+    """Request options of one call."""
 
     env: tuple[str, ...] = ()
     build_args: tuple[str, ...] = ()
@@ -22,7 +22,7 @@ class RequestChoice:
     log_level: str = ""
     unless_built: bool = False
     given: list[str] = field(default_factory=list)
-    """The options that the user named and that have no effect on an upload."""
+    """Named options that have no effect on an upload."""
 
     def document(self, name: str, namespace: str) -> dict[str, Any]:
         """Return the BuildRequest (build/v1); raises click.UsageError."""
@@ -51,38 +51,49 @@ class RequestChoice:
 
 
 def request_options[F: Callable[..., Any]](function: F) -> F:
-    """Give a command the request options; `request_choice` returns what was chosen."""
+    """Add the request options to a command; `request_choice` reads them."""
     for option in (
         _option(
             "log_level",
             "--build-loglevel",
             metavar="0-10",
             show_default="none",
-            help="Sets BUILD_LOGLEVEL.",
+            help="Value of BUILD_LOGLEVEL in the build.",
         ),
         _option(
             "no_cache",
             "--no-cache/--cache",
             default=None,
-            help="Docker: build every step anew, or use what is kept.  [default: as configured]",
+            help="Docker strategy: rebuild or use cached layers.  [default: as configured]",
         ),
         _option(
             "incremental",
             "--incremental/--clean",
             default=None,
-            help="Source: take up the last image's artifacts, or not.  [default: as configured]",
+            help="Source strategy: reuse the last artifacts or not.  [default: as configured]",
         ),
         _option(
-            "build_args", "--build-arg", multiple=True, metavar="K=V", help="Docker; repeatable."
+            "build_args",
+            "--build-arg",
+            multiple=True,
+            metavar="K=V",
+            help="Build argument of the Docker strategy; repeatable.",
         ),
         click.option(
             "--unless-built",
             is_flag=True,
             expose_value=False,
-            callback=_remember_unless_built,
-            help="Take the image that equal inputs have made before: for jobs that are retried.",
+            callback=_store_unless_built,
+            help="Use the image of an earlier build with equal inputs: for jobs that are retried.",
         ),
-        _option("env", "-e", "--env", multiple=True, metavar="K=V", help="Variable; repeatable."),
+        _option(
+            "env",
+            "-e",
+            "--env",
+            multiple=True,
+            metavar="K=V",
+            help="Environment variable of the build; repeatable.",
+        ),
     ):
         function = option(function)
     return function
@@ -94,20 +105,20 @@ def request_choice(ctx: click.Context) -> RequestChoice:
     return choice
 
 
-def _remember_unless_built(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click passes values by place
+def _store_unless_built(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click passes values by place
     del parameter
     request_choice(ctx).unless_built = value
 
 
 def _option[F: Callable[..., Any]](target: str, *names: str, **facts: Any) -> Callable[[F], F]:
-    def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    def store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value in {None, ()}:
             return
         choice = request_choice(ctx)
         setattr(choice, target, value)
         choice.given.append(parameter.opts[-1])
 
-    return click.option(*names, target, expose_value=False, callback=remember, **facts)
+    return click.option(*names, target, expose_value=False, callback=store, **facts)
 
 
 def _variable(option: str, text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What `start-build` uploads: a file, a folder, an archive, a commit of a repository."""
+"""Uploads of `start-build`: a file, a folder, an archive, a commit of a repository."""
 
 import asyncio
 import os
@@ -23,22 +23,22 @@ DEFAULT_EXCLUDE = r"(^|\/)\.git(\/|$)"
 
 @dataclass(slots=True)
 class UploadChoice:
-    """The upload options of one call."""
+    """Upload options of one call."""
 
     sources: dict[str, str] = field(default_factory=dict)
-    """By option: `file`, `dir`, `archive`, `repo`."""
+    """Sources by option: `file`, `dir`, `archive`, `repo`."""
     commit: str = ""
-    """Of the uploaded repository; without an upload, of the BuildConfig's."""
+    """Commit of the uploaded repository, or without an upload of the BuildConfig's."""
     exclude: str = DEFAULT_EXCLUDE
 
     @property
     def given(self) -> bool:
-        """Whether anything is to be uploaded."""
+        """True if the call uploads something."""
         return bool(self.sources)
 
 
 def upload_options[F: Callable[..., Any]](function: F) -> F:
-    """Give a command the options of an upload; `upload_choice` returns what was chosen."""
+    """Add the upload options to a command; `upload_choice` reads them."""
     for option in (
         click.option(
             "--exclude",
@@ -46,39 +46,39 @@ def upload_options[F: Callable[..., Any]](function: F) -> F:
             default=DEFAULT_EXCLUDE,
             show_default=True,
             expose_value=False,
-            callback=_remember_exclude,
-            help="Paths of --from-dir to leave out; empty: none.",
+            callback=_store_exclude,
+            help="Paths of --from-dir to leave out; empty for none.",
         ),
         click.option(
             "--commit",
             metavar="REF",
             expose_value=False,
-            callback=_remember_commit,
-            help="Commit to build: of the BuildConfig's repository, or of --from-repo.  [default:"
+            callback=_store_commit,
+            help="Commit to build, of the BuildConfig's repository or of --from-repo.  [default:"
             " as configured, or HEAD]",
         ),
-        _source("repo", "DIR", "Upload a commit of a local git repository."),
-        _source("archive", "FILE", "Upload a tar or zip archive; - reads it from stdin."),
-        _source("dir", "DIR", "Upload a folder, packed as an archive."),
-        _source("file", "FILE", "Upload one file, which keeps its name."),
+        _source("repo", "DIR", "Local git repository to upload a commit of."),
+        _source("archive", "FILE", "Tar or zip archive to upload, or - for stdin."),
+        _source("dir", "DIR", "Folder to upload, packed as an archive."),
+        _source("file", "FILE", "File to upload, with its name."),
     ):
         function = option(function)
     return function
 
 
 def upload_choice(ctx: click.Context) -> UploadChoice:
-    """Return the upload options of this call; raises click.UsageError for a wrong mixture."""
+    """Return the upload options of this call; raises click.UsageError for a conflict."""
     choice: UploadChoice = ctx.meta.setdefault(_KEY, UploadChoice())
     if len(choice.sources) > 1:
         names = ", ".join(f"--from-{name}" for name in sorted(choice.sources))
-        raise click.UsageError(f"one upload at a time: {names}")
+        raise click.UsageError(f"{names} are mutually exclusive: choose one")
     if choice.commit and choice.given and "repo" not in choice.sources:
-        raise click.UsageError("--commit is of a git repository: upload it with --from-repo")
+        raise click.UsageError("--commit needs a git repository: upload it with --from-repo")
     return choice
 
 
 def _source[F: Callable[..., Any]](name: str, metavar: str, text: str) -> Callable[[F], F]:
-    def remember(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    def store(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
         del parameter
         if value is not None:
             ctx.meta.setdefault(_KEY, UploadChoice()).sources[name] = value
@@ -88,24 +88,24 @@ def _source[F: Callable[..., Any]](name: str, metavar: str, text: str) -> Callab
         metavar=metavar,
         show_default="none",
         expose_value=False,
-        callback=remember,
+        callback=store,
         help=text,
     )
 
 
-def _remember_commit(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+def _store_commit(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
     del parameter
     ctx.meta.setdefault(_KEY, UploadChoice()).commit = value or ""
 
 
-def _remember_exclude(ctx: click.Context, parameter: click.Parameter, value: str) -> None:
+def _store_exclude(ctx: click.Context, parameter: click.Parameter, value: str) -> None:
     del parameter
     ctx.meta.setdefault(_KEY, UploadChoice()).exclude = value
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Bytes to send, and the query that says what they are."""
+    """Bytes to send, and the query that describes them."""
 
     file: BinaryIO
     params: dict[str, str]
@@ -118,7 +118,7 @@ class Upload:
 
 @contextmanager
 def opened(choice: UploadChoice) -> Iterator[Upload]:
-    """Open what was chosen; raises click.ClickException when it cannot be read."""
+    """Open the chosen source; raises click.ClickException if it cannot be read."""
     [(kind, text)] = choice.sources.items()
     path = Path(text)
     try:
@@ -151,7 +151,7 @@ def pack(folder: Path, file: BinaryIO, exclude: str) -> None:
     except re.error as error:
         raise click.UsageError(f"--exclude: {error}") from error
     if not folder.is_dir():
-        raise click.ClickException(f"{folder} is no folder")
+        raise click.ClickException(f"{folder} is not a folder")
     with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
         for where, folders, files in os.walk(folder):
             inside = Path(where).relative_to(folder)
@@ -162,7 +162,7 @@ def pack(folder: Path, file: BinaryIO, exclude: str) -> None:
                         folders.remove(name)
                     continue
                 entry = archive.gettarinfo(Path(where) / name, arcname=path)
-                # Who owns it here is nobody's business there.
+                # The local owner means nothing on the server.
                 entry.uid = entry.gid = 0
                 entry.uname = entry.gname = ""
                 if entry.isreg():

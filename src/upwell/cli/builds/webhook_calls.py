@@ -1,4 +1,4 @@
-"""`start-build --from-webhook`: calls a generic webhook, also from a repository's own hook."""
+"""`start-build --from-webhook`: call a generic webhook, also from git's post-receive hook."""
 
 import asyncio
 import http
@@ -22,7 +22,7 @@ _LINE_WORDS = 3
 
 @dataclass(slots=True)
 class WebhookChoice:
-    """The webhook options of one call."""
+    """Webhook options of one call."""
 
     url: str = ""
     post_receive: str = ""
@@ -30,28 +30,28 @@ class WebhookChoice:
 
 
 def webhook_options[F: Callable[..., Any]](function: F) -> F:
-    """Give a command the options of a webhook's call; `webhook_choice` returns what was chosen."""
+    """Add the webhook options to a command; `webhook_choice` reads them."""
     for option in (
         _option(
             "repository",
             "--git-repository",
             metavar="DIR",
             show_default="the current folder",
-            help="The repository of --git-post-receive.",
+            help="Git repository of --git-post-receive.",
         ),
         _option(
             "post_receive",
             "--git-post-receive",
             metavar="FILE",
             show_default="none",
-            help="What git's post-receive hook reads, - for stdin: goes along with --from-webhook.",
+            help="Input of git's post-receive hook to send with --from-webhook, or - for stdin.",
         ),
         _option(
             "url",
             "--from-webhook",
             metavar="URL",
             show_default="none",
-            help="Call a generic webhook, and nothing else.",
+            help="URL of a generic webhook to call instead of the API.",
         ),
     ):
         function = option(function)
@@ -62,32 +62,32 @@ def webhook_choice(ctx: click.Context) -> WebhookChoice:
     """Return the webhook options of this call; raises click.UsageError."""
     choice: WebhookChoice = ctx.meta.setdefault(_KEY, WebhookChoice())
     if choice.post_receive and not choice.url:
-        raise click.UsageError("--git-post-receive belongs to --from-webhook")
+        raise click.UsageError("--git-post-receive needs --from-webhook")
     return choice
 
 
 def call_webhook(choice: WebhookChoice) -> None:
     """Call the webhook; raises CommandError or click.ClickException.
 
-    A push that only deletes calls nothing: there is nothing to build.
+    A push that only deletes refs makes no call.
     """
     payload: Mapping[str, Any] = {}
     if choice.post_receive:
         refs = list(_pushed(choice.post_receive, Path(choice.repository)))
         if not refs:
-            click.echo("nothing was pushed that could be built", err=True)
+            click.echo("the push has no commit to build", err=True)
             return
         payload = {"type": "git", "git": {"refs": refs}}
     asyncio.run(_post(choice.url, payload))
 
 
 def _option[F: Callable[..., Any]](target: str, name: str, **facts: Any) -> Callable[[F], F]:
-    def remember(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    def store(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
         del parameter
         if value:
             setattr(ctx.meta.setdefault(_KEY, WebhookChoice()), target, value)
 
-    return click.option(name, expose_value=False, callback=remember, **facts)
+    return click.option(name, expose_value=False, callback=store, **facts)
 
 
 def _pushed(source: str, repository: Path) -> Iterator[dict[str, Any]]:
@@ -95,7 +95,7 @@ def _pushed(source: str, repository: Path) -> Iterator[dict[str, Any]]:
     for line in _read(source).splitlines():
         words = line.split()
         if len(words) != _LINE_WORDS:
-            raise click.UsageError(f"--git-post-receive: {line[:80]!r} is not OLD NEW REF")
+            raise click.UsageError(f"--git-post-receive: {line[:80]!r} is not a line OLD NEW REF")
         _, new, ref = words
         if not new.strip("0"):
             continue  # the ref was deleted
@@ -131,7 +131,7 @@ async def _post(url: str, payload: Mapping[str, Any]) -> None:
             session.post(url, json=payload, allow_redirects=False) as answer,
         ):
             if answer.status != http.HTTPStatus.OK:
-                raise CommandError(f"the webhook answered {answer.status}: nothing was started")
+                raise CommandError(f"the webhook answered {answer.status}: no build was started")
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        # The address has a secret: it is not repeated.
-        raise CommandError("the webhook cannot be reached", Exit.UNREACHABLE) from error
+        # The URL holds a secret: it is not repeated.
+        raise CommandError("cannot reach the webhook", Exit.UNREACHABLE) from error

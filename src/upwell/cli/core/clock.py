@@ -1,4 +1,4 @@
-"""The present time, for ages; a command's only reading of a clock."""
+"""Current time, for ages; a command's only reading of a clock."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""How commands reach the server: the options for it, and one runner for all that awaits."""
+"""Connection of commands to the server: its options, and one runner for what awaits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ def _connect(server: str, token: str, authority: str) -> "ApiClient":
 
 @dataclass(slots=True)
 class Session:
-    """Which server and namespace the commands of one call mean."""
+    """Server, credentials and namespace that the commands of one call use."""
 
     server: str = DEFAULT_SERVER
     token: str = field(default="", repr=False)
@@ -34,36 +34,36 @@ class Session:
     """Path of a PEM file to trust besides the system's authorities."""
     namespace: str = DEFAULT_NAMESPACE
     namespace_given: bool = False
-    """Whether the user named the namespace, by option or environment."""
+    """True if the user named the namespace, by option or environment."""
     verbose: bool = False
     logins: Logins = field(default_factory=Logins)
-    """What holds where the user says nothing."""
+    """Defaults where the user names nothing."""
     connect: Callable[[str, str, str], "ApiClient"] = _connect
 
-    _told: set[str] = field(default_factory=set, init=False)
-    """What the user named, by option or environment."""
+    _given: set[str] = field(default_factory=set, init=False)
+    """Names of the fields that the user set, by option or environment."""
 
     def __post_init__(self) -> None:
         if (current := self.logins.of(self.logins.current)) is not None:
-            self.enter(current)
+            self.use(current)
 
-    def tell(self, name: str, value: Any) -> None:
-        """Take what the user says about a field; another server has another login."""
+    def set_option(self, name: str, value: Any) -> None:
+        """Set a field to the user's value; another server has another login."""
         setattr(self, name, value)
-        self._told.add(name)
+        self._given.add(name)
         if name == "namespace":
             self.namespace_given = True
         elif name == "server":
-            self.enter(self.logins.of(value) or Login(value))
+            self.use(self.logins.of(value) or Login(value))
 
-    def enter(self, login: Login) -> None:
-        """Go to a server with what is known of it, as far as the user has not said otherwise."""
+    def use(self, login: Login) -> None:
+        """Use a server with its login, except for the fields that the user set."""
         self.server = login.server
-        if "token" not in self._told:
+        if "token" not in self._given:
             self.token = login.token
-        if "authority" not in self._told:
+        if "authority" not in self._given:
             self.authority = login.authority
-        if "namespace" not in self._told:
+        if "namespace" not in self._given:
             self.namespace = login.namespace or DEFAULT_NAMESPACE
 
     def run(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
@@ -74,9 +74,7 @@ class Session:
             raise CommandError("interrupted", Exit.INTERRUPTED) from None
         except CommandError as error:
             if self.verbose and error.__cause__ is not None:
-                click.echo(
-                    f"caused by {type(error.__cause__).__name__}: {error.__cause__}", err=True
-                )
+                click.echo(f"cause: {type(error.__cause__).__name__}: {error.__cause__}", err=True)
             raise
 
     async def _with_client(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
@@ -86,7 +84,7 @@ class Session:
             async with self.connect(self.server, self.token, self.authority) as client:
                 await work(client)
         except ExceptionGroup as group:
-            # Reads side by side: the first fault stands for all.
+            # Of several reads at once, the first error stands for all.
             error = _first(group)
             if not isinstance(error, StoreError):
                 raise error from group
@@ -129,8 +127,8 @@ def _session(ctx: click.Context) -> Session:
     return session
 
 
-def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         session = _session(ctx)
         source = ctx.get_parameter_source(parameter.name or "")
         given = source not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}
@@ -138,13 +136,13 @@ def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None
         # group stays in force.
         from_parent = ctx.parent is not None and source is ParameterSource.ENVIRONMENT
         if given and not from_parent:
-            session.tell(name, value)
+            session.set_option(name, value)
 
-    return remember
+    return store
 
 
 def connection_options[F: Callable[..., Any]](function: F) -> F:
-    """Give a command the options --server, --token, --ca, --namespace and --verbose.
+    """Add the options --server, --token, --ca, --namespace and --verbose to a command.
 
     They stand before or after the command's name, and end in the Session that is `ctx.obj`.
     """
@@ -154,8 +152,8 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
             "--verbose",
             is_flag=True,
             expose_value=False,
-            callback=_remember("verbose"),
-            help="Say on stderr what caused an error.",
+            callback=_store("verbose"),
+            help="Print the cause of an error to stderr.",
         ),
         click.option(
             "-n",
@@ -165,7 +163,7 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
             default=DEFAULT_NAMESPACE,
             show_default=True,
             expose_value=False,
-            callback=_remember("namespace"),
+            callback=_store("namespace"),
             help="Namespace of the objects.",
         ),
         click.option(
@@ -173,10 +171,10 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
             envvar="UPWELL_TOKEN",
             show_envvar=True,
             default="",
-            show_default="that of your own server on this machine",
+            show_default="the local server's",
             expose_value=False,
-            callback=_remember("token"),
-            help="Bearer token; the variable keeps it out of the list of processes.",
+            callback=_store("token"),
+            help="Bearer token; the variable keeps it out of the process list.",
         ),
         click.option(
             "--ca",
@@ -184,11 +182,11 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
             show_envvar=True,
             default=None,
             type=click.Path(exists=True, dir_okay=False),
-            show_default="that of your own server on this machine",
+            show_default="the local server's",
             metavar="FILE",
             expose_value=False,
-            callback=_remember("authority"),
-            help="Certificate authority to trust, PEM.",
+            callback=_store("authority"),
+            help="PEM file of the certificate authority to trust.",
         ),
         click.option(
             "--server",
@@ -198,8 +196,8 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
             show_default=True,
             metavar="URL",
             expose_value=False,
-            callback=_remember("server"),
-            help="Address of the server.",
+            callback=_store("server"),
+            help="URL of the server.",
         ),
     ):
         function = option(function)

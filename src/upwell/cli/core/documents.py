@@ -28,7 +28,7 @@ _ORDER = (
     ("Deployment", "StatefulSet", "DaemonSet", "CronJob", "DeploymentConfig"),
     ("Route",),
 )
-"""What others need comes first; a kind that is not named here comes last."""
+"""Order of applying: what others need comes first, a kind not named here last."""
 _RANKS = {kind: rank for rank, kinds in enumerate(_ORDER) for kind in kinds}
 
 
@@ -41,7 +41,7 @@ class LoadedManifest:
 
     @property
     def rank(self) -> int:
-        """Where it stands in the order in which a set is applied."""
+        """Place in the order in which a set is applied."""
         return _RANKS.get(self.resource.KIND.kind, len(_ORDER))
 
 
@@ -61,7 +61,7 @@ def load_manifests(
             faults.append(str(error))
     manifests = _check_all(documents, faults, session)
     if not manifests:
-        raise CommandError(f"no object in {', '.join(sources)}", Exit.USAGE)
+        raise CommandError(f"no objects found in {', '.join(sources)}", Exit.USAGE)
     return manifests
 
 
@@ -76,7 +76,7 @@ def check_documents(documents: Iterable[dict[str, Any]], session: Session) -> li
 def _check_all(
     documents: Iterable[tuple[str, dict[str, Any]]], faults: list[str], session: Session
 ) -> list[LoadedManifest]:
-    """Check documents, each with what its faults start with; `faults` has earlier ones."""
+    """Check documents, each with the prefix of its faults; `faults` has earlier ones."""
     manifests: list[LoadedManifest] = []
     for where, document in documents:
         checked = _check(document, session)
@@ -190,7 +190,7 @@ def _is_url(source: str) -> bool:
 
 
 def _name(source: str) -> str:
-    """Return how messages name the source: a password in an address is no part of it."""
+    """Return the source's name for messages, without the password of a URL."""
     if source == STDIN:
         return "stdin"
     if _is_url(source):

@@ -1,4 +1,4 @@
-"""Times that users give: `90s`, `5m`, `1h30m`, `0` for no limit; `8h` from now, or a date."""
+"""Parameter types for times: `90s`, `5m`, `1h30m`, `0` for no limit; `8h` from now, a date."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ class _Duration(click.ParamType[float]):
             return float(text)
         parts = _PART.findall(text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
-            self.fail(f"{text!r} is no duration such as 90s, 5m or 1h30m", param, ctx)
+            self.fail(f"{text!r} is not a duration such as 90s, 5m or 1h30m", param, ctx)
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
@@ -60,7 +60,7 @@ class _Span(click.ParamType[timedelta]):
 SPAN = _Span()
 
 
-class _Moment(click.ParamType[datetime]):
+class _Time(click.ParamType[datetime]):
     """A time in UTC, from a time with a zone or a duration from now."""
 
     name = "time"
@@ -78,18 +78,20 @@ class _Moment(click.ParamType[datetime]):
         try:
             found = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time (2026-12-24T08:00+01:00) and no duration (8h)", param)
+            self.fail(
+                f"{value!r} is neither a time (2026-12-24T08:00+01:00) nor a duration (8h)", param
+            )
         if found.tzinfo is None:
             self.fail(f"{value!r} has no time zone: append Z or +01:00", param)
         return found.astimezone(UTC)
 
 
-MOMENT = _Moment()
+TIME = _Time()
 
 
 @asynccontextmanager
 async def within(seconds: float, state: str) -> AsyncIterator[None]:
-    """Limit a block to this time, 0 being no limit; raises CommandError naming `state`."""
+    """Limit a block to `seconds`, 0 for no limit; raises CommandError with `state`."""
     try:
         async with asyncio.timeout(seconds or None):
             yield

@@ -1,4 +1,4 @@
-"""What ends a command early, and the exit code that says so."""
+"""Errors that end a command, and exit codes."""
 
 from enum import IntEnum
 from typing import IO, Any, override
@@ -19,7 +19,7 @@ class Exit(IntEnum):
 
 
 class CommandError(click.ClickException):
-    """Ends the command; the message names the object and the next step."""
+    """Error that ends the command; the message names the object and the next step."""
 
     def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The examples at the end of each command's help."""
+"""Examples at the end of each command's help."""
 
 
 def examples(*lines: str) -> str:

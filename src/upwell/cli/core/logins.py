@@ -1,4 +1,4 @@
-"""Where the user is logged in: servers with their tokens, in a file that only the user can read."""
+"""Logins of the user: servers with their tokens, in a file that only the user can read."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _MAX_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A server, and what is sent to it unless an option or a variable says otherwise."""
+    """Server with its token, authority and namespace; options and variables outrank them."""
 
     server: str
     token: str = field(default="", repr=False)
@@ -25,7 +25,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Logins:
-    """All logins of the user, and the one that is in force when no server is named."""
+    """Known logins of the user, and the current one, used when no server is named."""
 
     current: str = ""
     known: tuple[Login, ...] = ()
@@ -36,7 +36,7 @@ class Logins:
         return next((one for one in self.known if one.server == wanted), None)
 
     def with_login(self, login: Login) -> Self:
-        """Return the logins with this one in force."""
+        """Return the logins with this one as the current one."""
         return replace(self, current=login.server, known=(*self.without(login.server).known, login))
 
     def without(self, server: str) -> Self:
@@ -46,7 +46,7 @@ class Logins:
 
 
 def logins_path(environment: Mapping[str, str] | None = None) -> Path:
-    """Return where the logins are kept."""
+    """Return the path of the file of logins."""
     environment = os.environ if environment is None else environment
     base = environment.get("XDG_CONFIG_HOME") or ""
     folder = Path(base) if Path(base).is_absolute() else Path.home() / ".config"
@@ -54,7 +54,7 @@ def logins_path(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def read_logins(path: Path) -> Logins:
-    """Read the file; one that is not there has none. Raises CommandError."""
+    """Read the file; a missing file has no logins. Raises CommandError."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES)
@@ -71,7 +71,9 @@ def read_logins(path: Path) -> Logins:
             tuple(Login(**entry) for entry in document.get("servers", ())),
         )
     except (ValueError, TypeError, AttributeError) as error:
-        raise CommandError(f"{path} is damaged; remove it and log in again") from error
+        raise CommandError(
+            f"{path} is not valid: remove it and run `upwell login` again"
+        ) from error
 
 
 def write_logins(path: Path, logins: Logins) -> None:

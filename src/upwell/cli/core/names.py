@@ -1,4 +1,4 @@
-"""How users name kinds and objects: `bc`, `is,bc`, `all`, `dc/gate`, `deployment shop`."""
+"""Names of kinds and objects as users write them: `is,bc`, `all`, `dc/gate`, `deployment shop`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from upwell.api.codec import RESOURCES, find_kind
 from upwell.api.meta import Kind, Resource
 
 ALL = ("is", "bc", "build", "deploy", "dc", "sts", "ds", "cj", "svc", "route")
-"""What `all` means: what an application is made of, without secrets and events."""
+"""Kinds that `all` stands for: those of an application, without secrets and events."""
 
 _CLASSES = {resource.KIND: resource for resource in RESOURCES}
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One object, as a user names it; the namespace is the session's."""
+    """Object as a user names it; the namespace is the session's."""
 
     resource: type[Resource]
     name: str
@@ -39,7 +39,7 @@ def parse_kind(text: str) -> type[Resource]:
     kind = find_kind(text)
     if kind is None:
         known = ", ".join("/".join((k.KIND.singular, *k.KIND.short_names)) for k in RESOURCES)
-        raise click.UsageError(f"no kind is named {text!r}; there are: {known}")
+        raise click.UsageError(f"unknown kind {text!r}; known kinds: {known}")
     return _CLASSES[kind]
 
 
@@ -55,12 +55,12 @@ def parse_named(arguments: Sequence[str], *, default: type[Resource] | None = No
     Raises click.UsageError.
     """
     if not arguments:
-        raise click.UsageError("name an object: KIND/NAME")
+        raise click.UsageError("name an object as KIND/NAME")
     if any("/" in argument for argument in arguments) or default is not None:
         return [_parse_one(argument, default) for argument in arguments]
     kind, *names = arguments
     if not names:
-        raise click.UsageError(f"name an object of kind {parse_kind(kind).KIND.kind}: KIND/NAME")
+        raise click.UsageError(f"name an object of kind {parse_kind(kind).KIND.kind} as KIND/NAME")
     return [Named(parse_kind(kind), name) for name in names]
 
 
@@ -68,7 +68,7 @@ def parse_one(arguments: Sequence[str]) -> Named:
     """Return the one object of `KIND/NAME` or `KIND NAME`; raises click.UsageError."""
     found = parse_named(arguments)
     if len(found) != 1:
-        raise click.UsageError("name one object: KIND/NAME")
+        raise click.UsageError("name exactly one object as KIND/NAME")
     return found[0]
 
 

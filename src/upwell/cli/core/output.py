@@ -1,4 +1,4 @@
-"""How results are written: JSON, YAML, names or a table with ages."""
+"""Output of results: JSON, YAML, names or a table with ages."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _GAP = "   "
 
 
 class Format(StrEnum):
-    """What `-o` chooses."""
+    """Output formats of `-o`."""
 
     TABLE = "table"
     WIDE = "wide"
@@ -39,12 +39,12 @@ def output_option[F: Callable[..., Any]](*formats: Format) -> Callable[[F], F]:
         type=click.Choice([str(chosen) for chosen in formats]),
         default=str(formats[0]),
         show_default=True,
-        help="Format of the result.",
+        help="Output format.",
     )
 
 
 def shortened(text: str) -> str:
-    """Return `text` on one line, with each digest or pull spec that has one as its first digits."""
+    """Return `text` on one line, each digest and pinned pull spec as the digest's first digits."""
     lines = (line.strip() for line in text.splitlines())
     return _PINNED.sub(r"\1", " / ".join(line for line in lines if line))
 
@@ -64,7 +64,7 @@ def full_name(resource: Resource) -> str:
 
 
 def format_age(since: datetime | None, now: datetime) -> str:
-    """Return how long ago `since` was, in the two largest units that tell enough."""
+    """Return the age of `since` in its one or two largest units."""
     if since is None:
         return MISSING
     return format_duration(now - since)
@@ -103,7 +103,7 @@ def values_at(document: object, path: str) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class TableStyle:
-    """Which columns a table of objects has."""
+    """Choice of the columns of a table of objects."""
 
     wide: bool = False
     namespaces: bool = False

@@ -7,7 +7,7 @@ from upwell.cli.core.errors import CommandError
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600, all of it or nothing; raises CommandError."""
+    """Write a file of mode 0600 atomically; raises CommandError."""
     draft = path.with_name(f"{path.name}.new")
     try:
         draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Follow objects until they are as wished, through restarts of the server."""
+"""Waiting for states of objects, through restarts of the server."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -20,7 +20,7 @@ from upwell.store.interface import (
 )
 
 _PAUSE = 0.5
-"""Seconds before each try to reach a server that is away."""
+"""Seconds before each try to reach a server that does not answer."""
 
 
 async def until[R: Resource](
@@ -30,7 +30,7 @@ async def until[R: Resource](
     *,
     changed: Callable[[R], None] = lambda _: None,
 ) -> R:
-    """Return the object once `reached` holds, `changed` being told of each state before.
+    """Return the object once `reached` holds, calling `changed` with each state before.
 
     Raises CommandError when the object is deleted. The caller sets `asyncio.timeout`.
     """
@@ -80,7 +80,7 @@ async def until_created[R: Resource](
 
 
 async def until_deleted(client: ApiClient, gone: Resource) -> None:
-    """Return once this very object (by uid) does not exist any more."""
+    """Return once this object (by uid) does not exist any more."""
     selector = Selector(namespace=gone.namespace, name=gone.name)
     while True:
         listing = await listed(client, type(gone), selector)
@@ -97,12 +97,12 @@ async def until_deleted(client: ApiClient, gone: Resource) -> None:
 
 
 async def listed[R: Resource](client: ApiClient, kind: type[R], selector: Selector) -> Listing[R]:
-    """Return the objects that match, waiting for a server that is away."""
+    """Return the objects that match; wait for a server that does not answer."""
     while True:
         try:
             return await client.list(kind, selector)
         except UnavailableError as error:
-            await server_is_back(client, error)
+            await reconnected(client, error)
 
 
 def watching[R: Resource](
@@ -110,7 +110,7 @@ def watching[R: Resource](
 ) -> "aclosing[AsyncGenerator[WatchEvent[R]]]":
     """Return the changes after `since` as a context, which closes the watch at its end.
 
-    They go on where they were when the server was away; raises ExpiredError if it has forgotten.
+    The watch resumes after a restart of the server; raises ExpiredError if that is too old.
     """
     return aclosing(_changes(client, kind, selector, since))
 
@@ -125,25 +125,25 @@ async def _changes[R: Resource](
                     since = event.resource.resource_version
                     yield event
         except UnavailableError as error:
-            await server_is_back(client, error)
+            await reconnected(client, error)
 
 
-async def server_is_back(client: ApiClient, lost: UnavailableError) -> None:
-    """Return once the server answers again; say so, and that it did not. For ever if need be."""
-    click.echo(f"lost the server ({lost}); trying again", err=True)
+async def reconnected(client: ApiClient, lost: UnavailableError) -> None:
+    """Return once the server answers again, with notes on stderr; there is no time limit."""
+    click.echo(f"lost the connection to the server ({lost}); retrying", err=True)
     while True:
         await asyncio.sleep(_PAUSE)
         if await answers(client):
             break
-    click.echo("the server is back", err=True)
+    click.echo("connected to the server again", err=True)
 
 
 async def answers(client: ApiClient) -> bool:
-    """Whether the server can be reached now."""
+    """Return whether the server can be reached now."""
     try:
         await client.get_raw("/version")
     except UnavailableError:
         return False
     except StoreError:
-        return True  # it refuses, and so is there
+        return True  # it refuses the request, so it is up
     return True

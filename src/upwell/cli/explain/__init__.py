@@ -1,1 +1,1 @@
-"""Commands that explain: status, explain, build-chain."""
+"""Commands on the graph of objects: status, explain, build-chain."""

@@ -1,4 +1,4 @@
-"""`upwell build-chain`: what is built from an image stream tag."""
+"""`upwell build-chain`: show the builds that depend on an image stream tag."""
 
 import click
 
@@ -22,16 +22,18 @@ from upwell.store.interface import ApiClient, Selector
     ),
 )
 @click.argument("tag", metavar="STREAM[:TAG]")
-@click.option("--all", "all_namespaces", is_flag=True, help="Look in every namespace.")
+@click.option("--all", "all_namespaces", is_flag=True, help="Show builds of all namespaces.")
 @click.option(
     "--trigger-only/--all-inputs",
     "triggers_only",
     default=True,
     show_default=True,
-    help="Follow only changes that start a build, or every input of a build.",
+    help="Follow inputs that trigger builds, or all inputs.",
 )
-@click.option("--reverse", is_flag=True, help="Show what the tag is built from.")
-@click.option("-o", "--output", type=click.Choice(["dot"]), help="Format.  [default: indented]")
+@click.option("--reverse", is_flag=True, help="Show the inputs of the tag instead.")
+@click.option(
+    "-o", "--output", type=click.Choice(["dot"]), help="Output format.  [default: indented text]"
+)
 @connection_options
 @click.pass_obj
 def build_chain(
@@ -42,9 +44,9 @@ def build_chain(
     reverse: bool,  # noqa: FBT001 - the same
     output: str | None,
 ) -> None:
-    """Show what is built, step by step, when an image stream tag changes.
+    """Show the builds that a change of an image stream tag leads to, step by step.
 
-    Two ways to the same build are both shown; Upwell builds it once, after all of its parents.
+    A build that is reached in two ways is shown twice; Upwell runs it once, after all its inputs.
     """
     stream, _, name = tag.removeprefix("istag/").partition(":")
     root = StreamTag(session.namespace, stream, name or "latest")
@@ -55,7 +57,10 @@ def build_chain(
         streams = await client.list(ImageStream, selector)
         graph = build_graph([*configs.items, *streams.items])
         if root not in graph.nodes:
-            raise CommandError(f"couldn't find image stream tag: {root}", Exit.NOT_FOUND)
+            raise CommandError(
+                f"imagestreamtag {root} does not exist; `upwell get is -A` lists the streams",
+                Exit.NOT_FOUND,
+            )
         chain = Chain(graph, root, reverse, triggers_only, all_namespaces)
         cycle = chain.cycle()
         if cycle is not None:

@@ -1,4 +1,4 @@
-"""`upwell explain`: why something was, or was not, built or rolled out."""
+"""`upwell explain`: the reasons for builds and rollouts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -36,7 +36,7 @@ from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient
 
 _FEW = 8
-"""Package changes that are listed unless all are asked for."""
+"""Package changes that are listed unless the user asks for all."""
 _KINDS = (Build, BuildConfig, ImageStream, *WORKLOADS)
 
 type _Changes = Mapping[tuple[str, str], PackageChanges]
@@ -57,22 +57,22 @@ type _Changes = Mapping[tuple[str, str], PackageChanges]
     type=click.Choice(["some", "all", "none"]),
     default="some",
     show_default=True,
-    help="How many of the packages that an image change brought are listed.",
+    help="Number of package changes to list for each image change.",
 )
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
 def explain_command(session: Session, what: tuple[str, ...], packages: str, output: str) -> None:
-    """Say why something was, or was not, built or rolled out.
+    """Explain why an object was, or was not, built or rolled out.
 
-    From what runs, back through promotions with their tests and approvals, tags and builds, to
-    the change upstream that set it off, with the packages that differ; then what is held back, by
-    what, and until when.
+    Goes from the running image back through promotions with their tests and approvals, tags and
+    builds, to the upstream change that caused it, with the packages that differ. Then lists what
+    is held back, by what, and until when.
     """
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):
         known = ", ".join(kind.KIND.singular for kind in _KINDS)
-        raise CommandError(f"{named} cannot be explained; these kinds can: {known}", Exit.USAGE)
+        raise CommandError(f"cannot explain {named}: supported kinds are {known}", Exit.USAGE)
 
     async def work(client: ApiClient) -> None:
         asked = await client.get(named.resource, session.namespace, named.name)

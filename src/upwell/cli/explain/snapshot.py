@@ -1,4 +1,4 @@
-"""Read all objects that decide what is built and rolled out, at once."""
+"""Snapshot of all objects that decide on builds and rollouts."""
 
 import asyncio
 
@@ -30,14 +30,16 @@ _KINDS: tuple[type[Resource], ...] = (
 async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
     """Return the objects of every namespace: images cross namespaces.
 
-    Who may not see them all gets those of `namespace`, when that is given.
+    A token without access to all gets those of `namespace`, if that is given.
     """
     try:
         return Snapshot(await _read(client, Selector()))
     except ExceptionGroup as group:
         if not namespace or group.subgroup(StoreForbiddenError) is None:
             raise
-    click.echo(f"only namespace {namespace} is looked at: your token sees no others", err=True)
+    click.echo(
+        f"showing namespace {namespace} only: your token cannot read other namespaces", err=True
+    )
     return Snapshot(await _read(client, Selector(namespace)))
 
 
@@ -47,8 +49,8 @@ async def _read(client: ApiClient, where: Selector) -> list[Resource]:
     return [item for task in lists for item in task.result().items]
 
 
-async def read_entrances(client: ApiClient, namespace: str = "") -> list[Resource]:
-    """Return what the router serves, Routes, Services and workloads, of a namespace or of all."""
+async def read_served(client: ApiClient, namespace: str = "") -> list[Resource]:
+    """Return the Routes, Services and workloads of a namespace, or of all."""
     wanted = Selector(namespace=namespace)
     async with asyncio.TaskGroup() as tasks:
         kinds = (Route, Service, *WORKLOADS)

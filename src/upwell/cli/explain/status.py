@@ -6,14 +6,14 @@ from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
-from upwell.cli.explain.snapshot import read_entrances, read_snapshot
+from upwell.cli.explain.snapshot import read_served, read_snapshot
 from upwell.cli.explain.status_tree import StatusTree
 from upwell.policy.routing.reachability import Unserved, unserved
 from upwell.store.interface import ApiClient
 
 
 @click.command(epilog=examples("upwell status", "upwell status -A", "upwell status -o json"))
-@click.option("-A", "--all-namespaces", is_flag=True, help="Show every namespace.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Show the objects of all namespaces.")
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
@@ -22,16 +22,16 @@ def status(
     all_namespaces: bool,  # noqa: FBT001 - click passes options by name
     output: str,
 ) -> None:
-    """Show the tree from base image to workload: digests, ages, and what is behind.
+    """Show the tree from base image to workload, with digests, ages and outdated images.
 
-    What the objects of the namespace stand on is shown too, and what its Pipelines promote into,
-    wherever that is. Routes and Services that the router does not serve come last, with the reason.
+    The tree includes the inputs of the namespace's objects, and the targets of its Pipelines in
+    other namespaces. Routes and Services that the router does not serve come last, with the reason.
     """
 
     async def work(client: ApiClient) -> None:
         namespace = "" if all_namespaces else session.namespace
         tree = StatusTree(await read_snapshot(client, namespace), clock.now(), namespace)
-        missing = list(unserved(await read_entrances(client, namespace)))
+        missing = list(unserved(await read_served(client, namespace)))
         if output != Format.TABLE:
             write_data({**tree.data(), "unserved": [_data(one) for one in missing]}, output)
             return
@@ -44,7 +44,7 @@ def status(
             click.echo(f"! {one}")
         if not lines and not missing:
             where = "any namespace" if all_namespaces else f"namespace {namespace}"
-            click.echo(f"nothing in {where}; `upwell apply -f` brings objects", err=True)
+            click.echo(f"no objects in {where}; create some with `upwell apply -f`", err=True)
 
     session.run(work)
 

@@ -1,4 +1,4 @@
-"""The tree from base images to workloads as lines and as data; pure."""
+"""Tree from base images to workloads, as lines and as data; pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ _BRANCH, _LAST, _PIPE, _BLANK = "├─ ", "└─ ", "│  ", "   "
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What one line says of a node."""
+    """Facts on one line of the tree, about a node."""
 
     name: str
     text: str = ""
     digest: str = ""
     since: datetime | None = None
-    standing: Freshness | None = None
+    freshness: Freshness | None = None
     faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The summary: how many workloads run the newest, and what failed."""
+    """Summary: numbers of workloads, of current ones, and of faults."""
 
     workloads: int
     current: int
@@ -45,7 +45,7 @@ class Counts:
 
 
 class StatusTree:
-    """What `upwell status` shows of the nodes that concern one namespace, or of all."""
+    """Tree of `upwell status`: the nodes that concern one namespace, or all."""
 
     def __init__(self, snapshot: Snapshot, now: datetime, namespace: str = "") -> None:
         self._snapshot = snapshot
@@ -54,14 +54,15 @@ class StatusTree:
         self._shown = self._concerning(namespace)
 
     def lines(self) -> Iterator[str]:
-        """Yield the tree; a node that several lead to is drawn once and named again."""
+        """Yield the tree; a node with several inputs is drawn once and named again."""
         drawn: set[Node] = set()
         for root in self._roots():
             if root not in drawn:
                 yield from self._draw(root, drawn)
         for cycle in self._graph.cycles:
             if self._shown.issuperset(cycle):
-                yield f"cycle, builds itself for ever: {' -> '.join(map(str, (*cycle, cycle[0])))}"
+                names = " -> ".join(map(str, (*cycle, cycle[0])))
+                yield f"cycle, would build itself endlessly: {names}"
 
     def data(self) -> dict[str, Any]:
         """Return the same as JSON data: nodes in topological order, with their inputs."""
@@ -78,14 +79,14 @@ class StatusTree:
         }
 
     def counts(self) -> Counts:
-        """Count what is shown."""
+        """Return the counts of the shown nodes."""
         facts = [self.facts(node) for node in self._shown]
         workloads = [self.facts(node) for node in self._shown if node in self._snapshot.workloads]
-        current = sum(1 for f in workloads if f.standing is not None and not f.standing.behind)
+        current = sum(1 for f in workloads if f.freshness is not None and not f.freshness.behind)
         return Counts(len(workloads), current, sum(len(f.faults) for f in facts))
 
     def facts(self, node: Node) -> NodeFacts:
-        """Return what is known of a node."""
+        """Return the facts of a node."""
         match node:
             case UpstreamImage():
                 return NodeFacts(str(node))
@@ -106,12 +107,12 @@ class StatusTree:
         return frozenset(own.union(*(self._graph.ancestors(node) for node in own)))
 
     def _placed_from(self, key: ObjectKey, namespace: str) -> bool:
-        """Whether a Pipeline of this namespace promotes into a workload, wherever that is."""
+        """Return whether a Pipeline of this namespace promotes into the workload."""
         place = self._snapshot.lineage.placement(self._snapshot.workloads[key])
         return place is not None and place.pipeline.namespace == namespace
 
     def _roots(self) -> Iterator[Node]:
-        """Yield what has no input; then, for cycles that nothing leads to, their first node."""
+        """Yield nodes without input; then, for cycles without an input, their first node."""
         order = [node for node in self._graph.order() if node in self._shown]
         yield from (node for node in order if not self._graph.inputs(node))
         yield from order
@@ -134,12 +135,12 @@ class StatusTree:
         parts = [facts.text, facts.digest and short(facts.digest)]
         if facts.since is not None:
             parts.append(f"{format_age(facts.since, self._now)} ago")
-        if facts.standing is not None:
-            parts.append(str(facts.standing))
-        waits_for = facts.standing.waits_for if facts.standing is not None else ""
+        if facts.freshness is not None:
+            parts.append(str(facts.freshness))
+        waits_for = facts.freshness.waits_for if facts.freshness is not None else ""
         parts.extend(f"! {fault}" for fault in facts.faults if fault not in waits_for)
-        told = shortened(", ".join(part for part in parts if part))
-        return f"{facts.name}  {told}" if told else facts.name
+        text = shortened(", ".join(part for part in parts if part))
+        return f"{facts.name}  {text}" if text else facts.name
 
     def _node_data(self, node: Node) -> dict[str, Any]:
         facts = self.facts(node)
@@ -155,9 +156,9 @@ class StatusTree:
                 for edge in self._graph.inputs(node)
             ],
         }
-        if facts.standing is not None:
-            data["behind"] = facts.standing.behind
-            data["waitsFor"] = facts.standing.waits_for
+        if facts.freshness is not None:
+            data["behind"] = facts.freshness.behind
+            data["waitsFor"] = facts.freshness.waits_for
         return data
 
     def _tag_facts(self, tag: StreamTag) -> NodeFacts:
@@ -172,17 +173,17 @@ class StatusTree:
 
     def _config_facts(self, key: ObjectKey) -> NodeFacts:
         config = self._snapshot.configs[key]
-        standing = self._snapshot.config_standing(config)
+        freshness = self._snapshot.config_standing(config)
         newest = next(iter(self._snapshot.builds(key)), None)
         if newest is None:
-            return NodeFacts(str(key), "no build yet", standing=standing)
+            return NodeFacts(str(key), "no build yet", freshness=freshness)
         status = newest.status
         failed = status.phase.is_terminal and status.phase not in {"Complete", "Cancelled"}
         return NodeFacts(
             str(key),
             f"build {newest.name} {status.phase}",
             since=status.completion_timestamp or status.start_timestamp,
-            standing=standing,
+            freshness=freshness,
             faults=(f"{newest.name}: {reason_of(newest)}",) if failed else (),
         )
 
@@ -195,13 +196,13 @@ class StatusTree:
         place = self._snapshot.lineage.placement(workload)
         staged = f", {place.status.release or 'no release'} in {place}" if place is not None else ""
         hold = hold_text(workload) or (place.status.hold if place is not None else "")
-        standing = self._snapshot.workload_standing(workload)
-        held = f", on hold: {hold}" if hold and hold not in standing.waits_for else ""
+        freshness = self._snapshot.workload_standing(workload)
+        held = f", on hold: {hold}" if hold and hold not in freshness.waits_for else ""
         return NodeFacts(
             str(key),
             ready + number + staged + held,
             digest=next(iter(images.values()), ""),
             since=(revision.live_at or revision.created) if revision is not None else None,
-            standing=standing,
+            freshness=freshness,
             faults=(rollout.text,) if rollout.state == "Failed" else (),
         )

@@ -14,7 +14,7 @@ import click
 from upwell.app.copying import CopySettings, open_copier
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
-from upwell.cli.images.mirror_mappings import Mapping, read_mappings
+from upwell.cli.images.mirror_mappings import MirrorMapping, read_mappings
 from upwell.oci import Platform, Reference
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier, WantsPlatform
 from upwell.registry.credentials import default_auth_files
@@ -27,12 +27,12 @@ from upwell.settings import SettingsError, read_file
     epilog=examples("upwell image mirror quay.io/team/app:1 backup.example/app"),
 )
 def image() -> None:
-    """Work with images of any registry, without a server."""
+    """Copy images between registries, without a server."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Conduct:
-    """What is done about what goes wrong, and whether anything is done at all."""
+class _MirrorOptions:
+    """Options of a mirror: dry run, and the handling of failures."""
 
     dry_run: bool
     skip_missing: bool
@@ -54,35 +54,39 @@ class _Conduct:
     "files",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="File with a line SRC=DST for each image; repeatable.",
+    help="File of SRC=DST lines; repeatable.",
 )
 @click.option(
     "--filter-by-os",
     default="",
-    show_default="all, and the digest stays",
+    show_default="all, with the same digest",
     metavar="REGEX",
-    help="Keep the platforms that match, as in linux/(amd64|arm64); this changes the digest.",
+    help="Platforms to copy, such as linux/(amd64|arm64); this changes the digest.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
-@click.option("--skip-missing", is_flag=True, help="Pass over images that the source has not.")
-@click.option("--continue-on-error", is_flag=True, help="Go on with the next image; exit 1.")
-@click.option("--insecure", is_flag=True, help="Allow plain HTTP and TLS that cannot be verified.")
+@click.option("--dry-run", is_flag=True, help="Print what would be copied, and copy nothing.")
+@click.option("--skip-missing", is_flag=True, help="Skip images that do not exist in the source.")
+@click.option(
+    "--continue-on-error", is_flag=True, help="Continue with the next image after an error; exit 1."
+)
+@click.option("--insecure", is_flag=True, help="Allow plain HTTP and unverified TLS.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     default=None,
     show_default="none",
-    help="Configuration file of `serve` whose registries hold here too.",
+    help="Configuration file of `upwell serve` with registries to apply here.",
 )
 def mirror(images: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> None:
     """Copy images to other registries, with every platform and the same digests.
 
-    A copy that was cut short goes on where it stopped: what has arrived is not sent again.
-    Logins are those of `podman login`.
+    An interrupted copy resumes: blobs that the destination has are not sent again. The logins are
+    those of `podman login`.
     """
     mappings = read_mappings(images, files)
     platforms = _platforms(options["filter_by_os"])
-    conduct = _Conduct(options["dry_run"], options["skip_missing"], options["continue_on_error"])
+    behaviour = _MirrorOptions(
+        options["dry_run"], options["skip_missing"], options["continue_on_error"]
+    )
     try:
         registries = read_file(options["config"]).registries if options["config"] else ()
     except SettingsError as error:
@@ -90,13 +94,13 @@ def mirror(images: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> 
     auth_files = default_auth_files(os.environ, Path.home())
     settings = CopySettings(auth_files, registries, insecure=options["insecure"])
     try:
-        failed = asyncio.run(_mirror(mappings, settings, platforms, conduct))
+        failed = asyncio.run(_mirror(mappings, settings, platforms, behaviour))
     except KeyboardInterrupt:
         raise CommandError("interrupted", Exit.INTERRUPTED) from None
     except RegistryError as error:
         raise CommandError(str(error)) from error
     if failed:
-        raise CommandError(f"{failed} images were not copied")
+        raise CommandError(f"cannot copy {failed} images; see the errors above")
 
 
 def _platforms(pattern: str) -> WantsPlatform | None:
@@ -114,29 +118,29 @@ def _platforms(pattern: str) -> WantsPlatform | None:
 
 
 async def _mirror(
-    mappings: Sequence[Mapping],
+    mappings: Sequence[MirrorMapping],
     settings: CopySettings,
     platforms: WantsPlatform | None,
-    conduct: _Conduct,
+    behaviour: _MirrorOptions,
 ) -> int:
-    """Copy everything; return how many images failed. Raises RegistryError to stop."""
+    """Copy all images; return the number of failures. Raises RegistryError to stop."""
     failed = 0
     async with open_copier(settings, _report, platforms) as copier:
-        async for source, goal in _pairs(mappings, copier):
+        async for source, target in _pairs(mappings, copier):
             try:
-                await _one(copier, source, goal, conduct)
+                await _one(copier, source, target, behaviour)
             except ManifestUnknownError as error:
-                if not conduct.skip_missing:
-                    failed += _tolerated(error, conduct)
+                if not behaviour.skip_missing:
+                    failed += _handled(error, behaviour)
                     continue
-                click.echo(f"{source}: passed over, the registry has no such image", err=True)
+                click.echo(f"{source}: skipped, the image does not exist", err=True)
             except RegistryError as error:
-                failed += _tolerated(error, conduct)
+                failed += _handled(error, behaviour)
     return failed
 
 
 async def _pairs(
-    mappings: Sequence[Mapping], copier: ImageCopier
+    mappings: Sequence[MirrorMapping], copier: ImageCopier
 ) -> AsyncIterator[tuple[Reference, Reference]]:
     for mapping in mappings:
         tags: Sequence[str] = ()
@@ -146,24 +150,28 @@ async def _pairs(
             yield pair
 
 
-async def _one(copier: ImageCopier, source: Reference, goal: Reference, conduct: _Conduct) -> None:
-    if conduct.dry_run:
-        missing = await copier.plan(source, goal)
+async def _one(
+    copier: ImageCopier, source: Reference, target: Reference, behaviour: _MirrorOptions
+) -> None:
+    if behaviour.dry_run:
+        missing = await copier.plan(source, target)
         size = sum(piece.size for piece in missing)
-        click.echo(f"{source} -> {goal}: {len(missing)} pieces to copy, {size} bytes")
+        click.echo(
+            f"{source} -> {target}: {len(missing)} blobs and manifests to copy, {size} bytes"
+        )
         return
-    copied = await copier.copy(source, goal)
+    copied = await copier.copy(source, target)
     counts = Counter({step: count for step, count in copied.counts.items() if count})
-    told = ", ".join(
+    summary = ", ".join(
         f"{count} {step}" for step, count in counts.items() if step is not CopyStep.TAGGED
     )
-    click.echo(f"{source} -> {goal}: {copied.target.digest}")
-    click.echo(f"  {told or 'nothing to copy'}; {copied.sent_bytes} bytes sent", err=True)
+    click.echo(f"{source} -> {target}: {copied.target.digest}")
+    click.echo(f"  {summary or 'nothing to copy'}; {copied.sent_bytes} bytes sent", err=True)
 
 
-def _tolerated(error: RegistryError, conduct: _Conduct) -> int:
-    """Report a failure and count it, or raise it, as the user wishes."""
-    if not conduct.continue_on_error:
+def _handled(error: RegistryError, behaviour: _MirrorOptions) -> int:
+    """Report a failure and count it, or raise it, as the options say."""
+    if not behaviour.continue_on_error:
         raise error
     click.echo(f"error: {error}", err=True)
     return 1

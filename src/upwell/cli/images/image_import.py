@@ -1,4 +1,4 @@
-"""`upwell import-image`: ask upstream now, and say what came of it."""
+"""`upwell import-image`: import tags from their registry now."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from upwell.store.interface import ApiClient, NotFoundError
 
 @dataclass(frozen=True, slots=True)
 class _ImportRequest:
-    """What the user asks for."""
+    """Import options of one call."""
 
     source: str
     confirm: bool
@@ -62,34 +62,44 @@ class _ImportRequest:
     "source",
     default="",
     show_default="none",
-    help="Import this image; with --all, this repository.",
+    help="Image to import; with --all, the repository.",
 )
-@click.option("--confirm", is_flag=True, help="Create the stream or tag, or change its source.")
+@click.option(
+    "--confirm", is_flag=True, help="Create the stream or tag, or change its source, if needed."
+)
 @click.option(
     "--all",
     "every",
     is_flag=True,
     help="Import every tag that has a source; with --from, every tag of the repository.",
 )
-@click.option("--scheduled", is_flag=True, help="Look upstream again and again.")
-@click.option("--insecure", is_flag=True, help="Allow plain HTTP and TLS that cannot be verified.")
+@click.option("--scheduled", is_flag=True, help="Import again at intervals.")
+@click.option("--insecure", is_flag=True, help="Allow plain HTTP and unverified TLS.")
 @click.option(
     "--reference-policy",
     type=click.Choice(["source", "local"]),
     default=None,
     show_default="as declared",
-    help="Whether the image is pulled from its source or from the internal registry.",
+    help="Registry to pull the image from: its source or the internal one.",
 )
 @click.option(
     "--import-mode",
     type=click.Choice([str(mode) for mode in ImportMode]),
     default=None,
     show_default="as declared",
-    help="What is kept of an image for several platforms.",
+    help="Part of a multi-platform image to keep.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what upstream has now, and import nothing.")
 @click.option(
-    "--timeout", type=TIMEOUT, default="1m", show_default=True, help="Limit of the wait; 0: none."
+    "--dry-run",
+    is_flag=True,
+    help="Print the images that the registry has now, and import nothing.",
+)
+@click.option(
+    "--timeout",
+    type=TIMEOUT,
+    default="1m",
+    show_default=True,
+    help="Time limit of the wait; 0 for none.",
 )
 @connection_options
 @click.pass_obj
@@ -101,127 +111,129 @@ def import_image(
     dry_run: bool,  # noqa: FBT001 - click passes options by name
     **options: Any,
 ) -> None:
-    """Import tags of a stream from their upstream now, and wait for the result.
+    """Import tags of a stream from their registry now, and wait for the result.
 
-    Exits with 1 if an import failed; the server goes on trying.
+    Exits 1 if an import failed; the server keeps retrying.
     """
     named = parse_stream_tag(name, session.namespace)
-    wishes = _ImportRequest(**options)
-    whole = wishes.every and bool(wishes.source)
+    request = _ImportRequest(**options)
+    whole = request.every and bool(request.source)
 
     async def work(client: ApiClient) -> None:
-        stream = await _find(client, named, wishes, confirmed=dry_run or wishes.confirm)
-        wanted = [] if whole else list(_wanted(stream, named, wishes, confirmed=dry_run))
-        repository = _repository(stream, named, wishes, confirmed=dry_run)
+        stream = await _find(client, named, request, confirmed=dry_run or request.confirm)
+        wanted = [] if whole else list(_wanted(stream, named, request, confirmed=dry_run))
+        repository = _repository(stream, named, request, confirmed=dry_run)
         if dry_run:
-            await preview(client, named, wanted, repository, insecure=wishes.insecure)
+            await preview(client, named, wanted, repository, insecure=request.insecure)
             return
         for tag in wanted:
-            goal = f"{named.stream}:{tag['name']}"
+            target = f"{named.stream}:{tag['name']}"
             document = {
                 "apiVersion": ImageStreamTag.KIND.api_version,
                 "kind": ImageStreamTag.KIND.kind,
-                "metadata": {"name": goal, "namespace": named.namespace},
+                "metadata": {"name": target, "namespace": named.namespace},
                 "tag": tag,
             }
-            await client.call("PUT", ImageStreamTag, named.namespace, goal, "", document)
+            await client.call("PUT", ImageStreamTag, named.namespace, target, "", document)
         if repository:
-            await _ask_for_repository(client, named, stream, repository, insecure=wishes.insecure)
+            await _request_repository(client, named, stream, repository, insecure=request.insecure)
         names = [str(tag["name"]) for tag in wanted]
         asked = await client.get(ImageStream, named.namespace, named.stream)
         async with within(timeout, f"the import of {named.namespace}/{named.stream} has not ended"):
             done = await until(
                 client, asked, lambda state: _is_answered(state, names, whole=bool(repository))
             )
-        _tell(done, names, whole=bool(repository))
+        _print_results(done, names, whole=bool(repository))
 
     session.run(work)
 
 
 async def _find(
-    client: ApiClient, named: StreamTagName, wishes: _ImportRequest, *, confirmed: bool
+    client: ApiClient, named: StreamTagName, request: _ImportRequest, *, confirmed: bool
 ) -> ImageStream | None:
     try:
         return await client.get(ImageStream, named.namespace, named.stream)
     except NotFoundError:
-        if wishes.source and confirmed:
+        if request.source and confirmed:
             return None
-        if wishes.source:
+        if request.source:
             message = f"imagestream/{named.stream} does not exist; add --confirm to create it"
             raise CommandError(message, Exit.NOT_FOUND) from None
         raise
 
 
 def _wanted(
-    stream: ImageStream | None, named: StreamTagName, wishes: _ImportRequest, *, confirmed: bool
+    stream: ImageStream | None, named: StreamTagName, request: _ImportRequest, *, confirmed: bool
 ) -> Iterable[dict[str, Any]]:
     """Yield the declarations to write; raises CommandError when there are none."""
     declared = {tag.name: tag for tag in stream.spec.tags} if stream is not None else {}
-    if wishes.every:
+    if request.every:
         found = [tag for tag in declared.values() if tag.imports]
         if not found and (stream is None or not stream.spec.docker_image_repository):
-            raise CommandError(f"no tag of {named.stream} imports anything", Exit.USAGE)
+            raise CommandError(
+                f"imagestream/{named.stream} has no tag with a source to import", Exit.USAGE
+            )
         for tag in found:
-            yield _declaration(tag, wishes)
+            yield _declaration(tag, request)
         return
     old = declared.get(named.tag)
-    if wishes.source:
-        changes = old is None or old.imports != wishes.source
-        if changes and not (wishes.confirm or confirmed):
+    if request.source:
+        changes = old is None or old.imports != request.source
+        if changes and not (request.confirm or confirmed):
             was = f"imports {old.imports}" if old is not None and old.imports else "is not declared"
-            message = f"{named} {was}; add --confirm to import {wishes.source}"
+            message = f"{named} {was}; add --confirm to import {request.source}"
             raise CommandError(message, Exit.USAGE)
-        source = {"kind": DOCKER_IMAGE, "name": wishes.source}
-        yield {**_declaration(old or TagReference(name=named.tag), wishes), "from": source}
+        source = {"kind": DOCKER_IMAGE, "name": request.source}
+        yield {**_declaration(old or TagReference(name=named.tag), request), "from": source}
         return
     if stream is not None and _is_implied(stream, named.tag):
         return
     if old is None or not old.imports:
-        message = f"{named} imports nothing; name its source with --from and --confirm"
+        message = f"{named} has no source; name one with --from and --confirm"
         raise CommandError(message, Exit.USAGE)
-    yield _declaration(old, wishes)
+    yield _declaration(old, request)
 
 
-def _declaration(tag: TagReference, wishes: _ImportRequest) -> dict[str, Any]:
-    """Return a tag that asks for its import anew: generation 0 (image/v1 TagReference)."""
+def _declaration(tag: TagReference, request: _ImportRequest) -> dict[str, Any]:
+    """Return a tag that requests its import again: generation 0 (image/v1 TagReference)."""
     document: dict[str, Any] = tag.model_dump(
         mode="json", by_alias=True, exclude_unset=True, exclude_none=True
     )
     policy = dict(document.get("importPolicy") or {})
-    policy |= {"scheduled": True} if wishes.scheduled else {}
-    policy |= {"insecure": True} if wishes.insecure else {}
-    policy |= {"importMode": wishes.import_mode} if wishes.import_mode else {}
+    policy |= {"scheduled": True} if request.scheduled else {}
+    policy |= {"insecure": True} if request.insecure else {}
+    policy |= {"importMode": request.import_mode} if request.import_mode else {}
     changed: dict[str, Any] = {"importPolicy": policy} if policy else {}
-    if wishes.reference_policy:
-        changed["referencePolicy"] = {"type": wishes.reference_policy.capitalize()}
+    if request.reference_policy:
+        changed["referencePolicy"] = {"type": request.reference_policy.capitalize()}
     return {**document, "generation": 0, **changed}
 
 
 def _repository(
-    stream: ImageStream | None, named: StreamTagName, wishes: _ImportRequest, *, confirmed: bool
+    stream: ImageStream | None, named: StreamTagName, request: _ImportRequest, *, confirmed: bool
 ) -> str:
     """Return the repository to import as a whole; empty: none. Raises CommandError."""
-    implied = stream is not None and _is_implied(stream, named.tag) and not wishes.source
-    if not wishes.every and not implied:
+    implied = stream is not None and _is_implied(stream, named.tag) and not request.source
+    if not request.every and not implied:
         return ""
     known = ""
     if stream is not None:
         internal_host = (stream.status.docker_image_repository or "").partition("/")[0]
         known = bulk_source(stream, internal_host) or ""
-    if wishes.source and wishes.source != known and not (wishes.confirm or confirmed):
+    if request.source and request.source != known and not (request.confirm or confirmed):
         was = f"imports {known}" if known else "imports no repository"
-        message = f"{named.stream} {was}; add --confirm to import {wishes.source}"
+        message = f"{named.stream} {was}; add --confirm to import {request.source}"
         raise CommandError(message, Exit.USAGE)
-    return wishes.source or known
+    return request.source or known
 
 
 def _is_implied(stream: ImageStream, tag: str) -> bool:
-    """Whether the tag is imported because the whole repository is."""
+    """Return whether the tag is imported as part of the whole repository."""
     declared = any(one.name == tag and one.imports for one in stream.spec.tags)
     return not declared and any(one.name == tag for one in effective_tags(stream) if one.imports)
 
 
-async def _ask_for_repository(
+async def _request_repository(
     client: ApiClient,
     named: StreamTagName,
     stream: ImageStream | None,
@@ -229,7 +241,7 @@ async def _ask_for_repository(
     *,
     insecure: bool,
 ) -> None:
-    """Declare the import of the repository, or ask for it anew."""
+    """Declare the import of the repository, or request it again."""
     asked = repository_generation(stream.annotations if stream is not None else {}) + 1
     annotations = {GENERATION_ANNOTATION: str(asked)}
     if insecure:
@@ -263,7 +275,7 @@ def _is_answered(stream: ImageStream, names: Iterable[str], *, whole: bool) -> b
     return True
 
 
-def _tell(stream: ImageStream, names: Iterable[str], *, whole: bool) -> None:
+def _print_results(stream: ImageStream, names: Iterable[str], *, whole: bool) -> None:
     """Print each tag's image; raises CommandError if an import failed."""
     histories: Mapping[str, NamedTagEventList] = {entry.tag: entry for entry in stream.status.tags}
     failures = []
@@ -281,6 +293,6 @@ def _tell(stream: ImageStream, names: Iterable[str], *, whole: bool) -> None:
             click.echo(f"{stream.name}:{name} is {shortened(latest.docker_image_reference)}")
     if repository is not None and repository.additional_tags:
         more = len(repository.additional_tags)
-        click.echo(f"{more} further tags are known by name: status.repository", err=True)
+        click.echo(f"{more} more tags are not imported; status.repository lists them", err=True)
     if failures:
         raise CommandError("\n".join(failures))

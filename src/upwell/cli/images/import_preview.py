@@ -1,4 +1,4 @@
-"""What `import-image --dry-run` says: the images that upstream has now."""
+"""Preview of `import-image --dry-run`: the images that the registry has now."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ async def preview(
     *,
     insecure: bool,
 ) -> None:
-    """Print what each tag would be; raises CommandError if an image cannot be looked at."""
+    """Print the image that each tag would get; raises CommandError for one it cannot read."""
     policy = {"importPolicy": {"insecure": True}} if insecure else {}
     asked = [
         {"from": tag["from"], "to": {"name": tag["name"]}, **_policy_of(tag), **policy}

@@ -1,4 +1,4 @@
-"""What `image mirror` is to copy where: from arguments and mapping files."""
+"""Mappings of `image mirror`, source to destinations, from arguments and files."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,26 +15,26 @@ _WILDCARD = re.compile(r"[*?]")
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
-    """One source, as it was written, and where it goes."""
+class MirrorMapping:
+    """Source as the user wrote it, and its destinations."""
 
     source: str
-    goals: tuple[str, ...]
+    targets: tuple[str, ...]
 
     @property
     def has_wildcard(self) -> bool:
-        """Whether the source names several tags."""
+        """True if the source names several tags."""
         return _WILDCARD.search(self.source) is not None
 
     @property
     def repository(self) -> Reference:
-        """The source's repository, for its list of tags."""
+        """Repository of the source, for its list of tags."""
         return parse(self.source.rpartition(":")[0] if self.has_wildcard else self.source)
 
     def pairs(self, tags: Iterable[str] = ()) -> Iterator[tuple[Reference, Reference]]:
-        """Yield what is copied where; `tags` are those of a source with a wildcard.
+        """Yield source and destination of each copy; `tags` are those of a source with a wildcard.
 
-        A goal without a tag takes the source's, or its digest where it has none.
+        A destination without a tag takes the source's tag, or its digest.
         Raises click.UsageError.
         """
         pattern = self.source.rpartition(":")[2]
@@ -44,23 +44,23 @@ class Mapping:
             else [parse(self.source)]
         )
         for source in sources:
-            for goal in self.goals:
-                yield source, _goal(goal, source)
+            for target in self.targets:
+                yield source, _target(target, source)
 
 
-def read_mappings(arguments: Sequence[str], files: Sequence[Path]) -> list[Mapping]:
+def read_mappings(arguments: Sequence[str], files: Sequence[Path]) -> list[MirrorMapping]:
     """Return the mappings of `SRC DST…`, `SRC=DST…` and files; raises click.UsageError."""
-    found: list[Mapping] = []
+    found: list[MirrorMapping] = []
     if any("=" in argument for argument in arguments):
         found += [_pair(argument) for argument in arguments]
     elif len(arguments) > 1:
-        found.append(Mapping(arguments[0], tuple(arguments[1:])))
+        found.append(MirrorMapping(arguments[0], tuple(arguments[1:])))
     elif arguments:
-        raise click.UsageError(f"say where {arguments[0]} is to be copied: SRC DST...")
+        raise click.UsageError(f"name a destination for {arguments[0]}: SRC DST...")
     for path in files:
         found += _of_file(path)
     if not found:
-        raise click.UsageError("name what is to be copied: SRC DST..., or -f FILE")
+        raise click.UsageError("name images to copy: SRC DST..., or -f FILE")
     return found
 
 
@@ -72,14 +72,14 @@ def parse(text: str) -> Reference:
         raise click.UsageError(str(error)) from None
 
 
-def _pair(text: str) -> Mapping:
-    source, equals, goal = text.partition("=")
-    if not equals or not source or not goal:
+def _pair(text: str) -> MirrorMapping:
+    source, equals, target = text.partition("=")
+    if not equals or not source or not target:
         raise click.UsageError(f"{text!r}: expected SRC=DST")
-    return Mapping(source, (goal,))
+    return MirrorMapping(source, (target,))
 
 
-def _of_file(path: Path) -> Iterator[Mapping]:
+def _of_file(path: Path) -> Iterator[MirrorMapping]:
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_FILE_BYTES + 1)
@@ -92,13 +92,13 @@ def _of_file(path: Path) -> Iterator[Mapping]:
         if len(words) == 1:
             raise click.UsageError(f"{path}:{number}: expected SRC=DST or SRC DST...")
         if words:
-            yield Mapping(words[0], tuple(words[1:]))
+            yield MirrorMapping(words[0], tuple(words[1:]))
 
 
-def _goal(text: str, source: Reference) -> Reference:
-    goal = parse(text)
+def _target(text: str, source: Reference) -> Reference:
+    target = parse(text)
     if "@" in text or ":" in text.rpartition("/")[2]:
-        return goal
+        return target
     if source.tag is not None:
-        return goal.with_tag(source.tag)
-    return goal.with_digest(source.digest) if source.digest is not None else goal
+        return target.with_tag(source.tag)
+    return target.with_digest(source.digest) if source.digest is not None else target

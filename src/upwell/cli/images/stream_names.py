@@ -1,4 +1,4 @@
-"""How users name tags of streams: `shop:latest`, `prod/shop:live`, `shop@sha256:…`."""
+"""Names of stream tags as users write them: `shop:latest`, `prod/shop:live`."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from upwell.oci.reference import is_tag
 
 @dataclass(frozen=True, slots=True)
 class StreamTagName:
-    """A tag of an ImageStream."""
+    """Tag of an ImageStream."""
 
     namespace: str
     stream: str
@@ -32,11 +32,11 @@ def parse_stream_tag(text: str, namespace: str) -> StreamTagName:
     stream, colon, tag = rest.partition(":")
     tag = tag if colon else "latest"
     if not head or not stream or "/" in rest or "@" in rest or not is_tag(tag):
-        raise click.UsageError(f"{text!r} names no tag: write [NAMESPACE/]STREAM[:TAG]")
+        raise click.UsageError(f"{text!r} is not a tag: write [NAMESPACE/]STREAM[:TAG]")
     return StreamTagName(head, stream, tag)
 
 
 def names_registry(text: str) -> bool:
-    """Whether an image's name begins with the host of a registry."""
+    """Return whether an image's name begins with the host of a registry."""
     head, slash, _ = text.partition("/")
     return bool(slash) and ("." in head or ":" in head or head == "localhost")

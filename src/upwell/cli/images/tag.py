@@ -1,4 +1,4 @@
-"""`upwell tag`: promote an image, follow one, import one, or remove a tag."""
+"""`upwell tag`: tag images into image streams, or remove tags."""
 
 from typing import Any
 
@@ -26,68 +26,70 @@ from upwell.store.interface import ApiClient, NotFoundError
     ),
 )
 @click.argument("names", nargs=-1, required=True, metavar="SOURCE TAG...")
-@click.option("-d", "--delete", is_flag=True, help="Remove the tags; there is no source.")
-@click.option("--alias", is_flag=True, help="Follow the source instead of copying its image.")
-@click.option("--scheduled", is_flag=True, help="Look upstream again and again.")
-@click.option("--insecure", is_flag=True, help="Allow plain HTTP and TLS that cannot be verified.")
-@click.option("--reference", is_flag=True, help="Never import: keep the source's pull spec alone.")
+@click.option("-d", "--delete", is_flag=True, help="Remove the named tags; there is no SOURCE.")
+@click.option("--alias", is_flag=True, help="Follow SOURCE instead of tagging its present image.")
+@click.option("--scheduled", is_flag=True, help="Import again at intervals.")
+@click.option("--insecure", is_flag=True, help="Allow plain HTTP and unverified TLS.")
+@click.option(
+    "--reference", is_flag=True, help="Keep the pull spec of SOURCE without importing it."
+)
 @click.option(
     "--reference-policy",
     type=click.Choice(["source", "local"]),
     default="source",
     show_default=True,
-    help="Whether the image is pulled from its source or from the internal registry.",
+    help="Registry to pull the image from: its source or the internal one.",
 )
 @click.option(
     "--import-mode",
     type=click.Choice([str(mode) for mode in ImportMode]),
     default=None,
     show_default="the whole index",
-    help="What is kept of an image for several platforms.",
+    help="Part of a multi-platform image to keep.",
 )
 @click.option(
     "--source",
     "kind",
     type=click.Choice(["istag", "imagestreamtag", "isimage", "imagestreamimage", "docker"]),
     default=None,
-    show_default="by its form",
-    help="What SOURCE names.",
+    show_default="detected",
+    help="Kind of SOURCE.",
 )
 @connection_options
 @click.pass_obj
 def tag(session: Session, /, names: tuple[str, ...], delete: bool, **options: Any) -> None:  # noqa: FBT001 - click passes options by name
-    """Give the image SOURCE further names, each [NAMESPACE/]STREAM[:TAG].
+    """Tag the image SOURCE as each TAG, [NAMESPACE/]STREAM[:TAG].
 
-    A stream's image is copied as it is now: this promotes it. With --alias the new name follows
-    the old one.
+    A stream's tag gives its present image, so that this promotes it. With --alias the new tag
+    follows SOURCE.
     """
     if delete:
         _delete(session, names)
         return
     if len(names) == 1:
-        raise click.UsageError("name the source, and at least one tag that it is to have")
+        raise click.UsageError("name SOURCE and at least one TAG")
     source, *rest = names
-    goals = [parse_stream_tag(name, session.namespace) for name in rest]
+    targets = [parse_stream_tag(name, session.namespace) for name in rest]
     _check(source, options)
 
     async def work(client: ApiClient) -> None:
         origin = await _origin(client, session, source, options)
-        for goal in goals:
-            document = _document(goal, origin, options)
-            await client.call("PUT", ImageStreamTag, goal.namespace, goal.name, "", document)
+        for target in targets:
+            document = _document(target, origin, options)
+            await client.call("PUT", ImageStreamTag, target.namespace, target.name, "", document)
             verb = "follows" if options["alias"] else "is"
-            click.echo(f"{goal} {verb} {shortened(_shown(origin))}")
+            click.echo(f"{target} {verb} {shortened(_shown(origin))}")
 
     session.run(work)
 
 
 def _delete(session: Session, names: tuple[str, ...]) -> None:
-    goals = [parse_stream_tag(name, session.namespace) for name in names]
+    targets = [parse_stream_tag(name, session.namespace) for name in names]
 
     async def work(client: ApiClient) -> None:
-        for goal in goals:
-            await client.delete(ImageStreamTag, goal.namespace, goal.name)
-            click.echo(f"{goal} removed")
+        for target in targets:
+            await client.delete(ImageStreamTag, target.namespace, target.name)
+            click.echo(f"{target} removed")
 
     session.run(work)
 
@@ -98,10 +100,12 @@ def _check(source: str, options: dict[str, Any]) -> None:
         if options[name] and not external:
             option = name.replace("_", "-")
             raise click.UsageError(
-                f"--{option} is for images of other registries (--source=docker)"
+                f"--{option} needs an image of another registry (--source=docker)"
             )
     if options["alias"] and (external or "@" in source):
-        raise click.UsageError("--alias follows a tag of a stream; --scheduled follows a registry")
+        raise click.UsageError(
+            "--alias needs a tag of a stream; use --scheduled to follow a registry"
+        )
 
 
 def _is_external(source: str, options: dict[str, Any]) -> bool:
@@ -141,9 +145,9 @@ async def _current(client: ApiClient, named: StreamTagName) -> dict[str, str]:
 
 
 def _document(
-    goal: StreamTagName, origin: dict[str, str], options: dict[str, Any]
+    target: StreamTagName, origin: dict[str, str], options: dict[str, Any]
 ) -> dict[str, Any]:
-    declared: dict[str, Any] = {"name": goal.tag, "from": origin, "generation": 0}
+    declared: dict[str, Any] = {"name": target.tag, "from": origin, "generation": 0}
     policy = {
         name: options[option]
         for name, option in (("scheduled", "scheduled"), ("insecure", "insecure"))
@@ -160,7 +164,7 @@ def _document(
     return {
         "apiVersion": ImageStreamTag.KIND.api_version,
         "kind": ImageStreamTag.KIND.kind,
-        "metadata": {"name": goal.name, "namespace": goal.namespace},
+        "metadata": {"name": target.name, "namespace": target.namespace},
         "tag": declared,
     }
 

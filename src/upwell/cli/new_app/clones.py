@@ -1,4 +1,4 @@
-"""What a clone on this machine says of a repository: its address, its branch, its Dockerfile."""
+"""Local clones of repositories: address, branch and Dockerfile."""
 
 import subprocess
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ _DOCKERFILES = ("Dockerfile", "Containerfile")
 
 @dataclass(frozen=True, slots=True)
 class LocalClone:
-    """A folder of a clone."""
+    """Folder of a local clone."""
 
     folder: Path
     uri: str
     ref: str
-    """The branch of the remote that the clone follows; empty when it follows none."""
+    """Branch of the remote that the clone follows; empty if it follows none."""
     context_dir: str
-    """Where the folder is in the repository; empty for the root."""
+    """Path of the folder in the repository; empty for the root."""
 
     def dockerfile(self, context_dir: str) -> str | None:
         """Return the text of the Dockerfile in a folder below; None when there is none.
@@ -35,19 +35,19 @@ class LocalClone:
 
 
 def is_folder(text: str) -> bool:
-    """Whether `text` names a folder on purpose: a bare word is an image's name."""
+    """Return whether `text` names a folder: a bare word is an image's name."""
     return text.startswith((".", "/")) and Path(text).is_dir()
 
 
 def read_clone(text: str) -> LocalClone:
-    """Return what git knows of a folder; raises CommandError."""
+    """Return the clone that a folder belongs to; raises CommandError."""
     folder = Path(text)
     uri = _git(folder, "remote", "get-url", "origin")
     prefix = _git(folder, "rev-parse", "--show-prefix")
     if not uri or prefix is None:
         raise CommandError(
-            f"{text}: no clone with a remote `origin`; builds fetch the repository from there."
-            " Push it somewhere, or use `upwell start-build --from-dir` with a binary source",
+            f"{text}: not a clone with a remote `origin`, from which builds fetch the repository."
+            " Push it to a remote, or use `upwell start-build --from-dir` with a binary source",
             Exit.USAGE,
         )
     upstream = _git(folder, "rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}")
@@ -56,7 +56,7 @@ def read_clone(text: str) -> LocalClone:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return git's answer, None when it has none; raises CommandError without git."""
+    """Return git's output, None if it fails; raises CommandError without git."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -66,9 +66,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
             check=False,
         )
     except FileNotFoundError as error:
-        raise CommandError("git is not installed: name the repository's address", Exit.USAGE) from (
-            error
-        )
+        raise CommandError(
+            "git is not installed: install it, or name the repository's URL", Exit.USAGE
+        ) from (error)
     except subprocess.TimeoutExpired as error:
         raise CommandError(f"{folder}: git did not answer in {GIT_TIMEOUT_SECONDS} s") from error
     return done.stdout.strip() if done.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""`upwell new-app`: an application and all that keeps it on patched images."""
+"""`upwell new-app`: create an application with the objects that keep it on patched images."""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from upwell.policy.new_app.components import NewAppError
 from upwell.store.interface import ApiClient, NotFoundError
 
 _MODE = 0o600
-"""Of saved manifests: variables and generated values may be passwords."""
+"""Mode of saved manifests: variables and generated values may be passwords."""
 
 
 @click.command(
@@ -44,7 +44,7 @@ _MODE = 0o600
 @connection_options
 @click.pass_context
 def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> None:
-    """Make applications from source, images or templates.
+    """Create applications from source, images or templates.
 
     A COMPONENT is BUILDER~REPOSITORY (Source-to-Image), a REPOSITORY with a Dockerfile, each with
     #BRANCH if need be; a folder that is a clone of one (./shop); an IMAGE, or a TAG of a stream;
@@ -54,8 +54,8 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
     change, a stream for the result, a Deployment that runs it, and a Service. With --stages there
     is a Deployment and a Service for each stage, and a Pipeline that moves the image.
 
-    With -o yaml or json the manifests are printed and nothing is made. Objects that exist are never
-    changed, except that the stream of a base image may get one more tag.
+    With -o yaml or json the manifests are printed and nothing is created. Existing objects never
+    change, except that the stream of a base image may get one more tag.
     """
     session: Session = ctx.ensure_object(Session)
     options, request = chosen_options(ctx), requested_values(ctx)
@@ -66,7 +66,7 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
         try:
             plan = await planner.plan(components, templates)
         except NewAppError as error:
-            raise CommandError(f"nothing was made: {error}", Exit.USAGE) from error
+            raise CommandError(f"nothing was created: {error}", Exit.USAGE) from error
         manifests = check_documents(plan.documents, session)
         for note in plan.notes:
             click.echo(f"note: {note}", err=True)
@@ -76,9 +76,9 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
             write_data({"apiVersion": "v1", "kind": "List", "items": items}, output)
             return
         await _refuse_existing(client, manifests, plan)
-        await _make(client, manifests, options)
+        await _create(client, manifests, options)
         if not options.dry_run:
-            _tell_next(plan)
+            _print_next_steps(plan)
 
     session.run(work)
 
@@ -86,7 +86,7 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
 async def _refuse_existing(
     client: ApiClient, manifests: Sequence[LoadedManifest], plan: NewAppPlan
 ) -> None:
-    """Raise CommandError when an object is there already that is not to be shared."""
+    """Raise CommandError if an object exists that is not shared."""
     existing = []
     for manifest in manifests:
         wanted = manifest.resource
@@ -99,16 +99,16 @@ async def _refuse_existing(
         existing.append(full_name(wanted))
     if existing:
         raise CommandError(
-            f"nothing was made, for these exist already: {', '.join(existing)}; choose another"
-            " --name, or delete what is there first",
+            f"nothing was created: these objects exist: {', '.join(existing)}; choose another"
+            " --name, or delete them first",
             Exit.USAGE,
         )
 
 
-async def _make(
+async def _create(
     client: ApiClient, manifests: Sequence[LoadedManifest], options: NewAppOptions
 ) -> None:
-    """Apply all, once the server would take each of them."""
+    """Apply all, after a dry run of each of them."""
     trial = ApplyOptions(FIELD_MANAGER, force=False, dry_run=True)
     if options.dry_run:
         for manifest in manifests:
@@ -131,12 +131,12 @@ def _save(file: str, manifests: Sequence[LoadedManifest]) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
             opened.write(text)
     except OSError as error:
-        message = f"nothing was made: the manifests cannot be saved: {file}: {error.strerror}"
+        message = f"nothing was created: cannot save the manifests: {file}: {error.strerror}"
         raise CommandError(message, Exit.USAGE) from error
     click.echo(f"saved: {file}; `upwell apply -f {file}` applies it again", err=True)
 
 
-def _tell_next(plan: NewAppPlan) -> None:
+def _print_next_steps(plan: NewAppPlan) -> None:
     for step in plan.next_steps:
         click.echo(f"next: {step}", err=True)
-    click.echo("`upwell status` shows the tree from the base image on", err=True)
+    click.echo("`upwell status` shows the tree from the base image", err=True)

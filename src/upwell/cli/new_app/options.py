@@ -1,4 +1,4 @@
-"""The options of `new-app`."""
+"""Options of `new-app`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _KEY = "upwell.cli.new_app.options"
 
 @dataclass(slots=True)
 class NewAppOptions:
-    """What one call asks for."""
+    """Options of one call of `new-app`."""
 
     name: str = ""
     images: tuple[str, ...] = ()
@@ -47,12 +47,12 @@ class NewAppOptions:
 
     @property
     def imports(self) -> ImportWish:
-        """How new images are imported."""
+        """Import policy of new images."""
         return ImportWish(scheduled=self.scheduled, insecure=self.insecure)
 
 
 def application_options[F: Callable[..., Any]](function: F) -> F:
-    """Give a command the options of `new-app`; `chosen_options` returns what they say."""
+    """Add the options of `new-app` to a command; `chosen_options` reads them."""
     for option in reversed(_options()):
         function = option(function)
     return function
@@ -73,21 +73,21 @@ def _options() -> list[Callable[[Any], Any]]:
             "--env",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Variable of the containers; repeatable. For all to see in `ps`.",
+            help="Environment variable of the containers; repeatable. Visible in the process list.",
         ),
         _option(
             "env_files",
             "--env-file",
             multiple=True,
             metavar="FILE",
-            help="File of NAME=VALUE lines, or - for stdin; repeatable. -e wins.",
+            help="File of NAME=VALUE lines, or - for stdin; repeatable. -e takes precedence.",
         ),
         _option(
             "build_env",
             "--build-env",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Variable of the build; repeatable.",
+            help="Environment variable of the build; repeatable.",
         ),
         _option(
             "port",
@@ -96,27 +96,27 @@ def _options() -> list[Callable[[Any], Any]]:
             show_default="what the Dockerfile or the image exposes, else 8080",
             help="Port that the containers listen on.",
         ),
-        _option("expose", "--expose", is_flag=True, help="Make a Route to the Service."),
+        _option("expose", "--expose", is_flag=True, help="Create a Route to the Service."),
         _option(
             "as_deployment_config",
             "--as-deployment-config",
             is_flag=True,
-            help="Make a DeploymentConfig, not a Deployment.",
+            help="Create a DeploymentConfig instead of a Deployment.",
         ),
         _option(
             "stages",
             "--stages",
             metavar="STAGE[=NAMESPACE],...",
-            show_default="it runs in the one namespace",
-            help="Make a Pipeline that takes each image through these, tested in each. Each stage"
-            " has a namespace of its own: NAME-STAGE.",
+            show_default="none",
+            help="Stages of a Pipeline to create, in order; each image is tested in each stage. The"
+            " namespace of a stage is NAME-STAGE unless given.",
         ),
         _option(
             "test",
             "--test",
             metavar="COMMAND",
-            show_default="that it accepts connections",
-            help="Shell command that tests it in each stage: run in the application's own image,"
+            show_default="a TCP check of its port",
+            help="Shell command that tests the application in each stage: run in its own image,"
             " with its address in $UPWELL_ADDRESS.",
         ),
         _option(
@@ -124,7 +124,7 @@ def _options() -> list[Callable[[Any], Any]]:
             "--scheduled/--no-scheduled",
             default=True,
             show_default=True,
-            help="Look for changes of a new image again and again.",
+            help="Import new images again at intervals, or once.",
         ),
         _option(
             "insecure",
@@ -136,32 +136,40 @@ def _options() -> list[Callable[[Any], Any]]:
             "save",
             "--save",
             metavar="FILE",
-            show_default="they are not kept",
-            help="Write the manifests to a new file, readable for you alone.",
+            show_default="none",
+            help="New file for the manifests, with mode 0600.",
         ),
         _option(
-            "dry_run", "--dry-run", is_flag=True, help="Let the server check it; make nothing."
+            "dry_run",
+            "--dry-run",
+            is_flag=True,
+            help="Check the objects on the server, and create nothing.",
         ),
     ]
 
 
 def _source_options() -> list[Callable[[Any], Any]]:
     return [
-        _option("name", "--name", show_default="from the repository or image", help="Its name."),
+        _option(
+            "name",
+            "--name",
+            show_default="from the repository or image",
+            help="Name of the application.",
+        ),
         _option(
             "images",
             "--image",
             "--docker-image",
             multiple=True,
             metavar="IMAGE",
-            help="An image to run, whatever else has that name; repeatable.",
+            help="Image to run, even if a template or folder has that name; repeatable.",
         ),
         _option(
             "templates",
             "--template",
             multiple=True,
             metavar="NAME",
-            help="A Template of the namespace; repeatable.",
+            help="Name of a Template of the namespace; repeatable.",
         ),
         _option(
             "files",
@@ -169,14 +177,14 @@ def _source_options() -> list[Callable[[Any], Any]]:
             "--file",
             multiple=True,
             metavar="SOURCE",
-            help="A Template in a file, at an http(s) address or on stdin (-); repeatable.",
+            help="File, http(s) URL or - for stdin with a Template; repeatable.",
         ),
         _option(
             "strategy",
             "--strategy",
             type=click.Choice(NewAppStrategy, case_sensitive=False),
-            show_default="source with a builder, docker for a clone with a Dockerfile",
-            help="How the image is built.",
+            show_default="source with a BUILDER, docker for a clone with a Dockerfile",
+            help="Build strategy.",
         ),
         _option(
             "context_dir",
@@ -190,7 +198,7 @@ def _source_options() -> list[Callable[[Any], Any]]:
             "--source-secret",
             metavar="NAME",
             show_default="none",
-            help="Secret with the login of the repository.",
+            help="Secret with the credentials of the repository.",
         ),
     ]
 

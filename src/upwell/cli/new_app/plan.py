@@ -1,4 +1,4 @@
-"""From what `new-app` is told to the objects that it makes; asks the server, writes nothing."""
+"""Planner of `new-app`: from arguments to objects; reads the server, writes nothing."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,22 +47,22 @@ from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreErro
 
 _SECRET_BYTES = 20
 EXAMINATION_SECONDS = 20
-"""How long a registry may take to say what an image is; without an answer the port is guessed."""
+"""Time limit for the metadata of an image; without it the default port is assumed."""
 
 
 @dataclass(slots=True)
 class NewAppPlan:
-    """What will be made, and what there is to say about it."""
+    """Objects to create, and notes for the user."""
 
     documents: list[dict[str, Any]] = field(default_factory=list)
     shared_streams: set[str] = field(default_factory=set)
-    """Streams that exist and get one more tag."""
+    """Existing streams that get one more tag."""
     notes: list[str] = field(default_factory=list)
     next_steps: list[str] = field(default_factory=list)
 
 
 class NewAppPlanner:
-    """Makes one Plan of all the arguments and options of a call."""
+    """Planner of one NewAppPlan for all arguments and options of a call."""
 
     def __init__(
         self, client: ApiClient, namespace: str, options: NewAppOptions, request: ProcessRequest
@@ -82,11 +82,13 @@ class NewAppPlanner:
         if parts == 0:
             raise NewAppError("name an image, a repository, BUILDER~REPOSITORY or a template")
         if self._options.test and not self._options.stages:
-            raise NewAppError("--test is run in stages: name them with --stages")
+            raise NewAppError("--test needs stages: name them with --stages")
         if self._options.stages and (templates or self._options.templates):
-            raise NewAppError("--stages is not for templates: a Pipeline in the template says it")
+            raise NewAppError(
+                "--stages does not apply to templates: put a Pipeline into the template"
+            )
         if parts > 1 and self._options.name:
-            raise NewAppError("--name is for one application: make several one after another")
+            raise NewAppError("--name needs a single application: create several one after another")
         listing = await self._client.list(ImageStream, Selector(self._namespace))
         self._streams = {stream.name: stream for stream in listing.items}
         self._existing = frozenset(self._streams)
@@ -139,7 +141,7 @@ class NewAppPlanner:
         name = application_name(self._options.name, NewAppComponent(image))
         app = self._application(name, followed)
         self._plan.next_steps.append(
-            f"{name} starts when {followed.stream_tag} is there, and again at every change of it"
+            f"{name} starts once {followed.stream_tag} is imported, and again at each change of it"
         )
         self._finish(replace(app, port=await self._port(followed)))
 
@@ -167,25 +169,25 @@ class NewAppPlanner:
         )
         if followed is None and not build.inputs:
             self._plan.notes.append(
-                "the images of the Dockerfile are not known here, so no change of them starts a"
-                " build: name the one of its last FROM, as in"
-                f" `upwell new-app IMAGE~{repository.uri} --strategy=docker`, or name a clone"
+                "the images of the Dockerfile are unknown here, so their changes do not start a"
+                " build: name the image of its last FROM, as in"
+                f" `upwell new-app IMAGE~{repository.uri} --strategy=docker`, or name a local clone"
             )
         port = facts.port or (await self._port(followed) if followed else self._assumed_port())
         app = replace(self._application(name, followed), build=build, port=port)
-        waits = f" once {followed.stream_tag} is there" if followed is not None else ""
+        waits = f" once {followed.stream_tag} is imported" if followed is not None else ""
         self._plan.next_steps.append(
             f"the first build starts{waits}: `upwell logs -f bc/{name}` follows it"
         )
         if build.webhook_secret:
             self._plan.next_steps.append(
-                f"`upwell start-build {name} --list-webhooks all` shows the addresses of its"
+                f"`upwell start-build {name} --list-webhooks all` shows the URLs of its"
                 f" webhooks; their secret is in secret/{webhook_secret_name(name)}"
             )
         self._finish(app)
 
     async def _webhook_secret(self, application: str) -> str:
-        """Return a new secret for webhooks; empty for those who may not keep one."""
+        """Return a new secret for webhooks; empty if the user may not create Secrets."""
         name = webhook_secret_name(application)
         document = encode(Secret(metadata=ObjectMeta(name=name, namespace=self._namespace)))
         try:
@@ -205,8 +207,8 @@ class NewAppPlanner:
         if has_dockerfile:
             return NewAppStrategy.DOCKER
         raise NewAppError(
-            "what builds the repository? Write BUILDER~REPOSITORY, or --strategy=docker if it"
-            " has a Dockerfile"
+            "no builder for the repository: write BUILDER~REPOSITORY, or --strategy=docker if"
+            " it has a Dockerfile"
         )
 
     def _application(self, name: str, followed: FollowedImage | None) -> Application:
@@ -239,7 +241,7 @@ class NewAppPlanner:
             self._plan.next_steps.append(f"`upwell get route {app.name}` shows its address")
 
     async def _port(self, followed: FollowedImage) -> int:
-        """Return the port that the image exposes; without an answer, the usual one."""
+        """Return the port that the image exposes; without metadata, the default port."""
         if self._options.port is not None:
             return self._options.port
         try:
@@ -247,13 +249,13 @@ class NewAppPlanner:
                 metadata = await self._metadata(followed)
         except (StoreError, TimeoutError) as error:
             why = str(error) or f"no answer in {EXAMINATION_SECONDS} s"
-            self._plan.notes.append(f"{followed.stream_tag} cannot be looked at now: {why}")
+            self._plan.notes.append(f"cannot read the metadata of {followed.stream_tag}: {why}")
             metadata = {}
         return exposed_port(metadata) or self._assumed_port()
 
     def _assumed_port(self) -> int:
         if self._options.port is None:
-            note = f"port {DEFAULT_PORT} is assumed: name another with --port"
+            note = f"assuming port {DEFAULT_PORT}: name another with --port"
             self._plan.notes.append(note)
         return DEFAULT_PORT
 
@@ -274,8 +276,8 @@ class NewAppPlanner:
         answer: dict[str, Any] = next(iter(asked.status.get("images") or ()), {})
         image = answer.get("image")
         if image is None:
-            why = (answer.get("status") or {}).get("message") or "the server does not say why"
-            self._plan.notes.append(f"{followed.imports} cannot be looked at now: {why}")
+            why = (answer.get("status") or {}).get("message") or "the server gave no reason"
+            self._plan.notes.append(f"cannot read the metadata of {followed.imports}: {why}")
         return _docker_metadata(image or {})
 
 
@@ -283,11 +285,11 @@ def _about_stages(app: Application) -> Iterator[str]:
     names = [stage.name for stage in app.stages]
     yield (
         f"each new image of {app.name} goes through {', then '.join(names)}:"
-        f" `upwell pipeline status {app.name}` shows where it is"
+        f" `upwell pipeline status {app.name}` shows its stages"
     )
     if not app.test:
         yield (
-            f"a stage counts as tested once {app.name} accepts connections there: say more with"
+            f"a stage counts as tested once {app.name} accepts connections there: add tests with"
             f" --test, or in pipeline/{app.name}"
         )
     if app.expose:
@@ -296,14 +298,14 @@ def _about_stages(app: Application) -> Iterator[str]:
 
 
 def _labelled(document: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give an object of a template the label `app`, unless the template has thought of it."""
+    """Add the label `app` to an object of a template, unless it has one."""
     metadata = document.get("metadata") or {}
     labels = {APP_LABEL: name, **(metadata.get("labels") or {})}
     return {**document, "metadata": {**metadata, "labels": labels}}
 
 
 def _without_earlier_streams(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out a stream of base images that a later one has more tags of."""
+    """Return the documents without a stream that a later document has with more tags."""
     latest: dict[object, dict[str, Any]] = {}
     for at, document in enumerate(documents):
         shared = document["kind"] == ImageStream.KIND.kind and "tags" in document.get("spec", {})

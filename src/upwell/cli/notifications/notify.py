@@ -1,4 +1,4 @@
-"""`upwell notify`: test a Subscription, see what it could not deliver, and send that again."""
+"""`upwell notify`: test Subscriptions; list and replay failed deliveries."""
 
 from datetime import datetime
 from typing import Any
@@ -23,9 +23,9 @@ from upwell.store.interface import ApiClient
     ),
 )
 def notify() -> None:
-    """Test Subscriptions, and see to what they could not deliver.
+    """Test Subscriptions; list and replay failed deliveries.
 
-    `upwell get subscriptions` shows how they do; `upwell apply` makes them.
+    `upwell get subscriptions` shows their state; `upwell apply` creates them.
     """
 
 
@@ -35,7 +35,7 @@ def notify() -> None:
 @connection_options
 @click.pass_obj
 def test(session: Session, subscription: str, output: str) -> None:
-    """Send a test to the receivers of SUBSCRIPTION now; exit 1 if they do not take it."""
+    """Send a test event to the receivers of SUBSCRIPTION; exit 1 if the delivery fails."""
 
     async def work(client: ApiClient) -> None:
         answer = await _call(client, session, "POST", subscription, "test")
@@ -44,7 +44,9 @@ def test(session: Session, subscription: str, output: str) -> None:
         elif answer["delivered"]:
             click.echo(f"delivered: {answer['message']}")
         if not answer["delivered"]:
-            raise CommandError(f"subscription/{subscription} did not deliver: {answer['message']}")
+            raise CommandError(
+                f"cannot deliver to subscription/{subscription}: {answer['message']}"
+            )
 
     session.run(work)
 
@@ -57,7 +59,7 @@ def test(session: Session, subscription: str, output: str) -> None:
 @connection_options
 @click.pass_obj
 def list_dead(session: Session, subscription: str, output: str) -> None:
-    """List the events that SUBSCRIPTION gave up to deliver, the oldest first."""
+    """List the dead letters of SUBSCRIPTION: events that it failed to deliver, oldest first."""
 
     async def work(client: ApiClient) -> None:
         letters = (await _call(client, session, "GET", subscription, "deadletters"))["items"]
@@ -81,25 +83,25 @@ def list_dead(session: Session, subscription: str, output: str) -> None:
 )
 @click.argument("subscription")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+@click.option("--all", "every", is_flag=True, help="Replay all dead letters.")
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
 def replay(
-    session: Session, subscription: str, ids: tuple[str, ...], *, everything: bool, output: str
+    session: Session, subscription: str, ids: tuple[str, ...], *, every: bool, output: str
 ) -> None:
-    """Send dead letters of SUBSCRIPTION again, in their old order.
+    """Send dead letters of SUBSCRIPTION again, in their original order.
 
-    They keep their ids: a receiver that has one already can tell.
+    They keep their ids, so that a receiver can recognise duplicates.
     """
-    if bool(ids) == everything:
-        raise click.UsageError("name the ids of dead letters, or give --all")
-    body: dict[str, Any] = {"all": True} if everything else {"ids": list(ids)}
+    if bool(ids) == every:
+        raise click.UsageError("name the ids of dead letters, or give --all; not both")
+    body: dict[str, Any] = {"all": True} if every else {"ids": list(ids)}
 
     async def work(client: ApiClient) -> None:
         answer = await _call(client, session, "POST", subscription, "replay", body)
         if output == Format.TABLE:
-            click.echo(f"{answer['replayed']} dead letters are sent again")
+            click.echo(f"{answer['replayed']} dead letters queued for delivery")
         else:
             write_data(answer, output)
 

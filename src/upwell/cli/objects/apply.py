@@ -1,4 +1,4 @@
-"""`upwell apply`: make the server's objects what manifests say."""
+"""`upwell apply`: create or change objects from manifests."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from upwell.cli.core.output import full_name
 from upwell.store.interface import ApiClient, NotFoundError
 
 FIELD_MANAGER = "upwell"
-_BOOKKEEPING = {
+_SERVER_FIELDS = {
     "creationTimestamp",
     "generation",
     "managedFields",
@@ -23,7 +23,7 @@ _BOOKKEEPING = {
     "selfLink",
     "uid",
 }
-"""What a server notes in the metadata; an exported manifest has that of its old server."""
+"""Metadata that a server sets; an exported manifest has that of its old server."""
 
 
 @click.command(
@@ -41,19 +41,22 @@ _BOOKKEEPING = {
     multiple=True,
     required=True,
     metavar="SOURCE",
-    help="A file, a folder, an http(s) address (30 s, 8 MiB) or - for stdin; repeatable.",
+    help="File, folder, http(s) URL (30 s, 8 MiB) or - for stdin; repeatable.",
 )
-@click.option("-R", "--recursive", is_flag=True, help="Look into the folders of a folder.")
+@click.option("-R", "--recursive", is_flag=True, help="Read the subfolders of a folder as well.")
 @click.option(
     "--dry-run",
     type=click.Choice(["none", "server"]),
     default="none",
     show_default=True,
-    help="With `server`, the server says what it would do and does nothing.",
+    help="With `server`, check and print the changes without making them.",
 )
-@click.option("--force-conflicts", is_flag=True, help="Take over fields of other managers.")
+@click.option("--force-conflicts", is_flag=True, help="Take over fields that other managers own.")
 @click.option(
-    "--field-manager", default=FIELD_MANAGER, show_default=True, help="Who owns the fields."
+    "--field-manager",
+    default=FIELD_MANAGER,
+    show_default=True,
+    help="Name of the owner of the applied fields.",
 )
 @connection_options
 @click.pass_obj
@@ -67,23 +70,23 @@ def apply(
 ) -> None:
     """Create or change objects from manifests.
 
-    Every document is checked before the first is written: bad input changes nothing. Objects
-    are applied in the order in which they need each other: namespaces, secrets and config maps,
-    image streams, builds, services, workloads, routes. What a server noted in exported ones (uid,
-    resourceVersion, …) is left out.
+    Every document is checked before the first is written: invalid input changes nothing. Objects
+    are applied in the order in which they depend on each other: namespaces, secrets and config
+    maps, image streams, builds, services, workloads, routes. Fields that a server set in exported
+    objects (uid, resourceVersion, …) are left out.
     """
     manifests = load_manifests(sources, session, recursive=recursive)
-    manner = ApplyOptions(field_manager, force=force_conflicts, dry_run=dry_run == "server")
+    options = ApplyOptions(field_manager, force=force_conflicts, dry_run=dry_run == "server")
 
     async def work(client: ApiClient) -> None:
         for manifest in manifests:
-            await apply_one(client, manifest, manner)
+            await apply_one(client, manifest, options)
 
     session.run(work)
 
 
 class ApplyOptions:
-    """How objects are applied: as whom, over conflicts or not, in earnest or not."""
+    """Options of an apply: field manager, force over conflicts, dry run."""
 
     def __init__(self, field_manager: str, *, force: bool, dry_run: bool) -> None:
         self.field_manager = field_manager
@@ -91,41 +94,41 @@ class ApplyOptions:
         self.dry_run = dry_run
 
 
-async def apply_one(client: ApiClient, manifest: LoadedManifest, manner: ApplyOptions) -> None:
-    """Apply a manifest and say what came of it; raises StoreError."""
+async def apply_one(client: ApiClient, manifest: LoadedManifest, options: ApplyOptions) -> None:
+    """Apply a manifest and print the outcome; raises StoreError."""
     wanted = manifest.resource
     try:
         before = await client.get(type(wanted), wanted.namespace, wanted.name)
     except NotFoundError:
         before = None
     after, warnings = await client.apply(
-        _without_bookkeeping(manifest.document),
-        field_manager=manner.field_manager,
-        force=manner.force,
-        dry_run=manner.dry_run,
+        _without_server_fields(manifest.document),
+        field_manager=options.field_manager,
+        force=options.force,
+        dry_run=options.dry_run,
     )
     for warning in warnings:
         click.echo(f"warning: {full_name(after)}: {warning}", err=True)
-    suffix = " (server dry run)" if manner.dry_run else ""
+    suffix = " (server dry run)" if options.dry_run else ""
     click.echo(f"{full_name(after)} {_outcome(before, after)}{suffix}")
-    if isinstance(after, Template) and not manner.dry_run:
+    if isinstance(after, Template) and not options.dry_run:
         click.echo(f"next: `upwell process {after.name}` prints its objects", err=True)
 
 
 def _outcome(before: Resource | None, after: Resource) -> str:
     if before is None:
         return "created"
-    return "unchanged" if _wish(before) == _wish(after) else "configured"
+    return "unchanged" if _desired(before) == _desired(after) else "configured"
 
 
-def _wish(resource: Resource) -> dict[str, Any]:
-    """Return what users decide about an object."""
-    document = _without_bookkeeping(encode(resource))
+def _desired(resource: Resource) -> dict[str, Any]:
+    """Return the fields of an object that users set."""
+    document = _without_server_fields(encode(resource))
     document.pop("status", None)
     return document
 
 
-def _without_bookkeeping(document: Mapping[str, Any]) -> dict[str, Any]:
+def _without_server_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     metadata = document.get("metadata") or {}
-    kept = {key: value for key, value in metadata.items() if key not in _BOOKKEEPING}
+    kept = {key: value for key, value in metadata.items() if key not in _SERVER_FIELDS}
     return {**document, "metadata": kept}

@@ -32,12 +32,18 @@ if TYPE_CHECKING:
     "sources",
     multiple=True,
     metavar="SOURCE",
-    help="Delete the objects of a file, folder, address or - for stdin; repeatable.",
+    help="Delete the objects of a file, folder, URL or - for stdin; repeatable.",
 )
-@click.option("-R", "--recursive", is_flag=True, help="Look into the folders of a folder.")
-@click.option("--wait", is_flag=True, help="Return when the objects are gone.")
-@click.option("--timeout", type=TIMEOUT, default="5m", show_default=True, help="Limit of --wait.")
-@click.option("--ignore-not-found", is_flag=True, help="An absent object is no error.")
+@click.option("-R", "--recursive", is_flag=True, help="Read the subfolders of a folder as well.")
+@click.option("--wait", is_flag=True, help="Wait until the objects are gone.")
+@click.option(
+    "--timeout",
+    type=TIMEOUT,
+    default="5m",
+    show_default=True,
+    help="Time limit of --wait; 0 for none.",
+)
+@click.option("--ignore-not-found", is_flag=True, help="Succeed for an object that does not exist.")
 @connection_options
 @click.pass_obj
 def delete(
@@ -51,10 +57,10 @@ def delete(
 ) -> None:
     """Delete objects by name or from manifests."""
     if bool(what) == bool(sources):
-        raise click.UsageError("name objects, or give manifests with -f")
+        raise click.UsageError("name objects as KIND/NAME, or manifests with -f, not both")
     if sources:
         manifests = load_manifests(sources, session, recursive=recursive)
-        # What needs others goes first.
+        # Objects that depend on others go first.
         targets = [
             (type(m.resource), m.resource.namespace, m.resource.name) for m in reversed(manifests)
         ]
@@ -76,7 +82,7 @@ def delete(
             deleted.append(found)
             click.echo(f"{full_name(found)} deleted")
         if wait:
-            async with within(timeout, "the objects are not gone"), asyncio.TaskGroup() as tasks:
+            async with within(timeout, "the objects still exist"), asyncio.TaskGroup() as tasks:
                 for found in deleted:
                     tasks.create_task(until_deleted(client, found))
 

@@ -1,4 +1,4 @@
-"""`upwell describe`: tell all about an object."""
+"""`upwell describe`: show the details of objects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,10 +32,10 @@ from upwell.store.interface import ApiClient, Selector, StoreError
 @connection_options
 @click.pass_obj
 def describe_command(session: Session, what: tuple[str, ...], output: str) -> None:
-    """Tell all about an object: its standing, history, triggers, conditions and events.
+    """Show the details of objects: state, history, triggers, conditions and events.
 
     For a build also its causes, images, stages and the end of its log; for a workload its
-    revisions and the instances that really run.
+    revisions and the instances that run.
     """
     wanted = parse_named(what)
 
@@ -45,19 +45,19 @@ def describe_command(session: Session, what: tuple[str, ...], output: str) -> No
             for one in wanted
         ]
         for at, resource in enumerate(found):
-            around = await _surroundings(client, resource)
+            context = await _context(client, resource)
             if output != Format.TABLE:
-                write_data(_data(resource, around), output)
+                write_data(_data(resource, context), output)
                 continue
             if at:
                 click.echo("\n")
-            for line in render(describe(resource, around)):
+            for line in render(describe(resource, context)):
                 click.echo(line)
 
     session.run(work)
 
 
-async def _surroundings(client: ApiClient, resource: Resource) -> DescriptionContext:
+async def _context(client: ApiClient, resource: Resource) -> DescriptionContext:
     events = await client.list(Event, Selector(resource.namespace or "default"))
     return DescriptionContext(
         await read_snapshot(client, resource.namespace),
@@ -73,7 +73,7 @@ def _concerns(event: Event, resource: Resource) -> bool:
 
 
 async def _instances(client: ApiClient, resource: Resource) -> Sequence[Mapping[str, Any]]:
-    """Return what really runs; a server without a runtime is no reason to tell nothing."""
+    """Return the running instances; none, with a warning, from a server without a runtime."""
     if not isinstance(resource, WORKLOADS):
         return []
     try:
@@ -81,15 +81,15 @@ async def _instances(client: ApiClient, resource: Resource) -> Sequence[Mapping[
             "GET", type(resource), resource.namespace, resource.name, "instances"
         )
     except StoreError as error:
-        click.echo(f"the instances are not known: {error}", err=True)
+        click.echo(f"cannot list the instances: {error}", err=True)
         return []
     items = answer.get("items")
     return items if isinstance(items, list) else []
 
 
-def _data(resource: Resource, around: DescriptionContext) -> dict[str, Any]:
+def _data(resource: Resource, context: DescriptionContext) -> dict[str, Any]:
     return {
         "object": encode(resource),
-        "events": [encode(event) for event in around.events],
-        "instances": list(around.instances),
+        "events": [encode(event) for event in context.events],
+        "instances": list(context.instances),
     }

@@ -1,4 +1,4 @@
-"""What `describe` says of each kind, as sections of named facts; pure."""
+"""Sections of facts that `describe` shows for each kind; pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,16 +36,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class DescriptionContext:
-    """What is known beside the object itself."""
+    """Objects and facts beside the described object itself."""
 
     snapshot: Snapshot
     events: Sequence[Event]
     instances: Sequence[Mapping[str, Any]]
-    """What really runs of a workload, as the server's runtime says."""
+    """Running instances of a workload, from the server's runtime."""
     now: datetime
 
     def age(self, time: datetime | None) -> str:
-        """Return how long ago `time` was."""
+        """Return the age of `time`."""
         return format_age(time, self.now)
 
 
@@ -63,45 +63,45 @@ def render(sections: Sequence[Section]) -> Iterator[str]:
             yield f"{indent}{line}"
 
 
-def describe(resource: Resource, around: DescriptionContext) -> list[Section]:
-    """Return all that is worth telling about an object."""
-    sections = [Section("", list(_head(resource, around)))]
+def describe(resource: Resource, context: DescriptionContext) -> list[Section]:
+    """Return the sections of an object."""
+    sections = [Section("", list(_head(resource, context)))]
     match resource:
         case ImageStream():
-            sections += _image_stream(resource, around)
+            sections += _image_stream(resource, context)
         case BuildConfig():
-            sections += _build_config(resource, around)
+            sections += _build_config(resource, context)
         case Build():
-            sections += _build(resource, around)
+            sections += _build(resource, context)
         case Secret():
             sections.append(Section("Data", _secret_rows(resource)))
         case _ if isinstance(resource, WORKLOADS):
-            sections += _workload(resource, around)
+            sections += _workload(resource, context)
         case _:
             sections.append(Section("Spec", list(_flat(encode(resource).get("spec", {})))))
     if isinstance(resource, Pipeline | Release | Promotion):
         status = encode(resource).get("status", {})
-        told = {key: value for key, value in status.items() if key != "conditions"}
-        sections.append(Section("Status", list(_flat(told))))
-    sections.append(Section("Conditions", list(_conditions(resource, around))))
-    sections.append(Section("Events", list(_events(around))))
+        shown = {key: value for key, value in status.items() if key != "conditions"}
+        sections.append(Section("Status", list(_flat(shown))))
+    sections.append(Section("Conditions", list(_conditions(resource, context))))
+    sections.append(Section("Events", list(_events(context))))
     return sections
 
 
-def _head(resource: Resource, around: DescriptionContext) -> Iterator[Sequence[str]]:
+def _head(resource: Resource, context: DescriptionContext) -> Iterator[Sequence[str]]:
     meta = resource.metadata
     yield "Name:", resource.name
     if resource.namespace:
         yield "Namespace:", resource.namespace
     yield "Kind:", f"{resource.KIND.kind} ({resource.KIND.api_version})"
-    yield "Age:", around.age(meta.creation_timestamp)
+    yield "Age:", context.age(meta.creation_timestamp)
     if resource.is_deleting:
-        yield "Deleting:", f"since {around.age(meta.deletion_timestamp)}"
+        yield "Deleting:", f"since {context.age(meta.deletion_timestamp)}"
     if resource.labels:
         yield "Labels:", ", ".join(f"{key}={value}" for key, value in resource.labels.items())
 
 
-def _image_stream(stream: ImageStream, around: DescriptionContext) -> Iterator[Section]:
+def _image_stream(stream: ImageStream, context: DescriptionContext) -> Iterator[Section]:
     declared = {tag.name: tag for tag in effective_tags(stream)}
     rows = [("TAG", "DIGEST", "AGE", "FROM", "FIRST SEEN", "LAST CHECK", "NEXT CHECK")]
     names = dict.fromkeys([*declared, *(tag.tag for tag in stream.status.tags)])
@@ -114,11 +114,11 @@ def _image_stream(stream: ImageStream, around: DescriptionContext) -> Iterator[S
             (
                 name,
                 short(latest.image) if latest else "no image yet",
-                around.age(latest.created) if latest else MISSING,
+                context.age(latest.created) if latest else MISSING,
                 source,
-                around.age(state.first_seen) if state else MISSING,
-                around.age(state.last_check_time) if state else MISSING,
-                f"in {format_age(around.now, following)}" if following else MISSING,
+                context.age(state.first_seen) if state else MISSING,
+                context.age(state.last_check_time) if state else MISSING,
+                f"in {format_age(context.now, following)}" if following else MISSING,
             )
         )
     yield Section("Tags", rows if names else [])
@@ -129,14 +129,14 @@ def _image_stream(stream: ImageStream, around: DescriptionContext) -> Iterator[S
     yield Section(
         "Passed over",
         [
-            (tag, short(s.ignored.digest), around.age(s.ignored.seen), s.ignored.message)
+            (tag, short(s.ignored.digest), context.age(s.ignored.seen), s.ignored.message)
             for tag, s in states
             if s.ignored is not None
         ],
     )
-    yield Section("Repository", list(_repository(stream, around)))
+    yield Section("Repository", list(_repository(stream, context)))
     history_rows = [
-        (history.tag, short(event.image), around.age(event.created), event.docker_image_reference)
+        (history.tag, short(event.image), context.age(event.created), event.docker_image_reference)
         for history in stream.status.tags
         for event in history.items[:_HISTORY]
     ]
@@ -150,7 +150,7 @@ def _image_stream(stream: ImageStream, around: DescriptionContext) -> Iterator[S
     yield Section("Faults", failed)
 
 
-def _repository(stream: ImageStream, around: DescriptionContext) -> Iterator[Sequence[str]]:
+def _repository(stream: ImageStream, context: DescriptionContext) -> Iterator[Sequence[str]]:
     state = stream.status.repository
     if state is None:
         return
@@ -159,11 +159,11 @@ def _repository(stream: ImageStream, around: DescriptionContext) -> Iterator[Seq
     yield "Imported:", f"{len(state.tags)} tags"
     if state.additional_tags:
         yield "Beyond the limit:", f"{len(state.additional_tags)} tags"
-    yield "Last check:", around.age(state.last_check_time)
-    yield "Next check:", f"in {format_age(around.now, following)}" if following else MISSING
+    yield "Last check:", context.age(state.last_check_time)
+    yield "Next check:", f"in {format_age(context.now, following)}" if following else MISSING
 
 
-def _build_config(config: BuildConfig, around: DescriptionContext) -> Iterator[Section]:
+def _build_config(config: BuildConfig, context: DescriptionContext) -> Iterator[Section]:
     spec = config.spec
     rows = [
         ("Strategy:", spec.strategy.type or MISSING),
@@ -171,25 +171,25 @@ def _build_config(config: BuildConfig, around: DescriptionContext) -> Iterator[S
         ("Source:", _source(config)),
         ("Output:", _reference(spec.output.to)),
         ("Run policy:", str(spec.run_policy or MISSING)),
-        ("Standing:", str(around.snapshot.config_standing(config))),
+        ("Freshness:", str(context.snapshot.config_standing(config))),
     ]
     yield Section("Build", rows)
     triggers = [("TYPE", "FOLLOWS", "NOW", "LAST BUILT WITH", "STATE")]
-    for image in around.snapshot.built_from(config):
+    for image in context.snapshot.built_from(config):
         state = "paused" if image.paused else "due" if image.changed else "up to date"
         now, built = (short(text) if text else MISSING for text in (image.now, image.built))
         triggers.append(("ImageChange", image.name, now, built, state))
     others = [trigger.type for trigger in spec.triggers if trigger.type != "ImageChange"]
     triggers += [(kind, MISSING, MISSING, MISSING, "automatic") for kind in others]
     yield Section("Triggers", triggers if len(triggers) > 1 else [])
-    builds = around.snapshot.builds(config.key)[:_HISTORY]
+    builds = context.snapshot.builds(config.key)[:_HISTORY]
     yield Section(
         "Builds",
         [
             (
                 build.name,
                 str(build.status.phase),
-                around.age(build.metadata.creation_timestamp),
+                context.age(build.metadata.creation_timestamp),
                 build.status.reason or "",
             )
             for build in builds
@@ -197,14 +197,14 @@ def _build_config(config: BuildConfig, around: DescriptionContext) -> Iterator[S
     )
 
 
-def _build(build: Build, around: DescriptionContext) -> Iterator[Section]:
+def _build(build: Build, context: DescriptionContext) -> Iterator[Section]:
     status = build.status
     duration = f"{status.duration / _NANOSECONDS:.1f}s" if status.duration else MISSING
     rows = [
         ("Phase:", str(status.phase)),
         ("Reason:", status.reason or MISSING),
         ("Message:", status.message or MISSING),
-        ("Started:", around.age(status.start_timestamp)),
+        ("Started:", context.age(status.start_timestamp)),
         ("Duration:", duration),
         ("Source:", _source(build)),
         ("Commit:", (status.revision.commit if status.revision else "") or MISSING),
@@ -215,7 +215,7 @@ def _build(build: Build, around: DescriptionContext) -> Iterator[Section]:
     if status.inputs:
         rows.append(("Inputs:", status.inputs))
     if status.retry_time is not None:
-        rows.append(("Next try:", f"in {format_age(around.now, status.retry_time)}"))
+        rows.append(("Next try:", f"in {format_age(context.now, status.retry_time)}"))
     yield Section("Build", rows)
     yield Section("Causes", [(text,) for text in _causes(build)])
     images = [
@@ -240,16 +240,16 @@ def _causes(build: Build) -> Iterator[str]:
         yield f"{cause.message}: {name}{old} to {short(change.image_id)}"
 
 
-def _workload(workload: Workload, around: DescriptionContext) -> Iterator[Section]:
+def _workload(workload: Workload, context: DescriptionContext) -> Iterator[Section]:
     status = workload.status
     held, rollout = hold_text(workload), rollout_of(workload)
-    standing = around.snapshot.workload_standing(workload)
-    if standing.waits_for in {rollout.text, f"held: {held}"}:
-        standing = replace(standing, waits_for="")
+    freshness = context.snapshot.workload_standing(workload)
+    if freshness.waits_for in {rollout.text, f"held: {held}"}:
+        freshness = replace(freshness, waits_for="")
     rows = [
         ("Replicas:", f"{desired_replicas(workload)} wanted, {status.ready_replicas} ready"),
         ("Rollout:", shortened(rollout.text)),
-        ("Standing:", shortened(str(standing))),
+        ("Freshness:", shortened(str(freshness))),
     ]
     if held:
         rows.append(("Hold:", held))
@@ -264,7 +264,7 @@ def _workload(workload: Workload, around: DescriptionContext) -> Iterator[Sectio
         (
             str(r.revision),
             r.phase or MISSING,
-            around.age(r.created),
+            context.age(r.created),
             r.cause or MISSING,
             ", ".join(f"{name}={short(image)}" for name, image in r.images.items()),
         )
@@ -273,20 +273,20 @@ def _workload(workload: Workload, around: DescriptionContext) -> Iterator[Sectio
     yield Section("Revisions", revisions if status.revisions else [])
     keys = ("name", "state", "ready", "restarts", "address", "message")
     instances = [tuple(key.upper() for key in keys)]
-    instances += [tuple(_text(item.get(key)) for key in keys) for item in around.instances]
-    yield Section("Instances", instances if around.instances else [])
+    instances += [tuple(_text(item.get(key)) for key in keys) for item in context.instances]
+    yield Section("Instances", instances if context.instances else [])
 
 
-def _conditions(resource: Resource, around: DescriptionContext) -> Iterator[Sequence[str]]:
-    told: dict[str, str] = {}
+def _conditions(resource: Resource, context: DescriptionContext) -> Iterator[Sequence[str]]:
+    first_types: dict[str, str] = {}
     for condition in _all_conditions(resource):
-        first = told.setdefault(condition.message, condition.type)
+        first = first_types.setdefault(condition.message, condition.type)
         as_before = condition.message and first != condition.type
         yield (
             condition.type,
             condition.status,
             condition.reason,
-            around.age(condition.last_transition_time),
+            context.age(condition.last_transition_time),
             f"as {first}" if as_before else shortened(condition.message),
         )
 
@@ -301,18 +301,18 @@ def _all_conditions(resource: Resource) -> Iterator[Condition]:
             yield condition
 
 
-def _events(around: DescriptionContext) -> Iterator[Sequence[str]]:
+def _events(context: DescriptionContext) -> Iterator[Sequence[str]]:
     def seen(event: Event) -> datetime:
-        return event.last_timestamp or event.metadata.creation_timestamp or around.now
+        return event.last_timestamp or event.metadata.creation_timestamp or context.now
 
-    for event in sorted(around.events, key=seen):
+    for event in sorted(context.events, key=seen):
         times = f" (x{event.count})" if event.count > 1 else ""
         message = f"{shortened(event.message)}{times}"
-        yield around.age(seen(event)), event.type, event.reason, message
+        yield context.age(seen(event)), event.type, event.reason, message
 
 
 def _secret_rows(secret: Secret) -> Rows:
-    """Name the keys and sizes; the values are nobody's business here."""
+    """Return the keys and sizes; the values stay secret."""
     return [(key, f"{len(value)} bytes") for key, value in secret.decoded().items()]
 
 

@@ -30,10 +30,10 @@ from upwell.store.interface import ApiClient, Change, ExpiredError, Listing, Sel
 
 @dataclass(frozen=True, slots=True)
 class _GetRequest:
-    """What to show and how."""
+    """Objects to show, and the output format."""
 
     namespace: str
-    """Empty for all."""
+    """Namespace to list; empty for all."""
     labels: dict[str, str]
     output: str
     all_namespaces: bool
@@ -62,15 +62,15 @@ class _GetRequest:
     )
 )
 @click.argument("what", nargs=-1, required=True, metavar="KIND [NAME]... | KIND/NAME...")
-@click.option("-A", "--all-namespaces", is_flag=True, help="Show the objects of every namespace.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="List the objects of all namespaces.")
 @click.option(
     "-l",
     "--selector",
     "labels",
     metavar="K=V,...",
-    help="Only objects so labelled.  [default: all]",
+    help="Labels that objects must have.  [default: all objects]",
 )
-@click.option("-w", "--watch", is_flag=True, help="Go on showing changes until interrupted.")
+@click.option("-w", "--watch", is_flag=True, help="Print changes until interrupted.")
 @output_option(Format.TABLE, Format.WIDE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
@@ -85,25 +85,25 @@ def get(
     """List or watch objects.
 
     KIND is a kind's name in singular or plural, or a short one; several are joined by commas;
-    `all` stands for all that an application is made of.
+    `all` stands for the kinds that an application is made of.
     """
-    wish = _GetRequest(
+    request = _GetRequest(
         "" if all_namespaces else session.namespace, _labels(labels), output, all_namespaces
     )
     by_name = "/" in what[0] or len(what) > 1
     named = parse_named(what) if by_name else []
     kinds = [] if by_name else parse_kinds(what[0])
     if watch and len(named or kinds) != 1:
-        raise click.UsageError("--watch follows one kind or one object")
+        raise click.UsageError("--watch takes one kind or one object")
 
     async def work(client: ApiClient) -> None:
         if watch:
             kind, name = (named[0].resource, named[0].name) if named else (kinds[0], "")
-            await _watch(client, kind, wish.selector(kind, name), wish)
+            await _watch(client, kind, request.selector(kind, name), request)
         elif named:
-            await _show_named(client, named, session, wish)
+            await _show_named(client, named, session, request)
         else:
-            await _show_kinds(client, kinds, wish)
+            await _show_kinds(client, kinds, request)
 
     session.run(work)
 
@@ -119,51 +119,51 @@ def _labels(text: str | None) -> dict[str, str]:
 
 
 async def _show_named(
-    client: ApiClient, named: Sequence[Named], session: Session, wish: _GetRequest
+    client: ApiClient, named: Sequence[Named], session: Session, request: _GetRequest
 ) -> None:
     resources = [
         await client.get(one.resource, one.namespace(session.namespace), one.name) for one in named
     ]
-    if not wish.tabular:
-        write_objects(resources, wish.output, single=True)
+    if not request.tabular:
+        write_objects(resources, request.output, single=True)
         return
     kinds = list(dict.fromkeys(type(resource) for resource in resources))
     groups = [[item for item in resources if type(item) is kind] for kind in kinds]
-    _write_tables(groups, wish)
+    _write_tables(groups, request)
 
 
 async def _show_kinds(
-    client: ApiClient, kinds: Sequence[type[Resource]], wish: _GetRequest
+    client: ApiClient, kinds: Sequence[type[Resource]], request: _GetRequest
 ) -> None:
     async with asyncio.TaskGroup() as tasks:
-        lists = [tasks.create_task(client.list(kind, wish.selector(kind))) for kind in kinds]
+        lists = [tasks.create_task(client.list(kind, request.selector(kind))) for kind in kinds]
     groups = [list(task.result().items) for task in lists]
-    if not wish.tabular:
-        write_objects([item for group in groups for item in group], wish.output, single=False)
+    if not request.tabular:
+        write_objects([item for group in groups for item in group], request.output, single=False)
     elif any(groups):
-        _write_tables([group for group in groups if group], wish)
+        _write_tables([group for group in groups if group], request)
     else:
-        where = f"in namespace {wish.namespace}" if wish.namespace else "in any namespace"
-        click.echo(f"no such objects {where}", err=True)
+        where = f"in namespace {request.namespace}" if request.namespace else "in any namespace"
+        click.echo(f"no objects found {where}", err=True)
 
 
-def _write_tables(groups: Sequence[Sequence[Resource]], wish: _GetRequest) -> None:
+def _write_tables(groups: Sequence[Sequence[Resource]], request: _GetRequest) -> None:
     now = clock.now()
     for at, group in enumerate(groups):
         if at:
             click.echo()
-        table = wish.table(type(group[0]), kinds=len(groups) > 1)
+        table = request.table(type(group[0]), kinds=len(groups) > 1)
         for line in aligned([table.header(), *(table.row(item, now) for item in group)]):
             click.echo(line)
 
 
 async def _watch(
-    client: ApiClient, kind: type[Resource], selector: Selector, wish: _GetRequest
+    client: ApiClient, kind: type[Resource], selector: Selector, request: _GetRequest
 ) -> None:
-    """Show the present state, then each change as a line or document of its own."""
+    """Print the present state, then each change as a line or document of its own."""
     listing = await client.list(kind, selector)
     while True:
-        write = _line_writer(kind, listing, wish)
+        write = _line_writer(kind, listing, request)
         for resource in listing.items:
             write(resource, Change.ADDED)
         try:
@@ -172,18 +172,20 @@ async def _watch(
                 async for event in events:
                     write(event.resource, event.change)
         except ExpiredError:
-            click.echo("the watch fell too far behind: listed anew", err=True)
+            click.echo("the watch fell too far behind; listing again", err=True)
             listing = await listed(client, kind, selector)
 
 
-def _line_writer(kind: type[Resource], listing: Listing[Resource], wish: _GetRequest) -> "_Writer":
-    if not wish.tabular:
-        return _DocumentWriter(wish.output)
-    return _RowWriter(wish.table(kind, kinds=False), listing)
+def _line_writer(
+    kind: type[Resource], listing: Listing[Resource], request: _GetRequest
+) -> "_Writer":
+    if not request.tabular:
+        return _DocumentWriter(request.output)
+    return _RowWriter(request.table(kind, kinds=False), listing)
 
 
 class _DocumentWriter:
-    """Writes each state as a document of its own."""
+    """Writer of each state as a document of its own."""
 
     def __init__(self, output: str) -> None:
         self._output = output
@@ -198,7 +200,7 @@ class _DocumentWriter:
 
 
 class _RowWriter:
-    """Writes each state as a row; the widths are those of the rows at the start."""
+    """Writer of each state as a row; the widths are those of the rows at the start."""
 
     def __init__(self, table: Table, listing: Listing[Resource]) -> None:
         self._table = table

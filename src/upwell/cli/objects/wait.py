@@ -1,4 +1,4 @@
-"""`upwell wait`: wait until an object is as the user says."""
+"""`upwell wait`: wait for a condition of an object."""
 
 import re
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _JSON_PATH = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What to wait for: a test of an object, or its absence."""
+    """State to wait for: a test of an object, or its absence."""
 
     text: str
     holds: Callable[[Resource], bool] | None
@@ -50,18 +50,19 @@ class _State:
     "state",
     required=True,
     metavar="STATE",
-    help="condition=TYPE[=VALUE], create, delete, phase=VALUE or jsonpath={.PATH}=VALUE.",
+    help="State to wait for: condition=TYPE[=VALUE], create, delete, phase=VALUE or"
+    " jsonpath={.PATH}=VALUE.",
 )
 @click.option(
-    "--timeout", type=TIMEOUT, default="30s", show_default=True, help="Limit; 0 for none."
+    "--timeout", type=TIMEOUT, default="30s", show_default=True, help="Time limit; 0 for none."
 )
 @connection_options
 @click.pass_obj
 def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) -> None:
-    """Wait until an object is as you say.
+    """Wait for a condition of an object.
 
-    Exit code 5 says that the time was over, 3 that the object does not exist, and 1 that a build,
-    promotion or release has ended otherwise.
+    The exit code is 5 when the time limit has passed, 3 when the object does not exist, and 1 when
+    a build, promotion or release has ended in another state.
     """
     named = parse_one(what)
     wanted = _parse_state(state)
@@ -80,7 +81,7 @@ def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) ->
                 click.echo(f"{named} does not exist", err=True)
                 return
             raise
-        async with within(timeout, f"{named}: {wanted.text} does not hold"):
+        async with within(timeout, f"{named} does not match {wanted.text}"):
             if wanted.holds is None:
                 await until_deleted(client, found)
                 click.echo(f"{full_name(found)} deleted")
@@ -89,13 +90,13 @@ def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) ->
                 last = await until(client, found, lambda state: holds(state) or _has_ended(state))
                 if not holds(last):
                     raise CommandError(f"{full_name(last)} has ended: {_end_of(last)}")
-                click.echo(f"{full_name(found)} {wanted.text} holds")
+                click.echo(f"{full_name(found)} matches {wanted.text}")
 
     session.run(work)
 
 
 def _has_ended(resource: Resource) -> bool:
-    """Whether it stays as it is, so that there is nothing to wait for."""
+    """Return whether an object has ended, so that its state is final."""
     match resource:
         case Build():
             return resource.status.phase.is_terminal
@@ -137,7 +138,7 @@ def _parse_state(text: str) -> _State:
 
 def _condition(kind: str, value: str) -> Callable[[Resource], bool]:
     def holds(resource: Resource) -> bool:
-        """Tell by conditions of the present generation only: older ones speak of an older wish."""
+        """Return whether a condition matches; only those of the present generation count."""
         return any(
             condition.get("type", "").lower() == kind.lower()
             and condition.get("status", "").lower() == value.lower()

@@ -1,4 +1,4 @@
-"""`upwell approve` and `upwell reject`: agree to a promotion, refuse it, or reject a Release."""
+"""`upwell approve` and `upwell reject`: vote on a promotion, or reject a Release."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,16 +27,21 @@ from upwell.store.interface import ApiClient
 )
 @click.argument("what", metavar="PROMOTION|RELEASE")
 @click.option(
-    "--stage", default="", show_default="the one that waits", help="The stage, of a Release."
+    "--stage",
+    default="",
+    show_default="the one that waits",
+    help="Stage of the Release to approve.",
 )
-@click.option("--comment", default="", show_default="none", help="Kept with your vote.")
-@click.option("--link", is_flag=True, help="Do not vote: print a link by which --as NAME may.")
+@click.option("--comment", default="", show_default="none", help="Comment to keep with the vote.")
+@click.option(
+    "--link", is_flag=True, help="Print a link with which --as NAME votes, instead of voting."
+)
 @click.option(
     "--as",
     "person",
     metavar="NAME",
     show_default="none",
-    help="Who votes by --link; to make one needs the role admin.",
+    help="Name of the voter of --link; needs the role admin.",
 )
 @click.option(
     "--expires",
@@ -44,7 +49,7 @@ from upwell.store.interface import ApiClient
     show_default=True,
     type=SPAN,
     metavar="DURATION",
-    help="How long the link works.",
+    help="Lifetime of the link.",
 )
 @output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
@@ -58,13 +63,13 @@ def approve(
     person: str | None,
     **options: Any,
 ) -> None:
-    """Agree to a promotion that waits for approval.
+    """Approve a promotion that waits for approval.
 
-    One person has one vote; a later one replaces it. With --link somebody without a token gets a
-    page that shows what is promoted, and votes there.
+    Each person has one vote; a later one replaces it. --link prints the URL of a page with the
+    promotion, where a person without a token can vote.
     """
     if link != bool(person):
-        raise click.UsageError("--link and --as NAME belong together")
+        raise click.UsageError("--link needs --as NAME, and --as needs --link")
 
     async def work(client: ApiClient) -> None:
         found = await release_or_promotion(client, session.namespace, what)
@@ -84,15 +89,21 @@ def approve(
     )
 )
 @click.argument("what", metavar="RELEASE|PROMOTION")
-@click.option("--reason", required=True, help="Shown wherever it would have gone.")
-@click.option("--stage", default="", show_default="none", help="Where it was found, of a Release.")
+@click.option("--reason", required=True, help="Reason to show in all stages that it would enter.")
+@click.option(
+    "--stage",
+    default="",
+    show_default="none",
+    help="Stage where the fault of the Release was found.",
+)
 @output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
 def reject(session: Session, what: str, reason: str, stage: str, output: str) -> None:
-    """Keep a Release out of every later stage, or refuse one promotion.
+    """Reject a Release for all later stages, or one promotion.
 
-    What of the Release is under way is put back. `upwell release restore` lifts a rejection.
+    Promotions of the Release in progress are rolled back. `upwell release restore` lifts a
+    rejection.
     """
 
     async def work(client: ApiClient) -> None:
@@ -123,8 +134,8 @@ async def _vote(
         return
     pipeline = await client.get(Pipeline, voted.namespace, voted.spec.pipeline)
     stage = pipeline.stage(voted.spec.stage)
-    comes_to = approval_of(stage.approval if stage is not None else None, voted, clock.now())
-    message = f": {comes_to.message}" if comes_to.message else ""
+    approval = approval_of(stage.approval if stage is not None else None, voted, clock.now())
+    message = f": {approval.message}" if approval.message else ""
     click.echo(f"{full_name(voted)} {'approved' if verb == 'approve' else 'rejected'}{message}")
 
 
@@ -137,7 +148,7 @@ async def _print_link(
     )
     click.echo(f"{session.server.rstrip('/')}{answer['path']}")
     click.echo(
-        f"whoever has it votes as {answer['as']} on promotion/{promotion.name},"
+        f"anyone with this link votes as {answer['as']} on promotion/{promotion.name},"
         f" until {answer['expires']}",
         err=True,
     )

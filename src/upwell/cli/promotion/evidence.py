@@ -1,4 +1,4 @@
-"""`upwell evidence`: what the checks of a promotion have left, and its content."""
+"""`upwell evidence`: list or print the evidence of a promotion's checks."""
 
 import sys
 from contextlib import aclosing
@@ -27,10 +27,10 @@ from upwell.store.interface import ApiClient
 @connection_options
 @click.pass_obj
 def evidence(session: Session, promotion: str, name: str) -> None:
-    """List what the checks of a promotion have left: logs, reports, artifacts, links.
+    """List the evidence of a promotion's checks: logs, reports, artifacts, links.
 
-    With CHECK/NAME, as the list has it, print its content, or the address that it is a link to. A
-    check that was tried again has that of every attempt.
+    With CHECK/NAME, as in the list, print the content of a file or the URL of a link. The list has
+    the evidence of all attempts of a check.
     """
     [named] = parse_named([promotion], default=Promotion)
 
@@ -41,7 +41,9 @@ def evidence(session: Session, promotion: str, name: str) -> None:
             _write(found, pieces)
         elif name not in pieces:
             known = ", ".join(pieces) or "none"
-            raise CommandError(f"{found.key} has no evidence {name!r}: {known}", Exit.NOT_FOUND)
+            raise CommandError(
+                f"{found.key} has no evidence {name!r}; it has: {known}", Exit.NOT_FOUND
+            )
         elif pieces[name].digest:
             await _print(client, found, pieces[name])
         else:
@@ -51,7 +53,7 @@ def evidence(session: Session, promotion: str, name: str) -> None:
 
 
 def _pieces(promotion: Promotion) -> dict[str, Evidence]:
-    """Return all evidence as CHECK/NAME."""
+    """Return all evidence by CHECK/NAME."""
     return {
         f"{check.name}/{piece.name}": piece
         for check in promotion.status.checks
@@ -67,7 +69,7 @@ def _write(promotion: Promotion, pieces: dict[str, Evidence]) -> None:
     for line in aligned(rows):
         click.echo(line)
     if not pieces:
-        click.echo(f"the checks of {promotion.key} have left nothing yet", err=True)
+        click.echo(f"no evidence of {promotion.key} yet", err=True)
 
 
 async def _print(client: ApiClient, promotion: Promotion, piece: Evidence) -> None:

@@ -1,4 +1,4 @@
-"""`upwell freeze`: stop the line, see what stops it, and let it go on."""
+"""`upwell freeze`: create, list and lift freezes of promotions."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Freeze, FreezeSpec
 from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.durations import MOMENT
+from upwell.cli.core.durations import TIME
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
@@ -40,10 +40,10 @@ _NAME = "stop-the-line"
     ),
 )
 def freeze() -> None:
-    """Stop the line: let no promotion begin, everywhere or in some pipelines.
+    """Create, list and lift freezes: times in which no promotion begins.
 
-    What has begun is finished, a rollback works, and `promote --bypass` is there for emergencies.
-    Freezes that come back (cron) are written as manifests.
+    A freeze holds for all pipelines, or for some. Promotions in progress finish, rollbacks work,
+    and `promote --bypass` is for emergencies. A recurring freeze (cron) needs a manifest.
     """
 
 
@@ -56,31 +56,40 @@ def freeze() -> None:
     )
 )
 @click.argument("name", default=_NAME, metavar="[NAME]")
-@click.option("--reason", required=True, help="Shown wherever something waits for the end.")
-@click.option("--from", "start", type=MOMENT, help="When it begins.  [default: now]")
-@click.option("--until", "end", type=MOMENT, help="When it ends.  [default: when it is lifted]")
+@click.option("--reason", required=True, help="Reason to show where promotions wait.")
+@click.option(
+    "--from",
+    "start",
+    type=TIME,
+    help="Begin of the freeze, a time or a duration from now.  [default: now]",
+)
+@click.option(
+    "--until",
+    "end",
+    type=TIME,
+    help="End of the freeze, a time or a duration from now.  [default: when lifted]",
+)
 @click.option(
     "--in",
     "namespaces",
     multiple=True,
     metavar="NAMESPACE",
-    help="Stop the pipelines of this namespace only; repeatable.",
+    help="Namespace of the pipelines to freeze; repeatable.  [default: all]",
 )
 @click.option(
     "--pipeline",
     "pipelines",
     multiple=True,
     metavar="PIPELINE",
-    help="Stop pipelines of this name only; repeatable.",
+    help="Name of the pipelines to freeze; repeatable.  [default: all]",
 )
 @output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
 def create(session: Session, /, name: str, output: str, **options: Any) -> None:
-    """Stop every pipeline, or those of some namespaces or names.
+    """Freeze all pipelines, or those of some namespaces or names.
 
-    NAME is `stop-the-line` unless you give one. The same once more, with other times, gives it
-    these.
+    NAME is `stop-the-line` by default. Repeat the command with other times to change them.
     """
     wanted = _wanted(name, options)
 
@@ -101,7 +110,7 @@ def _wanted(name: str, options: dict[str, Any]) -> Freeze:
     start: datetime | None = options["start"]
     end: datetime | None = options["end"]
     if end is not None and end <= (start or clock.now()):
-        raise click.UsageError("--until is over before it begins")
+        raise click.UsageError("--until must be later than --from and than now")
     spec = FreezeSpec(
         start=start,
         end=end,
@@ -113,7 +122,7 @@ def _wanted(name: str, options: dict[str, Any]) -> Freeze:
 
 
 async def _changed(client: ApiClient, wanted: Freeze) -> tuple[Freeze, str]:
-    """Give a Freeze that stops the same for the same reason its new times; say what was done.
+    """Set new times of a Freeze with the same scope and reason; return it and the outcome.
 
     Raises CommandError for another Freeze of this name.
     """
@@ -123,8 +132,8 @@ async def _changed(client: ApiClient, wanted: Freeze) -> tuple[Freeze, str]:
     if spec.model_copy(update={"by": ""}) != wanted.spec:
         by = f" by {found.spec.by}" if found.spec.by else ""
         raise CommandError(
-            f"freeze/{found.name} exists{by}, and is about something else ({found.spec.reason}):"
-            f" give another name, or `upwell freeze lift {found.name}` first"
+            f"freeze/{found.name} exists{by} with another scope or reason ({found.spec.reason}):"
+            f" choose another name, or run `upwell freeze lift {found.name}` first"
         )
     if spec == found.spec:
         return found, "unchanged"
@@ -136,7 +145,7 @@ async def _changed(client: ApiClient, wanted: Freeze) -> tuple[Freeze, str]:
 @connection_options
 @click.pass_obj
 def list_freezes(session: Session, output: str) -> None:
-    """List what stops the line now, did, or is going to."""
+    """List freezes: past, present and planned ones."""
 
     async def work(client: ApiClient) -> None:
         found = (await client.list(Freeze)).items
@@ -146,7 +155,9 @@ def list_freezes(session: Session, output: str) -> None:
         for line in aligned([*_rows(found, clock.now())]):
             click.echo(line)
         if not found:
-            click.echo("no freeze; stages may have windows and freezes of their own", err=True)
+            click.echo(
+                "no freezes found; stages can have windows and freezes of their own", err=True
+            )
 
     session.run(work)
 
@@ -171,7 +182,7 @@ def _stopped(spec: FreezeSpec) -> str:
 
 
 def _state(spec: FreezeSpec, now: datetime) -> str:
-    """Say whether a Freeze is in force, and how long that lasts."""
+    """Return the state of a Freeze, and how long that lasts."""
     try:
         span = span_of(spec, now)
     except CronError as error:
@@ -187,7 +198,7 @@ def _state(spec: FreezeSpec, now: datetime) -> str:
 @connection_options
 @click.pass_obj
 def lift(session: Session, names: tuple[str, ...]) -> None:
-    """End freezes: what waited for them goes on at once."""
+    """Lift freezes: promotions that wait for them begin at once."""
     named = parse_named(names, default=Freeze)
 
     async def work(client: ApiClient) -> None:
@@ -195,7 +206,9 @@ def lift(session: Session, names: tuple[str, ...]) -> None:
             try:
                 await client.delete(Freeze, "", one.name)
             except NotFoundError:
-                message = f"there is no freeze {one.name}; `upwell freeze list` lists them"
+                message = (
+                    f"freeze/{one.name} does not exist; `upwell freeze list` lists the freezes"
+                )
                 raise CommandError(message, Exit.NOT_FOUND) from None
             click.echo(f"freeze.upwell.dev/{one.name} lifted")
 

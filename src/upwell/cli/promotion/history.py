@@ -1,4 +1,4 @@
-"""`upwell history`: what was promoted where, when, by whom, and how it went."""
+"""`upwell history`: list the promotions of a Pipeline."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -43,23 +43,23 @@ _WORDS = {
     )
 )
 @click.argument("pipeline", metavar="PIPELINE")
-@click.option("--stage", default="", show_default="all", help="One stage only.")
+@click.option("--stage", default="", show_default="all", help="Stage to list.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
     default=20,
     show_default=True,
-    help="How many, the newest first; 0 for all.",
+    help="Maximum number of promotions; 0 for all.",
 )
 @output_option(Format.TABLE, Format.WIDE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
 def history(session: Session, pipeline: str, stage: str, limit: int, output: str) -> None:
-    """Show what was promoted into the stages of a Pipeline, the newest first.
+    """List the promotions into the stages of a Pipeline, newest first.
 
-    When, by whom, why, and how it ended; wide adds checks, votes and the promotion's name. It
-    reaches back as far as Releases are kept (`historyLimit` of the Pipeline); the audit log has
-    all that people did.
+    Shows time, requester, reason and result; `-o wide` adds checks, votes and the promotion's name.
+    The list reaches back as far as Releases are kept (`historyLimit` of the Pipeline); the audit
+    log has all actions of people.
     """
     name = named_pipeline(pipeline)
 
@@ -67,8 +67,8 @@ def history(session: Session, pipeline: str, stage: str, limit: int, output: str
         found = await client.get(Pipeline, session.namespace, name)
         if stage:
             require_stage(found, stage)
-        moves = await of_pipeline(client, Promotion, session.namespace, name)
-        wanted = [one for one in moves if stage in {"", one.spec.stage}]
+        promotions = await of_pipeline(client, Promotion, session.namespace, name)
+        wanted = [one for one in promotions if stage in {"", one.spec.stage}]
         newest = sorted(wanted, key=order_of, reverse=True)[: limit or None]
         if output not in {Format.TABLE, Format.WIDE}:
             write_objects(newest, output, single=False)
@@ -76,16 +76,18 @@ def history(session: Session, pipeline: str, stage: str, limit: int, output: str
         for line in aligned([*_rows(newest, clock.now(), wide=output == Format.WIDE)]):
             click.echo(line)
         if not newest:
-            click.echo(f"nothing was promoted in pipeline/{name} yet", err=True)
+            click.echo(f"no promotions in pipeline/{name} yet", err=True)
 
     session.run(work)
 
 
-def _rows(moves: Sequence[Promotion], now: datetime, *, wide: bool) -> Iterator[tuple[str, ...]]:
+def _rows(
+    promotions: Sequence[Promotion], now: datetime, *, wide: bool
+) -> Iterator[tuple[str, ...]]:
     more = ("PROMOTION", "CHECKS", "VOTES") if wide else ()
-    if moves:
+    if promotions:
         yield "AGE", "STAGE", "RELEASE", "WHAT", "RESULT", "TOOK", "BY", *more, "WHY"
-    for one in moves:
+    for one in promotions:
         spec, status = one.spec, one.status
         yield (
             format_age(since_of(one), now),
@@ -113,7 +115,7 @@ def _details(one: Promotion) -> tuple[str, str, str]:
 
 
 def _why(one: Promotion) -> str:
-    """Return what was said when it was asked for, and how it ended if not well."""
+    """Return the reason of the request, and the message of a bad end."""
     said = one.spec.bypass or one.spec.reason
     ended = one.status.message if one.status.phase is not PromotionPhase.SUCCEEDED else ""
     return "; ".join(text for text in (said, ended) if text) or MISSING

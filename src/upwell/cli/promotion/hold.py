@@ -1,4 +1,4 @@
-"""`upwell hold` and `upwell resume`: keep new images away from a workload or a stage."""
+"""`upwell hold` and `upwell resume`: hold a workload or stage at its present images."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from upwell.api.apps import CronJob, Deployment, DeploymentConfig
 from upwell.api.pipeline import Pipeline
 from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.durations import MOMENT
+from upwell.cli.core.durations import TIME
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_named, parse_one
 from upwell.cli.core.output import full_name
@@ -21,19 +21,19 @@ from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
 from upwell.store.interface import ApiClient
 
-_HELD = (*WORKLOADS, CronJob, Pipeline)
+_HOLDABLE = (*WORKLOADS, CronJob, Pipeline)
 _PAUSABLE = (Deployment, DeploymentConfig)
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """What is held: an object, or one stage of a Pipeline."""
+class _HoldTarget:
+    """Target of a hold: an object, or one stage of a Pipeline."""
 
     named: Named
     stage: str = ""
 
     def annotations(self, reason: str | None, end: str | None) -> dict[str, str | None]:
-        """Return the change that holds it until `end`; None lifts the hold."""
+        """Return the annotations of a hold until `end`; a reason of None lifts it."""
         if self.stage:
             return {
                 f"{STAGE_HOLD}{self.stage}": reason,
@@ -52,18 +52,25 @@ class _Held:
 )
 @click.argument("what", nargs=-1, required=True, metavar="KIND/NAME|PIPELINE")
 @click.option(
-    "--stage", default="", show_default="all of a Pipeline", help="One stage of a Pipeline."
+    "--stage", default="", show_default="all of a Pipeline", help="Stage of the Pipeline to hold."
 )
-@click.option("--reason", default="held by a person", show_default=True, help="Shown everywhere.")
-@click.option("--until", type=MOMENT, help="When it ends by itself.  [default: never]")
+@click.option(
+    "--reason",
+    default="held by a person",
+    show_default=True,
+    help="Reason to show wherever images wait.",
+)
+@click.option(
+    "--until", type=TIME, help="End of the hold, a time or a duration from now.  [default: never]"
+)
 @connection_options
 @click.pass_obj
 def hold(
     session: Session, what: tuple[str, ...], stage: str, reason: str, until: datetime | None
 ) -> None:
-    """Keep new images away from a workload, or from the stages of a Pipeline.
+    """Hold a workload, or the stages of a Pipeline, at their present images.
 
-    What runs goes on running, and is restarted when it ends; `rollback` works, `promote` does not.
+    Running instances stay, and are restarted if they end; `rollback` works, `promote` does not.
     `upwell resume` lifts the hold.
     """
     end = None if until is None else until.isoformat(timespec="seconds")
@@ -88,11 +95,11 @@ def hold(
     )
 )
 @click.argument("what", nargs=-1, required=True, metavar="KIND/NAME|PIPELINE")
-@click.option("--stage", default="", show_default="none", help="One stage of a Pipeline.")
+@click.option("--stage", default="", show_default="none", help="Stage of the Pipeline to resume.")
 @connection_options
 @click.pass_obj
 def resume(session: Session, what: tuple[str, ...], stage: str) -> None:
-    """Lift a hold, and a workload's pause: triggers and promotions act again."""
+    """Resume a held or paused workload or stage: triggers and promotions act again."""
     held = _parse(what, stage)
     change: dict[str, Any] = {"metadata": {"annotations": held.annotations(None, None)}}
     if issubclass(held.named.resource, _PAUSABLE):
@@ -104,21 +111,21 @@ def resume(session: Session, what: tuple[str, ...], stage: str) -> None:
     session.run(work)
 
 
-def _parse(what: tuple[str, ...], stage: str) -> _Held:
+def _parse(what: tuple[str, ...], stage: str) -> _HoldTarget:
     if stage:
         named = parse_named(what, default=Pipeline)
         if len(named) != 1:
-            raise click.UsageError("--stage belongs to one pipeline: PIPELINE or pipeline/NAME")
-        return _Held(named[0], stage)
+            raise click.UsageError("--stage needs one pipeline: PIPELINE or pipeline/NAME")
+        return _HoldTarget(named[0], stage)
     one = parse_one(what)
-    if not issubclass(one.resource, _HELD):
-        known = ", ".join(kind.KIND.singular for kind in _HELD)
-        raise click.UsageError(f"{one} cannot be held; these kinds can: {known}")
-    return _Held(one)
+    if not issubclass(one.resource, _HOLDABLE):
+        known = ", ".join(kind.KIND.singular for kind in _HOLDABLE)
+        raise click.UsageError(f"cannot hold {one}: supported kinds are {known}")
+    return _HoldTarget(one)
 
 
 async def _change(
-    client: ApiClient, session: Session, held: _Held, change: Mapping[str, Any], done: str
+    client: ApiClient, session: Session, held: _HoldTarget, change: Mapping[str, Any], done: str
 ) -> None:
     named = held.named
     changed = await client.patch(named.resource, session.namespace, named.name, change)
@@ -130,7 +137,7 @@ async def _change(
 
 
 def _still_held(pipeline: Pipeline) -> Iterator[str]:
-    """Tell what another hold keeps."""
+    """Yield a line for each stage that another hold keeps."""
     for stage in pipeline.spec.stages:
         if reason := hold_of(pipeline, stage, (), clock.now()):
             own = f"{STAGE_HOLD}{stage.name}" in pipeline.annotations

@@ -1,4 +1,4 @@
-"""`upwell pipeline`: where the Releases of an application are."""
+"""`upwell pipeline`: show the stages of Pipelines."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from upwell.store.kubernetes_errors import StoreForbiddenError
     epilog=examples("upwell pipeline status", "upwell pipeline status shop -w"),
 )
 def pipeline() -> None:
-    """See where the Releases of an application are."""
+    """Show the stages of Pipelines and the Releases in them."""
 
 
 @pipeline.command(
@@ -36,8 +36,13 @@ def pipeline() -> None:
     )
 )
 @click.argument("name", required=False, metavar="[PIPELINE]")
-@click.option("-A", "--all-namespaces", is_flag=True, help="Show every namespace.")
-@click.option("-w", "--watch", is_flag=True, help="Show it anew whenever a promotion goes on.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Show the pipelines of all namespaces.")
+@click.option(
+    "-w",
+    "--watch",
+    is_flag=True,
+    help="Print the status again after each change, until interrupted.",
+)
 @output_option(Format.TABLE, Format.WIDE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
@@ -48,9 +53,9 @@ def status(
     watch: bool,  # noqa: FBT001 - the same
     output: str,
 ) -> None:
-    """Show the stages as columns: what serves, its age, whether it is verified, and what comes.
+    """Show the stages as columns: the serving Release, its age and verdict, the next Release.
 
-    Below: what waits, for what, and until when. Wide adds images, checks and approvals.
+    Below them: what waits, for what, and until when. `-o wide` adds images, checks and approvals.
     """
     namespace = "" if all_namespaces else session.namespace
     wanted = Selector(namespace, name=named_pipeline(name) if name else "")
@@ -67,7 +72,7 @@ async def _show(client: ApiClient, wanted: Selector, output: str) -> None:
     views = await _read(client, wanted)
     if wanted.name and not views:
         raise CommandError(
-            f"pipeline/{wanted.name} does not exist; `upwell pipeline status -A` shows all",
+            f"pipeline/{wanted.name} does not exist; `upwell pipeline status -A` lists all",
             Exit.NOT_FOUND,
         )
     if output in {Format.JSON, Format.YAML}:
@@ -80,7 +85,7 @@ async def _show(client: ApiClient, wanted: Selector, output: str) -> None:
             click.echo(line)
     if not views:
         where = f"namespace {wanted.namespace}" if wanted.namespace else "any namespace"
-        click.echo(f"no pipeline in {where}; `upwell new-app --stages` makes one", err=True)
+        click.echo(f"no pipelines in {where}; `upwell new-app --stages` creates one", err=True)
 
 
 async def _read(client: ApiClient, wanted: Selector) -> Sequence[PipelineView]:
@@ -103,19 +108,19 @@ async def _read(client: ApiClient, wanted: Selector) -> Sequence[PipelineView]:
 
 
 async def _freezes(client: ApiClient) -> Sequence[Freeze]:
-    """Return all freezes, which lie in no namespace; none for who may see only his own."""
+    """Return all freezes, which are cluster-wide; none without the right to read them."""
     try:
         return (await client.list(Freeze)).items
     except StoreForbiddenError:
         return []
 
 
-def _is_of(moved: Release | Promotion, one: Pipeline) -> bool:
-    return (moved.namespace, moved.spec.pipeline) == (one.namespace, one.name)
+def _is_of(one: Release | Promotion, pipeline: Pipeline) -> bool:
+    return (one.namespace, one.spec.pipeline) == (pipeline.namespace, pipeline.name)
 
 
 async def _follow(client: ApiClient, wanted: Selector, output: str) -> None:
-    """Show everything again after each change of a Pipeline's status, until interrupted."""
+    """Print all again after each change of a Pipeline's status, until interrupted."""
     listing = await client.list(Pipeline, wanted)
     known = {one.key: one.status for one in listing.items}
     async with watching(client, Pipeline, wanted, since=listing.resource_version) as events:

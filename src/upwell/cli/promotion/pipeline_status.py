@@ -1,4 +1,4 @@
-"""A Pipeline as people want to see it: its stages side by side, then what waits for what; pure."""
+"""View of a Pipeline: its stages side by side, then what waits for what; pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from upwell.policy.explain.freshness import short
 from upwell.policy.promotion.windows import bar
 
 _SOON = 86_400.0
-"""Seconds before which a time is told as a span alone."""
+"""Seconds up to which a time is shown as a span alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineView:
-    """A Pipeline with all that moves through it, at one moment."""
+    """Pipeline with its Releases, promotions and freezes at one time."""
 
     pipeline: Pipeline
     releases: Sequence[Release]
@@ -27,13 +27,13 @@ class PipelineView:
     now: datetime
 
     def lines(self, *, wide: bool) -> Iterator[str]:
-        """Yield the picture."""
+        """Yield the view as text."""
         yield f"pipeline/{self.pipeline.name} in namespace {self.pipeline.namespace}"
         names = [stage.name for stage in self.pipeline.spec.stages]
         rows = [["STAGE", *names]]
         rows += [
-            [title, *(tell(stage) for stage in self.pipeline.spec.stages)]
-            for title, tell in self._rows(wide=wide)
+            [title, *(cell(stage) for stage in self.pipeline.spec.stages)]
+            for title, cell in self._rows(wide=wide)
         ]
         yield from (f"  {line}" for line in aligned(rows))
         notes = list(self._notes())
@@ -61,7 +61,7 @@ class PipelineView:
             yield "APPROVED BY", self._approvals
 
     def verdict(self, stage: Stage) -> str:
-        """Say in a word how what serves in the stage stands."""
+        """Return the verdict on the serving Release of a stage, in a word."""
         promotion, status = self._promotion(stage), self._status(stage)
         if promotion is not None and promotion.spec.release == status.release:
             phase = promotion.status.phase
@@ -109,7 +109,7 @@ class PipelineView:
         return ",".join(vote.by for vote in votes if vote.approved) or MISSING
 
     def _last(self, stage: Stage) -> Promotion | None:
-        """Return the promotion that brought what serves."""
+        """Return the promotion of the serving Release."""
         status = self._status(stage)
         brought = [
             one
@@ -122,15 +122,15 @@ class PipelineView:
     def _notes(self) -> Iterator[str]:
         for stage in self.pipeline.spec.stages:
             yield from self._notes_of(stage)
-        yield from self._bars()
+        yield from self._time_limits()
         for condition in self.pipeline.status.conditions:
             if not condition.is_true and condition.message:
                 yield f"{condition.reason}: {condition.message}"
-        told = "; ".join(stage.waits_for for stage in self.pipeline.status.stages)
+        waits = "; ".join(stage.waits_for for stage in self.pipeline.status.stages)
         for release in self.releases:
             rejection = release.status.rejection
             is_latest = release.name == self.pipeline.status.latest_release
-            if rejection is not None and is_latest and rejection.reason not in told:
+            if rejection is not None and is_latest and rejection.reason not in waits:
                 yield f"{release.name} is rejected: {rejection.reason}"
 
     def _notes_of(self, stage: Stage) -> Iterator[str]:
@@ -143,8 +143,8 @@ class PipelineView:
         elif status.waits_for and not (status.hold and promotion is None):
             yield f"{stage.name} waits for {status.waits_for}{self._when(status.until)}"
 
-    def _bars(self) -> Iterator[str]:
-        """Yield what the clock keeps from beginning, once for all stages that it concerns."""
+    def _time_limits(self) -> Iterator[str]:
+        """Yield windows and freezes in force, once for all stages that they concern."""
         concerned: dict[str, list[str]] = {}
         for stage in self.pipeline.spec.stages:
             barred = bar(self.pipeline, stage, self.freezes, self.now)

@@ -1,4 +1,4 @@
-"""`upwell promote`: bring a Release into a stage now."""
+"""`upwell promote`: promote a Release into a stage now."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
 from upwell.cli.promotion.requests import (
-    Following,
+    WaitOptions,
     ask,
     finish,
-    following_options,
     require_stage,
     run_option,
     serving,
+    wait_options,
 )
 from upwell.store.interface import ApiClient
 
@@ -32,34 +32,34 @@ from upwell.store.interface import ApiClient
     )
 )
 @click.argument("what", metavar="RELEASE|pipeline/NAME")
-@click.option("--stage", required=True, help="The stage to bring it into.")
-@click.option("--reason", default="", show_default="none", help="Shown in the history.")
+@click.option("--stage", required=True, help="Stage to promote into.")
+@click.option("--reason", default="", show_default="none", help="Reason to show in the history.")
 @click.option(
     "--bypass",
     default="",
     show_default="no",
     metavar="REASON",
-    help="An emergency: wait for no order, approval, window or freeze. It is written down. Holds,"
-    " rejections and quarantines stay in force.",
+    help="Reason of an emergency: skip order, approval, windows and freezes. It is recorded."
+    " Holds, rejections and quarantines stay in force.",
 )
 @click.option(
     "--wait-serving",
     is_flag=True,
-    help="Wait until the stage serves it, so that a CI can test it; exit 1 unless it does.",
+    help="Wait until the stage serves the Release, so that a CI can test it; exit 1 if it fails.",
 )
 @run_option
-@following_options
+@wait_options
 @connection_options
 @click.pass_obj
 def promote(session: Session, /, what: str, **options: Any) -> None:
-    """Bring a Release into a stage, as it was tested: nothing is built again.
+    """Promote a Release into a stage, with the images that were tested: nothing is built again.
 
-    Of a Pipeline, it is the newest Release that may enter the stage; in an emergency, the newest
-    of all. It still waits for the approval, the windows and the freezes of the stage. A Release
-    that is older than what the stage would get by itself holds the stage: `upwell resume` lifts
-    that. Asking twice comes to one promotion.
+    For a Pipeline, that is the newest Release that may enter the stage; with --bypass, the newest
+    of all. The promotion still waits for the approval, the windows and the freezes of the stage. A
+    Release older than the next one of the stage holds the stage until `upwell resume`. Repeated
+    requests lead to one promotion.
     """
-    following = Following.taken(options)
+    waiting = WaitOptions.take_from(options)
     wait_serving = options.pop("wait_serving")
     [named] = parse_named([what if "/" in what else f"release/{what}"])
     if named.resource not in {Release, Pipeline}:
@@ -72,8 +72,8 @@ def promote(session: Session, /, what: str, **options: Any) -> None:
             name = _newest(pipeline, options["stage"], emergency=bool(options["bypass"]))
         promotion = await ask(client, Release, (session.namespace, name), "promote", options)
         if wait_serving:
-            promotion = await serving(client, promotion, following.limit)
-        await finish(client, promotion, following)
+            promotion = await serving(client, promotion, waiting.limit)
+        await finish(client, promotion, waiting)
 
     session.run(work)
 
@@ -88,5 +88,9 @@ def _newest(pipeline: Pipeline, stage: str, *, emergency: bool) -> str:
         return status.candidate
     if latest and status.release == latest:
         return latest
-    why = f" waits for {status.waits_for}" if status.waits_for else " has no release that may enter"
+    why = (
+        f" waits for {status.waits_for}"
+        if status.waits_for
+        else " has no release that may enter it"
+    )
     raise CommandError(f"stage {stage} of pipeline/{pipeline.name}{why}")

@@ -1,4 +1,4 @@
-"""`upwell quarantine`: base images that are kept out of builds and stages."""
+"""`upwell quarantine`: list and lift quarantines of base images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -31,7 +31,7 @@ _MIN_DIGITS = 6
     epilog=examples("upwell quarantine list", "upwell quarantine lift base-2f1e4d5c6b7a"),
 )
 def quarantine() -> None:
-    """See which base images are kept out of builds and stages, and let them in again.
+    """List and lift quarantines: base images that builds and stages do not use.
 
     Upwell puts a new base image into quarantine when several pipelines fail on it
     (`quarantineAfter` of a Pipeline).
@@ -45,7 +45,7 @@ def quarantine() -> None:
 @connection_options
 @click.pass_obj
 def list_quarantines(session: Session, output: str) -> None:
-    """List the base images in quarantine, and why."""
+    """List the base images in quarantine, with the reasons."""
 
     async def work(client: ApiClient) -> None:
         found = (await client.list(Quarantine)).items
@@ -55,7 +55,7 @@ def list_quarantines(session: Session, output: str) -> None:
         for line in aligned([*_rows(found, clock.now(), wide=output == Format.WIDE)]):
             click.echo(line)
         if not found:
-            click.echo("no base image is in quarantine", err=True)
+            click.echo("no quarantines found", err=True)
 
     session.run(work)
 
@@ -85,9 +85,9 @@ def _rows(found: Sequence[Quarantine], now: datetime, *, wide: bool) -> Iterator
 @connection_options
 @click.pass_obj
 def lift(session: Session, names: tuple[str, ...]) -> None:
-    """Let base images into builds and stages again.
+    """Lift quarantines: builds and stages use the base images again.
 
-    Releases that were rejected on them stay so: `upwell release restore` lifts that.
+    Releases that were rejected because of them stay rejected until `upwell release restore`.
     """
 
     async def work(client: ApiClient) -> None:
@@ -97,14 +97,14 @@ def lift(session: Session, names: tuple[str, ...]) -> None:
             click.echo(f"{full_name(one)} lifted")
             if one.spec.releases:
                 releases = ", ".join(one.spec.releases)
-                command = "`upwell release restore` lets them go on"
+                command = "`upwell release restore` lifts a rejection"
                 click.echo(f"still rejected: {releases}; {command}", err=True)
 
     session.run(work)
 
 
 def _named(name: str, known: Iterable[Quarantine]) -> Quarantine:
-    """Return what `name`, or the first digits of a digest, means; raises CommandError."""
+    """Return the Quarantine of a name or the first digits of a digest; raises CommandError."""
     bare = name.removeprefix("quarantine/")
     digits = bare.removeprefix(_ALGORITHM)
     prefix = f"{_ALGORITHM}{digits}" if len(digits) >= _MIN_DIGITS else ""
@@ -112,5 +112,6 @@ def _named(name: str, known: Iterable[Quarantine]) -> Quarantine:
         if one.name == bare or (prefix and one.spec.digest.startswith(prefix)):
             return one
     raise CommandError(
-        f"there is no quarantine {bare}; `upwell quarantine list` lists them", Exit.NOT_FOUND
+        f"quarantine/{bare} does not exist; `upwell quarantine list` lists the quarantines",
+        Exit.NOT_FOUND,
     )

@@ -50,7 +50,7 @@ def release() -> None:
 @connection_options
 @click.pass_obj
 def list_releases(session: Session, pipeline: str | None, output: str) -> None:
-    """List Releases, the newest first: how far each has got, and what made it."""
+    """List Releases, newest first, with phase, verified stages and cause."""
     name = named_pipeline(pipeline) if pipeline else ""
 
     async def work(client: ApiClient) -> None:
@@ -62,7 +62,7 @@ def list_releases(session: Session, pipeline: str | None, output: str) -> None:
         for line in aligned([*_rows(found, wide=output == Format.WIDE)]):
             click.echo(line)
         if not found:
-            click.echo(f"no release in namespace {session.namespace}", err=True)
+            click.echo(f"no releases in namespace {session.namespace}", err=True)
 
     session.run(work)
 
@@ -91,17 +91,17 @@ def _rows(found: Sequence[Release], *, wide: bool) -> list[tuple[str, ...]]:
 @connection_options
 @click.pass_obj
 def describe(session: Session, name: str, output: str) -> None:
-    """Tell what a Release is made of, where it was tested, and what was found."""
+    """Show the components of a Release, its promotions and their checks."""
 
     async def work(client: ApiClient) -> None:
         found = await client.get(Release, session.namespace, named_release(name))
-        moves = await of_pipeline(client, Promotion, found.namespace, found.spec.pipeline)
-        mine = [one for one in moves if one.spec.release == found.name]
+        promotions = await of_pipeline(client, Promotion, found.namespace, found.spec.pipeline)
+        own = [one for one in promotions if one.spec.release == found.name]
         if output != Format.TABLE:
-            data = {"release": encode(found), "promotions": [encode(one) for one in mine]}
+            data = {"release": encode(found), "promotions": [encode(one) for one in own]}
             write_data(data, output)
             return
-        for line in release_lines(found, mine, clock.now()):
+        for line in release_lines(found, own, clock.now()):
             click.echo(line)
 
     session.run(work)
@@ -118,7 +118,7 @@ def describe(session: Session, name: str, output: str) -> None:
 @connection_options
 @click.pass_obj
 def diff(session: Session, old: str, new: str, output: str) -> None:
-    """Tell what differs between two Releases: base images, packages and source commits."""
+    """Show the differences of two Releases: base images, packages and source commits."""
 
     async def work(client: ApiClient) -> None:
         before, after = [
@@ -154,21 +154,21 @@ def diff(session: Session, old: str, new: str, output: str) -> None:
     "-A",
     "--all-namespaces",
     is_flag=True,
-    help="Look for the Release in every namespace, not only in that of the build.",
+    help="Search the Releases of all namespaces, not only of the build's.",
 )
 @click.option(
     "--timeout",
     type=TIMEOUT,
     default="0",
     show_default="none",
-    help="Limit of the wait; exit 5 when it is over.",
+    help="Time limit of the wait; exit 5 when it has passed.",
 )
 @connection_options
 @click.pass_obj
 def of(session: Session, what: str, all_namespaces: bool, timeout: float) -> None:  # noqa: FBT001 - click passes options by name
-    """Print the name of the newest Release with a build's image; wait until there is one.
+    """Print the name of the newest Release with a build's image; wait for it if needed.
 
-    A build that found its image made already has the Release of the build that made it.
+    A build that reused an image has the Release of the build that made the image.
     """
     [named] = parse_named([what], default=Build)
     where = Selector("" if all_namespaces else session.namespace)
@@ -186,7 +186,10 @@ def _digest(build: Build) -> str:
     """Return the digest of an ended build's image; raises CommandError when it has none."""
     made = build.status.output.to if build.status.output is not None else None
     if made is None or not made.image_digest:
-        raise CommandError(f"build/{build.name} is {build.status.phase} and has no image")
+        raise CommandError(
+            f"build/{build.name} is {build.status.phase} and has no image; `upwell logs"
+            f" build/{build.name}` shows why"
+        )
     return made.image_digest
 
 
@@ -215,12 +218,12 @@ def _has(one: Release, digest: str) -> bool:
     epilog=examples("upwell release restore shop-7 --reason 'the test was wrong, not the shop'")
 )
 @click.argument("name", metavar="RELEASE")
-@click.option("--reason", required=True, help="Why it may go on after all.")
+@click.option("--reason", required=True, help="Reason for lifting the rejection.")
 @output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
 def restore(session: Session, name: str, reason: str, output: str) -> None:
-    """Lift the rejection of a Release, and of others with the same images: it goes on."""
+    """Lift the rejection of a Release, and of others with the same images."""
 
     async def work(client: ApiClient) -> None:
         answer = await client.call(

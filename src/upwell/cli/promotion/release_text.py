@@ -1,4 +1,4 @@
-"""What is told of a Release, and of the difference between two; pure."""
+"""Text and data on a Release, and on the difference between two; pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _SHORT_COMMIT = 12
 
 @dataclass(frozen=True, slots=True)
 class ReleasedCommit:
-    """A commit that was built between two Releases."""
+    """Commit that was built between two Releases."""
 
     revision: str
     subject: str = ""
@@ -31,11 +31,13 @@ class ReleasedCommit:
 
 
 type Commits = Mapping[str, Sequence[ReleasedCommit]]
-"""By component, the oldest first."""
+"""Commits by component, the oldest first."""
 
 
-def release_lines(release: Release, moves: Sequence[Promotion], now: datetime) -> Iterator[str]:
-    """Yield all that is known of a Release."""
+def release_lines(
+    release: Release, promotions: Sequence[Promotion], now: datetime
+) -> Iterator[str]:
+    """Yield the description of a Release."""
     status = release.status
     head = [
         ("Release:", release.name),
@@ -61,8 +63,8 @@ def release_lines(release: Release, moves: Sequence[Promotion], now: datetime) -
         for one in release.spec.components
     ]
     yield from _table("Components", rows)
-    promotions = [("STAGE", "PROMOTION", "PHASE", "STARTED", "BY", "CHECKS", "MESSAGE")]
-    promotions += [
+    promotion_rows = [("STAGE", "PROMOTION", "PHASE", "STARTED", "BY", "CHECKS", "MESSAGE")]
+    promotion_rows += [
         (
             one.spec.stage,
             one.name,
@@ -72,9 +74,9 @@ def release_lines(release: Release, moves: Sequence[Promotion], now: datetime) -
             ",".join(f"{check.name}={check.phase}" for check in one.status.checks) or MISSING,
             one.status.message or MISSING,
         )
-        for one in sorted(moves, key=order_of)
+        for one in sorted(promotions, key=order_of)
     ]
-    yield from _table("Promotions", promotions)
+    yield from _table("Promotions", promotion_rows)
 
 
 def commits_between(old: Release, new: Release, builds: Sequence[Build]) -> Commits:
@@ -99,7 +101,7 @@ def commits_between(old: Release, new: Release, builds: Sequence[Build]) -> Comm
 def diff_lines(
     old: Release, new: Release, packages: Mapping[str, PackageChanges], commits: Commits
 ) -> Iterator[str]:
-    """Yield what differs between two Releases."""
+    """Yield the differences between two Releases."""
     yield f"{full_name(old)} -> {full_name(new)}"
     before = {one.name: one for one in old.spec.components}
     after = {one.name: one for one in new.spec.components}
@@ -125,7 +127,7 @@ def diff_lines(
 def diff_data(
     old: Release, new: Release, packages: Mapping[str, PackageChanges], commits: Commits
 ) -> dict[str, Any]:
-    """Return what differs as JSON data."""
+    """Return the differences as JSON data."""
     before = {one.name: one for one in old.spec.components}
     after = {one.name: one for one in new.spec.components}
     return {

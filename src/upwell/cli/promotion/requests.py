@@ -1,4 +1,4 @@
-"""What the commands about promotions share: how one is asked for, followed, and shown."""
+"""Requests for promotions, waiting for them, and their output, for several commands."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from upwell.store.interface import ApiClient, NotFoundError, Selector
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
-    """Whether a command waits for a promotion's end, how long, and how it shows the outcome."""
+class WaitOptions:
+    """Options of a command to wait for a promotion's end, with a limit, and of its output."""
 
     wait: bool
     limit: float
-    """Of the wait, in seconds; 0: no limit."""
+    """Limit of the wait in seconds; 0 for none."""
     output: str
 
     @classmethod
-    def taken(cls, options: dict[str, Any]) -> Self:
-        """Take the options of `following_options` out of a command's."""
+    def take_from(cls, options: dict[str, Any]) -> Self:
+        """Remove the options of `wait_options` from a command's options, and return them."""
         return cls(options.pop("wait"), options.pop("timeout"), options.pop("output"))
 
 
-def following_options[F: Callable[..., Any]](function: F) -> F:
-    """Give a command --wait, --timeout and -o; `Following.taken` takes them."""
+def wait_options[F: Callable[..., Any]](function: F) -> F:
+    """Add --wait, --timeout and -o to a command; `WaitOptions.take_from` reads them."""
     for option in (
         output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML),
         click.option(
@@ -44,22 +44,26 @@ def following_options[F: Callable[..., Any]](function: F) -> F:
             type=TIMEOUT,
             default="0",
             show_default="none",
-            help="Limit of a wait; exit 5 when it is over.",
+            help="Time limit of the wait; exit 5 when it has passed.",
         ),
-        click.option("--wait", is_flag=True, help="Wait for the end; exit 1 unless it succeeds."),
+        click.option(
+            "--wait",
+            is_flag=True,
+            help="Wait for the end of the promotion; exit 1 unless it succeeds.",
+        ),
     ):
         function = option(function)
     return function
 
 
 def run_option[F: Callable[..., Any]](function: F) -> F:
-    """Give a command --run."""
+    """Add --run to a command."""
     return click.option(
         "--run",
         default="",
         show_default="none",
         metavar="ID",
-        help="Your CI's name of this run: the same run, asking again, gets the same answer.",
+        help="Id of the CI run: a repeated request of the same run has no further effect.",
     )(function)
 
 
@@ -88,81 +92,84 @@ async def ask(
     verb: str,
     body: Mapping[str, Any],
 ) -> Promotion:
-    """Ask for a promotion at an object's subresource `verb`; `place` is its namespace and name."""
+    """Request a promotion at an object's subresource `verb`; `place`: namespace and name."""
     given = {key: value for key, value in body.items() if value not in {"", None}}
     return decode_as(Promotion, await client.call("POST", kind, *place, verb, given))
 
 
-async def finish(client: ApiClient, promotion: Promotion, following: Following) -> None:
-    """Show a promotion, at its end if that is waited for; raises CommandError when it is bad."""
-    if following.wait:
-        promotion = await ended(client, promotion, following)
-    if following.output == Format.TABLE:
+async def finish(client: ApiClient, promotion: Promotion, waiting: WaitOptions) -> None:
+    """Print a promotion, at its end with --wait; raises CommandError for a bad end."""
+    if waiting.wait:
+        promotion = await ended(client, promotion, waiting)
+    if waiting.output == Format.TABLE:
         click.echo(line_of(promotion))
     else:
-        write_objects([promotion], following.output, single=True)
+        write_objects([promotion], waiting.output, single=True)
     phase = promotion.status.phase
-    if following.wait and phase is not PromotionPhase.SUCCEEDED:
+    if waiting.wait and phase is not PromotionPhase.SUCCEEDED:
         raise CommandError(line_of(promotion))
 
 
 async def serving(client: ApiClient, promotion: Promotion, limit: float) -> Promotion:
     """Return the promotion once its stage serves the Release, so that it can be tested.
 
-    Raises CommandError when it comes to another end. `limit` in seconds; 0: none.
+    Raises CommandError when it ends otherwise. `limit` in seconds; 0 for none.
     """
     good = {PromotionPhase.VERIFYING, PromotionPhase.SUCCEEDED}
-    async with within(limit, f"promotion/{promotion.name} does not serve"):
+    async with within(limit, f"promotion/{promotion.name} does not serve yet"):
         found = await until(
             client,
             promotion,
             lambda one: one.status.phase in good or one.status.phase.is_final,
-            changed=teller(good),
+            changed=progress_reporter(good),
         )
     if found.status.phase not in good:
         raise CommandError(line_of(found))
     return found
 
 
-async def ended(client: ApiClient, promotion: Promotion, following: Following) -> Promotion:
-    """Return the promotion when it has ended, telling on stderr how it gets there."""
-    async with within(following.limit, f"promotion/{promotion.name} has not ended"):
+async def ended(client: ApiClient, promotion: Promotion, waiting: WaitOptions) -> Promotion:
+    """Return the promotion when it has ended, with its progress on stderr."""
+    async with within(waiting.limit, f"promotion/{promotion.name} has not ended"):
         return await until(
-            client, promotion, lambda state: state.status.phase.is_final, changed=teller()
+            client,
+            promotion,
+            lambda state: state.status.phase.is_final,
+            changed=progress_reporter(),
         )
 
 
-def teller(shown: Collection[PromotionPhase] = ()) -> Callable[[Promotion], None]:
-    """Return what tells on stderr where a promotion is, each state once.
+def progress_reporter(shown: Collection[PromotionPhase] = ()) -> Callable[[Promotion], None]:
+    """Return a function that prints each state of a promotion to stderr once.
 
-    Its end is shown otherwise, and so are the phases in `shown`.
+    It prints neither the end nor the phases in `shown`.
     """
-    told = ""
+    last = ""
 
-    def tell(state: Promotion) -> None:
-        nonlocal told
+    def report(state: Promotion) -> None:
+        nonlocal last
         phase, line = state.status.phase, line_of(state)
-        if not phase.is_final and phase not in shown and line != told:
-            told = line
+        if not phase.is_final and phase not in shown and line != last:
+            last = line
             click.echo(line, err=True)
 
-    return tell
+    return report
 
 
 def line_of(promotion: Promotion) -> str:
-    """Return one line that says where a promotion stands."""
+    """Return one line with the phase and message of a promotion."""
     status = promotion.status
     message = f": {status.message}" if status.message else ""
     return f"{full_name(promotion)} {status.phase}{message}"
 
 
 def since_of(promotion: Promotion) -> datetime | None:
-    """Return when a promotion began, or was asked for if it has not."""
+    """Return the start of a promotion, or its creation if it has not started."""
     return promotion.status.started or promotion.metadata.creation_timestamp
 
 
 def order_of(promotion: Promotion) -> tuple[float, str]:
-    """Return what promotions are sorted by, the oldest first."""
+    """Return the sort key of promotions, the oldest first."""
     since = since_of(promotion)
     return (since.timestamp() if since is not None else 0.0, promotion.name)
 
@@ -176,7 +183,7 @@ async def of_pipeline[R: Release | Promotion](
 
 
 async def release_or_promotion(client: ApiClient, namespace: str, text: str) -> Release | Promotion:
-    """Return what `release/NAME`, `promotion/NAME` or a bare name of one of them means."""
+    """Return the object of `release/NAME`, `promotion/NAME` or the bare name of one."""
     if "/" in text:
         [named] = parse_named([text])
         if not issubclass(named.resource, Release | Promotion):
@@ -189,14 +196,14 @@ async def release_or_promotion(client: ApiClient, namespace: str, text: str) -> 
             return await client.get(Release, namespace, text)
         except NotFoundError:
             raise CommandError(
-                f"there is no release and no promotion {text} in namespace {namespace};"
+                f"no release or promotion {text} in namespace {namespace};"
                 " `upwell release list` and `upwell get promotions` list them",
                 Exit.NOT_FOUND,
             ) from None
 
 
 async def waiting_promotion(client: ApiClient, found: Release | Promotion, stage: str) -> Promotion:
-    """Return the promotion that `found` means: itself, or the one of a Release that waits."""
+    """Return `found` if it is a promotion, or the promotion of a Release that waits."""
     if isinstance(found, Promotion):
         return found
     waiting = [
@@ -211,9 +218,11 @@ async def waiting_promotion(client: ApiClient, found: Release | Promotion, stage
     if not waiting:
         where = f" into {stage}" if stage else ""
         raise CommandError(
-            f"no promotion of release/{found.name}{where} waits for anybody;"
-            f" `upwell pipeline status {found.spec.pipeline}` shows where it is",
+            f"no promotion of release/{found.name}{where} waits for approval;"
+            f" `upwell pipeline status {found.spec.pipeline}` shows its stages",
             Exit.NOT_FOUND,
         )
     stages = ", ".join(one.spec.stage for one in waiting)
-    raise click.UsageError(f"release/{found.name} waits before {stages}: choose one with --stage")
+    raise click.UsageError(
+        f"release/{found.name} waits before stages {stages}: choose one with --stage"
+    )

@@ -1,4 +1,4 @@
-"""`upwell rollback`: put an earlier Release back into a stage."""
+"""`upwell rollback`: roll a stage back to an earlier Release."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from upwell.api.pipeline import Pipeline
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.promotion.requests import (
-    Following,
+    WaitOptions,
     ask,
     finish,
-    following_options,
     named_pipeline,
     named_release,
     run_option,
+    wait_options,
 )
 from upwell.store.interface import ApiClient
 
@@ -26,27 +26,27 @@ from upwell.store.interface import ApiClient
     )
 )
 @click.argument("pipeline", metavar="PIPELINE")
-@click.option("--stage", required=True, help="The stage to put back.")
+@click.option("--stage", required=True, help="Stage to roll back.")
 @click.option(
     "--to",
     "release",
     default="",
     show_default="the one that served before",
     metavar="RELEASE",
-    help="A Release that got through this stage before.",
+    help="Release to return to, which passed this stage before.",
 )
-@click.option("--reason", required=True, help="Shown everywhere the stage is.")
+@click.option("--reason", required=True, help="Reason to show with the stage.")
 @run_option
-@following_options
+@wait_options
 @connection_options
 @click.pass_obj
 def rollback(session: Session, /, pipeline: str, **options: Any) -> None:
-    """Put an earlier Release back into a stage, and hold the stage there.
+    """Roll a stage back to an earlier Release, and hold the stage there.
 
-    It waits for nothing, and is not verified again. Nothing newer comes until
+    A rollback waits for nothing, and is not verified again. The stage gets no newer Release until
     `upwell resume pipeline/NAME --stage STAGE`.
     """
-    following = Following.taken(options)
+    waiting = WaitOptions.take_from(options)
     name = named_pipeline(pipeline)
     body = {**options, "release": named_release(options["release"]) if options["release"] else ""}
 
@@ -57,6 +57,6 @@ def rollback(session: Session, /, pipeline: str, **options: Any) -> None:
             f" `upwell resume pipeline/{name} --stage {promotion.spec.stage}`",
             err=True,
         )
-        await finish(client, promotion, following)
+        await finish(client, promotion, waiting)
 
     session.run(work)

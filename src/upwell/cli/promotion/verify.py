@@ -1,4 +1,4 @@
-"""`upwell verify`: report the verdict of a CI on a Release in a stage, or verify a stage again."""
+"""`upwell verify`: report a CI's verdict on a Release in a stage, or verify a stage again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
 from upwell.cli.core.output import Format, full_name
-from upwell.cli.promotion.requests import Following, ask, finish, following_options, run_option
+from upwell.cli.promotion.requests import WaitOptions, ask, finish, run_option, wait_options
 from upwell.store.interface import ApiClient
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What a CI says, as the options give it."""
+    """Verdict of a CI, from the options."""
 
     stage: str
     passed: bool
@@ -45,37 +45,42 @@ class _Verdict:
     )
 )
 @click.argument("what", metavar="RELEASE|pipeline/NAME")
-@click.option("--stage", required=True, help="The stage that was tested.")
+@click.option("--stage", required=True, help="Stage that was tested.")
 @click.option(
     "--passed/--failed",
     "passed",
     default=None,
     show_default="none",
-    help="The verdict.",
+    help="Verdict on the Release.",
 )
 @click.option(
-    "--check", default="", show_default="the only one that waits", help="The check it is about."
+    "--check",
+    default="",
+    show_default="the only one that waits",
+    help="Check of the stage that the verdict is on.",
 )
-@click.option("--message", default="", show_default="none", help="What was found, in a line.")
+@click.option("--message", default="", show_default="none", help="Result of the test, in a line.")
 @click.option(
     "--evidence",
     multiple=True,
     metavar="FILE|URL",
-    help="A file to keep with the promotion, or a link; repeatable.",
+    help="File to keep with the promotion, or a URL to link to; repeatable.",
 )
-@click.option("--again", is_flag=True, help="Verify what serves in a Pipeline's stage once more.")
+@click.option(
+    "--again", is_flag=True, help="Verify the serving Release of a Pipeline's stage again."
+)
 @run_option
-@following_options
+@wait_options
 @connection_options
 @click.pass_obj
 def verify(session: Session, /, what: str, passed: bool | None, **options: Any) -> None:  # noqa: FBT001 - click passes options by name
     """Report the verdict of a CI on a Release in a stage.
 
-    The check is one of the stage that waits for a webhook's answer. The same verdict, or the same
-    --run, once more changes nothing. With --again Upwell's own checks of a stage run anew on what
-    serves there; if they fail, nothing goes on from that stage.
+    The check is one of the stage that waits for a CI's answer. A repeated verdict, or the same
+    --run, has no further effect. With --again, Upwell's own checks of a stage run again on the
+    serving Release; if they fail, it is not promoted further.
     """
-    following = Following.taken(options)
+    waiting = WaitOptions.take_from(options)
     again = options.pop("again")
     [named] = parse_named([what] if "/" in what else [f"release/{what}"])
     if again != (named.resource is Pipeline) or (passed is None) != again:
@@ -94,14 +99,14 @@ def verify(session: Session, /, what: str, passed: bool | None, **options: Any) 
             kept = [await _kept(client, place, piece) for piece in verdict.evidence]
             answer = await client.call("POST", Release, *place, "verify", verdict.body(kept))
             promotion = decode_as(Promotion, answer["promotion"])
-            told = f"check {answer['check']} {'passed' if verdict.passed else 'failed'}"
-            if not following.wait and following.output == Format.TABLE:
-                click.echo(f"{full_name(promotion)} {told}")
+            result = f"check {answer['check']} {'passed' if verdict.passed else 'failed'}"
+            if not waiting.wait and waiting.output == Format.TABLE:
+                click.echo(f"{full_name(promotion)} {result}")
                 return
-            click.echo(told, err=True)
+            click.echo(result, err=True)
         else:
             raise CommandError(f"{named} is neither a release nor a pipeline", Exit.USAGE)
-        await finish(client, promotion, following)
+        await finish(client, promotion, waiting)
 
     session.run(work)
 

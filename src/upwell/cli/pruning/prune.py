@@ -1,4 +1,4 @@
-"""`upwell prune`: say what nothing needs any more, and remove it."""
+"""`upwell prune`: list and remove images, tags, logs and records not in use."""
 
 from typing import TYPE_CHECKING
 
@@ -25,23 +25,23 @@ _STEP = 1024
         "upwell prune --kept",
     )
 )
-@click.option("--confirm", is_flag=True, help="Remove it; without this, it is only listed.")
-@click.option("--dry-run", is_flag=True, help="List only, which is what happens by default.")
+@click.option("--confirm", is_flag=True, help="Remove the listed items.  [default: list only]")
+@click.option("--dry-run", is_flag=True, help="List only, as by default.")
 @click.option(
     "--keep-tag-revisions",
     type=click.IntRange(min=1),
     default=None,
     show_default="the server's setting: 3",
-    help="Digests of each tag that stay.",
+    help="Number of digests to keep of each tag.",
 )
 @click.option(
     "--keep-younger-than",
     type=TIMEOUT,
     default=None,
     show_default="the server's setting: 24h",
-    help="What is younger stays; at least 10m.",
+    help="Minimum age of what is removed; at least 10m.",
 )
-@click.option("--kept", is_flag=True, help="List what stays as well, and what keeps it.")
+@click.option("--kept", is_flag=True, help="List kept images as well, with the reason.")
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
@@ -54,13 +54,13 @@ def prune(
     kept: bool,  # noqa: FBT001 - the same
     output: str,
 ) -> None:
-    """Remove images, tags, logs and records that nothing needs any more.
+    """Remove images, tags, logs and records that are not in use.
 
-    What runs, can be rolled back to, is in a Release, or was used or made by a Build stays, and so
-    does all that is young. The server does the same once a day.
+    Kept are images that run, can be rolled back to, are in a Release, or are an input or output of
+    a Build, and everything young. The server prunes by itself once a day.
     """
     if confirm and dry_run:
-        raise click.UsageError("--confirm and --dry-run exclude each other")
+        raise click.UsageError("--confirm and --dry-run are mutually exclusive")
 
     async def work(client: "ApiClient") -> None:
         from upwell.api.codec import encode  # noqa: PLC0415 - loads the API's models
@@ -91,13 +91,13 @@ def _write(answer: "Prune", *, with_kept: bool) -> None:
             size = format_bytes(item.bytes) if item.bytes else "-"
             rows4.append((size, item.what, _named(item.name), item.reason))
         click.echo("\n".join([*aligned(rows4), ""]))
-    things = "1 thing" if len(status.items) == 1 else f"{len(status.items)} things"
-    verb = "removed" if answer.spec.confirm else "would go"
-    click.echo(f"{things} {verb}, {format_bytes(status.bytes)}")
+    count = "1 item" if len(status.items) == 1 else f"{len(status.items)} items"
+    verb = "removed" if answer.spec.confirm else "would be removed"
+    click.echo(f"{count} {verb}, {format_bytes(status.bytes)}")
     if status.more:
-        click.echo("the limit of one run was reached: run it again", err=True)
+        click.echo("the limit of one run is reached: run `upwell prune` again", err=True)
     if status.items and not answer.spec.confirm:
-        click.echo("nothing was removed: add --confirm", err=True)
+        click.echo("nothing was removed: add --confirm to remove the items", err=True)
 
 
 def _named(name: str) -> str:
@@ -107,7 +107,7 @@ def _named(name: str) -> str:
 
 
 def format_bytes(count: int) -> str:
-    """Return a number of bytes as people read it: `3.2 MiB`."""
+    """Return a number of bytes with its unit: `3.2 MiB`."""
     amount, unit = float(count), 0
     while amount >= _STEP and unit < len(_UNITS) - 1:
         amount /= _STEP

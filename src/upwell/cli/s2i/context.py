@@ -1,4 +1,4 @@
-"""Writes the folder that `upwell s2i build --as-dockerfile` leaves: Dockerfile and upload."""
+"""Build context of `upwell s2i build --as-dockerfile`: Dockerfile and upload."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,11 +27,13 @@ def write_context(options: S2iOptions, tree: Path, target: Path) -> None:
     folder = target.absolute().parent
     if folder.is_relative_to(tree.resolve()):
         raise click.UsageError(
-            "--as-dockerfile: the folder lies in the source, and would hold itself"
+            "--as-dockerfile: choose a folder outside the source, which would contain itself"
         )
     upload = folder / UPLOAD
     if upload.exists():
-        raise click.UsageError(f"--as-dockerfile: {upload} is in the way")
+        raise click.UsageError(
+            f"--as-dockerfile: {upload} exists: remove it, or choose another folder"
+        )
     upload.mkdir(parents=True)
     shutil.copytree(tree, upload / "src", symlinks=True, ignore=shutil.ignore_patterns(".git"))
     (upload / "scripts").mkdir()
@@ -43,7 +45,7 @@ def write_context(options: S2iOptions, tree: Path, target: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         if not PurePosixPath(given.destination_dir).is_absolute():
-            message = "with --as-dockerfile, whose builder image is not looked at, give -i SRC:/DST"
+            message = "--as-dockerfile needs -i SRC:/DST with an absolute DST"
             raise click.UsageError(message)
         targets.append(given.destination_dir)
     declared = tree / ".s2i" / "environment"

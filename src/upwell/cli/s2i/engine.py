@@ -1,4 +1,4 @@
-"""Carries out `upwell s2i`: source, plan, build, and what follows a build."""
+"""Engine of `upwell s2i`: source, plan, build, push and callback."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ _CODES = {"PullBuilderImageFailed": 2, "FetchSourceFailed": 14, "InvalidContextD
 
 
 class S2iFailedError(CommandError):
-    """A build failed; the exit code is the reference implementation's for that failure."""
+    """Failed build; the exit code is the reference implementation's for that failure."""
 
     def __init__(self, error: BuildError) -> None:
         super().__init__(str(error))
@@ -47,7 +47,7 @@ class S2iFailedError(CommandError):
 
 
 def user_store(folder: Path | None) -> SharedImageStore:
-    """Return the store in `folder`; None: that of root, or of this user."""
+    """Return the store in `folder`; with None, that of root or of this user."""
     given = os.environ.get("CONTAINERS_CONF")
     conf = Path(given) if given else None
     if folder is not None:
@@ -65,14 +65,14 @@ def _builder(policy: str, store: SharedImageStore) -> AbstractAsyncContextManage
 
 
 def run[T](work: Coroutine[object, object, T]) -> T:
-    """Run; Ctrl-C and SIGTERM end it once it has cleaned up. Raises CommandError."""
+    """Run a coroutine; Ctrl-C and SIGTERM end it after it cleaned up. Raises CommandError."""
     try:
-        return asyncio.run(_until_told_to_end(work))
+        return asyncio.run(_until_terminated(work))
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise CommandError("interrupted", Exit.INTERRUPTED) from None
 
 
-async def _until_told_to_end[T](work: Coroutine[object, object, T]) -> T:
+async def _until_terminated[T](work: Coroutine[object, object, T]) -> T:
     task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
@@ -107,9 +107,9 @@ async def _build(builder: LocalBuilder, options: S2iOptions) -> Mapping[str, str
 
 
 def _local_tree(options: S2iOptions, path: Path) -> Checkout | None:
-    """Return a folder that is built as it is; None for one that is cloned."""
+    """Return a folder to build as it is; None for a repository to clone."""
     if not path.is_dir():
-        raise BuildError("FetchSourceFailed", f"there is no source folder {str(path)!r}")
+        raise BuildError("FetchSourceFailed", f"source folder {str(path)!r} does not exist")
     if options["copy"] or not (path / ".git").exists():
         return Checkout(context_of(path, options["context_dir"]), None)
     return None
@@ -191,7 +191,7 @@ def _log(options: S2iOptions) -> LogSink:
 
 
 async def _call_back(url: str, labels: Mapping[str, str], *, success: bool) -> None:
-    """Tell `url` how the build ended; what it answers changes nothing."""
+    """Post the result of the build to `url`; a failure is reported, no more."""
     document = {"success": success, **({"labels": dict(labels)} if success else {})}
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -230,7 +230,8 @@ async def show_usage(builder_image: str, policy: str, storage: SharedImageStore)
 def _scripts_folder(found: BuilderImage) -> str:
     folder = image_path(found.scripts_url)
     if folder is None:
-        message = f"the image names no scripts in itself, but {found.scripts_url or 'none'!r}"
+        url = found.scripts_url or "none"
+        message = f"the builder image has no scripts of its own: scripts-url is {url!r}"
         raise BuildError("GenericBuildFailed", message)
     return folder
 

@@ -1,4 +1,4 @@
-"""The commands of `upwell s2i`, with the options that the reference implementation has."""
+"""Commands of `upwell s2i`, with the options of the reference implementation."""
 
 import os
 import shutil
@@ -13,10 +13,10 @@ from upwell.cli.core.examples import block, examples
 _EXIT_CODES = block(
     "Exit codes",
     "1   the build failed",
-    "2   wrong usage, or an image cannot be pulled",
+    "2   invalid usage, or cannot pull an image",
     "11  a required script is missing",
-    "14  the source cannot be had",
-    "15  a user is not allowed",
+    "14  cannot fetch the source",
+    "15  the image's user is not allowed",
 )
 
 
@@ -26,50 +26,74 @@ _PULL = click.option(
     type=click.Choice(["always", "if-not-present", "never"]),
     default="if-not-present",
     show_default=True,
-    help="When to pull images.",
+    help="Policy for pulling images.",
 )
 _STORAGE = click.option(
     "--storage",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the image store; default: the one of Podman and Buildah.",
+    help="Folder of the image store; default: that of Podman and Buildah.",
 )
 _TEXTS = (
     (("--ref", "-r"), "ref", "Branch, tag or commit; default: the remote's HEAD."),
     (("--context-dir",), "context_dir", "Folder of the source to build; default: its root."),
-    (("--scripts-url", "-s"), "scripts_url", "Where scripts come from; default: source, image."),
-    (("--image-scripts-url",), "image_scripts_url", "With --as-dockerfile; default: the usual."),
-    (("--allowed-uids", "-u"), "allowed_uids", "Ranges such as 1-,5; default: any user."),
-    (("--assemble-user",), "assemble_user", "Who runs assemble; default: as the image says."),
+    (
+        ("--scripts-url", "-s"),
+        "scripts_url",
+        "URL of the scripts; default: those of the source, then the image.",
+    ),
+    (
+        ("--image-scripts-url",),
+        "image_scripts_url",
+        "URL of the image's scripts (--as-dockerfile); default: image:///usr/libexec/s2i.",
+    ),
+    (
+        ("--allowed-uids", "-u"),
+        "allowed_uids",
+        "User ids that may run assemble, such as 1-,5; default: all.",
+    ),
+    (("--assemble-user",), "assemble_user", "User that runs assemble; default: the image's."),
     (
         ("--assemble-runtime-user",),
         "assemble_runtime_user",
-        "Who runs assemble-runtime; default: as the image says.",
+        "User that runs assemble-runtime; default: the image's.",
     ),
-    (("--runtime-image",), "runtime_image", "Image that gets the artifacts; default: none."),
-    (("--callback-url",), "callback_url", "Told by POST how the build ended; default: none."),
-    (("--application-name", "-n"), "application_name", "Display name; default: TAG."),
-    (("--description",), "description", "A label of the image; default: none."),
-    (("--network",), "network", "`host` for the machine's own; default: a private one."),
+    (
+        ("--runtime-image",),
+        "runtime_image",
+        "Runtime image to copy the artifacts into; default: none.",
+    ),
+    (("--callback-url",), "callback_url", "URL to POST the result to; default: none."),
+    (("--application-name", "-n"), "application_name", "Display name of the image; default: TAG."),
+    (("--description",), "description", "Description label of the image; default: none."),
+    (("--network",), "network", "`host` for the host's network; default: a private network."),
 )
 _LISTS = (
-    (("--env", "-e"), "env", "NAME=VALUE; repeatable."),
-    (("--inject", "-i"), "inject", "SRC:DST, seen by assemble, not kept; repeatable."),
-    (("--volume", "-v"), "volume", "SRC:DST, seen by assemble and save-artifacts; repeatable."),
-    (("--runtime-artifact", "-a"), "runtime_artifact", "SRC:DST; default: the image's label."),
+    (("--env", "-e"), "env", "NAME=VALUE environment variable; repeatable."),
+    (("--inject", "-i"), "inject", "SRC:DST of files for assemble alone; repeatable."),
+    (
+        ("--volume", "-v"),
+        "volume",
+        "SRC:DST of a mount for assemble and save-artifacts; repeatable.",
+    ),
+    (
+        ("--runtime-artifact", "-a"),
+        "runtime_artifact",
+        "SRC:DST of artifacts; repeatable; default: the image's label.",
+    ),
 )
 _FLAGS = (
-    (("--incremental",), "incremental", "Take up artifacts of the image TAG."),
-    (("--rm",), "remove_previous", "Remove the image that TAG was before."),
-    (("--copy", "-c"), "copy", "Build a folder as it is, not what is committed in it."),
-    (("--ignore-submodules",), "ignore_submodules", "Leave submodules out."),
-    (("--push",), "push", "Push TAG to its registry, too."),
+    (("--incremental",), "incremental", "Reuse the artifacts of the image TAG."),
+    (("--rm",), "remove_previous", "Remove the previous image of TAG."),
+    (("--copy", "-c"), "copy", "Build a folder with its uncommitted changes."),
+    (("--ignore-submodules",), "ignore_submodules", "Do not fetch git submodules."),
+    (("--push",), "push", "Push TAG to its registry after the build."),
     (("--quiet", "-q"), "quiet", "Print no log."),
     (("--run",), "run_image", "Run the image with podman after the build."),
 )
 
 
 def _build_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that `build` and `generate` share."""
+    """Add the shared options of `build` and `generate` to a command."""
     for names, name, text in reversed(_TEXTS):
         command = click.option(*names, name, default="", help=text)(command)
     for names, name, text in reversed(_LISTS):
@@ -79,9 +103,9 @@ def _build_options(command: Callable[..., Any]) -> Callable[..., Any]:
     file = click.Path(path_type=Path, exists=True, dir_okay=False)
     for option in (
         click.option(
-            "--environment-file", "-E", type=file, help="NAME=VALUE lines; default: none."
+            "--environment-file", "-E", type=file, help="File of NAME=VALUE lines; default: none."
         ),
-        click.option("--exclude", help="Regular expression on paths to leave out; default: .git."),
+        click.option("--exclude", help="Regular expression of paths to leave out; default: .git."),
         click.option(
             "--loglevel", type=click.IntRange(0, 5), default=0, help="Accepted, unused; default: 0."
         ),
@@ -101,7 +125,7 @@ def _build_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 )
 def s2i() -> None:
-    """Build an image from source, without a server."""
+    """Build images with Source-to-Image, without a server."""
 
 
 @s2i.command(
@@ -131,7 +155,7 @@ def build(source: str, builder: str, tag: str, as_dockerfile: Path | None, **val
 @click.option("--source", default=".", show_default=True, help="Folder of the source.")
 @_build_options
 def generate(builder: str, target: Path, source: str, **values: Any) -> None:
-    """Write a Dockerfile that builds as BUILDER would, and its context."""
+    """Write a Dockerfile for a build with BUILDER, and its context."""
     _build(source, builder, "", target, values)
 
 
@@ -141,14 +165,16 @@ def generate(builder: str, target: Path, source: str, **values: Any) -> None:
 @_PULL
 @_STORAGE
 def rebuild(image_name: str, new_tag: str, pull_policy: str, storage: Path | None) -> None:
-    """Build IMAGE again, from the source and with the builder that its labels name."""
+    """Build IMAGE again, with the source and builder of its labels."""
     from upwell.cli.s2i.engine import labels_of, run, user_store  # noqa: PLC0415  # only when it runs
 
     labels = run(labels_of(image_name, pull_policy, user_store(storage)))
     prefix = "io.openshift.s2i.build."
     source, builder = (labels.get(prefix + name, "") for name in ("source-location", "image"))
     if not source or not builder:
-        message = f"{image_name} has no labels {prefix}source-location and {prefix}image"
+        message = (
+            f"cannot rebuild {image_name}: no labels {prefix}source-location and {prefix}image"
+        )
         raise click.UsageError(message)
     words = [source, builder, new_tag or image_name, "--pull-policy", pull_policy]
     for option, label in (
@@ -170,7 +196,7 @@ def rebuild(image_name: str, new_tag: str, pull_policy: str, storage: Path | Non
 @_PULL
 @_STORAGE
 def usage(builder: str, pull_policy: str, storage: Path | None) -> None:
-    """Print what the image BUILDER says about its use."""
+    """Print the usage text of the image BUILDER."""
     from upwell.cli.s2i.engine import run, show_usage, user_store  # noqa: PLC0415  # only when it runs
 
     run(show_usage(builder, pull_policy, user_store(storage)))
@@ -180,11 +206,11 @@ def usage(builder: str, pull_policy: str, storage: Path | None) -> None:
 @click.argument("name")
 @click.argument("target", type=click.Path(path_type=Path, file_okay=False))
 def create(name: str, target: Path) -> None:
-    """Write the beginnings of a builder image NAME into the new folder TARGET."""
+    """Write a skeleton of a builder image NAME into the new folder TARGET."""
     from upwell.cli.s2i.skeleton import skeleton  # noqa: PLC0415  # only when it runs
 
     if target.exists() and any(target.iterdir()):
-        raise click.UsageError(f"{target} is not empty")
+        raise click.UsageError(f"{target} is not empty: choose a new folder")
     for path, text in skeleton(name).items():
         file = target / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -202,17 +228,17 @@ def _build(
     options = S2iOptions(source, builder, tag, values)
     if as_dockerfile is not None:
         if values["run_image"] or values["runtime_image"]:
-            raise click.UsageError("--as-dockerfile goes with neither --run nor --runtime-image")
+            raise click.UsageError("--as-dockerfile does not work with --run or --runtime-image")
         if values["incremental"] and not tag:
             raise click.UsageError("--incremental needs TAG")
         if not Path(source).is_dir():
-            raise click.UsageError("--as-dockerfile takes a folder as the source")
+            raise click.UsageError("--as-dockerfile needs a folder as SOURCE")
         write_context(options, Path(source), as_dockerfile)
         return
     if not tag:
         raise click.UsageError("Missing argument 'TAG'.")
     if values["incremental"] and values["runtime_image"]:
-        raise click.UsageError("--incremental does not go with --runtime-image")
+        raise click.UsageError("--incremental does not work with --runtime-image")
     run(build_image(options, user_store(values["storage"])))
     if values["run_image"]:
         podman = shutil.which("podman")

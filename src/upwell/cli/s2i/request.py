@@ -1,4 +1,4 @@
-"""What `upwell s2i build` was asked for: its options, read and checked."""
+"""Options of `upwell s2i build`, read and checked."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _MAX_INJECTED_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class S2iOptions:
-    """The options of `build`, by click's names."""
+    """Options of `build`, by click's names."""
 
     source: str
     builder: str
@@ -31,7 +31,7 @@ class S2iOptions:
         return self.values[name]
 
     def environment(self) -> dict[str, str]:
-        """Return -e, then -E over it: the file wins, as in the reference."""
+        """Return -e and -E; the file takes precedence, as in the reference."""
         found = dict(_variable(text) for text in self["env"])
         path: Path | None = self["environment_file"]
         if path is not None:
@@ -46,7 +46,7 @@ class S2iOptions:
         found = []
         for index, (origin, target) in enumerate(_pairs(self["inject"])):
             if _FORBIDDEN.search(target):
-                raise click.UsageError(f"--inject: {target!r} has a character that is not allowed")
+                raise click.UsageError(f"--inject: {target!r} has an invalid character")
             files = {
                 name: _bounded(path, _MAX_INJECTED_BYTES) for name, path in _files(Path(origin))
             }
@@ -88,11 +88,11 @@ def _pairs(values: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _files(origin: Path) -> Iterator[tuple[str, Path]]:
-    """Yield files below a folder, links made concrete, as the reference does."""
+    """Yield the files below a folder, with links resolved, as the reference does."""
     if origin.is_file():
         yield origin.name, origin
     elif not origin.is_dir():
-        raise click.UsageError(f"--inject: there is no {str(origin)!r}")
+        raise click.UsageError(f"--inject: {str(origin)!r} does not exist")
     for path in sorted(origin.rglob("*")):
         if path.is_file():
             yield path.relative_to(origin).as_posix(), path
@@ -102,5 +102,5 @@ def _bounded(path: Path, limit: int) -> bytes:
     with path.open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise click.UsageError(f"{path} is over {limit} bytes")
+        raise click.UsageError(f"{path}: larger than {limit} bytes")
     return content

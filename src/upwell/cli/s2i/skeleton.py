@@ -1,4 +1,4 @@
-"""The files of a new builder image, for `upwell s2i create`."""
+"""Files of a new builder image, for `upwell s2i create`."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The options of `upwell serve` that say how the API is protected."""
+"""Options of `upwell serve` for TLS and access."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -16,7 +16,7 @@ _OPTIONS = (
         is_flag=True,
         envvar="UPWELL_TLS",
         show_envvar=True,
-        help="Serve TLS with a generated certificate (DATA-DIR/tls/ca.pem is its authority).",
+        help="Serve TLS with a generated certificate, signed by DATA-DIR/tls/ca.pem.",
     ),
     click.option(
         "--tls-name",
@@ -24,28 +24,28 @@ _OPTIONS = (
         multiple=True,
         envvar="UPWELL_TLS_NAMES",
         show_envvar=True,
-        help="A further host name of the generated certificate; may be repeated. Default: none.",
+        help="Additional host name of the generated certificate; repeatable.  [default: none]",
     ),
     click.option(
         "--tls-cert",
         type=_FILE,
         envvar="UPWELL_TLS_CERT",
         show_envvar=True,
-        help="The certificate and its chain, PEM; default: none.",
+        help="PEM file of the certificate and its chain.  [default: none]",
     ),
     click.option(
         "--tls-key",
         type=_FILE,
         envvar="UPWELL_TLS_KEY",
         show_envvar=True,
-        help="The certificate's private key, PEM; default: none.",
+        help="PEM file of the certificate's private key.  [default: none]",
     ),
     click.option(
         "--insecure-listen",
         is_flag=True,
         envvar="UPWELL_INSECURE_LISTEN",
         show_envvar=True,
-        help="Serve without TLS on an address that others can reach.",
+        help="Allow an address that others can reach without TLS.",
     ),
     click.option(
         "--anonymous",
@@ -54,13 +54,13 @@ _OPTIONS = (
         show_default=True,
         envvar="UPWELL_ANONYMOUS",
         show_envvar=True,
-        help="What everyone may do everywhere without a token.",
+        help="Role of requests without a token, in all namespaces.",
     ),
 )
 
 
 def access_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options; it gets them as one parameter, `access`."""
+    """Add these options to a command, which gets them as one parameter, `access`."""
 
     @wraps(command)
     def with_access(

@@ -1,4 +1,4 @@
-"""`upwell doctor`: what this machine can and cannot do, and how to mend it."""
+"""`upwell doctor`: checks of this machine, with a remedy for each failure."""
 
 import asyncio
 import sys
@@ -20,14 +20,14 @@ from upwell.machine.host import Host, read_host
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found, and the configuration that follows from it."""
+    """Results of the checks, and the configuration that follows from them."""
 
     checks: Sequence[HostCheck]
     conf: ContainersConf
 
     @property
     def status(self) -> HostCheckStatus:
-        """The worst of the findings."""
+        """Worst status among the checks."""
         found = {check.status for check in self.checks}
         return next(
             (bad for bad in (HostCheckStatus.FAIL, HostCheckStatus.WARN) if bad in found),
@@ -35,41 +35,41 @@ class Examination:
         )
 
 
-type Places = tuple[tuple[str, int], ...]
-"""(address, port) pairs."""
+type Addresses = tuple[tuple[str, int], ...]
+"""Pairs of host and port."""
 
 
-async def examine(data_dir: Path, routes: Places = ()) -> Examination:
-    """Examine this machine for an Upwell that keeps its data in `data_dir`.
+async def examine(data_dir: Path, routes: Addresses = ()) -> Examination:
+    """Check this machine for a server that keeps its data in `data_dir`.
 
-    `routes` are where its router shall listen. Folders that are made for the time are removed.
+    `routes` are the addresses of its router. Folders that the checks create are removed.
     """
-    vacate = _make_folder(data_dir)
+    remove = _make_folder(data_dir)
     host = await read_host(data_dir)
     conf = decide(host, private_storage=True)
     try:
         return Examination(await _check(data_dir, host, conf, routes), conf)
     finally:
-        vacate()
+        remove()
 
 
 def _make_folder(folder: Path) -> Callable[[], None]:
-    """Make the folder with its parents; return what removes those that were made."""
+    """Create the folder with its parents; return a function that removes the created ones."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
 
-    def vacate() -> None:
+    def remove() -> None:
         for path in made:
-            with suppress(OSError):  # somebody has begun to use it
+            with suppress(OSError):  # in use by now
                 path.rmdir()
 
-    return vacate
+    return remove
 
 
 async def _check(
-    data_dir: Path, host: Host, conf: ContainersConf, routes: Places
+    data_dir: Path, host: Host, conf: ContainersConf, routes: Addresses
 ) -> Sequence[HostCheck]:
-    # Not the server's own file: a doctor that is called beside a running server changes nothing.
+    # Not the server's own file: checks beside a running server change nothing.
     path = data_dir / f"doctor-{id(conf):x}.conf"
     path.write_text(render(conf.decisions))
     try:
@@ -92,34 +92,33 @@ async def _check(
     show_default=True,
     envvar="UPWELL_DATA_DIR",
     show_envvar=True,
-    help="Where `upwell serve` will keep everything: its file system is examined.",
+    help="Data directory of `upwell serve`; its file system is checked.",
 )
 @click.option(
     "--router",
-    callback=lambda _context, _option, value: _place(value),
+    callback=lambda _context, _option, value: _address(value),
     default="127.0.0.1:7088",
     show_default=True,
     envvar="UPWELL_ROUTER",
     show_envvar=True,
-    help="HOST:PORT where Routes shall answer.",
+    help="HOST:PORT where the router serves Routes.",
 )
 @click.option(
     "--router-https",
-    callback=lambda _context, _option, value: _place(value),
+    callback=lambda _context, _option, value: _address(value),
     default="127.0.0.1:7443",
     show_default=True,
     envvar="UPWELL_ROUTER_HTTPS",
     show_envvar=True,
-    help="HOST:PORT where Routes with TLS shall answer.",
+    help="HOST:PORT where the router serves Routes with TLS.",
 )
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 def doctor(
     data_dir: Path, router: tuple[str, int], router_https: tuple[str, int], output: str
 ) -> None:
-    """Say what this machine can and cannot do, and how to mend it.
+    """Check this machine for what Upwell needs, with a remedy for each failure.
 
-    Starts a container to see that it runs, and removes it. Exits 1 when a check fails, 0 when
-    there are warnings at most.
+    Runs a container and removes it. Exits 1 if a check fails, 0 with warnings or without.
     """
     try:
         found = asyncio.run(examine(data_dir.absolute(), (router, router_https)))
@@ -130,7 +129,7 @@ def doctor(
                 "data directory",
                 HostCheckStatus.FAIL,
                 f"{place}: {error.strerror}",
-                "name a folder that you may write, with --data-dir",
+                "name a writable folder with --data-dir",
             )
         ]
         found = Examination(checks, ContainersConf((), "", ""))
@@ -142,7 +141,7 @@ def doctor(
     sys.exit(Exit.FAILED if found.status is HostCheckStatus.FAIL else Exit.DONE)
 
 
-def _place(text: str) -> tuple[str, int]:
+def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal():
         raise click.BadParameter(f"{text!r} is not HOST:PORT")
@@ -157,12 +156,12 @@ def _report(found: Examination) -> Iterator[str]:
     for check, line in zip(found.checks, lines, strict=True):
         yield line
         if check.remedy:
-            yield f"  mend it: {check.remedy}"
+            yield f"  remedy: {check.remedy}"
     if found.conf.storage_driver:
         yield "\nUpwell's containers.conf on this machine:\n"
         yield from (f"  {line}".rstrip() for line in render(found.conf.decisions).splitlines()[1:])
         if not found.conf.decisions:
-            yield "  (empty: the defaults of Podman and Buildah fit)"
+            yield "  (empty: the defaults of Podman and Buildah apply)"
         yield f"\nStorage driver: {found.conf.storage_driver} ({found.conf.storage_reason})"
     yield f"\n{_conclusion(found)}"
 
@@ -170,9 +169,11 @@ def _report(found: Examination) -> Iterator[str]:
 def _conclusion(found: Examination) -> str:
     bad = [check.name for check in found.checks if check.status is HostCheckStatus.FAIL]
     if bad:
-        return f"Upwell does not work here: {', '.join(bad)}"
+        return f"Upwell cannot run on this machine: {', '.join(bad)}"
     warned = [check.name for check in found.checks if check.status is HostCheckStatus.WARN]
-    return f"Upwell works here{f', with limits: {", ".join(warned)}' if warned else ''}"
+    return (
+        f"Upwell can run on this machine{f', with limits: {", ".join(warned)}' if warned else ''}"
+    )
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`upwell serve`: the server."""
+"""`upwell serve`: run the server."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ Examples:
     show_default=True,
     envvar="UPWELL_DATA_DIR",
     show_envvar=True,
-    help="Where everything is kept: objects, images, logs, volumes.",
+    help="Folder for objects, images, logs and volumes.",
 )
 @click.option(
     "--listen",
@@ -58,7 +58,7 @@ Examples:
     show_default=True,
     envvar="UPWELL_ROUTER",
     show_envvar=True,
-    help="HOST:PORT where Routes answer.",
+    help="HOST:PORT where the router serves Routes.",
 )
 @click.option(
     "--router-https",
@@ -66,7 +66,7 @@ Examples:
     show_default=True,
     envvar="UPWELL_ROUTER_HTTPS",
     show_envvar=True,
-    help="HOST:PORT where Routes with TLS answer.",
+    help="HOST:PORT where the router serves Routes with TLS.",
 )
 @click.option(
     "--config",
@@ -74,7 +74,7 @@ Examples:
     default=None,
     envvar="UPWELL_CONFIG",
     show_envvar=True,
-    help="TOML file with registries and limits; default: none.",
+    help="TOML file with registries and limits.  [default: none]",
 )
 @click.option(
     "--import-interval",
@@ -82,7 +82,7 @@ Examples:
     default=None,
     envvar="UPWELL_IMPORT_INTERVAL",
     show_envvar=True,
-    help="How often a scheduled import looks upstream, such as 5m; default: 15m.",
+    help="Interval of scheduled imports, such as 5m.  [default: 15m]",
 )
 @click.option(
     "--upload-limit",
@@ -90,7 +90,7 @@ Examples:
     default=None,
     envvar="UPWELL_UPLOAD_LIMIT",
     show_envvar=True,
-    help="The largest upload for a build, such as 512Mi or 2Gi; default: 1Gi.",
+    help="Maximum size of an upload for a build, such as 512Mi.  [default: 1Gi]",
 )
 @click.option(
     "--build-slots",
@@ -99,7 +99,7 @@ Examples:
     show_default=True,
     envvar="UPWELL_BUILD_SLOTS",
     show_envvar=True,
-    help="Builds at once; 0: one for each two processors, at least two, if each has 2 GiB.",
+    help="Maximum of parallel builds; 0: one per two CPUs, at least two, if each has 2 GiB.",
 )
 @click.option(
     "--allow-host-path",
@@ -107,7 +107,7 @@ Examples:
     multiple=True,
     envvar="UPWELL_ALLOW_HOST_PATHS",
     show_envvar=True,
-    help="A folder that workloads may mount with all below it; may be repeated. Default: none.",
+    help="Folder that workloads may mount, with its subfolders; repeatable.  [default: none]",
 )
 @click.option(
     "--container-storage",
@@ -115,7 +115,7 @@ Examples:
     default=None,
     envvar="UPWELL_CONTAINER_STORAGE",
     show_envvar=True,
-    help="Podman's storage for workloads; default: the system's, where `podman ps` shows them.",
+    help="Podman's storage for workloads.  [default: the system's, as of `podman ps`]",
 )
 @click.option(
     "--log-level",
@@ -124,7 +124,7 @@ Examples:
     show_default=True,
     envvar="UPWELL_LOG_LEVEL",
     show_envvar=True,
-    help="Least severe line that is logged.",
+    help="Minimum severity of logged messages.",
 )
 @access_options
 def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
@@ -143,7 +143,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
 ) -> None:
     """Run the server until it is stopped.
 
-    Workloads and the router go on when it stops, and are found again when it starts.
+    Workloads and the router keep running when it stops, and are adopted when it starts.
     """
     from upwell.app.server import ServeError, run_server  # noqa: PLC0415 - keeps `--help` fast
     from upwell.registry.credentials import default_auth_files  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`upwell process`: the objects of a Template, with its parameters replaced."""
+"""`upwell process`: print the objects of a Template with its parameters replaced."""
 
 import click
 
@@ -19,7 +19,7 @@ from upwell.cli.templates.values import expand, requested_values, value_options
 )
 @click.argument("template", metavar="TEMPLATE")
 @value_options
-@click.option("--parameters", is_flag=True, help="List the template's parameters instead.")
+@click.option("--parameters", is_flag=True, help="List the parameters of the Template instead.")
 @output_option(Format.YAML, Format.JSON)
 @connection_options
 @click.pass_context
@@ -31,8 +31,8 @@ def process(
 ) -> None:
     """Print the objects of TEMPLATE as a List, with its parameters replaced.
 
-    TEMPLATE is a file, an http(s) address, - for stdin, or the name of a Template in the
-    namespace. Nothing is written to the server.
+    TEMPLATE is a file, an http(s) URL, - for stdin, or the name of a Template in the namespace.
+    Nothing is written to the server.
     """
     found = load_template(template, ctx.ensure_object(Session))
     if parameters:

@@ -1,4 +1,4 @@
-"""Where a command finds a Template: in a manifest, or among the server's own by its name."""
+"""Templates from a manifest, or from the server by name."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
 def load_template(source: str, session: Session) -> Template:
-    """Return the Template of a file, an http(s) address, stdin (`-`) or, by name, of the server.
+    """Return the Template of a file, an http(s) URL, stdin (`-`) or, by name, of the server.
 
-    What looks like a file is one; anything else is a name in the session's namespace.
+    A path is read as a file; anything else is a name in the session's namespace.
     Raises CommandError.
     """
     if source == STDIN or source.startswith(("http://", "https://")) or _is_file(source):

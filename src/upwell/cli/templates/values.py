@@ -1,4 +1,4 @@
-"""The options that give a Template's parameters their values, and a Template's processing."""
+"""Options for the values of a Template's parameters, and processing of a Template."""
 
 import secrets
 from collections.abc import Callable
@@ -20,14 +20,14 @@ _KEY = "upwell.cli.templates.values"
 
 
 def value_options[F: Callable[..., Any]](function: F) -> F:
-    """Give a command `--param` and its like; `requested_values` returns what they say."""
+    """Add `--param`, `--param-file`, `--labels` to a command; `requested_values` reads them."""
     for option in (
         click.option(
             "--ignore-unknown-parameters",
             is_flag=True,
             expose_value=False,
             callback=_keep_ignoring,
-            help="Leave out values that the template has no parameter for.",
+            help="Ignore values without a parameter in the Template.",
         ),
         click.option(
             "-l",
@@ -36,7 +36,7 @@ def value_options[F: Callable[..., Any]](function: F) -> F:
             metavar="NAME=VALUE",
             expose_value=False,
             callback=_keep_labels,
-            help="Label for every object; repeatable.",
+            help="Label to add to every object; repeatable.",
         ),
         click.option(
             "--param-file",
@@ -44,7 +44,7 @@ def value_options[F: Callable[..., Any]](function: F) -> F:
             metavar="FILE",
             expose_value=False,
             callback=_keep_file_values,
-            help="File of NAME=VALUE lines, or - for stdin; repeatable. -p wins.",
+            help="File of NAME=VALUE lines, or - for stdin; repeatable. -p takes precedence.",
         ),
         click.option(
             "-p",
@@ -53,8 +53,8 @@ def value_options[F: Callable[..., Any]](function: F) -> F:
             metavar="NAME=VALUE",
             expose_value=False,
             callback=_keep_values,
-            help="Value of a template's parameter; repeatable. For all to see in `ps`:"
-            " passwords belong into --param-file.",
+            help="Value of a parameter; repeatable. Visible in the process list: pass"
+            " passwords with --param-file.",
         ),
     ):
         function = option(function)
@@ -62,7 +62,7 @@ def value_options[F: Callable[..., Any]](function: F) -> F:
 
 
 def requested_values(ctx: click.Context) -> ProcessRequest:
-    """Return what the options of this call ask for."""
+    """Return the values, labels and flags of this call."""
     given: dict[str, Any] = ctx.meta.get(_KEY, {})
     values = given.get("file", {}) | given.get("own", {})
     return ProcessRequest(
@@ -71,7 +71,7 @@ def requested_values(ctx: click.Context) -> ProcessRequest:
 
 
 def expand(template: Template, request: ProcessRequest) -> Processed:
-    """Process a template with random values of the system.
+    """Process a Template; generated values come from the system's randomness.
 
     Raises CommandError with every fault.
     """
@@ -79,7 +79,7 @@ def expand(template: Template, request: ProcessRequest) -> Processed:
         return process_template(template, request, secrets.choice)
     except InvalidTemplateError as error:
         reasons = "\n  ".join(str(fault) for fault in error.faults)
-        message = f"template {template.name!r} cannot be processed:\n  {reasons}"
+        message = f"cannot process template {template.name!r}:\n  {reasons}"
         raise CommandError(message, Exit.USAGE) from error
 
 

@@ -1,4 +1,4 @@
-"""`upwell exec`: run a command in a container, and end as it ends."""
+"""`upwell exec`: run a command in a container, and exit with its code."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 
 @dataclass(frozen=True, slots=True)
 class _ExecRequest:
-    """What to run, where and how."""
+    """Command to run, its container and its streams."""
 
     command: tuple[str, ...]
     container: str
@@ -53,10 +53,10 @@ class _ExecRequest:
 )
 @click.argument("what", metavar="KIND/NAME")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("-i", "--stdin", is_flag=True, help="Give the command this command's input.")
-@click.option("-t", "--tty", is_flag=True, help="Give the command a terminal: this one.")
-@click.option("-c", "--container", help="A container of the instance.  [default: the first]")
-@click.option("--instance", help="An instance of the workload.  [default: one that is ready]")
+@click.option("-i", "--stdin", is_flag=True, help="Pass stdin to the command.")
+@click.option("-t", "--tty", is_flag=True, help="Allocate a terminal for the command.")
+@click.option("-c", "--container", help="Container of the instance.  [default: the first]")
+@click.option("--instance", help="Instance of the workload.  [default: one that is ready]")
 @connection_options
 @click.pass_obj
 def exec_command(
@@ -70,39 +70,39 @@ def exec_command(
 ) -> None:
     """Run COMMAND in a container of a workload or Pod, and exit with its code.
 
-    Its output comes as it is written. It ends when this command does.
+    The output is streamed. The command is ended when this one is.
     """
     named = parse_one((what,))
     if not issubclass(named.resource, (*WORKLOADS, Job, Pod)):
-        raise click.UsageError(f"{named} has no containers: workloads and pods have")
+        raise click.UsageError(f"cannot run a command in {named}: name a workload or a pod")
     if tty and not sys.stdin.isatty():
-        click.echo("no terminal for -t: input is not one", err=True)
+        click.echo("ignoring -t: stdin is not a terminal", err=True)
         tty = False
-    wish = _ExecRequest(command, container or "", instance or "", stdin, tty)
+    request = _ExecRequest(command, container or "", instance or "", stdin, tty)
     codes: list[int] = []
 
     async def work(client: ApiClient) -> None:
-        codes.append(await _run(client, named, named.namespace(session.namespace), wish))
+        codes.append(await _run(client, named, named.namespace(session.namespace), request))
 
     session.run(work)
     sys.exit(codes[0])
 
 
-async def _run(client: ApiClient, named: Named, namespace: str, wish: _ExecRequest) -> int:
+async def _run(client: ApiClient, named: Named, namespace: str, request: _ExecRequest) -> int:
     """Return the command's exit code; raises CommandError when it has none."""
-    place = (named.resource, namespace, named.name, "exec", wish.params(), _PROTOCOL)
+    place = (named.resource, namespace, named.name, "exec", request.params(), _PROTOCOL)
     async with client.converse(*place) as conversation:
         with ExitStack() as stack:
-            if wish.tty:
+            if request.tty:
                 stack.enter_context(raw_terminal())
                 stack.enter_context(sizes(_Channel(conversation, _RESIZE)))
-            if wish.stdin:
+            if request.stdin:
                 send_input(_Channel(conversation, _STDIN))
             return await _answer(conversation)
 
 
 class _Channel:
-    """Sends pieces on one channel; the empty one ends it."""
+    """Sender on one channel; an empty piece closes it."""
 
     def __init__(self, conversation: Conversation, number: int) -> None:
         self._conversation = conversation
@@ -122,7 +122,9 @@ async def _answer(conversation: Conversation) -> int:
         if channel in outputs:
             outputs[channel].write(piece)
             outputs[channel].flush()
-    raise CommandError("the server left before the command has ended", Exit.UNREACHABLE)
+    raise CommandError(
+        "the server closed the connection before the command ended", Exit.UNREACHABLE
+    )
 
 
 def _exit_code(raw: bytes) -> int:
@@ -133,4 +135,4 @@ def _exit_code(raw: bytes) -> int:
     for cause in status.get("details", {}).get("causes", ()):
         if cause["reason"] == "ExitCode":
             return int(cause["message"])
-    raise CommandError(status.get("message", "the command could not be run"))
+    raise CommandError(status.get("message", "cannot run the command"))

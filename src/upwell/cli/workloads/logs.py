@@ -1,4 +1,4 @@
-"""`upwell logs`: print the log of a build or a workload."""
+"""`upwell logs`: print the log of a build, workload or Pod."""
 
 import click
 
@@ -22,16 +22,21 @@ from upwell.store.interface import ApiClient
     )
 )
 @click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
-@click.option("-f", "--follow", is_flag=True, help="Go on printing until the log ends.")
-@click.option("--tail", type=click.IntRange(min=0), help="Only the last lines.  [default: all]")
+@click.option("-f", "--follow", is_flag=True, help="Print the log until it ends.")
+@click.option(
+    "--tail", type=click.IntRange(min=0), help="Number of last lines to print.  [default: all]"
+)
 @click.option(
     "--version",
     type=click.IntRange(min=1),
     help="Number of the BuildConfig's build.  [default: the latest]",
 )
-@click.option("-c", "--container", help="A container of the workload.  [default: the first]")
+@click.option("-c", "--container", help="Container of the workload.  [default: the first]")
 @click.option(
-    "-p", "--previous", is_flag=True, help="What containers wrote before they were started anew."
+    "-p",
+    "--previous",
+    is_flag=True,
+    help="Print the logs of containers from before their last restart.",
 )
 @connection_options
 @click.pass_obj
@@ -64,12 +69,14 @@ def logs(
 
 
 async def _target(client: ApiClient, named: Named, namespace: str, version: int | None) -> Resource:
-    """Return the object that keeps the log."""
+    """Return the object with the log."""
     found = await client.get(named.resource, named.namespace(namespace), named.name)
     if isinstance(found, BuildConfig):
         builds = [b for b in await builds_of(client, found) if version in {None, number_of(b)}]
         if not builds and version is not None:
-            raise CommandError(f"{named} has no build {version} (any more)", Exit.NOT_FOUND)
+            raise CommandError(
+                f"{named} has no build {version}; `upwell get builds` lists builds", Exit.NOT_FOUND
+            )
         if not builds:
             raise CommandError(
                 f"{named} has no build yet; `upwell start-build {found.name}` starts one",
@@ -77,7 +84,7 @@ async def _target(client: ApiClient, named: Named, namespace: str, version: int 
             )
         return builds[0]
     if version is not None:
-        raise CommandError("--version is for BuildConfigs", Exit.USAGE)
+        raise CommandError("--version needs a BuildConfig: write bc/NAME", Exit.USAGE)
     if not isinstance(found, (Build, Job, Pod, *WORKLOADS)):
-        raise CommandError(f"{named} has no log: builds, workloads and pods have", Exit.USAGE)
+        raise CommandError(f"{named} has no log: name a build, a workload or a pod", Exit.USAGE)
     return found

@@ -1,4 +1,4 @@
-"""`upwell port-forward`: local ports that lead to ports of an instance, through the server."""
+"""`upwell port-forward`: forward local ports to an instance, through the server."""
 
 import asyncio
 import contextlib
@@ -27,8 +27,8 @@ type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[An
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Whose ports are meant."""
+class _ForwardTarget:
+    """Workload or Pod, and instance, to forward to."""
 
     named: Named
     namespace: str
@@ -54,31 +54,31 @@ class _Place:
 )
 @click.argument("what", metavar="KIND/NAME")
 @click.argument("ports", nargs=-1, required=True, metavar="[[LOCAL]:]REMOTE...")
-@click.option("--instance", help="An instance of the workload.  [default: one that is ready]")
+@click.option("--instance", help="Instance of the workload.  [default: one that is ready]")
 @connection_options
 @click.pass_obj
 def port_forward(session: Session, what: str, ports: tuple[str, ...], instance: str | None) -> None:
-    """Listen on local ports until interrupted, and lead connections to an instance's ports.
+    """Listen on local ports, and forward connections to an instance, until interrupted.
 
-    Each connection goes to an instance that is ready then. A local port that is left empty is
-    chosen, and told.
+    Each connection goes to an instance that is ready at that time. An empty LOCAL port is chosen
+    and printed.
     """
     named = parse_one((what,))
     if not issubclass(named.resource, (*WORKLOADS, Job, Pod)):
-        raise click.UsageError(f"{named} has no instances: workloads and pods have")
+        raise click.UsageError(f"cannot forward to {named}: name a workload or a pod")
     pairs = [_ports(text) for text in ports]
-    place = _Place(named, named.namespace(session.namespace), instance or "")
+    target = _ForwardTarget(named, named.namespace(session.namespace), instance or "")
 
     async def work(client: ApiClient) -> None:
-        async with place.converse(client, pairs[0][1]):
-            pass  # says now what is wrong with the place
-        await _listen(client, place, pairs)
+        async with target.converse(client, pairs[0][1]):
+            pass  # report a wrong target now
+        await _listen(client, target, pairs)
 
     session.run(work)
 
 
 def _ports(text: str) -> tuple[int, int]:
-    """Return local and remote port; the local one is 0 where it is to be chosen."""
+    """Return local and remote port; local 0 stands for any free port."""
     local, colon, remote = text.rpartition(":")
     numbers = []
     for part, least in ((local or ("0" if colon else remote), 0), (remote, 1)):
@@ -88,12 +88,14 @@ def _ports(text: str) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
-async def _listen(client: ApiClient, place: _Place, pairs: Sequence[tuple[int, int]]) -> None:
+async def _listen(
+    client: ApiClient, target: _ForwardTarget, pairs: Sequence[tuple[int, int]]
+) -> None:
     async with AsyncExitStack() as stack:
         for local, remote in pairs:
             try:
                 server = await asyncio.start_server(
-                    _forwarding(client, place, remote), "127.0.0.1", local
+                    _forwarding(client, target, remote), "127.0.0.1", local
                 )
             except OSError as error:
                 raise CommandError(
@@ -101,14 +103,14 @@ async def _listen(client: ApiClient, place: _Place, pairs: Sequence[tuple[int, i
                 ) from error
             await stack.enter_async_context(server)
             number = server.sockets[0].getsockname()[1]
-            click.echo(f"forwarding from 127.0.0.1:{number} to port {remote} of {place.named}")
+            click.echo(f"forwarding from 127.0.0.1:{number} to port {remote} of {target.named}")
         await asyncio.get_running_loop().create_future()
 
 
-def _forwarding(client: ApiClient, place: _Place, port: int) -> Serve:
+def _forwarding(client: ApiClient, target: _ForwardTarget, port: int) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with _closing(writer), place.converse(client, port) as conversation:
+            async with _closing(writer), target.converse(client, port) as conversation:
                 sending = asyncio.create_task(_send(reader, conversation))
                 try:
                     await _receive(conversation, writer)
@@ -116,20 +118,20 @@ def _forwarding(client: ApiClient, place: _Place, port: int) -> Serve:
                     sending.cancel()
                     await asyncio.wait({sending})
         except (OSError, StoreError, CommandError) as error:
-            click.echo(f"connection lost: {error}", err=True)
+            click.echo(f"lost a forwarded connection: {error}", err=True)
 
     return serve
 
 
 async def _send(reader: asyncio.StreamReader, conversation: Conversation) -> None:
-    with contextlib.suppress(OSError, StoreError):  # what is received tells how it ended
+    with contextlib.suppress(OSError, StoreError):  # the receiving side reports the error
         while piece := await reader.read(_CHUNK):
             await conversation.send(bytes((_DATA,)) + piece)
         await conversation.send(bytes((_CLOSE, _DATA)))
 
 
 async def _receive(conversation: Conversation, writer: asyncio.StreamWriter) -> None:
-    """Copy to the end; raises CommandError with what went wrong there."""
+    """Copy until the end; raises CommandError with the error of the instance's side."""
     begun = set()
     async for message in conversation.messages():
         channel, piece = message[0], message[1:]

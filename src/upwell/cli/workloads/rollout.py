@@ -40,11 +40,11 @@ _RESTARTED = "kubectl.kubernetes.io/restartedAt"
     ),
 )
 def rollout() -> None:
-    """Watch, undo, pause or resume rollouts of workloads."""
+    """Watch, undo, pause and resume rollouts of workloads."""
 
 
 def _workload_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its workload argument and the connection's options."""
+    """Add the workload argument and the connection options to a command."""
     argument = click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
     return argument(connection_options(click.pass_obj(function)))
 
@@ -57,9 +57,15 @@ def _workload_command(function: Callable[..., None]) -> Callable[..., None]:
     )
 )
 @click.option(
-    "--timeout", type=TIMEOUT, default="0", show_default="none", help="Limit of the wait."
+    "--timeout",
+    type=TIMEOUT,
+    default="0",
+    show_default="none",
+    help="Time limit of the wait; exit 5 when it has passed.",
 )
-@click.option("--watch/--no-watch", default=True, show_default=True, help="Wait for the end.")
+@click.option(
+    "--watch/--no-watch", default=True, show_default=True, help="Wait for the end of the rollout."
+)
 @_workload_command
 def status(
     session: Session,
@@ -67,14 +73,14 @@ def status(
     timeout: float,
     watch: bool,  # noqa: FBT001 - click passes options by name
 ) -> None:
-    """Wait until a rollout has ended; exit 1 if it failed, 5 if the time is over."""
+    """Wait until a rollout has ended; exit 1 if it failed, 5 after the time limit."""
     named = _parse_workload(what)
-    told = [""]
+    last = [""]
 
-    def tell(workload: Workload) -> None:
+    def report(workload: Workload) -> None:
         found = rollout_of(workload)
-        if found.state is RolloutState.PROGRESSING and found.text != told[0]:
-            told[0] = found.text
+        if found.state is RolloutState.PROGRESSING and found.text != last[0]:
+            last[0] = found.text
             click.echo(f"{full_name(workload)}: {shortened(found.text)}", err=True)
 
     async def work(client: ApiClient) -> None:
@@ -85,7 +91,7 @@ def status(
                     client,
                     workload,
                     lambda state: rollout_of(state).state is not RolloutState.PROGRESSING,
-                    changed=tell,
+                    changed=report,
                 )
         found = rollout_of(workload)
         if found.state is RolloutState.FAILED:
@@ -93,7 +99,8 @@ def status(
         click.echo(f"{full_name(workload)}: {shortened(found.text)}")
         if workload.status.hold:
             click.echo(
-                f"on hold: {workload.status.hold}; `upwell rollout resume {named}`", err=True
+                f"on hold: {workload.status.hold}; `upwell rollout resume {named}` lifts the hold",
+                err=True,
             )
 
     session.run(work)
@@ -107,7 +114,7 @@ def status(
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @_workload_command
 def history(session: Session, what: tuple[str, ...], output: str) -> None:
-    """List the revisions that can be gone back to, newest first."""
+    """List the revisions to which `undo` can return, newest first."""
     named = _parse_workload(what)
 
     async def work(client: ApiClient) -> None:
@@ -146,13 +153,15 @@ def history(session: Session, what: tuple[str, ...], output: str) -> None:
     )
 )
 @click.option(
-    "--to-revision", type=click.IntRange(min=1), help="Which.  [default: the last complete one]"
+    "--to-revision",
+    type=click.IntRange(min=1),
+    help="Revision to return to.  [default: the last complete one]",
 )
 @_workload_command
 def undo(session: Session, what: tuple[str, ...], to_revision: int | None) -> None:
-    """Go back to an earlier revision, and hold the workload there.
+    """Return to an earlier revision, and hold the workload there.
 
-    Upwell does not roll out new images to a workload on hold until `rollout resume`.
+    A workload on hold gets no new images until `rollout resume`.
     """
     named = _parse_workload(what)
     body = {} if to_revision is None else {"toRevision": to_revision}
@@ -163,7 +172,7 @@ def undo(session: Session, what: tuple[str, ...], to_revision: int | None) -> No
             "POST", type(workload), workload.namespace, workload.name, "rollback", body
         )
         click.echo(f"{full_name(workload)} rolled back")
-        click.echo(f"new images wait until `upwell rollout resume {named}`", err=True)
+        click.echo(f"on hold: `upwell rollout resume {named}` lets new images roll out", err=True)
 
     session.run(work)
 
@@ -171,7 +180,7 @@ def undo(session: Session, what: tuple[str, ...], to_revision: int | None) -> No
 @rollout.command(epilog=examples("upwell rollout pause deployment/shop"))
 @_workload_command
 def pause(session: Session, what: tuple[str, ...]) -> None:
-    """Stop rolling out changes until `resume`; what runs goes on running."""
+    """Stop rolling out changes until `resume`; running instances stay."""
     named = _parse_workload(what)
     if issubclass(named.resource, _PAUSABLE):
         change: dict[str, Any] = {"spec": {"paused": True}}
@@ -183,7 +192,7 @@ def pause(session: Session, what: tuple[str, ...]) -> None:
 @rollout.command(epilog=examples("upwell rollout resume deployment/shop"))
 @_workload_command
 def resume(session: Session, what: tuple[str, ...]) -> None:
-    """Lift a pause, and the hold that `undo` has set."""
+    """Resume a paused workload, and lift the hold that `undo` sets."""
     named = _parse_workload(what)
     lifted = {HOLD_ANNOTATION: None, HOLD_UNTIL_ANNOTATION: None}
     change: dict[str, Any] = {"metadata": {"annotations": lifted}}
@@ -195,7 +204,7 @@ def resume(session: Session, what: tuple[str, ...]) -> None:
 @rollout.command(epilog=examples("upwell rollout restart deployment/shop"))
 @_workload_command
 def restart(session: Session, what: tuple[str, ...]) -> None:
-    """Replace every instance by a new one of the same images, as a rollout."""
+    """Replace all instances by new ones with the same images, as a rollout."""
     named = _parse_workload(what)
     annotations = {_RESTARTED: clock.now().isoformat(timespec="seconds")}
     change = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
@@ -204,7 +213,7 @@ def restart(session: Session, what: tuple[str, ...]) -> None:
         workload = await _get(client, named, session)
         if is_paused(workload):
             raise CommandError(
-                f"cannot restart paused {named}: `upwell rollout resume {named}` first"
+                f"cannot restart {named}: it is paused; run `upwell rollout resume {named}` first"
             )
         await client.patch(named.resource, session.namespace, named.name, change)
         click.echo(f"{full_name(workload)} restarted")
@@ -215,35 +224,37 @@ def restart(session: Session, what: tuple[str, ...]) -> None:
 @rollout.command(
     epilog=examples("upwell rollout latest dc/gate", "upwell rollout latest dc/gate --again")
 )
-@click.option("--again", is_flag=True, help="Keep the images that it has.  [default: the newest]")
+@click.option(
+    "--again", is_flag=True, help="Keep the present images.  [default: the newest images]"
+)
 @_workload_command
 def latest(
     session: Session,
     what: tuple[str, ...],
     again: bool,  # noqa: FBT001 - click passes options by name
 ) -> None:
-    """Start a rollout of a DeploymentConfig, with the newest images of all tags it follows."""
-    _do(session, what, "latest", "rolled out", again=again)
+    """Start a rollout of a DeploymentConfig, with the newest images of the tags it follows."""
+    _call_verb(session, what, "latest", "rolled out", again=again)
 
 
 @rollout.command(epilog=examples("upwell rollout cancel dc/gate"))
 @_workload_command
 def cancel(session: Session, what: tuple[str, ...]) -> None:
-    """End the rollout that is under way: what served before serves again."""
-    _do(session, what, "cancel", "cancelling")
+    """Cancel the rollout in progress: the previous revision serves again."""
+    _call_verb(session, what, "cancel", "cancelling")
 
 
 @rollout.command(epilog=examples("upwell rollout retry dc/gate"))
 @_workload_command
 def retry(session: Session, what: tuple[str, ...]) -> None:
-    """Roll out once more what has failed, its hooks included."""
-    _do(session, what, "retry", "retried rollout")
+    """Retry a failed rollout, with its hooks."""
+    _call_verb(session, what, "retry", "retried rollout")
 
 
-def _do(
+def _call_verb(
     session: Session, what: tuple[str, ...], verb: str, done: str, *, again: bool = False
 ) -> None:
-    """Do what only the server can do to a rollout."""
+    """Call a rollout verb of the server."""
     named = _parse_workload(what)
 
     async def work(client: ApiClient) -> None:
@@ -260,14 +271,14 @@ def _parse_workload(what: tuple[str, ...]) -> Named:
     named = parse_one(what)
     if not issubclass(named.resource, WORKLOADS):
         known = ", ".join(kind.KIND.singular for kind in WORKLOADS)
-        raise click.UsageError(f"{named} has no rollouts; these kinds have: {known}")
+        raise click.UsageError(f"{named} has no rollouts: supported kinds are {known}")
     return named
 
 
 async def _get(client: ApiClient, named: Named, session: Session) -> Workload:
     found = await client.get(named.resource, session.namespace, named.name)
     if not isinstance(found, WORKLOADS):
-        raise CommandError(f"{named} is no workload", Exit.USAGE)
+        raise CommandError(f"{named} is not a workload", Exit.USAGE)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The terminal that a command in a container is given: ours, byte by byte."""
+"""Local terminal, passed byte by byte to a command in a container."""
 
 import asyncio
 import json
@@ -18,10 +18,10 @@ type Send = Callable[[bytes], Awaitable[None]]
 
 @contextmanager
 def raw_terminal() -> Iterator[None]:
-    """Hand every key on as it is for the block, Ctrl-C among them."""
+    """Set the terminal to raw mode for the block: keys, Ctrl-C too, are passed as bytes."""
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
-    tty.setraw(terminal, termios.TCSANOW)  # what was typed already is not lost
+    tty.setraw(terminal, termios.TCSANOW)  # keeps what was typed already
     try:
         yield
     finally:
@@ -30,20 +30,20 @@ def raw_terminal() -> Iterator[None]:
 
 @contextmanager
 def sizes(send: Send) -> Iterator[None]:
-    """Send the terminal's size, and again whenever it changes, for the block (as JSON)."""
+    """Send the terminal's size, and each change of it, during the block (as JSON)."""
     loop = asyncio.get_running_loop()
-    telling: set[asyncio.Future[None]] = set()
+    sending: set[asyncio.Future[None]] = set()
 
-    def tell() -> None:
+    def send_size() -> None:
         with suppress(OSError):
             size = os.get_terminal_size(sys.stdin.fileno())
             document = {"Width": size.columns, "Height": size.lines}
             task = asyncio.ensure_future(send(json.dumps(document).encode()))
-            telling.add(task)
-            task.add_done_callback(telling.discard)
+            sending.add(task)
+            task.add_done_callback(sending.discard)
 
-    tell()
-    loop.add_signal_handler(signal.SIGWINCH, tell)
+    send_size()
+    loop.add_signal_handler(signal.SIGWINCH, send_size)
     try:
         yield
     finally:
@@ -51,9 +51,9 @@ def sizes(send: Send) -> Iterator[None]:
 
 
 def send_input(send: Send) -> None:
-    """Send stdin as it comes, and an empty piece at its end, from a thread beside.
+    """Send stdin as it arrives, and an empty piece at its end, from a thread of its own.
 
-    A read of stdin cannot be cancelled: the thread is left behind when the command has ended.
+    A read of stdin cannot be cancelled: the thread is a daemon that outlives the command.
     """
     loop = asyncio.get_running_loop()
 

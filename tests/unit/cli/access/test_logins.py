@@ -44,7 +44,7 @@ def test_a_damaged_file_is_named(home: Path, text: str) -> None:
     del home
     logins_path().parent.mkdir()
     logins_path().write_text(text)
-    with pytest.raises(CommandError, match=r"logins\.json is damaged"):
+    with pytest.raises(CommandError, match=r"logins\.json is not valid"):
         read_logins(logins_path())
 
 
@@ -113,5 +113,5 @@ def test_what_is_no_login_is_refused_before_anything_is_asked(
 def test_a_token_file_holds_a_token_and_nothing_else(home: Path) -> None:
     result = CliRunner().invoke(main, ["login", "https://x", "--token-file", "-"], input="a b")
     assert result.exit_code == 2
-    assert "expected a token and nothing else" in result.stderr
+    assert "expected one token and nothing else" in result.stderr
     assert list(home.iterdir()) == []

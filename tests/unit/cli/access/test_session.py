@@ -55,7 +55,7 @@ def test_verbose_tells_the_cause() -> None:
 
     result = CliRunner().invoke(main, ["-v", "get", "bc"], obj=session)
 
-    assert "caused by StoreError: boom" in result.stderr
+    assert "cause: StoreError: boom" in result.stderr
 
 
 def test_a_fault_of_our_own_is_not_hidden_in_a_group() -> None:

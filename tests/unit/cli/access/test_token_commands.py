@@ -65,7 +65,7 @@ def test_a_deleted_token_is_gone(upwell: Upwell) -> None:
     assert upwell("token", "delete", "ci").stdout == "token/ci deleted\n"
     again = upwell("token", "delete", "ci")
     assert again.exit_code == 1
-    assert "there is no token ci" in again.stderr
+    assert "token/ci does not exist" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_deleted_token_is_gone(upwell: Upwell) -> None:
         (("ci", "--grant", "root@shop"), "a role is one of viewer"),
         (("ci", "--grant", "admin@upwell-system"), "holds the tokens"),
         (("ci",), "--grant"),
-        (("C_I", "--grant", "viewer@*"), "is no name"),
+        (("C_I", "--grant", "viewer@*"), "is not a valid name"),
         (("ci", "--grant", "viewer@*", "--expires", "soon"), "not a duration"),
     ],
 )

@@ -92,7 +92,7 @@ class TestUploads:
         assert result.stderr == ""
         again = upwell("start-build", "--from-build", "shop-2", "--unless-built")
         assert again.exit_code == 2
-        assert "makes a build again" in again.stderr
+        assert "are mutually exclusive" in again.stderr
 
     def test_an_archive_is_sent_as_it_is(
         self, upwell: Upwell, client: FakeClient, folder: Path
@@ -116,13 +116,19 @@ class TestUploads:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("shop", "--from-dir", ".", "--from-file", "x"), "one upload at a time"),
-            (("shop", "--from-dir", "/nowhere"), "is no folder"),
+            (("shop", "--from-dir", ".", "--from-file", "x"), "are mutually exclusive"),
+            (("shop", "--from-dir", "/nowhere"), "is not a folder"),
             (("shop", "--from-file", "/nowhere/x"), "No such file"),
             (("shop", "--from-dir", ".", "--exclude", "("), "--exclude"),
             (("shop", "--from-dir", ".", "--commit", "abc"), "upload it with --from-repo"),
-            (("--from-build", "shop-2", "--commit", "abc"), "name no --commit"),
-            (("--from-build", "shop-2", "--from-dir", "."), "upload nothing"),
+            (
+                ("--from-build", "shop-2", "--commit", "abc"),
+                "uses the inputs of that build",
+            ),
+            (
+                ("--from-build", "shop-2", "--from-dir", "."),
+                "uses the inputs of that build",
+            ),
             (("shop", "--from-repo", "/nowhere", "--commit=--output=/x"), "/nowhere"),
             ((), "name a BuildConfig"),
             (("shop", "--from-build", "shop-1"), "name a BuildConfig, or"),
@@ -223,7 +229,7 @@ class TestWebhooks:
             assert result.exit_code == 0, result.stderr
             push.write_text(f"{first} {none} refs/heads/gone\n")
             deleted = upwell("start-build", "--from-webhook", url, *arguments)
-        assert deleted.stderr == "nothing was pushed that could be built\n"
+        assert deleted.stderr == "the push has no commit to build\n"
         [body] = bodies
         assert body["type"] == "git"
         refs = body["git"]["refs"]
@@ -236,9 +242,12 @@ class TestWebhooks:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("shop", "--git-post-receive", "-"), "belongs to --from-webhook"),
+            (("shop", "--git-post-receive", "-"), "needs --from-webhook"),
             (("--from-webhook", "http://x", "--git-post-receive", "/nowhere"), "No such file"),
-            (("--from-webhook", "http://x", "--git-post-receive", __file__), "is not OLD NEW REF"),
+            (
+                ("--from-webhook", "http://x", "--git-post-receive", __file__),
+                "not a line OLD NEW REF",
+            ),
         ],
     )
     def test_what_is_no_push_is_refused(

@@ -58,7 +58,7 @@ def test_a_builder_and_a_repository_become_all_that_is_needed(upwell: Upwell) ->
         "route.route.openshift.io/shop created",
     ]
     assert [line.partition("`")[0] for line in told] == [
-        "next: the first build starts once python:3.11 is there: ",
+        "next: the first build starts once python:3.11 is imported: ",
         "next: ",
         "next: ",
     ]
@@ -102,7 +102,7 @@ def test_what_exists_is_never_changed(upwell: Upwell) -> None:
     again = upwell("new-app", SHOP, "-e", "LEVEL=2")
 
     assert again.exit_code == 2
-    assert "exist already: " in again.stderr
+    assert "these objects exist: " in again.stderr
     assert "deployment.apps/shop" in again.stderr
     assert "--name" in again.stderr
     assert upwell("get", "all", "-o", "json").stdout == before
@@ -197,7 +197,7 @@ def test_an_assumed_port_is_told(upwell: Upwell) -> None:
     result = upwell("new-app", "registry.test/web", "-o", "yaml")
 
     assert port_of(result, "web") == 8080
-    assert "port 8080 is assumed" in result.stderr
+    assert "assuming port 8080" in result.stderr
 
 
 def test_a_template_is_processed_and_applied(upwell: Upwell, tmp_path: Path) -> None:
@@ -320,13 +320,13 @@ def test_a_folder_that_is_no_clone_is_refused(upwell: Upwell, tmp_path: Path) ->
     result = upwell("new-app", str(tmp_path))
 
     assert result.exit_code == 2
-    assert "no clone with a remote `origin`" in result.stderr
+    assert "not a clone with a remote `origin`" in result.stderr
 
 
 def test_a_dockerfile_that_nobody_has_read_is_told(upwell: Upwell) -> None:
     result = upwell("new-app", "https://git.test/a.git", "--strategy=docker", "-o", "yaml")
 
-    assert "no change of them starts a build" in result.stderr
+    assert "their changes do not start a build" in result.stderr
     triggers = items(result)["BuildConfig/a"]["spec"]["triggers"]
     assert [trigger["type"] for trigger in triggers] == ["GitHub", "Generic", "ConfigChange"]
 
@@ -336,7 +336,7 @@ def test_a_dockerfile_that_nobody_has_read_is_told(upwell: Upwell) -> None:
     [
         ((), "name an image"),
         (("https://git.test/a.git",), "--strategy=docker"),
-        (("nginx", "httpd", "--name=web"), "--name is for one application"),
+        (("nginx", "httpd", "--name=web"), "--name needs a single application"),
         (("nginx", "--name=Web"), "is no name"),
         (("NGINX",), "not an image reference"),
         (("python~https://eve:hunter2@git.test/a.git",), "--source-secret"),
@@ -366,9 +366,9 @@ def test_stages_get_a_pipeline_and_namespaces_of_their_own(upwell: Upwell) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((SHOP, "--test", "true"), "--test is run in stages"),
+        ((SHOP, "--test", "true"), "--test needs stages"),
         ((SHOP, "--stages", "dev,dev"), "stage dev stands there twice"),
-        (("-f", "-", "--stages", "dev"), "--stages is not for templates"),
+        (("-f", "-", "--stages", "dev"), "--stages does not apply to templates"),
     ],
 )
 def test_stages_that_cannot_be_made_change_nothing(

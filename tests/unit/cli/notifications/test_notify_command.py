@@ -43,7 +43,7 @@ def test_a_test_that_does_not_arrive_fails(
     client.answers["subscriptions/ci/test"] = answer
     done = upwell("notify", "test", "ci", *output)
     assert done.exit_code == 1
-    assert "subscription/ci did not deliver: answered 404 Not Found" in done.stderr
+    assert "cannot deliver to subscription/ci: answered 404 Not Found" in done.stderr
     assert (json.loads(done.stdout) if output else done.stdout) == (answer if output else "")
 
 
@@ -58,7 +58,9 @@ def test_dead_letters_are_listed(upwell: Upwell, client: "FakeClient") -> None:
 
 def test_dead_letters_are_sent_again(upwell: Upwell, client: "FakeClient") -> None:
     client.answers["subscriptions/ci/replay"] = {"replayed": 2}
-    assert upwell("notify", "replay", "ci", "--all").stdout == "2 dead letters are sent again\n"
+    assert (
+        upwell("notify", "replay", "ci", "--all").stdout == "2 dead letters queued for delivery\n"
+    )
     upwell("notify", "replay", "ci", "abc", "def", "-o", "json")
     bodies = [body for _, _, body in client.calls]
     assert bodies == [{"all": True}, {"ids": ["abc", "def"]}]

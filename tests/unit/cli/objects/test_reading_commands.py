@@ -70,7 +70,7 @@ def test_an_empty_list_says_so_on_stderr_only(upwell: Upwell) -> None:
     result = upwell("get", "routes")
 
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "no such objects in namespace default" in result.stderr
+    assert "no objects found in namespace default" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("get", "gadgets"), ("get", "bc", "-l", "x")])
@@ -243,7 +243,7 @@ def test_explain_goes_on_when_packages_are_not_known(upwell: Upwell) -> None:
 
     assert result.exit_code == 0
     assert "build shop-2 made dddddddddddd" in result.stdout
-    assert "the packages of both images are not known, so not compared" in result.stdout
+    assert "cannot compare packages: those of an image are unknown" in result.stdout
 
 
 def test_many_package_changes_are_summarised_unless_all_are_asked_for(

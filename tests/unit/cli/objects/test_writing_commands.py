@@ -266,7 +266,7 @@ class TestRisenFix:
         result = upwell("wait", "deploy/shop", "--for=condition=Never", "--timeout=0.05s")
 
         assert result.exit_code == 5
-        assert "condition=Never does not hold after 0.05 s" in result.stderr
+        assert "does not match condition=Never after 0.05 s" in result.stderr
 
     def test_wait_for_what_a_build_that_has_ended_is_not_fails_at_once(
         self, upwell: Upwell

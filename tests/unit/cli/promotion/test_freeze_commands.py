@@ -85,7 +85,7 @@ async def test_the_same_freeze_again_takes_the_new_times(
     assert longer.stdout == "freeze.upwell.dev/stop-the-line changed\n"
     assert (await kept(client)).spec.end is not None
     assert other.exit_code == 1
-    assert "is about something else (payments are down)" in other.stderr
+    assert "with another scope or reason (payments are down)" in other.stderr
     assert (await kept(client)).spec.reason == "payments are down"
 
 
@@ -148,7 +148,7 @@ async def test_a_quarantine_is_listed_and_lifted(
     ]
     assert lifted.stdout == "quarantine.upwell.dev/base-bbbbbbbbbbbb lifted\n"
     assert "still rejected: bank/ledger-4, default/shop-2" in lifted.stderr
-    assert "no base image is in quarantine" in (await run(upwell, "quarantine", "list")).stderr
+    assert "no quarantines found" in (await run(upwell, "quarantine", "list")).stderr
 
 
 async def test_all_quarantines_are_known_before_any_is_lifted(
@@ -159,7 +159,7 @@ async def test_all_quarantines_are_known_before_any_is_lifted(
     result = await run(upwell, "quarantine", "lift", "base-bbbbbbbbbbbb", "sha256:b")
 
     assert result.exit_code == 3
-    assert "there is no quarantine sha256:b" in result.stderr
+    assert "quarantine/sha256:b does not exist" in result.stderr
     shown = (await run(upwell, "quarantine", "list", "-o", "json")).stdout
     assert [one["spec"]["digest"] for one in json.loads(shown)["items"]] == [NEW]
 

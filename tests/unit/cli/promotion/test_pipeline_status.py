@@ -126,7 +126,7 @@ def test_no_pipeline_at_all_says_how_to_make_one(upwell: Upwell) -> None:
     result = upwell("pipeline", "status", "-n", "empty")
 
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "no pipeline in namespace empty; `upwell new-app --stages`" in result.stderr
+    assert "no pipelines in namespace empty; `upwell new-app --stages`" in result.stderr
 
 
 def test_get_shows_stages_holds_and_checks(upwell: Upwell) -> None:

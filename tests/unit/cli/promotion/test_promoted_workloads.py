@@ -92,7 +92,7 @@ async def test_who_sees_one_namespace_is_told_about_that(
     everything = await asyncio.to_thread(upwell, "status", "-A")
 
     assert "release shop-1 was made" in explained.stdout
-    assert "only namespace default is looked at" in explained.stderr
+    assert "showing namespace default only" in explained.stderr
     assert (everything.exit_code, "may not list builds" in everything.stderr) == (1, True)
 
 

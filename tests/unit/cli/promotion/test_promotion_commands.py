@@ -225,9 +225,9 @@ def test_approve_without_anything_that_waits_says_where_it_is(upwell: Upwell) ->
     unknown = upwell("approve", "shop-9")
 
     assert (ended.exit_code, unknown.exit_code) == (3, 3)
-    assert "no promotion of release/shop-1 waits for anybody" in ended.stderr
+    assert "no promotion of release/shop-1 waits for approval" in ended.stderr
     assert "`upwell pipeline status shop`" in ended.stderr
-    assert "there is no release and no promotion shop-9" in unknown.stderr
+    assert "no release or promotion shop-9" in unknown.stderr
 
 
 async def test_approve_of_what_waits_twice_asks_for_the_stage(
@@ -238,7 +238,7 @@ async def test_approve_of_what_waits_twice_asks_for_the_stage(
     result = await asyncio.to_thread(upwell, "approve", "shop-2")
 
     assert result.exit_code == 2
-    assert "waits before production, staging: choose one with --stage" in result.stderr
+    assert "waits before stages production, staging: choose one with --stage" in result.stderr
 
 
 def test_a_link_goes_to_stdout_alone(upwell: Upwell, client: "FakeClient") -> None:

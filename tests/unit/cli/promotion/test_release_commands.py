@@ -44,7 +44,7 @@ def test_an_empty_list_says_so(upwell: Upwell) -> None:
     result = upwell("release", "list", "bank")
 
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "no release in namespace default" in result.stderr
+    assert "no releases in namespace default" in result.stderr
 
 
 def test_describe_tells_components_and_promotions(upwell: Upwell) -> None:
@@ -123,7 +123,7 @@ def test_packages_that_are_not_known_are_no_reason_to_tell_nothing(
 
     text = upwell("release", "diff", "shop-1", "shop-2").stdout
 
-    assert "    the packages of both images are not known, so not compared" in text
+    assert "    cannot compare packages: those of an image are unknown" in text
     assert "    commit 0123456789ab sell more" in text
 
 

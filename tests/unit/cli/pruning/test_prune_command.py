@@ -51,7 +51,7 @@ def test_it_lists_what_would_go_and_how_to_remove_it(upwell: Upwell, asked: list
         "3.0 MiB   image   shop/web@aaaaaaaaaaaa   nothing names it",
         "-         Image   aaaaaaaaaaaa",
         "",
-        "2 things would go, 3.0 MiB",
+        "2 items would be removed, 3.0 MiB",
     ]
     assert "add --confirm" in result.stderr
     assert not asked[0].spec.confirm

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from upwell.cli import main
 from upwell.cli.serve import doctor as module
-from upwell.cli.serve.doctor import Examination, Places
+from upwell.cli.serve.doctor import Addresses, Examination
 from upwell.machine.checks import HostCheck, HostCheckStatus
 from upwell.machine.containers_conf import ConfigurationLine, ContainersConf
 
@@ -25,9 +25,9 @@ FAILED = HostCheck("podman", HostCheckStatus.FAIL, "not found\nanywhere", "apt i
 @pytest.mark.parametrize(
     ("checks", "code", "conclusion"),
     [
-        ([FINE], 0, "Upwell works here"),
-        ([FINE, WARNED], 0, "Upwell works here, with limits: cgroups"),
-        ([FINE, WARNED, FAILED], 1, "Upwell does not work here: podman"),
+        ([FINE], 0, "Upwell can run on this machine"),
+        ([FINE, WARNED], 0, "Upwell can run on this machine, with limits: cgroups"),
+        ([FINE, WARNED, FAILED], 1, "Upwell cannot run on this machine: podman"),
     ],
 )
 def test_the_worst_finding_decides(
@@ -37,7 +37,7 @@ def test_the_worst_finding_decides(
     code: int,
     conclusion: str,
 ) -> None:
-    async def examine(data_dir: Path, routes: Places) -> Examination:
+    async def examine(data_dir: Path, routes: Addresses) -> Examination:
         assert (data_dir, routes) == (tmp_path, (("127.0.0.1", 8000), ("127.0.0.1", 7443)))
         return Examination(checks, CONF)
 
@@ -49,7 +49,7 @@ def test_the_worst_finding_decides(
     assert (done.exit_code, done.output.splitlines()[-1]) == (code, conclusion)
     for check in checks:
         assert " ".join(check.detail.split()) in done.output
-        assert f"mend it: {check.remedy}" in done.output or not check.remedy
+        assert f"remedy: {check.remedy}" in done.output or not check.remedy
     assert '  # crun is not installed, runc is\n  runtime = "runc"\n' in done.output
 
 

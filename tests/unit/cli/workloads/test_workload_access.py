@@ -10,7 +10,7 @@ from tests.unit.cli.conftest import ScriptedConversation
 
 from upwell.api.apps import Deployment
 from upwell.cli.core.names import Named
-from upwell.cli.workloads.port_forward import _forwarding, _Place, _ports
+from upwell.cli.workloads.port_forward import _forwarding, _ForwardTarget, _ports
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -49,7 +49,7 @@ def test_exec_in_a_pod_goes_on_without_a_terminal(upwell: Upwell, client: "FakeC
     result = upwell("exec", "-t", "pod/shop-1", "--", "id")
 
     assert (result.stdout, result.exit_code) == ("ok\n", 0)
-    assert "no terminal for -t" in result.stderr
+    assert "ignoring -t" in result.stderr
     assert ("tty", "true") not in client.calls[-1][2]
 
 
@@ -57,7 +57,7 @@ def test_exec_in_a_pod_goes_on_without_a_terminal(upwell: Upwell, client: "FakeC
     ("said", "code", "text"),
     [
         ((b"\x03" + json.dumps(FAILED).encode(),), 1, "it broke"),
-        ((b"\x01begin\n",), 4, "before the command has ended"),
+        ((b"\x01begin\n",), 4, "before the command ended"),
     ],
 )
 def test_exec_says_when_there_is_no_exit_code(
@@ -95,7 +95,7 @@ async def test_a_connection_is_led_there_and_back_to_its_end(client: "FakeClient
     said = (b"\x00\x90\x1f", b"\x01\x90\x1f", b"\x00good ", b"\x00day", b"\xff\x00")
     conversation = ScriptedConversation(*said, after=2)
     client.conversations["deployments/shop/portforward"] = conversation
-    place = _Place(Named(Deployment, "shop"), "default", "shop-2")
+    place = _ForwardTarget(Named(Deployment, "shop"), "default", "shop-2")
     serve = _forwarding(client, place, 8080)
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         local = server.sockets[0].getsockname()[1]
@@ -114,10 +114,10 @@ async def test_what_goes_wrong_there_ends_the_connection_and_is_told(
 ) -> None:
     said = (b"\x00\x90\x1f", b"\x01\x90\x1f", b"\x01nothing listens")
     client.conversations["deployments/shop/portforward"] = ScriptedConversation(*said)
-    serve = _forwarding(client, _Place(Named(Deployment, "shop"), "default", ""), 8080)
+    serve = _forwarding(client, _ForwardTarget(Named(Deployment, "shop"), "default", ""), 8080)
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         local = server.sockets[0].getsockname()[1]
         reader, writer = await asyncio.open_connection("127.0.0.1", local)
         assert await reader.read() == b""
         writer.close()
-    assert "connection lost: nothing listens" in capsys.readouterr().err
+    assert "lost a forwarded connection: nothing listens" in capsys.readouterr().err
