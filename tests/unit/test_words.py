@@ -15,7 +15,6 @@ _TO_DO = frozenset(
         "api",
         "app",
         "builder",
-        "cli",
         "controller",
         "delivery",
         "formats",

@@ -1,7 +1,8 @@
-"""`upwell demo`: the glibc story with real parts, from the vendor's push to the last answer.
+"""`upwell demo`: replay of a glibc fix with real parts, from the vendor's push to production.
 
-`performance` frames it: signals, exit code, clearing up; `replay` plays it; `facts` says what has
-happened, and `endings` what has to be true at last; `teardown` removes it from its folder alone.
+`runner` handles signals, exit code and cleanup; `replay` takes the steps; `progress` derives the
+timeline from observed objects, and `outcomes` the claims at the end; `teardown` removes a demo by
+its folder alone.
 """
 
 import asyncio
@@ -21,26 +22,26 @@ from upwell.cli.core.examples import examples
         "upwell demo --stop",
     )
 )
-@click.option("--keep", is_flag=True, help="Leave everything running, and print the addresses.")
-@click.option("--stop", is_flag=True, help="Remove demos that were kept or have crashed.")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, and print URLs.")
+@click.option("--stop", is_flag=True, help="Stop and remove demos that were kept or have crashed.")
 @click.option(
     "--webhook",
     is_flag=True,
-    help="Have the vendor's registry tell of its pushes, and look every 30 s only, not every 2.",
+    help="Import on the registry's webhook, with polling every 30 s instead of every 2 s.",
 )
 @click.option(
     "--break",
     "broken",
     is_flag=True,
-    help="Show the other ending: on the vendor's new image, one application fails its tests.",
+    help="Replay a fix on which one application fails its tests.",
 )
-@click.option("--plain", is_flag=True, help="Print lines; the default when stdout is no terminal.")
-@click.option("--fresh", is_flag=True, help="Make the cached root file systems anew.")
+@click.option("--plain", is_flag=True, help="Print lines.  [default: if stdout is not a terminal]")
+@click.option("--fresh", is_flag=True, help="Rebuild the cached root file systems.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
     default=None,
-    help="Empty folder for everything, removed at the end; default: a new one in /var/tmp.",
+    help="Empty folder for all data, removed at the end.  [default: a new one in /var/tmp]",
 )
 def demo(
     keep: bool,  # noqa: FBT001 - click passes options by name
@@ -54,19 +55,20 @@ def demo(
     """Replay a real base image fix on this machine.
 
     A vendor's registry holds a Debian image without its security updates. Upwell builds a Python
-    builder and two applications on it, and takes both through dev and staging to production, where
-    they run under a steady load. Then the vendor pushes the fixed image, and nobody does anything:
-    Upwell builds again what stands on it, once, rolls both applications out in one stage after the
-    other, and tests them there. The demo prints when each step happened, and what was lost.
+    builder and two applications on it, and promotes both through dev and staging to production,
+    where they run under a steady load. Then the vendor pushes the fixed image, and without any
+    manual step Upwell rebuilds each dependent image once, rolls both applications out stage by
+    stage, and tests them in each. The demo prints the time of each step, and the failed requests.
 
-    With --break, the fixed image lacks the time zones, and an application fails its tests in dev:
-    there, it goes back; the other stages never see it; and the other application goes on.
+    With --break, the fixed image lacks the time zones, and one application fails its tests in dev:
+    its dev stage is rolled back, the other stages keep their image, and the other application is
+    promoted.
 
-    Exits 0 only if all that it claims is true. Ctrl-C at any time stops and removes everything.
+    Exits 0 only if all claims hold. Ctrl-C at any time stops and removes everything.
     """
-    from upwell.cli.demo.performance import DemoOptions, perform, stop_left_behind  # noqa: PLC0415
+    from upwell.cli.demo.runner import DemoOptions, run_demo, stop_leftovers  # noqa: PLC0415
 
     if stop:
-        asyncio.run(stop_left_behind(data_dir))
+        asyncio.run(stop_leftovers(data_dir))
     else:
-        asyncio.run(perform(DemoOptions(data_dir, keep, webhook, plain, fresh, broken)))
+        asyncio.run(run_demo(DemoOptions(data_dir, keep, webhook, plain, fresh, broken)))

@@ -1,4 +1,4 @@
-"""Debian's archives as this machine's own apt knows them: no mirror is named here."""
+"""Debian's archives, from the configuration of this machine's apt."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Where suites and their security updates come from: URIs."""
+    """URIs of the archives of suites and of their security updates."""
 
     debian: str
     security: str
@@ -32,7 +32,7 @@ async def find_archive() -> Archive:
 
 
 def parse_targets(text: str) -> Archive:
-    """Parse what apt-get answers; raises CommandError when an archive is not among it."""
+    """Parse the output of apt-get indextargets; raises CommandError if it lacks an archive."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         label, uri, kind = (*line.split("|"), "", "", "")[:3]
@@ -42,6 +42,6 @@ def parse_targets(text: str) -> Archive:
         return Archive(found["Debian"], found["Debian-Security"])
     except KeyError as error:
         raise CommandError(
-            f"apt knows no archive labelled {error}: add Debian and its security updates to"
+            f"apt has no archive labelled {error}: add Debian and its security updates to"
             " /etc/apt/sources.list.d, and run `apt-get update`"
         ) from error

@@ -1,6 +1,6 @@
-"""The processes of a demo: each with a log, and those that stay with a record in the folder.
+"""Processes of a demo, each with a log, and with a record in the folder if it is long-running.
 
-The records let a later call stop what a killed demo left.
+With the records, a later call stops the processes of a killed demo.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ async def run(
             start_new_session=True,
         )
     except OSError as error:
-        raise CommandError(f"{program} cannot be started: {error.strerror}") from error
+        raise CommandError(f"cannot start {program}: {error.strerror}") from error
     try:
         async with asyncio.timeout(seconds):
             output = await _read_all(process, program)
@@ -52,7 +52,7 @@ async def run(
         if process.returncode is None:
             await asyncio.shield(_end_group(process))
     if code != 0:
-        raise CommandError(f"{program} failed with {code}:\n{_tail(output)}")
+        raise CommandError(f"{program} failed with exit code {code}:\n{_tail(output)}")
     return output.decode(errors="replace")
 
 
@@ -79,7 +79,7 @@ async def _end_group(process: Process) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """A process that stays: its ID, and its start in clock ticks, so that it is not mistaken."""
+    """Long-running process: its ID, and its start in clock ticks, against reuse of the ID."""
 
     name: str
     pid: int
@@ -87,12 +87,12 @@ class ProcessRecord:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """True if this process, not another one of its ID, still runs."""
         return started_at(self.pid) == self.started
 
 
-class Children:
-    """Starts processes that stay; all files lie in the demo's folder."""
+class ChildProcesses:
+    """Long-running processes of a demo; their files lie in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -101,7 +101,7 @@ class Children:
     def start(
         self, name: str, *argv: str | Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        """Start a process that outlives us unless it is stopped; its log is `logs/<name>.log`.
+        """Start a process that outlives the command unless stopped; its log is `logs/<name>.log`.
 
         Raises CommandError.
         """
@@ -121,14 +121,14 @@ class Children:
                 setsid=True,
             )
         except OSError as error:
-            raise CommandError(f"{argv[0]} cannot be started: {error.strerror}") from error
+            raise CommandError(f"cannot start {argv[0]}: {error.strerror}") from error
         self._running[name] = pid
         record = self._folder / "children" / name
         record.parent.mkdir(exist_ok=True)
         record.write_text(json.dumps({"pid": pid, "started": started_at(pid) or 0}))
 
     def log(self, name: str) -> Path:
-        """Return where the log of a process is."""
+        """Return the path of a process's log."""
         return self._folder / "logs" / f"{name}.log"
 
     def check(self) -> None:
@@ -138,7 +138,7 @@ class Children:
             if ended:
                 del self._running[name]
                 code, why = os.waitstatus_to_exitcode(status), _tail(self.log(name).read_bytes())
-                raise CommandError(f"{name} ended with {code}:\n{why}")
+                raise CommandError(f"{name} ended with exit code {code}:\n{why}")
 
     async def until_listening(self, name: str, port: int, seconds: float = 20.0) -> None:
         """Wait until a process accepts connections; raises CommandError."""
@@ -154,7 +154,7 @@ class Children:
 
 
 async def stop_recorded(folder: Path) -> None:
-    """Stop, the last started first, all processes that have a record in a demo's folder."""
+    """Stop all processes with a record in a demo's folder, the last started first."""
     for record in sorted(records(folder), key=lambda each: -each.started):
         for number in (signal.SIGTERM, signal.SIGKILL):
             if not record.alive:
@@ -179,7 +179,7 @@ def records(folder: Path) -> list[ProcessRecord]:
 
 
 def started_at(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None when it has ended."""
+    """Return the start of a process in clock ticks since boot; None if it has ended."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
     except OSError:
@@ -200,4 +200,4 @@ async def _accepts(port: int) -> bool:
 
 def _tail(output: bytes) -> str:
     lines = output[-_TAIL_BYTES:].decode(errors="replace").strip().splitlines()[-_TAIL_LINES:]
-    return "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
+    return "\n".join(f"  {line}" for line in lines) or "  (no output)"

@@ -1,6 +1,6 @@
-"""A steady load from outside: every request is counted, and every failure with its reason.
+"""Steady load over HTTP, with counts of requests and the reasons of failures.
 
-The requests are written by hand, since a client library would try a lost one again unnoticed.
+It writes requests itself: a client library would retry a lost one without notice.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ _KEPT_FAILURES = 20
 
 
 class LoadError(Exception):
-    """A request that was not answered as it has to be; the message is the reason."""
+    """Request without a correct response; the message is the reason."""
 
 
 @dataclass(slots=True)
 class LoadStats:
-    """What one application answered."""
+    """Counts of the responses of one application."""
 
     host: str
     requests: int = 0
@@ -36,23 +36,23 @@ class LoadStats:
     failures: deque[tuple[datetime, str]] = field(
         default_factory=lambda: deque(maxlen=_KEPT_FAILURES)
     )
-    """The last ones: when, and why."""
+    """Last failures: time and reason."""
     answers: Counter[str] = field(default_factory=Counter)
-    """Answers by the glibc version in them."""
+    """Number of responses by the glibc version in them."""
     version: str = ""
-    """In the newest answer."""
+    """Version in the newest response."""
     since: datetime | None = None
-    """Since when all answers have had this version."""
+    """Time since which all responses have had this version."""
 
     def answered(self, version: str, at: datetime) -> None:
-        """Count an answer that is right."""
+        """Count a correct response."""
         self.requests += 1
         self.answers[version] += 1
         if version != self.version:
             self.version, self.since = version, at
 
     def lost(self, why: str, at: datetime) -> None:
-        """Count a request that failed."""
+        """Count a failed request."""
         self.requests += 1
         self.failed += 1
         self.failures.append((at, why))
@@ -60,36 +60,36 @@ class LoadStats:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much is asked for: for each application, by half of the clients on kept connections."""
+    """Load on each application; half of the clients keep their connections."""
 
     port: int
     clients: int = 4
     per_second: float = 40.0
-    """Requests to one application."""
+    """Requests per second to one application."""
 
     @asynccontextmanager
-    async def running(self, tallies: Sequence[LoadStats]) -> AsyncIterator[None]:
-        """Ask all the time while the block lasts; a request that has begun is finished."""
+    async def running(self, load_stats: Sequence[LoadStats]) -> AsyncIterator[None]:
+        """Send requests during the block; a request in progress is finished."""
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            for tally in tallies:
+            for stats in load_stats:
                 for number in range(self.clients):
-                    group.create_task(self._ask(tally, stop, keep=number % 2 == 0))
+                    group.create_task(self._ask(stats, stop, keep=number % 2 == 0))
             try:
                 yield
             finally:
                 stop.set()
 
-    async def _ask(self, tally: LoadStats, stop: asyncio.Event, *, keep: bool) -> None:
-        connection = LoadConnection(self.port, tally.host)
+    async def _ask(self, stats: LoadStats, stop: asyncio.Event, *, keep: bool) -> None:
+        connection = LoadConnection(self.port, stats.host)
         pause = self.clients / self.per_second
         try:
             while not stop.is_set():
                 began = time.monotonic()
                 try:
-                    tally.answered(await connection.ask(keep=keep), datetime.now(UTC))
+                    stats.answered(await connection.ask(keep=keep), datetime.now(UTC))
                 except LoadError as error:
-                    tally.lost(str(error), datetime.now(UTC))
+                    stats.lost(str(error), datetime.now(UTC))
                 rest = pause - (time.monotonic() - began)
                 if rest > 0:
                     await asyncio.sleep(rest)
@@ -98,7 +98,7 @@ class Load:
 
 
 class LoadConnection:
-    """Asks one application, over one connection as long as both sides keep it."""
+    """Connection to one application, kept as long as both sides keep it."""
 
     def __init__(self, port: int, host: str) -> None:
         self._port = port
@@ -134,13 +134,13 @@ class LoadConnection:
                 "127.0.0.1", self._port, limit=_MAX_HEAD_BYTES
             )
         reader, writer = self._streams
-        ending = "" if keep else "Connection: close\r\n"
-        writer.write(f"GET / HTTP/1.1\r\nHost: {self._host}\r\n{ending}\r\n".encode())
+        header = "" if keep else "Connection: close\r\n"
+        writer.write(f"GET / HTTP/1.1\r\nHost: {self._host}\r\n{header}\r\n".encode())
         await writer.drain()
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
         if length is None or int(length[1]) > _MAX_BODY_BYTES:
-            raise LoadError(f"{_first_line(head)}: no Content-Length that is reasonable")
+            raise LoadError(f"{_first_line(head)}: no valid Content-Length")
         return head, await reader.readexactly(int(length[1]))
 
 

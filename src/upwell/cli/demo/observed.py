@@ -1,4 +1,4 @@
-"""What the API says of the demo's objects, kept up to date by watches."""
+"""State of the demo's objects, kept up to date by watches of the API."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ from upwell.policy.rollouts.settings import Workload
 from upwell.store.interface import ApiClient, Change, ExpiredError, Selector
 
 NAMESPACE = "default"
-"""Of everything but the workloads, whose namespaces are called like their stages."""
+"""Namespace of all objects but the workloads, whose namespaces are named after the stages."""
 DEV, STAGING, PRODUCTION = STAGES = ("dev", "staging", "production")
 BASE = ("debian", "11")
 BUILDER = "python-builder"
@@ -43,14 +43,14 @@ _KINDS: tuple[type[Resource], ...] = (
 
 @dataclass(slots=True)
 class Observed:
-    """The newest state of every object that the story is about."""
+    """Newest state of all objects of the demo."""
 
     objects: dict[ObjectKey, Resource] = field(default_factory=dict)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @asynccontextmanager
     async def following(self, client: ApiClient) -> AsyncIterator[None]:
-        """Keep up while the block lasts."""
+        """Watch the objects during the block."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._follow(client, kind)) for kind in _KINDS]
             try:
@@ -60,7 +60,7 @@ class Observed:
                     task.cancel()
 
     async def until(self, reached: Callable[[], bool], seconds: float, what: str) -> None:
-        """Wait until `reached` holds, looking at every change; raises CommandError."""
+        """Wait until `reached` holds, checked at each change; raises CommandError."""
         try:
             async with asyncio.timeout(seconds), self._changed:
                 await self._changed.wait_for(reached)
@@ -68,12 +68,12 @@ class Observed:
             raise CommandError(f"{what} after {seconds:g} s", Exit.TIMEOUT) from error
 
     async def touch(self) -> None:
-        """Have waiters look again: something outside the API has changed."""
+        """Make waiters check again, after a change outside the API."""
         async with self._changed:
             self._changed.notify_all()
 
     def add(self, resource: Resource) -> None:
-        """Take an object as it is now."""
+        """Store the present state of an object."""
         self.objects[resource.key] = resource
 
     def base(self) -> TagEvent | None:
@@ -82,7 +82,7 @@ class Observed:
         return self.latest(stream, tag)
 
     def latest(self, stream: str, tag: str = "latest") -> TagEvent | None:
-        """Return the digest in force of a tag."""
+        """Return the present image of a tag."""
         found = self.objects.get(ObjectKey("ImageStream", NAMESPACE, stream))
         history = found.status.tag(tag) if isinstance(found, ImageStream) else None
         return history.latest if history else None
@@ -103,7 +103,7 @@ class Observed:
         return found if isinstance(found, kind) else None
 
     def pipeline(self, application: str) -> Pipeline | None:
-        """Return the way of an application."""
+        """Return the Pipeline of an application."""
         found = self.objects.get(ObjectKey(Pipeline.KIND.kind, NAMESPACE, application))
         return found if isinstance(found, Pipeline) else None
 

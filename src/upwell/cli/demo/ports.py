@@ -1,4 +1,4 @@
-"""The addresses of a demo: the usual ports, or free ones when those are taken."""
+"""Addresses of a demo: the default ports, or free ones if those are in use."""
 
 import socket
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where everything listens on loopback; the defaults are those of the examples."""
+    """Ports on loopback; the defaults are those of the examples."""
 
     api: int = 7080
     router: int = 7088
@@ -20,7 +20,7 @@ class Ports:
 
     @classmethod
     def choose(cls) -> Self:
-        """Return the usual ports, each replaced by any free one if it is taken."""
+        """Return the default ports, each replaced by a free one if it is in use."""
         usual = cls()
         with ExitStack() as held:  # until all are chosen, so that no two are the same
             return cls(
@@ -28,7 +28,7 @@ class Ports:
             )
 
     def moved(self) -> Mapping[str, str]:
-        """Return the examples' addresses that have to be others here."""
+        """Return the examples' addresses that differ here, with their replacements."""
         usual = Ports()
         pairs = ((usual.vendor, self.vendor), (usual.git, self.git))
         return {f"{HOST}:{old}": f"{HOST}:{new}" for old, new in pairs if old != new}
@@ -40,7 +40,7 @@ class Ports:
 
     @property
     def vendor_host(self) -> str:
-        """The vendor's registry in references."""
+        """Host and port of the vendor's registry, for references."""
         return f"{HOST}:{self.vendor}"
 
 

@@ -1,4 +1,4 @@
-"""Whether the demo can run on this machine, before anything is started."""
+"""Checks of this machine before the demo starts anything."""
 
 import os
 import shutil
@@ -18,19 +18,19 @@ _TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "umount": "mount",
 }
-"""Programs that the demo needs besides those of a server, and their Debian packages."""
+"""Programs that the demo needs besides those of a server, with their Debian packages."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerSetup:
-    """How containers are made here."""
+    """Configuration of containers on this machine."""
 
     containers_conf: Path
     storage_driver: str
 
 
 async def preflight(folder: Path) -> ContainerSetup:
-    """Examine the machine, and write a containers.conf into `folder`; raises CommandError."""
+    """Check the machine, and write a containers.conf into `folder`; raises CommandError."""
     found = await examine(data_dir(folder))
     faults = [*_missing_tools(), *_privileges()]
     faults += [
@@ -41,8 +41,8 @@ async def preflight(folder: Path) -> ContainerSetup:
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
         raise CommandError(
-            f"the demo cannot run on this machine:\n{listed}\n"
-            "scripts/install-system-packages installs every package; `upwell doctor` tells more"
+            f"cannot run the demo on this machine:\n{listed}\n"
+            "scripts/install-system-packages installs every package; `upwell doctor` shows details"
         )
     conf = folder / "containers.conf"
     conf.write_text(render(found.conf.decisions))
@@ -57,4 +57,4 @@ def _missing_tools() -> Iterator[str]:
 
 def _privileges() -> Iterator[str]:
     if os.geteuid() != 0:
-        yield "privileges: the router has to reach the containers' addresses (run it as root)"
+        yield "privileges: the router cannot reach the containers' addresses (run as root)"

@@ -1,4 +1,4 @@
-"""What the demo prints at its end."""
+"""Report at the end of the demo."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from upwell.api.image import Image
 from upwell.api.promotion import CheckPhase, Evidence, Promotion
-from upwell.cli.demo.endings import DemoClaim
-from upwell.cli.demo.facts import Story, reasons
 from upwell.cli.demo.observed import APPLICATIONS, NAMESPACE, STAGES
+from upwell.cli.demo.outcomes import DemoClaim
 from upwell.cli.demo.ports import HOST, Ports
+from upwell.cli.demo.progress import FixProgress, reasons
 from upwell.oci import Digest
 from upwell.policy.explain.changes import PackageChange, package_changes
 from upwell.store.interface import ApiClient, NotFoundError, UnavailableError
@@ -21,9 +21,9 @@ _INDEX_SECONDS = 20.0
 _POLL_SECONDS = 0.2
 
 
-async def changed_packages(client: ApiClient, story: Story) -> Sequence[PackageChange]:
-    """Return the packages that differ between the two bases, the best known first."""
-    fix = story.publication
+async def changed_packages(client: ApiClient, progress: FixProgress) -> Sequence[PackageChange]:
+    """Return the packages that differ between the two bases, well-known ones first."""
+    fix = progress.publication
     old, new = [await _packages(client, digest) for digest in (fix.old, fix.new)]
     rank = {name: place for place, name in enumerate(_FIRST)}
     return sorted(
@@ -45,10 +45,10 @@ async def _packages(client: ApiClient, digest: Digest) -> Sequence[dict[str, str
     return packages
 
 
-async def test_log(client: ApiClient, story: Story) -> Sequence[str]:
-    """Return the last lines of each test that has failed, below what it was."""
+async def test_log(client: ApiClient, progress: FixProgress) -> Sequence[str]:
+    """Return the name and the last log lines of each failed test."""
     lines: list[str] = []
-    for promotion in _promotions(story):
+    for promotion in _promotions(progress):
         for check in promotion.status.checks:
             if check.phase is not CheckPhase.FAILED:
                 continue
@@ -59,10 +59,10 @@ async def test_log(client: ApiClient, story: Story) -> Sequence[str]:
     return lines
 
 
-def _promotions(story: Story) -> Iterator[Promotion]:
+def _promotions(progress: FixProgress) -> Iterator[Promotion]:
     for name in APPLICATIONS:
         for stage in STAGES:
-            if (promotion := story.promotion(name, stage)) is not None:
+            if (promotion := progress.promotion(name, stage)) is not None:
                 yield promotion
 
 
@@ -73,26 +73,26 @@ async def _tail(client: ApiClient, promotion: Promotion, kept: Evidence) -> Sequ
 
 
 def report(
-    story: Story,
+    progress: FixProgress,
     packages: Sequence[PackageChange],
     refusal: Sequence[str],
     claims: Sequence[DemoClaim],
 ) -> Iterator[str]:
-    """Yield the lines of the result."""
-    fix = story.publication
+    """Yield the lines of the report."""
+    fix = progress.publication
     yield "Timeline (seconds from the publication of the fix)"
-    for moment in story.timeline():
-        yield f"  {story.offset(moment):+7.2f}  {moment.what}"
-    yield "\nglibc, as seen from outside"
-    for name, tally in story.tallies.items():
-        yield f"  {name}: {fix.old_glibc} -> {tally.version}"
+    for point in progress.timeline():
+        yield f"  {progress.offset(point):+7.2f}  {point.what}"
+    yield "\nglibc, from responses"
+    for name, stats in progress.load_stats.items():
+        yield f"  {name}: {fix.old_glibc} -> {stats.version}"
     yield "\nRequests"
-    for name, tally in story.tallies.items():
-        yield f"  {name}: {tally.requests}, failed: {tally.failed}"
-        for at, why in tally.failures:
+    for name, stats in progress.load_stats.items():
+        yield f"  {name}: {stats.requests}, failed: {stats.failed}"
+        for at, why in stats.failures:
             yield f"    {(at - fix.at).total_seconds():+7.2f}  {why}"
     yield "\nWhy each build ran"
-    for reason in reasons(story):
+    for reason in reasons(progress):
         yield f"  {reason}"
     yield f"\nPackages that changed between the two bases: {len(packages)}"
     for change in packages[:_SHOWN_PACKAGES]:
@@ -100,7 +100,7 @@ def report(
     if len(packages) > _SHOWN_PACKAGES:
         yield f"  and {len(packages) - _SHOWN_PACKAGES} more"
     if refusal:
-        yield "\nWhy it did not go on"
+        yield "\nWhy it was not promoted"
         yield from (f"  {line}" for line in refusal)
     yield "\nClaims"
     for claim in claims:
@@ -110,8 +110,8 @@ def report(
 
 
 def addresses(folder: Path, ports: Ports) -> Iterator[str]:
-    """Yield how to use a demo that goes on, and how to stop it."""
-    yield "Everything goes on. Try:"
+    """Yield commands to use a demo that keeps running, and to stop it."""
+    yield "The demo keeps running. Try:"
     yield f"  export UPWELL_SERVER={ports.server}"
     yield "  upwell status"
     yield "  upwell pipeline status"

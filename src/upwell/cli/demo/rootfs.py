@@ -16,17 +16,17 @@ from upwell.cli.demo.archive import Archive
 from upwell.cli.demo.children import run
 
 SUITES = ("bullseye", "bookworm", "trixie")
-"""Tried in this order, until one has a security archive that is ahead of it."""
+"""Suites in the order of trials, until a security archive has a newer glibc."""
 _SECONDS = 600.0
 _LIBC = re.compile(r"^Package: libc6\n(?:.+\n)*?Version: (\S+)$", re.MULTILINE)
 _STATUS = "./var/lib/dpkg/status"
 _LEFT_OUT = ("doc", "info", "lintian", "locale", "man")
-"""Below /usr/share, as in Debian's own slim images."""
+"""Folders of /usr/share to leave out, as in Debian's slim images."""
 
 
 @dataclass(frozen=True, slots=True)
 class RootFileSystem:
-    """One root file system as a tar file, and the version of its glibc package."""
+    """Root file system as a tar file, with the version of its glibc package."""
 
     suite: str
     fixed: bool
@@ -35,13 +35,13 @@ class RootFileSystem:
 
     @property
     def title(self) -> str:
-        """The suites that it is made from."""
+        """Suites that it is made from."""
         return f"{self.suite} with {self.suite}-security" if self.fixed else self.suite
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The same root file system before and after the fix."""
+    """Root file system before and after the fix."""
 
     old: RootFileSystem
     new: RootFileSystem
@@ -49,14 +49,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class RootFileSystems:
-    """Makes root file systems with mmdebstrap, once for each suite."""
+    """Builder of root file systems with mmdebstrap, with a cache."""
 
     archive: Archive
     cache: Path
     work: Path
-    """For mmdebstrap's temporary files."""
+    """Folder for mmdebstrap's temporary files."""
     fresh: bool = False
-    """Whether what is in the cache is made anew."""
+    """True to rebuild what is in the cache."""
 
     async def pair(self, say: Callable[[str], None]) -> Pair:
         """Return the first suite whose security archive has a newer glibc; raises CommandError."""
@@ -71,7 +71,7 @@ class RootFileSystems:
                     return pair
                 reason = f"{suite}-security has no newer glibc than {suite}"
             say(f"{reason.splitlines()[0]}; trying the next suite")
-        raise CommandError(f"no suite of {', '.join(SUITES)} has a fix to show; {reason}")
+        raise CommandError(f"no suite of {', '.join(SUITES)} has a newer glibc; {reason}")
 
     async def _make_both(self, suite: str, say: Callable[[str], None]) -> Pair:
         try:
@@ -117,7 +117,7 @@ class RootFileSystems:
 
 
 def default_cache() -> Path:
-    """Return the folder where root file systems are kept between demos."""
+    """Return the folder of root file systems that are kept between demos."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "upwell" / "demo"
 
@@ -128,7 +128,7 @@ def _first(group: BaseExceptionGroup[CommandError]) -> CommandError:
 
 
 def _load(tar: Path) -> str | None:
-    """Return the glibc version of a cached file that is what it was when it was made."""
+    """Return the glibc version of a cached file with the right hash; else None."""
     try:
         facts = json.loads(tar.with_suffix(".json").read_text())
         return str(facts["glibc"]) if facts["sha256"] == _hash(tar) else None
@@ -137,7 +137,7 @@ def _load(tar: Path) -> str | None:
 
 
 def _store(draft: Path, tar: Path) -> str:
-    """Put a finished file into the cache, the note that makes it valid last."""
+    """Move a finished file into the cache; the note that makes it valid comes last."""
     glibc = glibc_of(draft)
     note = tar.with_suffix(".json")
     note.unlink(missing_ok=True)
@@ -161,7 +161,7 @@ def glibc_of(tar: Path) -> str:
             status = archive.extractfile(_STATUS)
             text = status.read().decode(errors="replace") if status else ""
     except (tarfile.TarError, KeyError) as error:
-        raise CommandError(f"{tar} is no root file system of Debian: {error}") from error
+        raise CommandError(f"{tar} is not a root file system of Debian: {error}") from error
     match = _LIBC.search(text)
     if match is None:
         raise CommandError(f"{tar}: the package libc6 is not installed")

@@ -1,4 +1,4 @@
-"""`upwell serve` as a child process, and the example applied to it as a user would."""
+"""`upwell serve` as a child process, and the example applied with `upwell apply`."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from upwell.app.client import create_client
 from upwell.cli.core.errors import CommandError
-from upwell.cli.demo.children import Children, run
+from upwell.cli.demo.children import ChildProcesses, run
 from upwell.cli.demo.ports import HOST, Ports
 from upwell.store.interface import ApiClient, StoreError
 
@@ -21,12 +21,12 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class DemoServer:
-    """The server of one demo; its data and its containers lie in the demo's folder."""
+    """Server of one demo, with its data and containers in the demo's folder."""
 
     folder: Path
     ports: Ports
 
-    async def start(self, children: Children) -> None:
+    async def start(self, children: ChildProcesses) -> None:
         """Start it and wait until it is ready; raises CommandError."""
         children.start(
             "serve",
@@ -103,5 +103,5 @@ async def _is_ready(client: ApiClient) -> bool:
 
 
 def _without_settings() -> dict[str, str]:
-    """Return empty values for the user's own settings of a server, which are not the demo's."""
+    """Return empty values for the user's UPWELL_ variables, which are not the demo's."""
     return {name: "" for name in os.environ if name.startswith("UPWELL_")}

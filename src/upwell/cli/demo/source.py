@@ -1,16 +1,16 @@
-"""The git repository that the applications are built from, served by git itself."""
+"""Git repository of the applications' source, served by git daemon."""
 
 import os
 import shutil
 from pathlib import Path
 
 from upwell.cli.core.errors import CommandError
-from upwell.cli.demo.children import Children, run
+from upwell.cli.demo.children import ChildProcesses, run
 from upwell.cli.demo.ports import HOST
 
 _SECONDS = 30.0
 _ENVIRONMENT = {
-    # Nobody's own settings: a hook or a signing key would be used otherwise.
+    # No user settings: git would use their hooks or signing keys.
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
     **{
@@ -27,7 +27,7 @@ def find_example() -> Path:
     for place in (Path.cwd(), clone):
         if (place / "examples/glibc/manifests").is_dir():
             return place / "examples/glibc"
-    raise CommandError("examples/glibc is not here: call `upwell demo` in a clone of Upwell")
+    raise CommandError("examples/glibc does not exist: run `upwell demo` in a clone of Upwell")
 
 
 async def make_repository(source: Path, folder: Path) -> None:
@@ -40,8 +40,8 @@ async def make_repository(source: Path, folder: Path) -> None:
     await _git("clone", "--quiet", "--bare", work, folder / "applications.git")
 
 
-async def serve_repositories(children: Children, folder: Path, port: int) -> None:
-    """Serve what lies below `folder` with git's own daemon."""
+async def serve_repositories(children: ChildProcesses, folder: Path, port: int) -> None:
+    """Serve the repositories below `folder` with git daemon."""
     # `git daemon` would be its parent, and not hand signals on.
     daemon = Path((await _git("--exec-path")).strip()) / "git-daemon"
     children.start(

@@ -1,4 +1,4 @@
-"""Removes a demo from its folder alone: after Ctrl-C, after `--keep`, and after a crash."""
+"""Removal of a demo, by its folder alone: after Ctrl-C, `--keep` or a crash."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from upwell.settings import ServerSettings
 _MARK = ".upwell-demo"
 _PREFIX = "upwell-demo-"
 PLACE = Path("/var/tmp")  # noqa: S108 - a folder of its own is made there
-"""Where demos lie; on a disk, unlike /tmp."""
+"""Folder of demos; on a disk, unlike /tmp."""
 _PROGRAMS = frozenset(
     {"podman", "conmon", "haproxy", "buildah", "runc", "crun", "git", "git-daemon", "mmdebstrap"}
     | {"docker-registry", "slirp4netns", "pasta"}
@@ -30,15 +30,15 @@ _GONE_SECONDS = 5.0
 
 
 def claim_folder(wanted: Path | None) -> Path:
-    """Make the folder of a new demo, or take one that is empty; raises CommandError."""
+    """Create the folder of a new demo, or use an empty one; raises CommandError."""
     folder = wanted or Path(tempfile.mkdtemp(prefix=_PREFIX, dir=PLACE))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if is_demo(folder):
             advice = f"`upwell demo --stop --data-dir {folder}` removes it"
-            raise CommandError(f"{folder} holds a demo already: {advice}")
+            raise CommandError(f"{folder} has a demo already: {advice}")
         if any(folder.iterdir()):
-            raise CommandError(f"{folder} is not empty, and all in it would be removed at the end")
+            raise CommandError(f"{folder} is not empty: name an empty folder")
     except OSError as error:
         raise CommandError(f"{folder}: {error.strerror}") from error
     folder.chmod(0o711)  # users in containers and apt's own go through it
@@ -48,12 +48,12 @@ def claim_folder(wanted: Path | None) -> Path:
 
 
 def is_demo(folder: Path) -> bool:
-    """Whether a demo made this folder."""
+    """Return whether a demo created this folder."""
     return (folder / _MARK).is_file()
 
 
-def left_behind() -> list[Path]:
-    """Return the folders of demos that were kept or have crashed, of this user."""
+def leftover_folders() -> list[Path]:
+    """Return this user's folders of demos that were kept or have crashed."""
     return [
         folder
         for folder in sorted(PLACE.glob(f"{_PREFIX}*"))
@@ -62,7 +62,7 @@ def left_behind() -> list[Path]:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether the command that made this demo still runs: Ctrl-C stops it there."""
+    """Return whether the command of this demo still runs."""
     try:
         mark = json.loads((folder / _MARK).read_text())
         return started_at(int(mark["pid"])) == int(mark["started"])
@@ -73,21 +73,21 @@ def in_use(folder: Path) -> bool:
 async def tear_down(folder: Path) -> None:
     """Stop all processes and containers of a demo, and remove its folder; idempotent.
 
-    Raises CommandError when something resists; what can be removed is removed all the same.
+    Raises CommandError with all failures, after removing what it can.
     """
     if not is_demo(folder):
-        raise CommandError(f"{folder} is no folder of a demo")
+        raise CommandError(f"{folder} is not the folder of a demo")
     await stop_recorded(folder)
-    complaints = []
+    errors = []
     if (data_dir(folder) / "instance-id").exists():
         settings = ServerSettings(data_dir(folder), container_storage=storage(folder))
         try:
             async with asyncio.timeout(_WORKLOADS_SECONDS):
                 await remove_workloads(settings)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the rest must go too
-            complaints.append(f"containers: {error}")
-    await _kill_stragglers(folder)
-    complaints += [
+        except Exception as error:  # noqa: BLE001 - any error: the rest must be removed too
+            errors.append(f"containers: {error}")
+    await _kill_leftovers(folder)
+    errors += [
         f"{mount} stays mounted"
         for mount in reversed(list(mounts_below(folder)))
         if (await run_command("umount", "--lazy", mount)).code != 0
@@ -95,13 +95,13 @@ async def tear_down(folder: Path) -> None:
     try:
         await asyncio.to_thread(_remove_folder, folder)
     except OSError as error:
-        complaints.append(f"{error.filename}: {error.strerror}")
-    if complaints:
-        raise CommandError(f"{folder} is not removed wholly: {'; '.join(complaints)}")
+        errors.append(f"{error.filename}: {error.strerror}")
+    if errors:
+        raise CommandError(f"cannot remove all of {folder}: {'; '.join(errors)}")
 
 
 def _remove_folder(folder: Path) -> None:
-    """Remove a folder, its mark last: until then another call finds it and goes on."""
+    """Remove a folder, its mark last, so that another call can resume."""
     mark = folder / _MARK
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
@@ -112,18 +112,18 @@ def _remove_folder(folder: Path) -> None:
     folder.rmdir()
 
 
-async def _kill_stragglers(folder: Path) -> None:
-    """Kill what a killed server left: programs of ours whose command line names the folder."""
+async def _kill_leftovers(folder: Path) -> None:
+    """Kill leftovers of a killed server: the demo's programs with its folder in their arguments."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_GONE_SECONDS):
-            while found := list(stragglers(folder)):
+            while found := list(leftover_processes(folder)):
                 for pid in found:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 await asyncio.sleep(0.05)
 
 
-def stragglers(folder: Path) -> Iterator[int]:
+def leftover_processes(folder: Path) -> Iterator[int]:
     """Yield the processes of programs that a demo starts, and whose arguments name its folder."""
     needle = os.fsencode(folder)
     for entry in Path("/proc").glob("[0-9]*"):
@@ -138,7 +138,7 @@ def stragglers(folder: Path) -> Iterator[int]:
 
 
 def mounts_below(folder: Path) -> Iterator[str]:
-    """Yield what is mounted below a folder, outer mounts first (proc_pid_mountinfo(5))."""
+    """Yield the mounts below a folder, outer ones first (proc_pid_mountinfo(5))."""
     inside = f"{folder.resolve()}/"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         place = line.split()[4].encode().decode("unicode_escape")

@@ -1,4 +1,4 @@
-"""The vendor: a registry of its own, and the base image before and after the fix."""
+"""Vendor of the base image: a registry, and the image before and after the fix."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from upwell.cli.demo.children import Children, run
+from upwell.cli.demo.children import ChildProcesses, run
 from upwell.cli.demo.ports import HOST, Ports
 from upwell.cli.demo.rootfs import RootFileSystem
 from upwell.oci import Digest, Reference
@@ -18,7 +18,7 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """Makes images with buildah and pushes them to Debian's docker-registry."""
+    """Vendor that makes images with buildah and pushes them to docker-registry."""
 
     folder: Path
     ports: Ports
@@ -27,19 +27,19 @@ class Vendor:
 
     @property
     def image(self) -> Reference:
-        """What the vendor publishes."""
+        """Reference of the published image."""
         return Reference.parse(f"{self.ports.vendor_host}/vendor/debian:11")
 
     @property
     def _logins(self) -> Path:
         return self.folder / "auth.json"
 
-    async def start(self, children: Children, *, tell: str = "") -> None:
-        """Start the registry; it tells the webhook at URL `tell` of every push."""
+    async def start(self, children: ChildProcesses, *, webhook_url: str = "") -> None:
+        """Start the registry; it notifies `webhook_url` of each push, unless that is empty."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._logins.write_text("{}")
         path = self.folder / "registry.yml"
-        path.write_text(json.dumps(self._configuration(tell)))  # JSON is YAML
+        path.write_text(json.dumps(self._configuration(webhook_url)))  # JSON is YAML
         children.start("registry", "docker-registry", "serve", path)
         await children.until_listening("registry", self.ports.vendor)
 
@@ -71,7 +71,7 @@ class Vendor:
         return Digest.parse(digest_file.read_text().strip())
 
     def published_at(self) -> datetime:
-        """Return when the tag was last written, by the registry's own file."""
+        """Return the time of the tag's last write, from the registry's file."""
         tag = "docker/registry/v2/repositories/vendor/debian/_manifests/tags/11/current/link"
         written = (self.folder / "registry" / tag).stat().st_mtime
         return datetime.fromtimestamp(written, UTC)
@@ -85,19 +85,19 @@ class Vendor:
             environment={
                 "CONTAINERS_CONF": str(self.containers_conf),
                 "TMPDIR": str(self.folder),
-                "REGISTRY_AUTH_FILE": str(self._logins),  # nobody's own
+                "REGISTRY_AUTH_FILE": str(self._logins),  # no user's logins
             },
             seconds=_BUILD_SECONDS,
         )
 
-    def _configuration(self, tell: str) -> dict[str, object]:
+    def _configuration(self, webhook_url: str) -> dict[str, object]:
         endpoints = [
-            {"name": "upwell", "url": tell, "timeout": "5s", "threshold": 5, "backoff": "1s"}
+            {"name": "upwell", "url": webhook_url, "timeout": "5s", "threshold": 5, "backoff": "1s"}
         ]
         return {
             "version": "0.1",
             "log": {"level": "warn", "accesslog": {"disabled": True}},
             "storage": {"filesystem": {"rootdirectory": str(self.folder / "registry")}},
             "http": {"addr": f"{HOST}:{self.ports.vendor}"},
-            **({"notifications": {"endpoints": endpoints}} if tell else {}),
+            **({"notifications": {"endpoints": endpoints}} if webhook_url else {}),
         }

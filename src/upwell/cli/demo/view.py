@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: a live picture, or plain lines."""
+"""Views of the running demo: a live display, or plain lines."""
 
 import time
 from collections.abc import Mapping
@@ -15,64 +15,64 @@ from rich.tree import Tree
 from upwell.api.build import Build
 from upwell.api.meta import ObjectKey
 from upwell.api.promotion import Promotion
-from upwell.cli.demo.facts import Story, TimelinePoint
 from upwell.cli.demo.load import LoadStats
 from upwell.cli.demo.observed import BUILDER, GATE, NAMESPACE, SHOP, STAGES, Observed
+from upwell.cli.demo.progress import FixProgress, TimelinePoint
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.explain.freshness import output_digest, short
 
 _SIDE_BY_SIDE_COLUMNS = 116
-_SHOWN_MOMENTS = 10
-"""The newest, so that the picture fits a terminal of 24 lines."""
+_SHOWN_POINTS = 10
+"""Number of newest points: the display fits a terminal of 24 lines."""
 
 
 class DemoView(Protocol):
-    """Shows how the demo goes."""
+    """View of the running demo."""
 
     def open(self) -> AbstractContextManager[object]:
         """Return a context in which the view is shown."""
         ...
 
     def say(self, line: str) -> None:
-        """Tell what is being done."""
+        """Print a line about the present step."""
         ...
 
     def refresh(
-        self, observed: Observed, tallies: Mapping[str, LoadStats], story: Story | None
+        self, observed: Observed, load_stats: Mapping[str, LoadStats], progress: FixProgress | None
     ) -> None:
-        """Show how things stand now; the story is None before the fix is published."""
+        """Show the present state; the progress is None before the fix is published."""
         ...
 
 
 class PlainView:
-    """Lines in the order in which things happen."""
+    """View as lines, in the order of events."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
 
     def open(self) -> AbstractContextManager[object]:
-        """Nothing has to be opened."""
+        """Return an empty context."""
         return nullcontext()
 
     def say(self, line: str) -> None:
-        """Print with the seconds since the start."""
+        """Print a line with the seconds since the start."""
         click.echo(f"[{time.monotonic() - self._began:6.1f} s] {line}")
 
     def refresh(
-        self, observed: Observed, tallies: Mapping[str, LoadStats], story: Story | None
+        self, observed: Observed, load_stats: Mapping[str, LoadStats], progress: FixProgress | None
     ) -> None:
-        """Print the moments that are new."""
-        del observed, tallies
-        for moment in story.timeline() if story else ():
+        """Print the new points of the timeline."""
+        del observed, load_stats
+        for point in progress.timeline() if progress else ():
             # `verified` may be taken back and come again, at another time.
-            if moment.what not in self._told:
-                self._told.add(moment.what)
-                self.say(_line(story, moment) if story else moment.what)
+            if point.what not in self._printed:
+                self._printed.add(point.what)
+                self.say(_line(progress, point) if progress else point.what)
 
 
 class LiveView:
-    """The chain from base image to applications, the timeline beside it, the load below."""
+    """Live view: the tree from base image to applications, the timeline, the load."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -80,24 +80,24 @@ class LiveView:
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def open(self) -> AbstractContextManager[object]:
-        """Return the live display, which vanishes at its end."""
+        """Return the live display, which disappears at its end."""
         return self._live
 
     def say(self, line: str) -> None:
-        """Print above the picture."""
+        """Print a line above the display."""
         elapsed = f"{time.monotonic() - self._began:6.1f} s "
         self._console.print(Text.assemble((elapsed, "dim"), line))
 
     def refresh(
-        self, observed: Observed, tallies: Mapping[str, LoadStats], story: Story | None
+        self, observed: Observed, load_stats: Mapping[str, LoadStats], progress: FixProgress | None
     ) -> None:
-        """Draw the picture anew."""
-        chain, timeline = _chain(observed), _timeline(story)
+        """Draw the display again."""
+        chain, timeline = _chain(observed), _timeline(progress)
         picture: Group | Table = Group(chain, "", timeline)
         if self._console.width >= _SIDE_BY_SIDE_COLUMNS:
             picture = Table.grid(padding=(0, 3))
             picture.add_row(chain, timeline)
-        self._live.update(Group("", picture, "", _load(tallies)), refresh=True)
+        self._live.update(Group("", picture, "", _load(load_stats)), refresh=True)
 
 
 def _chain(observed: Observed) -> Tree:
@@ -147,22 +147,22 @@ def _node(name: str, digest: str, note: str = "", *, moves: bool = False) -> Tex
     return Text.assemble((name, "bold"), "  ", (digest, "cyan"), "  ", (note, style), no_wrap=True)
 
 
-def _timeline(story: Story | None) -> Text:
-    if story is None:
+def _timeline(progress: FixProgress | None) -> Text:
+    if progress is None:
         return Text("the fix is not published yet", style="dim", no_wrap=True)
-    newest = story.timeline()[-_SHOWN_MOMENTS:]
-    return Text("\n".join(_line(story, moment) for moment in newest), no_wrap=True)
+    newest = progress.timeline()[-_SHOWN_POINTS:]
+    return Text("\n".join(_line(progress, point) for point in newest), no_wrap=True)
 
 
-def _line(story: Story, moment: TimelinePoint) -> str:
-    return f"{story.offset(moment):+7.2f} s  {moment.what}"
+def _line(progress: FixProgress, point: TimelinePoint) -> str:
+    return f"{progress.offset(point):+7.2f} s  {point.what}"
 
 
-def _load(tallies: Mapping[str, LoadStats]) -> Text:
-    requests = sum(tally.requests for tally in tallies.values())
-    failed = sum(tally.failed for tally in tallies.values())
+def _load(load_stats: Mapping[str, LoadStats]) -> Text:
+    requests = sum(stats.requests for stats in load_stats.values())
+    failed = sum(stats.failed for stats in load_stats.values())
     line = Text(f"{requests} requests, ")
     line.append(f"{failed} failed", "bold red" if failed else "green")
-    for name, tally in tallies.items():
-        line.append(f"   {name}: glibc {tally.version or 'not known yet'}")
+    for name, stats in load_stats.items():
+        line.append(f"   {name}: glibc {stats.version or 'not known yet'}")
     return line

@@ -109,21 +109,21 @@ async def test_a_body_without_a_reasonable_length_is_a_failure() -> None:
 
 
 def test_a_tally_knows_since_when_all_answers_are_the_same() -> None:
-    tally = LoadStats("x")
+    stats = LoadStats("x")
     for second, version in enumerate(["1", "1", "2", "1", "2", "2"]):
-        tally.answered(version, START + timedelta(seconds=second))
-    tally.lost("gone", START)
-    assert (tally.version, tally.since) == ("2", START + timedelta(seconds=4))
-    assert (tally.requests, tally.failed, dict(tally.answers)) == (7, 1, {"1": 3, "2": 3})
+        stats.answered(version, START + timedelta(seconds=second))
+    stats.lost("gone", START)
+    assert (stats.version, stats.since) == ("2", START + timedelta(seconds=4))
+    assert (stats.requests, stats.failed, dict(stats.answers)) == (7, 1, {"1": 3, "2": 3})
 
 
 async def test_the_load_counts_what_the_server_got_and_ends_in_order() -> None:
-    tally = LoadStats("x")
+    stats = LoadStats("x")
     async with site_with(OK, b"", OK) as site:
         load = Load(site.port, clients=2, per_second=200.0)
-        async with load.running([tally]), asyncio.timeout(5):
-            while tally.requests < 20:  # noqa: ASYNC110 - the load has no event for it
+        async with load.running([stats]), asyncio.timeout(5):
+            while stats.requests < 20:  # noqa: ASYNC110 - the load has no event for it
                 await asyncio.sleep(0.01)
-    assert tally.requests == len(site.requests)
-    assert tally.failed == 1
-    assert "IncompleteReadError" in tally.failures[0][1]
+    assert stats.requests == len(site.requests)
+    assert stats.failed == 1
+    assert "IncompleteReadError" in stats.failures[0][1]

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.support.cli.demo_story import base, build
+from tests.support.cli.demo_progress import base, build
 from tests.unit.cli.conftest import FakeClient
 
 from upwell.api.build import Build

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from upwell.cli.core.errors import CommandError
-from upwell.cli.demo.children import Children, records, run, started_at, stop_recorded
+from upwell.cli.demo.children import ChildProcesses, records, run, started_at, stop_recorded
 from upwell.cli.demo.teardown import claim_folder, in_use, is_demo, tear_down
 
 
@@ -39,9 +39,9 @@ async def test_a_command_returns_what_it_printed_on_both_streams() -> None:
 
 
 async def test_a_command_that_fails_says_its_last_words() -> None:
-    with pytest.raises(CommandError, match=r"sh failed with 3:\n  it is broken"):
+    with pytest.raises(CommandError, match=r"sh failed with exit code 3:\n  it is broken"):
         await run("sh", "-c", "echo it is broken; exit 3", seconds=10)
-    with pytest.raises(CommandError, match="no-such-program cannot be started"):
+    with pytest.raises(CommandError, match="cannot start no-such-program"):
         await run("no-such-program", seconds=10)
 
 
@@ -63,19 +63,19 @@ async def test_a_cancelled_command_is_ended_with_its_children(tmp_path: Path) ->
 
 
 @pytest.fixture
-def children(tmp_path: Path) -> Iterator[Children]:
-    yield Children(tmp_path)
+def children(tmp_path: Path) -> Iterator[ChildProcesses]:
+    yield ChildProcesses(tmp_path)
     asyncio.run(stop_recorded(tmp_path))
 
 
-def test_a_process_that_has_ended_is_noticed_with_its_log(children: Children) -> None:
+def test_a_process_that_has_ended_is_noticed_with_its_log(children: ChildProcesses) -> None:
     children.start("registry", "sh", "-c", "echo address in use; exit 2")
-    with pytest.raises(CommandError, match="registry ended with 2:\n  address in use"):
+    with pytest.raises(CommandError, match="registry ended with exit code 2:\n  address in use"):
         asyncio.run(children.until_listening("registry", 1))
 
 
 def test_recorded_processes_are_stopped_from_the_folder_alone(tmp_path: Path) -> None:
-    Children(tmp_path).start("serve", "sh", "-c", "sleep 600 & wait")
+    ChildProcesses(tmp_path).start("serve", "sh", "-c", "sleep 600 & wait")
     (record,) = records(tmp_path)
     assert started_at(record.pid) == record.started
 
@@ -98,7 +98,7 @@ def test_a_demo_takes_no_folder_with_something_in_it(tmp_path: Path) -> None:
     (tmp_path / "letter").touch()
     with pytest.raises(CommandError, match="is not empty"):
         claim_folder(tmp_path)
-    with pytest.raises(CommandError, match="no folder of a demo"):
+    with pytest.raises(CommandError, match="not the folder of a demo"):
         asyncio.run(tear_down(tmp_path))
     assert (tmp_path / "letter").exists()
 
@@ -113,7 +113,7 @@ def test_a_claimed_folder_is_in_use_and_cannot_be_claimed_again(tmp_path: Path) 
 
 def test_tearing_down_removes_processes_and_folder(tmp_path: Path) -> None:
     folder = claim_folder(tmp_path / "new")
-    Children(folder).start("git", "sleep", "600")
+    ChildProcesses(folder).start("git", "sleep", "600")
     (record,) = records(folder)
 
     asyncio.run(tear_down(folder))

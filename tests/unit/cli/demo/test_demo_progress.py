@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from tests.support.cli.demo_story import (
+from tests.support.cli.demo_progress import (
     NEW,
     NEW_GLIBC,
     OLD,
@@ -11,57 +11,57 @@ from tests.support.cli.demo_story import (
     PUBLISHED,
     base,
     build,
-    good_story,
     pipeline,
     promotion,
-    refused_story,
+    rejected_progress,
     release,
+    successful_progress,
     workload,
 )
 
 from upwell.api.apps import Deployment, DeploymentConfig
-from upwell.cli.demo.endings import DemoEnding, FixInProduction, FixRefused
-from upwell.cli.demo.facts import Story, is_ready, reasons
+from upwell.cli.demo.outcomes import ExpectedOutcome, FixInProduction, FixRejected
+from upwell.cli.demo.progress import FixProgress, is_ready, reasons
 
-FIXED, REFUSED = FixInProduction(), FixRefused()
-
-
-@pytest.fixture
-def story() -> Story:
-    return good_story()
+FIXED, REFUSED = FixInProduction(), FixRejected()
 
 
 @pytest.fixture
-def refused() -> Story:
-    return refused_story()
+def progress() -> FixProgress:
+    return successful_progress()
 
 
-def false(story: Story, ending: DemoEnding = FIXED) -> list[str]:
-    return [claim.text for claim in ending.claims(story) if not claim.holds]
+@pytest.fixture
+def refused() -> FixProgress:
+    return rejected_progress()
 
 
-def test_all_claims_hold_when_all_went_well(story: Story) -> None:
-    assert false(story) == []
-    assert FIXED.is_over(story)
-    assert FIXED.broken(story) == ""
+def false(progress: FixProgress, outcome: ExpectedOutcome = FIXED) -> list[str]:
+    return [claim.text for claim in outcome.claims(progress) if not claim.holds]
 
 
-def test_all_claims_hold_when_the_fix_was_refused(refused: Story) -> None:
+def test_all_claims_hold_when_all_went_well(progress: FixProgress) -> None:
+    assert false(progress) == []
+    assert FIXED.is_complete(progress)
+    assert FIXED.failure(progress) == ""
+
+
+def test_all_claims_hold_when_the_fix_was_refused(refused: FixProgress) -> None:
     assert false(refused, REFUSED) == []
-    assert REFUSED.is_over(refused)
-    assert REFUSED.broken(refused) == ""
+    assert REFUSED.is_complete(refused)
+    assert REFUSED.failure(refused) == ""
 
 
-def test_neither_ending_is_taken_for_the_other(story: Story, refused: Story) -> None:
-    assert not FIXED.is_over(refused)
-    assert FIXED.broken(refused) == "gate-2.dev Failed: check in-situ: exit code 1"
-    assert not REFUSED.is_over(story)
-    assert REFUSED.broken(story) == "gate-2 passed its tests in dev, and was to fail them"
+def test_neither_outcome_is_taken_for_the_other(progress: FixProgress, refused: FixProgress) -> None:
+    assert not FIXED.is_complete(refused)
+    assert FIXED.failure(refused) == "gate-2.dev Failed: check in-situ: exit code 1"
+    assert not REFUSED.is_complete(progress)
+    assert REFUSED.failure(progress) == "gate-2 passed its tests in dev, but was expected to fail"
 
 
-def test_the_timeline_is_in_order_and_leaves_out_what_was_before(story: Story) -> None:
-    told = [(story.offset(moment), moment.what.split()[:2]) for moment in story.timeline()]
-    assert told == [
+def test_the_timeline_is_in_order_and_leaves_out_what_was_before(progress: FixProgress) -> None:
+    lines = [(progress.offset(point), point.what.split()[:2]) for point in progress.timeline()]
+    assert lines == [
         (0.0, ["published", NEW.hex[:12]]),
         (1.0, ["detected", "debian:11"]),
         (1.5, ["building", "python-builder-2"]),
@@ -86,16 +86,16 @@ def test_the_timeline_is_in_order_and_leaves_out_what_was_before(story: Story) -
     ]
 
 
-def test_the_timeline_tells_what_was_refused_and_why(refused: Story) -> None:
-    told = [moment.what for moment in refused.timeline()]
-    assert "refused    gate: gate-2 in dev: check in-situ: exit code 1" in told
-    assert not any("gate" in what and "staging" in what for what in told)
+def test_the_timeline_tells_what_was_refused_and_why(refused: FixProgress) -> None:
+    lines = [point.what for point in refused.timeline()]
+    assert "refused    gate: gate-2 in dev: check in-situ: exit code 1" in lines
+    assert not any("gate" in what and "staging" in what for what in lines)
 
 
-def test_each_build_says_which_digest_moved(story: Story) -> None:
+def test_each_build_says_which_digest_moved(progress: FixProgress) -> None:
     old, new = OLD.hex[:12], NEW.hex[:12]
-    assert f"gate-2: debian:11 went from {old} to {new}" in list(reasons(story))
-    assert not any("-1:" in line for line in reasons(story))
+    assert f"gate-2: debian:11 went from {old} to {new}" in list(reasons(progress))
+    assert not any("-1:" in line for line in reasons(progress))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_each_build_says_which_digest_moved(story: Story) -> None:
             ["python-builder was built exactly once more"],
         ),
         (
-            lambda s: s.tallies["shop"].answered("2.31-99", PUBLISHED),
+            lambda s: s.load_stats["shop"].answered("2.31-99", PUBLISHED),
             [f"shop went from glibc {OLD_GLIBC} to {NEW_GLIBC}"],
         ),
         (
@@ -135,14 +135,17 @@ def test_each_build_says_which_digest_moved(story: Story) -> None:
             lambda s: s.observed.objects.pop(promotion("shop", "dev", 0).key),
             ["shop passed its tests in dev, then staging, then production"],
         ),
-        (lambda s: s.tallies["gate"].lost("reset", PUBLISHED), ["no request failed in production"]),
+        (
+            lambda s: s.load_stats["gate"].lost("reset", PUBLISHED),
+            ["no request failed in production"],
+        ),
     ],
 )
 def test_each_claim_can_be_found_false(
-    story: Story, spoil: Callable[[Story], object], claims: list[str]
+    progress: FixProgress, spoil: Callable[[FixProgress], object], claims: list[str]
 ) -> None:
-    spoil(story)
-    assert false(story) == claims
+    spoil(progress)
+    assert false(progress) == claims
 
 
 @pytest.mark.parametrize(
@@ -169,32 +172,32 @@ def test_each_claim_can_be_found_false(
             ["production has seen nothing of it"],
         ),
         (
-            lambda s: s.tallies["gate"].answered(NEW_GLIBC, PUBLISHED),
+            lambda s: s.load_stats["gate"].answered(NEW_GLIBC, PUBLISHED),
             [f"gate answered with glibc {OLD_GLIBC} throughout"],
         ),
     ],
 )
 def test_each_claim_about_what_was_refused_can_be_found_false(
-    refused: Story, spoil: Callable[[Story], object], claims: list[str]
+    refused: FixProgress, spoil: Callable[[FixProgress], object], claims: list[str]
 ) -> None:
     spoil(refused)
     assert false(refused, REFUSED) == claims
 
 
-def test_an_answer_of_the_old_version_keeps_the_story_open(story: Story) -> None:
-    story.tallies["shop"].answered(OLD_GLIBC, PUBLISHED)
-    assert not FIXED.is_over(story)
-    assert not any("verified   shop" in moment.what for moment in story.timeline())
+def test_an_answer_of_the_old_version_keeps_the_outcome_open(progress: FixProgress) -> None:
+    progress.load_stats["shop"].answered(OLD_GLIBC, PUBLISHED)
+    assert not FIXED.is_complete(progress)
+    assert not any("verified   shop" in point.what for point in progress.timeline())
 
 
-@pytest.mark.parametrize("ending", [FIXED, REFUSED])
-def test_a_failed_build_ends_the_wait(story: Story, ending: DemoEnding) -> None:
-    story.observed.objects.pop(promotion("gate", "dev", 0).key)
-    story.observed.add(build("shop", 2, 4, "Failed"))
-    assert ending.broken(story) == "build shop-2 Failed: assemble failed"
+@pytest.mark.parametrize("outcome", [FIXED, REFUSED])
+def test_a_failed_build_ends_the_wait(progress: FixProgress, outcome: ExpectedOutcome) -> None:
+    progress.observed.objects.pop(promotion("gate", "dev", 0).key)
+    progress.observed.add(build("shop", 2, 4, "Failed"))
+    assert outcome.failure(progress) == "build shop-2 Failed: assemble failed"
 
 
-def test_the_fix_is_published_once_every_stage_is_tested(story: Story) -> None:
-    assert is_ready(story.observed)
-    story.observed.add(pipeline("gate", verified=False))
-    assert not is_ready(story.observed)
+def test_the_fix_is_published_once_every_stage_is_tested(progress: FixProgress) -> None:
+    assert is_ready(progress.observed)
+    progress.observed.add(pipeline("gate", verified=False))
+    assert not is_ready(progress.observed)

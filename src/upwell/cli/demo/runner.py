@@ -1,4 +1,4 @@
-"""Frames the story: what a signal does, what is printed, what is removed, and the exit code."""
+"""Runner of the demo: signals, output, removal and exit code."""
 
 import asyncio
 import signal
@@ -11,10 +11,17 @@ from rich.console import Console
 
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.demo.preflight import preflight
-from upwell.cli.demo.replay import Played, Replay, Setting
+from upwell.cli.demo.replay import DemoResult, DemoSetup, Replay
 from upwell.cli.demo.report import addresses, report
 from upwell.cli.demo.rootfs import default_cache
-from upwell.cli.demo.teardown import PLACE, claim_folder, in_use, is_demo, left_behind, tear_down
+from upwell.cli.demo.teardown import (
+    PLACE,
+    claim_folder,
+    in_use,
+    is_demo,
+    leftover_folders,
+    tear_down,
+)
 from upwell.cli.demo.view import DemoView, LiveView, PlainView
 from upwell.store.interface import StoreError
 
@@ -23,7 +30,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the user asked for."""
+    """Options of `upwell demo`."""
 
     data_dir: Path | None
     keep: bool
@@ -33,91 +40,91 @@ class DemoOptions:
     broken: bool
 
 
-async def perform(options: DemoOptions) -> None:
-    """Play the story, report, and clear up; raises CommandError unless all claims are true."""
+async def run_demo(options: DemoOptions) -> None:
+    """Run the demo, report and clean up; raises CommandError unless all claims hold."""
     folder = claim_folder(options.data_dir)
     view: DemoView = (
         PlainView() if options.plain or not sys.stdout.isatty() else LiveView(Console())
     )
-    setting = Setting(folder, default_cache(), options.fresh, options.webhook, options.broken)
-    play = asyncio.create_task(_play(setting, view))
+    setup = DemoSetup(folder, default_cache(), options.fresh, options.webhook, options.broken)
+    play = asyncio.create_task(_replay(setup, view))
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, _interrupt, play)
     kept = False
     try:
-        played = await play
+        result = await play
         kept = options.keep
     except CommandError:
         kept = options.keep
         if kept:
-            view.say(f"all is left as it is: `upwell demo --stop --data-dir {folder}` removes it")
+            view.say(f"left running: `upwell demo --stop --data-dir {folder}` removes it")
         raise
     except asyncio.CancelledError:
         raise CommandError("interrupted", Exit.INTERRUPTED) from None
     finally:
         if not kept:
-            view.say("stopping and removing everything that was started")
+            view.say("stopping and removing everything")
             await tear_down(folder)
-    claims = setting.ending.claims(played.story)
+    claims = setup.outcome.claims(result.progress)
     false = [claim.text for claim in claims if not claim.holds]
     if not false:
-        click.echo("All of this is true.")
+        click.echo("All claims hold.")
     if kept:
         click.echo()
-        for line in addresses(folder, played.ports):
+        for line in addresses(folder, result.ports):
             click.echo(line)
     if false:
-        raise CommandError(f"not true: {'; '.join(false)} (`--keep` leaves all to look at)")
+        raise CommandError(f"claims do not hold: {'; '.join(false)} (run with --keep to inspect)")
 
 
-def _interrupt(play: asyncio.Task[Played]) -> None:
-    """Cancel once: neither what a cancelled command clears up nor `tear_down` is cut short."""
+def _interrupt(play: asyncio.Task[DemoResult]) -> None:
+    """Cancel once: a second signal must interrupt neither the cleanup nor `tear_down`."""
     if not play.cancelling():
         play.cancel()
 
 
-async def stop_left_behind(data_dir: Path | None) -> None:
+async def stop_leftovers(data_dir: Path | None) -> None:
     """Remove the demo in `data_dir`, or all that were kept or have crashed."""
     if data_dir is not None:
         if not is_demo(data_dir):
-            raise CommandError(f"there is no demo in {data_dir}", Exit.NOT_FOUND)
+            raise CommandError(f"no demo in {data_dir}", Exit.NOT_FOUND)
         if in_use(data_dir):
-            raise CommandError(f"the demo in {data_dir} is running: press Ctrl-C there")
-    folders = left_behind() if data_dir is None else [data_dir]
+            raise CommandError(f"the demo in {data_dir} is running: press Ctrl-C in its terminal")
+    folders = leftover_folders() if data_dir is None else [data_dir]
     for folder in folders:
         await tear_down(folder)
         click.echo(f"{folder}: stopped and removed")
     if not folders:
-        click.echo(f"no demo is left in {PLACE}; --data-dir names another folder", err=True)
+        click.echo(f"no demos to stop in {PLACE}; name another folder with --data-dir", err=True)
 
 
-async def _play(setting: Setting, view: DemoView) -> Played:
-    """Play the story and print what came of it; raises CommandError for every fault."""
+async def _replay(setup: DemoSetup, view: DemoView) -> DemoResult:
+    """Replay the fix and print the report; raises CommandError for every fault."""
     with view.open():
-        view.say("looking at this machine")
-        replay = Replay(setting, await preflight(setting.folder), view)
+        view.say("checking this machine")
+        replay = Replay(setup, await preflight(setup.folder), view)
         try:
-            played = await replay.run()
+            result = await replay.run()
         except BaseExceptionGroup as group:
             raise _explain(group) from group
         except StoreError as error:
-            raise CommandError(f"the server does not answer as it should: {error}") from error
+            raise CommandError(f"request to the demo's server failed: {error}") from error
     click.echo()
-    claims = setting.ending.claims(played.story)
-    for line in report(played.story, played.packages, played.refusal, claims):
+    claims = setup.outcome.claims(result.progress)
+    for line in report(result.progress, result.packages, result.refusal, claims):
         click.echo(line)
     click.echo()
-    return played
+    return result
 
 
 def _explain(group: BaseExceptionGroup) -> BaseException:
-    """Return the fault that stands for all: ours rather than one that followed from it."""
+    """Return the fault to report: a CommandError rather than one that followed from it."""
     faults = list(_leaves(group))
     ours = next((fault for fault in faults if isinstance(fault, CommandError)), None)
     if ours is not None:
         return ours
     if isinstance(faults[0], StoreError):
-        return CommandError(f"the server does not answer as it should: {faults[0]}")
+        return CommandError(f"request to the demo's server failed: {faults[0]}")
     return faults[0]
 
 

@@ -1,4 +1,4 @@
-"""What has happened since the fix was published: the timeline. Pure: no clock, no I/O."""
+"""Progress of the fix since its publication: the timeline. Pure: no clock, no I/O."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from upwell.policy.rollouts.summary import RolloutState, rollout_of
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The fix as the vendor published it, and how things stood before."""
+    """Publication of the fix by the vendor, and the state before."""
 
     at: datetime
     old: Digest
@@ -35,36 +35,36 @@ class Publication:
     old_glibc: str
     new_glibc: str
     builds_before: frozenset[str]
-    """Names of the builds that there were."""
+    """Names of the builds before the publication."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimelinePoint:
-    """One point of the timeline."""
+    """Point of the timeline."""
 
     at: datetime
     what: str
 
 
-class Story:
-    """What has happened since the fix was published."""
+class FixProgress:
+    """Progress of the fix through builds, promotions and rollouts, from observed objects."""
 
     def __init__(
-        self, publication: Publication, observed: Observed, tallies: Mapping[str, LoadStats]
+        self, publication: Publication, observed: Observed, load_stats: Mapping[str, LoadStats]
     ) -> None:
         self.publication = publication
         self.observed = observed
-        self.tallies = tallies
+        self.load_stats = load_stats
 
     @property
     def requests(self) -> int:
-        """All requests of the load."""
-        return sum(tally.requests for tally in self.tallies.values())
+        """Number of requests of the load."""
+        return sum(stats.requests for stats in self.load_stats.values())
 
     @property
     def failed(self) -> int:
-        """Those that failed."""
-        return sum(tally.failed for tally in self.tallies.values())
+        """Number of failed requests."""
+        return sum(stats.failed for stats in self.load_stats.values())
 
     def builds(self, config: str) -> Sequence[Build]:
         """Return the builds of a BuildConfig that the fix started."""
@@ -72,12 +72,12 @@ class Story:
         return [build for build in self.observed.builds(config) if build.name not in before]
 
     def release(self, application: str) -> Release | None:
-        """Return the Release of what the fix's build made."""
+        """Return the Release of the image that the fix's build made."""
         made = {output_digest(build) for build in self.builds(application)} - {""}
         return self.observed.release(made) if made else None
 
     def release_before(self, application: str) -> Release | None:
-        """Return the Release of what was built before the fix."""
+        """Return the Release of the image from before the fix."""
         before = self.publication.builds_before
         builds = [one for one in self.observed.builds(application) if one.name in before]
         made = {output_digest(build) for build in builds} - {""}
@@ -89,7 +89,7 @@ class Story:
         return self.observed.promotion(release.name, stage) if release is not None else None
 
     def runs(self, application: str, stage: str, release: Release | None) -> bool:
-        """Whether a stage runs the image of a Release, and nothing else any more."""
+        """Return whether a stage runs the image of a Release alone."""
         workload = self.observed.workload(application, stage)
         newest = next(iter(workload.status.revisions if workload else ()), None)
         if release is None or newest is None or newest.phase != Phase.COMPLETE:
@@ -99,26 +99,26 @@ class Story:
             workload
         )
 
-    def arrived(self, application: str) -> bool:
-        """Whether production runs the fix alone, tested there, and every answer comes from it."""
+    def reached_production(self, application: str) -> bool:
+        """Return whether production runs the fix alone, verified, and all answers come from it."""
         last = self.promotion(application, PRODUCTION)
         tested = last is not None and last.status.phase is PromotionPhase.SUCCEEDED
-        new = self.tallies[application].version == self.publication.new_glibc
+        new = self.load_stats[application].version == self.publication.new_glibc
         return tested and new and self.runs(application, PRODUCTION, self.release(application))
 
     def timeline(self) -> Sequence[TimelinePoint]:
-        """Return what has happened so far, in order."""
-        return sorted(self._moments(), key=lambda moment: moment.at)
+        """Return the points so far, in order."""
+        return sorted(self._points(), key=lambda point: point.at)
 
-    def offset(self, moment: TimelinePoint) -> float:
-        """Return the seconds from the publication to a moment."""
-        return (moment.at - self.publication.at).total_seconds()
+    def offset(self, point: TimelinePoint) -> float:
+        """Return the seconds from the publication to a point."""
+        return (point.at - self.publication.at).total_seconds()
 
     def failed_build(self) -> str:
-        """Return which build has failed, if one has."""
+        """Return the failed build and its message; empty if none failed."""
         return _failed_build(build for config in CONFIGS for build in self.builds(config))
 
-    def _moments(self) -> Iterator[TimelinePoint]:
+    def _points(self) -> Iterator[TimelinePoint]:
         fix = self.publication
         yield TimelinePoint(fix.at, f"published  {short(str(fix.new))} by the vendor")
         base = self.observed.base()
@@ -126,24 +126,24 @@ class Story:
             yield TimelinePoint(base.created, "detected   debian:11 has a new digest")
         for config in CONFIGS:
             for build in self.builds(config):
-                yield from _build_moments(build)
+                yield from _build_points(build)
         for name in APPLICATIONS:
             for stage in STAGES:
                 if (promotion := self.promotion(name, stage)) is not None:
-                    yield from _stage_moments(name, promotion)
-            tally, last = self.tallies[name], self.promotion(name, PRODUCTION)
-            if tally.since is None or last is None or last.status.ended is None:
+                    yield from _stage_points(name, promotion)
+            stats, last = self.load_stats[name], self.promotion(name, PRODUCTION)
+            if stats.since is None or last is None or last.status.ended is None:
                 continue
             # While old instances serve too, their answers come in between.
-            if self.arrived(name):
-                text = f"verified   {name}: glibc {tally.version} in every answer"
-                yield TimelinePoint(max(tally.since, last.status.ended), text)
+            if self.reached_production(name):
+                text = f"verified   {name}: glibc {stats.version} in every answer"
+                yield TimelinePoint(max(stats.since, last.status.ended), text)
 
 
-def reasons(story: Story) -> Iterator[str]:
-    """Yield why each build ran."""
+def reasons(progress: FixProgress) -> Iterator[str]:
+    """Yield the reason of each build."""
     for config in (BUILDER, SHOP, GATE):
-        for build in story.builds(config):
+        for build in progress.builds(config):
             for cause in build.spec.triggered_by:
                 change = cause.image_change_build
                 if change is None:
@@ -154,7 +154,7 @@ def reasons(story: Story) -> Iterator[str]:
                 yield f"{build.name}: {tag} went from {before} to {short(change.image_id)}"
 
 
-def _build_moments(build: Build) -> Iterator[TimelinePoint]:
+def _build_points(build: Build) -> Iterator[TimelinePoint]:
     status = build.status
     if status.start_timestamp is not None:
         yield TimelinePoint(status.start_timestamp, f"building   {build.name}")
@@ -164,7 +164,7 @@ def _build_moments(build: Build) -> Iterator[TimelinePoint]:
         yield TimelinePoint(status.completion_timestamp, text)
 
 
-def _stage_moments(application: str, promotion: Promotion) -> Iterator[TimelinePoint]:
+def _stage_points(application: str, promotion: Promotion) -> Iterator[TimelinePoint]:
     spec, status = promotion.spec, promotion.status
     if status.serving_since is not None:
         live = "live    " if spec.stage == PRODUCTION else "deployed"
@@ -187,13 +187,13 @@ def _failed_build(builds: Iterable[Build]) -> str:
     return ""
 
 
-def broken_before(observed: Observed) -> str:
-    """Return which of the first builds has failed, if one has."""
+def first_failed_build(observed: Observed) -> str:
+    """Return the failed one of the first builds and its message; empty if none failed."""
     return _failed_build(build for config in CONFIGS for build in observed.builds(config))
 
 
 def is_rolled_out(workload: Workload | None) -> bool:
-    """Whether the newest revision serves alone: no old instance is left, draining or not."""
+    """Return whether the newest revision serves alone, without old or draining instances."""
     if workload is None or rollout_of(workload).state is not RolloutState.COMPLETE:
         return False
     status = workload.status
@@ -201,7 +201,7 @@ def is_rolled_out(workload: Workload | None) -> bool:
 
 
 def is_ready(observed: Observed) -> bool:
-    """Whether both applications are rolled out and tested in every stage."""
+    """Return whether both applications are rolled out and verified in all stages."""
     return all(_is_verified(observed, name) for name in APPLICATIONS)
 
 

@@ -1,4 +1,4 @@
-"""The story of the demo as made-up objects: all went well, and tests spoil it."""
+"""The progress of the demo as made-up objects: all went well, and tests spoil it."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,9 +11,9 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import Resource, format_time
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
-from upwell.cli.demo.facts import Publication, Story
 from upwell.cli.demo.load import LoadStats
 from upwell.cli.demo.observed import STAGES, Observed
+from upwell.cli.demo.progress import FixProgress, Publication
 from upwell.oci import Digest
 
 PUBLISHED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -154,24 +154,24 @@ def load_stats(host: str, *, fixed: bool = True) -> LoadStats:
     return found
 
 
-def good_story() -> Story:
-    """Return a story whose claims all hold: the fix is in production."""
-    return _story(
+def successful_progress() -> FixProgress:
+    """Return a progress whose claims all hold: the fix is in production."""
+    return _progress(
         *_promoted("shop", Deployment),
         *_promoted("gate", DeploymentConfig),
-        tallies={name: load_stats(name) for name in ("shop", "gate")},
+        load_stats={name: load_stats(name) for name in ("shop", "gate")},
     )
 
 
-def refused_story() -> Story:
+def rejected_progress() -> FixProgress:
     """Return the other one: `gate` failed its tests, and `shop` went on."""
-    return _story(
+    return _progress(
         *_promoted("shop", Deployment),
         *(workload(DeploymentConfig, 1, stage) for stage in STAGES),
         release("gate", 1),
         release("gate", 2, rejected="check in-situ: exit code 1"),
         promotion("gate", "dev", 6, phase="Failed", check="Failed"),
-        tallies={"shop": load_stats("shop"), "gate": load_stats("gate", fixed=False)},
+        load_stats={"shop": load_stats("shop"), "gate": load_stats("gate", fixed=False)},
     )
 
 
@@ -198,7 +198,7 @@ def pipeline(application: str, *, verified: bool = True) -> Resource:
     )
 
 
-def _story(*promoted: Resource, tallies: dict[str, LoadStats]) -> Story:
+def _progress(*promoted: Resource, load_stats: dict[str, LoadStats]) -> FixProgress:
     observed = Observed()
     for resource in (
         base(),
@@ -211,4 +211,4 @@ def _story(*promoted: Resource, tallies: dict[str, LoadStats]) -> Story:
         observed.add(resource)
     before = frozenset({"python-builder-1", "shop-1", "gate-1"})
     publication = Publication(PUBLISHED, OLD, NEW, OLD_GLIBC, NEW_GLIBC, before)
-    return Story(publication, observed, tallies)
+    return FixProgress(publication, observed, load_stats)
