@@ -66,8 +66,8 @@ spec:
 """
 
 
-class BuildsAtOnce:
-    """Stands for the reconcilers: a build that is asked for runs and ends as `phase` says."""
+class InstantBuilds:
+    """Fake of the reconcilers: a requested build runs and ends in `phase`."""
 
     def __init__(self, store: MemoryStore, logs: FileBuildLogs) -> None:
         self.phase = BuildPhase.COMPLETE
@@ -128,9 +128,9 @@ class BuildsAtOnce:
 
 
 class Server:
-    """A running server: its address, and what plays the reconcilers."""
+    """A running server: its address, and the fake of the reconcilers."""
 
-    def __init__(self, url: str, actions: BuildsAtOnce) -> None:
+    def __init__(self, url: str, actions: InstantBuilds) -> None:
         self.url = url
         self.actions = actions
 
@@ -145,7 +145,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     """Serve in a thread of its own: each command runs an event loop in this one."""
     store = MemoryStore(partial(datetime.now, UTC))
     logs = FileBuildLogs(tmp_path / "logs")
-    actions = BuildsAtOnce(store, logs)
+    actions = InstantBuilds(store, logs)
     app = create_app(
         ServerDependencies(
             store=store,

@@ -26,7 +26,7 @@ async def upwell(*arguments: str, **env: str) -> Result:
 
 
 @dataclass(frozen=True)
-class Desk:
+class ImportSetup:
     site: StreamSite
     host: str
 
@@ -39,117 +39,119 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def setup(tmp_path: Path) -> AsyncIterator[ImportSetup]:
     async with AsyncExitStack() as stack:
         (tmp_path / "vendor").mkdir()
         host = await stack.enter_async_context(docker_registry(tmp_path / "vendor"))
-        yield Desk(await stack.enter_async_context(stream_site(tmp_path)), host)
+        yield ImportSetup(await stack.enter_async_context(stream_site(tmp_path)), host)
 
 
-async def test_an_import_is_declared_done_and_told(desk: Desk) -> None:
-    digest = await desk.push("debian:11", "old")
-    source = f"--from={desk.host}/debian:11"
-    refused = await desk.run("import-image", "debian:11", source)
+async def test_an_import_is_declared_done_and_shown(setup: ImportSetup) -> None:
+    digest = await setup.push("debian:11", "old")
+    source = f"--from={setup.host}/debian:11"
+    refused = await setup.run("import-image", "debian:11", source)
     assert refused.exit_code == 3
     assert "--confirm" in refused.output
-    done = await desk.run("import-image", "debian:11", source, "--confirm", "--scheduled")
+    done = await setup.run("import-image", "debian:11", source, "--confirm", "--scheduled")
     assert done.exit_code == 0, done.output
     assert done.stdout == f"debian:11 is {digest[7:19]}\n"
-    new = await desk.push("debian:11", "new")
-    again = await desk.run("import-image", "debian:11")
+    new = await setup.push("debian:11", "new")
+    again = await setup.run("import-image", "debian:11")
     assert again.stdout == f"debian:11 is {new[7:19]}\n"
-    (tag,) = (await desk.site.stream("debian")).spec.tags
+    (tag,) = (await setup.site.stream("debian")).spec.tags
     assert tag.scheduled
 
 
-async def test_every_tag_is_imported_again(desk: Desk) -> None:
+async def test_every_tag_is_imported_again(setup: ImportSetup) -> None:
     for tag in ("11", "12"):
-        await desk.push(f"debian:{tag}", f"old {tag}")
-        source = f"--from={desk.host}/debian:{tag}"
-        await desk.run("import-image", f"debian:{tag}", source, "--confirm")
-    new = {tag: await desk.push(f"debian:{tag}", f"new {tag}") for tag in ("11", "12")}
-    done = await desk.run("import-image", "debian", "--all")
+        await setup.push(f"debian:{tag}", f"old {tag}")
+        source = f"--from={setup.host}/debian:{tag}"
+        await setup.run("import-image", f"debian:{tag}", source, "--confirm")
+    new = {tag: await setup.push(f"debian:{tag}", f"new {tag}") for tag in ("11", "12")}
+    done = await setup.run("import-image", "debian", "--all")
     assert done.stdout.splitlines() == [f"debian:{t} is {d[7:19]}" for t, d in new.items()]
 
 
-async def test_a_whole_repository_is_imported_and_asked_for_again(desk: Desk) -> None:
-    digests = {tag: await desk.push(f"debian:{tag}", f"first {tag}") for tag in ("11", "12.1")}
-    source = f"--from={desk.host}/debian"
-    refused = await desk.run("import-image", "debian", source, "--all")
+async def test_a_whole_repository_is_imported_and_asked_for_again(setup: ImportSetup) -> None:
+    digests = {tag: await setup.push(f"debian:{tag}", f"first {tag}") for tag in ("11", "12.1")}
+    source = f"--from={setup.host}/debian"
+    refused = await setup.run("import-image", "debian", source, "--all")
     assert refused.exit_code == 3
     assert "--confirm" in refused.stderr
-    done = await desk.run("import-image", "debian", source, "--all", "--confirm")
+    done = await setup.run("import-image", "debian", source, "--all", "--confirm")
     assert done.exit_code == 0, done.output
     assert sorted(done.stdout.splitlines()) == [
         f"debian:{tag} is {digest[7:19]}" for tag, digest in digests.items()
     ]
-    moved = await desk.push("debian:11", "second")
-    added = await desk.push("debian:13", "thirteen")
-    again = await desk.run("import-image", "debian", "--all")
+    moved = await setup.push("debian:11", "second")
+    added = await setup.push("debian:13", "thirteen")
+    again = await setup.run("import-image", "debian", "--all")
     assert again.exit_code == 0, again.output
     assert sorted(again.stdout.splitlines()) == [
         f"debian:11 is {moved[7:19]}",
         f"debian:12.1 is {digests['12.1'][7:19]}",
         f"debian:13 is {added[7:19]}",
     ]
-    latest = await desk.push("debian:13", "fourteen")
-    single = await desk.run("import-image", "debian:13")
+    latest = await setup.push("debian:13", "fourteen")
+    single = await setup.run("import-image", "debian:13")
     assert f"debian:13 is {latest[7:19]}" in single.stdout.splitlines()
-    assert (await desk.site.stream("debian")).spec.tags == ()
-    told = (await desk.run("describe", "is/debian")).stdout
-    assert f"DockerImage {desk.host}/debian:13" in told
-    other = await desk.run("import-image", "debian", f"--from={desk.host}/none", "--all")
-    assert f"imports {desk.host}/debian; add --confirm" in other.stderr
-    changed = f"--from={desk.host}/none"
-    gone = await desk.run("import-image", "debian", changed, "--all", "--confirm")
+    assert (await setup.site.stream("debian")).spec.tags == ()
+    text = (await setup.run("describe", "is/debian")).stdout
+    assert f"DockerImage {setup.host}/debian:13" in text
+    other = await setup.run("import-image", "debian", f"--from={setup.host}/none", "--all")
+    assert f"imports {setup.host}/debian; add --confirm" in other.stderr
+    changed = f"--from={setup.host}/none"
+    gone = await setup.run("import-image", "debian", changed, "--all", "--confirm")
     assert gone.exit_code == 1
     assert "RepositoryUnknown" in gone.stderr
 
 
-async def test_a_preview_says_what_would_be_imported_and_imports_nothing(desk: Desk) -> None:
-    digest = await desk.push("debian:11", "old")
-    one = await desk.run("import-image", "debian:x", f"--from={desk.host}/debian:11", "--dry-run")
+async def test_a_preview_says_what_would_be_imported_and_imports_nothing(
+    setup: ImportSetup,
+) -> None:
+    digest = await setup.push("debian:11", "old")
+    one = await setup.run("import-image", "debian:x", f"--from={setup.host}/debian:11", "--dry-run")
     assert one.stdout == f"debian:x would be {digest[7:19]} (dry run)\n", one.output
-    whole = await desk.run(
-        "import-image", "debian", f"--from={desk.host}/debian", "--all", "--dry-run"
+    whole = await setup.run(
+        "import-image", "debian", f"--from={setup.host}/debian", "--all", "--dry-run"
     )
     assert whole.stdout == f"debian:11 would be {digest[7:19]} (dry run)\n", whole.output
-    none = await desk.run("import-image", "debian:x", f"--from={desk.host}/debian:9", "--dry-run")
+    none = await setup.run("import-image", "debian:x", f"--from={setup.host}/debian:9", "--dry-run")
     assert none.exit_code == 1
     assert "debian:x: " in none.stderr
-    missing = await desk.run(
-        "import-image", "debian", f"--from={desk.host}/no", "--all", "--dry-run"
+    missing = await setup.run(
+        "import-image", "debian", f"--from={setup.host}/no", "--all", "--dry-run"
     )
     assert missing.exit_code == 1
-    found = await desk.site.api.send("GET", f"{GROUP}/imagestreams")
+    found = await setup.site.api.send("GET", f"{GROUP}/imagestreams")
     assert found.json["items"] == []
 
 
-async def test_an_import_sets_the_policies_that_are_asked_for(desk: Desk) -> None:
-    await desk.push("debian:11", "old")
-    source = f"--from={desk.host}/debian:11"
+async def test_an_import_sets_the_policies_that_are_asked_for(setup: ImportSetup) -> None:
+    await setup.push("debian:11", "old")
+    source = f"--from={setup.host}/debian:11"
     policies = ("--reference-policy=local", "--import-mode=Legacy")
-    done = await desk.run("import-image", "debian:11", source, "--confirm", *policies)
+    done = await setup.run("import-image", "debian:11", source, "--confirm", *policies)
     assert done.exit_code == 0, done.output
-    (tag,) = (await desk.site.stream("debian")).spec.tags
+    (tag,) = (await setup.site.stream("debian")).spec.tags
     assert tag.reference_policy is not None
     assert tag.reference_policy.type == "Local"
     assert tag.import_policy is not None
     assert tag.import_policy.import_mode == "Legacy"
-    await desk.run("import-image", "debian:11")
-    assert (await desk.site.stream("debian")).spec.tags[0].import_policy == tag.import_policy
+    await setup.run("import-image", "debian:11")
+    assert (await setup.site.stream("debian")).spec.tags[0].import_policy == tag.import_policy
 
 
-async def test_a_failed_import_ends_with_1_and_says_why(desk: Desk) -> None:
-    source = f"--from={desk.host}/debian:none"
-    done = await desk.run("import-image", "debian:11", source, "--confirm")
+async def test_a_failed_import_ends_with_1_and_says_why(setup: ImportSetup) -> None:
+    source = f"--from={setup.host}/debian:none"
+    done = await setup.run("import-image", "debian:11", source, "--confirm")
     assert done.exit_code == 1
     assert "ManifestUnknown" in done.stderr
     assert "tried again at" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "text"),
     [
         (["import-image", "none:1"], 3, "does not exist"),
         (["import-image", "a/b/c:1"], 2, "is not a tag"),
@@ -165,43 +167,45 @@ async def test_a_failed_import_ends_with_1_and_says_why(desk: Desk) -> None:
         (["image", "mirror", "a:1", "b:1", "--filter-by-os=("], 2, "--filter-by-os"),
     ],
 )
-async def test_wrong_use_is_told(desk: Desk, arguments: list[str], code: int, told: str) -> None:
-    done = await desk.run(*arguments)
+async def test_wrong_use_is_refused(
+    setup: ImportSetup, arguments: list[str], code: int, text: str
+) -> None:
+    done = await setup.run(*arguments)
     assert done.exit_code == code, done.output
-    assert told in done.stderr
+    assert text in done.stderr
 
 
-async def test_a_promotion_copies_the_digest_and_an_alias_follows(desk: Desk) -> None:
-    digest = await desk.push("app:1", "first")
-    await desk.run("import-image", "app:latest", f"--from={desk.host}/app:1", "--confirm")
-    promoted = await desk.run("tag", "app:latest", "prod/app:live", "app:kept")
+async def test_a_promotion_copies_the_digest_and_an_alias_follows(setup: ImportSetup) -> None:
+    digest = await setup.push("app:1", "first")
+    await setup.run("import-image", "app:latest", f"--from={setup.host}/app:1", "--confirm")
+    promoted = await setup.run("tag", "app:latest", "prod/app:live", "app:kept")
     assert promoted.exit_code == 0, promoted.output
     assert promoted.stdout.splitlines()[0] == f"prod/app:live is {digest[7:19]}"
-    await desk.run("tag", "app:latest", "app:moving", "--alias")
+    await setup.run("tag", "app:latest", "app:moving", "--alias")
     for tag in ("kept", "moving"):
-        assert await desk.site.imported("app", tag) == digest
-    new = await desk.push("app:1", "second")
-    await desk.run("import-image", "app:latest")
-    await desk.site.tag("app", "moving", lambda found: found.items[0].image == new)
-    kept = (await desk.site.stream("app")).status.tag("kept")
+        assert await setup.site.imported("app", tag) == digest
+    new = await setup.push("app:1", "second")
+    await setup.run("import-image", "app:latest")
+    await setup.site.tag("app", "moving", lambda found: found.items[0].image == new)
+    kept = (await setup.site.stream("app")).status.tag("kept")
     assert kept is not None
     assert [event.image for event in kept.items] == [digest]
-    removed = await desk.run("tag", "-d", "app:kept", "app:moving")
+    removed = await setup.run("tag", "-d", "app:kept", "app:moving")
     assert removed.stdout.splitlines() == ["shop/app:kept removed", "shop/app:moving removed"]
-    assert {tag.name for tag in (await desk.site.stream("app")).spec.tags} == {"latest"}
+    assert {tag.name for tag in (await setup.site.stream("app")).spec.tags} == {"latest"}
 
 
-async def test_other_registries_may_be_tagged(desk: Desk) -> None:
-    digest = await desk.push("app:1", "first")
-    source = f"{desk.host}/app:1"
-    await desk.run("tag", source, "app:a", "--scheduled", "--reference-policy=local")
-    await desk.run("tag", source, "app:b", "--reference")
-    assert await desk.site.imported("app", "a") == digest
-    await desk.site.imported("app", "b")
-    found = await desk.site.send("GET", "imagestreamtags/app:a")
+async def test_other_registries_may_be_tagged(setup: ImportSetup) -> None:
+    digest = await setup.push("app:1", "first")
+    source = f"{setup.host}/app:1"
+    await setup.run("tag", source, "app:a", "--scheduled", "--reference-policy=local")
+    await setup.run("tag", source, "app:b", "--reference")
+    assert await setup.site.imported("app", "a") == digest
+    await setup.site.imported("app", "b")
+    found = await setup.site.send("GET", "imagestreamtags/app:a")
     pull_spec = f"registry.internal:5000/shop/app@{digest}"
     assert found.json["image"]["dockerImageReference"] == pull_spec
-    pointer = (await desk.site.stream("app")).status.tag("b")
+    pointer = (await setup.site.stream("app")).status.tag("b")
     assert pointer is not None
     assert (pointer.items[0].image, pointer.items[0].docker_image_reference) == ("", source)
 

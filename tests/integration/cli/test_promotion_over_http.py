@@ -23,8 +23,8 @@ def stages(site: Site) -> dict[str, dict[str, Any]]:
     return {stage["name"]: stage for stage in pipeline["stages"]}
 
 
-def bring(site: Site, release: str) -> None:
-    """Bring a Release into production as people and a CI do."""
+def promote_to_production(site: Site, release: str) -> None:
+    """Promote a Release into production as people and a CI do."""
     site.wait(f"{release}.dev", "Verifying")
     site.done("jenkins", "verify", release, "--stage", "dev", "--passed")
     site.wait(f"{release}.staging", "Waiting")
@@ -66,7 +66,7 @@ def test_a_release_is_tested_approved_and_promoted(site: Site, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "arguments",
     [
         ("approve", "shop-1"),
         ("reject", "shop-1", "--reason", "no"),
@@ -76,25 +76,27 @@ def test_a_release_is_tested_approved_and_promoted(site: Site, tmp_path: Path) -
     ],
 )
 def test_the_token_of_a_ci_does_none_of_what_people_decide(
-    site: Site, wish: tuple[str, ...]
+    site: Site, arguments: tuple[str, ...]
 ) -> None:
     site.wait("shop-1.dev", "Verifying")
     site.done("jenkins", "verify", "shop-1", "--stage", "dev", "--passed")
     site.wait("shop-1.staging", "Waiting")
 
-    result = site.upwell("jenkins", *wish)
+    result = site.upwell("jenkins", *arguments)
 
     assert result.exit_code == 1
     assert "needs role promoter there" in result.stderr
 
 
 def test_a_rollback_holds_until_it_is_resumed_and_asking_twice_is_one(site: Site) -> None:
-    bring(site, "shop-1")
+    promote_to_production(site, "shop-1")
     site.push(2)
-    bring(site, "shop-2")
-    wish = ("rollback", "shop", "--stage", "production", "--reason", "orders are lost")
+    promote_to_production(site, "shop-2")
+    arguments = ("rollback", "shop", "--stage", "production", "--reason", "orders are lost")
 
-    names = {site.done("ci", *wish, "--wait", "--timeout", "20s", "-o", "name") for _ in range(2)}
+    names = {
+        site.done("ci", *arguments, "--wait", "--timeout", "20s", "-o", "name") for _ in range(2)
+    }
     site.wait("shop-2.production.2", "Waiting")
     held = site.done("ci", "promote", "shop-2", "--stage", "production")
 
@@ -166,10 +168,10 @@ def test_a_link_is_made_by_an_admin_and_votes_without_a_token(site: Site) -> Non
     site.wait("shop-1.dev", "Verifying")
     site.done("jenkins", "verify", "shop-1", "--stage", "dev", "--passed")
     site.wait("shop-1.staging", "Waiting")
-    wish = ("approve", "shop-1", "--link", "--as", "bob")
+    arguments = ("approve", "shop-1", "--link", "--as", "bob")
 
-    refused = site.upwell("ci", *wish)
-    link = site.done("admin", *wish).strip()
+    refused = site.upwell("ci", *arguments)
+    link = site.done("admin", *arguments).strip()
     form = urlencode({"decision": "approve", "comment": "by link"}).encode()
     path = link.removeprefix(site.shop.api.url)
     page = site.run(site.shop.api.send("POST", path, form, "application/x-www-form-urlencoded"))

@@ -24,7 +24,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class ScriptedConversation:
-    """Says what it is told to, once it has heard as many messages as it is told to wait for."""
+    """Conversation that sends scripted messages, after it received `after` messages."""
 
     def __init__(self, *said: bytes, after: int = 0) -> None:
         self._said = said

@@ -95,7 +95,7 @@ def test_a_login_holds_where_nothing_else_is_said(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "text"),
     [
         (["login", "upwell.example.com"], "is not https://HOST:PORT"),
         (["login", "https://user@upwell.example.com"], "is not https://HOST:PORT"),
@@ -103,11 +103,11 @@ def test_a_login_holds_where_nothing_else_is_said(
     ],
 )
 def test_what_is_no_login_is_refused_before_anything_is_asked(
-    home: Path, arguments: list[str], told: str
+    home: Path, arguments: list[str], text: str
 ) -> None:
     result = CliRunner().invoke(main, arguments)
     assert (result.exit_code, list(home.iterdir())) == (2, [])
-    assert told in result.stderr
+    assert text in result.stderr
 
 
 def test_a_token_file_holds_a_token_and_nothing_else(home: Path) -> None:

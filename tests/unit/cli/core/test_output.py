@@ -60,6 +60,6 @@ def test_values_at_a_path(path: str, values: list[object]) -> None:
 
 def test_what_people_read_is_on_one_line_and_has_short_digests() -> None:
     digest = f"sha256:{'ab' * 32}"
-    told = f"web = registry.test/web@{digest} exited 3: migrating\n  the database is locked\n"
+    text = f"web = registry.test/web@{digest} exited 3: migrating\n  the database is locked\n"
     short = "web = abababababab exited 3: migrating / the database is locked"
-    assert shortened(told) == short
+    assert shortened(text) == short

@@ -38,8 +38,8 @@ def test_each_command_has_examples_and_each_option_its_help(
             assert parameter.help, parameter.name
             needs_default = not parameter.is_flag and not parameter.required
             if needs_default and not parameter.multiple:
-                told = parameter.show_default or "default" in parameter.help
-                assert told, parameter.name
+                shown = parameter.show_default or "default" in parameter.help
+                assert shown, parameter.name
 
 
 @pytest.mark.parametrize("name", _OWN)

@@ -13,7 +13,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" + b'{"glibc": "1"}\n'
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-class Site:
+class ScriptedServer:
     """A server that answers each request with the next of its answers, the last for ever."""
 
     def __init__(self, answers: Sequence[bytes]) -> None:
@@ -38,47 +38,47 @@ class Site:
 
 
 @asynccontextmanager
-async def site_with(*answers: bytes) -> AsyncIterator[Site]:
-    site = Site(answers)
-    async with await asyncio.start_server(site.handle, "127.0.0.1", 0) as server:
-        site.port = server.sockets[0].getsockname()[1]
-        yield site
+async def server_with(*answers: bytes) -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer(answers)
+    async with await asyncio.start_server(server.handle, "127.0.0.1", 0) as listener:
+        server.port = listener.sockets[0].getsockname()[1]
+        yield server
 
 
 async def test_a_kept_connection_is_used_again_and_the_other_kind_is_not() -> None:
-    async with site_with(OK) as site:
-        connection = LoadConnection(site.port, "shop.localhost")
+    async with server_with(OK) as server:
+        connection = LoadConnection(server.port, "shop.localhost")
         assert [await connection.ask(keep=True) for _ in range(3)] == ["1"] * 3
-        assert site.connections == 1
+        assert server.connections == 1
         connection.close()
-        fresh = LoadConnection(site.port, "shop.localhost")
+        fresh = LoadConnection(server.port, "shop.localhost")
         assert [await fresh.ask(keep=False) for _ in range(3)] == ["1"] * 3
-        assert site.connections == 4
-    assert b"\r\nHost: shop.localhost\r\n" in site.requests[0]
+        assert server.connections == 4
+    assert b"\r\nHost: shop.localhost\r\n" in server.requests[0]
 
 
 async def test_a_server_that_closes_politely_loses_no_request() -> None:
     closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
-    async with site_with(closing, OK) as site:
-        connection = LoadConnection(site.port, "x")
+    async with server_with(closing, OK) as server:
+        connection = LoadConnection(server.port, "x")
         assert [await connection.ask(keep=True) for _ in range(2)] == ["1", "1"]
         connection.close()
-    assert site.connections == 2
+    assert server.connections == 2
 
 
 async def test_a_request_that_gets_no_answer_is_not_tried_again() -> None:
-    async with site_with(OK, b"", OK) as site:
-        connection = LoadConnection(site.port, "x")
+    async with server_with(OK, b"", OK) as server:
+        connection = LoadConnection(server.port, "x")
         await connection.ask(keep=True)
         with pytest.raises(LoadError, match="IncompleteReadError"):
             await connection.ask(keep=True)
-        assert len(site.requests) == 2
+        assert len(server.requests) == 2
         assert await connection.ask(keep=False) == "1"
 
 
 async def test_nobody_who_listens_is_a_failure() -> None:
-    async with site_with(OK) as site:
-        port = site.port
+    async with server_with(OK) as server:
+        port = server.port
     with pytest.raises(LoadError, match="Connect"):
         await LoadConnection(port, "x").ask(keep=True)
 
@@ -103,9 +103,9 @@ async def test_a_body_without_a_reasonable_length_is_a_failure() -> None:
         b"HTTP/1.1 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
     ):
-        async with site_with(head) as site:
+        async with server_with(head) as server:
             with pytest.raises(LoadError, match="Content-Length"):
-                await LoadConnection(site.port, "x").ask(keep=True)
+                await LoadConnection(server.port, "x").ask(keep=True)
 
 
 def test_a_tally_knows_since_when_all_answers_are_the_same() -> None:
@@ -119,11 +119,11 @@ def test_a_tally_knows_since_when_all_answers_are_the_same() -> None:
 
 async def test_the_load_counts_what_the_server_got_and_ends_in_order() -> None:
     stats = LoadStats("x")
-    async with site_with(OK, b"", OK) as site:
-        load = Load(site.port, clients=2, per_second=200.0)
+    async with server_with(OK, b"", OK) as server:
+        load = Load(server.port, clients=2, per_second=200.0)
         async with load.running([stats]), asyncio.timeout(5):
             while stats.requests < 20:  # noqa: ASYNC110 - the load has no event for it
                 await asyncio.sleep(0.01)
-    assert stats.requests == len(site.requests)
+    assert stats.requests == len(server.requests)
     assert stats.failed == 1
     assert "IncompleteReadError" in stats.failures[0][1]

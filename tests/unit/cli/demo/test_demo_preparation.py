@@ -76,7 +76,7 @@ def test_the_version_is_that_of_the_package_libc6(tmp_path: Path) -> None:
         glibc_of(tmp_path / "b.tar")
 
 
-class Workshop:
+class FakeMmdebstrap:
     """Root file systems from a made-up mmdebstrap, which copies prepared files."""
 
     def __init__(self, folder: Path) -> None:
@@ -107,41 +107,43 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMmdebstrap:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    return Workshop(tmp_path)
+    return FakeMmdebstrap(tmp_path)
 
 
-def test_a_root_file_system_is_made_once(workshop: Workshop) -> None:
-    workshop.offer("bullseye", "1", "2")
-    assert workshop.make() == ("bullseye", "1", "2")
-    assert workshop.make() == ("bullseye", "1", "2")
-    assert workshop.made() == 2
-    workshop.make(fresh=True)
-    assert workshop.made() == 4
+def test_a_root_file_system_is_made_once(mmdebstrap: FakeMmdebstrap) -> None:
+    mmdebstrap.offer("bullseye", "1", "2")
+    assert mmdebstrap.make() == ("bullseye", "1", "2")
+    assert mmdebstrap.make() == ("bullseye", "1", "2")
+    assert mmdebstrap.made() == 2
+    mmdebstrap.make(fresh=True)
+    assert mmdebstrap.made() == 4
 
 
-def test_a_damaged_file_in_the_cache_is_made_again(workshop: Workshop) -> None:
-    workshop.offer("bullseye", "1", "2")
-    workshop.make()
-    with (workshop.folder / "cache/bullseye.tar").open("ab") as file:
+def test_a_damaged_file_in_the_cache_is_made_again(mmdebstrap: FakeMmdebstrap) -> None:
+    mmdebstrap.offer("bullseye", "1", "2")
+    mmdebstrap.make()
+    with (mmdebstrap.folder / "cache/bullseye.tar").open("ab") as file:
         file.write(b"x")
-    assert workshop.make() == ("bullseye", "1", "2")
-    assert workshop.made() == 3
+    assert mmdebstrap.make() == ("bullseye", "1", "2")
+    assert mmdebstrap.made() == 3
 
 
-def test_the_next_suite_is_taken_when_there_is_no_fix_or_no_suite(workshop: Workshop) -> None:
-    workshop.offer("bookworm", "2", "2")
-    workshop.offer("trixie", "3", "4")
-    assert workshop.make() == ("trixie", "3", "4")
-    told = [line for line in workshop.said if "next suite" in line]
-    assert told[0].startswith("bullseye: mmdebstrap failed")
-    assert told[1].startswith("bookworm-security has no newer glibc than bookworm")
+def test_the_next_suite_is_taken_when_there_is_no_fix_or_no_suite(
+    mmdebstrap: FakeMmdebstrap,
+) -> None:
+    mmdebstrap.offer("bookworm", "2", "2")
+    mmdebstrap.offer("trixie", "3", "4")
+    assert mmdebstrap.make() == ("trixie", "3", "4")
+    lines = [line for line in mmdebstrap.said if "next suite" in line]
+    assert lines[0].startswith("bullseye: mmdebstrap failed")
+    assert lines[1].startswith("bookworm-security has no newer glibc than bookworm")
 
 
-def test_no_suite_at_all_is_an_error_that_says_why(workshop: Workshop) -> None:
+def test_no_suite_at_all_is_an_error_that_says_why(mmdebstrap: FakeMmdebstrap) -> None:
     with pytest.raises(CommandError, match=r"(?s)no suite of .* has a newer glibc; trixie: .*cp: "):
-        workshop.make()
+        mmdebstrap.make()
 
 
 def test_a_taken_port_is_replaced_and_the_manifests_follow(tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ def test_all_claims_hold_when_the_fix_was_refused(refused: FixProgress) -> None:
     assert REFUSED.failure(refused) == ""
 
 
-def test_neither_outcome_is_taken_for_the_other(progress: FixProgress, refused: FixProgress) -> None:
+def test_neither_outcome_is_taken_for_the_other(
+    progress: FixProgress, refused: FixProgress
+) -> None:
     assert not FIXED.is_complete(refused)
     assert FIXED.failure(refused) == "gate-2.dev Failed: check in-situ: exit code 1"
     assert not REFUSED.is_complete(progress)

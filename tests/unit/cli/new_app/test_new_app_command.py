@@ -46,7 +46,7 @@ def port_of(result: "Result", name: str) -> int:
 
 def test_a_builder_and_a_repository_become_all_that_is_needed(upwell: Upwell) -> None:
     made = upwell("new-app", SHOP, "--expose")
-    told = [line for line in made.stderr.splitlines() if line.startswith("next: ")]
+    lines = [line for line in made.stderr.splitlines() if line.startswith("next: ")]
 
     assert made.stdout.splitlines() == [
         "secret/shop-webhooks created",
@@ -57,13 +57,13 @@ def test_a_builder_and_a_repository_become_all_that_is_needed(upwell: Upwell) ->
         "deployment.apps/shop created",
         "route.route.openshift.io/shop created",
     ]
-    assert [line.partition("`")[0] for line in told] == [
+    assert [line.partition("`")[0] for line in lines] == [
         "next: the first build starts once python:3.11 is imported: ",
         "next: ",
         "next: ",
     ]
-    assert "upwell start-build shop --list-webhooks all" in told[1]
-    assert "upwell get route shop" in told[2]
+    assert "upwell start-build shop --list-webhooks all" in lines[1]
+    assert "upwell get route shop" in lines[2]
     assert "upwell status" in made.stderr
 
 

@@ -147,8 +147,8 @@ async def test_status_calls_nothing_current_that_has_never_served(
 
     lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
 
-    told = "0/2 ready, behind by 1: no revision was rolled out yet"
-    assert f"Deployment default/later  {told}" in lines
+    text = "0/2 ready, behind by 1: no revision was rolled out yet"
+    assert f"Deployment default/later  {text}" in lines
     assert lines[-1] == "1 of 2 workloads run the newest of what they follow"
 
 
@@ -181,8 +181,8 @@ async def test_status_names_what_a_rollout_under_way_waits_for(
 ) -> None:
     hooked = deployment((1, "Progressing", SHOP_OLD), ready=0)
     hooked["metadata"]["name"] = "hooked"
-    told = {"type": "Progressing", "status": "True", "reason": "HookRunning"}
-    hooked["status"]["conditions"] = [{**told, "message": "the pre hook runs"}]
+    condition = {"type": "Progressing", "status": "True", "reason": "HookRunning"}
+    hooked["status"]["conditions"] = [{**condition, "message": "the pre hook runs"}]
     await client.put(hooked)
 
     lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
@@ -394,12 +394,12 @@ async def test_describe_and_get_tell_whether_a_route_is_admitted(
 async def test_get_jobs_says_how_they_ended(
     upwell: Upwell, client: "FakeClient", conditions: list[tuple[str, str, str]], state: str
 ) -> None:
-    told = [{"type": kind, "status": truth, "reason": why} for kind, truth, why in conditions]
+    found = [{"type": kind, "status": truth, "reason": why} for kind, truth, why in conditions]
     document = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"namespace": "default", "name": "load"},
-        "status": {"conditions": told},
+        "status": {"conditions": found},
     }
     await client.put(document)
 

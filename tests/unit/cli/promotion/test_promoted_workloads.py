@@ -30,8 +30,8 @@ async def _objects(fixed: "FakeClient") -> None:
 def test_explain_goes_from_what_runs_to_the_base_image(upwell: Upwell) -> None:
     lines = upwell("explain", "deploy/shop", "--packages=none").stdout.splitlines()
 
-    told = [line.split(" (2026")[0] for line in lines]
-    assert [line.strip() for line in told[2:8]] == [
+    texts = [line.split(" (2026")[0] for line in lines]
+    assert [line.strip() for line in texts[2:8]] == [
         f"container web runs cccccccccccc, component web of release shop-1 in {STAGE}",
         "release shop-1 was made: the first images",
         f"promotion {PROMOTION} brought it into stage staging, Succeeded; ci asked for it: first",
@@ -39,7 +39,7 @@ def test_explain_goes_from_what_runs_to_the_base_image(upwell: Upwell) -> None:
         "ada approved it: go",
         "build shop-1 made cccccccccccc",
     ]
-    assert "  behind by 1: approval: 1 of 2 approvals" in told
+    assert "  behind by 1: approval: 1 of 2 approvals" in texts
 
 
 async def test_a_build_that_is_gone_leaves_what_its_release_remembers(

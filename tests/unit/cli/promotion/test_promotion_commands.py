@@ -127,8 +127,8 @@ def test_a_promotion_that_does_not_end_is_exit_5(upwell: Upwell, client: "FakeCl
 def test_rollback_says_that_the_stage_is_held(upwell: Upwell, client: "FakeClient") -> None:
     client.answers["pipelines/shop/rollback"] = answer("shop-1.staging.2", "Waiting")
 
-    wish = ("--stage", "staging", "--to", "release/shop-1", "--reason", "slow")
-    result = upwell("rollback", "pipeline/shop", *wish)
+    arguments = ("--stage", "staging", "--to", "release/shop-1", "--reason", "slow")
+    result = upwell("rollback", "pipeline/shop", *arguments)
 
     assert result.exit_code == 0
     assert "`upwell resume pipeline/shop --stage staging`" in result.stderr
@@ -173,8 +173,8 @@ def test_a_failed_verdict_is_reported_and_no_failure_of_the_command(
     judged = {"check": "integration", "promotion": answer("shop-2.dev", "Verifying")}
     client.answers["releases/shop-2/verify"] = judged
 
-    wish = ("verify", "shop-2", "--stage", "dev", "--failed", "--check", "integration")
-    result = upwell(*wish, "-o", "name")
+    arguments = ("verify", "shop-2", "--stage", "dev", "--failed", "--check", "integration")
+    result = upwell(*arguments, "-o", "name")
 
     assert (result.exit_code, result.stderr) == (0, "check integration failed\n")
     assert result.stdout == "promotion.upwell.dev/shop-2.dev\n"
