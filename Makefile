@@ -19,7 +19,7 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: python system  ## Replay the glibc story with real parts (ARGS="--keep" leaves it running)
+demo: python system  ## Replay a glibc fix with real parts (ARGS="--keep" leaves it running)
 	$(RUN) upwell demo $(ARGS)
 
 .PHONY: test
