@@ -28,13 +28,13 @@ from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
 from upwell.api.manifests import parse_manifests
-from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.api.validation.objects import validate
 from upwell.policy.builds.run_policy import number_of
 from upwell.reconcilers.builds.build_configs import BuildConfigs, build_config_controller
 from upwell.reconcilers.builds.builds import Builds
 from upwell.reconcilers.builds.requests import BuildRequests
-from upwell.store.interface import AlreadyExistsError, NotFoundError
+from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError
 
 pytestmark = needs_corpus
 
@@ -115,7 +115,15 @@ async def decided(machine: BuildMachine) -> None:
     configs = BuildConfigs(machine.index, clock=machine.clock)
     for config in (await machine.store.list(BuildConfig)).items:
         await machine.cache.wait_for(config)
-        await configs.reconcile(config.key)
+        await decide(configs, config.key)
+
+
+async def decide(configs: BuildConfigs, key: ObjectKey) -> None:
+    """Reconcile once; again after a conflict with the reconciler that runs, as the queue does."""
+    try:
+        await configs.reconcile(key)
+    except ConflictError:
+        await decide(configs, key)
 
 
 def image_changes(build: Build) -> list[str]:
