@@ -1,4 +1,4 @@
-"""What people's commands need of an API server beyond the store port."""
+"""Contract of clients of an API server: requests of people's commands beyond the store port."""
 
 import asyncio
 import json

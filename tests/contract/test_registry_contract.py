@@ -1,4 +1,4 @@
-"""What every Registry promises; each adapter runs it against images that were really pushed."""
+"""Contract of registries, each with images that were really pushed."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack

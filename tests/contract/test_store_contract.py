@@ -1,4 +1,4 @@
-"""What every store does with one object and with lists: create, read, update, delete."""
+"""Contract of stores, of one object and of lists: create, read, update, delete."""
 
 import asyncio
 import uuid

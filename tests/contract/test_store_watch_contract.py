@@ -1,4 +1,4 @@
-"""What every store does with watches and with many writers at a time."""
+"""Contract of stores, of watches and of many writers at a time."""
 
 import asyncio
 
