@@ -276,6 +276,7 @@ async def _until_ended(answer: aiohttp.ClientResponse) -> bytes:
 async def test_what_runs_ends_with_its_token(guarded: Guarded, path: str) -> None:
     made = await guarded.api.store.create(Build(metadata=ObjectMeta(name="b", namespace="shop")))
     await guarded.api.store.update_status(made.with_status(BuildStatus(phase=BuildPhase.RUNNING)))
+    guarded.api.logs.sink(made.uid)(b"the build runs\n")
     token = await guarded.token("ci", "viewer@*")
     url = guarded.api.url + path.format(builds=f"{BUILDS}/shop/builds/b")
     headers = {"Authorization": f"Bearer {token}"}
