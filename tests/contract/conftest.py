@@ -13,6 +13,7 @@ import pytest
 from tests.support.paths import SHARED
 from tests.support.store.own_server import own_client
 from tests.support.store.stores_under_test import NAMESPACE, Port, now
+from tests.unit.cli.conftest import FakeClient
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.core import ConfigMap, Namespace
@@ -103,11 +104,13 @@ def _start(folder: Path) -> Cluster:
     return Cluster(view.stdout, token, str(folder / "pki" / "ca.crt"))
 
 
-@pytest.fixture(params=["memory", "sqlite", "server", "kubernetes"])
+@pytest.fixture(params=["memory", "memory for commands", "sqlite", "server", "kubernetes"])
 async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Port]:
     match request.param:
         case "memory":
             yield Port(MemoryStore(now), settles_at_once=True)
+        case "memory for commands":
+            yield Port(FakeClient(now), settles_at_once=True)
         case "sqlite":
             sqlite = await SqliteStore.open(tmp_path / "upwell.db", clock=now)
             yield Port(sqlite, settles_at_once=True)

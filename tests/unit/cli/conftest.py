@@ -47,8 +47,8 @@ class ScriptedConversation:
 class FakeClient(MemoryStore):
     """An ApiClient on a MemoryStore; `answers` and `logs` play the server's own parts."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda: NOW)
+    def __init__(self, clock: Callable[[], datetime] = lambda: NOW) -> None:
+        super().__init__(clock)
         self.answers: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, bytes] = {}
         self.calls: list[tuple[str, str, Any]] = []
