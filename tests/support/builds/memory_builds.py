@@ -390,7 +390,7 @@ class BuildMachine:
         return await self.store.get(Build, NAMESPACE, name)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     """Wait until `condition` holds."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - any state of any part is waited for

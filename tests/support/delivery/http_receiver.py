@@ -53,7 +53,7 @@ class HttpReceiver:
         writer.close()
 
     async def until(self, condition: Callable[["HttpReceiver"], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition(self):  # noqa: ASYNC110 - it is read, not told
                 await asyncio.sleep(0.01)
 

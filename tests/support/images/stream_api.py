@@ -51,7 +51,7 @@ class StreamSite:
         self, stream: str, tag: str, reached: Callable[[NamedTagEventList], bool]
     ) -> NamedTagEventList:
         """Wait until a tag is as wished."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 with contextlib.suppress(NotFoundError):
                     found = (await self.stream(stream)).status.tag(tag)
@@ -61,7 +61,7 @@ class StreamSite:
 
     async def reconciled(self, name: str) -> None:
         """Wait until the reconciler has seen a stream."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 if (await self.stream(name)).status.docker_image_repository:
                     return

@@ -49,7 +49,7 @@ async def docker_registry(
             program, "serve", str(path), stdout=log, stderr=log
         )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await _accepts(port, process)
         yield f"127.0.0.1:{port}"
     finally:

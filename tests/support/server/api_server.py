@@ -47,7 +47,7 @@ from upwell.workload.interface import (
 type Document = dict[str, Any]
 
 START = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
-DEADLINE = 5.0
+DEADLINE = 30.0
 
 
 @dataclass

@@ -50,7 +50,7 @@ async def test_a_follower_gets_what_comes_and_ends_with_the_log(open_logs: Opene
             got.append(piece)
             seen.set()
 
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(follow())
         for number in range(1, 4):
             await seen.wait()
@@ -64,7 +64,7 @@ async def test_a_follower_gets_what_comes_and_ends_with_the_log(open_logs: Opene
 
 async def test_a_log_that_a_killed_process_left_is_complete(open_logs: Opener) -> None:
     open_logs().sink("b")(b"half")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await collected(open_logs(), "b", follow=True) == b"half"
 
 

@@ -54,7 +54,7 @@ class Recorder:
             self.running -= 1
 
     async def until(self, reached: Callable[[list[str]], bool]) -> None:
-        async with asyncio.timeout(5), self._changed:
+        async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(lambda: reached(self.seen))
 
 

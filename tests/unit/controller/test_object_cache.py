@@ -84,7 +84,7 @@ class CachedStore:
         task = asyncio.create_task(self.cache.run())
         await asyncio.sleep(0)  # it runs from its first step on
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await self.cache.ready(*kinds)
                 yield
         finally:

@@ -59,7 +59,7 @@ async def test_cancelling_kills_children_that_left_the_group(
     task = asyncio.create_task(
         launcher.run(shell(script, tmp_path), lambda piece: started.set() if piece else None)
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -75,7 +75,7 @@ async def test_leftovers_of_a_launcher_are_found_by_its_owner(
     marker = f"8{os.getpid()}.{id(tmp_path) % 10**6}"
     command = shell(f"echo up; sleep {marker}", tmp_path)
     task = asyncio.create_task(launcher.run(command, lambda _: started.set()))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await started.wait()
         Launcher("another").kill_leftovers()
         assert not task.done()

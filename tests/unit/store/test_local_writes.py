@@ -180,7 +180,7 @@ async def test_a_watch_that_fell_behind_learns_so() -> None:
 async def test_a_watch_that_keeps_up_sees_more_than_the_history_holds() -> None:
     store = MemoryStore(lambda: NOON, history_limit=3)
     seen = []
-    async with asyncio.timeout(5), aclosing(store.watch(ConfigMap)) as events:
+    async with asyncio.timeout(30), aclosing(store.watch(ConfigMap)) as events:
         for number in range(20):
             await store.create(item(f"i{number}"))
             seen.append((await anext(events)).resource.name)

@@ -121,7 +121,7 @@ async def test_the_load_counts_what_the_server_got_and_ends_in_order() -> None:
     stats = LoadStats("x")
     async with server_with(OK, b"", OK) as server:
         load = Load(server.port, clients=2, per_second=200.0)
-        async with load.running([stats]), asyncio.timeout(5):
+        async with load.running([stats]), asyncio.timeout(30):
             while stats.requests < 20:  # noqa: ASYNC110 - the load has no event for it
                 await asyncio.sleep(0.01)
     assert stats.requests == len(server.requests)

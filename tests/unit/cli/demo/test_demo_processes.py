@@ -15,7 +15,7 @@ from upwell.cli.demo.teardown import claim_folder, in_use, is_demo, tear_down
 
 async def is_gone(pid: int) -> bool:
     """Wait until a process has ended: a signal that was sent takes its time."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while started_at(pid) is not None:  # noqa: ASYNC110 - no event tells of its end
             await asyncio.sleep(0.01)
     return True
@@ -23,7 +23,7 @@ async def is_gone(pid: int) -> bool:
 
 async def written(path: Path) -> str:
     """Return what a process writes into the file, once it has."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (text := _read(path)):  # noqa: ASYNC110 - no event tells of a file
             await asyncio.sleep(0.01)
     return text

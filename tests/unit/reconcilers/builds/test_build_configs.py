@@ -298,7 +298,7 @@ async def test_what_waits_is_looked_at_when_the_build_above_it_ends(diamond: Sit
     changes = site.store.watch(Build)
     try:
         await site.stream("base", "new")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             async for change in changes:
                 build = change.resource
                 if build.name == "tip-2":
@@ -553,7 +553,7 @@ async def test_a_quarantine_is_heard_of_by_every_config(site: Site) -> None:
     await site.end("app-1")
     await quarantine(site, Digest.of(b"new"))
     await site.stream("base", "new")
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         tasks = [group.create_task(each.run()) for each in site.running()]
         async with aclosing(site.store.watch(BuildConfig)) as changes:
             async for change in changes:

@@ -27,7 +27,7 @@ from upwell.store.interface import NotFoundError
 from upwell.store.memory import MemoryStore
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-DEADLINE = 10.0
+DEADLINE = 30.0
 SOURCE = "http://upwell.test"
 DAILY = {"schedule": "0 8 * * *"}
 

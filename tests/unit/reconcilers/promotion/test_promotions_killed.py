@@ -235,6 +235,7 @@ async def run(folder: Path, code: int, kill_at: int = 0) -> Shop:
     return shop
 
 
+@pytest.mark.timeout(300)  # some sixty promotions from beginning to end
 @pytest.mark.parametrize("code", [0, 1], ids=["it passes", "it is put back"])
 async def test_a_kill_before_any_write_changes_nothing_of_the_end(
     tmp_path: Path, code: int

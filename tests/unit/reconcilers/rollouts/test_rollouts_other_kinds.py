@@ -157,7 +157,7 @@ async def running(world: World) -> AsyncIterator[None]:
 
 
 async def until_it_waits(world: World) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for event in world.store.watch(Deployment):
             condition = find(event.resource.status.conditions, "Progressing")
             if condition is not None and condition.reason == "SecretNotFound":
@@ -165,7 +165,7 @@ async def until_it_waits(world: World) -> None:
 
 
 async def until_running(world: World, *images: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while world.runtime.images() != list(images):
             world.runtime.turn()
             await asyncio.sleep(0.005)  # the fake's time has to be turned

@@ -14,7 +14,7 @@ QUIET = InForce(quiet=frozenset({"old"}))
 
 
 async def next_key(feed: KeyFeed) -> ObjectKey:
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         return await anext(feed.keys())
 
 

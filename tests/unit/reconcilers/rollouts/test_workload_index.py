@@ -197,7 +197,7 @@ async def triggers_run(index: WorkloadIndex) -> AsyncIterator[None]:
 
 async def told(index: WorkloadIndex, name: str, reason: str) -> None:
     """Wait until a Deployment's condition has a reason."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for event in index.cache.store.watch(Deployment):
             conditions = event.resource.status.conditions
             if event.resource.name == name and any(one.reason == reason for one in conditions):

@@ -268,7 +268,7 @@ async def test_a_client_has_so_many_watches(guarded: Guarded) -> None:
 
 
 async def _until_ended(answer: aiohttp.ClientResponse) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await answer.read()
 
 
@@ -415,7 +415,7 @@ async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> N
     path = "/apis/apps/v1/namespaces/shop/deployments/web/exec"
     headers = [(b"authorization", f"Bearer {token}".encode())]
     scope = {"type": "websocket", "path": path, "headers": headers, "query_string": b""}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await AuthMiddleware(app, control, LIMITS)(scope, receive, send)
     assert stopped == ["ci"]
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]

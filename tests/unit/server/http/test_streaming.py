@@ -56,7 +56,7 @@ async def test_time_and_a_stop_end_it() -> None:
         await asyncio.Event().wait()
         yield 1
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert [x async for x in batched(silent(), asyncio.Event(), tick=None, seconds=0.01)] == []
         stop = asyncio.Event()
         asyncio.get_running_loop().call_soon(stop.set)

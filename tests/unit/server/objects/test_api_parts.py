@@ -55,7 +55,7 @@ async def test_the_last_line_may_be_unfinished(api: Api) -> None:
 
 async def test_a_followed_log_waits_for_the_start_and_ends_with_the_build(api: Api) -> None:
     build = await make_build(api, BuildPhase.NEW)
-    async with asyncio.timeout(5), api.stream(f"{BUILDS}/b-1/log?follow=1&tailLines=1") as stream:
+    async with asyncio.timeout(30), api.stream(f"{BUILDS}/b-1/log?follow=1&tailLines=1") as stream:
         api.logs.sink(build.uid)(b"zero\none\n")
         await api.store.update_status(build.with_status(BuildStatus(phase=BuildPhase.RUNNING)))
         assert await stream.readline() == b"one\n"
@@ -67,7 +67,7 @@ async def test_a_followed_log_waits_for_the_start_and_ends_with_the_build(api: A
 
 async def test_a_followed_log_of_a_deleted_build_ends(api: Api) -> None:
     build = await make_build(api, BuildPhase.NEW)
-    async with asyncio.timeout(5), api.stream(f"{BUILDS}/b-1/log?follow=1") as stream:
+    async with asyncio.timeout(30), api.stream(f"{BUILDS}/b-1/log?follow=1") as stream:
         api.logs.close(build.uid)
         await api.store.delete(Build, "shop", "b-1")
         assert await stream.read() == b""
@@ -76,7 +76,7 @@ async def test_a_followed_log_of_a_deleted_build_ends(api: Api) -> None:
 async def test_shutdown_ends_a_followed_log(api: Api) -> None:
     build = await make_build(api, BuildPhase.RUNNING)
     api.logs.sink(build.uid)(b"one\n")
-    async with asyncio.timeout(2), api.stream(f"{BUILDS}/b-1/log?follow=1") as stream:
+    async with asyncio.timeout(30), api.stream(f"{BUILDS}/b-1/log?follow=1") as stream:
         assert await stream.readline() == b"one\n"
         api.shutdown.set()
         assert await stream.read() == b""
@@ -154,7 +154,7 @@ async def test_followed_logs_of_several_instances_end_with_the_client(api: Api) 
     await api.send("POST", DEPLOYMENTS, deployment("web"))
     api.runtime.shown = [instance("web-1"), instance("web-2")]
     api.runtime.log_texts = {("web-1", ""): b"a\n" * 200, ("web-2", ""): b"c\n" * 200}
-    async with asyncio.timeout(5), api.stream(f"{DEPLOYMENTS}/web/log?follow=1") as stream:
+    async with asyncio.timeout(30), api.stream(f"{DEPLOYMENTS}/web/log?follow=1") as stream:
         lines = [await stream.readline() for _ in range(400)]
     assert {*lines} == {b"[web-1] a\n", b"[web-2] c\n"}
 

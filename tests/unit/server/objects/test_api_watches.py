@@ -93,7 +93,7 @@ async def test_a_forgotten_version_is_an_error_event_with_410(api: Api) -> None:
 
 
 async def test_a_watch_ends_when_it_asked_to(api: Api) -> None:
-    async with asyncio.timeout(5), api.stream(f"{MAPS}?watch=1&timeoutSeconds=1") as stream:
+    async with asyncio.timeout(30), api.stream(f"{MAPS}?watch=1&timeoutSeconds=1") as stream:
         assert await stream.read() == b""
 
 
@@ -112,7 +112,7 @@ async def test_more_watches_than_allowed_are_refused_until_one_ends(api: Api) ->
             refused = await api.get(f"{MAPS}?watch=1")
             assert (refused.status, refused.json["reason"]) == (429, "TooManyRequests")
             assert refused.headers["Retry-After"] == "1"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await status_of(api, f"{MAPS}?watch=1") == 429:
                 continue
 
@@ -120,7 +120,7 @@ async def test_more_watches_than_allowed_are_refused_until_one_ends(api: Api) ->
 async def test_shutdown_ends_every_watch(api: Api) -> None:
     async with api.stream(f"{MAPS}?watch=1") as stream:
         api.shutdown.set()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             assert await stream.read() == b""
     assert (await api.get("/readyz")).status == 503
     assert (await api.get("/livez")).status == 200

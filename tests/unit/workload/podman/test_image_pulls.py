@@ -16,7 +16,7 @@ OWNER = Owner("Deployment", "shop", "web")
 IMAGE = Reference.parse("registry.test/team/web:1").with_digest(Digest.of(b"web"))
 BY_DIGEST = replace(IMAGE, tag=None)
 ALICE = ("registry.test", "alice", "wonder")
-DEADLINE = 5
+DEADLINE = 30
 
 
 class Turned:
