@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 
 SECONDS = {
     "unit": 60,
-    "contract": 120,
-    "integration": 300,
+    "contract": 300,
+    "integration": 600,
     "acceptance": 900,
     "benchmarks": 3600,
 }
