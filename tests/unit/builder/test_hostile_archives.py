@@ -139,7 +139,10 @@ def zip_bomb(path: Path) -> None:
     [
         (tar_bomb, "more than"),
         (zip_bomb, "more than 1000000 bytes"),
-        (header_bomb, "a header of a size that no archive needs"),
+        (
+            header_bomb,
+            "a header of a size that no archive needs|unpacks to more than",
+        ),  # newer Pythons read it in pieces
     ],
 )
 def test_a_bomb_is_cut_off(
