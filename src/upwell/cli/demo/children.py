@@ -32,14 +32,7 @@ async def run(
     """
     program = str(argv[0])
     try:
-        process = await asyncio.create_subprocess_exec(
-            *map(str, argv),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
-        )
+        process = await _start(*map(str, argv), environment={**os.environ, **(environment or {})})
     except OSError as error:
         raise CommandError(f"cannot start {program}: {error.strerror}") from error
     try:
@@ -54,6 +47,26 @@ async def run(
     if code != 0:
         raise CommandError(f"{program} failed with exit code {code}:\n{_tail(output)}")
     return output.decode(errors="replace")
+
+
+async def _start(*argv: str, environment: Mapping[str, str]) -> Process:
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # The command may run already, with children that asyncio would leave behind.
+        with suppress(OSError):
+            await asyncio.shield(_end_group(await starting))
+        raise
 
 
 async def _read_all(process: Process, program: str) -> bytes:
