@@ -27,7 +27,6 @@ _TO_DO = frozenset(
         "reconcilers",
         "registry",
         "server",
-        "settings.py",
         "store",
         "tracing",
         "uploads",

@@ -110,13 +110,11 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         builder=BuildahBuilder(buildah_settings(settings, paths)),
         runtime=runtime,
         probes=await stack.enter_async_context(NetworkProbes.open()),
-        repositories=GitRepositories(
-            data / "gitops", settings.git_author, allow_local=settings.allow_local_sources
-        ),
+        repositories=GitRepositories(data / "gitops", settings.git_author),
         services=await runtime.service_network(),
         router=HaproxyRouter(_haproxy_settings(settings)),
         inventory=SqliteInventory(data / "inventory.db"),
-        inputs=FileInputs(data / "inputs", limit_bytes=settings.upload_limit),
+        inputs=FileInputs(data / "inputs", limit_bytes=settings.upload_limit_bytes),
         evidence=FileInputs(data / "evidence", limit_bytes=_EVIDENCE_BYTES),
         protection=protection,
         metrics=metrics,

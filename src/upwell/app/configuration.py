@@ -58,14 +58,13 @@ def _instance_id(path: Path) -> str:
 def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahSettings:
     """Return how builds run."""
     data, isolation = settings.data_dir, settings.build_isolation
-    memory = isolation.memory or _machine_memory() * 3 // 4
+    memory = isolation.memory_bytes or _machine_memory() * 3 // 4
     return BuildahSettings(
         work_dir=data / "builds",
         storage_root=data / "builder" / "storage",
         run_root=data / "builder" / "run",
         containers_conf=files.containers_conf,
         registries_conf=files.registries_conf,
-        allow_local_sources=settings.allow_local_sources,
         limits=BuildLimits(memory, pids=isolation.processes),
         limits_resources=files.limits_resources,
         user_namespaces=isolation.user_namespaces,

@@ -176,10 +176,7 @@ def _stores(adapters: Adapters) -> Stores:
 
 def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
     settings = adapters.settings
-    defaults = BuildDefaults(
-        deadline_seconds=settings.build_deadline.total_seconds(),
-        insecure_registries=adapters.insecure_registries,
-    )
+    defaults = BuildDefaults(insecure_registries=adapters.insecure_registries)
     planner = BuildPlanner(
         adapters.store,
         BuildLogins(

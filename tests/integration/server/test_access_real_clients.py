@@ -119,7 +119,7 @@ def _remove(made: Installed) -> None:
         "import asyncio, sys; from pathlib import Path;"
         "from upwell.app.server import remove_workloads;"
         "from upwell.settings import ServerSettings;"
-        "asyncio.run(remove_workloads(ServerSettings(Path(sys.argv[1]),"
+        "asyncio.run(remove_workloads(ServerSettings(data_dir=Path(sys.argv[1]),"
         " container_storage=Path(sys.argv[2]))))"
     )
     data, storage = made.folder / "data", made.folder / "ctr"

@@ -243,7 +243,7 @@ class Installation:
     async def remove(self) -> None:
         """Stop everything, and say what resists."""
         self.stop()
-        settings = ServerSettings(self.data_dir, container_storage=self.storage)
+        settings = ServerSettings(data_dir=self.data_dir, container_storage=self.storage)
         if (self.data_dir / "instance-id").exists():
             await remove_workloads(settings)
         self._unmount()

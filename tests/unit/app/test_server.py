@@ -13,7 +13,7 @@ from upwell.settings import ServerSettings
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 async def test_no_answer_waits_for_the_acknowledgement_of_its_beginning(host: str) -> None:
     accepted = asyncio.get_running_loop().create_future()
-    with _listen(ServerSettings(Path("data"), host=host, port=0)) as listener:
+    with _listen(ServerSettings(data_dir=Path("data"), host=host, port=0)) as listener:
         server = await asyncio.start_server(
             lambda _, writer: accepted.set_result(writer), sock=listener
         )

@@ -80,7 +80,7 @@ async def tear_down(folder: Path) -> None:
     await stop_recorded(folder)
     errors = []
     if (data_dir(folder) / "instance-id").exists():
-        settings = ServerSettings(data_dir(folder), container_storage=storage(folder))
+        settings = ServerSettings(data_dir=data_dir(folder), container_storage=storage(folder))
         try:
             async with asyncio.timeout(_WORKLOADS_SECONDS):
                 await remove_workloads(settings)

@@ -154,9 +154,8 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         SettingsError,
         parse_size,
         read_file,
-        tracing_from,
+        trace_export,
     )
-    from upwell.uploads.interface import DEFAULT_LIMIT_BYTES  # noqa: PLC0415
 
     host, _, port = listen.rpartition(":")
     if not host or not port.isdecimal():
@@ -164,25 +163,25 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     configure_logging(getattr(logging, log_level.upper()))
     try:
         file = read_file(config) if config else FileSettings()
-        size = parse_size(upload_limit) if upload_limit else file.upload_limit
+        size = parse_size(upload_limit) if upload_limit else file.upload_limit_bytes
         settings = ServerSettings(
             data_dir=data_dir.absolute(),
             host=host,
             port=int(port),
             router_address=router,
             router_https_address=router_https,
-            import_interval=import_interval or file.import_interval or timedelta(minutes=15),
-            upload_limit=size or DEFAULT_LIMIT_BYTES,
+            import_interval=import_interval or file.import_interval,
+            upload_limit_bytes=size,
             build_slots=build_slots,
             allowed_host_paths=(*host_paths, *file.allowed_host_paths),
             container_storage=container_storage.absolute() if container_storage else None,
-            build_isolation=file.build_isolation,
+            build_isolation=file.builds,
             registries=file.registries,
             auth_files=tuple(default_auth_files(os.environ, Path.home())),
             access=access,
             retention=file.retention,
-            tracing=tracing_from(os.environ, file.tracing),
-            git_author=file.git_author,
+            tracing=trace_export(os.environ, file.tracing),
+            git_author=file.git.author,
         )
         asyncio.run(run_server(settings))
     except (SettingsError, ServeError) as error:

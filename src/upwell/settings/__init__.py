@@ -1,0 +1,33 @@
+"""The server's configuration, read once at start: from options, the environment and one file.
+
+Durations are timedeltas, sizes bytes. Nothing here is changed once it is read.
+"""
+
+from upwell.settings.errors import SettingsError
+from upwell.settings.file import MAX_FILE_BYTES, read_file
+from upwell.settings.server import AccessSettings, ServerSettings
+from upwell.settings.tables import (
+    DEFAULT_AUTHOR,
+    BuildIsolation,
+    FileSettings,
+    RetentionSettings,
+    TracingSettings,
+)
+from upwell.settings.tracing import TraceExport, trace_export
+from upwell.settings.values import parse_size
+
+__all__ = [
+    "DEFAULT_AUTHOR",
+    "MAX_FILE_BYTES",
+    "AccessSettings",
+    "BuildIsolation",
+    "FileSettings",
+    "RetentionSettings",
+    "ServerSettings",
+    "SettingsError",
+    "TraceExport",
+    "TracingSettings",
+    "parse_size",
+    "read_file",
+    "trace_export",
+]

@@ -1,0 +1,104 @@
+"""The settings of `upwell serve`, put together from options, the environment and the file."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from upwell.gitops.interface import Author
+from upwell.policy.access.roles import Role
+from upwell.registry.hosts import RegistryHost, is_loopback
+from upwell.settings.errors import SettingsError
+from upwell.settings.tables import DEFAULT_AUTHOR, BuildIsolation, RetentionSettings
+from upwell.settings.tracing import TraceExport
+from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
+
+_WILDCARDS = {"0.0.0.0", "::", "[::]"}  # noqa: S104 - names them, binds nothing
+
+
+class AccessSettings(BaseModel):
+    """Protection of the API; without TLS it is served on loopback alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tls: bool = False
+    """Serve TLS with a generated certificate; own files, where named, come first."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_names: tuple[str, ...] = ()
+    """Further host names and addresses of the generated certificate."""
+    insecure_listen: bool = False
+    """Serve without TLS although others can listen in."""
+    anonymous: Role | None = None
+    """The role that everyone has everywhere without a token."""
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Tells whether the API speaks TLS."""
+        return self.tls or self.tls_cert is not None
+
+
+class ServerSettings(BaseModel):
+    """Settings of one server; raises SettingsError for those that do not go together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 7080
+    router_address: str = "127.0.0.1:7088"
+    router_https_address: str = "127.0.0.1:7443"
+    """HOST:PORT of Routes with TLS, once there is one; empty: they are not served."""
+    import_interval: timedelta = timedelta(minutes=15)
+    build_slots: int = 0
+    """Builds at once; 0: what the machine can take."""
+    upload_limit_bytes: int = DEFAULT_LIMIT_BYTES
+    """Of one upload for a build."""
+    allowed_host_paths: tuple[str, ...] = ()
+    build_isolation: BuildIsolation = BuildIsolation()
+    container_storage: Path | None = None
+    """Podman's storage; None: the system's, where `podman ps` shows the workloads."""
+    registries: tuple[RegistryHost, ...] = ()
+    auth_files: tuple[Path, ...] = ()
+    access: AccessSettings = AccessSettings()
+    retention: RetentionSettings = RetentionSettings()
+    tracing: TraceExport = TraceExport()
+    git_author: Author = DEFAULT_AUTHOR
+    """The author of the commits of promotions."""
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "ServerSettings":
+        if faults := list(self._faults()):
+            raise SettingsError(*faults)
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        if (self.access.tls_cert is None) != (self.access.tls_key is None):
+            yield "--tls-cert and --tls-key: name both or neither"
+        if not (self.access.is_encrypted or self.access.insecure_listen or is_loopback(self.host)):
+            yield (
+                f"{self.host} is not on loopback, and tokens would be sent in the clear: add --tls"
+                " (a certificate is generated), or --tls-cert and --tls-key, or --insecure-listen"
+            )
+
+    @property
+    def internal_host(self) -> str:
+        """The `host:port` that references to images of the embedded registry begin with."""
+        host = "127.0.0.1" if self.host in _WILDCARDS else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The address of the API, as others on its network write it."""
+        scheme = "https" if self.access.is_encrypted else "http"
+        return f"{scheme}://{self.internal_host}"
+
+    @property
+    def local_names(self) -> tuple[str, ...]:
+        """The hosts that the API has on this machine, the surest first."""
+        loopback = ("127.0.0.1", "localhost")
+        if self.host in _WILDCARDS:
+            return (*loopback, "[::1]")
+        names = (self.host, *(loopback if is_loopback(self.host) else ()))
+        return tuple(dict.fromkeys(names))

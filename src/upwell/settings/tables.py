@@ -1,0 +1,264 @@
+"""The configuration file's tables, key by key; docs/configuration.md is made of them."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, cast
+
+from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from upwell.gitops.interface import Author
+from upwell.policy.pruning.retention import (
+    DEFAULT_GRACE,
+    DEFAULT_TAG_REVISIONS,
+    MINIMUM_GRACE,
+    Rules,
+)
+from upwell.registry.hosts import (
+    DEFAULT_CONCURRENCY,
+    PullFrom,
+    RegistryHost,
+    RegistryLimits,
+    RegistryMirror,
+)
+from upwell.settings.values import (
+    AllowedValues,
+    Count,
+    Duration,
+    FilePath,
+    Flag,
+    HttpAddress,
+    KeyType,
+    Rate,
+    Size,
+    Text,
+    duration,
+    show_duration,
+)
+from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
+
+DEFAULT_AUTHOR = Author("Upwell", "upwell@localhost")
+
+_AUTHOR = re.compile(r"([^<>\x00-\x1f]*[^<>\x00-\x20]) <([^<>\s\x00-\x1f]+)>")
+_OFF = "off"
+_MIRROR = AllowedValues("a location or a table")
+_TRACES_PATH = "/v1/traces"
+"""Of an OTLP/HTTP endpoint for all signals."""
+
+
+class SettingsTable(BaseModel):
+    """A table of the file. Its keys are written with hyphens, and no others are allowed."""
+
+    model_config = ConfigDict(
+        alias_generator=AliasGenerator(validation_alias=lambda name: name.replace("_", "-")),
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        validate_by_name=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_blanks_out(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        blank = {key for key, (_, allowed) in cls.key_types().items() if allowed.blank}
+        return {key: value for key, value in values.items() if value != "" or key not in blank}
+
+    @classmethod
+    def key_types(cls) -> Mapping[str, KeyType]:
+        """Return the type of every key, under its name in the file."""
+        return {
+            str(field.validation_alias): KeyType.of(field.annotation, field.metadata)
+            for field in cls.model_fields.values()
+        }
+
+
+class BuildIsolation(SettingsTable):
+    """Isolation of builds from this machine."""
+
+    user_namespaces: Flag = True
+    """Makes root inside a build nobody outside, where the machine allows that."""
+    host_network: Flag = False
+    """Lets a BuildConfig ask for the machine's own network."""
+    memory_bytes: Size | None = Field(default=None, validation_alias="memory")
+    """The limit of a build that states none; without it, three quarters of the machine's memory."""
+    processes: Count = 4096
+    """The most processes that a build may have at once."""
+
+
+def _interval(value: Any) -> timedelta | None:
+    return None if value == _OFF else cast("timedelta", duration(value))
+
+
+def _grace(value: Any) -> timedelta:
+    found = cast("timedelta", duration(value))
+    if found < MINIMUM_GRACE:
+        raise ValueError("too short")
+    return found
+
+
+class RetentionSettings(SettingsTable):
+    """Retention of what nothing needs: how long it is kept, and how often it is removed."""
+
+    interval: Annotated[
+        timedelta | None,
+        BeforeValidator(_interval),
+        AllowedValues('a duration such as 24h, or "off"', show=show_duration),
+    ] = timedelta(days=1)
+    """The time between two removals; off: only when a person asks."""
+    keep_tag_revisions: Count = DEFAULT_TAG_REVISIONS
+    """Digests of each tag that are kept, the newest first: what the tag is now is one of them."""
+    keep_younger_than: Annotated[
+        timedelta,
+        BeforeValidator(_grace),
+        AllowedValues(
+            f"a duration of {show_duration(MINIMUM_GRACE)} or more, for pushes that run",
+            show=show_duration,
+        ),
+    ] = DEFAULT_GRACE
+    """The age below which nothing is removed."""
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of pruning."""
+        return Rules(self.keep_tag_revisions, self.keep_younger_than)
+
+
+class TracingSettings(SettingsTable):
+    """The receiver of traces; OpenTelemetry's own variables come first."""
+
+    endpoint: HttpAddress = ""
+    """The address that takes OTLP over HTTP; without one, no traces are made."""
+    service: Annotated[str, AllowedValues("a text", blank=True)] = "upwell"
+    """The name under which traces are shown."""
+
+    @property
+    def address(self) -> str:
+        """The address to which traces are sent; empty: none are."""
+        return traces_address(self.endpoint) if self.endpoint else ""
+
+
+def traces_address(endpoint: str) -> str:
+    """Return the address at which an endpoint for all signals takes traces."""
+    return endpoint.rstrip("/") + _TRACES_PATH
+
+
+def _author(value: Any) -> Author:
+    if isinstance(value, Author):
+        return value
+    found = _AUTHOR.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("not an author")
+    return Author(found[1], found[2])
+
+
+class GitSettings(SettingsTable):
+    """Commits to git repositories."""
+
+    author: Annotated[
+        Author,
+        BeforeValidator(_author),
+        AllowedValues(
+            "NAME <MAIL>", blank=True, show=lambda author: f"{author.name} <{author.email}>"
+        ),
+    ] = DEFAULT_AUTHOR
+    """The author of the commits of promotions."""
+
+
+class MirrorSettings(SettingsTable):
+    """A mirror: a table, or its location alone."""
+
+    location: Annotated[str, Field(min_length=1), AllowedValues("HOST[:PORT][/NAMESPACE]")]
+    """Takes the place of the registry's prefix."""
+    insecure: Flag = False
+    """Allows unverified TLS and plain HTTP."""
+    ca_file: FilePath | None = None
+    """A certificate authority that is trusted besides the system's, PEM."""
+    pulls: Annotated[
+        PullFrom,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(PullFrom)}", blank=True),
+    ] = PullFrom.ALL
+    """The pulls that it serves: its tags may be behind, its digests cannot."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_location(cls, value: Any) -> Any:
+        return {"location": value} if isinstance(value, str) else value
+
+    @property
+    def mirror(self) -> RegistryMirror:
+        """The mirror as the registry's client knows it."""
+        return RegistryMirror(
+            self.location, insecure=self.insecure, ca_file=self.ca_file, pulls=self.pulls
+        )
+
+
+class RegistrySettings(SettingsTable):
+    """A registry, or a part of one: the longest prefix of an image's name decides."""
+
+    prefix: Annotated[str, Field(min_length=1), AllowedValues("HOST[:PORT][/NAMESPACE] or *.HOST")]
+    """The beginning of the names of images that this is about."""
+    location: Text = ""
+    """Takes the place of the prefix when the registry is called; not with *.HOST."""
+    insecure: Flag = False
+    """Allows unverified TLS and plain HTTP."""
+    ca_file: FilePath | None = None
+    """A certificate authority that is trusted besides the system's, PEM."""
+    blocked: Flag = False
+    """Refuses every request to it."""
+    concurrency: Count = DEFAULT_CONCURRENCY
+    """The most requests that are open at once."""
+    per_second: Rate | None = None
+    """The most requests that begin in a second; without it, any number."""
+    mirrors: Annotated[
+        tuple[Annotated[MirrorSettings, _MIRROR], ...], Field(strict=False), AllowedValues("a list")
+    ] = ()
+    """Mirrors that are asked before the registry itself, in this order."""
+
+    @model_validator(mode="after")
+    def _is_a_host(self) -> "RegistrySettings":
+        _ = self.host
+        return self
+
+    @property
+    def host(self) -> RegistryHost:
+        """The registry as its client knows it; raises ValueError if it cannot be one."""
+        return RegistryHost(
+            self.prefix,
+            self.location,
+            insecure=self.insecure,
+            ca_file=self.ca_file,
+            blocked=self.blocked,
+            limits=RegistryLimits(self.concurrency, self.per_second),
+            mirrors=tuple(entry.mirror for entry in self.mirrors),
+        )
+
+
+class FileSettings(SettingsTable):
+    """The whole file."""
+
+    import_interval: Duration = timedelta(minutes=15)
+    """The time between two looks of a scheduled import; `--import-interval` comes first."""
+    upload_limit_bytes: Size = Field(default=DEFAULT_LIMIT_BYTES, validation_alias="upload-limit")
+    """The largest upload for a build; `--upload-limit` comes first."""
+    allowed_host_paths: Annotated[
+        tuple[Annotated[str, AllowedValues("the path of a folder")], ...],
+        Field(strict=False),
+        AllowedValues("a list of paths"),
+    ] = ()
+    """Folders that workloads may mount with all below; `--allow-host-path` adds to them."""
+    builds: BuildIsolation = BuildIsolation()
+    retention: RetentionSettings = RetentionSettings()
+    tracing: TracingSettings = TracingSettings()
+    git: GitSettings = GitSettings()
+    registry: Annotated[
+        tuple[RegistrySettings, ...], Field(strict=False), AllowedValues("[[registry]] tables")
+    ] = ()
+
+    @property
+    def registries(self) -> tuple[RegistryHost, ...]:
+        """The registries as their client knows them."""
+        return tuple(entry.host for entry in self.registry)

@@ -1,0 +1,135 @@
+"""The types of values in the configuration file, each with its text for errors and reference."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, NamedTuple, Self, Union, get_args, get_origin
+
+from pydantic import BeforeValidator, Field
+
+from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
+from upwell.policy.images.schedule import parse_duration
+from upwell.settings.errors import SettingsError
+
+_HTTP_ADDRESS = re.compile(r"https?://[^/?#\s]+\S*")
+_SUFFIXES = ("", "Ki", "Mi", "Gi", "Ti")
+_STEP = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedValues:
+    """The values that a key takes."""
+
+    words: str
+    """Continues "expected …"."""
+    blank: bool = False
+    """Counts an empty text as if the key were absent."""
+    show: Callable[[Any], str] = str
+    """Writes a default as the file would."""
+
+
+_TABLE = AllowedValues("a table")
+
+
+class KeyType(NamedTuple):
+    """The type of a key, and the values that it takes."""
+
+    kind: Any
+    allowed: AllowedValues
+
+    @classmethod
+    def of(cls, annotation: Any, metadata: Sequence[object] = ()) -> Self:
+        """Return the type of an annotation, whose Annotated may be inside a union with None."""
+        if get_origin(annotation) in {Union, UnionType}:
+            annotation = next(kind for kind in get_args(annotation) if kind is not NoneType)
+        if get_origin(annotation) is Annotated:
+            annotation, *inner = get_args(annotation)
+            metadata = [*metadata, *inner]
+        allowed = next((part for part in metadata if isinstance(part, AllowedValues)), _TABLE)
+        return cls(annotation, allowed)
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a quantity such as `512Mi` or `2Gi` is; raises SettingsError."""
+    try:
+        size = int(parse_quantity(text))
+    except InvalidQuantityError:
+        size = 0
+    if size < 1:
+        raise SettingsError(f"{text!r} is not {SIZE.words}")
+    return size
+
+
+def is_http_address(text: str) -> bool:
+    """Return whether this is an address such as http://HOST:PORT."""
+    return _HTTP_ADDRESS.fullmatch(text) is not None
+
+
+def show_duration(duration: timedelta) -> str:
+    """Return a text that `parse_duration` reads as `duration`, which is of whole minutes."""
+    hours, minutes = divmod(int(duration.total_seconds()) // 60, 60)
+    return f"{hours}h" * bool(hours) + f"{minutes}m" * bool(minutes)
+
+
+def _show_size(size: int) -> str:
+    power = 0
+    while size % _STEP == 0 and power + 1 < len(_SUFFIXES):
+        size, power = size // _STEP, power + 1
+    return f"{size}{_SUFFIXES[power]}"
+
+
+def _show_flag(value: bool) -> str:  # noqa: FBT001 - shows it
+    return str(value).lower()
+
+
+def duration(value: Any) -> Any:
+    """Read a duration; raises ValueError."""
+    if isinstance(value, timedelta):
+        return value
+    return parse_duration(_text(value))
+
+
+def _size(value: Any) -> int:
+    try:
+        return parse_size(_text(value))
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+
+
+def _path(value: Any) -> Path:
+    return value if isinstance(value, Path) else Path(_text(value))
+
+
+def _address(value: Any) -> str:
+    if not is_http_address(_text(value)):
+        raise ValueError("not an address")
+    return str(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text")  # noqa: TRY004 - pydantic counts ValueErrors alone
+    return value
+
+
+SIZE = AllowedValues("a size such as 512Mi or 2Gi", blank=True, show=_show_size)
+
+Flag = Annotated[bool, AllowedValues("true or false", show=_show_flag)]
+Text = Annotated[str, AllowedValues("a text")]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(duration),
+    AllowedValues("a duration such as 5m or 1h30m", show=show_duration),
+]
+Size = Annotated[int, BeforeValidator(_size), SIZE]
+Count = Annotated[int, Field(ge=1), AllowedValues("a whole number, 1 or more")]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), AllowedValues("a number above 0")]
+HttpAddress = Annotated[
+    str,
+    BeforeValidator(_address),
+    AllowedValues("http://HOST:PORT or https://HOST:PORT", blank=True),
+]
+FilePath = Annotated[Path, BeforeValidator(_path), AllowedValues("the path of a file", blank=True)]

@@ -1,0 +1,108 @@
+"""Render docs/configuration.md from the settings: `python -m tests.support.settings.reference`."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from tests.support.paths import ROOT
+
+from upwell.settings.tables import FileSettings, SettingsTable
+from upwell.settings.values import AllowedValues, KeyType
+
+PAGE = ROOT / "docs" / "configuration.md"
+EXAMPLE = """\
+import-interval = "5m"
+upload-limit = "2Gi"
+allowed-host-paths = ["/srv/shared"]
+
+[builds]
+memory = "4Gi"
+
+[retention]
+interval = "off"
+keep-younger-than = "48h"
+
+[tracing]
+endpoint = "http://127.0.0.1:4318"
+
+[git]
+author = "Upwell <upwell@corner.example>"
+
+[[registry]]
+prefix = "vendor.example"
+location = "10.0.0.5:5000"
+insecure = true
+concurrency = 4
+per-second = 10
+mirrors = ["mirror.example/vendor", {location = "10.0.0.6", pulls = "digest-only"}]
+"""
+_INTRODUCTION = f"""\
+# The configuration file
+
+`upwell serve --config FILE` reads it once at start: TOML, of 1 MiB at most. Every key may be left
+out, except where its default is "(needed)". A file with faults is refused, and all of them are
+told at once, each with its key, what is allowed there, and what stands there. Options and variables
+of `upwell serve` are in `upwell serve --help`; where one sets the same as a key, the option comes
+first. `upwell image mirror --config FILE` takes the registries of the file.
+
+```toml
+{EXAMPLE}```
+
+This page is made from the settings themselves, and a test holds it to them.
+"""
+
+
+def render() -> str:
+    """Return the text of the page."""
+    return "\n".join([_INTRODUCTION, *_sections(FileSettings, "The top of the file")])
+
+
+def _sections(table: type[SettingsTable], title: str, path: str = "") -> Iterator[str]:
+    inner = []
+    rows = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
+    for key, field in _fields(table):
+        kind = KeyType.of(field.annotation, field.metadata)
+        entry = _table_in(kind)
+        if entry is None or field.description:
+            rows.append(_row(key, kind.allowed, field))
+        if entry is not None:
+            inner.append((entry, _title(path, key, entry is not kind.kind), f"{path}{key}."))
+    yield f"## {title}\n\n{table.__doc__}\n\n" + "\n".join(rows) + "\n"
+    for within in inner:
+        yield from _sections(*within)
+
+
+def _fields(table: type[SettingsTable]) -> Iterator[tuple[str, FieldInfo]]:
+    return zip(table.key_types(), table.model_fields.values(), strict=True)
+
+
+def _table_in(kind: KeyType) -> type[SettingsTable] | None:
+    """Return the table that a key holds, alone or in a list."""
+    for found in (kind.kind, *(KeyType.of(part).kind for part in get_args(kind.kind)[:1])):
+        if isinstance(found, type) and issubclass(found, SettingsTable):
+            return found
+    return None
+
+
+def _title(path: str, key: str, repeated: bool) -> str:  # noqa: FBT001
+    if path:
+        return f"Entries of `{path}{key}`"
+    return f"`[[{key}]]`" if repeated else f"`[{key}]`"
+
+
+def _row(key: str, allowed: AllowedValues, field: FieldInfo) -> str:
+    meaning = (field.description or "").replace("\n", " ")
+    takes = allowed.words.replace("<", "&lt;")
+    cells = (f"`{key}`", takes, _default(allowed, field.default), meaning)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(allowed: AllowedValues, value: Any) -> str:
+    if value is PydanticUndefined:
+        return "(needed)"
+    return f"`{allowed.show(value)}`" if value not in {None, "", ()} else ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())

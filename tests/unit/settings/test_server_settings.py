@@ -1,0 +1,65 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from upwell.settings import AccessSettings, ServerSettings, SettingsError
+
+
+def test_the_embedded_registry_is_named_by_the_servers_address() -> None:
+    here = ServerSettings(data_dir=Path("data"), host="127.0.0.2", port=80)
+    assert here.internal_host == "127.0.0.2:80"
+    everywhere = ServerSettings(
+        data_dir=Path("data"), host="0.0.0.0", port=80, access=AccessSettings(tls=True)
+    )
+    assert everywhere.internal_host == "127.0.0.1:80"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "upwell.example.com"])
+def test_tokens_are_not_sent_in_the_clear_unless_that_is_wanted(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"--tls.*--insecure-listen"):
+        ServerSettings(data_dir=Path("data"), host=host)
+    for access in (
+        AccessSettings(tls=True),
+        AccessSettings(tls_cert=Path("c"), tls_key=Path("k")),
+        AccessSettings(insecure_listen=True),
+    ):
+        assert ServerSettings(data_dir=Path("data"), host=host, access=access).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "::1", "127.0.0.9"])
+def test_loopback_needs_no_tls(host: str) -> None:
+    assert ServerSettings(data_dir=Path("data"), host=host).host == host
+
+
+@pytest.mark.parametrize("missing", ["tls_cert", "tls_key"])
+def test_a_certificate_comes_with_its_key(missing: str) -> None:
+    files: dict[str, Any] = {"tls_cert": Path("c"), "tls_key": Path("k")}
+    files.pop(missing)
+    with pytest.raises(SettingsError, match="both or neither"):
+        ServerSettings(data_dir=Path("data"), access=AccessSettings(**files))
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [
+        ("127.0.0.1", ("127.0.0.1", "localhost")),
+        ("localhost", ("localhost", "127.0.0.1")),
+        ("0.0.0.0", ("127.0.0.1", "localhost", "[::1]")),
+        ("10.0.0.1", ("10.0.0.1",)),
+    ],
+)
+def test_commands_on_this_machine_know_the_server_by_its_hosts(
+    host: str, names: tuple[str, ...]
+) -> None:
+    access = AccessSettings(insecure_listen=True)
+    assert ServerSettings(data_dir=Path("data"), host=host, access=access).local_names == names
+
+
+def test_all_that_does_not_go_together_is_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        ServerSettings(
+            data_dir=Path("data"), host="10.0.0.1", access=AccessSettings(tls_key=Path("k"))
+        )
+    assert len(caught.value.faults) == 2
+    assert str(caught.value).startswith("2 settings are wrong\n  --tls-cert and --tls-key: ")
