@@ -105,7 +105,7 @@ class RetentionSettings(SettingsTable):
     interval: Annotated[
         timedelta | None,
         BeforeValidator(_interval),
-        AllowedValues('a duration such as 24h, or "off"', show=show_duration),
+        AllowedValues('a duration such as 24h, or "off"'),
     ] = timedelta(days=1)
     """The time between two removals; off: only when a person asks."""
     keep_tag_revisions: Count = DEFAULT_TAG_REVISIONS
@@ -115,7 +115,6 @@ class RetentionSettings(SettingsTable):
         BeforeValidator(_grace),
         AllowedValues(
             f"a duration of {show_duration(MINIMUM_GRACE)} or more, for pushes that run",
-            show=show_duration,
         ),
     ] = DEFAULT_GRACE
     """The age below which nothing is removed."""
@@ -160,9 +159,7 @@ class GitSettings(SettingsTable):
     author: Annotated[
         Author,
         BeforeValidator(_author),
-        AllowedValues(
-            "NAME <MAIL>", blank=True, show=lambda author: f"{author.name} <{author.email}>"
-        ),
+        AllowedValues("NAME <MAIL>", blank=True),
     ] = DEFAULT_AUTHOR
     """The author of the commits of promotions."""
 

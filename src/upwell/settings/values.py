@@ -1,7 +1,7 @@
 """The types of values in the configuration file, each with its text for errors and reference."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +15,6 @@ from upwell.policy.images.schedule import parse_duration
 from upwell.settings.errors import SettingsError
 
 _HTTP_ADDRESS = re.compile(r"https?://[^/?#\s]+\S*")
-_SUFFIXES = ("", "Ki", "Mi", "Gi", "Ti")
-_STEP = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +25,6 @@ class AllowedValues:
     """Continues "expected …"."""
     blank: bool = False
     """Counts an empty text as if the key were absent."""
-    show: Callable[[Any], str] = str
-    """Writes a default as the file would."""
 
 
 _TABLE = AllowedValues("a table")
@@ -74,17 +70,6 @@ def show_duration(duration: timedelta) -> str:
     return f"{hours}h" * bool(hours) + f"{minutes}m" * bool(minutes)
 
 
-def _show_size(size: int) -> str:
-    power = 0
-    while size % _STEP == 0 and power + 1 < len(_SUFFIXES):
-        size, power = size // _STEP, power + 1
-    return f"{size}{_SUFFIXES[power]}"
-
-
-def _show_flag(value: bool) -> str:  # noqa: FBT001 - shows it
-    return str(value).lower()
-
-
 def duration(value: Any) -> Any:
     """Read a duration; raises ValueError."""
     if isinstance(value, timedelta):
@@ -115,14 +100,14 @@ def _text(value: Any) -> str:
     return value
 
 
-SIZE = AllowedValues("a size such as 512Mi or 2Gi", blank=True, show=_show_size)
+SIZE = AllowedValues("a size such as 512Mi or 2Gi", blank=True)
 
-Flag = Annotated[bool, AllowedValues("true or false", show=_show_flag)]
+Flag = Annotated[bool, AllowedValues("true or false")]
 Text = Annotated[str, AllowedValues("a text")]
 Duration = Annotated[
     timedelta,
     BeforeValidator(duration),
-    AllowedValues("a duration such as 5m or 1h30m", show=show_duration),
+    AllowedValues("a duration such as 5m or 1h30m"),
 ]
 Size = Annotated[int, BeforeValidator(_size), SIZE]
 Count = Annotated[int, Field(ge=1), AllowedValues("a whole number, 1 or more")]

@@ -1,16 +1,19 @@
 """Render docs/configuration.md from the settings: `python -m tests.support.settings.reference`."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from tests.support.paths import ROOT
 
+from upwell.gitops.interface import Author
 from upwell.settings.tables import FileSettings, SettingsTable
-from upwell.settings.values import AllowedValues, KeyType
+from upwell.settings.values import SIZE, AllowedValues, KeyType, show_duration
 
 PAGE = ROOT / "docs" / "configuration.md"
+GIB = 1024**3
 EXAMPLE = """\
 import-interval = "5m"
 upload-limit = "2Gi"
@@ -99,9 +102,22 @@ def _row(key: str, allowed: AllowedValues, field: FieldInfo) -> str:
 
 
 def _default(allowed: AllowedValues, value: Any) -> str:
-    if value is PydanticUndefined:
-        return "(needed)"
-    return f"`{allowed.show(value)}`" if value not in {None, "", ()} else ""
+    """Return the default as the file would say it."""
+    match value:
+        case None | "" | ():
+            return ""
+        case bool():
+            text = str(value).lower()
+        case timedelta():
+            text = show_duration(value)
+        case Author(name, email):
+            text = f"{name} <{email}>"
+        case int() if allowed is SIZE:
+            assert value % GIB == 0
+            text = f"{value // GIB}Gi"
+        case _:
+            text = str(value)
+    return "(needed)" if value is PydanticUndefined else f"`{text}`"
 
 
 if __name__ == "__main__":
