@@ -38,7 +38,7 @@ class MachineGauges:
             gauge("upwell_store_bytes", "Room on disk that the objects take.", store),
             labelled("upwell_store_watches", _WATCHES, "kind", dict(self.store.watches)),
             gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", registry),
-            *budget_gauges(self.client.connection.budget.statuses()),
+            *budget_gauges(self.client.connection.budget.closings()),
         ]
 
 

@@ -8,10 +8,10 @@ known: its limits are neither guessed nor configured.
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from random import random
@@ -32,26 +32,6 @@ _REMAINING = re.compile(r"\s*(?P<left>\d{1,9})\s*(?:;\s*w=(?P<window>\d{1,9}))?"
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetStatus:
-    """What a registry allows now; for `explain`."""
-
-    registry: str
-    closed_until: datetime | None = None
-    """No request before this instant; None while the gate is open."""
-    pulls_closed_until: datetime | None = None
-    """No manifest is fetched before this instant; HEAD requests still go out."""
-    why: str = ""
-    pulls_remaining: int | None = None
-    """What the registry last said; None where it counts nothing."""
-    in_flight: int = 0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether requests may go out."""
-        return self.closed_until is None
-
-
 @dataclass(slots=True)
 class _Gate:
     limits: RegistryLimits
@@ -62,8 +42,6 @@ class _Gate:
     """Which HTTP status closed the gate."""
     failures: int = 0
     """Closings in a row without an ordinary answer between them."""
-    remaining: int | None = None
-    in_flight: int = 0
     next_start: float = field(default=0.0)
 
 
@@ -92,11 +70,7 @@ class RequestBudget:
         async with gate.slots:
             await self._pace(gate)
             self.check(registry, pull=pull)  # it may have closed while we waited
-            gate.in_flight += 1
-            try:
-                yield
-            finally:
-                gate.in_flight -= 1
+            yield
 
     def check(self, registry: str, *, pull: bool = False) -> None:
         """Raise RateLimitedError or RegistryUnavailableError, with `retry_after`, while closed."""
@@ -129,31 +103,10 @@ class RequestBudget:
         gate.status = status
         return _refusal(registry, status, gate.until - now)
 
-    def status(self, registry: str) -> BudgetStatus:
-        """Say whether `registry` is open, and if not, until when and why."""
-        gate = self._gates.get(registry)
-        if gate is None:
-            return BudgetStatus(registry)
+    def closings(self) -> Mapping[str, bool]:
+        """Return whether each registry that was asked is closed."""
         now = self._clock()
-        closed = gate.until > now
-        pulls_closed = gate.pulls_until > now
-        why = f"the registry answered HTTP {gate.status}" if closed else ""
-        if pulls_closed and not closed:
-            why = "the registry says that no pulls are left"
-        return BudgetStatus(
-            registry,
-            closed_until=datetime.fromtimestamp(gate.until, UTC) if closed else None,
-            pulls_closed_until=datetime.fromtimestamp(gate.pulls_until, UTC)
-            if pulls_closed
-            else None,
-            why=why,
-            pulls_remaining=gate.remaining,
-            in_flight=gate.in_flight,
-        )
-
-    def statuses(self) -> Sequence[BudgetStatus]:
-        """Say the same of every registry that was asked."""
-        return [self.status(registry) for registry in sorted(self._gates)]
+        return {name: gate.until > now for name, gate in sorted(self._gates.items())}
 
     def _gate(self, registry: str) -> _Gate:
         gate = self._gates.get(registry)
@@ -182,9 +135,8 @@ class RequestBudget:
         match = _REMAINING.match(headers.get("ratelimit-remaining", ""))
         if match is None:
             return
-        gate.remaining = int(match["left"])
         window = float(match["window"] or PULL_PAUSE)
-        if gate.remaining > 0:
+        if int(match["left"]) > 0:
             gate.pulls_until = 0.0
         elif gate.pulls_until <= now:
             gate.pulls_until = now + min(window, PULL_PAUSE)

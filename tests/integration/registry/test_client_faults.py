@@ -29,7 +29,7 @@ from upwell.registry.errors import (
     UnauthorizedError,
 )
 from upwell.registry.hosting import RepositoryUnknownError
-from upwell.registry.hosts import RegistryHost, RegistryHosts
+from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
 from upwell.registry.interface import Credential, RequestAccess
 
 IMAGE = image_manifest()
@@ -179,9 +179,7 @@ async def test_a_limit_stops_all_callers_before_they_send(
         assert isinstance(error, expected)
         assert isinstance(error, RegistryError)
         assert error.retry_after == pytest.approx(600, abs=2)
-    status_now = client.status(registry.app)
-    assert not status_now.is_open
-    assert str(status) in status_now.why
+    assert client.connection.budget.closings() == {registry.host: True}
 
 
 async def test_the_client_asks_again_once_the_pause_is_over() -> None:
@@ -394,12 +392,15 @@ async def test_a_streamed_blob_that_stalls_ends_in_an_error(
                     pass
 
 
-async def test_a_callers_own_timeout_stays_the_callers(client: RegistryClient) -> None:
+async def test_a_callers_own_timeout_stays_the_callers_and_leaves_its_slot() -> None:
     async with serving(answer(200, CONFIG)) as registry:
-        with pytest.raises(TimeoutError):
-            async with client.open_blob(registry.app, Digest.of(CONFIG)):
-                raise TimeoutError
-        assert client.status(registry.app).in_flight == 0
+        host = RegistryHost(registry.host, limits=RegistryLimits(concurrency=1))
+        async with RegistryClient(RegistryHosts([host]), timeouts=FAST) as client:
+            with pytest.raises(TimeoutError):
+                async with client.open_blob(registry.app, Digest.of(CONFIG)):
+                    raise TimeoutError
+            async with asyncio.timeout(10):
+                assert await client.blob(registry.app, Digest.of(CONFIG), 100) == CONFIG
 
 
 async def test_a_blob_that_is_left_early_gives_its_slot_back(client: RegistryClient) -> None:
@@ -496,7 +497,7 @@ async def test_token_servers_that_fail(
             with pytest.raises(expected):
                 await client.resolve(registry.app, RequestAccess(AsAlice()))
     if expected is RateLimitedError:
-        assert not client.status(registry.app).is_open
+        assert client.connection.budget.closings() == {registry.host: True}
 
 
 @pytest.mark.parametrize("realm", ["ftp://x/token", "token", "https://", "http://[bad", "//x"])

@@ -28,7 +28,6 @@ from upwell.oci import (
 )
 from upwell.oci.manifest import MAX_MANIFEST_BYTES
 from upwell.oci.reference import is_tag
-from upwell.registry.budget import BudgetStatus
 from upwell.registry.client.connection import Connection, raise_for_status, stated_digest
 from upwell.registry.client.transport import RegistryRequest, RegistryResponse, Timeouts
 from upwell.registry.errors import (
@@ -89,14 +88,6 @@ class RegistryClient:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connection.aclose()
-
-    def status(self, reference: Reference) -> BudgetStatus:
-        """Say whether the registry that `reference` is reached at may be asked now; for `explain`.
-
-        Raises BlockedError.
-        """
-        connection = self._connection
-        return connection.budget.status(connection.hosts.endpoint(reference).registry)
 
     async def resolve(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -15,7 +15,6 @@ from upwell.api.meta import Resource
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
-from upwell.registry.budget import BudgetStatus
 from upwell.server.http.streaming import OpenStreams
 from upwell.store.interface import Store
 
@@ -80,9 +79,9 @@ def _imports(streams: Iterable[ImageStream]) -> Metric:
     return gauge("upwell_imports_failing", "Tags whose last import failed.", failing)
 
 
-def budget_gauges(budgets: Iterable[BudgetStatus]) -> list[Metric]:
-    """Return which registries have told us to wait."""
-    closed = {status.registry: float(not status.is_open) for status in budgets}
+def budget_gauges(closings: Mapping[str, bool]) -> list[Metric]:
+    """Return the gauges of registries, by whether each has told us to wait."""
+    closed = {registry: float(is_closed) for registry, is_closed in closings.items()}
     what = "Whether a registry told us to wait (1) or may be asked (0)."
     return [labelled("upwell_registry_budget_closed", what, "registry", closed)]
 

@@ -40,5 +40,5 @@ async def test_every_metric_is_described_and_every_description_is_of_one(api: Ap
         for name in re.findall(r"^# TYPE (upwell_\w+)", text, re.MULTILINE)
         if not name.endswith("_created")
     }
-    exposed |= {family.name for family in budget_gauges([])}
+    exposed |= {family.name for family in budget_gauges({})}
     assert described == exposed | OF_THE_MACHINE

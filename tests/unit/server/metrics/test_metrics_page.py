@@ -122,7 +122,7 @@ def test_a_registry_that_told_us_to_wait_is_told() -> None:
     budget = RequestBudget()
     budget.observe("busy.test", 429, {"retry-after": "60"})
     budget.observe("calm.test", 200, {})
-    found = dict(samples(budget_gauges(budget.statuses())))
+    found = dict(samples(budget_gauges(budget.closings())))
     assert found == {
         "upwell_registry_budget_closed{registry=busy.test}": 1,
         "upwell_registry_budget_closed{registry=calm.test}": 0,
