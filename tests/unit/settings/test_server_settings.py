@@ -1,9 +1,17 @@
+import ast
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from upwell.settings import AccessSettings, ServerSettings, SettingsError
+import upwell
+from upwell.settings import (
+    AccessSettings,
+    BuildIsolation,
+    FileSettings,
+    ServerSettings,
+    SettingsError,
+)
 
 
 def test_the_embedded_registry_is_named_by_the_servers_address() -> None:
@@ -63,3 +71,24 @@ def test_all_that_does_not_go_together_is_told_at_once() -> None:
         )
     assert len(caught.value.faults) == 2
     assert str(caught.value).startswith("2 settings are wrong\n  --tls-cert and --tls-key: ")
+
+
+def read_by(owner: str, folder: Path) -> set[str]:
+    """Return the attributes that the code below `folder` reads of an owner of this name."""
+    trees = (ast.parse(path.read_text()) for path in folder.rglob("*.py"))
+    return {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith(owner)
+    }
+
+
+def test_every_setting_is_read() -> None:
+    source = Path(upwell.__file__).parent
+    app, cli = source / "app", source / "cli" / "serve"
+    assert not ServerSettings.model_fields.keys() - read_by("settings", app)
+    access = read_by("access", source) | read_by("self", source / "settings")
+    assert not AccessSettings.model_fields.keys() - access
+    assert not FileSettings.model_fields.keys() - {"registry"} - read_by("file", cli)
+    assert not BuildIsolation.model_fields.keys() - read_by("isolation", app)
