@@ -79,7 +79,8 @@ async def served(*program: str) -> AsyncIterator[Served]:
 
     async with installation(prepare=choose) as server:
         headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
-        connector = aiohttp.TCPConnector(limit=0)
+        # The server closes what is idle for 5 s, and a request may cross that.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1)
         async with aiohttp.ClientSession(
             server.url, connector=connector, headers=headers, raise_for_status=True
         ) as session:
