@@ -1,6 +1,6 @@
 """Tells the outside world what happens: CloudEvents over webhooks, notices through Apprise.
 
-`telling` puts what objects tell into the outbox, `courier` carries it from there, `reconciler`
+`collector` puts what objects tell into the outbox, `dispatcher` carries it from there, `reconciler`
 writes how that goes into each Subscription and makes digests.
 """
 

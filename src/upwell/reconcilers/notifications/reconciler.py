@@ -1,12 +1,13 @@
 """Writes into each Subscription how it goes, and makes its digests when they are due."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from upwell.api.conditions import set_condition
+from upwell.api.core import Secret
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.subscription import Subscription
-from upwell.controller import Result
+from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue, of_both
 from upwell.delivery.interface import DeliveryStats, Outbox
 from upwell.policy.jobs.cron import CronError
 from upwell.policy.notifications.subscriptions import DEAD_FOR, KEPT_FOR
@@ -109,6 +110,25 @@ class SubscriptionReconciler:
         )
         if changed != status:
             await self._store.update_status(subscription.with_status(changed))
+
+
+def subscription_controller(
+    reconciler: SubscriptionReconciler,
+    dispatcher: Dispatcher,
+    cache: ObjectCache,
+    queue: WorkQueue[ObjectKey],
+) -> Controller:
+    """Return the controller of Subscriptions; `queue` takes those that were delivered to."""
+    beside = cache.index(Subscription, lambda one: (one.namespace,))
+
+    def users(secret: Secret) -> Iterable[ObjectKey]:
+        """Yield the Subscriptions that may use a Secret, and end their pauses."""
+        for subscription in beside.get(secret.namespace):
+            dispatcher.reopen(subscription.uid)
+            yield subscription.key
+
+    watches = (Watch(Subscription), Watch(Secret, of_both(users)))
+    return Controller("subscriptions", reconciler, cache, watches, queue=queue, workers=1)
 
 
 def _numbers(tally: DeliveryStats) -> dict[str, object]:

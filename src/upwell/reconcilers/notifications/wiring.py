@@ -2,15 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from upwell.api.core import Secret
 from upwell.api.meta import ObjectKey
-from upwell.api.subscription import Subscription
-from upwell.controller import Controller, ObjectCache, Watch, of_both
+from upwell.controller import ObjectCache, WorkQueue
 from upwell.delivery.interface import NoticeSinks, Outbox, OutboxError, WebhookSinks
 from upwell.reconcilers.notifications.collector import (
     EventCollector,
@@ -18,7 +17,10 @@ from upwell.reconcilers.notifications.collector import (
 )
 from upwell.reconcilers.notifications.digests import Digests
 from upwell.reconcilers.notifications.dispatcher import Dispatcher
-from upwell.reconcilers.notifications.reconciler import SubscriptionReconciler
+from upwell.reconcilers.notifications.reconciler import (
+    SubscriptionReconciler,
+    subscription_controller,
+)
 from upwell.reconcilers.notifications.requests import SubscriptionRequests
 from upwell.reconcilers.notifications.targets import Targets
 from upwell.store.interface import StoreError
@@ -50,35 +52,23 @@ class Subscriptions:
     ) -> None:
         outbox, store = senders.outbox, cache.store
         targets = Targets(store, senders.webhooks, senders.notices)
-        courier = Dispatcher(store, outbox, targets, clock, self._report)
+        queue = WorkQueue[ObjectKey]()
+        report = partial(queue.add_after, seconds=_REPORT_SECONDS)
+        courier = Dispatcher(store, outbox, targets, clock, report)
         digests = Digests(store, outbox, source, clock)
-        self._beside = cache.index(Subscription, lambda one: (one.namespace,))
         self._courier = courier
         self._reconciler = SubscriptionReconciler(store, outbox, targets, digests, courier, clock)
-        self._controller = Controller(
-            "subscriptions",
-            self._reconciler,
-            cache,
-            (Watch(Subscription), Watch(Secret, of_both(self._users))),
-            workers=1,
-        )
         collector = EventCollector(store, outbox, source, clock, courier.wake)
-        self.controllers = (event_collector_controller(collector, cache), self._controller)
+        self.controllers = (
+            event_collector_controller(collector, cache),
+            subscription_controller(self._reconciler, courier, cache, queue),
+        )
         self.requests = SubscriptionRequests(store, outbox, targets, courier, source, clock)
 
     @property
     def loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside the controllers."""
         return (self._courier.run, self._sweep)
-
-    def _report(self, key: ObjectKey) -> None:
-        self._controller.queue.add_after(key, _REPORT_SECONDS)
-
-    def _users(self, secret: Secret) -> Iterable[ObjectKey]:
-        """Yield the Subscriptions that may use a Secret, and end their pauses."""
-        for subscription in self._beside.get(secret.namespace):
-            self._courier.reopen(subscription.uid)
-            yield subscription.key
 
     async def _sweep(self) -> None:
         while True:
