@@ -1,0 +1,156 @@
+"""Watches, memory and start of a running server that has ten thousand objects.
+
+Run with `pytest -m benchmark -s tests/benchmarks/test_memory.py`.
+"""
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.support.installation.installation import Installation, installation
+
+pytestmark = pytest.mark.benchmark
+
+STREAMS = 5_000
+BUILD_CONFIGS = 5_000
+WRITERS = 16
+SECONDS = 300
+QUIET_SECONDS = 3.0
+"""A server that has used next to no processor for so long has looked at everything."""
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def stream(number: int) -> dict[str, Any]:
+    """Return a stream whose tag follows one of a stream that does not exist."""
+    source = {"kind": "ImageStreamTag", "name": "base:latest"}
+    metadata = {"name": f"app{number}", "namespace": "default"}
+    return {"metadata": metadata, "spec": {"tags": [{"name": "latest", "from": source}]}}
+
+
+def build_config(number: int) -> dict[str, Any]:
+    """Return a BuildConfig that follows a tag without an image, so that it starts no build."""
+    source = {"type": "Dockerfile", "dockerfile": "FROM base\n"}
+    base = {"kind": "ImageStreamTag", "name": f"app{number}:latest"}
+    strategy = {"type": "Docker", "dockerStrategy": {"from": base}}
+    output = {"to": {"kind": "ImageStreamTag", "name": f"out{number}:latest"}}
+    triggers = [{"type": "ImageChange", "imageChange": {}}, {"type": "ConfigChange"}]
+    spec = {"source": source, "strategy": strategy, "output": output, "triggers": triggers}
+    return {"metadata": {"name": f"app{number}", "namespace": "default"}, "spec": spec}
+
+
+def requests() -> Iterator[tuple[str, bytes]]:
+    """Yield path and body of every object's creation."""
+    images = "/apis/image.openshift.io/v1/namespaces/default/imagestreams"
+    builds = "/apis/build.openshift.io/v1/namespaces/default/buildconfigs"
+    for number in range(STREAMS):
+        yield images, json.dumps(stream(number)).encode()
+    for number in range(BUILD_CONFIGS):
+        yield builds, json.dumps(build_config(number)).encode()
+
+
+class MeasuredServer:
+    """The process of a server, as the kernel and its own metrics show it."""
+
+    def __init__(self, server: Installation) -> None:
+        self._server = server
+
+    @property
+    def memory(self) -> float:
+        """Resident memory in MiB."""
+        status = Path(f"/proc/{self._server.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) / 1024
+
+    @property
+    def processor(self) -> float:
+        """Seconds of processor used since its start."""
+        fields = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    async def quiet(self) -> None:
+        """Wait until it has looked at everything."""
+        used, since = self.processor, time.monotonic()
+        async with asyncio.timeout(SECONDS):
+            while time.monotonic() - since < QUIET_SECONDS:
+                await asyncio.sleep(0.1)
+                if self.processor - used > 0.02 * QUIET_SECONDS:
+                    used, since = self.processor, time.monotonic()
+
+    async def restart(self) -> tuple[float, float]:
+        """Start it anew; return the seconds until it is ready, and those of the processor."""
+        self._server.stop()
+        started = time.perf_counter()
+        await self._server.start()
+        return time.perf_counter() - started, self.processor
+
+    async def fill(self) -> float:
+        """Create all objects; return the seconds."""
+        objects, started = requests(), time.perf_counter()
+        headers = {"Authorization": f"Bearer {self._server.token}"}
+        headers["Content-Type"] = "application/json"
+
+        async def write(api: aiohttp.ClientSession) -> None:
+            for path, body in objects:
+                async with api.post(path, data=body):
+                    pass
+
+        async with (
+            aiohttp.ClientSession(
+                self._server.url, headers=headers, raise_for_status=True
+            ) as session,
+            asyncio.timeout(SECONDS),
+            asyncio.TaskGroup() as group,
+        ):
+            for _ in range(WRITERS):
+                group.create_task(write(session))
+        return time.perf_counter() - started
+
+    async def watches(self) -> dict[str, int]:
+        """Return the watches of the store by kind, as the server's metrics tell them."""
+        headers = {"Authorization": f"Bearer {self._server.token}"}
+        async with (
+            aiohttp.ClientSession(self._server.url, headers=headers) as session,
+            session.get("/metrics") as answer,
+        ):
+            text = await answer.text()
+        found = re.findall(r'^upwell_store_watches{kind="(\w+)"} (\d+)', text, re.MULTILINE)
+        return {kind: int(count) for kind, count in found}
+
+
+async def measure(running: Installation) -> None:
+    """Print what a server takes, empty, filled, and started again."""
+    server = MeasuredServer(running)
+    await server.quiet()
+    print(f"\nempty: {server.memory:.0f} MiB, {server.processor:.1f} s of processor")  # noqa: T201
+    used = server.processor
+    took = await server.fill()
+    await server.quiet()
+    print(  # noqa: T201
+        f"{STREAMS} ImageStreams and {BUILD_CONFIGS} BuildConfigs: created in {took:.1f} s,"
+        f" {server.processor - used:.1f} s of processor until all is done,"
+        f" {server.memory:.0f} MiB"
+    )
+    for _ in range(3):
+        took, used = await server.restart()
+        await server.quiet()
+        print(  # noqa: T201
+            f"started again: ready after {took:.2f} s ({used:.1f} s of processor),"
+            f" {server.processor:.1f} s of processor until all is looked at,"
+            f" {server.memory:.0f} MiB"
+        )
+
+
+async def test_ten_thousand_objects_in_a_running_server() -> None:
+    async with installation() as running:
+        await measure(running)
+        watches = await MeasuredServer(running).watches()
+    print(f"{sum(watches.values())} watches: {watches}")  # noqa: T201
+    assert set(watches.values()) == {1}, "each kind is followed once, whoever is told"
