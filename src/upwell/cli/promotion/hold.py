@@ -16,7 +16,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_named, parse_one
 from upwell.cli.core.output import full_name
 from upwell.cli.promotion.requests import require_stage
-from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL, hold_of
+from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL, has_hold, hold_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION
 from upwell.store.interface import ApiClient
@@ -140,7 +140,6 @@ def _still_held(pipeline: Pipeline) -> Iterator[str]:
     """Yield a line for each stage that another hold keeps."""
     for stage in pipeline.spec.stages:
         if reason := hold_of(pipeline, stage, (), clock.now()):
-            own = f"{STAGE_HOLD}{stage.name}" in pipeline.annotations
-            option = f" --stage {stage.name}" if own else ""
+            option = f" --stage {stage.name}" if has_hold(pipeline, stage) else ""
             command = f"`upwell resume pipeline/{pipeline.name}{option}`"
             yield f"stage {stage.name} is still held: {reason} ({command})"

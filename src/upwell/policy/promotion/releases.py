@@ -17,7 +17,9 @@ from upwell.api.promotion import (
     Purpose,
     Rejection,
     Release,
+    ReleasePhase,
     ReleaseSpec,
+    ReleaseStatus,
 )
 from upwell.policy.builds.triggers import digest_of
 
@@ -99,6 +101,46 @@ def found_rejection(release: Release, promotions: Iterable[Promotion]) -> Reject
     return None
 
 
+def rejected(release: Release, rejection: Rejection) -> Release:
+    """Return a Release that goes into no later stage; the first rejection stands."""
+    if release.status.rejection is not None:
+        return release
+    return _with_fate(
+        release, phase=ReleasePhase.REJECTED, rejection=rejection, message=rejection.reason
+    )
+
+
+def restored(release: Release, by: str, reason: str, at: datetime) -> Release:
+    """Return a Release without its rejection; the same when it has none."""
+    if release.status.rejection is None:
+        return release
+    return _with_fate(
+        release,
+        phase=ReleasePhase.WAITING,
+        rejection=None,
+        restored=at,
+        message=f"restored by {by}: {reason}",
+    )
+
+
+def restoration_time(now: datetime, promotions: Iterable[Promotion]) -> datetime:
+    """Return `now`, or the end of the last promotion if the clock has gone back since.
+
+    A restoration comes after all that went wrong before it.
+    """
+    return max([now, *(one.status.ended for one in promotions if one.status.ended)])
+
+
+def with_same_images(release: Release, releases: Iterable[Release]) -> list[Release]:
+    """Return the other Releases that have the images of `release`."""
+    images = digests_of(release.spec.components)
+    return [
+        one
+        for one in releases
+        if one.name != release.name and digests_of(one.spec.components) == images
+    ]
+
+
 def new_promotion(
     pipeline: Pipeline, release: Release, spec: PromotionSpec, promotions: Iterable[Promotion]
 ) -> Promotion:
@@ -176,6 +218,11 @@ def _cause(components: Sequence[Component], last: Release | None) -> str:
         parts.append(f"{one.name}: {why}")
     parts += [f"{name}: removed" for name in before if name not in {c.name for c in components}]
     return "; ".join(parts)
+
+
+def _with_fate(release: Release, **fields: object) -> Release:
+    status: ReleaseStatus = release.status.model_copy(update=fields)
+    return release.with_status(status)
 
 
 def _numbered(stem: str, number: int) -> str:

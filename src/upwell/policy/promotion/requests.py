@@ -11,7 +11,7 @@ from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, PromotionPhase, PromotionSpec, Purpose, Release, Vote
 from upwell.policy.promotion.approval import counts, with_vote
 from upwell.policy.promotion.releases import new_promotion, rejection_of
-from upwell.policy.promotion.stages import STAGE_HOLD, hold_of, may_enter, serving, upstream
+from upwell.policy.promotion.stages import has_hold, hold_of, may_enter, serving, upstream
 
 RUN_ANNOTATION = "upwell.dev/run"
 """On a Promotion: the run of a CI that asked for it; the same run gets the same answer."""
@@ -205,8 +205,7 @@ def _require_free(known: Known, stage: Stage) -> None:
     held = hold_of(known.pipeline, stage, (), known.now)
     if not held:
         return
-    of_stage = f"{STAGE_HOLD}{stage.name}" in known.pipeline.annotations
-    option = f" --stage {stage.name}" if of_stage else ""
+    option = f" --stage {stage.name}" if has_hold(known.pipeline, stage) else ""
     raise RefusedError(
         f"stage {stage.name} of pipeline/{known.pipeline.name} is held: {held};"
         f" `upwell resume pipeline/{known.pipeline.name}{option}` lifts that"

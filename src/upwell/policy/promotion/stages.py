@@ -179,6 +179,18 @@ def stage_hold(pipeline: Pipeline, stage: Stage) -> str:
     return pipeline.annotations.get(f"{STAGE_HOLD}{stage.name}", "")
 
 
+def has_hold(pipeline: Pipeline, stage: Stage) -> bool:
+    """Whether the stage itself is held, or was until the hold's end."""
+    return f"{STAGE_HOLD}{stage.name}" in pipeline.annotations
+
+
+def with_hold(pipeline: Pipeline, stage: str, reason: str) -> Pipeline:
+    """Return the Pipeline with a hold on a stage that only a person lifts."""
+    until = f"{STAGE_HOLD_UNTIL}{stage}"
+    kept = {key: text for key, text in pipeline.annotations.items() if key != until}
+    return pipeline.with_metadata(annotations=kept | {f"{STAGE_HOLD}{stage}": reason})
+
+
 def hold_of(pipeline: Pipeline, stage: Stage, workloads: Iterable[Resource], now: datetime) -> str:
     """Say what a person holds of `stage`: it, its Pipeline, or a workload; empty when nothing."""
     reason = _held(

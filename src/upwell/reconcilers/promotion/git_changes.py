@@ -15,7 +15,7 @@ from upwell.policy.promotion import git_commits
 from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
-from upwell.policy.promotion.stages import STAGE_HOLD
+from upwell.policy.promotion.stages import has_hold, with_hold
 from upwell.reconcilers.promotion.git_branch import Branch, read_branch
 from upwell.store.interface import NotFoundError, Selector, Store
 
@@ -168,10 +168,8 @@ class GitChange:
         who = branch.author_of(foreign)
         why = f"{who} changed {paths} on {branch.name} in commit {foreign[:_SHORT]}"
         pipeline, stage = self.move.pipeline, self.move.stage
-        key = f"{STAGE_HOLD}{stage.name}"
-        if key not in pipeline.annotations:
-            annotations = {**pipeline.annotations, key: why}
-            await self.store.update(pipeline.with_metadata(annotations=annotations))
+        if not has_hold(pipeline, stage):
+            await self.store.update(with_hold(pipeline, stage.name, why))
         command = f"`upwell resume pipeline/{pipeline.name} --stage {stage.name}` lifts the hold"
         return StageRollout(RolledOut.TAKEN_OVER, f"{why}; {command}", commit=foreign)
 

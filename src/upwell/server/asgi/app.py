@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from upwell.actions.promotion import PromotionActions
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.reconcilers.images.examination import ImageExaminer
@@ -101,7 +102,14 @@ def create_app(deps: ServerDependencies) -> Starlette:
     """Return the application."""
     deps = replace(deps, store=LimitedStore(deps.store, deps.limits))
     streams = OpenStreams(deps.limits.watches, deps.shutdown)
-    promotions = PromotionApi(deps.store, deps.evidence, deps.signatures, deps.limits, deps.clock)
+    promotions = PromotionApi(
+        deps.store,
+        PromotionActions(deps.store, deps.clock),
+        deps.evidence,
+        deps.signatures,
+        deps.limits,
+        deps.clock,
+    )
     pods = PodApi(deps.store, deps.runtime, streams, deps.limits, deps.clock)
     api = _Api(deps, streams, promotions, pods)
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from starlette.routing import BaseRoute
 
+from upwell.actions.promotion import PromotionActions
 from upwell.server.auth.signatures import Signatures
 from upwell.server.http.limits import ServerLimits
 from upwell.server.objects.objects import Handler
@@ -22,6 +23,7 @@ class PromotionApi:
     def __init__(
         self,
         store: Store,
+        actions: PromotionActions,
         evidence: BinaryInputs | None,
         signatures: Signatures,
         limits: ServerLimits,
@@ -30,9 +32,10 @@ class PromotionApi:
         kept = KeptEvidence(store, evidence)
         links = ApprovalLinks(signatures, clock)
         self._evidence = kept
-        self._promotions = PromotionHandlers(store, kept, links, limits, clock)
-        self._approvals = ApprovalHandlers(store, links, limits, clock)
-        self._verdicts = VerdictHandlers(store, VerdictTokens(signatures), kept, limits, clock)
+        self._promotions = PromotionHandlers(store, actions, kept, links, limits, clock)
+        self._approvals = ApprovalHandlers(store, actions, links, limits, clock)
+        tokens = VerdictTokens(signatures)
+        self._verdicts = VerdictHandlers(store, actions, tokens, kept, limits, clock)
 
     def routes(self) -> list[BaseRoute]:
         """Return the paths that need no token but the one in them."""

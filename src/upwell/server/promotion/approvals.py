@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from upwell.actions.promotion import PromotionActions
 from upwell.api.promotion import Promotion, Vote
 from upwell.policy.promotion.requests import RefusedError
 from upwell.server.auth.request_info import REMARK, AuditNote
@@ -18,7 +19,6 @@ from upwell.server.auth.signatures import Signatures
 from upwell.server.http.body import media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
-from upwell.server.promotion.actions import PromotionActions
 from upwell.server.promotion.approvals_page import SECURITY_HEADERS, Seen, message_page, vote_page
 from upwell.store.interface import NotFoundError, Store, StoreError
 
@@ -58,15 +58,16 @@ class ApprovalHandlers:
     def __init__(
         self,
         store: Store,
+        actions: PromotionActions,
         links: ApprovalLinks,
         limits: ServerLimits,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._actions = actions
         self._links = links
         self._limits = limits
         self._clock = clock
-        self._actions = PromotionActions(store, clock)
 
     def routes(self) -> list[BaseRoute]:
         """Return the route."""

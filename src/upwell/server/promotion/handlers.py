@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from upwell.actions.promotion import PromotionActions, RequestedPromotion
 from upwell.api.codec import decode_part, encode, encode_json
 from upwell.api.meta import Model, format_time
 from upwell.api.promotion import Promotion, Rejection, Release, Vote
 from upwell.policy.access.roles import Action
-from upwell.policy.promotion.requests import Asked, promote, roll_back, verify_again
+from upwell.policy.promotion.requests import Asked
 from upwell.policy.promotion.verification.verdicts import ReportedVerdict
 from upwell.server.auth.caller import caller_of, require_right
 from upwell.server.auth.request_info import REMARK, AuditNote
@@ -18,7 +19,6 @@ from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
 from upwell.server.http.target import RequestTarget
-from upwell.server.promotion.actions import Made, PromotionActions
 from upwell.server.promotion.approvals import ApprovalLinks
 from upwell.server.promotion.evidence import KeptEvidence
 from upwell.server.promotion.requests import (
@@ -40,17 +40,18 @@ class PromotionHandlers:
     def __init__(
         self,
         store: Store,
+        actions: PromotionActions,
         evidence: KeptEvidence,
         links: ApprovalLinks,
         limits: ServerLimits,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._actions = actions
         self._evidence = evidence
         self._links = links
         self._limits = limits
         self._clock = clock
-        self._actions = PromotionActions(store, clock)
 
     async def promote(self, request: Request, target: RequestTarget) -> Response:
         """Promote a Release into a stage: 201 with the Promotion, 200 when there was one."""
@@ -68,8 +69,9 @@ class PromotionHandlers:
         )
         reason = f"bypass: {body.bypass}" if body.bypass else body.reason
         _remark(request, reason=reason)
-        made = await self._actions.ask(target.namespace, release.spec.pipeline, asked, promote)
-        return _promotion(made)
+        return _promotion(
+            await self._actions.promote(target.namespace, release.spec.pipeline, asked)
+        )
 
     async def roll_back(self, request: Request, target: RequestTarget) -> Response:
         """Put an earlier Release back into a stage, and hold the stage."""
@@ -82,16 +84,14 @@ class PromotionHandlers:
             run=body.run,
         )
         _remark(request, reason=body.reason)
-        return _promotion(await self._actions.ask(target.namespace, target.name, asked, roll_back))
+        return _promotion(await self._actions.roll_back(target.namespace, target.name, asked))
 
     async def verify_again(self, request: Request, target: RequestTarget) -> Response:
         """Verify what serves in a stage once more."""
         body = await self._read(request, target, VerifyAgainBody)
         asked = Asked(body.stage, caller_of(request), reason=body.reason, run=body.run)
         _remark(request, reason=body.reason)
-        return _promotion(
-            await self._actions.ask(target.namespace, target.name, asked, verify_again)
-        )
+        return _promotion(await self._actions.verify_again(target.namespace, target.name, asked))
 
     async def reject_release(self, request: Request, target: RequestTarget) -> Response:
         """Keep a Release out of every later stage."""
@@ -164,5 +164,5 @@ def _remark(request: Request, *, reason: str) -> None:
     request.scope[REMARK] = AuditNote(reason=reason)
 
 
-def _promotion(made: Made) -> Response:
+def _promotion(made: RequestedPromotion) -> Response:
     return json_response(encode_json(made.promotion), 201 if made.created else 200)

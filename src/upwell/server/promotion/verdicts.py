@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from upwell.actions.promotion import PromotionActions
 from upwell.api.codec import decode_part
 from upwell.api.promotion import CheckPhase, Promotion
 from upwell.policy.promotion.requests import RefusedError
@@ -20,7 +21,6 @@ from upwell.server.auth.signatures import Signatures
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
-from upwell.server.promotion.actions import PromotionActions
 from upwell.server.promotion.evidence import KeptEvidence
 from upwell.server.promotion.requests import VerdictBody
 from upwell.store.interface import Store
@@ -63,17 +63,18 @@ class VerdictHandlers:
     def __init__(
         self,
         store: Store,
+        actions: PromotionActions,
         tokens: VerdictTokens,
         evidence: KeptEvidence,
         limits: ServerLimits,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._actions = actions
         self._tokens = tokens
         self._evidence = evidence
         self._limits = limits
         self._clock = clock
-        self._actions = PromotionActions(store, clock)
 
     def routes(self) -> list[BaseRoute]:
         """Return the route."""

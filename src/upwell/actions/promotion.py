@@ -1,4 +1,4 @@
-"""What people do to promotions, written into the store; what it comes to is decided by policy."""
+"""Promotions, rejections, votes and verdicts that people and their CI ask for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,18 +6,16 @@ from datetime import datetime
 
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Quarantine, Stage
-from upwell.api.promotion import (
-    PIPELINE_LABEL,
-    Promotion,
-    Rejection,
-    Release,
-    ReleasePhase,
-    ReleaseStatus,
-    Vote,
+from upwell.api.promotion import PIPELINE_LABEL, Promotion, Rejection, Release, Vote
+from upwell.policy.promotion import requests
+from upwell.policy.promotion.releases import (
+    rejected,
+    restoration_time,
+    restored,
+    with_same_images,
 )
-from upwell.policy.promotion.releases import digests_of
 from upwell.policy.promotion.requests import Asked, Known, RequestOutcome, stage_named, voted
-from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL
+from upwell.policy.promotion.stages import with_hold
 from upwell.policy.promotion.verification.verdicts import (
     ReportedVerdict,
     check_for,
@@ -31,7 +29,7 @@ _ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class RequestedPromotion:
     """A Promotion, and whether this request made it."""
 
     promotion: Promotion
@@ -39,11 +37,26 @@ class Made:
 
 
 class PromotionActions:
-    """Does what people ask for. Methods raise StoreError, or RefusedError with the next step."""
+    """Requests, approvals and verdicts, written into the store.
+
+    Methods raise StoreError, or RefusedError with the next step.
+    """
 
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
+
+    async def promote(self, namespace: str, pipeline: str, asked: Asked) -> RequestedPromotion:
+        """Promote a Release into a stage, unless such a Promotion is there."""
+        return await self._request(namespace, pipeline, asked, requests.promote)
+
+    async def roll_back(self, namespace: str, pipeline: str, asked: Asked) -> RequestedPromotion:
+        """Put an earlier Release back into a stage, and hold the stage."""
+        return await self._request(namespace, pipeline, asked, requests.roll_back)
+
+    async def verify_again(self, namespace: str, pipeline: str, asked: Asked) -> RequestedPromotion:
+        """Verify once more what serves in a stage."""
+        return await self._request(namespace, pipeline, asked, requests.verify_again)
 
     async def known(self, namespace: str, pipeline: str) -> Known:
         """Return a Pipeline and all that belongs to it."""
@@ -60,67 +73,26 @@ class PromotionActions:
             {one.spec.digest: one.spec.reason for one in quarantines.items},
         )
 
-    async def ask(
-        self,
-        namespace: str,
-        pipeline: str,
-        asked: Asked,
-        decide: Callable[[Known, Asked], RequestOutcome],
-    ) -> Made:
-        """Make the Promotion that `decide` asks for, unless there is one."""
-        for _ in range(_ATTEMPTS):
-            outcome = decide(await self.known(namespace, pipeline), asked)
-            if outcome.exists:
-                return Made(outcome.promotion, created=False)
-            if outcome.hold:
-                await self._hold(namespace, pipeline, asked.stage, outcome.hold)
-            try:
-                return Made(await self._store.create(outcome.promotion), created=True)
-            except AlreadyExistsError:
-                continue  # somebody took the name: perhaps for the same wish
-        raise ConflictError(
-            outcome.promotion.key, "others promote the same release at the same time; try again"
-        )
-
     async def reject(self, namespace: str, name: str, rejection: Rejection) -> Release:
         """Keep a Release out of every later stage; the first rejection stands."""
-
-        def change(release: Release) -> Release:
-            if release.status.rejection is not None:
-                return release
-            return _with_fate(
-                release, phase=ReleasePhase.REJECTED, rejection=rejection, message=rejection.reason
-            )
-
         release = await self._store.get(Release, namespace, name)
         if rejection.stage:
             pipeline = await self._store.get(Pipeline, namespace, release.spec.pipeline)
             stage_named(pipeline, rejection.stage)
-        return await self._changed(Release, namespace, name, change)
+        return await self._changed(Release, namespace, name, lambda one: rejected(one, rejection))
 
     async def restore(self, namespace: str, name: str, by: str, reason: str) -> Release:
         """Lift the rejection of a Release, and of those with the same images."""
-
-        def change(release: Release) -> Release:
-            if release.status.rejection is None:
-                return release
-            return _with_fate(
-                release,
-                phase=ReleasePhase.WAITING,
-                rejection=None,
-                restored=at,
-                message=f"restored by {by}: {reason}",
-            )
-
         asked = await self._store.get(Release, namespace, name)
-        images = digests_of(asked.spec.components)
         mine = Selector(namespace, {PIPELINE_LABEL: asked.spec.pipeline})
         promotions = (await self._store.list(Promotion, mine)).items
-        # After all that went wrong, also when the clock has gone back since.
-        at = max([self._clock(), *(one.status.ended for one in promotions if one.status.ended)])
-        for other in (await self._store.list(Release, mine)).items:
-            if other.name != name and digests_of(other.spec.components) == images:
-                await self._changed(Release, namespace, other.name, change)
+        at = restoration_time(self._clock(), promotions)
+
+        def change(release: Release) -> Release:
+            return restored(release, by, reason, at)
+
+        for other in with_same_images(asked, (await self._store.list(Release, mine)).items):
+            await self._changed(Release, namespace, other.name, change)
         return await self._changed(Release, namespace, name, change)
 
     async def vote(self, namespace: str, name: str, vote: Vote) -> Promotion:
@@ -151,14 +123,33 @@ class PromotionActions:
         pipeline = await self._store.get(Pipeline, promotion.namespace, promotion.spec.pipeline)
         return pipeline, stage_named(pipeline, promotion.spec.stage)
 
+    async def _request(
+        self,
+        namespace: str,
+        pipeline: str,
+        asked: Asked,
+        decide: Callable[[Known, Asked], RequestOutcome],
+    ) -> RequestedPromotion:
+        """Make the Promotion that `decide` asks for, unless there is one."""
+        for _ in range(_ATTEMPTS):
+            outcome = decide(await self.known(namespace, pipeline), asked)
+            if outcome.exists:
+                return RequestedPromotion(outcome.promotion, created=False)
+            if outcome.hold:
+                await self._hold(namespace, pipeline, asked.stage, outcome.hold)
+            try:
+                return RequestedPromotion(await self._store.create(outcome.promotion), created=True)
+            except AlreadyExistsError:
+                continue  # somebody took the name: perhaps for the same wish
+        raise ConflictError(
+            outcome.promotion.key, "others promote the same release at the same time; try again"
+        )
+
     async def _hold(self, namespace: str, pipeline: str, stage: str, reason: str) -> None:
-        until = f"{STAGE_HOLD_UNTIL}{stage}"
         for _ in range(_ATTEMPTS):
             found = await self._store.get(Pipeline, namespace, pipeline)
-            kept = {key: text for key, text in found.annotations.items() if key != until}
-            held = found.with_metadata(annotations=kept | {f"{STAGE_HOLD}{stage}": reason})
             try:
-                await self._store.update(held)
+                await self._store.update(with_hold(found, stage, reason))
             except ConflictError as error:
                 conflict = error
             else:
@@ -179,8 +170,3 @@ class PromotionActions:
             except ConflictError as error:
                 conflict = error
         raise conflict
-
-
-def _with_fate(release: Release, **fields: object) -> Release:
-    status: ReleaseStatus = release.status.model_copy(update=fields)
-    return release.with_status(status)
