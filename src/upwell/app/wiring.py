@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from upwell import __version__
+from upwell.actions.rollouts import RolloutActions
 from upwell.app.actions import ReconcilerActions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import referenced_evidence, sweep_inputs, sweep_registry
@@ -77,7 +78,8 @@ def wire(adapters: Adapters) -> Wired:
     deps = ServerDependencies(
         store=store,
         build_logs=adapters.logs,
-        actions=ReconcilerActions(store, BuildRequests(builds)),
+        actions=ReconcilerActions(BuildRequests(builds)),
+        rollouts=RolloutActions(store, now),
         note_pushes=partial(_note_pushes, streams),
         packages=partial(_packages, contents),
         clock=now,

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from upwell.api.build import BinaryInput, Build
-from upwell.api.meta import Resource
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
 
@@ -39,19 +38,4 @@ class ApiActions(Protocol):
 
     async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
         """Make a Build again; `request` is a build/v1 BuildRequest. Returns the new Build."""
-        ...
-
-    async def rollback(
-        self, kind: type[Resource], namespace: str, name: str, to_revision: int
-    ) -> Resource:
-        """Roll a workload back to a revision (0: the one before). Returns the workload."""
-        ...
-
-    async def roll_out(
-        self, kind: type[Resource], namespace: str, name: str, verb: str, *, again: bool
-    ) -> Resource:
-        """Do `verb` (latest, cancel, retry) to a workload's rollout. Returns the workload.
-
-        `again`: the latest without newer images.
-        """
         ...

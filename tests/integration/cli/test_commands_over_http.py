@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from click.testing import CliRunner, Result
 
+from upwell.actions.rollouts import RolloutActions
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
@@ -26,7 +27,7 @@ from upwell.api.build import (
     BuildConfig,
     BuildPhase,
 )
-from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.meta import ObjectMeta
 from upwell.builder.logs import FileBuildLogs
 from upwell.cli import main
 from upwell.cli.core.connection import Session
@@ -104,16 +105,6 @@ class InstantBuilds:
     async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
         raise RejectedError(f"{namespace}/{build} is not made again: {request}")
 
-    async def rollback(
-        self, kind: type[Resource], namespace: str, name: str, to_revision: int
-    ) -> Resource:
-        raise RejectedError(f"{kind.KIND.kind} {namespace}/{name} has no revision {to_revision}")
-
-    async def roll_out(
-        self, kind: type[Resource], namespace: str, name: str, verb: str, *, again: bool
-    ) -> Resource:
-        raise RejectedError(f"{kind.KIND.kind} {namespace}/{name}: no {verb} ({again})")
-
     async def _run(self, build: Build) -> None:
         build = await self._to(build, BuildPhase.RUNNING)
         sink = self._logs.sink(build.uid)
@@ -151,6 +142,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
             store=store,
             build_logs=logs,
             actions=actions,
+            rollouts=RolloutActions(store, partial(datetime.now, UTC)),
             note_pushes=_no_pushes,
             packages=_no_packages,
             clock=partial(datetime.now, UTC),
@@ -233,7 +225,7 @@ def test_a_refusal_of_the_server_is_one_line(server: Server) -> None:
     result = server.upwell("rollout", "undo", "deploy/shop", "--to-revision=7")
 
     assert result.exit_code == 1
-    assert "has no revision 7" in result.stderr
+    assert "no revision 7" in result.stderr
 
 
 def test_pause_and_resume_change_the_object(server: Server) -> None:

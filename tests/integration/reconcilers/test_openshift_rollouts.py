@@ -11,7 +11,6 @@ from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.conditions import find
 from upwell.api.core import EnvVar
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
-from upwell.reconcilers import rollouts
 from upwell.workload.interface import Instance, Runtime, State
 
 __all__ = ["podman_home", "site"]  # fixtures
@@ -56,7 +55,7 @@ async def test_latest_makes_a_version_and_undo_goes_back_in_a_third(site: Site, 
         await until_complete(site, name, 1)
         first = await only(runtime, 1)
 
-        await rollouts.latest(site.store, DeploymentConfig, "shop", name, again=False)
+        await site.actions.latest(DeploymentConfig, "shop", name, again=False)
         await until_complete(site, name, 2)
         second = await only(runtime, 1)
         assert second.isdisjoint(first)
@@ -64,7 +63,7 @@ async def test_latest_makes_a_version_and_undo_goes_back_in_a_third(site: Site, 
         assert latest.status.latest_version == 2
         assert latest.status.observed_generation == latest.generation
 
-        await rollouts.rollback(site.store, DeploymentConfig, "shop", name, 1, site.clock)
+        await site.actions.roll_back(DeploymentConfig, "shop", name, 1)
         await until_complete(site, name, 3)
         assert await only(runtime, 1) == first
         undone = await stored(site, name)

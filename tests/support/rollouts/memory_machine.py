@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from upwell.actions.rollouts import RolloutActions
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import ObjectCache, Result
 from upwell.oci import Descriptor, Digest, Reference
@@ -370,6 +371,7 @@ class World:
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
+        self.actions = RolloutActions(self.store, self.clock)
         self.calls: list[str] = []
         self.kill_at = 0
         """The number of the call before which the process dies; 0 for none."""

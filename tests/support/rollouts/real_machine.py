@@ -18,6 +18,7 @@ from tests.support.workload.http_servers import free_port
 from tests.support.workload.podman_home import PodmanHome, podman_home_in
 from tests.support.workload.waiting import eventually
 
+from upwell.actions.rollouts import RolloutActions
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
@@ -84,11 +85,13 @@ class Site:
     podman: PodmanSettings
     router: HaproxyRouter
     store: MemoryStore = field(init=False)
+    actions: RolloutActions = field(init=False)
     ahead: timedelta = timedelta()
     """How far the time of the store and the reconcilers is ahead of the machine's."""
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
+        self.actions = RolloutActions(self.store, self.clock)
 
     def clock(self) -> datetime:
         return now() + self.ahead

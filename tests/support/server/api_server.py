@@ -18,9 +18,9 @@ from tests.support.rollouts.memory_machine import FakeRuntime
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from upwell.actions.rollouts import RolloutActions
 from upwell.api.build import BinaryInput, Build
 from upwell.api.codec import decode
-from upwell.api.meta import Resource
 from upwell.builder.logs import FileBuildLogs
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
@@ -139,8 +139,6 @@ class StubRuntime(FakeRuntime):
 @dataclass
 class StubActions:
     store: MemoryStore
-    rollbacks: list[tuple[str, str, int]] = field(default_factory=list)
-    rollouts: list[tuple[str, str, bool]] = field(default_factory=list)
     requests: list[Mapping[str, Any]] = field(default_factory=list)
     uploads: list[BinaryInput] = field(default_factory=list)
 
@@ -168,18 +166,6 @@ class StubActions:
     async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
         await self.store.get(Build, namespace, build)
         return await self.instantiate(namespace, f"{build}-again", request)
-
-    async def rollback(
-        self, kind: type[Resource], namespace: str, name: str, to_revision: int
-    ) -> Resource:
-        self.rollbacks.append((namespace, name, to_revision))
-        return await self.store.get(kind, namespace, name)
-
-    async def roll_out(
-        self, kind: type[Resource], namespace: str, name: str, verb: str, *, again: bool
-    ) -> Resource:
-        self.rollouts.append((name, verb, again))
-        return await self.store.get(kind, namespace, name)
 
 
 @dataclass(frozen=True)
@@ -286,6 +272,7 @@ async def serving(
             store=store,
             build_logs=logs,
             actions=actions,
+            rollouts=RolloutActions(store, clock),
             note_pushes=note,
             packages=list_packages,
             clock=clock,

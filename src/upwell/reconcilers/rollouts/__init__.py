@@ -7,22 +7,13 @@ from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.reconciler import FINALIZER, RolloutReconciler
 from upwell.reconcilers.rollouts.traffic import Traffic
-from upwell.reconcilers.rollouts.undo import RollbackError, resume, rollback
-from upwell.reconcilers.rollouts.verbs import RolloutRefusedError, cancel, latest, retry
 from upwell.reconcilers.rollouts.wiring import rollout_controller
 
 __all__ = [
     "FINALIZER",
-    "RollbackError",
     "RolloutPorts",
     "RolloutReconciler",
-    "RolloutRefusedError",
     "TemplateImages",
     "Traffic",
-    "cancel",
-    "latest",
-    "resume",
-    "retry",
-    "rollback",
     "rollout_controller",
 ]

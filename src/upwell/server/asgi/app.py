@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from upwell.actions.promotion import PromotionActions
+from upwell.actions.rollouts import RolloutActions
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.reconcilers.images.examination import ImageExaminer
@@ -68,6 +69,7 @@ class ServerDependencies:
     store: Store
     build_logs: BuildLogs
     actions: ApiActions
+    rollouts: RolloutActions
     note_pushes: NotePushes
     packages: ListPackages
     clock: Callable[[], datetime]
@@ -185,7 +187,9 @@ class _Api:
         revisions = ReadHandlers(
             replica_sets, Watches(replica_sets, streams, deps.limits, deps.clock), deps.clock
         )
-        workloads = WorkloadHandlers(pods.instances, deps.actions, streams, deps.limits, deps.clock)
+        workloads = WorkloadHandlers(
+            pods.instances, deps.rollouts, streams, deps.limits, deps.clock
+        )
         scale: _Handlers = {
             "GET": self._objects.get_scale,
             "PUT": self._objects.replace_scale,

@@ -17,6 +17,7 @@ from upwell.api.patches.patch import PatchError
 from upwell.builder.interface import BuildError
 from upwell.policy.images.registry_webhooks import InvalidWebhookError
 from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
+from upwell.policy.rollouts.requests import RolloutRefusedError
 from upwell.store.interface import StoreError
 from upwell.workload.interface import NoPreviousLogError, WorkloadError
 
@@ -130,7 +131,7 @@ def to_api_error(error: Exception) -> ApiError:
             answer = ApiError(409, text, causes=_conflict_causes(error))
         case NotAnApproverError():
             answer = ApiError(403, text)
-        case PatchError() | RefusedError():
+        case PatchError() | RefusedError() | RolloutRefusedError():
             answer = ApiError(422, text)
         case (
             UnknownKindError()
@@ -191,6 +192,7 @@ ERROR_HANDLERS: Mapping[Any, _ErrorHandler] = dict.fromkeys(
         ApplyConflictError,
         PatchError,
         RefusedError,
+        RolloutRefusedError,
         UnknownKindError,
         InvalidApplyError,
         InvalidManifestTextError,

@@ -8,9 +8,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from upwell.actions.rollouts import RolloutActions
 from upwell.api.codec import encode_json
 from upwell.api.meta import format_time
-from upwell.server.actions import ApiActions
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -33,14 +33,14 @@ class WorkloadHandlers:
     def __init__(
         self,
         instances: Instances,
-        actions: ApiActions,
+        rollouts: RolloutActions,
         streams: OpenStreams,
         limits: ServerLimits,
         clock: Callable[[], datetime],
     ) -> None:
         self._instances = instances
         self._clock = clock
-        self._actions = actions
+        self._rollouts = rollouts
         self._streams = streams
         self._limits = limits
 
@@ -75,8 +75,8 @@ class WorkloadHandlers:
         revision = wanted.get("toRevision", 0)
         if not isinstance(revision, int) or isinstance(revision, bool) or revision < 0:
             raise ApiError(422, "toRevision: expected a number of 0 or more")
-        rolled_back = await self._actions.rollback(
-            target.resource, target.namespace, target.name, revision
+        rolled_back = await self._rollouts.roll_back(
+            target.resource, target.namespace, target.name, revision or None
         )
         return json_response(encode_json(rolled_back))
 
@@ -84,13 +84,16 @@ class WorkloadHandlers:
         """Do a verb to the rollout; the body is `{"verb": "latest|cancel|retry", "again": …}`."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request))
-        changed = await self._actions.roll_out(
-            target.resource,
-            target.namespace,
-            target.name,
-            str(wanted.get("verb", "")),
-            again=wanted.get("again") is True,
-        )
+        place = (target.resource, target.namespace, target.name)
+        match str(wanted.get("verb", "")):
+            case "latest":
+                changed = await self._rollouts.latest(*place, again=wanted.get("again") is True)
+            case "cancel":
+                changed = await self._rollouts.cancel(*place)
+            case "retry":
+                changed = await self._rollouts.retry(*place)
+            case verb:
+                raise ApiError(422, f"{verb!r} is none of latest, cancel and retry")
         return json_response(encode_json(changed))
 
     async def execute(self, request: Request, target: RequestTarget) -> Response:
@@ -123,12 +126,8 @@ class WorkloadHandlers:
         """Start a rollout, as OpenShift's DeploymentRequest asks (`latest`: newer images too)."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request)) if body.strip() else {}
-        changed = await self._actions.roll_out(
-            target.resource,
-            target.namespace,
-            target.name,
-            "latest",
-            again=wanted.get("latest") is False,
+        changed = await self._rollouts.latest(
+            target.resource, target.namespace, target.name, again=wanted.get("latest") is False
         )
         return json_response(encode_json(changed), 201)
 

@@ -22,8 +22,8 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
+from upwell.policy.rollouts.requests import RolloutRefusedError
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, with_images
-from upwell.reconcilers import rollouts
 
 FAILS = {"execNewPod": {"command": ["migrate"]}, "failurePolicy": "Abort"}
 
@@ -134,7 +134,7 @@ async def test_an_aborting_hook_leaves_what_serves_alone() -> None:
     assert "revision 1" in condition.message
 
     world.runtime.exits["pre"] = [0]
-    await rollouts.retry(world.store, DeploymentConfig, "shop", "db", world.clock)
+    await world.actions.retry(DeploymentConfig, "shop", "db")
     await world.settle(key(hooked))
     assert world.runtime.images() == [BETTER] * 2
     assert (await stored(world, hooked)).status.latest_version == 2
@@ -379,7 +379,7 @@ async def test_a_changed_variable_waits_where_only_images_trigger() -> None:
     assert (await stored(world, changed)).status.latest_version == 1
     assert (await progressing(world, changed)).reason == "ManualOnly"
 
-    await rollouts.latest(world.store, DeploymentConfig, "shop", "db", again=False)
+    await world.actions.latest(DeploymentConfig, "shop", "db", again=False)
     await world.settle(place)
     assert (await stored(world, changed)).status.latest_version == 2
 
@@ -393,19 +393,15 @@ async def test_a_paused_one_refuses_in_openshifts_words_and_goes_on_when_resumed
     status = (await stored(world, paused)).status
     assert status.observed_generation == (await stored(world, paused)).generation
 
-    place = (world.store, DeploymentConfig, "shop", "paused")
-    with pytest.raises(
-        rollouts.RolloutRefusedError, match="cannot deploy a paused deployment config"
-    ):
-        await rollouts.latest(*place, again=False)
-    with pytest.raises(rollouts.RolloutRefusedError, match="unable to cancel paused deployment"):
-        await rollouts.cancel(*place)
-    with pytest.raises(
-        rollouts.RolloutRefusedError, match="unable to retry paused deployment config"
-    ):
-        await rollouts.retry(*place, world.clock)
-    with pytest.raises(rollouts.RollbackError, match="cannot rollback a paused deployment config"):
-        await rollouts.rollback(*place, 3, world.clock)
+    place = (DeploymentConfig, "shop", "paused")
+    with pytest.raises(RolloutRefusedError, match="cannot deploy a paused deployment config"):
+        await world.actions.latest(*place, again=False)
+    with pytest.raises(RolloutRefusedError, match="unable to cancel paused deployment"):
+        await world.actions.cancel(*place)
+    with pytest.raises(RolloutRefusedError, match="unable to retry paused deployment config"):
+        await world.actions.retry(*place)
+    with pytest.raises(RolloutRefusedError, match="cannot rollback a paused deployment config"):
+        await world.actions.roll_back(*place, 3)
 
     current = await stored(world, paused)
     spec = current.spec.model_copy(update={"paused": False})
@@ -421,7 +417,7 @@ async def test_latest_replaces_every_instance_and_undo_goes_back_to_the_first() 
     await world.settle(key(tested))
     before = world.runtime.names()
 
-    await rollouts.latest(world.store, DeploymentConfig, "shop", tested.name, again=False)
+    await world.actions.latest(DeploymentConfig, "shop", tested.name, again=False)
     await world.settle(key(tested))
     status = (await stored(world, tested)).status
     assert status.latest_version == 2
@@ -429,7 +425,7 @@ async def test_latest_replaces_every_instance_and_undo_goes_back_to_the_first() 
     assert status.details["message"] == "manual change"
     assert set(world.runtime.names()).isdisjoint(before)
 
-    await rollouts.rollback(world.store, DeploymentConfig, "shop", tested.name, 1, world.clock)
+    await world.actions.roll_back(DeploymentConfig, "shop", tested.name, 1)
     await world.settle(key(tested))
     undone = await stored(world, tested)
     assert undone.status.latest_version == 3
@@ -447,16 +443,16 @@ async def test_a_rollout_is_cancelled_and_another_refused_while_it_goes_on() -> 
     await change(world, config(HANGING))
     await pass_by(world, place, 30)
 
-    with pytest.raises(rollouts.RolloutRefusedError, match=r"#2 is already in progress \(Running"):
-        await rollouts.latest(world.store, DeploymentConfig, "shop", "db", again=True)
-    await rollouts.cancel(world.store, DeploymentConfig, "shop", "db")
+    with pytest.raises(RolloutRefusedError, match=r"#2 is already in progress \(Running"):
+        await world.actions.latest(DeploymentConfig, "shop", "db", again=True)
+    await world.actions.cancel(DeploymentConfig, "shop", "db")
     await world.settle(place)
 
     assert world.runtime.images() == [GOOD] * 2
     record = (await stored(world, config(GOOD))).status.revisions[0]
     assert (record.phase, record.message) == ("Failed", "revision 2 was cancelled by a person")
-    with pytest.raises(rollouts.RolloutRefusedError, match="rollout #2 is failed"):
-        await rollouts.cancel(world.store, DeploymentConfig, "shop", "db")
+    with pytest.raises(RolloutRefusedError, match="rollout #2 is failed"):
+        await world.actions.cancel(DeploymentConfig, "shop", "db")
 
 
 async def test_only_what_failed_is_retried() -> None:
@@ -464,8 +460,8 @@ async def test_only_what_failed_is_retried() -> None:
     await world.apply(config(GOOD))
     await world.settle(ObjectKey("DeploymentConfig", "shop", "db"))
 
-    with pytest.raises(rollouts.RolloutRefusedError, match="only failed deployments can be"):
-        await rollouts.retry(world.store, DeploymentConfig, "shop", "db", world.clock)
+    with pytest.raises(RolloutRefusedError, match="only failed deployments can be"):
+        await world.actions.retry(DeploymentConfig, "shop", "db")
 
 
 async def test_it_is_not_complete_before_its_instances_were_ready_for_long_enough() -> None:

@@ -2,12 +2,16 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.support.server.api_server import START, Api, deployment
+from tests.support.server.api_server import START, Answer, Api, deployment
 
+from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.codec import decode
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.policy.rollouts.history import Phase, with_pinned_images
+from upwell.policy.rollouts.pod_template import template_hash
+from upwell.policy.rollouts.settings import template_of
 from upwell.workload.interface import Instance, Owner, State
 
 BUILDS = "/apis/build.openshift.io/v1/namespaces/shop/builds"
@@ -180,14 +184,64 @@ async def test_a_workload_is_scaled_apart_from_its_spec(api: Api) -> None:
     assert (await api.get(f"{DEPLOYMENTS}/web")).json["spec"]["replicas"] == 5
 
 
-async def test_a_rollback_names_its_revision(api: Api) -> None:
-    await api.send("POST", DEPLOYMENTS, deployment("web"))
-    answer = await api.send("POST", f"{DEPLOYMENTS}/web/rollback", {"toRevision": 3})
-    assert answer.json["kind"] == "Deployment"
-    await api.send("POST", f"{DEPLOYMENTS}/web/rollback")
-    assert api.actions.rollbacks == [("shop", "web", 3), ("shop", "web", 0)]
-    wrong = await api.send("POST", f"{DEPLOYMENTS}/web/rollback", {"toRevision": "3"})
-    assert wrong.status == 422
+async def rolled_out(api: Api, *images: str, phase: Phase = Phase.COMPLETE) -> None:
+    """Make `web` a Deployment that has served these images; the last rollout is in `phase`."""
+    await api.send("POST", DEPLOYMENTS, deployment("web", image=images[-1]))
+    found = await api.store.get(Deployment, "shop", "web")
+    records = [
+        RevisionRecord(
+            revision=number,
+            hash=template_hash(template),
+            template=template,
+            created=START,
+            phase=phase if number == len(images) else Phase.COMPLETE,
+        )
+        for number, image in enumerate(images, 1)
+        for template in [with_pinned_images(template_of(found), {"web": image})]
+    ]
+    status = found.status.model_copy(update={"revisions": tuple(reversed(records))})
+    await api.store.update_status(found.with_status(status))
+
+
+def image_in(answer: Answer) -> str:
+    image = answer.json["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert isinstance(image, str)
+    return image
+
+
+async def test_a_rollback_names_its_revision_or_takes_the_one_before(api: Api) -> None:
+    await rolled_out(api, "app:1", "app:2", "app:3")
+    named = await api.send("POST", f"{DEPLOYMENTS}/web/rollback", {"toRevision": 1})
+    assert (named.status, named.json["kind"], image_in(named)) == (200, "Deployment", "app:1")
+    before = await api.send("POST", f"{DEPLOYMENTS}/web/rollback")
+    assert image_in(before) == "app:3"
+
+
+@pytest.mark.parametrize(
+    ("revision", "message"),
+    [
+        ("3", "toRevision: expected a number of 0 or more"),
+        (-1, "toRevision: expected a number of 0 or more"),
+        (7, "Deployment shop/web: no revision 7; known revisions: 2, 1"),
+        (2, "Deployment shop/web: revision 2 is what the template says already"),
+    ],
+)
+async def test_a_refused_rollback_is_invalid_and_says_why(
+    api: Api, revision: object, message: str
+) -> None:
+    await rolled_out(api, "app:1", "app:2")
+    answer = await api.send("POST", f"{DEPLOYMENTS}/web/rollback", {"toRevision": revision})
+    assert answer.status == 422
+    assert answer.json == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": "Invalid",
+        "details": {},
+        "code": 422,
+    }
 
 
 async def test_an_images_packages_are_listed(api: Api) -> None:
@@ -233,8 +287,40 @@ async def test_a_command_runs_in_an_instance_that_is_ready(api: Api) -> None:
         assert (await api.send("POST", path, wrong)).status == 422
 
 
-async def test_verbs_of_rollouts_reach_what_does_them(api: Api) -> None:
+async def test_a_rollout_is_cancelled_and_retried(api: Api) -> None:
+    await rolled_out(api, "app:1", "app:2", phase=Phase.PROGRESSING)
+    cancelled = await api.send("POST", f"{DEPLOYMENTS}/web/rollout", {"verb": "cancel"})
+    assert cancelled.json["status"]["revisions"][0]["phase"] == "Failed"
+    retried = await api.send("POST", f"{DEPLOYMENTS}/web/rollout", {"verb": "retry"})
+    assert retried.json["status"]["revisions"][0]["phase"] == "Progressing"
+
+
+async def test_a_deployment_config_is_rolled_out_anew(api: Api) -> None:
+    configs = "/apis/apps.openshift.io/v1/namespaces/shop/deploymentconfigs"
+    config = {
+        "apiVersion": "apps.openshift.io/v1",
+        "kind": "DeploymentConfig",
+        "metadata": {"name": "db"},
+        "spec": {"template": {"spec": {"containers": [{"name": "db", "image": "db:1"}]}}},
+    }
+    assert (await api.send("POST", configs, config)).status == 201
+    latest = await api.send("POST", f"{configs}/db/rollout", {"verb": "latest", "again": True})
+    asked = await api.send("POST", f"{configs}/db/instantiate", {"latest": True})
+    for answer, status in ((latest, 200), (asked, 201)):
+        assert answer.status == status, answer.text
+        assert answer.json["status"]["requested"]["template"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "message"),
+    [
+        ("latest", "Deployment shop/web: `rollout latest` is for DeploymentConfig"),
+        ("cancel", "Deployment shop/web: no rollout is in progress: there has been none"),
+        ("undo", "'undo' is none of latest, cancel and retry"),
+    ],
+)
+async def test_a_refused_verb_is_invalid_and_says_why(api: Api, verb: str, message: str) -> None:
     await api.send("POST", DEPLOYMENTS, deployment("web"))
-    await api.send("POST", f"{DEPLOYMENTS}/web/rollout", {"verb": "latest", "again": True})
-    await api.send("POST", f"{DEPLOYMENTS}/web/rollout", {"verb": "cancel"})
-    assert api.actions.rollouts == [("web", "latest", True), ("web", "cancel", False)]
+    answer = await api.send("POST", f"{DEPLOYMENTS}/web/rollout", {"verb": verb})
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert answer.json["message"] == message

@@ -8,14 +8,13 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
 from upwell.api.meta import Condition, ObjectKey
-from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
-from upwell.reconcilers.rollouts import resume, rollback
-from upwell.reconcilers.rollouts.undo import (
+from upwell.policy.rollouts.requests import (
     NoRevisionsError,
     PausedWorkloadError,
     RevisionNotFoundError,
     SameRevisionError,
 )
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
 
 KEY = ObjectKey("Deployment", "shop", "web")
 TRIGGER = (
@@ -71,7 +70,7 @@ async def world() -> World:
 
 
 async def test_undo_outranks_the_trigger_until_it_is_resumed(world: World) -> None:
-    await rollback(world.store, Deployment, "shop", "web", None, world.clock)
+    await world.actions.roll_back(Deployment, "shop", "web", None)
     await world.settle(KEY)
 
     assert world.runtime.images() == [GOOD]
@@ -83,7 +82,7 @@ async def test_undo_outranks_the_trigger_until_it_is_resumed(world: World) -> No
     assert (held.status, held.reason) == ("False", "Held")
     assert BETTER in held.message
 
-    await resume(world.store, Deployment, "shop", "web")
+    await world.store.update(without_hold(deployment))
     await world.settle(KEY)
 
     assert world.runtime.images() == [BETTER]
@@ -92,7 +91,7 @@ async def test_undo_outranks_the_trigger_until_it_is_resumed(world: World) -> No
 
 
 async def test_undo_to_a_revision_by_number(world: World) -> None:
-    changed = await rollback(world.store, Deployment, "shop", "web", 1, world.clock)
+    changed = await world.actions.roll_back(Deployment, "shop", "web", 1)
 
     assert isinstance(changed, Deployment)
     assert changed.spec.template.spec.containers[0].image == GOOD
@@ -101,13 +100,13 @@ async def test_undo_to_a_revision_by_number(world: World) -> None:
 
 async def test_undo_refuses_what_it_cannot_do(world: World) -> None:
     with pytest.raises(RevisionNotFoundError, match=r"no revision 7; known revisions: 2, 1"):
-        await rollback(world.store, Deployment, "shop", "web", 7, world.clock)
+        await world.actions.roll_back(Deployment, "shop", "web", 7)
     with pytest.raises(SameRevisionError, match="revision 2 is what the template says"):
-        await rollback(world.store, Deployment, "shop", "web", 2, world.clock)
+        await world.actions.roll_back(Deployment, "shop", "web", 2)
 
     await world.apply(CronJob().with_metadata(namespace="shop", name="nightly"))
     with pytest.raises(NoRevisionsError):
-        await rollback(world.store, CronJob, "shop", "nightly", None, world.clock)
+        await world.actions.roll_back(CronJob, "shop", "nightly", None)
 
 
 async def test_what_is_paused_is_not_undone_since_resuming_it_would_lift_the_hold(
@@ -120,7 +119,7 @@ async def test_what_is_paused_is_not_undone_since_resuming_it_would_lift_the_hol
     assert (await world.store.get(Deployment, "shop", "web")).status.hold == "paused"
 
     with pytest.raises(PausedWorkloadError, match=r"cannot rollback a paused deployment: .*resume"):
-        await rollback(world.store, Deployment, "shop", "web", None, world.clock)
+        await world.actions.roll_back(Deployment, "shop", "web", None)
 
 
 async def test_a_first_revision_has_nothing_to_go_back_to() -> None:
@@ -129,4 +128,4 @@ async def test_a_first_revision_has_nothing_to_go_back_to() -> None:
     await world.settle(KEY)
 
     with pytest.raises(RevisionNotFoundError, match="no earlier revision has served"):
-        await rollback(world.store, Deployment, "shop", "web", None, world.clock)
+        await world.actions.roll_back(Deployment, "shop", "web", None)

@@ -1,0 +1,104 @@
+"""Rollouts that people start, cancel, retry and undo."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from upwell.api.image import ImageStream
+from upwell.api.meta import Resource
+from upwell.policy.images.streams import StreamName
+from upwell.policy.rollouts.requests import (
+    cancelled,
+    naming_revision,
+    require_revision,
+    require_startable,
+    retried,
+    rolled_back,
+    started,
+)
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.triggers import followers_of, images_of_all, with_images
+from upwell.store.interface import ConflictError, NotFoundError, Store
+
+_ATTEMPTS = 5
+"""Against other writers of the same object: a person is not asked to try again at once."""
+
+type _Change = Callable[[Resource], Awaitable[Workload]]
+
+
+class RolloutActions:
+    """Rollouts by hand. Methods return the workload; they raise RolloutRefusedError, StoreError."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def latest(
+        self, kind: type[Resource], namespace: str, name: str, *, again: bool
+    ) -> Workload:
+        """Start a new rollout of a DeploymentConfig, whatever its triggers say.
+
+        Containers get the newest images of all tags that they follow, those of triggers that are
+        not automatic included; with `again` they keep what they have.
+        """
+
+        async def change(resource: Resource) -> Workload:
+            config = require_startable(resource)
+            if not again:
+                images = images_of_all(config, await self._streams(config))
+                config = await self._store.update(with_images(config, images))
+            return await self._store.update_status(started(config))
+
+        return await self._changed(kind, (namespace, name), change)
+
+    async def cancel(self, kind: type[Resource], namespace: str, name: str) -> Workload:
+        """End the rollout that is under way: what served before serves again."""
+
+        async def change(resource: Resource) -> Workload:
+            return await self._store.update_status(cancelled(resource))
+
+        return await self._changed(kind, (namespace, name), change)
+
+    async def retry(self, kind: type[Resource], namespace: str, name: str) -> Workload:
+        """Roll out once more what has failed, hooks included."""
+
+        async def change(resource: Resource) -> Workload:
+            return await self._store.update_status(retried(resource, self._clock()))
+
+        return await self._changed(kind, (namespace, name), change)
+
+    async def roll_back(
+        self, kind: type[Resource], namespace: str, name: str, to_revision: int | None
+    ) -> Workload:
+        """Write the template of an earlier revision back, and hold automation away from it.
+
+        Without `to_revision`, the last one that served in full before the declared one. A person's
+        decision outranks triggers until the hold is lifted.
+        """
+        resource = await self._store.get(kind, namespace, name)
+        workload, record = require_revision(resource, to_revision)
+        named = naming_revision(workload, record)
+        if named is not workload:
+            workload = await self._store.update_status(named)
+        return await self._store.update(rolled_back(workload, record, self._clock()))
+
+    async def _changed(
+        self, kind: type[Resource], place: tuple[str, str], change: _Change
+    ) -> Workload:
+        """Change the object as it is now, again when somebody else was faster."""
+        attempt = 0
+        while True:
+            try:
+                return await change(await self._store.get(kind, *place))
+            except ConflictError:
+                attempt += 1
+                if attempt >= _ATTEMPTS:
+                    raise
+
+    async def _streams(self, workload: Workload) -> dict[StreamName, ImageStream]:
+        found: dict[StreamName, ImageStream] = {}
+        for name in {entry.stream for entry in followers_of(workload).entries}:
+            try:
+                found[name] = await self._store.get(ImageStream, name.namespace, name.name)
+            except NotFoundError:
+                continue  # that container keeps its image
+        return found

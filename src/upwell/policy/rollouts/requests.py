@@ -1,0 +1,229 @@
+"""Rollouts that a person asks for, cancels, retries or undoes: whether they may be; pure.
+
+The refusals of DeploymentConfigs are in OpenShift's own words (oc/pkg/cli/rollout): scripts
+look for them.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from upwell.api.apps import DeploymentConfig, RequestedRevision, RevisionRecord
+from upwell.api.meta import ObjectKey, Resource
+from upwell.policy.rollouts.history import (
+    Phase,
+    Records,
+    find,
+    last_good,
+    wanted_revision,
+    with_record,
+)
+from upwell.policy.rollouts.pod_template import repeated_hash, template_hash
+from upwell.policy.rollouts.settings import (
+    WORKLOADS,
+    Workload,
+    is_paused,
+    template_of,
+    with_pod_template,
+)
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
+
+
+class RolloutRefusedError(Exception):
+    """What is asked of a rollout may not be; the message names the object and the next step."""
+
+
+class NoRolloutsError(RolloutRefusedError):
+    """The kind has no such verb."""
+
+    def __init__(self, key: ObjectKey, verb: str, kinds: tuple[type[Resource], ...]) -> None:
+        names = ", ".join(kind.KIND.kind for kind in kinds)
+        super().__init__(f"{key}: `{verb}` is for {names}")
+
+
+class NoRevisionsError(RolloutRefusedError):
+    """The kind keeps no revisions."""
+
+    def __init__(self, key: ObjectKey) -> None:
+        kinds = ", ".join(kind.KIND.kind for kind in WORKLOADS)
+        super().__init__(f"{key} keeps no revisions: only {kinds} can be rolled back")
+
+
+class PausedWorkloadError(RolloutRefusedError):
+    """The workload is paused, and resuming it would lift a hold too."""
+
+    def __init__(self, key: ObjectKey, message: str) -> None:
+        super().__init__(f"{message}: {key} has spec.paused; `rollout resume` first")
+
+
+class InProgressError(RolloutRefusedError):
+    """A rollout is under way already."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(
+            f"#{revision} is already in progress (Running); wait for it, or `rollout cancel` it"
+        )
+
+
+class NothingToDoError(RolloutRefusedError):
+    """The newest rollout is not in the phase that the verb is for."""
+
+
+class RevisionNotFoundError(RolloutRefusedError):
+    """There is no such revision, or none to go back to."""
+
+    def __init__(self, key: ObjectKey, wanted: int | None, records: Records) -> None:
+        known = ", ".join(str(record.revision) for record in records) or "none"
+        what = "no earlier revision has served" if wanted is None else f"no revision {wanted}"
+        super().__init__(f"{key}: {what}; known revisions: {known}")
+
+
+class SameRevisionError(RolloutRefusedError):
+    """The revision is the declared one already."""
+
+    def __init__(self, key: ObjectKey, record: RevisionRecord) -> None:
+        super().__init__(f"{key}: revision {record.revision} is what the template says already")
+
+
+def require_startable(resource: Resource) -> DeploymentConfig:
+    """Return the DeploymentConfig that a new rollout may be started of.
+
+    Raises RolloutRefusedError.
+    """
+    workload = _workload(resource)
+    if not isinstance(workload, DeploymentConfig):
+        raise NoRolloutsError(workload.key, "rollout latest", (DeploymentConfig,))
+    if is_paused(workload):
+        raise PausedWorkloadError(workload.key, "cannot deploy a paused deployment config")
+    records = workload.status.revisions
+    if records and records[0].phase == Phase.PROGRESSING:
+        raise InProgressError(records[0].revision)
+    return workload
+
+
+def started(config: DeploymentConfig) -> Workload:
+    """Return a DeploymentConfig whose template is rolled out, also when it has been before."""
+    records = config.status.revisions
+    declared = template_hash(template_of(config))
+    newest = max((one.revision for one in records), default=0)
+    known = find(records, declared)
+    revision = declared if known is None else repeated_hash(declared, newest + 1)
+    requested = RequestedRevision(template=declared, revision=revision)
+    return _with_status(config, {"requested": requested, "failed_hash": None})
+
+
+def cancelled(resource: Resource) -> Workload:
+    """Return a workload whose rollout has ended: what served before serves again.
+
+    Raises RolloutRefusedError.
+    """
+    workload = _workload(resource)
+    if is_paused(workload):
+        raise PausedWorkloadError(workload.key, "unable to cancel paused deployment")
+    records = workload.status.revisions
+    if not records or records[0].phase != Phase.PROGRESSING:
+        raise NothingToDoError(f"{workload.key}: no rollout is in progress{_newest(workload)}")
+    first = records[0]
+    message = f"revision {first.revision} was cancelled by a person"
+    updated = with_record(
+        records, first.hash, phase=Phase.FAILED.value, message=message, aborted=True
+    )
+    good = last_good(updated, besides=first.hash)
+    failed = wanted_revision(workload) if good is not None else workload.status.failed_hash
+    return _with_status(workload, {"revisions": updated, "failed_hash": failed})
+
+
+def retried(resource: Resource, now: datetime) -> Workload:
+    """Return a workload that rolls out once more what has failed, hooks included.
+
+    Raises RolloutRefusedError.
+    """
+    workload = _workload(resource)
+    if is_paused(workload):
+        raise PausedWorkloadError(workload.key, "unable to retry paused deployment config")
+    records = workload.status.revisions
+    if not records or records[0].phase != Phase.FAILED:
+        raise NothingToDoError(
+            f"{workload.key}: only failed deployments can be retried{_newest(workload)};"
+            " `rollout latest` starts a new one"
+        )
+    anew = with_record(
+        records,
+        records[0].hash,
+        phase=Phase.PROGRESSING.value,
+        message="",
+        aborted=None,
+        hooks={},
+        created=now,
+    )
+    return _with_status(workload, {"revisions": anew, "failed_hash": None})
+
+
+def require_revision(resource: Resource, number: int | None) -> tuple[Workload, RevisionRecord]:
+    """Return a workload and the revision to roll it back to.
+
+    Without `number`, the last one that served in full before the declared one. Raises
+    RolloutRefusedError.
+    """
+    if not isinstance(resource, WORKLOADS):
+        raise NoRevisionsError(resource.key)
+    if is_paused(resource):
+        refusal = (
+            "cannot rollback a paused deployment config"
+            if isinstance(resource, DeploymentConfig)
+            else "you cannot rollback a paused deployment"
+        )
+        raise PausedWorkloadError(resource.key, refusal)
+    return resource, _chosen(resource, number)
+
+
+def naming_revision(workload: Workload, record: RevisionRecord) -> Workload:
+    """Return the workload with a status that names one of several rollouts of a template.
+
+    The same workload where the template alone says which is meant.
+    """
+    declared = template_hash(record.template)
+    if record.hash == declared and workload.status.requested is None:
+        return workload
+    requested = RequestedRevision(template=declared, revision=record.hash)
+    return _with_status(workload, {"requested": requested})
+
+
+def rolled_back(workload: Workload, record: RevisionRecord, now: datetime) -> Workload:
+    """Return the workload with the template of a revision, and automation held away from it."""
+    reason = f"rolled back to revision {record.revision} by hand, {now:%Y-%m-%d %H:%M} UTC"
+    annotations = {**without_hold(workload).annotations, HOLD_ANNOTATION: reason}
+    return with_pod_template(workload, record.template).with_metadata(annotations=annotations)
+
+
+def _workload(resource: Resource) -> Workload:
+    if not isinstance(resource, WORKLOADS):
+        raise NoRolloutsError(resource.key, "rollout", WORKLOADS)
+    return resource
+
+
+def _chosen(workload: Workload, number: int | None) -> RevisionRecord:
+    records = workload.status.revisions
+    declared = wanted_revision(workload)
+    if number is None:
+        for record in records:
+            if record.phase == Phase.COMPLETE and record.hash != declared:
+                return record
+        raise RevisionNotFoundError(workload.key, number, records)
+    for record in records:
+        if record.revision == number:
+            if record.hash == declared:
+                raise SameRevisionError(workload.key, record)
+            return record
+    raise RevisionNotFoundError(workload.key, number, records)
+
+
+def _with_status(workload: Workload, changes: Mapping[str, object]) -> Workload:
+    status = workload.status.model_copy(update=dict(changes))
+    return workload.with_status(status)
+
+
+def _newest(workload: Workload) -> str:
+    records = workload.status.revisions
+    if not records:
+        return ": there has been none"
+    return f": rollout #{records[0].revision} is {records[0].phase.lower()}"
