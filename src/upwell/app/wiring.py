@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from upwell import __version__
+from upwell.actions.builds import BuildActions
 from upwell.actions.rollouts import RolloutActions
-from upwell.app.actions import ReconcilerActions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import referenced_evidence, sweep_inputs, sweep_registry
 from upwell.app.clock import now
@@ -29,7 +29,6 @@ from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
-from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
@@ -78,7 +77,7 @@ def wire(adapters: Adapters) -> Wired:
     deps = ServerDependencies(
         store=store,
         build_logs=adapters.logs,
-        actions=ReconcilerActions(BuildRequests(builds)),
+        builds=BuildActions(builds),
         rollouts=RolloutActions(store, now),
         note_pushes=partial(_note_pushes, streams),
         packages=partial(_packages, contents),

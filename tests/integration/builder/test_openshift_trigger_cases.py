@@ -13,7 +13,7 @@ from tests.support.builds.openshift_builds import NAMESPACE, Site, committed, fi
 from tests.support.installation.installation import until
 from tests.support.openshift import needs_corpus
 
-from upwell.api.build import Build, BuildConfig, BuildPhase
+from upwell.api.build import Build, BuildConfig, BuildPhase, BuildRequest
 from upwell.oci import Reference
 from upwell.store.interface import RejectedError
 
@@ -79,7 +79,7 @@ async def hanging(site: Site, folder: Path, policy: str) -> str:
     await site.apply(f"run_policy/{file}-bc.yaml", changes)
     config = f"sample-{file}-build"
     for _ in range(3):
-        await site.requests.instantiate(NAMESPACE, config, {})
+        await site.actions.instantiate(NAMESPACE, config, BuildRequest())
         await until(partial(phases, site, config), lambda found: found[0] == "Running")
     return config
 
@@ -93,7 +93,7 @@ async def cancel(site: Site, build: str) -> None:
 async def test_case_13_serial_builds_run_one_after_another(site: Site, repository: str) -> None:
     await site.apply("run_policy/serial-bc.yaml", {RUBY: repository})
     for _ in range(3):
-        await site.requests.instantiate(NAMESPACE, "sample-serial-build", {})
+        await site.actions.instantiate(NAMESPACE, "sample-serial-build", BuildRequest())
     builds = await complete(site, "sample-serial-build", 3)
     times = [
         time
@@ -218,11 +218,13 @@ async def test_case_17_images_of_the_source_are_pinned_and_their_files_copied(
     configs = ("imagesourcebuildconfig", "imagedockerbuildconfig")
     for config in configs:
         with pytest.raises(RejectedError, match="inputimage:latest has no image yet"):
-            await site.requests.instantiate(NAMESPACE, config, {})
+            await site.actions.instantiate(NAMESPACE, config, BuildRequest())
     await ready(site, "inputimage")
     input_image = await site.build("inputimage")
     assert input_image.status.phase is BuildPhase.COMPLETE, site.log(input_image)
-    started = [await site.requests.instantiate(NAMESPACE, config, {}) for config in configs]
+    started = [
+        await site.actions.instantiate(NAMESPACE, config, BuildRequest()) for config in configs
+    ]
     for kind in ("s2i", "docker"):
         await site.apply(f"builds/test-imageresolution-{kind}-build.yaml", away)
     names_written = ("imagesourcebuild", "imagedockerbuild")

@@ -18,23 +18,25 @@ import pytest
 import uvicorn
 from click.testing import CliRunner, Result
 
+from upwell.actions.builds import BuildActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
-    BinaryInput,
     Build,
     BuildConfig,
     BuildPhase,
+    BuildRequest,
 )
 from upwell.api.meta import ObjectMeta
 from upwell.builder.logs import FileBuildLogs
 from upwell.cli import main
 from upwell.cli.core.connection import Session
+from upwell.controller import ObjectCache
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.server.asgi.app import ServerDependencies, create_app
-from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
 
 MANIFESTS = """\
@@ -67,21 +69,18 @@ spec:
 """
 
 
-class InstantBuilds:
+class InstantBuilds(BuildActions):
     """Fake of the reconcilers: a requested build runs and ends in `phase`."""
 
     def __init__(self, store: MemoryStore, logs: FileBuildLogs) -> None:
         self.phase = BuildPhase.COMPLETE
-        self.uploads: list[BinaryInput] = []
-        self._store = store
+        super().__init__(BuildIndex(ObjectCache(store)))
         self._logs = logs
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def instantiate(
-        self, namespace: str, build_config: str, request: Mapping[str, Any]
-    ) -> Build:
+    async def instantiate(self, namespace: str, name: str, request: BuildRequest) -> Build:
         del request
-        config = await self._store.get(BuildConfig, namespace, build_config)
+        config = await self._store.get(BuildConfig, namespace, name)
         build = await self._store.create(
             Build(
                 metadata=ObjectMeta(
@@ -95,15 +94,6 @@ class InstantBuilds:
         task = asyncio.create_task(self._run(build))
         self._tasks.add(task)
         return build
-
-    async def instantiate_binary(
-        self, namespace: str, build_config: str, upload: BinaryInput, *, unless_built: bool
-    ) -> Build:
-        self.uploads.append(upload)
-        return await self.instantiate(namespace, build_config, {"unlessBuilt": unless_built})
-
-    async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
-        raise RejectedError(f"{namespace}/{build} is not made again: {request}")
 
     async def _run(self, build: Build) -> None:
         build = await self._to(build, BuildPhase.RUNNING)
@@ -121,9 +111,9 @@ class InstantBuilds:
 class Server:
     """A running server: its address, and the fake of the reconcilers."""
 
-    def __init__(self, url: str, actions: InstantBuilds) -> None:
+    def __init__(self, url: str, builds: InstantBuilds) -> None:
         self.url = url
-        self.actions = actions
+        self.builds = builds
 
     def upwell(self, *arguments: str, stdin: str | None = None) -> Result:
         return CliRunner().invoke(
@@ -136,12 +126,12 @@ def server(tmp_path: Path) -> Iterator[Server]:
     """Serve in a thread of its own: each command runs an event loop in this one."""
     store = MemoryStore(partial(datetime.now, UTC))
     logs = FileBuildLogs(tmp_path / "logs")
-    actions = InstantBuilds(store, logs)
+    builds = InstantBuilds(store, logs)
     app = create_app(
         ServerDependencies(
             store=store,
             build_logs=logs,
-            actions=actions,
+            builds=builds,
             rollouts=RolloutActions(store, partial(datetime.now, UTC)),
             note_pushes=_no_pushes,
             packages=_no_packages,
@@ -157,7 +147,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
     with contextlib.closing(listening):
-        yield Server(f"http://127.0.0.1:{listening.getsockname()[1]}", actions)
+        yield Server(f"http://127.0.0.1:{listening.getsockname()[1]}", builds)
         running.should_exit = True
         thread.join(timeout=10)
     assert not thread.is_alive()
@@ -209,7 +199,7 @@ def test_a_followed_build_prints_its_log_and_ends_as_the_build_does(
     server: Server, phase: BuildPhase, code: int
 ) -> None:
     assert server.upwell("apply", "-f", "-", stdin=MANIFESTS).stderr == ""
-    server.actions.phase = phase
+    server.builds.phase = phase
 
     result = server.upwell("start-build", "shop", "--follow")
 

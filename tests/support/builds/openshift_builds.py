@@ -15,7 +15,8 @@ from tests.support.builds.base_images import Images, run, write_tree
 from tests.support.openshift import TESTDATA
 from tests.support.registry.embedded_server import serving_registry
 
-from upwell.api.build import BUILD_CONFIG_LABEL, BinaryInput, Build, BuildConfig
+from upwell.actions.builds import BuildActions
+from upwell.api.build import BUILD_CONFIG_LABEL, BinaryInput, Build, BuildConfig, BuildRequest
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
@@ -39,7 +40,6 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
-from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -75,7 +75,7 @@ class Site:
         self.store = MemoryStore(now)
         self.cache = ObjectCache(self.store)
         self.index = BuildIndex(self.cache)
-        self.requests = BuildRequests(self.index)
+        self.actions = BuildActions(self.index)
         self.inputs = FileInputs(folder / "inputs")
         self.logs = FileBuildLogs(folder / "logs")
         self.internal = internal
@@ -130,14 +130,14 @@ class Site:
 
     async def build(self, config: str) -> Build:
         """Start a build; return it as it ended, or as it waits to be tried again."""
-        build = await self.requests.instantiate(NAMESPACE, config, {})
+        build = await self.actions.instantiate(NAMESPACE, config, BuildRequest())
         return await self.outcome(build)
 
     async def upload(self, config: str, files: Mapping[str, str]) -> Build:
         """Start a build of these files; return it as it ended."""
         stored = await self.inputs.save(_archive(files))
         upload = BinaryInput(digest=str(stored.digest))
-        build = await self.requests.instantiate_binary(NAMESPACE, config, upload)
+        build = await self.actions.instantiate_binary(NAMESPACE, config, upload)
         return await self.outcome(build)
 
     async def outcome(self, build: Build) -> Build:

@@ -6,7 +6,7 @@ import io
 import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, override
@@ -18,12 +18,13 @@ from tests.support.rollouts.memory_machine import FakeRuntime
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from upwell.actions.builds import BuildActions
 from upwell.actions.rollouts import RolloutActions
-from upwell.api.build import BinaryInput, Build
-from upwell.api.codec import decode
 from upwell.builder.logs import FileBuildLogs
+from upwell.controller import ObjectCache
 from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.notifications import SubscriptionRequests
 from upwell.server.actions import Untag
@@ -31,7 +32,6 @@ from upwell.server.asgi.app import ServerDependencies, create_app
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.http.limits import ServerLimits
-from upwell.store.interface import RejectedError
 from upwell.store.memory import MemoryStore
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import (
@@ -136,38 +136,6 @@ class StubRuntime(FakeRuntime):
         return await asyncio.open_connection("127.0.0.1", self.ports[port])
 
 
-@dataclass
-class StubActions:
-    store: MemoryStore
-    requests: list[Mapping[str, Any]] = field(default_factory=list)
-    uploads: list[BinaryInput] = field(default_factory=list)
-
-    async def instantiate(
-        self, namespace: str, build_config: str, request: Mapping[str, Any]
-    ) -> Build:
-        self.requests.append(request)
-        if request.get("lastVersion") == 99:
-            raise RejectedError(f"{build_config} has no version 99")
-        document = {
-            "apiVersion": "build.openshift.io/v1",
-            "kind": "Build",
-            "metadata": {"namespace": namespace, "name": f"{build_config}-1"},
-        }
-        created = await self.store.create(decode(document))
-        assert isinstance(created, Build)
-        return created
-
-    async def instantiate_binary(
-        self, namespace: str, build_config: str, upload: BinaryInput, *, unless_built: bool
-    ) -> Build:
-        self.uploads.append(upload)
-        return await self.instantiate(namespace, build_config, {"unlessBuilt": unless_built})
-
-    async def clone(self, namespace: str, build: str, request: Mapping[str, Any]) -> Build:
-        await self.store.get(Build, namespace, build)
-        return await self.instantiate(namespace, f"{build}-again", request)
-
-
 @dataclass(frozen=True)
 class Answer:
     """An answer that has been read to its end."""
@@ -192,7 +160,6 @@ class Api:
     clock: Clock
     logs: FileBuildLogs
     runtime: StubRuntime
-    actions: StubActions
     shutdown: asyncio.Event
     pushes: list[PushNotice]
     packages: dict[Digest, list[Document]]
@@ -256,7 +223,7 @@ async def serving(
     folder = tempfile.TemporaryDirectory(prefix="upwell-api-")
     logs = FileBuildLogs(Path(folder.name) / "builds")
     stub: InteractiveRuntime = runtime
-    actions = StubActions(store)
+    cache = ObjectCache(store)
     pushes: list[PushNotice] = []
     packages: dict[Digest, list[Document]] = {}
 
@@ -271,7 +238,7 @@ async def serving(
         ServerDependencies(
             store=store,
             build_logs=logs,
-            actions=actions,
+            builds=BuildActions(BuildIndex(cache)),
             rollouts=RolloutActions(store, clock),
             note_pushes=note,
             packages=list_packages,
@@ -297,13 +264,13 @@ async def serving(
     server = await asyncio.get_running_loop().create_server(
         lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0
     )
+    following = asyncio.create_task(cache.run())
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         async with app.router.lifespan_context(app), aiohttp.ClientSession() as session:
-            yield Api(
-                url, session, store, clock, logs, runtime, actions, shutdown, pushes, packages
-            )
+            yield Api(url, session, store, clock, logs, runtime, shutdown, pushes, packages)
     finally:
+        following.cancel()
         shutdown.set()
         server.close()
         for connection in list(state.connections):
@@ -311,6 +278,7 @@ async def serving(
         await server.wait_closed()
         while state.tasks:
             await asyncio.gather(*state.tasks, return_exceptions=True)
+        await asyncio.wait({following})
         logs.close_all()
         folder.cleanup()
 

@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from upwell.actions.builds import BuildActions
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.notifications import SubscriptionRequests
-from upwell.server.actions import ApiActions, ListPackages, NotePushes, Untag
+from upwell.server.actions import ListPackages, NotePushes, Untag
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
@@ -68,7 +69,7 @@ class ServerDependencies:
 
     store: Store
     build_logs: BuildLogs
-    actions: ApiActions
+    builds: BuildActions
     rollouts: RolloutActions
     note_pushes: NotePushes
     packages: ListPackages
@@ -129,7 +130,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *health.create_routes(deps.store, streams),
             *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
-            *build_webhooks.create_routes(deps.store, deps.actions, deps.limits),
+            *build_webhooks.create_routes(deps.store, deps.builds, deps.limits),
             *deps.prune_routes,
             *promotions.routes(),
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
@@ -180,8 +181,8 @@ class _Api:
         mappings = ImageMappingHandlers(deps.store, deps.limits, deps.clock)
         reviews, templates = ReviewHandlers(deps.limits), TemplateHandlers(deps.limits)
         imports = ImageImportHandlers(deps.store, deps.examiner, deps.limits, deps.clock)
-        builds = BuildHandlers(deps.store, deps.build_logs, deps.actions, streams, deps.limits)
-        uploads = UploadHandlers(deps.store, deps.inputs, deps.actions)
+        builds = BuildHandlers(deps.store, deps.build_logs, deps.builds, streams, deps.limits)
+        uploads = UploadHandlers(deps.store, deps.inputs, deps.builds)
         images = ImageHandlers(deps.store, deps.packages)
         replica_sets = ReplicaSetReader(deps.store)
         revisions = ReadHandlers(

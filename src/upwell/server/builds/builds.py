@@ -1,16 +1,19 @@
 """Parts of builds and images: a build's log, a new build, an image's packages."""
 
+import json
 from collections.abc import AsyncGenerator
 
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from upwell.api.build import Build, BuildPhase
+from upwell.actions.builds import BuildActions
+from upwell.api.build import Build, BuildPhase, BuildRequest
 from upwell.api.codec import encode_json
 from upwell.api.image import Image
 from upwell.builder.interface import BuildLogs
 from upwell.oci import Digest, InvalidDigestError
-from upwell.server.actions import ApiActions, ListPackages
+from upwell.server.actions import ListPackages
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -31,7 +34,7 @@ class BuildHandlers:
         self,
         store: Store,
         logs: BuildLogs,
-        actions: ApiActions,
+        actions: BuildActions,
         streams: OpenStreams,
         limits: ServerLimits,
     ) -> None:
@@ -72,17 +75,32 @@ class BuildHandlers:
 
     async def instantiate(self, request: Request, target: RequestTarget) -> Response:
         """Start a build of a BuildConfig; the body is a BuildRequest or empty."""
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        wanted = await self._build_request(request)
         build = await self._actions.instantiate(target.namespace, target.name, wanted)
         return json_response(encode_json(build), 201)
 
     async def clone(self, request: Request, target: RequestTarget) -> Response:
         """Make a build again; the body is a BuildRequest or empty."""
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        wanted = await self._build_request(request)
         build = await self._actions.clone(target.namespace, target.name, wanted)
         return json_response(encode_json(build), 201)
+
+    async def _build_request(self, request: Request) -> BuildRequest:
+        """Return the body's BuildRequest; raises ApiError.
+
+        Its values may be secret: none is told.
+        """
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        document = decode_object(body, media_type(request)) if body.strip() else {}
+        try:
+            decoded = BuildRequest.model_validate_json(json.dumps(document))
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_input=False)
+            told = (f"{'.'.join(str(step) for step in f['loc'])}: {f['msg']}" for f in faults)
+            raise ApiError(422, f"BuildRequest: {'; '.join(told)}") from None
+        if decoded.binary is not None:
+            raise ApiError(422, "BuildRequest: binary: upload the content with instantiatebinary")
+        return decoded
 
 
 class ImageHandlers:

@@ -6,6 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from upwell.actions.builds import BuildActions
 from upwell.api.build import (
     BinaryInput,
     BuildConfig,
@@ -14,7 +15,6 @@ from upwell.api.build import (
     SourceRevision,
 )
 from upwell.api.codec import encode_json
-from upwell.server.actions import ApiActions
 from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained
 from upwell.server.http.errors import ApiError
 from upwell.server.http.rendering import json_response
@@ -29,7 +29,7 @@ _MAX_TEXT = 4096
 class UploadHandlers:
     """Takes uploads for builds; `inputs` is None where none are kept."""
 
-    def __init__(self, store: Store, inputs: BinaryInputs | None, actions: ApiActions) -> None:
+    def __init__(self, store: Store, inputs: BinaryInputs | None, actions: BuildActions) -> None:
         self._store = store
         self._inputs = inputs
         self._actions = actions

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from upwell.actions.builds import BuildActions
 from upwell.api.build import BuildConfig
 from upwell.api.codec import encode_json
 from upwell.api.core import Secret
@@ -21,7 +22,7 @@ from upwell.policy.builds.git_webhooks import (
     matching_trigger,
     read_call,
 )
-from upwell.server.actions import ApiActions
+from upwell.policy.builds.requests import BuildRefusedError
 from upwell.server.http.body import read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -33,7 +34,7 @@ _ROOTS = ("/apis/build.openshift.io/v1", "/oapi/v1")
 """The second is the address that webhooks of OpenShift 3 still have."""
 
 
-def create_routes(store: Store, actions: ApiActions, limits: ServerLimits) -> list[BaseRoute]:
+def create_routes(store: Store, actions: BuildActions, limits: ServerLimits) -> list[BaseRoute]:
     """Return the routes; they must come before those that take any path of a group."""
     hooks = _BuildWebhooks(store, actions, limits)
     # Any method: one that is not accepted must not fall through to the routes of the group.
@@ -44,7 +45,7 @@ def create_routes(store: Store, actions: ApiActions, limits: ServerLimits) -> li
 class _BuildWebhooks:
     """Answers calls; an unknown BuildConfig, hook and secret all look the same."""
 
-    def __init__(self, store: Store, actions: ApiActions, limits: ServerLimits) -> None:
+    def __init__(self, store: Store, actions: BuildActions, limits: ServerLimits) -> None:
         self._store = store
         self._actions = actions
         self._limits = limits
@@ -85,12 +86,9 @@ class _BuildWebhooks:
                 return await self._start(config, asked)
 
     async def _start(self, config: BuildConfig, asked: Proceed) -> Response:
-        document = asked.request.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude_unset=True
-        )
         try:
-            build = await self._actions.instantiate(config.namespace, config.name, document)
-        except RejectedError as error:
+            build = await self._actions.instantiate(config.namespace, config.name, asked.request)
+        except (BuildRefusedError, RejectedError) as error:
             message = f"Internal error occurred: could not generate a build: {error}"
             raise ApiError(500, message) from error
         answer = json_response(encode_json(build), 200)

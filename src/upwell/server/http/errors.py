@@ -15,6 +15,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.patches.apply import ApplyConflictError, InvalidApplyError
 from upwell.api.patches.patch import PatchError
 from upwell.builder.interface import BuildError
+from upwell.policy.builds.requests import BuildRefusedError
 from upwell.policy.images.registry_webhooks import InvalidWebhookError
 from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
 from upwell.policy.rollouts.requests import RolloutRefusedError
@@ -131,7 +132,7 @@ def to_api_error(error: Exception) -> ApiError:
             answer = ApiError(409, text, causes=_conflict_causes(error))
         case NotAnApproverError():
             answer = ApiError(403, text)
-        case PatchError() | RefusedError() | RolloutRefusedError():
+        case PatchError() | BuildRefusedError() | RolloutRefusedError() | RefusedError():
             answer = ApiError(422, text)
         case (
             UnknownKindError()
@@ -191,6 +192,7 @@ ERROR_HANDLERS: Mapping[Any, _ErrorHandler] = dict.fromkeys(
         InvalidObjectError,
         ApplyConflictError,
         PatchError,
+        BuildRefusedError,
         RefusedError,
         RolloutRefusedError,
         UnknownKindError,

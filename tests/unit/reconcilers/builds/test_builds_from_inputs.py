@@ -18,7 +18,8 @@ from tests.support.builds.memory_builds import (
 from tests.support.inventory.layer_archives import archive
 from tests.support.openshift import TESTDATA, needs_corpus
 
-from upwell.api.build import BinaryInput, Build, BuildConfig, BuildPhase, BuildSource
+from upwell.actions.builds import BuildActions
+from upwell.api.build import BinaryInput, Build, BuildConfig, BuildPhase, BuildRequest, BuildSource
 from upwell.api.codec import decode
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.defaults import apply_defaults
@@ -27,10 +28,10 @@ from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.builder.interface import BinaryKind, BuildPlan
 from upwell.oci import Digest
+from upwell.policy.builds.requests import BuildRefusedError
 from upwell.reconcilers.builds.build_configs import BuildConfigs
 from upwell.reconcilers.builds.objects import referenced_inputs
-from upwell.reconcilers.builds.requests import BuildRequests
-from upwell.store.interface import AlreadyExistsError, RejectedError
+from upwell.store.interface import AlreadyExistsError
 
 DOCKER = {"type": "Docker", "dockerStrategy": {}}
 
@@ -162,16 +163,16 @@ async def test_a_binary_config_without_an_upload_starts_nothing_and_says_so(
         assert message.startswith("waits for a first upload: `upwell start-build app --from-dir")
     assert not any(c.is_true for c in config.status.conditions)
     assert not (await machine.store.list(Build)).items
-    with pytest.raises(RejectedError, match="waits for a first upload"):
-        await BuildRequests(machine.index).instantiate(NAMESPACE, "app", {})
+    with pytest.raises(BuildRefusedError, match="waits for a first upload"):
+        await BuildActions(machine.index).instantiate(NAMESPACE, "app", BuildRequest())
 
 
 async def test_a_new_base_image_builds_the_last_upload_again(machine: BuildMachine) -> None:
     await based(machine, "one")
     await create(machine, binary_config(source={"binary": {}}))
-    requests = BuildRequests(machine.index)
+    actions = BuildActions(machine.index)
     async with machine.building():
-        await requests.instantiate_binary(
+        await actions.instantiate_binary(
             NAMESPACE, "app", await uploaded(machine, b"artifact", "app.war")
         )
         assert (await over(machine, "app-1")).status.phase is BuildPhase.COMPLETE
@@ -199,11 +200,11 @@ async def test_another_upload_is_another_build_and_the_same_one_is_not(
 ) -> None:
     await based(machine, "one")
     await create(machine, binary_config())
-    requests = BuildRequests(machine.index)
+    actions = BuildActions(machine.index)
     hashes = []
     async with machine.building():
         for at, content in enumerate((b"one", b"two", b"one"), start=1):
-            await requests.instantiate_binary(NAMESPACE, "app", await uploaded(machine, content))
+            await actions.instantiate_binary(NAMESPACE, "app", await uploaded(machine, content))
             hashes.append((await over(machine, f"app-{at}")).status.inputs)
     assert hashes[0] == hashes[2] != hashes[1]
     assert {one.context_dir for one in machine.builder.uploads} == {"sub"}
@@ -212,11 +213,11 @@ async def test_another_upload_is_another_build_and_the_same_one_is_not(
 async def test_a_job_that_is_retried_makes_no_second_image(machine: BuildMachine) -> None:
     await based(machine, "one")
     await create(machine, binary_config())
-    requests = BuildRequests(machine.index)
+    actions = BuildActions(machine.index)
     async with machine.building():
         for at in (1, 2):
             upload = await uploaded(machine, b"artifact")
-            await requests.instantiate_binary(NAMESPACE, "app", upload, unless_built=True)
+            await actions.instantiate_binary(NAMESPACE, "app", upload, unless_built=True)
             assert (await over(machine, f"app-{at}")).status.phase is BuildPhase.COMPLETE
     assert [plan.name for plan in machine.builder.plans] == ["app-1"]
 
@@ -225,9 +226,9 @@ async def test_an_upload_takes_the_place_of_a_repository_once(machine: BuildMach
     await based(machine, "one")
     git = {"git": {"uri": "https://git.example/app.git"}}
     await create(machine, binary_config(source=git, triggers=[]))
-    requests = BuildRequests(machine.index)
-    build = await requests.instantiate_binary(NAMESPACE, "app", await uploaded(machine, b"x"))
-    plain = await requests.instantiate(NAMESPACE, "app", {})
+    actions = BuildActions(machine.index)
+    build = await actions.instantiate_binary(NAMESPACE, "app", await uploaded(machine, b"x"))
+    plain = await actions.instantiate(NAMESPACE, "app", BuildRequest())
 
     assert build.spec.source.git is None
     assert build.spec.source.type == "Binary"
@@ -352,7 +353,7 @@ async def test_a_build_that_a_person_writes_may_name_stream_tags(machine: BuildM
 
 
 async def plan_of(machine: BuildMachine, config: str) -> tuple[BuildPlan | None, Build]:
-    build = await BuildRequests(machine.index).instantiate(NAMESPACE, config, {})
+    build = await BuildActions(machine.index).instantiate(NAMESPACE, config, BuildRequest())
     async with machine.building():
         done = await over(machine, build.name)
     return next(iter(machine.builder.plans), None), done

@@ -22,7 +22,8 @@ from tests.support.builds.memory_builds import (
 )
 from tests.support.openshift import TESTDATA, needs_corpus
 
-from upwell.api.build import Build, BuildConfig, BuildPhase
+from upwell.actions.builds import BuildActions
+from upwell.api.build import Build, BuildConfig, BuildPhase, BuildRequest
 from upwell.api.codec import decode, encode
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
@@ -33,7 +34,6 @@ from upwell.api.validation.objects import validate
 from upwell.policy.builds.run_policy import number_of
 from upwell.reconcilers.builds.build_configs import BuildConfigs, build_config_controller
 from upwell.reconcilers.builds.builds import Builds
-from upwell.reconcilers.builds.requests import BuildRequests
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError
 
 pytestmark = needs_corpus
@@ -169,7 +169,7 @@ async def test_case_12_an_imported_image_builds_each_follower_once(machine: Buil
             assert memory.last_triggered_image_id.endswith(str(digest))
 
 
-async def run_policy(machine: BuildMachine, file: str, policy: str = "") -> BuildRequests:
+async def run_policy(machine: BuildMachine, file: str, policy: str = "") -> BuildActions:
     """Apply the BuildConfigs of the run policy tests, on a builder image that is there."""
     await push(machine.vendor.registry, f"{RUBY}:latest", "ruby")
     changes = {RUBY: f"{VENDOR}/{RUBY}:latest"}
@@ -180,15 +180,15 @@ async def run_policy(machine: BuildMachine, file: str, policy: str = "") -> Buil
     for resource in objects:
         if isinstance(resource, BuildConfig):
             assert resource.spec.triggers == (), "a default trigger without a stream is stripped"
-    return BuildRequests(machine.index)
+    return BuildActions(machine.index)
 
 
 async def test_case_13_parallel_builds_all_run(machine: BuildMachine) -> None:
-    requests = await run_policy(machine, "parallel-bc.yaml")
+    actions = await run_policy(machine, "parallel-bc.yaml")
     machine.builder.gate.clear()
     async with running(machine):
         for _ in range(3):
-            await requests.instantiate(NAMESPACE, "sample-parallel-build", {})
+            await actions.instantiate(NAMESPACE, "sample-parallel-build", BuildRequest())
         await settled(machine, "sample-parallel-build", ["Running"] * 3)
         machine.builder.gate.set()
         await settled(machine, "sample-parallel-build", ["Complete"] * 3)
@@ -198,11 +198,11 @@ async def test_case_13_parallel_builds_all_run(machine: BuildMachine) -> None:
 async def test_case_13_serial_builds_run_in_order_however_each_ends(
     machine: BuildMachine, ending: str
 ) -> None:
-    requests = await run_policy(machine, "serial-bc.yaml")
+    actions = await run_policy(machine, "serial-bc.yaml")
     machine.builder.gate.clear()
     async with running(machine):
         for _ in range(3):
-            await requests.instantiate(NAMESPACE, "sample-serial-build", {})
+            await actions.instantiate(NAMESPACE, "sample-serial-build", BuildRequest())
         await settled(machine, "sample-serial-build", ["Running", "New", "New"])
 
         async def says_what_it_waits_for() -> bool:
@@ -240,13 +240,13 @@ async def test_case_13_serial_builds_run_in_order_however_each_ends(
 
 async def test_case_13_only_the_latest_of_waiting_builds_is_kept(machine: BuildMachine) -> None:
     name = "sample-serial-build"
-    requests = await run_policy(machine, "serial-bc.yaml", "SerialLatestOnly")
+    actions = await run_policy(machine, "serial-bc.yaml", "SerialLatestOnly")
     machine.builder.gate.clear()
     async with running(machine):
-        await requests.instantiate(NAMESPACE, name, {})
+        await actions.instantiate(NAMESPACE, name, BuildRequest())
         await settled(machine, name, ["Running"])
         for _ in range(3):
-            await requests.instantiate(NAMESPACE, name, {})
+            await actions.instantiate(NAMESPACE, name, BuildRequest())
         await settled(machine, name, ["Running", "Cancelled", "Cancelled", "New"])
         machine.builder.gate.set()
         await settled(machine, name, ["Complete", "Cancelled", "Cancelled", "Complete"])
@@ -256,11 +256,11 @@ async def test_case_13_a_build_keeps_the_policy_that_it_was_started_with(
     machine: BuildMachine,
 ) -> None:
     name = "sample-serial-build"
-    requests = await run_policy(machine, "serial-bc.yaml")
+    actions = await run_policy(machine, "serial-bc.yaml")
     machine.builder.gate.clear()
     async with running(machine) as reconciler:
         for _ in range(2):
-            await requests.instantiate(NAMESPACE, name, {})
+            await actions.instantiate(NAMESPACE, name, BuildRequest())
         await settled(machine, name, ["Running", "New"])
         config = await machine.store.get(BuildConfig, NAMESPACE, name)
         document = encode(config)
@@ -341,13 +341,13 @@ async def test_case_24_a_build_of_its_own_output_does_not_start_itself(
             resource = apply_defaults(decode(document))  # noqa: PLW2901 - the changed one
         follows.append(resource)
     await apply(machine, *follows)
-    requests = BuildRequests(machine.index)
+    actions = BuildActions(machine.index)
     async with running(machine):
-        await requests.instantiate(NAMESPACE, "initial-build", {})
+        await actions.instantiate(NAMESPACE, "initial-build", BuildRequest())
         await settled(machine, "initial-build", ["Complete"])
-        await requests.instantiate(NAMESPACE, "internal-build", {})
+        await actions.instantiate(NAMESPACE, "internal-build", BuildRequest())
         await settled(machine, "internal-build", ["Complete"])
-        await requests.instantiate(NAMESPACE, "internal-build", {})
+        await actions.instantiate(NAMESPACE, "internal-build", BuildRequest())
         await settled(machine, "internal-build", ["Complete", "Complete"])
         await decided(machine)
         assert len(await builds(machine, "internal-build")) == 2
@@ -368,7 +368,9 @@ async def test_case_17_every_image_of_a_build_is_pinned(machine: BuildMachine) -
     configs = [o for o in objects if isinstance(o, BuildConfig)]
     await apply(machine, *configs)
     for config in configs:
-        build = await BuildRequests(machine.index).instantiate(NAMESPACE, config.name, {})
+        build = await BuildActions(machine.index).instantiate(
+            NAMESPACE, config.name, BuildRequest()
+        )
         base = build.spec.strategy.base
         pinned = [*([base] if base else []), *(i.from_ for i in build.spec.source.images)]
         assert pinned, config.name

@@ -1,8 +1,11 @@
 import json
 import logging
+from collections.abc import Sequence
 
 import pytest
 from tests.support.server.api_server import Answer, Api
+
+from upwell.api.build import PAUSED_ANNOTATION, Build, BuildConfig
 
 CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"
 PUSH = {"ref": "refs/heads/master", "head_commit": {"id": "abc", "message": "fix"}}
@@ -37,6 +40,10 @@ async def hooked(api: Api) -> Api:
     return api
 
 
+async def builds(api: Api) -> Sequence[Build]:
+    return (await api.store.list(Build)).items
+
+
 async def push(api: Api, name: str, secret: str, hook: str) -> Answer:
     return await api.send("POST", f"{CONFIGS}/{name}/webhooks/{secret}/{hook}", PUSH, **GITHUB)
 
@@ -47,9 +54,14 @@ async def test_a_push_starts_a_build_of_its_commit_and_answers_with_it(hooked: A
     assert answer.status == 200
     assert answer.json["kind"] == "Build"
     assert answer.json["metadata"]["name"] == "app-1"
-    [request] = hooked.actions.requests
-    assert request["revision"]["git"]["commit"] == "abc"
-    assert request["triggeredBy"][0]["message"] == "GitHub WebHook"
+    [build] = await builds(hooked)
+    assert build.name == "app-1"
+    assert build.spec.revision is not None
+    assert build.spec.revision.commit == "abc"
+    [cause] = build.spec.triggered_by
+    assert cause.message == "GitHub WebHook"
+    assert cause.github_web_hook is not None
+    assert cause.github_web_hook.secret == "<secret>"
 
 
 async def test_a_build_of_openshift_3s_address_is_the_same(hooked: Api) -> None:
@@ -77,7 +89,7 @@ async def test_what_is_wrong_with_a_secret_is_not_told(
     assert answer.json["message"] == (
         f'the webhook "{hook}" for "{name}" did not accept your secret'
     )
-    assert hooked.actions.requests == []
+    assert await builds(hooked) == []
 
 
 async def test_a_wrong_signature_is_answered_as_a_wrong_secret(hooked: Api) -> None:
@@ -89,7 +101,7 @@ async def test_a_wrong_signature_is_answered_as_a_wrong_secret(hooked: Api) -> N
         X_Hub_Signature_256="sha256=00",
     )
     assert answer.status == 401
-    assert hooked.actions.requests == []
+    assert await builds(hooked) == []
 
 
 @pytest.mark.parametrize("signature", ["sha256=" + "0" * 64, "sha256=", "md5=x", "\u00e9", ""])
@@ -97,7 +109,7 @@ async def test_a_signature_that_proves_nothing_is_refused(hooked: Api, signature
     path = f"{CONFIGS}/app/webhooks/plain/github"
     headers = GITHUB | {"X_Hub_Signature_256": signature}
     assert (await hooked.send("POST", path, PUSH, **headers)).status == 401
-    assert hooked.actions.requests == []
+    assert await builds(hooked) == []
 
 
 @pytest.mark.parametrize(("secret", "status"), [("plain", 413), ("wrong", 401)])
@@ -108,7 +120,7 @@ async def test_a_huge_body_is_refused_and_a_strangers_is_not_read(
     path = f"{CONFIGS}/app/webhooks/{secret}/github"
     answer = await hooked.send("POST", path, huge, "application/json", **GITHUB)
     assert answer.status == status
-    assert hooked.actions.requests == []
+    assert await builds(hooked) == []
 
 
 DEEP = [b"[" * 100_000, b'{"a":' * 100_000]
@@ -120,7 +132,7 @@ async def test_json_without_a_bottom_is_refused(hooked: Api, deep: bytes) -> Non
     answer = await hooked.send("POST", path, deep, "application/json", **GITHUB)
     assert answer.status == 400
     assert "the payload is not JSON" in answer.json["message"]
-    assert hooked.actions.requests == []
+    assert await builds(hooked) == []
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "application/yaml"])
@@ -151,14 +163,25 @@ async def test_another_branch_is_answered_200_and_nothing_is_built(hooked: Api) 
     assert answer.json["kind"] == "Status"
     assert answer.json["status"] == "Success"
     assert answer.json["message"].startswith("skipping build. Branch reference from")
-    assert hooked.actions.requests == []
+    assert await builds(hooked) == []
+
+
+async def test_a_build_that_may_not_be_is_the_servers_fault_as_in_openshift(hooked: Api) -> None:
+    config = await hooked.store.get(BuildConfig, "shop", "app")
+    await hooked.store.update(config.with_metadata(annotations={PAUSED_ANNOTATION: "true"}))
+    answer = await push(hooked, "app", "plain", "github")
+    assert answer.status == 500
+    assert answer.json["message"] == (
+        "Internal error occurred: could not generate a build: can't instantiate from"
+        " BuildConfig shop/app: BuildConfig is paused"
+    )
 
 
 async def test_githubs_ping_is_answered_200_without_a_body(hooked: Api) -> None:
     path = f"{CONFIGS}/app/webhooks/plain/github"
     answer = await hooked.send("POST", path, {"zen": "."}, X_GitHub_Event="ping")
     assert (answer.status, answer.text) == (200, "")
-    assert hooked.actions.requests == []
+    assert await builds(hooked) == []
 
 
 async def test_an_unreadable_generic_payload_builds_and_warns(hooked: Api) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from tests.support.server.api_server import Api, serving
 
+from upwell.api.build import Build
 from upwell.oci import Digest
 from upwell.server.http.limits import ServerLimits
 from upwell.uploads.files import FileInputs
@@ -34,6 +35,11 @@ async def api(inputs: FileInputs) -> AsyncIterator[Api]:
         yield running
 
 
+async def made(api: Api) -> Build:
+    [build] = (await api.store.list(Build)).items
+    return build
+
+
 async def test_an_upload_is_kept_and_built(api: Api, inputs: FileInputs) -> None:
     query = "asFile=app.war&revision.commit=abc&revision.message=fix&revision.authorName=Jo"
     path = f"{CONFIGS}/app/instantiatebinary?{query}"
@@ -41,11 +47,12 @@ async def test_an_upload_is_kept_and_built(api: Api, inputs: FileInputs) -> None
 
     assert answer.status == 201, answer.text
     assert answer.json["kind"] == "Build"
-    [upload] = api.actions.uploads
-    assert upload.digest == str(Digest.of(b"content"))
-    assert upload.as_file == "app.war"
-    assert upload.revision is not None
-    assert upload.revision.model_dump(exclude_unset=True) == {
+    build = await made(api)
+    assert build.spec.source.binary is not None
+    assert build.spec.source.binary.digest == str(Digest.of(b"content"))
+    assert build.spec.source.binary.as_file == "app.war"
+    assert build.spec.revision is not None
+    assert build.spec.revision.model_dump(exclude_unset=True) == {
         "type": "Git",
         "git": {"commit": "abc", "message": "fix", "author": {"name": "Jo"}},
     }
@@ -56,16 +63,17 @@ async def test_an_upload_is_kept_and_built(api: Api, inputs: FileInputs) -> None
 async def test_an_archive_has_no_name_and_needs_no_revision(api: Api) -> None:
     answer = await api.send("POST", f"{CONFIGS}/app/instantiatebinary", b"tar", content_type=TAR)
     assert answer.status == 201
-    [upload] = api.actions.uploads
-    assert (upload.as_file, upload.revision) == (None, None)
-    assert api.actions.requests == [{"unlessBuilt": False}]
+    build = await made(api)
+    assert build.spec.source.binary is not None
+    assert (build.spec.source.binary.as_file, build.spec.revision) == (None, None)
+    assert build.spec.forced
 
 
 async def test_a_retried_upload_takes_the_image_that_it_has_made_before(api: Api) -> None:
     path = f"{CONFIGS}/app/instantiatebinary?unlessBuilt=true"
     answer = await api.send("POST", path, b"tar", content_type=TAR)
     assert answer.status == 201
-    assert api.actions.requests == [{"unlessBuilt": True}]
+    assert not (await made(api)).spec.forced
 
 
 @pytest.mark.parametrize(
@@ -88,7 +96,7 @@ async def test_an_upload_that_cannot_be_built_is_refused(
 
     assert answer.status == code
     assert message in answer.json["message"]
-    assert api.actions.uploads == []
+    assert (await api.store.list(Build)).items == []
 
 
 async def test_a_server_that_keeps_no_uploads_says_so() -> None:
@@ -112,5 +120,37 @@ async def test_a_build_is_made_again(api: Api) -> None:
 
     assert answer.status == 201
     assert answer.json["kind"] == "Build"
-    assert api.actions.requests == [body]
+    assert answer.json["spec"]["strategy"]["dockerStrategy"]["env"] == body["env"]
     assert (await api.send("POST", f"{builds}/none/clone", {})).status == 404
+
+
+@pytest.mark.parametrize("env", [5, "MODE=debug", ["MODE"], [{"name": 5}], [{"value": "x"}]])
+async def test_a_wrong_build_request_is_refused_without_its_values(api: Api, env: object) -> None:
+    answer = await api.send("POST", f"{CONFIGS}/app/instantiate", {"env": env})
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert answer.json["message"].startswith("BuildRequest: env")
+    assert "debug" not in answer.json["message"]
+    assert (await api.store.list(Build)).items == []
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"binary": {}}, "BuildRequest: binary: upload the content with instantiatebinary"),
+        (
+            {"lastVersion": 99},
+            "the LastVersion(0) on build config shop/app does not match the build request",
+        ),
+        (
+            {"sourceStrategyOptions": {"incremental": True}},
+            "BuildConfig shop/app cannot be built like this: incremental needs sourceStrategy",
+        ),
+        ({}, "BuildConfig shop/app cannot be built: waits for a first upload: "),
+    ],
+)
+async def test_a_refused_build_is_invalid_and_says_why(
+    api: Api, body: dict[str, object], message: str
+) -> None:
+    answer = await api.send("POST", f"{CONFIGS}/app/instantiate", body)
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert message in answer.json["message"]

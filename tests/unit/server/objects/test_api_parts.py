@@ -94,10 +94,17 @@ async def test_the_log_of_no_build_is_not_found(api: Api) -> None:
 
 
 async def test_a_build_config_is_instantiated(api: Api) -> None:
+    config = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "BuildConfig",
+        "metadata": {"name": "app"},
+        "spec": {"source": {"dockerfile": "FROM base\n"}, "strategy": {"dockerStrategy": {}}},
+    }
+    assert (await api.send("POST", CONFIGS, config)).status == 201
     started = await api.send("POST", f"{CONFIGS}/app/instantiate", {"kind": "BuildRequest"})
     assert (started.status, started.json["metadata"]["name"]) == (201, "app-1")
     refused = await api.send("POST", f"{CONFIGS}/app/instantiate", {"lastVersion": 99})
-    assert (refused.status, refused.json["message"]) == (422, "app has no version 99")
+    assert (refused.status, refused.json["reason"]) == (422, "Invalid")
 
 
 def instance(name: str, owner: str = "web", **changes: Any) -> Instance:

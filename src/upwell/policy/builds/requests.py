@@ -1,0 +1,94 @@
+"""Builds that a person or a webhook asks for: whether they may be, and what they are; pure."""
+
+from collections.abc import Sequence
+
+from upwell.api.build import (
+    PAUSED_ANNOTATION,
+    Build,
+    BuildConfig,
+    BuildRequest,
+    BuildTriggerCause,
+)
+from upwell.policy.builds.new_build import (
+    BuildStart,
+    Earlier,
+    UnresolvedInputError,
+    clone_build,
+    new_build,
+    vain_wishes,
+)
+from upwell.policy.builds.triggers import MANUAL, FollowedTag, Streams
+
+
+class BuildRefusedError(Exception):
+    """No build is started; the message names the object and says why."""
+
+
+def requested_build(
+    config: BuildConfig,
+    streams: Streams,
+    earlier: Earlier,
+    images: Sequence[FollowedTag],
+    request: BuildRequest,
+) -> Build:
+    """Return the build of `config` that is asked for; raises BuildRefusedError."""
+    _require_running(config, "instantiate")
+    _require_version(config, request.last_version)
+    try:
+        return new_build(config, streams, earlier, images, _start(request))
+    except UnresolvedInputError as error:
+        raise BuildRefusedError(f"{config.key} cannot be built: {error}") from error
+
+
+def requested_clone(
+    original: Build, config: BuildConfig | None, earlier: Earlier, request: BuildRequest
+) -> Build:
+    """Return a Build that makes `original` again; raises BuildRefusedError.
+
+    `config` is its BuildConfig, if it still exists.
+    """
+    if config is not None:
+        _require_running(config, "clone")
+    return clone_build(original, config, earlier, _start(request))
+
+
+def require_effect(target: BuildConfig | Build, request: BuildRequest) -> None:
+    """Refuse what a person asks for in vain; a webhook's wish may have no effect.
+
+    Raises BuildRefusedError.
+    """
+    vain = vain_wishes(target.spec, request) if _start(request).forced else ()
+    if vain:
+        raise BuildRefusedError(f"{target.key} cannot be built like this: {'; '.join(vain)}")
+
+
+def _start(request: BuildRequest) -> BuildStart:
+    causes = request.triggered_by or (BuildTriggerCause(message=MANUAL),)
+    by_machine = request.unless_built or any(_is_webhook(cause) for cause in causes)
+    return BuildStart(causes, request, forced=not by_machine)
+
+
+def _is_webhook(cause: BuildTriggerCause) -> bool:
+    """Whether a machine asks: it may ask twice for one commit, which is built once."""
+    hooks = (
+        cause.generic_web_hook,
+        cause.github_web_hook,
+        cause.gitlab_web_hook,
+        cause.bitbucket_web_hook,
+    )
+    return any(hook is not None for hook in hooks)
+
+
+def _require_running(config: BuildConfig, verb: str) -> None:
+    if config.annotations.get(PAUSED_ANNOTATION) == "true":
+        where = f"{config.namespace}/{config.name}"
+        raise BuildRefusedError(f"can't {verb} from BuildConfig {where}: BuildConfig is paused")
+
+
+def _require_version(config: BuildConfig, asked: int | None) -> None:
+    have = config.status.last_version
+    if asked is not None and asked != have:
+        raise BuildRefusedError(
+            f"the LastVersion({have}) on build config {config.namespace}/{config.name} does not"
+            f" match the build request LastVersion({asked})"
+        )
