@@ -8,6 +8,7 @@ from typing import Any
 
 from upwell import __version__
 from upwell.actions.builds import BuildActions
+from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import referenced_evidence, sweep_inputs, sweep_registry
@@ -90,7 +91,7 @@ def wire(adapters: Adapters) -> Wired:
         signatures=adapters.protection.signatures,
         examiner=ImageExaminer(store, adapters.registries, secrets, now),
         untag=adapters.internal.untag,
-        subscriptions=adapters.subscriptions.requests,
+        subscriptions=_subscription_actions(adapters),
         registry_routes=create_routes(adapters.internal),
         prune_routes=upkeep.routes(),
         metrics=adapters.metrics,
@@ -119,6 +120,18 @@ def wire(adapters: Adapters) -> Wired:
         *adapters.subscriptions.loops,
     )
     return Wired(deps, loops)
+
+
+def _subscription_actions(adapters: Adapters) -> SubscriptionActions:
+    deliveries = adapters.subscriptions
+    return SubscriptionActions(
+        adapters.store,
+        deliveries.outbox,
+        deliveries.targets,
+        deliveries.dispatcher,
+        adapters.settings.url,
+        now,
+    )
 
 
 def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from upwell.actions.builds import BuildActions
+from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.builder.logs import FileBuildLogs
 from upwell.controller import ObjectCache
@@ -26,7 +27,6 @@ from upwell.oci import Digest
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.examination import ImageExaminer
-from upwell.reconcilers.notifications import SubscriptionRequests
 from upwell.server.actions import Untag
 from upwell.server.asgi.app import ServerDependencies, create_app
 from upwell.server.auth.middleware import AccessControl
@@ -216,7 +216,7 @@ async def serving(
     registry_routes: Sequence[BaseRoute] = (),
     examiner: Callable[[MemoryStore, Clock], ImageExaminer] | None = None,
     untag: Untag | None = None,
-    subscriptions: Callable[[MemoryStore, Clock], SubscriptionRequests] | None = None,
+    subscriptions: Callable[[MemoryStore, Clock], SubscriptionActions] | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = Clock(), asyncio.Event()
     store, runtime = MemoryStore(clock), StubRuntime()

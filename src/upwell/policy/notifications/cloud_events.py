@@ -7,6 +7,7 @@ derived, before and after a restart, it is the same event.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
@@ -16,6 +17,7 @@ from upwell.formats.cloud_events import CloudEvent
 from upwell.policy.notifications.events import EventRecord, events_of
 
 PREFIX = "dev.upwell."
+TRIAL_TYPE = f"{PREFIX}test"
 _MAX_MESSAGE = 4096
 """Characters."""
 
@@ -47,6 +49,18 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "Frozen": ("freeze.begun", _WARNING),
 }
 """By the reason of the happening; of the others, outsiders are not told."""
+
+
+def trial_event(subscription: Resource, now: datetime) -> CloudEvent:
+    """Return the event that a person sends to try a Subscription."""
+    return CloudEvent(
+        event_id(subscription.uid, TRIAL_TYPE, now.isoformat()),
+        TRIAL_TYPE,
+        subject_of(subscription),
+        now,
+        Severity.INFO,
+        f"a test of subscription {subscription.name} in namespace {subscription.namespace}",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Everything about Subscriptions that runs, and what the API asks of it."""
+"""Everything about Subscriptions that runs."""
 
 import asyncio
 import logging
@@ -21,7 +21,6 @@ from upwell.reconcilers.notifications.reconciler import (
     SubscriptionReconciler,
     subscription_controller,
 )
-from upwell.reconcilers.notifications.requests import SubscriptionRequests
 from upwell.reconcilers.notifications.targets import Targets
 from upwell.store.interface import StoreError
 
@@ -42,7 +41,7 @@ class Senders:
 
 
 class Subscriptions:
-    """`controllers` and `loops` run until cancelled; `requests` answers people.
+    """Deliveries to Subscriptions: `controllers` and `loops` run until cancelled.
 
     `source` is the server's URL.
     """
@@ -50,25 +49,26 @@ class Subscriptions:
     def __init__(
         self, cache: ObjectCache, senders: Senders, source: str, clock: Callable[[], datetime]
     ) -> None:
-        outbox, store = senders.outbox, cache.store
-        targets = Targets(store, senders.webhooks, senders.notices)
+        store = cache.store
+        self.outbox = senders.outbox
+        self.targets = Targets(store, senders.webhooks, senders.notices)
         queue = WorkQueue[ObjectKey]()
         report = partial(queue.add_after, seconds=_REPORT_SECONDS)
-        courier = Dispatcher(store, outbox, targets, clock, report)
-        digests = Digests(store, outbox, source, clock)
-        self._courier = courier
-        self._reconciler = SubscriptionReconciler(store, outbox, targets, digests, courier, clock)
-        collector = EventCollector(store, outbox, source, clock, courier.wake)
+        self.dispatcher = Dispatcher(store, self.outbox, self.targets, clock, report)
+        digests = Digests(store, self.outbox, source, clock)
+        self._reconciler = SubscriptionReconciler(
+            store, self.outbox, self.targets, digests, self.dispatcher, clock
+        )
+        collector = EventCollector(store, self.outbox, source, clock, self.dispatcher.wake)
         self.controllers = (
             event_collector_controller(collector, cache),
-            subscription_controller(self._reconciler, courier, cache, queue),
+            subscription_controller(self._reconciler, self.dispatcher, cache, queue),
         )
-        self.requests = SubscriptionRequests(store, outbox, targets, courier, source, clock)
 
     @property
     def loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside the controllers."""
-        return (self._courier.run, self._sweep)
+        return (self.dispatcher.run, self._sweep)
 
     async def _sweep(self) -> None:
         while True:

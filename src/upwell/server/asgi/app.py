@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from upwell.actions.builds import BuildActions
+from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.reconcilers.images.examination import ImageExaminer
-from upwell.reconcilers.notifications import SubscriptionRequests
 from upwell.server.actions import ListPackages, NotePushes, Untag
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
@@ -89,7 +89,7 @@ class ServerDependencies:
     """Looks at images of other registries; None: none are looked at."""
     untag: Untag | None = None
     """None: there is no internal registry."""
-    subscriptions: SubscriptionRequests | None = None
+    subscriptions: SubscriptionActions | None = None
     """None: nothing is told to the outside."""
     registry_routes: Sequence[BaseRoute] = ()
     prune_routes: Sequence[BaseRoute] = ()

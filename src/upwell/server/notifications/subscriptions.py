@@ -1,15 +1,18 @@
 """Parts of Subscriptions: a test of one, its dead letters, and to send those again."""
 
+import json
 from collections.abc import Mapping
-from typing import Annotated, Self
+from dataclasses import asdict
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from upwell.actions.notifications import SubscriptionActions
 from upwell.api.codec import decode_part
-from upwell.api.meta import Model
-from upwell.reconcilers.notifications import SubscriptionRequests
+from upwell.api.meta import Model, format_time
+from upwell.delivery.interface import DeadLetter
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.target import RequestTarget
@@ -34,12 +37,12 @@ class ReplayBody(Model):
 
 
 def parts(
-    requests: SubscriptionRequests | None, limits: ServerLimits
+    actions: SubscriptionActions | None, limits: ServerLimits
 ) -> Mapping[tuple[str, str], Mapping[str, Handler]]:
     """Return the parts and their handlers, by HTTP method; none where nothing is delivered."""
-    if requests is None:
+    if actions is None:
         return {}
-    handlers = SubscriptionHandlers(requests, limits)
+    handlers = SubscriptionHandlers(actions, limits)
     return {
         ("subscriptions", "test"): {"POST": handlers.test},
         ("subscriptions", "deadletters"): {"GET": handlers.dead_letters},
@@ -50,20 +53,20 @@ def parts(
 class SubscriptionHandlers:
     """Answers requests for the parts of Subscriptions."""
 
-    def __init__(self, requests: SubscriptionRequests, limits: ServerLimits) -> None:
-        self._requests = requests
+    def __init__(self, actions: SubscriptionActions, limits: ServerLimits) -> None:
+        self._actions = actions
         self._limits = limits
 
     async def test(self, request: Request, target: RequestTarget) -> Response:
         """Send a test: `{"id": …, "delivered": true|false, "message": what came back}`."""
         del request
-        return JSONResponse(await self._requests.test(target.namespace, target.name))
+        return JSONResponse(asdict(await self._actions.test(target.namespace, target.name)))
 
     async def dead_letters(self, request: Request, target: RequestTarget) -> Response:
         """Answer `{"items": […]}`, the oldest first."""
         del request
-        found = await self._requests.dead_letters(target.namespace, target.name)
-        return JSONResponse({"items": found})
+        found = await self._actions.dead_letters(target.namespace, target.name)
+        return JSONResponse({"items": [_document(letter) for letter in found]})
 
     async def replay(self, request: Request, target: RequestTarget) -> Response:
         """Send dead letters again: `{"replayed": n}`. Of an id that is none, nothing."""
@@ -71,5 +74,20 @@ class SubscriptionHandlers:
         document = decode_object(body, media_type(request))
         wanted = decode_part(ReplayBody, f"replay of {target.key}", document)
         ids = None if wanted.all else wanted.ids
-        count = await self._requests.replay(target.namespace, target.name, ids)
+        count = await self._actions.replay(target.namespace, target.name, ids)
         return JSONResponse({"replayed": count})
+
+
+def _document(letter: DeadLetter) -> Mapping[str, Any]:
+    """Return a dead letter with its event as it would be sent."""
+    envelope = letter.envelope
+    return {
+        "id": envelope.id,
+        "type": envelope.type,
+        "subject": envelope.subject,
+        "message": envelope.message,
+        "died": format_time(letter.died),
+        "attempts": letter.attempts,
+        "error": letter.error,
+        "event": json.loads(envelope.body),
+    }

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.support.delivery.receivers import Receivers
 
+from upwell.actions.notifications import SubscriptionActions
 from upwell.api.codec import decode
 from upwell.api.conditions import find
 from upwell.api.core import Secret
@@ -39,6 +40,7 @@ class World:
     folder: Path
     now: datetime = START
     receivers: Receivers = field(default_factory=Receivers)
+    actions: SubscriptionActions = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(lambda: self.now)
@@ -49,6 +51,14 @@ class World:
         senders = Senders(outbox, self.receivers, self.receivers)
         cache = ObjectCache(self.store)
         subscriptions = Subscriptions(cache, senders, SOURCE, lambda: self.now)
+        self.actions = SubscriptionActions(
+            self.store,
+            outbox,
+            subscriptions.targets,
+            subscriptions.dispatcher,
+            SOURCE,
+            lambda: self.now,
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 running = (cache, *subscriptions.controllers)
@@ -175,7 +185,7 @@ async def test_a_filter_may_name_the_subject(world: World) -> None:
 
 async def test_what_a_filter_did_not_want_is_not_told_when_it_is_widened(world: World) -> None:
     await world.subscribe(filter={"types": ["dev.upwell.build.*"]})
-    async with world.running() as subscriptions:
+    async with world.running():
         await world.push("sha256:a")
         await world.subscribe("other")
         await world.push("sha256:b")
@@ -184,7 +194,7 @@ async def test_what_a_filter_did_not_want_is_not_told_when_it_is_widened(world: 
         await world.change("ci", webhook={"url": "http://ci.test/"})
         await world.push("sha256:c")
         await until(lambda: world.told() == ["sha256:c", "sha256:c"])
-        assert (await subscriptions.requests.dead_letters("shop", "ci")) == []
+        assert (await world.actions.dead_letters("shop", "ci")) == []
 
 
 async def test_a_subject_waits_for_its_event_that_fails_and_others_go_on(world: World) -> None:
@@ -221,7 +231,7 @@ async def test_what_is_refused_for_good_is_a_dead_letter_that_can_be_replayed(
 ) -> None:
     world.receivers.answer = lambda _: DeliveryError("answered 404", permanent=True)
     await world.subscribe()
-    async with world.running() as subscriptions:
+    async with world.running():
         await world.push("sha256:a")
         await world.push("sha256:b")
         await until(lambda: len(world.receivers.refused) == 2)
@@ -230,12 +240,12 @@ async def test_what_is_refused_for_good_is_a_dead_letter_that_can_be_replayed(
             return (await world.store.get(Subscription, "shop", "ci")).status.dead_letters
 
         await settled(dead, 2)
-        letters = await subscriptions.requests.dead_letters("shop", "ci")
-        assert [one["error"] for one in letters] == ["answered 404", "answered 404"]
-        assert letters[0]["event"]["data"]["new"] == "sha256:a"
+        letters = await world.actions.dead_letters("shop", "ci")
+        assert [one.error for one in letters] == ["answered 404", "answered 404"]
+        assert json.loads(letters[0].envelope.body)["data"]["new"] == "sha256:a"
 
         world.receivers.answer = lambda _: None
-        assert await subscriptions.requests.replay("shop", "ci", None) == 2
+        assert await world.actions.replay("shop", "ci", None) == 2
         await until(lambda: world.told() == ["sha256:a", "sha256:b"])
         await settled(dead, 0)
 
@@ -248,10 +258,10 @@ async def test_after_too_many_tries_it_is_given_up(world: World) -> None:
         for tries in (1, 2, 3):
             await until(partial(_are, world.receivers.refused, tries))
             world.now += timedelta(seconds=10)
-            subscriptions._courier.wake()  # its clock stood still
+            subscriptions.dispatcher.wake()  # its clock stood still
 
         async def letters() -> int:
-            return len(await subscriptions.requests.dead_letters("shop", "ci"))
+            return len(await world.actions.dead_letters("shop", "ci"))
 
         await settled(letters, 1)
     assert len(world.receivers.refused) == 3
@@ -265,14 +275,14 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything(world: Wo
         await until(lambda: len(world.receivers.refused) == 1)
         await world.push("sha256:b", "b")
         world.now += timedelta(seconds=590)
-        subscriptions._courier.wake()  # its clock stood still
+        subscriptions.dispatcher.wake()  # its clock stood still
         # Another Subscription's delivery shows that the courier has looked.
         await world.subscribe("other")
         world.receivers.answer = lambda _: None
         await world.push("sha256:c", "c")
         await until(lambda: world.told() == ["sha256:c"])
         world.now += timedelta(seconds=20)
-        subscriptions._courier.wake()  # its clock stood still
+        subscriptions.dispatcher.wake()  # its clock stood still
         await until(
             lambda: sorted(world.told()) == ["sha256:a", "sha256:b", "sha256:c", "sha256:c"]
         )
@@ -304,16 +314,16 @@ async def test_a_secret_that_is_missing_delays_and_costs_no_try(world: World) ->
     key = {"name": "key"}
     webhook = {"url": "http://ci.test/", "contentType": "application/json"}
     await world.subscribe(webhook={**webhook, "secret": key, "headers": key})
-    async with world.running() as subscriptions:
+    async with world.running():
         await world.push("sha256:a")
 
         async def reason() -> str:
             return (await world.ready()).reason
 
         await settled(reason, "SecretMissing")
-        answer = await subscriptions.requests.test("shop", "ci")
-        assert answer["delivered"] is False
-        assert answer["message"] == "there is no Secret key in namespace shop"
+        answer = await world.actions.test("shop", "ci")
+        assert not answer.delivered
+        assert answer.message == "there is no Secret key in namespace shop"
         await world.store.create(
             decode(
                 {
@@ -336,9 +346,9 @@ async def test_a_secret_of_another_namespace_is_out_of_reach(world: World) -> No
     secret = Secret.model_validate({"metadata": {"name": "people", "namespace": "bank"}})
     await world.store.create(secret)
     await world.subscribe(webhook=None, notice={"secret": {"name": "people"}})
-    async with world.running() as subscriptions:
-        answer = await subscriptions.requests.test("shop", "ci")
-    assert answer["message"] == "there is no Secret people in namespace shop"
+    async with world.running():
+        answer = await world.actions.test("shop", "ci")
+    assert answer.message == "there is no Secret people in namespace shop"
 
 
 async def test_the_urls_of_a_notice_stand_one_a_line(world: World) -> None:
@@ -354,8 +364,8 @@ async def test_the_urls_of_a_notice_stand_one_a_line(world: World) -> None:
         )
     )
     await world.subscribe(webhook=None, notice={"secret": {"name": "people"}})
-    async with world.running() as subscriptions:
-        assert (await subscriptions.requests.test("shop", "ci"))["delivered"] is True
+    async with world.running():
+        assert (await world.actions.test("shop", "ci")).delivered
     assert world.receivers.urls == ["slack://token/channel", "mailto://user:pw@mail.test"]
     assert world.receivers.types == ["test", "test"]  # one at each address
 

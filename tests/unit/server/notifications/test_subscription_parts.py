@@ -8,12 +8,13 @@ import pytest
 from tests.support.delivery.receivers import Receivers
 from tests.support.server.api_server import Answer, Api, Clock, serving
 
+from upwell.actions.notifications import SubscriptionActions
 from upwell.api.subscription import Subscription
 from upwell.controller import ObjectCache
 from upwell.delivery.interface import DeliveryError, Envelope, Fate
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.policy.access.roles import parse_grant
-from upwell.reconcilers.notifications import Senders, SubscriptionRequests, Subscriptions
+from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
@@ -37,10 +38,13 @@ class Site:
         self.receivers = Receivers()
         self.api: Api
 
-    def subscriptions(self, store: MemoryStore, clock: Clock) -> SubscriptionRequests:
+    def subscriptions(self, store: MemoryStore, clock: Clock) -> SubscriptionActions:
         senders = Senders(self.outbox, self.receivers, self.receivers)
-        cache = ObjectCache(store)
-        return Subscriptions(cache, senders, "http://upwell.test", clock).requests
+        source = "http://upwell.test"
+        deliveries = Subscriptions(ObjectCache(store), senders, source, clock)
+        return SubscriptionActions(
+            store, self.outbox, deliveries.targets, deliveries.dispatcher, source, clock
+        )
 
     def guard(self, store: MemoryStore, clock: Clock) -> AccessControl:
         return AccessControl(Tokens(store, clock), AuditLog(self.folder / "audit.log", clock))
