@@ -9,13 +9,13 @@ from typing import Any
 from upwell import __version__
 from upwell.actions.builds import BuildActions
 from upwell.actions.notifications import SubscriptionActions
+from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import referenced_evidence, sweep_inputs, sweep_registry
 from upwell.app.clock import now
 from upwell.app.configuration import build_slots
 from upwell.app.promotion import promotion
-from upwell.app.pruning import PruningService
 from upwell.controller import Controller
 from upwell.machine.platform import machine_platform
 from upwell.oci import Digest
@@ -42,7 +42,7 @@ from upwell.reconcilers.notifications.events import (
     event_controller,
     sweep_periodically,
 )
-from upwell.reconcilers.pruning import Stores
+from upwell.reconcilers.pruning import Pruning, PruningSchedule, Stores
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
@@ -51,6 +51,7 @@ from upwell.reconcilers.tracing.reconciler import trace_controller
 from upwell.registry.mirror import Mirror
 from upwell.server.asgi.app import ServerDependencies
 from upwell.server.distribution.routes import create_routes
+from upwell.settings import RetentionSettings
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
@@ -71,7 +72,8 @@ def wire(adapters: Adapters) -> Wired:
     secrets = PullSecrets(store, adapters.logins)
     streams = _streams(adapters, secrets)
     builds, workloads = BuildIndex(adapters.cache), WorkloadIndex(adapters.cache)
-    upkeep = PruningService(_stores(adapters), adapters.settings.retention)
+    stores = _stores(adapters)
+    pruning = Pruning(stores)
     contents = ImageContents(
         store, adapters.registries, adapters.inventory, secrets, machine_platform()
     )
@@ -93,7 +95,7 @@ def wire(adapters: Adapters) -> Wired:
         untag=adapters.internal.untag,
         subscriptions=_subscription_actions(adapters),
         registry_routes=create_routes(adapters.internal),
-        prune_routes=upkeep.routes(),
+        pruning=PruningActions(pruning, adapters.settings.retention.rules),
         metrics=adapters.metrics,
         gauges=adapters.gauges,
         access=adapters.protection.control,
@@ -115,7 +117,7 @@ def wire(adapters: Adapters) -> Wired:
         *(controller.run for controller in controllers),
         partial(sweep_periodically, events),
         *_sweeps(adapters),
-        upkeep.run,
+        *_pruning(pruning, stores, adapters.settings.retention),
         adapters.protection.keep_fresh,
         *adapters.subscriptions.loops,
     )
@@ -171,6 +173,13 @@ def _sweeps(adapters: Adapters) -> Sequence[Loop]:
         partial(sweep_inputs, adapters.store, adapters.inputs, referenced_inputs),
         partial(sweep_inputs, adapters.store, adapters.evidence, referenced_evidence),
     )
+
+
+def _pruning(pruning: Pruning, stores: Stores, settings: RetentionSettings) -> Sequence[Loop]:
+    """Return what prunes by itself; nothing where only a person does."""
+    if settings.interval is None:
+        return ()
+    return (PruningSchedule(pruning, stores, settings.rules, settings.interval).run,)
 
 
 def _stores(adapters: Adapters) -> Stores:

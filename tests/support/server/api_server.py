@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 
 from upwell.actions.builds import BuildActions
 from upwell.actions.notifications import SubscriptionActions
+from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.builder.logs import FileBuildLogs
 from upwell.controller import ObjectCache
@@ -217,6 +218,7 @@ async def serving(
     examiner: Callable[[MemoryStore, Clock], ImageExaminer] | None = None,
     untag: Untag | None = None,
     subscriptions: Callable[[MemoryStore, Clock], SubscriptionActions] | None = None,
+    pruning: PruningActions | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = Clock(), asyncio.Event()
     store, runtime = MemoryStore(clock), StubRuntime()
@@ -254,6 +256,7 @@ async def serving(
             registry_routes=registry_routes,
             examiner=examiner(store, clock) if examiner else None,
             untag=untag,
+            pruning=pruning,
             subscriptions=subscriptions(store, clock) if subscriptions else None,
         )
     )

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from upwell.api.build import Build
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.meta import Resource
+from upwell.api.prune import PruneSpec
 from upwell.oci import Digest, InvalidDigestError, Reference
 from upwell.oci.index_tags import index_of_tag
 from upwell.policy.access.roles import MIRROR_NAMESPACE
@@ -35,6 +36,23 @@ class Rules:
     keep_tag_revisions: int = DEFAULT_TAG_REVISIONS
     """Digests of each tag of an ImageStream, the newest first."""
     keep_younger_than: timedelta = DEFAULT_GRACE
+
+
+class InvalidRulesError(Exception):
+    """The rules that somebody asks for would take what is still needed."""
+
+
+def rules_of(spec: PruneSpec, defaults: Rules) -> Rules:
+    """Return the rules that a request asks for; raises InvalidRulesError."""
+    revisions, seconds = spec.keep_tag_revisions, spec.keep_younger_than_seconds
+    grace = defaults.keep_younger_than if seconds is None else timedelta(seconds=seconds)
+    if grace < MINIMUM_GRACE:
+        shortest = f"{MINIMUM_GRACE.total_seconds() / 60:g} minutes"
+        raise InvalidRulesError(
+            f"keepYoungerThanSeconds: at least {shortest} are kept, so that nothing is taken"
+            " from a push or a build that runs"
+        )
+    return Rules(defaults.keep_tag_revisions if revisions is None else revisions, grace)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from upwell.actions.builds import BuildActions
 from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.promotion import PromotionActions
+from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
@@ -47,6 +48,7 @@ from upwell.server.objects.templates import TemplateHandlers
 from upwell.server.objects.watches import Watches
 from upwell.server.objects.writes import DEFAULT_NAMESPACE, ensure_namespace
 from upwell.server.promotion.api import PromotionApi
+from upwell.server.pruning import prunes
 from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import ReplicaSetReader
 from upwell.server.workloads.workloads import WorkloadHandlers
@@ -91,8 +93,9 @@ class ServerDependencies:
     """None: there is no internal registry."""
     subscriptions: SubscriptionActions | None = None
     """None: nothing is told to the outside."""
+    pruning: PruningActions | None = None
+    """None: nothing is pruned."""
     registry_routes: Sequence[BaseRoute] = ()
-    prune_routes: Sequence[BaseRoute] = ()
     limits: ServerLimits = field(default=DEFAULT_LIMITS)
     metrics: Metrics = field(default_factory=Metrics)
     gauges: Gauges | None = None
@@ -131,7 +134,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
             *build_webhooks.create_routes(deps.store, deps.builds, deps.limits),
-            *deps.prune_routes,
+            *prunes.create_routes(deps.pruning, deps.limits),
             *promotions.routes(),
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
             Route("/apis/{group}/{version}/{path:path}", api.answer, methods=_METHODS),

@@ -18,6 +18,7 @@ from upwell.builder.interface import BuildError
 from upwell.policy.builds.requests import BuildRefusedError
 from upwell.policy.images.registry_webhooks import InvalidWebhookError
 from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
+from upwell.policy.pruning.retention import InvalidRulesError
 from upwell.policy.rollouts.requests import RolloutRefusedError
 from upwell.store.interface import StoreError
 from upwell.workload.interface import NoPreviousLogError, WorkloadError
@@ -132,7 +133,13 @@ def to_api_error(error: Exception) -> ApiError:
             answer = ApiError(409, text, causes=_conflict_causes(error))
         case NotAnApproverError():
             answer = ApiError(403, text)
-        case PatchError() | BuildRefusedError() | RolloutRefusedError() | RefusedError():
+        case (
+            PatchError()
+            | BuildRefusedError()
+            | RolloutRefusedError()
+            | RefusedError()
+            | InvalidRulesError()
+        ):
             answer = ApiError(422, text)
         case (
             UnknownKindError()
@@ -195,6 +202,7 @@ ERROR_HANDLERS: Mapping[Any, _ErrorHandler] = dict.fromkeys(
         BuildRefusedError,
         RefusedError,
         RolloutRefusedError,
+        InvalidRulesError,
         UnknownKindError,
         InvalidApplyError,
         InvalidManifestTextError,

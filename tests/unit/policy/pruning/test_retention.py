@@ -5,15 +5,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.api.codec import decode
 from upwell.api.meta import Resource, format_time
+from upwell.api.prune import PruneSpec
 from upwell.oci import Digest, Platform, Reference
 from upwell.oci.index_tags import index_of_tag, index_tag
 from upwell.policy.builds.identity import inputs_tag
-from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, Rules, decide
+from upwell.policy.pruning.retention import (
+    InvalidRulesError,
+    RetentionDecision,
+    RetentionFacts,
+    Rules,
+    decide,
+    rules_of,
+)
 from upwell.registry.interface import StoredManifest, StoredRepository, StoredTag
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -80,6 +89,16 @@ def build(phase: str, **status: Any) -> Resource:
 
 def gone(decision: RetentionDecision) -> set[Digest]:
     return {entry.digest for entry in decision.manifests}
+
+
+def test_a_request_takes_the_servers_rules_for_what_it_leaves_out() -> None:
+    ours = Rules(keep_tag_revisions=3, keep_younger_than=timedelta(hours=24))
+    assert rules_of(PruneSpec(), ours) == ours
+    assert rules_of(PruneSpec(keep_tag_revisions=1), ours) == replace(ours, keep_tag_revisions=1)
+    hour = PruneSpec(keep_younger_than_seconds=3600)
+    assert rules_of(hour, ours) == replace(ours, keep_younger_than=timedelta(hours=1))
+    with pytest.raises(InvalidRulesError, match="at least 10 minutes"):
+        rules_of(PruneSpec(keep_younger_than_seconds=599), ours)
 
 
 def test_a_tag_keeps_its_newest_digests_and_the_young() -> None:

@@ -1,69 +1,88 @@
 """POST prunes: what is asked for is what is done; a grace time that is too short is refused."""
 
-import json
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.requests import Request
+from tests.support.pruning.pruned_stores import Machine
+from tests.support.server.api_server import Answer, Api, serving
 
-from upwell.api.codec import InvalidObjectError
-from upwell.api.prune import Prune, PrunedItem, PruneStatus
+from upwell.actions.pruning import PruningActions
+from upwell.api.prune import Prune
+from upwell.oci import Digest
 from upwell.policy.access.roles import Action, Role, allows, is_allowed, parse_grant
 from upwell.policy.pruning.retention import Rules
 from upwell.server.auth.request_info import action_of
-from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import DEFAULT_LIMITS
-from upwell.server.pruning.prunes import create_routes
 
 DEFAULTS = Rules(keep_tag_revisions=3, keep_younger_than=timedelta(hours=24))
 PATH = "/apis/upwell.dev/v1alpha1/prunes"
 
 
-async def post(document: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Rules, bool]]]:
-    asked: list[tuple[Rules, bool]] = []
-
-    async def prune(rules: Rules, confirm: bool) -> PruneStatus:  # noqa: FBT001 - PruneNow
-        asked.append((rules, confirm))
-        return PruneStatus(items=(PrunedItem(what="image", name="a", bytes=5),), bytes=5)
-
-    [route] = create_routes(prune, DEFAULTS, DEFAULT_LIMITS)
-    body = {"apiVersion": Prune.KIND.api_version, "kind": "Prune", **document}
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
-
-    scope = {"type": "http", "method": "POST", "path": PATH, "headers": []}
-    answer = await route.endpoint(Request(scope, receive))  # type: ignore[attr-defined]
-    assert answer.status_code == 201
-    return json.loads(answer.body), asked
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path)
+    yield machine
+    machine.inventory.close()
 
 
-async def test_without_a_word_it_is_a_dry_run_by_the_servers_rules() -> None:
-    answer, asked = await post({})
-
-    assert asked == [(DEFAULTS, False)]
-    assert answer["status"]["items"] == [{"what": "image", "name": "a", "bytes": 5}]
-    assert answer["status"]["bytes"] == 5
-
-
-async def test_what_is_asked_for_is_done() -> None:
-    spec = {"confirm": True, "keepTagRevisions": 1, "keepYoungerThanSeconds": 3600}
-
-    _, asked = await post({"spec": spec})
-
-    assert asked == [(Rules(1, timedelta(hours=1)), True)]
+@pytest.fixture
+async def api(machine: Machine) -> AsyncIterator[Api]:
+    actions = PruningActions(machine.pruning, DEFAULTS)
+    async with serving(DEFAULT_LIMITS, pruning=actions) as running:
+        yield running
 
 
-async def test_a_grace_time_in_which_a_push_may_run_is_refused() -> None:
-    with pytest.raises(ApiError, match="at least 10 minutes"):
-        await post({"spec": {"keepYoungerThanSeconds": 1}})
+async def post(api: Api, **spec: Any) -> Answer:
+    body = {"apiVersion": Prune.KIND.api_version, "kind": "Prune", "spec": spec}
+    return await api.send("POST", PATH, body)
+
+
+def removed(answer: Answer) -> list[str]:
+    assert answer.status == 201, answer.text
+    return [item["name"] for item in answer.json["status"].get("items", ())]
+
+
+async def lost(machine: Machine, mark: str) -> Digest:
+    """Push an image that nothing names."""
+    digest = await machine.push("shop/lost:latest", mark)
+    await machine.registry.untag("shop/lost", "latest")
+    return digest
+
+
+async def test_without_a_word_it_is_a_dry_run_by_the_servers_rules(
+    api: Api, machine: Machine
+) -> None:
+    old = await lost(machine, "old")
+    machine.grow_old()
+    young = await lost(machine, "young")
+
+    assert removed(await post(api)) == [f"shop/lost@{old}"]
+    assert await machine.manifests("shop/lost") == {old, young}
+
+
+async def test_what_is_asked_for_is_done(api: Api, machine: Machine) -> None:
+    gone = await lost(machine, "old")
+    machine.grow_old()
+    asked = {"confirm": True, "keepTagRevisions": 1, "keepYoungerThanSeconds": 3600}
+
+    assert removed(await post(api, **asked)) == [f"shop/lost@{gone}"]
+    assert await machine.manifests("shop/lost") == set()
+
+
+async def test_a_grace_time_in_which_a_push_may_run_is_refused(api: Api) -> None:
+    answer = await post(api, keepYoungerThanSeconds=1)
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert "keepYoungerThanSeconds: at least 10 minutes" in answer.json["message"]
 
 
 @pytest.mark.parametrize("spec", [{"confirm": "yes"}, {"keepTagRevisions": 0}])
-async def test_a_wrong_request_is_refused_with_its_field(spec: dict[str, Any]) -> None:
-    with pytest.raises(InvalidObjectError, match=next(iter(spec))):
-        await post({"spec": spec})
+async def test_a_wrong_request_is_refused_with_its_field(api: Api, spec: dict[str, Any]) -> None:
+    answer = await post(api, **spec)
+    assert answer.status == 422
+    assert next(iter(spec)) in answer.json["message"]
 
 
 def test_an_admin_of_everything_alone_may_ask() -> None:
