@@ -1,16 +1,13 @@
 """Hands each reconciler and the API the ports that they need."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from upwell import __version__
-from upwell.actions.builds import BuildActions
-from upwell.actions.notifications import SubscriptionActions
-from upwell.actions.pruning import PruningActions
-from upwell.actions.rollouts import RolloutActions
+from upwell.app.actions import actions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import referenced_evidence, sweep_inputs, sweep_registry
 from upwell.app.clock import now
@@ -18,9 +15,7 @@ from upwell.app.configuration import build_slots
 from upwell.app.promotion import promotion
 from upwell.controller import Controller
 from upwell.machine.platform import machine_platform
-from upwell.oci import Digest
 from upwell.policy.builds.plan import BuildDefaults
-from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers import rollouts
 from upwell.reconcilers.builds.build_configs import build_config_controller
@@ -31,7 +26,6 @@ from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.run import BuildRun
-from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -49,8 +43,10 @@ from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.reconcilers.tracing.reconciler import trace_controller
 from upwell.registry.mirror import Mirror
+from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies
 from upwell.server.distribution.routes import create_routes
+from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.settings import RetentionSettings
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -72,18 +68,16 @@ def wire(adapters: Adapters) -> Wired:
     secrets = PullSecrets(store, adapters.logins)
     streams = _streams(adapters, secrets)
     builds, workloads = BuildIndex(adapters.cache), WorkloadIndex(adapters.cache)
+    clients = LimitedStore(store, DEFAULT_LIMITS)
     stores = _stores(adapters)
     pruning = Pruning(stores)
     contents = ImageContents(
         store, adapters.registries, adapters.inventory, secrets, machine_platform()
     )
     deps = ServerDependencies(
-        store=store,
+        store=clients,
         build_logs=adapters.logs,
-        builds=BuildActions(builds),
-        rollouts=RolloutActions(store, now),
-        note_pushes=partial(_note_pushes, streams),
-        packages=partial(_packages, contents),
+        actions=actions(adapters, clients, builds, streams, secrets, pruning),
         clock=now,
         shutdown=asyncio.Event(),
         version=__version__,
@@ -91,11 +85,7 @@ def wire(adapters: Adapters) -> Wired:
         inputs=adapters.inputs,
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,
-        examiner=ImageExaminer(store, adapters.registries, secrets, now),
-        untag=adapters.internal.untag,
-        subscriptions=_subscription_actions(adapters),
         registry_routes=create_routes(adapters.internal),
-        pruning=PruningActions(pruning, adapters.settings.retention.rules),
         metrics=adapters.metrics,
         gauges=adapters.gauges,
         access=adapters.protection.control,
@@ -122,18 +112,6 @@ def wire(adapters: Adapters) -> Wired:
         *adapters.subscriptions.loops,
     )
     return Wired(deps, loops)
-
-
-def _subscription_actions(adapters: Adapters) -> SubscriptionActions:
-    deliveries = adapters.subscriptions
-    return SubscriptionActions(
-        adapters.store,
-        deliveries.outbox,
-        deliveries.targets,
-        deliveries.dispatcher,
-        adapters.settings.url,
-        now,
-    )
 
 
 def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:
@@ -225,11 +203,3 @@ def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
     return Builds(
         index, adapters.builder, adapters.logs, run, slots=build_slots(settings), clock=now
     )
-
-
-async def _note_pushes(streams: ImageStreams, notices: Sequence[PushNotice]) -> int:
-    return await streams.note(notices)
-
-
-async def _packages(contents: ImageContents, digest: Digest) -> Sequence[Mapping[str, Any]]:
-    return [asdict(package) for package in await contents.packages(digest) or ()]

@@ -7,19 +7,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import uvicorn
 from click.testing import CliRunner, Result
+from tests.support.server.memory_actions import memory_actions
 
 from upwell.actions.builds import BuildActions
-from upwell.actions.rollouts import RolloutActions
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
@@ -33,10 +33,10 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.controller import ObjectCache
-from upwell.oci import Digest
-from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies, create_app
+from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.store.memory import MemoryStore
 
 MANIFESTS = """\
@@ -124,18 +124,18 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """Serve in a thread of its own: each command runs an event loop in this one."""
-    store = MemoryStore(partial(datetime.now, UTC))
+    clock = partial(datetime.now, UTC)
+    store = MemoryStore(clock)
     logs = FileBuildLogs(tmp_path / "logs")
     builds = InstantBuilds(store, logs)
+    clients = LimitedStore(store, DEFAULT_LIMITS)
+    made = memory_actions(store, clients, clock, tmp_path / "registry")
     app = create_app(
         ServerDependencies(
-            store=store,
+            store=clients,
             build_logs=logs,
-            builds=builds,
-            rollouts=RolloutActions(store, partial(datetime.now, UTC)),
-            note_pushes=_no_pushes,
-            packages=_no_packages,
-            clock=partial(datetime.now, UTC),
+            actions=replace(made.actions, builds=builds),
+            clock=clock,
             shutdown=asyncio.Event(),
             version="test",
         )
@@ -151,15 +151,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
         running.should_exit = True
         thread.join(timeout=10)
     assert not thread.is_alive()
-
-
-async def _no_pushes(notices: Sequence[PushNotice]) -> int:
-    return len(notices)
-
-
-async def _no_packages(digest: Digest) -> Sequence[Mapping[str, Any]]:
-    del digest
-    return ()
 
 
 def test_a_set_of_manifests_is_applied_shown_and_deleted(server: Server) -> None:

@@ -10,12 +10,7 @@ from typing import Any
 from tests.support.server.api_server import Answer, Api, serving
 
 from upwell.api.image import ImageStream, NamedTagEventList
-from upwell.controller import ObjectCache
-from upwell.oci import Platform
-from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers.images.examination import ImageExaminer
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
-from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.embedded import EmbeddedRegistry
@@ -79,28 +74,12 @@ async def stream_site(folder: Path, *hosts: RegistryHost) -> AsyncIterator[Strea
     async with RegistryClient(RegistryHosts(hosts)) as client:
         internal = EmbeddedRegistry(folder / "own", INTERNAL)
         registries = RoutedRegistry(internal, client)
-        async with serving(
-            ServerLimits(),
-            examiner=lambda store, clock: ImageExaminer(
-                store, registries, PullSecrets(store), clock
-            ),
-            untag=internal.untag,
-        ) as api:
-            cache = ObjectCache(api.store)
-            streams = ImageStreams(
-                cache,
-                registries,
-                internal,
-                PullSecrets(api.store),
-                ImportSchedule(),
-                clock=api.clock,
-                platforms=[Platform("linux", "amd64")],
-            )
-            controller = image_stream_controller(streams, cache)
-            running = [asyncio.create_task(one.run()) for one in (cache, controller)]
+        async with serving(ServerLimits(), internal=internal, upstream=registries) as api:
+            streams = api.behind.streams
+            controller = image_stream_controller(streams, api.behind.cache)
+            running = asyncio.create_task(controller.run())
             try:
                 yield StreamSite(api, client, internal, streams)
             finally:
-                for task in running:
-                    task.cancel()
-                await asyncio.wait(running)
+                running.cancel()
+                await asyncio.wait([running])

@@ -6,7 +6,7 @@ import io
 import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, override
@@ -15,20 +15,17 @@ import aiohttp
 import uvicorn
 from starlette.routing import BaseRoute
 from tests.support.rollouts.memory_machine import FakeRuntime
+from tests.support.server.memory_actions import MemoryActions, memory_actions
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from upwell.actions.builds import BuildActions
+from upwell.actions.images import ImageExaminer
 from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.pruning import PruningActions
-from upwell.actions.rollouts import RolloutActions
 from upwell.builder.logs import FileBuildLogs
-from upwell.controller import ObjectCache
-from upwell.oci import Digest
-from upwell.policy.images.registry_webhooks import PushNotice
-from upwell.reconcilers.builds.index import BuildIndex
-from upwell.reconcilers.images.examination import ImageExaminer
-from upwell.server.actions import Untag
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.interface import Registry
+from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies, create_app
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.signatures import Signatures, new_signatures
@@ -162,8 +159,8 @@ class Api:
     logs: FileBuildLogs
     runtime: StubRuntime
     shutdown: asyncio.Event
-    pushes: list[PushNotice]
-    packages: dict[Digest, list[Document]]
+    behind: MemoryActions
+    """The parts behind the actions; no controller runs unless a test lets it."""
 
     async def send(
         self,
@@ -215,8 +212,9 @@ async def serving(
     signatures: Signatures | None = None,
     guard: Callable[[MemoryStore, Clock], AccessControl] | None = None,
     registry_routes: Sequence[BaseRoute] = (),
-    examiner: Callable[[MemoryStore, Clock], ImageExaminer] | None = None,
-    untag: Untag | None = None,
+    examiner: Callable[[Clock], ImageExaminer] | None = None,
+    internal: EmbeddedRegistry | None = None,
+    upstream: Registry | None = None,
     subscriptions: Callable[[MemoryStore, Clock], SubscriptionActions] | None = None,
     pruning: PruningActions | None = None,
 ) -> AsyncIterator[Api]:
@@ -225,25 +223,22 @@ async def serving(
     folder = tempfile.TemporaryDirectory(prefix="upwell-api-")
     logs = FileBuildLogs(Path(folder.name) / "builds")
     stub: InteractiveRuntime = runtime
-    cache = ObjectCache(store)
-    pushes: list[PushNotice] = []
-    packages: dict[Digest, list[Document]] = {}
-
-    async def note(found: Sequence[PushNotice]) -> int:
-        pushes.extend(found)
-        return len(found)
-
-    async def list_packages(digest: Digest) -> list[Document]:
-        return packages.get(digest, [])
+    clients = LimitedStore(store, limits)
+    registry = Path(folder.name) / "registry"
+    made = memory_actions(store, clients, clock, registry, internal, upstream)
+    actions = replace(
+        made.actions,
+        subscriptions=subscriptions(store, clock) if subscriptions else None,
+        pruning=pruning,
+    )
+    if examiner is not None:
+        actions = replace(actions, examiner=examiner(clock))
 
     app = create_app(
         ServerDependencies(
-            store=store,
+            store=clients,
             build_logs=logs,
-            builds=BuildActions(BuildIndex(cache)),
-            rollouts=RolloutActions(store, clock),
-            note_pushes=note,
-            packages=list_packages,
+            actions=actions,
             clock=clock,
             shutdown=shutdown,
             version="1.2.3",
@@ -254,10 +249,6 @@ async def serving(
             limits=limits,
             access=guard(store, clock) if guard else None,
             registry_routes=registry_routes,
-            examiner=examiner(store, clock) if examiner else None,
-            untag=untag,
-            pruning=pruning,
-            subscriptions=subscriptions(store, clock) if subscriptions else None,
         )
     )
     # uvicorn's protocol without its Server, which takes 0.1 s to notice that a test is over.
@@ -267,11 +258,11 @@ async def serving(
     server = await asyncio.get_running_loop().create_server(
         lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0
     )
-    following = asyncio.create_task(cache.run())
+    following = asyncio.create_task(made.cache.run())
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         async with app.router.lifespan_context(app), aiohttp.ClientSession() as session:
-            yield Api(url, session, store, clock, logs, runtime, shutdown, pushes, packages)
+            yield Api(url, session, store, clock, logs, runtime, shutdown, made)
     finally:
         following.cancel()
         shutdown.set()

@@ -107,6 +107,12 @@ def effective_tags(stream: ImageStream) -> tuple[TagReference, ...]:
     return tuple(found.values())
 
 
+def has_tag(stream: ImageStream, name: str) -> bool:
+    """Whether a stream has a tag: declared, or with an image."""
+    declared = any(tag.name == name for tag in effective_tags(stream))
+    return declared or stream.status.tag(name) is not None
+
+
 def _implied(tag: TagReference, stream: ImageStream, source: str) -> TagReference:
     """Return the import of one tag of the repository; it is repeated, as discovery is."""
     asked = max(tag.generation or 0, repository_generation(stream.annotations))

@@ -4,7 +4,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from upwell.api.image import ImageStream, ImageStreamStatus, NamedTagEventList, TagEvent
+from upwell.api.image import (
+    ImageStream,
+    ImageStreamMapping,
+    ImageStreamStatus,
+    NamedTagEventList,
+    TagEvent,
+)
 from upwell.api.meta import ObjectReference
 from upwell.oci import Digest, InvalidReferenceError, Reference
 
@@ -119,3 +125,33 @@ def forget_imports(status: ImageStreamStatus, imported: Collection[str]) -> Imag
             changes = {"import_state": None, "conditions": ()}
             status = replace_tag(status, entry.model_copy(update=changes))
     return status
+
+
+def newest_image(stream: ImageStream, tag: str) -> str:
+    """Return the digest that a tag names; empty when it names none."""
+    history = stream.status.tag(tag)
+    return history.latest.image if history is not None and history.latest is not None else ""
+
+
+def mapped(stream: ImageStream, mapping: ImageStreamMapping, now: datetime) -> ImageStream:
+    """Return the stream with the image of a mapping as the newest of its tag."""
+    own = f"{stream.status.docker_image_repository}@{mapping.image.name}"
+    event = TagEvent(
+        created=now,
+        docker_image_reference=mapping.image.docker_image_reference or own,
+        image=mapping.image.name,
+        generation=stream.generation,
+    )
+    return stream.with_status(record_image(stream.status, mapping.tag, event, changes={}))
+
+
+def without_declaration(stream: ImageStream, tag: str) -> ImageStream:
+    """Return the stream with a tag that its spec declares no more."""
+    declared = tuple(entry for entry in stream.spec.tags if entry.name != tag)
+    return stream.model_copy(update={"spec": stream.spec.model_copy(update={"tags": declared})})
+
+
+def without_record(stream: ImageStream, tag: str) -> ImageStream:
+    """Return the stream with no history of a tag."""
+    recorded = tuple(entry for entry in stream.status.tags if entry.tag != tag)
+    return stream.with_status(stream.status.model_copy(update={"tags": recorded}))

@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch
-from upwell.inventory.interface import Inventory, InventoryError, Package
-from upwell.oci import Descriptor, Digest, Index, Platform, Reference
+from upwell.inventory.interface import Inventory, InventoryError
+from upwell.oci import Descriptor, Index, Platform, Reference
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import pinned
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -56,10 +56,6 @@ class ImageContents:
                 access = RequestAccess(logins, insecure=history.tag in insecure)
                 await self._index_or_warn(Reference.parse(pinned(event)), access)
         return Result()
-
-    async def packages(self, digest: Digest) -> Sequence[Package] | None:
-        """Return what is known of an image; None when it is not indexed."""
-        return await self._inventory.packages(digest)
 
     async def _index_or_warn(self, reference: Reference, access: RequestAccess) -> None:
         """Index an image; one that cannot be read works as well without, so it is passed over."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from starlette.applications import Starlette
@@ -12,15 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from upwell.actions.builds import BuildActions
-from upwell.actions.notifications import SubscriptionActions
-from upwell.actions.promotion import PromotionActions
-from upwell.actions.pruning import PruningActions
-from upwell.actions.rollouts import RolloutActions
+from upwell.actions.catalog import Actions
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
-from upwell.reconcilers.images.examination import ImageExaminer
-from upwell.server.actions import ListPackages, NotePushes, Untag
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
@@ -52,7 +46,6 @@ from upwell.server.pruning import prunes
 from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import ReplicaSetReader
 from upwell.server.workloads.workloads import WorkloadHandlers
-from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import InteractiveRuntime
 
@@ -69,12 +62,10 @@ type _Handlers = Mapping[str, Handler]
 class ServerDependencies:
     """What the server stands on."""
 
-    store: Store
+    store: LimitedStore
+    """For clients: what they create is counted."""
     build_logs: BuildLogs
-    builds: BuildActions
-    rollouts: RolloutActions
-    note_pushes: NotePushes
-    packages: ListPackages
+    actions: Actions
     clock: Callable[[], datetime]
     """The time in UTC."""
     shutdown: asyncio.Event
@@ -87,14 +78,6 @@ class ServerDependencies:
     """What shows how promotions went; None: none is kept."""
     signatures: Signatures = field(default_factory=new_signatures)
     """Of verdicts' and approvals' tokens; the default's do not outlive the process."""
-    examiner: ImageExaminer | None = None
-    """Looks at images of other registries; None: none are looked at."""
-    untag: Untag | None = None
-    """None: there is no internal registry."""
-    subscriptions: SubscriptionActions | None = None
-    """None: nothing is told to the outside."""
-    pruning: PruningActions | None = None
-    """None: nothing is pruned."""
     registry_routes: Sequence[BaseRoute] = ()
     limits: ServerLimits = field(default=DEFAULT_LIMITS)
     metrics: Metrics = field(default_factory=Metrics)
@@ -106,11 +89,10 @@ class ServerDependencies:
 
 def create_app(deps: ServerDependencies) -> Starlette:
     """Return the application."""
-    deps = replace(deps, store=LimitedStore(deps.store, deps.limits))
     streams = OpenStreams(deps.limits.watches, deps.shutdown)
     promotions = PromotionApi(
         deps.store,
-        PromotionActions(deps.store, deps.clock),
+        deps.actions.promotions,
         deps.evidence,
         deps.signatures,
         deps.limits,
@@ -133,14 +115,14 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *health.create_routes(deps.store, streams),
             *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
-            *build_webhooks.create_routes(deps.store, deps.builds, deps.limits),
-            *prunes.create_routes(deps.pruning, deps.limits),
+            *build_webhooks.create_routes(deps.store, deps.actions.builds, deps.limits),
+            *prunes.create_routes(deps.actions.pruning, deps.limits),
             *promotions.routes(),
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),
             Route("/apis/{group}/{version}/{path:path}", api.answer, methods=_METHODS),
             WebSocketRoute("/api/{version}/{path:path}", pods.answer),
             WebSocketRoute("/apis/{group}/{version}/{path:path}", pods.answer),
-            *webhooks.create_routes(deps.note_pushes, deps.limits),
+            *webhooks.create_routes(deps.actions.images, deps.limits),
             *deps.registry_routes,
         ],
         middleware=_middleware(deps),
@@ -177,22 +159,23 @@ class _Api:
         promotions: PromotionApi,
         pods: PodApi,
     ) -> None:
+        actions = deps.actions
         watches = Watches(deps.store, streams, deps.limits, deps.clock)
         self._reads = ReadHandlers(deps.store, watches, deps.clock)
         self._objects = ObjectHandlers(deps.store, self._reads, deps.limits, deps.clock)
-        tags = StreamTagHandlers(deps.store, deps.limits, deps.clock, deps.untag)
-        mappings = ImageMappingHandlers(deps.store, deps.limits, deps.clock)
+        tags = StreamTagHandlers(deps.store, actions.images, deps.limits, deps.clock)
+        mappings = ImageMappingHandlers(deps.store, actions.images, deps.limits)
         reviews, templates = ReviewHandlers(deps.limits), TemplateHandlers(deps.limits)
-        imports = ImageImportHandlers(deps.store, deps.examiner, deps.limits, deps.clock)
-        builds = BuildHandlers(deps.store, deps.build_logs, deps.builds, streams, deps.limits)
-        uploads = UploadHandlers(deps.store, deps.inputs, deps.builds)
-        images = ImageHandlers(deps.store, deps.packages)
+        imports = ImageImportHandlers(deps.store, actions.examiner, deps.limits, deps.clock)
+        builds = BuildHandlers(deps.store, deps.build_logs, actions.builds, streams, deps.limits)
+        uploads = UploadHandlers(deps.store, deps.inputs, actions.builds)
+        images = ImageHandlers(deps.store, actions.images)
         replica_sets = ReplicaSetReader(deps.store)
         revisions = ReadHandlers(
             replica_sets, Watches(replica_sets, streams, deps.limits, deps.clock), deps.clock
         )
         workloads = WorkloadHandlers(
-            pods.instances, deps.rollouts, streams, deps.limits, deps.clock
+            pods.instances, actions.rollouts, streams, deps.limits, deps.clock
         )
         scale: _Handlers = {
             "GET": self._objects.get_scale,
@@ -246,7 +229,7 @@ class _Api:
             ("pods", "log"): {"GET": workloads.log},
             ("deploymentconfigs", "instantiate"): {"POST": workloads.instantiate},
             **promotions.parts(),
-            **subscriptions.parts(deps.subscriptions, deps.limits),
+            **subscriptions.parts(deps.actions.subscriptions, deps.limits),
             ("jobs", "log"): {"GET": workloads.log},
             ("jobs", "instances"): {"GET": workloads.instances},
         }

@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import asdict
 
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.builds import BuildActions
+from upwell.actions.images import ImageActions
 from upwell.api.build import Build, BuildPhase, BuildRequest
 from upwell.api.codec import encode_json
 from upwell.api.image import Image
 from upwell.builder.interface import BuildLogs
 from upwell.oci import Digest, InvalidDigestError
-from upwell.server.actions import ListPackages
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -106,9 +107,9 @@ class BuildHandlers:
 class ImageHandlers:
     """Answers requests for the parts of Images."""
 
-    def __init__(self, store: Store, packages: ListPackages) -> None:
+    def __init__(self, store: Store, actions: ImageActions) -> None:
         self._store = store
-        self._packages = packages
+        self._actions = actions
 
     async def packages(self, request: Request, target: RequestTarget) -> Response:
         """Answer the packages of an image, by its digest."""
@@ -117,7 +118,8 @@ class ImageHandlers:
             digest = Digest.parse(target.name)
         except InvalidDigestError as error:
             raise ApiError(400, str(error)) from None
-        packages = await self._packages(digest)
+        packages = await self._actions.packages(digest)
         if not packages:
             await self._store.get(Image, "", target.name)  # none known, or no such image
-        return JSONResponse({"digest": str(digest), "packages": list(packages)})
+        found = [asdict(package) for package in packages]
+        return JSONResponse({"digest": str(digest), "packages": found})

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from upwell.actions.images import ExaminationError
 from upwell.api.codec import InvalidObjectError, UnknownKindError, resource_of_kind
 from upwell.api.manifests import InvalidManifestTextError
 from upwell.api.meta import ObjectKey
@@ -34,8 +35,15 @@ _STORE_CODES = {
     "Forbidden": 403,
     "ServiceUnavailable": 503,
 }
+_EXAMINATION_CODES = {
+    "ManifestUnknown": 404,
+    "RepositoryUnknown": 404,
+    "Unauthorized": 401,
+    "Invalid": 422,
+}
 _REASONS = {
     400: "BadRequest",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "NotFound",
     405: "MethodNotAllowed",
@@ -150,6 +158,9 @@ def to_api_error(error: Exception) -> ApiError:
             answer = ApiError(400, text)
         case NoPreviousLogError():
             answer = ApiError(400, text)
+        case ExaminationError():
+            code = _EXAMINATION_CODES.get(error.reason, 503 if error.retryable else 500)
+            answer = ApiError(code, text)
         case WorkloadError() | BuildError():
             answer = ApiError(503 if error.retryable else 500, text, reason=error.reason)
         case HTTPException():

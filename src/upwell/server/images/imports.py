@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from upwell.actions.images import ExaminationError, ImageExaminer
 from upwell.api.codec import Fault, InvalidObjectError, decode_as, encode, encode_json
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream, ImageStreamImport, ImportSpec
@@ -18,9 +19,8 @@ from upwell.policy.images.repository_tags import (
     INSECURE_ANNOTATION,
     repository_generation,
 )
-from upwell.reconcilers.images.examination import ExaminationError, ImageExaminer
 from upwell.server.http.body import decode_object, media_type, read_body
-from upwell.server.http.errors import ApiError
+from upwell.server.http.errors import to_api_error
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
 from upwell.server.http.target import RequestTarget
@@ -32,8 +32,6 @@ type Document = dict[str, Any]
 
 _MAX_IMAGES = 200
 _AT_ONCE = 8
-_CODES = {"ManifestUnknown": 404, "RepositoryUnknown": 404, "Unauthorized": 401, "Invalid": 422}
-_REASONS = {401: "Unauthorized", 404: "NotFound", 422: "Invalid", 503: "ServiceUnavailable"}
 
 
 class ImageImportHandlers:
@@ -42,7 +40,7 @@ class ImageImportHandlers:
     def __init__(
         self,
         store: Store,
-        examiner: ImageExaminer | None,
+        examiner: ImageExaminer,
         limits: ServerLimits,
         clock: Callable[[], datetime],
     ) -> None:
@@ -80,20 +78,18 @@ class ImageImportHandlers:
         return await self._examined(namespace, wanted.from_.name, tag, insecure=insecure)
 
     async def _examined(self, namespace: str, name: str, tag: str, *, insecure: bool) -> Document:
-        examiner = self._require_examiner()
         try:
             async with self._slots:
-                image = await examiner.image(namespace, name, insecure=insecure)
+                image = await self._examiner.image(namespace, name, insecure=insecure)
         except ExaminationError as error:
             return {"tag": tag, "status": _failure(error)}
         return {"tag": tag, "image": encode(image), "status": {"status": "Success"}}
 
     async def _repository(self, namespace: str, wanted: ImportSpec) -> Document:
-        examiner = self._require_examiner()
         name = wanted.from_.name
         insecure = bool(wanted.import_policy and wanted.import_policy.insecure)
         try:
-            plan = await examiner.tags(namespace, name, insecure=insecure)
+            plan = await self._examiner.tags(namespace, name, insecure=insecure)
         except ExaminationError as error:
             return {"status": _failure(error)}
         images = [
@@ -107,11 +103,6 @@ class ImageImportHandlers:
             "images": [task.result() for task in tasks],
             "additionalTags": list(plan.additional),
         }
-
-    def _require_examiner(self) -> ImageExaminer:
-        if self._examiner is None:
-            raise ApiError(503, "this server looks at no other registries")
-        return self._examiner
 
     async def _declare(
         self, target: RequestTarget, wanted: ImageStreamImport, options: WriteOptions
@@ -191,10 +182,10 @@ def _check(wanted: ImageStreamImport) -> None:
 
 
 def _failure(error: ExaminationError) -> Document:
-    code = _CODES.get(error.reason, 503 if error.retryable else 500)
+    told = to_api_error(error)
     return {
         "status": "Failure",
-        "message": str(error),
-        "reason": _REASONS.get(code, "InternalError"),
-        "code": code,
+        "message": str(told),
+        "reason": told.reason,
+        "code": told.code,
     }

@@ -1,7 +1,6 @@
 """ImageStreamTags and ImageStreamImages: parts of ImageStreams; computed, never stored."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,11 +8,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from upwell.actions.images import ImageActions
 from upwell.api.codec import decode_as, encode
 from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
 from upwell.api.patches.patch import json_patch, merge_patch, strategic_merge_patch
-from upwell.registry.errors import ManifestUnknownError
-from upwell.server.actions import Untag
 from upwell.server.http.body import (
     decode_json,
     decode_object,
@@ -39,7 +37,6 @@ from upwell.store.interface import (
     Store,
 )
 
-_ATTEMPTS = 8
 _APPLY = "application/apply-patch+yaml"
 _PATCHES: dict[str, Callable[[dict[str, Any], object], dict[str, Any]]] = {
     "application/json-patch+json": json_patch,
@@ -54,14 +51,14 @@ class StreamTagHandlers:
     def __init__(
         self,
         store: Store,
+        actions: ImageActions,
         limits: ServerLimits,
         clock: Callable[[], datetime],
-        untag: Untag | None = None,
     ) -> None:
         self._store = store
+        self._actions = actions
         self._limits = limits
         self._clock = clock
-        self._untag = untag
         self._writer = Writer(store, clock)
 
     async def list(self, request: Request, target: RequestTarget) -> Response:
@@ -127,18 +124,10 @@ class StreamTagHandlers:
 
     async def delete(self, request: Request, target: RequestTarget) -> Response:
         """Remove a tag from its stream, declared and recorded."""
-        dry_run = write_options(request).dry_run
-        for _ in range(_ATTEMPTS):
-            stream, tag = await self._find(target)
-            if dry_run:
-                break
-            try:
-                await self._remove(stream, target.name.partition(":")[2])
-                break
-            except ConflictError as error:
-                conflict = error
-        else:
-            raise conflict
+        stream, tag = await self._find(target)
+        if not write_options(request).dry_run:
+            name = target.name.partition(":")[2]
+            await self._actions.remove_tag(stream.namespace, stream.name, name)
         return JSONResponse(success(target.key, tag.uid))
 
     async def _set(
@@ -211,18 +200,6 @@ class StreamTagHandlers:
     async def _document(self, request: Request) -> dict[str, Any]:
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         return decode_object(body, media_type(request))
-
-    async def _remove(self, stream: ImageStream, name: str) -> None:
-        # First what would bring the tag back: a pushed image, then the declaration.
-        if self._untag is not None:
-            with suppress(ManifestUnknownError):
-                await self._untag(f"{stream.namespace}/{stream.name}", name)
-        declared = tuple(tag for tag in stream.spec.tags if tag.name != name)
-        spec = stream.spec.model_copy(update={"tags": declared})
-        stream = await self._store.update(stream.model_copy(update={"spec": spec}))
-        recorded = tuple(entry for entry in stream.status.tags if entry.tag != name)
-        status = stream.status.model_copy(update={"tags": recorded})
-        await self._store.update_status(stream.with_status(status))
 
 
 def _declared(view: ImageStreamTag, target: RequestTarget, name: str) -> dict[str, Any]:

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import pytest
 from tests.support.server.api_server import Answer, Clock, serving
 
-from upwell.reconcilers.images.examination import ImageExaminer
+from upwell.actions.images import ImageExaminer
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.credentials import ChainedCredentials
@@ -27,17 +26,6 @@ def request(**spec: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("spec", [{"images": [IMAGE, IMAGE]}, {"repository": IMAGE}])
-async def test_a_server_that_looks_at_no_registry_says_so(spec: dict[str, Any]) -> None:
-    async with serving(ServerLimits()) as api:
-        answer = await api.send("POST", IMPORTS, request(**spec))
-    assert _refusal(answer) == (
-        503,
-        "ServiceUnavailable",
-        "this server looks at no other registries",
-    )
-
-
 async def test_a_fault_beside_others_is_answered_like_one_alone() -> None:
     class Away(MemoryStore):
         async def list(self, *_: Any, **__: Any) -> Listing[Any]:
@@ -45,7 +33,7 @@ async def test_a_fault_beside_others_is_answered_like_one_alone() -> None:
 
     async with RegistryClient(RegistryHosts(()), ChainedCredentials([])) as client:
 
-        def examiner(_: MemoryStore, clock: Clock) -> ImageExaminer:
+        def examiner(clock: Clock) -> ImageExaminer:
             away = Away(clock)
             return ImageExaminer(away, client, PullSecrets(away, ChainedCredentials([])), clock)
 

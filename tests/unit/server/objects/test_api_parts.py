@@ -7,8 +7,8 @@ from tests.support.server.api_server import START, Answer, Api, deployment
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.codec import decode
+from upwell.inventory.interface import Package
 from upwell.oci import Digest
-from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.rollouts.history import Phase, with_pinned_images
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.settings import template_of
@@ -252,21 +252,33 @@ async def test_a_refused_rollback_is_invalid_and_says_why(
 
 
 async def test_an_images_packages_are_listed(api: Api) -> None:
-    api.packages[DIGEST] = [{"name": "libc6", "version": "2.31"}]
+    api.behind.inventory.indexed[DIGEST] = [Package("libc6", "2.31", "amd64", "glibc")]
     path = "/apis/image.openshift.io/v1/images"
     answer = await api.get(f"{path}/{DIGEST}/packages")
-    assert answer.json == {"digest": str(DIGEST), "packages": [*api.packages[DIGEST]]}
+    libc = {"name": "libc6", "version": "2.31", "architecture": "amd64", "source": "glibc"}
+    assert answer.json == {"digest": str(DIGEST), "packages": [libc]}
     assert (await api.get(f"{path}/{Digest.of(b'other')}/packages")).status == 404
     assert (await api.get(f"{path}/latest/packages")).status == 400
 
 
-async def test_a_webhook_passes_on_what_was_pushed(api: Api) -> None:
+async def test_a_webhook_answers_how_many_tags_follow_what_was_pushed(api: Api) -> None:
+    stream = {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStream",
+        "metadata": {"name": "debian", "namespace": "shop"},
+        "spec": {
+            "tags": [
+                {"name": name, "from": {"kind": "DockerImage", "name": f"vendor.test/{image}"}}
+                for name, image in (("11", "vendor/debian:11"), ("12", "vendor/debian:12"))
+            ]
+        },
+    }
+    await api.behind.cache.wait_for(await api.store.create(decode(stream)))
     target = {"repository": "vendor/debian", "tag": "11", "digest": str(DIGEST)}
     event = {"action": "push", "target": target, "request": {"host": "127.0.0.1:5000"}}
     envelope = "application/vnd.docker.distribution.events.v1+json"
     answer = await api.send("POST", "/webhooks/registry", {"events": [event]}, envelope)
     assert (answer.status, answer.json) == (202, {"pushed": 1, "noted": 1})
-    assert api.pushes == [PushNotice("127.0.0.1:5000", "vendor/debian", "11", DIGEST)]
     bad = await api.send("POST", "/webhooks/registry", b"nonsense")
     assert (bad.status, bad.json["reason"]) == (400, "BadRequest")
     large = await api.send("POST", "/webhooks/registry", b" " * 1_100_000)

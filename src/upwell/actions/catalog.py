@@ -1,0 +1,25 @@
+"""The actions of all subjects, as the server gets them."""
+
+from dataclasses import dataclass
+
+from upwell.actions.builds import BuildActions
+from upwell.actions.images import ImageActions, ImageExaminer
+from upwell.actions.notifications import SubscriptionActions
+from upwell.actions.promotion import PromotionActions
+from upwell.actions.pruning import PruningActions
+from upwell.actions.rollouts import RolloutActions
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """Actions of people and clients, by subject."""
+
+    builds: BuildActions
+    rollouts: RolloutActions
+    promotions: PromotionActions
+    images: ImageActions
+    examiner: ImageExaminer
+    subscriptions: SubscriptionActions | None = None
+    """None: nothing is told to the outside."""
+    pruning: PruningActions | None = None
+    """None: nothing is pruned."""

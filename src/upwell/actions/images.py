@@ -1,0 +1,155 @@
+"""Images that people and registries ask about, push by name, or take out of a stream."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from upwell.api.image import Image, ImageStream, ImageStreamMapping, ImageStreamTag
+from upwell.api.meta import ObjectKey
+from upwell.inventory.interface import Inventory, Package
+from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.policy.images.repository_tags import BulkPlan, has_tag, plan_bulk_import
+from upwell.policy.images.streams import (
+    mapped,
+    newest_image,
+    without_declaration,
+    without_record,
+)
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.images.records import ImageRecords
+from upwell.registry.errors import ManifestUnknownError, RegistryError
+from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
+from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
+
+_ATTEMPTS = 8
+"""Against other writers of the same stream: a client is not asked to try again at once."""
+
+
+class ExaminationError(Exception):
+    """The image cannot be looked at; `reason` is that of the registry's error."""
+
+    def __init__(self, reason: str, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+
+
+class ImageActions:
+    """Pushes told by name or by webhook, tags taken away, and the packages of images."""
+
+    def __init__(
+        self,
+        store: Store,
+        internal: InternalRegistry,
+        streams: ImageStreams,
+        inventory: Inventory,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._internal = internal
+        self._streams = streams
+        self._inventory = inventory
+        self._clock = clock
+
+    async def note_pushes(self, notices: Sequence[PushNotice]) -> int:
+        """Make the imports of pushed images due; return how many tags follow them."""
+        return await self._streams.note(notices) if notices else 0
+
+    async def packages(self, digest: Digest) -> Sequence[Package]:
+        """Return the packages of an image; empty when none are known."""
+        return await self._inventory.packages(digest) or ()
+
+    async def remove_tag(self, namespace: str, stream: str, tag: str) -> None:
+        """Take a tag out of a stream, declared, recorded and pushed.
+
+        Raises NotFoundError, ConflictError or RegistryError.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                found = await self._store.get(ImageStream, namespace, stream)
+                await self._remove(found, tag)
+            except ConflictError as error:
+                conflict = error
+            else:
+                return
+        raise conflict
+
+    async def map_image(self, stream: ImageStream, mapping: ImageStreamMapping) -> None:
+        """Make an image the newest of a stream's tag; no tag is declared.
+
+        The same again changes nothing. Another image that came to the tag meanwhile is a
+        ConflictError: which of the two is the newer, nobody can say.
+        """
+        with suppress(AlreadyExistsError):  # a digest is the same image, whoever tells of it
+            image = mapping.image.with_metadata(namespace=None, resource_version=None)
+            await self._store.create(image)
+        before = newest_image(stream, mapping.tag)
+        if before == mapping.image.name:
+            return
+        for _ in range(_ATTEMPTS):
+            try:
+                await self._store.update_status(mapped(stream, mapping, self._clock()))
+            except ConflictError as error:
+                conflict = error
+            else:
+                return
+            stream = await self._store.get(ImageStream, stream.namespace, stream.name)
+            if newest_image(stream, mapping.tag) != before:
+                why = f"another image was pushed to {mapping.tag} meanwhile"
+                raise ConflictError(stream.key, why)
+        raise conflict
+
+    async def _remove(self, stream: ImageStream, tag: str) -> None:
+        if not has_tag(stream, tag):
+            name = f"{stream.name}:{tag}"
+            raise NotFoundError(ObjectKey(ImageStreamTag.KIND.kind, stream.namespace, name))
+        # First what would bring the tag back: a pushed image, then the declaration.
+        with suppress(ManifestUnknownError):
+            await self._internal.untag(f"{stream.namespace}/{stream.name}", tag)
+        stream = await self._store.update(without_declaration(stream, tag))
+        await self._store.update_status(without_record(stream, tag))
+
+
+class ImageExaminer:
+    """Asks upstream registries with the logins of a namespace."""
+
+    def __init__(
+        self,
+        store: Store,
+        upstream: Registry,
+        secrets: PullSecrets,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._upstream = upstream
+        self._images = ImageRecords(store, upstream, ())
+        self._secrets = secrets
+        self._clock = clock
+
+    async def image(self, namespace: str, name: str, *, insecure: bool) -> Image:
+        """Return what `name` is now; raises ExaminationError."""
+        try:
+            reference = Reference.parse(name)
+            access = RequestAccess(await self._secrets.of_namespace(namespace), insecure=insecure)
+            found = await self._upstream.resolve(reference, access)
+            pinned = reference.with_digest(found.digest)
+            return await self._images.examine(pinned, access, self._clock())
+        except (InvalidReferenceError, RegistryError) as error:
+            raise _examination_error(error) from error
+
+    async def tags(self, namespace: str, name: str, *, insecure: bool) -> BulkPlan:
+        """Return which tags of a repository would be imported; raises ExaminationError."""
+        try:
+            reference = Reference.parse(name)
+            access = RequestAccess(await self._secrets.of_namespace(namespace), insecure=insecure)
+            present: Sequence[str] = await self._upstream.tags(reference, access)
+        except (InvalidReferenceError, RegistryError) as error:
+            raise _examination_error(error) from error
+        return plan_bulk_import(present, ())
+
+
+def _examination_error(error: InvalidReferenceError | RegistryError) -> ExaminationError:
+    if isinstance(error, InvalidReferenceError):
+        return ExaminationError("Invalid", str(error))
+    return ExaminationError(error.reason, str(error), retryable=error.retryable)

@@ -1,0 +1,49 @@
+"""Composes the actions that people and clients may ask for."""
+
+from upwell.actions.builds import BuildActions
+from upwell.actions.catalog import Actions
+from upwell.actions.images import ImageActions, ImageExaminer
+from upwell.actions.notifications import SubscriptionActions
+from upwell.actions.promotion import PromotionActions
+from upwell.actions.pruning import PruningActions
+from upwell.actions.rollouts import RolloutActions
+from upwell.app.adapters import Adapters
+from upwell.app.clock import now
+from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.pruning import Pruning
+from upwell.store.interface import Store
+
+
+def actions(
+    adapters: Adapters,
+    clients: Store,
+    index: BuildIndex,
+    streams: ImageStreams,
+    secrets: PullSecrets,
+    pruning: Pruning,
+) -> Actions:
+    """Return the actions; what they create in the name of clients is counted by `clients`."""
+    store = adapters.store
+    return Actions(
+        builds=BuildActions(index),
+        rollouts=RolloutActions(store, now),
+        promotions=PromotionActions(clients, now),
+        images=ImageActions(clients, adapters.internal, streams, adapters.inventory, now),
+        examiner=ImageExaminer(store, adapters.registries, secrets, now),
+        subscriptions=_subscriptions(adapters),
+        pruning=PruningActions(pruning, adapters.settings.retention.rules),
+    )
+
+
+def _subscriptions(adapters: Adapters) -> SubscriptionActions:
+    deliveries = adapters.subscriptions
+    return SubscriptionActions(
+        adapters.store,
+        deliveries.outbox,
+        deliveries.targets,
+        deliveries.dispatcher,
+        adapters.settings.url,
+        now,
+    )

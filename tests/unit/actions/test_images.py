@@ -1,0 +1,116 @@
+"""Tags taken away and images pushed by name, while others write the same stream."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.support.builds.memory_builds import push
+from tests.support.server.api_server import Clock
+from tests.support.server.memory_actions import memory_actions
+
+from upwell.api.image import (
+    Image,
+    ImageStream,
+    ImageStreamMapping,
+    ImageStreamSpec,
+    TagReference,
+)
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.oci import Digest
+from upwell.policy.images.streams import mapped, newest_image
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.store.interface import ConflictError, NotFoundError
+from upwell.store.memory import MemoryStore
+
+OLD, NEW, OTHER = (Digest.of(mark) for mark in (b"old", b"new", b"other"))
+
+
+def mapping(digest: Digest) -> ImageStreamMapping:
+    return ImageStreamMapping(
+        metadata=ObjectMeta(name="app"),
+        tag="latest",
+        image=Image(metadata=ObjectMeta(name=str(digest))),
+    )
+
+
+class ContestedStore(MemoryStore):
+    """A store in which somebody else writes the stream right before the next write of ours."""
+
+    contest: Callable[[ImageStream], ImageStream] | None = None
+
+    async def update_status[R: Resource](self, resource: R) -> R:
+        if self.contest is not None:
+            change, self.contest = self.contest, None
+            current = await self.get(ImageStream, "shop", "app")
+            await super().update_status(change(current))
+        return await super().update_status(resource)
+
+
+class Site:
+    def __init__(self, folder: Path) -> None:
+        self.clock = Clock()
+        self.store = ContestedStore(self.clock)
+        self.registry = EmbeddedRegistry(folder, "registry.internal:5000")
+        made = memory_actions(self.store, self.store, self.clock, folder, self.registry)
+        self.actions = made.actions.images
+
+    async def stream(self) -> ImageStream:
+        return await self.store.get(ImageStream, "shop", "app")
+
+    def touched(self, stream: ImageStream) -> ImageStream:
+        changes = {"docker_image_repository": "registry.internal:5000/shop/app"}
+        return stream.with_status(stream.status.model_copy(update=changes))
+
+    def pushed(self, stream: ImageStream) -> ImageStream:
+        return mapped(stream, mapping(OTHER), self.clock())
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> Site:
+    site = Site(tmp_path)
+    metadata = ObjectMeta(name="app", namespace="shop")
+    spec = ImageStreamSpec(tags=(TagReference(name="latest"), TagReference(name="kept")))
+    stream = await site.store.create(ImageStream(metadata=metadata, spec=spec))
+    await site.actions.map_image(stream, mapping(OLD))
+    return site
+
+
+async def test_a_tag_goes_with_its_declaration_its_history_and_the_push(site: Site) -> None:
+    await push(site.registry, "shop/app:latest", "mark")
+    site.store.contest = site.touched
+    await site.actions.remove_tag("shop", "app", "latest")
+
+    stream = await site.stream()
+    assert [tag.name for tag in stream.spec.tags] == ["kept"]
+    assert stream.status.tags == ()
+    assert stream.status.docker_image_repository
+    assert await site.registry.tag_digest("shop/app", "latest") is None
+
+
+@pytest.mark.parametrize(("stream", "tag"), [("app", "none"), ("other", "latest")])
+async def test_what_is_no_tag_is_not_found(site: Site, stream: str, tag: str) -> None:
+    with pytest.raises(NotFoundError):
+        await site.actions.remove_tag("shop", stream, tag)
+
+
+async def test_an_image_is_mapped_although_the_stream_is_written_meanwhile(site: Site) -> None:
+    site.store.contest = site.touched
+    await site.actions.map_image(await site.stream(), mapping(NEW))
+
+    stream = await site.stream()
+    assert newest_image(stream, "latest") == str(NEW)
+    assert [event.image for event in stream.status.tags[0].items] == [str(NEW), str(OLD)]
+    assert (await site.store.get(Image, "", str(NEW))).name == str(NEW)
+
+
+async def test_the_same_image_again_changes_nothing(site: Site) -> None:
+    before = await site.stream()
+    await site.actions.map_image(before, mapping(OLD))
+    assert await site.stream() == before
+
+
+async def test_another_image_that_came_meanwhile_is_a_conflict(site: Site) -> None:
+    site.store.contest = site.pushed
+    with pytest.raises(ConflictError, match="another image was pushed to latest meanwhile"):
+        await site.actions.map_image(await site.stream(), mapping(NEW))
+    assert newest_image(await site.stream(), "latest") == str(OTHER)
