@@ -235,7 +235,7 @@ def test_a_base_on_which_tests_fail_stays_in_dev_and_a_kept_demo_goes_on(folder:
         report = running.output[running.output.index("\nTimeline") :]
         assert "FALSE" not in report
         assert "refused    gate: gate-2 in dev: check in-situ" in report
-        assert "gate-1 was put back" in report
+        assert "gate-1 was restored" in report
         assert "No time zone found with key Asia/Tokyo" in report
         assert "live       shop: shop-2 serves in production" in report
         assert not re.search(r"gate: gate-2 .* in (staging|production)", report)

@@ -40,7 +40,7 @@ async def test_a_release_whose_digest_was_deleted_changes_nothing_and_is_rejecte
 
         await shop.approve()
         failed = await shop.until_phase("shop-2.production", PromotionPhase.FAILED)
-        assert failed.status.message.startswith("the images of shop-2 cannot be had: ")
+        assert failed.status.message.startswith("cannot pull the images of shop-2: ")
         assert component.image.rpartition("@")[2] in failed.status.message
         assert [step.name for step in failed.status.steps] == ["Images", "RollBack"]
         assert await shop.served("production") == "good-1"

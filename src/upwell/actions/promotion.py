@@ -142,7 +142,7 @@ class PromotionActions:
             except AlreadyExistsError:
                 continue  # somebody took the name: perhaps for the same wish
         raise ConflictError(
-            outcome.promotion.key, "others promote the same release at the same time; try again"
+            outcome.promotion.key, "concurrent requests promote the same release: try again"
         )
 
     async def _hold(self, namespace: str, pipeline: str, stage: str, reason: str) -> None:

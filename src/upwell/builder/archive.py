@@ -134,7 +134,7 @@ class _Writer:
         origin = self._place(target)
         path = self._vacated(name)
         if not stat.S_ISREG(origin.lstat().st_mode):
-            raise ArchiveError(f"{name!r} is a link to {target!r}, which is no file")
+            raise ArchiveError(f"{name!r} is a link to {target!r}, which is not a file")
         os.link(origin, path, follow_symlinks=False)
 
     def _vacated(self, name: str) -> Path:

@@ -78,7 +78,7 @@ class NoticeSink:
 def check_urls(urls: Sequence[str]) -> None:
     """Raise InvalidTargetError when these are no Apprise URLs, or too many."""
     if not urls:
-        raise InvalidTargetError("there is no Apprise URL in it")
+        raise InvalidTargetError("it has no Apprise URL")
     if len(urls) > _MOST_ADDRESSES:
         raise InvalidTargetError(f"there are more than {_MOST_ADDRESSES} Apprise URLs in it")
     for number, url in enumerate(urls, start=1):

@@ -293,7 +293,7 @@ class SqliteOutbox:
         try:
             yield self._connection
         except sqlite3.Error as error:
-            raise OutboxError(f"deliveries cannot be kept: {error}") from error
+            raise OutboxError(f"cannot store deliveries: {error}") from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

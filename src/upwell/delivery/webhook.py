@@ -128,7 +128,7 @@ def check_target(target: WebhookTarget) -> None:
     """Raise InvalidTargetError when nothing can be sent with these settings."""
     host = urlsplit(target.url).hostname or ""
     if is_metadata_address(host):  # a literal address is not looked up
-        raise InvalidTargetError(f"{host} is link-local: nothing is sent there")
+        raise InvalidTargetError(f"{host} is link-local: requests to it are refused")
     for name, value in target.headers.items():
         if _TOKEN.fullmatch(name) is None:
             raise InvalidTargetError(f"{name[:40]!r} is not the name of a header")
@@ -150,7 +150,7 @@ class _Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
         if any(is_metadata_address(one["host"]) for one in found):
-            raise ForbiddenAddressError(0, f"{host} is link-local: nothing is sent there")
+            raise ForbiddenAddressError(0, f"{host} is link-local: requests to it are refused")
         return found
 
     @override

@@ -204,7 +204,9 @@ async def check_build_isolation(host: Host) -> HostCheck:
             "unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "true"
         )
         if answer.code == 0:
-            return HostCheck(name, HostCheckStatus.OK, "root inside a build is nobody outside")
+            return HostCheck(
+                name, HostCheckStatus.OK, "root in a build is an unprivileged id outside"
+            )
         detail = f"root inside a build is root outside, without rights: {answer.tail}"
         remedy = "sysctl -w user.max_user_namespaces=28633; until then, let no strangers build"
         return HostCheck(name, HostCheckStatus.WARN, detail, remedy)

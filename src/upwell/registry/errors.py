@@ -22,7 +22,7 @@ class ManifestUnknownError(RegistryError):
     reason = "ManifestUnknown"
 
     def __init__(self, reference: Reference) -> None:
-        super().__init__(f"no manifest {reference}: is the name spelled right, and is it pushed?")
+        super().__init__(f"no manifest {reference}: check the name, and that it was pushed")
         self.reference = reference
 
 

@@ -46,7 +46,7 @@ class RepositoryUnknownError(RegistryError):
     reason = "RepositoryUnknown"
 
     def __init__(self, repository: str) -> None:
-        super().__init__(f"no repository {repository}: is the name spelled right, and pushed?")
+        super().__init__(f"no repository {repository}: check the name, and that it was pushed")
         self.repository = repository
 
 

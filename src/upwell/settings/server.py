@@ -78,7 +78,7 @@ class ServerSettings(BaseModel):
             yield "--tls-cert and --tls-key: name both or neither"
         if not (self.access.is_encrypted or self.access.insecure_listen or is_loopback(self.host)):
             yield (
-                f"{self.host} is not on loopback, and tokens would be sent in the clear: add --tls"
+                f"{self.host} is not on loopback, and tokens would be sent unencrypted: add --tls"
                 " (a certificate is generated), or --tls-cert and --tls-key, or --insecure-listen"
             )
 

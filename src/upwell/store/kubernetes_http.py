@@ -220,7 +220,7 @@ def _reachable(base: str) -> Iterator[None]:
     except aiohttp.ClientError as error:
         raise UnavailableError(f"{base} cannot be reached: {error}") from error
     except ssl.SSLError as error:
-        message = f"{base} cannot be reached: the authority to trust is no certificate in PEM"
+        message = f"{base} cannot be reached: the authority to trust is not a certificate in PEM"
         raise UnavailableError(message) from error
 
 

@@ -22,7 +22,7 @@ class KubernetesConversation:
         try:
             await self._socket.send_bytes(message)
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise UnavailableError("the server has ended the connection") from error
+            raise UnavailableError("the server closed the connection") from error
 
     async def messages(self) -> AsyncGenerator[bytes]:
         """Yield messages until the server has no more; raises UnavailableError."""

@@ -100,7 +100,7 @@ def _socket(address: AddrInfoType) -> socket.socket:
     """Return a socket for an address, whatever name led to it; never to a metadata service."""
     family, kind, protocol, _, place = address
     if is_metadata_address(str(place[0])):
-        raise OSError(f"{place[0]} is link-local: nothing is asked there")
+        raise OSError(f"{place[0]} is link-local: requests to it are refused")
     return socket.socket(family, kind, protocol)
 
 

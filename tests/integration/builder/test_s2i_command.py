@@ -151,7 +151,7 @@ async def test_only_what_is_committed_is_built_unless_asked(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("build", "/nowhere", "BUILDER", "localhost/x"), 14, "no source folder"),
+        (("build", "/nowhere", "BUILDER", "localhost/x"), 14, "'/nowhere' does not exist"),
         (("build", "TREE", "localhost/absent", "localhost/x", "-p", "never"), 2, "absent"),
         (("build", "TREE", "BUILDER", "localhost/x", "-u", "1-9"), 15, "not an allowed"),
         (("build", "TREE", "BUILDER", "localhost/x", "-s", "image:///no"), 1, "assemble exited"),
@@ -163,7 +163,7 @@ async def test_only_what_is_committed_is_built_unless_asked(
         (
             ("build", "TREE", "BUILDER", "x", "--incremental", "--runtime-image=y"),
             2,
-            "does not go with",
+            "does not work with",
         ),
     ],
 )

@@ -50,7 +50,10 @@ def test_a_release_is_tested_approved_and_promoted(site: Site, tmp_path: Path) -
 
     assert (first.exit_code, again.exit_code) == (0, 0)
     assert again.stdout == "promotion.upwell.dev/shop-1.dev check integration passed\n"
-    assert (refused.exit_code, "eve is no approver of stage staging" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "eve is not an approver of stage staging" in refused.stderr) == (
+        1,
+        True,
+    )
     assert (early.exit_code, "is not verified in staging" in early.stderr) == (1, True)
     assert agreed == "promotion.upwell.dev/shop-1.staging approved: approved by ada\n"
     assert {name: stage["release"] for name, stage in stages(site).items()} == {

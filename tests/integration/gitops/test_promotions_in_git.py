@@ -153,7 +153,7 @@ async def test_a_failed_release_is_put_back_by_another_commit(host: GitHost, sit
     failed = await site.promoted(2, "shop-1")
 
     assert failed.status.phase is FAILED
-    assert failed.status.message == "smoke answered 500; shop-1 was put back"
+    assert failed.status.message == "smoke answered 500; shop-1 was restored"
     assert host.show("deploy/shop.yaml") == with_image(1)
     assert host.log()[:2] == ["Put shop-1 back in production", "Promote shop-2 to production"]
     assert "shop-2 failed there: smoke answered 500" in host.git("log", "-1", "--format=%B")
@@ -461,7 +461,7 @@ async def test_a_squashed_review_counts_and_a_failure_is_reviewed_too(
     assert host.show("deploy/shop.yaml", back) == with_image(1)
     merge(host, back)
     failed = await site.run(promotion, FAILED)
-    assert failed.status.message == "it fails; shop-1 was put back"
+    assert failed.status.message == "it fails; shop-1 was restored"
 
 
 async def test_a_change_that_failed_before_its_merge_is_taken_back_on_its_branch(

@@ -200,7 +200,7 @@ async def test_a_run_that_goes_on_is_waited_for(site: Site) -> None:
 
         waiting = await eventually(
             lambda: site.store.get(CronJob, "shop", "report"),
-            lambda one: "waits: an earlier one goes on" in scheduled(one),
+            lambda one: "waits: an earlier run is active" in scheduled(one),
         )
         assert len(waiting.status.active) == 1
         assert await notes(site) == ["run"]

@@ -97,7 +97,9 @@ async def test_it_is_told_and_its_word_counts_once(told: Told) -> None:
     await told.look()
     waits = await told.look()
     assert waits.outcome is VerificationOutcome.RUNNING
-    assert waits.message == "waits for check integration: the CI was told, and has not answered yet"
+    assert (
+        waits.message == "waits for check integration: the CI was notified and has not answered yet"
+    )
     [request] = told.ci.arrived
     assert request.headers["x-upwell-signature"] == signature(b"s3cret", request.body)
     assert (told.events[0]["release"], told.events[0]["stage"]) == ("shop-1", "dev")
@@ -171,10 +173,10 @@ async def test_a_ci_that_is_down_is_told_when_it_is_back(told: Told) -> None:
     told.ci.answers[:] = [status(503, "Down"), status(500, "Down")]
     await told.look()
     first = await told.look()
-    assert first.checks[0].message.startswith("the CI could not be told: http://127.0.0.1:")
+    assert first.checks[0].message.startswith("cannot notify the CI: http://127.0.0.1:")
     assert first.checks[0].message.endswith("answered 503")
     assert (await told.look(5)).again == 5
-    assert (await told.look(5)).checks[0].message == "the CI was told, and has not answered yet"
+    assert (await told.look(5)).checks[0].message == "the CI was notified and has not answered yet"
     assert len({request.body for request in told.ci.arrived}) == 1
     assert await told.answer(passed=True) == 200
 

@@ -158,7 +158,7 @@ def test_an_authority_that_is_none_is_told(installed: Installed) -> None:
     nonsense.write_text("nonsense")
     refused = installed.upwell("get", "builds", UPWELL_CA=str(nonsense))
     assert refused.returncode == 4
-    assert "no certificate in PEM" in refused.stderr
+    assert "not a certificate in PEM" in refused.stderr
 
 
 def test_kubectl_works_with_a_kubeconfig(installed: Installed) -> None:

@@ -105,7 +105,7 @@ async def test_what_is_no_url_is_not_asked(probes: NetworkProbes, url: str) -> N
     ["http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/"],
 )
 async def test_a_machines_metadata_is_not_asked_for(probes: NetworkProbes, url: str) -> None:
-    with pytest.raises(ProbeError, match="link-local: nothing is asked there"):
+    with pytest.raises(ProbeError, match="link-local: requests to it are refused"):
         await probes.get(HttpQuestion(url))
 
 

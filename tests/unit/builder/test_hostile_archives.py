@@ -94,7 +94,7 @@ def test_a_zip_unpacks_with_permissions_and_links(tmp_path: Path, target: Path) 
         ([link("a", "."), link("a/a/l", "../..")], "behind a link"),
         ([link("l", "../outside", tarfile.LNKTYPE)], "outside the archive"),
         ([link("l", "missing", tarfile.LNKTYPE)], "cannot be unpacked"),
-        ([file("f"), link("l", "f"), link("h", "l", tarfile.LNKTYPE)], "which is no file"),
+        ([file("f"), link("l", "f"), link("h", "l", tarfile.LNKTYPE)], "which is not a file"),
         ([("d", tarfile.BLKTYPE, "", 0o644)], "a device"),
         ([("d", tarfile.CHRTYPE, "", 0o644)], "a device"),
         ([("d", tarfile.FIFOTYPE, "", 0o644)], "a device"),

@@ -104,7 +104,7 @@ def _mount_place(place: str, path: str, taken: set[str]) -> Iterator[Fault]:
         or ".." in place.split("/")
         or not place.strip("/")
     ):
-        yield Fault(path, f"{place!r} is no absolute path of a folder")
+        yield Fault(path, f"{place!r} is not the absolute path of a folder")
     elif place.rstrip("/") in taken:
         yield Fault(path, f"{place!r} is used twice")
     taken.add(place.rstrip("/"))
@@ -114,7 +114,7 @@ def _arguments(variables: tuple[object, ...], path: str) -> Iterator[Fault]:
     for at, variable in enumerate(variables):
         name = getattr(variable, "name", "")
         if not name or "=" in name:
-            yield Fault(f"{path}[{at}].name", f"{name!r} is no name of a variable")
+            yield Fault(f"{path}[{at}].name", f"{name!r} is not the name of a variable")
 
 
 def _source(source: BuildSource, *, custom: bool) -> Iterator[Fault]:
@@ -126,7 +126,7 @@ def _source(source: BuildSource, *, custom: bool) -> Iterator[Fault]:
         yield Fault("spec.source.contextDir", f"{source.context_dir!r} leaves the source tree")
     as_file = source.binary.as_file if source.binary else None
     if as_file and (_leaves(as_file) or "/" in as_file):
-        yield Fault("spec.source.binary.asFile", f"{as_file!r} is no file name")
+        yield Fault("spec.source.binary.asFile", f"{as_file!r} is not a file name")
     yield from _image_sources(source)
     named: Iterator[tuple[str, str, str | None]] = chain(
         (

@@ -75,7 +75,9 @@ def _job(job: JobCheck, path: str, components: Collection[str]) -> Iterator[Faul
         yield Fault(path, "set component or image: what the test is run in")
     for at, variable in enumerate(job.env):
         if not variable.name or "=" in variable.name:
-            yield Fault(f"{path}.env[{at}].name", f"{variable.name!r} is no name of a variable")
+            yield Fault(
+                f"{path}.env[{at}].name", f"{variable.name!r} is not the name of a variable"
+            )
     if job.junit and not _is_path(job.junit):
         yield Fault(f"{path}.junit", f"{job.junit!r} is not an absolute path")
     for at, artifact in enumerate(job.artifacts):
@@ -94,7 +96,7 @@ def _http(http: HttpCheck, path: str) -> Iterator[Fault]:
         yield Fault(f"{path}.status", "required: at least one status")
     for at, status in enumerate(http.status):
         if status not in _STATUSES:
-            yield Fault(f"{path}.status[{at}]", f"{status} is no HTTP status")
+            yield Fault(f"{path}.status[{at}]", f"{status} is not an HTTP status")
 
 
 def _tcp(tcp: TcpCheck, path: str) -> Iterator[Fault]:
@@ -106,7 +108,7 @@ def _metric(metric: MetricCheck, path: str) -> Iterator[Fault]:
     if not is_http_url(metric.server):
         yield Fault(f"{path}.server", "expected the http or https URL of a Prometheus API")
     elif "@" in urlsplit(metric.server).netloc:
-        yield Fault(f"{path}.server", "a URL is no secret: put the login into a Secret, `secret`")
+        yield Fault(f"{path}.server", "a URL is not secret: put the login into a Secret, `secret`")
     if not metric.query.strip():
         yield Fault(f"{path}.query", "required")
     if metric.secret is not None and not metric.secret.name:

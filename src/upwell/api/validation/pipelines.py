@@ -109,7 +109,10 @@ def _approval(approval: Approval, path: str) -> Iterator[Fault]:
     yield from _one_of(approval.on_deadline, _ON_DEADLINE, f"{path}.onDeadline")
     if approval.approvers and len(set(approval.approvers)) < approval.required:
         few = len(set(approval.approvers))
-        yield Fault(f"{path}.required", f"{approval.required} of {few} approvers cannot be had")
+        yield Fault(
+            f"{path}.required",
+            f"{approval.required} approvals required, but only {few} approvers named",
+        )
 
 
 def _mirror(mirror: str, path: str) -> Iterator[Fault]:
@@ -125,7 +128,7 @@ def _git(stage: Stage, git: GitTarget, path: str, components: Collection[str]) -
     elif _LOGIN.match(git.repository):
         yield Fault(f"{path}.repository", "has a password: put it in a Secret, named by `secret`")
     if _BRANCH.fullmatch(git.branch) is None:
-        yield Fault(f"{path}.branch", f"{git.branch!r} is no name of a branch")
+        yield Fault(f"{path}.branch", f"{git.branch!r} is not the name of a branch")
     yield from _push_branch(git, f"{path}.pushBranch")
     yield from _one_of(git.format, _FORMATS, f"{path}.format")
     if git.path.startswith("/") or ".." in git.path.split("/"):
@@ -133,13 +136,13 @@ def _git(stage: Stage, git: GitTarget, path: str, components: Collection[str]) -
     yield from _known(git.keys, components, f"{path}.keys")
     for component, key in git.keys.items():
         if git.format == "Flux" and not _POLICY.fullmatch(key):
-            yield Fault(f"{path}.keys.{component}", f"{key!r} is no policy NAMESPACE:NAME")
+            yield Fault(f"{path}.keys.{component}", f"{key!r} is not a policy NAMESPACE:NAME")
     if git.secret is not None and not git.secret.name:
         yield Fault(f"{path}.secret.name", "required")
     if git.running_url and stage.workloads:
         yield Fault(f"{path}.runningUrl", "not with workloads: they show what runs")
     elif git.running_url and not is_http_url(git.running_url):
-        yield Fault(f"{path}.runningUrl", f"{git.running_url!r} is no http or https URL")
+        yield Fault(f"{path}.runningUrl", f"{git.running_url!r} is not an http or https URL")
 
 
 def _push_branch(git: GitTarget, path: str) -> Iterator[Fault]:
@@ -151,7 +154,7 @@ def _push_branch(git: GitTarget, path: str) -> Iterator[Fault]:
         yield Fault(path, "must have {promotion}: each one is reviewed on a branch of its own")
     plain = re.sub(r"\{(promotion|release|stage)\}", "x", git.push_branch)
     if _BRANCH.fullmatch(plain) is None:
-        yield Fault(path, f"{git.push_branch!r} is no name of a branch")
+        yield Fault(path, f"{git.push_branch!r} is not the name of a branch")
 
 
 def _order(stages: Sequence[Stage]) -> Iterator[Fault]:

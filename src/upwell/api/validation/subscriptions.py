@@ -55,6 +55,6 @@ def _url(text: str, path: str) -> Iterator[Fault]:
         yield Fault(path, "expected http://HOST/… or https://HOST/…")
         return
     if "@" in url.netloc:
-        yield Fault(path, "a URL is no secret: put credentials into a Secret, under headers")
+        yield Fault(path, "a URL is not secret: put credentials into a Secret, under headers")
     if is_metadata_address(host):
-        yield Fault(path, f"{host} is link-local: nothing is sent there")
+        yield Fault(path, f"{host} is link-local: requests to it are refused")

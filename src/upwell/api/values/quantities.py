@@ -38,5 +38,5 @@ def parse_quantity(value: str | float) -> Decimal:
     text = str(value).strip()
     match = _QUANTITY.fullmatch(text)
     if match is None:
-        raise InvalidQuantityError(f"{text!r} is no quantity (expected 500m, 2, 256Mi or 1G)")
+        raise InvalidQuantityError(f"{text!r} is not a quantity (expected 500m, 2, 256Mi or 1G)")
     return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]

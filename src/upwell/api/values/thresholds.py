@@ -24,7 +24,7 @@ class InvalidThresholdError(ValueError):
 
     def __init__(self, text: str) -> None:
         known = " ".join(_OPERATORS)
-        super().__init__(f"{text!r} is no condition: write OP NUMBER, with one of {known}")
+        super().__init__(f"{text!r} is not a condition: write OP NUMBER, with one of {known}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ async def saved_artifacts(
         await asyncio.to_thread(unpack, archive, target, _LIMITS)
     except (BuildError, ArchiveError) as error:
         if work.plan.source.previous_required:
-            message = f"the artifacts of {previous} cannot be had: {error}"
+            message = f"cannot get the artifacts of {previous}: {error}"
             raise BuildError("GenericBuildFailed", message) from error
         work.say(f"Warning: a clean build is made, without artifacts of {previous}: {error}")
         work.folder.empty("artifacts")

@@ -172,7 +172,7 @@ def _script_sources(work: Workspace, image: s2i.BuilderImage) -> ScriptSources:
 def _volumes(work: Workspace) -> tuple[BuildMount, ...]:
     volumes = work.plan.source.volumes
     if volumes and not work.allow_local:
-        raise BuildError(_REASON, "paths of this machine are not allowed to builds")
+        raise BuildError(_REASON, "builds may not use local paths of this machine")
     own = (BuildMount(path, target, writable=True) for path, target in volumes.items())
     return (*own, *volume_mounts(work))
 

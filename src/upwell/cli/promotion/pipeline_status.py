@@ -137,7 +137,7 @@ class PipelineView:
         status, promotion = self._status(stage), self._promotion(stage)
         if status.hold:
             command = f"`upwell resume pipeline/{self.pipeline.name} --stage {stage.name}`"
-            yield f"{stage.name} is held: {status.hold}; {command} lifts that"
+            yield f"{stage.name} is held: {status.hold}; {command} lifts the hold"
         if promotion is not None and promotion.status.phase is not PromotionPhase.WAITING:
             yield f"{stage.name}: {status.waits_for}{self._when(status.until)}"
         elif status.waits_for and not (status.hold and promotion is None):

@@ -60,7 +60,7 @@ def _pattern(rule: str) -> re.Pattern[str]:
             return re.compile("".join(map(_translated, parts)), re.DOTALL)
     except re.error:  # such as a range from z to a
         pass
-    raise S2iError(f".s2iignore: {rule!r} is no pattern")
+    raise S2iError(f".s2iignore: {rule!r} is not a valid pattern")
 
 
 def _translated(part: re.Match[str]) -> str:

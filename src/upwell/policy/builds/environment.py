@@ -75,7 +75,7 @@ def _value(
         return raw.decode()
     except UnicodeDecodeError:
         # The value may be secret: the codec's own message must not be shown.
-        raise LookupError(f"variable {variable.name}: the value is no UTF-8 text") from None
+        raise LookupError(f"variable {variable.name}: the value is not UTF-8 text") from None
 
 
 def _selected(source: EnvVarSource) -> tuple[str, KeySelector] | None:

@@ -349,7 +349,7 @@ def _document(call: HookCall) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadHookError(f"the payload is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise BadHookError("the payload is no JSON object")
+        raise BadHookError("the payload is not a JSON object")
     return document
 
 

@@ -228,5 +228,7 @@ def _idle(config: BuildConfig, images: Sequence[FollowedTag]) -> UpToDate:
         return UpToDate("NoTriggers", "has no triggers: `upwell start-build` starts a build")
     base = config.spec.strategy.base
     if not images and base is not None and base.kind == DOCKER_IMAGE:
-        return UpToDate("NotFollowed", f"{base.name} is no ImageStreamTag: no change is noticed")
+        return UpToDate(
+            "NotFollowed", f"{base.name} is not an ImageStreamTag: changes are not followed"
+        )
     return UpToDate("UpToDate", "the newest build has the present digest of every followed image")

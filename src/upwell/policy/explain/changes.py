@@ -178,7 +178,7 @@ class _Teller:
                 yield from self._origin(tag, latest.image, 1)
             yield from self._import_state(tag, history)
         if stream.spec.docker_image_repository is None and not stream.spec.tags:
-            text = "nothing is imported: an image comes by a push or a build"
+            text = "nothing is imported: images are pushed or built"
             yield Statement(Topic.NEXT, text)
 
     def build(self, build: Build, depth: int) -> Iterator[Statement]:

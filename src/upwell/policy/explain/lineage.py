@@ -145,7 +145,7 @@ def origin_of(component: Component, depth: int) -> Iterator[Statement]:
     if component.revision:
         yield Statement(Topic.COMMIT, f"commit {component.revision[:_SHORT_COMMIT]}", depth + 1)
     for base in component.bases:
-        text = f"it stands on {base.image}, {base.digest}"
+        text = f"it is based on {base.image}, {base.digest}"
         yield Statement(Topic.IMAGE, text, depth + 1, new=base.digest)
 
 
@@ -167,7 +167,7 @@ def _put_back(here: Sequence[Promotion], release: Release, depth: int) -> Iterat
     last = serving(here)
     failed = next((one for one in here if one.name == last.promotion), None)
     if failed is not None and last.release == release.name != failed.spec.release:
-        text = f"it was put back when promotion {failed.name} failed: {failed.status.message}"
+        text = f"it was restored when promotion {failed.name} failed: {failed.status.message}"
         yield Statement(Topic.PROMOTION, text, depth, failed.status.ended)
 
 

@@ -48,7 +48,7 @@ def parse_webhook(body: bytes) -> tuple[PushNotice, ...]:
     except (ValueError, RecursionError) as error:
         raise InvalidWebhookError(f"the payload is not JSON: {error}") from error
     if not isinstance(payload, dict):
-        raise InvalidWebhookError("the payload is no JSON object")
+        raise InvalidWebhookError("the payload is not a JSON object")
     for marks, read in _FORMS:
         if all(mark in payload for mark in marks):
             return _collect(read, payload)

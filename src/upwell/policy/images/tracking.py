@@ -126,7 +126,7 @@ def _image_of(source: TagSource, streams: Streams) -> TagEvent | tuple[str, str]
             found = [e for e in events if source.digest in {e.image[:at] for at in _lengths(e)}]
         if len({event.image for event in found}) == 1:
             return found[0]
-        return "SourceNotFound", f"{source} is no image that a tag of this stream had"
+        return "SourceNotFound", f"{source} is not an image in a tag's history of this stream"
     history = stream.status.tag(source.tag)
     if history is None or history.latest is None:
         return "SourceNotFound", f"{source} has no image yet; it is followed when it has one"

@@ -58,7 +58,7 @@ def decide(job: CronJob, *, running: int, now: datetime) -> Due:
         late = f"the run of {previous:%Y-%m-%d %H:%M} UTC was missed by more than {limit} s"
         return Due(next=following, message=late)
     if running and policy is Concurrency.FORBID:
-        waits = f"the run of {previous:%Y-%m-%d %H:%M} UTC waits: an earlier one goes on"
+        waits = f"the run of {previous:%Y-%m-%d %H:%M} UTC waits: an earlier run is active"
         return Due(next=following, message=waits)
     replace = bool(running) and policy is Concurrency.REPLACE
     return Due(run=previous, replace=replace, next=following)

@@ -46,7 +46,7 @@ def _refuse_twice(what: str, names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise NewAppError(f"--stages: {what} {name} stands there twice")
+            raise NewAppError(f"--stages: {what} {name} is given twice")
         seen.add(name)
 
 

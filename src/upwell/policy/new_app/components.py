@@ -74,7 +74,7 @@ def parse_repository(text: str) -> SourceRepository:
     uri, _, ref = text.partition("#")
     if not is_repository_address(uri):
         raise NewAppError(
-            f"{uri!r} is no address of a git repository: write https://…, git://…, ssh://… or"
+            f"{uri!r} is not the URL of a git repository: write https://…, git://…, ssh://… or"
             " user@host:path.git"
         )
     parts = urlsplit(uri)
@@ -104,7 +104,7 @@ def checked_name(name: str) -> str:
     """Return `name` if an application may have it; raises NewAppError."""
     if len(name) > MAX_NAME or _NAME.fullmatch(name) is None:
         raise NewAppError(
-            f"{name!r} is no name for an application: use up to {MAX_NAME} lower-case letters,"
+            f"{name!r} is not a valid application name: use up to {MAX_NAME} lower-case letters,"
             " digits and '-', a letter first"
         )
     return name

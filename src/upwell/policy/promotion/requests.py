@@ -170,15 +170,15 @@ def voted(promotion: Promotion, stage: Stage, vote: Vote) -> Promotion:
     if phase is not PromotionPhase.WAITING:
         state = f"has ended as {phase}" if phase.is_final else f"has begun and is {phase}"
         raise RefusedError(
-            f"promotion/{promotion.name} {state}: it waits for nobody's approval any more"
+            f"promotion/{promotion.name} {state}: it does not wait for approval any more"
         )
     if not counts(stage.approval, vote.by):
         people = ", ".join(stage.approval.approvers) if stage.approval is not None else ""
         raise NotAnApproverError(
-            f"{vote.by} is no approver of stage {stage.name}; its approvers: {people}"
+            f"{vote.by} is not an approver of stage {stage.name}; its approvers: {people}"
         )
     if vote.approved and stage.approval is None:
-        raise RefusedError(f"stage {stage.name} asks for no approval of promotion/{promotion.name}")
+        raise RefusedError(f"stage {stage.name} needs no approval of promotion/{promotion.name}")
     return promotion.with_status(promotion.status.model_copy(update={"votes": votes}))
 
 
@@ -190,14 +190,14 @@ def require_promotable(known: Known, release: Release) -> None:
         by = f" by {rejection.by}" if rejection.by else ""
         raise RefusedError(
             f"release/{release.name} was rejected{where}{by}: {rejection.reason};"
-            f" `upwell release restore {release.name} --reason …` lifts that"
+            f" `upwell release restore {release.name} --reason …` lifts the rejection"
         )
     for component in release.spec.components:
         for base in component.bases:
             if (why := known.quarantined.get(base.digest)) is not None:
                 raise RefusedError(
                     f"release/{release.name}: the base image {base.image} of {component.name}"
-                    f" is in quarantine: {why}; `upwell quarantine lift` ends it"
+                    f" is in quarantine: {why}; `upwell quarantine lift` lifts it"
                 )
 
 
@@ -208,7 +208,7 @@ def _require_free(known: Known, stage: Stage) -> None:
     option = f" --stage {stage.name}" if has_hold(known.pipeline, stage) else ""
     raise RefusedError(
         f"stage {stage.name} of pipeline/{known.pipeline.name} is held: {held};"
-        f" `upwell resume pipeline/{known.pipeline.name}{option}` lifts that"
+        f" `upwell resume pipeline/{known.pipeline.name}{option}` lifts the hold"
     )
 
 
@@ -220,7 +220,7 @@ def _require_verified(pipeline: Pipeline, stage: Stage, release: Release) -> Non
     joined = (" or " if stage.requires == "Any" else " and ").join(missing)
     raise RefusedError(
         f"release/{release.name} is not verified in {joined}, which {stage.name} comes after:"
-        f" promote it to {missing[0]} first; `--bypass REASON` is there for emergencies"
+        f" promote it to {missing[0]} first; `--bypass REASON` is for emergencies"
     )
 
 
@@ -229,8 +229,8 @@ def _require_served(into: Sequence[Promotion], stage: Stage, release: Release) -
     if release.name not in names:
         known = ", ".join(sorted(names)) or "none"
         raise RefusedError(
-            f"release/{release.name} never got through stage {stage.name}, so there is no way"
-            f" back to it (`upwell promote` brings it there); those that did: {known}"
+            f"release/{release.name} was never verified in stage {stage.name}, so it cannot be"
+            f" restored there (use `upwell promote`); verified there: {known}"
         )
 
 

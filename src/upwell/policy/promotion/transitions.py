@@ -90,7 +90,7 @@ def failed(
     if purpose is not Purpose.PROMOTE:
         return _final(status, PromotionPhase.FAILED, why, now)
     if not status.last_good or status.last_good == release:
-        why = f"{why}; there is no earlier Release that was verified here to go back to"
+        why = f"{why}; no earlier Release was verified here to roll back to"
         return _final(status, PromotionPhase.FAILED, why, now)
     status = status.model_copy(update={"phase": PromotionPhase.ROLLING_BACK})
     return in_step(going_on(status, why), ROLL_BACK, now)
@@ -98,13 +98,13 @@ def failed(
 
 def put_back(status: PromotionStatus, now: datetime) -> PromotionStatus:
     """The last good Release serves again."""
-    message = f"{status.message}; {status.last_good} was put back"
+    message = f"{status.message}; {status.last_good} was restored"
     return _final(status, PromotionPhase.FAILED, message, now)
 
 
 def not_put_back(status: PromotionStatus, why: str, now: datetime) -> PromotionStatus:
     """The last good Release could not be put back."""
-    message = f"{status.message}; putting {status.last_good} back failed: {why}"
+    message = f"{status.message}; rollback to {status.last_good} failed: {why}"
     return _final(status, PromotionPhase.FAILED, message, now)
 
 

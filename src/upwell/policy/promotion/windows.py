@@ -39,7 +39,7 @@ def bar(pipeline: Pipeline, stage: Stage, freezes: Iterable[Freeze], now: dateti
                 return Bar(f"a freeze{_because(window)}", span.changes)
         return _outside(stage.windows, now)
     except CronError as error:
-        return Bar(f"a window or freeze of stage {stage.name} cannot be understood: {error}")
+        return Bar(f"a window or freeze of stage {stage.name} cannot be parsed: {error}")
 
 
 def _outside(windows: Sequence[Window], now: datetime) -> Bar | None:
@@ -48,7 +48,9 @@ def _outside(windows: Sequence[Window], now: datetime) -> Bar | None:
         return None
     opens = [span.changes for span in spans if span.changes is not None]
     if not opens:
-        return Bar("a window, and none opens any more: change `windows`, or promote with --bypass")
+        return Bar(
+            "a window, but no further window opens: change `windows`, or promote with --bypass"
+        )
     return Bar("the next window", min(opens))
 
 

@@ -49,8 +49,8 @@ def rules_of(spec: PruneSpec, defaults: Rules) -> Rules:
     if grace < MINIMUM_GRACE:
         shortest = f"{MINIMUM_GRACE.total_seconds() / 60:g} minutes"
         raise InvalidRulesError(
-            f"keepYoungerThanSeconds: at least {shortest} are kept, so that nothing is taken"
-            " from a push or a build that runs"
+            f"keepYoungerThanSeconds: must be at least {shortest}, to protect running"
+            " pushes and builds"
         )
     return Rules(defaults.keep_tag_revisions if revisions is None else revisions, grace)
 

@@ -222,5 +222,5 @@ def _text(value: bytes, name: str) -> str:
     except UnicodeDecodeError:
         # The value may be secret, so that the codec's own message must not be shown.
         raise TemplateError(
-            "InvalidVariable", f"variable {name}: the value is no UTF-8 text; mount it as a file"
+            "InvalidVariable", f"variable {name}: the value is not UTF-8 text; mount it as a file"
         ) from None

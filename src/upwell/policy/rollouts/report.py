@@ -52,9 +52,11 @@ def failure_message(
     why = _WHY.get(reason, "").format(deadline) or f"failed with {reason}"
     told = f": {detail.strip()[-_MAX_DETAIL:]}" if detail.strip() else ""
     if good is None and final:
-        rest = "nothing has served before it, so nothing runs until `rollout retry` or a change"
+        rest = (
+            "no earlier revision to roll back to, so nothing runs until `rollout retry` or a change"
+        )
     elif good is None:
-        rest = "there is no earlier revision to fall back on, so it is started again and again"
+        rest = "no earlier revision to roll back to, so it is restarted repeatedly"
     else:
         rest = (
             f"{describe(good)} serves instead; revision {failing.revision} is not tried again"

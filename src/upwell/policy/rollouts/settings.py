@@ -59,7 +59,7 @@ def rollout_warnings(resource: Resource) -> Iterator[str]:
         try:
             settings_of(resource)
         except TemplateError as error:
-            yield f"it is not rolled out while this cannot be understood: {error}"
+            yield f"it is not rolled out while this cannot be parsed: {error}"
 
 
 def template_of(workload: Workload) -> PodTemplate:
@@ -110,7 +110,7 @@ def drain_limit(workload: Workload) -> timedelta:
     if not text:
         return timedelta(seconds=min(grace_seconds(template_of(workload)), _LONGEST_DRAIN))
     if not (text.isascii() and text.isdecimal() and len(text) < _MANY_DIGITS):
-        why = f"annotation {DRAIN_ANNOTATION}: {text!r} is no number of seconds"
+        why = f"annotation {DRAIN_ANNOTATION}: {text!r} is not a number of seconds"
         raise TemplateError("InvalidAnnotation", why)
     return timedelta(seconds=min(int(text), _LONGEST_DRAIN))
 
@@ -211,7 +211,9 @@ def _share(value: int | str | None, replicas: int, name: str, *, up: bool) -> in
     text = str(DEFAULT_SHARE if value is None else value).strip()
     number = text.removesuffix("%")
     if not (number.isascii() and number.isdigit()):
-        raise TemplateError("InvalidStrategy", f"{name} {text!r} is no number and no percentage")
+        raise TemplateError(
+            "InvalidStrategy", f"{name} {text!r} is neither a number nor a percentage"
+        )
     if not text.endswith("%"):
         return int(number)
     exact = replicas * int(number) / 100

@@ -55,7 +55,7 @@ def parse(text: str, pod: PodSpec) -> tuple[list[ImageTrigger], list[str]]:
     except (ValueError, RecursionError):
         return [], ["it is not JSON, so nothing is triggered"]
     if not isinstance(entries, list):
-        return [], ["it is no list, so nothing is triggered"]
+        return [], ["it is not a list, so nothing is triggered"]
     found: dict[tuple[str, bool], ImageTrigger] = {}
     for at, entry in enumerate(entries):
         try:
@@ -73,7 +73,7 @@ def parse(text: str, pod: PodSpec) -> tuple[list[ImageTrigger], list[str]]:
 
 def _trigger(entry: object, pod: PodSpec) -> ImageTrigger:
     if not isinstance(entry, Mapping):
-        raise _Skipped("it is no object")
+        raise _Skipped("it is not an object")
     source = entry.get("from")
     if not isinstance(source, Mapping):
         raise _Skipped("from is missing")

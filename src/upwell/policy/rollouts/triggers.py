@@ -146,7 +146,7 @@ def decide(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> Tri
         if not followers.faults:
             return None
         return TriggerVerdict(
-            Reason.INVALID_TRIGGER, f"{_listed(followers.faults)}; mend the trigger"
+            Reason.INVALID_TRIGGER, f"{_listed(followers.faults)}; correct the trigger"
         )
     wanted, missing = _resolve(followers.automatic(), streams)
     changes = _changes(workload, wanted)
@@ -182,12 +182,12 @@ def _kept_away(
         return TriggerVerdict(
             Reason.HELD,
             f"held: {hold_text(workload)}{_pending(changes)};"
-            f" `rollout resume` or removing annotation {HOLD_ANNOTATION} goes on",
+            f" `rollout resume` or removing annotation {HOLD_ANNOTATION} lifts the hold",
         )
     if is_paused(workload):
         return TriggerVerdict(
             Reason.PAUSED,
-            f"spec.paused is set{_pending(changes)}; `rollout resume`, or false in it, goes on",
+            f"spec.paused is set{_pending(changes)}; `rollout resume` or false resumes",
         )
     if not followers.automatic():
         return _none_automatic(workload, followers, streams)
@@ -223,7 +223,7 @@ def hold_text(workload: Resource) -> str:
     if end is not None:
         return f"{why} (until {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC)"
     if until is not None:
-        return f"{why} (for ever: {until!r} is no time with a zone)"
+        return f"{why} (for ever: {until!r} is not a time with a zone)"
     return why
 
 

@@ -105,7 +105,7 @@ def _resolve(
     for at, parameter in enumerate(template.parameters):
         path = f"parameters[{at}]"
         if _NAME.fullmatch(parameter.name) is None:
-            why = f"{parameter.name!r} is no name: use letters, digits and '_'"
+            why = f"{parameter.name!r} is not a valid name: use letters, digits and '_'"
             faults.append(Fault(f"{path}.name", why))
             continue
         if parameter.name in values:

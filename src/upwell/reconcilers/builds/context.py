@@ -84,7 +84,7 @@ class BuildContext:
             return ""
         base = found.spec.image or found.spec.digest
         return (
-            f"stands on {base}, which is in Quarantine {found.name}: {found.spec.reason};"
+            f"depends on {base}, which is in Quarantine {found.name}: {found.spec.reason};"
             f" `upwell quarantine lift {found.name}` ends it"
         )
 

@@ -127,7 +127,7 @@ class PromotionReconciler:
                 move.release, move.stage, namespace_of(move.pipeline, move.stage)
             )
         except (RegistryError, InvalidReferenceError) as error:
-            why = f"the images of {move.release.name} cannot be had: {error}"
+            why = f"cannot pull the images of {move.release.name}: {error}"
             if getattr(error, "retryable", False) and not self._overdue(move.stage, status):
                 await self._write(move, transitions.going_on(status, f"{why}; it is tried again"))
                 raise

@@ -120,7 +120,7 @@ class StageVerification:
             return await self._look(view, attempt)
         except (StoreError, WorkloadError) as error:
             if error.retryable and attempt.left:
-                return attempt.goes_on(f"cannot be looked at now: {error}", _TROUBLE_SECONDS)
+                return attempt.goes_on(f"cannot be read now: {error}", _TROUBLE_SECONDS)
             return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
 
     async def _look(self, view: _View, attempt: CheckAttempt) -> CheckStep:

@@ -18,7 +18,7 @@ type Verdicts = Callable[[Promotion, str, int], str]
 
 TOLD_EVIDENCE = "told"
 """Name of the evidence that a CI has taken the request: it is not told again."""
-_TOLD = "the CI was told, and has not answered yet"
+_TOLD = "the CI was notified and has not answered yet"
 _RETRY_SECONDS = (5.0, 60.0)
 
 
@@ -59,7 +59,7 @@ class WebhookChecks:
             waited = (attempt.now - began).total_seconds()
             shortest, longest = _RETRY_SECONDS
             again = min(max(waited, shortest), longest)
-            return attempt.goes_on(f"the CI could not be told: {error}", again)
+            return attempt.goes_on(f"cannot notify the CI: {error}", again)
         evidence = (
             *attempt.result.evidence,
             Evidence(name=attempt.named(TOLD_EVIDENCE), url=_origin(wanted)),

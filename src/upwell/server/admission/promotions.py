@@ -47,7 +47,7 @@ def _require_unchanged(new: Resource, old: Resource) -> None:
         name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)
     ]
     if changed:
-        why = f"is never changed: make another {new.KIND} instead"
+        why = f"is immutable: create another {new.KIND} instead"
         faults = tuple(Fault(f"spec.{name}", why) for name in changed)
         raise InvalidObjectError(f"{new.KIND} {new.name!r}", faults)
 

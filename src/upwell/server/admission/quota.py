@@ -45,9 +45,9 @@ class Census:
         limits = self._limits
         if namespace and self._by_namespace[namespace] >= limits.objects_per_namespace:
             most = limits.objects_per_namespace
-            return f"namespace {namespace} holds {most} objects, as many as it may: {_ADVICE}"
+            return f"namespace {namespace} holds {most} objects, the maximum: {_ADVICE}"
         if self._by_namespace.total() >= limits.objects:
-            return f"the store holds {limits.objects} objects, as many as it may: {_ADVICE}"
+            return f"the store holds {limits.objects} objects, the maximum: {_ADVICE}"
         return ""
 
     async def _count(self) -> None:

@@ -174,7 +174,7 @@ class AuthMiddleware:
 
         answer = self._app(visit.scope, receive, ending.send)
         if not await run_while(answer, stands, self._limits.recheck_seconds):
-            error = ApiError(403, "the token allows this no more")
+            error = ApiError(403, "the token does not allow this any more")
             self._record(visit, error.code)
             if ending.has_begun:
                 await ending.end(str(error))
@@ -286,7 +286,7 @@ def _keep_mounts_inside(visit: _RequestInfo) -> None:
 
 
 def _unauthorized(why: str) -> ApiError:
-    message = f"{why}: `upwell token create` makes one, UPWELL_TOKEN hands it to the command line"
+    message = f"{why}: `upwell token create` makes one, UPWELL_TOKEN passes it to the command line"
     return ApiError(401, message, reason="Unauthorized")
 
 

@@ -40,10 +40,10 @@ class UploadHandlers:
         Upwell's own beside them: `?unlessBuilt=true`, as in a BuildRequest.
         """
         if self._inputs is None:
-            raise ApiError(501, "this server keeps no uploads", reason="NotImplemented")
+            raise ApiError(501, "this server does not accept uploads", reason="NotImplemented")
         config = await self._store.get(BuildConfig, target.namespace, target.name)
         if config.spec.strategy.jenkins_pipeline_strategy is not None:
-            raise ApiError(422, f"{config.key} is built by an outside CI: it takes no upload")
+            raise ApiError(422, f"{config.key} is built by an external CI and takes no upload")
         as_file = request.query_params.get("asFile", "")
         if "/" in as_file or as_file in {".", ".."} or len(as_file) > _MAX_TEXT:
             raise ApiError(400, f"asFile {as_file[:100]!r} is not the name of a file")

@@ -46,10 +46,10 @@ class ApprovalLinks:
         match self._signatures.open(_PURPOSE, token):
             case [str(namespace), str(name), str(uid), str(person), int(end)]:
                 if end <= self._clock().timestamp():
-                    raise ApiError(403, "This link is too old: ask for another.")
+                    raise ApiError(403, "This link has expired: ask for a new one.")
                 return namespace, name, uid, person
             case _:
-                raise ApiError(403, "This link is cut short, altered, or of another server.")
+                raise ApiError(403, "This link is truncated, altered, or of another server.")
 
 
 class ApprovalHandlers:

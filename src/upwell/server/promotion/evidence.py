@@ -92,7 +92,7 @@ class KeptEvidence:
 
     def _required(self) -> BinaryInputs:
         if self._files is None:
-            raise ApiError(501, "this server keeps no evidence", reason="NotImplemented")
+            raise ApiError(501, "this server does not store evidence", reason="NotImplemented")
         return self._files
 
 

@@ -84,7 +84,7 @@ class VerdictHandlers:
         """Answer what is asked, or take the verdict."""
         wanted = self._tokens.open(request.path_params["token"])
         if wanted is None:
-            raise ApiError(403, "this token is cut short, altered, or of another server")
+            raise ApiError(403, "this token is truncated, altered, or of another server")
         promotion = await self._promotion(wanted)
         if request.method != "POST":
             return JSONResponse(_told(promotion, wanted))

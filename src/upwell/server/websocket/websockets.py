@@ -16,9 +16,7 @@ def negotiate(websocket: WebSocket, known: Sequence[str]) -> str:
         if protocol in known:
             return protocol
     found = ", ".join(offered)[:_MOST_SHOWN] or "none"
-    raise ApiError(
-        400, f"Sec-WebSocket-Protocol: one of {', '.join(known)} is spoken here, {found}"
-    )
+    raise ApiError(400, f"Sec-WebSocket-Protocol: supported: {', '.join(known)}; offered: {found}")
 
 
 async def refuse(websocket: WebSocket, error: ApiError) -> None:

@@ -80,4 +80,4 @@ class PodApi:
             case "portforward":
                 return self._forward
             case _:
-                raise ApiError(400, "no WebSocket is spoken here")
+                raise ApiError(400, "this path does not support WebSockets")

@@ -337,7 +337,7 @@ def test_a_dockerfile_that_nobody_has_read_is_told(upwell: Upwell) -> None:
         ((), "name an image"),
         (("https://git.test/a.git",), "--strategy=docker"),
         (("nginx", "httpd", "--name=web"), "--name needs a single application"),
-        (("nginx", "--name=Web"), "is no name"),
+        (("nginx", "--name=Web"), "is not a valid application name"),
         (("NGINX",), "not an image reference"),
         (("python~https://eve:hunter2@git.test/a.git",), "--source-secret"),
     ],
@@ -367,7 +367,7 @@ def test_stages_get_a_pipeline_and_namespaces_of_their_own(upwell: Upwell) -> No
     ("arguments", "said"),
     [
         ((SHOP, "--test", "true"), "--test needs stages"),
-        ((SHOP, "--stages", "dev,dev"), "stage dev stands there twice"),
+        ((SHOP, "--stages", "dev,dev"), "stage dev is given twice"),
         (("-f", "-", "--stages", "dev"), "--stages does not apply to templates"),
     ],
 )

@@ -42,7 +42,10 @@ def test_stages_are_columns_and_what_waits_says_for_what_and_until_when(upwell: 
         "  NEXT      -          shop-2 Waiting   held",
         "",
         "  staging waits for approval: 1 of 2 approvals (for 2h more)",
-        "  production is held: audit; `upwell resume pipeline/shop --stage production` lifts that",
+        (
+            "  production is held: audit; `upwell resume pipeline/shop --stage production`"
+            " lifts the hold"
+        ),
     ]
 
 

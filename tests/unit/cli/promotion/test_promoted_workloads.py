@@ -52,7 +52,7 @@ async def test_a_build_that_is_gone_leaves_what_its_release_remembers(
 
     assert "build default/shop-1 made it (its record is gone)" in text
     assert "commit 111111111111" in text
-    assert "it stands on default/debian:11, aaaaaaaaaaaa" in text
+    assert "it is based on default/debian:11, aaaaaaaaaaaa" in text
 
 
 def test_status_names_the_stage_and_what_it_waits_for(upwell: Upwell) -> None:

@@ -51,7 +51,7 @@ def test_history_and_scripts_never_come_back(text: str) -> None:
 
 @pytest.mark.parametrize("rule", ["[", "[]", "a[b", "[z-a]", "x\\"])
 def test_what_is_no_pattern_is_refused(rule: str) -> None:
-    with pytest.raises(S2iError, match="is no pattern"):
+    with pytest.raises(S2iError, match="is not a valid pattern"):
         ignore_rules(f"!x\n{rule}", TREE)
 
 

@@ -110,7 +110,7 @@ def test_what_runs_is_followed_back_to_approvals_tests_and_source() -> None:
 
     assert texts(statements, Topic.IMAGE) == [
         f"container web runs 222222222222, component web of release shop-2 in {STAGE}",
-        f"it stands on debian:12, sha256:{'a' * 64}",
+        f"it is based on debian:12, sha256:{'a' * 64}",
     ]
     assert texts(statements, Topic.RELEASE) == ["release shop-2 was made: new base"]
     [brought] = texts(statements, Topic.PROMOTION)
@@ -161,7 +161,7 @@ def test_what_a_failure_put_back_says_which() -> None:
     )
 
     assert texts(statements, Topic.PROMOTION)[0] == (
-        "it was put back when promotion shop-2.production failed: smoke failed"
+        "it was restored when promotion shop-2.production failed: smoke failed"
     )
     assert texts(statements, Topic.NEXT), "a rejected Release is nothing to be behind of"
 

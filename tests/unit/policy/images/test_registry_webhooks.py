@@ -145,7 +145,7 @@ def test_every_registrys_payload_is_read(
         (b"", "not JSON"),
         (b"\xff", "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        (b"[]", "no JSON object"),
+        (b"[]", "not a JSON object"),
         ({}, "no known registry"),
         ({"events": 5}, "malformed"),
         (distribution({"action": "push"}), "malformed"),

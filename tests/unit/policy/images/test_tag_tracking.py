@@ -95,7 +95,7 @@ def test_an_image_of_a_stream_may_be_named_in_short() -> None:
     [
         (tag("t", "ImageStreamTag", "gone:v1", "prod"), "ImageStream prod/gone does not exist"),
         (tag("t", "ImageStreamTag", "base:v9"), "dev/base:v9 has no image yet"),
-        (tag("t", "ImageStreamImage", f"base@{NEW}"), f"dev/base@{NEW} is no image"),
+        (tag("t", "ImageStreamImage", f"base@{NEW}"), f"dev/base@{NEW} is not an image"),
     ],
 )
 def test_a_missing_source_is_said(declared: TagReference, named_in_message: str) -> None:

@@ -66,7 +66,7 @@ def test_runs_that_go_on_are_waited_for_replaced_or_joined() -> None:
     now = at("2026-03-02T03:00")
     assert decide(cron("0 3 * * *"), running=1, now=now).run == now
     forbid = decide(cron("0 3 * * *", concurrencyPolicy="Forbid"), running=1, now=now)
-    assert (forbid.run, "goes on" in forbid.message) == (None, True)
+    assert (forbid.run, "earlier run is active" in forbid.message) == (None, True)
     replace = decide(cron("0 3 * * *", concurrencyPolicy="Replace"), running=1, now=now)
     assert (replace.run, replace.replace) == (now, True)
 

@@ -122,7 +122,7 @@ def test_components_are_images_repositories_or_both(text: str, component: NewApp
     [
         ("~https://git.test/shop.git", "BUILDER~REPOSITORY"),
         ("python~", "BUILDER~REPOSITORY"),
-        ("python~shop", "no address"),
+        ("python~shop", "not the URL"),
         ("https://eve:hunter2@git.test/shop.git", "--source-secret"),
         ("https://token@git.test/shop.git", "--source-secret"),
         ("ssh://git:hunter2@git.test/shop.git", "--source-secret"),
@@ -152,7 +152,7 @@ def test_names_come_from_the_repository_or_the_image(text: str, name: str) -> No
 
 @pytest.mark.parametrize("name", ["Shop", "1shop", "shop-", "a" * 59, "sh op", "a.b"])
 def test_names_that_kubernetes_would_refuse_are_refused(name: str) -> None:
-    with pytest.raises(NewAppError, match="is no name"):
+    with pytest.raises(NewAppError, match="is not a valid application name"):
         application_name(name, NewAppComponent("nginx"))
 
 
@@ -301,12 +301,12 @@ def test_a_given_test_is_run_in_the_applications_own_image() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("dev,dev", "stage dev stands there twice"),
-        ("dev=a,live=a", "namespace a stands there twice"),
-        ("dev,,live", "'' is no name"),
-        ("Dev", "'Dev' is no name"),
+        ("dev,dev", "stage dev is given twice"),
+        ("dev=a,live=a", "namespace a is given twice"),
+        ("dev,,live", "'' is not a valid application name"),
+        ("Dev", "'Dev' is not a valid application name"),
         ("dev=", "names no namespace"),
-        ("dev=A B", "'A B' is no name"),
+        ("dev=A B", "'A B' is not a valid application name"),
     ],
 )
 def test_wrong_stages_are_refused(text: str, said: str) -> None:

@@ -37,7 +37,7 @@ def test_a_release_that_fails_is_rejected_and_the_stage_goes_back() -> None:
     assert rejection is not None
     assert (rejection.stage, rejection.by) == ("staging", "")
     assert "exit code 1" in rejection.reason
-    assert "shop-1 was put back" in rejection.reason
+    assert "shop-1 was restored" in rejection.reason
     assert "shop-2.production" not in line.promotions
     assert "was rejected in staging" in line.stage("production").waits_for
 
@@ -47,7 +47,7 @@ def test_a_first_release_that_fails_has_nothing_to_go_back_to() -> None:
     line.publish(1)
     line.fail("shop-1.dev")
     assert line.phases() == {"shop-1.dev": "Failed"}
-    assert "there is no earlier Release" in line.status("shop-1.dev").message
+    assert "no earlier Release was verified here" in line.status("shop-1.dev").message
     line.publish(2)
     line.succeed("shop-2.dev")
     assert line.stage("dev").verified

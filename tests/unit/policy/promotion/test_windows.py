@@ -59,7 +59,7 @@ def test_a_window_that_never_opens_again_says_what_to_do() -> None:
     found = bar(pipeline(stage), stage, (), at("2016-02-18T12:00"))
     assert found is not None
     assert found.until is None
-    assert "none opens any more" in found.message
+    assert "no further window opens" in found.message
     assert "--bypass" in found.message
 
 

@@ -239,5 +239,5 @@ def test_a_drain_that_is_no_number_of_seconds_is_refused(text: str) -> None:
 def test_what_keeps_a_rollout_from_beginning_is_warned_about() -> None:
     place = {"name": "web", "annotations": {"upwell.dev/drain-seconds": "soon"}}
     [warning] = rollout_warnings(decode_as(Deployment, {"metadata": place}))
-    assert "annotation upwell.dev/drain-seconds: 'soon' is no number of seconds" in warning
+    assert "annotation upwell.dev/drain-seconds: 'soon' is not a number of seconds" in warning
     assert not list(rollout_warnings(decode_as(Deployment, {"metadata": {"name": "web"}})))

@@ -500,7 +500,7 @@ async def test_nothing_is_built_on_a_quarantined_image_until_that_is_lifted(site
     await site.reconcile("app")
     condition = await site.current("app")
     assert (condition.status, condition.reason) == ("False", "Quarantined")
-    assert "shop/base:latest stands on vendor/base:1" in condition.message
+    assert "shop/base:latest depends on vendor/base:1" in condition.message
     assert "2 applications failed" in condition.message
     assert "upwell quarantine lift base-bad" in condition.message
     assert await site.names("app") == ["app-1"]

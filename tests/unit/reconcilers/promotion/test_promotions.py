@@ -57,7 +57,7 @@ async def test_failed_checks_put_the_stage_back_and_stop_there(line: Line) -> No
     assert await line.running("production-shop") == image("one")
     rejection = (await line.release("shop-2")).status.rejection
     assert rejection is not None
-    assert rejection.reason == "smoke: exit 1; shop-1 was put back"
+    assert rejection.reason == "smoke: exit 1; shop-1 was restored"
 
 
 async def test_what_is_inconclusive_has_not_passed(line: Line) -> None:
@@ -99,7 +99,7 @@ async def test_an_image_that_is_gone_changes_nothing_and_rejects_the_release(lin
     assert await line.running("dev-shop") == image("one")
     rejection = (await line.release("shop-2")).status.rejection
     assert rejection is not None
-    assert "the images of shop-2 cannot be had: no manifest" in rejection.reason
+    assert "cannot pull the images of shop-2: no manifest" in rejection.reason
 
 
 async def test_a_registry_that_is_down_is_waited_for(line: Line) -> None:

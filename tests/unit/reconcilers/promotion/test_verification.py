@@ -213,7 +213,7 @@ class TestJobs:
         bench.machine.trouble = RuntimeUnavailableError("podman is away")
         found = await bench.look()
         assert [one.phase for one in found.checks] == [CheckPhase.RUNNING, PASSED]
-        assert found.checks[0].message == "cannot be looked at now: podman is away"
+        assert found.checks[0].message == "cannot be read now: podman is away"
         ended = await bench.look_after(60)
         assert (ended.outcome, ended.message) == (
             VerificationOutcome.INCONCLUSIVE,
@@ -367,7 +367,7 @@ class TestCi:
         assert data["answer"]["url"] == "http://up/v/shop-1.dev/ci/1"
         assert data["address"] == "http://shop:8080"
         [result] = waits.checks
-        assert (result.message, waits.again) == ("the CI was told, and has not answered yet", 30)
+        assert (result.message, waits.again) == ("the CI was notified and has not answered yet", 30)
         assert [one.url for one in result.evidence] == ["https://ci.test"]
 
     async def test_a_process_that_is_killed_in_between_tells_the_same_again(
@@ -393,7 +393,7 @@ class TestCi:
     @pytest.mark.parametrize(
         ("spoil", "message"),
         [
-            (lambda bench: setattr(bench.probes, "ci", ProbeError("502")), "told: 502"),
+            (lambda bench: setattr(bench.probes, "ci", ProbeError("502")), "notify the CI: 502"),
             (lambda _: None, "Secret shop/ci has no key `secret`: add it"),
         ],
     )

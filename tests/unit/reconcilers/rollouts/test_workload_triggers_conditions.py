@@ -276,4 +276,4 @@ async def test_a_hold_whose_end_nobody_understands_stays(shop: Shop) -> None:
     await shop.store.create(workload.with_metadata(annotations=annotations))
 
     held = await shop.reconcile(workload)
-    assert "for ever: 'soon' is no time with a zone" in held.status.conditions[0].message
+    assert "for ever: 'soon' is not a time with a zone" in held.status.conditions[0].message

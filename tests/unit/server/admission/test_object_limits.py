@@ -31,7 +31,7 @@ async def test_a_full_namespace_takes_no_more_and_says_so(api: Api) -> None:
     assert await fill(api, "shop", 4) == [201, 201, 201, 403]
     refused = await api.send("POST", SHOP, config_map("more"))
     assert refused.json["reason"] == "Forbidden"
-    assert refused.json["message"].startswith("namespace shop holds 3 objects, as many as it may")
+    assert refused.json["message"].startswith("namespace shop holds 3 objects, the maximum")
 
 
 async def test_applying_creates_no_more_either_and_changes_what_is_there(api: Api) -> None:

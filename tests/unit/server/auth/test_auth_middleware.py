@@ -419,7 +419,7 @@ async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> N
         await AuthMiddleware(app, control, LIMITS)(scope, receive, send)
     assert stopped == ["ci"]
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
-    assert (sent[1]["code"], sent[1]["reason"]) == (1008, "the token allows this no more")
+    assert (sent[1]["code"], sent[1]["reason"]) == (1008, "the token does not allow this any more")
 
 
 async def test_following_a_tag_of_another_namespace_needs_the_right_to_read_it(

@@ -85,7 +85,7 @@ async def test_a_retried_upload_takes_the_image_that_it_has_made_before(api: Api
         ("app", "?asFile=..", b"x", 400, "not the name of a file"),
         ("app", "?unlessBuilt=yes", b"x", 400, "write true or false"),
         ("none", "", b"x", 404, "none"),
-        ("ci", "", b"x", 422, "built by an outside CI"),
+        ("ci", "", b"x", 422, "built by an external CI"),
     ],
 )
 async def test_an_upload_that_cannot_be_built_is_refused(

@@ -82,7 +82,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         ({"webhook": {"url": "ftp://ci.test/"}}, "spec.webhook.url: expected http://HOST"),
         ({"webhook": {"url": "http://"}}, "spec.webhook.url: expected http://HOST"),
         ({"webhook": {"url": "http://h:99999/"}}, "spec.webhook.url: not a URL"),
-        ({"webhook": {"url": "http://u:p@ci.test/"}}, "a URL is no secret"),
+        ({"webhook": {"url": "http://u:p@ci.test/"}}, "a URL is not secret"),
         ({"webhook": {"url": "http://169.254.169.254/"}}, "169.254.169.254 is link-local"),
         ({"webhook": {"url": "http://[::ffff:169.254.1.1]/"}}, "is link-local"),
         ({"webhook": {"url": "http://x/", "secret": {}}}, "spec.webhook.secret.name: required"),

@@ -182,7 +182,7 @@ async def test_a_rollback_goes_to_what_served_before_and_holds(shop: Shop) -> No
 @pytest.mark.parametrize(
     ("release", "message"),
     [
-        ("shop-3", "never got through stage dev"),
+        ("shop-3", "was never verified in stage dev"),
         ("shop-9", "no release 'shop-9'"),
     ],
 )
@@ -313,7 +313,7 @@ class TestVerdicts:
         assert (await self.verdict(shop, passed=True, run="7")).status == 200
         assert (await self.verdict(shop, passed=True, run="9")).status == 200, "the job, retried"
         late = await self.verdict(shop, passed=False, run="10")
-        assert "has ended as Succeeded: a verdict comes too late" in late.text
+        assert "has ended as Succeeded: it takes no verdict any more" in late.text
 
     async def test_a_retried_call_does_not_use_up_the_next_attempt(self, shop: Shop) -> None:
         await shop.moved("shop-1.dev", PromotionPhase.VERIFYING)
@@ -411,7 +411,7 @@ async def test_the_caller_is_who_asks_whatever_the_object_says(shop: Shop) -> No
     answer = await shop.api.send("PUT", f"{PROMOTIONS}/mine", changed, **bearer)
     assert answer.status == 422
     [cause] = answer.json["details"]["causes"]
-    assert (cause["field"], "never changed" in cause["message"]) == ("spec.stage", True)
+    assert (cause["field"], "is immutable" in cause["message"]) == ("spec.stage", True)
     patch = {"metadata": {"annotations": {"note": "x"}}}
     merge = "application/merge-patch+json"
     noted = await shop.api.send("PATCH", f"{PROMOTIONS}/mine", patch, merge, **bearer)

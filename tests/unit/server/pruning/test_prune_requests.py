@@ -75,7 +75,7 @@ async def test_what_is_asked_for_is_done(api: Api, machine: Machine) -> None:
 async def test_a_grace_time_in_which_a_push_may_run_is_refused(api: Api) -> None:
     answer = await post(api, keepYoungerThanSeconds=1)
     assert (answer.status, answer.json["reason"]) == (422, "Invalid")
-    assert "keepYoungerThanSeconds: at least 10 minutes" in answer.json["message"]
+    assert "keepYoungerThanSeconds: must be at least 10 minutes" in answer.json["message"]
 
 
 @pytest.mark.parametrize("spec", [{"confirm": "yes"}, {"keepTagRevisions": 0}])

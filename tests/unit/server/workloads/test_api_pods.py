@@ -284,7 +284,7 @@ async def test_a_command_ends_when_its_client_leaves(pods: Api) -> None:
         (f"{PODS}/web-1/portforward", "v4.channel.k8s.io", 400, "ports"),
         (f"{PODS}/web-1/portforward?ports=0", "v4.channel.k8s.io", 400, "ports"),
         (f"{PODS}/web-1/portforward?ports=80,x", "v4.channel.k8s.io", 400, "ports"),
-        (f"{PODS}/web-1/log", "v4.channel.k8s.io", 400, "no WebSocket"),
+        (f"{PODS}/web-1/log", "v4.channel.k8s.io", 400, "not support WebSockets"),
         ("/apis/nope/v1/things", "v4.channel.k8s.io", 404, "no resource"),
     ],
 )

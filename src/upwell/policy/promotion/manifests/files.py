@@ -18,7 +18,7 @@ def place(path: str) -> str:
     """Return a path in a repository without superfluous parts; raises ManifestError."""
     found = normpath(path or ".")
     if found.startswith(("/", "..")) or "\0" in found or ".git" in found.split("/"):
-        raise ManifestError(f"{path!r} is no path in a repository")
+        raise ManifestError(f"{path!r} is not a path in a repository")
     return found
 
 

@@ -38,7 +38,7 @@ def judge(ending: ObservedEnd, findings: Findings | None) -> CheckVerdict:
     if findings is not None and findings.report.bad:
         return CheckVerdict(CheckPhase.FAILED, f"{findings.report}; {said}")
     if ending.exit_code is None:
-        return CheckVerdict(CheckPhase.INCONCLUSIVE, ending.why or "it is not known how it ended")
+        return CheckVerdict(CheckPhase.INCONCLUSIVE, ending.why or "its result is unknown")
     if ending.exit_code != 0:
         report = f"; {findings.report}" if findings is not None and findings.report.tests else ""
         return CheckVerdict(CheckPhase.FAILED, f"{said}{report}")

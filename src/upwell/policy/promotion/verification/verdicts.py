@@ -42,7 +42,7 @@ def judged(promotions: Sequence[Promotion], release: str, stage: str) -> Promoti
     if not found:
         raise RefusedError(
             f"release/{release} was never promoted to {stage}:"
-            f" `upwell promote {release} --stage {stage}` brings it there"
+            f" `upwell promote {release} --stage {stage}` promotes it"
         )
     going = [one for one in found if not one.status.phase.is_final]
     return max(going or found, key=lambda one: (one.metadata.creation_timestamp, len(one.name)))
@@ -94,13 +94,13 @@ def with_verdict(promotion: Promotion, check: str, verdict: ReportedVerdict) -> 
     phase = promotion.status.phase
     if phase.is_final:
         raise RefusedError(
-            f"promotion/{promotion.name} has ended as {phase}: a verdict comes too late;"
+            f"promotion/{promotion.name} has ended as {phase}: it takes no verdict any more;"
             f" `upwell verify pipeline/{promotion.spec.pipeline} --stage {promotion.spec.stage}"
-            " --again` verifies what serves once more"
+            " --again` verifies the serving release again"
         )
     if phase is not PromotionPhase.VERIFYING:
         raise RefusedError(
-            f"promotion/{promotion.name} is {phase}, so nothing can be said of it yet:"
+            f"promotion/{promotion.name} is {phase}, so there is nothing to verify yet:"
             f" `upwell wait promotion/{promotion.name} --for=phase=Verifying` first"
         )
     if result.phase.is_final:

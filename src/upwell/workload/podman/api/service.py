@@ -143,4 +143,4 @@ class PodmanService:
 
     def _log_tail(self) -> str:
         text = self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
-        return text or "it said nothing; run `upwell doctor`"
+        return text or "it printed nothing; run `upwell doctor`"

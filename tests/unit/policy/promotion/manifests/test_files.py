@@ -47,10 +47,10 @@ def test_a_kustomization_and_values_are_found_in_their_folder_alone() -> None:
         (tree("link", link=LINK), "Plain", "link", "link is a symbolic link"),
         (tree("part", part=SUBMODULE), "Plain", "part", "part is a submodule"),
         (tree("values.yaml", values=LINK), "Helm", ".", "values.yaml is a symbolic link"),
-        (tree("a"), "Plain", "../a", "'../a' is no path in a repository"),
-        (tree("a"), "Plain", "a/../../b", "is no path in a repository"),
-        (tree("a"), "Plain", "/etc/passwd", "is no path in a repository"),
-        (tree("a"), "Plain", ".git/config", "is no path in a repository"),
+        (tree("a"), "Plain", "../a", "'../a' is not a path in a repository"),
+        (tree("a"), "Plain", "a/../../b", "is not a path in a repository"),
+        (tree("a"), "Plain", "/etc/passwd", "is not a path in a repository"),
+        (tree("a"), "Plain", ".git/config", "is not a path in a repository"),
     ],
 )
 def test_what_leads_out_or_nowhere_is_refused(
