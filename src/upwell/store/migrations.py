@@ -24,4 +24,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    # The kind was accepted and did nothing. Its changes stay in the history until they age out:
+    # versions are consecutive, and the newest one must not be given out again.
+    ("DELETE FROM objects WHERE kind = 'Wave'",),
 )

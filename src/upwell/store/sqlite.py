@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode_as, resource_of_kind
-from upwell.api.meta import Resource
+from upwell.api.meta import ObjectKey, Resource
 from upwell.store.history import ChangeRecord, History
 from upwell.store.interface import Change, StoreError, UnavailableError
 from upwell.store.local import HISTORY_LIMIT, Clock, LocalStore
@@ -31,7 +31,7 @@ _PRAGMAS = (
 _CHECK = "PRAGMA quick_check(1)"
 _GET_SCHEMA = "PRAGMA user_version"
 _SET_SCHEMA = "PRAGMA user_version = {number:d}"  # a pragma takes no parameters
-_ALL_OBJECTS = "SELECT kind, body FROM objects"
+_ALL_OBJECTS = "SELECT kind, namespace, name, body FROM objects"
 _ALL_CHANGES = "SELECT version, change, kind, previous_labels, body FROM changes ORDER BY version"
 _PUT_OBJECT = "INSERT OR REPLACE INTO objects (kind, namespace, name, body) VALUES (?, ?, ?, ?)"
 _DELETE_OBJECT = "DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?"
@@ -113,21 +113,34 @@ class _SqliteJournal:
                 connection.execute(_SET_SCHEMA.format(number=number))
 
     def _load(self, connection: sqlite3.Connection) -> _Contents:
-        resources = [self._decode(kind, body) for kind, body in connection.execute(_ALL_OBJECTS)]
+        resources = list(self._resources(connection))
         current = {resource.resource_version: resource for resource in resources}
-        records = []
-        for version, change, kind, labels, body in connection.execute(_ALL_CHANGES):
-            resource = current.get(str(version)) or self._decode(kind, body)
+        records: list[ChangeRecord] = []
+        newest = 0
+        for newest, change, kind, labels, body in connection.execute(_ALL_CHANGES):
+            try:
+                resource = current.get(str(newest)) or self._decode(kind, body)
+            except UnknownKindError:
+                # No object of it is left: a watch from before this change has to list again.
+                records.clear()
+                continue
             previous = None if labels is None else json.loads(labels)
-            records.append(ChangeRecord(version, Change(change), resource, previous, body))
-        return _Contents(resources, History(records, limit=self._history_limit))
+            records.append(ChangeRecord(newest, Change(change), resource, previous, body))
+        return _Contents(resources, History(records, newest=newest, limit=self._history_limit))
+
+    def _resources(self, connection: sqlite3.Connection) -> Iterator[Resource]:
+        for kind, namespace, name, body in connection.execute(_ALL_OBJECTS):
+            try:
+                yield self._decode(kind, body)
+            except UnknownKindError:
+                why = _unknown_kind(ObjectKey(kind, namespace, name))
+                raise DamagedStoreError(self._path, why) from None
 
     def _decode(self, kind: str, body: str) -> Resource:
+        """Return the object; raises UnknownKindError or DamagedStoreError."""
+        resource = resource_of_kind(kind)
         try:
-            return decode_as(resource_of_kind(kind), body)
-        except UnknownKindError:
-            why = f"it holds a {kind}, which this version does not know: was it written by a newer?"
-            raise DamagedStoreError(self._path, why) from None
+            return decode_as(resource, body)
         except InvalidObjectError as error:
             raise DamagedStoreError(self._path, str(error)) from error
 
@@ -180,6 +193,16 @@ class SqliteStore(LocalStore):
         if not self.is_closed:
             await super().close()
             await self._file.close()
+
+
+def _unknown_kind(key: ObjectKey) -> str:
+    delete = f"upwell delete {key.kind.lower()}/{key.name}"
+    if key.namespace:
+        delete += f" -n {key.namespace}"
+    return (
+        f"it holds {key}, and this version of Upwell does not know the kind {key.kind}: start the"
+        f" version that wrote it; to use this one, first delete the object there (`{delete}`)"
+    )
 
 
 def _claim(path: Path) -> ProcessLock:

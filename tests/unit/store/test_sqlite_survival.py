@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -284,7 +284,10 @@ async def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("UPDATE objects SET kind = 'Teapot'", "Teapot, which this version does not know"),
+        (
+            "UPDATE objects SET kind = 'Teapot'",
+            r"holds Teapot n/a, .* does not know the kind Teapot: .*`upwell delete teapot/a -n n`",
+        ),
         ("UPDATE objects SET body = '{\"metadata\": 7}'", "metadata: expected an object"),
     ],
 )
@@ -298,6 +301,37 @@ async def test_an_object_that_cannot_be_read_is_named(path: Path, change: str, w
 
     with pytest.raises(DamagedStoreError, match=why):
         await SqliteStore.open(path, clock=_now)
+
+
+async def test_objects_of_a_kind_that_was_taken_out_go_with_the_update(path: Path) -> None:
+    async with opened(path) as store:
+        kept = await store.create(item("kept"))
+        await store.create(item("wave"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE objects SET kind = 'Wave' WHERE name = 'wave'")
+        connection.execute("UPDATE changes SET kind = 'Wave' WHERE version = 2")
+        connection.execute("PRAGMA user_version = 1")
+
+    async with opened(path) as store:
+        listing = await store.list(ConfigMap)
+        assert (listing.items, listing.resource_version) == ([kept], "2")
+        with pytest.raises(ExpiredError):
+            await seen_since(store, "1", 1)
+        assert (await store.create(item("next"))).resource_version == "3"
+        assert await seen_since(store, "2", 1) == [("ADDED", "next")]
+    async with opened(path) as store:
+        assert await seen_since(store, "2", 1) == [("ADDED", "next")]
+
+
+async def test_a_deletion_of_an_unknown_kind_does_not_keep_the_file_shut(path: Path) -> None:
+    async with opened(path) as store:
+        await store.create(item("a"))
+        await store.delete(ConfigMap, "n", "a")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE changes SET kind = 'Teapot'")
+
+    async with opened(path) as store:
+        assert (await store.list(ConfigMap)).resource_version == "2"
 
 
 async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
