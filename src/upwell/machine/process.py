@@ -117,16 +117,39 @@ class Launcher:
     async def _start(self, command: ChildCommand, *, errors: int) -> Process:
         if self._prefix is None:
             self._prefix = await _supported_prefix(command)
-        return await asyncio.create_subprocess_exec(
-            *self._prefix,
-            *command.argv,
-            stdin=DEVNULL,
+        argv = (*self._prefix, *command.argv)
+        environment = {**command.environment, OWNER_VARIABLE: self._owner}
+        return await start_group(*argv, errors=errors, folder=command.folder, env=environment)
+
+
+async def start_group(
+    *argv: str,
+    stdin: int = DEVNULL,
+    errors: int = STDOUT,
+    folder: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Process:
+    """Start a program in a process group of its own, its output in a pipe; raises OSError.
+
+    Cancelled while the program starts, it leaves nothing behind: asyncio itself would kill the
+    program alone, and what that had started by then would stay.
+    """
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            stdin=stdin,
             stdout=PIPE,
             stderr=errors,
-            cwd=command.folder,
-            env={**command.environment, OWNER_VARIABLE: self._owner},
+            cwd=folder,
+            env=env,
             start_new_session=True,
         )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.shield(_kill_started(starting))
+        raise
 
 
 async def run_command(*argv: str, seconds: float = 10.0) -> ProcessResult:
@@ -135,9 +158,7 @@ async def run_command(*argv: str, seconds: float = 10.0) -> ProcessResult:
     One that is missing (127) or takes longer than `seconds` (124) has a result too.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
-        )
+        process = await start_group(*argv)
     except OSError as error:
         return ProcessResult(NOT_FOUND, f"{argv[0]}: {error.strerror}")
     try:
@@ -181,6 +202,11 @@ async def _read(stream: asyncio.StreamReader, limit: int) -> str:
         if len(content) > limit:
             raise OutputTooLargeError
     return content.decode(errors="replace")
+
+
+async def _kill_started(starting: asyncio.Future[Process]) -> None:
+    with suppress(OSError):
+        await _kill(await starting)
 
 
 async def _kill(process: Process) -> None:

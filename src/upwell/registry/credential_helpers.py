@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from upwell.machine.process import start_group
 from upwell.oci.reference import DOCKER_HUB
 from upwell.registry.errors import InvalidCredentialsError
 from upwell.registry.interface import Credential
@@ -62,7 +63,7 @@ class CredentialHelpers:
     async def _run(self, program: str, registry: str) -> Credential | None:
         server = _HUB_SERVER if registry == DOCKER_HUB else registry
         try:
-            process = await _start(program)
+            process = await start_group(program, "get", stdin=PIPE, errors=DEVNULL)
         except OSError as error:
             raise InvalidCredentialsError(program, error.strerror or "cannot be run") from error
         try:
@@ -82,25 +83,6 @@ class CredentialHelpers:
                 return None
             raise InvalidCredentialsError(program, f"it ended with exit code {code}")
         return _parse(output, program)
-
-
-async def _start(program: str) -> Process:
-    """Start the helper; a caller that is cancelled meanwhile leaves nothing behind.
-
-    asyncio alone would kill the helper but not its children, and wait for them as long as they
-    hold its output open.
-    """
-    starting = asyncio.create_task(
-        asyncio.create_subprocess_exec(
-            program, "get", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True
-        )
-    )
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        with suppress(OSError):
-            await _stop(await starting)
-        raise
 
 
 async def _converse(process: Process, question: bytes) -> bytes:

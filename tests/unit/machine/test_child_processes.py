@@ -1,10 +1,11 @@
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from upwell.machine.process import ChildCommand, Launcher, OutputTooLargeError
+from upwell.machine.process import ChildCommand, Launcher, OutputTooLargeError, run_command
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -61,6 +62,32 @@ async def test_cancelling_kills_children_that_left_the_group(
     )
     async with asyncio.timeout(30):
         await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while _running(marker):  # noqa: ASYNC110  # the kernel sends no event
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("by_launcher", [True, False])
+async def test_cancelling_a_command_that_still_starts_kills_its_children(
+    tmp_path: Path, *, by_launcher: bool
+) -> None:
+    marker = f"9{os.getpid()}.{id(tmp_path) % 10**6}"
+    script = f"sleep {marker} & echo up > {tmp_path / 'up'}; wait"
+    launcher = Launcher(str(tmp_path))
+    launcher._prefix = ()
+    task = asyncio.create_task(
+        launcher.run(shell(script, tmp_path), lambda _: None)
+        if by_launcher
+        else run_command("sh", "-c", script, seconds=60)
+    )
+
+    async with asyncio.timeout(30):
+        while not (tmp_path / "up").exists():
+            await asyncio.sleep(0)
+            # Hold the loop: the child is up before asyncio has connected its pipes.
+            time.sleep(0.1)  # noqa: ASYNC251
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -7,13 +7,14 @@ import asyncio
 import json
 import os
 import signal
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import Process
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.cli.core.errors import CommandError
+from upwell.machine.process import start_group
 
 _TAIL_BYTES = 4096
 _TAIL_LINES = 12
@@ -32,7 +33,7 @@ async def run(
     """
     program = str(argv[0])
     try:
-        process = await _start(*map(str, argv), environment={**os.environ, **(environment or {})})
+        process = await start_group(*map(str, argv), env={**os.environ, **(environment or {})})
     except OSError as error:
         raise CommandError(f"cannot start {program}: {error.strerror}") from error
     try:
@@ -49,26 +50,6 @@ async def run(
     return output.decode(errors="replace")
 
 
-async def _start(*argv: str, environment: Mapping[str, str]) -> Process:
-    starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            *argv,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    )
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        # The command may run already, with children that asyncio would leave behind.
-        with suppress(OSError):
-            await asyncio.shield(_end_group(await starting))
-        raise
-
-
 async def _read_all(process: Process, program: str) -> bytes:
     output = bytearray()
     if process.stdout is not None:
@@ -80,14 +61,19 @@ async def _read_all(process: Process, program: str) -> bytes:
 
 
 async def _end_group(process: Process) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE_SECONDS):
-                # Not communicate(): the pipe may be held by a grandchild.
-                await process.wait()
-                return
+    """Let a command end in good order, then kill what is left of its group, deaf children too."""
+    _signal_group(process.pid, signal.SIGTERM)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_GRACE_SECONDS):
+            # Not communicate(): the pipe may be held by a grandchild.
+            await process.wait()
+    _signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +158,7 @@ async def stop_recorded(folder: Path) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
             if not record.alive:
                 break
-            with suppress(ProcessLookupError):
-                os.killpg(record.pid, number)
+            _signal_group(record.pid, number)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GRACE_SECONDS):
                     while record.alive:  # noqa: ASYNC110 - no event tells of a process not ours

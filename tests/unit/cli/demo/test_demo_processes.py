@@ -52,14 +52,15 @@ async def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path
     assert await is_gone(int((tmp_path / "pid").read_text()))
 
 
-async def test_a_cancelled_command_is_ended_with_its_children(tmp_path: Path) -> None:
-    script = f"sleep 600 & echo $! > {tmp_path / 'pid'}; wait"
+@pytest.mark.parametrize("child", ["sleep 600", "(trap '' TERM; exec sleep 600)"])
+async def test_a_cancelled_command_is_ended_with_its_children(tmp_path: Path, child: str) -> None:
+    script = f"{child} & echo $! > {tmp_path / 'pid'}; wait"
     task = asyncio.create_task(run("sh", "-c", script, seconds=60))
-    child = int(await written(tmp_path / "pid"))
+    pid = int(await written(tmp_path / "pid"))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await is_gone(child)
+    assert await is_gone(pid)
 
 
 @pytest.fixture
