@@ -9,8 +9,7 @@ from upwell.policy.builds.requests import requested_build, requested_clone, requ
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError
-
-_START_TRIES = 10
+from upwell.store.retry import update_with_retry
 
 
 class BuildActions:
@@ -60,14 +59,20 @@ class BuildActions:
 
     async def _create(self, key: ObjectKey, make: Callable[[BuildContext], Build]) -> Build:
         """Create what `make` decides for the BuildConfig `key`."""
-        for _ in range(_START_TRIES):
-            build = make(await self._index.world(key))
+
+        async def made() -> Build:
+            return make(await self._index.world(key))
+
+        async def create(build: Build) -> Build:
             try:
                 return await self._store.create(build)
-            except AlreadyExistsError:
+            except AlreadyExistsError as error:
                 # Another build took the number: go on from what the index shows then.
                 with suppress(NotFoundError):
                     await self._index.cache.wait_for(
                         await self._store.get(Build, build.namespace, build.name)
                     )
-        raise ConflictError(key, "other builds are being started at the same time; try again")
+                why = "other builds are being started at the same time; try again"
+                raise ConflictError(key, why) from error
+
+        return await update_with_retry(made, create)

@@ -22,9 +22,7 @@ from upwell.reconcilers.images.records import ImageRecords
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
-
-_ATTEMPTS = 8
-"""Against other writers of the same stream: a client is not asked to try again at once."""
+from upwell.store.retry import update_with_retry
 
 
 class ExaminationError(Exception):
@@ -66,15 +64,11 @@ class ImageActions:
 
         Raises NotFoundError, ConflictError or RegistryError.
         """
-        for _ in range(_ATTEMPTS):
-            try:
-                found = await self._store.get(ImageStream, namespace, stream)
-                await self._remove(found, tag)
-            except ConflictError as error:
-                conflict = error
-            else:
-                return
-        raise conflict
+
+        async def found() -> ImageStream:
+            return await self._store.get(ImageStream, namespace, stream)
+
+        await update_with_retry(found, lambda one: self._remove(one, tag))
 
     async def map_image(self, stream: ImageStream, mapping: ImageStreamMapping) -> None:
         """Make an image the newest of a stream's tag; no tag is declared.
@@ -88,18 +82,15 @@ class ImageActions:
         before = newest_image(stream, mapping.tag)
         if before == mapping.image.name:
             return
-        for _ in range(_ATTEMPTS):
-            try:
-                await self._store.update_status(mapped(stream, mapping, self._clock()))
-            except ConflictError as error:
-                conflict = error
-            else:
-                return
-            stream = await self._store.get(ImageStream, stream.namespace, stream.name)
-            if newest_image(stream, mapping.tag) != before:
+
+        async def with_mapping() -> ImageStream:
+            current = await self._store.get(ImageStream, stream.namespace, stream.name)
+            if newest_image(current, mapping.tag) != before:
                 why = f"another image was pushed to {mapping.tag} meanwhile"
-                raise ConflictError(stream.key, why)
-        raise conflict
+                raise ConflictError(current.key, why)
+            return mapped(current, mapping, self._clock())
+
+        await update_with_retry(with_mapping, self._store.update_status)
 
     async def _remove(self, stream: ImageStream, tag: str) -> None:
         if not has_tag(stream, tag):

@@ -23,9 +23,7 @@ from upwell.policy.promotion.verification.verdicts import (
     with_verdict,
 )
 from upwell.store.interface import AlreadyExistsError, ConflictError, Selector, Store
-
-_ATTEMPTS = 10
-"""Against other writers of the same object: a person is not asked to try again at once."""
+from upwell.store.retry import update_with_retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,42 +129,37 @@ class PromotionActions:
         decide: Callable[[Known, Asked], RequestOutcome],
     ) -> RequestedPromotion:
         """Make the Promotion that `decide` asks for, unless there is one."""
-        for _ in range(_ATTEMPTS):
-            outcome = decide(await self.known(namespace, pipeline), asked)
+
+        async def decided() -> RequestOutcome:
+            return decide(await self.known(namespace, pipeline), asked)
+
+        async def write(outcome: RequestOutcome) -> RequestedPromotion:
             if outcome.exists:
                 return RequestedPromotion(outcome.promotion, created=False)
             if outcome.hold:
                 await self._hold(namespace, pipeline, asked.stage, outcome.hold)
             try:
                 return RequestedPromotion(await self._store.create(outcome.promotion), created=True)
-            except AlreadyExistsError:
-                continue  # somebody took the name: perhaps for the same wish
-        raise ConflictError(
-            outcome.promotion.key, "concurrent requests promote the same release: try again"
-        )
+            except AlreadyExistsError as error:
+                # Somebody took the name: perhaps for the same wish.
+                why = "concurrent requests promote the same release: try again"
+                raise ConflictError(outcome.promotion.key, why) from error
+
+        return await update_with_retry(decided, write)
 
     async def _hold(self, namespace: str, pipeline: str, stage: str, reason: str) -> None:
-        for _ in range(_ATTEMPTS):
+        async def held() -> Pipeline:
             found = await self._store.get(Pipeline, namespace, pipeline)
-            try:
-                await self._store.update(with_hold(found, stage, reason))
-            except ConflictError as error:
-                conflict = error
-            else:
-                return
-        raise conflict
+            return with_hold(found, stage, reason)
+
+        await update_with_retry(held, self._store.update)
 
     async def _changed[R: Resource](
         self, kind: type[R], namespace: str, name: str, change: Callable[[R], R]
     ) -> R:
         """Write the status that `change` gives an object, as it is at that moment."""
-        for _ in range(_ATTEMPTS):
-            found = await self._store.get(kind, namespace, name)
-            changed = change(found)
-            if changed is found:
-                return found
-            try:
-                return await self._store.update_status(changed)
-            except ConflictError as error:
-                conflict = error
-        raise conflict
+
+        async def changed() -> R:
+            return change(await self._store.get(kind, namespace, name))
+
+        return await update_with_retry(changed, self._store.update_status)

@@ -17,10 +17,8 @@ from upwell.policy.rollouts.requests import (
 )
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.triggers import followers_of, images_of_all, with_images
-from upwell.store.interface import ConflictError, NotFoundError, Store
-
-_ATTEMPTS = 5
-"""Against other writers of the same object: a person is not asked to try again at once."""
+from upwell.store.interface import NotFoundError, Store
+from upwell.store.retry import update_with_retry
 
 type _Change = Callable[[Resource], Awaitable[Workload]]
 
@@ -85,14 +83,7 @@ class RolloutActions:
         self, kind: type[Resource], place: tuple[str, str], change: _Change
     ) -> Workload:
         """Change the object as it is now, again when somebody else was faster."""
-        attempt = 0
-        while True:
-            try:
-                return await change(await self._store.get(kind, *place))
-            except ConflictError:
-                attempt += 1
-                if attempt >= _ATTEMPTS:
-                    raise
+        return await update_with_retry(lambda: self._store.get(kind, *place), change)
 
     async def _streams(self, workload: Workload) -> dict[StreamName, ImageStream]:
         found: dict[StreamName, ImageStream] = {}

@@ -29,12 +29,12 @@ from upwell.store.interface import (
 )
 from upwell.store.kubernetes_errors import ApiStatus
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest, ServerAccess, parse_object
+from upwell.store.retry import update_with_retry
 
 _PAGE = 500
 """Objects in one answer to a list."""
 _WATCH_SECONDS = 240
 """After these the server ends a watch; it goes on from the last position."""
-_UNCONDITIONAL_TRIES = 10
 _PATCH = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 
@@ -258,16 +258,19 @@ class KubernetesStore:
         )
         if resource.resource_version:
             return await self._send(kind, replace(request, body=encode(resource)))
+
         # API servers refuse an unconditional write of a custom resource; ours has to win a race.
-        for _ in range(_UNCONDITIONAL_TRIES):
+        async def current() -> R:
             stored = await self.get(kind, resource.namespace, resource.name)
-            current = resource.with_metadata(resource_version=stored.resource_version)
-            try:
-                return await self._send(kind, replace(request, body=encode(current)))
-            except ConflictError:
-                if resource.uid not in {"", stored.uid}:
-                    raise
-        raise ConflictError(resource.key, f"others wrote it {_UNCONDITIONAL_TRIES} times meanwhile")
+            if resource.uid not in {"", stored.uid}:
+                raise ConflictError(
+                    resource.key, "it was deleted and created anew since it was read"
+                )
+            return resource.with_metadata(resource_version=stored.resource_version)
+
+        return await update_with_retry(
+            current, lambda one: self._send(kind, replace(request, body=encode(one)))
+        )
 
     async def _watch_once[R: Resource](
         self, kind: type[R], selector: Selector, since: str

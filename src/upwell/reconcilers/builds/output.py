@@ -12,8 +12,7 @@ from upwell.policy.images.streams import split_tag, take_push
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry
 from upwell.store.interface import ConflictError, NotFoundError, Store
-
-_WRITE_TRIES = 20
+from upwell.store.retry import update_with_retry
 
 
 class BuildOutputs:
@@ -49,27 +48,32 @@ class BuildOutputs:
 
         Both before the Build is Complete: who waits for this build finds its result.
         """
-        for _ in range(_WRITE_TRIES):
+
+        async def tagged() -> ImageStream | None:
             output = await self.stream(build)
-            if output is None:
+            return await self._tagged(*output, digest) if output is not None else None
+
+        async def write(stream: ImageStream | None) -> None:
+            if stream is None:
                 return
-            stream, tag = output
-            path = f"{stream.namespace}/{stream.name}"
             try:
-                await self._internal.tag(path, tag, digest)
-            except RegistryError as error:
-                raise BuildError(
-                    "PushImageToRegistryFailed",
-                    f"Failed to push the image to the registry. {error}",
-                ) from error
-            repository = f"{self._internal.host}/{path}"
-            status = take_push(stream.status, repository, tag, digest, self._clock())
-            try:
-                await self._store.update_status(stream.with_status(status))
-            except (ConflictError, NotFoundError):
-                continue  # written by somebody else, or deleted: read it again
-            return
-        raise ConflictError(build.key)
+                await self._store.update_status(stream)
+            except NotFoundError as error:
+                raise ConflictError(stream.key, "it was deleted meanwhile") from error
+
+        await update_with_retry(tagged, write)
+
+    async def _tagged(self, stream: ImageStream, tag: str, digest: Digest) -> ImageStream:
+        """Tag the digest in the registry; return the stream as it has to show it."""
+        path = f"{stream.namespace}/{stream.name}"
+        try:
+            await self._internal.tag(path, tag, digest)
+        except RegistryError as error:
+            raise BuildError(
+                "PushImageToRegistryFailed", f"Failed to push the image to the registry. {error}"
+            ) from error
+        repository = f"{self._internal.host}/{path}"
+        return stream.with_status(take_push(stream.status, repository, tag, digest, self._clock()))
 
     def pull_spec(self, build: Build) -> str | None:
         """Return where the build's image is found by its tag; None when it goes nowhere."""

@@ -39,11 +39,10 @@ from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner, pull_error
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import RequestAccess
-from upwell.store.interface import ConflictError, NotFoundError, Store
+from upwell.store.interface import NotFoundError, Store
+from upwell.store.retry import update_with_retry
 
 log = logging.getLogger(__name__)
-
-_WRITE_TRIES = 20
 
 
 class ImageMirror(Protocol):
@@ -210,18 +209,17 @@ async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -
 
     Raises StoreError; NotFoundError also when another build has taken the name.
     """
-    for _ in range(_WRITE_TRIES):
+
+    async def changed() -> Build:
         current = await store.get(Build, build.namespace, build.name)
         if current.uid != build.uid:
             raise NotFoundError(build.key)  # deleted; another one has its name
         if current.status.phase.is_terminal:
             return current
         status: BuildStatus = current.status.model_copy(update=dict(changes))
-        try:
-            return await store.update_status(current.with_status(status))
-        except ConflictError:
-            continue
-    raise ConflictError(build.key)
+        return current.with_status(status)
+
+    return await update_with_retry(changed, store.update_status)
 
 
 def _stage(name: str, begun: datetime, duration: timedelta) -> BuildStage:

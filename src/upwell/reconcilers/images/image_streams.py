@@ -26,9 +26,8 @@ from upwell.reconcilers.images.tags import TagImporter
 from upwell.reconcilers.images.tracking import TagTracking, take_sources
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, PushEvent, Registry
-from upwell.store.interface import ConflictError, NotFoundError, StoreError
-
-_WRITE_TRIES = 20
+from upwell.store.interface import NotFoundError, StoreError
+from upwell.store.retry import update_with_retry
 
 
 class ImageStreams:
@@ -147,21 +146,23 @@ class ImageStreams:
 
     async def _write(self, key: ObjectKey, answers: StreamAnswers, now: datetime) -> ImageStream:
         """Fold the answers into the status as it is now; return the stream."""
-        for _ in range(_WRITE_TRIES):
+
+        async def folded() -> tuple[ImageStream, ImageStreamStatus]:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
             status = fold_answers(stream, answers, self._schedule, now)
             status = await self._take_pushes(stream, status, now)
             sources = await self.tracking.sources(stream)
             status = take_sources(stream, status, sources, now)
             repository = f"{self._internal.host}/{key.namespace}/{key.name}"
-            status = status.model_copy(update={"docker_image_repository": repository})
+            return stream, status.model_copy(update={"docker_image_repository": repository})
+
+        async def write(new: tuple[ImageStream, ImageStreamStatus]) -> ImageStream:
+            stream, status = new
             if status == stream.status:
-                return stream
-            try:
-                return await self._store.update_status(stream.with_status(status))
-            except ConflictError:
-                continue
-        raise ConflictError(key)
+                return stream  # an API server would be asked for nothing
+            return await self._store.update_status(stream.with_status(status))
+
+        return await update_with_retry(folded, write)
 
     async def _take_pushes(
         self, stream: ImageStream, status: ImageStreamStatus, now: datetime

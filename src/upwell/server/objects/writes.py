@@ -17,11 +17,9 @@ from upwell.server.http.target import RequestTarget
 from upwell.server.objects.write_options import WriteOptions
 from upwell.store import semantics
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
+from upwell.store.retry import update_with_retry
 
 DEFAULT_NAMESPACE = "default"
-_ATTEMPTS = 8
-"""How often a write that lost a race is decided anew before the client hears of it."""
-
 type Document = dict[str, Any]
 type Change = Callable[[Document], Document]
 """Takes the stored object's JSON and returns the wanted one's."""
@@ -34,6 +32,15 @@ class WriteResult:
     resource: Resource
     warnings: tuple[str, ...] = ()
     created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacement:
+    """A stored object, and what shall take its place."""
+
+    old: Resource
+    wanted: Resource
+    warnings: tuple[str, ...] = ()
 
 
 class Writer:
@@ -103,19 +110,20 @@ class Writer:
         self, target: RequestTarget, change: Change, options: WriteOptions
     ) -> WriteResult:
         """Write the status that `change` makes of the stored object; nothing else of it."""
-        for _ in range(_ATTEMPTS):
+
+        async def changed_status() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
             changed = change(encode(old))
-            status = changed.get("status") or {}
-            document = encode(old) | {"status": status}
-            wanted = decode(document).with_metadata(resource_version=_version(changed, old))
+            document = encode(old) | {"status": changed.get("status") or {}}
+            version = _version(changed, old)
+            return _Replacement(old, decode(document).with_metadata(resource_version=version))
+
+        async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:
-                return WriteResult(semantics.with_new_status(old, wanted))
-            try:
-                return WriteResult(await self._store.update_status(wanted))
-            except ConflictError as error:
-                conflict = error
-        raise conflict
+                return WriteResult(semantics.with_new_status(new.old, new.wanted))
+            return WriteResult(await self._store.update_status(new.wanted))
+
+        return await update_with_retry(changed_status, write)
 
     async def _create(
         self, admitted: Admitted, document: Document, options: WriteOptions
@@ -143,20 +151,21 @@ class Writer:
     async def _update(
         self, target: RequestTarget, decide: Callable[[Resource], Admitted], options: WriteOptions
     ) -> WriteResult:
-        for _ in range(_ATTEMPTS):
+        async def admitted_change() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
             admitted = decide(old)
             require_reach(admitted.resource, everywhere=options.everywhere)
             _require_images(admitted.resource, old, options)
             version = _version(encode(admitted.resource), old)
             wanted = admitted.resource.with_metadata(resource_version=version)
+            return _Replacement(old, wanted, admitted.warnings)
+
+        async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:
-                return WriteResult(semantics.updated(old, wanted), admitted.warnings)
-            try:
-                return WriteResult(await self._store.update(wanted), admitted.warnings)
-            except ConflictError as error:
-                conflict = error
-        raise conflict
+                return WriteResult(semantics.updated(new.old, new.wanted), new.warnings)
+            return WriteResult(await self._store.update(new.wanted), new.warnings)
+
+        return await update_with_retry(admitted_change, write)
 
     def _manager(self, target: RequestTarget, options: WriteOptions) -> Manager:
         return Manager(options.manager, target.kind.api_version, self._clock())
