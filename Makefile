@@ -23,9 +23,12 @@ demo: python system  ## Replay a glibc fix with real parts (ARGS="--keep" leaves
 	$(RUN) upwell demo $(ARGS)
 
 .PHONY: test
-# Two files of tests at a time. tests/conftest.py says which get a second try; the summary names them.
+# Four files of tests at a time on two cores: among real parts, tests mostly wait. The slowest folders
+# come first, so that all workers end together. tests/conftest.py says which tests get a second try;
+# the summary names them.
 test: python system  ## Run all tests, each against the real parts that it names (PYTHON=3.14)
-	$(RUN) pytest -n 2 --dist loadfile tests/unit tests/contract tests/integration tests/acceptance $(ARGS)
+	$(RUN) pytest -n 4 --dist loadfile --no-loadscope-reorder \
+		tests/acceptance tests/integration tests/contract tests/unit $(ARGS)
 
 .PHONY: check
 check: check-format check-lint check-types check-imports check-units  ## The quick gate: format, lint, types, import contracts, unit tests (PYTHON=3.14)
