@@ -39,6 +39,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
     """Limit the cleanup too: a failure ends the timers of pytest and its plugins."""
-    if isinstance(node, pytest.Item) and not node.config.getoption("usepdb"):
-        stderr = node.config.stash[fault_handler_stderr_fd_key]
-        faulthandler.dump_traceback_later(CLEANUP_SECONDS, file=stderr, exit=True)
+    if isinstance(node, pytest.Item):
+        _end_process_after(CLEANUP_SECONDS, node.config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give a second try its whole time, not what the cleanup before it has left."""
+    _end_process_after(float(item.config.getini("faulthandler_timeout")), item.config)
+
+
+def _end_process_after(seconds: float, config: pytest.Config) -> None:
+    if not config.getoption("usepdb"):
+        stderr = config.stash[fault_handler_stderr_fd_key]
+        faulthandler.dump_traceback_later(seconds, file=stderr, exit=True)

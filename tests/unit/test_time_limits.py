@@ -1,6 +1,32 @@
 """Every test has a limit of time, and no unit test gets a second try."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from tests.support.paths import ROOT
+
+_SHORT_CLEANUP = """\
+from tests import conftest
+from tests.conftest import pytest_exception_interact, pytest_runtest_setup
+
+conftest.CLEANUP_SECONDS = 0.2
+"""
+_FAILS_THEN_IS_SLOW = """\
+import time
+
+import pytest
+
+tries = []
+
+
+@pytest.mark.flaky(reruns=1)
+def test_slow():
+    tries.append(1)
+    assert len(tries) > 1
+    time.sleep(0.4)  # longer than a cleanup may take
+"""
 
 
 def test_every_test_has_a_limit_of_time(request: pytest.FixtureRequest) -> None:
@@ -20,3 +46,19 @@ def test_only_tests_among_real_parts_are_tried_again(request: pytest.FixtureRequ
     }
     assert tried_again <= {"integration", "acceptance"}
     assert request.config.getoption("reruns") is None
+
+
+def test_a_second_try_has_its_whole_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a failure leaves for the cleanup would end the process in the middle of a long try."""
+    (tmp_path / "conftest.py").write_text(_SHORT_CLEANUP)
+    (tmp_path / "test_slow.py").write_text(_FAILS_THEN_IS_SLOW)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--rootdir", tmp_path, "-o", "faulthandler_timeout=50"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert "1 passed, 1 rerun" in done.stdout, done.stdout + done.stderr
