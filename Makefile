@@ -27,7 +27,7 @@ demo: python system  ## Replay a glibc fix with real parts (ARGS="--keep" leaves
 # come first, so that all workers end together. tests/conftest.py says which tests get a second try;
 # the summary names them.
 test: python system  ## Run all tests, each against the real parts that it names (PYTHON=3.14)
-	$(RUN) pytest -n 4 --dist loadfile --no-loadscope-reorder \
+	./scripts/with-memory-disk $(RUN) pytest -n 4 --dist loadfile --no-loadscope-reorder \
 		tests/acceptance tests/integration tests/contract tests/unit $(ARGS)
 
 .PHONY: check

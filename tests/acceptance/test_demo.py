@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from upwell.cli.demo.teardown import mounts_below
+from upwell.cli.demo.teardown import PLACE, mounts_below
 from upwell.workload.podman.bridge import candidates
 
 _TOOLS = ("apt-get", "buildah", "docker-registry", "git", "haproxy", "mmdebstrap", "podman")
@@ -23,7 +23,7 @@ _MAKING_SECONDS = 480
 _STOPPING_SECONDS = 60
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def needs() -> None:
     if os.geteuid() != 0:
         pytest.skip("the demo has to run as root")
@@ -99,8 +99,8 @@ class Demo:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder whose name is short, for the sockets in it, and on a disk, for the images."""
-    with tempfile.TemporaryDirectory(prefix="upwell-", dir="/var/tmp") as made:
+    """A folder whose name is short, for the sockets in it, and where there is room for images."""
+    with tempfile.TemporaryDirectory(prefix="upwell-", dir=os.environ.get("TMPDIR", PLACE)) as made:
         yield Path(made, "demo")
 
 
