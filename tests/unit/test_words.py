@@ -26,7 +26,6 @@ _TO_DO = frozenset(
         "policy",
         "reconcilers",
         "registry",
-        "server",
         "store",
         "tracing",
         "uploads",

@@ -1,4 +1,4 @@
-"""What the API sees to in objects of promotion that clients write: who asks, and what stays."""
+"""Admission of objects of promotion that clients write: the requester is set, the rest is kept."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How many objects there may be, so that one client cannot fill the store for all."""
+"""Quota of objects, so that one client cannot fill the store for all."""
 
 import time
 from collections import Counter
@@ -22,8 +22,8 @@ class FullError(StoreError):
     reason = "Forbidden"
 
 
-class Census:
-    """Counts from time to time, and what clients create in between."""
+class ObjectQuota:
+    """Count of objects, taken from time to time, and of those that clients create in between."""
 
     def __init__(self, store: Store, limits: ServerLimits, clock: Callable[[], float]) -> None:
         self._store = store
@@ -64,11 +64,11 @@ class LimitedStore:
         self, store: Store, limits: ServerLimits, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store = store
-        self._census = Census(store, limits, clock)
+        self._quota = ObjectQuota(store, limits, clock)
 
     async def create[R: Resource](self, resource: R) -> R:
         """Store a new object; raises FullError or AlreadyExistsError."""
-        await self._census.admit(resource.namespace)
+        await self._quota.admit(resource.namespace)
         return await self._store.create(resource)
 
     async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:

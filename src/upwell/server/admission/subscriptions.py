@@ -1,4 +1,4 @@
-"""Who may write which Subscription: one that sees every namespace needs the right to see them."""
+"""Admission of Subscriptions: one that sees every namespace needs the right to see them."""
 
 from upwell.api.meta import Resource
 from upwell.api.subscription import ALL_NAMESPACES, Subscription

@@ -68,7 +68,7 @@ class AccessLogMiddleware:
 
 
 def _is_foreign(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a browser asks, for a page of another site, for more than to read."""
+    """Return True if a browser asks, for a page of another site, for more than to read."""
     if scope["type"] == "websocket":
         origin = headers.get(b"origin")  # every browser names it (RFC 6455, 10.2)
         return origin is not None and origin.partition(b"://")[2] != headers.get(b"host")

@@ -60,7 +60,7 @@ type _Handlers = Mapping[str, Handler]
 
 @dataclass(frozen=True, slots=True)
 class ServerDependencies:
-    """What the server stands on."""
+    """Ports, actions and settings that the server is made with."""
 
     store: LimitedStore
     """For clients: what they create is counted."""
@@ -75,14 +75,14 @@ class ServerDependencies:
     inputs: BinaryInputs | None = None
     """Uploads for builds; None: none are taken."""
     evidence: BinaryInputs | None = None
-    """What shows how promotions went; None: none is kept."""
+    """Store of the evidence of promotions; None: none is kept."""
     signatures: Signatures = field(default_factory=new_signatures)
     """Of verdicts' and approvals' tokens; the default's do not outlive the process."""
     registry_routes: Sequence[BaseRoute] = ()
     limits: ServerLimits = field(default=DEFAULT_LIMITS)
     metrics: Metrics = field(default_factory=Metrics)
     gauges: Gauges | None = None
-    """What is measured besides the objects."""
+    """Gauges of other parts, beside those of the objects."""
     access: AccessControl | None = None
     """None lets everyone do everything: for tests."""
 

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable
 
 TLS_NAME = "upwell"
-"""What clients have to call the server in TLS (SNI) for it to answer them in TLS."""
+"""Server name (SNI) that clients must send to be answered in TLS."""
 
 _HANDSHAKE = b"\x16"
 """The type of the first record of TLS (RFC 8446, 5.1); no method of HTTP begins with it."""

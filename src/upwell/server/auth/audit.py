@@ -30,7 +30,7 @@ class AuditEvent:
     code: int
     """The HTTP status of the answer; 0 when the client left before there was one."""
     reason: str = ""
-    """Why, as its author says: of what people do to promotions."""
+    """Reason, as its author gives it: of actions on promotions."""
 
 
 class AuditLog:
@@ -47,21 +47,21 @@ class AuditLog:
         self._clock = clock
         self._max_bytes = max_bytes
 
-    def record(self, deed: AuditEvent) -> None:
+    def record(self, event: AuditEvent) -> None:
         """Write one line."""
-        action = deed.action
-        reason = {"reason": deed.reason[:_MAX_TEXT]} if deed.reason else {}
+        action = event.action
+        reason = {"reason": event.reason[:_MAX_TEXT]} if event.reason else {}
         line = json.dumps(
             {
                 "time": self._clock().isoformat(timespec="milliseconds"),
-                "user": deed.user,
-                "source": deed.source,
+                "user": event.user,
+                "source": event.source,
                 "verb": action.verb,
                 "resource": action.resource[:_MAX_TEXT],
                 "subresource": action.part[:_MAX_TEXT],
                 "namespace": action.namespace[:_MAX_TEXT],
                 "name": action.name[:_MAX_TEXT],
-                "code": deed.code,
+                "code": event.code,
                 **reason,
             }
         )

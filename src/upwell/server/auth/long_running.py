@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import Message, Scope, Send
 
 _POLICY_VIOLATION = 1008
-"""Why a websocket is closed (RFC 6455, 7.4.1)."""
+"""Close code of a websocket that may not go on (RFC 6455, 7.4.1)."""
 
 
 async def run_while(

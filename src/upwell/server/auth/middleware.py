@@ -1,4 +1,4 @@
-"""At the door: who is it, may he do this, how often; and what he did, for the audit log."""
+"""Authentication, authorization, rate limits and the audit log."""
 
 import base64
 import binascii
@@ -25,7 +25,7 @@ from upwell.server.auth.audit import AuditEvent, AuditLog
 from upwell.server.auth.long_running import ResponseProgress, run_while
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
 from upwell.server.auth.request_info import (
-    REMARK,
+    AUDIT_NOTE,
     SIGNED,
     AuditNote,
     action_of,
@@ -59,12 +59,12 @@ _OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
 
 @dataclass(frozen=True, slots=True)
 class AccessControl:
-    """Who may come in."""
+    """Settings of authentication and authorization."""
 
     tokens: Tokens
     audit: AuditLog
     anonymous: Role | None = None
-    """What everyone may do everywhere without a token."""
+    """Role in all namespaces of requests without a token."""
     clock: Callable[[], float] = time.monotonic
     """Seconds, for rates."""
 
@@ -89,110 +89,112 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         scope.setdefault("method", "GET")  # a websocket begins with one (RFC 6455, 4.1)
-        visit = _RequestInfo(scope)
+        request = _RequestInfo(scope)
         with ExitStack() as stack:
             try:
-                await self._admit(visit)
-                if visit.is_lasting:
-                    stack.enter_context(self._watches.counted(visit.client(visit.user)))
+                await self._admit(request)
+                if request.is_long_running:
+                    stack.enter_context(self._watches.counted(request.client(request.user)))
             except ApiError as error:
-                self._record(visit, error.code)
+                self._record(request, error.code)
                 await _refuse(scope, receive, send, error)
                 return
-            await self._serve(visit, receive, send)
+            await self._serve(request, receive, send)
 
-    async def _admit(self, visit: "_RequestInfo") -> None:
+    async def _admit(self, request: "_RequestInfo") -> None:
         """Raise ApiError 401, 403 or 429 unless the request may go on."""
-        if visit.path in _HEALTH:
+        if request.path in _HEALTH:
             return
-        principal = await self._principal(visit)
-        visit.scope["user"] = visit.user = principal or self._anonymous
-        self._count(visit)
-        if visit.path in _OPEN or _carries_secret(visit.path):
+        principal = await self._principal(request)
+        request.scope["user"] = request.user = principal or self._anonymous
+        self._count(request)
+        if request.path in _OPEN or _carries_secret(request.path):
             return
-        if principal is None and visit.has_credentials:
+        if principal is None and request.has_credentials:
             raise _unauthorized("the token is unknown or has expired")
-        if self._allows(visit.user, visit):
-            _keep_mounts_inside(visit)
+        if self._allows(request.user, request):
+            _keep_mounts_inside(request)
         elif principal is None:
             raise _unauthorized("no token was sent")
         else:
             raise ApiError(
                 403,
-                f"token {principal.username} may not {visit.action}: {missing(visit.action)}",
+                f"token {principal.username} may not {request.action}: {missing(request.action)}",
             )
 
-    def _allows(self, user: Principal, visit: "_RequestInfo") -> bool:
-        if user.registry_only and not is_registry(visit.scope):
+    def _allows(self, user: Principal, request: "_RequestInfo") -> bool:
+        if user.registry_only and not is_registry(request.scope):
             return False
-        if is_open_path(visit.path):
+        if is_open_path(request.path):
             return bool(user.grants)
-        return is_allowed(user.grants, visit.action)
+        return is_allowed(user.grants, request.action)
 
-    async def _principal(self, visit: "_RequestInfo") -> Principal | None:
-        token = visit.token
+    async def _principal(self, request: "_RequestInfo") -> Principal | None:
+        token = request.token
         return await self._access.tokens.principal(token) if token else None
 
-    def _count(self, visit: "_RequestInfo") -> None:
+    def _count(self, request: "_RequestInfo") -> None:
         limits = self._limits
-        if visit.user.unlimited:
+        if request.user.unlimited:
             return
-        if visit.user.username:
+        if request.user.username:
             rate = Rate(limits.requests_per_second, limits.requests_burst)
-        else:  # who guesses tokens is nobody yet, and counts by his address
+        else:  # a client that guesses tokens is nobody yet, and counts by its address
             rate = Rate(limits.anonymous_per_second, limits.anonymous_burst)
-        self._rates.take(visit.client(visit.user), rate)
+        self._rates.take(request.client(request.user), rate)
 
-    async def _serve(self, visit: "_RequestInfo", receive: Receive, send: Send) -> None:
+    async def _serve(self, request: "_RequestInfo", receive: Receive, send: Send) -> None:
         code = 0
 
         async def watching(message: Message) -> None:
             nonlocal code
             if message["type"] in _ANSWERS:
                 code = message.get("status", 101)
-                if visit.is_lasting:
-                    self._record(visit, code)  # now: it may end in hours
+                if request.is_long_running:
+                    self._record(request, code)  # now: it may end in hours
             await send(message)
 
-        if visit.is_lasting:
-            await self._serve_lasting(visit, receive, watching)
+        if request.is_long_running:
+            await self._serve_long_running(request, receive, watching)
             return
         try:
-            await self._app(visit.scope, receive, watching)
+            await self._app(request.scope, receive, watching)
         finally:
-            self._record(visit, code)
+            self._record(request, code)
 
-    async def _serve_lasting(self, visit: "_RequestInfo", receive: Receive, send: Send) -> None:
+    async def _serve_long_running(
+        self, request: "_RequestInfo", receive: Receive, send: Send
+    ) -> None:
         """Serve until the client's token, or its right to this, has ended."""
-        ending = ResponseProgress(visit.scope, send)
+        ending = ResponseProgress(request.scope, send)
 
         async def stands() -> bool:
-            if not visit.user.username:
+            if not request.user.username:
                 return True  # what everyone may do does not change
-            now = await self._principal(visit)
-            return now is not None and (now == visit.user or self._allows(now, visit))
+            now = await self._principal(request)
+            return now is not None and (now == request.user or self._allows(now, request))
 
-        answer = self._app(visit.scope, receive, ending.send)
+        answer = self._app(request.scope, receive, ending.send)
         if not await run_while(answer, stands, self._limits.recheck_seconds):
             error = ApiError(403, "the token does not allow this any more")
-            self._record(visit, error.code)
+            self._record(request, error.code)
             if ending.has_begun:
                 await ending.end(str(error))
             else:
-                await _refuse(visit.scope, receive, send, error)
+                await _refuse(request.scope, receive, send, error)
 
-    def _record(self, visit: "_RequestInfo", code: int) -> None:
-        action = visit.action
-        if code not in {401, 403} and not visit.is_noteworthy:
+    def _record(self, request: "_RequestInfo", code: int) -> None:
+        action = request.action
+        if code not in {401, 403} and not request.is_noteworthy:
             return
-        remark: AuditNote = visit.scope.get(REMARK, AuditNote())
+        note: AuditNote = request.scope.get(AUDIT_NOTE, AuditNote())
         action = replace(
             action,
-            name=remark.name or action.name,
-            namespace=remark.namespace or action.namespace,
+            name=note.name or action.name,
+            namespace=note.namespace or action.namespace,
         )
-        user = remark.user or visit.user.username
-        self._access.audit.record(AuditEvent(user, visit.source, action, code, remark.reason))
+        user = note.user or request.user.username
+        self._access.audit.record(AuditEvent(user, request.source, action, code, note.reason))
 
 
 class _RequestInfo:
@@ -217,7 +219,7 @@ class _RequestInfo:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether the client wants to be somebody."""
+        """Return True if the request carries credentials."""
         return bool(self._authorization)
 
     @property
@@ -237,15 +239,15 @@ class _RequestInfo:
                 return ""
 
     @property
-    def is_lasting(self) -> bool:
-        """Whether the answer goes on for as long as something happens."""
+    def is_long_running(self) -> bool:
+        """Return True if the response goes on for as long as something happens."""
         if self.scope["type"] == "websocket":
             return True
         return self.action.verb == "watch" or "follow" in query_of(self.scope)
 
     @property
     def is_noteworthy(self) -> bool:
-        """Whether it stands in the audit log: what changes something or touches a Secret."""
+        """Return True if it belongs in the audit log: it changes something or touches a Secret."""
         action = self.action
         if action.resource == REPOSITORIES:
             # Of a push, the manifest: blobs are nothing by themselves.
@@ -257,7 +259,7 @@ class _RequestInfo:
 
 
 def _carries_secret(path: str) -> bool:
-    """Whether what opens the path is in the path itself."""
+    """Return True if the path itself carries the secret that opens it."""
     return any(form.fullmatch(path) for form in (_BUILD_WEBHOOK, SIGNED))
 
 
@@ -271,17 +273,17 @@ def _without_secret(path: str, action: Action) -> Action:
     return Action("create", "buildconfigs", namespace, name, "webhooks")
 
 
-def _keep_mounts_inside(visit: _RequestInfo) -> None:
+def _keep_mounts_inside(request: _RequestInfo) -> None:
     """Let a push take blobs only from repositories that its author may pull.
 
     The registry then answers as it does when it has no such blob: the client uploads it.
     """
-    if visit.action.verb != "push":
+    if request.action.verb != "push":
         return
-    for source in query_of(visit.scope).get("from", ()):
+    for source in query_of(request.scope).get("from", ()):
         pull = Action("pull", REPOSITORIES, source.partition("/")[0], source)
-        if not is_allowed(visit.user.grants, pull):
-            visit.scope["query_string"] = b""
+        if not is_allowed(request.user.grants, pull):
+            request.scope["query_string"] = b""
             return
 
 
@@ -291,7 +293,7 @@ def _unauthorized(why: str) -> ApiError:
 
 
 def is_open_path(path: str) -> bool:
-    """Whether every token may read what is there, whatever its roles."""
+    """Return True if every token may read the path, whatever its roles."""
     return path in _OPEN or _DISCOVERY.fullmatch(path) is not None
 
 

@@ -1,4 +1,4 @@
-"""How often and how much at once one client may ask: a token bucket and a count for each."""
+"""Rate limits of clients: a token bucket and a count of open requests for each."""
 
 import math
 from collections import Counter, OrderedDict

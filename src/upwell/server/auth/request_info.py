@@ -1,4 +1,4 @@
-"""What a request is about to do, read from its method and path alone, before anything is served."""
+"""Action of a request, read from its method and path alone, before anything is served."""
 
 import re
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from upwell.policy.access.roles import REPOSITORIES, Action
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget, parse_target
 
-REMARK = "upwell.remark"
-"""Where a handler puts a Remark, for the audit log; in the scope."""
+AUDIT_NOTE = "upwell.audit_note"
+"""Key of the scope under which a handler puts an AuditNote."""
 SIGNED = re.compile(r"/(verdicts|approvals)/[^/]+")
 """Paths that end in a token which opens them, and nothing else."""
 _VERBS = {
@@ -29,7 +29,7 @@ _REGISTRY_PARTS = ("/manifests/", "/blobs/", "/tags/", "/referrers/")
 
 @dataclass(frozen=True, slots=True)
 class AuditNote:
-    """What a handler knows of a deed that the request does not say."""
+    """Facts that a handler adds to the audit event, beyond those of the request."""
 
     name: str = ""
     """Of the object that was created, or that a token stands for."""
@@ -37,11 +37,11 @@ class AuditNote:
     user: str = ""
     """In whose name a token acts."""
     reason: str = ""
-    """Why it was done, as its author says."""
+    """Reason, as its author gives it."""
 
 
 def is_registry(scope: Scope) -> bool:
-    """Whether the request speaks the OCI distribution protocol."""
+    """Return True if the request speaks the OCI distribution protocol."""
     path: str = scope["path"]
     return path == _REGISTRY.rstrip("/") or path.startswith(_REGISTRY)
 

@@ -33,13 +33,13 @@ _SYSTEM = "system:"
 """Begins the names of what is no Secret: no object's name has a colon."""
 _BUILD, _PULL = f"{_SYSTEM}build:", f"{_SYSTEM}pull"
 ADMIN = f"{_SYSTEM}admin"
-"""Who started the server."""
+"""Name of the person who started the server."""
 _SECRET_PREFIX = "token-"  # noqa: S105 - a name, not a token
 _HASH, _GRANTS, _EXPIRES = "sha256", "grants", "expires"
 
 
 class Secrets(Protocol):
-    """What tokens need of the store."""
+    """Store of Secrets, as far as tokens need it."""
 
     async def get[R: Secret](self, kind: type[R], namespace: str, name: str) -> R:
         """Return one object; raises NotFoundError."""
@@ -48,19 +48,19 @@ class Secrets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who sends a request, and what he may do."""
+    """Sender of a request, and their grants."""
 
     username: str
     grants: tuple[Grant, ...]
     registry_only: bool = False
-    """Whether the grants hold for the embedded registry alone."""
+    """True if the grants hold for the embedded registry alone."""
     unlimited: bool = False
-    """Whether no limit of rate holds: for the machine's own user and its builds."""
+    """True if no rate limit holds: for the machine's own user and its builds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """What is kept of a token; the token itself is known to its owner alone."""
+    """Record of a token; the token itself is known to its owner alone."""
 
     name: str
     sha256: str = field(repr=False)

@@ -89,7 +89,7 @@ class BuildHandlers:
     async def _build_request(self, request: Request) -> BuildRequest:
         """Return the body's BuildRequest; raises ApiError.
 
-        Its values may be secret: none is told.
+        Its values may be secret: no error quotes one.
         """
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         document = decode_object(body, media_type(request)) if body.strip() else {}
@@ -97,8 +97,8 @@ class BuildHandlers:
             decoded = BuildRequest.model_validate_json(json.dumps(document))
         except ValidationError as error:
             faults = error.errors(include_url=False, include_input=False)
-            told = (f"{'.'.join(str(step) for step in f['loc'])}: {f['msg']}" for f in faults)
-            raise ApiError(422, f"BuildRequest: {'; '.join(told)}") from None
+            messages = (f"{'.'.join(str(step) for step in f['loc'])}: {f['msg']}" for f in faults)
+            raise ApiError(422, f"BuildRequest: {'; '.join(messages)}") from None
         if decoded.binary is not None:
             raise ApiError(422, "BuildRequest: binary: upload the content with instantiatebinary")
         return decoded

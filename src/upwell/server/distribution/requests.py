@@ -1,4 +1,4 @@
-"""What a request to /v2/ asks for, parsed and checked."""
+"""Requests to /v2/, parsed and checked."""
 
 import re
 
@@ -68,7 +68,7 @@ def page_of(request: Request, maximum: int) -> tuple[int, str]:
 
 
 def accepts(request: Request, media_type: str) -> bool:
-    """Whether the Accept headers allow `media_type`; without any, everything is allowed."""
+    """Return True if the Accept headers allow `media_type`; without any, all types are allowed."""
     values = ",".join(request.headers.getlist("Accept"))
     types = {value.split(";")[0].strip().lower() for value in values.split(",")} - {""}
     return not types or media_type in types or not types.isdisjoint(_LENIENT_TYPES)

@@ -69,7 +69,7 @@ def create_routes(
 
 
 class _ContentRoutes:
-    """Everything but uploads; Starlette answers HEAD where there is GET."""
+    """Routes of content, uploads apart; Starlette answers HEAD where there is GET."""
 
     def __init__(
         self, registry: HostedRegistry, limits: BodyLimits, actor: Callable[[Request], str]

@@ -1,4 +1,4 @@
-"""What one client may ask of the server."""
+"""Limits of one client's requests."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class ServerLimits:
     watch_seconds: float = 3600.0
     """A watch that asks for no end is ended after this; clients go on from where they were."""
     recheck_seconds: float = 2.0
-    """How often a watch's or followed log's token is looked at again."""
+    """Seconds between two checks of the token of a watch or a followed log."""
 
 
 DEFAULT_LIMITS = ServerLimits()

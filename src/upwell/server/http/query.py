@@ -8,7 +8,7 @@ _MAX_DIGITS = 9
 
 
 def is_true(request: HTTPConnection, name: str) -> bool:
-    """Whether a parameter is set, as Kubernetes reads booleans: `?watch` is true as well."""
+    """Return True if a parameter is set, as Kubernetes reads booleans: `?watch` is true as well."""
     value = request.query_params.get(name)
     return value is not None and value.lower() not in {"false", "0", "f"}
 

@@ -46,11 +46,11 @@ _recent = _Recent()
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How one request wants its objects."""
+    """Form in which one request wants its objects."""
 
     as_table: bool
     include: str
-    """What a Table's rows carry: Metadata, Object or None."""
+    """Content of a Table's rows: Metadata, Object or None."""
     now: datetime
 
     def one(self, resource: Resource) -> str:

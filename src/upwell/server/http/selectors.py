@@ -28,7 +28,7 @@ class FieldTest:
     equal: bool
 
     def holds(self, document: Any) -> bool:
-        """Whether an object's JSON passes."""
+        """Return True if an object's JSON passes."""
         found = document
         for step in self.path.split("."):
             found = found.get(step) if isinstance(found, dict) else None
@@ -37,7 +37,7 @@ class FieldTest:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which objects a list or a watch asks for."""
+    """Filter of the objects of a list or a watch."""
 
     labels: tuple[LabelTest, ...] = ()
     fields: tuple[FieldTest, ...] = ()
@@ -45,7 +45,7 @@ class Filter:
     """Labels that may have one value alone: stores find them by it. `labels` tests them too."""
 
     def matches(self, resource: Resource) -> bool:
-        """Whether the object passes every test."""
+        """Return True if the object passes every test."""
         if not self.selects(resource.labels):
             return False
         if not self.fields:
@@ -54,7 +54,7 @@ class Filter:
         return all(test.holds(document) for test in self.fields)
 
     def selects(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels pass their tests."""
+        """Return True if labels pass their tests."""
         return all(test(labels) for test in self.labels)
 
     def named(self, field: str) -> str:

@@ -21,7 +21,7 @@ class OpenStreams:
 
     @property
     def count(self) -> int:
-        """How many are open now."""
+        """Number of streams that are open now."""
         return self._open
 
     def require_room(self) -> None:

@@ -1,4 +1,4 @@
-"""What a request's path names: a collection, an object, or a part of one."""
+"""Target of a request's path: a collection, an object, or a part of one."""
 
 from dataclasses import dataclass
 

@@ -182,10 +182,10 @@ def _check(wanted: ImageStreamImport) -> None:
 
 
 def _failure(error: ExaminationError) -> Document:
-    told = to_api_error(error)
+    fault = to_api_error(error)
     return {
         "status": "Failure",
-        "message": str(told),
-        "reason": told.reason,
-        "code": told.code,
+        "message": str(fault),
+        "reason": fault.reason,
+        "code": fault.code,
     }

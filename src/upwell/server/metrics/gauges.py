@@ -1,4 +1,4 @@
-"""What the objects say about the state of everything, as gauges."""
+"""Gauges of the state of all objects."""
 
 import asyncio
 from collections import Counter

@@ -37,7 +37,7 @@ type Gauges = Callable[[], Awaitable[Sequence[Metric]]]
 
 
 class Metrics:
-    """What is counted as it happens."""
+    """Counters and histograms, counted as things happen."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

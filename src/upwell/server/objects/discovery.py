@@ -1,4 +1,4 @@
-"""What there is: groups, versions and resources; plain, and aggregated (apidiscovery.k8s.io)."""
+"""Discovery: groups, versions, resources; plain, and aggregated (apidiscovery.k8s.io)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _IN_ALL = {
     "services",
     "statefulsets",
 }
-"""What `kubectl get all` shows: what runs, and what it comes from."""
+"""Category `all`, as `kubectl get all` shows it: what runs, and what it comes from."""
 
 type Document = dict[str, Any]
 

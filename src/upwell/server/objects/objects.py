@@ -12,7 +12,7 @@ from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.patches.patch import json_patch, merge_patch, strategic_merge_patch
 from upwell.server.admission.promotions import bypass_of
-from upwell.server.auth.request_info import REMARK, AuditNote
+from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.http.body import (
     decode_json,
     decode_object,
@@ -42,7 +42,7 @@ _PATCHES: Mapping[str, Callable[[Document, object], Document]] = {
 
 
 class ObjectHandlers:
-    """What can be done with objects; each method answers one request."""
+    """Handlers of requests about objects; each method answers one request."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class ObjectHandlers:
             raise ApiError(405, f"create {target.kind.plural} in a namespace")
         document = decode_object(await self._body(request), media_type(request))
         written = await self._writer.create(target, document, write_options(request))
-        request.scope[REMARK] = AuditNote(
+        request.scope[AUDIT_NOTE] = AuditNote(
             name=written.resource.name, reason=bypass_of(written.resource)
         )
         return self._written(request, written)

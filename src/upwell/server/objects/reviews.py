@@ -1,4 +1,4 @@
-"""Answers who a client is and what it may do, by the same rules that the door goes by."""
+"""Reviews of a client's identity and rights, by the same rules as its requests."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -38,7 +38,7 @@ from upwell.server.http.target import RequestTarget
 GRANTS = "upwell.dev/grants"
 """In `extra` of a user: the grants of the token."""
 _EVERYONE = Principal("system:anonymous", (Grant(Role.ADMIN, frozenset({EVERYWHERE})),))
-"""Where no tokens are asked for."""
+"""Principal of every request where no tokens are asked for."""
 _OPEN_PATHS = (
     *("/livez", "/readyz", "/healthz", "/version"),
     *("/api", "/api/*", "/apis", "/apis/*", "/openapi/*"),

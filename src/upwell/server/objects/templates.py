@@ -7,8 +7,7 @@ from starlette.responses import Response
 
 from upwell.api.codec import InvalidObjectError, decode_as, encode_json
 from upwell.api.template import Template
-from upwell.policy.templates.process import InvalidTemplateError, process_template
-from upwell.policy.templates.process import ProcessRequest as Wishes
+from upwell.policy.templates.process import InvalidTemplateError, ProcessRequest, process_template
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
@@ -29,7 +28,7 @@ class TemplateHandlers:
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         template = decode_as(Template, decode_object(body, media_type(request)))
         try:
-            processed = process_template(template, Wishes(), secrets.choice)
+            processed = process_template(template, ProcessRequest(), secrets.choice)
         except InvalidTemplateError as error:
             raise InvalidObjectError(f"Template {template.name!r}", error.faults) from error
         changes = {

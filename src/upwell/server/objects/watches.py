@@ -28,7 +28,7 @@ _INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 @dataclass
 class _Matching:
-    """Which objects the client knows, so that one that stops matching is DELETED for it.
+    """Objects that the client knows, so that one that stops matching is DELETED for it.
 
     A client that resumes may know every object whose labels matched before its first change.
     Fields are not kept so long: one that does not match any more counts as deleted, which a client
@@ -39,7 +39,7 @@ class _Matching:
     resumed: bool
     _known: dict[tuple[str, str], bool] = field(default_factory=dict)
 
-    def seen(self, event: WatchEvent[Resource]) -> Change | None:
+    def observe(self, event: WatchEvent[Resource]) -> Change | None:
         """Return what the event is for this client; None when it is nothing."""
         resource = event.resource
         place = (resource.namespace, resource.name)
@@ -60,8 +60,8 @@ class _Matching:
 
 
 @dataclass(frozen=True, slots=True)
-class _Subscription:
-    """One client's wish."""
+class _WatchRequest:
+    """Request of one client to watch objects."""
 
     target: RequestTarget
     selector: Selector
@@ -95,7 +95,7 @@ class Watches:
         seconds = integer(request, "timeoutSeconds") or self._limits.watch_seconds
         version = query.get("resourceVersion", "")
         bookmarks = is_true(request, "allowWatchBookmarks")
-        subscription = _Subscription(
+        watch = _WatchRequest(
             target=target,
             selector=Selector(target.namespace, name=wanted.named("metadata.name")),
             filter=wanted,
@@ -106,34 +106,34 @@ class Watches:
             seconds=min(float(seconds), self._limits.watch_seconds),
         )
         self._streams.require_room()
-        return StreamingResponse(self._lines(subscription), media_type="application/json")
+        return StreamingResponse(self._lines(watch), media_type="application/json")
 
-    async def _lines(self, wish: _Subscription) -> AsyncIterator[str]:
+    async def _lines(self, request: _WatchRequest) -> AsyncIterator[str]:
         with self._streams.counted():
             try:
-                async for line in self._events(wish):
+                async for line in self._events(request):
                     yield line
             except StoreError as error:
                 yield _line("ERROR", json.dumps(status_of(to_api_error(error))))
 
-    async def _events(self, wish: _Subscription) -> AsyncGenerator[str]:
-        kind, rendering = wish.target.kind, wish.rendering
-        matching = _Matching(wish.filter, resumed=bool(wish.since))
-        version = wish.since
+    async def _events(self, request: _WatchRequest) -> AsyncGenerator[str]:
+        kind, rendering = request.target.kind, request.rendering
+        matching = _Matching(request.filter, resumed=bool(request.since))
+        version = request.since
         if not version:
-            listing = await self._store.list(wish.target.resource, wish.selector)
+            listing = await self._store.list(request.target.resource, request.selector)
             version = listing.resource_version
             for resource in listing.items:
-                if matching.seen(WatchEvent(Change.ADDED, resource)):
+                if matching.observe(WatchEvent(Change.ADDED, resource)):
                     yield _line(Change.ADDED, rendering.one(resource))
-            if wish.initial_bookmark:
+            if request.initial_bookmark:
                 yield _line("BOOKMARK", rendering.bookmark(kind, version, _INITIAL_EVENTS_END))
-        source = self._store.watch(wish.target.resource, wish.selector, since=version)
+        source = self._store.watch(request.target.resource, request.selector, since=version)
         events = batched(
             source,
             self._streams.shutdown,
-            tick=self._limits.bookmark_seconds if wish.bookmarks else None,
-            seconds=wish.seconds,
+            tick=self._limits.bookmark_seconds if request.bookmarks else None,
+            seconds=request.seconds,
         )
         async with aclosing(events) as batches:
             async for batch in batches:
@@ -141,7 +141,7 @@ class Watches:
                     yield _line("BOOKMARK", rendering.bookmark(kind, version, {}))
                     continue
                 version = batch[-1].resource.resource_version
-                changes = ((matching.seen(event), event.resource) for event in batch)
+                changes = ((matching.observe(event), event.resource) for event in batch)
                 yield "".join(
                     _line(change, rendering.one(resource)) for change, resource in changes if change
                 )

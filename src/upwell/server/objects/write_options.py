@@ -25,9 +25,9 @@ class WriteOptions:
     user: str = ""
     """The name of the client's token."""
     everywhere: bool = True
-    """Whether the client may do everything in all namespaces."""
+    """True if the client may do everything in all namespaces."""
     grants: tuple[Grant, ...] | None = None
-    """What the client's token may do; None: everything."""
+    """Grants of the client's token; None: everything is allowed."""
 
 
 def write_options(request: Request) -> WriteOptions:
@@ -54,7 +54,7 @@ def write_options(request: Request) -> WriteOptions:
 
 
 def _is_master(request: Request) -> bool:
-    """Whether the client may do everything; so may everybody where nobody is asked for a token."""
+    """Return True if the client may do everything, or if no tokens are asked for."""
     user = request.scope.get("user")
     return not isinstance(user, Principal) or any(
         grant.role is Role.ADMIN and EVERYWHERE in grant.namespaces for grant in user.grants
@@ -62,5 +62,5 @@ def _is_master(request: Request) -> bool:
 
 
 def is_dry(request: Request, options: Mapping[str, Any]) -> bool:
-    """Whether a deletion with these DeleteOptions is only to be tried; raises ApiError."""
+    """Return True if a deletion with these DeleteOptions is only tried; raises ApiError."""
     return write_options(request).dry_run or bool(options.get("dryRun"))

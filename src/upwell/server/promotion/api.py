@@ -1,4 +1,4 @@
-"""All that the API offers for promotions: parts of objects, and paths opened by signed tokens."""
+"""API of promotions: subresources of objects, and paths opened by signed tokens."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime

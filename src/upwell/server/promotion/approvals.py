@@ -1,4 +1,4 @@
-"""/approvals/TOKEN: a page on which somebody without a token of his own votes on one Promotion.
+"""/approvals/TOKEN: a page on which somebody without a token of their own votes on one Promotion.
 
 Looking at the page changes nothing: mail programs open links by themselves.
 """
@@ -14,12 +14,17 @@ from starlette.routing import BaseRoute, Route
 from upwell.actions.promotion import PromotionActions
 from upwell.api.promotion import Promotion, Vote
 from upwell.policy.promotion.requests import RefusedError
-from upwell.server.auth.request_info import REMARK, AuditNote
+from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.signatures import Signatures
 from upwell.server.http.body import media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
-from upwell.server.promotion.approvals_page import SECURITY_HEADERS, Seen, message_page, vote_page
+from upwell.server.promotion.approvals_page import (
+    SECURITY_HEADERS,
+    ApprovalView,
+    message_page,
+    vote_page,
+)
 from upwell.store.interface import NotFoundError, Store, StoreError
 
 _PURPOSE = "approval"
@@ -91,13 +96,13 @@ class ApprovalHandlers:
         if promotion.uid != uid:
             raise ApiError(404, "The promotion that this link is for does not exist any more.")
         if request.method == "POST":
-            request.scope[REMARK] = AuditNote(name, namespace, person)
+            request.scope[AUDIT_NOTE] = AuditNote(name, namespace, person)
             vote = await self._vote(request, person)
-            request.scope[REMARK] = AuditNote(name, namespace, person, vote.comment)
+            request.scope[AUDIT_NOTE] = AuditNote(name, namespace, person, vote.comment)
             promotion = await self._actions.vote(namespace, name, vote)
         pipeline, stage = await self._actions.stage_of(promotion)
         known = await self._actions.known(namespace, pipeline.name)
-        return _page(vote_page(Seen(known, stage, promotion, person)))
+        return _page(vote_page(ApprovalView(known, stage, promotion, person)))
 
     async def _vote(self, request: Request, person: str) -> Vote:
         if media_type(request) != _FORM:

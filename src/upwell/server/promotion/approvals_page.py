@@ -59,8 +59,8 @@ _FORM = """<form method="post">
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the page is about, and for whom."""
+class ApprovalView:
+    """Promotion that the page shows, and the approver to whom."""
 
     known: Known
     stage: Stage
@@ -69,20 +69,20 @@ class Seen:
 
     @property
     def release(self) -> Release | None:
-        """What is promoted; None when it is gone."""
+        """Release that is promoted; None when it is gone."""
         return self.known.releases.get(self.promotion.spec.release)
 
 
-def vote_page(seen: Seen) -> str:
+def vote_page(view: ApprovalView) -> str:
     """Return the page of a Promotion: what is promoted, what shows that it is good, the vote."""
-    spec = seen.promotion.spec
+    spec = view.promotion.spec
     title = f"{spec.release} to {spec.stage}"
     parts = [
         f"<h1>Promote {escape(title)}?</h1>",
-        *_facts(seen),
-        *_changes(seen),
-        *_upstream(seen),
-        *_votes(seen),
+        *_facts(view),
+        *_changes(view),
+        *_upstream(view),
+        *_votes(view),
     ]
     return _document(title, "\n".join(parts))
 
@@ -92,11 +92,11 @@ def message_page(message: str) -> str:
     return _document("Upwell", f"<h1>Upwell</h1>\n<p>{escape(message)}</p>")
 
 
-def _facts(seen: Seen) -> Iterator[str]:
-    spec, release = seen.promotion.spec, seen.release
+def _facts(view: ApprovalView) -> Iterator[str]:
+    spec, release = view.promotion.spec, view.release
     why = f": {spec.reason}" if spec.reason else ""
     facts = {
-        "Pipeline": f"{seen.promotion.namespace}/{spec.pipeline}",
+        "Pipeline": f"{view.promotion.namespace}/{spec.pipeline}",
         "Release": release.spec.cause if release is not None else "It does not exist any more.",
         "Asked for by": f"{spec.requested_by or 'Upwell'}{why}",
         "Emergency": spec.bypass,
@@ -108,16 +108,16 @@ def _facts(seen: Seen) -> Iterator[str]:
     yield "</table>"
 
 
-def _changes(seen: Seen) -> Iterator[str]:
-    if seen.release is None:
+def _changes(view: ApprovalView) -> Iterator[str]:
+    if view.release is None:
         return
-    live = seen.known.releases.get(serving(seen.known.of_stage(seen.stage)).release)
+    live = view.known.releases.get(serving(view.known.of_stage(view.stage)).release)
     old = {one.name: one for one in live.spec.components} if live is not None else {}
     serves = f" ({escape(live.name)})" if live is not None else ""
     yield "<h2>What changes</h2>"
     yield '<div class="wide"><table>'
     yield f"<tr><th>Image<th>Serves now{serves}<th>Would serve<th>Commit</tr>"
-    for component in seen.release.spec.components:
+    for component in view.release.spec.components:
         before = old.get(component.name)
         revision = escape(component.revision[:_SHORT_COMMIT])
         cells = (
@@ -144,11 +144,11 @@ def _digest(image: str) -> str:
     return f"<code>{escape(short(image))}</code>" if image else "nothing"
 
 
-def _upstream(seen: Seen) -> Iterator[str]:
+def _upstream(view: ApprovalView) -> Iterator[str]:
     rows = [
         row
-        for name in upstream(seen.known.pipeline, seen.stage)
-        for row in _checks(seen, seen.release, name)
+        for name in upstream(view.known.pipeline, view.stage)
+        for row in _checks(view, view.release, name)
     ]
     if rows:
         yield "<h2>What was tested before</h2>"
@@ -159,14 +159,14 @@ def _upstream(seen: Seen) -> Iterator[str]:
         yield "</table></div>"
 
 
-def _checks(seen: Seen, release: Release | None, stage: str) -> Iterator[tuple[str, ...]]:
+def _checks(view: ApprovalView, release: Release | None, stage: str) -> Iterator[tuple[str, ...]]:
     """Yield the cells of the rows about a stage, as HTML."""
     verified = release.status.verified if release is not None else ()
     entry = next((one for one in verified if one.name == stage), None)
     if entry is None:
         yield escape(stage), "", '<span class="bad">not verified</span>', "", ""
         return
-    evidence = next((p for p in seen.known.promotions if p.name == entry.promotion), None)
+    evidence = next((p for p in view.known.promotions if p.name == entry.promotion), None)
     checks = evidence.status.checks if evidence is not None else ()
     if not checks:
         result = f'<span class="good">verified {entry.at:%Y-%m-%d %H:%M} UTC</span>'
@@ -186,8 +186,8 @@ def _evidence(piece: Evidence) -> str:
     return f'<a href="{escape(piece.url)}" rel="noreferrer">{escape(piece.name)}</a>'
 
 
-def _votes(seen: Seen) -> Iterator[str]:
-    status = seen.promotion.status
+def _votes(view: ApprovalView) -> Iterator[str]:
+    status = view.promotion.status
     yield "<h2>Your vote</h2>"
     for vote in status.votes:
         verb = "approved" if vote.approved else "rejected"
@@ -198,13 +198,13 @@ def _votes(seen: Seen) -> Iterator[str]:
     if status.phase is not PromotionPhase.WAITING:
         yield f"<p>It is {escape(status.phase)} now: no vote is needed any more.</p>"
         return
-    found = approval_of(seen.stage.approval, seen.promotion, seen.known.now)
+    found = approval_of(view.stage.approval, view.promotion, view.known.now)
     until = f", until {found.until:%Y-%m-%d %H:%M} UTC" if found.until is not None else ""
     if found.agreement is Agreement.AGREED:
         yield f"<p>It is {escape(found.message)}, and begins when nothing else keeps it.</p>"
     elif found.message:
         yield f"<p>So far: {escape(found.message)}{until}.</p>"
-    yield f"<p>You vote as <b>{escape(seen.person)}</b>; a later vote replaces an earlier one.</p>"
+    yield f"<p>You vote as <b>{escape(view.person)}</b>; a later vote replaces an earlier one.</p>"
     yield _FORM
 
 

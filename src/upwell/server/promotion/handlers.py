@@ -14,7 +14,7 @@ from upwell.policy.access.roles import Action
 from upwell.policy.promotion.requests import Asked
 from upwell.policy.promotion.verification.verdicts import ReportedVerdict
 from upwell.server.auth.caller import caller_of, require_right
-from upwell.server.auth.request_info import REMARK, AuditNote
+from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
@@ -68,7 +68,7 @@ class PromotionHandlers:
             run=body.run,
         )
         reason = f"bypass: {body.bypass}" if body.bypass else body.reason
-        _remark(request, reason=reason)
+        _note(request, reason=reason)
         return _promotion(
             await self._actions.promote(target.namespace, release.spec.pipeline, asked)
         )
@@ -83,14 +83,14 @@ class PromotionHandlers:
             reason=body.reason,
             run=body.run,
         )
-        _remark(request, reason=body.reason)
+        _note(request, reason=body.reason)
         return _promotion(await self._actions.roll_back(target.namespace, target.name, asked))
 
     async def verify_again(self, request: Request, target: RequestTarget) -> Response:
         """Verify what serves in a stage once more."""
         body = await self._read(request, target, VerifyAgainBody)
         asked = Asked(body.stage, caller_of(request), reason=body.reason, run=body.run)
-        _remark(request, reason=body.reason)
+        _note(request, reason=body.reason)
         return _promotion(await self._actions.verify_again(target.namespace, target.name, asked))
 
     async def reject_release(self, request: Request, target: RequestTarget) -> Response:
@@ -99,14 +99,14 @@ class PromotionHandlers:
         rejection = Rejection(
             reason=body.reason, by=caller_of(request), stage=body.stage, at=self._clock()
         )
-        _remark(request, reason=body.reason)
+        _note(request, reason=body.reason)
         rejected = await self._actions.reject(target.namespace, target.name, rejection)
         return json_response(encode_json(rejected))
 
     async def restore_release(self, request: Request, target: RequestTarget) -> Response:
         """Lift the rejection of a Release."""
         body = await self._read(request, target, RestoreBody)
-        _remark(request, reason=body.reason)
+        _note(request, reason=body.reason)
         restored = await self._actions.restore(
             target.namespace, target.name, caller_of(request), body.reason
         )
@@ -124,7 +124,7 @@ class PromotionHandlers:
             await self._evidence.entries(body.evidence),
             body.run,
         )
-        _remark(request, reason=body.message)
+        _note(request, reason=body.message)
         judged, check = await self._actions.verify(release, body.stage, body.check, verdict)
         return JSONResponse({"check": check, "promotion": encode(judged)})
 
@@ -137,11 +137,11 @@ class PromotionHandlers:
         return await self._vote(request, target, approved=False)
 
     async def link(self, request: Request, target: RequestTarget) -> Response:
-        """Answer a link by which somebody may vote without a token of his own."""
+        """Answer a link by which somebody may vote without a token of their own."""
         body = await self._read(request, target, LinkBody)
         promotion = await self._store.get(Promotion, target.namespace, target.name)
         end = self._clock() + timedelta(seconds=body.expires_seconds)
-        _remark(request, reason=f"approval link for {body.as_}")
+        _note(request, reason=f"approval link for {body.as_}")
         path = self._links.path(promotion, body.as_, end)
         return JSONResponse({"path": path, "as": body.as_, "expires": format_time(end)}, 201)
 
@@ -150,7 +150,7 @@ class PromotionHandlers:
         vote = Vote(
             by=caller_of(request), approved=approved, at=self._clock(), comment=body.comment
         )
-        _remark(request, reason=body.comment)
+        _note(request, reason=body.comment)
         voted = await self._actions.vote(target.namespace, target.name, vote)
         return json_response(encode_json(voted))
 
@@ -160,8 +160,8 @@ class PromotionHandlers:
         return decode_part(model, f"the request to {target.subresource} {target.key}", document)
 
 
-def _remark(request: Request, *, reason: str) -> None:
-    request.scope[REMARK] = AuditNote(reason=reason)
+def _note(request: Request, *, reason: str) -> None:
+    request.scope[AUDIT_NOTE] = AuditNote(reason=reason)
 
 
 def _promotion(made: RequestedPromotion) -> Response:

@@ -1,4 +1,4 @@
-"""What the bodies of requests about promotions say: every field that is read, and its bounds."""
+"""Bodies of requests about promotions: every field that is read, and its bounds."""
 
 from typing import Annotated, Self
 
@@ -75,7 +75,7 @@ class EvidenceEntry(Model):
 
 
 class VerdictBody(Model):
-    """What a CI says of a check."""
+    """Verdict of a CI on a check."""
 
     passed: bool
     message: _Text = ""

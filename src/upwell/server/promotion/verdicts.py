@@ -16,7 +16,7 @@ from upwell.api.codec import decode_part
 from upwell.api.promotion import CheckPhase, Promotion
 from upwell.policy.promotion.requests import RefusedError
 from upwell.policy.promotion.verification.verdicts import ReportedVerdict, result_of
-from upwell.server.auth.request_info import REMARK, AuditNote
+from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.signatures import Signatures
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
@@ -31,7 +31,7 @@ PLACE = "/verdicts/"
 
 @dataclass(frozen=True, slots=True)
 class AwaitedVerdict:
-    """What a verdict is wanted on."""
+    """Check on which a verdict is wanted."""
 
     promotion_uid: str
     check: str
@@ -87,8 +87,8 @@ class VerdictHandlers:
             raise ApiError(403, "this token is truncated, altered, or of another server")
         promotion = await self._promotion(wanted)
         if request.method != "POST":
-            return JSONResponse(_told(promotion, wanted))
-        request.scope[REMARK] = AuditNote(promotion.name, promotion.namespace)
+            return JSONResponse(_verdict_status(promotion, wanted))
+        request.scope[AUDIT_NOTE] = AuditNote(promotion.name, promotion.namespace)
         body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
         said = decode_part(VerdictBody, "the verdict", decode_object(body, media_type(request)))
         verdict = ReportedVerdict(
@@ -104,7 +104,7 @@ class VerdictHandlers:
             judged = await self._actions.judge(promotion, wanted.check, verdict)
         except RefusedError as error:
             raise ApiError(409, str(error), key=promotion.key) from error
-        return JSONResponse(_told(judged, wanted))
+        return JSONResponse(_verdict_status(judged, wanted))
 
     async def _promotion(self, wanted: AwaitedVerdict) -> Promotion:
         found = (await self._store.list(Promotion)).items
@@ -114,8 +114,8 @@ class VerdictHandlers:
         return promotion
 
 
-def _told(promotion: Promotion, wanted: AwaitedVerdict) -> dict[str, object]:
-    """Return what is asked, and how it stands."""
+def _verdict_status(promotion: Promotion, wanted: AwaitedVerdict) -> dict[str, object]:
+    """Return the check that is asked about, and its state."""
     result, spec = result_of(promotion, wanted.check), promotion.spec
     current = result.attempt == wanted.attempt
     opened = current and not result.phase.is_final and not promotion.status.phase.is_final

@@ -19,7 +19,7 @@ class Channels:
     def __init__(self, peer: Peer, protocol: str) -> None:
         self._peer = peer
         self.can_close = protocol == V5
-        """Whether one channel can end before all do."""
+        """True if one channel can end before all do."""
 
     async def send(self, channel: int, piece: bytes) -> None:
         """Send a piece on a channel."""

@@ -11,8 +11,8 @@ type Send = Callable[[bytes], Awaitable[None]]
 """Takes a piece that the connection sent; the empty one is the end."""
 
 
-class Inflow:
-    """What a client sends for one connection, in pieces of which a few may wait."""
+class InboundPieces:
+    """Pieces that a client sends for one connection, of which a few may wait."""
 
     def __init__(self, most_waiting: int) -> None:
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(most_waiting)
@@ -35,28 +35,28 @@ class Inflow:
             self._queue.get_nowait()
 
 
-async def relay(connection: Connection, inflow: Inflow, send: Send) -> None:
-    """Copy both ways, each to its end, and close the connection and the inflow.
+async def relay(connection: Connection, inbound: InboundPieces, send: Send) -> None:
+    """Copy both ways, each to its end, and close the connection and the inbound.
 
     A connection that breaks has ended; whatever `send` raises is passed on.
     """
     reader, writer = connection
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_copy_in(inflow, writer))
+            group.create_task(_copy_in(inbound, writer))
             group.create_task(_copy_out(reader, send))
     finally:
-        inflow.close()
+        inbound.close()
         writer.close()
 
 
-async def _copy_in(inflow: Inflow, writer: asyncio.StreamWriter) -> None:
+async def _copy_in(inbound: InboundPieces, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
-        async for piece in inflow.pieces():
+        async for piece in inbound.pieces():
             writer.write(piece)
             await writer.drain()
         writer.write_eof()
-    inflow.close()  # also when the connection broke: others share the client's way
+    inbound.close()  # also when the connection broke: others share the client's way
 
 
 async def _copy_out(reader: asyncio.StreamReader, send: Send) -> None:

@@ -21,7 +21,7 @@ _SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING, _GOAWAY = 1, 2, 3, 6, 7
 MAX_DATA_BYTES = 256 * 1024
 _MAX_CONTROL_BYTES = 16 * 1024
 _MAX_HEADER_BYTES = 16 * 1024
-"""What the headers of one stream may unpack to."""
+"""Bytes to which the headers of one stream may unpack."""
 _MAX_HEADERS = 64
 _SYN_STREAM_BYTES = 10
 """Of a SYN_STREAM before its headers: two stream ids, priority and slot."""
@@ -224,4 +224,4 @@ DICTIONARY = (
     b"".join(struct.pack(">I", len(text)) + text.encode() for text in (*_NAMES.split(), *_PHRASES))
     + _REST.encode()
 )
-"""What both sides' compression of headers begins with (draft, section 2.6.10.1)."""
+"""Dictionary with which both sides begin to compress headers (draft, section 2.6.10.1)."""

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from upwell.server.websocket.relay import Connection, Inflow, relay
+from upwell.server.websocket.relay import Connection, InboundPieces, relay
 from upwell.server.websocket.spdy import (
     Data,
     Decoder,
@@ -39,10 +39,10 @@ type Connect = Callable[[int], Awaitable[Connection]]
 
 @dataclass(slots=True)
 class _Stream:
-    """What the client sends on one stream."""
+    """Data that the client sends on one stream."""
 
     id: int
-    inflow: Inflow = field(default_factory=lambda: Inflow(_WAITING_PIECES))
+    inbound: InboundPieces = field(default_factory=lambda: InboundPieces(_WAITING_PIECES))
     forwarding: asyncio.Task[None] | None = None
     error: int = 0
     """Of a data stream: the error stream of the same request."""
@@ -105,7 +105,7 @@ class Tunnel:
                 await self._send(self._encoder.syn_reply(stream.id))
                 stream.forwarding = group.create_task(self._forward(stream, port))
                 if opened.fin:
-                    await stream.inflow.put(b"")
+                    await stream.inbound.put(b"")
             case _:
                 await self._send(reset_frame(opened.stream, _PROTOCOL_ERROR))
         return None
@@ -117,9 +117,9 @@ class Tunnel:
         try:
             async with asyncio.timeout(_STALL_SECONDS):
                 if data.payload:
-                    await stream.inflow.put(data.payload)
+                    await stream.inbound.put(data.payload)
                 if data.fin:
-                    await stream.inflow.put(b"")
+                    await stream.inbound.put(b"")
         except TimeoutError:
             await self._send(reset_frame(stream.id, _CANCEL))
             await self._abandon(stream.id)
@@ -130,7 +130,7 @@ class Tunnel:
         if stream is None or stream.forwarding is None:
             return
         stream.forwarding.cancel()
-        stream.inflow.close()
+        stream.inbound.close()
         await self._finish_error(stream.error)
 
     async def _forward(self, stream: _Stream, port: int) -> None:
@@ -142,10 +142,10 @@ class Tunnel:
             connection = await self._connect(port)
         except WorkloadError as failure:
             error = str(failure).encode()
-            stream.inflow.close()
+            stream.inbound.close()
             await send(b"")
         else:
-            await relay(connection, stream.inflow, send)
+            await relay(connection, stream.inbound, send)
         self._streams.pop(stream.id, None)
         await self._finish_error(stream.error, error)
 

@@ -10,7 +10,7 @@ from upwell.workload.interface import Instance, InteractiveRuntime, Owner, State
 
 
 class Instances:
-    """What runs, as the runtime says."""
+    """Instances, as the runtime reports them."""
 
     def __init__(self, objects: Reader, runtime: InteractiveRuntime | None) -> None:
         self._objects = objects

@@ -1,4 +1,4 @@
-"""What a request for a log asks for (core/v1 PodLogOptions), read from its query."""
+"""Requests for a log (core/v1 PodLogOptions), read from their query."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from upwell.workload.interface import LogQuery
 
 @dataclass(frozen=True, slots=True)
 class LogRequest:
-    """Which container's log, which part of it, and how many bytes of that."""
+    """Container whose log is asked for, the part of it, and its limit in bytes."""
 
     container: str
     query: LogQuery

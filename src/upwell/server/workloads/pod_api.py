@@ -1,4 +1,4 @@
-"""What can be asked of Pods, and of workloads that are entered as Pods are."""
+"""API of Pods, and of workloads that are entered as Pods are."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime

@@ -15,7 +15,7 @@ from upwell.server.http.errors import ApiError
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
 from upwell.server.websocket.channels import V4, V5, Channels
-from upwell.server.websocket.relay import Connection, Inflow, relay
+from upwell.server.websocket.relay import Connection, InboundPieces, relay
 from upwell.server.websocket.spdy import SpdyError, goaway_frame
 from upwell.server.websocket.tunnel import Connect, Tunnel
 from upwell.server.websocket.websockets import Peer, negotiate
@@ -84,28 +84,28 @@ def _ports(websocket: WebSocket) -> list[int]:
 
 async def _forward_channels(channels: Channels, connect: Connect, ports: list[int]) -> None:
     """Serve until all connections have ended or the client leaves."""
-    inflows = [Inflow(_WAITING_PIECES) for _ in ports]
+    inbounds = [InboundPieces(_WAITING_PIECES) for _ in ports]
     for n, port in enumerate(ports):
         for channel in (2 * n, 2 * n + 1):
             await channels.send(channel, port.to_bytes(2, "little"))
     async with asyncio.TaskGroup() as group:
         forwards = [
-            group.create_task(_forward_one(channels, partial(connect, port), 2 * n, inflows[n]))
+            group.create_task(_forward_one(channels, partial(connect, port), 2 * n, inbounds[n]))
             for n, port in enumerate(ports)
         ]
-        dealing = group.create_task(_deal(channels, inflows, forwards))
+        dealing = group.create_task(_deal(channels, inbounds, forwards))
         await asyncio.wait(forwards)
         dealing.cancel()
 
 
 async def _deal(
-    channels: Channels, inflows: list[Inflow], forwards: list[asyncio.Task[None]]
+    channels: Channels, inbounds: list[InboundPieces], forwards: list[asyncio.Task[None]]
 ) -> None:
     """Give each connection what the client sends it, until the client leaves them all."""
     async for channel, piece in channels.pieces():
         number, is_error = divmod(channel, 2)
-        if number < len(inflows) and not is_error:
-            await inflows[number].put(piece)
+        if number < len(inbounds) and not is_error:
+            await inbounds[number].put(piece)
     for forward in forwards:
         forward.cancel()
 
@@ -118,7 +118,7 @@ async def _forward_one(
     channels: Channels,
     connect: Callable[[], Awaitable[Connection]],
     channel: int,
-    inflow: Inflow,
+    inbound: InboundPieces,
 ) -> None:
     async def send(piece: bytes) -> None:
         if piece:
@@ -129,9 +129,9 @@ async def _forward_one(
             raise _OverError
 
     try:
-        await relay(await connect(), inflow, send)
+        await relay(await connect(), inbound, send)
     except* _OverError:
         pass
     except* WorkloadError as group:
-        inflow.close()
+        inbound.close()
         await channels.send(channel + 1, str(group.exceptions[0]).encode())

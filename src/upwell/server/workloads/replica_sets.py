@@ -61,7 +61,7 @@ def _replica_set(deployment: Deployment, record: RevisionRecord, *, wanted: bool
             owner_references=(_owner(deployment),),
         ),
         spec=ReplicaSetSpec(
-            replicas=_wished(deployment) if wanted else 0,
+            replicas=_desired_replicas(deployment) if wanted else 0,
             selector=deployment.spec.selector,
             template=record.template,
         ),
@@ -76,7 +76,7 @@ def _replica_set(deployment: Deployment, record: RevisionRecord, *, wanted: bool
     )
 
 
-def _wished(deployment: Deployment) -> int:
+def _desired_replicas(deployment: Deployment) -> int:
     return 1 if deployment.spec.replicas is None else deployment.spec.replicas
 
 
