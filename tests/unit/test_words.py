@@ -23,7 +23,6 @@ _TO_DO = frozenset(
         "inventory",
         "machine",
         "oci",
-        "policy",
         "reconcilers",
         "registry",
         "store",

@@ -173,7 +173,7 @@ class StatusTree:
 
     def _config_facts(self, key: ObjectKey) -> NodeFacts:
         config = self._snapshot.configs[key]
-        freshness = self._snapshot.config_standing(config)
+        freshness = self._snapshot.config_freshness(config)
         newest = next(iter(self._snapshot.builds(key)), None)
         if newest is None:
             return NodeFacts(str(key), "no build yet", freshness=freshness)
@@ -196,7 +196,7 @@ class StatusTree:
         place = self._snapshot.lineage.placement(workload)
         staged = f", {place.status.release or 'no release'} in {place}" if place is not None else ""
         hold = hold_text(workload) or (place.status.hold if place is not None else "")
-        freshness = self._snapshot.workload_standing(workload)
+        freshness = self._snapshot.workload_freshness(workload)
         held = f", on hold: {hold}" if hold and hold not in freshness.waits_for else ""
         return NodeFacts(
             str(key),

@@ -8,7 +8,7 @@ import click
 
 from upwell.cli.core.assignments import parse_assignments, read_assignments
 from upwell.policy.new_app.components import NewAppStrategy
-from upwell.policy.new_app.images import ImportWish
+from upwell.policy.new_app.images import ImportOptions
 
 _KEY = "upwell.cli.new_app.options"
 
@@ -46,9 +46,9 @@ class NewAppOptions:
         return parse_assignments("--build-env", self.build_env)
 
     @property
-    def imports(self) -> ImportWish:
+    def imports(self) -> ImportOptions:
         """Import policy of new images."""
-        return ImportWish(scheduled=self.scheduled, insecure=self.insecure)
+        return ImportOptions(scheduled=self.scheduled, insecure=self.insecure)
 
 
 def application_options[F: Callable[..., Any]](function: F) -> F:

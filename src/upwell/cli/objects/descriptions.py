@@ -171,7 +171,7 @@ def _build_config(config: BuildConfig, context: DescriptionContext) -> Iterator[
         ("Source:", _source(config)),
         ("Output:", _reference(spec.output.to)),
         ("Run policy:", str(spec.run_policy or MISSING)),
-        ("Freshness:", str(context.snapshot.config_standing(config))),
+        ("Freshness:", str(context.snapshot.config_freshness(config))),
     ]
     yield Section("Build", rows)
     triggers = [("TYPE", "FOLLOWS", "NOW", "LAST BUILT WITH", "STATE")]
@@ -243,7 +243,7 @@ def _causes(build: Build) -> Iterator[str]:
 def _workload(workload: Workload, context: DescriptionContext) -> Iterator[Section]:
     status = workload.status
     held, rollout = hold_text(workload), rollout_of(workload)
-    freshness = context.snapshot.workload_standing(workload)
+    freshness = context.snapshot.workload_freshness(workload)
     if freshness.waits_for in {rollout.text, f"held: {held}"}:
         freshness = replace(freshness, waits_for="")
     rows = [

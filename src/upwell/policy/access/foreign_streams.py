@@ -1,4 +1,4 @@
-"""Which ImageStreams of other namespaces an object takes images from; pure.
+"""ImageStreams of other namespaces that an object takes images from; pure.
 
 The server follows them by its own right, so that whoever writes the object must have one.
 """
@@ -23,7 +23,7 @@ def foreign_streams(resource: Resource) -> set[StreamName]:
 
 
 def refusal(resource: Resource, old: Resource | None, grants: Iterable[Grant]) -> str | None:
-    """Say which stream of another namespace the author may not read; None: he may read all.
+    """Say which stream of another namespace the author may not read; None: they may read all.
 
     What the object had before stays allowed: whoever changes a label is asked for nothing.
     """

@@ -1,4 +1,4 @@
-"""Who may do what: roles, what each allows, and what is missing when something is denied; pure.
+"""Authorization: roles, what each allows, and what is missing when something is denied; pure.
 
 A token has grants, each a role in some namespaces. Roles are fixed: a table that fits on a page can
 be checked by reading it.
@@ -28,7 +28,7 @@ _ACT = frozenset({"create", "update", "patch", "get"})
 
 
 class Role(StrEnum):
-    """What a grant allows in its namespaces."""
+    """Role that a grant gives in its namespaces."""
 
     VIEWER = "viewer"
     BUILDER = "builder"
@@ -49,7 +49,7 @@ class Rule:
     """Subresources; the empty one is the object itself."""
 
     def covers(self, action: "Action") -> bool:
-        """Whether the rule allows the action."""
+        """Return True if the rule allows the action."""
         return all(
             wanted in allowed or EVERYWHERE in allowed
             for wanted, allowed in (
@@ -62,7 +62,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a request is about to do. `namespace` is empty for all and for none of them.
+    """Action that a request is about to do. `namespace` is empty for all and for none of them.
 
     A Namespace lies in itself: who has a role in it may do with it what the role allows.
     """
@@ -89,7 +89,7 @@ class Grant:
     namespaces: frozenset[str]
 
     def reaches(self, namespace: str) -> bool:
-        """Whether the grant holds in `namespace`."""
+        """Return True if the grant holds in `namespace`."""
         if EVERYWHERE in self.namespaces:
             return True
         return namespace in self.namespaces and namespace != SYSTEM_NAMESPACE
@@ -179,12 +179,12 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
 
 
 def allows(role: Role, action: Action) -> bool:
-    """Whether `role` allows the action in a namespace that it holds in."""
+    """Return True if `role` allows the action in a namespace that it holds in."""
     return any(rule.covers(action) for rule in RULES[role])
 
 
 def is_allowed(grants: Iterable[Grant], action: Action) -> bool:
-    """Whether one of the grants allows the action."""
+    """Return True if one of the grants allows the action."""
     grants = tuple(grants)
     if not grants:
         return False
@@ -208,7 +208,7 @@ def missing(action: Action) -> str:
 
 
 def _is_shared(action: Action) -> bool:
-    """Whether every token may do it: ask about itself, read what is in no namespace by digest."""
+    """Return True if every token may do it: ask about itself, read by digest outside namespaces."""
     if action.verb == "create" and action.resource in SELF_REVIEWS:
         return True
     mirrored = action.verb == "pull" and action.namespace == MIRROR_NAMESPACE

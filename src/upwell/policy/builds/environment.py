@@ -7,7 +7,7 @@ from upwell.api.core import EnvVar, EnvVarSource, KeySelector
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName, expand
 
 type Values = Mapping[SourceName, Mapping[str, bytes]]
-"""What Secrets and ConfigMaps hold; one that does not exist is absent."""
+"""Content of Secrets and ConfigMaps; one that does not exist is absent."""
 
 
 class UnresolvableEnvironmentError(Exception):

@@ -1,4 +1,4 @@
-"""What OpenShift says about a build that failed: a reason for programs, a sentence for people."""
+"""Reasons of failed builds as OpenShift gives them, and a sentence on each for people."""
 
 from collections.abc import Mapping
 
@@ -21,21 +21,21 @@ MESSAGES: Mapping[str, str] = {
 }
 """Status messages of build/v1, by reason."""
 
-_TOLD_AS: Mapping[str, str] = {"PostCommitHookFailed": GENERIC, "CustomBuildFailed": GENERIC}
+_REPORTED_AS: Mapping[str, str] = {"PostCommitHookFailed": GENERIC, "CustomBuildFailed": GENERIC}
 """Reasons that OpenShift 4 does not tell apart in the status of a build."""
 
 
-def told_reason(reason: str) -> str:
+def status_reason(reason: str) -> str:
     """Return the reason that the status of a build has."""
-    return _TOLD_AS.get(reason, reason)
+    return _REPORTED_AS.get(reason, reason)
 
 
-def told_message(reason: str, cause: str) -> str:
+def status_message(reason: str, cause: str) -> str:
     """Return OpenShift's sentence for the reason, then our own account of the cause.
 
     Programs compare the sentence: it always comes first and complete.
     """
-    sentence = MESSAGES.get(told_reason(reason))
+    sentence = MESSAGES.get(status_reason(reason))
     if sentence is None or cause.startswith(sentence):
         return cause
     # An adapter's sentence without its full stop, or with a colon, would stand there twice.

@@ -1,4 +1,4 @@
-"""What a git server's webhook means to a BuildConfig: build this revision, or nothing, and why.
+"""Webhooks of git servers: the revision that a BuildConfig is to build, or why none.
 
 Answers as OpenShift does (build/v1 webhooks). Secrets come in as values; nothing here reads them.
 """
@@ -265,7 +265,7 @@ def _payload(call: HookCall) -> dict[str, Any]:
 
 
 def ref_matches(ref: str, config: BuildConfig) -> bool:
-    """Whether an event about `ref` concerns the BuildConfig's branch (default: master)."""
+    """Return True if an event about `ref` concerns the BuildConfig's branch (default: master)."""
     git = config.spec.source.git
     wanted = (git.ref if git else None) or DEFAULT_REF
     return ref.removeprefix(_BRANCH) == wanted.removeprefix(_BRANCH)
@@ -320,16 +320,16 @@ def _request(
 
 
 def _cause(hook: Hook, revision: SourceRevision | None) -> BuildTriggerCause:
-    told = WebHookCause(revision=revision, secret=_HIDDEN)
+    cause = WebHookCause(revision=revision, secret=_HIDDEN)
     match hook:
         case Hook.GITHUB:
-            return BuildTriggerCause(message="GitHub WebHook", github_web_hook=told)
+            return BuildTriggerCause(message="GitHub WebHook", github_web_hook=cause)
         case Hook.GITLAB:
-            return BuildTriggerCause(message="GitLab WebHook", gitlab_web_hook=told)
+            return BuildTriggerCause(message="GitLab WebHook", gitlab_web_hook=cause)
         case Hook.BITBUCKET:
-            return BuildTriggerCause(message="Bitbucket WebHook", bitbucket_web_hook=told)
+            return BuildTriggerCause(message="Bitbucket WebHook", bitbucket_web_hook=cause)
         case Hook.GENERIC:
-            return BuildTriggerCause(message="Generic WebHook", generic_web_hook=told)
+            return BuildTriggerCause(message="Generic WebHook", generic_web_hook=cause)
 
 
 def _person(commit: Mapping[str, Any], role: str) -> SourceControlUser:

@@ -27,7 +27,7 @@ class NamedImage:
     """In the build's plan; those that the spec names have a `spec.` before."""
     reference: ObjectReference
     final: bool = False
-    """Whether the result stands on it."""
+    """True if the result stands on it."""
     pull_secret: LocalReference | None = None
     """The login for it, where the strategy's is not meant."""
 
@@ -38,7 +38,7 @@ class BuildImages:
 
     resolved: tuple[ResolvedImage, ...] = ()
     base_name: str = ""
-    """What the base's digest was resolved from: `registry/repository:tag`, where it is known."""
+    """Name that the base's digest was resolved from: `registry/repository:tag`, if known."""
 
     def references(self) -> dict[str, Reference]:
         """Return the pins by name."""

@@ -1,4 +1,4 @@
-"""What keeps a BuildConfig or a Build from being built, or from being built once only."""
+"""Faults that keep a BuildConfig or a Build from being built, or from being built once only."""
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def references(config: BuildConfig) -> Iterator[ObjectReference]:
 
 
 def missing_inputs(config: BuildConfig, streams: Streams) -> list[str]:
-    """Name what a build of `config` would lack now: images of streams, the output's stream."""
+    """Name what a build of `config` would miss now: images of streams, the output's stream."""
     found: dict[str, None] = {}
     for reference in references(config):
         try:

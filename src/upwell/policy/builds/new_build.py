@@ -38,7 +38,7 @@ _STRATEGIES = ("source_strategy", "docker_strategy", "custom_strategy")
 
 
 class UnresolvedInputError(Exception):
-    """Something that the build needs is not there yet; `reason` goes into a condition."""
+    """Input that the build needs and that is not there yet; `reason` goes into a condition."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class UnresolvedInputError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BuildStart:
-    """Why a build is started, and what it is to do differently from its BuildConfig."""
+    """Causes of a build that is started, and its differences from its BuildConfig."""
 
     causes: tuple[BuildTriggerCause, ...]
     request: BuildRequest = field(default_factory=BuildRequest)
@@ -154,10 +154,10 @@ def clone_build(
     )
 
 
-def vain_wishes(spec: CommonSpec, request: BuildRequest) -> tuple[str, ...]:
+def unsupported_options(spec: CommonSpec, request: BuildRequest) -> tuple[str, ...]:
     """Say what `request` asks for that a build of `spec` cannot do."""
     strategy = spec.strategy
-    vain = {
+    unsupported = {
         "a commit needs spec.source.git": (
             request.revision is not None and request.binary is None and spec.source.git is None
         ),
@@ -168,7 +168,7 @@ def vain_wishes(spec: CommonSpec, request: BuildRequest) -> tuple[str, ...]:
             request.source_strategy_options is not None and strategy.source_strategy is None
         ),
     }
-    return tuple(text for text, is_vain in vain.items() if is_vain)
+    return tuple(text for text, is_vain in unsupported.items() if is_vain)
 
 
 def last_binary_input(config: BuildConfig, builds: Sequence[Build]) -> BinaryInput | None:
@@ -194,7 +194,7 @@ def last_binary_input(config: BuildConfig, builds: Sequence[Build]) -> BinaryInp
 
 
 def awaits_upload(config: BuildConfig, builds: Sequence[Build]) -> bool:
-    """Whether `config` is built from uploads and nothing was uploaded yet."""
+    """Return True if `config` is built from uploads and nothing was uploaded yet."""
     return config.spec.source.binary is not None and last_binary_input(config, builds) is None
 
 

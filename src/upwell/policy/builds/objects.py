@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from upwell.api.build import Build
 from upwell.api.core import ConfigMap, Secret
 from upwell.policy.builds.environment import sources_of
-from upwell.policy.builds.volumes import volume_wishes
+from upwell.policy.builds.volumes import source_mounts
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectContent:
-    """What a Secret or ConfigMap holds."""
+    """Content of a Secret or ConfigMap."""
 
     values: Mapping[str, bytes] = field(repr=False)
     version: str
-    """What stands for the content in a build's identity."""
+    """Version that stands for the content in a build's identity."""
 
 
 type Objects = Mapping[SourceName, ObjectContent]
@@ -48,7 +48,7 @@ def objects_read(build: Build) -> frozenset[SourceName]:
             *sources_of([*strategy.env, *arguments]),
             *(SourceName(SECRET, entry.secret.name) for entry in source.secrets),
             *(SourceName(CONFIG_MAP, entry.config_map.name) for entry in source.config_maps),
-            *(wish.source for wish in volume_wishes(strategy)),
+            *(volume.source for volume in source_mounts(strategy)),
         }
     )
 
@@ -70,7 +70,7 @@ def objects_required(build: Build) -> tuple[SourceName, ...]:
     named = [
         *(SourceName(SECRET, secret.name) for secret in secrets if secret and secret.name),
         *(SourceName(CONFIG_MAP, config_map.name) for config_map in maps if config_map.name),
-        *(wish.source for wish in volume_wishes(spec.strategy) if not wish.optional),
+        *(volume.source for volume in source_mounts(spec.strategy) if not volume.optional),
     ]
     return tuple(dict.fromkeys(named))
 

@@ -36,7 +36,7 @@ from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.builds.images import FINAL_IMAGE, BuildImages, source_image_name
 from upwell.policy.builds.objects import Objects
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
-from upwell.policy.builds.volumes import MissingKeyError, volume_wishes
+from upwell.policy.builds.volumes import MissingKeyError, source_mounts
 from upwell.policy.images.streams import split_tag
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 from upwell.registry.interface import RequestAccess
@@ -44,7 +44,7 @@ from upwell.registry.interface import RequestAccess
 
 @dataclass(frozen=True, slots=True)
 class BuildDefaults:
-    """What the administrator sets for all builds."""
+    """Defaults that the administrator sets for all builds."""
 
     limits: BuildLimits = field(default_factory=BuildLimits)
     deadline_seconds: float = 7200
@@ -80,7 +80,7 @@ class ImagePull:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedInputs:
-    """All that a build works with, read once."""
+    """Inputs of a build, read once."""
 
     source: FetchedSource
     images: BuildImages
@@ -90,9 +90,9 @@ class ResolvedInputs:
     """The build's identity."""
     push: Reference | None
     made: Digest | None = None
-    """What the same inputs were built into before, if it is still there."""
+    """Image that the same inputs were built into before, if it is still there."""
     replaces: str | None = None
-    """Which result of these inputs a forced build does not want; None: it is not forced."""
+    """Result of these inputs that a forced build does not want; None: it is not forced."""
     pulls: tuple[ImagePull, ...] = ()
     logins: tuple[RegistryLogin, ...] = ()
     insecure_registries: frozenset[str] = frozenset()
@@ -187,8 +187,8 @@ def result_replaced(build: Build, inputs: str, made: Digest | None) -> str | Non
     return known if known is not None and build.status.inputs == inputs else str(made or "")
 
 
-def told_commit(build: Build) -> CommitInfo | None:
-    """Return the commit that an upload is said to be, as its client told."""
+def declared_commit(build: Build) -> CommitInfo | None:
+    """Return the commit that the client of an upload says it is."""
     if build.spec.revision is None or not build.spec.revision.commit:
         return None
     git = build.spec.revision.git
@@ -295,15 +295,15 @@ def _files(build: Build, objects: Objects) -> tuple[InjectedFiles, ...]:
 def _volumes(build: Build, objects: Objects) -> tuple[MountedFiles, ...]:
     """Return the Secrets and ConfigMaps that are seen while the image is built."""
     found = []
-    for wish in volume_wishes(build.spec.strategy):
-        absent = wish.optional and wish.source not in objects
-        content = {} if absent else _content(wish.source, objects)
+    for volume in source_mounts(build.spec.strategy):
+        absent = volume.optional and volume.source not in objects
+        content = {} if absent else _content(volume.source, objects)
         try:
-            files = wish.files(content)
+            files = volume.files(content)
         except MissingKeyError as error:
             raise BuildError("GenericBuildFailed", str(error)) from error
-        secret = wish.source.kind == SECRET
-        found.append(MountedFiles(wish.name, files, wish.targets, secret=secret))
+        secret = volume.source.kind == SECRET
+        found.append(MountedFiles(volume.name, files, volume.targets, secret=secret))
     return tuple(found)
 
 

@@ -15,7 +15,7 @@ from upwell.policy.builds.new_build import (
     UnresolvedInputError,
     clone_build,
     new_build,
-    vain_wishes,
+    unsupported_options,
 )
 from upwell.policy.builds.triggers import MANUAL, FollowedTag, Streams
 
@@ -53,13 +53,13 @@ def requested_clone(
 
 
 def require_effect(target: BuildConfig | Build, request: BuildRequest) -> None:
-    """Refuse what a person asks for in vain; a webhook's wish may have no effect.
+    """Refuse a person's options without effect; a webhook's may have none.
 
     Raises BuildRefusedError.
     """
-    vain = vain_wishes(target.spec, request) if _start(request).forced else ()
-    if vain:
-        raise BuildRefusedError(f"{target.key} cannot be built like this: {'; '.join(vain)}")
+    unsupported = unsupported_options(target.spec, request) if _start(request).forced else ()
+    if unsupported:
+        raise BuildRefusedError(f"{target.key} cannot be built like this: {'; '.join(unsupported)}")
 
 
 def _start(request: BuildRequest) -> BuildStart:
@@ -69,7 +69,7 @@ def _start(request: BuildRequest) -> BuildStart:
 
 
 def _is_webhook(cause: BuildTriggerCause) -> bool:
-    """Whether a machine asks: it may ask twice for one commit, which is built once."""
+    """Return True if a machine asks: it may ask twice for one commit, which is built once."""
     hooks = (
         cause.generic_web_hook,
         cause.github_web_hook,

@@ -1,4 +1,4 @@
-"""Which of a BuildConfig's builds may run now, and which are kept (build/v1 BuildRunPolicy)."""
+"""Run policies: a BuildConfig's builds that may run now or are kept (build/v1 BuildRunPolicy)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which Secret of a namespace a git source is fetched with when its BuildConfig names none."""
+"""Choice of a namespace's Secret for a git source whose BuildConfig names none."""
 
 import re
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ def _rank(pattern: str, address: _Address) -> tuple[int, int, bool] | None:
 
 
 def _fits(pattern: str, path: str) -> bool:
-    """Whether a path fits a pattern, in which `*` is any text; takes linear time."""
+    """Return True if a path fits a pattern, in which `*` is any text; takes linear time."""
     first, *rest = pattern.split("*")
     if not rest:
         return path == first

@@ -1,4 +1,4 @@
-"""Whether a BuildConfig needs a build now, and why; or why not.
+"""Triggers of builds: why a BuildConfig needs a build now, or why it does not.
 
 Level-triggered: what the followed tags name now is compared with what the newest build was made
 from, so that a change is found however it came, and an event that is lost loses nothing.
@@ -44,11 +44,11 @@ class FollowedTag:
     cyclic: bool = False
     """It is made from the BuildConfig's own result: to follow it would never end."""
     barred: str = ""
-    """Why nothing is built on what it names now; empty: nothing bars it."""
+    """Reason why nothing is built on the present image; empty: nothing bars it."""
 
     @property
     def changed(self) -> bool:
-        """Whether a build with the present digest is due."""
+        """Return True if a build with the present digest is due."""
         return (
             not self.paused
             and not self.cyclic
@@ -79,7 +79,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class UpToDate:
-    """Nothing is due; `message` says why."""
+    """Decision that nothing is due; `message` says why."""
 
     reason: str
     message: str

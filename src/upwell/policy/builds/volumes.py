@@ -13,14 +13,14 @@ class MissingKeyError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeWish:
+class SourceMount:
     """One Secret or ConfigMap, and the folders in which it is seen."""
 
     name: str
     source: SourceName
     targets: tuple[str, ...]
     items: Sequence[KeyToPath] = ()
-    """Which keys are files, and where below the folder; empty: all, by their names."""
+    """Keys that are files, and their paths below the folder; empty: all keys, by their names."""
     optional: bool = False
 
     def files(self, content: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -35,24 +35,24 @@ class VolumeWish:
         return {item.path: content[item.key] for item in wanted}
 
 
-def volume_wishes(strategy: BuildStrategy) -> Iterator[VolumeWish]:
+def source_mounts(strategy: BuildStrategy) -> Iterator[SourceMount]:
     """Yield the volumes of a strategy, and the secrets of a custom one."""
     for volume in strategy.volumes:
-        yield from _wish(volume)
+        yield from _mounts(volume)
     custom = strategy.custom_strategy
     for secret in custom.secrets if custom else ():
         name = secret.secret_source.name
-        yield VolumeWish(name, SourceName(SECRET, name), (secret.mount_path,))
+        yield SourceMount(name, SourceName(SECRET, name), (secret.mount_path,))
 
 
-def _wish(volume: BuildVolume) -> Iterator[VolumeWish]:
+def _mounts(volume: BuildVolume) -> Iterator[SourceMount]:
     targets = tuple(mount.destination_path for mount in volume.mounts)
     secret, config_map = volume.source.secret, volume.source.config_map
     if secret is not None:
         source = SourceName(SECRET, secret.secret_name)
         optional = bool(secret.optional)
-        yield VolumeWish(volume.name, source, targets, secret.items, optional)
+        yield SourceMount(volume.name, source, targets, secret.items, optional)
     if config_map is not None:
         source = SourceName(CONFIG_MAP, config_map.name)
         optional = bool(config_map.optional)
-        yield VolumeWish(volume.name, source, targets, config_map.items, optional)
+        yield SourceMount(volume.name, source, targets, config_map.items, optional)

@@ -1,4 +1,4 @@
-"""What is built from an image stream tag, or what it is built from, as text or for Graphviz."""
+"""Chain of builds from an image stream tag, or up to it, as text or for Graphviz."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from upwell.policy.explain.graph import Edge, EdgeRole, Graph, Node
 from upwell.policy.images.names import StreamTag, UpstreamImage
 
 MAX_LINES = 10_000
-"""A node is told once for each way to it, and layers of diamonds double the ways."""
+"""A node is printed once for each way to it, and layers of diamonds double the ways."""
 
 
 @dataclass(frozen=True, slots=True)

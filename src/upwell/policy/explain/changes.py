@@ -1,4 +1,4 @@
-"""Why something was, or was not, built or rolled out: the facts in the order that explains them.
+"""Explanation of a build or a rollout that was made or not: the facts in causal order.
 
 From what runs, back through tag and build to the change upstream that set it off; then what is
 held back, by what, and until when.
@@ -42,16 +42,16 @@ class PackageChange:
 
 def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
     """Return the statements about a workload, Build, BuildConfig or ImageStream; else none."""
-    teller = _Teller(snapshot)
+    explainer = _Explainer(snapshot)
     match asked:
         case Build():
-            return list(teller.build(asked, 0))
+            return list(explainer.build(asked, 0))
         case BuildConfig():
-            return list(teller.config(asked))
+            return list(explainer.config(asked))
         case ImageStream():
-            return list(teller.stream(asked))
+            return list(explainer.stream(asked))
         case _ if isinstance(asked, WORKLOADS):
-            return list(teller.workload(asked))
+            return list(explainer.workload(asked))
         case _:
             return []
 
@@ -87,12 +87,12 @@ def _versions(packages: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], st
     }
 
 
-class _Teller:
-    """Follows a change backwards; what was told once is not told again."""
+class _Explainer:
+    """Follows a change backwards; a fact is stated once."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._told: set[str] = set()
+        self._stated: set[str] = set()
 
     def workload(self, workload: Workload) -> Iterator[Statement]:
         revision = serving(workload)
@@ -114,17 +114,17 @@ class _Teller:
     def _outlook(self, workload: Workload, place: StagePlacement | None) -> Iterator[Statement]:
         """Say what is held back, by what, and what comes next."""
         rollout = rollout_of(workload)
-        standing = self._snapshot.workload_standing(workload)
-        if rollout.state is not RolloutState.COMPLETE and rollout.text != standing.waits_for:
+        freshness = self._snapshot.workload_freshness(workload)
+        if rollout.state is not RolloutState.COMPLETE and rollout.text != freshness.waits_for:
             yield Statement(Topic.HELD, rollout.text)
         followers = followers_of(workload)
         for fault in followers.faults:
             yield Statement(Topic.HELD, fault)
         if place is not None and place.status.hold:
             yield Statement(Topic.HELD, f"{place} is held: {place.status.hold}")
-        if standing.behind:
+        if freshness.behind:
             until = place.status.until if place is not None else None
-            yield Statement(Topic.HELD, str(standing), at=until)
+            yield Statement(Topic.HELD, str(freshness), at=until)
         elif place is not None:
             text = f"nothing is due: {place} has the newest Release"
             yield Statement(Topic.NEXT, text)
@@ -151,16 +151,16 @@ class _Teller:
                 old=image.built or "",
                 new=image.now or "",
             )
-        standing = self._snapshot.config_standing(config)
+        freshness = self._snapshot.config_freshness(config)
         conditions = [c for c in config.status.conditions if c.message]
-        if standing.behind:
-            yield Statement(Topic.HELD, str(standing))
+        if freshness.behind:
+            yield Statement(Topic.HELD, str(freshness))
         for condition in conditions:
             topic = Topic.BUILD if condition.is_true else Topic.HELD
-            if condition.message not in str(standing):
+            if condition.message not in str(freshness):
                 text = f"{condition.reason}: {condition.message}"
                 yield Statement(topic, text, at=condition.last_transition_time)
-        if not standing.behind and not conditions:
+        if not freshness.behind and not conditions:
             yield Statement(Topic.NEXT, "nothing is due: every followed image was built with")
         yield from self._next_checks(config)
 
@@ -183,7 +183,7 @@ class _Teller:
 
     def build(self, build: Build, depth: int) -> Iterator[Statement]:
         status = build.status
-        self._told.add(str(build.key))
+        self._stated.add(str(build.key))
         match status.phase:
             case BuildPhase.COMPLETE:
                 text = f"build {build.name} made {short(output_digest(build)) or 'no image'}"
@@ -227,9 +227,9 @@ class _Teller:
         release, component = found
         text = f"{text}, component {component.name} of release {release.name} in {place}"
         yield Statement(Topic.IMAGE, text, new=image)
-        if str(release.key) not in self._told:
-            self._told.add(str(release.key))
-            yield from self._snapshot.lineage.story(place, release, 1)
+        if str(release.key) not in self._stated:
+            self._stated.add(str(release.key))
+            yield from self._snapshot.lineage.history_of(place, release, 1)
         if self._snapshot.producer_of(image) is None:
             yield from origin_of(component, 1)
         yield from self._origin(None, image, 1)
@@ -263,14 +263,14 @@ class _Teller:
         """Say where an image comes from: one of our builds, or upstream."""
         producer = self._snapshot.producer_of(image)
         if producer is not None:
-            if str(producer.key) not in self._told:
+            if str(producer.key) not in self._stated:
                 yield from self.build(producer, depth)
             return
         history = self._snapshot.history(tag) if tag is not None else None
         state = history.import_state if history is not None else None
-        if history is None or state is None or not state.source or str(tag) in self._told:
+        if history is None or state is None or not state.source or str(tag) in self._stated:
             return
-        self._told.add(str(tag))
+        self._stated.add(str(tag))
         event = next((e for e in history.items if e.image == digest_of(image)), None)
         seen = event.created if event is not None else None
         if history.latest is event and state.first_seen is not None:

@@ -1,4 +1,4 @@
-"""How far everything has got: in step with what it follows, or behind, and what it waits for."""
+"""Freshness of objects: in step with what they follow, or behind, and what they wait for."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,11 +28,11 @@ SHORT_DIGEST = 12
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Whether an object has all that reached it; `behind` counts the changes that it lacks."""
+    """State of an object against the changes upstream; `behind` counts those that it misses."""
 
     behind: int = 0
     waits_for: str = ""
-    """What the missing changes wait for; empty when nothing is missing or it is not known."""
+    """Reason of the wait for the missing changes; empty when none is missing or it is not known."""
 
     def __str__(self) -> str:
         if not self.behind:
@@ -97,7 +97,7 @@ class Snapshot:
             None,
         )
 
-    def config_standing(self, config: BuildConfig) -> Freshness:
+    def config_freshness(self, config: BuildConfig) -> Freshness:
         """Say whether the newest image of `config` is made of what its inputs are now."""
         newest = next(iter(self.builds(config.key)), None)
         changed = [image for image in self.built_from(config) if image.changed]
@@ -114,7 +114,7 @@ class Snapshot:
             return Freshness(1, condition.message)
         return Freshness()
 
-    def workload_standing(self, workload: Workload) -> Freshness:
+    def workload_freshness(self, workload: Workload) -> Freshness:
         """Say whether `workload` runs the newest of what it follows, builds to come included."""
         place = self.lineage.placement(workload)
         if place is not None and (newer := self.lineage.newer(place)):
@@ -122,12 +122,12 @@ class Snapshot:
         if place is not None:
             coming = list(self._coming(workload))
             return Freshness(len(coming), coming[0]) if coming else Freshness()
-        lacking = sum(missing for _, missing in self._lacking(workload))
+        behind = sum(missing for _, missing in self._missing(workload))
         coming = list(self._coming(workload))
-        if not lacking and not coming:
+        if not behind and not coming:
             return Freshness() if serving(workload) else Freshness(1, self._keeps(workload))
-        if lacking:
-            return Freshness(lacking + len(coming), self._keeps(workload))
+        if behind:
+            return Freshness(behind + len(coming), self._keeps(workload))
         return Freshness(len(coming), coming[0])
 
     def running(self, workload: Workload) -> Mapping[str, str]:
@@ -135,7 +135,7 @@ class Snapshot:
         revision = serving(workload)
         return revision.images if revision is not None else {}
 
-    def _lacking(self, workload: Workload) -> Iterator[tuple[StreamTag, int]]:
+    def _missing(self, workload: Workload) -> Iterator[tuple[StreamTag, int]]:
         """Yield each followed tag with the number of its digests newer than what serves."""
         running = self.running(workload)
         for follower in followers_of(workload).entries:
@@ -156,9 +156,9 @@ class Snapshot:
             key=lambda config: -order.index(config.key),
         )
         for config in near_first:
-            standing = self.config_standing(config)
-            if standing.behind:
-                yield standing.waits_for
+            freshness = self.config_freshness(config)
+            if freshness.behind:
+                yield freshness.waits_for
 
     def _upstream(self, workload: Workload) -> set[ObjectKey]:
         found: set[ObjectKey] = set()

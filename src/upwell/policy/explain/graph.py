@@ -1,4 +1,4 @@
-"""What stands on what: upstream images, stream tags, BuildConfigs and workloads as one graph.
+"""Graph of dependencies: upstream images, stream tags, BuildConfigs and workloads.
 
 An edge points the way that a change takes: from a base image to all that must follow it.
 """
@@ -29,7 +29,7 @@ _CONFIG_KIND = BuildConfig.KIND.kind
 
 
 class EdgeRole(StrEnum):
-    """What the source of an edge is to its target; for one pair, the first of these counts."""
+    """Role of an edge's source for its target; for one pair, the first of these counts."""
 
     IMPORT = "import"
     """A tag imports an upstream image."""

@@ -1,4 +1,4 @@
-"""Which Release a workload runs, and what let it in: promotions, tests, approvals; pure."""
+"""Release that a workload runs, and what let it in: promotions, tests, approvals; pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ class StagePlacement:
 
     @property
     def status(self) -> StageStatus:
-        """Where the stage stands."""
+        """Status of the stage."""
         return self.pipeline.status.stage(self.stage.name)
 
     def __str__(self) -> str:
@@ -83,7 +83,9 @@ class PromotionLineage:
             one.spec.number > number and rejection_of(one, releases) is None for one in releases
         )
 
-    def story(self, place: StagePlacement, release: Release, depth: int) -> Iterator[Statement]:
+    def history_of(
+        self, place: StagePlacement, release: Release, depth: int
+    ) -> Iterator[Statement]:
         """Yield how a Release came into a stage, and what had to pass before."""
         made = release.metadata.creation_timestamp
         cause = f": {release.spec.cause}" if release.spec.cause else ""
@@ -113,14 +115,14 @@ class PromotionLineage:
         yield from self._verified(place, release, newest, depth)
 
     def _verified(
-        self, place: StagePlacement, release: Release, told: Promotion | None, depth: int
+        self, place: StagePlacement, release: Release, shown: Promotion | None, depth: int
     ) -> Iterator[Statement]:
         """Say where the Release was verified on its way to the stage, the latest first."""
         known = {one.name: one for one in self._of(place, self._promotions)}
         before = _stages_before(place)
         for entry in reversed(release.status.verified):
-            is_told = told is not None and entry.promotion == told.name
-            if is_told or entry.name not in {*before, place.stage.name}:
+            is_shown = shown is not None and entry.promotion == shown.name
+            if is_shown or entry.name not in {*before, place.stage.name}:
                 continue
             by = f" by promotion {entry.promotion}" if entry.promotion else ""
             yield Statement(Topic.TEST, f"verified in {entry.name}{by}", depth, entry.at)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Topic(StrEnum):
-    """What a statement is about."""
+    """Topic of a statement."""
 
     RUNNING = "running"
     IMAGE = "image"
@@ -30,7 +30,7 @@ class Statement:
     text: str
     depth: int = 0
     at: datetime | None = None
-    """When it happened, or is going to."""
+    """Time at which it happened, or is going to."""
     old: str = ""
     """The image before a change: a pull spec or digest; so `new`, the image after it."""
     new: str = ""

@@ -1,4 +1,4 @@
-"""What a declared tag asks of an import: the source, and what of an index is kept."""
+"""Import that a declared tag asks for: the source, and what of an index is kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class ImportRequest:
 
     source: str
     legacy: bool = False
-    """Whether an index is replaced by one of its manifests."""
+    """True if an index is replaced by one of its manifests."""
     prefer_os: str = ""
     prefer_arch: str = ""
     selection: str = ""
@@ -27,19 +27,19 @@ class ImportRequest:
 
     @property
     def text(self) -> str:
-        """All but the source, as text; empty for an import without wishes of its own.
+        """Text of the options without the source; empty for an import without any.
 
         The state of an import remembers it: another text is another question.
         """
-        wishes = []
+        options = []
         if self.legacy:
             preferred = "/".join(filter(None, (self.prefer_os, self.prefer_arch)))
-            wishes.append(f"{ImportMode.LEGACY} {preferred}".strip())
+            options.append(f"{ImportMode.LEGACY} {preferred}".strip())
         if self.selection:
-            wishes.append(self.selection)
+            options.append(self.selection)
         if self.insecure:
-            wishes.append("insecure")
-        return "; ".join(wishes)
+            options.append("insecure")
+        return "; ".join(options)
 
     def child_of(
         self, manifests: Sequence[ImageManifest], ours: Sequence[Platform]

@@ -47,5 +47,5 @@ def resolve_local(
 
 
 def is_local(stream: ImageStream) -> bool:
-    """Whether short names in the stream's namespace resolve through it."""
+    """Return True if short names in the stream's namespace resolve through it."""
     return bool(stream.spec.lookup_policy and stream.spec.lookup_policy.local)

@@ -45,7 +45,7 @@ class StreamTag:
 
     @property
     def reference(self) -> ObjectReference:
-        """What an object writes to name the tag, from any namespace."""
+        """Reference by which an object names the tag, from any namespace."""
         name = f"{self.stream}:{self.tag}"
         return ObjectReference(kind=IMAGE_STREAM_TAG, namespace=self.namespace, name=name)
 

@@ -1,4 +1,4 @@
-"""What an attempt to find a tag's image came to, and what it makes of the tag's status."""
+"""Outcome of an import of a tag's image, and what it makes of the tag's status."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,7 +45,7 @@ def failure(reason: str, message: str, generation: int | None) -> Condition:
 
 
 def _stands_still(before: ImportState | None, now: ImportState) -> bool:
-    """Whether the same question, not asked anew by a person, had the same answer."""
+    """Return True if the same question, not asked anew by a person, had the same answer."""
     return (
         before is not None
         and (before.source, before.request) == (now.source, now.request)

@@ -1,6 +1,6 @@
-"""What registries send when an image was pushed, to the references that are worth a look.
+"""Webhooks of registries about pushed images, read as references that are worth a look.
 
-A webhook is a hint, never a truth: whoever is told of a push asks the registry itself. So a wrong
+A webhook is a hint, never a truth: its receiver asks the registry itself. So a wrong
 or forged payload costs one request at most, and no signature is needed to be safe.
 """
 

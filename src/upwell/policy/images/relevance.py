@@ -1,4 +1,4 @@
-"""Whether a new image upstream matters here: what of it differs from the image in force."""
+"""Relevance of a new image upstream: what of it differs from the image in force."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ CONTENT_ANNOTATION = "upwell.dev/content"
 
 _TIMES = {"created", "history"}
 _MADE_BY = {"container", "container_config", "docker_version", "id", "parent"}
-"""What Docker's own builder leaves of the build itself."""
+"""Keys that Docker's own builder leaves of the build itself."""
 _CONFIG_MADE_BY = {"Image", "Hostname"}
 _TIME_LABELS = {
     "build-date",
@@ -25,7 +25,7 @@ _TIME_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Irrelevance:
-    """Why an image is passed over; reason and message are for the status of the tag."""
+    """Reason why an image is passed over; reason and message are for the status of the tag."""
 
     reason: str
     message: str
@@ -33,7 +33,7 @@ class Irrelevance:
 
 @dataclass(frozen=True, slots=True)
 class PlatformImage:
-    """What an image is on one platform; `content` is empty where it could not be read."""
+    """Image on one platform; `content` is empty where it could not be read."""
 
     digest: str
     content: str = ""

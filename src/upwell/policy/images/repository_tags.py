@@ -1,4 +1,4 @@
-"""Which tags of `spec.dockerImageRepository` are imported, and as what."""
+"""Tags of `spec.dockerImageRepository` that are imported, and as what."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.versions import Version, natural_key
 
 MAX_BULK_TAGS = 50
-"""How many tags of a repository are imported; OpenShift's maxImagesBulkImportedPerRepository."""
+"""Most tags of a repository to import; OpenShift's maxImagesBulkImportedPerRepository."""
 INSECURE_ANNOTATION = "openshift.io/image.insecureRepository"
 GENERATION_ANNOTATION = "upwell.dev/repository-generation"
 """Raised by whoever wants the whole repository to be listed and imported now."""
@@ -43,7 +43,7 @@ def by_priority(tags: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class BulkPlan:
-    """What of a repository is imported, and what is only known by name; both by priority."""
+    """Tags of a repository to import, and those only known by name; both by priority."""
 
     imported: tuple[str, ...]
     additional: tuple[str, ...]
@@ -80,7 +80,7 @@ def bulk_source(stream: ImageStream, internal_host: str) -> str | None:
 
 
 def is_insecure(stream: ImageStream) -> bool:
-    """Whether the repository may be asked over plain HTTP or without valid TLS."""
+    """Return True if the repository may be asked over plain HTTP or without valid TLS."""
     return stream.annotations.get(INSECURE_ANNOTATION) == "true"
 
 
@@ -108,7 +108,7 @@ def effective_tags(stream: ImageStream) -> tuple[TagReference, ...]:
 
 
 def has_tag(stream: ImageStream, name: str) -> bool:
-    """Whether a stream has a tag: declared, or with an image."""
+    """Return True if a stream has a tag: declared, or with an image."""
     declared = any(tag.name == name for tag in effective_tags(stream))
     return declared or stream.status.tag(name) is not None
 

@@ -1,4 +1,4 @@
-"""When a tag's upstream is asked again, and how long a failing one waits."""
+"""Schedule of imports: when a tag's upstream is asked again, and how long a failing one waits."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Which tag of a repository a stream's tag follows, where it follows more than one name.
+"""Selection of the tag that a stream's tag follows, where it follows more than one name.
 
 The annotation on a tag reads `semver:RANGE`, `pattern:REGEX` or `newest:REGEX`.
 """
@@ -25,7 +25,7 @@ _DATE = re.compile(
 
 
 class Method(StrEnum):
-    """How the best tag is found."""
+    """Method by which the best tag is found."""
 
     SEMVER = "semver"
     """The greatest version in the range."""

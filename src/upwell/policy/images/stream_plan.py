@@ -1,4 +1,4 @@
-"""What an ImageStream asks of upstream, when, and what the answers make of its status."""
+"""Plan of an ImageStream's imports, and what the answers make of its status."""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ WHOLE = TagReference(name="")
 
 @dataclass(frozen=True, slots=True)
 class StreamPlan:
-    """When each tag of a stream is asked for next, and the list of its repository's tags."""
+    """Times at which each tag of a stream, and the list of its repository's tags, is due next."""
 
     tags: tuple[TagReference, ...]
     """Those declared, and those that the repository has besides."""
@@ -36,12 +36,12 @@ class StreamPlan:
         return [tag for tag in self.tags if self._is_due(tag, now, hints)]
 
     def lists(self, now: datetime) -> bool:
-        """Whether the repository's list of tags is due."""
+        """Return True if the repository's list of tags is due."""
         return self.listing is not None and self.listing <= now
 
     @property
     def next_due(self) -> datetime | None:
-        """When something is due next; None: not until something changes."""
+        """Time at which something is due next; None: not until something changes."""
         listing = () if self.listing is None else (self.listing,)
         return min((*self.due.values(), *listing), default=None)
 
@@ -54,7 +54,7 @@ class StreamPlan:
 
 @dataclass(frozen=True, slots=True)
 class StreamAnswers:
-    """What upstream registries answered."""
+    """Answers of upstream registries."""
 
     outcomes: Sequence[TagOutcome] = ()
     repository: RepositoryImport | None = None
@@ -83,8 +83,8 @@ def fold_answers(
     status = forget_imports(status, {tag.name for tag in tags if tag.from_ is not None})
     for outcome in answers.outcomes:
         request = asked.get(outcome.tag)
-        told = (outcome.state.source, outcome.state.request)
-        if request is not None and (request.source, request.text) == told:
+        answered = (outcome.state.source, outcome.state.request)
+        if request is not None and (request.source, request.text) == answered:
             status = outcome.fold_into(status, now)
     for tag in tags:
         status = _with_time(stream, status, tag, schedule)

@@ -1,4 +1,4 @@
-"""What a tag of an ImageStream is: its history, and the pull spec that stands for it."""
+"""Tags of an ImageStream: their history, and the pull specs that stand for them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def record_image(
 
 
 def _same_image(one: TagEvent, other: TagEvent) -> bool:
-    """Whether two events name one image; one that is never imported has its pull spec alone."""
+    """Return True if two events name one image; one never imported has its pull spec alone."""
     if one.image or other.image:
         return one.image == other.image
     return one.docker_image_reference == other.docker_image_reference

@@ -40,12 +40,12 @@ class Version:
 
     @property
     def is_full(self) -> bool:
-        """Whether major, minor and patch are all written."""
+        """True if major, minor and patch are all written."""
         return len(self.numbers) == _PARTS
 
     @property
     def precedence(self) -> tuple[object, ...]:
-        """What semver compares: equal for versions that differ in their writing alone."""
+        """Key by which semver compares: equal for versions that differ in their writing alone."""
         # A prerelease stands before its release; numbers before words, as numbers (section 11).
         identifiers = tuple(
             (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in self.prerelease

@@ -1,4 +1,4 @@
-"""When a CronJob runs: its last due time, its next, and what to do about those that were missed."""
+"""Times of a CronJob: its last due time, its next, and what to do about those that were missed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class CronError(Exception):
 
 
 class Concurrency(StrEnum):
-    """What happens when a run is due while an earlier one goes on."""
+    """Policy for a run that is due while an earlier one goes on."""
 
     ALLOW = "Allow"
     FORBID = "Forbid"
@@ -32,15 +32,15 @@ class Concurrency(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What is to be done now, and when to look again."""
+    """Actions that are due now, and the time to look again."""
 
     run: datetime | None = None
     """The time whose run is to be started; of several that were missed, the last."""
     replace: bool = False
-    """Whether the runs that go on are ended first."""
+    """True if the runs that go on are ended first."""
     next: datetime | None = None
     message: str = ""
-    """Why a due run is not started."""
+    """Reason why a due run is not started."""
 
 
 def decide(job: CronJob, *, running: int, now: datetime) -> Due:

@@ -1,4 +1,4 @@
-"""What a Job needs next: runs to start, to wait for, or its end."""
+"""Next steps of a Job: runs to start or to wait for, or its end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ class Run:
 
     @property
     def failures(self) -> int:
-        """How often it has failed."""
+        """Number of times that it has failed."""
         failed_now = self.ended and not self.succeeded and not self.interrupted
         return self.restarts + failed_now
 
     @property
     def restart_at(self) -> datetime:
-        """When a failed run is tried again: after 10 s, doubling to 300 s."""
+        """Time at which a failed run is tried again: after 10 s, doubling to 300 s."""
         if self.interrupted:
             return self.started_at
         return self.started_at + min(FIRST_BACKOFF * (1 << min(self.restarts, 5)), LONGEST_BACKOFF)
@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """What to do now. With an outcome, nothing goes on."""
+    """Actions of a Job that are due now. With an outcome, nothing goes on."""
 
     start: Sequence[int] = ()
     completed: tuple[int, ...] = ()
@@ -47,7 +47,7 @@ class JobPlan:
     """`Complete`, or why the Job has failed: a condition's reason."""
     message: str = ""
     look_at: datetime | None = None
-    """When something has to be decided that nothing else tells of."""
+    """Time at which something has to be decided that no change announces."""
 
 
 def plan(job: Job, runs: Sequence[Run], now: datetime) -> JobPlan:

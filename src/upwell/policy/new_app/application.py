@@ -1,4 +1,4 @@
-"""What `new-app` is to make of one application."""
+"""Objects that `new-app` makes of one application."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ def _refuse_twice(what: str, names: Iterable[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationBuild:
-    """How the application's image is built."""
+    """Build of the application's image."""
 
     repository: SourceRepository
     strategy: NewAppStrategy
@@ -60,24 +60,24 @@ class ApplicationBuild:
     source_secret: str = ""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     webhook_secret: str = field(default="", repr=False)
-    """What the address of the build's webhooks has in it; empty: it has no webhooks."""
+    """Secret in the address of the build's webhooks; empty: it has no webhooks."""
     inputs: tuple[FollowedImage, ...] = ()
     """Images besides the base that a Dockerfile takes something from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What is to be made."""
+    """Application for which objects are made."""
 
     name: str
     base: FollowedImage | None = None
-    """What is built from, or run as it is; None when a Dockerfile alone says."""
+    """Image that is built from, or run as it is; None when a Dockerfile alone says."""
     build: ApplicationBuild | None = None
     port: int = DEFAULT_PORT
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
     expose: bool = False
-    """Whether a Route leads to the Service."""
+    """True if a Route leads to the Service."""
     as_deployment_config: bool = False
     stages: tuple[StagePlace, ...] = ()
     """It goes through these, moved by a Pipeline; without them, it runs where it is built."""
@@ -86,7 +86,7 @@ class Application:
 
     @property
     def all_labels(self) -> dict[str, str]:
-        """What every object of it is found by."""
+        """Labels by which every object of it is found."""
         return {APP_LABEL: self.name, **self.labels}
 
     @property

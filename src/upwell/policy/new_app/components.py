@@ -1,4 +1,4 @@
-"""What the arguments of `new-app` name: a repository, perhaps with a builder, or an image."""
+"""Arguments of `new-app`: a repository, perhaps with a builder, or an image."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class NewAppError(ValueError):
 
 
 class NewAppStrategy(StrEnum):
-    """How an image is made from a repository."""
+    """Strategy by which an image is made from a repository."""
 
     SOURCE = "source"
     DOCKER = "docker"
@@ -64,7 +64,7 @@ def parse_component(text: str) -> NewAppComponent:
 
 
 def is_repository_address(text: str) -> bool:
-    """Whether `text` is written like the address of a git repository."""
+    """Return True if `text` is written like the address of a git repository."""
     address = text.partition("#")[0]
     return urlsplit(address).scheme in _SCHEMES or _SCP_ADDRESS.fullmatch(address) is not None
 

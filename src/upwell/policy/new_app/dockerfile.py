@@ -1,4 +1,4 @@
-"""What a Dockerfile tells `new-app`: the images that it is made from, and the port."""
+"""Facts of a Dockerfile for `new-app`: the images that it is made from, and the port."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ _USUAL_PORT = 8080
 
 @dataclass(frozen=True, slots=True)
 class DockerfileFacts:
-    """What a Dockerfile says."""
+    """Facts that a Dockerfile states."""
 
     base: str = ""
     """The image that the last FROM names; empty when that is a stage before it, or `scratch`."""

@@ -1,4 +1,4 @@
-"""Which stream tag follows an image for `new-app`, and what has to be declared for it."""
+"""Stream tag that follows an image for `new-app`, and the tag to declare for it."""
 
 import re
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ _LATEST = "latest"
 
 
 @dataclass(frozen=True, slots=True)
-class ImportWish:
-    """How images that no stream imports yet are to be imported."""
+class ImportOptions:
+    """Options for the import of images that no stream imports yet."""
 
     scheduled: bool = True
     insecure: bool = False
@@ -41,11 +41,11 @@ class FollowedImage:
 
     @property
     def reference(self) -> ObjectReference:
-        """What a strategy or a trigger names."""
+        """Reference by which a strategy or a trigger names it."""
         return ObjectReference(kind=IMAGE_STREAM_TAG, name=self.stream_tag)
 
 
-def follow(image: str, streams: Mapping[str, ImageStream], wish: ImportWish) -> FollowedImage:
+def follow(image: str, streams: Mapping[str, ImageStream], options: ImportOptions) -> FollowedImage:
     """Return the tag that follows `image`; `streams` are the namespace's own, by name.
 
     A bare `NAME[:TAG]` of an existing stream is that tag. Any other image is imported, into a
@@ -56,17 +56,17 @@ def follow(image: str, streams: Mapping[str, ImageStream], wish: ImportWish) -> 
         stream, _, tag = image.partition(":")
         return FollowedImage(stream, tag or _LATEST)
     reference = image_reference(image)
-    return _imported(image, reference, streams, wish)
+    return _imported(image, reference, streams, options)
 
 
 def names_tag(image: str, streams: Mapping[str, ImageStream]) -> bool:
-    """Whether `image` is the `NAME[:TAG]` of a tag that one of the streams has."""
+    """Return True if `image` is the `NAME[:TAG]` of a tag that one of the streams has."""
     stream, _, tag = image.partition(":")
     return stream in streams and _has(streams[stream], tag or _LATEST)
 
 
 def _imported(
-    image: str, reference: Reference, streams: Mapping[str, ImageStream], wish: ImportWish
+    image: str, reference: Reference, streams: Mapping[str, ImageStream], options: ImportOptions
 ) -> FollowedImage:
     name = re.sub(r"[^a-z0-9.]+", "-", reference.repository.rpartition("/")[2])
     tag = reference.tag or _LATEST
@@ -83,8 +83,8 @@ def _imported(
         from_=ObjectReference(kind=DOCKER_IMAGE, name=image),
         import_policy=ImportPolicy(
             # A digest never names anything else: there is nothing to look for.
-            scheduled=True if wish.scheduled and reference.digest is None else None,
-            insecure=True if wish.insecure else None,
+            scheduled=True if options.scheduled and reference.digest is None else None,
+            insecure=True if options.insecure else None,
         ),
     )
     return FollowedImage(name, tag, _with_tag(name, stream, new), image)

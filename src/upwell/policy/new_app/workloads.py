@@ -1,4 +1,4 @@
-"""What runs an application: a workload, a Service, a Route; and what moves it through stages."""
+"""Workload, Service and Route of an application, and the Pipeline that moves it through stages."""
 
 import json
 from collections.abc import Iterator

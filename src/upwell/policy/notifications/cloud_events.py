@@ -1,4 +1,4 @@
-"""What is told outside: events with their types, ids and audience, as CloudEvents 1.0; pure.
+"""CloudEvents 1.0 about objects: their types, ids and audience; pure.
 
 An event follows from an object's status, as its Events do, and so does its id: however often it is
 derived, before and after a restart, it is the same event.
@@ -48,7 +48,7 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "BaseQuarantined": ("base.quarantined", _ERROR),
     "Frozen": ("freeze.begun", _WARNING),
 }
-"""By the reason of the happening; of the others, outsiders are not told."""
+"""Types by the reason of the event; events of other reasons are not sent."""
 
 
 def trial_event(subscription: Resource, now: datetime) -> CloudEvent:
@@ -65,7 +65,7 @@ def trial_event(subscription: Resource, now: datetime) -> CloudEvent:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Whom an event concerns."""
+    """Audience that an event concerns."""
 
     namespaces: frozenset[str] | None
     """None: every one."""
@@ -75,9 +75,9 @@ class Audience:
 
 def cloud_events(resource: Resource) -> Iterator[CloudEvent]:
     """Yield every event that the object tells, the earliest first."""
-    for happening in sorted(events_of(resource), key=lambda one: one.at):
-        if happening.reason in _TYPES:
-            yield _event(resource, happening)
+    for record in sorted(events_of(resource), key=lambda one: one.at):
+        if record.reason in _TYPES:
+            yield _event(resource, record)
 
 
 def audience_of(resource: Resource) -> Audience:
@@ -113,8 +113,8 @@ def subject_of(resource: Resource) -> str:
     )
 
 
-def _event(resource: Resource, happening: EventRecord) -> CloudEvent:
-    name, severity = _TYPES[happening.reason]
+def _event(resource: Resource, record: EventRecord) -> CloudEvent:
+    name, severity = _TYPES[record.reason]
     about = {
         "object": {
             "apiVersion": resource.KIND.api_version,
@@ -125,11 +125,11 @@ def _event(resource: Resource, happening: EventRecord) -> CloudEvent:
         }
     }
     return CloudEvent(
-        event_id(resource.uid, name, happening.occasion),
+        event_id(resource.uid, name, record.occasion),
         f"{PREFIX}{name}",
         subject_of(resource),
-        happening.at,
+        record.at,
         severity,
-        happening.message[:_MAX_MESSAGE],
-        {**about, **happening.details},
+        record.message[:_MAX_MESSAGE],
+        {**about, **record.details},
     )

@@ -1,4 +1,4 @@
-"""What has happened to an object, as its status tells: its Events, and what is told outside."""
+"""Events of an object, as its status shows them: for its history, and for Subscriptions."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -22,19 +22,19 @@ _MAX_MESSAGE = 1024
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One thing that happened; the same thing later is the same happening, once more."""
+    """Event of an object; the same event later is counted once more."""
 
     reason: str
     message: str
     at: datetime
     warning: bool = False
     occasion: str = ""
-    """Tells it from other happenings of the same object and reason, whatever the message says."""
+    """Key among the events of the same object and reason, whatever the message says."""
     details: Mapping[str, object] = field(default_factory=dict)
     """JSON data for machines."""
 
     def name(self, resource: Resource) -> str:
-        """Return the one name of its Event: telling it twice tells it once."""
+        """Return the one name of its Event: recorded twice, it is there once."""
         seed = "\n".join((resource.metadata.uid or "", self.reason, self.message))
         return f"{resource.name[:200]}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
 
@@ -79,16 +79,16 @@ def _of_build(build: Build) -> Iterator[EventRecord]:
     if build.spec.output.to is not None:
         about["output"] = build.spec.output.to.name
     if status.start_timestamp is not None:
-        told = f"build {build.name} started"
-        yield EventRecord("BuildStarted", told, status.start_timestamp, details=about)
+        message = f"build {build.name} started"
+        yield EventRecord("BuildStarted", message, status.start_timestamp, details=about)
     if not status.phase.is_terminal or status.completion_timestamp is None:
         return
     good = status.phase is BuildPhase.COMPLETE
     why = ": ".join(part for part in (status.reason, status.message) if part and not good)
-    told = f"build {build.name} {status.phase.value.lower()}" + (f": {why}" if why else "")
+    message = f"build {build.name} {status.phase.value.lower()}" + (f": {why}" if why else "")
     reason = f"Build{'Completed' if good else status.phase.value}"
     bad = not good and status.phase is not BuildPhase.CANCELLED
-    yield EventRecord(reason, told, status.completion_timestamp, bad, details=about)
+    yield EventRecord(reason, message, status.completion_timestamp, bad, details=about)
 
 
 def _of_stream(stream: ImageStream) -> Iterator[EventRecord]:
@@ -96,13 +96,13 @@ def _of_stream(stream: ImageStream) -> Iterator[EventRecord]:
         yield from _of_tag(stream, entry)
         failed = find(entry.conditions, "ImportSuccess")
         if failed is not None and failed.status == "False" and failed.last_transition_time:
-            told = f"tag {entry.tag}: {failed.message}"
+            message = f"tag {entry.tag}: {failed.message}"
             yield EventRecord(
                 "ImportFailed",
-                told,
+                message,
                 failed.last_transition_time,
                 warning=True,
-                occasion=told,  # without a time: a source that comes and goes is told of once
+                occasion=message,  # without a time: a source that comes and goes makes one event
                 details={"tag": entry.tag},
             )
 
@@ -143,9 +143,11 @@ def _of_revision(record: RevisionRecord) -> Iterator[EventRecord]:
     for name, hook in record.hooks.items():
         failed = hook.phase != "Complete"
         what_ran = "custom command" if name == "custom" else f"{name} hook"
-        told = f"revision {record.revision}: the {what_ran} ended: {hook.phase}"
+        message = f"revision {record.revision}: the {what_ran} ended: {hook.phase}"
         detail = f": {hook.message}" if hook.message else ""
-        yield EventRecord("HookFailed" if failed else "HookRan", told + detail, hook.ended, failed)
+        yield EventRecord(
+            "HookFailed" if failed else "HookRan", message + detail, hook.ended, failed
+        )
     if record.phase == Phase.COMPLETE:
         # A revision that is rolled out again keeps the time from which it served before.
         since = max(record.live_at or record.created, record.created)
@@ -170,8 +172,8 @@ def _of_failure(workload: Workload) -> Iterator[EventRecord]:
         yield _failure("RolloutFailed", progress.message, since, number, about)
     back = find(workload.status.conditions, "RolledBack")
     if back is not None and back.is_true and back.last_transition_time is not None:
-        told = back.message or back.reason
-        yield _failure("RolledBack", told, back.last_transition_time, number, about)
+        message = back.message or back.reason
+        yield _failure("RolledBack", message, back.last_transition_time, number, about)
 
 
 def _about(record: RevisionRecord) -> dict[str, object]:
@@ -191,22 +193,22 @@ def _of_release(release: Release) -> Iterator[EventRecord]:
         "components": {one.name: one.image for one in spec.components},
     }
     if release.metadata.creation_timestamp is not None:
-        told = f"release {release.name} was made" + (f": {spec.cause}" if spec.cause else "")
+        message = f"release {release.name} was made" + (f": {spec.cause}" if spec.cause else "")
         yield EventRecord(
-            "ReleaseCreated", told, release.metadata.creation_timestamp, details=about
+            "ReleaseCreated", message, release.metadata.creation_timestamp, details=about
         )
     if status.rejection is not None:
         no = status.rejection
         who = f" by {no.by}" if no.by else ""
         where = f" in stage {no.stage}" if no.stage else ""
-        told = f"release {release.name} was rejected{who}{where}: {no.reason}"
+        message = f"release {release.name} was rejected{who}{where}: {no.reason}"
         more = {**about, "stage": no.stage, "by": no.by}
-        yield _failure("ReleaseRejected", told, no.at, no.at.isoformat(), more)
+        yield _failure("ReleaseRejected", message, no.at, no.at.isoformat(), more)
     if status.phase is ReleasePhase.PROMOTED and status.verified:
         stages = ", ".join(one.name for one in status.verified)
-        told = f"release {release.name} is verified in every last stage ({stages})"
+        message = f"release {release.name} is verified in every last stage ({stages})"
         at = max(one.at for one in status.verified)
-        yield EventRecord("ReleasePromoted", told, at, details=about)
+        yield EventRecord("ReleasePromoted", message, at, details=about)
 
 
 _ENDED = {
@@ -232,14 +234,14 @@ def _of_promotion(promotion: Promotion) -> Iterator[EventRecord]:
     }
     waiting = status.phase is PromotionPhase.WAITING
     if waiting and status.waiting_since is not None:
-        told = f"{what} {status.message or 'waits'}"
-        yield EventRecord("PromotionWaiting", told, status.waiting_since, details=about)
+        message = f"{what} {status.message or 'waits'}"
+        yield EventRecord("PromotionWaiting", message, status.waiting_since, details=about)
     approved = find(status.conditions, APPROVED)
     if waiting and approved is not None and approved.status == "False":
         since = approved.last_transition_time or status.waiting_since
         if since is not None:
-            told = f"{what} {status.message or 'needs approval'}"
-            yield EventRecord("ApprovalNeeded", told, since, warning=True, details=about)
+            message = f"{what} {status.message or 'needs approval'}"
+            yield EventRecord("ApprovalNeeded", message, since, warning=True, details=about)
     if status.started is not None:
         yield EventRecord("PromotionStarted", f"{what} has begun", status.started, details=about)
     if status.ended is not None and status.phase in _ENDED:
@@ -251,17 +253,17 @@ def _of_quarantine(quarantine: Quarantine) -> Iterator[EventRecord]:
     spec, since = quarantine.spec, quarantine.metadata.creation_timestamp
     if since is not None:
         image = f"{spec.image}@{spec.digest}" if spec.image else spec.digest
-        told = f"base image {image} is quarantined: {spec.reason or 'no reason given'}"
+        message = f"base image {image} is quarantined: {spec.reason or 'no reason given'}"
         about = {"image": spec.image, "digest": spec.digest, "releases": list(spec.releases)}
-        yield EventRecord("BaseQuarantined", told, since, warning=True, details=about)
+        yield EventRecord("BaseQuarantined", message, since, warning=True, details=about)
 
 
 def _of_freeze(freeze: Freeze) -> Iterator[EventRecord]:
     spec, since = freeze.spec, freeze.metadata.creation_timestamp
     if since is not None:
         who = f" by {spec.by}" if spec.by else ""
-        told = f"promotion is frozen{who}: {spec.reason or 'no reason given'}"
-        yield EventRecord("Frozen", told, since, warning=True, details={"reason": spec.reason})
+        message = f"promotion is frozen{who}: {spec.reason or 'no reason given'}"
+        yield EventRecord("Frozen", message, since, warning=True, details={"reason": spec.reason})
 
 
 def _of_conditions(
@@ -270,5 +272,5 @@ def _of_conditions(
     for condition in conditions:
         since = condition.last_transition_time
         if condition.type in watched and condition.is_true and since is not None:
-            told = condition.message or condition.reason
-            yield EventRecord(condition.type, told, since, bool(watched[condition.type]))
+            message = condition.message or condition.reason
+            yield EventRecord(condition.type, message, since, bool(watched[condition.type]))

@@ -1,4 +1,4 @@
-"""Which events a Subscription is told, and when; pure."""
+"""Events that a Subscription is sent, and their time; pure."""
 
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -8,23 +8,23 @@ from upwell.delivery.interface import Fate
 from upwell.formats.cloud_events import CloudEvent
 from upwell.policy.notifications.cloud_events import Audience
 
-TOLD_FOR = timedelta(days=3)
-"""An event that is older when it is first seen is not told any more."""
+NEWS_FOR = timedelta(days=3)
+"""Age at which an event that is first seen is not sent any more."""
 KEPT_FOR = timedelta(days=7)
-"""How long it is remembered that an event was told: longer than it may be derived anew."""
+"""Time for which a sent event is remembered: longer than it may be derived anew."""
 DEAD_FOR = timedelta(days=30)
-"""How long dead letters are kept."""
+"""Time for which dead letters are kept."""
 
 
 def concerns(subscription: Subscription, audience: Audience) -> bool:
-    """Whether a Subscription may hear of an object at all."""
+    """Return True if a Subscription may receive events about an object at all."""
     if subscription.sees_all or audience.namespaces is None:
         return True
     return subscription.namespace in audience.namespaces
 
 
 def concerns_pipelines(subscription: Subscription, audience: Audience) -> bool:
-    """Whether an object belongs to the Pipelines that a Subscription names, if it names any."""
+    """Return True if an object is of the Pipelines that a Subscription names, or it names none."""
     wanted = subscription.spec.filter.pipelines
     if not wanted or audience.pipelines is None:
         return True
@@ -32,9 +32,9 @@ def concerns_pipelines(subscription: Subscription, audience: Audience) -> bool:
 
 
 def is_news(subscription: Subscription, event: CloudEvent, now: datetime) -> bool:
-    """Whether the event happened since the Subscription was made, and not too long ago."""
+    """Return True if the event happened since the Subscription was made, and not too long ago."""
     since = subscription.metadata.creation_timestamp
-    return since is not None and event.time >= max(since, now - TOLD_FOR)
+    return since is not None and event.time >= max(since, now - NEWS_FOR)
 
 
 def fate_of(subscription: Subscription, audience: Audience, event: CloudEvent) -> Fate:

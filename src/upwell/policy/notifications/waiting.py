@@ -1,4 +1,4 @@
-"""What is held back or waits, and for what: the body of a digest; pure."""
+"""Objects that are held back or wait, and for what: the body of a digest; pure."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

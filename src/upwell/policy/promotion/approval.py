@@ -9,7 +9,7 @@ from upwell.api.promotion import Promotion, Vote
 
 
 class Agreement(StrEnum):
-    """What the votes come to."""
+    """Result of the votes."""
 
     AGREED = "Agreed"
     REFUSED = "Refused"
@@ -18,7 +18,7 @@ class Agreement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """What the votes come to, and until when an open one waits."""
+    """Result of the votes, and the time until which an open one waits."""
 
     agreement: Agreement
     message: str = ""
@@ -47,7 +47,7 @@ def approval_of(approval: Approval | None, promotion: Promotion, now: datetime) 
 
 
 def counts(approval: Approval | None, person: str) -> bool:
-    """Whether somebody's vote counts; a refusal counts where no approval is asked for too."""
+    """Return True if a person's vote counts; a refusal does where no approval is asked for too."""
     return approval is None or not approval.approvers or person in approval.approvers
 
 

@@ -1,4 +1,4 @@
-"""What a component of a Release is made of: its build, its commit, the bases below it."""
+"""Origin of a Release's component: its build, its commit, the bases below it."""
 
 from collections.abc import Callable, Iterator
 

@@ -34,13 +34,13 @@ def marks(move: Move) -> dict[str, str]:
 
 
 def is_of(trailers: Mapping[str, str], move: Move) -> bool:
-    """Whether a commit with these trailers has been made for this move."""
+    """Return True if a commit with these trailers has been made for this move."""
     wanted = marks(move)
     return all(trailers.get(key) == wanted[key] for key in (PROMOTION_UID, RELEASE))
 
 
 def is_of_stage(trailers: Mapping[str, str], move: Move) -> bool:
-    """Whether a commit with these trailers has been made for any promotion into the stage."""
+    """Return True if a commit with these trailers was made for any promotion into the stage."""
     wanted = marks(move)
     return all(trailers.get(key) == wanted[key] for key in (PIPELINE, STAGE))
 

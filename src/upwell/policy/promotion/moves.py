@@ -22,10 +22,10 @@ class Move:
 
     @property
     def purpose(self) -> Purpose:
-        """What the promotion is for."""
+        """Purpose of the promotion."""
         return self.promotion.spec.purpose
 
     @property
     def puts_back(self) -> bool:
-        """Whether `release` is the last good one, after the promotion's own has failed."""
+        """True if `release` is the last good one, after the promotion's own has failed."""
         return self.status.phase is PromotionPhase.ROLLING_BACK

@@ -27,7 +27,7 @@ from upwell.policy.promotion.stages import last_stages
 
 @dataclass(frozen=True, slots=True)
 class PipelinePlan:
-    """What is to be written, in this order; what equals the present state is left out."""
+    """Objects to write, in this order; what equals the present state is left out."""
 
     releases: Mapping[str, ReleaseStatus]
     promotions: Mapping[str, PromotionStatus]
@@ -36,7 +36,7 @@ class PipelinePlan:
     surplus: Sequence[str]
     """Releases beyond the history's limit, which nothing refers to any more."""
     again: datetime | None = None
-    """When time alone changes the plan."""
+    """Time at which the plan changes by time alone."""
 
 
 def plan(situation: Situation) -> PipelinePlan:
@@ -45,7 +45,8 @@ def plan(situation: Situation) -> PipelinePlan:
     situation = situation.with_releases(_judged(situation))
     stages = [stage_plan(situation.at(stage)) for stage in situation.pipeline.spec.stages]
     releases = {
-        name: _standing(situation, release, stages) for name, release in situation.releases.items()
+        name: _release_status(situation, release, stages)
+        for name, release in situation.releases.items()
     }
     before = {one.name: one.status for one in situation.promotions}
     promotions = dict(pair for stage in stages for pair in stage.promotions)
@@ -91,7 +92,9 @@ def _verified(release: Release, promotions: Sequence[Promotion]) -> tuple[Releas
     return tuple(verified.values())
 
 
-def _standing(situation: Situation, release: Release, stages: Sequence[StagePlan]) -> ReleaseStatus:
+def _release_status(
+    situation: Situation, release: Release, stages: Sequence[StagePlan]
+) -> ReleaseStatus:
     phase, message = _phase(situation, release, stages)
     return release.status.model_copy(update={"phase": phase, "message": message})
 
@@ -123,7 +126,7 @@ def _phase(
 
 
 def _waits(situation: Situation, stage: StagePlan, release: Release) -> bool:
-    """Whether `release` stands before a stage: as its candidate, or because somebody asked."""
+    """Return True if `release` stands before a stage: as its candidate, or as a person asked."""
     if stage.status.candidate == release.name:
         return True
     name = stage.status.promotion

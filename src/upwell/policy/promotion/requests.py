@@ -1,4 +1,4 @@
-"""What people and their CI ask of a Pipeline: whether it may be, and which Promotion it comes to.
+"""Requests of people and their CI about a Pipeline: refusals, and the Promotions they come to.
 
 Asking twice comes to one Promotion: a CI job that is retried does no harm.
 """
@@ -18,7 +18,7 @@ RUN_ANNOTATION = "upwell.dev/run"
 
 
 class RefusedError(Exception):
-    """What is asked for may not be; the message names the object and the next step."""
+    """Refusal of a request; the message names the object and the next step."""
 
 
 class NotAnApproverError(RefusedError):
@@ -27,7 +27,7 @@ class NotAnApproverError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What somebody asks for."""
+    """Request of a person or a program."""
 
     stage: str
     by: str
@@ -72,7 +72,7 @@ class RequestOutcome:
     exists: bool = False
     """It was there already: nothing is done."""
     hold: str = ""
-    """Why the stage is held first, so that automation does not go over it."""
+    """Reason of the hold that the stage gets first, so that automation does not go over it."""
 
 
 def stage_named(pipeline: Pipeline, name: str) -> Stage:
@@ -250,12 +250,12 @@ def _of_run(into: Sequence[Promotion], asked: Asked, purpose: Purpose) -> Promot
 
 
 def _is(promotion: Promotion, purpose: Purpose, release: str) -> bool:
-    """Whether it has this purpose, and this Release where one is named."""
+    """Return True if it has this purpose, and this Release where one is named."""
     return promotion.spec.purpose is purpose and release in {"", promotion.spec.release}
 
 
 def _is_overtaken(waiting: Promotion, asked: Asked) -> bool:
-    """Whether an emergency goes before a Promotion that waits in the ordinary way."""
+    """Return True if an emergency goes before a Promotion that waits in the ordinary way."""
     ordinary = waiting.status.phase is PromotionPhase.WAITING and not waiting.spec.bypass
     return bool(asked.bypass) and ordinary
 
@@ -268,7 +268,7 @@ def _live(into: Sequence[Promotion], release: str) -> Promotion | None:
 
 
 def _is_older(known: Known, stage: Stage, release: Release) -> bool:
-    """Whether automation would bring something newer than `release` into the stage, or has."""
+    """Return True if automation has brought, or would bring, something newer than `release`."""
     live = serving(known.of_stage(stage)).release
     newer = (one for one in known.releases.values() if one.spec.number > release.spec.number)
     return any(

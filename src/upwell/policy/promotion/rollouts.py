@@ -1,4 +1,4 @@
-"""How far a promotion's rollouts are: what the workloads of a stage have, and what they run."""
+"""Progress of a promotion's rollouts: the images that a stage's workloads have and run."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, Slot, hold_text
 
 
 class RolledOut(StrEnum):
-    """How the rollouts of a stage stand, as one."""
+    """State of the rollouts of a stage, taken together."""
 
     COMPLETE = "Complete"
     GOING_ON = "GoingOn"
@@ -25,7 +25,7 @@ class RolledOut(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageRollout:
-    """How the rollouts of a stage stand, and what they wait for or why they failed."""
+    """State of the rollouts of a stage, and what they wait for or why they failed."""
 
     state: RolledOut
     message: str = ""
@@ -33,9 +33,9 @@ class StageRollout:
     """The commit that has the images, of a stage that is kept in git; the one of somebody else
     that has taken over."""
     until: datetime | None = None
-    """When it is looked at again, if that is known."""
+    """Time at which it is looked at again, if that is known."""
     review: bool = False
-    """Whether people have to merge the change first."""
+    """True if people have to merge the change first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Placed:
         return self.workload.key
 
     @property
-    def lacks(self) -> bool:
-        """Whether a container of its template has another image."""
+    def is_missing(self) -> bool:
+        """True if a container of its template has another image."""
         return declared_images(self.workload, self.images) != dict(self.images)
 
 
@@ -92,7 +92,7 @@ def stage_rollout(placed: Iterable[Placed]) -> StageRollout:
 
 def _rollout(placed: Placed) -> StageRollout:
     workload = placed.workload
-    if placed.lacks:
+    if placed.is_missing:
         if HOLD_ANNOTATION in workload.annotations:
             return StageRollout(
                 RolledOut.TAKEN_OVER, f"{workload.key} is held by a person: {hold_text(workload)}"

@@ -1,4 +1,4 @@
-"""What the promotions of one Pipeline depend on, as it is at one moment."""
+"""Situation of one Pipeline at one moment: the state that its promotions depend on."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,12 +69,12 @@ class StageSituation:
 
     @cached_property
     def serves(self) -> Serving:
-        """What serves here."""
+        """Release that serves here."""
         return serving(self.promotions)
 
     @cached_property
     def hold(self) -> str:
-        """What a person holds here; empty when nothing."""
+        """Reason of a person's hold here; empty when there is none."""
         workloads = self.all.workloads.get(self.stage.name, ())
         return hold_of(self.all.pipeline, self.stage, workloads, self.all.now)
 
@@ -91,5 +91,5 @@ class StageSituation:
         return max(able, key=lambda one: one.spec.number, default=None)
 
     def may_enter(self, release: Release) -> bool:
-        """Whether `release` is verified where it has to be before this stage."""
+        """Return True if `release` is verified where it has to be before this stage."""
         return may_enter(self.all.pipeline, self.stage, release)

@@ -24,14 +24,14 @@ from upwell.policy.promotion.stages import hold_end, last_good, upstream
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What is to be written about a stage."""
+    """Changes to write about a stage."""
 
     status: StageStatus
     promotions: tuple[tuple[str, PromotionStatus], ...] = ()
     """New states of promotions that had not begun."""
     create: Promotion | None = None
     times: tuple[datetime, ...] = ()
-    """When time alone changes something."""
+    """Times at which time alone changes something."""
     moving: str = ""
     """The Release whose promotion has begun and not ended."""
 
@@ -58,7 +58,7 @@ def stage_plan(here: StageSituation) -> StagePlan:
 def _chosen(here: StageSituation, waiting: Sequence[Promotion]) -> Promotion | None:
     """Return the one waiting promotion that counts.
 
-    What a person asked for goes before what Upwell proposed, a later wish before an earlier one.
+    What a person asked for goes before what Upwell proposed, a later request before an earlier one.
     """
     asked = [one for one in waiting if one.spec.requested_by]
     candidate = here.candidate
@@ -151,27 +151,27 @@ def _begin(here: StageSituation, promotion: Promotion, message: str) -> Promotio
 
 
 def _waiting(
-    here: StageSituation, promotion: Promotion, shut: Blocked
+    here: StageSituation, promotion: Promotion, blocked: Blocked
 ) -> tuple[str, PromotionStatus]:
     since = promotion.status.waiting_since or here.all.now
     changes = {
         "phase": PromotionPhase.WAITING,  # said, so that whoever reads the object sees it
-        "message": f"waits for {shut.waits_for}",
-        "until": shut.until,
+        "message": f"waits for {blocked.waits_for}",
+        "until": blocked.until,
         "waiting_since": since,
-        "conditions": _asked(promotion, shut, here.all.now),
+        "conditions": _asked(promotion, blocked, here.all.now),
     }
     return promotion.name, promotion.status.model_copy(update=changes)
 
 
-def _asked(promotion: Promotion, shut: Blocked, now: datetime) -> tuple[Condition, ...]:
-    """Return the conditions of a promotion that waits; people are told of one that they keep."""
+def _asked(promotion: Promotion, blocked: Blocked, now: datetime) -> tuple[Condition, ...]:
+    """Return the conditions of a promotion that waits; people see one that they keep waiting."""
     conditions = promotion.status.conditions
-    if not shut.approval:
+    if not blocked.approval:
         return conditions
     return set_condition(
         conditions,
-        Condition(type=APPROVED, status="False", reason="Waiting", message=shut.waits_for),
+        Condition(type=APPROVED, status="False", reason="Waiting", message=blocked.waits_for),
         now,
     )
 

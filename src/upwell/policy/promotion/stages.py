@@ -37,7 +37,7 @@ def last_stages(pipeline: Pipeline) -> list[str]:
 
 
 def may_enter(pipeline: Pipeline, stage: Stage, release: Release) -> bool:
-    """Whether `release` is verified where it has to be before `stage`."""
+    """Return True if `release` is verified where it has to be before `stage`."""
     before = upstream(pipeline, stage)
     verified = {one.name for one in release.status.verified}
     if not before:
@@ -51,7 +51,7 @@ def may_enter(pipeline: Pipeline, stage: Stage, release: Release) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What serves in a stage: a Release's name, since when, by which Promotion."""
+    """Release that serves in a stage: its name, since when, by which Promotion."""
 
     release: str = ""
     since: datetime | None = None
@@ -180,7 +180,7 @@ def stage_hold(pipeline: Pipeline, stage: Stage) -> str:
 
 
 def has_hold(pipeline: Pipeline, stage: Stage) -> bool:
-    """Whether the stage itself is held, or was until the hold's end."""
+    """Return True if the stage itself is held, or was until the hold's end."""
     return f"{STAGE_HOLD}{stage.name}" in pipeline.annotations
 
 
@@ -217,8 +217,8 @@ def _held(pipeline: Pipeline, hold: str, until: str, now: datetime) -> str:
     end = _time(pipeline.annotations.get(until))
     if end is not None and now >= end:
         return ""
-    told = f" (until {end.isoformat()})" if end is not None else ""
-    return (reason or "no reason given") + told
+    end_text = f" (until {end.isoformat()})" if end is not None else ""
+    return (reason or "no reason given") + end_text
 
 
 def _time(text: str | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""How a promotion that has begun goes on: from each outcome to its next state."""
+"""Transitions of a promotion that has begun: from each outcome to its next state."""
 
 from datetime import datetime, timedelta
 
@@ -35,7 +35,7 @@ def anchored(status: PromotionStatus, now: datetime) -> PromotionStatus:
 
 
 def has_left(status: PromotionStatus, name: str) -> bool:
-    """Whether a step is done."""
+    """Return True if a step is done."""
     return any(step.name == name and step.ended is not None for step in status.steps)
 
 

@@ -10,7 +10,7 @@ from upwell.policy.jobs.cron import CronError, around
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Why nothing may begin, and until when, if that is known."""
+    """Reason why nothing may begin, and until when, if that is known."""
 
     message: str
     until: datetime | None = None
@@ -18,7 +18,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class OpenPeriod:
-    """Whether a time by the clock is now, and when that changes."""
+    """State of a period by the clock: open or not, and when that changes."""
 
     now: bool
     changes: datetime | None

@@ -1,4 +1,4 @@
-"""Which images objects name, wherever they name them; pure.
+"""Images that objects name, wherever they name them; pure.
 
 Every text of an object counts, not only the fields that are known to hold images: a field that is
 added later is covered before anybody thinks of it, and an annotation that pins an image is too.

@@ -1,4 +1,4 @@
-"""What is kept and what may go, by reachability; pure.
+"""Retention: what is kept and what may go, by reachability; pure.
 
 Roots are the images that anything names: instances that run, revisions that can be rolled back to,
 templates, Releases, Builds (what they were made of and what they made), BuildConfigs, tags. From
@@ -31,7 +31,7 @@ MINIMUM_GRACE = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How much is kept besides what is named."""
+    """Rules for what is kept besides what is named."""
 
     keep_tag_revisions: int = DEFAULT_TAG_REVISIONS
     """Digests of each tag of an ImageStream, the newest first."""
@@ -57,7 +57,7 @@ def rules_of(spec: PruneSpec, defaults: Rules) -> Rules:
 
 @dataclass(frozen=True, slots=True)
 class RetentionFacts:
-    """All there is at one moment. The repositories must have been read before the objects."""
+    """Objects and content at one moment. The repositories must be read before the objects."""
 
     objects: Sequence[Resource]
     repositories: Sequence[StoredRepository]
@@ -67,7 +67,7 @@ class RetentionFacts:
     """The repository that an upstream image is mirrored in."""
     now: datetime
     running: Mapping[Digest, str] = field(default_factory=dict)
-    """What really runs -> the instance."""
+    """Images of running instances -> the instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class StaleManifest:
 
 @dataclass(frozen=True, slots=True)
 class RetentionDecision:
-    """What may go, in the order in which it should; and why the rest stays."""
+    """Content that may go, in the order in which it should; and why the rest stays."""
 
     revisions: tuple[StaleRevision, ...]
     images: tuple[Image, ...]
@@ -328,7 +328,7 @@ def _is_mirror(repository: StoredRepository) -> bool:
 
 
 def _is_starting(build: Build) -> bool:
-    """Whether a build will name more images than it does now."""
+    """Return True if a build will name more images than it does now."""
     outside = build.spec.strategy.jenkins_pipeline_strategy is not None
     return not (build.status.phase.is_terminal or build.status.images or outside)
 

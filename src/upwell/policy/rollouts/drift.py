@@ -1,4 +1,4 @@
-"""What differs from what was rolled out because somebody changed it by hand, and what follows.
+"""Drift: what differs from the rollout because somebody changed it by hand, and what follows.
 
 An instance that ended is restarted whatever ended it. One that we have not made, although it
 carries our labels, is replaced, or with annotation `upwell.dev/drift: report` left alone.
@@ -21,7 +21,7 @@ _KILLED = frozenset({137, 143})
 
 
 def mends(workload: Workload) -> bool:
-    """Whether what was changed by hand is put right."""
+    """Return True if what was changed by hand is put right."""
     return workload.annotations.get(DRIFT_ANNOTATION, "").lower() != _REPORT
 
 

@@ -12,7 +12,7 @@ type Records = tuple[RevisionRecord, ...]
 
 
 class Phase(StrEnum):
-    """How far a revision got."""
+    """Phase of a revision."""
 
     PROGRESSING = "Progressing"
     COMPLETE = "Complete"
@@ -20,7 +20,7 @@ class Phase(StrEnum):
 
 
 class RolloutCause(StrEnum):
-    """Why a revision was rolled out."""
+    """Cause of a revision's rollout."""
 
     IMAGE_CHANGE = "image change"
     CONFIG_CHANGE = "config change"
@@ -38,7 +38,7 @@ def wanted_revision(workload: Workload) -> str:
 
 
 def is_requested(workload: Workload, revision: str) -> bool:
-    """Whether a person has asked for exactly this revision."""
+    """Return True if a person has asked for exactly this revision."""
     requested = workload.status.requested
     return requested is not None and requested.revision == revision
 
@@ -59,7 +59,7 @@ def begin(records: Records, new: RevisionRecord) -> Records:
     """Return the history with a rollout of `new` begun; what was under way is superseded.
 
     A revision that was rolled out before moves to the front under a new number. The one that
-    still is the last good one keeps that standing: going back to it can be relied on.
+    still is the last good one stays that: going back to it can be relied on.
     """
     good = last_good(records)
     known_good = good is not None and good.hash == new.hash

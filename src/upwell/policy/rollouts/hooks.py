@@ -26,7 +26,7 @@ HOOK_CONTAINER = "lifecycle"
 
 
 class FailurePolicy(StrEnum):
-    """What follows when a hook fails."""
+    """Policy for a hook that fails."""
 
     ABORT = "Abort"
     RETRY = "Retry"
@@ -34,7 +34,7 @@ class FailurePolicy(StrEnum):
 
 
 class HookPhase(StrEnum):
-    """How a hook ended."""
+    """Result of a hook."""
 
     COMPLETE = "Complete"
     FAILED = "Failed"
@@ -46,7 +46,7 @@ class HookEnd:
     """A run of a hook that is over."""
 
     at: datetime
-    """When it was started."""
+    """Time at which it was started."""
     succeeded: bool
     retries: int
     message: str = ""
@@ -111,8 +111,8 @@ def hook_template(
     """
     base = _container(template, hook.container_name)
     own = {variable.name for variable in hook.env}
-    told = tuple(EnvVar(name=name, value=value) for name, value in environment.items())
-    env = (*(one for one in base.env if one.name not in own), *hook.env, *told)
+    given = tuple(EnvVar(name=name, value=value) for name, value in environment.items())
+    env = (*(one for one in base.env if one.name not in own), *hook.env, *given)
     changes: dict[str, object] = {
         "name": HOOK_CONTAINER,
         "command": hook.command,

@@ -1,4 +1,4 @@
-"""Who owns a container's image: what promoted it, a trigger that has resolved it, or a person."""
+"""Owner of a container's image: what promoted it, a trigger that has resolved it, or a person."""
 
 import json
 from collections.abc import Mapping

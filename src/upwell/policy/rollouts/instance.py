@@ -55,7 +55,7 @@ _VOLUME_KINDS = "emptyDir, hostPath, secret, configMap, projected or persistentV
 
 @dataclass(frozen=True, slots=True)
 class RevisionTemplate:
-    """What all instances of one revision have in common."""
+    """Parts that all instances of one revision have in common."""
 
     workload: Resource
     hash: str

@@ -22,22 +22,22 @@ OWN_REASONS = frozenset(
 """Reasons of the condition Progressing that tell of no obstacle, or of a pull."""
 
 
-def pulling(standing: RolloutSnapshot, record: RevisionRecord) -> Obstacle | None:
+def pulling(snapshot: RolloutSnapshot, record: RevisionRecord) -> Obstacle | None:
     """Say which image a replica waits for, if one does and nobody has paused it."""
-    for one in () if standing.settings.paused else standing.instances:
+    for one in () if snapshot.settings.paused else snapshot.instances:
         if one.state is State.PULLING and one.revision == record.hash:
             return Obstacle(PULLING, f"{describe(record)} is progressing: {one.message}", "True")
     return None
 
 
-def completed(standing: RolloutSnapshot, record: RevisionRecord) -> RolloutSnapshot:
+def completed(snapshot: RolloutSnapshot, record: RevisionRecord) -> RolloutSnapshot:
     """Return the snapshot with the target complete."""
-    records = with_record(standing.records, record.hash, phase=Phase.COMPLETE.value, message="")
-    return replace(standing, records=records)
+    records = with_record(snapshot.records, record.hash, phase=Phase.COMPLETE.value, message="")
+    return replace(snapshot, records=records)
 
 
 def failed(
-    standing: RolloutSnapshot,
+    snapshot: RolloutSnapshot,
     record: RevisionRecord,
     reason: str,
     detail: str,
@@ -48,10 +48,10 @@ def failed(
 
     Without a good revision it is tried on, unless the failure is `final`.
     """
-    good = last_good(standing.records, besides=record.hash)
+    good = last_good(snapshot.records, besides=record.hash)
     if record.phase == Phase.FAILED and good is None and not final:
-        return standing  # said already: an equal reconcile writes nothing
-    settings = standing.settings
+        return snapshot  # said already: an equal reconcile writes nothing
+    settings = snapshot.settings
     limit = settings.active_deadline if reason == FailureReason.TOO_LONG else None
     deadline = (limit or settings.deadline).total_seconds()
     message = failure_message(record, reason, detail, (good, final), deadline)
@@ -59,7 +59,7 @@ def failed(
     if final:
         changes["aborted"] = True
     return replace(
-        standing,
-        records=with_record(standing.records, record.hash, **changes),
-        failed_hash=record.hash if good is not None else standing.failed_hash,
+        snapshot,
+        records=with_record(snapshot.records, record.hash, **changes),
+        failed_hash=record.hash if good is not None else snapshot.failed_hash,
     )

@@ -1,4 +1,4 @@
-"""What a Pod template means: its identity, the objects that it needs, its environment.
+"""Meaning of a Pod template: its identity, the objects that it needs, its environment.
 
 Secrets and ConfigMaps come in as values; nothing here reads them.
 """
@@ -80,7 +80,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a replica can be told about itself (the downward API)."""
+    """Facts about itself that a replica can receive (the downward API)."""
 
     name: str
     namespace: str

@@ -50,7 +50,7 @@ def failure_message(
     """
     good, final = instead
     why = _WHY.get(reason, "").format(deadline) or f"failed with {reason}"
-    told = f": {detail.strip()[-_MAX_DETAIL:]}" if detail.strip() else ""
+    suffix = f": {detail.strip()[-_MAX_DETAIL:]}" if detail.strip() else ""
     if good is None and final:
         rest = (
             "no earlier revision to roll back to, so nothing runs until `rollout retry` or a change"
@@ -62,23 +62,23 @@ def failure_message(
             f"{describe(good)} serves instead; revision {failing.revision} is not tried again"
             " until the template changes, or by `rollout retry`"
         )
-    return f"{describe(failing)} {why}{told}; {rest}"
+    return f"{describe(failing)} {why}{suffix}; {rest}"
 
 
-def status_of(workload: Workload, standing: RolloutSnapshot, now: datetime) -> WorkloadStatus:
-    """Return the status; equal standing gives an equal status."""
-    settings = standing.settings
-    instances = standing.instances
+def status_of(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> WorkloadStatus:
+    """Return the status; an equal snapshot gives an equal status."""
+    settings = snapshot.settings
+    instances = snapshot.instances
     available = [one for one in instances if _is_available(one, settings, now)]
-    updated = [one for one in instances if one.revision == standing.wanted]
+    updated = [one for one in instances if one.revision == snapshot.wanted]
     conditions = workload.status.conditions
-    for condition in (*_conditions(workload, standing, available), drifted(workload, standing)):
+    for condition in (*_conditions(workload, snapshot, available), drifted(workload, snapshot)):
         conditions = set_condition(
             conditions,
             condition.model_copy(update={"observed_generation": workload.generation}),
             now,
         )
-    if standing.failed_hash != standing.wanted:
+    if snapshot.failed_hash != snapshot.wanted:
         conditions = without(conditions, ROLLED_BACK)
     changes: dict[str, Any] = {
         "observed_generation": workload.generation,
@@ -88,19 +88,19 @@ def status_of(workload: Workload, standing: RolloutSnapshot, now: datetime) -> W
         "available_replicas": len(available),
         "unavailable_replicas": max(settings.replicas - len(available), 0),
         "conditions": conditions,
-        "revisions": standing.records,
-        "failed_hash": standing.failed_hash,
+        "revisions": snapshot.records,
+        "failed_hash": snapshot.failed_hash,
         "hold": hold_text(workload) or ("paused" if settings.paused else None),
     }
-    if isinstance(workload.status, DeploymentConfigStatus) and standing.records:
-        changes["latest_version"] = standing.records[0].revision
-        changes["details"] = _details(standing.records[0])
+    if isinstance(workload.status, DeploymentConfigStatus) and snapshot.records:
+        changes["latest_version"] = snapshot.records[0].revision
+        changes["details"] = _details(snapshot.records[0])
     return workload.status.model_copy(update=changes)
 
 
-def drifted(workload: Workload, standing: RolloutSnapshot) -> Condition:
+def drifted(workload: Workload, snapshot: RolloutSnapshot) -> Condition:
     """Say how what runs differs from what was rolled out, and what is done about it."""
-    found = faults(standing.instances, standing.records)
+    found = faults(snapshot.instances, snapshot.records)
     then = "mended" if mends(workload) else f"reported only ({DRIFT_ANNOTATION}: report)"
     return Condition(
         type=DRIFTED,
@@ -123,11 +123,11 @@ def _details(record: RevisionRecord) -> dict[str, Any]:
 
 
 def _conditions(
-    workload: Workload, standing: RolloutSnapshot, available: Sequence[Instance]
+    workload: Workload, snapshot: RolloutSnapshot, available: Sequence[Instance]
 ) -> list[Condition]:
     kind = workload.KIND.kind
-    minimum = max(standing.settings.replicas - standing.settings.max_unavailable, 0)
-    enough = len(available) >= minimum and bool(standing.records)
+    minimum = max(snapshot.settings.replicas - snapshot.settings.max_unavailable, 0)
+    enough = len(available) >= minimum and bool(snapshot.records)
     conditions = [
         Condition(
             type=AVAILABLE,
@@ -137,10 +137,10 @@ def _conditions(
             if enough
             else f"{kind} does not have minimum availability.",
         ),
-        _progressing(standing, available),
+        _progressing(snapshot, available),
     ]
-    failed = find(standing.records, standing.wanted)
-    if standing.failed_hash == standing.wanted and failed is not None:
+    failed = find(snapshot.records, snapshot.wanted)
+    if snapshot.failed_hash == snapshot.wanted and failed is not None:
         conditions.append(
             Condition(
                 type=ROLLED_BACK, status="True", reason="RevisionFailed", message=failed.message
@@ -149,30 +149,30 @@ def _conditions(
     return conditions
 
 
-def _progressing(standing: RolloutSnapshot, available: Sequence[Instance]) -> Condition:
-    obstacle = standing.obstacle
-    record = find(standing.records, standing.wanted)
-    if standing.chosen.choice is not TargetReason.KEPT and record and record.phase == Phase.FAILED:
+def _progressing(snapshot: RolloutSnapshot, available: Sequence[Instance]) -> Condition:
+    obstacle = snapshot.obstacle
+    record = find(snapshot.records, snapshot.wanted)
+    if snapshot.chosen.choice is not TargetReason.KEPT and record and record.phase == Phase.FAILED:
         # Kubernetes' clients take this reason, and no other, for a failed rollout.
         return _condition("False", FailureReason.NEVER_READY, record.message)
     if obstacle is not None:
         return _condition(obstacle.status, obstacle.reason, obstacle.message)
     if record is None:
         return _condition("True", "NewReplicaSetCreated", "a new revision begins")
-    if standing.settings.paused and record.phase != Phase.COMPLETE:
+    if snapshot.settings.paused and record.phase != Phase.COMPLETE:
         return _condition("Unknown", "DeploymentPaused", f"{describe(record)} is paused")
     if record.phase == Phase.COMPLETE:
         return _condition(
             "True", "NewReplicaSetAvailable", f"{describe(record)} has successfully progressed."
         )
     count = sum(one.revision == record.hash for one in available)
-    waiting = (one for one in standing.instances if one.revision == record.hash and not one.ready)
+    waiting = (one for one in snapshot.instances if one.revision == record.hash and not one.ready)
     why = next((f": {one.message[-_MAX_DETAIL:]}" for one in waiting if one.message), "")
     return _condition(
         "True",
         "ReplicaSetUpdated",
         f"{describe(record)} is progressing:"
-        f" {count} of {standing.settings.replicas} updated replicas are available{why}",
+        f" {count} of {snapshot.settings.replicas} updated replicas are available{why}",
     )
 
 

@@ -29,7 +29,7 @@ from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
 
 
 class RolloutRefusedError(Exception):
-    """What is asked of a rollout may not be; the message names the object and the next step."""
+    """Refusal of a request about a rollout; the message names the object and the next step."""
 
 
 class NoRolloutsError(RolloutRefusedError):

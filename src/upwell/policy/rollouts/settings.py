@@ -1,4 +1,4 @@
-"""How each kind of workload wants to be rolled out, as one shape."""
+"""Settings of the rollout of each kind of workload, as one shape."""
 
 import math
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ DEFAULT_SHARE = "25%"
 DEFAULT_DEADLINE = 600
 DEFAULT_GRACE = 30
 DRAIN_ANNOTATION = "upwell.dev/drain-seconds"
-"""How long an instance that leaves may go on with what it has, if not for its grace period."""
+"""Seconds for which an instance that leaves may go on with its work, if not its grace period."""
 _LONGEST_DRAIN = 86400
 _MANY_DIGITS = 10
 ROLL_OUT_ANNOTATION = "upwell.dev/roll-out"
@@ -116,24 +116,24 @@ def drain_limit(workload: Workload) -> timedelta:
 
 
 def is_manual(workload: Workload) -> bool:
-    """Whether nothing but a person starts a rollout: a DeploymentConfig with `triggers: []`."""
+    """Return True if only a person starts a rollout: a DeploymentConfig with `triggers: []`."""
     return isinstance(workload, DeploymentConfig) and workload.spec.triggers == ()
 
 
 def follows_changes(workload: Workload) -> bool:
-    """Whether any change of the template is rolled out: a DeploymentConfig needs a trigger."""
+    """Return True if each change of the template is rolled out, without any trigger."""
     if not isinstance(workload, DeploymentConfig) or workload.spec.triggers is None:
         return True
     return any(trigger.type == "ConfigChange" for trigger in workload.spec.triggers)
 
 
 def is_test(workload: Workload) -> bool:
-    """Whether nothing shall run once a rollout is complete (`spec.test`)."""
+    """Return True if nothing shall run once a rollout is complete (`spec.test`)."""
     return isinstance(workload, DeploymentConfig) and bool(workload.spec.test)
 
 
 def is_paused(workload: Resource) -> bool:
-    """Whether `spec.paused` is set."""
+    """Return True if `spec.paused` is set."""
     return isinstance(workload, Deployment | DeploymentConfig) and bool(workload.spec.paused)
 
 

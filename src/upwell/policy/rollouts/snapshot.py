@@ -24,19 +24,19 @@ from upwell.workload.interface import Instance
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What keeps the declared template from being rolled out, or an instance from starting."""
+    """Obstacle to a rollout of the declared template, or to the start of an instance."""
 
     reason: str
     message: str
     status: str = "False"
     """Of the condition Progressing."""
     error: Exception | None = None
-    """What has to be tried again, since no object's change will tell."""
+    """Error to be tried again, since no object's change will announce its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutSnapshot:
-    """All that the status says."""
+    """State of a workload's rollout that its status shows."""
 
     settings: Settings
     wanted: str
@@ -48,11 +48,11 @@ class RolloutSnapshot:
     obstacle: Obstacle | None = None
 
 
-def rollout_for(workload: Workload, standing: RolloutSnapshot, record: RevisionRecord) -> Rollout:
+def rollout_for(workload: Workload, snapshot: RolloutSnapshot, record: RevisionRecord) -> Rollout:
     """Return what the rollout policy has to know to bring `record` about."""
     complete = record.phase == Phase.COMPLETE
-    good = record if complete else last_good(standing.records)
-    settings = standing.settings
+    good = record if complete else last_good(snapshot.records)
+    settings = snapshot.settings
     if complete and is_test(workload):
         settings = replace(settings, replicas=0)
     return Rollout(

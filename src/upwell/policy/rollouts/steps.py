@@ -18,7 +18,7 @@ ENDED_STARTS = 3
 
 
 class RolloutStrategy(StrEnum):
-    """How the old replicas make room for the new ones."""
+    """Strategy by which the old replicas make room for the new ones."""
 
     ROLLING = "Rolling"
     RECREATE = "Recreate"
@@ -27,19 +27,19 @@ class RolloutStrategy(StrEnum):
 
 
 class HookMoment(StrEnum):
-    """When a lifecycle hook runs."""
+    """Moment at which a lifecycle hook runs."""
 
     PRE = "pre"
     """Before anything else."""
     MID = "mid"
-    """When the old replicas are gone; Recreate alone."""
+    """Moment when the old replicas are gone; Recreate alone."""
     POST = "post"
-    """When all new replicas are ready."""
+    """Moment when all new replicas are ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a workload wants to be rolled out."""
+    """Settings of a workload's rollout."""
 
     replicas: int = 1
     strategy: RolloutStrategy = RolloutStrategy.ROLLING
@@ -47,12 +47,12 @@ class Settings:
     max_unavailable: int = 0
     min_ready: timedelta = timedelta(0)
     deadline: timedelta = timedelta(seconds=600)
-    """How long a new revision may make no progress."""
+    """Time in which a new revision must make progress."""
     active_deadline: timedelta | None = None
-    """How long a rollout may take, hooks included."""
+    """Time that a rollout may take, hooks included."""
     paused: bool = False
     drain: timedelta = timedelta(seconds=30)
-    """How long a replica that leaves may go on with the requests and connections that it has."""
+    """Time for which a replica that leaves may go on with its requests and connections."""
 
     @property
     def minimum(self) -> int:
@@ -68,24 +68,24 @@ class RolloutTarget:
 
     revision: str
     since: datetime
-    """When its rollout began."""
+    """Time at which its rollout began."""
     complete: bool
-    """Whether it has once served in full: it is then restarted for ever, never rolled back."""
+    """True if it has once served in full: it is then restarted for ever, never rolled back."""
     hooks: frozenset[HookMoment] = frozenset()
     """Hooks that have yet to succeed."""
     hooks_ended: datetime | None = None
-    """When the last hook that has run ended: progress."""
+    """Time at which the last hook that has run ended: progress."""
     aborted: bool = False
     """It is given up for good, and nothing can take its place: nothing runs."""
     share: float = 1.0
-    """How much of it may be rolled out yet, from 0 to 1."""
+    """Share of it that may be rolled out yet, from 0 to 1."""
     driven: bool = False
     """A command of the user's decides the share, and when the rollout is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What is wanted, and what can be fallen back on."""
+    """Revision that is wanted, and the one that can be fallen back on."""
 
     settings: Settings
     target: RolloutTarget
@@ -114,12 +114,12 @@ class Replica:
 
     @property
     def ready(self) -> bool:
-        """Whether it can take traffic."""
+        """True if it can take traffic."""
         return self.ready_since is not None and not self.ended
 
     @property
     def restart_at(self) -> datetime:
-        """When an ended replica may be started again: 10 s after its start, doubling to 300 s."""
+        """Time of the restart of an ended replica: 10 s after its start, doubling to 300 s."""
         if self.interrupted:
             return self.started_at
         # The exponent is bounded because a timedelta overflows; 1 << 5 is past the longest already.
@@ -132,7 +132,7 @@ class Replica:
         return self.ready_since + settings.min_ready
 
     def is_available(self, settings: Settings, now: datetime) -> bool:
-        """Whether it has been ready for long enough to be counted on."""
+        """Return True if it has been ready for long enough to be counted on."""
         at = self.available_at(settings)
         return at is not None and at <= now
 
@@ -172,7 +172,7 @@ class MarkComplete:
 
 
 class FailureReason(StrEnum):
-    """Why a revision does not get to serve."""
+    """Reason why a revision does not get to serve."""
 
     CRASH_LOOPING = "CrashLooping"
     NEVER_READY = "ProgressDeadlineExceeded"
@@ -198,7 +198,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing else can be decided before `until`."""
+    """Step in which nothing else can be decided before `until`."""
 
     until: datetime
 
@@ -207,7 +207,7 @@ type Step = StartReplica | Drain | Stop | RunHook | MarkComplete | RollBack | St
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class _ReplicaGroups:
     """The replicas of one rollout, sorted by what becomes of them."""
 
     rollout: Rollout
@@ -231,7 +231,7 @@ class _View:
 
     @property
     def allowed(self) -> int:
-        """How many replicas of the target there may be yet."""
+        """Number of replicas of the target that may exist yet."""
         return math.ceil(self.settings.replicas * self.rollout.target.share)
 
     @property
@@ -254,7 +254,7 @@ class _View:
         return [index for index in range(self.allowed) if index not in present]
 
     def is_kept(self, replica: Replica) -> bool:
-        """Whether the replica is worth a restart: it stays, or is of the good revision."""
+        """Return True if the replica is worth a restart: it stays, or is of the good revision."""
         return self._stays(replica) or (
             replica.revision == self.rollout.good
             and replica.revision != self.rollout.target.revision
@@ -272,36 +272,40 @@ def next_steps(rollout: Rollout, replicas: Sequence[Replica], now: datetime) -> 
 
     `Drain` names every replica that shall get no requests; one that is not named does get them.
     """
-    view = _View(_of_aborted(rollout) if rollout.target.aborted else rollout, replicas, now)
-    rollout = view.rollout
-    failure = _failure(view)
+    groups = _ReplicaGroups(
+        _of_aborted(rollout) if rollout.target.aborted else rollout, replicas, now
+    )
+    rollout = groups.rollout
+    failure = _failure(groups)
     if isinstance(failure, RollBack):
         return (failure,)
     if rollout.settings.paused and not rollout.target.complete:
-        return (*_restarts(view, frozenset()), *_waits(view, frozenset()))
-    if HookMoment.PRE in view.hooks:
+        return (*_restarts(groups, frozenset()), *_waits(groups, frozenset()))
+    if HookMoment.PRE in groups.hooks:
         stall = () if failure is None else (failure,)
         return (
             RunHook(HookMoment.PRE),
-            *_restarts(view, frozenset()),
+            *_restarts(groups, frozenset()),
             *stall,
-            *_waits(view, frozenset()),
+            *_waits(groups, frozenset()),
         )
-    victims = _victims(view)
+    victims = _victims(groups)
     names = frozenset(victim.name for victim in victims)
     steps: list[Step] = [
         Drain(victim.name) if victim.ready and not victim.drained else Stop(victim.name)
         for victim in victims
     ]
-    steps.extend(_starts(view))
-    steps.extend(_restarts(view, names))
-    if _is_time_for_mid(view):
+    steps.extend(_starts(groups))
+    steps.extend(_restarts(groups, names))
+    if _is_time_for_mid(groups):
         steps.append(RunHook(HookMoment.MID))
-    elif _is_complete(view) and not rollout.target.complete:
-        steps.append(RunHook(HookMoment.POST) if HookMoment.POST in view.hooks else MarkComplete())
+    elif _is_complete(groups) and not rollout.target.complete:
+        steps.append(
+            RunHook(HookMoment.POST) if HookMoment.POST in groups.hooks else MarkComplete()
+        )
     if failure is not None:
         steps.append(failure)
-    steps.extend(_waits(view, names))
+    steps.extend(_waits(groups, names))
     return tuple(steps)
 
 
@@ -311,136 +315,136 @@ def _of_aborted(rollout: Rollout) -> Rollout:
     return replace(rollout, target=target, settings=replace(rollout.settings, replicas=0))
 
 
-def _is_complete(view: _View) -> bool:
-    whole = len(view.available) == view.settings.replicas and not view.leaving
-    return whole and not view.rollout.target.driven
+def _is_complete(groups: _ReplicaGroups) -> bool:
+    whole = len(groups.available) == groups.settings.replicas and not groups.leaving
+    return whole and not groups.rollout.target.driven
 
 
-def _is_time_for_mid(view: _View) -> bool:
+def _is_time_for_mid(groups: _ReplicaGroups) -> bool:
     return (
-        HookMoment.MID in view.hooks
-        and view.settings.strategy is RolloutStrategy.RECREATE
-        and not view.leaving
+        HookMoment.MID in groups.hooks
+        and groups.settings.strategy is RolloutStrategy.RECREATE
+        and not groups.leaving
     )
 
 
-def _failure(view: _View) -> RollBack | Stall | None:
-    rollout = view.rollout
+def _failure(groups: _ReplicaGroups) -> RollBack | Stall | None:
+    rollout = groups.rollout
     if rollout.target.complete or rollout.settings.paused:
         return None
     kind = Stall if rollout.good is None else RollBack
-    if (limit := view.time_limit) is not None and view.now >= limit:
+    if (limit := groups.time_limit) is not None and groups.now >= limit:
         return kind(FailureReason.TOO_LONG, None)
-    ended = [one for one in view.staying if one.ended and not one.interrupted]
+    ended = [one for one in groups.staying if one.ended and not one.interrupted]
     looping = [one for one in ended if one.restarts >= ENDED_STARTS - 1]
     if looping:
         return kind(FailureReason.CRASH_LOOPING, looping[0])
-    late = _deadline(view)
-    if late is None or view.now < late:
+    late = _deadline(groups)
+    if late is None or groups.now < late:
         return None
-    unready = [replica for replica in view.staying if not replica.ready]
+    unready = [replica for replica in groups.staying if not replica.ready]
     return kind(FailureReason.NEVER_READY, unready[0] if unready else None)
 
 
-def _deadline(view: _View) -> datetime | None:
+def _deadline(groups: _ReplicaGroups) -> datetime | None:
     """Return when the target counts as failed; None when only waiting for old ones is left."""
-    ready = [replica for replica in view.staying if replica.ready]
-    target = view.rollout.target
-    if target.complete or len(ready) >= view.settings.replicas or target.driven:
+    ready = [replica for replica in groups.staying if replica.ready]
+    target = groups.rollout.target
+    if target.complete or len(ready) >= groups.settings.replicas or target.driven:
         return None
-    if HookMoment.PRE in view.hooks or _is_time_for_mid(view):
+    if HookMoment.PRE in groups.hooks or _is_time_for_mid(groups):
         return None  # a hook may take what the active deadline leaves it
     # A restart is no progress: a replica that is restarted for ever would never be late.
-    progress = [one.started_at for one in view.staying if one.restarts == 0]
+    progress = [one.started_at for one in groups.staying if one.restarts == 0]
     progress += [one.ready_since for one in ready if one.ready_since is not None]
     if target.hooks_ended is not None:
         progress.append(target.hooks_ended)
-    return max([target.since, *progress]) + view.settings.deadline
+    return max([target.since, *progress]) + groups.settings.deadline
 
 
-def _victims(view: _View) -> list[Replica]:
-    match view.settings.strategy:
+def _victims(groups: _ReplicaGroups) -> list[Replica]:
+    match groups.settings.strategy:
         case RolloutStrategy.RECREATE:
-            return view.leaving
+            return groups.leaving
         case RolloutStrategy.ORDERED:
-            return _ordered_victims(view)
+            return _ordered_victims(groups)
         case RolloutStrategy.ROLLING:
-            return _rolling_victims(view)
+            return _rolling_victims(groups)
 
 
-def _rolling_victims(view: _View) -> list[Replica]:
+def _rolling_victims(groups: _ReplicaGroups) -> list[Replica]:
     """Choose whom the service can spare, by Kubernetes' arithmetic (deployment/rolling.go)."""
-    minimum = view.settings.minimum
-    ready = [replica for replica in view.leaving if replica.ready]
-    spare = len(view.available) + len(ready) - minimum
-    unready = [replica for replica in view.leaving if not replica.ready]
-    useless = [replica for replica in unready if not view.is_kept(replica)]
+    minimum = groups.settings.minimum
+    ready = [replica for replica in groups.leaving if replica.ready]
+    spare = len(groups.available) + len(ready) - minimum
+    unready = [replica for replica in groups.leaving if not replica.ready]
+    useless = [replica for replica in unready if not groups.is_kept(replica)]
     # A good replica that is not ready just now may come back before the new ones get anywhere.
-    expected = [replica for replica in unready if view.is_kept(replica)]
-    still_coming = len(view.staying) - len(view.available)
-    room = len(view.replicas) - len(useless) - minimum - still_coming
+    expected = [replica for replica in unready if groups.is_kept(replica)]
+    still_coming = len(groups.staying) - len(groups.available)
+    room = len(groups.replicas) - len(useless) - minimum - still_coming
     return [*useless, *expected[: max(room, 0)], *ready[: max(spare, 0)]]
 
 
-def _ordered_victims(view: _View) -> list[Replica]:
-    useless = [one for one in view.leaving if not one.ready and not view.is_kept(one)]
+def _ordered_victims(groups: _ReplicaGroups) -> list[Replica]:
+    useless = [one for one in groups.leaving if not one.ready and not groups.is_kept(one)]
     if useless:
         return useless
-    surplus = [one for one in view.leaving if one.index >= view.settings.replicas]
+    surplus = [one for one in groups.leaving if one.index >= groups.settings.replicas]
     if surplus:
         return [max(surplus, key=lambda one: one.index)]
-    whole = not _unoccupied(view) and len(view.available) == len(view.staying)
-    if not whole or not view.leaving:
+    whole = not _unoccupied(groups) and len(groups.available) == len(groups.staying)
+    if not whole or not groups.leaving:
         return []
     # One that is not ready goes first: replacing another would leave two of them away.
-    return [max(view.leaving, key=lambda one: (not one.ready, one.index))]
+    return [max(groups.leaving, key=lambda one: (not one.ready, one.index))]
 
 
-def _unoccupied(view: _View) -> list[int]:
-    occupied = {replica.index for replica in view.replicas}
-    return [index for index in range(view.settings.replicas) if index not in occupied]
+def _unoccupied(groups: _ReplicaGroups) -> list[int]:
+    occupied = {replica.index for replica in groups.replicas}
+    return [index for index in range(groups.settings.replicas) if index not in occupied]
 
 
-def _starts(view: _View) -> list[StartReplica]:
-    settings = view.settings
-    revision = view.rollout.target.revision
+def _starts(groups: _ReplicaGroups) -> list[StartReplica]:
+    settings = groups.settings
+    revision = groups.rollout.target.revision
     match settings.strategy:
         case RolloutStrategy.RECREATE:
-            indices = [] if view.leaving or HookMoment.MID in view.hooks else view.missing
+            indices = [] if groups.leaving or HookMoment.MID in groups.hooks else groups.missing
         case RolloutStrategy.ROLLING:
-            room = settings.replicas + settings.max_surge - len(view.replicas)
-            indices = view.missing[: max(room, 0)]
+            room = settings.replicas + settings.max_surge - len(groups.replicas)
+            indices = groups.missing[: max(room, 0)]
         case RolloutStrategy.ORDERED:
-            indices = _ordered_starts(view)
+            indices = _ordered_starts(groups)
     return [StartReplica(revision, index) for index in indices]
 
 
-def _ordered_starts(view: _View) -> list[int]:
-    free = _unoccupied(view)
+def _ordered_starts(groups: _ReplicaGroups) -> list[int]:
+    free = _unoccupied(groups)
     if not free:
         return []
-    below = [replica for replica in view.replicas if replica.index < free[0]]
-    waits = any(not one.is_available(view.settings, view.now) for one in below)
+    below = [replica for replica in groups.replicas if replica.index < free[0]]
+    waits = any(not one.is_available(groups.settings, groups.now) for one in below)
     return [] if waits else free[:1]
 
 
-def _restarts(view: _View, victims: frozenset[str]) -> list[StartReplica]:
+def _restarts(groups: _ReplicaGroups, victims: frozenset[str]) -> list[StartReplica]:
     return [
         StartReplica(replica.revision, replica.index)
-        for replica in view.replicas
+        for replica in groups.replicas
         if replica.ended
         and replica.name not in victims
-        and view.is_kept(replica)
-        and replica.restart_at <= view.now
+        and groups.is_kept(replica)
+        and replica.restart_at <= groups.now
     ]
 
 
-def _waits(view: _View, victims: frozenset[str]) -> list[Wait]:
-    kept = [one for one in view.replicas if one.name not in victims and view.is_kept(one)]
+def _waits(groups: _ReplicaGroups, victims: frozenset[str]) -> list[Wait]:
+    kept = [one for one in groups.replicas if one.name not in victims and groups.is_kept(one)]
     times = [replica.restart_at for replica in kept if replica.ended]
-    times += [at for one in view.staying if (at := one.available_at(view.settings)) is not None]
-    late = _deadline(view)
-    if not view.settings.paused:
-        times += [limit for limit in (late, view.time_limit) if limit is not None]
-    ahead = [time for time in times if time > view.now]
+    times += [at for one in groups.staying if (at := one.available_at(groups.settings)) is not None]
+    late = _deadline(groups)
+    if not groups.settings.paused:
+        times += [limit for limit in (late, groups.time_limit) if limit is not None]
+    ahead = [time for time in times if time > groups.now]
     return [Wait(min(ahead))] if ahead else []

@@ -1,4 +1,4 @@
-"""Where the newest rollout of a workload stands, for people and for what waits for it."""
+"""Summary of the newest rollout of a workload, for people and for what waits for it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +13,7 @@ _AS_USUAL = frozenset({"NewReplicaSetCreated", "ReplicaSetUpdated", "NewReplicaS
 
 
 class RolloutState(StrEnum):
-    """Whether a rollout has ended, and how."""
+    """State of a rollout: going on, or ended in one of several ways."""
 
     COMPLETE = "Complete"
     PROGRESSING = "Progressing"
@@ -22,7 +22,7 @@ class RolloutState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RolloutProgress:
-    """Where the newest rollout of a workload stands, for people."""
+    """Progress of the newest rollout of a workload, for people."""
 
     state: RolloutState
     text: str
@@ -77,7 +77,7 @@ def rollout_of(workload: Workload) -> RolloutProgress:
 
 def _hindrance(workload: Workload) -> str:
     """Say what a rollout under way waits for, when it is more than its instances."""
-    told = conditions.find(workload.status.conditions, "Progressing")
-    if told is None or told.reason in _AS_USUAL or not told.message:
+    progressing = conditions.find(workload.status.conditions, "Progressing")
+    if progressing is None or progressing.reason in _AS_USUAL or not progressing.message:
         return ""
-    return f": {told.message}"
+    return f": {progressing.message}"

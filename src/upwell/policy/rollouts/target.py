@@ -1,4 +1,4 @@
-"""Which revision of a workload shall serve: the declared one, unless something speaks against."""
+"""Revision of a workload that shall serve: the declared one, unless something speaks against."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,16 +8,16 @@ from upwell.policy.rollouts.history import Phase, Records, find, last_good
 
 
 class TargetReason(StrEnum):
-    """Why this revision is the target."""
+    """Reason why this revision is the target."""
 
     DECLARED = "Declared"
     """It is what the template says."""
     BEGIN = "Begin"
     """The template says something new, and nothing speaks against it: a revision has to begin."""
     FALLEN_BACK = "FallenBack"
-    """What the template says has failed; the last good revision serves."""
+    """The revision of the template has failed; the last good revision serves."""
     KEPT = "Kept"
-    """What the template says may not begin now; what was in force stays."""
+    """The revision of the template may not begin now; what was in force stays."""
 
 
 @dataclass(frozen=True, slots=True)

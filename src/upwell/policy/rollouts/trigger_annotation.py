@@ -31,7 +31,7 @@ class ImageTrigger:
 
     container: str
     init: bool
-    """Whether it is an init container."""
+    """True if it is an init container."""
     namespace: str
     """The stream's namespace; empty: the workload's own."""
     tag: str

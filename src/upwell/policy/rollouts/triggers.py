@@ -21,14 +21,14 @@ from upwell.policy.rollouts.settings import is_paused, with_pod_template
 HOLD_ANNOTATION = "upwell.dev/hold"
 """Present while a person's decision keeps automation away; its value says why."""
 HOLD_UNTIL_ANNOTATION = "upwell.dev/hold-until"
-"""When the hold ends by itself (RFC 3339); absent, it ends when a person lifts it."""
+"""Time at which the hold ends by itself (RFC 3339); absent, it ends when a person lifts it."""
 
 type Slot = tuple[str, bool]
 """A container's name, and whether it is an init container."""
 
 
 class Mode(StrEnum):
-    """Whether a trigger acts."""
+    """Mode of a trigger: it acts, or waits for a person."""
 
     AUTOMATIC = "automatic"
     MANUAL = "manual"
@@ -63,7 +63,7 @@ class Followers:
 
 
 class Reason(StrEnum):
-    """Why images were or were not set: the reason of the condition `ImageTriggered`."""
+    """Reason of the condition `ImageTriggered`: why images were or were not set."""
 
     RESOLVED = "Resolved"
     TAG_NOT_FOUND = "TagNotFound"
@@ -77,7 +77,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TriggerVerdict:
-    """What the triggers ask for now: images to set, and the explanation."""
+    """Images that the triggers set now, and the explanation."""
 
     reason: Reason
     message: str
@@ -85,7 +85,7 @@ class TriggerVerdict:
 
     @property
     def resolved(self) -> bool:
-        """Whether every trigger that acts has its image in force."""
+        """True if every trigger that acts has its image in force."""
         return self.reason is Reason.RESOLVED
 
 
@@ -277,7 +277,7 @@ def with_images[R: Resource](workload: R, images: Mapping[Slot, str]) -> R:
 
 
 def is_pinned(image: str) -> bool:
-    """Whether the image is named by digest."""
+    """Return True if the image is named by digest."""
     try:
         return Reference.parse(image.strip()).digest is not None
     except InvalidReferenceError:

@@ -32,7 +32,7 @@ def allocate(
 
 
 def is_ours(address: str, network: ipaddress.IPv4Network) -> bool:
-    """Whether we gave out the address, from `network` or from the loopback network."""
+    """Return True if we gave out the address, from `network` or from the loopback network."""
     try:
         found = ipaddress.IPv4Address(address)
     except ValueError:
@@ -41,7 +41,7 @@ def is_ours(address: str, network: ipaddress.IPv4Network) -> bool:
 
 
 def needs_address(service: Service, network: ipaddress.IPv4Network) -> bool:
-    """Whether the Service has no address yet, or one that instances cannot reach although could."""
+    """Return True if the Service has no address, or an unreachable one without need."""
     address = service.spec.cluster_ip
     if not address:
         return True

@@ -1,4 +1,4 @@
-"""Which Routes, Services and host ports are not served, as the router has reported."""
+"""Routes, Services and host ports that are not served, as the router has reported."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,9 +24,11 @@ class Unserved:
     message: str
 
     def __str__(self) -> str:
-        told = self.message or self.reason
+        reported = self.message or self.reason
         return (
-            f"{self.key}: {told}" if "not served" in told else f"{self.key} is not served: {told}"
+            f"{self.key}: {reported}"
+            if "not served" in reported
+            else f"{self.key} is not served: {reported}"
         )
 
 

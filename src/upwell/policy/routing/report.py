@@ -1,4 +1,4 @@
-"""What conditions say of the table that was applied, or was not: of Services, Routes, workloads."""
+"""Conditions of Services, Routes and workloads on the table that was applied, or was not."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,12 +23,12 @@ from upwell.workload.interface import RouterUnavailableError
 
 @dataclass(frozen=True, slots=True)
 class RoutingOutcome:
-    """How the router took the table."""
+    """Outcome of the table at the router."""
 
     failures: Mapping[str, str] = field(default_factory=dict)
     """Name of a listener or rule -> why it is not served."""
     refusal: RouterUnavailableError | None = None
-    """Why the table is not in force at all."""
+    """Error because of which the table is not in force at all."""
 
     def of_service(self, service: Service) -> Condition | None:
         """Return whether a Service answers; None for one that has no address to answer at."""
@@ -92,8 +92,8 @@ class RoutingOutcome:
                 at = f"{service.spec.cluster_ip}:{port.port}"
                 yield "ListenerFailed", f"{at}: {self.failures[name]}"
             if node_name(name) in self.failures:
-                told = f"nodePort {port.node_port}: {self.failures[node_name(name)]}"
-                yield "ListenerFailed", told
+                message = f"nodePort {port.node_port}: {self.failures[node_name(name)]}"
+                yield "ListenerFailed", message
         if message := unserved_message(service):
             yield "ProtocolNotServed", message
 

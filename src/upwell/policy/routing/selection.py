@@ -1,4 +1,4 @@
-"""Which instances and workloads the selectors of Services match, found by their labels."""
+"""Instances and workloads that the selectors of Services match, found by their labels."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ class Selectors:
                 self._selectors[rarest].append(service.spec.selector)
 
     def match(self, workload: Workload) -> bool:
-        """Whether a Service selects the template that the workload declares."""
+        """Return True if a Service selects the template that the workload declares."""
         labels = instance_labels(workload, template_of(workload))
         return any(
             selector.items() <= labels.items()

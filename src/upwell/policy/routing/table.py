@@ -30,7 +30,7 @@ _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what hostPort and nodePort mean
 
 @dataclass(frozen=True, slots=True)
 class RoutingState:
-    """All that the table follows from."""
+    """State that the table follows from."""
 
     services: Sequence[Service]
     routes: Sequence[Route]
@@ -41,7 +41,7 @@ class RoutingState:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a Route is served, and why not."""
+    """Admission of a Route: served, or why not."""
 
     admitted: bool
     reason: str = ""
@@ -50,7 +50,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """What the router does now."""
+    """State of the router now."""
 
     serving: Mapping[str, ObjectKey] = field(default_factory=dict)
     """Instances that get requests, and whose they are."""
@@ -166,7 +166,7 @@ def _service_listeners(service: Service) -> Iterator[Listener]:
 
 
 def is_http(port: ServicePort) -> bool:
-    """Whether a Service port says that it speaks HTTP: by its protocol, or by its name."""
+    """Return True if a Service port says that it speaks HTTP: by its protocol, or by its name."""
     if port.app_protocol:
         return port.app_protocol.lower() == "http"
     return port.name == "http" or port.name.startswith("http-")

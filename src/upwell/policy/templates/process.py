@@ -36,14 +36,14 @@ class InvalidTemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ProcessRequest:
-    """What whoever processes a template asks for."""
+    """Request to process a template."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Values of parameters; one that is given wins over the template's own and a generated one."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels for every object, over those of the template."""
     ignore_unknown: bool = False
-    """Whether a value for a parameter that the template does not have is no fault."""
+    """True if a value for a parameter that the template does not have is no fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class _Expansion:
         return value
 
     def _pays(self, value: str, path: str) -> bool:
-        """Whether the value still fits; the first that does not is a fault."""
+        """Return True if the value still fits; the first that does not is a fault."""
         exhausted = self._left < 0
         self._left -= len(value)
         if self._left >= 0:

@@ -43,7 +43,7 @@ def context_of(resource: Resource) -> TraceContext | None:
 
 @dataclass(frozen=True, slots=True)
 class ImageLineage:
-    """What every image came from, as far as the objects still tell."""
+    """Origin of every image, as far as the objects still tell."""
 
     stream: Callable[[StreamName], ImageStream | None]
     makers: Callable[[Made], Iterable[Build]]

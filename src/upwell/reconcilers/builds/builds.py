@@ -14,7 +14,7 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.builder.interface import Builder, BuildError, BuildLogs
 from upwell.controller import Backoff, Controller, Result, Watch, WorkQueue, of_both
-from upwell.policy.builds.failures import told_message, told_reason
+from upwell.policy.builds.failures import status_message, status_reason
 from upwell.policy.builds.run_policy import blocked_by, policy_of, superseded
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.index import BuildIndex
@@ -121,7 +121,7 @@ class Builds:
         siblings = self._siblings(build)
         obstacle = self._obstacle(build, siblings)
         if obstacle is None and missing is not None:
-            obstacle = missing.reason, told_message(missing.reason, missing.message)
+            obstacle = missing.reason, status_message(missing.reason, missing.message)
         if obstacle is not None:
             self._waiting.add(build.key)
             await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
@@ -197,12 +197,12 @@ class Builds:
         if error.retryable and attempts < MAX_ATTEMPTS:
             delay = self._backoff.delay(attempts)
             retry = self._clock() + timedelta(seconds=delay)
-            message = told_message(error.reason, str(error))
+            message = status_message(error.reason, str(error))
             message = f"{message}; try {attempts + 1} of {MAX_ATTEMPTS} at {retry:%H:%M:%S}Z"
             changes = {
                 "phase": BuildPhase.NEW,
                 "retry_time": retry,
-                "reason": told_reason(error.reason),
+                "reason": status_reason(error.reason),
                 "message": message,
             }
             await self._write(build, changes)
@@ -216,8 +216,8 @@ class Builds:
         now = self._clock()
         changes = {
             "phase": phase,
-            "reason": told_reason(reason),
-            "message": told_message(reason, message),
+            "reason": status_reason(reason),
+            "message": status_message(reason, message),
             "retry_time": None,
             "completion_timestamp": now,
             "log_snippet": self._logs.tail(build.uid, LOG_SNIPPET_LINES) or None,

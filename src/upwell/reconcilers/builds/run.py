@@ -31,8 +31,8 @@ from upwell.policy.builds.plan import (
     FetchedSource,
     ImagePull,
     ResolvedInputs,
+    declared_commit,
     plan_build,
-    told_commit,
     with_copies,
 )
 from upwell.reconcilers.builds.output import BuildOutputs
@@ -136,7 +136,7 @@ class BuildRun:
         if upload is None:
             return None
         unpacked = await self._builder.unpack(build.uid, upload, sink)
-        return Checkout(unpacked.path, told_commit(build))
+        return Checkout(unpacked.path, declared_commit(build))
 
     async def _record(self, build: Build, inputs: ResolvedInputs) -> Build:
         """Name what the build works with, before anything of it is pulled or made."""

@@ -74,7 +74,7 @@ class Workloads:
         now = []
         for one in placed:
             workload = one.workload
-            if one.lacks and HOLD_ANNOTATION not in workload.annotations:
+            if one.is_missing and HOLD_ANNOTATION not in workload.annotations:
                 workload = await self._store.update(_with(workload, one, move))
             now.append(Placed(workload, one.images))
         return stage_rollout(now)

@@ -62,7 +62,7 @@ def _builds(builds: Sequence[Build]) -> list[Metric]:
 def _rollouts(snapshot: Snapshot) -> list[Metric]:
     workloads = [item for item in snapshot.workloads.values() if isinstance(item, WORKLOADS)]
     states = Counter(rollout_of(workload).state for workload in workloads)
-    behind = sum(bool(snapshot.workload_standing(workload).behind) for workload in workloads)
+    behind = sum(bool(snapshot.workload_freshness(workload).behind) for workload in workloads)
     by_state = {str(state): float(states[state]) for state in RolloutState}
     return [
         labelled("upwell_rollouts", "Newest rollouts of workloads, by state.", "state", by_state),

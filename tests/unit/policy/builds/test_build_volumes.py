@@ -3,7 +3,7 @@ import json
 import pytest
 
 from upwell.api.build import BuildStrategy
-from upwell.policy.builds.volumes import MissingKeyError, volume_wishes
+from upwell.policy.builds.volumes import MissingKeyError, source_mounts
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 
 KEYS = {"a": b"1", "b": b"2"}
@@ -19,33 +19,33 @@ def read(document: dict[str, object]) -> BuildStrategy:
 
 
 def test_a_volume_shows_every_key_of_its_source() -> None:
-    [wish] = volume_wishes(strategy(type="Secret", secret={"secretName": "s"}))
-    assert (wish.source, wish.targets) == (SourceName(SECRET, "s"), ("/x",))
-    assert wish.files(KEYS) == KEYS
+    [volume] = source_mounts(strategy(type="Secret", secret={"secretName": "s"}))
+    assert (volume.source, volume.targets) == (SourceName(SECRET, "s"), ("/x",))
+    assert volume.files(KEYS) == KEYS
 
 
 def test_items_choose_keys_and_name_their_files() -> None:
     items = [{"key": "b", "path": "deep/c"}]
-    [wish] = volume_wishes(strategy(configMap={"name": "m", "items": items}))
-    assert wish.source == SourceName(CONFIG_MAP, "m")
-    assert wish.files(KEYS) == {"deep/c": b"2"}
+    [volume] = source_mounts(strategy(configMap={"name": "m", "items": items}))
+    assert volume.source == SourceName(CONFIG_MAP, "m")
+    assert volume.files(KEYS) == {"deep/c": b"2"}
 
 
 @pytest.mark.parametrize("optional", [True, False])
 def test_a_key_that_is_missing_is_named_unless_it_may_be(*, optional: bool) -> None:
     items = [{"key": "a", "path": "a"}, {"key": "z", "path": "z"}]
     source = {"secretName": "s", "items": items, "optional": optional}
-    [wish] = volume_wishes(strategy(secret=source))
-    assert wish.optional is optional
+    [volume] = source_mounts(strategy(secret=source))
+    assert volume.optional is optional
     if optional:
-        assert wish.files(KEYS) == {"a": b"1"}
+        assert volume.files(KEYS) == {"a": b"1"}
         return
     with pytest.raises(MissingKeyError, match="volume v: Secret s has no key 'z'"):
-        wish.files(KEYS)
+        volume.files(KEYS)
 
 
 def test_secrets_of_a_custom_builder_are_volumes() -> None:
     secrets = [{"secretSource": {"name": "s"}, "mountPath": "/var/s"}]
     custom: dict[str, object] = {"customStrategy": {"from": {"name": "x"}, "secrets": secrets}}
-    [wish] = volume_wishes(read(custom))
-    assert (wish.source, wish.targets) == (SourceName(SECRET, "s"), ("/var/s",))
+    [volume] = source_mounts(read(custom))
+    assert (volume.source, volume.targets) == (SourceName(SECRET, "s"), ("/var/s",))

@@ -14,7 +14,7 @@ from upwell.api.build import (
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
-from upwell.policy.builds.failures import MESSAGES, told_message, told_reason
+from upwell.policy.builds.failures import MESSAGES, status_message, status_reason
 from upwell.policy.builds.input_analysis import build_warnings, missing_inputs
 from upwell.policy.builds.new_build import (
     BuildStart,
@@ -23,7 +23,7 @@ from upwell.policy.builds.new_build import (
     clone_build,
     last_binary_input,
     new_build,
-    vain_wishes,
+    unsupported_options,
 )
 from upwell.policy.images.streams import StreamName
 
@@ -141,16 +141,16 @@ def test_a_request_changes_variables_arguments_and_options() -> None:
 
 
 def test_what_is_asked_for_in_vain_is_named() -> None:
-    wishes = request(
+    options = request(
         revision={"git": {"commit": "abc"}},
         dockerStrategyOptions={"noCache": True},
         sourceStrategyOptions={"incremental": True},
     )
     of_git = config().spec
-    assert vain_wishes(of_git, wishes.request) == ("incremental needs sourceStrategy",)
+    assert unsupported_options(of_git, options.request) == ("incremental needs sourceStrategy",)
     source = {"sourceStrategy": {"from": {"name": "base:1"}}}
     uploaded = config(source={"binary": {}}, strategy=source).spec
-    assert vain_wishes(uploaded, wishes.request) == (
+    assert unsupported_options(uploaded, options.request) == (
         "a commit needs spec.source.git",
         "build arguments and noCache need dockerStrategy",
     )
@@ -211,16 +211,16 @@ def test_a_trigger_on_the_own_output_is_warned_of(change: dict[str, Any], *, war
 
 
 def test_openshifts_sentence_comes_first_and_once() -> None:
-    assert told_message("FetchSourceFailed", "no host") == (
+    assert status_message("FetchSourceFailed", "no host") == (
         "Failed to fetch the input source. no host"
     )
     whole = "Failed pulling builder image. 404"
-    assert told_message("PullBuilderImageFailed", whole) == whole
+    assert status_message("PullBuilderImageFailed", whole) == whole
     cut = "Dockerfile build strategy has failed: RUN exit 1"
-    assert told_message("DockerBuildFailed", cut) == (
+    assert status_message("DockerBuildFailed", cut) == (
         "Dockerfile build strategy has failed. RUN exit 1"
     )
-    assert told_message("CancelledBuild", "") == MESSAGES["CancelledBuild"]
-    assert told_message("OurOwn", "why") == "why"
-    assert told_reason("PostCommitHookFailed") == "GenericBuildFailed"
-    assert told_reason("FetchSourceFailed") == "FetchSourceFailed"
+    assert status_message("CancelledBuild", "") == MESSAGES["CancelledBuild"]
+    assert status_message("OurOwn", "why") == "why"
+    assert status_reason("PostCommitHookFailed") == "GenericBuildFailed"
+    assert status_reason("FetchSourceFailed") == "FetchSourceFailed"

@@ -119,7 +119,7 @@ def deployment(*phases: str, annotations: dict[str, str] | None = None, **status
 
 def standing(workload: Resource, *others: Resource) -> Freshness:
     snapshot = Snapshot([workload, *others])
-    return snapshot.workload_standing(snapshot.workloads[workload.key])
+    return snapshot.workload_freshness(snapshot.workloads[workload.key])
 
 
 def texts(statements: list[Statement], topic: Topic) -> list[str]:

@@ -25,7 +25,7 @@ from upwell.policy.new_app.components import (
     parse_component,
 )
 from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read_dockerfile
-from upwell.policy.new_app.images import FollowedImage, ImportWish, follow
+from upwell.policy.new_app.images import FollowedImage, ImportOptions, follow
 from upwell.policy.new_app.objects import application_objects
 
 SHOP = SourceRepository("https://git.test/team/shop.git")
@@ -56,7 +56,7 @@ def stream(name: str, tags: Mapping[str, str], pushed: str = "") -> ImageStream:
 
 
 def new(image: str) -> FollowedImage:
-    return follow(image, {}, ImportWish())
+    return follow(image, {}, ImportOptions())
 
 
 def stored(app: Application) -> list[Resource]:
@@ -178,7 +178,7 @@ def test_an_unknown_image_is_imported_on_schedule() -> None:
 def test_a_digest_is_not_looked_at_again_and_a_registry_may_be_insecure() -> None:
     image = f"registry.test/python@sha256:{'a' * 64}"
 
-    followed = follow(image, {}, ImportWish(insecure=True))
+    followed = follow(image, {}, ImportOptions(insecure=True))
 
     assert followed.declared is not None
     tag = followed.declared.spec.tags[0]
@@ -189,13 +189,13 @@ def test_a_tag_that_is_there_is_used() -> None:
     streams = {"python": stream("python", {"3.11": "python:3.11"}, pushed="mine")}
 
     for image in ("python:3.11", "docker.io/library/python:3.11", "python:mine"):
-        assert follow(image, streams, ImportWish()).declared is None
+        assert follow(image, streams, ImportOptions()).declared is None
 
 
 def test_a_new_tag_stands_beside_those_that_are_there() -> None:
     streams = {"python": stream("python", {"3.11": "python:3.11"})}
 
-    declared = follow("python:3.12", streams, ImportWish()).declared
+    declared = follow("python:3.12", streams, ImportOptions()).declared
 
     assert declared is not None
     assert [tag.name for tag in declared.spec.tags] == ["3.11", "3.12"]
@@ -208,7 +208,7 @@ def test_a_tag_from_elsewhere_is_not_taken_over() -> None:
     streams = {"python": stream("python", {"3.11": "python:3.11"})}
 
     with pytest.raises(NewAppError, match="imagestream/python has a tag"):
-        follow("other.test/python:3.11", streams, ImportWish())
+        follow("other.test/python:3.11", streams, ImportOptions())
 
 
 @pytest.mark.parametrize("deployment_config", [False, True])

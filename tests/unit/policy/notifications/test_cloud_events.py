@@ -18,7 +18,7 @@ from upwell.policy.notifications.cloud_events import (
     cloud_events,
     subject_of,
 )
-from upwell.policy.notifications.subscriptions import TOLD_FOR, concerns, fate_of, is_news
+from upwell.policy.notifications.subscriptions import NEWS_FOR, concerns, fate_of, is_news
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 UPWELL = "upwell.dev/v1alpha1"
@@ -247,7 +247,7 @@ def test_with_a_digest_events_are_gathered() -> None:
     [
         (1.0, START + timedelta(minutes=2), True),
         (-1.0, START + timedelta(minutes=2), False),
-        (1.0, START + TOLD_FOR + timedelta(minutes=2), False),
+        (1.0, START + NEWS_FOR + timedelta(minutes=2), False),
     ],
 )
 def test_only_what_is_new_is_told(made: float, now: datetime, *, news: bool) -> None:

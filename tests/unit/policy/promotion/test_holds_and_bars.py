@@ -176,7 +176,7 @@ def test_a_person_goes_back_through_every_bar_and_stops_what_is_under_way() -> N
     assert line.stage("staging").release == "shop-1"
 
 
-def test_two_wishes_for_one_stage_begin_one_after_the_other() -> None:
+def test_two_requests_for_one_stage_begin_one_after_the_other() -> None:
     line = Line()
     line.publish(1)
     line.succeed("shop-1.dev")

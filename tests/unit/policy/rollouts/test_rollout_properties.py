@@ -121,7 +121,7 @@ class World:
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> Settings:
+def rollout_settings(draw: st.DrawFn) -> Settings:
     strategy = draw(st.sampled_from(RolloutStrategy))
     replicas = draw(st.integers(0, 5))
     surge = draw(st.integers(0, 3))
@@ -161,7 +161,7 @@ def reconcile_until_killed(world: World, fault: str, number: int) -> None:
     world.reconcile(survives)
 
 
-@given(wanted=wishes(), works=st.booleans(), faults=FAULTS)
+@given(wanted=rollout_settings(), works=st.booleans(), faults=FAULTS)
 @settings(deadline=None, max_examples=150)
 def test_no_step_takes_a_replica_that_the_service_needs(
     wanted: Settings, *, works: bool, faults: list[tuple[str, int]]
@@ -175,7 +175,7 @@ def test_no_step_takes_a_replica_that_the_service_needs(
         assert world.serving() >= min(before, wanted.minimum)
 
 
-@given(wanted=wishes(), works=st.booleans(), faults=FAULTS)
+@given(wanted=rollout_settings(), works=st.booleans(), faults=FAULTS)
 @settings(deadline=None, max_examples=150)
 def test_no_more_run_than_the_surge_allows(
     wanted: Settings, *, works: bool, faults: list[tuple[str, int]]
@@ -187,7 +187,7 @@ def test_no_more_run_than_the_surge_allows(
         assert len(world.replicas) <= wanted.replicas + wanted.max_surge
 
 
-@given(wishes(), FAULTS)
+@given(rollout_settings(), FAULTS)
 @settings(deadline=None, max_examples=150)
 def test_a_revision_that_works_ends_up_serving_alone(
     wanted: Settings, faults: list[tuple[str, int]]
@@ -202,7 +202,7 @@ def test_a_revision_that_works_ends_up_serving_alone(
     assert not world.reconcile()
 
 
-@given(wishes().filter(lambda wanted: wanted.replicas > 0), st.lists(st.integers(0, 9)))
+@given(rollout_settings().filter(lambda wanted: wanted.replicas > 0), st.lists(st.integers(0, 9)))
 @settings(deadline=None, max_examples=150)
 def test_a_revision_that_does_not_work_ends_up_rolled_back(
     wanted: Settings, kills: list[int]
@@ -215,7 +215,7 @@ def test_a_revision_that_does_not_work_ends_up_rolled_back(
     assert world.running() == {("old", index) for index in range(wanted.replicas)}
 
 
-@given(wishes(), st.lists(st.integers(0, 9), max_size=30))
+@given(rollout_settings(), st.lists(st.integers(0, 9), max_size=30))
 @settings(deadline=None, max_examples=150)
 def test_kills_change_nothing_in_the_end(wanted: Settings, kills: list[int]) -> None:
     undisturbed = World.serving_old(wanted, works=True)

@@ -19,7 +19,7 @@ from upwell.api.validation.objects import validate
 from upwell.policy.explain.graph import EdgeRole, build_graph
 from upwell.policy.new_app.application import Application, ApplicationBuild
 from upwell.policy.new_app.components import NewAppStrategy, SourceRepository
-from upwell.policy.new_app.images import ImportWish, follow
+from upwell.policy.new_app.images import ImportOptions, follow
 from upwell.policy.new_app.objects import application_objects
 from upwell.policy.templates.process import InvalidTemplateError, ProcessRequest, process_template
 
@@ -163,7 +163,7 @@ def test_new_app_builds_from_a_stream_of_openshift() -> None:
     stream = stored(to_group_form(document))
     assert isinstance(stream, ImageStream)
 
-    followed = follow("myruby", {"myruby": stream}, ImportWish())
+    followed = follow("myruby", {"myruby": stream}, ImportOptions())
     build = ApplicationBuild(SourceRepository("https://git.test/hello.git"), NewAppStrategy.SOURCE)
     made = application_objects(Application("hello", followed, build))
 

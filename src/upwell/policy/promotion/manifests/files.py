@@ -1,4 +1,4 @@
-"""Which files of a repository hold the images of a stage."""
+"""Files of a repository that hold the images of a stage."""
 
 from collections.abc import Iterable, Sequence
 from posixpath import normpath

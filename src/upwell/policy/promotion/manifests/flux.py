@@ -18,7 +18,7 @@ from upwell.policy.promotion.manifests.yaml_text import YamlText, text_of
 MARK = "$imagepolicy"
 _COMMENT = re.compile(r"#[ \t]*(\{[^\r\n]*\$imagepolicy[^\r\n]*\})[ \t]*\r?$", re.MULTILINE)
 _BETWEEN = re.compile(r"[ \t,}\]]*")
-"""What may stand between a value and its setter."""
+"""Characters that may stand between a value and its setter."""
 _PARTS = ("", "name", "tag", "digest")
 
 

@@ -1,4 +1,4 @@
-"""What manifests shall name, and what is said when they have no place for it."""
+"""Images that manifests shall name, and the error when they have no place for one."""
 
 from dataclasses import dataclass
 
@@ -17,21 +17,21 @@ class WantedImage:
     image: Reference
     """With its digest."""
     key: str = ""
-    """Where it stands, as a GitTarget's `keys` says; empty: it is found by its repository."""
+    """Path to it, as a GitTarget's `keys` says; empty: it is found by its repository."""
     repositories: frozenset[str] = frozenset()
-    """What manifests may call its repository now, besides that of `image`."""
+    """Names that manifests may have for its repository now, besides that of `image`."""
 
     def is_named(self, text: str) -> bool:
-        """Whether `text`, a pull spec or a repository, names this component's image."""
+        """Return True if `text`, a pull spec or a repository, names this component's image."""
         return repository_of(text) in {self.image.name, *self.repositories}
 
     def is_key(self, text: str) -> bool:
-        """Whether `text` names an image of the repository that is the key."""
+        """Return True if `text` names an image of the repository that is the key."""
         meant = repository_of(self.key)
         return bool(meant) and repository_of(text) == meant
 
     def image_is_in(self, repository: str) -> bool:
-        """Whether `repository` is where the image is."""
+        """Return True if `repository` is where the image is."""
         return repository_of(repository) == self.image.name
 
     @property

@@ -1,4 +1,4 @@
-"""What the results of checks mean: attempts, retries, timeouts, soak; only a pass is a pass."""
+"""Results of checks: attempts, retries, timeouts, soak; only a pass is a pass."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _PAUSES = (2, 60)
 
 
 class VerificationOutcome(StrEnum):
-    """How the verification of a stage stands."""
+    """State of the verification of a stage."""
 
     RUNNING = "Running"
     PASSED = "Passed"
@@ -26,19 +26,19 @@ class VerificationOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VerificationProgress:
-    """What is to be stored of the checks, and what they come to."""
+    """Results of checks to store, and the outcome that they come to."""
 
     checks: tuple[CheckResult, ...]
     outcome: VerificationOutcome
     message: str
-    """What is waited for, or how it ended, for people."""
+    """Reason of the wait, or of the end, for people."""
     again: float | None = None
     """Seconds until something is to be looked at; None: a change of an object will tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckVerdict:
-    """How an attempt ended."""
+    """Result of an attempt."""
 
     phase: CheckPhase
     message: str
@@ -63,7 +63,7 @@ class CheckAttempt:
 
     @property
     def deadline(self) -> datetime:
-        """When it has taken too long."""
+        """Time after which it has taken too long."""
         began = self.result.started or self.now
         return began + timedelta(seconds=self.check.timeout_seconds)
 
@@ -88,7 +88,7 @@ class CheckAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """How long a Release must serve well, and since when it serves."""
+    """Time for which a Release must serve well, and the time since which it serves."""
 
     seconds: float
     since: datetime | None

@@ -1,4 +1,4 @@
-"""What a test that has run comes to: its report is believed before its exit code."""
+"""Results of a test that has run: its report is believed before its exit code."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,22 +10,22 @@ from upwell.policy.promotion.verification.junit import Report
 
 @dataclass(frozen=True, slots=True)
 class ObservedEnd:
-    """How a test ended, as it was observed."""
+    """End of a test, as it was observed."""
 
     exit_code: int | None
     """None when it is not known."""
     at: datetime | None = None
     why: str = ""
-    """Why it is not known."""
+    """Reason why it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was read of the report that was asked for."""
+    """Findings in the report that was asked for."""
 
     report: Report = field(default_factory=Report)
     fault: str = ""
-    """Why (a part of) it could not be read."""
+    """Reason why (a part of) it could not be read."""
 
 
 def judge(ending: ObservedEnd, findings: Findings | None) -> CheckVerdict:

@@ -1,4 +1,4 @@
-"""The Job of a check: its one name, its labels, and what its test is told."""
+"""The Job of a check: its one name, its labels, and its test's environment."""
 
 import hashlib
 import re
@@ -35,7 +35,7 @@ class NoTestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRelease:
-    """What is verified, and where it answers."""
+    """Release that is verified, and the addresses at which it answers."""
 
     pipeline: Pipeline
     stage: Stage
@@ -46,7 +46,7 @@ class VerifiedRelease:
 
     @property
     def namespace(self) -> str:
-        """Where the stage's workloads are."""
+        """Namespace of the stage's workloads."""
         return namespace_of(self.pipeline, self.stage)
 
     @property
@@ -94,7 +94,7 @@ def promotion_of(job: Job) -> ObjectKey | None:
 
 
 def is_over(job: Job, results: Mapping[str, CheckResult]) -> bool:
-    """Whether the attempt of a Job has ended, and its result is stored among `results`."""
+    """Return True if the attempt of a Job has ended, and its result is among `results`."""
     result = results.get(job.labels.get(CHECK_LABEL, ""))
     if result is None or result.phase.is_final:
         return True

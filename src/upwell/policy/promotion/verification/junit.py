@@ -26,7 +26,7 @@ class InvalidReportError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one report, or several together, say."""
+    """Totals of one report, or of several together."""
 
     tests: int = 0
     failures: int = 0
@@ -37,12 +37,12 @@ class Report:
 
     @property
     def ran(self) -> int:
-        """How many tests were not skipped."""
+        """Number of tests that were not skipped."""
         return self.tests - self.skipped
 
     @property
     def bad(self) -> int:
-        """How many did not pass."""
+        """Number of tests that did not pass."""
         return self.failures + self.errors
 
     def __add__(self, other: Self) -> "Report":

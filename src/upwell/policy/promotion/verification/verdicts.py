@@ -15,7 +15,7 @@ VERDICT_CHECK = "verdict"
 
 @dataclass(frozen=True, slots=True)
 class ReportedVerdict:
-    """What somebody outside says of a check."""
+    """Verdict on a check that is reported from outside."""
 
     passed: bool
     by: str
@@ -29,7 +29,7 @@ class ReportedVerdict:
 
     @property
     def phase(self) -> CheckPhase:
-        """What it makes of the attempt."""
+        """Phase that it gives the attempt."""
         return CheckPhase.PASSED if self.passed else CheckPhase.FAILED
 
 
@@ -69,7 +69,7 @@ def result_of(promotion: Promotion, check: str) -> CheckResult:
 
 
 def is_given(result: CheckResult, verdict: ReportedVerdict) -> bool:
-    """Whether this very verdict was given before, be it by a run that is tried again.
+    """Return True if this very verdict was given before, be it by a run that is tried again.
 
     A run's word is its first.
     """
