@@ -86,7 +86,7 @@ def address(receiver: HttpReceiver) -> str:
 
 @pytest.fixture
 async def webhooks() -> AsyncIterator[Webhooks]:
-    async with Webhooks("1.2.3", seconds=10) as webhooks:
+    async with Webhooks.open("1.2.3", seconds=10) as webhooks:
         yield webhooks
 
 

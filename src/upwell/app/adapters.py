@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+from upwell import __version__
 from upwell.app.access import Protection, protect
 from upwell.app.clock import now
 from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
@@ -109,7 +110,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         logs=FileBuildLogs(data / "logs" / "builds"),
         builder=BuildahBuilder(buildah_settings(settings, paths)),
         runtime=runtime,
-        probes=await stack.enter_async_context(NetworkProbes.open()),
+        probes=await stack.enter_async_context(NetworkProbes.open(__version__)),
         repositories=GitRepositories(data / "gitops", settings.git_author),
         services=await runtime.service_network(),
         router=HaproxyRouter(_haproxy_settings(settings)),

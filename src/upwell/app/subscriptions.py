@@ -24,5 +24,5 @@ async def subscriptions(
     stack.callback(outbox.close)
     notices = Notices()
     stack.callback(notices.close)
-    webhooks = await stack.enter_async_context(Webhooks(__version__))
+    webhooks = await stack.enter_async_context(Webhooks.open(__version__))
     return Subscriptions(cache, Senders(outbox, webhooks, notices), settings.url, clock)

@@ -1,17 +1,15 @@
 """HTTP with limits: an answer of at most so many bytes, within a time, from where it was asked."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
 import aiohttp
-from aiohttp.connector import AddrInfoType
 from yarl import URL
 
-from upwell.api.values.addresses import is_metadata_address
+from upwell.outbound.guard import guarded_socket
 from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
 
 _CHUNK = 64 * 1024
@@ -28,12 +26,10 @@ class ResponseLimits:
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """What is sent."""
+    """A GET request as it is sent."""
 
-    method: str
     url: URL
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = field(default=None, repr=False)
 
 
 class HttpClient:
@@ -48,7 +44,9 @@ class HttpClient:
     async def open(cls, limits: ResponseLimits) -> AsyncIterator[Self]:
         """Hold the client while the block lasts."""
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_socket),
+            connector=aiohttp.TCPConnector(
+                limit=0, force_close=True, socket_factory=guarded_socket
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             # An answer is limited by its bytes as they come: it must not grow when it is unpacked.
             auto_decompress=False,
@@ -59,21 +57,17 @@ class HttpClient:
             yield cls(session, limits)
 
     async def get(self, question: HttpQuestion) -> HttpAnswer:
-        """Send a GET request; raises ProbeError."""
+        """Ask a question; raises ProbeError."""
         headers = {"Host": question.host} if question.host else {}
-        return await self.send(ProbeRequest("GET", parse_url(question.url), headers))
+        return await self.send(ProbeRequest(parse_url(question.url), headers))
 
     async def send(self, request: ProbeRequest) -> HttpAnswer:
-        """Send a request and return its answer; raises ProbeError."""
+        """Send a GET request and return its answer; raises ProbeError."""
         try:
             async with (
                 asyncio.timeout(self._limits.seconds),
-                self._session.request(
-                    request.method,
-                    request.url,
-                    headers=request.headers,
-                    data=request.body,
-                    allow_redirects=False,
+                self._session.get(
+                    request.url, headers=request.headers, allow_redirects=False
                 ) as response,
             ):
                 return await self._answer(response)
@@ -94,14 +88,6 @@ class HttpClient:
                     response.status, bytes(body[: self._limits.answer_bytes]), cut=True
                 )
         return HttpAnswer(response.status, bytes(body))
-
-
-def _socket(address: AddrInfoType) -> socket.socket:
-    """Return a socket for an address, whatever name led to it; never to a metadata service."""
-    family, kind, protocol, _, place = address
-    if is_metadata_address(str(place[0])):
-        raise OSError(f"{place[0]} is link-local: requests to it are refused")
-    return socket.socket(family, kind, protocol)
 
 
 def parse_url(text: str) -> URL:

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
-from upwell.verification import cloud_events, prometheus
-from upwell.verification.http import HttpClient, ResponseLimits
+from upwell.outbound.signed_events import EventClient, EventPost, PostError
+from upwell.verification import prometheus
+from upwell.verification.http import HttpClient, ResponseLimits, parse_url, place
 from upwell.verification.interface import (
     HttpAnswer,
     HttpQuestion,
@@ -19,17 +20,21 @@ from upwell.verification.interface import (
 class NetworkProbes:
     """Implements Probes; made by `NetworkProbes.open`."""
 
-    def __init__(self, client: HttpClient, limits: ResponseLimits) -> None:
+    def __init__(self, client: HttpClient, events: EventClient, limits: ResponseLimits) -> None:
         self._client = client
+        self._events = events
         self._limits = limits
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, limits: ResponseLimits | None = None) -> AsyncIterator[Self]:
-        """Hold the client while the block lasts."""
+    async def open(cls, version: str, limits: ResponseLimits | None = None) -> AsyncIterator[Self]:
+        """Hold the clients while the block lasts; `limits` are those of questions and events."""
         given = limits or ResponseLimits()
-        async with HttpClient.open(given) as client:
-            yield cls(client, given)
+        async with (
+            HttpClient.open(given) as client,
+            EventClient.open(version, seconds=limits.seconds if limits else None) as events,
+        ):
+            yield cls(client, events, given)
 
     async def get(self, question: HttpQuestion) -> HttpAnswer:
         """Send a request and return its answer, whatever its status is."""
@@ -55,4 +60,10 @@ class NetworkProbes:
 
     async def tell(self, event: SignedEvent) -> None:
         """Deliver an event; returns when the receiver has taken it."""
-        await cloud_events.deliver(self._client, event)
+        where = place(parse_url(event.url).origin())
+        try:
+            answer = await self._events.post(EventPost(event.url, event.body, event.secret))
+        except PostError as error:
+            raise ProbeError(f"{where}: {error}") from error
+        if not answer.is_success:
+            raise ProbeError(f"{where} answered {answer.status}")

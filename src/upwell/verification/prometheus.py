@@ -28,7 +28,7 @@ async def measure(client: HttpClient, question: MetricQuestion) -> float | None:
         {"query": question.query, "time": f"{question.at.timestamp():.3f}"}
     )
     headers = {"Authorization": question.authorization} if question.authorization else {}
-    answer = await client.send(ProbeRequest("GET", url, headers))
+    answer = await client.send(ProbeRequest(url, headers))
     try:
         return _number(answer)
     except BadQuestionError as error:

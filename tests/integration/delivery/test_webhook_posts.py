@@ -18,7 +18,7 @@ SECONDS = 0.5
 
 @pytest.fixture
 async def webhooks() -> AsyncIterator[Webhooks]:
-    async with Webhooks("1.2.3", seconds=SECONDS) as webhooks:
+    async with Webhooks.open("1.2.3", seconds=SECONDS) as webhooks:
         yield webhooks
 
 
@@ -67,7 +67,7 @@ async def test_without_a_secret_nothing_is_signed(webhooks: Webhooks) -> None:
         (status(429, "Too Many Requests"), False, "answered 429 Too Many Requests"),
         (status(500, "Oh no"), False, "answered 500 Oh no"),
         (status(503, "Busy"), False, "answered 503 Busy"),
-        (HANG, False, "the receiver did not answer in time"),
+        (HANG, False, "the receiver did not answer within 0.5 s"),
         (b"\x00\x01garbage\r\n\r\n", False, "no proper answer: "),
         (b"HTTP/1.1 999999 What\r\n\r\n", False, "no proper answer: "),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", False, "no proper answer: "),

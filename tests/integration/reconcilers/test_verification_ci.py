@@ -63,7 +63,11 @@ class Told:
 
 @pytest.fixture
 async def told(tmp_path: Path) -> AsyncIterator[Told]:
-    async with open_shop(tmp_path) as shop, receiving() as ci, NetworkProbes.open() as probes:
+    async with (
+        open_shop(tmp_path) as shop,
+        receiving() as ci,
+        NetworkProbes.open("1.2.3") as probes,
+    ):
         document = {
             "apiVersion": "v1",
             "kind": "Secret",

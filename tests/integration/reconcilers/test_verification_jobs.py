@@ -85,7 +85,7 @@ class Stage:
 
 @pytest.fixture
 async def stage(site: Site, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with site.serve() as runtime, NetworkProbes.open() as probes:
+    async with site.serve() as runtime, NetworkProbes.open("1.2.3") as probes:
         kept = FileInputs(tmp_path)
         verification = StageVerification(site.store, runtime, probes, kept, lambda *_: "", now)
         yield Stage(site, runtime, verification, kept)

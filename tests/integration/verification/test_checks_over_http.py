@@ -31,7 +31,7 @@ LIMITS = ResponseLimits(seconds=0.3, answer_bytes=1000)
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with NetworkProbes.open(LIMITS) as probes:
+    async with NetworkProbes.open("1.2.3", LIMITS) as probes:
         yield Bench(tmp_path, probes=cast("ScriptedProbes", probes))
 
 

@@ -37,7 +37,9 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 async def probes() -> AsyncIterator[NetworkProbes]:
-    async with NetworkProbes.open(ResponseLimits(seconds=0.5, answer_bytes=10_000)) as opened:
+    async with NetworkProbes.open(
+        "1.2.3", ResponseLimits(seconds=0.5, answer_bytes=10_000)
+    ) as opened:
         yield opened
 
 

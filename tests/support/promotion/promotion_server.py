@@ -121,7 +121,7 @@ async def _give_workloads(store: Store) -> None:
 
 @asynccontextmanager
 async def _promoting(folder: Path) -> AsyncIterator[Shop]:
-    async with open_shop(folder) as shop, NetworkProbes.open() as probes:
+    async with open_shop(folder) as shop, NetworkProbes.open("1.2.3") as probes:
         store, clock = shop.api.store, shop.api.clock
         cache = ObjectCache(store)
         builds, index = BuildIndex(cache), WorkloadIndex(cache)
