@@ -149,6 +149,6 @@ async def test_an_output_stream_that_does_not_exist_yet(
     async def reason() -> str | None:
         return (await found(client, "late-1")).status.reason
 
-    await until(reason, "InvalidOutputReference".__eq__)
+    await until(reason, lambda seen: seen == "InvalidOutputReference")
     await made.apply(client, stream("late"))
     await ended(client, "late-1", BuildPhase.COMPLETE)
