@@ -223,12 +223,12 @@ def test_what_was_settled_goes_in_time_and_dead_letters_later(outbox: Outbox) ->
     add(outbox, 1, 2, 3)
     outbox.delivered(head(outbox), NOW)
     outbox.dead_letter(head(outbox), NOW, "")
-    outbox.sweep(NOW, NOW)
+    outbox.remove_old(NOW, NOW)
     assert add(outbox, 1) == 0
     later = NOW + timedelta(seconds=1)
-    outbox.sweep(later, NOW)
+    outbox.remove_old(later, NOW)
     assert outbox.stats(CI).dead == 1
-    outbox.sweep(later, later)
+    outbox.remove_old(later, later)
     assert outbox.stats(CI) == DeliveryStats(delivered=1, pending=1, last_delivery=NOW)
 
 
@@ -268,7 +268,7 @@ CALLS: dict[str, Callable[[Outbox, Delivery], object]] = {
     "release": lambda outbox, _: outbox.release(CI),
     "subscriptions": lambda outbox, _: outbox.subscriptions(),
     "forget": lambda outbox, _: outbox.forget(CI),
-    "sweep": lambda outbox, _: outbox.sweep(NOW, NOW),
+    "remove_old": lambda outbox, _: outbox.remove_old(NOW, NOW),
 }
 """Every method of the port."""
 

@@ -55,7 +55,7 @@ async def pieces(*content: bytes) -> AsyncIterator[bytes]:
 async def kept(inputs: BinaryInputs, clock: Clock) -> int:
     """Return how many bytes are kept, drafts included."""
     clock.now += 2 * HOUR.total_seconds()
-    return await inputs.sweep((), unused_for=HOUR, dry_run=True)
+    return await inputs.remove_unused((), unused_for=HOUR, dry_run=True)
 
 
 async def test_what_was_saved_is_found_by_its_digest(inputs: BinaryInputs) -> None:
@@ -157,7 +157,7 @@ async def test_another_process_finds_what_was_saved(
     assert (await open_inputs(tmp_path / "uploads").path(stored.digest)).read_bytes() == b"x"
 
 
-async def test_a_sweep_spares_what_is_named_and_what_is_young(
+async def test_a_removal_spares_what_is_named_and_what_is_young(
     inputs: BinaryInputs, clock: Clock
 ) -> None:
     named = await inputs.save(pieces(b"named"))
@@ -167,7 +167,7 @@ async def test_a_sweep_spares_what_is_named_and_what_is_young(
     young = await inputs.save(pieces(b"young"))
     await inputs.save(pieces(b"again"))
 
-    assert await inputs.sweep([named.digest], unused_for=HOUR) == len(b"old")
+    assert await inputs.remove_unused([named.digest], unused_for=HOUR) == len(b"old")
 
     for stored in (named, again, young):
         await inputs.path(stored.digest)
@@ -179,11 +179,11 @@ async def test_a_dry_run_counts_and_removes_nothing(inputs: BinaryInputs, clock:
     old = await inputs.save(pieces(b"old"))
     clock.now += 2 * HOUR.total_seconds()
 
-    assert await inputs.sweep((), unused_for=HOUR, dry_run=True) == 3
+    assert await inputs.remove_unused((), unused_for=HOUR, dry_run=True) == 3
     await inputs.path(old.digest)
-    assert await inputs.sweep((), unused_for=HOUR) == 3
-    assert await inputs.sweep((), unused_for=HOUR) == 0
+    assert await inputs.remove_unused((), unused_for=HOUR) == 3
+    assert await inputs.remove_unused((), unused_for=HOUR) == 0
 
 
-async def test_a_sweep_before_the_first_upload_finds_nothing(inputs: BinaryInputs) -> None:
-    assert await inputs.sweep((), unused_for=HOUR) == 0
+async def test_a_removal_before_the_first_upload_finds_nothing(inputs: BinaryInputs) -> None:
+    assert await inputs.remove_unused((), unused_for=HOUR) == 0

@@ -26,12 +26,12 @@ class BuildActions:
         await self._index.cache.wait_for(config)
         key = config.key
 
-        def make(world: BuildContext) -> Build:
-            config = world.configs.get(key)
+        def make(context: BuildContext) -> Build:
+            config = context.configs.get(key)
             if config is None:
                 raise NotFoundError(key)
-            images = world.followed(config)
-            return requested_build(config, world.streams, world.earlier(key), images, request)
+            images = context.followed(config)
+            return requested_build(config, context.streams, context.earlier(key), images, request)
 
         return await self._create(key, make)
 
@@ -52,8 +52,10 @@ class BuildActions:
         require_effect(original, request)
         key = config_of(original)
 
-        def make(world: BuildContext) -> Build:
-            return requested_clone(original, world.configs.get(key), world.earlier(key), request)
+        def make(context: BuildContext) -> Build:
+            return requested_clone(
+                original, context.configs.get(key), context.earlier(key), request
+            )
 
         return await self._create(key, make)
 
@@ -61,7 +63,7 @@ class BuildActions:
         """Create what `make` decides for the BuildConfig `key`."""
 
         async def made() -> Build:
-            return make(await self._index.world(key))
+            return make(await self._index.context_of(key))
 
         async def create(build: Build) -> Build:
             try:

@@ -20,6 +20,6 @@ class Actions:
     images: ImageActions
     examiner: ImageExaminer
     subscriptions: SubscriptionActions | None = None
-    """None: nothing is told to the outside."""
+    """None: no events are sent to others."""
     pruning: PruningActions | None = None
     """None: nothing is pruned."""

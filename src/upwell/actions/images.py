@@ -35,7 +35,7 @@ class ExaminationError(Exception):
 
 
 class ImageActions:
-    """Pushes told by name or by webhook, tags taken away, and the packages of images."""
+    """Pushes announced by name or by webhook, tags taken away, and the packages of images."""
 
     def __init__(
         self,

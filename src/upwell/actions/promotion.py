@@ -141,7 +141,7 @@ class PromotionActions:
             try:
                 return RequestedPromotion(await self._store.create(outcome.promotion), created=True)
             except AlreadyExistsError as error:
-                # Somebody took the name: perhaps for the same wish.
+                # Somebody took the name: perhaps for the same request.
                 why = "concurrent requests promote the same release: try again"
                 raise ConflictError(outcome.promotion.key, why) from error
 

@@ -1,4 +1,4 @@
-"""Composes the API's protection: the tokens that the server makes, its certificate, its door."""
+"""Composes the API's protection: its tokens, its certificate, TLS and HTTP on one port."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ _USERNAME = "upwell"
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """What stands between the network and the API."""
+    """Protection of the API against the network."""
 
     control: AccessControl
     registry: "InternalLogins"
@@ -39,7 +39,7 @@ class Protection:
     """Of the tokens by which CIs answer and people vote; their key outlives the process."""
     tls: ssl.SSLContext
     plain: bool
-    """Whether the API is served without TLS too."""
+    """True if the API is served without TLS too."""
     renewal: Callable[[], Certificate] | None
     """Renews a generated certificate where it has to be."""
 

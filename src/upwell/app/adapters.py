@@ -46,12 +46,12 @@ _EVIDENCE_BYTES = 128 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """All adapters, opened, and the cache of the store."""
+    """Adapters, opened, and the cache of the store."""
 
     settings: ServerSettings
     store: SqliteStore
     cache: ObjectCache
-    """What every reconciler is told of changes by."""
+    """Cache by which every reconciler learns of changes."""
     internal: EmbeddedRegistry
     client: RegistryClient
     registries: RoutedRegistry

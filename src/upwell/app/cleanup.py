@@ -1,4 +1,4 @@
-"""What is removed every hour: remains of interrupted pushes, and uploads that nothing names."""
+"""Hourly cleanup: remains of interrupted pushes, and uploads that nothing names."""
 
 import asyncio
 import logging
@@ -22,20 +22,20 @@ type Named = Callable[[Store], Awaitable[Collection[Digest]]]
 """Returns the digests of all content that objects name."""
 
 
-async def sweep_registry(registry: EmbeddedRegistry) -> None:
+async def clean_registry(registry: EmbeddedRegistry) -> None:
     """Remove what interrupted pushes left, every hour."""
     while True:
-        swept = await registry.sweep()
-        log.debug("registry swept", extra=asdict(swept))
+        removed = await registry.collect_garbage()
+        log.debug("registry cleaned", extra=asdict(removed))
         await asyncio.sleep(_SECONDS)
 
 
-async def sweep_inputs(store: Store, inputs: BinaryInputs, named: Named) -> None:
+async def clean_uploads(store: Store, inputs: BinaryInputs, named: Named) -> None:
     """Remove what no object names any more, every hour."""
     while True:
         await asyncio.sleep(_SECONDS)
-        freed = await inputs.sweep(await named(store), unused_for=_GRACE)
-        log.debug("uploads swept", extra={"bytes": freed})
+        freed = await inputs.remove_unused(await named(store), unused_for=_GRACE)
+        log.debug("uploads cleaned", extra={"bytes": freed})
 
 
 async def referenced_evidence(store: Store) -> set[Digest]:

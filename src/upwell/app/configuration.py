@@ -1,4 +1,4 @@
-"""What is written for Buildah and Podman at every start, and how both are configured by it."""
+"""Configuration of Buildah and Podman, written at every start."""
 
 import os
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Configuration:
     registries_conf: Path
     storage_driver: str
     limits_resources: bool
-    """Whether the machine lets us limit the memory and processors of builds."""
+    """True if the machine lets us limit the memory and processors of builds."""
 
 
 async def write_configuration(settings: ServerSettings) -> Configuration:

@@ -16,7 +16,7 @@ from upwell.registry.interface import RequestAccess
 
 @dataclass(frozen=True, slots=True)
 class CopySettings:
-    """Which logins and registry settings hold; `insecure` allows plain HTTP on both sides."""
+    """Logins and registry settings of a copy; `insecure` allows plain HTTP on both sides."""
 
     auth_files: Sequence[Path] = ()
     registries: Sequence[RegistryHost] = ()

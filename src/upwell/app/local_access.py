@@ -1,4 +1,4 @@
-"""How commands find the token of a server on the same machine, when its user calls them.
+"""Access of commands to a server on the same machine, for its own user.
 
 A running server leaves a file in a folder that only its user can read, named by its address. It
 tells where the token and the certificate's authority are, and is believed while the server runs:
@@ -20,7 +20,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class LocalAccess:
-    """What lets a command in: a token, and the path of the authority to trust (PEM), if any."""
+    """Token, and the path of the authority to trust (PEM), if any."""
 
     token: str = field(repr=False)
     authority: Path | None = None
@@ -30,7 +30,7 @@ class LocalAccess:
 def announced(addresses: Sequence[str], token_file: Path, authority: Path | None) -> Iterator[None]:
     """Let commands of this user find the server at `addresses`, each HOST:PORT, for the block.
 
-    Where no private folder can be made, commands need to be told the token.
+    Where no private folder can be made, commands need the token as an option.
     """
     folder = _own_folder()
     if folder is not None:

@@ -1,4 +1,4 @@
-"""What the data directory takes, who watches the store, what registries allow: gauges."""
+"""Gauges of the data directory, the watches of the store and the limits of registries."""
 
 import asyncio
 import os

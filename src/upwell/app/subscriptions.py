@@ -1,4 +1,4 @@
-"""What tells the outside world, with its adapters."""
+"""Subscriptions, composed with their adapters."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack

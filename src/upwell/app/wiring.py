@@ -9,7 +9,7 @@ from typing import Any
 from upwell import __version__
 from upwell.app.actions import actions
 from upwell.app.adapters import Adapters
-from upwell.app.cleanup import referenced_evidence, sweep_inputs, sweep_registry
+from upwell.app.cleanup import clean_registry, clean_uploads, referenced_evidence
 from upwell.app.clock import now
 from upwell.app.configuration import build_slots
 from upwell.app.promotion import promotion
@@ -34,7 +34,7 @@ from upwell.reconcilers.jobs.jobs import job_controller
 from upwell.reconcilers.notifications.events import (
     EventReconciler,
     event_controller,
-    sweep_periodically,
+    remove_old_events,
 )
 from upwell.reconcilers.pruning import Pruning, PruningSchedule, Stores
 from upwell.reconcilers.rollouts.index import WorkloadIndex
@@ -55,11 +55,11 @@ type Loop = Callable[[], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class Wired:
-    """Everything that runs, ready to be started."""
+    """Controllers and loops, ready to be started."""
 
     deps: ServerDependencies
     loops: Sequence[Loop]
-    """What reconciles."""
+    """Loops that reconcile."""
 
 
 def wire(adapters: Adapters) -> Wired:
@@ -105,8 +105,8 @@ def wire(adapters: Adapters) -> Wired:
     loops: Sequence[Loop] = (
         adapters.cache.run,
         *(controller.run for controller in controllers),
-        partial(sweep_periodically, events),
-        *_sweeps(adapters),
+        partial(remove_old_events, events),
+        *_cleanups(adapters),
         *_pruning(pruning, stores, adapters.settings.retention),
         adapters.protection.keep_fresh,
         *adapters.subscriptions.loops,
@@ -145,11 +145,11 @@ def _workloads(
     )
 
 
-def _sweeps(adapters: Adapters) -> Sequence[Loop]:
+def _cleanups(adapters: Adapters) -> Sequence[Loop]:
     return (
-        partial(sweep_registry, adapters.internal),
-        partial(sweep_inputs, adapters.store, adapters.inputs, referenced_inputs),
-        partial(sweep_inputs, adapters.store, adapters.evidence, referenced_evidence),
+        partial(clean_registry, adapters.internal),
+        partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
+        partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
     )
 
 

@@ -27,7 +27,7 @@ class ArchiveError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """What an archive may unpack to."""
+    """Limits of an archive's content."""
 
     content_bytes: int = 4 * 1024**3
     entries: int = 500_000

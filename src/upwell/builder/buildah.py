@@ -50,7 +50,7 @@ _UNNEEDED_IMAGE = "unneeded-image"
 
 @dataclass(frozen=True, slots=True)
 class BuildahSettings:
-    """How builds run on this machine; paths that are None lie in `work_dir`."""
+    """Settings of builds on this machine; paths that are None lie in `work_dir`."""
 
     work_dir: Path
     """Folders of running builds; one builder at a time owns it."""
@@ -58,13 +58,13 @@ class BuildahSettings:
     """Images and layers. Nobody else may build here: `recover` removes all working containers."""
     run_root: Path | None = None
     temporary_dir: Path = Path("/var/tmp")  # noqa: S108  # each folder there is checked to be ours
-    """Where running builds put what they drop; all users must be able to pass through to it."""
+    """Folder for the files of running builds; all users must be able to pass through to it."""
     containers_conf: Path | None = None
     registries_conf: Path | None = None
     limits: BuildLimits = field(default_factory=BuildLimits)
     """For builds that state none."""
     limits_resources: bool = True
-    """Whether the machine can limit memory and processors; if not, builds go without."""
+    """True if the machine can limit memory and processors; if not, builds go without."""
     isolation: str = "oci"
     user_namespaces: bool = True
     """Give builds user ids of their own, where root may; a store is built in always one way."""
@@ -72,7 +72,7 @@ class BuildahSettings:
     """Of builds: `private`, or `none` on a machine where private networks do not work."""
     allow_host_network: bool = False
     allow_local_sources: bool = False
-    """Whether git sources, scripts URLs and volumes may name paths of this machine."""
+    """True if git sources, scripts URLs and volumes may name paths of this machine."""
     pull_policy: str = "missing"
     """Of images that a plan does not force: `missing`, `always` or `never`."""
     git_limits: GitLimits = field(default_factory=GitLimits)

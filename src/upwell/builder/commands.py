@@ -15,7 +15,7 @@ from upwell.machine.process import ChildCommand, Launcher, LogSink, ProcessResul
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
-"""Who builds decides when to try again; 0 would mean buildah's default of 3, over 7 s."""
+"""Options without retries: builds decide them; 0 would mean buildah's default of 3, over 7 s."""
 
 _KEPT_CONFIGS = 256
 _MAX_INSPECT = 32 * 1024 * 1024
@@ -81,7 +81,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class ImageStore:
-    """Where images and layers lie, and whose their files are."""
+    """Storage of images and layers, and the owner of its files."""
 
     root: Path
     run_root: Path

@@ -26,11 +26,11 @@ class MissingScriptsError(BuildError):
 
 
 class UnknownSchemeError(BuildError):
-    """Nothing can be downloaded from a scripts URL of this kind."""
+    """Error for a scripts URL of a kind that cannot be downloaded."""
 
 
 class BuilderStrategy(StrEnum):
-    """How the image is made."""
+    """Strategy by which the image is made."""
 
     SOURCE = "Source"
     DOCKER = "Docker"
@@ -47,11 +47,11 @@ class RegistryLogin:
 
 
 class BinaryKind(StrEnum):
-    """What a binary input's content is."""
+    """Kind of a binary input's content."""
 
     FILE = "file"
     ARCHIVE = "archive"
-    """tar (plain or compressed) or zip; told apart by content."""
+    """tar (plain or compressed) or zip; distinguished by content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class BuildLimits:
-    """What one build may use; None is the machine's own limit."""
+    """Limits of one build; None is the machine's own limit."""
 
     memory_bytes: int | None = None
     cpus: float | None = None
@@ -150,7 +150,7 @@ class RuntimeImage:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What only Source builds have."""
+    """Options of Source builds alone."""
 
     previous: Reference | None = None
     """The image whose artifacts an incremental build takes up."""
@@ -170,7 +170,7 @@ class SourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """Everything that a build needs, resolved: no tag is looked up after this is made."""
+    """Inputs of a build, resolved: no tag is looked up after this is made."""
 
     id: str
     """Unique for this build (the Build's uid): names its working containers, folder and log."""
@@ -182,7 +182,7 @@ class BuildPlan:
     images: Mapping[str, Reference]
     """Source: {"builder": pinned}. Docker: image name as the Dockerfile writes it -> pinned."""
     push: Reference | None
-    """Where the image goes, with a tag; None: build and push nothing."""
+    """Target of the push, with a tag; None: build and push nothing."""
     base_name: str = ""
     """For org.opencontainers.image.base.name: the tag that the base digest was resolved from."""
     base_digest: str = ""
@@ -226,7 +226,7 @@ class BuildPlan:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What was pushed, and how long each stage took in seconds."""
+    """Image that was pushed, and the seconds that each stage took."""
 
     digest: Digest | None
     """The manifest's digest as pushed; None when nothing was pushed."""

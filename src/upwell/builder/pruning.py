@@ -1,4 +1,4 @@
-"""Which images of the builder's own store may go, and when it is safe to take them."""
+"""Pruning of the builder's own store, at times when it is safe."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from upwell.oci import Digest
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What running builds need: the images that they named, and, if any runs, every cached step."""
+    """Needs of running builds: the images that they named, and, if any runs, every cached step."""
 
     names: frozenset[str]
     busy: bool
@@ -22,7 +22,7 @@ class Occupancy:
     """Tells pruning of running builds; a build that begins waits until pruning is over."""
 
     def __init__(self) -> None:
-        self._gate = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._names: Counter[str] = Counter()
         self._builds = 0
 
@@ -30,7 +30,7 @@ class Occupancy:
     async def building(self, images: Iterable[str]) -> AsyncIterator[None]:
         """Hold the block's images, by name."""
         names = list(images)
-        async with self._gate:
+        async with self._lock:
             self._builds += 1
             self._names.update(names)
         try:
@@ -42,7 +42,7 @@ class Occupancy:
     @asynccontextmanager
     async def pruning(self) -> AsyncIterator[Needs]:
         """Let no build begin within the block; yield what the running ones need."""
-        async with self._gate:
+        async with self._lock:
             yield Needs(frozenset(+self._names), busy=self._builds > 0)
 
 

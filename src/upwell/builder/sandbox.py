@@ -1,4 +1,4 @@
-"""What separates a build from the machine: user namespace, network, limits, a control group."""
+"""Separation of a build from the machine: user namespace, network, limits, a control group."""
 
 import os
 import tomllib
@@ -21,7 +21,7 @@ _PARENT = "upwell-builds"
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """How the commands of one build are confined."""
+    """Sandbox of the commands of one build."""
 
     limits: BuildLimits = field(default_factory=BuildLimits)
     network: str = "private"
@@ -47,7 +47,7 @@ class Sandbox:
 class UserIds:
     """The user ids that builds have on this machine: a range that is nobody's, or the machine's.
 
-    All commands on a store must be told of the same range. Then layers are unpacked with shifted
+    All commands on a store must get the same range. Then layers are unpacked with shifted
     owners; those that were unpacked otherwise are copied before the first build on them.
     """
 
@@ -130,7 +130,7 @@ def _make(folder: Path, pids: int) -> None:
 
 
 def _counts_swap() -> bool:
-    """Whether swap can be limited; old kernels count it on request alone, and runc insists."""
+    """Return True if swap can be limited; old kernels need a request, and runc insists on it."""
     memory = _CGROUPS / "memory"
     return not memory.is_dir() or (memory / "memory.memsw.limit_in_bytes").exists()
 

@@ -1,4 +1,4 @@
-"""What both strategies need while they build."""
+"""Workspace of a build, for both strategies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Workspace:
     sandbox: Sandbox
     annotations: Mapping[str, str]
     allow_local: bool = False
-    """Whether the plan may name paths of this machine."""
+    """True if the plan may name paths of this machine."""
 
     def say(self, line: str) -> None:
         """Add a line of our own to the log."""

@@ -60,7 +60,7 @@ class ObjectCache:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        """What the cache shows; for a decision that must not rest on an older copy."""
+        """Store that the cache shows; for a decision that must not rest on an older copy."""
         self._kinds: dict[str, _FollowedKind[Any]] = {}
         self._group: asyncio.TaskGroup | None = None
 

@@ -21,7 +21,7 @@ each other's work: those are slowed down by the backoff, and told."""
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a reconcile wants next; without a time, it waits for a change."""
+    """Next run that a reconcile asks for; without a time, it waits for a change."""
 
     requeue_after: float | None = None
     """Seconds."""

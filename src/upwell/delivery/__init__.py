@@ -1,4 +1,4 @@
-"""What is told to the outside world: an outbox that outlives the process, and ways to send.
+"""Deliveries to the outside: an outbox that outlives the process, and ways to send.
 
 Never decides what is told to whom, nor how often a delivery is tried.
 """

@@ -100,7 +100,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStats:
-    """How the deliveries of a Subscription stand."""
+    """Numbers and times of a Subscription's deliveries."""
 
     delivered: int = 0
     pending: int = 0
@@ -109,7 +109,7 @@ class DeliveryStats:
     dead: int = 0
     last_delivery: datetime | None = None
     trouble: str = ""
-    """Why the earliest delivery that has failed waits."""
+    """Reason why the earliest delivery that has failed waits."""
 
 
 class Outbox(Protocol):
@@ -177,7 +177,7 @@ class Outbox(Protocol):
         """Remove all that is kept for a Subscription."""
         ...
 
-    def sweep(self, settled_before: datetime, dead_before: datetime) -> None:
+    def remove_old(self, settled_before: datetime, dead_before: datetime) -> None:
         """Remove what was settled, and what died, before these times."""
         ...
 
@@ -195,7 +195,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """Where CloudEvents are POSTed."""
+    """Address to which CloudEvents are POSTed."""
 
     url: str
     secret: bytes = field(default=b"", repr=False)
@@ -205,7 +205,7 @@ class WebhookTarget:
 
 
 class InvalidTargetError(ValueError):
-    """Nothing can be sent with these settings; the message says what to change."""
+    """Error in the settings of a target; the message says what to change."""
 
 
 class WebhookSinks(Protocol):

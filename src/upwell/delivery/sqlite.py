@@ -73,11 +73,11 @@ _POSTPONE = """
 UPDATE event SET due = ?, attempts = attempts + 1, error = ?, reached = ?
 WHERE number = ? AND state = 'waiting'
 """
-_BURY = """
+_MARK_DEAD = """
 UPDATE event SET state = 'dead', settled = ?, attempts = attempts + 1, error = ?
 WHERE number = ? AND state = 'waiting'
 """
-_BURY_SURPLUS = """
+_MARK_SURPLUS_DEAD = """
 UPDATE event SET state = 'dead', settled = ?, error = 'too many events wait'
 WHERE number IN (
     SELECT number FROM event WHERE subscription = ? AND state IN ('waiting', 'gathered')
@@ -90,13 +90,13 @@ UPDATE event SET state = 'dropped', body = x'', message = '' WHERE number IN (
     ORDER BY number DESC LIMIT -1 OFFSET ?
 )
 """
-_HASTEN = "UPDATE event SET due = 0 WHERE subscription = ? AND state = 'waiting'"
+_RETRY_NOW = "UPDATE event SET due = 0 WHERE subscription = ? AND state = 'waiting'"
 _STATES = "SELECT state, count(*) FROM event WHERE subscription = ? GROUP BY state"
 _TROUBLE = """
 SELECT error FROM event WHERE subscription = ? AND state = 'waiting' AND attempts > 0
 ORDER BY number LIMIT 1
 """
-_TALLY = "SELECT delivered, last FROM tally WHERE subscription = ?"
+_STATS = "SELECT delivered, last FROM tally WHERE subscription = ?"
 _DEAD = f"""
 SELECT {_ENVELOPE}, settled, attempts, error FROM event
 WHERE subscription = ? AND state = 'dead' ORDER BY number
@@ -116,9 +116,9 @@ WHERE subscription = ? AND state = 'gathered'
 _RELEASE = "UPDATE event SET state = 'waiting' WHERE subscription = ? AND state = 'gathered'"
 _SUBSCRIPTIONS = "SELECT DISTINCT subscription FROM event UNION SELECT subscription FROM tally"
 _FORGET = "DELETE FROM event WHERE subscription = ?"
-_FORGET_TALLY = "DELETE FROM tally WHERE subscription = ?"
-_SWEEP = "DELETE FROM event WHERE settled < ? AND state != 'dead'"
-_SWEEP_DEAD = "DELETE FROM event WHERE settled < ? AND state = 'dead'"
+_FORGET_STATS = "DELETE FROM tally WHERE subscription = ?"
+_REMOVE_SETTLED = "DELETE FROM event WHERE settled < ? AND state != 'dead'"
+_REMOVE_DEAD = "DELETE FROM event WHERE settled < ? AND state = 'dead'"
 
 
 class SqliteOutbox:
@@ -184,19 +184,19 @@ class SqliteOutbox:
     def dead_letter(self, delivery: Delivery, now: datetime, error: str) -> None:
         """Give a delivery up: later events of its subject go on."""
         with self._transaction() as connection:
-            connection.execute(_BURY, (now.timestamp(), error, delivery.number))
+            connection.execute(_MARK_DEAD, (now.timestamp(), error, delivery.number))
             connection.execute(_EMPTY_SURPLUS, (delivery.subscription, self._most_dead))
 
     def retry_now(self, subscription: str) -> None:
         """Make everything that waits due now."""
         with self._guarded() as connection:
-            connection.execute(_HASTEN, (subscription,))
+            connection.execute(_RETRY_NOW, (subscription,))
 
     def stats(self, subscription: str) -> DeliveryStats:
         """Say how a Subscription stands."""
         with self._guarded() as connection:
             states = dict(connection.execute(_STATES, (subscription,)).fetchall())
-            delivered, last = connection.execute(_TALLY, (subscription,)).fetchone() or (0, None)
+            delivered, last = connection.execute(_STATS, (subscription,)).fetchone() or (0, None)
             trouble = connection.execute(_TROUBLE, (subscription,)).fetchone() or ("",)
         return DeliveryStats(
             delivered=delivered,
@@ -252,13 +252,13 @@ class SqliteOutbox:
         """Remove all that is kept for a Subscription."""
         with self._transaction() as connection:
             connection.execute(_FORGET, (subscription,))
-            connection.execute(_FORGET_TALLY, (subscription,))
+            connection.execute(_FORGET_STATS, (subscription,))
 
-    def sweep(self, settled_before: datetime, dead_before: datetime) -> None:
+    def remove_old(self, settled_before: datetime, dead_before: datetime) -> None:
         """Remove what was settled, and what died, before these times."""
         with self._transaction() as connection:
-            connection.execute(_SWEEP, (settled_before.timestamp(),))
-            connection.execute(_SWEEP_DEAD, (dead_before.timestamp(),))
+            connection.execute(_REMOVE_SETTLED, (settled_before.timestamp(),))
+            connection.execute(_REMOVE_DEAD, (dead_before.timestamp(),))
 
     def _insert(
         self,
@@ -285,7 +285,7 @@ class SqliteOutbox:
 
     def _bound(self, connection: sqlite3.Connection, subscription: str, now: datetime) -> None:
         surplus = (now.timestamp(), subscription, self._most_pending)
-        if connection.execute(_BURY_SURPLUS, surplus).rowcount:
+        if connection.execute(_MARK_SURPLUS_DEAD, surplus).rowcount:
             connection.execute(_EMPTY_SURPLUS, (subscription, self._most_dead))
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""How git reaches a repository: hardened, with the login, and no secret where others see it."""
+"""Access of git to a repository: hardened, with the login, and no secret where others see it."""
 
 import os
 import re

@@ -14,7 +14,7 @@ class GitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GitLimits:
-    """What one fetch may take."""
+    """Limits of one fetch."""
 
     seconds: float = 600.0
     tree_bytes: int = 4 * 1024**3

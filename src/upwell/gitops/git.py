@@ -171,7 +171,7 @@ class GitClone:
         return (await self._git(*argv)).strip()
 
     async def contains(self, commit: str, other: str) -> bool:
-        """Whether `other` is `commit`, or is known to stand in its history."""
+        """Return True if `other` is `commit`, or is known to stand in its history."""
         outcome = await self._try("merge-base", "--is-ancestor", other, commit)
         return outcome.code == 0
 

@@ -46,7 +46,7 @@ class TreeFile:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Whose commits they are."""
+    """Author of commits."""
 
     name: str
     email: str
@@ -68,7 +68,7 @@ class Draft:
 
     parent: str
     files: Mapping[TreeFile, str]
-    """What becomes of files that the parent has; all others stay."""
+    """New contents of files that the parent has; all others stay."""
     message: str
 
 
@@ -92,7 +92,7 @@ class RepositoryClone(Protocol):
         ...
 
     async def contains(self, commit: str, other: str) -> bool:
-        """Whether `other` is `commit`, or is known to stand in its history."""
+        """Return True if `other` is `commit`, or is known to stand in its history."""
         ...
 
     async def tree(self, commit: str, path: str) -> Sequence[TreeFile]:

@@ -14,7 +14,7 @@ APK_INSTALLED = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 
 
 def is_database(path: str) -> bool:
-    """Whether a file of an image is a package database that we read."""
+    """Return True if a file of an image is a package database that we read."""
     return (
         path == DPKG_STATUS
         or path in APK_INSTALLED
@@ -34,7 +34,7 @@ def parse_database(path: str, text: str) -> list[Package]:
 
 
 def _is_installed(fields: Mapping[str, str]) -> bool:
-    """Whether dpkg has it installed; distroless writes no status at all."""
+    """Return True if dpkg has it installed; distroless writes no status at all."""
     return fields.get("Status", "install ok installed").endswith(" installed")
 
 

@@ -82,7 +82,7 @@ def _uncompressed(file: IO[bytes]) -> IO[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class LayerContents:
-    """What one layer has to say about package databases."""
+    """Package databases in one layer."""
 
     databases: dict[str, str]
     """Text by path."""

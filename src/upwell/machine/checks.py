@@ -1,4 +1,4 @@
-"""What `upwell doctor` reports: can this machine build, run and route; if not, what mends it.
+"""Checks of `upwell doctor`: can this machine build, run and route; if not, what mends it.
 
 Every check is a function that returns a Check and changes nothing that outlives it.
 """
@@ -62,7 +62,7 @@ class Tool:
     purpose: str
     without: HostCheckStatus = HostCheckStatus.FAIL
     folders: tuple[str, ...] = ()
-    """Where to look besides PATH."""
+    """Folders to search besides PATH."""
 
 
 _HELPERS = ("/usr/lib/podman", "/usr/libexec/podman")
@@ -83,7 +83,7 @@ TOOLS = (
 
 @dataclass(frozen=True, slots=True)
 class HostPaths:
-    """What is examined: all paths and ports are named here, none is read from anywhere else."""
+    """Paths and ports that are examined; none is read from anywhere else."""
 
     data_dir: Path
     host: Host
@@ -230,7 +230,7 @@ def check_own_ids(user: pwd.struct_passwd, etc: Path = Path("/etc")) -> HostChec
 
 
 def check_rootless_network(tun: Path = Path("/dev/net/tun")) -> HostCheck:
-    """What gives containers a network without root is there, and may be used."""
+    """Check that the means for containers' network without root are there, and may be used."""
     name = "rootless network"
     if shutil.which("pasta") is None and shutil.which("slirp4netns") is None:
         detail = "neither pasta nor slirp4netns: no container gets a network"
@@ -281,7 +281,7 @@ def check_path_length(data_dir: Path) -> HostCheck:
 
 
 def check_port(address: str, port: int) -> HostCheck:
-    """Nobody else listens on the port; 0 is any free one."""
+    """Check that no other process listens on the port; 0 is any free one."""
     name = f"port {address}:{port}"
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
@@ -310,7 +310,7 @@ def check_routes(place: tuple[str, int], data_dir: Path) -> HostCheck:
 
 
 def _is_routers_own(place: tuple[str, int], folder: Path) -> bool:
-    """Whether the HAProxy that keeps its files in `folder` runs, and listens there."""
+    """Return True if the HAProxy that keeps its files in `folder` runs, and listens there."""
     with socket.socket(socket.AF_UNIX) as control:
         try:
             control.connect(str(folder / "haproxy.sock"))

@@ -25,13 +25,13 @@ class ConfigurationLine:
 
 @dataclass(frozen=True, slots=True)
 class ContainersConf:
-    """What was decided; the storage driver is an option of the tools, not a line of the file."""
+    """Decisions for containers.conf; the storage driver is an option of the tools."""
 
     decisions: tuple[ConfigurationLine, ...]
     storage_driver: str
     storage_reason: str
     limits_resources: bool = True
-    """Whether containers can have limits of memory and processors."""
+    """True if containers can have limits of memory and processors."""
 
 
 _EXEC_CLEANUP = ConfigurationLine(

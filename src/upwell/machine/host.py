@@ -18,7 +18,7 @@ _TRY_OVERLAY = 'cd "$1" && mkdir l u w m && mount -t overlay o -o lowerdir=l,upp
 
 
 class Cgroups(StrEnum):
-    """Which control group hierarchies are mounted (cgroups(7))."""
+    """Control group hierarchies that are mounted (cgroups(7))."""
 
     UNIFIED = "v2"
     HYBRID = "hybrid (v1 controllers beside v2)"
@@ -43,13 +43,13 @@ class Host:
     journald: bool
     root: bool
     raises_limits: bool
-    """Whether a container may get higher limits than we have (CAP_SYS_RESOURCE)."""
+    """True if a container may get higher limits than we have (CAP_SYS_RESOURCE)."""
     open_files: Limit
     processes: Limit
     tools: frozenset[str]
-    """Which of the programs that matter here are on PATH."""
+    """Programs on PATH, of those that matter here."""
     overlay: bool
-    """Whether overlayfs can be mounted on the folder that holds images."""
+    """True if overlayfs can be mounted on the folder that holds images."""
 
 
 async def read_host(storage: Path, system: Path = Path("/")) -> Host:

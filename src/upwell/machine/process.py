@@ -18,7 +18,7 @@ type LogSink = Callable[[bytes], None]
 """Takes the next piece of a command's output; never blocks, never raises."""
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where children find programs, whatever this process was started with."""
+"""Search path of children, whatever this process was started with."""
 
 OWNER_VARIABLE = "UPWELL_BUILDER"
 """Set in the environment of every child, so that a later process finds what a killed one left."""
@@ -46,7 +46,7 @@ class ChildCommand:
 
 @dataclass(frozen=True, slots=True)
 class ProcessResult:
-    """How a command ended."""
+    """Result of a command."""
 
     code: int
     tail: str

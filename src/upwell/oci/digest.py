@@ -39,7 +39,7 @@ class Digest:
         return cls(algorithm, hashlib.new(algorithm, content).hexdigest())
 
     def matches(self, content: bytes) -> bool:
-        """Whether `content` is what this digest addresses."""
+        """Return True if `content` is what this digest addresses."""
         return hashlib.new(self.algorithm, content).hexdigest() == self.hex
 
     @property

@@ -28,7 +28,7 @@ class MediaType(StrEnum):
 
     @property
     def is_index(self) -> bool:
-        """Whether the document lists manifests of several platforms."""
+        """True if the document lists manifests of several platforms."""
         return self in {MediaType.OCI_INDEX, MediaType.DOCKER_LIST}
 
 
@@ -38,7 +38,7 @@ class InvalidManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on (image-spec, image-index.md)."""
+    """Platform that an image runs on (image-spec, image-index.md)."""
 
     os: str
     architecture: str

@@ -69,7 +69,7 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """What a manifest request names: the digest when there is one, else the tag."""
+        """Target of a manifest request: the digest when there is one, else the tag."""
         if self.digest is not None:
             return str(self.digest)
         return self.tag or "latest"
@@ -94,12 +94,12 @@ class Reference:
 
 
 def is_tag(text: str) -> bool:
-    """Whether `text` may be a tag."""
+    """Return True if `text` may be a tag."""
     return _TAG.fullmatch(text) is not None
 
 
 def is_repository(text: str) -> bool:
-    """Whether `text` may be a repository name."""
+    """Return True if `text` may be a repository name."""
     return len(text) <= MAX_REPOSITORY_LENGTH and _REPOSITORY.fullmatch(text) is not None
 
 

@@ -1,6 +1,6 @@
 """One budget of requests per registry, shared by all callers; nothing here waits out a pause.
 
-A 429 or 503 closes the registry's gate: until it opens, callers get the error at once, without a
+A 429 or 503 closes the registry's budget: until it opens, callers get the error at once, without a
 request, and the work queue tries again later. What a registry tells in its answers is all that is
 known: its limits are neither guessed nor configured.
 """
@@ -33,13 +33,13 @@ _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 
 
 @dataclass(slots=True)
-class _Gate:
+class _RegistryBudget:
     limits: RegistryLimits
     slots: asyncio.Semaphore
     until: float = 0.0
     pulls_until: float = 0.0
     status: int = 0
-    """Which HTTP status closed the gate."""
+    """HTTP status because of which requests wait."""
     failures: int = 0
     """Closings in a row without an ordinary answer between them."""
     next_start: float = field(default=0.0)
@@ -57,7 +57,7 @@ class RequestBudget:
         self._limits = limits
         self._clock = clock
         self._jitter = jitter
-        self._gates: dict[str, _Gate] = {}
+        self._budgets: dict[str, _RegistryBudget] = {}
 
     @asynccontextmanager
     async def slot(self, registry: str, *, pull: bool = False) -> AsyncIterator[None]:
@@ -65,63 +65,63 @@ class RequestBudget:
 
         Waits while the slots are taken or the rate is reached. Raises as `check` does.
         """
-        gate = self._gate(registry)
+        budget = self._budget(registry)
         self.check(registry, pull=pull)
-        async with gate.slots:
-            await self._pace(gate)
+        async with budget.slots:
+            await self._pace(budget)
             self.check(registry, pull=pull)  # it may have closed while we waited
             yield
 
     def check(self, registry: str, *, pull: bool = False) -> None:
         """Raise RateLimitedError or RegistryUnavailableError, with `retry_after`, while closed."""
-        gate = self._gate(registry)
+        budget = self._budget(registry)
         now = self._clock()
-        if gate.until > now:
-            raise _refusal(registry, gate.status, gate.until - now)
-        if pull and gate.pulls_until > now:
-            raise RateLimitedError(registry, gate.pulls_until - now)
+        if budget.until > now:
+            raise _refusal(registry, budget.status, budget.until - now)
+        if pull and budget.pulls_until > now:
+            raise RateLimitedError(registry, budget.pulls_until - now)
 
     def observe(
         self, registry: str, status: int, headers: Mapping[str, str]
     ) -> RegistryError | None:
-        """Take in one answer; returns the error to raise when it closed the gate.
+        """Take in one answer; returns the error to raise when it closed the budget.
 
         `headers` are looked up in lower case or case-insensitively.
         """
-        gate = self._gate(registry)
+        budget = self._budget(registry)
         now = self._clock()
-        self._observe_pulls(gate, headers, now)
+        self._observe_pulls(budget, headers, now)
         if status not in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            if gate.until <= now:  # else it was sent before the gate closed: it proves nothing
-                gate.failures = 0
+            if budget.until <= now:  # else it was sent before the budget closed: it proves nothing
+                budget.failures = 0
             return None
-        if gate.until <= now:
-            gate.failures += 1  # once per closing, however many requests were under way
+        if budget.until <= now:
+            budget.failures += 1  # once per closing, however many requests were under way
         stated = _retry_after(headers.get("retry-after", ""), now)
-        pause = self._backoff(gate.failures) if stated is None else stated
-        gate.until = max(gate.until, now + pause)
-        gate.status = status
-        return _refusal(registry, status, gate.until - now)
+        pause = self._backoff(budget.failures) if stated is None else stated
+        budget.until = max(budget.until, now + pause)
+        budget.status = status
+        return _refusal(registry, status, budget.until - now)
 
     def closings(self) -> Mapping[str, bool]:
         """Return whether each registry that was asked is closed."""
         now = self._clock()
-        return {name: gate.until > now for name, gate in sorted(self._gates.items())}
+        return {name: budget.until > now for name, budget in sorted(self._budgets.items())}
 
-    def _gate(self, registry: str) -> _Gate:
-        gate = self._gates.get(registry)
-        if gate is None:
+    def _budget(self, registry: str) -> _RegistryBudget:
+        budget = self._budgets.get(registry)
+        if budget is None:
             limits = self._limits(registry)
-            gate = _Gate(limits, asyncio.Semaphore(limits.concurrency))
-            self._gates[registry] = gate
-        return gate
+            budget = _RegistryBudget(limits, asyncio.Semaphore(limits.concurrency))
+            self._budgets[registry] = budget
+        return budget
 
-    async def _pace(self, gate: _Gate) -> None:
-        if gate.limits.per_second is None:
+    async def _pace(self, budget: _RegistryBudget) -> None:
+        if budget.limits.per_second is None:
             return
         now = self._clock()
-        start = max(now, gate.next_start)
-        gate.next_start = start + 1 / gate.limits.per_second
+        start = max(now, budget.next_start)
+        budget.next_start = start + 1 / budget.limits.per_second
         if start > now:
             await asyncio.sleep(start - now)
 
@@ -129,7 +129,9 @@ class RequestBudget:
         pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 16), LONGEST_PAUSE)
         return float(pause * (1 - _JITTER * self._jitter()))
 
-    def _observe_pulls(self, gate: _Gate, headers: Mapping[str, str], now: float) -> None:
+    def _observe_pulls(
+        self, budget: _RegistryBudget, headers: Mapping[str, str], now: float
+    ) -> None:
         # Docker Hub: "100;w=21600". `w` is the window's length, not the time until it ends,
         # and HEAD is not counted: so HEADs go on, and tell when pulls are possible again.
         match = _REMAINING.match(headers.get("ratelimit-remaining", ""))
@@ -137,9 +139,9 @@ class RequestBudget:
             return
         window = float(match["window"] or PULL_PAUSE)
         if int(match["left"]) > 0:
-            gate.pulls_until = 0.0
-        elif gate.pulls_until <= now:
-            gate.pulls_until = now + min(window, PULL_PAUSE)
+            budget.pulls_until = 0.0
+        elif budget.pulls_until <= now:
+            budget.pulls_until = now + min(window, PULL_PAUSE)
 
 
 def _refusal(registry: str, status: int, seconds: float) -> RegistryError:

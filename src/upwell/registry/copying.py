@@ -24,7 +24,7 @@ _AT_ONCE = 6
 
 
 class CopyStep(StrEnum):
-    """What became of one piece of an image."""
+    """Outcome for one piece of an image."""
 
     PRESENT = "present"
     MOUNTED = "mounted"
@@ -47,7 +47,7 @@ type WantsPlatform = Callable[[Platform], bool]
 
 @dataclass(slots=True)
 class Copied:
-    """What one copy came to."""
+    """Outcome of one copy."""
 
     target: Reference
     """The image at the target, by digest."""
@@ -57,7 +57,7 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class CopyAccess:
-    """How the two sides are asked."""
+    """Access to the two sides."""
 
     source: RequestAccess = DEFAULT_ACCESS
     target: RequestAccess = DEFAULT_ACCESS

@@ -1,4 +1,4 @@
-"""Where logins come from: containers auth files, pull Secrets, credential helpers.
+"""Logins of registries: containers auth files, pull Secrets, credential helpers.
 
 See containers-auth.json(5) for the files and their order, and kubernetes.io/dockercfg and
 kubernetes.io/dockerconfigjson for Secrets. No error quotes what a file holds.

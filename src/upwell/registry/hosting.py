@@ -37,11 +37,11 @@ class ManifestPush:
     digest: Digest | None = None
     actor: str = ""
     sparse: bool = False
-    """Whether the content may be missing, since it is fetched when someone asks for it."""
+    """True if the content may be missing, since it is fetched when someone asks for it."""
 
 
 class RepositoryUnknownError(RegistryError):
-    """Nothing was pushed to this repository."""
+    """Error for a repository to which nothing was pushed."""
 
     reason = "RepositoryUnknown"
 

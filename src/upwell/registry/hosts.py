@@ -21,7 +21,7 @@ _HUB_SERVER = "registry-1.docker.io"
 
 @dataclass(frozen=True, slots=True)
 class RegistryLimits:
-    """How many requests may be open at once, and how many may start per second (None: any)."""
+    """Number of requests that may be open at once, and that may start per second (None: any)."""
 
     concurrency: int = DEFAULT_CONCURRENCY
     per_second: float | None = None
@@ -35,7 +35,7 @@ DEFAULT_LIMITS = RegistryLimits()
 
 
 class PullFrom(StrEnum):
-    """Which pulls a mirror serves (containers-registries.conf, pull-from-mirror)."""
+    """Pulls that a mirror serves (containers-registries.conf, pull-from-mirror)."""
 
     ALL = "all"
     DIGEST_ONLY = "digest-only"
@@ -44,7 +44,7 @@ class PullFrom(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RegistryMirror:
-    """Where images are read from before their own registry is asked; nothing is pushed there.
+    """Mirror that is asked for images before their own registry; nothing is pushed there.
 
     `location` takes the place of the prefix, as the host's own does.
     """
@@ -59,7 +59,7 @@ class RegistryMirror:
             raise ValueError("a mirror's location must not be empty")
 
     def serves(self, reference: Reference) -> bool:
-        """Whether the mirror is asked for this image: its tag may be behind, its digest cannot."""
+        """Return True if the mirror is asked for this image: tags may be behind, digests cannot."""
         if reference.digest is not None:
             return self.pulls is not PullFrom.TAG_ONLY
         return self.pulls is not PullFrom.DIGEST_ONLY
@@ -91,7 +91,7 @@ class RegistryHost:
             raise ValueError(f"{self.prefix}: a wildcard cannot have a location")
 
     def matches(self, name: str) -> bool:
-        """Whether `name` (`host[:port]/repository`) is under this prefix."""
+        """Return True if `name` (`host[:port]/repository`) is under this prefix."""
         if self.prefix.startswith("*."):
             host = name.partition("/")[0].partition(":")[0]
             return host.endswith(self.prefix[1:])
@@ -106,13 +106,13 @@ class RegistryHost:
 
 @dataclass(frozen=True, slots=True)
 class RegistryEndpoint:
-    """Where and how one repository is really reached."""
+    """Endpoint at which one repository is really reached."""
 
     registry: str
-    """What people call the registry, `docker.io` included; key of budget and credentials."""
+    """Name of the registry for people, `docker.io` included; key of budget and credentials."""
     repository: str
     schemes: tuple[str, ...]
-    """What may be tried, in this order."""
+    """Schemes that may be tried, in this order."""
     insecure: bool = False
     ca_file: Path | None = None
 
@@ -128,7 +128,7 @@ class RegistryEndpoint:
 
 
 class RegistryHosts:
-    """All settings; a registry without one gets the defaults."""
+    """Settings of all registries; one without any gets the defaults."""
 
     def __init__(self, hosts: Iterable[RegistryHost] = ()) -> None:
         # Longest first, so the first match is the most specific; a wildcard is less so than
@@ -178,7 +178,7 @@ class RegistryHosts:
         return host
 
     def limits(self, registry: str) -> RegistryLimits:
-        """How hard the registry that is reached as `registry` may be pressed."""
+        """Return the limits of requests to the registry that is reached as `registry`."""
         host = self.find(registry)
         return host.limits if host else DEFAULT_LIMITS
 
@@ -192,7 +192,7 @@ class RegistryHosts:
 
 
 def is_loopback(authority: str) -> bool:
-    """Whether `host[:port]` is this machine by its name alone; nothing is looked up."""
+    """Return True if `host[:port]` is this machine by its name alone; nothing is looked up."""
     host = authority
     if authority.startswith("["):
         host = authority[1:].partition("]")[0]

@@ -29,7 +29,7 @@ class CredentialSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RequestAccess:
-    """How one request is made: who asks, and whether TLS may be skipped for this registry."""
+    """Access of one request: who asks, and whether TLS may be skipped for this registry."""
 
     credentials: CredentialSource | None = None
     insecure: bool = False
@@ -123,7 +123,7 @@ class InternalRegistry(Registry, Protocol):
         ...
 
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
-        """Whether `repository` holds the manifest or index `digest`."""
+        """Return True if `repository` holds the manifest or index `digest`."""
         ...
 
     async def delete_manifest(self, repository: str, digest: Digest) -> None:
@@ -143,14 +143,14 @@ class StoredManifest:
     children: frozenset[Digest] = frozenset()
     """The manifests that an index names."""
     subject: Digest | None = None
-    """What it refers to, when it is a referrer (a signature, an SBOM)."""
+    """Subject that it refers to, when it is a referrer (a signature, an SBOM)."""
     blobs: Mapping[Digest, int] = field(default_factory=lambda: MappingProxyType({}))
     """Configuration and layers, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTag:
-    """What a tag names, and since when (UTC)."""
+    """Target of a tag, and the time since which it has it (UTC)."""
 
     digest: Digest
     created: datetime
@@ -168,8 +168,8 @@ class StoredRepository:
 class PrunableRegistry(Protocol):
     """A registry whose content is pruned. Every method raises a RegistryError.
 
-    A removal checks again, together with pushes, that the content is what the caller saw. It is
-    safe beside them.
+    A removal checks again, together with pushes, that the content is what the caller has seen. It
+    is safe beside them.
     """
 
     async def survey(self) -> Sequence[StoredRepository]:

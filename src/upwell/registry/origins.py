@@ -9,7 +9,7 @@ from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an image of a stream comes from, and how that registry is asked."""
+    """Origin of an image of a stream, and the access to that registry."""
 
     reference: Reference
     access: RequestAccess = DEFAULT_ACCESS

@@ -71,7 +71,7 @@ class RejectedError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which objects a list or watch wants; an empty part matches all."""
+    """Selector of a list's or a watch's objects; an empty part matches all."""
 
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Listing[R: Resource]:
 
 
 class Change(StrEnum):
-    """What happened to an object."""
+    """Change of an object."""
 
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"

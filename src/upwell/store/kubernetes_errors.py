@@ -1,4 +1,4 @@
-"""What an API server's refusals mean: a Status (meta/v1) or a bare HTTP status to a StoreError."""
+"""Refusals of an API server, as StoreErrors: a Status (meta/v1) or a bare HTTP status."""
 
 import json
 from collections.abc import Mapping

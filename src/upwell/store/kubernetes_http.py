@@ -35,7 +35,7 @@ _UPLOAD = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT, sock_read=IDLE_TI
 
 @dataclass(frozen=True, slots=True)
 class ServerAccess:
-    """Where the server is and how to reach it: `ca` is the path of a PEM file, times in seconds."""
+    """Address of the server and access to it: `ca` is the path of a PEM file, times in seconds."""
 
     base_url: str
     token: str | None = field(default=None, repr=False)

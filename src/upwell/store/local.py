@@ -208,12 +208,12 @@ class LocalStore:
 
     @property
     def watches(self) -> Mapping[str, int]:
-        """How many watches are open, by kind."""
+        """Numbers of open watches, by kind."""
         return +self._watches
 
     @property
     def is_closed(self) -> bool:
-        """Whether `close` was called."""
+        """True if `close` was called."""
         return self._closed
 
     async def close(self) -> None:

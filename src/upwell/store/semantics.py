@@ -1,4 +1,4 @@
-"""What a write means: pure functions from the stored object and the wanted one to the next.
+"""Semantics of writes: pure functions from the stored object and the wanted one to the next.
 
 The single home of the rules of the Kubernetes API that every local store keeps: identity,
 generation, status apart from spec, finalizers, conflicts, writes that change nothing.
@@ -16,7 +16,7 @@ from upwell.store.interface import ConflictError, RejectedError, Selector
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """What `create` gives a new object; the time is UTC."""
+    """Identity that `create` gives a new object; the time is UTC."""
 
     uid: str
     name: str
@@ -75,7 +75,7 @@ def with_new_status[R: Resource](stored: R, wanted: R) -> R:
 
 
 def is_finished(resource: Resource) -> bool:
-    """Whether deletion was asked for and no finalizer holds it up any more."""
+    """Return True if deletion was asked for and no finalizer holds it up any more."""
     return resource.is_deleting and not resource.metadata.finalizers
 
 
@@ -99,22 +99,22 @@ def owner_uids(resource: Resource) -> Iterator[str]:
 
 
 def lives_in(resource: Resource, owner: Resource) -> bool:
-    """Whether `owner` is the Namespace of `resource`, and so takes it along."""
+    """Return True if `owner` is the Namespace of `resource`, and so takes it along."""
     return isinstance(owner, Namespace) and resource.namespace == owner.name
 
 
 def matches(selector: Selector, resource: Resource) -> bool:
-    """Whether a list or watch with this selector wants the object."""
+    """Return True if a list or watch with this selector wants the object."""
     return is_named(selector, resource) and has_labels(selector, resource.labels)
 
 
 def is_named(selector: Selector, resource: Resource) -> bool:
-    """Whether the parts of the selector that no write can change match."""
+    """Return True if the parts of the selector that no write can change match."""
     return selector.namespace in {"", resource.namespace} and selector.name in {"", resource.name}
 
 
 def has_labels(selector: Selector, labels: Mapping[str, str] | None) -> bool:
-    """Whether `labels` has every label of the selector."""
+    """Return True if `labels` has every label of the selector."""
     return not selector.labels or (labels is not None and selector.labels.items() <= labels.items())
 
 

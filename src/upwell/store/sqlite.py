@@ -52,7 +52,7 @@ class DamagedStoreError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What the file held when it was opened."""
+    """Content of the file when it was opened."""
 
     resources: Sequence[Resource]
     history: History

@@ -10,7 +10,7 @@ from upwell.formats.trace_context import TraceContext
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something that has ended."""
+    """Span of work that has ended."""
 
     name: str
     context: TraceContext
@@ -18,10 +18,10 @@ class Span:
     end: datetime
     parent: TraceContext | None = None
     links: tuple[TraceContext, ...] = ()
-    """What caused it besides its parent."""
+    """Contexts that caused it besides its parent."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     failure: str = ""
-    """Why it failed; empty: it did not."""
+    """Reason of its failure; empty: it did not fail."""
 
 
 class SpanExporter(Protocol):

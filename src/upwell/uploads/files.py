@@ -62,13 +62,13 @@ class FileInputs:
             raise InputMissingError(digest)
         return file
 
-    async def sweep(
+    async def remove_unused(
         self, keep: Collection[Digest], *, unused_for: timedelta, dry_run: bool = False
     ) -> int:
         """Remove old files that `keep` does not name, drafts of killed uploads among them."""
         kept = {self._file(digest).name for digest in keep}
         seconds = unused_for.total_seconds()
-        return await asyncio.to_thread(self._sweep, kept, seconds, dry_run=dry_run)
+        return await asyncio.to_thread(self._remove_unused, kept, seconds, dry_run=dry_run)
 
     async def _write(self, file: BinaryIO, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
         hashed, size = hashlib.sha256(), 0
@@ -87,11 +87,11 @@ class FileInputs:
     def _publish(self, draft: Path, file: Path) -> None:
         draft.chmod(0o400)
         draft.replace(file)
-        # A sweep counts from the last time that somebody uploaded this content.
+        # A removal counts from the last time that somebody uploaded this content.
         now = self._clock()
         os.utime(file, (now, now))
 
-    def _sweep(self, kept: Collection[str], seconds: float, *, dry_run: bool) -> int:
+    def _remove_unused(self, kept: Collection[str], seconds: float, *, dry_run: bool) -> int:
         freed = 0
         if not self._folder.is_dir():
             return freed

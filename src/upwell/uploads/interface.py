@@ -28,7 +28,7 @@ class InputTooLargeError(InputError):
 
 
 class InputMissingError(InputError):
-    """Nothing with this digest is kept (any more)."""
+    """Error for a digest whose content is not kept (any more)."""
 
     def __init__(self, digest: Digest) -> None:
         super().__init__(f"the upload {digest} is not kept any more: upload it again")
@@ -62,7 +62,7 @@ class BinaryInputs(Protocol):
         """Return the file with this content, which nobody may change; raises InputMissingError."""
         ...
 
-    async def sweep(
+    async def remove_unused(
         self, keep: Collection[Digest], *, unused_for: timedelta, dry_run: bool = False
     ) -> int:
         """Remove what `keep` does not name and was not saved within `unused_for`.

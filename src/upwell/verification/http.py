@@ -18,7 +18,7 @@ _MAX_WHY = 300
 
 @dataclass(frozen=True, slots=True)
 class ResponseLimits:
-    """What one request may take."""
+    """Limits of one request."""
 
     seconds: float = 10
     answer_bytes: int = 1024 * 1024

@@ -24,7 +24,7 @@ class HttpQuestion:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What was answered."""
+    """Answer to a request."""
 
     status: int
     body: bytes = field(repr=False)

@@ -37,7 +37,7 @@ class ImagePullError(WorkloadError):
 
 
 class UnreachableError(WorkloadError):
-    """Nothing answers at the port of an instance."""
+    """Failure of a connection: the port of an instance does not answer."""
 
     reason = "Unreachable"
 
@@ -106,7 +106,7 @@ class ExecProbe:
 
 @dataclass(frozen=True, slots=True)
 class ProbeSpec:
-    """When and how a container is asked whether it is ready (core/v1 Probe). Seconds."""
+    """Probe of a container's readiness and its times (core/v1 Probe). Seconds."""
 
     check: HttpProbe | TcpProbe | ExecProbe
     initial_delay: float = 0
@@ -156,13 +156,13 @@ class InstanceMount:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing is done for so many seconds (core/v1 SleepAction)."""
+    """Wait of so many seconds, without an action (core/v1 SleepAction)."""
 
     seconds: float
 
 
 type Action = HttpProbe | ExecProbe | Pause
-"""What is done when a container has started, or before it is stopped."""
+"""Action after a container has started, or before it is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class InstanceSpec:
     once: bool = False
     """Its containers are meant to end: it has ended when all have, or one has failed."""
     role: str = ""
-    """What it is for, when it is no replica: a lifecycle hook's moment, say."""
+    """Role of the instance, when it is no replica: a lifecycle hook's moment, say."""
     volumes: Mapping[str, EmptyDir | HostPath | VolumeClaim | Files] = field(default_factory=dict)
     logins: tuple[Login, ...] = field(default=(), repr=False)
     """(registry, username, password) for the pull."""
@@ -222,7 +222,7 @@ class InstanceSpec:
 
 
 class State(StrEnum):
-    """What an instance does now, as the runtime says."""
+    """State of an instance, as the runtime says."""
 
     CREATED = "Created"
     """Not started in full: `start` has to be called again."""
@@ -275,14 +275,14 @@ class Instance:
     """Container name -> manifest digest that really runs."""
     restarts: int = 0
     message: str = ""
-    """Why it is not ready or has ended, for people."""
+    """Reason why it is not ready or has ended, for people."""
     role: str = ""
     foreign: bool = False
     """A container of it was made by hand: it carries our labels, but we have not made it."""
     exit_codes: Mapping[str, int] = field(default_factory=dict)
     """Container name -> exit code, of those that have ended."""
     begun_at: datetime | None = None
-    """When it was first started: what a restart leaves as it is."""
+    """Time at which it was first started: a restart leaves it as it is."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those of the template that it was made from."""
     containers: tuple[ObservedContainer, ...] = ()
@@ -290,7 +290,7 @@ class Instance:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it has ended, and every container that has did so with 0."""
+        """True if it has ended, and every container that has did so with 0."""
         ended = self.state is State.EXITED
         return ended and bool(self.exit_codes) and not any(self.exit_codes.values())
 
@@ -306,7 +306,7 @@ class ServiceName:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """Which part of a log is wanted, and how."""
+    """Part of a log that is wanted, and its form."""
 
     follow: bool = False
     tail: int | None = None
@@ -370,7 +370,7 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """How much is read of a container at most."""
+    """Limits of the files that are read of one container."""
 
     content_bytes: int
     entries: int = 10_000
@@ -403,7 +403,7 @@ class ReadableRuntime(Runtime, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InstanceCommand:
-    """What is run beside a container's own process; without a container, in the first."""
+    """Command that is run beside a container's own process; without a container, in the first."""
 
     words: tuple[str, ...]
     container: str = ""
@@ -413,7 +413,7 @@ class InstanceCommand:
 
 
 class Output(StrEnum):
-    """Where a command has written to."""
+    """Stream that a command has written to."""
 
     STDOUT = "stdout"
     STDERR = "stderr"
@@ -482,7 +482,7 @@ class Backend:
 
 
 class Plain(StrEnum):
-    """What becomes of plain HTTP where TLS is served (route/v1 InsecureEdgeTerminationPolicy)."""
+    """Treatment of plain HTTP where TLS is served (route/v1 InsecureEdgeTerminationPolicy)."""
 
     REFUSE = "None"
     ALLOW = "Allow"
@@ -491,7 +491,7 @@ class Plain(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How a rule speaks TLS."""
+    """TLS of a rule."""
 
     passthrough: bool = False
     """The endpoints speak it themselves; the host is read from the handshake (SNI)."""
@@ -527,7 +527,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """All that the router does; applying the same table twice changes nothing."""
+    """Rules of the router; applying the same table twice changes nothing."""
 
     backends: tuple[Backend, ...] = ()
     rules: tuple[HttpRule, ...] = ()

@@ -235,7 +235,7 @@ async def stopped_after(steps: int, machine: Machine) -> bool:
             (machine.registry, "expire_tag"),
             (machine.registry, "expire_manifest"),
             (machine.registry, "collect"),
-            (machine.inputs, "sweep"),
+            (machine.inputs, "remove_unused"),
         ):
             patch.setattr(target, name, counted(getattr(target, name)))
         try:

@@ -41,8 +41,8 @@ def waiting(outbox: Outbox) -> list[str]:
 
 def test_the_oldest_of_too_many_are_given_up(outbox: SqliteOutbox) -> None:
     add(outbox, *range(25))
-    tally = outbox.stats(CI)
-    assert (tally.pending, tally.dead) == (20, 3)
+    stats = outbox.stats(CI)
+    assert (stats.pending, stats.dead) == (20, 3)
     # The newest of the surplus; of the two before them the content is gone, the ids are not.
     assert [one.envelope.id for one in outbox.dead_letters(CI)] == ["event-2", "event-3", "event-4"]
     assert outbox.dead_letters(CI)[0].error == "too many events wait"
@@ -103,10 +103,10 @@ class Crashes(RuleBasedStateMachine):
                 return
             self._outbox.delivered(delivery, NOW)
 
-    @rule(bury=st.booleans())
-    def refuse(self, *, bury: bool) -> None:
+    @rule(give_up=st.booleans())
+    def refuse(self, *, give_up: bool) -> None:
         for delivery in self._outbox.next_due(CI, 1):
-            if bury and self._received[delivery.envelope.subject][-1:] != [delivery.envelope.id]:
+            if give_up and self._received[delivery.envelope.subject][-1:] != [delivery.envelope.id]:
                 self._outbox.dead_letter(delivery, NOW, "no")
                 self._dead.add(delivery.envelope.id)
             else:

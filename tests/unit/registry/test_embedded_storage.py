@@ -1,4 +1,4 @@
-"""The embedded registry in process: the port, events, recovery from its files, sweeping."""
+"""The embedded registry in process: the port, events, recovery from files, garbage collection."""
 
 import asyncio
 import errno
@@ -296,7 +296,9 @@ async def test_a_made_up_upload_is_unknown(registry: HostedRegistry, name: str) 
         await registry.upload_offset("team/app", name)
 
 
-async def test_a_sweep_removes_only_what_is_old_and_unused(root: Path, clock: Clock) -> None:
+async def test_garbage_collection_removes_only_what_is_old_and_unused(
+    root: Path, clock: Clock
+) -> None:
     registry = EmbeddedRegistry(root, HOST, clock=clock)
     await push(registry, "team/app")
     unused = await push_blob(registry, "team/app", b"unused")
@@ -306,9 +308,9 @@ async def test_a_sweep_removes_only_what_is_old_and_unused(root: Path, clock: Cl
     orphan.parent.mkdir(exist_ok=True)
     orphan.touch()
 
-    young = await registry.sweep()
+    young = await registry.collect_garbage()
     clock.ahead = DAY + 60
-    old = await registry.sweep()
+    old = await registry.collect_garbage()
 
     assert (young.uploads, young.blobs, young.contents) == (0, 0, 0)
     assert (old.uploads, old.blobs, old.contents) == (1, 2, 1)

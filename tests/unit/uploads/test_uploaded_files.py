@@ -84,7 +84,7 @@ async def test_an_unknown_digest_is_missing(inputs: FileInputs) -> None:
         await inputs.path(Digest.of(b"never"))
 
 
-async def test_a_sweep_spares_what_is_named_and_what_is_new(
+async def test_a_removal_spares_what_is_named_and_what_is_new(
     inputs: FileInputs, clock: Clock, tmp_path: Path
 ) -> None:
     named = await inputs.save(pieces(b"named"))
@@ -94,7 +94,7 @@ async def test_a_sweep_spares_what_is_named_and_what_is_new(
     new = await inputs.save(pieces(b"new"))
     await inputs.save(pieces(b"again"))
 
-    assert await inputs.sweep({named.digest}, unused_for=HOUR) == 3
+    assert await inputs.remove_unused({named.digest}, unused_for=HOUR) == 3
     for stored in (named, again, new):
         await inputs.path(stored.digest)
     with pytest.raises(InputMissingError):
@@ -102,8 +102,8 @@ async def test_a_sweep_spares_what_is_named_and_what_is_new(
     assert len(kept(tmp_path)) == 3
 
 
-async def test_a_sweep_before_the_first_upload_finds_nothing(inputs: FileInputs) -> None:
-    assert await inputs.sweep((), unused_for=HOUR) == 0
+async def test_a_removal_before_the_first_upload_finds_nothing(inputs: FileInputs) -> None:
+    assert await inputs.remove_unused((), unused_for=HOUR) == 0
 
 
 async def test_a_dry_run_says_what_would_go_and_removes_nothing(
@@ -112,6 +112,6 @@ async def test_a_dry_run_says_what_would_go_and_removes_nothing(
     old = await inputs.save(pieces(b"old"))
     clock.now += 2 * HOUR.total_seconds()
 
-    assert await inputs.sweep((), unused_for=HOUR, dry_run=True) == 3
+    assert await inputs.remove_unused((), unused_for=HOUR, dry_run=True) == 3
 
     await inputs.path(old.digest)

@@ -27,15 +27,15 @@ _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy"})
 
 @dataclass(frozen=True, slots=True)
 class ScriptSources:
-    """Where scripts may come from, in order of precedence."""
+    """Sources of scripts, in order of precedence."""
 
     override_url: str
     tree: Path
     image_url: str
     allow_local: bool = False
-    """Whether a `file://` URL may name a path of this machine."""
+    """True if a `file://` URL may name a path of this machine."""
     runtime: bool = False
-    """Whether the image is a runtime image, with scripts of its own."""
+    """True if the image is a runtime image, with scripts of its own."""
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Through what scripts are downloaded, by the scheme of their URL. May hold passwords."""
 

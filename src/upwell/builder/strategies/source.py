@@ -32,7 +32,7 @@ async def build(work: Workspace) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Preparation:
-    """What is known before the recipe is written."""
+    """Facts that are known before the recipe is written."""
 
     builder: str
     image: s2i.BuilderImage

@@ -52,7 +52,7 @@ def downloads(text: str, build_args: Mapping[str, str] | None = None) -> Iterato
 
 
 class _Scope:
-    """What variables are worth where an ADD stands; less than the build knows, never other."""
+    """Values of variables where an ADD stands; less than the build knows, never other."""
 
     def __init__(self, build_args: Mapping[str, str]) -> None:
         self._given = build_args

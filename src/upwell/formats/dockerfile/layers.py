@@ -1,4 +1,4 @@
-"""What a Dockerfile does that one layer for all of it may change (build/v1 SkipLayersAndWarn)."""
+"""Parts of a Dockerfile that one layer for all of it may change (build/v1 SkipLayersAndWarn)."""
 
 import json
 from collections.abc import Iterator

@@ -67,7 +67,7 @@ class DockerfileStage:
     parent: int | None = None
     """The index of the earlier stage that `base` names."""
     end: int = 0
-    """Where the FROM instruction's last word ends in the text."""
+    """Position in the text at which the FROM instruction's last word ends."""
     image: Word = field(default=Word("", 0, 0), compare=False)
     """The word that names `base`."""
 

@@ -15,14 +15,14 @@ _ARTIFACTS = "/tmp/artifacts.tar"  # noqa: S108  # a path inside the image, name
 
 @dataclass(frozen=True, slots=True)
 class DockerfileRequest:
-    """What the Dockerfile is made of; the builder image is not looked at."""
+    """Source of the Dockerfile; the builder image is not looked at."""
 
     builder: str
     tag: str = ""
     assemble_user: str = DEFAULT_USER
     destination: str = "/tmp"  # noqa: S108  # the contract's default
     scripts_path: str = DEFAULT_SCRIPTS
-    """Where the image holds its scripts."""
+    """Folder of the image's scripts."""
     own_scripts: frozenset[str] = frozenset()
     """Scripts that lie in the upload."""
     environment: Mapping[str, str] = field(default_factory=dict)

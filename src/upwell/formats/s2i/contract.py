@@ -33,7 +33,7 @@ class S2iError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BuilderImage:
-    """What an S2I builder image says about itself."""
+    """Facts that an S2I builder image states about itself."""
 
     scripts_url: str
     destination: str
@@ -42,7 +42,7 @@ class BuilderImage:
     working_dir: str = ""
     on_build: tuple[str, ...] = ()
     input_files: str = ""
-    """What a runtime image wants of the builder."""
+    """Files that a runtime image wants of the builder."""
 
     @classmethod
     def of(cls, config: ImageConfig, assemble_user: str = "") -> "BuilderImage":

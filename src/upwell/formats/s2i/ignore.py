@@ -1,4 +1,4 @@
-"""What of a source tree is not built: `.s2iignore`, git's own folder, and the scripts."""
+"""Files of a source tree that are not built: `.s2iignore`, git's own folder, and the scripts."""
 
 import posixpath
 import re

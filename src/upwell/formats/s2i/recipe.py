@@ -29,12 +29,12 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """How a builder image makes the result out of the source."""
+    """Steps by which a builder image makes the result out of the source."""
 
     builder: str
     image: BuilderImage
     scripts: Mapping[str, str]
-    """Where the image holds those scripts that are not uploaded, by name."""
+    """Paths in the image of those scripts that are not uploaded, by name."""
     environment: Sequence[str] = ()
     """Ready-made instructions."""
     uploads: Sequence[str] = ()

@@ -70,34 +70,34 @@ class BuildConfigs:
         started = self._started.pop(key, None)
         if started is not None:
             await self._cache.wait_for(started)
-        world = await self._index.world(key)
-        config = world.configs.get(key)
+        context = await self._index.context_of(key)
+        config = context.configs.get(key)
         if config is None or config.is_deleting:
             return Result()
-        await self._prune(config, world.builds(key))
-        images = world.followed(config)
-        last = newest(world.builds(key))
+        await self._prune(config, context.builds(key))
+        images = context.followed(config)
+        last = newest(context.builds(key))
         is_new = config.status.last_version == 0 and last is None
         decision: Decision
-        if awaits_upload(config, world.builds(key)):
+        if awaits_upload(config, context.builds(key)):
             decision = Hold(NO_BINARY_INPUT, awaited_upload(config))
         else:
-            decision = decide(config, images, is_new=is_new, busy=world.busy_upstream(key))
+            decision = decide(config, images, is_new=is_new, busy=context.busy_upstream(key))
         if isinstance(decision, StartBuild):
-            decision = await self._start(config, world, images, decision)
-        await self._record(config, world, images, decision)
+            decision = await self._start(config, context, images, decision)
+        await self._record(config, context, images, decision)
         return Result()
 
     async def _start(
         self,
         config: BuildConfig,
-        world: BuildContext,
+        context: BuildContext,
         images: Sequence[FollowedTag],
         decision: StartBuild,
     ) -> Decision:
         start = BuildStart(decision.causes)
         try:
-            build = new_build(config, world.streams, world.earlier(config.key), images, start)
+            build = new_build(config, context.streams, context.earlier(config.key), images, start)
         except UnresolvedInputError as error:
             return Hold(error.reason, str(error))
         try:
@@ -116,14 +116,14 @@ class BuildConfigs:
     async def _record(
         self,
         config: BuildConfig,
-        world: BuildContext,
+        context: BuildContext,
         images: Sequence[FollowedTag],
         decision: Decision,
     ) -> None:
         """Write the decision and the trigger memory; an equal status is not written."""
         config = await self._store.get(BuildConfig, config.namespace, config.name)
         started = self._started.get(config.key)
-        builds = [*world.builds(config.key), *([started] if started else [])]
+        builds = [*context.builds(config.key), *([started] if started else [])]
         last = newest(builds)
         now = self._clock()
         match decision:
@@ -134,7 +134,7 @@ class BuildConfigs:
             case StartBuild():
                 return
         conditions = config.status.conditions
-        for found in (condition, _readiness(world, config, images)):
+        for found in (condition, _readiness(context, config, images)):
             observed = found.model_copy(update={"observed_generation": config.generation})
             conditions = set_condition(conditions, observed, now)
         status = config.status.model_copy(
@@ -227,14 +227,14 @@ def _trigger_memory(
 
 
 def _readiness(
-    world: BuildContext, config: BuildConfig, images: Sequence[FollowedTag]
+    context: BuildContext, config: BuildConfig, images: Sequence[FollowedTag]
 ) -> Condition:
     """Say whether a build of `config` could start now, and would end."""
     cyclic = [image.name for image in images if image.cyclic]
-    missing = missing_inputs(config, world.streams)
+    missing = missing_inputs(config, context.streams)
     if missing:
         status, reason, message = "False", "InputsMissing", "; ".join(missing)
-    elif awaits_upload(config, world.builds(config.key)):
+    elif awaits_upload(config, context.builds(config.key)):
         status, reason, message = "False", NO_BINARY_INPUT, awaited_upload(config)
     elif cyclic:
         message = f"{', '.join(cyclic)} is made from this BuildConfig's own result: not followed"

@@ -1,4 +1,4 @@
-"""All that a decision about one BuildConfig looks at."""
+"""Context of a decision about one BuildConfig."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class BuildContext:
     """A BuildConfig, what stands above it, and their builds."""
 
     graph: Graph
-    """What is built from what, upstream of the BuildConfig."""
+    """Graph of builds upstream of the BuildConfig."""
     streams: Streams
     configs: Mapping[ObjectKey, BuildConfig]
     builds_of: Mapping[ObjectKey, Sequence[Build]]

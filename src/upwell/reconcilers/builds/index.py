@@ -64,8 +64,8 @@ class BuildIndex:
         self._waiting = self.cache.index(BuildConfig, _waits)
         self._copies = self.cache.index(ImageStream, _names_copied)
 
-    async def world(self, config: ObjectKey) -> BuildContext:
-        """Return what a decision about a BuildConfig looks at; it may not exist."""
+    async def context_of(self, config: ObjectKey) -> BuildContext:
+        """Return the context of a decision about a BuildConfig; it may not exist."""
         await self.cache.ready(*_KINDS)
         edges = list(self._above(config))
         keys = {config, *(e.source for e in edges if isinstance(e.source, ObjectKey))}
@@ -109,7 +109,7 @@ class BuildIndex:
         found: list[str] = []
         for maker in self._makers(tag):
             if isinstance(maker, BuildConfig):
-                found += (await self.world(maker.key)).busy(maker.key)
+                found += (await self.context_of(maker.key)).busy(maker.key)
         return found
 
     def unstarted(self) -> Collection[Build]:

@@ -27,7 +27,7 @@ class Hint:
     due: datetime
     digest: Digest | None = None
     looks: int = 0
-    """How often upstream was asked for it in vain."""
+    """Number of times that upstream was asked for it in vain."""
 
 
 class ImportHints:
@@ -35,7 +35,7 @@ class ImportHints:
 
     Distribution tells of a push before it sets the tag, so who asks at once is answered the old
     image, or an error while the tag's file is being written: a hint is repeated, with growing
-    pauses, until the tag names the digest that was told.
+    pauses, until the tag names the digest of the hint.
     """
 
     def __init__(self) -> None:

@@ -90,8 +90,8 @@ class ImageStreams:
                     # Whatever was pushed, it may be what the selection now chooses.
                     request is not None and request.selection and source.repository in repositories
                 ):
-                    told = named.get((source.repository, source.tag or ""))
-                    self._hints.add(stream.key, tag.name, Hint(now, told))
+                    digest = named.get((source.repository, source.tag or ""))
+                    self._hints.add(stream.key, tag.name, Hint(now, digest))
                     self.queue.add(stream.key)
                     found += 1
         return found

@@ -1,4 +1,4 @@
-"""What the internal registry may pull through: the images that ImageStreams name."""
+"""Images that the internal registry may pull through: those that ImageStreams name."""
 
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference

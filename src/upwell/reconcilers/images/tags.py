@@ -38,7 +38,7 @@ class NoTagMatchesError(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked of upstream now, and by whose right."""
+    """Question to upstream that is due now, and the right by which it is asked."""
 
     request: ImportRequest
     reference: Reference

@@ -1,4 +1,4 @@
-"""Which streams take images from which, so that a change of one wakes those that follow it."""
+"""Streams that take images from others, so that a change of one wakes those that follow it."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -58,8 +58,8 @@ class CronJobReconciler:
         await self._clear(cron, jobs)
         stopped = bool(cron.spec.suspend)
         reason = "Suspended" if stopped else "Waiting" if due.message else "OnSchedule"
-        told = due.message or (f"next: {due.next:%Y-%m-%d %H:%M} UTC" if due.next else "never")
-        await self._report(cron, jobs, ("False" if stopped else "True", reason, told))
+        ready = due.message or (f"next: {due.next:%Y-%m-%d %H:%M} UTC" if due.next else "never")
+        await self._report(cron, jobs, ("False" if stopped else "True", reason, ready))
         return self._until(due)
 
     def _until(self, due: Due) -> Result:
@@ -107,8 +107,10 @@ class CronJobReconciler:
             with contextlib.suppress(NotFoundError):
                 await self._store.delete(Job, job.namespace, job.name)
 
-    async def _report(self, cron: CronJob, jobs: Sequence[Job], told: tuple[str, str, str]) -> None:
-        status, reason, message = told
+    async def _report(
+        self, cron: CronJob, jobs: Sequence[Job], ready: tuple[str, str, str]
+    ) -> None:
+        status, reason, message = ready
         condition = Condition(
             type=SCHEDULED,
             status=status,

@@ -200,7 +200,7 @@ def finished_at(job: Job) -> datetime | None:
 
 
 def has_succeeded(job: Job) -> bool:
-    """Whether a Job has ended well."""
+    """Return True if a Job has ended well."""
     condition = find(job.status.conditions, COMPLETE)
     return condition is not None and condition.is_true
 

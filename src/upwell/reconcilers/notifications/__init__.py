@@ -1,4 +1,4 @@
-"""Tells the outside world what happens: CloudEvents over webhooks, notices through Apprise.
+"""Sends events to other systems and to people: CloudEvents over webhooks, notices through Apprise.
 
 `collector` puts the events of objects into the outbox, `dispatcher` sends them, `reconciler`
 writes how that goes into each Subscription and makes digests.

@@ -1,7 +1,7 @@
 """Puts what objects tell into the outbox, for each Subscription that it concerns.
 
 Level-triggered: events follow from statuses, so that a killed server forgets none; the outbox
-knows them by their ids, so that none is told twice.
+knows them by their ids, so that none is sent twice.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.delivery.interface import Envelope, Outbox
 from upwell.policy.notifications.cloud_events import audience_of, cloud_events
 from upwell.policy.notifications.subscriptions import concerns, fate_of, is_news
-from upwell.reconcilers.notifications.events import TOLD
+from upwell.reconcilers.notifications.events import EVENT_KINDS
 from upwell.store.interface import NotFoundError, Store
 
-_UNTOLD = {"Job"}
-"""Kinds whose happenings stay inside."""
+_INTERNAL = {"Job"}
+"""Kinds whose events stay inside."""
 
 
 class EventCollector:
@@ -69,5 +69,5 @@ class EventCollector:
 
 def event_collector_controller(collector: EventCollector, cache: ObjectCache) -> Controller:
     """Return the controller that listens to all kinds. One worker: in order of arrival."""
-    told = [Watch(kind) for kind in TOLD if kind.KIND.kind not in _UNTOLD]
-    return Controller("subscriptions-telling", collector, cache, told, workers=1)
+    watches = [Watch(kind) for kind in EVENT_KINDS if kind.KIND.kind not in _INTERNAL]
+    return Controller("subscriptions-telling", collector, cache, watches, workers=1)

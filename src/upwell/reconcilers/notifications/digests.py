@@ -64,7 +64,7 @@ def _event(
     waiting: Sequence[HeldBack],
     gathered: Sequence[Envelope],
 ) -> CloudEvent:
-    told = f"{len(waiting)} held back or waiting, {len(gathered)} events"
+    summary = f"{len(waiting)} held back or waiting, {len(gathered)} events"
     lines = [str(one) for one in waiting] + [f"{e.subject}: {e.message}" for e in gathered]
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more"]
@@ -77,7 +77,7 @@ def _event(
         subject_of(subscription),
         time,
         worst,
-        told,
+        summary,
         {
             "lines": lines,
             "waiting": [{"subject": one.subject, "why": one.why} for one in waiting[:_MOST_LINES]],

@@ -1,8 +1,8 @@
 """Carries events from the outbox to their receivers: in order within a subject, subjects at once.
 
 A delivery that fails is tried again, with the events of its subject waiting behind it, until it
-succeeds or is given up. All that must be remembered stands in the outbox: a killed courier delivers
-again, at most, what was on its way.
+succeeds or is given up. All that must be remembered stands in the outbox: a dispatcher that was
+killed delivers again, at most, what was on its way.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _LONGEST_RETRY_AFTER = 6 * 3600.0
 
 @dataclass(slots=True)
 class _Route:
-    """What the courier has under way for one Subscription."""
+    """Deliveries that the dispatcher has under way for one Subscription."""
 
     subjects: set[str] = field(default_factory=set)
     closed_until: datetime | None = None
@@ -41,7 +41,7 @@ class _Route:
 
 
 class Dispatcher:
-    """Delivers for ever; `told` is called with the Subscription after each try."""
+    """Delivers for ever; `on_try` is called with the Subscription after each try."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class Dispatcher:
         outbox: Outbox,
         targets: Targets,
         clock: Callable[[], datetime],
-        told: Callable[[ObjectKey], None] = lambda _: None,
+        on_try: Callable[[ObjectKey], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._outbox = outbox
         self._targets = targets
         self._clock = clock
-        self._told = told
+        self._on_try = on_try
         self._routes: dict[str, _Route] = {}
         self._wakened = asyncio.Event()
 
@@ -104,15 +104,15 @@ class Dispatcher:
         now = self._clock()
         if route.closed_until is not None and route.closed_until > now:
             return (route.closed_until - now).total_seconds()
-        heads = self._outbox.next_due(subscription.uid, AT_ONCE + len(route.subjects))
-        for delivery in heads:
+        due = self._outbox.next_due(subscription.uid, AT_ONCE + len(route.subjects))
+        for delivery in due:
             subject = delivery.envelope.subject
             if subject in route.subjects:
                 continue
             if delivery.due > now:
                 return (delivery.due - now).total_seconds()
             if len(route.subjects) == AT_ONCE:
-                break  # one that ends wakes the courier
+                break  # one that ends wakes the dispatcher
             route.subjects.add(subject)
             group.create_task(self._carry(subscription, delivery, route))
         return _LONGEST_SLEEP
@@ -126,7 +126,7 @@ class Dispatcher:
         finally:
             route.subjects.discard(delivery.envelope.subject)
             self.wake()
-        self._told(subscription.key)
+        self._on_try(subscription.key)
 
     async def _try(self, subscription: Subscription, delivery: Delivery, route: _Route) -> None:
         try:

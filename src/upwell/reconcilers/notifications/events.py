@@ -1,4 +1,4 @@
-"""Writes what has happened to objects as Events, for people: each thing once, however often told.
+"""Writes what has happened to objects as Events, for people: each thing once.
 
 Events follow from statuses, so that a killed server forgets none and repeats none.
 """
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 KEPT_FOR = timedelta(hours=24)
 MOST = 5000
 """Events kept at once; the oldest go first."""
-_SWEEP_SECONDS = 600.0
+_CLEANUP_SECONDS = 600.0
 
-TOLD: tuple[type[Resource], ...] = (
+EVENT_KINDS: tuple[type[Resource], ...] = (
     Build,
     ImageStream,
     Job,
@@ -39,7 +39,7 @@ TOLD: tuple[type[Resource], ...] = (
     Freeze,
 )
 """The kinds that tell of something."""
-_KINDS = {kind.KIND.kind: kind for kind in TOLD}
+_KINDS = {kind.KIND.kind: kind for kind in EVENT_KINDS}
 
 
 class EventReconciler:
@@ -56,25 +56,25 @@ class EventReconciler:
         except NotFoundError:
             return Result()
         oldest = self._clock() - KEPT_FOR
-        for happening in sorted(events_of(resource), key=lambda one: one.at):
-            if happening.at > oldest:
-                await self._tell(resource, happening)
+        for record in sorted(events_of(resource), key=lambda one: one.at):
+            if record.at > oldest:
+                await self._record(resource, record)
         return Result()
 
-    async def _tell(self, resource: Resource, happening: EventRecord) -> None:
+    async def _record(self, resource: Resource, record: EventRecord) -> None:
         namespace = resource.namespace or "default"
-        name = happening.name(resource)
+        name = record.name(resource)
         try:
             known = await self._store.get(Event, namespace, name)
         except NotFoundError:
             with contextlib.suppress(AlreadyExistsError):
-                await self._store.create(_event(resource, happening, name, namespace))
+                await self._store.create(_event(resource, record, name, namespace))
             return
-        if known.last_timestamp is not None and known.last_timestamp < happening.at:
-            again = {"count": known.count + 1, "last_timestamp": happening.at}
+        if known.last_timestamp is not None and known.last_timestamp < record.at:
+            again = {"count": known.count + 1, "last_timestamp": record.at}
             await self._store.update(known.model_copy(update=again))
 
-    async def sweep(self) -> None:
+    async def remove_old(self) -> None:
         """Remove Events that are old, or too many."""
         events = [one for one in (await self._store.list(Event)).items if one.last_timestamp]
         events.sort(key=lambda one: one.last_timestamp or self._clock(), reverse=True)
@@ -85,7 +85,7 @@ class EventReconciler:
                     await self._store.delete(Event, event.namespace, event.name)
 
 
-def _event(resource: Resource, happening: EventRecord, name: str, namespace: str) -> Event:
+def _event(resource: Resource, record: EventRecord, name: str, namespace: str) -> Event:
     return Event(
         metadata=ObjectMeta(namespace=namespace, name=name),
         involved_object=ObjectReference(
@@ -95,25 +95,25 @@ def _event(resource: Resource, happening: EventRecord, name: str, namespace: str
             api_version=resource.KIND.api_version,
             uid=resource.metadata.uid,
         ),
-        reason=happening.reason,
-        message=happening.text,
-        type="Warning" if happening.warning else "Normal",
-        first_timestamp=happening.at,
-        last_timestamp=happening.at,
+        reason=record.reason,
+        message=record.text,
+        type="Warning" if record.warning else "Normal",
+        first_timestamp=record.at,
+        last_timestamp=record.at,
         source={"component": "upwell"},
     )
 
 
 def event_controller(reconciler: EventReconciler, cache: ObjectCache) -> Controller:
     """Return the controller that tells of all kinds."""
-    return Controller("events", reconciler, cache, tuple(map(Watch, TOLD)), workers=1)
+    return Controller("events", reconciler, cache, tuple(map(Watch, EVENT_KINDS)), workers=1)
 
 
-async def sweep_periodically(reconciler: EventReconciler) -> None:
+async def remove_old_events(reconciler: EventReconciler) -> None:
     """Remove old Events now and every ten minutes, for ever."""
     while True:
         try:
-            await reconciler.sweep()
+            await reconciler.remove_old()
         except StoreError as error:
-            log.warning("events not swept", extra={"error": error})
-        await asyncio.sleep(_SWEEP_SECONDS)
+            log.warning("old events not removed", extra={"error": error})
+        await asyncio.sleep(_CLEANUP_SECONDS)

@@ -28,14 +28,14 @@ class SubscriptionReconciler:
         outbox: Outbox,
         targets: Targets,
         digests: Digests,
-        courier: Dispatcher,
+        dispatcher: Dispatcher,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._outbox = outbox
         self._targets = targets
         self._digests = digests
-        self._courier = courier
+        self._dispatcher = dispatcher
         self._clock = clock
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -43,11 +43,11 @@ class SubscriptionReconciler:
         try:
             found = await self._store.get(Subscription, key.namespace, key.name)
         except NotFoundError:
-            await self.sweep()
+            await self.remove_old()
             return Result()
         if found.status.observed_generation != found.generation:
             self._outbox.retry_now(found.uid)
-            self._courier.reopen(found.uid)
+            self._dispatcher.reopen(found.uid)
         last, following, fault = await self._digest(found)
         ready = fault or await self._ready(found)
         await self._report(found, ready, last)
@@ -55,7 +55,7 @@ class SubscriptionReconciler:
             return Result()
         return Result(max((following - self._clock()).total_seconds(), 0.0))
 
-    async def sweep(self) -> None:
+    async def remove_old(self) -> None:
         """Forget Subscriptions that are gone, and what was settled long ago."""
         kept = self._outbox.subscriptions()  # before the list: none that is new is taken for gone
         alive = {one.uid for one in (await self._store.list(Subscription)).items}
@@ -63,7 +63,7 @@ class SubscriptionReconciler:
             if uid not in alive:
                 self._outbox.forget(uid)
         now = self._clock()
-        self._outbox.sweep(now - KEPT_FOR, now - DEAD_FOR)
+        self._outbox.remove_old(now - KEPT_FOR, now - DEAD_FOR)
 
     async def _digest(
         self, subscription: Subscription
@@ -73,14 +73,14 @@ class SubscriptionReconciler:
         if digest is None:
             if self._outbox.stats(subscription.uid).gathered:
                 self._outbox.release(subscription.uid)
-                self._courier.wake()
+                self._dispatcher.wake()
             return last, None, None
         try:
             made, following = await self._digests.make(subscription, digest)
         except CronError as error:
             return last, None, _condition("False", error.reason, str(error))
         if made != last:
-            self._courier.wake()
+            self._dispatcher.wake()
         return made, following, None
 
     async def _ready(self, subscription: Subscription) -> Condition:
@@ -98,13 +98,13 @@ class SubscriptionReconciler:
     async def _report(
         self, subscription: Subscription, ready: Condition, last_digest: datetime | None
     ) -> None:
-        tally, status = self._outbox.stats(subscription.uid), subscription.status
+        stats, status = self._outbox.stats(subscription.uid), subscription.status
         condition = ready.model_copy(update={"observed_generation": subscription.generation})
         changed = status.model_copy(
             update={
                 "observed_generation": subscription.generation,
                 "conditions": set_condition(status.conditions, condition, self._clock()),
-                **_numbers(tally),
+                **_numbers(stats),
                 "last_digest": last_digest,
             }
         )
@@ -131,12 +131,12 @@ def subscription_controller(
     return Controller("subscriptions", reconciler, cache, watches, queue=queue, workers=1)
 
 
-def _numbers(tally: DeliveryStats) -> dict[str, object]:
+def _numbers(stats: DeliveryStats) -> dict[str, object]:
     return {
-        "delivered": tally.delivered,
-        "pending": tally.pending + tally.gathered,
-        "dead_letters": tally.dead,
-        "last_delivery": tally.last_delivery,
+        "delivered": stats.delivered,
+        "pending": stats.pending + stats.gathered,
+        "dead_letters": stats.dead,
+        "last_delivery": stats.last_delivery,
     }
 
 

@@ -17,7 +17,7 @@ _URLS_KEY = "urls"
 
 
 class TargetError(Exception):
-    """Nothing can be sent until somebody changes something; `reason` goes into Ready."""
+    """Fault of a target that somebody must change first; `reason` goes into Ready."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Everything about Subscriptions that runs."""
+"""Controllers and loops of Subscriptions."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 1.0
 """Deliveries of this time share one report."""
-_SWEEP_SECONDS = 3600.0
+_CLEANUP_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ class Subscriptions:
 
     @property
     def loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs beside the controllers."""
-        return (self.dispatcher.run, self._sweep)
+        """Loops that run beside the controllers."""
+        return (self.dispatcher.run, self._remove_old)
 
-    async def _sweep(self) -> None:
+    async def _remove_old(self) -> None:
         while True:
             try:
-                await self._reconciler.sweep()
+                await self._reconciler.remove_old()
             except (StoreError, OutboxError) as error:
-                log.warning("deliveries not swept", extra={"error": error})
-            await asyncio.sleep(_SWEEP_SECONDS)
+                log.warning("old deliveries not removed", extra={"error": error})
+            await asyncio.sleep(_CLEANUP_SECONDS)

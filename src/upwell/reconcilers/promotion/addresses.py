@@ -1,4 +1,4 @@
-"""Where a stage answers: at what it says, or at the Service of one of its workloads."""
+"""Addresses of a stage: the one that it states, or the Service of one of its workloads."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

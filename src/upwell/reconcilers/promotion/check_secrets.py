@@ -1,4 +1,4 @@
-"""What checks take from Secrets of their Pipeline's namespace."""
+"""Values that checks take from Secrets of their Pipeline's namespace."""
 
 import base64
 from collections.abc import Mapping

@@ -36,10 +36,10 @@ class Test:
     instance: str
     container: str
     started_at: datetime | None = None
-    """What is older than that, the test has not written."""
+    """Time before which the test has written nothing."""
 
     def wrote(self, file: ContainerFile) -> bool:
-        """Whether a file may be this test's: an image or a volume can hold one of another run."""
+        """Return True if a file may be this test's: a volume can hold one of another run."""
         # Archives have whole seconds.
         return self.started_at is None or file.modified >= int(self.started_at.timestamp())
 
@@ -56,11 +56,11 @@ class Collector:
         self.last_words = ""
         """The last line of the log."""
         self.notes: list[str] = []
-        """What is missing, and why."""
+        """Evidence that is missing, and why."""
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
-        """What is kept so far."""
+        """Evidence that is kept so far."""
         return tuple(self._evidence)
 
     async def log(self) -> None:

@@ -123,7 +123,7 @@ class GitChange:
 
     @property
     def _was_there(self) -> bool:
-        """Whether the branch had the images already: the promotion has noted the commit."""
+        """Return True if the branch had the images already: the promotion has noted the commit."""
         return bool(self.move.status.commit) and not self.move.puts_back
 
     async def _there(self, main: Branch) -> StageRollout:
@@ -132,7 +132,7 @@ class GitChange:
         return StageRollout(RolledOut.COMPLETE, commit=commit)
 
     async def _altered(self, main: Branch) -> bool:
-        """Whether a person has put other images there since the stage's last promotion.
+        """Return True if a person has put other images there since the stage's last promotion.
 
         A person who promotes knows; and a change counts once: its hold has been lifted.
         """
@@ -145,14 +145,14 @@ class GitChange:
             release = await self.store.get(Release, self.move.promotion.namespace, name)
             changes = await main.edited(git_commits.wanted_images(release, self.move.stage))
         except (NotFoundError, ManifestError, InvalidReferenceError):
-            return False  # it cannot be told any more
+            return False  # it is not known any more
         if not changes:
             return False
         foreign = await self._newest(main, changes)
         return foreign != last.id and not await self._gave_way(foreign)
 
     async def _gave_way(self, foreign: str) -> bool:
-        """Whether a promotion into the stage has given way to that commit, or accepted it."""
+        """Return True if a promotion into the stage gave way to that commit, or accepted it."""
         selector = Selector(
             self.move.promotion.namespace, {PIPELINE_LABEL: self.move.pipeline.name}
         )
@@ -181,8 +181,8 @@ class GitChange:
 
     async def _push(self, base: Branch, changes: Mapping[TreeFile, str], branch: str) -> None:
         """Commit on top of `base` and push, unless the branch has moved meanwhile."""
-        told = git_commits.message(self.move, await self._previous(), self.link)
-        await self.clone.push(await self.clone.commit(Draft(base.tip, changes, told)), branch)
+        message = git_commits.message(self.move, await self._previous(), self.link)
+        await self.clone.push(await self.clone.commit(Draft(base.tip, changes, message)), branch)
 
     async def _previous(self) -> Release | None:
         status, spec = self.move.status, self.move.promotion.spec

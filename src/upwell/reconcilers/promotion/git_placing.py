@@ -23,7 +23,7 @@ from upwell.store.interface import NotFoundError, Store
 from upwell.verification.interface import HttpQuestion, ProbeError, Probes
 
 _FRESH = timedelta(seconds=30)
-"""How long the host is not asked again for what it has said."""
+"""Time for which the host is not asked again for what it has said."""
 _SOONEST, _LATEST = timedelta(seconds=5), timedelta(minutes=5)
 """Until a host that gives trouble is asked again: the longer it lasts, the later."""
 _ATTEMPTS = 6
@@ -34,7 +34,7 @@ _OK = 200
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a look into a repository has shown."""
+    """State of a repository at the last look."""
 
     at: datetime
     target: GitTarget
@@ -141,8 +141,8 @@ class GitPlacement:
 
     def _remember(self, move: Move, tips: Mapping[str, str], found: StageRollout) -> StageRollout:
         target = move.stage.git
-        lasting = found.state in {RolledOut.COMPLETE, RolledOut.GOING_ON}
-        if target is not None and lasting:
+        still_there = found.state in {RolledOut.COMPLETE, RolledOut.GOING_ON}
+        if target is not None and still_there:
             key = (move.promotion.uid, move.release.name)
             self._known[key] = _Known(self._clock(), target, tips, found)
             self._known.move_to_end(key)
@@ -206,7 +206,7 @@ class GitPlacement:
 
 
 def _was_there(move: Move) -> bool:
-    """Whether the branch has had the digests, as far as the promotion has noted."""
+    """Return True if the branch has had the digests, as far as the promotion has noted."""
     if move.status.phase is PromotionPhase.VERIFYING:
         return True
     reviewed = move.stage.git is not None and move.stage.git.push_branch is not None
@@ -214,5 +214,5 @@ def _was_there(move: Move) -> bool:
 
 
 def _in_review(move: Move) -> bool:
-    """Whether people were at it when it was looked at last."""
+    """Return True if people were at it when it was looked at last."""
     return bool(move.status.steps) and move.status.steps[-1].name == transitions.REVIEW

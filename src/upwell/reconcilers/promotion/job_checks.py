@@ -30,7 +30,7 @@ from upwell.workload.interface import Instance, ReadableRuntime, State
 _STARTED = "Started"
 _MAX_MESSAGE = 2000
 _LOOK_AGAIN = 30.0
-"""Seconds after which a Job is looked at although nothing has told of its end."""
+"""Seconds after which a Job is looked at although no end of it was seen."""
 
 
 class JobChecks:

@@ -27,7 +27,7 @@ from upwell.store.interface import NotFoundError, Store
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 5.0
-"""Seconds after which a rollout is looked at although nothing has told of a change."""
+"""Seconds after which a rollout is looked at although no change was seen."""
 
 
 class Verifier(Protocol):
@@ -45,7 +45,7 @@ class Verifier(Protocol):
 
 
 type _Next = tuple[PromotionStatus, float | None]
-"""What is to be stored, and the seconds until to look again; None: a change will tell."""
+"""Status to store, and the seconds until the next look; None: a change will come."""
 
 
 class PromotionReconciler:
@@ -177,8 +177,8 @@ class PromotionReconciler:
             return transitions.not_put_back(move.status, why, self._clock()), None
         found = await self._placement.place(replace(move, release=good))
         if found.state is RolledOut.COMPLETE:
-            told = f"commit {found.commit}" if found.commit else ""
-            status = transitions.noted(move.status, told)
+            commit = f"commit {found.commit}" if found.commit else ""
+            status = transitions.noted(move.status, commit)
             return transitions.put_back(status, self._clock()), None
         status = self._in_its_step(move, move.status, found)
         if found.state is RolledOut.GOING_ON and not self._overdue(move.stage, status):

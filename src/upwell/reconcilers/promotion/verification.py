@@ -42,8 +42,8 @@ _TROUBLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """All that a check's next step follows from, beside the check itself."""
+class _CheckContext:
+    """State from which a check's next step follows, beside the check itself."""
 
     subject: VerifiedRelease
     address: Address
@@ -85,13 +85,15 @@ class StageVerification:
         subject = VerifiedRelease(pipeline, stage, release, promotion, address.inside)
         # What serves already has had its soak: to verify it again is to ask its checks again.
         seconds = 0 if promotion.spec.purpose is Purpose.VERIFY else stage.soak_seconds
-        view = _View(subject, address, Soak(seconds, promotion.status.serving_since), now)
+        context = _CheckContext(
+            subject, address, Soak(seconds, promotion.status.serving_since), now
+        )
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._step(view, checks.get(result.name), result))
+                group.create_task(self._step(context, checks.get(result.name), result))
                 for result in results_of(stage.verification.checks, stored)
             ]
-        return concluded([task.result() for task in tasks], view.soak, now)
+        return concluded([task.result() for task in tasks], context.soak, now)
 
     async def stop(self, promotion: ObjectKey) -> None:
         """End what runs for a Promotion, which may be gone; nothing happens when nothing does.
@@ -100,40 +102,42 @@ class StageVerification:
         """
         await self._jobs.stop(promotion)
 
-    async def _step(self, view: _View, check: Check | None, result: CheckResult) -> CheckStep:
+    async def _step(
+        self, context: _CheckContext, check: Check | None, result: CheckResult
+    ) -> CheckStep:
         if check is None:
             return CheckStep(result)  # a verdict that nobody asked for: it counts as it stands
         if result.phase is CheckPhase.PENDING:
-            left = pause(result, view.now)
-            return CheckStep(result, left) if left else CheckStep(begun(result, view.now), 0)
+            left = pause(result, context.now)
+            return CheckStep(result, left) if left else CheckStep(begun(result, context.now), 0)
         step = CheckStep(result)
         if result.phase is CheckPhase.RUNNING:
-            attempt = CheckAttempt(check, anchored(result, view.now), view.now)
-            step = await self._look_safely(view, attempt)
+            attempt = CheckAttempt(check, anchored(result, context.now), context.now)
+            step = await self._look_safely(context, attempt)
         after = settled(check, step.result)
-        again = pause(after, view.now) if after.phase is CheckPhase.PENDING else step.again
+        again = pause(after, context.now) if after.phase is CheckPhase.PENDING else step.again
         return CheckStep(after, again)
 
-    async def _look_safely(self, view: _View, attempt: CheckAttempt) -> CheckStep:
+    async def _look_safely(self, context: _CheckContext, attempt: CheckAttempt) -> CheckStep:
         """Look at an attempt; what cannot be seen now does not keep the others from going on."""
         try:
-            return await self._look(view, attempt)
+            return await self._look(context, attempt)
         except (StoreError, WorkloadError) as error:
             if error.retryable and attempt.left:
                 return attempt.goes_on(f"cannot be read now: {error}", _TROUBLE_SECONDS)
             return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
 
-    async def _look(self, view: _View, attempt: CheckAttempt) -> CheckStep:
-        check, address = attempt.check, view.address
+    async def _look(self, context: _CheckContext, attempt: CheckAttempt) -> CheckStep:
+        check, address = attempt.check, context.address
         if check.job is not None:
-            return await self._jobs.look(view.subject, check.job, attempt)
+            return await self._jobs.look(context.subject, check.job, attempt)
         if check.http is not None:
             return await self._probes.look_http(address.outside, check.http, attempt)
         if check.tcp is not None:
             return await self._probes.look_tcp(address.outside, check.tcp, attempt)
         if check.metric is not None:
-            namespace = view.subject.pipeline.namespace
-            return await self._probes.look_metric(namespace, check.metric, view.soak, attempt)
+            namespace = context.subject.pipeline.namespace
+            return await self._probes.look_metric(namespace, check.metric, context.soak, attempt)
         if check.webhook is not None:
-            return await self._webhooks.look(view.subject, address, check.webhook, attempt)
+            return await self._webhooks.look(context.subject, address, check.webhook, attempt)
         return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, "it says nothing to check"))

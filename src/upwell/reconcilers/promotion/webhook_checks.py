@@ -1,4 +1,4 @@
-"""Checks that somebody else decides: a CI is told once, and its verdict is waited for."""
+"""Checks that a CI decides: it is notified once, and its verdict is waited for."""
 
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -16,9 +16,9 @@ from upwell.verification.interface import ProbeError, Probes, SignedEvent
 type Verdicts = Callable[[Promotion, str, int], str]
 """Returns the URL, with its token, at which the verdict on an attempt of a check is taken."""
 
-TOLD_EVIDENCE = "told"
-"""Name of the evidence that a CI has taken the request: it is not told again."""
-_TOLD = "the CI was notified and has not answered yet"
+NOTIFIED_EVIDENCE = "told"
+"""Name of the evidence that a CI has taken the request: it is not notified again."""
+_NOTIFIED = "the CI was notified and has not answered yet"
 _RETRY_SECONDS = (5.0, 60.0)
 
 
@@ -37,14 +37,16 @@ class WebhookChecks:
         wanted: WebhookCheck,
         attempt: CheckAttempt,
     ) -> CheckStep:
-        """Tell the CI unless it has been told, and wait."""
-        told = any(one.name == attempt.named(TOLD_EVIDENCE) for one in attempt.result.evidence)
+        """Notify the CI unless it has been, and wait."""
+        notified = any(
+            one.name == attempt.named(NOTIFIED_EVIDENCE) for one in attempt.result.evidence
+        )
         if not attempt.left:
             late = f"no verdict came within {attempt.check.timeout_seconds} s"
-            untold = f": {attempt.result.message}" if wanted.url and not told else ""
-            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, f"{late}{untold}"))
-        if told or not wanted.url:
-            return attempt.goes_on(_TOLD if told else "no verdict has come yet")
+            last_error = f": {attempt.result.message}" if wanted.url and not notified else ""
+            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, f"{late}{last_error}"))
+        if notified or not wanted.url:
+            return attempt.goes_on(_NOTIFIED if notified else "no verdict has come yet")
         try:
             secret = b""
             if wanted.secret is not None:
@@ -62,9 +64,9 @@ class WebhookChecks:
             return attempt.goes_on(f"cannot notify the CI: {error}", again)
         evidence = (
             *attempt.result.evidence,
-            Evidence(name=attempt.named(TOLD_EVIDENCE), url=_origin(wanted)),
+            Evidence(name=attempt.named(NOTIFIED_EVIDENCE), url=_origin(wanted)),
         )
-        step = attempt.goes_on(_TOLD)
+        step = attempt.goes_on(_NOTIFIED)
         return CheckStep(step.result.model_copy(update={"evidence": evidence}), step.again)
 
 

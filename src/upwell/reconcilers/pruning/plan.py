@@ -23,7 +23,7 @@ _READ = [kind for kind in RESOURCES if kind not in {Event, Secret, ImageStreamTa
 
 @dataclass(frozen=True, slots=True)
 class PruningPlan:
-    """What may go."""
+    """Content and objects that may go."""
 
     decision: RetentionDecision
     repositories: Sequence[StoredRepository]

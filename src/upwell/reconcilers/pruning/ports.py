@@ -1,4 +1,4 @@
-"""What pruning works on."""
+"""Ports and stores that pruning works on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class StoredBuildLog(Protocol):
 
     @property
     def written(self) -> datetime:
-        """When the last line was written."""
+        """Time at which the last line was written."""
         ...
 
 
@@ -67,7 +67,7 @@ class BuilderStorage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Everything that grows, and the clock (UTC)."""
+    """Stores that grow, and the clock (UTC)."""
 
     objects: Store
     registry: PrunableRegistry

@@ -40,7 +40,7 @@ _SHOWN_KEPT = 500
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What of a plan one run takes."""
+    """Part of a plan that one run takes."""
 
     revisions: Sequence[StaleRevision]
     images: Sequence[Image]
@@ -161,7 +161,9 @@ class Pruning:
         items = []
         grace = rules.keep_younger_than
         needed = await referenced_inputs(self._stores.objects)
-        freed = await self._stores.inputs.sweep(needed, unused_for=grace, dry_run=not confirm)
+        freed = await self._stores.inputs.remove_unused(
+            needed, unused_for=grace, dry_run=not confirm
+        )
         if freed:
             reason = "no build and no BuildConfig names them"
             items.append(PrunedItem(what="uploads", name="all", reason=reason, bytes=freed))

@@ -36,10 +36,10 @@ class Decided:
     """A rollout that is about to take its next steps."""
 
     rollout: Rollout
-    standing: RolloutSnapshot
+    snapshot: RolloutSnapshot
     record: RevisionRecord
     troubles: Sequence[Trouble] = ()
-    """What kept the command of a Custom strategy from saying how far it may go."""
+    """Errors that kept the command of a Custom strategy from saying how far it may go."""
 
 
 class Commands:
@@ -56,7 +56,7 @@ class Commands:
         self, workload: Workload, decided: Decided, tasks: Sequence[Instance]
     ) -> Decided:
         """Let the command of a Custom strategy say how far the rollout may go."""
-        rollout, standing, record = decided.rollout, decided.standing, decided.record
+        rollout, snapshot, record = decided.rollout, decided.snapshot, decided.record
         target, settings = rollout.target, rollout.settings
         if (
             custom_params(workload) is None
@@ -72,7 +72,7 @@ class Commands:
             and one.revision == record.hash
             and one.ready_since is not None
             and one.ready_since + settings.min_ready <= now
-            for one in standing.instances
+            for one in snapshot.instances
         )
         extent = Extent(count, settings.replicas)
         held = replace(target, share=0, driven=True)
@@ -84,24 +84,24 @@ class Commands:
             driven = replace(held, share=result)
             return replace(decided, rollout=replace(rollout, target=driven))
         record = record.model_copy(update={"hooks": {**record.hooks, CUSTOM: result}})
-        standing = replace(
-            standing, records=with_record(standing.records, record.hash, hooks=record.hooks)
+        snapshot = replace(
+            snapshot, records=with_record(snapshot.records, record.hash, hooks=record.hooks)
         )
         if result.phase == HookPhase.FAILED:
             detail = f"the custom command: {result.message}"
-            standing = failed(standing, record, "HookFailed", detail, final=True)
+            snapshot = failed(snapshot, record, "HookFailed", detail, final=True)
             rollout = replace(rollout, target=held)
-        return Decided(rollout, standing, record)
+        return Decided(rollout, snapshot, record)
 
     async def run_hook(
         self,
         workload: Workload,
-        standing: RolloutSnapshot,
+        snapshot: RolloutSnapshot,
         steps: Sequence[Step],
         tasks: Sequence[Instance],
     ) -> tuple[RolloutSnapshot, list[Trouble]]:
         """Take the hook whose time has come one step further, and remove those that are over."""
-        record = standing.chosen.record
+        record = snapshot.chosen.record
         step = next((step for step in steps if isinstance(step, RunHook)), None)
         if record is None or step is None:
             kept = (
@@ -110,26 +110,26 @@ class Commands:
                 else {custom_instance(workload, record)}
             )
             await self._hooks.clear(tasks, kept)
-            return standing, []
+            return snapshot, []
         await self._hooks.clear(tasks, {hook_instance(workload, record, step.moment)})
         try:
             result = await self._hooks.run(workload, record, step.moment, tasks)
         except (WorkloadError, TemplateError) as error:
-            return replace(standing, obstacle=Obstacle(error.reason, str(error), "True")), [error]
+            return replace(snapshot, obstacle=Obstacle(error.reason, str(error), "True")), [error]
         if result is None:
             why = f"the {step.moment} hook runs{_pull_of(tasks)}"
-            return replace(standing, obstacle=Obstacle("HookRunning", why, "True")), []
+            return replace(snapshot, obstacle=Obstacle("HookRunning", why, "True")), []
         if isinstance(result, RetryAt):
             detail = next((f": {one.message}" for one in tasks if one.message), "")
             why = f"{retry_message(step.moment, result)}{detail}"
-            return replace(standing, obstacle=Obstacle("HookRetrying", why, "True")), []
+            return replace(snapshot, obstacle=Obstacle("HookRetrying", why, "True")), []
         changed = with_hook(record, step.moment, result)
-        records = with_record(standing.records, record.hash, hooks=changed.hooks)
-        standing = replace(standing, records=records)
+        records = with_record(snapshot.records, record.hash, hooks=changed.hooks)
+        snapshot = replace(snapshot, records=records)
         if result.phase != HookPhase.FAILED:
-            return standing, []
+            return snapshot, []
         detail = f"the {step.moment} hook: {result.message}"
-        return failed(standing, changed, "HookFailed", detail, final=True), []
+        return failed(snapshot, changed, "HookFailed", detail, final=True), []
 
 
 def _pull_of(tasks: Sequence[Instance]) -> str:
@@ -138,6 +138,6 @@ def _pull_of(tasks: Sequence[Instance]) -> str:
 
 
 def is_driven(workload: Workload, record: RevisionRecord) -> bool:
-    """Whether a command drives the rollout of this revision now."""
+    """Return True if a command drives the rollout of this revision now."""
     under_way = record.phase == Phase.PROGRESSING and CUSTOM not in record.hooks
     return under_way and custom_params(workload) is not None

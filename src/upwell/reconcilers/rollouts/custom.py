@@ -1,7 +1,7 @@
 """The Custom strategy: a command of the user's that rolls out by calling `openshift-deploy`.
 
 In OpenShift's deployer image that is a program. Here it is a script beside the command: it leaves
-its wish (`--until=50%`) in a file of its container, and waits until we have answered beside it.
+its request (`--until=50%`) in a file of its container, and waits until we have answered beside it.
 Both files are in the container, so that another process of ours goes on where one was killed.
 """
 
@@ -30,7 +30,7 @@ for word; do
   case "$word" in --until=*) until="${{word#--until=}}"; until="${{until%\\%}}" ;; esac
 done
 mkdir -p {_FOLDER}
-echo "$until" > {_FOLDER}/wish.new && mv {_FOLDER}/wish.new {_FOLDER}/wish
+echo "$until" > {_FOLDER}/until.new && mv {_FOLDER}/until.new {_FOLDER}/until
 echo "--> rolling out to $until%"
 while [ "$(cat {_FOLDER}/done 2>/dev/null)" != "$until" ]; do sleep 1; done
 echo "--> reached $until%"
@@ -39,7 +39,7 @@ echo "--> reached $until%"
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How far the rollout has got: replicas of the new revision that are available, and all."""
+    """Extent of the rollout: replicas of the new revision that are available, and all."""
 
     available: int
     replicas: int
@@ -81,14 +81,14 @@ class CustomStrategy:
         if found.state is State.EXITED:
             phase = HookPhase.COMPLETE if found.succeeded else HookPhase.FAILED
             return HookResult(phase=phase.value, ended=self._clock(), message=found.message)
-        wish = await self._wish(name)
-        if wish and extent.available >= math.ceil(extent.replicas * wish / 100):
-            answer = f"echo {wish} > {_FOLDER}/done"
+        until = await self._until(name)
+        if until and extent.available >= math.ceil(extent.replicas * until / 100):
+            answer = f"echo {until} > {_FOLDER}/done"
             await self._runtime.execute(name, ("/bin/sh", "-c", answer))
-        return wish / 100
+        return until / 100
 
-    async def _wish(self, name: str) -> int:
-        command = ("/bin/sh", "-c", f"cat {_FOLDER}/wish 2>/dev/null || true")
+    async def _until(self, name: str) -> int:
+        command = ("/bin/sh", "-c", f"cat {_FOLDER}/until 2>/dev/null || true")
         _, output = await self._runtime.execute(name, command)
         text = output.decode(errors="replace").strip()
         return min(int(text), 100) if text.isascii() and text.isdigit() else 0

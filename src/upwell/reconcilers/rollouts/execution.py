@@ -14,7 +14,7 @@ from upwell.registry.errors import RegistryError
 from upwell.workload.interface import Runtime, WorkloadError
 
 type Trouble = WorkloadError | TemplateError | RegistryError
-"""What may keep a step from being done."""
+"""Errors that may keep a step from being done."""
 
 
 class StepExecutor:
@@ -27,13 +27,13 @@ class StepExecutor:
         """Instances whose start this process has tried: one of another process was cut short."""
 
     async def carry_out(
-        self, workload: Workload, standing: RolloutSnapshot, steps: Sequence[Step]
+        self, workload: Workload, snapshot: RolloutSnapshot, steps: Sequence[Step]
     ) -> list[Trouble]:
         """Start and stop; return what went wrong, the target's own first."""
         grace = grace_seconds(template_of(workload))
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(self.stop(steps, grace))
-            starting = group.create_task(self._start(workload, standing, steps))
+            starting = group.create_task(self._start(workload, snapshot, steps))
         return [*starting.result(), *stopping.result()]
 
     async def stop(self, steps: Sequence[Step], grace: float) -> list[WorkloadError]:
@@ -54,12 +54,12 @@ class StepExecutor:
         return troubles
 
     async def _start(
-        self, workload: Workload, standing: RolloutSnapshot, steps: Sequence[Step]
+        self, workload: Workload, snapshot: RolloutSnapshot, steps: Sequence[Step]
     ) -> list[Trouble]:
         troubles: list[Trouble] = []
         for step in steps:
             record = (
-                find(standing.records, step.revision) if isinstance(step, StartReplica) else None
+                find(snapshot.records, step.revision) if isinstance(step, StartReplica) else None
             )
             if not isinstance(step, StartReplica) or record is None:
                 continue

@@ -1,4 +1,4 @@
-"""What steps and their troubles say about the revision that is being rolled out."""
+"""Outcome of steps and their troubles for the revision that is being rolled out."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -33,50 +33,52 @@ class Judge:
     async def judge(
         self,
         workload: Workload,
-        standing: RolloutSnapshot,
+        snapshot: RolloutSnapshot,
         steps: Sequence[Step],
         troubles: Sequence[Trouble],
     ) -> RolloutSnapshot:
-        """Return the standing with what the steps and their troubles say about the revision."""
-        record = standing.chosen.record
+        """Return the snapshot with what the steps and their troubles say about the revision."""
+        record = snapshot.chosen.record
         if record is None:
-            return standing
-        standing = replace(standing, records=self._with_live_time(workload, standing, record))
+            return snapshot
+        snapshot = replace(snapshot, records=self._with_live_time(workload, snapshot, record))
         refused = [
             error for error in troubles if isinstance(error, WorkloadError) and not error.retryable
         ]
         for step in steps:
             match step:
                 case MarkComplete():
-                    return completed(standing, record)
+                    return completed(snapshot, record)
                 case RollBack() | Stall():
                     detail = await self._detail(workload, step.replica)
                     final = step.reason is FailureReason.TOO_LONG
-                    return failed(standing, record, step.reason, detail, final=final)
+                    return failed(snapshot, record, step.reason, detail, final=final)
                 case _:
                     pass
         if refused and record.phase != Phase.COMPLETE:
-            return failed(standing, record, refused[0].reason, str(refused[0]))
-        met = _trouble(troubles) or pulling(standing, record)
-        return replace(standing, obstacle=standing.obstacle or met)
+            return failed(snapshot, record, refused[0].reason, str(refused[0]))
+        met = _trouble(troubles) or pulling(snapshot, record)
+        return replace(snapshot, obstacle=snapshot.obstacle or met)
 
     def _with_live_time(
-        self, workload: Workload, standing: RolloutSnapshot, record: RevisionRecord
+        self, workload: Workload, snapshot: RolloutSnapshot, record: RevisionRecord
     ) -> Records:
         live = record.live_at is None and any(
             one.ready
             and one.revision == record.hash
             and self._traffic.is_live(workload.key, one.name)
-            for one in standing.instances
+            for one in snapshot.instances
         )
         if not live:
-            return standing.records
-        return with_record(standing.records, record.hash, live_at=self._clock())
+            return snapshot.records
+        return with_record(snapshot.records, record.hash, live_at=self._clock())
 
     async def _detail(self, workload: Workload, replica: Replica | None) -> str:
         """Return why a replica does not serve, as far as anybody knows."""
-        told = find_condition(workload.status.conditions, PROGRESSING)
-        trouble = told.message if told and told.reason not in OWN_REASONS else ""
+        progressing = find_condition(workload.status.conditions, PROGRESSING)
+        trouble = (
+            progressing.message if progressing and progressing.reason not in OWN_REASONS else ""
+        )
         if replica is None:
             return trouble
         if replica.ended and replica.message:

@@ -1,4 +1,4 @@
-"""What rollouts act through."""
+"""Ports that rollouts act through."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -9,10 +9,10 @@ from upwell.workload.interface import Router, Runtime
 
 @dataclass(frozen=True, slots=True)
 class RolloutPorts:
-    """Where workloads run, and what is known about their traffic."""
+    """Runtime of workloads, and the state of their traffic."""
 
     runtime: Runtime
     router: Router
     traffic: Traffic
     services: IPv4Network | None = None
-    """Where Services may have addresses that instances reach; None: only the machine does."""
+    """Network of Services' addresses that instances reach; None: only the machine does."""

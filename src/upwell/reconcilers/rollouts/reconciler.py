@@ -59,7 +59,7 @@ _KINDS = {kind.KIND.kind: kind for kind in WORKLOADS}
 
 @dataclass(frozen=True, slots=True)
 class _Patience:
-    """How long what ends may take: for the requests that it has, and then to stop."""
+    """Time that an instance which ends may take: for its requests, and then to stop."""
 
     drain: timedelta = timedelta(seconds=DEFAULT_GRACE)
     grace: float = DEFAULT_GRACE
@@ -84,7 +84,7 @@ class RolloutReconciler:
         self._runtime = machine.runtime
         self._traffic = machine.traffic
         self._clock = clock
-        self._standings = SnapshotReader(images, revisions, clock)
+        self._snapshots = SnapshotReader(images, revisions, clock)
         self._replicas = ReplicaReader(machine, clock)
         self._commands = Commands(store, machine.runtime, revisions.load, clock)
         self._execution = StepExecutor(machine.runtime, revisions)
@@ -139,31 +139,31 @@ class RolloutReconciler:
     async def _roll_out(self, workload: Workload, instances: Sequence[Instance]) -> Result:
         tasks = [one for one in instances if one.role]
         instances = [one for one in instances if not one.role]
-        standing = await self._standings.read(workload, instances)
-        record = standing.chosen.record
+        snapshot = await self._snapshots.read(workload, instances)
+        record = snapshot.chosen.record
         steps: tuple[Step, ...] = ()
         troubles: Sequence[Trouble] = ()
-        if standing.chosen.choice is TargetReason.BEGIN:
-            await self._write(workload, standing)
+        if snapshot.chosen.choice is TargetReason.BEGIN:
+            await self._write(workload, snapshot)
             return Result(0)
         if record is not None:
             decided = await self._commands.customise(
                 workload,
-                Decided(rollout_for(workload, standing, record), standing, record),
+                Decided(rollout_for(workload, snapshot, record), snapshot, record),
                 tasks,
             )
-            standing, record = decided.standing, decided.record
+            snapshot, record = decided.snapshot, decided.record
             steps = await self._steps(workload, decided.rollout, instances)
             self._set_draining(workload.key, steps)
             troubles = [
                 *decided.troubles,
-                *await self._execution.carry_out(workload, standing, steps),
+                *await self._execution.carry_out(workload, snapshot, steps),
             ]
-            standing = await self._judge.judge(workload, standing, steps, troubles)
-            standing, found = await self._commands.run_hook(workload, standing, steps, tasks)
+            snapshot = await self._judge.judge(workload, snapshot, steps, troubles)
+            snapshot, found = await self._commands.run_hook(workload, snapshot, steps, tasks)
             troubles = [*troubles, *found]
-        await self._write(workload, standing)
-        unresolved = standing.obstacle.error if standing.obstacle is not None else None
+        await self._write(workload, snapshot)
+        unresolved = snapshot.obstacle.error if snapshot.obstacle is not None else None
         failures = [*troubles, unresolved] if unresolved is not None else troubles
         for failure in failures:
             if getattr(failure, "retryable", False):
@@ -184,8 +184,8 @@ class RolloutReconciler:
         leaving = frozenset(step.name for step in steps if isinstance(step, Drain | Stop))
         self._traffic.drain(key, leaving)
 
-    async def _write(self, workload: Workload, standing: RolloutSnapshot) -> None:
-        status = status_of(workload, standing, self._clock())
+    async def _write(self, workload: Workload, snapshot: RolloutSnapshot) -> None:
+        status = status_of(workload, snapshot, self._clock())
         if status != workload.status:
             await self._store.update_status(workload.with_status(status))
 

@@ -1,4 +1,4 @@
-"""How a workload stands: what is declared, what has been rolled out, what runs."""
+"""Snapshot of a workload: what is declared, what has been rolled out, what runs."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What rollouts and routing tell each other while the process lives.
+"""State that rollouts and routing share while the process lives.
 
 Nothing here has to outlive it: after a restart the rollout policy names the same instances to
 drain, and the first routing table says anew which of them are quiet. Until then none counts as
@@ -40,7 +40,7 @@ class KeyFeed:
 
 
 class Traffic:
-    """Who shall drain, as rollouts say, and who is served, as routing says."""
+    """Instances that shall drain, as rollouts say, and those that are served, as routing says."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -94,7 +94,7 @@ class Traffic:
         return () if self._in_force is None else self._in_force.backends.get(name, ())
 
     def is_live(self, owner: ObjectKey, name: str) -> bool:
-        """Whether a ready instance takes traffic; without a Service it does once it is ready."""
+        """Return True if a ready instance takes traffic; without a Service each does."""
         if self._in_force is None or owner not in self._in_force.routed:
             return False
         return not self._in_force.routed[owner] or name in self._in_force.serving

@@ -20,7 +20,7 @@ from upwell.workload.interface import Runtime, WorkloadError
 
 log = logging.getLogger(__name__)
 
-SWEEP_PERIOD = 60.0
+ORPHANS_PERIOD = 60.0
 """Seconds between two looks for instances that nobody owns, or whose change was missed."""
 _RECONNECT_PAUSE = 1.0
 
@@ -31,7 +31,7 @@ def rollout_controller(
     images: TemplateImages,
     clock: Callable[[], datetime],
     *,
-    sweep_period: float = SWEEP_PERIOD,
+    orphans_period: float = ORPHANS_PERIOD,
 ) -> Controller:
     """Return the controller of all workloads."""
 
@@ -50,7 +50,7 @@ def rollout_controller(
         feeds=(
             partial(changed_owners, machine.runtime),
             machine.traffic.for_rollouts.keys,
-            partial(_sweep, machine.runtime, sweep_period),
+            partial(_orphans, machine.runtime, orphans_period),
         ),
     )
 
@@ -66,7 +66,7 @@ async def changed_owners(runtime: Runtime) -> AsyncIterator[ObjectKey]:
         await asyncio.sleep(_RECONNECT_PAUSE)
 
 
-async def _sweep(runtime: Runtime, period: float) -> AsyncIterator[ObjectKey]:
+async def _orphans(runtime: Runtime, period: float) -> AsyncIterator[ObjectKey]:
     """Yield every owner at once and periodically: one that is gone leaves instances behind."""
     while True:
         try:

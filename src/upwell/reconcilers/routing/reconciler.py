@@ -33,7 +33,7 @@ ROUTER_NAME = "upwell"
 HOST_SUFFIX = "localhost"
 """Resolves to the loopback address everywhere (RFC 6761, section 6.3)."""
 _RETRIES = Backoff(first=1, longest=60)
-"""When a listener whose port was in use is tried again: nothing tells when it is free."""
+"""Backoff of a listener whose port was in use: no event announces that it is free."""
 
 
 class RoutingReconciler:
@@ -121,11 +121,11 @@ class RoutingReconciler:
             await self._store.update_status(service.with_status(status))
 
     async def _report_workload(self, workload: Workload, outcome: RoutingOutcome) -> None:
-        told = outcome.of_workload(workload)
+        condition = outcome.of_workload(workload)
         known = find(workload.status.conditions, HOST_PORTS)
-        if told is None or (told.is_true and known is None):
+        if condition is None or (condition.is_true and known is None):
             return
-        conditions = set_condition(workload.status.conditions, told, self._clock())
+        conditions = set_condition(workload.status.conditions, condition, self._clock())
         if conditions != workload.status.conditions:
             status = workload.status.model_copy(update={"conditions": conditions})
             # Whoever was faster has changed the workload: that alone leads here again.
@@ -179,7 +179,7 @@ def routing_controller(
 
 
 def _is_routed_anew(before: Workload, after: Workload) -> bool:
-    """Whether a change of a workload may be one of the table: most are of its status alone."""
+    """Return True if a change may be one of the table: most are of a workload's status alone."""
     return (
         before.generation != after.generation
         or [one.hash for one in before.status.revisions]

@@ -33,7 +33,7 @@ _KINDS: dict[str, type[Resource]] = {
 
 
 class TraceReconciler:
-    """Exports each span once; what ended before this process began was told by another."""
+    """Exports each span once; what ended before this process began was exported by another."""
 
     def __init__(
         self, cache: ObjectCache, exporter: SpanExporter, clock: Callable[[], datetime]
@@ -44,7 +44,7 @@ class TraceReconciler:
         self._exporter = exporter
         self._clock = clock
         self._since = clock()
-        self._told: dict[ObjectKey, frozenset[TraceContext]] = {}
+        self._exported: dict[ObjectKey, frozenset[TraceContext]] = {}
         self._under_way: set[tuple[str, str, datetime]] = set()
         """Rollouts of an earlier process that had not ended yet."""
 
@@ -53,7 +53,7 @@ class TraceReconciler:
         try:
             found = await self._store.get(_KINDS[key.kind], key.namespace, key.name)
         except NotFoundError:
-            self._told.pop(key, None)
+            self._exported.pop(key, None)
             return Result()
         match found:
             case ImageStream():
@@ -92,7 +92,7 @@ class TraceReconciler:
         self._tell(workload.key, spans)
 
     def _is_mine(self, workload: Workload, record: RevisionRecord) -> bool:
-        """Whether a rollout began or went on since the start of this process."""
+        """Return True if a rollout began or went on since the start of this process."""
         if record.created >= self._since:
             return True
         rollout = (workload.uid, record.hash, record.created)
@@ -108,9 +108,9 @@ class TraceReconciler:
 
     def _tell(self, key: ObjectKey, spans: Iterator[Span]) -> None:
         present = {span.context: span for span in spans}
-        told = self._told.get(key, frozenset())
-        self._exporter.export(span for context, span in present.items() if context not in told)
-        self._told[key] = frozenset(present)
+        exported = self._exported.get(key, frozenset())
+        self._exporter.export(span for context, span in present.items() if context not in exported)
+        self._exported[key] = frozenset(present)
 
     async def _lineage(self) -> ImageLineage:
         await self._cache.ready(ImageStream, Build)
@@ -121,6 +121,6 @@ class TraceReconciler:
 
 
 def trace_controller(reconciler: TraceReconciler, cache: ObjectCache) -> Controller:
-    """Return the controller of traces. One worker: an import is told before what it has caused."""
+    """Return the controller of traces. One worker: an import is exported before its effects."""
     watches = tuple(map(Watch, _KINDS.values()))
     return Controller("traces", reconciler, cache, watches, workers=1)

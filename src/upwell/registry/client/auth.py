@@ -1,6 +1,6 @@
-"""How a registry wants to be asked: challenges, token requests, and the handshake between them.
+"""Authentication at registries: challenges, token requests, and the handshake between them.
 
-Nothing here does I/O: `handshake` yields what to send and is told what came back (distribution's
+Nothing here does I/O: `handshake` yields what to send and receives what came back (distribution's
 auth/token.md, auth/oauth.md and auth/scope.md; RFC 7235 for the challenge).
 """
 
@@ -37,7 +37,7 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a 401 asks for."""
+    """Challenge in a 401."""
 
     scheme: Scheme
     realm: str = ""
@@ -72,7 +72,7 @@ class AuthAttempt:
 
 @dataclass(frozen=True, slots=True)
 class TokenQuery:
-    """What identifies a token: two equal queries may share one."""
+    """Key of a token: two equal queries may share one."""
 
     realm: str
     service: str
@@ -115,7 +115,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: of an Attempt a status and perhaps a challenge, of a TokenRequest a token."""
+    """Response: to an Attempt a status and perhaps a challenge, to a TokenRequest a token."""
 
     status: int
     challenge: Challenge | None = None
@@ -123,7 +123,7 @@ class Reply:
 
     @property
     def refused(self) -> bool:
-        """Whether the credentials were not enough."""
+        """True if the credentials were not enough."""
         return self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 

@@ -71,7 +71,7 @@ class RegistryClient:
 
     @property
     def connection(self) -> Connection:
-        """What the client sends its requests through; for those who push as well."""
+        """Connection that the client sends its requests through; for those who push as well."""
         return self._connection
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What every request to a remote registry goes through: settings, logins, budget, transport."""
+"""Connection to remote registries: settings, logins, budget, transport."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection

@@ -50,7 +50,7 @@ class RegistryPusher:
     async def has_blob(
         self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> bool:
-        """Whether the repository holds a blob, with one HEAD."""
+        """Return True if the repository holds a blob, with one HEAD."""
         endpoint = self._endpoint(reference, access)
         path = f"/v2/{endpoint.repository}/blobs/{digest}"
         return await self._exists(RegistryRequest("HEAD", endpoint, path), access)
@@ -58,7 +58,7 @@ class RegistryPusher:
     async def has_manifest(
         self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> bool:
-        """Whether the repository holds a manifest or index, with one HEAD."""
+        """Return True if the repository holds a manifest or index, with one HEAD."""
         endpoint = self._endpoint(reference, access)
         path = f"/v2/{endpoint.repository}/manifests/{digest}"
         return await self._exists(RegistryRequest("HEAD", endpoint, path, _ANY_MANIFEST), access)

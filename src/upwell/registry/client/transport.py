@@ -41,7 +41,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a call sends: `size` bytes, opened anew each time that it must be sent again."""
+    """Body of a call: `size` bytes, opened anew each time that it must be sent again."""
 
     open: Callable[[], AsyncIterator[bytes]] = field(repr=False)
     size: int
@@ -50,7 +50,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class RegistryRequest:
-    """What is asked of a registry. `path` is what follows host and port, query included.
+    """Request to a registry. `path` is what follows host and port, query included.
 
     `is_pull` says that it counts against pull limits, `is_blob` that it may take long. `scopes` are
     the rights that a token must give; reading the repository, if none are named (scope.md).
@@ -74,7 +74,7 @@ class RegistryResponse:
     name: str
     """Of whom the errors speak."""
     seconds: float
-    """How long the whole of it may take."""
+    """Time that the whole of it may take."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,12 +102,12 @@ class RegistryResponse:
 
     @property
     def url(self) -> URL:
-        """Where the answer came from, after redirects."""
+        """URL of the answer, after redirects."""
         return self.response.url
 
     @property
     def redirected(self) -> bool:
-        """Whether somebody else than the registry may have answered."""
+        """True if somebody else than the registry may have answered."""
         return bool(self.response.history)
 
     @property

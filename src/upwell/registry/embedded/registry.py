@@ -49,8 +49,8 @@ class StorageLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
-    """What one sweep removed."""
+class CollectedGarbage:
+    """Counts of what one garbage collection removed."""
 
     uploads: int
     blobs: int
@@ -97,12 +97,12 @@ class EmbeddedRegistry:
         with storing("the registry"):
             await run_whole(self._empty_temporary)
 
-    async def sweep(self) -> Swept:
+    async def collect_garbage(self) -> CollectedGarbage:
         """Remove expired uploads, and blobs that no manifest has named for a while."""
         now = self._clock()
         with storing("the registry"):
             return await run_whole(
-                self._sweep, now - self._limits.upload_age, now - self._limits.unused_age
+                self._collect_garbage, now - self._limits.upload_age, now - self._limits.unused_age
             )
 
     # The RegistryUpkeep port
@@ -135,7 +135,7 @@ class EmbeddedRegistry:
         """Remove the blobs that no manifest names and that nobody has used since `before`."""
         with storing("the registry"):
             await run_whole(
-                self._sweep, self._clock() - self._limits.upload_age, before.timestamp()
+                self._collect_garbage, self._clock() - self._limits.upload_age, before.timestamp()
             )
 
     # The Registry port
@@ -216,7 +216,7 @@ class EmbeddedRegistry:
         return found.tags.get(tag) if found else None
 
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
-        """Whether `repository` holds the manifest or index `digest`."""
+        """Return True if `repository` holds the manifest or index `digest`."""
         found = await self._find(repository)
         return found is not None and digest in found.manifests
 
@@ -381,12 +381,12 @@ class EmbeddedRegistry:
         for path in self._temporary.iterdir():
             path.unlink()
 
-    def _sweep(self, upload_before: float, unused_before: float) -> Swept:
+    def _collect_garbage(self, upload_before: float, unused_before: float) -> CollectedGarbage:
         uploads = self._uploads.expire(upload_before)
         blobs = 0
         for name in list(self._repositories.all_names()):
             blobs += self._repositories.create(name).remove_unused_blobs(unused_before)
-        return Swept(uploads, blobs, self._contents.collect(unused_before))
+        return CollectedGarbage(uploads, blobs, self._contents.collect(unused_before))
 
 
 async def _chunks(

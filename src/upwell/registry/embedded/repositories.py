@@ -38,7 +38,7 @@ _TAGS = "_tags"
 # A component of a repository name starts with a letter or a digit, so these are never one.
 
 type TagHook = Callable[[str, str, ManifestEntry], None]
-"""Is told the repository, the tag and the manifest after a tag was set."""
+"""Callback with the repository, the tag and the manifest after a tag was set."""
 
 
 class Repository:
@@ -54,7 +54,7 @@ class Repository:
         self.tags: dict[str, Digest] = {}
         self._referrers: dict[Digest, tuple[ManifestEntry, ...]] = {}
         self._children: dict[Digest, frozenset[Digest]] = {}
-        """What each index names, once it was asked for."""
+        """Children of each index, once it was asked for."""
         self._root = root
         self._contents = contents
         self._temporary = temporary
@@ -245,7 +245,7 @@ class Repository:
 
 
 class StoredRepositories:
-    """All repositories; each is read from its files when it is first asked for."""
+    """Repositories of the registry; each is read from its files when it is first asked for."""
 
     def __init__(self, root: Path, contents: Contents, temporary: Path) -> None:
         self._root = root

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class WrittenCertificates:
-    """Where each text is, or why it is of no use: one bad file would keep the router from all."""
+    """Paths of certificates written, and faults of others: one bad file would stop the router."""
 
     paths: Mapping[str, str]
     faults: Mapping[str, str]

@@ -29,7 +29,7 @@ class HaproxyServer:
     address: str
     port: int
     serving: bool
-    """Whether it gets new requests."""
+    """True if it gets new requests."""
 
 
 class HaproxyCli:

@@ -38,7 +38,7 @@ _HTTP_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class RouterLimits:
-    """How long and how much HAProxy bears. Seconds.
+    """Limits of HAProxy. Seconds.
 
     Generous on purpose: an application's own patience decides, the router's only bounds leaks.
     """
@@ -49,13 +49,13 @@ class RouterLimits:
     request_head_seconds: int = 30
     keep_alive_seconds: int = 60
     drain_seconds: int = 3600
-    """How long a replaced HAProxy process may go on serving the sessions that it has."""
+    """Time for which a replaced HAProxy process may go on serving its sessions."""
     max_connections: int = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class TlsPlan:
-    """Where TLS is served, and with what."""
+    """TLS of the router: its address and its certificates."""
 
     address: str
     certificates: Sequence[str]
@@ -78,9 +78,9 @@ class ServablePlan:
     faults: Mapping[str, str] = field(default_factory=dict)
     """Name of a rule or listener -> why it is not served."""
     tls: TlsPlan | None = None
-    """How rules with TLS are served, once their certificates are there."""
+    """Plan of TLS for rules with certificates, once these are there."""
     waiting_socket: str = ""
-    """Where Routes are served while somebody else has their address: a socket that nobody uses."""
+    """Socket that nobody uses, for Routes while another process has their address."""
 
     def servers(self) -> Mapping[tuple[str, str], BackendServer]:
         """Return the endpoints by (proxy, server) as HAProxy names them."""
@@ -204,7 +204,7 @@ def secure_proxy(backend: str, authority: str) -> str:
 
 
 def is_proxy_of(proxy: str, backend: str) -> bool:
-    """Whether a proxy leads to the endpoints of a backend, in whatever way."""
+    """Return True if a proxy leads to the endpoints of a backend, in whatever way."""
     return proxy.partition(":")[2] == _quoted(backend)
 
 

@@ -53,13 +53,13 @@ type MakeCertificate = Callable[[Sequence[str]], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class HaproxySettings:
-    """Where HAProxy keeps its files, and where it listens for Routes."""
+    """Paths of HAProxy's files, and the addresses at which it listens for Routes."""
 
     data_dir: Path
     """Holds the configuration and the control socket."""
     http_address: str = "127.0.0.1:8080"
     https_address: str = ""
-    """Where Routes with TLS answer; empty: they do not."""
+    """Address of Routes with TLS; empty: they are not served."""
     make_certificate: MakeCertificate | None = None
     """Makes what Routes without a certificate of their own are served with."""
     limits: RouterLimits = field(default_factory=RouterLimits)
@@ -245,7 +245,7 @@ class HaproxyRouter:
 
 
 def _is_ours(server: tuple[str, str]) -> bool:
-    """Whether the server is an endpoint, and no part of the router itself."""
+    """Return True if the server is an endpoint, and no part of the router itself."""
     return ":" in server[0]
 
 
@@ -258,7 +258,7 @@ def _additions(
         name = "/".join(key)
         server = present.get(key)
         if server is None:
-            # A server that is added at run time is out of service until it is told otherwise, and
+            # A server that is added at run time is out of service until it is enabled, and
             # takes nothing from its proxy's default-server.
             address = socket_address(endpoint.address, endpoint.port)
             yield f"add server {name} {address} {options.get(key[0], '')}".rstrip()

@@ -26,7 +26,7 @@ _MAX_LOG_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ContainerContext:
-    """What a container of an instance is put into."""
+    """Context into which a container of an instance is put."""
 
     upwell: str
     network: str
@@ -37,7 +37,7 @@ class ContainerContext:
     hosts: Path | None = None
     """The file that is the instance's /etc/hosts; None leaves it to Podman."""
     init: int | None = None
-    """Which init container this is, if it is one: on the network for itself."""
+    """Number of the init container, if it is one: on the network for itself."""
 
 
 def container_name(upwell: str, instance: str, container: str) -> str:

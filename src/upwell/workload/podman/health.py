@@ -10,15 +10,15 @@ from upwell.workload.interface import Action, Pause, ProbeSpec, RuntimeUnavailab
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.clock import Clock
 from upwell.workload.podman.observation import ContainerFacts
-from upwell.workload.podman.probes import ProbeClient, ProbeResult, ProbeTally, watch
+from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 from upwell.workload.podman.records import ContainerRecord, InstanceRecord, RecordStore
 
 _log = logging.getLogger(__name__)
 
 _UNHEALTHY_GRACE_SECONDS = 10
-"""What a container that fails its liveness probe gets to end by itself."""
+"""Time that a container which fails its liveness probe gets to end by itself."""
 _LEAST_GRACE_SECONDS = 2.0
-"""What is left to end in when preStop has used up all (as the kubelet grants it)."""
+"""Least time to end in, even if preStop has used up all (as the kubelet grants it)."""
 _ACTION_SECONDS = 3600.0
 _EAGER_SECONDS = 0.25
 
@@ -175,7 +175,7 @@ class Health:
 
         if not adopted:
             await self._wait_initial_delay(target, probe)
-        await watch(ProbeTally(probe, passing=adopted), attempt, turned, self._clock)
+        await watch(ProbeCounter(probe, passing=adopted), attempt, turned, self._clock)
 
     async def _watch_liveness(self, target: ProbeTarget, probe: ProbeSpec) -> None:
         async def turned(outcome: ProbeResult) -> None:
@@ -184,7 +184,7 @@ class Health:
 
         await self._wait_initial_delay(target, probe)
         attempt = partial(self._attempt, target, probe)
-        await watch(ProbeTally(probe, passing=True), attempt, turned, self._clock)
+        await watch(ProbeCounter(probe, passing=True), attempt, turned, self._clock)
 
     async def _attempt(self, target: ProbeTarget, probe: ProbeSpec) -> ProbeResult:
         async def execute(command: tuple[str, ...]) -> tuple[int, bytes]:

@@ -38,7 +38,7 @@ class ContainerFacts:
     exit_code: int
     out_of_memory: bool
     error: str
-    """Why the container could not be started."""
+    """Error with which the container could not be started."""
     created: datetime
     started_at: datetime | None
     address: str
@@ -83,29 +83,29 @@ class ContainerFacts:
 
     @property
     def init(self) -> int | None:
-        """Which init container it is; None when it is none."""
+        """Number of the init container; None when it is none."""
         text = self.labels.get(LABEL_INIT, "")
         return int(text) if text.isdecimal() else None
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended badly."""
+        """True if it has ended badly."""
         return self.ended and self.exit_code != 0
 
     @property
     def restarts(self) -> int:
-        """How many containers this one replaced, one after the other."""
+        """Number of containers that this one replaced, one after the other."""
         text = self.labels.get(LABEL_RESTARTS, "")
         return int(text) if text.isdecimal() else 0
 
     @property
     def running(self) -> bool:
-        """Whether its process can answer."""
+        """True if its process can answer."""
         return self.status == "running"
 
     @property
     def ended(self) -> bool:
-        """Whether its process ran and is gone."""
+        """True if its process ran and is gone."""
         return self.status in _ENDED or (self.status == "stopped" and self.started_at is not None)
 
     def how_it_ended(self) -> str:
@@ -134,8 +134,8 @@ def observe(
         labels.get(LABEL_KIND, ""), labels.get(LABEL_NAMESPACE, ""), labels.get(LABEL_OWNER, "")
     )
     state = _state(containers, record)
-    lasting = [container for container in containers if container.init is None]
-    since = [_ready_since(container, record) for container in lasting]
+    regular = [container for container in containers if container.init is None]
+    since = [_ready_since(container, record) for container in regular]
     ready = state is State.RUNNING and None not in since
     times = [moment for moment in since if moment is not None]
     started = [entry.started_at for entry in containers if entry.started_at is not None]
@@ -148,13 +148,13 @@ def observe(
         ready=ready,
         ready_since=max(times) if ready else None,
         started_at=max(started, default=containers[0].created),
-        address=next((c.address for c in lasting if c.address), "") if running else "",
-        images={container.name: container.image for container in lasting},
+        address=next((c.address for c in regular if c.address), "") if running else "",
+        images={container.name: container.image for container in regular},
         restarts=max(container.restarts for container in containers),
         message="" if ready else _message(state, containers, record, complaints),
         role=labels.get(LABEL_ROLE, ""),
         foreign=_is_foreign(containers, record),
-        exit_codes={one.name: one.exit_code for one in _results(lasting, record) if one.ended},
+        exit_codes={one.name: one.exit_code for one in _results(regular, record) if one.ended},
         begun_at=record.begun_at if record else None,
         labels=record.labels if record else {},  # a container's own have its image's among them
         containers=tuple(_observed(container, record) for container in containers),
@@ -162,7 +162,7 @@ def observe(
 
 
 def _observed(container: ContainerFacts, record: InstanceRecord | None) -> ObservedContainer:
-    lasting = container.init is None
+    regular = container.init is None
     return ObservedContainer(
         name=container.name,
         id=container.id,
@@ -171,15 +171,15 @@ def _observed(container: ContainerFacts, record: InstanceRecord | None) -> Obser
         started_at=container.started_at,
         ended_at=container.ended_at if container.ended else None,
         running=container.running,
-        ready=lasting and _ready_since(container, record) is not None,
+        ready=regular and _ready_since(container, record) is not None,
         exit_code=container.exit_code if container.ended else None,
         restarts=container.restarts,
-        init=not lasting,
+        init=not regular,
     )
 
 
 def _is_foreign(containers: Sequence[ContainerFacts], record: InstanceRecord | None) -> bool:
-    """Whether somebody else has made one of the containers, with our labels on it."""
+    """Return True if somebody else has made one of the containers, with our labels on it."""
     if record is None:
         return True
     return bool(record.made) and any(one.id not in record.made for one in containers)
@@ -201,19 +201,19 @@ def next_to_start(
 
 
 def _results(
-    lasting: Sequence[ContainerFacts], record: InstanceRecord | None
+    regular: Sequence[ContainerFacts], record: InstanceRecord | None
 ) -> Sequence[ContainerFacts]:
     """Return the containers whose end counts as the instance's."""
     if record is None or not record.once:
-        return lasting
+        return regular
     sidecars = {known.name for known in record.containers if known.sidecar}
-    return [container for container in lasting if container.name not in sidecars]
+    return [container for container in regular if container.name not in sidecars]
 
 
 def _state(containers: Sequence[ContainerFacts], record: InstanceRecord | None) -> State:
     initial = [container for container in containers if container.init is not None]
-    lasting = [container for container in containers if container.init is None]
-    results = _results(lasting, record)
+    regular = [container for container in containers if container.init is None]
+    results = _results(regular, record)
     ended = [container for container in results if container.ended]
     if any(container.failed for container in (*initial, *ended)):
         return State.EXITED
@@ -225,7 +225,7 @@ def _state(containers: Sequence[ContainerFacts], record: InstanceRecord | None) 
         return State.CREATED
     if any(not container.ended for container in initial):
         return State.INITIALIZING
-    if any(container.started_at is None for container in lasting):
+    if any(container.started_at is None for container in regular):
         return State.INITIALIZING if initial else State.CREATED
     return State.RUNNING
 

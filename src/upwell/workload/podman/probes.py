@@ -23,7 +23,7 @@ class ProbeResult:
 
 
 @dataclass(slots=True)
-class ProbeTally:
+class ProbeCounter:
     """Counts outcomes against the thresholds; pure."""
 
     probe: ProbeSpec
@@ -61,17 +61,17 @@ type Attempt = Callable[[], Awaitable[ProbeResult]]
 
 
 async def watch(
-    tally: ProbeTally,
+    counter: ProbeCounter,
     attempt: Attempt,
     turned: Callable[[ProbeResult], Awaitable[None]],
     clock: Clock,
 ) -> None:
-    """Attempt for ever, and call `turned` whenever `tally.passing` turns."""
+    """Attempt for ever, and call `turned` whenever `counter.passing` turns."""
     while True:
         outcome = await attempt()
-        if tally.count(success=outcome.success):
+        if counter.count(success=outcome.success):
             await turned(outcome)
-        await clock.sleep(tally.pause())
+        await clock.sleep(counter.pause())
 
 
 type Execute = Callable[[tuple[str, ...]], Awaitable[tuple[int, bytes]]]

@@ -2,7 +2,7 @@
 
 An instance whose images are being pulled is shown as such; what comes next is up to whoever asked,
 who hears of the end as of any other change. A pull that failed is not begun anew at once: whoever
-asks too early is told the same fault again, and when it is worth to ask.
+asks too early gets the same fault again, and when it is worth to ask.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ type _Source = tuple[Reference, _Login, bool]
 
 
 class ImageApi(Protocol):
-    """What pulls need of the runtime's API."""
+    """API of the runtime, as far as pulls need it."""
 
     async def image_exists(self, reference: Reference) -> bool:
-        """Whether the image is in the local storage."""
+        """Return True if the image is in the local storage."""
         ...
 
     async def pull(
@@ -60,7 +60,7 @@ class _Fault:
 
 @dataclass(slots=True)
 class _Pull:
-    """What one instance waits for."""
+    """Pull that one instance waits for."""
 
     spec: InstanceSpec
     instance: Instance
@@ -92,7 +92,7 @@ class Pulls:
         return {name: pull.instance for name, pull in self._under_way.items()}
 
     async def are_needed(self, spec: InstanceSpec, restarts: int) -> bool:
-        """Whether images are missing; if so they are being pulled from now on.
+        """Return True if images are missing; they are being pulled from now on.
 
         Raises ImagePullError when one of them could not be pulled just now.
         """

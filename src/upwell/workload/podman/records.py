@@ -1,4 +1,4 @@
-"""What we must know of an instance that Podman does not: its probes and how they went.
+"""Records of instances, with what Podman does not know: their probes and how they went.
 
 One folder for each instance, `instances/<name>/`, readable by us alone: `record.json` and
 `volumes/`. Records are written atomically and hold no environment and no login.
@@ -71,7 +71,7 @@ class InstanceRecord:
     containers: tuple[ContainerRecord, ...]
     restarts: int = 0
     failure: str = ""
-    """Why we ended it ourselves: a liveness probe, say."""
+    """Reason why we ended it ourselves: a liveness probe, say."""
     ready_since: Mapping[str, datetime] = field(default_factory=dict)
     """Container ID -> when its readiness probe turned to success; absent while it fails.
 
@@ -84,7 +84,7 @@ class InstanceRecord:
     """IDs of the containers that we have made for this start."""
     labels: Mapping[str, str] = field(default_factory=dict)
     begun_at: datetime | None = None
-    """When it was first started; a restart is none, a start after `stop` is."""
+    """Time at which it was first started; a restart is none, a start after `stop` is."""
 
     @classmethod
     def of(cls, spec: InstanceSpec, restarts: int, begun_at: datetime) -> Self:

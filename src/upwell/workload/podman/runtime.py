@@ -73,7 +73,7 @@ type _Version = tuple[str, str, int]
 """(container ID, status, start in Unix seconds) as the list of containers has them."""
 
 _RESYNC_SECONDS = 15.0
-"""How long a change goes unnoticed when the stream of events loses one."""
+"""Time for which a change goes unnoticed when the stream of events loses one."""
 _RECONNECT_SECONDS = 1.0
 _RESTART_GRACE_SECONDS = 10
 """For the containers of an instance that still run when another of it has ended. What a start
@@ -99,7 +99,7 @@ class PodmanRuntime:
         self._health = Health(api, self._records, clock, self._wake.set)
         self._list_all = SharedCall(self._list_containers)
         self._facts: dict[_Version, ContainerFacts] = {}
-        """What was inspected once: it does not change within a version."""
+        """Facts that were inspected once: they do not change within a version."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod

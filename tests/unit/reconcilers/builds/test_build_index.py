@@ -104,14 +104,16 @@ async def _compare(writes: list[ImageStream | BuildConfig]) -> None:
     index = BuildIndex(ObjectCache(store))
     for resource in writes:
         await _put(store, resource)
-        await index.world(ObjectKey("BuildConfig", "shop", "a"))  # the cache lists on each look
+        await index.context_of(
+            ObjectKey("BuildConfig", "shop", "a")
+        )  # the cache lists on each look
     configs = (await store.list(BuildConfig)).items
     graph = build_graph([*configs, *(await store.list(ImageStream)).items])
     for each in configs:
-        world = await index.world(each.key)
-        assert world.graph.upstream(each.key) == graph.upstream(each.key)
-        assert world.graph.cycle_of(each.key) == graph.cycle_of(each.key)
-        assert world.configs.keys() - {each.key} == {
+        context = await index.context_of(each.key)
+        assert context.graph.upstream(each.key) == graph.upstream(each.key)
+        assert context.graph.cycle_of(each.key) == graph.cycle_of(each.key)
+        assert context.configs.keys() - {each.key} == {
             node for node in graph.ancestors(each.key) if isinstance(node, ObjectKey)
         } - {each.key}
 
@@ -138,7 +140,7 @@ async def test_a_change_concerns_those_that_read_or_write_the_stream() -> None:
     ):
         await _put(store, each)
     index = BuildIndex(ObjectCache(store))
-    await index.world(ObjectKey("BuildConfig", "shop", "by-tag"))
+    await index.context_of(ObjectKey("BuildConfig", "shop", "by-tag"))
     base = stream("base", "shop", by_name)
     found = {key.name for key in index.followers(base)}
     assert found == {"by-tag", "by-name", "by-tracking"}
@@ -161,7 +163,7 @@ async def test_only_those_that_wait_downstream_are_looked_at_again() -> None:
     await _put(store, stream("top-copy", "shop", copy))
     index = BuildIndex(ObjectCache(store))
     top = ObjectKey("BuildConfig", "shop", "top")
-    await index.world(top)
+    await index.context_of(top)
     assert [key.name for key in index.waiting_below(top)] == ["tip"]
 
 

@@ -78,7 +78,7 @@ async def test_old_events_go() -> None:
     await world.settle(KEY)
     assert await told(world)
     world.clock.advance(25 * 3600)
-    await EventReconciler(world.store, world.clock).sweep()
+    await EventReconciler(world.store, world.clock).remove_old()
 
     assert await told(world) == []
 

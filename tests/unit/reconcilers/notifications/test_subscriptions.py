@@ -220,7 +220,7 @@ async def test_a_subject_waits_for_its_event_that_fails_and_others_go_on(world: 
         await settled(why, "it is tried again: answered 500")
         failing = False
         world.now += timedelta(hours=1)
-        await world.push("sha256:b2", "b")  # wakes the courier, whose clock stood still
+        await world.push("sha256:b2", "b")  # wakes the dispatcher, whose clock stood still
         await until(lambda: len(world.told()) == 4)
     told = [digest for digest in world.told() if digest.startswith("sha256:a")]
     assert told == ["sha256:a1", "sha256:a2"]
@@ -276,7 +276,7 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything(world: Wo
         await world.push("sha256:b", "b")
         world.now += timedelta(seconds=590)
         subscriptions.dispatcher.wake()  # its clock stood still
-        # Another Subscription's delivery shows that the courier has looked.
+        # Another Subscription's delivery shows that the dispatcher has looked.
         await world.subscribe("other")
         world.receivers.answer = lambda _: None
         await world.push("sha256:c", "c")

@@ -144,7 +144,7 @@ async def running(world: World) -> AsyncIterator[None]:
     index, clock = WorkloadIndex(cache), world.clock
     parts = (
         cache,
-        rollouts.rollout_controller(index, machine, images, clock, sweep_period=0.01),
+        rollouts.rollout_controller(index, machine, images, clock, orphans_period=0.01),
         routing_controller(cache, machine, clock),
     )
     async with asyncio.TaskGroup() as group:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from upwell.workload.interface import ExecProbe, ProbeSpec, RuntimeUnavailableError, TcpProbe
-from upwell.workload.podman.probes import ProbeClient, ProbeResult, ProbeTally, watch
+from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 
 CHECK = TcpProbe(80)
 
@@ -28,40 +28,40 @@ class SteppedClock:
         await asyncio.sleep(0)
 
 
-def turns(tally: ProbeTally, outcomes: Iterable[bool]) -> list[bool]:
-    return [tally.count(success=outcome) for outcome in outcomes]
+def turns(counter: ProbeCounter, outcomes: Iterable[bool]) -> list[bool]:
+    return [counter.count(success=outcome) for outcome in outcomes]
 
 
 def test_it_takes_as_many_failures_in_a_row_as_the_threshold_says() -> None:
-    tally = ProbeTally(ProbeSpec(CHECK, failure_threshold=3), passing=True)
-    assert turns(tally, [False, False, True, False, False]) == [False] * 5
-    assert turns(tally, [False]) == [True]
-    assert not tally.passing
+    counter = ProbeCounter(ProbeSpec(CHECK, failure_threshold=3), passing=True)
+    assert turns(counter, [False, False, True, False, False]) == [False] * 5
+    assert turns(counter, [False]) == [True]
+    assert not counter.passing
 
 
 def test_it_takes_as_many_successes_in_a_row_as_the_threshold_says() -> None:
-    tally = ProbeTally(ProbeSpec(CHECK, success_threshold=2), passing=False)
-    assert turns(tally, [True, False, True, True]) == [False, False, False, True]
-    assert tally.passing
+    counter = ProbeCounter(ProbeSpec(CHECK, success_threshold=2), passing=False)
+    assert turns(counter, [True, False, True, True]) == [False, False, False, True]
+    assert counter.passing
 
 
 def test_a_turn_is_reported_once() -> None:
-    tally = ProbeTally(ProbeSpec(CHECK, failure_threshold=1), passing=True)
-    assert turns(tally, [False, False, True, True]) == [True, False, True, False]
+    counter = ProbeCounter(ProbeSpec(CHECK, failure_threshold=1), passing=True)
+    assert turns(counter, [False, False, True, True]) == [True, False, True, False]
 
 
 def test_it_asks_often_until_the_first_success() -> None:
-    tally = ProbeTally(ProbeSpec(CHECK, period=10), passing=False)
-    assert tally.pause() == 0.25
-    tally.count(success=True)
-    assert tally.pause() == 10
-    turns(tally, [False] * 3)
-    assert not tally.passing
-    assert tally.pause() == 10, "it has been ready: a failing one is not asked more often"
+    counter = ProbeCounter(ProbeSpec(CHECK, period=10), passing=False)
+    assert counter.pause() == 0.25
+    counter.count(success=True)
+    assert counter.pause() == 10
+    turns(counter, [False] * 3)
+    assert not counter.passing
+    assert counter.pause() == 10, "it has been ready: a failing one is not asked more often"
 
 
 def test_a_short_period_is_kept() -> None:
-    assert ProbeTally(ProbeSpec(CHECK, period=0.1), passing=False).pause() == 0.1
+    assert ProbeCounter(ProbeSpec(CHECK, period=0.1), passing=False).pause() == 0.1
 
 
 async def test_watching_calls_back_at_every_turn() -> None:
@@ -77,9 +77,9 @@ async def test_watching_calls_back_at_every_turn() -> None:
         if len(seen) == 3:
             raise EOFError
 
-    tally = ProbeTally(ProbeSpec(CHECK, period=5, failure_threshold=2), passing=False)
+    counter = ProbeCounter(ProbeSpec(CHECK, period=5, failure_threshold=2), passing=False)
     with pytest.raises(EOFError):
-        await watch(tally, attempt, turned, clock)
+        await watch(counter, attempt, turned, clock)
     assert seen == [True, False, True]
     assert clock.sleeps == [0.25, 5, 5, 5, 5]
 

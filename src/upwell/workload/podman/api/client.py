@@ -103,7 +103,7 @@ class PodmanApi:
         await self._json(PodmanRequest("DELETE", f"/containers/{container}", parameters))
 
     async def image_exists(self, reference: Reference) -> bool:
-        """Whether the image is in the local storage."""
+        """Return True if the image is in the local storage."""
         try:
             await self._json(PodmanRequest("GET", f"/images/{reference}/exists"))
         except PodmanNotFoundError:
@@ -134,7 +134,7 @@ class PodmanApi:
             raise ImagePullError(f"cannot pull {reference}: {fault}")
 
     async def network_exists(self, name: str) -> bool:
-        """Whether Podman has a network of that name."""
+        """Return True if Podman has a network of that name."""
         try:
             await self._json(PodmanRequest("GET", f"/networks/{name}/exists"))
         except PodmanNotFoundError:

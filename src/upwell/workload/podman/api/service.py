@@ -23,7 +23,7 @@ _LOG_TAIL_BYTES = 2048
 
 @dataclass(frozen=True, slots=True)
 class PodmanSettings:
-    """Where and how Podman runs our containers.
+    """Settings of the Podman that runs our containers.
 
     Without `storage_root` and `run_root` it is the system's own storage, where `podman ps` shows
     our containers beside all others; with them it is a private one.
