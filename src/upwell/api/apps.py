@@ -21,14 +21,14 @@ TRIGGERS_ANNOTATION = "image.openshift.io/triggers"
 
 
 class LabelSelector(Model):
-    """Which instances belong to a workload."""
+    """Selector of a workload's instances."""
 
     match_labels: dict[str, str] = Field(default_factory=dict)
     match_expressions: tuple[dict[str, Any], ...] = ()
 
 
 class RollingUpdate(Model):
-    """How many may be missing or extra during a rollout; a number or a percentage."""
+    """Bounds of replicas missing or extra during a rollout; a number or a percentage."""
 
     max_unavailable: int | str | None = None
     max_surge: int | str | None = None
@@ -42,7 +42,7 @@ class DeploymentStrategy(Model):
 
 
 class WorkloadSpec(Model):
-    """What Deployment, StatefulSet and DaemonSet share."""
+    """Fields that Deployment, StatefulSet and DaemonSet share."""
 
     replicas: int | None = Field(default=None, ge=0)
     selector: LabelSelector = Field(default_factory=LabelSelector)
@@ -58,13 +58,13 @@ class VolumeClaimTemplate(Model):
 
 
 class StatefulSetSpec(WorkloadSpec):
-    """A StatefulSet's wish."""
+    """Desired state of a StatefulSet."""
 
     volume_claim_templates: tuple[VolumeClaimTemplate, ...] = ()
 
 
 class DeploymentSpec(WorkloadSpec):
-    """A Deployment's wish."""
+    """Desired state of a Deployment."""
 
     strategy: DeploymentStrategy | None = None
     progress_deadline_seconds: Seconds | None = Field(default=None, ge=1)
@@ -72,7 +72,7 @@ class DeploymentSpec(WorkloadSpec):
 
 
 class HookResult(Model):
-    """How a lifecycle hook of a rollout ended."""
+    """Result of a lifecycle hook of a rollout."""
 
     phase: str
     """Complete, Failed or Ignored."""
@@ -92,11 +92,11 @@ class RevisionRecord(Model):
     """Progressing, Complete or Failed."""
     message: str = ""
     cause: str = ""
-    """Why it was started: "image change", "config change", "manual change", "rollback"."""
+    """Cause of its start: "image change", "config change", "manual change", "rollback"."""
     images: dict[str, str] = Field(default_factory=dict)
     """Container name -> pull spec with digest."""
     live_at: Time | None = None
-    """When the first instance of it took traffic."""
+    """Time at which the first instance of it took traffic."""
     hooks: dict[str, HookResult] = Field(default_factory=dict)
     """Results by moment: pre, mid, post, custom."""
     aborted: bool | None = None
@@ -109,11 +109,11 @@ class RequestedRevision(Model):
     template: str
     """Hash of the template that is meant; the request says nothing about any other."""
     revision: str
-    """What the revision is called."""
+    """Name of the revision."""
 
 
 class WorkloadStatus(Model):
-    """What runs."""
+    """Status of a workload."""
 
     observed_generation: int | None = None
     replicas: int = 0
@@ -127,7 +127,7 @@ class WorkloadStatus(Model):
     failed_hash: str | None = None
     """The template that failed and was rolled back; not tried again until something changes."""
     hold: str | None = None
-    """Why a person's decision keeps automation away, if it does."""
+    """Reason of a person's decision that keeps automation away, if there is one."""
     requested: RequestedRevision | None = None
 
 
@@ -174,7 +174,7 @@ class DaemonSet(Resource):
 
 
 class JobSpec(Model):
-    """What is run to a good end, and how often."""
+    """Run to a good end, and the number of times."""
 
     template: PodTemplate = Field(default_factory=PodTemplate)
     completions: int | None = Field(default=None, ge=0)
@@ -186,7 +186,7 @@ class JobSpec(Model):
 
 
 class JobStatus(Model):
-    """How far a Job has got."""
+    """Status of a Job."""
 
     active: int = 0
     succeeded: int = 0
@@ -211,7 +211,7 @@ def _state(job: Mapping[str, Any]) -> str:
 
 
 class Job(Resource):
-    """Something that is run once, or so many times."""
+    """Workload that is run once, or so many times."""
 
     KIND: ClassVar[Kind] = Kind(
         "batch",
@@ -238,7 +238,7 @@ class JobTemplate(Model):
 
 
 class CronJobSpec(Model):
-    """When a Job is run."""
+    """Schedule of a Job."""
 
     schedule: str = ""
     suspend: bool | None = None
@@ -252,7 +252,7 @@ class CronJobSpec(Model):
 
 
 class CronJobStatus(Model):
-    """When Jobs were run."""
+    """Times of a CronJob's runs."""
 
     active: tuple[ObjectReference, ...] = ()
     last_schedule_time: Time | None = None
@@ -281,7 +281,7 @@ class CronJob(Resource):
 
 
 class ImageTriggerParams(Model):
-    """Which containers follow which tag."""
+    """Containers that follow a tag."""
 
     automatic: bool | None = None
     container_names: tuple[str, ...] = ()
@@ -314,7 +314,7 @@ class TagImageHook(Model):
 
 
 class LifecycleHook(Model):
-    """What is done at a moment of a rollout, and what follows when it fails."""
+    """Action at a moment of a rollout, and the policy for its failure."""
 
     failure_policy: str = "Abort"
     """Abort, Retry or Ignore."""
@@ -362,7 +362,7 @@ class DeploymentConfigStrategy(Model):
 
 
 class DeploymentConfigSpec(Model):
-    """A DeploymentConfig's wish."""
+    """Desired state of a DeploymentConfig."""
 
     replicas: int | None = Field(default=None, ge=0)
     selector: dict[str, str] = Field(default_factory=dict)
@@ -384,7 +384,7 @@ class ResolvedTrigger(Model):
 
 
 class DeploymentConfigStatus(WorkloadStatus):
-    """What runs, and as which version."""
+    """Status of a DeploymentConfig, and its version."""
 
     latest_version: int = 0
     details: dict[str, Any] | None = None

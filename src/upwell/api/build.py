@@ -34,7 +34,7 @@ class GitBuildSource(Model):
 
 
 class BinaryBuildSource(Model):
-    """What a client uploads: an archive of the source, or the one file `asFile`."""
+    """Upload of a client: an archive of the source, or the one file `asFile`."""
 
     as_file: str | None = None
     digest: str | None = None
@@ -72,7 +72,7 @@ class ConfigMapBuildSource(Model):
 
 
 class BuildSource(Model):
-    """Where a build's input comes from."""
+    """Source of a build's input."""
 
     type: str | None = None
     git: GitBuildSource | None = None
@@ -86,7 +86,7 @@ class BuildSource(Model):
 
 
 class BuildVolumeMount(Model):
-    """Where a volume is seen while the image is built."""
+    """Path of a volume while the image is built."""
 
     destination_path: str
 
@@ -141,7 +141,7 @@ class CustomSecret(Model):
 
 
 class CustomBuildStrategy(Model):
-    """An image that does everything itself: it is told by its environment what to build."""
+    """An image that does everything itself: its environment says what to build."""
 
     from_: ObjectReference = Field(alias="from")
     env: tuple[EnvVar, ...] = ()
@@ -207,7 +207,7 @@ class ImageLabel(Model):
 
 
 class BuildOutput(Model):
-    """Where the result goes."""
+    """Target of the result."""
 
     to: ObjectReference | None = None
     push_secret: LocalReference | None = None
@@ -261,7 +261,7 @@ class BuildTriggerPolicy(Model):
 
 
 class RunPolicy(StrEnum):
-    """How builds of one BuildConfig share time."""
+    """Policy by which builds of one BuildConfig share time."""
 
     SERIAL = "Serial"
     SERIAL_LATEST_ONLY = "SerialLatestOnly"
@@ -297,7 +297,7 @@ class SourceRevision(Model):
 
     @property
     def commit(self) -> str:
-        """The commit's id; empty when none is told."""
+        """The commit's id; empty when none is given."""
         return self.git.commit
 
     @property
@@ -307,7 +307,7 @@ class SourceRevision(Model):
 
 
 class CommonSpec(Model):
-    """What a BuildConfig and its Builds share."""
+    """Fields that a BuildConfig and its Builds share."""
 
     source: BuildSource = Field(default_factory=BuildSource)
     strategy: BuildStrategy = Field(default_factory=BuildStrategy)
@@ -322,7 +322,7 @@ class CommonSpec(Model):
 
 
 class BuildConfigSpec(CommonSpec):
-    """How to build, and when."""
+    """Description of builds, and their triggers."""
 
     run_policy: RunPolicy | None = Field(default=None, strict=False)
     triggers: tuple[BuildTriggerPolicy, ...] = ()
@@ -361,7 +361,7 @@ class BuildConfigStatus(Model):
 
 
 class BuildConfig(Resource):
-    """How an image is made, and what starts it."""
+    """Configuration of an image's builds, and of what starts them."""
 
     KIND: ClassVar[Kind] = Kind(
         GROUP,
@@ -394,7 +394,7 @@ class BuildPhase(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the build has ended."""
+        """True if the build has ended."""
         return self in {
             BuildPhase.COMPLETE,
             BuildPhase.FAILED,
@@ -422,7 +422,7 @@ class WebHookCause(Model):
 
 
 class BuildTriggerCause(Model):
-    """Why a build was started."""
+    """Cause of a build's start."""
 
     message: str = ""
     image_change_build: ImageChangeCause | None = None
@@ -433,14 +433,14 @@ class BuildTriggerCause(Model):
 
 
 class DockerStrategyOptions(Model):
-    """What a request changes of a Docker strategy."""
+    """Changes of a request to a Docker strategy."""
 
     build_args: tuple[EnvVar, ...] = ()
     no_cache: bool | None = None
 
 
 class SourceStrategyOptions(Model):
-    """What a request changes of a Source strategy."""
+    """Changes of a request to a Source strategy."""
 
     incremental: bool | None = None
 
@@ -487,7 +487,7 @@ class BuildStage(Model):
 
     @property
     def duration(self) -> timedelta:
-        """How long it took."""
+        """Time that it took."""
         return timedelta(milliseconds=self.duration_milliseconds)
 
 
@@ -498,7 +498,7 @@ class BuildOutputTo(Model):
 
 
 class BuildOutputStatus(Model):
-    """What came out."""
+    """Result of a build."""
 
     to: BuildOutputTo | None = None
 
@@ -513,11 +513,11 @@ class ResolvedImage(Model):
     stream_tag: str | None = None
     """`namespace/stream:tag` that tracks it, if one does."""
     final: bool | None = None
-    """Whether the result stands on it (the last stage's base)."""
+    """True if the result stands on it (the last stage's base)."""
 
 
 class BuildStatus(Model):
-    """How a build goes."""
+    """Status of a build."""
 
     phase: BuildPhase = Field(default=BuildPhase.NEW, strict=False)
     reason: str | None = None

@@ -80,7 +80,7 @@ class ServicePort(Model):
 
 
 class ServiceSpec(Model):
-    """Which instances answer, and where."""
+    """Selector of the instances that answer, and the ports."""
 
     selector: dict[str, str] = Field(default_factory=dict)
     ports: tuple[ServicePort, ...] = ()
@@ -101,7 +101,7 @@ class Service(Resource):
     )
 
     class Status(Model):
-        """What the router reports."""
+        """Status that the router reports."""
 
         conditions: tuple[Condition, ...] = ()
 
@@ -110,7 +110,7 @@ class Service(Resource):
 
 
 class Event(Resource):
-    """Something that happened to an object, for people."""
+    """Event of an object, for people."""
 
     KIND: ClassVar[Kind] = Kind(
         "",
@@ -153,7 +153,7 @@ class FieldSelector(Model):
 
 
 class EnvVarSource(Model):
-    """Where a variable's value comes from."""
+    """Source of a variable's value."""
 
     config_map_key_ref: KeySelector | None = None
     secret_key_ref: KeySelector | None = None
@@ -176,7 +176,7 @@ class EnvSource(Model):
 
 
 class EnvFromSource(Model):
-    """All keys of a Secret or ConfigMap as variables."""
+    """Variables from every key of a Secret or ConfigMap."""
 
     prefix: str = ""
     config_map_ref: EnvSource | None = None
@@ -228,7 +228,7 @@ class SleepAction(Model):
 
 
 class LifecycleHandler(Model):
-    """What is done at a moment of a container's life; one of these."""
+    """Action at a moment of a container's life; one of these."""
 
     exec: ExecAction | None = None
     http_get: HttpGetAction | None = None
@@ -236,14 +236,14 @@ class LifecycleHandler(Model):
 
 
 class Lifecycle(Model):
-    """What follows a container's start and precedes its stop."""
+    """Actions after a container's start and before its stop."""
 
     post_start: LifecycleHandler | None = None
     pre_stop: LifecycleHandler | None = None
 
 
 class Probe(Model):
-    """How a container is asked; seconds."""
+    """Probe of a container; seconds."""
 
     http_get: HttpGetAction | None = None
     tcp_socket: TcpSocketAction | None = None
@@ -361,7 +361,7 @@ class Volume(Model):
 
 
 class PodSpec(Model):
-    """What an instance is made of."""
+    """Containers and volumes of an instance."""
 
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()

@@ -1,4 +1,4 @@
-"""What an object means when it leaves a field out (OpenShift's and Kubernetes' own defaults).
+"""Defaults of fields that an object leaves out (OpenShift's and Kubernetes' own).
 
 Only defaults that other objects or people read are written into the object; the rest are read
 through the functions below, so that applying a manifest again never shows a difference.

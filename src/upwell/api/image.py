@@ -21,14 +21,14 @@ GROUP = "image.openshift.io"
 
 
 class ImportMode(StrEnum):
-    """What an import keeps of an index."""
+    """Choice of what an import keeps of an index."""
 
     LEGACY = "Legacy"
     PRESERVE_ORIGINAL = "PreserveOriginal"
 
 
 class ImportPolicy(Model):
-    """How a tag is imported."""
+    """Policy by which a tag is imported."""
 
     insecure: bool | None = None
     scheduled: bool | None = None
@@ -36,7 +36,7 @@ class ImportPolicy(Model):
 
 
 class ReferencePolicy(Model):
-    """Which pull spec a reference to the tag becomes: `Source` or `Local`."""
+    """Policy for the pull spec that a reference to the tag becomes: `Source` or `Local`."""
 
     type: str | None = None
 
@@ -61,22 +61,22 @@ class TagReference(Model):
 
     @property
     def scheduled(self) -> bool:
-        """Whether the import is repeated."""
+        """True if the import is repeated."""
         return bool(self.import_policy and self.import_policy.scheduled)
 
     @property
     def insecure(self) -> bool:
-        """Whether plain HTTP or unverified TLS is allowed."""
+        """True if plain HTTP or unverified TLS is allowed."""
         return bool(self.import_policy and self.import_policy.insecure)
 
     @property
     def copies(self) -> bool:
-        """Whether the tag takes its image from a stream, or names one that is never imported."""
+        """True if the tag takes its image from a stream, or names one that is never imported."""
         return self.from_ is not None and self.imports is None
 
 
 class LookupPolicy(Model):
-    """Whether short image names in the namespace resolve through this stream."""
+    """Policy for short image names in the namespace: they resolve through this stream or not."""
 
     local: bool | None = None
 
@@ -120,16 +120,16 @@ class ImportState(Model):
     source: str = ""
     """The upstream image, or the tag or image of another stream, that was asked for."""
     request: str = ""
-    """What the tag asked for besides; see policy.import_request."""
+    """Options that the tag asked for besides; see policy.import_request."""
     selected: str = ""
     """The upstream tag that the tag's selection has chosen."""
     selection_reason: str = ""
     generation: int = 0
     """The generation of the tag that was asked for."""
     upstream_digest: str = ""
-    """What the source named at the last successful check."""
+    """Digest that the source named at the last successful check."""
     imported_digest: str = ""
-    """What of it is imported: itself, or with importMode Legacy one manifest of the index."""
+    """Digest that is imported: that one, or with importMode Legacy one manifest of the index."""
     last_check_time: Time | None = None
     next_check_time: Time | None = None
     interval: float | None = None
@@ -137,11 +137,11 @@ class ImportState(Model):
     failures: int = 0
     """Failed checks in a row."""
     first_seen: Time | None = None
-    """When the current digest was first seen upstream."""
+    """Time at which the current digest was first seen upstream."""
     media_type: str = ""
     platforms: tuple[PlatformDigest, ...] = ()
     ignored: IgnoredImage | None = None
-    """What upstream names now, if nothing of it matters here."""
+    """Image that upstream names now, if nothing of it matters here."""
 
 
 class RepositoryImport(Model):
@@ -157,7 +157,7 @@ class RepositoryImport(Model):
     interval: float | None = None
     """Seconds between checks, as the next one was planned with."""
     generation: int = 0
-    """How often the import had been asked for when the repository was listed."""
+    """Number of times that the import had been asked for when the repository was listed."""
     failures: int = 0
     conditions: tuple[Condition, ...] = ()
 
@@ -179,7 +179,7 @@ class NamedTagEventList(Model):
 
 
 class ImageStreamStatus(Model):
-    """What the tags are."""
+    """Status of the tags."""
 
     docker_image_repository: str = ""
     public_docker_image_repository: str | None = None
@@ -320,7 +320,7 @@ class ImportSpec(Model):
 
 
 class ImageStreamImportSpec(Model):
-    """What is asked for; without `import`, nothing is written."""
+    """Images to import; without `import`, nothing is written."""
 
     import_: bool = Field(default=False, alias="import")
     repository: ImportSpec | None = None

@@ -1,4 +1,4 @@
-"""What every object has: metadata, conditions, and its place in the API.
+"""Metadata that every object has: names, conditions, and its place in the API.
 
 Objects are immutable: a change is a copy (`model_copy(update=…)`, `with_status`). Fields that a
 model does not know are kept as they came.
@@ -82,12 +82,12 @@ class Condition(Model):
 
     @property
     def is_true(self) -> bool:
-        """Whether the observation holds."""
+        """True if the observation holds."""
         return self.status == "True"
 
 
 class Scope(StrEnum):
-    """Whether objects of a kind live in a namespace."""
+    """Scope of a kind: its objects live in a namespace or not."""
 
     NAMESPACED = "Namespaced"
     CLUSTER = "Cluster"
@@ -118,7 +118,7 @@ class Kind:
     legacy: bool = False
     """OpenShift's older manifests write this kind with the group-less apiVersion `v1`."""
     verbs: tuple[str, ...] = ()
-    """What can be done with it, for a view or a request that is never stored; empty: all."""
+    """Verbs of a view or a request that is never stored; empty: all."""
     columns: tuple[Column, ...] = field(default=())
 
     @property
@@ -128,7 +128,7 @@ class Kind:
 
     @property
     def is_stored(self) -> bool:
-        """Whether there are objects of this kind, rather than views of others and requests."""
+        """True if there are objects of this kind, rather than views of others and requests."""
         return not self.verbs
 
     @property
@@ -148,7 +148,7 @@ class Kind:
 
     @property
     def namespaced(self) -> bool:
-        """Whether objects live in a namespace."""
+        """True if objects live in a namespace."""
         return self.scope is Scope.NAMESPACED
 
     def __str__(self) -> str:
@@ -209,7 +209,7 @@ class Resource(Model):
 
     @property
     def is_deleting(self) -> bool:
-        """Whether deletion waits for finalizers."""
+        """True if deletion waits for finalizers."""
         return self.metadata.deletion_timestamp is not None
 
     @property

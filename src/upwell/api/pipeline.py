@@ -101,7 +101,7 @@ class MetricCheck(Model):
 
 
 class WebhookCheck(Model):
-    """A CI is told that the stage is ready, and answers later with its verdict.
+    """Notice to a CI that the stage is ready; it answers later with its verdict.
 
     The request is a CloudEvent `dev.upwell.verification.requested` with the URL and a token for the
     answer.
@@ -126,11 +126,11 @@ class Check(Model):
     retries: int = Field(default=0, ge=0, le=10)
     """Further attempts after one that did not pass."""
     flaky: str = "Accept"
-    """What a pass after a failed attempt is: Accept (noted) or Reject."""
+    """Meaning of a pass after a failed attempt: Accept (noted) or Reject."""
 
 
 class Verification(Model):
-    """What must pass in a stage before a Release counts as verified there."""
+    """Checks that must pass in a stage before a Release counts as verified there."""
 
     checks: tuple[Check, ...] = ()
     schedule: str | None = None
@@ -139,7 +139,7 @@ class Verification(Model):
 
 
 class Approval(Model):
-    """Who must agree before a Release enters a stage."""
+    """Approvers who must agree before a Release enters a stage."""
 
     required: int = Field(default=1, ge=1)
     """Approvals of different people."""
@@ -176,7 +176,7 @@ class GitTarget(Model):
     """Another branch to commit to, for review: then it is waited for until `branch` has the
     digests. `{promotion}`, which it must have, `{release}` and `{stage}` are replaced."""
     review_seconds: Seconds | None = Field(default=None, ge=1)
-    """How long that may take; without it, any time. `rolloutSeconds` count from the merge on."""
+    """Time that a review may take; without it, any. `rolloutSeconds` count from the merge on."""
     path: str = "."
     """A folder or file in the repository."""
     format: str = "Plain"
@@ -201,7 +201,7 @@ class Stage(Model):
     after: tuple[str, ...] | None = None
     """The stages in which a Release is verified first; without it, the stage before in the list."""
     requires: str = "All"
-    """All, or Any one, of the stages in `after`."""
+    """Number of the stages in `after` that it needs: All, or Any one."""
     promotion: str = "Automatic"
     """Automatic, or Manual: a person or a CI promotes."""
     workloads: tuple[StageWorkloads, ...] = ()
@@ -209,9 +209,9 @@ class Stage(Model):
     """URL or host:port of what is tested; without it, that of a Route or Service of a workload."""
     verification: Verification = Field(default_factory=Verification)
     soak_seconds: Seconds = Field(default=0, ge=0)
-    """How long a Release must serve well before it counts as verified."""
+    """Time that a Release must serve well before it counts as verified."""
     rollout_seconds: Seconds = Field(default=1800, ge=1)
-    """How long its rollouts may take together."""
+    """Time that its rollouts may take together."""
     approval: Approval | None = None
     windows: tuple[Window, ...] = ()
     """Promotions begin only within one of them."""
@@ -229,22 +229,22 @@ class PipelineSpec(Model):
     stages: tuple[Stage, ...] = ()
     freezes: tuple[Window, ...] = ()
     coalesce_seconds: Seconds = Field(default=1800, ge=0)
-    """How long a Release waits for other components that the same change rebuilds."""
+    """Time that a Release waits for other components that the same change rebuilds."""
     quarantine_after: int = Field(default=2, ge=0)
-    """How many Pipelines must fail on a new base image before it is quarantined; 0: never."""
+    """Number of Pipelines that must fail on a new base before it is quarantined; 0: never."""
     history_limit: int = Field(default=20, ge=1)
     """Releases that are kept beside those that serve."""
 
 
 class StageStatus(Model):
-    """Where a stage stands."""
+    """Status of a stage."""
 
     name: str
     release: str = ""
-    """What serves: the Release of the last promotion that got through its rollout."""
+    """Release that serves: that of the last promotion that got through its rollout."""
     since: Time | None = None
     verified: bool | None = None
-    """Whether `release` is verified here; None while that is not known."""
+    """True if `release` is verified here; None while that is not known."""
     last_good: str = ""
     """The last Release that was verified here: what a failure goes back to."""
     candidate: str = ""
@@ -253,12 +253,12 @@ class StageStatus(Model):
     """The Promotion that is under way or waits."""
     hold: str | None = None
     waits_for: str = ""
-    """What keeps the candidate, or why there is none, for people."""
+    """Reason why the candidate waits, or why there is none, for people."""
     until: Time | None = None
 
 
 class PipelineStatus(Model):
-    """Where all stages stand."""
+    """Status of all stages."""
 
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
@@ -329,7 +329,7 @@ class FreezeSpec(Window):
     pipelines: tuple[str, ...] = ()
     """Names of the Pipelines that it stops; empty: all."""
     by: str = ""
-    """Who asked for it."""
+    """Person who asked for it."""
 
 
 class Freeze(Resource):

@@ -16,7 +16,7 @@ class ContainerRunning(Model):
 
 
 class ContainerTerminated(Model):
-    """How a container has ended."""
+    """End of a container."""
 
     exit_code: int
     reason: str
@@ -25,14 +25,14 @@ class ContainerTerminated(Model):
 
 
 class ContainerWaiting(Model):
-    """Why a container does not run yet, or again."""
+    """Reason why a container does not run yet, or again."""
 
     reason: str
     message: str = ""
 
 
 class ContainerState(Model):
-    """What a container does: exactly one field is set."""
+    """State of a container: exactly one field is set."""
 
     running: ContainerRunning | None = None
     terminated: ContainerTerminated | None = None
@@ -59,7 +59,7 @@ class PodIP(Model):
 
 
 class PodStatus(Model):
-    """What an instance does."""
+    """Status of an instance."""
 
     phase: str = ""
     message: str = ""

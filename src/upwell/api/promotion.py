@@ -42,11 +42,11 @@ class ReleaseSpec(Model):
     """Counts the Releases of a Pipeline: the higher is the newer."""
     components: tuple[Component, ...] = ()
     cause: str = ""
-    """What changed, for people."""
+    """Cause of the change, for people."""
 
 
 class ReleasePhase(StrEnum):
-    """What has become of a Release."""
+    """Phase of a Release."""
 
     WAITING = "Waiting"
     """It has stages before it; the message says what it waits for."""
@@ -59,12 +59,12 @@ class ReleasePhase(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether automation moves it no more."""
+        """True if automation moves it no more."""
         return self in {self.PROMOTED, self.REJECTED, self.SUPERSEDED}
 
 
 class Rejection(Model):
-    """Why a Release must not go on."""
+    """Rejection of a Release, which must not go on."""
 
     reason: str
     by: str = ""
@@ -83,13 +83,13 @@ class ReleaseStage(Model):
 
 
 class ReleaseStatus(Model):
-    """How far a Release has got."""
+    """Status of a Release."""
 
     phase: ReleasePhase = ReleasePhase.WAITING
     message: str = ""
     rejection: Rejection | None = None
     restored: Time | None = None
-    """When a person lifted a rejection: what went wrong before counts no more."""
+    """Time at which a person lifted a rejection: what went wrong before counts no more."""
     verified: tuple[ReleaseStage, ...] = ()
     """In the order in which they came; a failed re-verification takes its stage out."""
     conditions: tuple[Condition, ...] = ()
@@ -119,13 +119,13 @@ class Release(Resource):
 
 
 class Purpose(StrEnum):
-    """What a Promotion is for."""
+    """Purpose of a Promotion."""
 
     PROMOTE = "Promote"
     ROLL_BACK = "RollBack"
     """A person puts an earlier Release back: neither verified nor approved again."""
     VERIFY = "Verify"
-    """What serves is verified again; nothing is rolled out."""
+    """Purpose to verify again what serves; nothing is rolled out."""
 
 
 class PromotionSpec(Model):
@@ -145,7 +145,7 @@ class PromotionSpec(Model):
 
 
 class PromotionPhase(StrEnum):
-    """How far a Promotion is."""
+    """Phase of a Promotion."""
 
     WAITING = "Waiting"
     """For approval, a window, or the end of a freeze; nothing is changed yet."""
@@ -161,12 +161,12 @@ class PromotionPhase(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more happens."""
+        """True if nothing more happens."""
         return self in {self.SUCCEEDED, self.FAILED, self.SUPERSEDED, self.REJECTED}
 
 
 class Vote(Model):
-    """What a person has said about a Promotion that needs approval."""
+    """Vote of a person on a Promotion that needs approval."""
 
     by: str
     approved: bool
@@ -175,7 +175,7 @@ class Vote(Model):
 
 
 class CheckPhase(StrEnum):
-    """How an attempt of a check stands."""
+    """Phase of an attempt of a check."""
 
     PENDING = "Pending"
     RUNNING = "Running"
@@ -186,12 +186,12 @@ class CheckPhase(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the attempt has ended."""
+        """True if the attempt has ended."""
         return self in {self.PASSED, self.FAILED, self.INCONCLUSIVE}
 
 
 class Evidence(Model):
-    """Something kept that shows how a check went: content by digest, or a link."""
+    """Evidence of how a check went: content by digest, or a link."""
 
     name: str
     digest: str = ""
@@ -219,7 +219,7 @@ class CheckResult(Model):
     """While a further attempt has not begun: when the one before it ended."""
     message: str = ""
     by: str = ""
-    """Who gave the verdict, when it came from outside."""
+    """Author of the verdict, when it came from outside."""
     run: str = ""
     """The run of a CI that gave it, as the CI names it."""
     flaky: bool = False
@@ -240,14 +240,14 @@ class Step(Model):
 
 
 class PromotionStatus(Model):
-    """How a Promotion goes, and what shows it."""
+    """Status of a Promotion, and its evidence."""
 
     observed_generation: int | None = None
     phase: PromotionPhase = PromotionPhase.WAITING
     message: str = ""
-    """What it waits for, or how it ended."""
+    """Reason of its wait, or of its end."""
     until: Time | None = None
-    """When that is over, if it is known."""
+    """Time at which that is over, if it is known."""
     previous: str = ""
     """The Release that served before."""
     last_good: str = ""
@@ -255,9 +255,9 @@ class PromotionStatus(Model):
     votes: tuple[Vote, ...] = ()
     waiting_since: Time | None = None
     started: Time | None = None
-    """When the first workload was changed."""
+    """Time at which the first workload was changed."""
     serving_since: Time | None = None
-    """When every rollout was complete: the soak counts from here."""
+    """Time at which every rollout was complete: the soak counts from here."""
     ended: Time | None = None
     steps: tuple[Step, ...] = ()
     checks: tuple[CheckResult, ...] = ()

@@ -9,7 +9,7 @@ from upwell.api.pipeline import GROUP
 
 
 class PruneSpec(Model):
-    """How much is kept."""
+    """Rules for what is kept."""
 
     confirm: bool = False
     """Remove it; otherwise only say what would go."""
@@ -35,12 +35,12 @@ class KeptImage(Model):
 
 
 class PruneStatus(Model):
-    """What goes, the largest first, and what stays."""
+    """Items that go, the largest first, and those that stay."""
 
     items: tuple[PrunedItem, ...] = ()
     kept: tuple[KeptImage, ...] = ()
     bytes: int = 0
-    """What the items free together."""
+    """Bytes that the items free together."""
     more: bool = False
     """The limit of one run was reached: ask again."""
 

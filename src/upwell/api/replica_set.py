@@ -10,7 +10,7 @@ from upwell.api.meta import Column, Kind, Model, Resource
 
 
 class ReplicaSetSpec(Model):
-    """What the revision is."""
+    """Content of the revision."""
 
     replicas: int = 0
     """0 for every revision but the one that is wanted."""
@@ -19,7 +19,7 @@ class ReplicaSetSpec(Model):
 
 
 class ReplicaSetStatus(Model):
-    """What runs of the revision that is wanted; nothing is told of others."""
+    """Status of the revision that is wanted; that of others is empty."""
 
     replicas: int = 0
     ready_replicas: int = 0

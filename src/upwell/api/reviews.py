@@ -18,7 +18,7 @@ def _question(group: str, kind: str, plural: str) -> Kind:
 
 
 class UserInfo(Model):
-    """Who sends requests; `extra` holds the grants of the token."""
+    """Sender of requests; `extra` holds the grants of the token."""
 
     username: str = ""
     groups: tuple[str, ...] = ()
@@ -26,13 +26,13 @@ class UserInfo(Model):
 
 
 class SelfSubjectReviewStatus(Model):
-    """Who it is."""
+    """Identity of the sender."""
 
     user_info: UserInfo = Field(default_factory=UserInfo)
 
 
 class SelfSubjectReview(Resource):
-    """Who am I? `kubectl auth whoami`."""
+    """Review of one's own identity: `kubectl auth whoami`."""
 
     KIND: ClassVar[Kind] = _question(
         "authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews"
@@ -42,7 +42,7 @@ class SelfSubjectReview(Resource):
 
 
 class ResourceAttributes(Model):
-    """Something that may be done to objects; `*` stands for all."""
+    """Action on objects; `*` stands for all."""
 
     namespace: str = ""
     verb: str = ""
@@ -54,14 +54,14 @@ class ResourceAttributes(Model):
 
 
 class NonResourceAttributes(Model):
-    """Something that may be done to a path."""
+    """Action on a path."""
 
     path: str = ""
     verb: str = ""
 
 
 class SelfSubjectAccessReviewSpec(Model):
-    """What is asked: one of the two."""
+    """Question of a review: one of the two."""
 
     resource_attributes: ResourceAttributes | None = None
     non_resource_attributes: NonResourceAttributes | None = None
@@ -86,7 +86,7 @@ class SelfSubjectAccessReview(Resource):
 
 
 class SelfSubjectRulesReviewSpec(Model):
-    """Where."""
+    """Namespace of a review."""
 
     namespace: str = ""
 
@@ -107,7 +107,7 @@ class NonResourceRule(Model):
 
 
 class SubjectRulesReviewStatus(Model):
-    """All that may be done."""
+    """Rules of what may be done."""
 
     resource_rules: tuple[ResourceRule, ...] = ()
     non_resource_rules: tuple[NonResourceRule, ...] = ()
@@ -115,7 +115,7 @@ class SubjectRulesReviewStatus(Model):
 
 
 class SelfSubjectRulesReview(Resource):
-    """What may I do there? `kubectl auth can-i --list`."""
+    """Review of one's own rights in a namespace: `kubectl auth can-i --list`."""
 
     KIND: ClassVar[Kind] = _question(
         _AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews"

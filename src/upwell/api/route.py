@@ -22,7 +22,7 @@ class RoutePort(Model):
 
 
 class RouteTls(Model):
-    """How a Route speaks TLS; certificates and keys in PEM."""
+    """TLS of a Route; certificates and keys in PEM."""
 
     termination: str = ""
     """edge, passthrough or reencrypt."""
@@ -34,7 +34,7 @@ class RouteTls(Model):
 
 
 class RouteSpec(Model):
-    """Which requests go where."""
+    """Requests of a Route, and their target."""
 
     host: str = ""
     path: str = ""
@@ -46,7 +46,7 @@ class RouteSpec(Model):
 
 
 class RouteIngress(Model):
-    """How a router serves the Route."""
+    """Admission of the Route by a router."""
 
     host: str = ""
     router_name: str = ""
@@ -54,7 +54,7 @@ class RouteIngress(Model):
 
 
 class RouteStatus(Model):
-    """What routers report."""
+    """Status that routers report."""
 
     ingress: tuple[RouteIngress, ...] = ()
 

@@ -1,4 +1,4 @@
-"""upwell.dev/v1alpha1: who outside is told of what happens, and how that goes."""
+"""upwell.dev/v1alpha1: Subscriptions to events, their targets and their status."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -13,7 +13,7 @@ ALL_NAMESPACES = "*"
 
 
 class ContentType(StrEnum):
-    """What a webhook's body is said to be; its bytes are the same."""
+    """Content type of a webhook's body; its bytes are the same."""
 
     CLOUD_EVENTS = "application/cloudevents+json"
     JSON = "application/json"
@@ -40,7 +40,7 @@ class Notice(Model):
 
 
 class Severity(StrEnum):
-    """How much an event matters to people."""
+    """Severity of an event for people."""
 
     INFO = "info"
     WARNING = "warning"
@@ -48,7 +48,7 @@ class Severity(StrEnum):
 
 
 class EventFilter(Model):
-    """Which events are told; an empty part matches all."""
+    """Filter of events; an empty part matches all."""
 
     types: tuple[str, ...] = ()
     """Globs of event types: `dev.upwell.promotion.*`."""
@@ -68,7 +68,7 @@ class SubscriptionDigest(Model):
 
 
 class Retries(Model):
-    """How often a delivery that fails is tried: after 1, 2, 4, … seconds, for about ten hours."""
+    """Number of tries of a delivery that fails: after 1, 2, 4, … seconds, for about ten hours."""
 
     attempts: int = Field(default=30, ge=1, le=1000)
     longest_seconds: int = Field(default=1800, ge=1, le=86_400)
@@ -76,7 +76,7 @@ class Retries(Model):
 
 
 class SubscriptionSpec(Model):
-    """Where to, of what, and when; exactly one of `webhook` and `notice` is set."""
+    """Target, events and times of deliveries; exactly one of `webhook` and `notice` is set."""
 
     webhook: Webhook | None = None
     notice: Notice | None = None
@@ -84,13 +84,13 @@ class SubscriptionSpec(Model):
     namespaces: tuple[str, ...] = ()
     """Empty: the Subscription's own. `["*"]`: all, which an admin of everything may write."""
     suspend: bool = False
-    """Nothing is sent; what happens meanwhile is kept and sent afterwards."""
+    """Suspension of deliveries: what happens meanwhile is kept and sent afterwards."""
     digest: SubscriptionDigest | None = None
     retries: Retries = Field(default_factory=Retries)
 
 
 class SubscriptionStatus(Model):
-    """How it goes."""
+    """Status of a Subscription."""
 
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
@@ -104,7 +104,7 @@ class SubscriptionStatus(Model):
 
 
 class Subscription(Resource):
-    """Tells the outside world of what happens in a namespace, from its creation on."""
+    """Sends the events of a namespace to others, from its creation on."""
 
     KIND: ClassVar[Kind] = Kind(
         GROUP,
@@ -127,5 +127,5 @@ class Subscription(Resource):
 
     @property
     def sees_all(self) -> bool:
-        """Whether it is told of other namespaces too."""
+        """True if it receives events of other namespaces too."""
         return ALL_NAMESPACES in self.spec.namespaces

@@ -20,7 +20,7 @@ _SLICE = 100
 """Objects of a listing that are taken in before others get their turn: milliseconds."""
 
 type Handler[R: Resource] = Callable[[R | None, R | None], None]
-"""Is told the state before a change and after it: None where there was, or is, no object.
+"""Callback with the state before a change and after it: None where there was, or is, no object.
 
 It is quick, does no I/O, and does not raise: all that follows the kind waits for it.
 """
@@ -75,7 +75,7 @@ class ObjectCache:
     def on_change[R: Resource](self, kind: type[R], handler: Handler[R]) -> None:
         """Call `handler` for each object, and at each change in order, once the cache shows it.
 
-        Handlers that were registered earlier are told earlier: an index before what reads it.
+        Handlers that were registered earlier are called earlier: an index before what reads it.
         """
         self._follow(kind).register(handler)
 
@@ -140,7 +140,7 @@ class ObjectCache:
 
 
 class _FollowedKind[R: Resource]:
-    """The objects of one kind, and who is told of their changes."""
+    """The objects of one kind, and the handlers of their changes."""
 
     def __init__(self, kind: type[R]) -> None:
         self.kind = kind

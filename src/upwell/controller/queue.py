@@ -56,7 +56,7 @@ class WorkQueue[K]:
             self._wake.set()
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Ask for work on `key` in `seconds`; an earlier wish stands."""
+        """Ask for work on `key` in `seconds`; an earlier time stands."""
         due = asyncio.get_running_loop().time() + max(seconds, 0)
         if key in self._waiting or self._due.get(key, due + 1) <= due:
             return
@@ -106,7 +106,7 @@ class WorkQueue[K]:
         now = asyncio.get_running_loop().time()
         while self._later and self._later[0][0] <= now:
             due, _, key = heapq.heappop(self._later)
-            if self._due.get(key) == due:  # else an earlier wish was served since
+            if self._due.get(key) == due:  # else an earlier one was served since
                 self.add(key)
 
     async def _wait(self) -> None:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _CONFLICTS_AT_ONCE = 5
 """So many conflicts in a row are tried again at once. More of them look like two writers that undo
-each other's work: those are slowed down by the backoff, and told."""
+each other's work: those are slowed down by the backoff, and logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Reconciler(Protocol):
 type ToKeys[R: Resource] = Callable[[R | None, R | None], Iterable[ObjectKey]]
 """Maps a change, from the state before it to the state after it, to the keys that it concerns.
 
-It is told of every change, in order, when the indexes have it already. It does no I/O.
+It receives every change, in order, when the indexes have it already. It does no I/O.
 """
 
 

@@ -21,8 +21,8 @@ async def list_and_watch[R: Resource](
 ) -> None:
     """Tell `listed` every object, then `changed` each change, for ever.
 
-    After a gap `listed` is told everything anew. A StoreError is logged, and what was not told
-    before it is told when the store answers again.
+    After a gap `listed` gets all objects anew. A StoreError is logged, and what was not passed on
+    before it is passed on when the store answers again.
     """
     since = ""
     while True:

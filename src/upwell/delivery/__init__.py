@@ -1,4 +1,4 @@
 """Deliveries to the outside: an outbox that outlives the process, and ways to send.
 
-Never decides what is told to whom, nor how often a delivery is tried.
+Never decides what is sent to whom, nor how often a delivery is tried.
 """

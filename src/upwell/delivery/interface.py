@@ -1,4 +1,4 @@
-"""The ports: an outbox that keeps what is to be told, and sinks that tell it."""
+"""The ports: an outbox that keeps events to be sent, and sinks that send them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -16,7 +16,7 @@ SIGNATURE_HEADER = "X-Upwell-Signature"
 
 @dataclass(frozen=True, slots=True)
 class CloudEvent:
-    """One event. `subject` names the object: events of one subject are told in order."""
+    """One event. `subject` names the object: events of one subject are sent in order."""
 
     id: str
     type: str

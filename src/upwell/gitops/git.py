@@ -231,8 +231,10 @@ class GitClone:
             return False
         if refused:
             why, _ = self.git.fault(replace(outcome, tail=outcome.tail.strip() or refused))
-            told = refused.rpartition("\t")[2]
-            raise RepositoryError(f"{self.git.source.uri}: {branch} takes no commit: {told} {why}")
+            reason = refused.rpartition("\t")[2]
+            raise RepositoryError(
+                f"{self.git.source.uri}: {branch} takes no commit: {reason} {why}"
+            )
         raise self._error(outcome)
 
     async def _git(self, *argv: str, limit: int = MAX_LISTING) -> str:

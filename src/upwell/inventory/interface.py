@@ -9,7 +9,7 @@ from upwell.oci import Descriptor, Digest
 
 
 class InventoryError(Exception):
-    """The packages of an image cannot be told; the message says why."""
+    """The packages of an image cannot be read; the message says why."""
 
     reason: ClassVar[str] = "InventoryFailed"
     retryable: ClassVar[bool] = False

@@ -82,9 +82,9 @@ class ApiStatus:
 
     def error(self, kind: Kind, key: ObjectKey, retry_after: float = 0) -> StoreError:
         """Return the error to raise for a request about `key`."""
-        told = f"{key}: {self.message}"
+        message = f"{key}: {self.message}"
         if self.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return UnavailableError(f"{told} (the server answered {self.code})")
+            return UnavailableError(f"{message} (the server answered {self.code})")
         error: StoreError
         match self.code:
             case HTTPStatus.NOT_FOUND:
@@ -96,9 +96,9 @@ class ApiStatus:
             case HTTPStatus.GONE:
                 error = ExpiredError(self.message)
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                error = StoreForbiddenError(told)
+                error = StoreForbiddenError(message)
             case HTTPStatus.TOO_MANY_REQUESTS:
-                error = BusyError(told, retry_after)
+                error = BusyError(message, retry_after)
             case _:
                 error = RejectedError(self._with_causes())
         return error

@@ -64,7 +64,7 @@ class ApplyConflictError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """Who writes, as which apiVersion, when."""
+    """Manager that writes, its apiVersion, and the time."""
 
     name: str
     api_version: str
@@ -83,7 +83,7 @@ class _Entry:
     subresource: str = ""
 
     def is_of(self, manager: Manager, operation: str) -> bool:
-        """Whether this entry is what the manager owns by that operation."""
+        """Return True if this entry is what the manager owns by that operation."""
         return (self.manager, self.operation, self.subresource) == (manager.name, operation, "")
 
 

@@ -1,4 +1,4 @@
-"""Which lists are maps by another name, and by which of their items' fields (merge keys).
+"""Merge keys: lists that are maps by another name, and the fields of their items that are keys.
 
 The keys are those of Kubernetes' own types: `kubectl` computes patches with them.
 """
@@ -42,7 +42,7 @@ def list_keys(names: Names) -> Names | None:
 
 
 def is_set(names: Names) -> bool:
-    """Whether the list at `names` is a set of texts."""
+    """Return True if the list at `names` is a set of texts."""
     return names in _SETS
 
 

@@ -268,7 +268,7 @@ def _test(root: Any, operation: Mapping[str, Any]) -> int:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; Python's True is 1, JSON's is not (RFC 6902, 4.6)."""
+    """Return True if two JSON values are equal; Python's True is 1, JSON's not (RFC 6902, 4.6)."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

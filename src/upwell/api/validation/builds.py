@@ -1,4 +1,4 @@
-"""What a BuildConfig must be beyond its types (build/v1's own rules)."""
+"""Rules of a BuildConfig beyond its types (build/v1's own rules)."""
 
 from collections.abc import Iterator
 from itertools import chain

@@ -1,4 +1,4 @@
-"""What the checks of a stage must be beyond their types."""
+"""Rules of the checks of a stage beyond their types."""
 
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit

@@ -9,7 +9,7 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def is_label(text: str) -> bool:
-    """Whether a name can be part of others: lower-case letters, digits and '-', 63 at most."""
+    """Return True if a name can be part of others: lower-case letters, digits, '-', 63 at most."""
     return _LABEL.fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""What an object must be beyond its types. Every fault has its path; nothing stops at the first."""
+"""Rules of an object beyond its types. Every fault has its path; nothing stops at the first."""
 
 import base64
 import binascii

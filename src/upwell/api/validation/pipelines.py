@@ -1,4 +1,4 @@
-"""What a Pipeline or a Freeze must be beyond its types."""
+"""Rules of a Pipeline or a Freeze beyond their types."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence

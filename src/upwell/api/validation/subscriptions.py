@@ -1,4 +1,4 @@
-"""What a Subscription must be beyond its types."""
+"""Rules of a Subscription beyond its types."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit

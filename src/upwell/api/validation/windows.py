@@ -1,4 +1,4 @@
-"""What times by the clock must be beyond their types: windows, freezes, schedules."""
+"""Rules of times by the clock beyond their types: windows, freezes, schedules."""
 
 from collections.abc import Iterator, Sequence
 

@@ -19,7 +19,7 @@ def host_and_port(text: str) -> tuple[str, int] | None:
 
 
 def is_http_url(text: str) -> bool:
-    """Whether the text is an absolute http or https URL."""
+    """Return True if the text is an absolute http or https URL."""
     return text.startswith(("http://", "https://")) and host_and_port(text) is not None
 
 
@@ -34,7 +34,7 @@ def http_url(address: str, wanted: str) -> str:
 
 
 def is_metadata_address(host: str) -> bool:
-    """Whether a literal address is link-local, where clouds serve a machine's credentials."""
+    """Return True if a literal address is link-local, where clouds serve credentials."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

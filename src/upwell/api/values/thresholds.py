@@ -29,7 +29,7 @@ class InvalidThresholdError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What a number is compared with, and how."""
+    """Comparison of a number with a limit."""
 
     op: str
     number: float
@@ -43,7 +43,7 @@ class Threshold:
         return cls(found["op"], number)
 
     def holds(self, value: float) -> bool:
-        """Whether `value` is as it should be; what is no number never is."""
+        """Return True if `value` is as it should be; what is no number never is."""
         return not math.isnan(value) and _OPERATORS[self.op](value, self.number)
 
     def __str__(self) -> str:
