@@ -120,6 +120,8 @@ async def test_what_is_paused_is_not_undone_since_resuming_it_would_lift_the_hol
 
     with pytest.raises(PausedWorkloadError, match=r"cannot rollback a paused deployment: .*resume"):
         await world.actions.roll_back(Deployment, "shop", "web", None)
+    with pytest.raises(PausedWorkloadError, match=r"unable to retry paused deployment: .*resume"):
+        await world.actions.retry(Deployment, "shop", "web")
 
 
 async def test_a_first_revision_has_nothing_to_go_back_to() -> None:

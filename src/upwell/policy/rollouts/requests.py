@@ -139,7 +139,8 @@ def retried(resource: Resource, now: datetime) -> Workload:
     """
     workload = _workload(resource)
     if is_paused(workload):
-        raise PausedWorkloadError(workload.key, "unable to retry paused deployment config")
+        paused = "deployment config" if isinstance(workload, DeploymentConfig) else "deployment"
+        raise PausedWorkloadError(workload.key, f"unable to retry paused {paused}")
     records = workload.status.revisions
     if not records or records[0].phase != Phase.FAILED:
         raise NothingToDoError(
