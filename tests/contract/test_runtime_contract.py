@@ -5,6 +5,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -131,9 +132,17 @@ def interactive_in_memory() -> StubRuntime:
     return runtime
 
 
+class GoingClock(Clock):
+    """Goes on by a second whenever it is read: what is started anew is so at another time."""
+
+    def __call__(self) -> datetime:
+        self.advance(1)
+        return super().__call__()
+
+
 MEMORY: dict[str, Callable[[], FakeRuntime]] = {
-    "memory": lambda: FakeRuntime(Clock()),
-    "memory for tests of stages": lambda: TestMachine(Clock()),
+    "memory": lambda: FakeRuntime(GoingClock()),
+    "memory for tests of stages": lambda: TestMachine(GoingClock()),
     "memory for the API": interactive_in_memory,
 }
 
