@@ -190,8 +190,9 @@ def test_everything_that_is_missing_is_named() -> None:
     images = [{"from": {"name": "tools:1"}, "paths": []}]
     asked = config(source={"dockerfile": "FROM x", "images": images})
     assert missing_inputs(asked, streams("base", "tools", "app")) == []
-    assert missing_inputs(asked, streams("tools")) == [
+    assert missing_inputs(asked, streams()) == [
         "ImageStreamTag shop/base:1 does not exist: apply its ImageStream",
+        "ImageStreamTag shop/tools:1 does not exist: apply its ImageStream",
         "output ImageStream shop/app does not exist: create it",
     ]
 
