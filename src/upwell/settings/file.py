@@ -40,8 +40,10 @@ def _document(path: Path) -> Mapping[str, Any]:
         raise SettingsError(f"larger than {MAX_FILE_BYTES} bytes", source=str(path))
     try:
         return tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, or of an integer with thousands of digits
         raise SettingsError(f"not TOML: {error}", source=str(path)) from error
+    except RecursionError as error:
+        raise SettingsError("not TOML: nested too deeply", source=str(path)) from error
 
 
 def _type_at(location: Sequence[int | str]) -> KeyType:

@@ -139,6 +139,8 @@ def registry(line: str) -> str:
         (registry("per-second = true"), r"registry\[0\]\.per-second: expected a number"),
         (registry("per-second = -1"), r"registry\[0\]\.per-second: expected a number above 0"),
         ("a = ", "not TOML"),
+        (f"a = {'9' * 5000}", "not TOML: Exceeds the limit"),
+        (f"a = {'[' * 5000}", "not TOML: nested too deeply"),
         ("a = '\xff'", "not TOML"),
     ],
 )
