@@ -9,7 +9,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.policy.explain.build_chain import Chain
 from upwell.policy.explain.graph import build_graph
-from upwell.policy.images.names import StreamTag
+from upwell.policy.images.streams import StreamTag
 from upwell.store.interface import ApiClient, Selector
 
 
@@ -48,8 +48,7 @@ def build_chain(
 
     A build that is reached in two ways is shown twice; Upwell runs it once, after all its inputs.
     """
-    stream, _, name = tag.removeprefix("istag/").partition(":")
-    root = StreamTag(session.namespace, stream, name or "latest")
+    root = StreamTag.named(tag.removeprefix("istag/"), session.namespace)
 
     async def work(client: ApiClient) -> None:
         selector = Selector("" if all_namespaces else session.namespace)

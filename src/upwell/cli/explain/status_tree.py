@@ -9,7 +9,8 @@ from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
 from upwell.policy.explain.freshness import Freshness, Snapshot, reason_of, short
 from upwell.policy.explain.graph import Node
-from upwell.policy.images.names import StreamTag, UpstreamImage
+from upwell.policy.images.names import UpstreamImage
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.summary import desired_replicas, rollout_of, serving
 from upwell.policy.rollouts.triggers import hold_text

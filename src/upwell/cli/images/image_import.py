@@ -23,7 +23,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.output import shortened
 from upwell.cli.core.waiting import until
 from upwell.cli.images.import_preview import preview
-from upwell.cli.images.stream_names import StreamTagName, parse_stream_tag
+from upwell.cli.images.stream_names import parse_stream_tag
 from upwell.policy.images.repository_tags import (
     GENERATION_ANNOTATION,
     INSECURE_ANNOTATION,
@@ -31,6 +31,7 @@ from upwell.policy.images.repository_tags import (
     effective_tags,
     repository_generation,
 )
+from upwell.policy.images.streams import StreamTag
 from upwell.store.interface import ApiClient, NotFoundError
 
 
@@ -149,7 +150,7 @@ def import_image(
 
 
 async def _find(
-    client: ApiClient, named: StreamTagName, request: _ImportRequest, *, confirmed: bool
+    client: ApiClient, named: StreamTag, request: _ImportRequest, *, confirmed: bool
 ) -> ImageStream | None:
     try:
         return await client.get(ImageStream, named.namespace, named.stream)
@@ -163,7 +164,7 @@ async def _find(
 
 
 def _wanted(
-    stream: ImageStream | None, named: StreamTagName, request: _ImportRequest, *, confirmed: bool
+    stream: ImageStream | None, named: StreamTag, request: _ImportRequest, *, confirmed: bool
 ) -> Iterable[dict[str, Any]]:
     """Yield the declarations to write; raises CommandError when there are none."""
     declared = {tag.name: tag for tag in stream.spec.tags} if stream is not None else {}
@@ -210,7 +211,7 @@ def _declaration(tag: TagReference, request: _ImportRequest) -> dict[str, Any]:
 
 
 def _repository(
-    stream: ImageStream | None, named: StreamTagName, request: _ImportRequest, *, confirmed: bool
+    stream: ImageStream | None, named: StreamTag, request: _ImportRequest, *, confirmed: bool
 ) -> str:
     """Return the repository to import as a whole; empty: none. Raises CommandError."""
     implied = stream is not None and _is_implied(stream, named.tag) and not request.source
@@ -235,7 +236,7 @@ def _is_implied(stream: ImageStream, tag: str) -> bool:
 
 async def _request_repository(
     client: ApiClient,
-    named: StreamTagName,
+    named: StreamTag,
     stream: ImageStream | None,
     repository: str,
     *,

@@ -9,13 +9,13 @@ from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStreamImport
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.output import shortened
-from upwell.cli.images.stream_names import StreamTagName
+from upwell.policy.images.streams import StreamTag
 from upwell.store.interface import ApiClient
 
 
 async def preview(
     client: ApiClient,
-    named: StreamTagName,
+    named: StreamTag,
     tags: Sequence[Mapping[str, Any]],
     repository: str,
     *,

@@ -1,30 +1,12 @@
 """Names of stream tags as users write them: `shop:latest`, `prod/shop:live`."""
 
-from dataclasses import dataclass
-
 import click
 
 from upwell.oci.reference import is_tag
+from upwell.policy.images.streams import StreamTag
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTagName:
-    """Tag of an ImageStream."""
-
-    namespace: str
-    stream: str
-    tag: str
-
-    @property
-    def name(self) -> str:
-        """`stream:tag`, as the API names it."""
-        return f"{self.stream}:{self.tag}"
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
-
-
-def parse_stream_tag(text: str, namespace: str) -> StreamTagName:
+def parse_stream_tag(text: str, namespace: str) -> StreamTag:
     """Return the tag that `[NAMESPACE/]STREAM[:TAG]` names; raises click.UsageError."""
     head, slash, rest = text.partition("/")
     if not slash:
@@ -33,7 +15,7 @@ def parse_stream_tag(text: str, namespace: str) -> StreamTagName:
     tag = tag if colon else "latest"
     if not head or not stream or "/" in rest or "@" in rest or not is_tag(tag):
         raise click.UsageError(f"{text!r} is not a tag: write [NAMESPACE/]STREAM[:TAG]")
-    return StreamTagName(head, stream, tag)
+    return StreamTag(head, stream, tag)
 
 
 def names_registry(text: str) -> bool:

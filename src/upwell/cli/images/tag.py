@@ -11,7 +11,8 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import shortened
-from upwell.cli.images.stream_names import StreamTagName, names_registry, parse_stream_tag
+from upwell.cli.images.stream_names import names_registry, parse_stream_tag
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.images.tracking import IMAGE_STREAM_IMAGE
 from upwell.store.interface import ApiClient, NotFoundError
 
@@ -130,7 +131,7 @@ async def _origin(
     return await _current(client, named)
 
 
-async def _current(client: ApiClient, named: StreamTagName) -> dict[str, str]:
+async def _current(client: ApiClient, named: StreamTag) -> dict[str, str]:
     """Return the image that a tag has now; raises CommandError."""
     stream = await client.get(ImageStream, named.namespace, named.stream)
     history = stream.status.tag(named.tag)
@@ -144,9 +145,7 @@ async def _current(client: ApiClient, named: StreamTagName) -> dict[str, str]:
     return {"kind": IMAGE_STREAM_IMAGE, "namespace": named.namespace, "name": image}
 
 
-def _document(
-    target: StreamTagName, origin: dict[str, str], options: dict[str, Any]
-) -> dict[str, Any]:
+def _document(target: StreamTag, origin: dict[str, str], options: dict[str, Any]) -> dict[str, Any]:
     declared: dict[str, Any] = {"name": target.tag, "from": origin, "generation": 0}
     policy = {
         name: options[option]

@@ -10,14 +10,14 @@ from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference, Resource
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
-from upwell.policy.images.streams import StreamName, split_tag
+from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.triggers import followers_of
 
 
 def foreign_streams(resource: Resource) -> set[StreamName]:
     """Return the streams of other namespaces that `resource` follows or builds from."""
     namespace = resource.namespace
-    named = (split_tag(reference, namespace)[0] for reference in _references(resource))
+    named = (StreamTag.of(reference, namespace).stream_name for reference in _references(resource))
     followed = (entry.stream for entry in followers_of(resource).entries)
     return {stream for stream in (*named, *followed) if stream.namespace != namespace}
 

@@ -10,8 +10,8 @@ from upwell.api.meta import LocalReference, ObjectReference
 from upwell.formats.dockerfile.parse import Dockerfile
 from upwell.oci import Reference
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX, Streams
-from upwell.policy.images.names import ImageNames, StreamTag
-from upwell.policy.images.streams import resolve_tag
+from upwell.policy.images.names import ImageNames
+from upwell.policy.images.streams import StreamTag, resolve_tag
 
 BUILDER_IMAGE = "builder"
 """The name of a Source or Custom build's builder image in its plan."""
@@ -109,7 +109,7 @@ def base_name(images: Iterable[ResolvedImage], streams: Streams, internal_host: 
         return ""
     if final.stream_tag is None:
         return str(Reference.parse(final.reference)).partition("@")[0]
-    tag = _parsed(final.stream_tag)
+    tag = StreamTag.parse(final.stream_tag)
     stream = streams.get(tag.stream_name)
     if stream is None:
         return ""
@@ -123,7 +123,7 @@ def insecure_by_tag(images: Iterable[ResolvedImage], streams: Streams) -> frozen
     """Return the registries of images whose stream tags say that they need no valid TLS."""
     found = set()
     for image in images:
-        tag = _parsed(image.stream_tag or "")
+        tag = StreamTag.parse(image.stream_tag or "")
         stream = streams.get(tag.stream_name)
         declared = _declared(stream, tag) if stream is not None else None
         if declared is not None and declared.insecure:
@@ -149,12 +149,6 @@ def _dockerfile_images(build: Build, dockerfile: Dockerfile) -> Iterator[NamedIm
 
 def _final(images: Iterable[ResolvedImage]) -> ResolvedImage | None:
     return next((image for image in images if image.final), None)
-
-
-def _parsed(stream_tag: str) -> StreamTag:
-    namespace, _, rest = stream_tag.partition("/")
-    stream, _, tag = rest.partition(":")
-    return StreamTag(namespace, stream, tag)
 
 
 def _declared(stream: ImageStream, tag: StreamTag) -> TagReference | None:

@@ -10,7 +10,7 @@ from upwell.policy.builds.new_build import UnresolvedInputError, pin_reference
 from upwell.policy.builds.objects import objects_required
 from upwell.policy.builds.triggers import Streams
 from upwell.policy.images.names import names_in
-from upwell.policy.images.streams import StreamName, split_tag
+from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.pod_template import SECRET, SourceName
 
 
@@ -96,7 +96,7 @@ def _missing_output(owner: BuildConfig | Build, streams: Streams) -> str | None:
     target = owner.spec.output.to
     if target is None or target.kind != IMAGE_STREAM_TAG:
         return None
-    stream, _ = split_tag(target, owner.namespace)
+    stream = StreamTag.of(target, owner.namespace).stream_name
     if stream in streams:
         return None
     return f"output ImageStream {stream.namespace}/{stream.name} does not exist: create it"
@@ -112,4 +112,4 @@ def _stream_references(build: Build) -> Iterator[ObjectReference]:
 def _same(one: ObjectReference, other: ObjectReference, namespace: str) -> bool:
     if DOCKER_IMAGE in {one.kind, other.kind}:
         return False
-    return split_tag(one, namespace) == split_tag(other, namespace)
+    return StreamTag.of(one, namespace) == StreamTag.of(other, namespace)

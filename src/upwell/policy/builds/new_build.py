@@ -27,7 +27,7 @@ from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.policy.builds.run_policy import newest, number_of
 from upwell.policy.builds.triggers import FollowedTag, Streams, image_inputs
-from upwell.policy.images.streams import StreamName, pinned, resolve_tag, split_tag
+from upwell.policy.images.streams import StreamName, StreamTag, pinned, resolve_tag
 
 CLONED_FROM_ANNOTATION = "openshift.io/build.clone-of"
 
@@ -221,15 +221,13 @@ def pin_reference(reference: ObjectReference, namespace: str, streams: Streams) 
 
 
 def _tagged(reference: ObjectReference, namespace: str, streams: Streams) -> str:
-    name, tag = split_tag(reference, namespace)
-    stream = streams.get(name)
-    pull_spec = resolve_tag(stream, tag) if stream is not None else None
+    named = StreamTag.of(reference, namespace)
+    stream = streams.get(named.stream_name)
+    pull_spec = resolve_tag(stream, named.tag) if stream is not None else None
     if pull_spec is not None:
         return pull_spec
     what = "has no image yet" if stream is not None else "does not exist: apply its ImageStream"
-    raise UnresolvedInputError(
-        "ImageNotResolved", f"ImageStreamTag {name.namespace}/{name.name}:{tag} {what}"
-    )
+    raise UnresolvedInputError("ImageNotResolved", f"ImageStreamTag {named} {what}")
 
 
 def _by_digest(reference: ObjectReference, namespace: str, streams: Streams) -> str:

@@ -37,7 +37,7 @@ from upwell.policy.builds.images import FINAL_IMAGE, BuildImages, source_image_n
 from upwell.policy.builds.objects import Objects
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
 from upwell.policy.builds.volumes import MissingKeyError, source_mounts
-from upwell.policy.images.streams import split_tag
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 from upwell.registry.interface import RequestAccess
 
@@ -211,7 +211,7 @@ def push_reference(build: Build, host: str, inputs: str) -> Reference | None:
     if target is None:
         return None
     if target.kind == IMAGE_STREAM_TAG:
-        stream, _ = split_tag(target, build.namespace)
+        stream = StreamTag.of(target, build.namespace).stream_name
         return Reference(host, stream.repository, tag=inputs_tag(inputs))
     try:
         return Reference.parse(target.name)

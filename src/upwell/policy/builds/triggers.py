@@ -18,8 +18,8 @@ from upwell.api.build import (
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
-from upwell.policy.images.names import ImageNames, StreamTag
-from upwell.policy.images.streams import StreamName, resolve_tag
+from upwell.policy.images.names import ImageNames
+from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 
 CONFIG_CHANGE = "Build configuration change"
 IMAGE_CHANGE = "Image change"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from upwell.api.meta import ObjectKey
 from upwell.policy.explain.graph import Edge, EdgeRole, Graph, Node
-from upwell.policy.images.names import StreamTag, UpstreamImage
+from upwell.policy.images.names import UpstreamImage
+from upwell.policy.images.streams import StreamTag
 
 MAX_LINES = 10_000
 """A node is printed once for each way to it, and layers of diamonds double the ways."""

@@ -16,7 +16,7 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.freshness import Snapshot, output_digest, reason_of, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
-from upwell.policy.images.names import StreamTag
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
 from upwell.policy.rollouts.triggers import followers_of

@@ -17,8 +17,8 @@ from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.explain.graph import Graph, build_graph
 from upwell.policy.explain.lineage import PromotionLineage
-from upwell.policy.images.names import ImageNames, StreamTag
-from upwell.policy.images.streams import StreamName
+from upwell.policy.images.names import ImageNames
+from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
 from upwell.policy.rollouts.triggers import followers_of, hold_text

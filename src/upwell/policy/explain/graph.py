@@ -16,8 +16,9 @@ from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
-from upwell.policy.images.names import ImageNames, ImageNode, StreamTag, UpstreamImage
+from upwell.policy.images.names import ImageNames, ImageNode, UpstreamImage
 from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion.stages import NoContainerError, images_for, names_workload
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.triggers import Mode, followers_of
@@ -227,15 +228,8 @@ def _of_stream(stream: ImageStream, names: ImageNames) -> Iterator[Edge]:
                 role = EdgeRole.IMPORT if isinstance(origin, UpstreamImage) else EdgeRole.TAG
                 yield Edge(origin, target, role, automatic=tag.scheduled)
         elif tag.from_.kind == IMAGE_STREAM_TAG:
-            source = StreamTag.of(_in_stream(tag.from_, stream), stream.namespace)
+            source = StreamTag.source_in(stream, tag.from_)
             yield Edge(source, target, EdgeRole.TAG, automatic=True)
-
-
-def _in_stream(reference: ObjectReference, stream: ImageStream) -> ObjectReference:
-    """Complete a bare `TAG`, which names a tag of the stream itself (image/v1 TagReference)."""
-    if ":" in reference.name:
-        return reference
-    return reference.model_copy(update={"name": f"{stream.name}:{reference.name}"})
 
 
 def _of_build_config(config: BuildConfig, names: ImageNames) -> Iterator[Edge]:

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from upwell.api.build import BuildConfig
-from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
+from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.local_names import is_local, local_stream
 from upwell.policy.images.repository_tags import effective_tags
-from upwell.policy.images.streams import StreamName, split_tag
+from upwell.policy.images.streams import StreamName, StreamTag
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,35 +22,6 @@ class UpstreamImage:
 
     def __str__(self) -> str:
         return self.name
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class StreamTag:
-    """A tag of an ImageStream, whether the stream exists or not."""
-
-    namespace: str
-    stream: str
-    tag: str
-
-    @classmethod
-    def of(cls, reference: ObjectReference, namespace: str) -> "StreamTag":
-        """Return the tag that an ImageStreamTag reference names from within `namespace`."""
-        stream, tag = split_tag(reference, namespace)
-        return cls(stream.namespace, stream.name, tag)
-
-    @property
-    def stream_name(self) -> StreamName:
-        """The stream."""
-        return StreamName(self.namespace, self.stream)
-
-    @property
-    def reference(self) -> ObjectReference:
-        """Reference by which an object names the tag, from any namespace."""
-        name = f"{self.stream}:{self.tag}"
-        return ObjectReference(kind=IMAGE_STREAM_TAG, namespace=self.namespace, name=name)
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.stream}:{self.tag}"
 
 
 type ImageNode = UpstreamImage | StreamTag
@@ -103,7 +74,7 @@ class ImageNames:
         """
         short = local_stream(image, namespace)
         if short is not None and short in self._local and "@" not in image:
-            return StreamTag(namespace, short.name, image.strip().partition(":")[2] or "latest")
+            return StreamTag.named(image.strip(), namespace)
         origin = self.origin(image)
         if not isinstance(origin, UpstreamImage):
             return origin
@@ -148,8 +119,8 @@ def names_in(reference: ObjectReference | None, namespace: str) -> Iterator[Name
     if reference is None or not reference.name:
         return
     if reference.kind != DOCKER_IMAGE:
-        stream = reference.name.partition("@")[0].partition(":")[0]
-        yield StreamName(reference.namespace or namespace, stream)
+        name = reference.name.partition("@")[0]
+        yield StreamTag.named(name, reference.namespace or namespace).stream_name
         return
     short = local_stream(reference.name, namespace)
     if short is not None:

@@ -3,7 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
+from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import (
     ImageStream,
     ImageStreamMapping,
@@ -35,10 +37,58 @@ class StreamName:
         return f"{self.namespace}/{self.name}"
 
 
-def split_tag(reference: ObjectReference, namespace: str) -> tuple[StreamName, str]:
-    """Return the stream and the tag that an ImageStreamTag reference names."""
-    stream, _, tag = reference.name.partition(":")
-    return StreamName(reference.namespace or namespace, stream), tag or "latest"
+@dataclass(frozen=True, slots=True, order=True)
+class StreamTag:
+    """A tag of an ImageStream, whether the stream exists or not; written `ns/stream:tag`."""
+
+    namespace: str
+    stream: str
+    tag: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the tag of `NAMESPACE/STREAM:TAG`, as `str` writes it."""
+        namespace, _, name = text.partition("/")
+        return cls.named(name, namespace)
+
+    @classmethod
+    def named(cls, name: str, namespace: str, *, default: str = "latest") -> Self:
+        """Return the tag that the API names `STREAM:TAG` in a namespace."""
+        stream, _, tag = name.partition(":")
+        return cls(namespace, stream, tag or default)
+
+    @classmethod
+    def of(cls, reference: ObjectReference, namespace: str) -> Self:
+        """Return the tag that an ImageStreamTag reference names from within `namespace`."""
+        return cls.named(reference.name, reference.namespace or namespace)
+
+    @classmethod
+    def source_in(cls, stream: ImageStream, reference: ObjectReference) -> Self:
+        """Return the tag that a tag of `stream` names as its source.
+
+        A bare `TAG` is one of a stream of that name (image/v1 TagReference.from).
+        """
+        if ":" in reference.name:
+            return cls.of(reference, stream.namespace)
+        return cls(reference.namespace or stream.namespace, stream.name, reference.name)
+
+    @property
+    def name(self) -> str:
+        """`stream:tag`, as the API names it."""
+        return f"{self.stream}:{self.tag}"
+
+    @property
+    def stream_name(self) -> StreamName:
+        """The stream."""
+        return StreamName(self.namespace, self.stream)
+
+    @property
+    def reference(self) -> ObjectReference:
+        """Reference by which an object names the tag, from any namespace."""
+        return ObjectReference(kind=IMAGE_STREAM_TAG, namespace=self.namespace, name=self.name)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
 
 
 def resolve_tag(stream: ImageStream, tag: str) -> str | None:

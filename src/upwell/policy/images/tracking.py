@@ -11,7 +11,7 @@ from datetime import datetime
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream, ImportState, TagEvent, TagReference
 from upwell.policy.images.outcome import TagOutcome, failure
-from upwell.policy.images.streams import StreamName
+from upwell.policy.images.streams import StreamName, StreamTag
 
 IMAGE_STREAM_IMAGE = "ImageStreamImage"
 
@@ -44,9 +44,8 @@ def source_of(stream: ImageStream, tag: TagReference) -> TagSource | None:
         other, at, digest = name.partition("@")
         named = StreamName(namespace, other if at else stream.name)
         return TagSource(named, digest=digest if at else name)
-    other, colon, source = name.partition(":")
-    named = StreamName(namespace, other if colon else stream.name)
-    return TagSource(named, tag=source if colon else name)
+    source = StreamTag.source_in(stream, tag.from_)
+    return TagSource(source.stream_name, tag=source.tag)
 
 
 def sources_of(stream: ImageStream) -> Iterator[TagSource]:

@@ -8,6 +8,7 @@ from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream, ImageStreamSpec, ImportPolicy, TagReference
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.new_app.components import NewAppError, image_reference
 
 LAST_APPLIED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
@@ -53,16 +54,16 @@ def follow(image: str, streams: Mapping[str, ImageStream], options: ImportOption
     Raises NewAppError.
     """
     if names_tag(image, streams):
-        stream, _, tag = image.partition(":")
-        return FollowedImage(stream, tag or _LATEST)
+        named = StreamTag.named(image, "")
+        return FollowedImage(named.stream, named.tag)
     reference = image_reference(image)
     return _imported(image, reference, streams, options)
 
 
 def names_tag(image: str, streams: Mapping[str, ImageStream]) -> bool:
     """Return True if `image` is the `NAME[:TAG]` of a tag that one of the streams has."""
-    stream, _, tag = image.partition(":")
-    return stream in streams and _has(streams[stream], tag or _LATEST)
+    named = StreamTag.named(image, "")
+    return named.stream in streams and _has(streams[named.stream], named.tag)
 
 
 def _imported(

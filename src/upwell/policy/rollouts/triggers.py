@@ -13,7 +13,7 @@ from upwell.api.core import Container, PodSpec
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.images.streams import StreamName, resolve_tag, split_tag
+from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 from upwell.policy.rollouts import trigger_annotation
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.settings import is_paused, with_pod_template
@@ -102,12 +102,12 @@ def followers_of(workload: Resource) -> Followers:
     triggers, faults = trigger_annotation.parse(text, template.spec)
     entries = []
     for trigger in triggers:
-        stream, _, tag = trigger.tag.partition(":")
+        named = StreamTag.named(trigger.tag, trigger.namespace or workload.namespace)
         entries.append(
             ImageFollower(
                 (trigger.container, trigger.init),
-                StreamName(trigger.namespace or workload.namespace, stream),
-                tag,
+                named.stream_name,
+                named.tag,
                 Mode.PAUSED if trigger.paused else Mode.AUTOMATIC,
             )
         )
@@ -126,10 +126,10 @@ def _of_config(config: DeploymentConfig, pod: PodSpec) -> Followers:
         if params is None or not params.from_.name:
             faults.append(f"spec.triggers[{at}].imageChangeParams.from is missing")
             continue
-        stream, tag = split_tag(params.from_, config.namespace)
+        named = StreamTag.of(params.from_, config.namespace)
         mode = Mode.AUTOMATIC if params.automatic else Mode.MANUAL
         followed = [slot for slot in slots if slot[0] in params.container_names]
-        entries.extend(ImageFollower(slot, stream, tag, mode) for slot in followed)
+        entries.extend(ImageFollower(slot, named.stream_name, named.tag, mode) for slot in followed)
         unknown = sorted(set(params.container_names) - {slot[0] for slot in followed})
         faults.extend(f"spec.triggers[{at}]: no container is named {name!r}" for name in unknown)
     return Followers(entries, faults)

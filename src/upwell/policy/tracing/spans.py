@@ -14,7 +14,7 @@ from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import Resource
 from upwell.formats.trace_context import TraceContext
-from upwell.policy.images.streams import StreamName, split_tag
+from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.triggers import followers_of
@@ -33,7 +33,8 @@ def results_of(build: Build) -> Iterator[Made]:
     to, output = build.spec.output.to, build.status.output
     if to is None or to.kind != IMAGE_STREAM_TAG or output is None or output.to is None:
         return
-    yield (*split_tag(to, build.namespace), output.to.image_digest)
+    named = StreamTag.of(to, build.namespace)
+    yield named.stream_name, named.tag, output.to.image_digest
 
 
 def context_of(resource: Resource) -> TraceContext | None:
@@ -84,8 +85,9 @@ class ImageLineage:
         for cause in build.spec.triggered_by:
             change = cause.image_change_build
             if change is not None and change.from_ref is not None:
-                stream, tag = split_tag(change.from_ref, build.namespace)
-                found.append(self.of_image(stream, tag, change.image_id.partition("@")[2]))
+                named = StreamTag.of(change.from_ref, build.namespace)
+                digest = change.image_id.partition("@")[2]
+                found.append(self.of_image(named.stream_name, named.tag, digest))
         return _known(found)
 
     def of_build(self, build: Build) -> TraceContext:
@@ -238,10 +240,8 @@ def _followed(stream: ImageStream, tag: str) -> tuple[StreamName, str] | None:
     declared = next((one for one in stream.spec.tags if one.name == tag), None)
     if declared is None or declared.from_ is None or declared.from_.kind != IMAGE_STREAM_TAG:
         return None
-    source = declared.from_
-    if ":" not in source.name:  # within the same stream
-        return StreamName(source.namespace or stream.namespace, stream.name), source.name
-    return split_tag(source, stream.namespace)
+    source = StreamTag.source_in(stream, declared.from_)
+    return source.stream_name, source.tag
 
 
 def _was_pushed(history: NamedTagEventList, event: TagEvent) -> bool:

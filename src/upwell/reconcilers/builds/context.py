@@ -17,7 +17,8 @@ from upwell.policy.builds.triggers import (
     followed_images,
 )
 from upwell.policy.explain.graph import EdgeRole, Graph
-from upwell.policy.images.names import ImageNames, StreamTag
+from upwell.policy.images.names import ImageNames
+from upwell.policy.images.streams import StreamTag
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from upwell.policy.explain.graph import Edge, Graph, Node, edges_of
 from upwell.policy.images.names import (
     ImageNames,
     Name,
-    StreamTag,
     UpstreamImage,
     names_in,
     names_of,
@@ -31,7 +30,7 @@ from upwell.policy.images.names import (
     names_written,
 )
 from upwell.policy.images.repository_tags import effective_tags
-from upwell.policy.images.streams import StreamName
+from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.quarantine import quarantine_of
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError

@@ -8,7 +8,7 @@ from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.builder.interface import BuildError
 from upwell.oci import Digest
-from upwell.policy.images.streams import split_tag, take_push
+from upwell.policy.images.streams import StreamTag, take_push
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry
 from upwell.store.interface import ConflictError, NotFoundError, Store
@@ -33,13 +33,13 @@ class BuildOutputs:
         target = build.spec.output.to
         if target is None or target.kind != IMAGE_STREAM_TAG:
             return None
-        name, tag = split_tag(target, build.namespace)
+        named = StreamTag.of(target, build.namespace)
         try:
-            return await self._store.get(ImageStream, name.namespace, name.name), tag
+            return await self._store.get(ImageStream, named.namespace, named.stream), named.tag
         except NotFoundError as error:
             raise BuildError(
                 "InvalidOutputReference",
-                f"output ImageStream {name.namespace}/{name.name} does not exist: create it",
+                f"output ImageStream {named.namespace}/{named.stream} does not exist: create it",
                 retryable=True,
             ) from error
 
@@ -80,5 +80,4 @@ class BuildOutputs:
         target = build.spec.output.to
         if target is None or target.kind != IMAGE_STREAM_TAG:
             return target.name if target is not None else None
-        stream, tag = split_tag(target, build.namespace)
-        return f"{self._internal.host}/{stream.repository}:{tag}"
+        return f"{self._internal.host}/{StreamTag.of(target, build.namespace)}"

@@ -14,8 +14,7 @@ from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
-from upwell.policy.images.names import StreamTag
-from upwell.policy.images.streams import resolve_tag, split_tag
+from upwell.policy.images.streams import StreamTag, resolve_tag
 from upwell.policy.promotion.components import component
 from upwell.policy.promotion.plan import PipelinePlan, plan
 from upwell.policy.promotion.quarantine import quarantines
@@ -83,9 +82,9 @@ class PipelineReconciler:
         components: dict[str, Component | None] = {}
         coming: list[str] = []
         for source in pipeline.spec.components:
-            name, tag = split_tag(source.from_, pipeline.namespace)
-            coming += await self._builds.coming(StreamTag(name.namespace, name.name, tag))
-            image = await self._image(name.namespace, name.name, tag)
+            tag = StreamTag.of(source.from_, pipeline.namespace)
+            coming += await self._builds.coming(tag)
+            image = await self._image(tag.namespace, tag.stream, tag.tag)
             components[source.name] = (
                 component(source.name, image, self._builds.maker) if image is not None else None
             )

@@ -10,7 +10,7 @@ from datetime import datetime
 from upwell.api.apps import HookResult, LifecycleHook, RevisionRecord
 from upwell.api.image import ImageStream, TagReference
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
-from upwell.policy.images.streams import split_tag
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.hooks import (
     HOOK_CONTAINER,
     HookEnd,
@@ -117,7 +117,8 @@ class Hooks:
     async def _tag(self, workload: Resource, record: RevisionRecord, hook: LifecycleHook) -> None:
         for action in hook.tag_images:
             image = hook_image(record, action.container_name)
-            name, tag = split_tag(action.to, workload.namespace)
+            named = StreamTag.of(action.to, workload.namespace)
+            name, tag = named.stream_name, named.tag
             source = ObjectReference(kind="DockerImage", name=image)
             entry = TagReference(name=tag, from_=source)
             try:

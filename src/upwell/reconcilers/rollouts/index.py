@@ -11,7 +11,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion
 from upwell.controller import ObjectCache
-from upwell.policy.images.streams import StreamName, split_tag
+from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.stages import STAGED, PipelineStage, namespace_of, stages_with
 from upwell.policy.rollouts.pod_template import SourceName, needed_sources
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, template_of
@@ -105,7 +105,7 @@ def _pipeline_keys(pipeline: Pipeline) -> Iterator[Hashable]:
     yield _ALL
     yield from _workload_keys(pipeline)
     for source in pipeline.spec.components:
-        yield split_tag(source.from_, pipeline.namespace)[0]
+        yield StreamTag.of(source.from_, pipeline.namespace).stream_name
     if pipeline.status.coalescing_since is not None:
         yield "coalescing"
 

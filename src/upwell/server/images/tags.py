@@ -12,6 +12,7 @@ from upwell.actions.images import ImageActions
 from upwell.api.codec import decode_as, encode
 from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
 from upwell.api.patches.patch import json_patch, merge_patch, strategic_merge_patch
+from upwell.policy.images.streams import StreamTag
 from upwell.server.http.body import (
     decode_json,
     decode_object,
@@ -100,7 +101,7 @@ class StreamTagHandlers:
             stream, _ = await self._find(target)
         except NotFoundError:
             return await self._set(request, target, document, 201)
-        if any(tag.name == name.partition(":")[2] for tag in stream.spec.tags):
+        if any(tag.name == _tag(target).tag for tag in stream.spec.tags):
             raise AlreadyExistsError(target.key)
         return await self._set(request, target, document, 201)
 
@@ -126,25 +127,25 @@ class StreamTagHandlers:
         """Remove a tag from its stream, declared and recorded."""
         stream, tag = await self._find(target)
         if not write_options(request).dry_run:
-            name = target.name.partition(":")[2]
-            await self._actions.remove_tag(stream.namespace, stream.name, name)
+            await self._actions.remove_tag(stream.namespace, stream.name, _tag(target).tag)
         return JSONResponse(success(target.key, tag.uid))
 
     async def _set(
         self, request: Request, target: RequestTarget, document: dict[str, Any], code: int
     ) -> Response:
-        stream_name, colon, tag_name = target.name.partition(":")
-        if not colon or not tag_name:
+        named = _tag(target)
+        if not named.tag:
             raise ApiError(400, f"{target.name!r} does not name a tag: write STREAM:TAG")
         # The tag's own name is in the path, and clients leave it out (image/v1 ImageStreamTag).
         tag = document.get("tag") or {}
-        named = {**document, "tag": {**tag, "name": tag_name} if isinstance(tag, dict) else tag}
-        wanted = _declared(decode_as(ImageStreamTag, named), target, tag_name)
-        stream = RequestTarget(ImageStream, target.namespace, stream_name)
+        tag = {**tag, "name": named.tag} if isinstance(tag, dict) else tag
+        view = decode_as(ImageStreamTag, {**document, "tag": tag})
+        wanted = _declared(view, target, named.tag)
+        stream = RequestTarget(ImageStream, target.namespace, named.stream)
         version = (document.get("metadata") or {}).get("resourceVersion")
         options = write_options(request)
         written = await self._write(stream, wanted, options, version)
-        found = tag_of(written, tag_name)
+        found = tag_of(written, named.tag)
         if found is None:
             raise NotFoundError(target.key)
         rendering = rendering_for(request, self._clock())
@@ -190,9 +191,9 @@ class StreamTagHandlers:
             raise NotFoundError(target.key) from None
 
     async def _find(self, target: RequestTarget) -> tuple[ImageStream, ImageStreamTag]:
-        name, _, tag_name = target.name.partition(":")
-        stream = await self._stream(target, name)
-        tag = tag_of(stream, tag_name)
+        named = _tag(target)
+        stream = await self._stream(target, named.stream)
+        tag = tag_of(stream, named.tag)
         if tag is None:
             raise NotFoundError(target.key)
         return stream, tag
@@ -200,6 +201,11 @@ class StreamTagHandlers:
     async def _document(self, request: Request) -> dict[str, Any]:
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         return decode_object(body, media_type(request))
+
+
+def _tag(target: RequestTarget) -> StreamTag:
+    """Return the tag that a request is about; an empty one if its name has none."""
+    return StreamTag.named(target.name, target.namespace, default="")
 
 
 def _declared(view: ImageStreamTag, target: RequestTarget, name: str) -> dict[str, Any]:

@@ -36,8 +36,8 @@ from upwell.policy.builds.triggers import (
     followed_images,
     image_inputs,
 )
-from upwell.policy.images.names import ImageNames, StreamTag
-from upwell.policy.images.streams import StreamName
+from upwell.policy.images.names import ImageNames
+from upwell.policy.images.streams import StreamName, StreamTag
 
 OLD = f"vendor.example/debian@sha256:{'1' * 64}"
 NEW = f"vendor.example/debian@sha256:{'2' * 64}"

@@ -15,7 +15,7 @@ from upwell.api.manifests import parse_manifests
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.policy.explain.build_chain import MAX_LINES, Chain
 from upwell.policy.explain.graph import Graph, build_graph
-from upwell.policy.images.names import StreamTag
+from upwell.policy.images.streams import StreamTag
 
 
 def manifests(name: str) -> Graph:

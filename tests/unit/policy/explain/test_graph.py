@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from upwell.api.codec import decode
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.explain.graph import Edge, EdgeRole, Graph, Node, build_graph
-from upwell.policy.images.names import StreamTag, UpstreamImage
+from upwell.policy.images.names import UpstreamImage
+from upwell.policy.images.streams import StreamTag
 
 NS = "shop"
 

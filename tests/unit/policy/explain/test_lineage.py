@@ -11,7 +11,7 @@ from upwell.policy.explain.changes import explain
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import EdgeRole
 from upwell.policy.explain.statement import Statement, Topic
-from upwell.policy.images.names import StreamTag
+from upwell.policy.images.streams import StreamTag
 
 STAGE = "stage production of pipeline shop/shop"
 API = "upwell.dev/v1alpha1"

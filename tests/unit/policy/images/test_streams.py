@@ -1,6 +1,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from upwell.api.image import (
     ImageStream,
@@ -16,13 +18,12 @@ from upwell.api.meta import Condition, ObjectMeta, ObjectReference
 from upwell.oci import Digest
 from upwell.policy.images.streams import (
     MAX_HISTORY,
-    StreamName,
+    StreamTag,
     forget_imports,
     pinned,
     record_image,
     replace_tag,
     resolve_tag,
-    split_tag,
     take_push,
 )
 
@@ -59,17 +60,47 @@ def digests(of: ImageStreamStatus, tag: str = "11") -> list[str]:
 @pytest.mark.parametrize(
     ("name", "namespace", "expected"),
     [
-        ("debian:11", None, (StreamName("shop", "debian"), "11")),
-        ("debian", None, (StreamName("shop", "debian"), "latest")),
-        ("debian:", "other", (StreamName("other", "debian"), "latest")),
+        ("debian:11", None, StreamTag("shop", "debian", "11")),
+        ("debian", None, StreamTag("shop", "debian", "latest")),
+        ("debian:", "other", StreamTag("other", "debian", "latest")),
     ],
 )
 def test_a_reference_names_stream_and_tag(
-    name: str, namespace: str | None, expected: tuple[StreamName, str]
+    name: str, namespace: str | None, expected: StreamTag
 ) -> None:
     reference = ObjectReference(kind="ImageStreamTag", name=name, namespace=namespace)
-    assert split_tag(reference, "shop") == expected
-    assert expected[0].repository == f"{expected[0].namespace}/debian"
+    assert StreamTag.of(reference, "shop") == expected
+    assert expected.stream_name.repository == f"{expected.namespace}/debian"
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "expected"),
+    [
+        ("11", None, "shop/debian:11"),
+        ("11", "other", "other/debian:11"),
+        ("node:20", None, "shop/node:20"),
+        ("node:20", "other", "other/node:20"),
+    ],
+)
+def test_a_tag_may_name_a_tag_of_its_own_stream(
+    name: str, namespace: str | None, expected: str
+) -> None:
+    reference = ObjectReference(kind="ImageStreamTag", name=name, namespace=namespace)
+    stream = ImageStream(metadata=ObjectMeta(namespace="shop", name="debian"))
+    assert str(StreamTag.source_in(stream, reference)) == expected
+
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789.-_", min_size=1)
+
+
+@given(NAMES, NAMES, NAMES)
+def test_every_stream_tag_survives_its_text_and_its_reference(
+    namespace: str, stream: str, tag: str
+) -> None:
+    named = StreamTag(namespace, stream, tag)
+    assert StreamTag.parse(str(named)) == named
+    assert StreamTag.of(named.reference, "elsewhere") == named
+    assert StreamTag.named(named.name, namespace) == named
 
 
 @pytest.mark.parametrize(
