@@ -1,7 +1,6 @@
 """Composes the API's protection: its tokens, its certificate, TLS and HTTP on one port."""
 
 import asyncio
-import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from upwell.app.local_access import announced
+from upwell.machine.private_file import write_private
 from upwell.registry.interface import Credential
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.asgi.tls import Certificate, generated, keep_fresh, server_context
@@ -100,12 +100,7 @@ class InternalLogins:
 def _kept(path: Path, make: Callable[[], str]) -> str:
     """Return a secret of the data directory; made once, readable by the server's user alone."""
     if not path.exists():
-        draft = path.with_name(f"{path.name}.new")
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor has the mode already
-            file.write(f"{make()}\n")
-        draft.replace(path)
+        write_private(path, f"{make()}\n")
     with path.open() as file:
         return file.read(_MAX_SECRET_BYTES).strip()
 

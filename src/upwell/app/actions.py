@@ -8,7 +8,7 @@ from upwell.actions.promotion import PromotionActions
 from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.app.adapters import Adapters
-from upwell.app.clock import now
+from upwell.machine.clock import now
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets

@@ -8,7 +8,6 @@ from ipaddress import IPv4Network
 
 from upwell import __version__
 from upwell.app.access import Protection, protect
-from upwell.app.clock import now
 from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
 from upwell.app.measurements import MachineGauges
 from upwell.app.subscriptions import subscriptions
@@ -18,6 +17,7 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.controller import ObjectCache
 from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
+from upwell.machine.clock import now
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.notifications import Subscriptions

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from upwell.api.promotion import Promotion
 from upwell.app.access import InternalLogins
 from upwell.app.adapters import Adapters
-from upwell.app.clock import now
 from upwell.controller import Controller
+from upwell.machine.clock import now
 from upwell.oci import Reference
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.pull_secrets import PullSecrets

@@ -10,10 +10,10 @@ from upwell import __version__
 from upwell.app.actions import actions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import clean_registry, clean_uploads, referenced_evidence
-from upwell.app.clock import now
 from upwell.app.configuration import build_slots
 from upwell.app.promotion import promotion
 from upwell.controller import Controller
+from upwell.machine.clock import now
 from upwell.machine.platform import machine_platform
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from upwell.machine.private_file import write_private
+
 
 class PrivateFolder:
     """A folder that only we may enter (mode 0700)."""
@@ -24,9 +26,7 @@ class PrivateFolder:
     def write(self, name: str, text: str) -> Path:
         """Write a file that only we may read; return its path."""
         path = self.path / name
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(text)
+        write_private(path, text)
         return path
 
     def remove(self) -> None:

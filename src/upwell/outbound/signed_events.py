@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Self
@@ -11,6 +11,7 @@ from typing import Self
 import aiohttp
 
 from upwell.formats.cloud_events import CONTENT_TYPE, SIGNATURE_HEADER, signature
+from upwell.machine.clock import now
 from upwell.outbound.guard import ForbiddenAddressError, guarded_socket
 
 _SECONDS = 15.0
@@ -124,4 +125,4 @@ def _retry_after(text: str) -> float | None:
     except ValueError:
         return None
     aware = then if then.tzinfo is not None else then.replace(tzinfo=UTC)
-    return max((aware - datetime.now(UTC)).total_seconds(), 0.0)
+    return max((aware - now()).total_seconds(), 0.0)

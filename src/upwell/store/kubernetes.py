@@ -15,6 +15,7 @@ from upwell.api.codec import (
 )
 from upwell.api.legacy import to_group_form
 from upwell.api.meta import ObjectKey, Resource
+from upwell.api.patches.content_types import APPLY, MERGE_PATCH
 from upwell.store.interface import (
     EVERYTHING,
     Change,
@@ -35,8 +36,6 @@ _PAGE = 500
 """Objects in one answer to a list."""
 _WATCH_SECONDS = 240
 """After these the server ends a watch; it goes on from the last position."""
-_PATCH = "application/merge-patch+json"
-_APPLY = "application/apply-patch+yaml"
 
 
 class KubernetesStore:
@@ -157,7 +156,7 @@ class KubernetesStore:
             _about(kind, namespace, name, "PATCH"),
             params=params,
             body={**to_group_form(document), "apiVersion": kind.KIND.api_version},
-            content_type=_APPLY,
+            content_type=APPLY,
         )
         answer = await self._api.ask(request)
         return _decode(kind, answer.document), answer.warnings
@@ -173,7 +172,7 @@ class KubernetesStore:
         """Merge `patch` (RFC 7386) into an object or its subresource."""
         request = _about(kind, namespace, name, "PATCH")
         return await self._send(
-            kind, replace(request, subresource=subresource, body=patch, content_type=_PATCH)
+            kind, replace(request, subresource=subresource, body=patch, content_type=MERGE_PATCH)
         )
 
     async def call(

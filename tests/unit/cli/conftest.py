@@ -232,7 +232,7 @@ def client() -> FakeClient:
 
 @pytest.fixture
 def upwell(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setattr("upwell.cli.core.clock.now", lambda: NOW + timedelta(minutes=5))
+    monkeypatch.setattr("upwell.machine.clock.now", lambda: NOW + timedelta(minutes=5))
     for name in ("UPWELL_SERVER", "UPWELL_TOKEN", "UPWELL_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
 

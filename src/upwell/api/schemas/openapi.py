@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from upwell.api.codec import RESOURCES
 from upwell.api.meta import Kind, Resource
+from upwell.api.patches.content_types import APPLY, JSON_PATCH, MERGE_PATCH
 
 type Document = dict[str, Any]
 
@@ -29,11 +30,7 @@ _FAILED = {"description": "Refused", "content": {"application/json": {"schema": 
 """Every refusal is a Status (meta/v1)."""
 
 _WRITE_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation", "force")
-_PATCH_TYPES = (
-    "application/apply-patch+yaml",
-    "application/json-patch+json",
-    "application/merge-patch+json",
-)
+_PATCH_TYPES = (APPLY, JSON_PATCH, MERGE_PATCH)
 
 
 def group_path(kind: Kind) -> str:

@@ -10,7 +10,7 @@ import yaml
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
-from upwell.cli.core.private_file import write_private
+from upwell.cli.core.private_file import save_private
 from upwell.server.asgi.mixed_tls import TLS_NAME
 
 _NAME = "upwell"
@@ -50,7 +50,7 @@ def kubeconfig(session: Session, path: Path | None) -> None:
     if path is None:
         click.echo(text, nl=False)
         return
-    write_private(path, text)
+    save_private(path, text)
 
 
 def _document(session: Session, token: str, authority: str, *, own: bool) -> dict[str, Any]:

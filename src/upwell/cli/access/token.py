@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 import click
 
 from upwell.api.core import Secret
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import SPAN
 from upwell.cli.core.errors import CommandError
@@ -20,6 +19,7 @@ from upwell.cli.core.output import (
     output_option,
     write_data,
 )
+from upwell.machine import clock
 from upwell.policy.access.roles import (
     SYSTEM_NAMESPACE,
     Grant,

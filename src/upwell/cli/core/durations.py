@@ -10,8 +10,8 @@ from typing import Any, override
 
 import click
 
-from upwell.cli.core import clock
 from upwell.cli.core.errors import CommandError, Exit
+from upwell.machine import clock
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}

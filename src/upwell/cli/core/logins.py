@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from upwell.cli.core.errors import CommandError
-from upwell.cli.core.private_file import write_private
+from upwell.cli.core.private_file import save_private
 
 _MAX_BYTES = 1024 * 1024
 
@@ -85,4 +85,4 @@ def write_logins(path: Path, logins: Logins) -> None:
     except OSError as error:
         raise CommandError(f"{path.parent}: {error.strerror}") from error
     document = {"current": logins.current, "servers": [asdict(one) for one in logins.known]}
-    write_private(path, json.dumps(document, indent=2) + "\n")
+    save_private(path, json.dumps(document, indent=2) + "\n")

@@ -9,7 +9,6 @@ import click
 from upwell.api.build import Build, BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource, format_time
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -29,6 +28,7 @@ from upwell.cli.images.packages import (
     package_data,
     package_lines,
 )
+from upwell.machine import clock
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.changes import explain
 from upwell.policy.explain.statement import Statement, Topic

@@ -2,12 +2,12 @@
 
 import click
 
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.explain.snapshot import read_served, read_snapshot
 from upwell.cli.explain.status_tree import StatusTree
+from upwell.machine import clock
 from upwell.policy.routing.reachability import Unserved, unserved
 from upwell.store.interface import ApiClient
 

@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from upwell.api.subscription import Subscription
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, format_age, output_option, write_data
+from upwell.machine import clock
 from upwell.store.interface import ApiClient
 
 

@@ -8,13 +8,13 @@ import click
 from upwell.api.codec import encode
 from upwell.api.core import Event
 from upwell.api.meta import Resource
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
 from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.objects.descriptions import DescriptionContext, describe, render
+from upwell.machine import clock
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector, StoreError
 

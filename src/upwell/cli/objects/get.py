@@ -8,7 +8,6 @@ import click
 
 from upwell.api.codec import encode
 from upwell.api.meta import Resource
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_kinds, parse_named
@@ -25,6 +24,7 @@ from upwell.cli.core.output import (
     write_objects,
 )
 from upwell.cli.core.waiting import listed, watching
+from upwell.machine import clock
 from upwell.store.interface import ApiClient, Change, ExpiredError, Listing, Selector
 
 

@@ -8,12 +8,12 @@ import click
 from upwell.api.codec import decode_as
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import SPAN
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, full_name, output_option, write_objects
 from upwell.cli.promotion.requests import release_or_promotion, waiting_promotion
+from upwell.machine import clock
 from upwell.policy.promotion.approval import approval_of
 from upwell.store.interface import ApiClient
 

@@ -8,7 +8,6 @@ import click
 
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Freeze, FreezeSpec
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import TIME
 from upwell.cli.core.errors import CommandError, Exit
@@ -24,6 +23,7 @@ from upwell.cli.core.output import (
     write_objects,
 )
 from upwell.cli.promotion.requests import named_pipeline
+from upwell.machine import clock
 from upwell.policy.jobs.cron import CronError
 from upwell.policy.promotion.windows import span_of
 from upwell.store.interface import AlreadyExistsError, ApiClient, NotFoundError

@@ -7,7 +7,6 @@ import click
 
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import (
@@ -26,6 +25,7 @@ from upwell.cli.promotion.requests import (
     require_stage,
     since_of,
 )
+from upwell.machine import clock
 from upwell.store.interface import ApiClient
 
 _WORDS = {

@@ -9,13 +9,13 @@ import click
 
 from upwell.api.apps import CronJob, Deployment, DeploymentConfig
 from upwell.api.pipeline import Pipeline
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import TIME
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_named, parse_one
 from upwell.cli.core.output import full_name
 from upwell.cli.promotion.requests import require_stage
+from upwell.machine import clock
 from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL, has_hold, hold_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION

@@ -7,7 +7,6 @@ import click
 
 from upwell.api.pipeline import Freeze, Pipeline
 from upwell.api.promotion import Promotion, Release
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -15,6 +14,7 @@ from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.waiting import watching
 from upwell.cli.promotion.pipeline_status import PipelineView
 from upwell.cli.promotion.requests import named_pipeline
+from upwell.machine import clock
 from upwell.store.interface import ApiClient, Selector
 from upwell.store.kubernetes_errors import StoreForbiddenError
 

@@ -6,7 +6,6 @@ from datetime import datetime
 import click
 
 from upwell.api.pipeline import Quarantine
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -19,6 +18,7 @@ from upwell.cli.core.output import (
     output_option,
     write_objects,
 )
+from upwell.machine import clock
 from upwell.policy.explain.freshness import short
 from upwell.store.interface import ApiClient
 

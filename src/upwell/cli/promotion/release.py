@@ -8,7 +8,6 @@ from upwell.api.build import Build
 from upwell.api.codec import decode_as, encode
 from upwell.api.promotion import Promotion, Release
 from upwell.cli.builds.logs import ended_build
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError
@@ -28,6 +27,7 @@ from upwell.cli.core.waiting import watching
 from upwell.cli.images.packages import compared_packages
 from upwell.cli.promotion.release_text import commits_between, diff_data, diff_lines, release_lines
 from upwell.cli.promotion.requests import named_pipeline, named_release, of_pipeline
+from upwell.machine import clock
 from upwell.policy.builds.triggers import digest_of
 from upwell.store.interface import ApiClient, Change, ExpiredError, Selector
 

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from upwell.api.apps import Deployment, DeploymentConfig
-from upwell.cli.core import clock
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError, Exit
@@ -22,6 +21,7 @@ from upwell.cli.core.output import (
     write_data,
 )
 from upwell.cli.core.waiting import until
+from upwell.machine import clock
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from upwell.machine.private_file import write_private
+
 _AUTHORITY_LIFE = timedelta(days=3650)
 _SERVER_LIFE = timedelta(days=397)
 """The longest that Apple's and others' TLS stacks accept."""
@@ -123,11 +125,7 @@ def _write(pair: _Pair, chain: Path, key: Path) -> None:
     public = pair.certificate.public_bytes(serialization.Encoding.PEM)
     chain.unlink(missing_ok=True)
     for path, content, mode in ((key, private, 0o600), (chain, public, 0o644)):
-        draft = path.with_name(f"{path.name}.new")
-        draft.unlink(missing_ok=True)
-        draft.touch(mode)
-        draft.write_bytes(content)
-        draft.replace(path)
+        write_private(path, content, mode=mode)
 
 
 def _make_authority(now: datetime) -> _Pair:

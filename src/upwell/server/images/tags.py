@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from upwell.actions.images import ImageActions
 from upwell.api.codec import decode_as, encode
 from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
-from upwell.api.patches.patch import json_patch, merge_patch, strategic_merge_patch
+from upwell.api.patches.content_types import APPLY, PATCHES
 from upwell.policy.images.streams import StreamTag
 from upwell.server.http.body import (
     decode_json,
@@ -37,13 +37,6 @@ from upwell.store.interface import (
     Selector,
     Store,
 )
-
-_APPLY = "application/apply-patch+yaml"
-_PATCHES: dict[str, Callable[[dict[str, Any], object], dict[str, Any]]] = {
-    "application/json-patch+json": json_patch,
-    "application/merge-patch+json": merge_patch,
-    "application/strategic-merge-patch+json": strategic_merge_patch,
-}
 
 
 class StreamTagHandlers:
@@ -113,14 +106,14 @@ class StreamTagHandlers:
         """Patch or apply a tag; what is applied takes the place of the tag."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         kind = media_type(request)
-        if kind == _APPLY:
+        if kind == APPLY:
             return await self._set(request, target, decode_yaml_object(body), 200)
-        if kind not in _PATCHES:
-            raise ApiError(415, f"cannot patch with {kind}: send one of {', '.join(_PATCHES)}")
+        if kind not in PATCHES:
+            raise ApiError(415, f"cannot patch with {kind}: send one of {', '.join(PATCHES)}")
         _, tag = await self._find(target)
         # Without the version: the stream changes for other reasons than this tag, too.
         unversioned = encode(tag.with_metadata(resource_version=None))
-        document = _PATCHES[kind](unversioned, decode_json(body))
+        document = PATCHES[kind](unversioned, decode_json(body))
         return await self._set(request, target, document, 200)
 
     async def delete(self, request: Request, target: RequestTarget) -> Response:

@@ -1,6 +1,6 @@
 """create, replace, patch, apply and delete of every kind that is stored."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from upwell.api.codec import decode, encode_json
 from upwell.api.core import Namespace
 from upwell.api.meta import Resource
-from upwell.api.patches.patch import json_patch, merge_patch, strategic_merge_patch
+from upwell.api.patches.content_types import APPLY, PATCHES
 from upwell.server.admission.promotions import bypass_of
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.http.body import (
@@ -32,13 +32,6 @@ from upwell.store.interface import ConflictError, NotFoundError, Store
 
 type Document = dict[str, Any]
 type Handler = Callable[[Request, RequestTarget], Awaitable[Response]]
-
-APPLY = "application/apply-patch+yaml"
-_PATCHES: Mapping[str, Callable[[Document, object], Document]] = {
-    "application/json-patch+json": json_patch,
-    "application/merge-patch+json": merge_patch,
-    "application/strategic-merge-patch+json": strategic_merge_patch,
-}
 
 
 class ObjectHandlers:
@@ -185,9 +178,9 @@ class ObjectHandlers:
 
 def _patch_of(content_type: str, body: bytes) -> Change:
     """Return the change that a patch makes; raises ApiError 415 for an unknown kind of patch."""
-    patch = _PATCHES.get(content_type)
+    patch = PATCHES.get(content_type)
     if patch is None:
-        known = ", ".join((*_PATCHES, APPLY))
+        known = ", ".join((*PATCHES, APPLY))
         raise ApiError(415, f"cannot patch with {content_type or 'no Content-Type'}: send {known}")
     wanted = decode_json(body)
     return lambda document: patch(document, wanted)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from upwell.machine.clock import Clock
 from upwell.workload.interface import Action, Pause, ProbeSpec, RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
-from upwell.workload.podman.clock import Clock
 from upwell.workload.podman.observation import ContainerFacts
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 from upwell.workload.podman.records import ContainerRecord, InstanceRecord, RecordStore

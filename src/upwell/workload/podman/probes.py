@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from upwell.machine.clock import Clock
 from upwell.workload.interface import ExecProbe, HttpProbe, ProbeSpec, TcpProbe, WorkloadError
-from upwell.workload.podman.clock import Clock
 
 _OK = range(200, 400)
 _EAGER_SECONDS = 0.25

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from upwell.machine.clock import Clock
 from upwell.oci import Reference
 from upwell.workload.interface import (
     ImagePullError,
@@ -22,7 +23,6 @@ from upwell.workload.interface import (
     State,
     WorkloadError,
 )
-from upwell.workload.podman.clock import Clock
 
 _log = logging.getLogger(__name__)
 

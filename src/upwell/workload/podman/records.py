@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from upwell.machine.private_file import write_private
 from upwell.workload.interface import (
     Action,
     ContainerSpec,
@@ -25,7 +26,6 @@ from upwell.workload.interface import (
 )
 
 _PRIVATE_FOLDER = 0o700
-_PRIVATE_FILE = 0o600
 
 
 class InvalidNameError(WorkloadError):
@@ -147,10 +147,8 @@ class RecordStore:
         """Write the record so that a crash leaves the old one or the new one."""
         folder = self.folder(record.name)
         folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-        draft = folder / "record.json.new"
-        draft.touch(_PRIVATE_FILE)
-        draft.write_text(json.dumps(asdict(record), default=_encode_time))
-        draft.replace(folder / "record.json")
+        document = json.dumps(asdict(record), default=_encode_time)
+        write_private(folder / "record.json", document)
         self._cache[record.name] = record
 
     def forget(self, name: str) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Self
 from weakref import WeakValueDictionary
 
+from upwell.machine.clock import Clock, SystemClock
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
@@ -48,7 +49,6 @@ from upwell.workload.podman.api.execution import conversation, execution_body
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
 from upwell.workload.podman.bridge import candidates, leave, make_local
 from upwell.workload.podman.changes import OwnerChanges
-from upwell.workload.podman.clock import Clock, SystemClock
 from upwell.workload.podman.container_body import (
     LABEL_NAME,
     LABEL_UPWELL,

@@ -1,8 +1,13 @@
-"""Time as the adapters see it: injected, so that a test need not wait for it."""
+"""The one reading of the machine's clock; what must not wait in a test gets a Clock injected."""
 
 import asyncio
 from datetime import UTC, datetime
 from typing import Protocol
+
+
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
 
 
 class Clock(Protocol):
@@ -22,7 +27,7 @@ class SystemClock:
 
     def now(self) -> datetime:
         """Return the time, in UTC."""
-        return datetime.now(UTC)
+        return now()
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
