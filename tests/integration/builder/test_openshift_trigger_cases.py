@@ -15,7 +15,7 @@ from tests.support.openshift import needs_corpus
 
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildRequest
 from upwell.oci import Reference
-from upwell.store.interface import RejectedError
+from upwell.policy.builds.requests import BuildRefusedError
 
 pytestmark = needs_corpus
 NODEJS = "centos/nodejs-6-centos7"
@@ -217,7 +217,7 @@ async def test_case_17_images_of_the_source_are_pinned_and_their_files_copied(
     await site.apply("builds/test-imagesource-buildconfig.yaml", {**away, "FROM ruby": INPUT})
     configs = ("imagesourcebuildconfig", "imagedockerbuildconfig")
     for config in configs:
-        with pytest.raises(RejectedError, match="inputimage:latest has no image yet"):
+        with pytest.raises(BuildRefusedError, match="inputimage:latest has no image yet"):
             await site.actions.instantiate(NAMESPACE, config, BuildRequest())
     await ready(site, "inputimage")
     input_image = await site.build("inputimage")
