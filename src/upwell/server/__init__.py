@@ -1,1 +1,1 @@
-"""One ASGI app: the Kubernetes-style API, webhooks, pages for approvals, metrics, and the registry."""
+"""One ASGI app: Kubernetes-style API, webhooks, pages for approvals, metrics, and the registry."""
