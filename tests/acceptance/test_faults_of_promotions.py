@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.support.installation.installation import installation, until
-from tests.support.installation.promoted_installation import PromotedShop, manifests
+from tests.support.installation.promoted_installation import PromotedInstallation, manifests
 
 from upwell.api.codec import decode_as
 from upwell.api.pipeline import Freeze
@@ -17,39 +17,43 @@ BEGUN = {PromotionPhase.ROLLING_OUT, PromotionPhase.VERIFYING, PromotionPhase.RO
 
 
 @asynccontextmanager
-async def promoted_shop(*, approval: bool, soak: int = 0) -> AsyncIterator[PromotedShop]:
+async def open_promoted(*, approval: bool, soak: int = 0) -> AsyncIterator[PromotedInstallation]:
     """The shop, whose first version is everywhere."""
     async with installation() as made, made.client() as client:
-        shop = PromotedShop(made, client)
-        await shop.publish()
+        promoted = PromotedInstallation(made, client)
+        await promoted.publish()
         await made.apply(client, manifests(made.vendor, approval=approval, soak=soak))
         if approval:
-            await shop.approve()
-        await shop.until_phase("shop-1.production", PromotionPhase.SUCCEEDED)
-        yield shop
+            await promoted.approve()
+        await promoted.until_phase("shop-1.production", PromotionPhase.SUCCEEDED)
+        yield promoted
 
 
 async def test_a_release_whose_digest_was_deleted_changes_nothing_and_is_rejected() -> None:
-    async with promoted_shop(approval=True) as shop:
-        await shop.publish()
-        await shop.until_phase("shop-2.production", PromotionPhase.WAITING)
-        [component] = (await shop.releases())["shop-2"].spec.components
-        shop.made.kill()
-        delete(component.image.rpartition(":")[2], shop.made.folder / "vendor", shop.made.data_dir)
-        await shop.made.start()
+    async with open_promoted(approval=True) as promoted:
+        await promoted.publish()
+        await promoted.until_phase("shop-2.production", PromotionPhase.WAITING)
+        [component] = (await promoted.releases())["shop-2"].spec.components
+        promoted.made.kill()
+        delete(
+            component.image.rpartition(":")[2],
+            promoted.made.folder / "vendor",
+            promoted.made.data_dir,
+        )
+        await promoted.made.start()
 
-        await shop.approve()
-        failed = await shop.until_phase("shop-2.production", PromotionPhase.FAILED)
+        await promoted.approve()
+        failed = await promoted.until_phase("shop-2.production", PromotionPhase.FAILED)
         assert failed.status.message.startswith("cannot pull the images of shop-2: ")
         assert component.image.rpartition("@")[2] in failed.status.message
         assert [step.name for step in failed.status.steps] == ["Images", "RollBack"]
-        assert await shop.served("production") == "good-1"
+        assert await promoted.served("production") == "good-1"
 
         async def fate() -> ReleasePhase:
-            return (await shop.releases())["shop-2"].status.phase
+            return (await promoted.releases())["shop-2"].status.phase
 
         await until(fate, ReleasePhase.REJECTED.__eq__)
-        await shop.still()
+        await promoted.still()
 
 
 def delete(digest: str, *folders: Path) -> None:
@@ -64,39 +68,41 @@ def delete(digest: str, *folders: Path) -> None:
 
 
 async def test_two_promotions_of_a_stage_at_once_are_one_after_the_other() -> None:
-    async with promoted_shop(approval=False) as shop:
+    async with open_promoted(approval=False) as promoted:
         for number in (2, 3):
-            await shop.publish()
-            await shop.until_phase(f"shop-{number}.production", PromotionPhase.SUCCEEDED)
+            await promoted.publish()
+            await promoted.until_phase(f"shop-{number}.production", PromotionPhase.SUCCEEDED)
         overlaps: list[Sequence[str]] = []
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(watch(shop, overlaps))
+            watching = group.create_task(watch(promoted, overlaps))
             asked = await asyncio.gather(
                 *(
                     asyncio.to_thread(
-                        *(shop.made.upwell, "promote", release, "--stage", "production"),
+                        *(promoted.made.upwell, "promote", release, "--stage", "production"),
                         *("--reason", "both at once"),
                     )
                     for release in ("shop-1", "shop-2", "shop-2", "shop-1")
                 )
             )
             assert {done.returncode for done in asked} <= {0, 1}, [one.stderr for one in asked]
-            await shop.still()
+            await promoted.still()
             watching.cancel()
         assert overlaps == []
 
         made = [
-            one for one in (await shop.promotions()).values() if one.spec.reason == "both at once"
+            one
+            for one in (await promoted.promotions()).values()
+            if one.spec.reason == "both at once"
         ]
         assert {one.spec.release for one in made} <= {"shop-1", "shop-2"}
         assert {one.status.phase for one in made} <= {
             PromotionPhase.SUCCEEDED,
             PromotionPhase.SUPERSEDED,
         }
-        stage = (await shop.pipeline()).status.stage("production")
+        stage = (await promoted.pipeline()).status.stage("production")
         last = max((one for one in made if one.status.started), key=started)
         assert stage.release == last.spec.release
-        assert await shop.served("production") == f"good-{last.spec.release[-1]}"
+        assert await promoted.served("production") == f"good-{last.spec.release[-1]}"
         assert stage.hold is not None
         assert "promoted by hand" in stage.hold
 
@@ -105,12 +111,12 @@ def started(promotion: Promotion) -> float:
     return promotion.status.started.timestamp() if promotion.status.started else 0
 
 
-async def watch(shop: PromotedShop, overlaps: list[Sequence[str]]) -> None:
+async def watch(promoted: PromotedInstallation, overlaps: list[Sequence[str]]) -> None:
     """Note whenever more than one promotion of production has begun and not ended."""
     while True:
         begun = [
             name
-            for name, one in (await shop.promotions()).items()
+            for name, one in (await promoted.promotions()).items()
             if one.spec.stage == "production" and one.status.phase in BEGUN
         ]
         if len(begun) > 1:
@@ -119,28 +125,28 @@ async def watch(shop: PromotedShop, overlaps: list[Sequence[str]]) -> None:
 
 
 async def test_a_freeze_in_the_middle_lets_what_has_begun_end_and_nothing_begin() -> None:
-    async with promoted_shop(approval=False, soak=5) as shop:
-        await shop.publish()
-        await shop.until_phase("shop-2.dev", PromotionPhase.VERIFYING)
+    async with open_promoted(approval=False, soak=5) as promoted:
+        await promoted.publish()
+        await promoted.until_phase("shop-2.dev", PromotionPhase.VERIFYING)
         # At once, within the soak: a command takes seconds on a busy machine.
         freeze = {"metadata": {"name": "stop-the-line"}, "spec": {"reason": "audit"}}
-        await shop.client.create(decode_as(Freeze, freeze))
-        assert (await shop.phases())["shop-2.dev"] is PromotionPhase.VERIFYING
+        await promoted.client.create(decode_as(Freeze, freeze))
+        assert (await promoted.phases())["shop-2.dev"] is PromotionPhase.VERIFYING
 
-        await shop.until_phase("shop-2.dev", PromotionPhase.SUCCEEDED)
-        waits = await shop.until_phase("shop-2.production", PromotionPhase.WAITING)
+        await promoted.until_phase("shop-2.dev", PromotionPhase.SUCCEEDED)
+        waits = await promoted.until_phase("shop-2.production", PromotionPhase.WAITING)
 
         async def waits_for() -> str:
-            return (await shop.promotions())[waits.name].status.message
+            return (await promoted.promotions())[waits.name].status.message
 
         await until(waits_for, lambda text: "audit" in text)
-        shop.made.kill()
-        await shop.made.start()
-        assert (await shop.phases())[waits.name] is PromotionPhase.WAITING
-        assert await shop.served("production") == "good-1"
+        promoted.made.kill()
+        await promoted.made.start()
+        assert (await promoted.phases())[waits.name] is PromotionPhase.WAITING
+        assert await promoted.served("production") == "good-1"
 
-        thawed = shop.made.upwell("freeze", "lift", "stop-the-line")
+        thawed = promoted.made.upwell("freeze", "lift", "stop-the-line")
         assert thawed.returncode == 0, thawed.stderr
-        await shop.until_phase("shop-2.production", PromotionPhase.SUCCEEDED)
-        await shop.until_served("production", "good-2")
-        await shop.still()
+        await promoted.until_phase("shop-2.production", PromotionPhase.SUCCEEDED)
+        await promoted.until_served("production", "good-2")
+        await promoted.still()

@@ -11,7 +11,7 @@ from tests.support.installation.installation import Installation, installation, 
 from tests.support.registry.unruly_registry import (
     REPOSITORY,
     Answer,
-    UnrulyRegistry,
+    FaultyRegistry,
     endless,
     garbage,
     held_until,
@@ -44,15 +44,15 @@ async def client(made: Installation) -> AsyncIterator[ApiClient]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def registry() -> AsyncIterator[UnrulyRegistry]:
+async def registry() -> AsyncIterator[FaultyRegistry]:
     async with unruly_registry() as running:
         yield running
 
 
-class Followed:
+class FollowedStream:
     """An ImageStream that follows the registry's only tag."""
 
-    def __init__(self, client: ApiClient, registry: UnrulyRegistry) -> None:
+    def __init__(self, client: ApiClient, registry: FaultyRegistry) -> None:
         self._client = client
         self._name = f"from-{registry.port}"
         self._source = f"{registry.address}/{REPOSITORY}:1"
@@ -109,11 +109,11 @@ class Followed:
 async def test_the_last_good_digest_stays_until_the_registry_is_well_again(
     made: Installation,
     client: ApiClient,
-    registry: UnrulyRegistry,
+    registry: FaultyRegistry,
     misbehave: Answer,
     reason: str,
 ) -> None:
-    stream = Followed(client, registry)
+    stream = FollowedStream(client, registry)
     first = registry.publish()
     await stream.apply(made)
     await until(stream.digests, [first].__eq__)
@@ -137,11 +137,11 @@ async def test_the_last_good_digest_stays_until_the_registry_is_well_again(
 
 @pytest.mark.parametrize("code", [429, 503])
 async def test_nothing_is_asked_before_the_time_that_the_registry_stated(
-    made: Installation, client: ApiClient, registry: UnrulyRegistry, code: int
+    made: Installation, client: ApiClient, registry: FaultyRegistry, code: int
 ) -> None:
     registry.misbehave = status(code, Retry_After=str(RETRY_AFTER))
     registry.publish()
-    streams = [Followed(client, registry)]
+    streams = [FollowedStream(client, registry)]
     await streams[0].apply(made)
 
     async def refusals() -> list[float]:
@@ -152,9 +152,9 @@ async def test_nothing_is_asked_before_the_time_that_the_registry_stated(
 
 
 async def test_a_manifest_is_fetched_once_and_only_when_its_digest_is_new(
-    made: Installation, client: ApiClient, registry: UnrulyRegistry
+    made: Installation, client: ApiClient, registry: FaultyRegistry
 ) -> None:
-    stream = Followed(client, registry)
+    stream = FollowedStream(client, registry)
     digests = [registry.publish()]
     await stream.apply(made)
     await until(stream.digests, digests.__eq__)
@@ -174,8 +174,8 @@ async def test_a_manifest_is_fetched_once_and_only_when_its_digest_is_new(
 async def test_a_registry_that_is_down_is_asked_again_until_it_is_back(
     made: Installation, client: ApiClient
 ) -> None:
-    registry = UnrulyRegistry()
-    stream = Followed(client, registry)
+    registry = FaultyRegistry()
+    stream = FollowedStream(client, registry)
     await stream.apply(made)
     await until(stream.reason, "Unavailable".__eq__)
 
@@ -187,15 +187,15 @@ async def test_a_registry_that_is_down_is_asked_again_until_it_is_back(
 
 
 async def test_a_slow_registry_keeps_no_other_waiting(
-    made: Installation, client: ApiClient, registry: UnrulyRegistry
+    made: Installation, client: ApiClient, registry: FaultyRegistry
 ) -> None:
     released = asyncio.Event()
     registry.misbehave = held_until(released)
     digest = registry.publish()
-    slow = Followed(client, registry)
+    slow = FollowedStream(client, registry)
     await slow.apply(made)
     async with unruly_registry() as quick_one:
-        quick = Followed(client, quick_one)
+        quick = FollowedStream(client, quick_one)
         expected = quick_one.publish()
         await quick.apply(made)
         await until(quick.digests, [expected].__eq__)
@@ -206,9 +206,9 @@ async def test_a_slow_registry_keeps_no_other_waiting(
 
 @pytest.mark.parametrize("scheduled", [True, False], ids=["scheduled", "once"])
 async def test_a_tag_that_does_not_exist_yet_is_imported_when_it_does(
-    made: Installation, client: ApiClient, registry: UnrulyRegistry, *, scheduled: bool
+    made: Installation, client: ApiClient, registry: FaultyRegistry, *, scheduled: bool
 ) -> None:
-    stream = Followed(client, registry)
+    stream = FollowedStream(client, registry)
     await stream.apply(made, scheduled=scheduled)
     await until(stream.reason, "ManifestUnknown".__eq__)
     assert await stream.digests() == []

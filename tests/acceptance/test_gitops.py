@@ -8,7 +8,7 @@ from functools import partial
 from tests.support.gitops.git_host import GitHost
 from tests.support.installation.applications import base_stream, published
 from tests.support.installation.installation import Installation, installation, until
-from tests.support.installation.promoted_installation import PromotedShop
+from tests.support.installation.promoted_installation import PromotedInstallation
 
 from upwell.api.promotion import Promotion, PromotionPhase
 from upwell.store.interface import ApiClient, StoreError
@@ -87,24 +87,24 @@ async def test_a_stage_in_git_outlives_a_host_and_a_server_that_go_down() -> Non
 
 
 async def promote_through_faults(host: GitHost, made: Installation, client: ApiClient) -> None:
-    shop = PromotedShop(made, client)
-    await shop.publish()
+    promoted = PromotedInstallation(made, client)
+    await promoted.publish()
     stream = base_stream(made.vendor).replace(
         "importPolicy:", "referencePolicy: {type: Local}\n      importPolicy:"
     )
     await made.apply(client, stream + published("shop-production") + pipeline(host.uri))
     async with applied(host, made, client):
-        await shop.until_phase("shop-1.production", PromotionPhase.SUCCEEDED)
-        await shop.until_served("production", shop.versions[-1])
+        await promoted.until_phase("shop-1.production", PromotionPhase.SUCCEEDED)
+        await promoted.until_served("production", promoted.versions[-1])
 
         host.stop()
-        await shop.publish()
-        await until(partial(promotion, shop), waits_for_host)
+        await promoted.publish()
+        await until(partial(promotion, promoted), waits_for_host)
         made.kill()
         host.start()
         await made.start()
-        done = await shop.until_phase("shop-2.production", PromotionPhase.SUCCEEDED)
-        await shop.until_served("production", shop.versions[-1])
+        done = await promoted.until_phase("shop-2.production", PromotionPhase.SUCCEEDED)
+        await promoted.until_served("production", promoted.versions[-1])
 
     assert done.status.commit == host.git("rev-parse", "main")
     assert host.log() == ["Promote shop-2 to production", "Promote shop-1 to production", "by hand"]
@@ -115,8 +115,8 @@ async def promote_through_faults(host: GitHost, made: Installation, client: ApiC
     assert f"Promotion: {made.url}/apis/" in host.git("log", "-1", "--format=%b", "main")
 
 
-async def promotion(shop: PromotedShop) -> Promotion | None:
-    return (await shop.promotions()).get(f"{shop.newest}.production")
+async def promotion(promoted: PromotedInstallation) -> Promotion | None:
+    return (await promoted.promotions()).get(f"{promoted.newest}.production")
 
 
 def waits_for_host(found: Promotion | None) -> bool:

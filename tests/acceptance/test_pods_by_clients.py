@@ -50,7 +50,7 @@ spec:
 
 
 @dataclass
-class Site:
+class ClientsInstallation:
     made: Installation
     config: Path
 
@@ -73,7 +73,7 @@ class Site:
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Site]:
+async def clients() -> AsyncIterator[ClientsInstallation]:
     async with installation() as made:
         registry = made.url.removeprefix("http://")
         await publish(registry, "default/hello:1", "1.0", token=made.token)
@@ -82,22 +82,22 @@ async def site() -> AsyncIterator[Site]:
         config = made.folder / "kubeconfig"
         done = made.upwell("kubeconfig", "--file", str(config))
         assert done.returncode == 0, done.stderr
-        yield Site(made, config)
+        yield ClientsInstallation(made, config)
 
 
-async def test_they_are_entered_watched_and_reached(site: Site) -> None:
-    pod = await site.pod()
+async def test_they_are_entered_watched_and_reached(clients: ClientsInstallation) -> None:
+    pod = await clients.pod()
     for check in (python_runs_commands, python_reaches_a_port, python_sees_mistakes):
-        await asyncio.to_thread(check, site, pod.metadata.name)
-    for program in (["kubectl", "--kubeconfig", str(site.config)], site.made.command()[:3]):
-        await asyncio.to_thread(terminal_is_one, site, program, pod.metadata.name)
+        await asyncio.to_thread(check, clients, pod.metadata.name)
+    for program in (["kubectl", "--kubeconfig", str(clients.config)], clients.made.command()[:3]):
+        await asyncio.to_thread(terminal_is_one, clients, program, pod.metadata.name)
     for check in (upwell_enters, upwell_reaches_a_port, upwell_reads_the_log_before):
-        await asyncio.to_thread(check, site, pod.metadata.name)
-    await asyncio.to_thread(python_watches_a_replacement, site, await site.pod())
+        await asyncio.to_thread(check, clients, pod.metadata.name)
+    await asyncio.to_thread(python_watches_a_replacement, clients, await clients.pod())
 
 
-def python_runs_commands(site: Site, name: str) -> None:
-    with site.core() as core:
+def python_runs_commands(clients: ClientsInstallation, name: str) -> None:
+    with clients.core() as core:
         inside = stream(
             core.connect_get_namespaced_pod_exec,
             name,
@@ -116,8 +116,8 @@ def python_runs_commands(site: Site, name: str) -> None:
         inside.close()
 
 
-def python_reaches_a_port(site: Site, name: str) -> None:
-    with site.core() as core:
+def python_reaches_a_port(clients: ClientsInstallation, name: str) -> None:
+    with clients.core() as core:
         forwarded = portforward(
             core.connect_get_namespaced_pod_portforward, name, "default", ports="8080"
         )
@@ -132,8 +132,8 @@ def python_reaches_a_port(site: Site, name: str) -> None:
         assert forwarded.error(8080) is None
 
 
-def python_sees_mistakes(site: Site, name: str) -> None:
-    with site.core() as core:
+def python_sees_mistakes(clients: ClientsInstallation, name: str) -> None:
+    with clients.core() as core:
         with pytest.raises(ApiException, match="no container 'none'"):
             stream(
                 core.connect_get_namespaced_pod_exec,
@@ -152,10 +152,10 @@ def python_sees_mistakes(site: Site, name: str) -> None:
         assert "Change the workload that they belong to" in str(refused.value.body)
 
 
-def terminal_is_one(site: Site, program: list[str], name: str) -> None:
+def terminal_is_one(clients: ClientsInstallation, program: list[str], name: str) -> None:
     """`exec -it` gives the command a terminal, and takes its exit code."""
     target = name if program[0] == "kubectl" else "deployment/web"
-    server = [] if program[0] == "kubectl" else ["--server", site.made.url]
+    server = [] if program[0] == "kubectl" else ["--server", clients.made.url]
     argv = [*program, *server, "exec", "-i", "-t", target, "--", "sh"]
     ours, theirs = pty.openpty()
     try:
@@ -173,19 +173,19 @@ def terminal_is_one(site: Site, program: list[str], name: str) -> None:
         os.close(ours)
 
 
-def upwell_enters(site: Site, name: str) -> None:
+def upwell_enters(clients: ClientsInstallation, name: str) -> None:
     script = "read line; echo got $line; echo bad >&2; cat; exit 3"
     command = ("exec", "-i", f"pod/{name}", "--", "sh", "-c", script)
-    done = site.made.upwell(*command, text="a word\nand more\n")
+    done = clients.made.upwell(*command, text="a word\nand more\n")
     assert (done.stdout, done.stderr) == ("got a word\nand more\n", "bad\n")
     assert done.returncode == 3
-    refused = site.made.upwell("exec", "deploy/web", "-c", "none", "--", "true")
+    refused = clients.made.upwell("exec", "deploy/web", "-c", "none", "--", "true")
     assert refused.returncode == 1
     assert "no container 'none'" in refused.stderr
 
 
-def upwell_reaches_a_port(site: Site, name: str) -> None:
-    command = [*site.made.command()[:3], "--server", site.made.url, "port-forward"]
+def upwell_reaches_a_port(clients: ClientsInstallation, name: str) -> None:
+    command = [*clients.made.command()[:3], "--server", clients.made.url, "port-forward"]
     with subprocess.Popen(
         [*command, f"pod/{name}", ":8080"], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -199,15 +199,15 @@ def upwell_reaches_a_port(site: Site, name: str) -> None:
             process.kill()
 
 
-def upwell_reads_the_log_before(site: Site, name: str) -> None:
-    none = site.made.upwell("logs", "--previous", f"pod/{name}")
+def upwell_reads_the_log_before(clients: ClientsInstallation, name: str) -> None:
+    none = clients.made.upwell("logs", "--previous", f"pod/{name}")
     assert none.returncode == 1
     assert "has not ended before" in none.stderr
-    site.made.upwell("exec", f"pod/{name}", "--", "sh", "-c", "kill 1")
+    clients.made.upwell("exec", f"pod/{name}", "--", "sh", "-c", "kill 1")
     ends = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1"
-    done = site.made.upwell("wait", f"pod/{name}", ends, f"--timeout={SECONDS}s")
+    done = clients.made.upwell("wait", f"pod/{name}", ends, f"--timeout={SECONDS}s")
     assert done.returncode == 0, done.stderr
-    assert site.made.upwell("logs", "--previous", "deploy/web").stdout == "begun\n"
+    assert clients.made.upwell("logs", "--previous", "deploy/web").stdout == "begun\n"
 
 
 def _read(terminal: int) -> bytes:
@@ -219,9 +219,9 @@ def _read(terminal: int) -> bytes:
         return b""  # Linux says so when the other end is closed
 
 
-def python_watches_a_replacement(site: Site, pod: Any) -> None:
+def python_watches_a_replacement(clients: ClientsInstallation, pod: Any) -> None:
     seen: list[tuple[str, str]] = []
-    with site.core() as core:
+    with clients.core() as core:
         version = core.list_namespaced_pod("default").metadata.resource_version
         core.delete_namespaced_pod(pod.metadata.name, "default")
         watch: Any = kubernetes.watch.Watch()  # type: ignore[no-untyped-call]

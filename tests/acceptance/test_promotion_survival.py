@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from tests.support.installation.installation import installation, until
-from tests.support.installation.promoted_installation import BAD, PromotedShop, manifests
+from tests.support.installation.promoted_installation import BAD, PromotedInstallation, manifests
 from tests.support.installation.traffic import traffic
 
 from upwell.api.apps import Deployment, Job
@@ -13,21 +13,21 @@ SOAK_SECONDS = 2
 TRIES = 3
 """Some steps take milliseconds: so often one is waited for until it is hit."""
 
-type Moment = Callable[[PromotedShop], Awaitable[bool | None]]
+type Moment = Callable[[PromotedInstallation], Awaitable[bool | None]]
 """Whether it is now; None when it is over."""
 
 
-async def release_made(shop: PromotedShop) -> bool | None:
-    if shop.newest not in await shop.releases():
+async def release_made(promoted: PromotedInstallation) -> bool | None:
+    if promoted.newest not in await promoted.releases():
         return False
-    return None if f"{shop.newest}.dev" in await shop.promotions() else True
+    return None if f"{promoted.newest}.dev" in await promoted.promotions() else True
 
 
 def at(holds: Callable[[Promotion], bool], phase: PromotionPhase, stage: str = "dev") -> Moment:
     """The newest Release's promotion is in this phase, and more of it holds."""
 
-    async def reached(shop: PromotedShop) -> bool | None:
-        found = (await shop.promotions()).get(f"{shop.newest}.{stage}")
+    async def reached(promoted: PromotedInstallation) -> bool | None:
+        found = (await promoted.promotions()).get(f"{promoted.newest}.{stage}")
         if found is None:
             return False
         if found.status.phase is phase and holds(found):
@@ -37,17 +37,17 @@ def at(holds: Callable[[Promotion], bool], phase: PromotionPhase, stage: str = "
     return reached
 
 
-async def new_instance_started(shop: PromotedShop) -> bool | None:
-    found = (await shop.promotions()).get(f"{shop.newest}.dev")
+async def new_instance_started(promoted: PromotedInstallation) -> bool | None:
+    found = (await promoted.promotions()).get(f"{promoted.newest}.dev")
     if found is not None and found.status.phase is not PromotionPhase.ROLLING_OUT:
         return None
-    return len(shop.made.podman_names()) > 2
+    return len(promoted.made.podman_names()) > 2
 
 
-async def test_runs(shop: PromotedShop) -> bool | None:
-    if (await shop.client.list(Job)).items:
+async def test_runs(promoted: PromotedInstallation) -> bool | None:
+    if (await promoted.client.list(Job)).items:
         return True
-    found = (await shop.promotions()).get(f"{shop.newest}.dev")
+    found = (await promoted.promotions()).get(f"{promoted.newest}.dev")
     return None if found is not None and found.status.phase.is_final else False
 
 
@@ -92,76 +92,78 @@ RARE = {"its Release is made", "it serves and is not checked"}
 """Of these none may be hit: they are over within one look."""
 
 
-async def kill_at(shop: PromotedShop, moment: Moment) -> bool:
+async def kill_at(promoted: PromotedInstallation, moment: Moment) -> bool:
     """Kill the server at this moment, or right after it; return whether it was hit."""
 
     async def now() -> bool | None:
-        return await moment(shop)
+        return await moment(promoted)
 
     hit = await until(now, lambda found: found is not False)
-    shop.made.kill()
-    await shop.made.start()
+    promoted.made.kill()
+    await promoted.made.start()
     return bool(hit)
 
 
 async def test_a_kill_at_any_step_of_a_promotion_loses_and_repeats_nothing() -> None:
     async with installation() as made, made.client() as client:
-        shop = PromotedShop(made, client)
-        await shop.publish()
+        promoted = PromotedInstallation(made, client)
+        await promoted.publish()
         await made.apply(client, manifests(made.vendor, soak=SOAK_SECONDS))
-        await shop.approve()
-        await shop.until_phase("shop-1.production", PromotionPhase.SUCCEEDED)
-        await shop.still()
+        await promoted.approve()
+        await promoted.until_phase("shop-1.production", PromotionPhase.SUCCEEDED)
+        await promoted.still()
         async with traffic(made.router_port, ["shop-dev.test", "shop-production.test"]) as seen:
             for name, moment in GOING.items():
-                await publish_and_kill(shop, "good", name, moment)
-                await shop.until_served("dev", shop.versions[-1])
-            await shop.approve()
-            await kill_at(shop, at(anyhow, PromotionPhase.ROLLING_OUT, "production"))
-            await shop.until_served("production", shop.versions[-1])
-            good = shop.versions[-1]
+                await publish_and_kill(promoted, "good", name, moment)
+                await promoted.until_served("dev", promoted.versions[-1])
+            await promoted.approve()
+            await kill_at(promoted, at(anyhow, PromotionPhase.ROLLING_OUT, "production"))
+            await promoted.until_served("production", promoted.versions[-1])
+            good = promoted.versions[-1]
             for name, moment in BAD_ONES.items():
-                await publish_and_kill(shop, BAD, name, moment)
-                assert await shop.served("dev") == good
+                await publish_and_kill(promoted, BAD, name, moment)
+                assert await promoted.served("dev") == good
         assert [failure for one in seen.values() for failure in one.failures] == []
 
 
-async def publish_and_kill(shop: PromotedShop, kind: str, name: str, moment: Moment) -> None:
+async def publish_and_kill(
+    promoted: PromotedInstallation, kind: str, name: str, moment: Moment
+) -> None:
     """Publish new versions until one is killed at the moment; check what became of each."""
     for _ in range(1 if name in RARE else TRIES):
-        await shop.publish(f"{kind}-{len(shop.versions) + 1}")
-        hit = await kill_at(shop, moment)
+        await promoted.publish(f"{kind}-{len(promoted.versions) + 1}")
+        hit = await kill_at(promoted, moment)
         ends = PromotionPhase.FAILED if kind == BAD else PromotionPhase.SUCCEEDED
         try:
-            await shop.until_phase(f"{shop.newest}.dev", ends)
-            await shop.still()
-            await check(shop)
+            await promoted.until_phase(f"{promoted.newest}.dev", ends)
+            await promoted.still()
+            await check(promoted)
         except AssertionError as error:
-            error.add_note(f"{shop.versions[-1]} was killed when {name}")
+            error.add_note(f"{promoted.versions[-1]} was killed when {name}")
             raise
         if hit:
             return
     assert name in RARE, f"{name}: never seen"
 
 
-async def check(shop: PromotedShop) -> None:
+async def check(promoted: PromotedInstallation) -> None:
     """Each version made one Release; each went through each stage at most once."""
-    numbered = {f"shop-{number}": one for number, one in enumerate(shop.versions, start=1)}
+    numbered = {f"shop-{number}": one for number, one in enumerate(promoted.versions, start=1)}
     good = [name for name, version in numbered.items() if not version.startswith(BAD)]
-    assert set(await shop.releases()) == set(numbered)
-    assert await shop.phases() == await expected(shop, numbered, good)
-    rejected = {name for name, one in (await shop.releases()).items() if one.status.rejection}
+    assert set(await promoted.releases()) == set(numbered)
+    assert await promoted.phases() == await expected(promoted, numbered, good)
+    rejected = {name for name, one in (await promoted.releases()).items() if one.status.rejection}
     assert rejected == set(numbered) - set(good)
     # One rollout for a good one; one forth and one back for a bad one.
-    dev = await shop.client.get(Deployment, "default", "shop-dev")
+    dev = await promoted.client.get(Deployment, "default", "shop-dev")
     assert dev.status.revisions[0].revision == 2 * len(numbered) - len(good)
 
 
 async def expected(
-    shop: PromotedShop, numbered: Mapping[str, str], good: list[str]
+    promoted: PromotedInstallation, numbered: Mapping[str, str], good: list[str]
 ) -> Mapping[str, PromotionPhase]:
     """Return the promotions that there must be, and how each has ended."""
-    production = (await shop.pipeline()).status.stage("production").release
+    production = (await promoted.pipeline()).status.stage("production").release
     wanted: dict[str, PromotionPhase] = {}
     for name in numbered:
         ended = PromotionPhase.SUCCEEDED if name in good else PromotionPhase.FAILED

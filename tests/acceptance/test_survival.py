@@ -16,7 +16,7 @@ from tests.support.installation.applications import (
     two_applications,
 )
 from tests.support.installation.installation import Installation, installation, until
-from tests.support.installation.traffic import Seen, answer, traffic
+from tests.support.installation.traffic import HostAnswers, answer, traffic
 from tests.support.installation.vendor_images import publish
 
 from upwell.api.apps import Deployment, DeploymentConfig
@@ -32,11 +32,11 @@ SEED = 20240917
 PUSHED = "\nPushed 127"
 REUSED = "These inputs were built before"
 
-type Moment = Callable[["Loop"], Awaitable[bool]]
+type Moment = Callable[["RunningLoop"], Awaitable[bool]]
 
 
 @dataclass
-class Loop:
+class RunningLoop:
     """A running loop, and how often the base has changed so far."""
 
     made: Installation
@@ -130,13 +130,13 @@ def unfinished(builds: Mapping[str, Build]) -> list[str]:
     return [name for name, build in builds.items() if not build.status.phase.is_terminal]
 
 
-async def detected(loop: Loop) -> bool:
+async def detected(loop: RunningLoop) -> bool:
     history = (await loop.client.get(ImageStream, "default", "base")).status.tag("1")
     return history is not None and history.items[0].image == loop.digests[-1]
 
 
 def phase(config: str, wanted: BuildPhase) -> Moment:
-    async def reached(loop: Loop) -> bool:
+    async def reached(loop: RunningLoop) -> bool:
         build = await loop.build(config)
         return build is not None and build.status.phase is wanted
 
@@ -144,7 +144,7 @@ def phase(config: str, wanted: BuildPhase) -> Moment:
 
 
 def fetching(config: str) -> Moment:
-    async def reached(loop: Loop) -> bool:
+    async def reached(loop: RunningLoop) -> bool:
         build = await loop.build(config)
         return build is not None and build.uid in loop.made.build_folders()
 
@@ -152,17 +152,17 @@ def fetching(config: str) -> Moment:
 
 
 def logged(config: str, text: str) -> Moment:
-    async def reached(loop: Loop) -> bool:
+    async def reached(loop: RunningLoop) -> bool:
         return text in await loop.log(config)
 
     return reached
 
 
-async def rollout_begun(loop: Loop) -> bool:
+async def rollout_begun(loop: RunningLoop) -> bool:
     return "Progressing" in await loop.rollouts()
 
 
-async def live(loop: Loop) -> bool:
+async def live(loop: RunningLoop) -> bool:
     """Whether the newest change takes traffic: the old instance drains, or has just ended."""
     shop = await loop.client.get(Deployment, "default", "shop")
     newest = shop.status.revisions[0]
@@ -212,10 +212,10 @@ async def test_kills_at_random_times_lose_and_repeat_nothing() -> None:
 
 
 @asynccontextmanager
-async def running_loop() -> AsyncIterator[tuple[Loop, Mapping[str, Seen]]]:
+async def running_loop() -> AsyncIterator[tuple[RunningLoop, Mapping[str, HostAnswers]]]:
     """Two applications that serve the first base, with requests all the time."""
     async with installation() as made, made.client() as client:
-        loop = Loop(made, client)
+        loop = RunningLoop(made, client)
         digest = await publish(made.vendor, "vendor/base:1", "1")
         loop.digests.append(str(digest))
         made.commit("applications", SOURCES)
@@ -225,13 +225,13 @@ async def running_loop() -> AsyncIterator[tuple[Loop, Mapping[str, Seen]]]:
             yield loop, seen
 
 
-async def kill_and_restart(loop: Loop) -> None:
+async def kill_and_restart(loop: RunningLoop) -> None:
     loop.kills += 1
     loop.made.kill()
     await loop.made.start()
 
 
-async def finish(loop: Loop, how: str) -> None:
+async def finish(loop: RunningLoop, how: str) -> None:
     try:
         await loop.finished()
         await loop.check()
@@ -240,7 +240,7 @@ async def finish(loop: Loop, how: str) -> None:
         raise
 
 
-def failures(seen: Mapping[str, Seen]) -> list[str]:
+def failures(seen: Mapping[str, HostAnswers]) -> list[str]:
     return [failure for one in seen.values() for failure in one.failures]
 
 

@@ -34,7 +34,7 @@ LIMIT_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Site:
+class BuildComparison:
     """An app's source, its base image in a registry, and what both sides build with."""
 
     app: App
@@ -64,9 +64,9 @@ class Site:
 
 
 @pytest.fixture(params=[PYTHON, NODE], ids=lambda app: app.name)
-def site(
+def setup(
     request: pytest.FixtureRequest, tmp_path: Path, *, user_namespaces: bool
-) -> Iterator[Site]:
+) -> Iterator[BuildComparison]:
     tools = ("buildah", "runc", "docker-registry", "mmdebstrap")
     missing = [tool for tool in tools if not shutil.which(tool)]
     if missing:
@@ -82,7 +82,7 @@ def site(
         BuildahSettings(tmp_path / "ours", containers_conf=conf, user_namespaces=user_namespaces)
     )
     for registry in serve_registry(tmp_path / "registry"):
-        yield Site(app, registry, tmp_path, base, builder)
+        yield BuildComparison(app, registry, tmp_path, base, builder)
 
 
 type Stages = dict[str, float]
@@ -100,18 +100,18 @@ class Watch:
         self.stages[stage], self._last = now - self._last, now
 
 
-def by_hand(site: Site, base: Reference) -> Stages:
+def by_hand(setup: BuildComparison, base: Reference) -> Stages:
     """Pull, build, push: what a person would type."""
-    store, conf = site.store("hand"), {"CONTAINERS_CONF": str(site.folder / "containers.conf")}
-    recipe = site.folder / "Dockerfile"
-    recipe.write_text(site.app.recipe.replace("base:1", str(base)))
-    target = site.reference("hand/app:1")
+    store, conf = setup.store("hand"), {"CONTAINERS_CONF": str(setup.folder / "containers.conf")}
+    recipe = setup.folder / "Dockerfile"
+    recipe.write_text(setup.app.recipe.replace("base:1", str(base)))
+    target = setup.reference("hand/app:1")
     plain = "--tls-verify=false"
     watch = Watch()
     run(*store, "pull", "--quiet", plain, str(base), env=conf, seconds=LIMIT_SECONDS)
     watch.note("PullImages")
-    options = ("--quiet", "--pull=never", "--tag=app", f"--file={recipe}", *site.app.options)
-    source = str(site.folder / "source")
+    options = ("--quiet", "--pull=never", "--tag=app", f"--file={recipe}", *setup.app.options)
+    source = str(setup.folder / "source")
     run(*store, "build", *options, source, env=conf, seconds=LIMIT_SECONDS)
     watch.note("Build")
     push = ("push", "--quiet", plain, "app", f"docker://{target}")
@@ -120,23 +120,23 @@ def by_hand(site: Site, base: Reference) -> Stages:
     return watch.stages
 
 
-async def ours(site: Site, base: Reference) -> Stages:
-    docker = site.app.strategy is BuilderStrategy.DOCKER
+async def ours(setup: BuildComparison, base: Reference) -> Stages:
+    docker = setup.app.strategy is BuilderStrategy.DOCKER
     plan = BuildPlan(
         id="uid",
         namespace="bench",
         name="app",
-        strategy=site.app.strategy,
-        context=site.folder / "source",
+        strategy=setup.app.strategy,
+        context=setup.folder / "source",
         images={"base:1" if docker else "builder": base},
-        push=site.reference("ours/app:1"),
-        dockerfile=site.app.recipe if docker else None,
-        insecure_registries=frozenset({site.registry}),
+        push=setup.reference("ours/app:1"),
+        dockerfile=setup.app.recipe if docker else None,
+        insecure_registries=frozenset({setup.registry}),
     )
     watch = Watch()
-    result = await site.builder.build(plan, lambda _: None)
+    result = await setup.builder.build(plan, lambda _: None)
     watch.note("all")
-    await site.builder.discard("uid")
+    await setup.builder.discard("uid")
     rest = watch.stages["all"] - sum(result.stages.values())
     return {**result.stages, "rest": rest}
 
@@ -144,9 +144,9 @@ async def ours(site: Site, base: Reference) -> Stages:
 class Comparison:
     """The stages of both sides, round by round."""
 
-    def __init__(self, site: Site, what: str) -> None:
-        self._site = site
-        self._what = f"{site.app.name}, {what}"
+    def __init__(self, setup: BuildComparison, what: str) -> None:
+        self._site = setup
+        self._what = f"{setup.app.name}, {what}"
         self._theirs: list[Stages] = []
         self._ours: list[Stages] = []
         self._processors: list[float] = []
@@ -206,15 +206,17 @@ def _stages(rounds: list[Stages]) -> str:
 
 
 @pytest.mark.parametrize("user_namespaces", [False, True], ids=["machine-ids", "own-ids"])
-async def test_a_rebuild_takes_as_long_as_by_hand(site: Site, *, user_namespaces: bool) -> None:
+async def test_a_rebuild_takes_as_long_as_by_hand(
+    setup: BuildComparison, *, user_namespaces: bool
+) -> None:
     ids = "own ids" if user_namespaces else "machine ids"
-    changed = Comparison(site, f"{ids}, base changed")
-    unchanged = Comparison(site, f"{ids}, no change")
-    first = site.next_base()
-    await ours(site, first)
-    by_hand(site, first)
+    changed = Comparison(setup, f"{ids}, base changed")
+    unchanged = Comparison(setup, f"{ids}, no change")
+    first = setup.next_base()
+    await ours(setup, first)
+    by_hand(setup, first)
     for number in range(ROUNDS):
-        base = site.next_base()
+        base = setup.next_base()
         await changed.round(base, we_begin=number % 2 == 0)
         await unchanged.round(base, we_begin=number % 2 == 0)
     for found in (changed, unchanged):

@@ -51,7 +51,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
-class Served:
+class MeasuredApi:
     """A running server, and a session of its own user."""
 
     server: Installation
@@ -72,7 +72,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(*program: str) -> AsyncIterator[Served]:
+async def served(*program: str) -> AsyncIterator[MeasuredApi]:
     def choose(made: Installation) -> None:
         made.program = program or made.program
         made.options = ("--log-level", "info")
@@ -84,7 +84,7 @@ async def served(*program: str) -> AsyncIterator[Served]:
         async with aiohttp.ClientSession(
             server.url, connector=connector, headers=headers, raise_for_status=True
         ) as session:
-            made = Served(server, session)
+            made = MeasuredApi(server, session)
             await push_image(f"127.0.0.1:{server.port}", "bench/app", "v1", login=made.login)
             await at_once(lambda times: create(made, times), OBJECTS)
             server.commit("app", {"app/Dockerfile": "FROM scratch\nLABEL turn=first\n"})
@@ -99,14 +99,14 @@ def _is_built(stream: ImageStream) -> bool:
     return stream.status.tag("latest") is not None
 
 
-async def create(on: Served, times: int) -> None:
+async def create(on: MeasuredApi, times: int) -> None:
     for number in (next(on.numbers) for _ in range(times)):
         body = json.dumps({"metadata": {"name": f"item-{number:05}"}, "data": {"text": "x" * 200}})
         async with on.session.post(CONFIG_MAPS, data=body):
             pass
 
 
-async def ask(on: Served, request: str, times: int) -> list[float]:
+async def ask(on: MeasuredApi, request: str, times: int) -> list[float]:
     """Ask one thing again and again on one connection; return the milliseconds of each answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", on.server.port)
     head = f"{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {on.login}\r\n\r\n".encode()
@@ -138,24 +138,24 @@ async def _done(work: Awaitable[object]) -> None:
     await work
 
 
-async def gets(on: Served) -> dict[str, float]:
+async def gets(on: MeasuredApi) -> dict[str, float]:
     cuts = statistics.quantiles(await ask(on, f"GET {CONFIG_MAPS}/item-00000", GETS), n=100)
     return {"answers": GETS, "p50, ms": cuts[49], "p99, ms": cuts[98]}
 
 
-def rate(request: str) -> Callable[[Served], Awaitable[dict[str, float]]]:
-    async def measure(on: Served) -> dict[str, float]:
+def rate(request: str) -> Callable[[MeasuredApi], Awaitable[dict[str, float]]]:
+    async def measure(on: MeasuredApi) -> dict[str, float]:
         found = await at_once(lambda times: ask(on, request, times), REQUESTS)
         return {"answers": REQUESTS, "/s": found}
 
     return measure
 
 
-async def writes(on: Served) -> dict[str, float]:
+async def writes(on: MeasuredApi) -> dict[str, float]:
     return {"answers": WRITES, "/s": await at_once(lambda times: create(on, times), WRITES)}
 
 
-async def gets_beside_a_build(on: Served) -> dict[str, float]:
+async def gets_beside_a_build(on: MeasuredApi) -> dict[str, float]:
     """Child processes are started by the event loop, and answers wait meanwhile."""
     number = next(on.numbers)
     on.server.commit("app", {"app/Dockerfile": f"FROM scratch\nLABEL turn={number}\n"})
@@ -170,7 +170,7 @@ async def gets_beside_a_build(on: Served) -> dict[str, float]:
     return {"answers": len(taken), "p50, ms": cuts[499], "p99.9, ms": cuts[998]}
 
 
-async def pushes(on: Served) -> dict[str, float]:
+async def pushes(on: MeasuredApi) -> dict[str, float]:
     content = os.urandom(BLOB_BYTES)
     digest = Digest.of(content)
     began = time.perf_counter()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.support.rollouts.real_machine import Site, podman_home, site
+from tests.support.rollouts.real_machine import RealRollouts, podman_home, real_rollouts
 from tests.support.workload import waiting
 from tests.support.workload.waiting import eventually
 
@@ -17,7 +17,7 @@ from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.workload.podman.api.client import PodmanApi
 
-__all__ = ["podman_home", "site"]  # fixtures
+__all__ = ["podman_home", "real_rollouts"]  # fixtures
 
 pytestmark = pytest.mark.benchmark
 
@@ -25,10 +25,10 @@ DEPLOYMENTS = 30
 WAITS = "trap exit TERM; sleep 600 & wait"
 
 
-def deployment(site: Site, number: int, version: int) -> Deployment:
+def deployment(real_rollouts: RealRollouts, number: int, version: int) -> Deployment:
     container = {
         "name": "app",
-        "image": str(site.image),
+        "image": str(real_rollouts.image),
         "command": ["/bin/busybox", "sh", "-c", WAITS],
         "env": [{"name": "VERSION", "value": str(version)}],
     }
@@ -38,12 +38,12 @@ def deployment(site: Site, number: int, version: int) -> Deployment:
     return decode_as(Deployment, {"metadata": metadata, "spec": {"template": template}})
 
 
-def second_version(site: Site, number: int) -> Callable[[Deployment], Deployment]:
-    spec = {"spec": deployment(site, number, 2).spec}
+def second_version(real_rollouts: RealRollouts, number: int) -> Callable[[Deployment], Deployment]:
+    spec = {"spec": deployment(real_rollouts, number, 2).spec}
     return lambda now: now.model_copy(update=spec)
 
 
-class Lists:
+class ListCounter:
     """Counts how often Podman is asked for its containers."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,30 +64,34 @@ class Lists:
         print(f"\n{what}: {seconds:.1f} s, {lists} lists of containers")  # noqa: T201 - the result
 
 
-async def until_complete(site: Site, wanted: int, revision: int) -> None:
+async def until_complete(real_rollouts: RealRollouts, wanted: int, revision: int) -> None:
     async def complete() -> int:
-        found = (await site.store.list(Deployment)).items
+        found = (await real_rollouts.store.list(Deployment)).items
         records = [one.status.revisions[0] for one in found if one.status.revisions]
         return sum((one.revision, one.phase) == (revision, "Complete") for one in records)
 
     await eventually(complete, lambda count: count >= wanted)
 
 
-async def test_thirty_deployments(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_thirty_deployments(
+    real_rollouts: RealRollouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(waiting, "DEADLINE_SECONDS", 300)
-    lists = Lists(monkeypatch)
+    lists = ListCounter(monkeypatch)
 
     async def change(numbers: Sequence[int], done: int) -> None:
         for number in numbers:
-            await site.change(Deployment, f"app-{number}", second_version(site, number))
-        await until_complete(site, done, 2)
+            await real_rollouts.change(
+                Deployment, f"app-{number}", second_version(real_rollouts, number)
+            )
+        await until_complete(real_rollouts, done, 2)
         await eventually(runtime.instances, lambda found: len(found) == DEPLOYMENTS)
 
-    async with site.serve() as runtime:
+    async with real_rollouts.serve() as runtime:
         with lists.told(f"{DEPLOYMENTS} Deployments begin"):
             for number in range(DEPLOYMENTS):
-                await site.store.create(deployment(site, number, 1))
-            await until_complete(site, DEPLOYMENTS, 1)
+                await real_rollouts.store.create(deployment(real_rollouts, number, 1))
+            await until_complete(real_rollouts, DEPLOYMENTS, 1)
         with lists.told("one is changed"):
             await change([0], 1)
         with lists.told("all others are changed at once"):

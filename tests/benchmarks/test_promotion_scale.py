@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from statistics import median
 
 import pytest
-from tests.support.promotion.reconciled_pipeline import Line
+from tests.support.promotion.reconciled_pipeline import ReconciledPipeline
 
 from upwell.api.apps import Deployment
 from upwell.api.meta import ObjectKey
@@ -29,11 +29,11 @@ STAGES = ("dev", "staging", "live")
 TIMES = 25
 
 
-class Site:
+class PipelinesAtScale:
     """Pipelines of three stages with a Deployment in each, and the controllers that promote."""
 
     def __init__(self, pipelines: int) -> None:
-        self.line = Line()
+        self.line = ReconciledPipeline()
         self.names = [f"app{number}" for number in range(pipelines)]
         self._releases = Counter[str]()
         self._waited: set[str] = set()
@@ -93,9 +93,9 @@ class Site:
 
 async def _alone(pipelines: int) -> float:
     """Return the median of the processor's seconds for one Release among so many Pipelines."""
-    site = Site(pipelines)
-    async with site.running():
-        return median([(await site.promote(["app0"]))[1] for _ in range(TIMES)])
+    setup = PipelinesAtScale(pipelines)
+    async with setup.running():
+        return median([(await setup.promote(["app0"]))[1] for _ in range(TIMES)])
 
 
 async def test_one_release_costs_the_same_among_many_pipelines() -> None:
@@ -110,9 +110,9 @@ async def test_one_release_costs_the_same_among_many_pipelines() -> None:
 async def test_one_base_change_goes_through_all_pipelines() -> None:
     costs = {}
     for pipelines in (FEW, MANY):
-        site = Site(pipelines)
-        async with site.running():
-            seconds, processor = await site.promote(site.names)
+        setup = PipelinesAtScale(pipelines)
+        async with setup.running():
+            seconds, processor = await setup.promote(setup.names)
         count = pipelines * len(STAGES)
         costs[pipelines] = processor / count
         print(  # noqa: T201

@@ -31,7 +31,7 @@ CONFIGS, AFFECTED, BASES = 10_000, 100, 100
 NAMESPACE = "shop"
 
 
-class Site:
+class BuildConfigsAtScale:
     """BuildConfigs that are up to date, each with one build that has ended."""
 
     def __init__(self) -> None:
@@ -131,17 +131,17 @@ class Site:
 
 
 async def test_one_base_of_ten_thousand_build_configs_changes() -> None:
-    site = Site()
-    await site.fill()
+    setup = BuildConfigsAtScale()
+    await setup.fill()
     started = time.perf_counter()
-    async with site.running():
+    async with setup.running():
         print(f"first look at all: {time.perf_counter() - started:.2f} s")  # noqa: T201
         started = time.perf_counter()
-        await site.change(0, "new")
-        await site.settle_builds(CONFIGS + AFFECTED)
+        await setup.change(0, "new")
+        await setup.settle_builds(CONFIGS + AFFECTED)
         watched = time.perf_counter() - started
-    alone = BuildConfigs(BuildIndex(ObjectCache(site.store)), clock=lambda: datetime.now(UTC))
-    key = (await site.store.get(BuildConfig, NAMESPACE, "app0")).key
+    alone = BuildConfigs(BuildIndex(ObjectCache(setup.store)), clock=lambda: datetime.now(UTC))
+    key = (await setup.store.get(BuildConfig, NAMESPACE, "app0")).key
     started = time.perf_counter()
     await alone.reconcile(key)
     listed = (time.perf_counter() - started) * AFFECTED

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from tests.support.rollouts.real_machine import Site, podman_home, site
+from tests.support.rollouts.real_machine import RealRollouts, podman_home, real_rollouts
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
@@ -21,7 +21,7 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Service
 from upwell.api.route import Route
 
-__all__ = ["podman_home", "site"]  # fixtures
+__all__ = ["podman_home", "real_rollouts"]  # fixtures
 
 pytestmark = pytest.mark.benchmark
 
@@ -92,7 +92,7 @@ def route(name: str, host: str, port: str) -> Route:
     return decode_as(Route, {"metadata": {"namespace": "shop", "name": name}, "spec": spec})
 
 
-class Tally:
+class AnswerCounts:
     """What clients got, by protocol."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class Tally:
         )
 
 
-async def echo(host: str, port: int, greeting: bytes, tally: Tally, protocol: str) -> None:
+async def echo(host: str, port: int, greeting: bytes, tally: AnswerCounts, protocol: str) -> None:
     """Hold a connection for a while, and have everything answered that is sent on it."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
@@ -134,11 +134,11 @@ async def echo(host: str, port: int, greeting: bytes, tally: Tally, protocol: st
 
 
 @asynccontextmanager
-async def load(site: Site) -> AsyncIterator[Tally]:
-    address = site.router.http_address
+async def load(real_rollouts: RealRollouts) -> AsyncIterator[AnswerCounts]:
+    address = real_rollouts.router.http_address
     host, _, port = address.rpartition(":")
-    cluster_ip = (await site.store.get(Service, "shop", "web")).spec.cluster_ip or ""
-    tally = Tally()
+    cluster_ip = (await real_rollouts.store.get(Service, "shop", "web")).spec.cluster_ip or ""
+    tally = AnswerCounts()
     upgrade = (
         f"GET / HTTP/1.1\r\nHost: {UPGRADED}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
@@ -169,27 +169,29 @@ async def load(site: Site) -> AsyncIterator[Tally]:
 
 
 @pytest.mark.parametrize("replicas", [1, 5])
-async def test_ten_rollouts_lose_nothing(site: Site, replicas: int) -> None:
-    image = str(site.image)
-    async with site.serve() as runtime:
-        await site.store.create(service())
-        await site.store.create(route("web", HOST, "http"))
-        await site.store.create(route("ws", UPGRADED, "ws"))
-        await site.store.create(deployment(image, 0, replicas))
-        await site.until_live(1)
+async def test_ten_rollouts_lose_nothing(real_rollouts: RealRollouts, replicas: int) -> None:
+    image = str(real_rollouts.image)
+    async with real_rollouts.serve() as runtime:
+        await real_rollouts.store.create(service())
+        await real_rollouts.store.create(route("web", HOST, "http"))
+        await real_rollouts.store.create(route("ws", UPGRADED, "ws"))
+        await real_rollouts.store.create(deployment(image, 0, replicas))
+        await real_rollouts.until_live(1)
 
         async def settled() -> int:
             return len(await runtime.instances())
 
         durations = []
-        async with load(site) as tally:
+        async with load(real_rollouts) as tally:
             for number in range(1, ROLLOUTS + 1):
                 began = time.monotonic()
                 # A new Route replaces the router's process, in the middle of everything.
-                await site.store.create(route(f"other-{number}", f"other-{number}.test", "http"))
-                await site.change(Deployment, "web", version(image, number, replicas))
+                await real_rollouts.store.create(
+                    route(f"other-{number}", f"other-{number}.test", "http")
+                )
+                await real_rollouts.change(Deployment, "web", version(image, number, replicas))
                 async with asyncio.timeout(300):
-                    await until_complete(site, number + 1)
+                    await until_complete(real_rollouts, number + 1)
                 durations.append(time.monotonic() - began)
         await eventually(settled, lambda count: count == replicas)
     print(  # noqa: T201 - the result
@@ -199,9 +201,9 @@ async def test_ten_rollouts_lose_nothing(site: Site, replicas: int) -> None:
     assert not tally.lost, {name: found[:5] for name, found in tally.lost.items()}
 
 
-async def until_complete(site: Site, revision: int) -> None:
+async def until_complete(real_rollouts: RealRollouts, revision: int) -> None:
     while True:
-        records = (await site.deployment()).status.revisions
+        records = (await real_rollouts.deployment()).status.revisions
         if records and (records[0].revision, records[0].phase) == (revision, "Complete"):
             return
         await asyncio.sleep(0.1)

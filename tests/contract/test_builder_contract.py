@@ -49,7 +49,7 @@ TOOLS = {
 
 
 @dataclass
-class Building:
+class BuilderUnderTest:
     """A builder, and plans for it; each Dockerfile does what its text says."""
 
     builder: Builder
@@ -108,18 +108,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildahSettin
 
 
 @pytest.fixture
-async def buildah(images: Images, settings: BuildahSettings) -> AsyncIterator[Building]:
+async def buildah(images: Images, settings: BuildahSettings) -> AsyncIterator[BuilderUnderTest]:
     builder = BuildahBuilder(settings)
 
     async def pushed(reference: Reference) -> Digest:
         document = await asyncio.to_thread(inspect, reference)
         return Digest.parse(document["Digest"])
 
-    yield Building(builder, images.base, pushed, lambda _: None)
+    yield BuilderUnderTest(builder, images.base, pushed, lambda _: None)
     await builder.recover()
 
 
-def in_memory(folder: Path) -> Building:
+def in_memory(folder: Path) -> BuilderUnderTest:
     registry = EmbeddedRegistry(folder / "registry", "registry.test")
     builder = FakeBuilder(registry, folder / "builds")
     base = Reference("registry.test", "base", digest=Digest.of(b"base"))
@@ -133,13 +133,13 @@ def in_memory(folder: Path) -> Building:
         )
         (builder.gate.clear if "sleep" in dockerfile else builder.gate.set)()
 
-    return Building(builder, base, pushed, will)
+    return BuilderUnderTest(builder, base, pushed, will)
 
 
 @pytest.fixture(params=["buildah", "memory"])
-def building(request: pytest.FixtureRequest, tmp_path: Path) -> Building:
+def building(request: pytest.FixtureRequest, tmp_path: Path) -> BuilderUnderTest:
     if request.param == "buildah":
-        found: Building = request.getfixturevalue("buildah")
+        found: BuilderUnderTest = request.getfixturevalue("buildah")
         return found
     return in_memory(tmp_path)
 
@@ -157,7 +157,7 @@ def archived(folder: Path, *names: str) -> Path:
     return path
 
 
-async def test_an_archive_becomes_a_tree(building: Building, tmp_path: Path) -> None:
+async def test_an_archive_becomes_a_tree(building: BuilderUnderTest, tmp_path: Path) -> None:
     source = BinarySource(archived(tmp_path, "a", "sub/b"), BinaryKind.ARCHIVE)
     log = Log()
     whole = await building.builder.unpack(BUILD, source, log)
@@ -170,7 +170,7 @@ async def test_an_archive_becomes_a_tree(building: Building, tmp_path: Path) -> 
     assert not (part.path.parent / "left").exists()
 
 
-async def test_a_file_gets_its_name(building: Building, tmp_path: Path) -> None:
+async def test_a_file_gets_its_name(building: BuilderUnderTest, tmp_path: Path) -> None:
     (tmp_path / "upload").write_bytes(b"\x00war")
     source = BinarySource(tmp_path / "upload", BinaryKind.FILE, "app.war")
     checkout = await building.builder.unpack(BUILD, source, Log())
@@ -190,7 +190,7 @@ async def test_a_file_gets_its_name(building: Building, tmp_path: Path) -> None:
     ids=["name", "lost", "no archive", "no folder", "outside"],
 )
 async def test_an_upload_that_cannot_be_unpacked_is_an_error(
-    building: Building, tmp_path: Path, change: dict[str, object], reason: str
+    building: BuilderUnderTest, tmp_path: Path, change: dict[str, object], reason: str
 ) -> None:
     source = BinarySource(archived(tmp_path, "a"), BinaryKind.ARCHIVE)
     with pytest.raises(BuildError) as caught:
@@ -205,7 +205,7 @@ async def test_an_upload_that_cannot_be_unpacked_is_an_error(
 # build
 
 
-async def test_what_is_built_is_pushed_and_named_by_its_digest(building: Building) -> None:
+async def test_what_is_built_is_pushed_and_named_by_its_digest(building: BuilderUnderTest) -> None:
     plan, log = building.plan(QUICK), Log()
     for _ in range(2):
         result = await building.builder.build(plan, log)
@@ -216,11 +216,13 @@ async def test_what_is_built_is_pushed_and_named_by_its_digest(building: Buildin
     assert log.text
 
 
-async def test_what_is_not_pushed_has_no_digest(building: Building) -> None:
+async def test_what_is_not_pushed_has_no_digest(building: BuilderUnderTest) -> None:
     assert (await building.builder.build(building.plan(QUICK, push=None), Log())).digest is None
 
 
-async def test_a_build_that_fails_says_why_and_the_next_one_succeeds(building: Building) -> None:
+async def test_a_build_that_fails_says_why_and_the_next_one_succeeds(
+    building: BuilderUnderTest,
+) -> None:
     with pytest.raises(BuildError) as caught:
         await building.builder.build(building.plan(BROKEN), Log())
     assert (caught.value.reason, caught.value.retryable) == ("DockerBuildFailed", False)
@@ -228,13 +230,13 @@ async def test_a_build_that_fails_says_why_and_the_next_one_succeeds(building: B
     assert (await building.builder.build(building.plan(QUICK), Log())).digest is not None
 
 
-async def test_a_build_ends_at_its_deadline(building: Building) -> None:
+async def test_a_build_ends_at_its_deadline(building: BuilderUnderTest) -> None:
     with pytest.raises(BuildError) as caught:
         await building.builder.build(building.plan(SLOW, deadline_seconds=1.0), Log())
     assert (caught.value.reason, caught.value.retryable) == ("DeadlineExceeded", False)
 
 
-async def test_a_cancelled_build_ends_and_can_be_built_again(building: Building) -> None:
+async def test_a_cancelled_build_ends_and_can_be_built_again(building: BuilderUnderTest) -> None:
     log = Log()
     running = asyncio.create_task(building.builder.build(building.plan(SLOW), log))
     async with asyncio.timeout(30):
@@ -249,7 +251,7 @@ async def test_a_cancelled_build_ends_and_can_be_built_again(building: Building)
 # afterwards
 
 
-async def test_a_discarded_build_leaves_nothing(building: Building, tmp_path: Path) -> None:
+async def test_a_discarded_build_leaves_nothing(building: BuilderUnderTest, tmp_path: Path) -> None:
     source = BinarySource(archived(tmp_path, "a"), BinaryKind.ARCHIVE)
     checkout = await building.builder.unpack(BUILD, source, Log())
     await building.builder.build(building.plan(QUICK), Log())
@@ -259,7 +261,9 @@ async def test_a_discarded_build_leaves_nothing(building: Building, tmp_path: Pa
     await building.builder.discard("uid-never-was")
 
 
-async def test_a_new_process_removes_what_is_left(building: Building, tmp_path: Path) -> None:
+async def test_a_new_process_removes_what_is_left(
+    building: BuilderUnderTest, tmp_path: Path
+) -> None:
     source = BinarySource(archived(tmp_path, "a"), BinaryKind.ARCHIVE)
     checkout = await building.builder.unpack(BUILD, source, Log())
     for _ in range(2):
@@ -268,7 +272,7 @@ async def test_a_new_process_removes_what_is_left(building: Building, tmp_path: 
     assert (await building.builder.build(building.plan(QUICK), Log())).digest is not None
 
 
-async def test_old_images_go_and_what_is_kept_or_young_stays(building: Building) -> None:
+async def test_old_images_go_and_what_is_kept_or_young_stays(building: BuilderUnderTest) -> None:
     assert building.base.digest is not None
     keep, prune = frozenset({building.base.digest}), building.builder.prune
     await building.builder.build(building.plan(QUICK), Log())
@@ -285,7 +289,7 @@ async def test_old_images_go_and_what_is_kept_or_young_stays(building: Building)
 # builders whose images stay on this machine
 
 
-async def test_an_image_has_its_name_until_it_is_removed(buildah: Building) -> None:
+async def test_an_image_has_its_name_until_it_is_removed(buildah: BuilderUnderTest) -> None:
     assert isinstance(buildah.builder, BuildahBuilder)
     local: LocalBuilder = buildah.builder
     name = "localhost/app:latest"
@@ -301,7 +305,7 @@ async def test_an_image_has_its_name_until_it_is_removed(buildah: Building) -> N
 
 
 async def test_the_configuration_of_an_image_that_is_nowhere_is_an_error(
-    buildah: Building,
+    buildah: BuilderUnderTest,
 ) -> None:
     assert isinstance(buildah.builder, BuildahBuilder)
     local: LocalBuilder = buildah.builder

@@ -28,7 +28,7 @@ LIMIT_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
-class Kept:
+class RepositoryUnderTest:
     """A repository, and how it is opened."""
 
     repositories: GitOpsRepositories
@@ -50,22 +50,22 @@ def host(tmp_path: Path) -> Iterator[GitHost]:
 
 
 @pytest.fixture(params=["git protocol", "file", "wrapped"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path, host: GitHost) -> Kept:
+def kept(request: pytest.FixtureRequest, tmp_path: Path, host: GitHost) -> RepositoryUnderTest:
     limits = GitLimits(seconds=20, tree_bytes=LIMIT_BYTES)
     author = Author("Upwell", "upwell@example.test")
     git = GitRepositories(tmp_path / "gitops", author, allow_local=True, limits=limits)
     match request.param:
         case "git protocol":
             host.start()
-            return Kept(git, host, GitSource(host.uri))
+            return RepositoryUnderTest(git, host, GitSource(host.uri))
         case "file":
-            return Kept(git, host, GitSource(str(host.bare)))
+            return RepositoryUnderTest(git, host, GitSource(str(host.bare)))
         case _:
             wrapped = InterferingRepositories(CountedRepositories(git))
-            return Kept(wrapped, host, GitSource(str(host.bare)))
+            return RepositoryUnderTest(wrapped, host, GitSource(str(host.bare)))
 
 
-async def test_branches_are_where_the_remote_has_them(kept: Kept) -> None:
+async def test_branches_are_where_the_remote_has_them(kept: RepositoryUnderTest) -> None:
     tip = kept.host.push("first", {"a.yaml": "a: 1\n"})
 
     async with kept.repositories.open(kept.source) as clone:
@@ -77,7 +77,7 @@ async def test_branches_are_where_the_remote_has_them(kept: Kept) -> None:
             await clone.fetch(["main", "gone"])
 
 
-async def test_history_is_told_from_its_newest_commit(kept: Kept) -> None:
+async def test_history_is_told_from_its_newest_commit(kept: RepositoryUnderTest) -> None:
     first = kept.host.push("first", {"a.yaml": "1", "b.yaml": "1"})
     second = kept.host.push("second\n\nUpwell-Release: shop-1", {"b.yaml": "2"})
 
@@ -98,7 +98,7 @@ async def test_history_is_told_from_its_newest_commit(kept: Kept) -> None:
         assert not await clone.contains(tip, NOWHERE)
 
 
-async def test_files_are_found_at_and_below_a_path(kept: Kept) -> None:
+async def test_files_are_found_at_and_below_a_path(kept: RepositoryUnderTest) -> None:
     kept.host.push("first", {"x/a.yaml": "shop", "x/y/b.yaml": "gate\n", "*.yaml": "shop"})
 
     async with kept.fetched() as (clone, tip):
@@ -113,7 +113,9 @@ async def test_files_are_found_at_and_below_a_path(kept: Kept) -> None:
         assert await clone.containing(tip, "x", []) == set()
 
 
-async def test_a_commit_is_made_here_and_moves_the_branch_when_it_is_pushed(kept: Kept) -> None:
+async def test_a_commit_is_made_here_and_moves_the_branch_when_it_is_pushed(
+    kept: RepositoryUnderTest,
+) -> None:
     kept.host.push("first", {"a.yaml": "a: 1\r\n", "run": "#!/bin/sh\n", "b": "b"})
 
     async with kept.fetched() as (clone, tip):
@@ -131,7 +133,7 @@ async def test_a_commit_is_made_here_and_moves_the_branch_when_it_is_pushed(kept
     assert kept.host.git("ls-tree", "main", "run").startswith("100755")
 
 
-async def test_a_branch_that_has_moved_is_never_forced(kept: Kept) -> None:
+async def test_a_branch_that_has_moved_is_never_forced(kept: RepositoryUnderTest) -> None:
     kept.host.push("first", {"a.yaml": "a: 1\n"})
 
     async with kept.fetched() as (clone, tip):
@@ -146,7 +148,7 @@ async def test_a_branch_that_has_moved_is_never_forced(kept: Kept) -> None:
     assert kept.host.log() == ["mine", "other", "first"]
 
 
-async def test_what_was_committed_becomes_a_new_branch(kept: Kept) -> None:
+async def test_what_was_committed_becomes_a_new_branch(kept: RepositoryUnderTest) -> None:
     kept.host.push("first", {"a.yaml": "a: 1\n"})
 
     async with kept.fetched() as (clone, tip):
@@ -169,7 +171,9 @@ FAULTS: dict[str, Call] = {
 """Calls about a commit or a file that nobody has."""
 
 
-async def test_what_nobody_has_is_an_error_that_names_the_repository(kept: Kept) -> None:
+async def test_what_nobody_has_is_an_error_that_names_the_repository(
+    kept: RepositoryUnderTest,
+) -> None:
     kept.host.push("first", {"a.yaml": "a: 1\n"})
 
     async with kept.fetched() as (clone, _):
@@ -178,7 +182,7 @@ async def test_what_nobody_has_is_an_error_that_names_the_repository(kept: Kept)
                 await call(clone)
 
 
-async def test_a_file_that_is_no_text_or_too_large_is_refused(kept: Kept) -> None:
+async def test_a_file_that_is_no_text_or_too_large_is_refused(kept: RepositoryUnderTest) -> None:
     kept.host.push("first", {"large": "x" * (MAX_FILE_BYTES + 1)})
     (kept.host.clone / "binary").write_bytes(b"\xff\xfe")
     kept.host.push("second", {})
@@ -189,7 +193,7 @@ async def test_a_file_that_is_no_text_or_too_large_is_refused(kept: Kept) -> Non
                 await clone.read(file)
 
 
-async def test_a_repository_beyond_the_limit_is_refused(kept: Kept) -> None:
+async def test_a_repository_beyond_the_limit_is_refused(kept: RepositoryUnderTest) -> None:
     kept.host.push("first", {"small": "x"})
     noise = os.urandom(LIMIT_BYTES)
     (kept.host.clone / "large").write_bytes(noise + noise)
@@ -201,7 +205,9 @@ async def test_a_repository_beyond_the_limit_is_refused(kept: Kept) -> None:
                 await clone.fetch(["main"])
 
 
-async def test_a_remote_that_is_away_is_an_error_and_can_be_asked_again(kept: Kept) -> None:
+async def test_a_remote_that_is_away_is_an_error_and_can_be_asked_again(
+    kept: RepositoryUnderTest,
+) -> None:
     tip = kept.host.push("first", {"a.yaml": "a: 1\n"})
     away = kept.host.bare.with_suffix(".away")
     kept.host.bare.rename(away)
@@ -217,13 +223,13 @@ async def test_a_remote_that_is_away_is_an_error_and_can_be_asked_again(kept: Ke
 @pytest.mark.parametrize(
     "uri", ["ext::sh -c true", "--upload-pack=true", "http://169.254.169.254/"]
 )
-async def test_an_address_that_is_none_is_refused(kept: Kept, uri: str) -> None:
+async def test_an_address_that_is_none_is_refused(kept: RepositoryUnderTest, uri: str) -> None:
     with pytest.raises(RepositoryError):
         async with kept.repositories.open(GitSource(uri)) as clone:
             await clone.tips(["main"])
 
 
-async def test_a_repository_is_open_once_at_a_time(kept: Kept) -> None:
+async def test_a_repository_is_open_once_at_a_time(kept: RepositoryUnderTest) -> None:
     kept.host.push("first", {"a.yaml": "a: 1\n"})
     entered: list[int] = []
 
@@ -239,7 +245,9 @@ async def test_a_repository_is_open_once_at_a_time(kept: Kept) -> None:
     assert entered == [1]
 
 
-async def test_the_callers_own_errors_pass_and_leave_the_repository_usable(kept: Kept) -> None:
+async def test_the_callers_own_errors_pass_and_leave_the_repository_usable(
+    kept: RepositoryUnderTest,
+) -> None:
     tip = kept.host.push("first", {"a.yaml": "a: 1\n"})
 
     with pytest.raises(KeyError, match="mine"):

@@ -86,7 +86,7 @@ def test_what_is_skipped_is_known_and_never_sent(outbox: Outbox) -> None:
     assert waiting(outbox) == []
 
 
-class Torn(list[tuple[Envelope, Fate]]):
+class InterruptedEvents(list[tuple[Envelope, Fate]]):
     """Events whose last cannot be had."""
 
     @override
@@ -97,7 +97,7 @@ class Torn(list[tuple[Envelope, Fate]]):
 
 def test_all_events_are_kept_or_none(outbox: Outbox) -> None:
     with pytest.raises(ValueError, match="torn"):
-        outbox.add(CI, Torn([(envelope(1), Fate.SEND)]), NOW)
+        outbox.add(CI, InterruptedEvents([(envelope(1), Fate.SEND)]), NOW)
     assert waiting(outbox) == []
     assert add(outbox, 1) == 1
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.rollouts.memory_machine import FakeRouter
-from tests.support.workload.http_servers import Site, fetch, free_port, site
+from tests.support.workload.http_servers import NamedEndpoint, fetch, free_port, named_endpoint
 from tests.support.workload.waiting import eventually
 
 from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
@@ -32,13 +32,13 @@ _ROUNDS = 4
 
 
 @dataclass
-class Routed:
+class RouterUnderTest:
     """A router, and how to look at it from outside."""
 
     router: Router
     targets: Callable[[], Awaitable[set[str]]]
     """Return the endpoints that new requests go to."""
-    session: Callable[[Site], AbstractAsyncContextManager[None]]
+    session: Callable[[NamedEndpoint], AbstractAsyncContextManager[None]]
     """Keep a session open, to the one endpoint that there is."""
     foresee: Callable[[dict[str, str]], None]
     """Tell a router in memory what a machine would find out: names, and why they fail."""
@@ -50,12 +50,12 @@ class Routed:
     """Return the same router as another process finds it."""
 
 
-def in_memory(router: FakeRouter) -> Routed:
+def in_memory(router: FakeRouter) -> RouterUnderTest:
     async def targets() -> set[str]:
         return router.targets()
 
     @asynccontextmanager
-    async def session(one: Site) -> AsyncIterator[None]:
+    async def session(one: NamedEndpoint) -> AsyncIterator[None]:
         router.open_sessions[one.name] = 1
         yield
         router.open_sessions[one.name] = 0
@@ -71,16 +71,16 @@ def in_memory(router: FakeRouter) -> Routed:
         other.refusal = RouterDownError("haproxy: not found")
         return other
 
-    return Routed(router, targets, session, foresee, refuse, down, lambda: router)
+    return RouterUnderTest(router, targets, session, foresee, refuse, down, lambda: router)
 
 
-def of_haproxy(router: HaproxyRouter, settings: HaproxySettings) -> Routed:
+def of_haproxy(router: HaproxyRouter, settings: HaproxySettings) -> RouterUnderTest:
     async def targets() -> set[str]:
         found = [await fetch(router.http_address, HOST) for _ in range(_ROUNDS)]
         return {text for status, text in found if status == 200}
 
     @asynccontextmanager
-    async def session(one: Site) -> AsyncIterator[None]:
+    async def session(one: NamedEndpoint) -> AsyncIterator[None]:
         host, _, port = router.http_address.rpartition(":")
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Wait: yes\r\n".encode())
@@ -98,7 +98,7 @@ def of_haproxy(router: HaproxyRouter, settings: HaproxySettings) -> Routed:
     def down() -> Router:
         return HaproxyRouter(replace(settings, data_dir=settings.data_dir / "x", haproxy="none"))
 
-    return Routed(
+    return RouterUnderTest(
         router,
         targets,
         session,
@@ -110,7 +110,7 @@ def of_haproxy(router: HaproxyRouter, settings: HaproxySettings) -> Routed:
 
 
 @pytest.fixture(params=["haproxy", "memory"])
-async def routed(request: pytest.FixtureRequest) -> AsyncIterator[Routed]:
+async def routed(request: pytest.FixtureRequest) -> AsyncIterator[RouterUnderTest]:
     if request.param == "memory":
         yield in_memory(FakeRouter())
         return
@@ -131,15 +131,15 @@ def serving(*endpoints: BackendServer) -> RoutingTable:
     return RoutingTable((Backend(BACKEND, endpoints),), (RULE,))
 
 
-async def test_an_empty_table_is_one(routed: Routed) -> None:
+async def test_an_empty_table_is_one(routed: RouterUnderTest) -> None:
     assert await routed.router.apply(RoutingTable()) == {}
     assert await routed.router.sessions("none") == {}
     host, _, port = routed.router.http_address.rpartition(":")
     assert (host, port.isdecimal()) == ("127.0.0.1", True)
 
 
-async def test_requests_go_where_the_last_table_says(routed: Routed) -> None:
-    async with site("one") as one, site("two") as two:
+async def test_requests_go_where_the_last_table_says(routed: RouterUnderTest) -> None:
+    async with named_endpoint("one") as one, named_endpoint("two") as two:
         assert await routed.router.apply(serving(one.endpoint, two.endpoint)) == {}
         assert await routed.targets() == {"one", "two"}
         assert await routed.router.apply(serving(one.draining, two.endpoint)) == {}
@@ -150,9 +150,9 @@ async def test_requests_go_where_the_last_table_says(routed: Routed) -> None:
         assert await routed.targets() == set()
 
 
-async def test_the_same_table_again_changes_nothing(routed: Routed) -> None:
+async def test_the_same_table_again_changes_nothing(routed: RouterUnderTest) -> None:
     lost = HttpRule("lost", "lost.example", "/", (("nobody", 1),))
-    async with site("one") as one:
+    async with named_endpoint("one") as one:
         table = replace(serving(one.endpoint), rules=(RULE, lost))
         first = await routed.router.apply(table)
         assert set(first) == {"lost"}
@@ -160,15 +160,15 @@ async def test_the_same_table_again_changes_nothing(routed: Routed) -> None:
         assert await routed.targets() == {"one"}
 
 
-async def test_tables_at_once_leave_the_last_one(routed: Routed) -> None:
-    async with site("one") as one, site("two") as two:
+async def test_tables_at_once_leave_the_last_one(routed: RouterUnderTest) -> None:
+    async with named_endpoint("one") as one, named_endpoint("two") as two:
         await routed.router.apply(serving(one.endpoint))
         tables = [serving(one.endpoint), serving(one.endpoint, two.endpoint), serving(two.endpoint)]
         assert await asyncio.gather(*(routed.router.apply(table) for table in tables)) == [{}] * 3
         assert await routed.targets() == {"two"}
 
 
-async def test_what_cannot_be_served_is_named_and_the_rest_is(routed: Routed) -> None:
+async def test_what_cannot_be_served_is_named_and_the_rest_is(routed: RouterUnderTest) -> None:
     rules = (
         RULE,
         HttpRule("again", HOST, "", RULE.backends),
@@ -176,17 +176,17 @@ async def test_what_cannot_be_served_is_named_and_the_rest_is(routed: Routed) ->
         HttpRule("host", "bad host {", "/", RULE.backends),
         HttpRule("path", HOST, "/a b", RULE.backends),
     )
-    async with site("one") as one:
+    async with named_endpoint("one") as one:
         faults = await routed.router.apply(replace(serving(one.endpoint), rules=rules))
         assert set(faults) == {"again", "lost", "host", "path"}
         assert all(faults.values())
         assert await routed.targets() == {"one"}
 
 
-async def test_a_port_that_somebody_has_is_named_until_it_is_free(routed: Routed) -> None:
+async def test_a_port_that_somebody_has_is_named_until_it_is_free(routed: RouterUnderTest) -> None:
     port = free_port("127.0.0.7")
     listener = Listener("taken", "127.0.0.7", port, BACKEND)
-    async with site("one") as one:
+    async with named_endpoint("one") as one:
         table = replace(serving(one.endpoint), listeners=(listener,))
         with socket.socket() as other:
             other.bind(("127.0.0.7", port))
@@ -198,8 +198,8 @@ async def test_a_port_that_somebody_has_is_named_until_it_is_free(routed: Routed
         assert await routed.router.apply(table) == {}
 
 
-async def test_sessions_are_counted_by_endpoint_until_they_end(routed: Routed) -> None:
-    async with site("one") as one, site("two") as two:
+async def test_sessions_are_counted_by_endpoint_until_they_end(routed: RouterUnderTest) -> None:
+    async with named_endpoint("one") as one, named_endpoint("two") as two:
         await routed.router.apply(serving(one.endpoint))
         assert await routed.router.sessions(BACKEND) == {"one": 0}
         async with routed.session(one):
@@ -214,8 +214,8 @@ async def test_sessions_are_counted_by_endpoint_until_they_end(routed: Routed) -
         await eventually(left, lambda count: count == 0)
 
 
-async def test_a_table_that_is_refused_leaves_the_old_one(routed: Routed) -> None:
-    async with site("one") as one, site("two") as two:
+async def test_a_table_that_is_refused_leaves_the_old_one(routed: RouterUnderTest) -> None:
+    async with named_endpoint("one") as one, named_endpoint("two") as two:
         await routed.router.apply(serving(one.endpoint))
         routed.refuse()
         rule = HttpRule("other", "other.example", "/", RULE.backends)
@@ -226,14 +226,14 @@ async def test_a_table_that_is_refused_leaves_the_old_one(routed: Routed) -> Non
         assert await routed.targets() == {"one"}
 
 
-async def test_a_router_that_cannot_start_is_down(routed: Routed) -> None:
+async def test_a_router_that_cannot_start_is_down(routed: RouterUnderTest) -> None:
     with pytest.raises(RouterDownError) as caught:
         await routed.down().apply(RoutingTable())
     assert (caught.value.reason, caught.value.retryable) == ("RouterUnavailable", True)
 
 
-async def test_another_process_finds_what_is_in_force(routed: Routed) -> None:
-    async with site("one") as one, site("two") as two:
+async def test_another_process_finds_what_is_in_force(routed: RouterUnderTest) -> None:
+    async with named_endpoint("one") as one, named_endpoint("two") as two:
         await routed.router.apply(serving(one.endpoint))
         again = routed.reopened()
         assert await again.sessions(BACKEND) == {"one": 0}

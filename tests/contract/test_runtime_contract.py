@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tests.support.promotion.verification_in_memory import TestMachine
+from tests.support.promotion.verification_in_memory import FileRuntime
 from tests.support.rollouts.memory_machine import Clock, FakeRuntime
 from tests.support.server.api_server import StubRuntime
 from tests.support.workload.podman_home import OWNER, PodmanHome, podman_home_in
@@ -49,7 +49,7 @@ _SECONDS = 30
 
 
 @dataclass
-class Machine:
+class RuntimeUnderTest:
     """A runtime, and containers for it that it can run."""
 
     runtime: ReadableRuntime
@@ -90,7 +90,7 @@ def podman_home() -> Iterator[PodmanHome]:
         yield home
 
 
-def in_memory(runtime: FakeRuntime) -> Machine:
+def in_memory(runtime: FakeRuntime) -> RuntimeUnderTest:
     image = Reference.parse("registry.test/web").with_digest(Digest.of(b"good"))
     for code in (0, 3):
         runtime.exits[f"r{code}"] = [code]
@@ -108,11 +108,11 @@ def in_memory(runtime: FakeRuntime) -> Machine:
         else:
             runtime.slow.add(pulled)
 
-    return Machine(runtime, image, runtime.turn, missing)
+    return RuntimeUnderTest(runtime, image, runtime.turn, missing)
 
 
 @pytest.fixture
-async def podman(podman_home: PodmanHome) -> AsyncIterator[Machine]:
+async def podman(podman_home: PodmanHome) -> AsyncIterator[RuntimeUnderTest]:
     name = uuid.uuid4().hex[:8]
     settings = PodmanSettings(
         data_dir=podman_home.root / name,
@@ -122,7 +122,7 @@ async def podman(podman_home: PodmanHome) -> AsyncIterator[Machine]:
         containers_conf=podman_home.conf,
     )
     async with PodmanRuntime.open(settings) as runtime:
-        yield Machine(runtime, podman_home.image, lambda: None, lambda _: None)
+        yield RuntimeUnderTest(runtime, podman_home.image, lambda: None, lambda _: None)
         await runtime.teardown()
 
 
@@ -142,20 +142,20 @@ class GoingClock(Clock):
 
 MEMORY: dict[str, Callable[[], FakeRuntime]] = {
     "memory": lambda: FakeRuntime(GoingClock()),
-    "memory for tests of stages": lambda: TestMachine(GoingClock()),
+    "memory for tests of stages": lambda: FileRuntime(GoingClock()),
     "memory for the API": interactive_in_memory,
 }
 
 
 @pytest.fixture(params=["podman", *MEMORY])
-def machine(request: pytest.FixtureRequest) -> Machine:
+def machine(request: pytest.FixtureRequest) -> RuntimeUnderTest:
     if request.param == "podman":
-        found: Machine = request.getfixturevalue("podman")
+        found: RuntimeUnderTest = request.getfixturevalue("podman")
         return found
     return in_memory(MEMORY[request.param]())
 
 
-async def test_an_instance_is_what_it_was_started_as(machine: Machine) -> None:
+async def test_an_instance_is_what_it_was_started_as(machine: RuntimeUnderTest) -> None:
     assert await machine.runtime.instances() == []
     found = await machine.serving()
 
@@ -176,14 +176,14 @@ async def test_an_instance_is_what_it_was_started_as(machine: Machine) -> None:
     assert not found.succeeded
 
 
-async def test_what_runs_is_not_started_again(machine: Machine) -> None:
+async def test_what_runs_is_not_started_again(machine: RuntimeUnderTest) -> None:
     before = await machine.serving()
     await machine.runtime.start(machine.spec())
     await asyncio.gather(*(machine.runtime.start(machine.spec()) for _ in range(3)))
     assert await machine.one(lambda one: one.ready) == before
 
 
-async def test_what_is_stopped_is_gone_and_can_be_stopped_again(machine: Machine) -> None:
+async def test_what_is_stopped_is_gone_and_can_be_stopped_again(machine: RuntimeUnderTest) -> None:
     await machine.serving()
     for _ in range(2):
         await machine.runtime.stop(NAME, 0)
@@ -192,7 +192,7 @@ async def test_what_is_stopped_is_gone_and_can_be_stopped_again(machine: Machine
 
 
 @pytest.mark.parametrize("code", [0, 3])
-async def test_what_runs_once_ends_with_its_exit_code(machine: Machine, code: int) -> None:
+async def test_what_runs_once_ends_with_its_exit_code(machine: RuntimeUnderTest, code: int) -> None:
     found = await machine.ended(code)
 
     assert (dict(found.exit_codes), found.succeeded) == ({"web": code}, code == 0)
@@ -203,7 +203,7 @@ async def test_what_runs_once_ends_with_its_exit_code(machine: Machine, code: in
     assert container.ended_at is not None
 
 
-async def test_what_has_ended_is_started_anew(machine: Machine) -> None:
+async def test_what_has_ended_is_started_anew(machine: RuntimeUnderTest) -> None:
     before = await machine.ended(3)
     await machine.runtime.start(machine.spec())
     after = await machine.one(lambda one: one.ready)
@@ -213,7 +213,7 @@ async def test_what_has_ended_is_started_anew(machine: Machine) -> None:
     assert after.started_at >= before.started_at
 
 
-async def test_an_image_that_cannot_be_pulled_holds_nobody_up(machine: Machine) -> None:
+async def test_an_image_that_cannot_be_pulled_holds_nobody_up(machine: RuntimeUnderTest) -> None:
     nowhere = replace(machine.image, registry="127.0.0.1:1", repository="team/none")
     web = replace(machine.spec().containers[0], image=nowhere)
     spec = machine.spec(containers=(web,))
@@ -236,14 +236,14 @@ async def test_an_image_that_cannot_be_pulled_holds_nobody_up(machine: Machine) 
     assert await machine.runtime.instances() == []
 
 
-async def test_a_path_of_the_host_is_forbidden(machine: Machine) -> None:
+async def test_a_path_of_the_host_is_forbidden(machine: RuntimeUnderTest) -> None:
     with pytest.raises(ForbiddenError, match="/etc") as caught:
         await machine.runtime.start(machine.spec(volumes={"etc": HostPath("/etc")}))
     assert (caught.value.reason, caught.value.retryable) == ("Forbidden", False)
     assert await machine.runtime.instances() == []
 
 
-async def test_a_command_is_executed_where_something_runs(machine: Machine) -> None:
+async def test_a_command_is_executed_where_something_runs(machine: RuntimeUnderTest) -> None:
     await machine.serving()
     code, output = await machine.runtime.execute(NAME, ("/bin/sh", "-c", "true"))
     assert isinstance(output, bytes)
@@ -254,18 +254,18 @@ async def test_a_command_is_executed_where_something_runs(machine: Machine) -> N
         assert (caught.value.reason, caught.value.retryable) == ("RuntimeUnavailable", True)
 
 
-async def test_no_command_is_executed_in_what_has_ended(machine: Machine) -> None:
+async def test_no_command_is_executed_in_what_has_ended(machine: RuntimeUnderTest) -> None:
     await machine.ended(0)
     with pytest.raises(RuntimeUnavailableError):
         await machine.runtime.execute(NAME, ("/bin/true",))
 
 
-async def log(machine: Machine, wanted: LogQuery, container: str = "") -> bytes:
+async def log(machine: RuntimeUnderTest, wanted: LogQuery, container: str = "") -> bytes:
     pieces = machine.runtime.logs(NAME, container, wanted)
     return b"".join([piece async for piece in pieces])
 
 
-async def test_a_log_is_read_whole_or_its_last_lines(machine: Machine) -> None:
+async def test_a_log_is_read_whole_or_its_last_lines(machine: RuntimeUnderTest) -> None:
     await machine.serving()
     await eventually(lambda: log(machine, LogQuery()), lambda text: text == b"one\ntwo\n")
     assert await log(machine, LogQuery(), "web") == b"one\ntwo\n"
@@ -277,7 +277,7 @@ async def test_a_log_is_read_whole_or_its_last_lines(machine: Machine) -> None:
     assert caught.value.reason == "NoPreviousLog"
 
 
-async def test_a_followed_log_ends_with_its_container(machine: Machine) -> None:
+async def test_a_followed_log_ends_with_its_container(machine: RuntimeUnderTest) -> None:
     await machine.serving()
     following = asyncio.create_task(log(machine, LogQuery(follow=True)))
     await asyncio.sleep(0.1)
@@ -287,14 +287,14 @@ async def test_a_followed_log_ends_with_its_container(machine: Machine) -> None:
         assert await following == b"one\ntwo\n"
 
 
-async def test_the_log_before_a_restart_is_kept(machine: Machine) -> None:
+async def test_the_log_before_a_restart_is_kept(machine: RuntimeUnderTest) -> None:
     await machine.ended(3)
     await machine.runtime.start(machine.spec())
     await machine.one(lambda one: one.ready)
     assert await log(machine, LogQuery(previous=True))
 
 
-async def test_every_change_is_told_to_every_listener(machine: Machine) -> None:
+async def test_every_change_is_told_to_every_listener(machine: RuntimeUnderTest) -> None:
     told: tuple[list[Owner], list[Owner]] = ([], [])
 
     async def listen(heard: list[Owner]) -> None:
@@ -318,14 +318,14 @@ async def test_every_change_is_told_to_every_listener(machine: Machine) -> None:
     assert {*told[0], *told[1]} == {OWNER}
 
 
-async def test_names_can_be_published_again_and_taken_back(machine: Machine) -> None:
+async def test_names_can_be_published_again_and_taken_back(machine: RuntimeUnderTest) -> None:
     await machine.serving()
     names = [ServiceName("shop", "db", "127.0.0.9")]
     for wanted in (names, names, []):
         await machine.runtime.publish_names(wanted)
 
 
-async def test_files_are_read_within_limits(machine: Machine) -> None:
+async def test_files_are_read_within_limits(machine: RuntimeUnderTest) -> None:
     await machine.serving()
 
     async def files() -> list[tuple[str, bytes]]:
@@ -354,15 +354,15 @@ async def test_files_are_read_within_limits(machine: Machine) -> None:
 
 
 @pytest.fixture(params=["podman", "memory for the API"])
-def interactive(request: pytest.FixtureRequest) -> Machine:
+def interactive(request: pytest.FixtureRequest) -> RuntimeUnderTest:
     if request.param == "podman":
-        found: Machine = request.getfixturevalue("podman")
+        found: RuntimeUnderTest = request.getfixturevalue("podman")
         return found
     return in_memory(interactive_in_memory())
 
 
 @pytest.fixture
-async def entered(interactive: Machine) -> InteractiveRuntime:
+async def entered(interactive: RuntimeUnderTest) -> InteractiveRuntime:
     await interactive.serving()
     assert isinstance(interactive.runtime, PodmanRuntime | StubRuntime)
     return interactive.runtime

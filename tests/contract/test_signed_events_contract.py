@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from tests.support.delivery.envelopes import envelope
-from tests.support.delivery.http_receiver import HANG, Arrived, receiving, status
+from tests.support.delivery.http_receiver import HANG, ReceivedRequest, receiving, status
 
 from upwell.delivery.interface import DeliveryError, InvalidTargetError, WebhookTarget
 from upwell.delivery.webhook import Webhooks
@@ -41,7 +41,7 @@ def send(request: pytest.FixtureRequest, senders: dict[str, Send]) -> Send:
 
 @pytest.mark.parametrize("secret", [b"", b"s3cret"])
 async def test_both_ports_send_the_same_request(senders: dict[str, Send], secret: bytes) -> None:
-    requests: list[Arrived] = []
+    requests: list[ReceivedRequest] = []
     for send in senders.values():
         async with receiving() as receiver:
             await send(receiver.url, secret)

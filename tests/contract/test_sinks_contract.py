@@ -40,7 +40,7 @@ REFUSALS = {
 
 
 @dataclass
-class Telling:
+class SinkUnderTest:
     """A sink and its receiver."""
 
     sink: Sink
@@ -52,16 +52,16 @@ class Telling:
     """Let it answer no more."""
 
 
-def in_memory(receivers: Receivers, sink: Sink) -> Telling:
+def in_memory(receivers: Receivers, sink: Sink) -> SinkUnderTest:
     def refuse(how: str) -> None:
         receivers.answer = lambda _: REFUSALS[how][1] if how else None
 
-    return Telling(
+    return SinkUnderTest(
         sink, lambda: [one.id for one in receivers.received], refuse, receivers.gate.clear
     )
 
 
-def over_http(receiver: HttpReceiver, sink: Sink) -> Telling:
+def over_http(receiver: HttpReceiver, sink: Sink) -> SinkUnderTest:
     taken: list[str] = []
 
     def arrived() -> list[str]:
@@ -75,7 +75,7 @@ def over_http(receiver: HttpReceiver, sink: Sink) -> Telling:
         arrived()
         receiver.otherwise = now
 
-    return Telling(
+    return SinkUnderTest(
         sink, arrived, lambda how: answer(REFUSALS[how][0] if how else OK), lambda: answer(HANG)
     )
 
@@ -100,7 +100,7 @@ async def notices() -> AsyncIterator[Notices]:
 @pytest.fixture(params=["webhook", "notice", "webhook in memory", "notice in memory"])
 async def telling(
     request: pytest.FixtureRequest, webhooks: Webhooks, notices: Notices
-) -> AsyncIterator[Telling]:
+) -> AsyncIterator[SinkUnderTest]:
     receivers = Receivers()
     async with receiving() as receiver:
         match request.param:
@@ -116,25 +116,25 @@ async def telling(
                 yield in_memory(receivers, receivers.notice(["json://ci.test"]))
 
 
-async def test_an_event_arrives_and_the_answer_is_for_people(telling: Telling) -> None:
+async def test_an_event_arrives_and_the_answer_is_for_people(telling: SinkUnderTest) -> None:
     assert await telling.sink.send(envelope(1))
     assert telling.arrived() == ["event-1"]
 
 
-async def test_an_event_can_be_sent_again(telling: Telling) -> None:
+async def test_an_event_can_be_sent_again(telling: SinkUnderTest) -> None:
     for number in (1, 2, 1):
         await telling.sink.send(envelope(number))
     assert telling.arrived() == ["event-1", "event-2", "event-1"]
 
 
-async def test_events_can_be_sent_at_once(telling: Telling) -> None:
+async def test_events_can_be_sent_at_once(telling: SinkUnderTest) -> None:
     await asyncio.gather(*(telling.sink.send(envelope(number)) for number in range(5)))
     assert sorted(telling.arrived()) == [f"event-{number}" for number in range(5)]
 
 
 @pytest.mark.parametrize("how", REFUSALS)
 async def test_a_refusal_is_an_error_and_the_next_try_may_succeed(
-    telling: Telling, how: str
+    telling: SinkUnderTest, how: str
 ) -> None:
     telling.refuse(how)
     with pytest.raises(DeliveryError) as caught:
@@ -146,7 +146,7 @@ async def test_a_refusal_is_an_error_and_the_next_try_may_succeed(
     assert telling.arrived() == ["event-1"]
 
 
-async def test_a_cancelled_send_ends_at_once(telling: Telling) -> None:
+async def test_a_cancelled_send_ends_at_once(telling: SinkUnderTest) -> None:
     telling.hang()
     sending = asyncio.create_task(telling.sink.send(envelope(1)))
     await asyncio.sleep(0.05)
@@ -164,7 +164,7 @@ async def test_a_cancelled_send_ends_at_once(telling: Telling) -> None:
 @pytest.fixture(params=["webhook", "webhook in memory"])
 async def posting(
     request: pytest.FixtureRequest, webhooks: Webhooks
-) -> AsyncIterator[tuple[WebhookSinks, Telling]]:
+) -> AsyncIterator[tuple[WebhookSinks, SinkUnderTest]]:
     async with receiving() as receiver:
         receivers = Receivers()
         target = WebhookTarget(receiver.url)
@@ -178,7 +178,7 @@ async def posting(
     ("how", "permanent", "pause"), [("permanent", True, None), ("passing", False, 7.0)]
 )
 async def test_a_webhook_says_whether_to_try_again_and_when(
-    posting: tuple[WebhookSinks, Telling], how: str, pause: float | None, *, permanent: bool
+    posting: tuple[WebhookSinks, SinkUnderTest], how: str, pause: float | None, *, permanent: bool
 ) -> None:
     _, telling = posting
     telling.refuse(how)
@@ -199,7 +199,7 @@ async def test_a_webhook_says_whether_to_try_again_and_when(
     ids=["link-local", "no name", "the server's own", "two lines"],
 )
 async def test_a_target_that_nothing_can_be_sent_to_is_refused(
-    posting: tuple[WebhookSinks, Telling], target: WebhookTarget
+    posting: tuple[WebhookSinks, SinkUnderTest], target: WebhookTarget
 ) -> None:
     with pytest.raises(InvalidTargetError, match=r"\w"):
         posting[0].webhook(target)

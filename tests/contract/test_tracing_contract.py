@@ -25,23 +25,23 @@ type Arrived = tuple[str, str, str]
 
 
 @dataclass
-class Exporting:
+class ExporterUnderTest:
     """An exporter; `arrived` sends what waits, and returns all that has arrived."""
 
     exporter: SpanExporter
     arrived: Callable[[], Awaitable[list[Arrived]]]
 
 
-def of_recorder() -> Exporting:
+def of_recorder() -> ExporterUnderTest:
     recorder = SpanRecorder()
 
     async def arrived() -> list[Arrived]:
         return [(one.name, one.context.trace_id, one.failure) for one in recorder.spans]
 
-    return Exporting(recorder, arrived)
+    return ExporterUnderTest(recorder, arrived)
 
 
-def of_collector(collector: Collector) -> Exporting:
+def of_collector(collector: Collector) -> ExporterUnderTest:
     exporter = OtlpExporter(f"{collector.endpoint}/v1/traces", service="shop", version="1")
 
     async def arrived() -> list[Arrived]:
@@ -49,11 +49,11 @@ def of_collector(collector: Collector) -> Exporting:
         spans = collector.spans
         return [(one.name, one.trace_id.hex(), one.status.message) for one in spans]
 
-    return Exporting(exporter, arrived)
+    return ExporterUnderTest(exporter, arrived)
 
 
 @pytest.fixture(params=["otlp", "recorder"])
-async def exporting(request: pytest.FixtureRequest) -> AsyncIterator[Exporting]:
+async def exporting(request: pytest.FixtureRequest) -> AsyncIterator[ExporterUnderTest]:
     if request.param == "recorder":
         yield of_recorder()
         return
@@ -66,7 +66,7 @@ async def exporting(request: pytest.FixtureRequest) -> AsyncIterator[Exporting]:
 @pytest.fixture(params=["otlp refused", "otlp alone", "recorder"])
 async def lost(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Exporting]:
+) -> AsyncIterator[ExporterUnderTest]:
     """An exporter whose spans nobody takes, if it sends them anywhere."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     async with collecting() as collector:
@@ -83,7 +83,7 @@ def span(name: str, **fields: str) -> Span:
     return Span(name, context, NOW, NOW + timedelta(seconds=1), parent=ROOT, **fields)  # type: ignore[arg-type]  # `failure` alone
 
 
-async def test_spans_arrive_in_their_order(exporting: Exporting) -> None:
+async def test_spans_arrive_in_their_order(exporting: ExporterUnderTest) -> None:
     exporting.exporter.export([span("import"), span("build", failure="exit code 1")])
     exporting.exporter.export([span("rollout")])
 
@@ -94,21 +94,21 @@ async def test_spans_arrive_in_their_order(exporting: Exporting) -> None:
     ]
 
 
-async def test_any_iterable_will_do_and_none_is_nothing(exporting: Exporting) -> None:
+async def test_any_iterable_will_do_and_none_is_nothing(exporting: ExporterUnderTest) -> None:
     exporting.exporter.export(())
     exporting.exporter.export(span(name) for name in ("one", "two"))
 
     assert [name for name, *_ in await exporting.arrived()] == ["one", "two"]
 
 
-async def test_an_end_before_its_start_is_taken(exporting: Exporting) -> None:
+async def test_an_end_before_its_start_is_taken(exporting: ExporterUnderTest) -> None:
     """Clocks of two machines may differ."""
     exporting.exporter.export([Span("odd", ROOT, NOW, NOW - timedelta(seconds=5))])
 
     assert [name for name, *_ in await exporting.arrived()] == ["odd"]
 
 
-async def test_many_spans_are_taken_at_once(lost: Exporting) -> None:
+async def test_many_spans_are_taken_at_once(lost: ExporterUnderTest) -> None:
     began = time.monotonic()
     lost.exporter.export(span(str(number)) for number in range(3000))
 
@@ -116,7 +116,7 @@ async def test_many_spans_are_taken_at_once(lost: Exporting) -> None:
 
 
 async def test_what_nobody_takes_is_dropped_and_raises_nothing(
-    lost: Exporting, caplog: pytest.LogCaptureFixture
+    lost: ExporterUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         lost.exporter.export([span("one")])
@@ -125,7 +125,7 @@ async def test_what_nobody_takes_is_dropped_and_raises_nothing(
     assert arrived or caplog.messages, "dropped without a word"
 
 
-async def test_spans_after_the_end_raise_nothing(exporting: Exporting) -> None:
+async def test_spans_after_the_end_raise_nothing(exporting: ExporterUnderTest) -> None:
     await exporting.arrived()
 
     exporting.exporter.export([span("late")])

@@ -30,7 +30,7 @@ SECRET = "s3cret"
 
 
 @dataclass
-class Asked:
+class ProbedServer:
     """Probes, and the one whom they ask."""
 
     probes: Probes
@@ -51,7 +51,7 @@ def http(code: int, body: bytes) -> bytes:
     return f"HTTP/1.1 {code} Said\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def of_network(probes: Probes, receiver: HttpReceiver) -> Asked:
+def of_network(probes: Probes, receiver: HttpReceiver) -> ProbedServer:
     def answer(code: int, body: bytes) -> None:
         receiver.otherwise = http(code, body)
 
@@ -61,10 +61,10 @@ def of_network(probes: Probes, receiver: HttpReceiver) -> Asked:
     def told() -> list[bytes]:
         return [one.body for one in receiver.arrived if one.line.startswith("POST")]
 
-    return Asked(probes, receiver.port, answer, fail, told)
+    return ProbedServer(probes, receiver.port, answer, fail, told)
 
 
-def of_script(probes: ScriptedProbes) -> Asked:
+def of_script(probes: ScriptedProbes) -> ProbedServer:
     def answer(code: int, body: bytes) -> None:
         probes.http = HttpAnswer(code, body)
         probes.metric = METRICS.get((code, body), ProbeError("no metrics"))
@@ -73,7 +73,7 @@ def of_script(probes: ScriptedProbes) -> Asked:
     def fail() -> None:
         probes.http = probes.metric = probes.ci = ProbeError("it makes no sense")
 
-    return Asked(probes, 80, answer, fail, lambda: [event.body for event in probes.told])
+    return ProbedServer(probes, 80, answer, fail, lambda: [event.body for event in probes.told])
 
 
 def series(*values: str, kind: str = "vector") -> tuple[int, bytes]:
@@ -104,7 +104,7 @@ METRICS: dict[tuple[int, bytes], float | ProbeError | None] = {
 
 
 @pytest.fixture(params=["network", "scripted"])
-async def asked(request: pytest.FixtureRequest) -> AsyncIterator[Asked]:
+async def asked(request: pytest.FixtureRequest) -> AsyncIterator[ProbedServer]:
     if request.param == "scripted":
         yield of_script(ScriptedProbes())
         return
@@ -119,14 +119,14 @@ async def asked(request: pytest.FixtureRequest) -> AsyncIterator[Asked]:
 
 
 @pytest.mark.parametrize("code", [200, 204, 302, 404, 503])
-async def test_an_answer_is_handed_over_whatever_its_status(asked: Asked, code: int) -> None:
+async def test_an_answer_is_handed_over_whatever_its_status(asked: ProbedServer, code: int) -> None:
     body = b"" if code == 204 else b"\x00said\xff"
     asked.answer(code, body)
 
     assert await asked.probes.get(HttpQuestion(asked.url, "shop.test")) == HttpAnswer(code, body)
 
 
-async def test_each_question_is_answered_anew(asked: Asked) -> None:
+async def test_each_question_is_answered_anew(asked: ProbedServer) -> None:
     for code in (200, 503, 200):
         asked.answer(code, b"x")
         assert (await asked.probes.get(HttpQuestion(asked.url))).status == code
@@ -135,7 +135,7 @@ async def test_each_question_is_answered_anew(asked: Asked) -> None:
 # connect
 
 
-async def test_a_connection_is_accepted(asked: Asked) -> None:
+async def test_a_connection_is_accepted(asked: ProbedServer) -> None:
     await asked.probes.connect("127.0.0.1", asked.port)
 
 
@@ -158,7 +158,9 @@ async def nobody_there(kind: str) -> AsyncIterator[tuple[Probes, int]]:
 @pytest.mark.parametrize(
     "answer", [answer for answer, number in METRICS.items() if not isinstance(number, ProbeError)]
 )
-async def test_one_finite_number_is_measured(asked: Asked, answer: tuple[int, bytes]) -> None:
+async def test_one_finite_number_is_measured(
+    asked: ProbedServer, answer: tuple[int, bytes]
+) -> None:
     asked.answer(*answer)
 
     assert await asked.probes.measure(MetricQuestion(asked.url, "up", AT)) == METRICS[answer]
@@ -168,7 +170,7 @@ async def test_one_finite_number_is_measured(asked: Asked, answer: tuple[int, by
     "answer", [answer for answer, number in METRICS.items() if isinstance(number, ProbeError)]
 )
 async def test_a_fault_of_the_query_is_told_from_one_of_the_server(
-    asked: Asked, answer: tuple[int, bytes]
+    asked: ProbedServer, answer: tuple[int, bytes]
 ) -> None:
     asked.answer(*answer)
 
@@ -181,7 +183,7 @@ async def test_a_fault_of_the_query_is_told_from_one_of_the_server(
 # tell
 
 
-async def test_an_event_is_told_and_can_be_told_again(asked: Asked) -> None:
+async def test_an_event_is_told_and_can_be_told_again(asked: ProbedServer) -> None:
     asked.answer(202, b"")
     event = SignedEvent(asked.url, b'{"id": "1"}', b"key")
 
@@ -192,7 +194,7 @@ async def test_an_event_is_told_and_can_be_told_again(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("code", [302, 404, 500])
-async def test_an_event_that_is_not_taken_is_an_error(asked: Asked, code: int) -> None:
+async def test_an_event_that_is_not_taken_is_an_error(asked: ProbedServer, code: int) -> None:
     asked.answer(code, b"")
 
     with pytest.raises(ProbeError, match=str(code)) as caught:
@@ -213,7 +215,7 @@ CALLS: dict[str, Call] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_what_makes_no_sense_is_an_error(asked: Asked, call: str) -> None:
+async def test_what_makes_no_sense_is_an_error(asked: ProbedServer, call: str) -> None:
     asked.fail()
 
     with pytest.raises(ProbeError) as caught:
@@ -224,7 +226,7 @@ async def test_what_makes_no_sense_is_an_error(asked: Asked, call: str) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("url", ["", "ftp://x/", "http://", "http://[::1"])
-async def test_what_is_no_url_is_an_error(asked: Asked, call: str, url: str) -> None:
+async def test_what_is_no_url_is_an_error(asked: ProbedServer, call: str, url: str) -> None:
     with pytest.raises(ProbeError):
         await CALLS[call](asked.probes, url)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tests.support.builds.base_images import Images, Log, push_base_images, serve_registry
 from tests.support.builds.openshift_builds import (
-    Site,
+    BuildInstallation,
     committed,
-    openshift_site,
+    open_builds,
     push_as_docker_hub,
 )
 from tests.support.builds.s2i_images import BuilderImages, push_builder_images
@@ -117,18 +117,20 @@ def docker_hub(images: Images) -> str:
 
 
 @pytest.fixture
-async def site(builder: BuildahBuilder, docker_hub: str, tmp_path: Path) -> AsyncIterator[Site]:
+async def installed(
+    builder: BuildahBuilder, docker_hub: str, tmp_path: Path
+) -> AsyncIterator[BuildInstallation]:
     """Builds that are asked for, run for real."""
-    async with openshift_site(builder, docker_hub, tmp_path / "site", follows=False) as running:
+    async with open_builds(builder, docker_hub, tmp_path / "site", follows=False) as running:
         yield running
 
 
 @pytest.fixture
-async def live_site(
+async def live_installed(
     builder: BuildahBuilder, docker_hub: str, tmp_path: Path
-) -> AsyncIterator[Site]:
+) -> AsyncIterator[BuildInstallation]:
     """A site whose streams import and whose triggers start builds."""
-    async with openshift_site(builder, docker_hub, tmp_path / "site", follows=True) as running:
+    async with open_builds(builder, docker_hub, tmp_path / "site", follows=True) as running:
         yield running
 
 

@@ -29,7 +29,7 @@ def tree(tmp_path: Path) -> Path:
     return write_tree(tmp_path / "tree", {"Gemfile": "gem\n", "run": "#!/bin/sh\n"})
 
 
-class Built:
+class PushedImage:
     """A pushed image: its configuration, and its files with owner, mode and content."""
 
     def __init__(self, image: Reference, folder: Path) -> None:
@@ -61,7 +61,7 @@ class Fixture:
     def __init__(self, builder: BuildahBuilder, images: Images, folder: Path, log: Log) -> None:
         self.builder, self.images, self.folder, self.log = builder, images, folder, log
 
-    async def build(self, image: Reference, tree: Path, name: str, **changes: Any) -> Built:
+    async def build(self, image: Reference, tree: Path, name: str, **changes: Any) -> PushedImage:
         plan = BuildPlan(
             **{
                 "id": f"uid-{name}",
@@ -80,7 +80,7 @@ class Fixture:
         assert result.digest is not None
         folder = self.folder / f"pulled-{name}"
         folder.mkdir()
-        return Built(plan.push.with_digest(result.digest), folder)
+        return PushedImage(plan.push.with_digest(result.digest), folder)
 
 
 @pytest.fixture

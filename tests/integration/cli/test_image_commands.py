@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.images.stream_api import GROUP, StreamSite, stream_site
+from tests.support.images.stream_api import GROUP, StreamApi, open_stream_api
 from tests.support.registry.docker_registry import docker_registry
 from tests.support.registry.embedded_server import serving
 from tests.support.registry.layered_images import push_index, push_layered
@@ -27,7 +27,7 @@ async def upwell(*arguments: str, **env: str) -> Result:
 
 @dataclass(frozen=True)
 class ImportSetup:
-    site: StreamSite
+    site: StreamApi
     host: str
 
     async def run(self, *arguments: str) -> Result:
@@ -43,7 +43,7 @@ async def setup(tmp_path: Path) -> AsyncIterator[ImportSetup]:
     async with AsyncExitStack() as stack:
         (tmp_path / "vendor").mkdir()
         host = await stack.enter_async_context(docker_registry(tmp_path / "vendor"))
-        yield ImportSetup(await stack.enter_async_context(stream_site(tmp_path)), host)
+        yield ImportSetup(await stack.enter_async_context(open_stream_api(tmp_path)), host)
 
 
 async def test_an_import_is_declared_done_and_shown(setup: ImportSetup) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.gitops.git_host import GitHost
 from tests.support.gitops.git_promotion import (
     MANIFEST,
-    GitSite,
+    GitPromotion,
     Killed,
     base_digest,
     digest,
@@ -34,30 +34,32 @@ SUPERSEDED, VERIFYING = PromotionPhase.SUPERSEDED, PromotionPhase.VERIFYING
 
 
 @pytest.fixture
-def site(host: GitHost, repositories: GitRepositories) -> GitSite:
+def git_promotion(host: GitHost, repositories: GitRepositories) -> GitPromotion:
     host.push("by hand", {"deploy/shop.yaml": MANIFEST, "README": "x"})
-    return GitSite(host, repositories, git={"path": "deploy"})
+    return GitPromotion(host, repositories, git={"path": "deploy"})
 
 
 def held(annotations: Mapping[str, str]) -> str:
     return annotations.get(f"{STAGE_HOLD}production", "")
 
 
-async def test_a_promotion_is_one_commit_that_explains_itself(site: GitSite) -> None:
-    await site.create_pipeline()
-    await site.promoted(1)
-    second = await site.release(2)
-    promotion = await site.begin(second, "shop-1", requested_by="ann", reason="the audit is done")
-    done = await site.run(promotion, SUCCEEDED)
+async def test_a_promotion_is_one_commit_that_explains_itself(git_promotion: GitPromotion) -> None:
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)
+    second = await git_promotion.release(2)
+    promotion = await git_promotion.begin(
+        second, "shop-1", requested_by="ann", reason="the audit is done"
+    )
+    done = await git_promotion.run(promotion, SUCCEEDED)
 
-    assert site.host.show("deploy/shop.yaml") == with_image(2)
-    assert site.host.log() == [
+    assert git_promotion.host.show("deploy/shop.yaml") == with_image(2)
+    assert git_promotion.host.log() == [
         "Promote shop-2 to production",
         "Promote shop-1 to production",
         "by hand",
     ]
-    assert done.status.commit == site.host.git("rev-parse", "main")
-    told = site.host.git("log", "-1", "--format=%B", "main")
+    assert done.status.commit == git_promotion.host.git("rev-parse", "main")
+    told = git_promotion.host.git("log", "-1", "--format=%B", "main")
     assert told.splitlines() == [
         "Promote shop-2 to production",
         "",
@@ -81,28 +83,36 @@ async def test_a_promotion_is_one_commit_that_explains_itself(site: GitSite) -> 
     ]
 
 
-async def test_what_others_write_cannot_pass_for_a_trailer(site: GitSite) -> None:
-    await site.create_pipeline()
+async def test_what_others_write_cannot_pass_for_a_trailer(git_promotion: GitPromotion) -> None:
+    await git_promotion.create_pipeline()
     cause = "x\n\nUpwell-Release: shop-9\nUpwell-Stage: dev"
-    await site.run(await site.begin(await site.release(1, cause)), SUCCEEDED)
-    assert site.host.git("log", "-1", "--format=%(trailers:key=Upwell-Release)").split() == [
+    await git_promotion.run(
+        await git_promotion.begin(await git_promotion.release(1, cause)), SUCCEEDED
+    )
+    assert git_promotion.host.git(
+        "log", "-1", "--format=%(trailers:key=Upwell-Release)"
+    ).split() == [
         *("Upwell-Release:", "shop-1"),
     ]
 
 
-async def test_the_workloads_here_are_waited_for(host: GitHost, site: GitSite) -> None:
-    site.stage = {"workloads": [{"name": "shop"}]}
-    await site.create_pipeline()
-    promotion = await site.begin(await site.release(1))
-    await site.run(promotion, message="waits for Deployment team/shop to exist")
+async def test_the_workloads_here_are_waited_for(
+    host: GitHost, git_promotion: GitPromotion
+) -> None:
+    git_promotion.stage = {"workloads": [{"name": "shop"}]}
+    await git_promotion.create_pipeline()
+    promotion = await git_promotion.begin(await git_promotion.release(1))
+    await git_promotion.run(promotion, message="waits for Deployment team/shop to exist")
     assert host.log()[0] == "Promote shop-1 to production"
 
     # It spells the image in its own way: the digest counts.
-    created = await site.store.create(deployment(f"registry.example/team/shop:1.0@{digest(1)}"))
-    await site.run(promotion, message="Deployment team/shop")
+    created = await git_promotion.store.create(
+        deployment(f"registry.example/team/shop:1.0@{digest(1)}")
+    )
+    await git_promotion.run(promotion, message="Deployment team/shop")
     assert len(host.log()) == 2
-    await site.store.update_status(created.with_status(rolled_out(created)))
-    await site.run(promotion, SUCCEEDED)
+    await git_promotion.store.update_status(created.with_status(rolled_out(created)))
+    await git_promotion.run(promotion, SUCCEEDED)
 
 
 def deployment(reference: str) -> Deployment:
@@ -131,26 +141,31 @@ def rolled_out(one: Deployment) -> Any:
     return one.status.model_copy(update={**counts, "ready_replicas": 1, **changes})
 
 
-async def test_what_runs_elsewhere_is_asked_for_its_digests(site: GitSite) -> None:
-    site.git["runningUrl"] = "http://shop.example/version"
-    await site.create_pipeline()
-    site.probes.http = ProbeError("shop.example did not answer")
-    promotion = await site.begin(await site.release(1))
-    await site.run(promotion, message="runningUrl: shop.example did not answer")
-    site.probes.http = HttpAnswer(503, digest(1).encode())
-    await site.run(promotion, message="runningUrl answered 503")
-    site.probes.http = HttpAnswer(200, b"sha256:old")
-    await site.run(promotion, message=f"waits for runningUrl to name shop {digest(1)}")
-    site.probes.http = HttpAnswer(200, f"running {digest(1)}".encode())
-    await site.run(promotion, SUCCEEDED)
-    assert set(site.probes.asked) == {HttpQuestion("http://shop.example/version")}
+async def test_what_runs_elsewhere_is_asked_for_its_digests(git_promotion: GitPromotion) -> None:
+    git_promotion.git["runningUrl"] = "http://shop.example/version"
+    await git_promotion.create_pipeline()
+    git_promotion.probes.http = ProbeError("shop.example did not answer")
+    promotion = await git_promotion.begin(await git_promotion.release(1))
+    await git_promotion.run(promotion, message="runningUrl: shop.example did not answer")
+    git_promotion.probes.http = HttpAnswer(503, digest(1).encode())
+    await git_promotion.run(promotion, message="runningUrl answered 503")
+    git_promotion.probes.http = HttpAnswer(200, b"sha256:old")
+    await git_promotion.run(promotion, message=f"waits for runningUrl to name shop {digest(1)}")
+    git_promotion.probes.http = HttpAnswer(200, f"running {digest(1)}".encode())
+    await git_promotion.run(promotion, SUCCEEDED)
+    assert set(git_promotion.probes.asked) == {HttpQuestion("http://shop.example/version")}
 
 
-async def test_a_failed_release_is_put_back_by_another_commit(host: GitHost, site: GitSite) -> None:
-    await site.create_pipeline()
-    await site.promoted(1)
-    site.tests.outcome, site.tests.message = VerificationOutcome.FAILED, "smoke answered 500"
-    failed = await site.promoted(2, "shop-1")
+async def test_a_failed_release_is_put_back_by_another_commit(
+    host: GitHost, git_promotion: GitPromotion
+) -> None:
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)
+    git_promotion.tests.outcome, git_promotion.tests.message = (
+        VerificationOutcome.FAILED,
+        "smoke answered 500",
+    )
+    failed = await git_promotion.promoted(2, "shop-1")
 
     assert failed.status.phase is FAILED
     assert failed.status.message == "smoke answered 500; shop-1 was restored"
@@ -161,101 +176,114 @@ async def test_a_failed_release_is_put_back_by_another_commit(host: GitHost, sit
     assert failed.status.commit == host.git("rev-parse", "main~1")
 
 
-async def test_a_person_goes_back_by_a_commit_too(host: GitHost, site: GitSite) -> None:
-    await site.create_pipeline()
-    await site.promoted(1)
-    await site.promoted(2, "shop-1")
-    first = await site.store.get(type(await site.release(3)), "team", "shop-1")
-    back = await site.begin(first, "shop-2", purpose=Purpose.ROLL_BACK, requested_by="ann")
-    await site.run(back, SUCCEEDED)
+async def test_a_person_goes_back_by_a_commit_too(
+    host: GitHost, git_promotion: GitPromotion
+) -> None:
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)
+    await git_promotion.promoted(2, "shop-1")
+    first = await git_promotion.store.get(type(await git_promotion.release(3)), "team", "shop-1")
+    back = await git_promotion.begin(first, "shop-2", purpose=Purpose.ROLL_BACK, requested_by="ann")
+    await git_promotion.run(back, SUCCEEDED)
     assert host.show("deploy/shop.yaml") == with_image(1)
     assert len(host.log()) == 4
 
 
-async def test_a_host_that_is_down_is_tried_again_and_said(host: GitHost, site: GitSite) -> None:
-    await site.create_pipeline()
+async def test_a_host_that_is_down_is_tried_again_and_said(
+    host: GitHost, git_promotion: GitPromotion
+) -> None:
+    await git_promotion.create_pipeline()
     host.stop()
-    promotion = await site.begin(await site.release(1))
-    waiting = await site.run(promotion, message="it is tried again")
+    promotion = await git_promotion.begin(await git_promotion.release(1))
+    waiting = await git_promotion.run(promotion, message="it is tried again")
     assert host.uri in waiting.status.message
     assert "Connection refused" in waiting.status.message
     assert waiting.status.phase is PromotionPhase.ROLLING_OUT
     assert waiting.status.until is not None
-    site.clock.time = waiting.status.until
+    git_promotion.clock.time = waiting.status.until
 
     # The change of its own status wakes it at once: the host is left alone until it is time.
-    again = await site.step(promotion)
-    opened, site.clock.time = site.counted.opened, site.clock.time.replace()
+    again = await git_promotion.step(promotion)
+    opened, git_promotion.clock.time = (
+        git_promotion.counted.opened,
+        git_promotion.clock.time.replace(),
+    )
     assert again.status.until is not None
-    site.clock.time = again.status.started or site.clock.time
-    await site.reconciler.reconcile(promotion.key)
-    assert site.counted.opened == opened
+    git_promotion.clock.time = again.status.started or git_promotion.clock.time
+    await git_promotion.reconciler.reconcile(promotion.key)
+    assert git_promotion.counted.opened == opened
 
     host.start()
-    site.clock.time = again.status.until
-    await site.run(promotion, SUCCEEDED)
+    git_promotion.clock.time = again.status.until
+    await git_promotion.run(promotion, SUCCEEDED)
     assert host.show("deploy/shop.yaml") == with_image(1)
 
 
 async def test_a_host_that_stays_down_fails_the_promotion_at_its_deadline(
-    host: GitHost, site: GitSite
+    host: GitHost, git_promotion: GitPromotion
 ) -> None:
-    site.stage["rolloutSeconds"] = 600
-    await site.create_pipeline()
+    git_promotion.stage["rolloutSeconds"] = 600
+    await git_promotion.create_pipeline()
     host.stop()
-    promotion = await site.begin(await site.release(1))
-    began = site.clock()
-    failed = await site.run(promotion, FAILED)
+    promotion = await git_promotion.begin(await git_promotion.release(1))
+    began = git_promotion.clock()
+    failed = await git_promotion.run(promotion, FAILED)
     assert "not rolled out after 600 s" in failed.status.message
     assert host.uri in failed.status.message
-    assert 600 <= (site.clock() - began).total_seconds() < 700
-    assert site.counted.opened < 30
+    assert 600 <= (git_promotion.clock() - began).total_seconds() < 700
+    assert git_promotion.counted.opened < 30
 
 
 async def test_who_waited_for_a_host_that_is_down_does_not_try_as_well(
-    host: GitHost, site: GitSite, repositories: GitRepositories
+    host: GitHost, git_promotion: GitPromotion, repositories: GitRepositories
 ) -> None:
-    await site.create_pipeline()
+    await git_promotion.create_pipeline()
     asked: list[str] = []
-    site.counted.inner = InterferingRepositories(repositories, asked=asked)
+    git_promotion.counted.inner = InterferingRepositories(repositories, asked=asked)
     host.stop()
-    first, second = [await site.begin(await site.release(number)) for number in (1, 2)]
+    first, second = [
+        await git_promotion.begin(await git_promotion.release(number)) for number in (1, 2)
+    ]
     for promotion in (first, second):
         # The same instant for both: the images are provided first, in steps without a pause.
-        await site.run(promotion, message="it is tried again")
-        site.clock.time = promotion.status.started or site.clock.time
+        await git_promotion.run(promotion, message="it is tried again")
+        git_promotion.clock.time = promotion.status.started or git_promotion.clock.time
     assert len(asked) == 1
 
 
 async def test_a_host_that_goes_down_during_the_tests_does_not_fail_them(
-    host: GitHost, site: GitSite
+    host: GitHost, git_promotion: GitPromotion
 ) -> None:
-    await site.create_pipeline()
-    site.tests.outcome = VerificationOutcome.RUNNING
-    promotion = await site.run(await site.begin(await site.release(1)), VERIFYING)
+    await git_promotion.create_pipeline()
+    git_promotion.tests.outcome = VerificationOutcome.RUNNING
+    promotion = await git_promotion.run(
+        await git_promotion.begin(await git_promotion.release(1)), VERIFYING
+    )
     host.stop()
-    site.clock.advance(100)
-    await site.step(promotion)
-    site.tests.outcome = VerificationOutcome.PASSED
-    site.clock.advance(100)
-    await site.run(promotion, SUCCEEDED)
+    git_promotion.clock.advance(100)
+    await git_promotion.step(promotion)
+    git_promotion.tests.outcome = VerificationOutcome.PASSED
+    git_promotion.clock.advance(100)
+    await git_promotion.run(promotion, SUCCEEDED)
 
 
-async def test_the_host_is_not_asked_at_every_step(site: GitSite) -> None:
-    await site.create_pipeline()
-    site.tests.outcome = VerificationOutcome.RUNNING
-    promotion = await site.run(await site.begin(await site.release(1)), VERIFYING)
-    before = site.counted.opened
+async def test_the_host_is_not_asked_at_every_step(git_promotion: GitPromotion) -> None:
+    await git_promotion.create_pipeline()
+    git_promotion.tests.outcome = VerificationOutcome.RUNNING
+    promotion = await git_promotion.run(
+        await git_promotion.begin(await git_promotion.release(1)), VERIFYING
+    )
+    before = git_promotion.counted.opened
     for _ in range(20):
-        await site.step(promotion)  # a second each
-    assert site.counted.opened == before
-    site.clock.advance(30)
-    await site.step(promotion)
-    assert site.counted.opened == before + 1
+        await git_promotion.step(promotion)  # a second each
+    assert git_promotion.counted.opened == before
+    git_promotion.clock.advance(30)
+    await git_promotion.step(promotion)
+    assert git_promotion.counted.opened == before + 1
 
 
 async def test_commits_of_others_are_built_upon(
-    host: GitHost, site: GitSite, repositories: GitRepositories
+    host: GitHost, git_promotion: GitPromotion, repositories: GitRepositories
 ) -> None:
     others = [{"other": "1"}, {"deploy/shop.yaml": f"# more\n{MANIFEST}"}]
 
@@ -264,15 +292,15 @@ async def test_commits_of_others_are_built_upon(
             host.push(f"{len(others)} to come", others.pop(0))
 
     interfering = InterferingRepositories(repositories, before=push)
-    site.counted.inner = interfering
-    await site.create_pipeline()
-    await site.promoted(1)
+    git_promotion.counted.inner = interfering
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)
     assert host.log() == ["Promote shop-1 to production", "1 to come", "2 to come", "by hand"]
     assert host.show("deploy/shop.yaml") == f"# more\n{with_image(1)}"
 
 
 async def test_a_branch_that_never_rests_is_tried_later(
-    host: GitHost, site: GitSite, repositories: GitRepositories
+    host: GitHost, git_promotion: GitPromotion, repositories: GitRepositories
 ) -> None:
     count = iter(range(100))
 
@@ -280,11 +308,11 @@ async def test_a_branch_that_never_rests_is_tried_later(
         if (number := next(count)) < 7:
             host.push(f"other {number}", {"other": str(number)})
 
-    site.counted.inner = InterferingRepositories(repositories, before=push)
-    await site.create_pipeline()
-    promotion = await site.begin(await site.release(1))
-    await site.run(promotion, message="others were faster in each of 6 attempts")
-    await site.run(promotion, SUCCEEDED)
+    git_promotion.counted.inner = InterferingRepositories(repositories, before=push)
+    await git_promotion.create_pipeline()
+    promotion = await git_promotion.begin(await git_promotion.release(1))
+    await git_promotion.run(promotion, message="others were faster in each of 6 attempts")
+    await git_promotion.run(promotion, SUCCEEDED)
     assert host.log().count("Promote shop-1 to production") == 1
 
 
@@ -295,7 +323,7 @@ async def test_two_servers_that_commit_at_once_both_get_in(host: GitHost, tmp_pa
     for number in range(3):
         folder = tmp_path / f"server-{number}"
         own = GitRepositories(folder, Author("Upwell", "upwell@example.test"))
-        one = GitSite(host, own, git={"path": f"deploy-{number}"})
+        one = GitPromotion(host, own, git={"path": f"deploy-{number}"})
         await one.create_pipeline()
         sites.append(one)
     await asyncio.gather(*(one.promoted(number + 1) for number, one in enumerate(sites)))
@@ -311,7 +339,7 @@ async def test_two_servers_that_commit_at_once_both_get_in(host: GitHost, tmp_pa
 @pytest.mark.parametrize("push_branch", [None, "upwell/{promotion}"])
 async def test_a_server_that_is_killed_at_a_push_commits_once(
     host: GitHost,
-    site: GitSite,
+    git_promotion: GitPromotion,
     repositories: GitRepositories,
     moment: str,
     push_branch: str | None,
@@ -319,117 +347,121 @@ async def test_a_server_that_is_killed_at_a_push_commits_once(
     def kill() -> None:
         raise Killed
 
-    site.git["pushBranch"] = push_branch
+    git_promotion.git["pushBranch"] = push_branch
     killing = InterferingRepositories(repositories)
     setattr(killing, moment, kill)
-    site.counted.inner = killing
-    await site.create_pipeline()
-    promotion = await site.begin(await site.release(1))
+    git_promotion.counted.inner = killing
+    await git_promotion.create_pipeline()
+    promotion = await git_promotion.begin(await git_promotion.release(1))
     with pytest.raises(Killed):
-        await site.run(promotion, SUCCEEDED)
+        await git_promotion.run(promotion, SUCCEEDED)
 
-    site.counted.inner = repositories
-    site.restart()
+    git_promotion.counted.inner = repositories
+    git_promotion.restart()
     if push_branch:
-        waiting = await site.run(promotion, message=f"waits for branch upwell/{promotion.name}")
+        waiting = await git_promotion.run(
+            promotion, message=f"waits for branch upwell/{promotion.name}"
+        )
         branch = f"upwell/{promotion.name}"
     else:
-        waiting, branch = await site.run(promotion, SUCCEEDED), "main"
+        waiting, branch = await git_promotion.run(promotion, SUCCEEDED), "main"
     assert host.log(branch) == ["Promote shop-1 to production", "by hand"]
     assert waiting.status.commit == host.git("rev-parse", branch)
 
 
 async def test_what_a_person_changes_meanwhile_stays_and_holds_the_stage(
-    host: GitHost, site: GitSite
+    host: GitHost, git_promotion: GitPromotion
 ) -> None:
-    await site.create_pipeline()
-    await site.promoted(1)
-    site.tests.outcome = VerificationOutcome.RUNNING
-    promotion = await site.run(await site.begin(await site.release(2), "shop-1"), VERIFYING)
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)
+    git_promotion.tests.outcome = VerificationOutcome.RUNNING
+    promotion = await git_promotion.run(
+        await git_promotion.begin(await git_promotion.release(2), "shop-1"), VERIFYING
+    )
     undone = host.push("not that one", {"deploy/shop.yaml": with_image(1)})
-    site.clock.advance(60)
-    ended = await site.run(promotion, SUPERSEDED)
+    git_promotion.clock.advance(60)
+    ended = await git_promotion.run(promotion, SUPERSEDED)
 
     assert (
         f"Ann Author changed deploy/shop.yaml on main in commit {undone[:12]}"
         in ended.status.message
     )
     assert "`upwell resume pipeline/shop --stage production` lifts the hold" in ended.status.message
-    assert "Ann Author changed" in held((await site.pipeline()).annotations)
+    assert "Ann Author changed" in held((await git_promotion.pipeline()).annotations)
     assert host.git("rev-parse", "main") == undone == ended.status.commit
 
 
 async def test_a_roll_back_in_git_is_not_promoted_over_until_its_hold_is_lifted(
-    host: GitHost, site: GitSite
+    host: GitHost, git_promotion: GitPromotion
 ) -> None:
-    await site.create_pipeline()
-    await site.promoted(1)
-    await site.promoted(2, "shop-1")
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)
+    await git_promotion.promoted(2, "shop-1")
     undone = host.push("back", {"deploy/shop.yaml": with_image(1)})
-    third = await site.release(3)
-    ended = await site.run(await site.begin(third, "shop-2"), SUPERSEDED)
+    third = await git_promotion.release(3)
+    ended = await git_promotion.run(await git_promotion.begin(third, "shop-2"), SUPERSEDED)
     assert ended.status.commit == undone == host.git("rev-parse", "main")
-    assert held((await site.pipeline()).annotations)
+    assert held((await git_promotion.pipeline()).annotations)
 
-    lifted = (await site.pipeline()).with_metadata(annotations={})
-    await site.store.update(lifted)
-    await site.run(await site.begin(third, "shop-2"), SUCCEEDED)
+    lifted = (await git_promotion.pipeline()).with_metadata(annotations={})
+    await git_promotion.store.update(lifted)
+    await git_promotion.run(await git_promotion.begin(third, "shop-2"), SUCCEEDED)
     assert host.show("deploy/shop.yaml") == with_image(3)
 
 
 async def test_a_person_who_promotes_may_promote_over_a_change(
-    host: GitHost, site: GitSite
+    host: GitHost, git_promotion: GitPromotion
 ) -> None:
-    await site.create_pipeline()
-    await site.promoted(1)
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)
     host.push("by hand again", {"deploy/shop.yaml": MANIFEST})
-    done = await site.promoted(2, "shop-1", requested_by="ann")
+    done = await git_promotion.promoted(2, "shop-1", requested_by="ann")
     assert done.status.phase is SUCCEEDED
-    assert not held((await site.pipeline()).annotations)
+    assert not held((await git_promotion.pipeline()).annotations)
 
 
 async def test_a_change_that_leaves_the_images_alone_holds_nothing(
-    host: GitHost, site: GitSite
+    host: GitHost, git_promotion: GitPromotion
 ) -> None:
-    await site.create_pipeline()
-    await site.promoted(1)
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)
     host.push("more", {"deploy/shop.yaml": with_image(1).replace("name: shop}", "name: web}")})
-    done = await site.promoted(2, "shop-1")
+    done = await git_promotion.promoted(2, "shop-1")
     assert done.status.phase is SUCCEEDED
 
 
-async def test_a_review_is_waited_for(host: GitHost, site: GitSite) -> None:
-    site.git["pushBranch"] = "upwell/{stage}/{promotion}"
-    await site.create_pipeline()
-    promotion = await site.begin(await site.release(1))
+async def test_a_review_is_waited_for(host: GitHost, git_promotion: GitPromotion) -> None:
+    git_promotion.git["pushBranch"] = "upwell/{stage}/{promotion}"
+    await git_promotion.create_pipeline()
+    promotion = await git_promotion.begin(await git_promotion.release(1))
     branch = f"upwell/production/{promotion.name}"
-    waiting = await site.run(promotion, message=f"waits for branch {branch} of {host.uri}")
+    waiting = await git_promotion.run(promotion, message=f"waits for branch {branch} of {host.uri}")
     assert host.log() == ["by hand"]
     assert host.show("deploy/shop.yaml", branch) == with_image(1)
     assert waiting.status.commit == host.git("rev-parse", branch)
 
     host.push("meanwhile", {"other": "x"})
     merge(host, branch)
-    done = await site.run(promotion, SUCCEEDED)
+    done = await git_promotion.run(promotion, SUCCEEDED)
     assert done.status.commit == host.git("rev-parse", branch)
 
 
 async def test_a_review_may_take_any_time_and_the_rollout_counts_from_its_merge(
-    host: GitHost, site: GitSite
+    host: GitHost, git_promotion: GitPromotion
 ) -> None:
-    site.git["pushBranch"] = "upwell/{promotion}"
-    site.stage |= {"workloads": [{"name": "shop"}], "rolloutSeconds": 60}
-    await site.create_pipeline()
-    promotion = await site.begin(await site.release(1))
-    await site.run(promotion, message="waits for branch")
-    site.clock.advance(86400)
+    git_promotion.git["pushBranch"] = "upwell/{promotion}"
+    git_promotion.stage |= {"workloads": [{"name": "shop"}], "rolloutSeconds": 60}
+    await git_promotion.create_pipeline()
+    promotion = await git_promotion.begin(await git_promotion.release(1))
+    await git_promotion.run(promotion, message="waits for branch")
+    git_promotion.clock.advance(86400)
     host.stop()
-    await site.run(promotion, message="it is tried again")
+    await git_promotion.run(promotion, message="it is tried again")
     host.start()
-    site.clock.advance(86400)
+    git_promotion.clock.advance(86400)
     merge(host, f"upwell/{promotion.name}")
-    await site.run(promotion, message="waits for Deployment team/shop to exist")
-    failed = await site.run(promotion, FAILED)
+    await git_promotion.run(promotion, message="waits for Deployment team/shop to exist")
+    failed = await git_promotion.run(promotion, FAILED)
     assert "not rolled out after 60 s" in failed.status.message
     assert [step.name for step in failed.status.steps] == ["Images", "RollOut", "Review", "RollOut"]
 
@@ -444,35 +476,38 @@ def merge(host: GitHost, branch: str, *options: str) -> None:
 
 
 async def test_a_squashed_review_counts_and_a_failure_is_reviewed_too(
-    host: GitHost, site: GitSite
+    host: GitHost, git_promotion: GitPromotion
 ) -> None:
-    site.git["pushBranch"] = "upwell/{promotion}"
+    git_promotion.git["pushBranch"] = "upwell/{promotion}"
     host.push("old", {"deploy/shop.yaml": with_image(1)})
-    await site.create_pipeline()
-    await site.promoted(1)  # the branch has it: there is nothing to review
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)  # the branch has it: there is nothing to review
     assert host.branches() == ["main"]
 
-    site.tests.outcome, site.tests.message = VerificationOutcome.FAILED, "it fails"
-    promotion = await site.begin(await site.release(2), "shop-1")
-    await site.run(promotion, message="waits for branch")
+    git_promotion.tests.outcome, git_promotion.tests.message = (
+        VerificationOutcome.FAILED,
+        "it fails",
+    )
+    promotion = await git_promotion.begin(await git_promotion.release(2), "shop-1")
+    await git_promotion.run(promotion, message="waits for branch")
     merge(host, f"upwell/{promotion.name}", "--squash")
     back = f"upwell/{promotion.name}-back"
-    await site.run(promotion, message=f"waits for branch {back}")
+    await git_promotion.run(promotion, message=f"waits for branch {back}")
     assert host.show("deploy/shop.yaml", back) == with_image(1)
     merge(host, back)
-    failed = await site.run(promotion, FAILED)
+    failed = await git_promotion.run(promotion, FAILED)
     assert failed.status.message == "it fails; shop-1 was restored"
 
 
 async def test_a_change_that_failed_before_its_merge_is_taken_back_on_its_branch(
-    host: GitHost, site: GitSite
+    host: GitHost, git_promotion: GitPromotion
 ) -> None:
-    site.git["pushBranch"] = "upwell/{promotion}"
-    site.git["reviewSeconds"] = 120
+    git_promotion.git["pushBranch"] = "upwell/{promotion}"
+    git_promotion.git["reviewSeconds"] = 120
     host.push("old", {"deploy/shop.yaml": with_image(1)})
-    await site.create_pipeline()
-    await site.promoted(1)
-    failed = await site.promoted(2, "shop-1")
+    await git_promotion.create_pipeline()
+    await git_promotion.promoted(1)
+    failed = await git_promotion.promoted(2, "shop-1")
     assert failed.status.phase is FAILED
     assert "not merged after 120 s: waits for branch" in failed.status.message
     branch = f"upwell/{failed.name}"
@@ -480,26 +515,26 @@ async def test_a_change_that_failed_before_its_merge_is_taken_back_on_its_branch
     assert host.git("diff", "main", branch) == ""
 
 
-async def test_a_review_that_is_declined_fails(host: GitHost, site: GitSite) -> None:
-    site.git["pushBranch"] = "upwell/{promotion}"
-    await site.create_pipeline()
-    promotion = await site.begin(await site.release(1))
-    await site.run(promotion, message="waits for branch")
+async def test_a_review_that_is_declined_fails(host: GitHost, git_promotion: GitPromotion) -> None:
+    git_promotion.git["pushBranch"] = "upwell/{promotion}"
+    await git_promotion.create_pipeline()
+    promotion = await git_promotion.begin(await git_promotion.release(1))
+    await git_promotion.run(promotion, message="waits for branch")
     host.git("branch", "-D", f"upwell/{promotion.name}")
-    site.clock.advance(60)
-    failed = await site.run(promotion, FAILED)
+    git_promotion.clock.advance(60)
+    failed = await git_promotion.run(promotion, FAILED)
     assert f"branch upwell/{promotion.name} is gone" in failed.status.message
 
 
-async def test_verifying_again_changes_nothing(host: GitHost, site: GitSite) -> None:
-    await site.create_pipeline()
-    release = await site.release(1)
-    promotion = await site.begin(release, purpose=Purpose.VERIFY)
-    await site.run(promotion, message="does not have its images")
+async def test_verifying_again_changes_nothing(host: GitHost, git_promotion: GitPromotion) -> None:
+    await git_promotion.create_pipeline()
+    release = await git_promotion.release(1)
+    promotion = await git_promotion.begin(release, purpose=Purpose.VERIFY)
+    await git_promotion.run(promotion, message="does not have its images")
     assert host.log() == ["by hand"]
     host.push("now", {"deploy/shop.yaml": with_image(1)})
-    site.clock.advance(60)
-    await site.run(promotion, SUCCEEDED)
+    git_promotion.clock.advance(60)
+    await git_promotion.run(promotion, SUCCEEDED)
     assert len(host.log()) == 2
 
 
@@ -520,15 +555,15 @@ async def test_verifying_again_changes_nothing(host: GitHost, site: GitSite) -> 
     ],
 )
 async def test_what_is_wrong_is_said_until_it_is_right(
-    host: GitHost, site: GitSite, git: dict[str, Any], message: str
+    host: GitHost, git_promotion: GitPromotion, git: dict[str, Any], message: str
 ) -> None:
     (host.clone / "link").symlink_to("/etc")
     wrong = {"bad.yaml": "team/shop: [\n", "large.yaml": f"# team/shop {'x' * 600_000}\n"}
     host.push("more", wrong)
-    site.git |= git
-    pipeline = await site.create_pipeline()
-    promotion = await site.begin(await site.release(1))
-    waiting = await site.run(promotion, message=message)
+    git_promotion.git |= git
+    pipeline = await git_promotion.create_pipeline()
+    promotion = await git_promotion.begin(await git_promotion.release(1))
+    waiting = await git_promotion.run(promotion, message=message)
     assert waiting.status.until is not None
 
     stage = pipeline.spec.stages[0]
@@ -544,16 +579,16 @@ async def test_what_is_wrong_is_said_until_it_is_right(
     )
     spec = {"stages": (stage.model_copy(update={"git": right}),)}
     corrected = pipeline.spec.model_copy(update=spec)
-    await site.store.update(pipeline.model_copy(update={"spec": corrected}))
-    await site.run(promotion, SUCCEEDED)
+    await git_promotion.store.update(pipeline.model_copy(update={"spec": corrected}))
+    await git_promotion.run(promotion, SUCCEEDED)
 
 
-async def test_a_login_comes_from_a_secret(site: GitSite) -> None:
-    site.git["secret"] = {"name": "login"}
-    await site.create_pipeline()
+async def test_a_login_comes_from_a_secret(git_promotion: GitPromotion) -> None:
+    git_promotion.git["secret"] = {"name": "login"}
+    await git_promotion.create_pipeline()
     secret = {"metadata": {"name": "login", "namespace": "team"}, "stringData": {"password": "x"}}
-    await site.store.create(decode_as(Secret, secret))
-    assert (await site.promoted(1)).status.phase is SUCCEEDED
+    await git_promotion.store.create(decode_as(Secret, secret))
+    assert (await git_promotion.promoted(1)).status.phase is SUCCEEDED
 
 
 @pytest.mark.parametrize(
@@ -580,11 +615,11 @@ async def test_a_login_comes_from_a_secret(site: GitSite) -> None:
     ],
 )
 async def test_every_form_is_edited_where_it_stands(
-    site: GitSite, git: dict[str, str], path: str, before: str, after: str
+    git_promotion: GitPromotion, git: dict[str, str], path: str, before: str, after: str
 ) -> None:
-    site.host.push("form", {path: before})
-    site.git |= git
-    await site.create_pipeline()
-    assert (await site.promoted(1)).status.phase is SUCCEEDED
-    assert site.host.show(path) == after.replace("{digest}", digest(1))
-    assert site.host.git("diff", "--name-only", "main~1", "main") == path
+    git_promotion.host.push("form", {path: before})
+    git_promotion.git |= git
+    await git_promotion.create_pipeline()
+    assert (await git_promotion.promoted(1)).status.phase is SUCCEEDED
+    assert git_promotion.host.show(path) == after.replace("{digest}", digest(1))
+    assert git_promotion.host.git("diff", "--name-only", "main~1", "main") == path

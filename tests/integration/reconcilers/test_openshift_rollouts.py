@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 from tests.support.builds.openshift_corpus import DEPLOYMENTS, deployment_config
-from tests.support.rollouts.real_machine import Site, podman_home, site
+from tests.support.rollouts.real_machine import RealRollouts, podman_home, real_rollouts
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import DeploymentConfig, RevisionRecord
@@ -13,19 +13,19 @@ from upwell.api.core import EnvVar
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.workload.interface import Instance, Runtime, State
 
-__all__ = ["podman_home", "site"]  # fixtures
+__all__ = ["podman_home", "real_rollouts"]  # fixtures
 
 
-async def stored(site: Site, name: str) -> DeploymentConfig:
-    return await site.store.get(DeploymentConfig, "shop", name)
+async def stored(real_rollouts: RealRollouts, name: str) -> DeploymentConfig:
+    return await real_rollouts.store.get(DeploymentConfig, "shop", name)
 
 
-async def until_complete(site: Site, name: str, version: int) -> RevisionRecord:
+async def until_complete(real_rollouts: RealRollouts, name: str, version: int) -> RevisionRecord:
     def complete(one: DeploymentConfig) -> bool:
         records = one.status.revisions
         return bool(records) and (records[0].revision, records[0].phase) == (version, "Complete")
 
-    return (await eventually(partial(stored, site, name), complete)).status.revisions[0]
+    return (await eventually(partial(stored, real_rollouts, name), complete)).status.revisions[0]
 
 
 async def serving(runtime: Runtime) -> list[Instance]:
@@ -42,39 +42,43 @@ async def only(runtime: Runtime, count: int) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["generation-test", "deployment-simple"])
-async def test_latest_makes_a_version_and_undo_goes_back_in_a_third(site: Site, name: str) -> None:
+async def test_latest_makes_a_version_and_undo_goes_back_in_a_third(
+    real_rollouts: RealRollouts, name: str
+) -> None:
     """OpenShift's case 39."""
-    config = deployment_config(f"{DEPLOYMENTS}/{name}.yaml", str(site.image))
+    config = deployment_config(f"{DEPLOYMENTS}/{name}.yaml", str(real_rollouts.image))
     assert config.spec.template is not None
     grace = {"termination_grace_period_seconds": 0}
     pod = config.spec.template.spec.model_copy(update=grace)
     template = config.spec.template.model_copy(update={"spec": pod})
     spec = config.spec.model_copy(update={"template": template})
-    async with site.serve() as runtime:
-        await site.store.create(config.model_copy(update={"spec": spec}))
-        await until_complete(site, name, 1)
+    async with real_rollouts.serve() as runtime:
+        await real_rollouts.store.create(config.model_copy(update={"spec": spec}))
+        await until_complete(real_rollouts, name, 1)
         first = await only(runtime, 1)
 
-        await site.actions.latest(DeploymentConfig, "shop", name, again=False)
-        await until_complete(site, name, 2)
+        await real_rollouts.actions.latest(DeploymentConfig, "shop", name, again=False)
+        await until_complete(real_rollouts, name, 2)
         second = await only(runtime, 1)
         assert second.isdisjoint(first)
-        latest = await stored(site, name)
+        latest = await stored(real_rollouts, name)
         assert latest.status.latest_version == 2
         assert latest.status.observed_generation == latest.generation
 
-        await site.actions.roll_back(DeploymentConfig, "shop", name, 1)
-        await until_complete(site, name, 3)
+        await real_rollouts.actions.roll_back(DeploymentConfig, "shop", name, 1)
+        await until_complete(real_rollouts, name, 3)
         assert await only(runtime, 1) == first
-        undone = await stored(site, name)
+        undone = await stored(real_rollouts, name)
         assert undone.status.latest_version == 3
         assert "rolled back to revision 1 by hand" in undone.annotations[HOLD_ANNOTATION]
         assert undone.status.observed_generation == undone.generation
 
 
-async def test_a_custom_command_rolls_out_half_and_another_process_the_rest(site: Site) -> None:
+async def test_a_custom_command_rolls_out_half_and_another_process_the_rest(
+    real_rollouts: RealRollouts,
+) -> None:
     """OpenShift's case 40; the command waits for us where OpenShift's sleeps for its tests."""
-    config = deployment_config(f"{DEPLOYMENTS}/custom-deployment.yaml", str(site.image))
+    config = deployment_config(f"{DEPLOYMENTS}/custom-deployment.yaml", str(real_rollouts.image))
     strategy = config.spec.strategy
     assert strategy is not None
     assert strategy.custom_params is not None
@@ -90,18 +94,18 @@ async def test_a_custom_command_rolls_out_half_and_another_process_the_rest(site
     custom = strategy.custom_params.model_copy(update=changes)
     strategy = strategy.model_copy(update={"custom_params": custom})
     spec = config.spec.model_copy(update={"strategy": strategy})
-    async with site.serve() as runtime:
-        await site.store.create(config.model_copy(update={"spec": spec}))
+    async with real_rollouts.serve() as runtime:
+        await real_rollouts.store.create(config.model_copy(update={"spec": spec}))
         command = await eventually(partial(halfway, runtime), lambda name: name is not None)
         assert command is not None
         assert len(await serving(runtime)) == 1
-        progress = find((await stored(site, config.name)).status.conditions, "Progressing")
+        progress = find((await stored(real_rollouts, config.name)).status.conditions, "Progressing")
         assert progress is not None
         assert "1 of 2 updated replicas are available" in progress.message
 
-    async with site.serve() as runtime:
+    async with real_rollouts.serve() as runtime:
         await runtime.execute(command, ("/bin/busybox", "touch", "/go"))
-        record = await until_complete(site, config.name, 1)
+        record = await until_complete(real_rollouts, config.name, 1)
         assert {name: one.phase for name, one in record.hooks.items()} == {
             "pre": "Complete",
             "custom": "Complete",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.inventory.layer_archives import ImageInMemory
-from tests.support.pruning.pruned_stores import HOST, Machine, once
+from tests.support.pruning.pruned_stores import HOST, PrunedStores, once
 
 from upwell.api.build import Build
 from upwell.api.core import ConfigMap
@@ -22,8 +22,8 @@ from upwell.workload.interface import RuntimeUnavailableError
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
+def machine(tmp_path: Path) -> Iterator[PrunedStores]:
+    machine = PrunedStores(tmp_path)
     yield machine
     machine.inventory.close()
 
@@ -32,7 +32,7 @@ def found(status: PruneStatus, what: str) -> list[str]:
     return sorted(item.name for item in status.items if item.what == what)
 
 
-async def test_old_images_go_and_what_is_named_or_runs_is_whole(machine: Machine) -> None:
+async def test_old_images_go_and_what_is_named_or_runs_is_whole(machine: PrunedStores) -> None:
     old, rollback, running, now = [
         await machine.push("shop/web:latest", mark) for mark in ("old", "back", "running", "now")
     ]
@@ -58,7 +58,7 @@ async def test_old_images_go_and_what_is_named_or_runs_is_whole(machine: Machine
     assert again.items == ()
 
 
-async def assert_whole(machine: Machine, repository: str, digest: Digest) -> None:
+async def assert_whole(machine: PrunedStores, repository: str, digest: Digest) -> None:
     reference = Reference(HOST, repository, digest=digest)
     manifest = await machine.registry.manifest(reference)
     assert isinstance(manifest, Manifest)
@@ -66,7 +66,7 @@ async def assert_whole(machine: Machine, repository: str, digest: Digest) -> Non
         await machine.registry.blob(reference, blob.digest, 10_000)
 
 
-async def test_what_is_young_stays(machine: Machine) -> None:
+async def test_what_is_young_stays(machine: PrunedStores) -> None:
     young = await machine.push("shop/web:latest", "young")
     await machine.push("shop/web:latest", "newer")
 
@@ -79,7 +79,7 @@ async def test_what_is_young_stays(machine: Machine) -> None:
 
 
 async def test_records_logs_uploads_and_builder_images_go_with_what_they_were_of(
-    machine: Machine,
+    machine: PrunedStores,
 ) -> None:
     kept, gone = [await machine.push(f"shop/{name}:latest", name) for name in ("web", "lost")]
     await machine.registry.untag("shop/lost", "latest")
@@ -112,7 +112,7 @@ async def test_records_logs_uploads_and_builder_images_go_with_what_they_were_of
 
 
 async def test_a_build_that_starts_between_the_plan_and_the_removal_keeps_its_result(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: PrunedStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = "a" * 64
     digest = await machine.push(f"shop/web:{inputs_tag(inputs)}", "made before")
@@ -134,7 +134,7 @@ async def test_a_build_that_starts_between_the_plan_and_the_removal_keeps_its_re
 
 
 async def test_a_stream_that_changes_meanwhile_loses_nothing_now(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: PrunedStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, now = [await machine.push("shop/web:latest", mark) for mark in ("old", "now")]
     await machine.stream("web", now, old)
@@ -154,7 +154,7 @@ async def test_a_stream_that_changes_meanwhile_loses_nothing_now(
     assert found(second, "image") == [f"shop/web@{old}"]
 
 
-async def test_pushes_of_known_content_beside_pruning_lose_nothing(machine: Machine) -> None:
+async def test_pushes_of_known_content_beside_pruning_lose_nothing(machine: PrunedStores) -> None:
     marks = [f"image {at}" for at in range(12)]
     shared = b"a layer that all have"
     for mark in marks:
@@ -187,7 +187,7 @@ async def test_stopped_after_any_step_nothing_dangles_and_the_next_run_ends_the_
     tmp_path: Path,
 ) -> None:
     for steps in range(100):
-        machine = Machine(tmp_path / str(steps))
+        machine = PrunedStores(tmp_path / str(steps))
         old, now = [await machine.push("shop/web:latest", mark) for mark in ("old", "now")]
         await machine.push(f"shop/web:{inputs_tag('a' * 64)}", "forgotten")
         await machine.stream("web", now, old)
@@ -214,7 +214,7 @@ class _StoppedError(Exception):
     """The process is killed, as far as the run can tell."""
 
 
-async def stopped_after(steps: int, machine: Machine) -> bool:
+async def stopped_after(steps: int, machine: PrunedStores) -> bool:
     """Run the pruning, but stop it before step `steps`; say whether it came to its end."""
     left = steps
 
@@ -245,7 +245,7 @@ async def stopped_after(steps: int, machine: Machine) -> bool:
     return True
 
 
-async def test_one_run_is_bounded_and_the_next_goes_on(machine: Machine) -> None:
+async def test_one_run_is_bounded_and_the_next_goes_on(machine: PrunedStores) -> None:
     for at in range(5):
         await machine.push("shop/web:latest", f"image {at}")
     await machine.registry.untag("shop/web", "latest")
@@ -260,7 +260,7 @@ async def test_one_run_is_bounded_and_the_next_goes_on(machine: Machine) -> None
     assert counts == [(2, True), (2, True), (1, False), (0, False)]
 
 
-async def test_a_removed_blob_is_unknown_and_a_removed_manifest_too(machine: Machine) -> None:
+async def test_a_removed_blob_is_unknown_and_a_removed_manifest_too(machine: PrunedStores) -> None:
     digest = await machine.push("shop/web:latest", "gone")
     await machine.registry.untag("shop/web", "latest")
     machine.grow_old()
@@ -273,7 +273,7 @@ async def test_a_removed_blob_is_unknown_and_a_removed_manifest_too(machine: Mac
         await machine.registry.blob_size("shop/web", Digest.of(b"gone" * 100))
 
 
-async def test_the_last_run_is_remembered_by_the_next_process(machine: Machine) -> None:
+async def test_the_last_run_is_remembered_by_the_next_process(machine: PrunedStores) -> None:
     day = timedelta(days=1)
     schedule = PruningSchedule(machine.pruning, machine.stores, Rules(), day)
 
@@ -289,7 +289,7 @@ async def test_the_last_run_is_remembered_by_the_next_process(machine: Machine) 
 
 
 async def test_a_fault_puts_the_next_run_off_and_ends_nothing(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: PrunedStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
 
@@ -313,7 +313,7 @@ async def test_a_fault_puts_the_next_run_off_and_ends_nothing(
     assert pauses == [10 * 60, 30 * 60, 24 * 3600]
 
 
-async def test_a_build_object_keeps_its_log_while_it_exists(machine: Machine) -> None:
+async def test_a_build_object_keeps_its_log_while_it_exists(machine: PrunedStores) -> None:
     build = await machine.put("Build", "build.openshift.io/v1", "web-1", status={"phase": "Failed"})
     machine.logs.sink(build.uid)(b"x")
     machine.logs.close(build.uid)

@@ -6,13 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
-from tests.support.rollouts.real_machine import CRASH, HOST, NEVER_READY, Site, podman_home, site
+from tests.support.rollouts.real_machine import (
+    CRASH,
+    HOST,
+    NEVER_READY,
+    RealRollouts,
+    podman_home,
+    real_rollouts,
+)
 from tests.support.workload.http_servers import fetch
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
 
-__all__ = ["podman_home", "site"]  # fixtures
+__all__ = ["podman_home", "real_rollouts"]  # fixtures
 
 
 @asynccontextmanager
@@ -38,17 +45,19 @@ async def steady_load(address: str) -> AsyncIterator[Counter[str]]:
 
 
 async def test_a_change_goes_live_without_a_failed_request_and_a_broken_one_never_does(
-    site: Site,
+    real_rollouts: RealRollouts,
 ) -> None:
-    async with site.serve() as runtime:
-        await site.begin("one")
-        await site.until_live(1)
-        async with steady_load(site.router.http_address) as answers:
-            await site.apply("two")
-            await site.until_live(2)
+    async with real_rollouts.serve() as runtime:
+        await real_rollouts.begin("one")
+        await real_rollouts.until_live(1)
+        async with steady_load(real_rollouts.router.http_address) as answers:
+            await real_rollouts.apply("two")
+            await real_rollouts.until_live(2)
 
-            await site.apply("three", NEVER_READY)
-            condition = await eventually(site.progressing, lambda one: one.status == "False")
+            await real_rollouts.apply("three", NEVER_READY)
+            condition = await eventually(
+                real_rollouts.progressing, lambda one: one.status == "False"
+            )
             assert condition.reason == "ProgressDeadlineExceeded"
             assert "no database" in condition.message
             await eventually(runtime.instances, lambda found: len(found) == 1)
@@ -61,40 +70,40 @@ async def test_a_change_goes_live_without_a_failed_request_and_a_broken_one_neve
         assert set(answers) == {"one", "two"}
 
 
-async def test_another_process_finishes_what_one_began(site: Site) -> None:
-    async with site.serve():
-        await site.begin("one", replicas=2)
-        await site.until_live(1)
-    async with steady_load(site.router.http_address) as answers:
-        async with site.serve() as runtime:
-            await site.apply("two", replicas=2)
+async def test_another_process_finishes_what_one_began(real_rollouts: RealRollouts) -> None:
+    async with real_rollouts.serve():
+        await real_rollouts.begin("one", replicas=2)
+        await real_rollouts.until_live(1)
+    async with steady_load(real_rollouts.router.http_address) as answers:
+        async with real_rollouts.serve() as runtime:
+            await real_rollouts.apply("two", replicas=2)
             # Killed in the middle: some of the new ones run already.
             await eventually(runtime.instances, lambda found: len(found) > 2)
-        async with site.serve() as runtime:
-            await site.until_live(2)
+        async with real_rollouts.serve() as runtime:
+            await real_rollouts.until_live(2)
             await eventually(runtime.instances, lambda found: len(found) == 2)
     assert set(answers) == {"one", "two"}
 
 
-async def test_deletion_leaves_nothing_behind(site: Site) -> None:
-    async with site.serve() as runtime:
-        await site.begin("one")
-        await site.until_live(1)
-        await site.store.delete(Deployment, "shop", "web")
+async def test_deletion_leaves_nothing_behind(real_rollouts: RealRollouts) -> None:
+    async with real_rollouts.serve() as runtime:
+        await real_rollouts.begin("one")
+        await real_rollouts.until_live(1)
+        await real_rollouts.store.delete(Deployment, "shop", "web")
         await eventually(runtime.instances, lambda found: not found)
 
         async def deployments() -> int:
-            return len((await site.store.list(Deployment)).items)
+            return len((await real_rollouts.store.list(Deployment)).items)
 
         await eventually(deployments, lambda count: count == 0)
 
 
-async def test_a_crashing_revision_says_its_last_words(site: Site) -> None:
-    async with site.serve():
-        await site.begin("one")
-        await site.until_live(1)
-        await site.apply("two", CRASH)
-        condition = await eventually(site.progressing, lambda one: one.status == "False")
+async def test_a_crashing_revision_says_its_last_words(real_rollouts: RealRollouts) -> None:
+    async with real_rollouts.serve():
+        await real_rollouts.begin("one")
+        await real_rollouts.until_live(1)
+        await real_rollouts.apply("two", CRASH)
+        condition = await eventually(real_rollouts.progressing, lambda one: one.status == "False")
         assert "bad configuration" in condition.message
         assert "revision 1" in condition.message
-        assert await fetch(site.router.http_address, HOST) == (200, "one")
+        assert await fetch(real_rollouts.router.http_address, HOST) == (200, "one")

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.rollouts.real_machine import HOST, Site, podman_home, site
+from tests.support.rollouts.real_machine import HOST, RealRollouts, podman_home, real_rollouts
 from tests.support.workload.http_servers import fetch, free_port
 from tests.support.workload.tls_servers import fetch_by_tls, make_certificate
 from tests.support.workload.waiting import eventually
@@ -20,7 +20,7 @@ from upwell.api.meta import Condition, Resource
 from upwell.api.route import Route
 from upwell.workload.interface import Instance, Runtime
 
-__all__ = ["podman_home", "site"]  # fixtures
+__all__ = ["podman_home", "real_rollouts"]  # fixtures
 
 FETCH = "busybox wget -q -O - -T 2 {}"
 
@@ -55,9 +55,9 @@ def route(name: str, host: str, **spec: Any) -> Route:
     return decode_as(Route, {"metadata": {"namespace": "shop", "name": name}, "spec": document})
 
 
-async def apply(site: Site, *resources: Resource) -> None:
+async def apply(real_rollouts: RealRollouts, *resources: Resource) -> None:
     for resource in resources:
-        await site.store.create(resource)
+        await real_rollouts.store.create(resource)
 
 
 async def ready(runtime: Runtime, count: int) -> list[Instance]:
@@ -67,10 +67,14 @@ async def ready(runtime: Runtime, count: int) -> list[Instance]:
     return await eventually(found, lambda all_: sum(one.ready for one in all_) == count)
 
 
-async def test_a_container_finds_services_by_name_whatever_their_ports(site: Site) -> None:
-    async with site.serve() as runtime:
-        image = str(site.image)
-        await apply(site, serving(image, "client"), serving(image, "shop"), service("shop"))
+async def test_a_container_finds_services_by_name_whatever_their_ports(
+    real_rollouts: RealRollouts,
+) -> None:
+    async with real_rollouts.serve() as runtime:
+        image = str(real_rollouts.image)
+        await apply(
+            real_rollouts, serving(image, "client"), serving(image, "shop"), service("shop")
+        )
         instances = await ready(runtime, 2)
         client = next(one.name for one in instances if one.owner.name == "client")
 
@@ -83,17 +87,17 @@ async def test_a_container_finds_services_by_name_whatever_their_ports(site: Sit
             await eventually(partial(ask, name), lambda text: text == "shop")
 
         # A Service that comes later, with the same port, is found by what runs already.
-        await apply(site, serving(image, "cart"), service("cart"))
+        await apply(real_rollouts, serving(image, "cart"), service("cart"))
         await eventually(lambda: ask("cart"), lambda text: text == "cart")
-        address = (await site.store.get(Service, "shop", "cart")).spec.cluster_ip
+        address = (await real_rollouts.store.get(Service, "shop", "cart")).spec.cluster_ip
         assert await fetch(f"{address}", "cart") == (200, "cart")
 
 
-async def test_a_host_port_leads_through_the_router(site: Site) -> None:
+async def test_a_host_port_leads_through_the_router(real_rollouts: RealRollouts) -> None:
     port = free_port()
-    async with site.serve():
+    async with real_rollouts.serve():
         ports = [{"containerPort": 8080, "hostPort": port, "hostIP": "127.0.0.1"}]
-        await apply(site, serving(str(site.image), "web", ports=ports))
+        await apply(real_rollouts, serving(str(real_rollouts.image), "web", ports=ports))
 
         async def ask() -> str:
             with contextlib.suppress(aiohttp.ClientError):
@@ -103,13 +107,13 @@ async def test_a_host_port_leads_through_the_router(site: Site) -> None:
         await eventually(ask, lambda text: text == "web")
 
 
-async def https(site: Site, host: str, authority: Path | None = None) -> str:
-    return await fetch_by_tls(site.router._settings.https_address, host, authority)
+async def https(real_rollouts: RealRollouts, host: str, authority: Path | None = None) -> str:
+    return await fetch_by_tls(real_rollouts.router._settings.https_address, host, authority)
 
 
-async def plain(site: Site, host: str) -> tuple[int, str]:
+async def plain(real_rollouts: RealRollouts, host: str) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session:
-        address = f"http://{site.router.http_address}/"
+        address = f"http://{real_rollouts.router.http_address}/"
         async with session.get(address, headers={"Host": host}, allow_redirects=False) as answer:
             return answer.status, answer.headers.get("Location", "")
 
@@ -122,45 +126,49 @@ def certificate(tmp_path: Path) -> tuple[str, str, Path]:
 
 
 async def test_tls_ends_at_the_router_with_an_own_or_a_generated_certificate(
-    site: Site, certificate: tuple[str, str, Path]
+    real_rollouts: RealRollouts, certificate: tuple[str, str, Path]
 ) -> None:
     chain, key, trusted = certificate
     edge = {"termination": "edge"}
     own = {**edge, "certificate": chain, "key": key}
-    async with site.serve():
-        image = str(site.image)
+    async with real_rollouts.serve():
+        image = str(real_rollouts.image)
         await apply(
-            site,
+            real_rollouts,
             *(serving(image, "web"), service("web")),
             route("web", "made.example", tls={**edge, "insecureEdgeTerminationPolicy": "Redirect"}),
         )
-        await eventually(lambda: https(site, "made.example"), lambda text: text == "web")
-        port = (site.router._settings.https_address).rpartition(":")[2]
-        assert await plain(site, "made.example") == (302, f"https://made.example:{port}/")
+        await eventually(lambda: https(real_rollouts, "made.example"), lambda text: text == "web")
+        port = (real_rollouts.router._settings.https_address).rpartition(":")[2]
+        assert await plain(real_rollouts, "made.example") == (302, f"https://made.example:{port}/")
 
         second = route("web", "own.example", tls=own).with_metadata(name="own")
         allowed = route(
             "web", "both.example", tls={**edge, "insecureEdgeTerminationPolicy": "Allow"}
         )
-        await apply(site, second, allowed.with_metadata(name="both"))
-        await eventually(lambda: https(site, "own.example", trusted), lambda text: text == "web")
-        assert (await plain(site, "own.example"))[0] == 503
-        await eventually(lambda: plain(site, "both.example"), lambda found: found[0] == 200)
-        assert await https(site, "made.example") == "web"
-        stored = await site.store.get(Route, "shop", "own")
+        await apply(real_rollouts, second, allowed.with_metadata(name="both"))
+        await eventually(
+            lambda: https(real_rollouts, "own.example", trusted), lambda text: text == "web"
+        )
+        assert (await plain(real_rollouts, "own.example"))[0] == 503
+        await eventually(
+            lambda: plain(real_rollouts, "both.example"), lambda found: found[0] == 200
+        )
+        assert await https(real_rollouts, "made.example") == "web"
+        stored = await real_rollouts.store.get(Route, "shop", "own")
         assert key not in repr(stored)
 
 
 async def test_a_bad_certificate_concerns_its_own_route_alone(
-    site: Site, certificate: tuple[str, str, Path], tmp_path: Path
+    real_rollouts: RealRollouts, certificate: tuple[str, str, Path], tmp_path: Path
 ) -> None:
     chain, key, _ = certificate
     edge = {"termination": "edge"}
     other = make_certificate(tmp_path, "other.example").key.read_text()
-    async with site.serve():
+    async with real_rollouts.serve():
         await apply(
-            site,
-            *(serving(str(site.image), "web"), service("web")),
+            real_rollouts,
+            *(serving(str(real_rollouts.image), "web"), service("web")),
             route("web", "made.example", tls=edge),
             route(
                 "web", "swapped.example", tls={**edge, "certificate": chain, "key": other}
@@ -169,46 +177,46 @@ async def test_a_bad_certificate_concerns_its_own_route_alone(
                 "web", "junk.example", tls={**edge, "certificate": "junk", "key": key}
             ).with_metadata(name="junk"),
         )
-        await eventually(lambda: https(site, "made.example"), lambda text: text == "web")
+        await eventually(lambda: https(real_rollouts, "made.example"), lambda text: text == "web")
         for name in ("swapped", "junk"):
             told = await eventually(
-                partial(admitted, site, name), lambda found: bool(found.message)
+                partial(admitted, real_rollouts, name), lambda found: bool(found.message)
             )
             assert (told.status, told.reason) == ("False", "NotServed")
             assert "tls.certificate with tls.key cannot be used" in told.message
             assert "PRIVATE" not in told.message
 
 
-async def admitted(site: Site, name: str) -> Condition:
-    ingress = (await site.store.get(Route, "shop", name)).status.ingress
+async def admitted(real_rollouts: RealRollouts, name: str) -> Condition:
+    ingress = (await real_rollouts.store.get(Route, "shop", name)).status.ingress
     none = Condition(type="Admitted", status="Unknown")
     return next((one for each in ingress for one in each.conditions), none)
 
 
 async def test_tls_is_passed_through_beside_tls_that_ends_here(
-    site: Site, certificate: tuple[str, str, Path]
+    real_rollouts: RealRollouts, certificate: tuple[str, str, Path]
 ) -> None:
     edge = {"termination": "edge", "certificate": certificate[0], "key": certificate[1]}
-    async with site.serve():
-        image = str(site.image)
+    async with real_rollouts.serve():
+        image = str(real_rollouts.image)
         await apply(
-            site,
+            real_rollouts,
             *(serving(image, "web"), service("web")),
             *(serving(image, "raw"), service("raw")),
             route("web", "own.example", tls=edge),
             route("raw", "raw.example", tls={"termination": "passthrough"}),
         )
         await eventually(
-            lambda: https(site, "own.example", certificate[2]), lambda text: text == "web"
+            lambda: https(real_rollouts, "own.example", certificate[2]), lambda text: text == "web"
         )
         # The endpoint gets the handshake itself, and this one speaks plain HTTP: it says so.
-        answer = await https(site, "raw.example")
+        answer = await https(real_rollouts, "raw.example")
         assert "failed" in answer
 
 
-async def test_weights_share_the_requests(site: Site) -> None:
-    async with site.serve() as runtime:
-        image = str(site.image)
+async def test_weights_share_the_requests(real_rollouts: RealRollouts) -> None:
+    async with real_rollouts.serve() as runtime:
+        image = str(real_rollouts.image)
         weighted = route(
             "blue",
             HOST,
@@ -216,15 +224,15 @@ async def test_weights_share_the_requests(site: Site) -> None:
             alternateBackends=[{"kind": "Service", "name": "green", "weight": 1}],
         )
         for name in ("blue", "green"):
-            await apply(site, serving(image, name), service(name))
-        await apply(site, weighted)
+            await apply(real_rollouts, serving(image, name), service(name))
+        await apply(real_rollouts, weighted)
         await ready(runtime, 2)
 
         async def asked() -> Counter[str]:
             answers: Counter[str] = Counter()
             async with aiohttp.ClientSession() as session:
                 for _ in range(200):
-                    address = f"http://{site.router.http_address}/"
+                    address = f"http://{real_rollouts.router.http_address}/"
                     async with session.get(address, headers={"Host": HOST}) as answer:
                         answers[(await answer.text()).strip()] += 1
             return answers

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.support.delivery.http_receiver import HttpReceiver, receiving, status
-from tests.support.promotion.promotion_api import ROOT, SIGNATURES, Shop, open_shop
+from tests.support.promotion.promotion_api import (
+    ROOT,
+    SIGNATURES,
+    PromotionApiServer,
+    open_promotion_api,
+)
 
 from upwell.api.codec import decode
 from upwell.api.core import Secret
@@ -29,21 +34,21 @@ PROMOTION = "shop-1.dev"
 
 
 @dataclass
-class Told:
+class CiVerification:
     """A promotion that is verified by a CI, and that CI."""
 
-    shop: Shop
+    served: PromotionApiServer
     ci: HttpReceiver
     verification: StageVerification
 
     async def look(self, seconds: float = 0, promotion: str = PROMOTION) -> VerificationProgress:
         """Look at the check after so many seconds, and store what came of it."""
-        self.shop.api.clock.advance(seconds=seconds)
-        found = await self.shop.promotion(promotion)
-        release = await self.shop.api.store.get(Release, "shop", found.spec.release)
-        progress = await self.verification.advance(await self.shop.pipeline(), release, found)
+        self.served.api.clock.advance(seconds=seconds)
+        found = await self.served.promotion(promotion)
+        release = await self.served.api.store.get(Release, "shop", found.spec.release)
+        progress = await self.verification.advance(await self.served.pipeline(), release, found)
         changed = found.status.model_copy(update={"checks": progress.checks})
-        await self.shop.api.store.update_status(found.with_status(changed))
+        await self.served.api.store.update_status(found.with_status(changed))
         return progress
 
     @property
@@ -53,18 +58,18 @@ class Told:
     async def answer(self, number: int = -1, **said: Any) -> int:
         """Answer an event as its `answer` says, and return the status."""
         url = self.events[number]["answer"]["url"]
-        answer = await self.shop.api.send("POST", url.removeprefix(self.shop.api.url), said)
+        answer = await self.served.api.send("POST", url.removeprefix(self.served.api.url), said)
         return answer.status
 
     async def result(self, promotion: str = PROMOTION) -> CheckResult:
-        [result] = (await self.shop.promotion(promotion)).status.checks
+        [result] = (await self.served.promotion(promotion)).status.checks
         return result
 
 
 @pytest.fixture
-async def told(tmp_path: Path) -> AsyncIterator[Told]:
+async def told(tmp_path: Path) -> AsyncIterator[CiVerification]:
     async with (
-        open_shop(tmp_path) as shop,
+        open_promotion_api(tmp_path) as served,
         receiving() as ci,
         NetworkProbes.open("1.2.3") as probes,
     ):
@@ -74,30 +79,30 @@ async def told(tmp_path: Path) -> AsyncIterator[Told]:
             "metadata": {"namespace": "shop", "name": "ci"},
             "stringData": {"secret": "s3cret"},
         }
-        await shop.api.store.create(decode(document))
+        await served.api.store.create(decode(document))
         webhook = WebhookCheck.model_validate({"url": ci.url, "secret": {"name": "ci"}})
         check = Check(name="integration", webhook=webhook, timeout_seconds=600, retries=1)
-        pipeline = await shop.pipeline()
+        pipeline = await served.pipeline()
         dev, *others = pipeline.spec.stages
         verified = dev.verification.model_copy(update={"checks": (check,)})
         dev = dev.model_copy(update={"verification": verified})
         spec = pipeline.spec.model_copy(update={"stages": (dev, *others)})
-        await shop.api.store.update(pipeline.model_copy(update={"spec": spec}))
-        await shop.release(1)
-        await shop.post("ci", f"{ROOT}/releases/shop-1/promote", {"stage": "dev"})
-        await shop.moved(PROMOTION, PromotionPhase.VERIFYING)
+        await served.api.store.update(pipeline.model_copy(update={"spec": spec}))
+        await served.release(1)
+        await served.post("ci", f"{ROOT}/releases/shop-1/promote", {"stage": "dev"})
+        await served.moved(PROMOTION, PromotionPhase.VERIFYING)
         verification = StageVerification(
-            shop.api.store,
-            cast("ReadableRuntime", shop.api.runtime),  # no Job is run here
+            served.api.store,
+            cast("ReadableRuntime", served.api.runtime),  # no Job is run here
             probes,
             FileInputs(tmp_path / "evidence"),
-            lambda one, name, attempt: shop.api.url + PLACE + TOKENS.sign(one.uid, name, attempt),
-            shop.api.clock,
+            lambda one, name, attempt: served.api.url + PLACE + TOKENS.sign(one.uid, name, attempt),
+            served.api.clock,
         )
-        yield Told(shop, ci, verification)
+        yield CiVerification(served, ci, verification)
 
 
-async def test_it_is_told_and_its_word_counts_once(told: Told) -> None:
+async def test_it_is_told_and_its_word_counts_once(told: CiVerification) -> None:
     await told.look()
     waits = await told.look()
     assert waits.outcome is VerificationOutcome.RUNNING
@@ -120,7 +125,7 @@ async def test_it_is_told_and_its_word_counts_once(told: Told) -> None:
     assert names == ["told", "report"]
 
 
-async def test_an_answer_out_of_order_does_not_touch_the_next_attempt(told: Told) -> None:
+async def test_an_answer_out_of_order_does_not_touch_the_next_attempt(told: CiVerification) -> None:
     await told.look()
     await told.look()
     assert await told.answer(0, passed=False, message="2 of 9 fail", run="7") == 200
@@ -139,7 +144,7 @@ async def test_an_answer_out_of_order_does_not_touch_the_next_attempt(told: Told
     assert (await told.look()).message == "passed check integration; flaky: integration"
 
 
-async def test_yesterdays_token_opens_nothing(told: Told) -> None:
+async def test_yesterdays_token_opens_nothing(told: CiVerification) -> None:
     await told.look()
     await told.look()
     await told.look(600)
@@ -150,18 +155,18 @@ async def test_yesterdays_token_opens_nothing(told: Told) -> None:
     late = await told.look(86_400)
     assert late.outcome is VerificationOutcome.INCONCLUSIVE
     assert await told.answer(1, passed=True) == 409
-    await told.shop.moved(PROMOTION, PromotionPhase.FAILED)
+    await told.served.moved(PROMOTION, PromotionPhase.FAILED)
     assert await told.answer(1, passed=True) == 409
     assert (await told.result()).phase is CheckPhase.INCONCLUSIVE
 
 
-async def test_the_token_of_another_promotion_speaks_of_that_alone(told: Told) -> None:
+async def test_the_token_of_another_promotion_speaks_of_that_alone(told: CiVerification) -> None:
     await told.look()
     await told.look()
-    await told.shop.moved(PROMOTION, PromotionPhase.FAILED)
-    await told.shop.release(2)
-    await told.shop.post("ci", f"{ROOT}/releases/shop-2/promote", {"stage": "dev"})
-    await told.shop.moved("shop-2.dev", PromotionPhase.VERIFYING)
+    await told.served.moved(PROMOTION, PromotionPhase.FAILED)
+    await told.served.release(2)
+    await told.served.post("ci", f"{ROOT}/releases/shop-2/promote", {"stage": "dev"})
+    await told.served.moved("shop-2.dev", PromotionPhase.VERIFYING)
     for _ in range(2):
         await told.look(promotion="shop-2.dev")
     assert [event["release"] for event in told.events] == ["shop-1", "shop-2"]
@@ -173,7 +178,7 @@ async def test_the_token_of_another_promotion_speaks_of_that_alone(told: Told) -
     assert (await told.result()).phase is CheckPhase.RUNNING
 
 
-async def test_a_ci_that_is_down_is_told_when_it_is_back(told: Told) -> None:
+async def test_a_ci_that_is_down_is_told_when_it_is_back(told: CiVerification) -> None:
     told.ci.answers[:] = [status(503, "Down"), status(500, "Down")]
     await told.look()
     first = await told.look()
@@ -185,8 +190,8 @@ async def test_a_ci_that_is_down_is_told_when_it_is_back(told: Told) -> None:
     assert await told.answer(passed=True) == 200
 
 
-async def test_a_ci_without_its_secret_is_not_told(told: Told) -> None:
-    await told.shop.api.store.delete(Secret, "shop", "ci")
+async def test_a_ci_without_its_secret_is_not_told(told: CiVerification) -> None:
+    await told.served.api.store.delete(Secret, "shop", "ci")
     await told.look()
     waits = await told.look()
     assert "Secret shop/ci has no key `secret`: add it" in waits.checks[0].message

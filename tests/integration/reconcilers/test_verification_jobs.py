@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.rollouts.real_machine import Site, now, podman_home, site
+from tests.support.rollouts.real_machine import RealRollouts, now, podman_home, real_rollouts
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Job
@@ -21,7 +21,7 @@ from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
 from upwell.workload.podman.runtime import PodmanRuntime
 
-__all__ = ["podman_home", "site"]  # fixtures
+__all__ = ["podman_home", "real_rollouts"]  # fixtures
 
 GOOD = '<testsuite><testcase name="pays"/></testsuite>'
 BAD = '<testsuite><testcase name="pays"><failure/></testcase></testsuite>'
@@ -29,10 +29,10 @@ GIGABYTE = 1024**3
 
 
 @dataclass
-class Stage:
+class VerifiedStage:
     """A stage `dev` in the namespace `shop`, whose checks are run until they have ended."""
 
-    site: Site
+    real_rollouts: RealRollouts
     runtime: PodmanRuntime
     verification: StageVerification
     kept: FileInputs
@@ -46,8 +46,8 @@ class Stage:
         }
         source = {"kind": "ImageStreamTag", "name": "web:latest"}
         spec = {"components": [{"name": "web", "from": source}], "stages": [stage]}
-        components = [{"name": "web", "image": str(self.site.image)}]
-        store = self.site.store
+        components = [{"name": "web", "image": str(self.real_rollouts.image)}]
+        store = self.real_rollouts.store
         self.pipeline = await store.create(decode_as(Pipeline, {"metadata": place, "spec": spec}))
         release = {"pipeline": "shop", "number": 1, "components": components}
         place = {"namespace": "shop", "name": "shop-1"}
@@ -60,10 +60,10 @@ class Stage:
 
     async def look(self) -> VerificationProgress:
         """Take the checks one step further, and store what came of it."""
-        promotion = await self.site.store.get(Promotion, "shop", "shop-1.dev")
+        promotion = await self.real_rollouts.store.get(Promotion, "shop", "shop-1.dev")
         progress = await self.verification.advance(self.pipeline, self.release, promotion)
         status = promotion.status.model_copy(update={"checks": progress.checks})
-        await self.site.store.update_status(promotion.with_status(status))
+        await self.real_rollouts.store.update_status(promotion.with_status(status))
         return progress
 
     async def ended(self) -> tuple[VerificationOutcome, CheckResult]:
@@ -77,18 +77,20 @@ class Stage:
         return progress.outcome, progress.checks[0]
 
     async def jobs(self) -> list[Job]:
-        return list((await self.site.store.list(Job)).items)
+        return list((await self.real_rollouts.store.list(Job)).items)
 
     async def evidence(self, result: CheckResult) -> dict[str, Path]:
         return {one.name: await self.kept.path(Digest.parse(one.digest)) for one in result.evidence}
 
 
 @pytest.fixture
-async def stage(site: Site, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with site.serve() as runtime, NetworkProbes.open("1.2.3") as probes:
+async def stage(real_rollouts: RealRollouts, tmp_path: Path) -> AsyncIterator[VerifiedStage]:
+    async with real_rollouts.serve() as runtime, NetworkProbes.open("1.2.3") as probes:
         kept = FileInputs(tmp_path)
-        verification = StageVerification(site.store, runtime, probes, kept, lambda *_: "", now)
-        yield Stage(site, runtime, verification, kept)
+        verification = StageVerification(
+            real_rollouts.store, runtime, probes, kept, lambda *_: "", now
+        )
+        yield VerifiedStage(real_rollouts, runtime, verification, kept)
 
 
 def check(script: str, *beside: dict[str, Any], **job: Any) -> dict[str, Any]:
@@ -105,7 +107,9 @@ def check(script: str, *beside: dict[str, Any], **job: Any) -> dict[str, Any]:
     return {"name": "e2e", "timeoutSeconds": timeout, "job": test}
 
 
-async def test_a_test_against_the_running_thing_passes_with_its_evidence(stage: Stage) -> None:
+async def test_a_test_against_the_running_thing_passes_with_its_evidence(
+    stage: VerifiedStage,
+) -> None:
     script = f"""
         mkdir /out; echo "testing $UPWELL_RELEASE in $UPWELL_STAGE: $UPWELL_IMAGE_WEB"
         echo '{GOOD}' > /out/r.xml; echo trace > /out/trace.txt
@@ -118,7 +122,7 @@ async def test_a_test_against_the_running_thing_passes_with_its_evidence(stage: 
     )
     kept = await stage.evidence(result)
     assert list(kept) == ["log.txt", "junit.xml", "artifacts/out.tar"]
-    assert kept["log.txt"].read_text() == f"testing shop-1 in dev: {stage.site.image}\n"
+    assert kept["log.txt"].read_text() == f"testing shop-1 in dev: {stage.real_rollouts.image}\n"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ async def test_a_test_against_the_running_thing_passes_with_its_evidence(stage: 
     ],
 )
 async def test_what_does_not_pass_says_why(
-    stage: Stage, script: str, phase: CheckPhase, message: str
+    stage: VerifiedStage, script: str, phase: CheckPhase, message: str
 ) -> None:
     await stage.begin(check(script, junit="/r.xml"))
     _, result = await stage.ended()
@@ -150,7 +154,9 @@ async def test_what_does_not_pass_says_why(
     assert message in result.message
 
 
-async def test_a_test_that_never_answers_is_ended_and_shows_how_far_it_got(stage: Stage) -> None:
+async def test_a_test_that_never_answers_is_ended_and_shows_how_far_it_got(
+    stage: VerifiedStage,
+) -> None:
     await stage.begin(
         check("echo begun; echo half > /state; exec sleep 600", timeout=3, artifacts=["/state"])
     )
@@ -165,7 +171,7 @@ async def test_a_test_that_never_answers_is_ended_and_shows_how_far_it_got(stage
 
 
 async def test_a_gigabyte_of_artifacts_and_a_log_without_end_are_left_where_they_are(
-    stage: Stage,
+    stage: VerifiedStage,
 ) -> None:
     script = f"""
         mkdir /out; dd if=/dev/zero of=/out/core bs=1 count=0 seek={GIGABYTE}
@@ -181,7 +187,7 @@ async def test_a_gigabyte_of_artifacts_and_a_log_without_end_are_left_where_they
     assert kept["log.txt"].stat().st_size <= LOG_BYTES
 
 
-async def test_a_long_log_is_kept_by_its_end(stage: Stage) -> None:
+async def test_a_long_log_is_kept_by_its_end(stage: VerifiedStage) -> None:
     written = "".join(f"{number}\n" for number in range(1, 250_001)) + "the last line\n"
     await stage.begin(check("/bin/busybox seq 1 250000; echo the last line"))
     outcome, result = await stage.ended()
@@ -191,7 +197,7 @@ async def test_a_long_log_is_kept_by_its_end(stage: Stage) -> None:
     assert kept["log.txt"].read_text() == written[-LOG_BYTES:]
 
 
-async def test_a_report_in_a_volume_is_read(stage: Stage) -> None:
+async def test_a_report_in_a_volume_is_read(stage: VerifiedStage) -> None:
     await stage.begin(check(f"echo '{BAD}' > /volume/r.xml", junit="/volume"))
     outcome, result = await stage.ended()
     assert (outcome, result.message) == (
@@ -200,9 +206,9 @@ async def test_a_report_in_a_volume_is_read(stage: Stage) -> None:
     )
 
 
-async def test_what_stands_beside_the_test_does_not_hold_it_up(stage: Stage) -> None:
+async def test_what_stands_beside_the_test_does_not_hold_it_up(stage: VerifiedStage) -> None:
     endless = ["/bin/busybox", "sleep", "600"]
-    database = {"name": "db", "image": str(stage.site.image), "command": endless}
+    database = {"name": "db", "image": str(stage.real_rollouts.image), "command": endless}
     await stage.begin(check("sleep 1; exit 4", database))
     outcome, result = await stage.ended()
     assert (outcome, result.message) == (VerificationOutcome.FAILED, "exit code 4")

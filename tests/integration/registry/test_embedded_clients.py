@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.registry.embedded_server import Served, serving
+from tests.support.registry.embedded_server import EmbeddedServer, serving
 
 from upwell.oci import Digest
 
@@ -15,7 +15,7 @@ CONTENT = b"what the image holds\n" * 100_000
 
 
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Served]:
+async def served(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
     async with serving(tmp_path / "registry") as served:
         yield served
 
@@ -56,7 +56,9 @@ async def run(*argv: str) -> str:
     return out.decode().strip()
 
 
-async def test_skopeo_copies_in_across_and_out(served: Served, layout: str, tmp_path: Path) -> None:
+async def test_skopeo_copies_in_across_and_out(
+    served: EmbeddedServer, layout: str, tmp_path: Path
+) -> None:
     tool("skopeo")
     first = f"docker://{served.host}/team/app:v1"
     second = f"docker://{served.host}/team/other:v2"
@@ -77,7 +79,7 @@ async def test_skopeo_copies_in_across_and_out(served: Served, layout: str, tmp_
     assert copied == str(served.events[0].digest) == str(served.events[1].digest)
 
 
-async def test_skopeo_deletes_what_it_pushed(served: Served, layout: str) -> None:
+async def test_skopeo_deletes_what_it_pushed(served: EmbeddedServer, layout: str) -> None:
     tool("skopeo")
     image = f"docker://{served.host}/team/app:v1"
     await run("skopeo", "copy", "--dest-tls-verify=false", layout, image)
@@ -88,7 +90,7 @@ async def test_skopeo_deletes_what_it_pushed(served: Served, layout: str) -> Non
 
 
 async def test_buildah_pushes_and_podman_pulls_by_digest(
-    served: Served, layout: str, tmp_path: Path
+    served: EmbeddedServer, layout: str, tmp_path: Path
 ) -> None:
     tool("podman")
     storage = storage_options(tmp_path)
@@ -106,7 +108,9 @@ async def test_buildah_pushes_and_podman_pulls_by_digest(
     assert pulled == image.removeprefix("sha256:")
 
 
-async def test_oras_pushes_attaches_discovers_and_pulls(served: Served, tmp_path: Path) -> None:
+async def test_oras_pushes_attaches_discovers_and_pulls(
+    served: EmbeddedServer, tmp_path: Path
+) -> None:
     tool("oras")
     source = tmp_path / "artifact.txt"
     source.write_bytes(CONTENT)

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.registry.embedded_server import Served, serving
+from tests.support.registry.embedded_server import EmbeddedServer, serving
 
 from upwell.oci import Digest, MediaType
 
@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass
 class Client:
-    served: Served
+    served: EmbeddedServer
     session: aiohttp.ClientSession
 
     async def __call__(

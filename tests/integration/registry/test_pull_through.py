@@ -40,7 +40,7 @@ class Streams:
 
 
 @dataclass
-class Site:
+class PullThroughServers:
     root: Path
     client: RegistryClient
     vendor: str
@@ -61,7 +61,7 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def servers(tmp_path: Path) -> AsyncIterator[PullThroughServers]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(RegistryClient())
         (tmp_path / "vendor").mkdir()
@@ -74,120 +74,126 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
         registry = await stack.enter_async_context(serving_registry(create))
         assert isinstance(registry, PullThroughRegistry)
-        yield Site(root, client, vendor, streams, registry, registry.host)
+        yield PullThroughServers(root, client, vendor, streams, registry, registry.host)
 
 
-async def test_a_tag_is_pulled_through_piece_by_piece(site: Site) -> None:
+async def test_a_tag_is_pulled_through_piece_by_piece(servers: PullThroughServers) -> None:
     layer = os.urandom(200_000)
-    image = await push_layered(site.pusher, f"{site.vendor}/library/debian:11", layer)
-    site.follow("11", image.digest)
-    found = await site.client.manifest(site.reference(f"{STREAM}:11"))
+    image = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:11", layer)
+    servers.follow("11", image.digest)
+    found = await servers.client.manifest(servers.reference(f"{STREAM}:11"))
     assert found.raw == image.raw
-    own = site.reference(STREAM)
-    async with site.client.open_blob(own, Digest.of(layer)) as chunks:
+    own = servers.reference(STREAM)
+    async with servers.client.open_blob(own, Digest.of(layer)) as chunks:
         assert b"".join([chunk async for chunk in chunks]) == layer
-    assert (await site.client.resolve(own.with_digest(image.digest))).digest == image.digest
+    assert (await servers.client.resolve(own.with_digest(image.digest))).digest == image.digest
 
 
-async def test_what_was_pulled_through_needs_no_upstream(site: Site) -> None:
-    image = await push_layered(site.pusher, f"{site.vendor}/library/debian:11", b"layer")
-    site.follow("11", image.digest)
-    own = site.reference(f"{STREAM}:11")
-    await site.client.manifest(own)
-    await site.client.blob(own, Digest.of(b"layer"), 100)
-    restarted = PullThroughRegistry(site.root, site.host, site.client, site.streams)
-    site.streams.origins[image.digest] = Reference.parse("127.0.0.1:1/library/debian")
+async def test_what_was_pulled_through_needs_no_upstream(servers: PullThroughServers) -> None:
+    image = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:11", b"layer")
+    servers.follow("11", image.digest)
+    own = servers.reference(f"{STREAM}:11")
+    await servers.client.manifest(own)
+    await servers.client.blob(own, Digest.of(b"layer"), 100)
+    restarted = PullThroughRegistry(servers.root, servers.host, servers.client, servers.streams)
+    servers.streams.origins[image.digest] = Reference.parse("127.0.0.1:1/library/debian")
     assert await restarted.blob(own, Digest.of(b"layer"), 100) == b"layer"
     with pytest.raises(RegistryUnavailableError):  # named by the image, but not asked for before
         await restarted.blob(own, image.config.digest, 100)
 
 
-async def test_after_a_restart_the_rest_of_an_image_is_found(site: Site) -> None:
-    image = await push_layered(site.pusher, f"{site.vendor}/library/debian:11", b"layer")
-    index = await push_index(site.pusher, f"{site.vendor}/library/debian:11", amd64=image)
-    site.follow("11", index.digest)
-    own = site.reference(f"{STREAM}:11")
-    await site.client.manifest(own)
-    await site.client.manifest(own.with_digest(image.digest))
-    restarted = PullThroughRegistry(site.root, site.host, site.client, site.streams)
+async def test_after_a_restart_the_rest_of_an_image_is_found(servers: PullThroughServers) -> None:
+    image = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:11", b"layer")
+    index = await push_index(servers.pusher, f"{servers.vendor}/library/debian:11", amd64=image)
+    servers.follow("11", index.digest)
+    own = servers.reference(f"{STREAM}:11")
+    await servers.client.manifest(own)
+    await servers.client.manifest(own.with_digest(image.digest))
+    restarted = PullThroughRegistry(servers.root, servers.host, servers.client, servers.streams)
     assert await restarted.blob(own, Digest.of(b"layer"), 100) == b"layer"
 
 
-async def test_one_fetch_serves_all_who_ask(site: Site) -> None:
+async def test_one_fetch_serves_all_who_ask(servers: PullThroughServers) -> None:
     layer = os.urandom(400_000)
-    image = await push_layered(site.pusher, f"{site.vendor}/library/debian:11", layer)
-    site.follow("11", image.digest)
-    own = site.reference(f"{STREAM}:11")
+    image = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:11", layer)
+    servers.follow("11", image.digest)
+    own = servers.reference(f"{STREAM}:11")
 
     async def pull() -> Digest:
-        found = await site.registry.manifest(own)
-        return Digest.of(await site.registry.blob(own, Digest.of(layer), len(layer)) + found.raw)
+        found = await servers.registry.manifest(own)
+        return Digest.of(await servers.registry.blob(own, Digest.of(layer), len(layer)) + found.raw)
 
     assert len({await pull for pull in [asyncio.create_task(pull()) for _ in range(8)]}) == 1
-    blobs = list((site.root / "blobs").rglob(Digest.of(layer).hex))
+    blobs = list((servers.root / "blobs").rglob(Digest.of(layer).hex))
     assert len(blobs) == 1
 
 
-async def test_nothing_that_no_stream_names_is_fetched(site: Site) -> None:
-    known = await push_layered(site.pusher, f"{site.vendor}/library/debian:11", b"known")
-    other = await push_layered(site.pusher, f"{site.vendor}/library/debian:12", b"other")
-    site.follow("11", known.digest)
-    own = site.reference(STREAM)
-    await site.client.manifest(own.with_digest(known.digest))
+async def test_nothing_that_no_stream_names_is_fetched(servers: PullThroughServers) -> None:
+    known = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:11", b"known")
+    other = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:12", b"other")
+    servers.follow("11", known.digest)
+    own = servers.reference(STREAM)
+    await servers.client.manifest(own.with_digest(known.digest))
     with pytest.raises(ManifestUnknownError):
-        await site.client.manifest(own.with_digest(other.digest))
+        await servers.client.manifest(own.with_digest(other.digest))
     with pytest.raises(BlobUnknownError):
-        await site.client.blob(own, Digest.of(b"other"), 100)
+        await servers.client.blob(own, Digest.of(b"other"), 100)
     with pytest.raises(ManifestUnknownError):
-        await site.client.manifest(site.reference("elsewhere/debian").with_digest(known.digest))
+        await servers.client.manifest(
+            servers.reference("elsewhere/debian").with_digest(known.digest)
+        )
 
 
-async def test_a_tag_is_what_its_stream_says_even_after_a_push(site: Site) -> None:
-    pushed = await push_layered(site.pusher, f"{site.host}/{STREAM}:11", b"pushed")
-    image = await push_layered(site.pusher, f"{site.vendor}/library/debian:11", b"imported")
-    own = site.reference(f"{STREAM}:11")
-    assert (await site.client.resolve(own)).digest == pushed.digest
-    site.follow("11", image.digest)
-    assert (await site.client.resolve(own)).digest == image.digest
+async def test_a_tag_is_what_its_stream_says_even_after_a_push(servers: PullThroughServers) -> None:
+    pushed = await push_layered(servers.pusher, f"{servers.host}/{STREAM}:11", b"pushed")
+    image = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:11", b"imported")
+    own = servers.reference(f"{STREAM}:11")
+    assert (await servers.client.resolve(own)).digest == pushed.digest
+    servers.follow("11", image.digest)
+    assert (await servers.client.resolve(own)).digest == image.digest
 
 
-async def test_an_image_of_another_stream_is_linked(site: Site) -> None:
-    image = await push_layered(site.pusher, f"{site.host}/dev/app:1", b"built")
-    site.streams.tags["prod"] = image.digest
-    site.streams.origins[image.digest] = Reference.parse(f"{site.host}/dev/app@{image.digest}")
-    own = site.reference(f"{STREAM}:prod")
-    assert (await site.client.manifest(own)).raw == image.raw
-    assert await site.client.blob(own, Digest.of(b"built"), 100) == b"built"
+async def test_an_image_of_another_stream_is_linked(servers: PullThroughServers) -> None:
+    image = await push_layered(servers.pusher, f"{servers.host}/dev/app:1", b"built")
+    servers.streams.tags["prod"] = image.digest
+    servers.streams.origins[image.digest] = Reference.parse(
+        f"{servers.host}/dev/app@{image.digest}"
+    )
+    own = servers.reference(f"{STREAM}:prod")
+    assert (await servers.client.manifest(own)).raw == image.raw
+    assert await servers.client.blob(own, Digest.of(b"built"), 100) == b"built"
 
 
-async def test_an_upstream_that_is_away_is_said_in_the_answer(site: Site) -> None:
+async def test_an_upstream_that_is_away_is_said_in_the_answer(servers: PullThroughServers) -> None:
     digest = Digest.of(b"x")
-    site.streams.tags["11"] = digest
-    site.streams.origins[digest] = Reference.parse(f"127.0.0.1:1/library/debian@{digest}")
+    servers.streams.tags["11"] = digest
+    servers.streams.origins[digest] = Reference.parse(f"127.0.0.1:1/library/debian@{digest}")
     async with (
         aiohttp.ClientSession() as session,
-        session.get(f"http://{site.host}/v2/{STREAM}/manifests/11") as answer,
+        session.get(f"http://{servers.host}/v2/{STREAM}/manifests/11") as answer,
     ):
         assert answer.status == 503
         assert (await answer.json())["errors"][0]["code"] == "UNAVAILABLE"
 
 
 async def test_other_clients_pull_an_image_that_was_only_imported(
-    site: Site, tmp_path: Path
+    servers: PullThroughServers, tmp_path: Path
 ) -> None:
     skopeo = shutil.which("skopeo")
     if skopeo is None:
         pytest.skip("needs skopeo: apt install skopeo")
-    image = await push_layered(site.pusher, f"{site.vendor}/library/debian:11", os.urandom(9000))
-    index = await push_index(site.pusher, f"{site.vendor}/library/debian:11", amd64=image)
-    site.follow("11", index.digest)
+    image = await push_layered(
+        servers.pusher, f"{servers.vendor}/library/debian:11", os.urandom(9000)
+    )
+    index = await push_index(servers.pusher, f"{servers.vendor}/library/debian:11", amd64=image)
+    servers.follow("11", index.digest)
     process = await asyncio.create_subprocess_exec(
         skopeo,
         "--insecure-policy",
         "copy",
         "--override-arch=amd64",
         "--src-tls-verify=false",
-        f"docker://{site.host}/{STREAM}:11",
+        f"docker://{servers.host}/{STREAM}:11",
         f"dir:{tmp_path / 'copy'}",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

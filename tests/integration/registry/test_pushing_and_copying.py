@@ -27,7 +27,7 @@ from upwell.registry.hosts import PullFrom, RegistryHost, RegistryHosts, Registr
 
 
 @dataclass(frozen=True)
-class Two:
+class TwoRegistries:
     """Two registries: Debian's distribution, and the embedded one over HTTP."""
 
     client: RegistryClient
@@ -37,17 +37,17 @@ class Two:
 
 
 @pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[Two]:
+async def two(tmp_path: Path) -> AsyncIterator[TwoRegistries]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(RegistryClient())
         served = await stack.enter_async_context(serving(tmp_path / "embedded"))
         (tmp_path / "distribution").mkdir()
         host = await stack.enter_async_context(docker_registry(tmp_path / "distribution"))
-        yield Two(client, RegistryPusher(client.connection), host, served.host)
+        yield TwoRegistries(client, RegistryPusher(client.connection), host, served.host)
 
 
 @pytest.mark.parametrize("where", ["distribution", "embedded"])
-async def test_what_is_pushed_is_there(two: Two, where: str) -> None:
+async def test_what_is_pushed_is_there(two: TwoRegistries, where: str) -> None:
     host = getattr(two, where)
     layer = os.urandom(300_000)
     reference = Reference.parse(f"{host}/team/app:1")
@@ -64,7 +64,7 @@ async def test_what_is_pushed_is_there(two: Two, where: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["distribution", "embedded"])
-async def test_a_blob_is_mounted_from_another_repository(two: Two, where: str) -> None:
+async def test_a_blob_is_mounted_from_another_repository(two: TwoRegistries, where: str) -> None:
     host = getattr(two, where)
     layer = b"shared"
     await push_layered(two.pusher, f"{host}/team/app:1", layer)
@@ -75,7 +75,7 @@ async def test_a_blob_is_mounted_from_another_repository(two: Two, where: str) -
 
 
 @pytest.mark.parametrize("where", ["distribution", "embedded"])
-async def test_content_that_is_not_what_it_says_is_refused(two: Two, where: str) -> None:
+async def test_content_that_is_not_what_it_says_is_refused(two: TwoRegistries, where: str) -> None:
     reference = Reference.parse(f"{getattr(two, where)}/team/app:1")
     wrong = Descriptor("m", Digest.of(b"right"), len(b"wrong"))
     with pytest.raises(RegistryRejectedError):
@@ -86,7 +86,9 @@ async def test_content_that_is_not_what_it_says_is_refused(two: Two, where: str)
         await two.pusher.push_manifest(reference, other)
 
 
-async def test_an_index_is_copied_as_it_is_and_a_second_time_costs_nothing(two: Two) -> None:
+async def test_an_index_is_copied_as_it_is_and_a_second_time_costs_nothing(
+    two: TwoRegistries,
+) -> None:
     base = os.urandom(50_000)
     children = {
         name: await push_layered(
@@ -115,7 +117,7 @@ async def test_an_index_is_copied_as_it_is_and_a_second_time_costs_nothing(two: 
     assert (again.sent_bytes, again.counts[CopyStep.PRESENT]) == (0, 1)
 
 
-async def test_a_cut_short_copy_sends_what_is_missing_alone(two: Two) -> None:
+async def test_a_cut_short_copy_sends_what_is_missing_alone(two: TwoRegistries) -> None:
     first, second = os.urandom(40_000), os.urandom(30_000)
     await push_layered(two.pusher, f"{two.distribution}/vendor/app:1", first, second)
     origin = Reference.parse(f"{two.distribution}/vendor/app:1")
@@ -125,7 +127,7 @@ async def test_a_cut_short_copy_sends_what_is_missing_alone(two: Two) -> None:
     assert copied.sent_bytes == len(second) + len(CONFIG)
 
 
-async def test_within_one_registry_nothing_is_sent(two: Two) -> None:
+async def test_within_one_registry_nothing_is_sent(two: TwoRegistries) -> None:
     await push_layered(two.pusher, f"{two.distribution}/vendor/app:1", os.urandom(40_000))
     origin = Reference.parse(f"{two.distribution}/vendor/app:1")
     goal = Reference.parse(f"{two.distribution}/promoted/app:prod")
@@ -133,7 +135,7 @@ async def test_within_one_registry_nothing_is_sent(two: Two) -> None:
     assert (copied.sent_bytes, copied.counts[CopyStep.MOUNTED]) == (0, 2)
 
 
-async def test_a_filter_keeps_the_wanted_platforms(two: Two) -> None:
+async def test_a_filter_keeps_the_wanted_platforms(two: TwoRegistries) -> None:
     children = {
         name: await push_layered(two.pusher, f"{two.distribution}/vendor/app:{name}", name.encode())
         for name in ("amd64", "arm64", "s390x")
@@ -157,7 +159,7 @@ async def test_a_filter_keeps_the_wanted_platforms(two: Two) -> None:
         await none.copy(origin, goal)
 
 
-async def test_a_missing_image_is_an_error_of_its_source(two: Two) -> None:
+async def test_a_missing_image_is_an_error_of_its_source(two: TwoRegistries) -> None:
     copier = ImageCopier(two.client, two.pusher)
     with pytest.raises(ManifestUnknownError):
         await copier.copy(
@@ -166,7 +168,7 @@ async def test_a_missing_image_is_an_error_of_its_source(two: Two) -> None:
         )
 
 
-def mirrored(two: Two, pulls: PullFrom = PullFrom.ALL) -> RegistryClient:
+def mirrored(two: TwoRegistries, pulls: PullFrom = PullFrom.ALL) -> RegistryClient:
     """Return a client for which the embedded registry mirrors distribution's `vendor/`."""
     mirrors = (
         RegistryMirror("127.0.0.1:1/away"),
@@ -176,7 +178,7 @@ def mirrored(two: Two, pulls: PullFrom = PullFrom.ALL) -> RegistryClient:
     return RegistryClient(RegistryHosts([host]))
 
 
-async def test_mirrors_are_read_first_and_the_source_where_they_fail(two: Two) -> None:
+async def test_mirrors_are_read_first_and_the_source_where_they_fail(two: TwoRegistries) -> None:
     there = await push_layered(two.pusher, f"{two.embedded}/mirror/app:1", b"mirrored")
     here = await push_layered(two.pusher, f"{two.distribution}/vendor/app:1", b"own")
     alone = await push_layered(two.pusher, f"{two.distribution}/vendor/alone:1", b"alone")
@@ -200,7 +202,7 @@ async def test_mirrors_are_read_first_and_the_source_where_they_fail(two: Two) -
         await two.client.resolve(Reference.parse(f"{two.embedded}/mirror/app:2"))
 
 
-async def test_a_mirror_for_digests_is_not_asked_for_tags(two: Two) -> None:
+async def test_a_mirror_for_digests_is_not_asked_for_tags(two: TwoRegistries) -> None:
     there = await push_layered(two.pusher, f"{two.embedded}/mirror/app:1", b"mirrored")
     here = await push_layered(two.pusher, f"{two.distribution}/vendor/app:1", b"own")
     async with mirrored(two, PullFrom.DIGEST_ONLY) as client:

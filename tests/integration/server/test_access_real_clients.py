@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 @dataclass
-class Installed:
+class InstalledServer:
     folder: Path
     port: int
 
@@ -84,10 +84,10 @@ class Installed:
 
 
 @pytest.fixture(scope="module")
-def installed() -> Iterator[Installed]:
+def installed() -> Iterator[InstalledServer]:
     # Not pytest's folder: the paths of sockets are limited to 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="upwell-"))
-    made = Installed(folder, free_port())
+    made = InstalledServer(folder, free_port())
     with (folder / "serve.log").open("wb") as log:
         server = subprocess.Popen(
             [
@@ -113,7 +113,7 @@ def installed() -> Iterator[Installed]:
         _remove(made)
 
 
-def _remove(made: Installed) -> None:
+def _remove(made: InstalledServer) -> None:
     """Take away the router and the network, as whoever uninstalls Upwell does."""
     script = (
         "import asyncio, sys; from pathlib import Path;"
@@ -128,14 +128,14 @@ def _remove(made: Installed) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_servers_own_user_needs_no_token(installed: Installed) -> None:
+def test_the_servers_own_user_needs_no_token(installed: InstalledServer) -> None:
     assert "default" in installed.upwell("get", "namespaces").stdout
     token_file = installed.folder / "data" / "admin.token"
     assert token_file.stat().st_mode & 0o777 == 0o600
     assert token_file.read_text().strip() not in (installed.folder / "serve.log").read_text()
 
 
-def test_a_token_does_what_it_is_granted(installed: Installed) -> None:
+def test_a_token_does_what_it_is_granted(installed: InstalledServer) -> None:
     token = installed.token("reader", "viewer@shop")
     assert installed.upwell("get", "builds", "-n", "shop", UPWELL_TOKEN=token).returncode == 0
     denied = installed.upwell("get", "builds", "-n", "bank", UPWELL_TOKEN=token)
@@ -144,7 +144,7 @@ def test_a_token_does_what_it_is_granted(installed: Installed) -> None:
     assert "needs role viewer there" in denied.stderr
 
 
-def test_a_deleted_token_is_refused(installed: Installed) -> None:
+def test_a_deleted_token_is_refused(installed: InstalledServer) -> None:
     token = installed.token("leaver", "viewer@*")
     assert installed.upwell("get", "builds", UPWELL_TOKEN=token).returncode == 0
     installed.upwell("token", "delete", "leaver")
@@ -153,7 +153,7 @@ def test_a_deleted_token_is_refused(installed: Installed) -> None:
     assert "unknown or has expired" in refused.stderr
 
 
-def test_an_authority_that_is_none_is_told(installed: Installed) -> None:
+def test_an_authority_that_is_none_is_told(installed: InstalledServer) -> None:
     nonsense = installed.folder / "nonsense.pem"
     nonsense.write_text("nonsense")
     refused = installed.upwell("get", "builds", UPWELL_CA=str(nonsense))
@@ -161,7 +161,7 @@ def test_an_authority_that_is_none_is_told(installed: Installed) -> None:
     assert "not a certificate in PEM" in refused.stderr
 
 
-def test_kubectl_works_with_a_kubeconfig(installed: Installed) -> None:
+def test_kubectl_works_with_a_kubeconfig(installed: InstalledServer) -> None:
     token = installed.token("deploy", "deployer@shop")
     config = installed.folder / "kubeconfig"
     made = installed.upwell("kubeconfig", "--file", str(config), "-n", "shop", UPWELL_TOKEN=token)
@@ -181,7 +181,7 @@ def test_kubectl_works_with_a_kubeconfig(installed: Installed) -> None:
     assert ("deploy", "list", "", 403) in deeds
 
 
-def test_kubectl_asks_who_it_is_and_what_it_may_do(installed: Installed) -> None:
+def test_kubectl_asks_who_it_is_and_what_it_may_do(installed: InstalledServer) -> None:
     token = installed.token("asker", "deployer@shop")
     config = installed.folder / "asker.kubeconfig"
     installed.upwell("kubeconfig", "--file", str(config), "-n", "shop", UPWELL_TOKEN=token)
@@ -213,7 +213,7 @@ def test_kubectl_asks_who_it_is_and_what_it_may_do(installed: Installed) -> None
     assert not [deed for deed in installed.audit() if "selfsubject" in deed["resource"]]
 
 
-def test_a_login_is_kept_for_the_user_alone_and_tried_first(installed: Installed) -> None:
+def test_a_login_is_kept_for_the_user_alone_and_tried_first(installed: InstalledServer) -> None:
     token = installed.token("ada", "viewer@shop", "builder@shop")
     url = f"https://{installed.host}/"
     ca = ("--ca", str(installed.authority))
@@ -297,7 +297,7 @@ def _directory(folder: Path) -> Path:
     return target
 
 
-def test_skopeo_pushes_and_pulls_as_it_is_granted(installed: Installed) -> None:
+def test_skopeo_pushes_and_pulls_as_it_is_granted(installed: InstalledServer) -> None:
     builder = installed.token("pusher", "builder@shop")
     viewer = installed.token("puller", "viewer@shop")
     trust = f"--cert-dir={_certificates(installed)}"
@@ -329,7 +329,7 @@ def test_skopeo_pushes_and_pulls_as_it_is_granted(installed: Installed) -> None:
     assert ("pusher", "push", "shop/app", 201) in deeds
 
 
-def test_podman_logs_in(installed: Installed) -> None:
+def test_podman_logs_in(installed: InstalledServer) -> None:
     viewer = installed.token("runner", "viewer@shop")
     auth = installed.folder / "podman-auth.json"
     done = installed.run(
@@ -342,14 +342,14 @@ def test_podman_logs_in(installed: Installed) -> None:
     assert "Login Succeeded" in done.stdout
 
 
-def _certificates(installed: Installed) -> Path:
+def _certificates(installed: InstalledServer) -> Path:
     folder = installed.folder / "certificates"
     folder.mkdir(exist_ok=True)
     shutil.copy(installed.authority, folder / "ca.crt")
     return folder
 
 
-def test_prometheus_scrapes_with_a_viewers_token(installed: Installed) -> None:
+def test_prometheus_scrapes_with_a_viewers_token(installed: InstalledServer) -> None:
     token = installed.token("prometheus", "viewer@*")
     url = f"https://{installed.host}/metrics"
 

@@ -71,7 +71,7 @@ class EveryImage:
         return ["1", "latest"]
 
 
-class Site:
+class AppliedCorpusApi:
     """The API, with reconcilers that work when they are told to."""
 
     def __init__(self, api: Api, upstream: EveryImage, folder: Path) -> None:
@@ -125,24 +125,24 @@ class Site:
 
 
 @asynccontextmanager
-async def reconciled(folder: Path) -> AsyncIterator[Site]:
+async def reconciled(folder: Path) -> AsyncIterator[AppliedCorpusApi]:
     upstream = EveryImage(folder / "upstream")
     await upstream.fill()
     async with serving(ServerLimits()) as api:
-        site = Site(api, upstream, folder / "own")
-        cache = asyncio.create_task(site.cache.run())
+        served = AppliedCorpusApi(api, upstream, folder / "own")
+        cache = asyncio.create_task(served.cache.run())
         try:
-            yield site
+            yield served
         finally:
             cache.cancel()
             await asyncio.wait([cache])
 
 
 async def test_what_is_applied_twice_changes_nothing_and_builds_nothing(tmp_path: Path) -> None:
-    async with reconciled(tmp_path) as site:
-        taken = await site.apply_all()
-        await site.reconcile_all()
-        store = site.api.store
+    async with reconciled(tmp_path) as served:
+        taken = await served.apply_all()
+        await served.reconcile_all()
+        store = served.api.store
         imported = [
             stream
             for stream in (await store.list(ImageStream)).items
@@ -151,10 +151,10 @@ async def test_what_is_applied_twice_changes_nothing_and_builds_nothing(tmp_path
         builds = {build.key for build in (await store.list(Build)).items}
         assert len(imported) > 10
         assert len(builds) > 10
-        version = await site.version()
+        version = await served.version()
 
-        assert await site.apply_all() == taken
-        assert await site.version() == version
-        await site.reconcile_all()
-        assert await site.version() == version
+        assert await served.apply_all() == taken
+        assert await served.version() == version
+        await served.reconcile_all()
+        assert await served.version() == version
         assert {build.key for build in (await store.list(Build)).items} == builds

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.builds.memory_builds import push
-from tests.support.images.stream_api import StreamSite, stream_site
+from tests.support.images.stream_api import StreamApi, open_stream_api
 from tests.support.registry.docker_registry import docker_registry
 from tests.support.registry.layered_images import push_index, push_layered
 
@@ -19,7 +19,7 @@ from upwell.store.interface import NotFoundError
 
 @dataclass(frozen=True)
 class Upstream:
-    site: StreamSite
+    site: StreamApi
     host: str
 
     async def push(self, name: str, mark: str) -> str:
@@ -32,7 +32,7 @@ async def upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
     async with AsyncExitStack() as stack:
         (tmp_path / "vendor").mkdir()
         host = await stack.enter_async_context(docker_registry(tmp_path / "vendor"))
-        yield Upstream(await stack.enter_async_context(stream_site(tmp_path)), host)
+        yield Upstream(await stack.enter_async_context(open_stream_api(tmp_path)), host)
 
 
 def stream_tag(name: str, tag: dict[str, Any], **metadata: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
-from tests.support.images.stream_api import INTERNAL, StreamSite, stream_site
+from tests.support.images.stream_api import INTERNAL, StreamApi, open_stream_api
 from tests.support.openshift import APISERVER, ORIGIN, needs_corpus
 
 from upwell.api.image import Image, ImageStream
@@ -78,7 +78,7 @@ async def test_a_tag_takes_the_platform_that_it_prefers(tmp_path: Path) -> None:
     stream["spec"]["tags"].append(arm)
     async with (
         manifests_as("bparees/multiplatformtest", "latest", raw) as host,
-        stream_site(tmp_path, RegistryHost("docker.io", location=host)) as site,
+        open_stream_api(tmp_path, RegistryHost("docker.io", location=host)) as site,
     ):
         assert (await site.send("POST", "imagestreams", stream)).status == 201
         name = "test-multiarch-stream"
@@ -96,7 +96,7 @@ async def test_without_amd64_the_first_platform_is_taken(tmp_path: Path) -> None
     raw = json.dumps(document).encode()
     async with (
         manifests_as("bparees/multiplatformtest", "latest", raw) as host,
-        stream_site(tmp_path, RegistryHost("docker.io", location=host)) as site,
+        open_stream_api(tmp_path, RegistryHost("docker.io", location=host)) as site,
     ):
         await site.send("POST", "imagestreams", multiarch_stream())
         assert await site.imported("test-multiarch-stream", "linux-s390x") == ARM64
@@ -110,7 +110,7 @@ async def test_the_whole_list_is_kept_with_its_manifests(tmp_path: Path) -> None
         tag["importPolicy"] = {"importMode": "PreserveOriginal"}
     async with (
         manifests_as("bparees/multiplatformtest", "latest", raw) as host,
-        stream_site(tmp_path, RegistryHost("docker.io", location=host)) as site,
+        open_stream_api(tmp_path, RegistryHost("docker.io", location=host)) as site,
     ):
         await site.send("POST", "imagestreams", stream)
         digest = await site.imported("test-multiarch-stream", "linux-s390x")
@@ -121,7 +121,7 @@ async def test_the_whole_list_is_kept_with_its_manifests(tmp_path: Path) -> None
         assert (await site.api.store.get(Image, "", AMD64)).docker_image_layers
 
 
-async def mapped(site: StreamSite, mapping: dict[str, Any]) -> int:
+async def mapped(site: StreamApi, mapping: dict[str, Any]) -> int:
     answer = await site.send("POST", "imagestreammappings", mapping)
     return answer.status
 
@@ -132,7 +132,7 @@ async def test_a_mapping_is_a_push(tmp_path: Path) -> None:
     mapping = json.loads(
         (_TESTS / "integration/testdata/test-image-stream-mapping.json").read_text()
     )
-    async with stream_site(tmp_path) as site:
+    async with open_stream_api(tmp_path) as site:
         assert await mapped(site, mapping) == 404
         await site.send("POST", "imagestreams", stream)
         assert await mapped(site, mapping) == 201
@@ -155,7 +155,7 @@ async def test_a_mapping_without_a_pull_spec_is_of_the_internal_registry(tmp_pat
     (mapping,) = parse_manifests(
         (_TESTS / "testdata/mysql-image-stream-mapping.yaml").read_text(), "mysql"
     )
-    async with stream_site(tmp_path) as site:
+    async with open_stream_api(tmp_path) as site:
         await site.send("POST", "imagestreams", {"metadata": {"name": "test"}})
         await site.reconciled("test")
         assert await mapped(site, mapping) == 201
@@ -169,7 +169,7 @@ async def test_two_pushes_at_once_conflict(tmp_path: Path) -> None:
     mapping = json.loads(
         (_TESTS / "integration/testdata/test-image-stream-mapping.json").read_text()
     )
-    async with stream_site(tmp_path) as site:
+    async with open_stream_api(tmp_path) as site:
         await site.send("POST", "imagestreams", {"metadata": {"name": "test"}})
         await site.reconciled("test")  # else its first write would be taken for the mapping's
         store = site.api.store
@@ -194,6 +194,6 @@ async def test_a_mapping_that_lacks_something_is_refused(tmp_path: Path, field: 
         (_TESTS / "integration/testdata/test-image-stream-mapping.json").read_text()
     )
     del mapping[field]
-    async with stream_site(tmp_path) as site:
+    async with open_stream_api(tmp_path) as site:
         await site.send("POST", "imagestreams", {"metadata": {"name": "test"}})
         assert await mapped(site, mapping) == 422

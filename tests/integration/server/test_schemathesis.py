@@ -69,7 +69,7 @@ schema = schemathesis.openapi.from_dict(_document())
 
 
 @dataclass(frozen=True)
-class Served:
+class ThreadedApi:
     """The API in a thread of its own: schemathesis waits for its answers."""
 
     api: Api
@@ -96,14 +96,14 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
+def served() -> Iterator[ThreadedApi]:
     ready = threading.Event()
-    found: list[Served] = []
+    found: list[ThreadedApi] = []
 
     async def serve() -> None:
         async with serving(ServerLimits(watch_seconds=0.1, body_seconds=1)) as api:
             end = asyncio.Event()
-            found.append(Served(api, asyncio.get_running_loop(), end))
+            found.append(ThreadedApi(api, asyncio.get_running_loop(), end))
             ready.set()
             await end.wait()
 
@@ -128,7 +128,9 @@ FEW = settings(
 
 @schema.parametrize()
 @FEW
-def test_every_operation_answers_as_it_says(case: schemathesis.Case[Any], served: Served) -> None:
+def test_every_operation_answers_as_it_says(
+    case: schemathesis.Case[Any], served: ThreadedApi
+) -> None:
     answer = case.call(base_url=served.api.url, timeout=SECONDS)
     case.validate_response(answer, checks=CHECKS)
 
@@ -136,7 +138,7 @@ def test_every_operation_answers_as_it_says(case: schemathesis.Case[Any], served
 @schema.parametrize()
 @FEW
 def test_operations_on_objects_that_exist_answer_as_they_say(
-    case: schemathesis.Case[Any], served: Served
+    case: schemathesis.Case[Any], served: ThreadedApi
 ) -> None:
     served.seed()
     place = {"namespace": NAMESPACE, "name": NAME}

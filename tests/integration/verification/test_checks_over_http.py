@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from tests.support.promotion.verification_in_memory import Bench
+from tests.support.promotion.verification_in_memory import VerifiedPromotion
 from tests.support.verification.loopback import (
     Handler,
     dripping,
@@ -30,9 +30,9 @@ LIMITS = ResponseLimits(seconds=0.3, answer_bytes=1000)
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def verified(tmp_path: Path) -> AsyncIterator[VerifiedPromotion]:
     async with NetworkProbes.open("1.2.3", LIMITS) as probes:
-        yield Bench(tmp_path, probes=cast("ScriptedProbes", probes))
+        yield VerifiedPromotion(tmp_path, probes=cast("ScriptedProbes", probes))
 
 
 @pytest.mark.parametrize(
@@ -46,23 +46,25 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     ],
 )
 async def test_a_page_that_is_not_as_it_should_be_fails(
-    bench: Bench, handle: Handler, message: str
+    verified: VerifiedPromotion, handle: Handler, message: str
 ) -> None:
     async with server(handle) as url:
-        await bench.begin(
+        await verified.begin(
             {"name": "home", "http": {"url": "/", "contains": "welcome"}}, address=url
         )
-        await bench.look(2)
-        ended = await bench.look_after(60)
+        await verified.look(2)
+        ended = await verified.look_after(60)
     assert ended.outcome is VerificationOutcome.FAILED
     assert message in ended.message
 
 
-async def test_a_metric_store_that_was_away_is_asked_for_the_past(bench: Bench) -> None:
+async def test_a_metric_store_that_was_away_is_asked_for_the_past(
+    verified: VerifiedPromotion,
+) -> None:
     place = f"http://127.0.0.1:{free_port()}"
     metric = {"server": place, "query": "q", "condition": "< 1", "intervalSeconds": 30}
-    await bench.begin({"name": "errors", "metric": metric}, soakSeconds=60)
-    waits = await bench.look(2)
+    await verified.begin({"name": "errors", "metric": metric}, soakSeconds=60)
+    waits = await verified.look(2)
     assert waits.outcome is VerificationOutcome.RUNNING
     assert f"no number, shall be < 1; {place}" in waits.checks[0].message
     asked: list[str] = []
@@ -72,7 +74,7 @@ async def test_a_metric_store_that_was_away_is_asked_for_the_past(bench: Bench) 
         await prometheus([1, "0.5"], "scalar")(head, writer)
 
     async with server(back, int(place.rpartition(":")[2])):
-        assert (await bench.look_after(60)).outcome is VerificationOutcome.PASSED
+        assert (await verified.look_after(60)).outcome is VerificationOutcome.PASSED
     assert len(asked) == 3
 
 
@@ -88,12 +90,12 @@ async def test_a_metric_store_that_was_away_is_asked_for_the_past(bench: Bench) 
     ],
 )
 async def test_a_metric_store_that_says_nothing_passes_nothing(
-    bench: Bench, handle: Handler, message: str
+    verified: VerifiedPromotion, handle: Handler, message: str
 ) -> None:
     async with server(handle) as url:
         metric = {"server": url, "query": "q", "condition": "< 1", "intervalSeconds": 30}
-        await bench.begin({"name": "errors", "metric": metric}, soakSeconds=60)
-        await bench.look(2)
-        ended = await bench.look_after(120)
+        await verified.begin({"name": "errors", "metric": metric}, soakSeconds=60)
+        await verified.look(2)
+        ended = await verified.look_after(120)
     assert ended.outcome is VerificationOutcome.INCONCLUSIVE
     assert message in ended.message

@@ -15,7 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.workload.http_servers import Load, Site, fetch, free_port, load, site
+from tests.support.workload.http_servers import (
+    Load,
+    NamedEndpoint,
+    fetch,
+    free_port,
+    load,
+    named_endpoint,
+)
 from tests.support.workload.waiting import eventually
 
 from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
@@ -64,7 +71,7 @@ async def worker(router: HaproxyRouter) -> int:
 async def test_the_longest_prefix_of_the_host_decides(router: HaproxyRouter) -> None:
     names = ("root", "api", "any", "wild")
     async with AsyncExitStack() as stack:
-        sites = {name: await stack.enter_async_context(site(name)) for name in names}
+        sites = {name: await stack.enter_async_context(named_endpoint(name)) for name in names}
         table = RoutingTable(
             tuple(backend(one.endpoint, name=name) for name, one in sites.items()),
             (
@@ -91,7 +98,7 @@ async def test_a_backend_without_endpoints_says_so(router: HaproxyRouter) -> Non
     expected = (503, "shop/web:http has no endpoint that is ready")
     assert await fetch(router.http_address, HOST) == expected
 
-    async with site() as one:
+    async with named_endpoint() as one:
         await router.apply(serving(one.endpoint))
         assert await fetch(router.http_address, HOST) == (200, one.name)
         await router.apply(serving(one.draining))
@@ -99,7 +106,7 @@ async def test_a_backend_without_endpoints_says_so(router: HaproxyRouter) -> Non
 
 
 async def test_weights_share_out_and_an_empty_backend_gets_nothing(router: HaproxyRouter) -> None:
-    async with site("light") as light, site("heavy") as heavy:
+    async with named_endpoint("light") as light, named_endpoint("heavy") as heavy:
         rule = HttpRule("split", HOST, "/", (("l", 1), ("h", 3), ("empty", 4), ("none", 0)))
         backends = (
             backend(light.endpoint, name="l"),
@@ -116,7 +123,7 @@ async def test_weights_share_out_and_an_empty_backend_gets_nothing(router: Hapro
 
 async def test_what_cannot_be_served_is_named_and_the_rest_is(router: HaproxyRouter) -> None:
     port = free_port("127.0.0.7")
-    async with site() as one:
+    async with named_endpoint() as one:
         with socket.socket() as squatter:
             squatter.bind(("127.0.0.7", port))
             squatter.listen()
@@ -149,7 +156,7 @@ async def test_what_cannot_be_served_is_named_and_the_rest_is(router: HaproxyRou
 
 async def test_a_listener_may_change_hands(router: HaproxyRouter) -> None:
     port = free_port("127.0.0.7")
-    async with site("old") as old, site("new") as new:
+    async with named_endpoint("old") as old, named_endpoint("new") as new:
         for name, one in (("first", old), ("second", new)):
             listener = Listener(name, "127.0.0.7", port, name)
             table = RoutingTable((backend(one.endpoint, name=name),), (), (listener,))
@@ -161,13 +168,13 @@ async def test_no_request_is_lost_while_endpoints_are_replaced(router: HaproxyRo
     replacements = 60
     async with AsyncExitStack() as first:
         stack = first
-        current = await stack.enter_async_context(site())
+        current = await stack.enter_async_context(named_endpoint())
         await router.apply(serving(current.endpoint))
         before = await worker(router)
         async with load(f"http://{router.http_address}/", HOST) as seen:
             for _ in range(replacements):
                 successor_stack = AsyncExitStack()
-                successor = await successor_stack.enter_async_context(site())
+                successor = await successor_stack.enter_async_context(named_endpoint())
                 await router.apply(serving(successor.endpoint, current.draining))
                 await drain(router, current)
                 await stack.aclose()
@@ -180,7 +187,7 @@ async def test_no_request_is_lost_while_endpoints_are_replaced(router: HaproxyRo
     assert await worker(router) == before, "no reload was needed"
 
 
-async def drain(router: HaproxyRouter, one: Site) -> None:
+async def drain(router: HaproxyRouter, one: NamedEndpoint) -> None:
     await eventually(
         lambda: router.sessions("shop/web:http"), lambda open_: not open_.get(one.name)
     )
@@ -192,7 +199,7 @@ async def more_answers(seen: Load) -> None:
 
 
 async def test_no_request_is_lost_while_rules_change(router: HaproxyRouter) -> None:
-    async with site() as one:
+    async with named_endpoint() as one:
         table = serving(one.endpoint)
         await router.apply(table)
         async with load(f"http://{router.http_address}/", HOST) as seen:
@@ -209,7 +216,7 @@ async def test_no_request_is_lost_while_rules_change(router: HaproxyRouter) -> N
 async def test_no_request_is_lost_to_a_server_that_closes_idle_connections(
     router: HaproxyRouter,
 ) -> None:
-    async with site(patience=0.002) as one:
+    async with named_endpoint(patience=0.002) as one:
         await router.apply(serving(one.endpoint))
         async with load(f"http://{router.http_address}/", HOST) as seen:
             await eventually(seen.answered, lambda count: count > 500)
@@ -223,13 +230,13 @@ async def test_an_open_session_ends_by_itself(router: HaproxyRouter) -> None:
         writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    old = Site("old", server.sockets[0].getsockname()[1])
+    old = NamedEndpoint("old", server.sockets[0].getsockname()[1])
     listener = Listener("tcp", "127.0.0.7", free_port("127.0.0.7"), "db")
 
     def table(*endpoints: BackendServer, rules: tuple[HttpRule, ...] = ()) -> RoutingTable:
         return RoutingTable((backend(*endpoints, name="db"),), rules, (listener,))
 
-    async with server, site() as new:
+    async with server, named_endpoint() as new:
         await router.apply(table(old.endpoint))
         reader, writer = await asyncio.open_connection(listener.address, listener.port)
         rule = HttpRule("r", HOST, "/", (("db", 1),))
@@ -253,7 +260,7 @@ async def test_an_open_session_ends_by_itself(router: HaproxyRouter) -> None:
 async def test_the_same_table_again_changes_nothing(
     router: HaproxyRouter, settings: HaproxySettings
 ) -> None:
-    async with site() as one:
+    async with named_endpoint() as one:
         await router.apply(serving(one.endpoint))
         before = await worker(router), (settings.data_dir / "haproxy.cfg").read_text()
         await router.apply(serving(one.endpoint))
@@ -262,14 +269,14 @@ async def test_the_same_table_again_changes_nothing(
 
 
 async def test_an_endpoint_may_move(router: HaproxyRouter) -> None:
-    async with site("a") as first, site("b") as second:
+    async with named_endpoint("a") as first, named_endpoint("b") as second:
         for port, name in ((first.port, "a"), (second.port, "b")):
             await router.apply(serving(BackendServer("web-1", "127.0.0.1", port)))
             assert await fetch(router.http_address, HOST) == (200, name)
 
 
 async def test_a_dead_haproxy_is_replaced(router: HaproxyRouter) -> None:
-    async with site() as one:
+    async with named_endpoint() as one:
         await router.apply(serving(one.endpoint))
         for pid in (await router._cli.master(), await worker(router)):
             os.kill(pid, signal.SIGKILL)
@@ -284,7 +291,7 @@ async def test_a_taken_http_port_is_named_and_keeps_nothing_else_from_being_serv
     router: HaproxyRouter, settings: HaproxySettings
 ) -> None:
     port = free_port("127.0.0.7")
-    async with site() as one:
+    async with named_endpoint() as one:
         listener = Listener("svc", "127.0.0.7", port, RULE.backends[0][0])
         table = RoutingTable((backend(one.endpoint),), (RULE,), (listener,))
         with socket.socket() as squatter:
@@ -310,7 +317,7 @@ async def test_a_router_that_cannot_be_started_is_down(settings: HaproxySettings
 async def test_it_serves_on_when_its_parent_is_killed(
     router: HaproxyRouter, settings: HaproxySettings
 ) -> None:
-    async with site() as one:
+    async with named_endpoint() as one:
         program = f"""
             import asyncio, sys
             from pathlib import Path

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.workload.http_servers import fetch, free_port, site
+from tests.support.workload.http_servers import fetch, free_port, named_endpoint
 from tests.support.workload.tls_servers import Certificate, fetch_by_tls, make_certificate, tls_site
 
 from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
@@ -90,7 +90,7 @@ async def test_a_bad_certificate_concerns_its_own_rule_alone(
         rule("junk", Tls(certificate="junk")),
         rule("nobody", Tls(destination_authority="junk")),
     )
-    async with site("plain") as one:
+    async with named_endpoint("plain") as one:
         faults = await router.apply(table(*rules, endpoints=[one.endpoint]))
         assert await ask(router, "good") == "plain"
     assert faults.keys() == {"swapped", "junk", "nobody"}
@@ -101,7 +101,7 @@ async def test_a_bad_certificate_concerns_its_own_rule_alone(
 
 async def test_a_taken_https_port_is_named(router: HaproxyRouter) -> None:
     address = router._settings.https_address
-    async with site("plain") as one:
+    async with named_endpoint("plain") as one:
         wanted = table(rule("web", Tls()), endpoints=[one.endpoint])
         with socket.socket() as squatter:
             squatter.bind(("127.0.0.1", int(address.rpartition(":")[2])))

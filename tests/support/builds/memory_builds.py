@@ -82,7 +82,7 @@ CONFIG = b'{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 
 
-class Vendor:
+class UpstreamRegistry:
     """Implements Registry over an embedded one; `requests` is what was asked of it."""
 
     failure: RegistryError | None = None
@@ -318,7 +318,7 @@ class BuildMachine:
         self.store = FullStore(self.clock)
         self.cache = ObjectCache(self.store)
         self.index = BuildIndex(self.cache)
-        self.vendor = Vendor(EmbeddedRegistry(folder / "vendor", VENDOR))
+        self.vendor = UpstreamRegistry(EmbeddedRegistry(folder / "vendor", VENDOR))
         self.internal = EmbeddedRegistry(folder / "internal", INTERNAL)
         self.builder = FakeBuilder(self.internal, folder / "builds")
         self.logs = FileBuildLogs(folder / "logs")

@@ -62,7 +62,7 @@ BUILDERS = (
 )
 
 
-class Site:
+class BuildInstallation:
     """A store, a registry of our own, and reconcilers that import and build for real."""
 
     def __init__(
@@ -205,10 +205,10 @@ async def _archive(files: Mapping[str, str]) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def openshift_site(
+async def open_builds(
     builder: BuildahBuilder, docker_hub: str, folder: Path, *, follows: bool
-) -> AsyncIterator[Site]:
-    """Run a site with this registry as Docker Hub; with `follows`, triggers start builds too."""
+) -> AsyncIterator[BuildInstallation]:
+    """Run builds with this registry as Docker Hub; with `follows`, triggers start builds too."""
     hosts = RegistryHosts((RegistryHost("docker.io", location=docker_hub, insecure=True),))
 
     def create(host: str) -> EmbeddedRegistry:
@@ -218,23 +218,23 @@ async def openshift_site(
         serving_registry(create) as internal,
         RegistryClient(hosts) as client,
     ):
-        site = Site(builder, internal, client, folder)
+        installed = BuildInstallation(builder, internal, client, folder)
         parts: list[ObjectCache | Controller] = [
-            site.cache,
-            build_controller(site.builds, site.index),
+            installed.cache,
+            build_controller(installed.builds, installed.index),
         ]
         if follows:
-            parts.append(build_config_controller(site.index, now))
-            parts.append(image_stream_controller(site.streams, site.cache))
+            parts.append(build_config_controller(installed.index, now))
+            parts.append(image_stream_controller(installed.streams, installed.cache))
         tasks = [asyncio.create_task(part.run()) for part in parts]
         try:
-            yield site
+            yield installed
             assert not any(task.done() for task in tasks), "a reconciler has stopped"
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            site.logs.close_all()
+            installed.logs.close_all()
 
 
 def push_as_docker_hub(images: Images) -> str:

@@ -10,7 +10,7 @@ HANG = b""
 
 
 @dataclass
-class Arrived:
+class ReceivedRequest:
     """One request."""
 
     line: str
@@ -24,7 +24,7 @@ class HttpReceiver:
 
     answers: list[bytes] = field(default_factory=list)
     otherwise: bytes = OK
-    arrived: list[Arrived] = field(default_factory=list)
+    arrived: list[ReceivedRequest] = field(default_factory=list)
     port: int = 0
     open: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -40,7 +40,7 @@ class HttpReceiver:
                 line, *rest = head.strip().split("\r\n")
                 headers = {k.lower(): v.strip() for k, _, v in (one.partition(":") for one in rest)}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
-                self.arrived.append(Arrived(line, headers, body))
+                self.arrived.append(ReceivedRequest(line, headers, body))
                 answer = self.answers.pop(0) if self.answers else self.otherwise
                 if answer == HANG:
                     await reader.read()

@@ -81,7 +81,7 @@ class Tests:
 
 
 @dataclass
-class GitSite:
+class GitPromotion:
     """A Pipeline with one stage, `production`, that is kept in a repository."""
 
     host: GitHost

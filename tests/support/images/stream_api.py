@@ -24,7 +24,7 @@ INTERNAL = "registry.internal:5000"
 
 
 @dataclass(frozen=True)
-class StreamSite:
+class StreamApi:
     api: Api
     client: RegistryClient
     internal: EmbeddedRegistry
@@ -70,7 +70,7 @@ class StreamSite:
 
 
 @contextlib.asynccontextmanager
-async def stream_site(folder: Path, *hosts: RegistryHost) -> AsyncIterator[StreamSite]:
+async def open_stream_api(folder: Path, *hosts: RegistryHost) -> AsyncIterator[StreamApi]:
     async with RegistryClient(RegistryHosts(hosts)) as client:
         internal = EmbeddedRegistry(folder / "own", INTERNAL)
         registries = RoutedRegistry(internal, client)
@@ -79,7 +79,7 @@ async def stream_site(folder: Path, *hosts: RegistryHost) -> AsyncIterator[Strea
             controller = image_stream_controller(streams, api.behind.cache)
             running = asyncio.create_task(controller.run())
             try:
-                yield StreamSite(api, client, internal, streams)
+                yield StreamApi(api, client, internal, streams)
             finally:
                 running.cancel()
                 await asyncio.wait([running])

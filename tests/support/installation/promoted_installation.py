@@ -91,7 +91,7 @@ spec:
 
 
 @dataclass
-class PromotedShop:
+class PromotedInstallation:
     """The installation, and what was published so far."""
 
     made: Installation

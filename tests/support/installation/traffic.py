@@ -15,7 +15,7 @@ _CLOSE = re.compile(rb"(?im)^connection: *close\r?$")
 
 
 @dataclass
-class Seen:
+class HostAnswers:
     """What the clients of one host were answered."""
 
     host: str
@@ -75,9 +75,9 @@ async def answer(port: int, host: str) -> str:
 
 
 @asynccontextmanager
-async def traffic(port: int, hosts: Sequence[str]) -> AsyncIterator[dict[str, Seen]]:
+async def traffic(port: int, hosts: Sequence[str]) -> AsyncIterator[dict[str, HostAnswers]]:
     """Ask every host all the time while the block lasts, each by two clients."""
-    seen = {host: Seen(host) for host in hosts}
+    seen = {host: HostAnswers(host) for host in hosts}
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for one in seen.values():
@@ -89,7 +89,7 @@ async def traffic(port: int, hosts: Sequence[str]) -> AsyncIterator[dict[str, Se
             stop.set()
 
 
-async def _ask(port: int, seen: Seen, stop: asyncio.Event, *, keep: bool) -> None:
+async def _ask(port: int, seen: HostAnswers, stop: asyncio.Event, *, keep: bool) -> None:
     client = Client(port, seen.host)
     while not stop.is_set():
         began = time.monotonic()

@@ -54,7 +54,7 @@ def pipeline(*stages: Stage, name: str = "shop", **spec: Any) -> Pipeline:
     )
 
 
-class Line:
+class PlannedPipeline:
     """A Pipeline, all that moves through it, and a clock that only tests move."""
 
     def __init__(self, *stages: Stage, **spec: Any) -> None:

@@ -45,7 +45,7 @@ PIPELINE: dict[str, Any] = {
 
 
 @dataclass
-class Shop:
+class PromotionApiServer:
     """The API, with a token for each person."""
 
     api: Api
@@ -117,7 +117,9 @@ class Shop:
 
 
 @contextlib.asynccontextmanager
-async def open_shop(folder: Path, limits: ServerLimits | None = None) -> AsyncIterator[Shop]:
+async def open_promotion_api(
+    folder: Path, limits: ServerLimits | None = None
+) -> AsyncIterator[PromotionApiServer]:
     def guard(store: MemoryStore, clock: Clock) -> AccessControl:
         return AccessControl(
             Tokens(store, clock, [own_token(_ADMIN)]), AuditLog(folder / "audit.log", clock)
@@ -135,4 +137,4 @@ async def open_shop(folder: Path, limits: ServerLimits | None = None) -> AsyncIt
             record = TokenRecord(name, hash_of(tokens[name]), (parse_grant(grant),))
             await api.store.create(record.as_secret())
         await api.store.create(decode(PIPELINE))
-        yield Shop(api, folder, tokens)
+        yield PromotionApiServer(api, folder, tokens)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
-from tests.support.promotion.promotion_api import Shop, open_shop
+from tests.support.promotion.promotion_api import PromotionApiServer, open_promotion_api
 from tests.support.server.api_server import StubRuntime
 
 from upwell.api.apps import CronJob
@@ -51,16 +51,16 @@ class NoLookups(ReleaseImages):
 
 
 @dataclass
-class Site:
-    """The shop of `promoted_shop`, as the command line reaches it."""
+class PromotionServer:
+    """The API of `open_promotion_api`, as the command line reaches it."""
 
-    shop: Shop
+    served: PromotionApiServer
     loop: asyncio.AbstractEventLoop
 
     def upwell(self, who: str, *arguments: str) -> Result:
         """Run a command with somebody's token; each comes a second after the one before."""
-        self.shop.api.clock.advance(seconds=1)
-        session = Session(server=self.shop.api.url, token=self.shop.tokens[who])
+        self.served.api.clock.advance(seconds=1)
+        session = Session(server=self.served.api.url, token=self.served.tokens[who])
         return CliRunner().invoke(
             main, [*arguments, "-n", NAMESPACE], obj=session, catch_exceptions=False
         )
@@ -79,16 +79,16 @@ class Site:
 
     def push(self, digit: int) -> None:
         """Let the tag `shop:latest` name another image, which makes the Release of that number."""
-        self.run(_push(self.shop, f"sha256:{str(digit) * 64}"))
+        self.run(_push(self.served, f"sha256:{str(digit) * 64}"))
 
     def run[T](self, work: Coroutine[Any, Any, T]) -> T:
         """Do something where the server runs."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(_SECONDS)
 
 
-async def _push(shop: Shop, digest: str) -> None:
+async def _push(served: PromotionApiServer, digest: str) -> None:
     item = {
-        "created": shop.api.clock.now.isoformat(),
+        "created": served.api.clock.now.isoformat(),
         "dockerImageReference": f"registry.test/shop/shop@{digest}",
         "image": digest,
     }
@@ -98,10 +98,10 @@ async def _push(shop: Shop, digest: str) -> None:
     }
     wanted = decode_as(ImageStream, document)
     try:
-        found = await shop.api.store.get(ImageStream, NAMESPACE, "shop")
+        found = await served.api.store.get(ImageStream, NAMESPACE, "shop")
     except NotFoundError:
-        found = await shop.api.store.create(wanted)
-    await shop.api.store.update_status(found.with_status(wanted.status))
+        found = await served.api.store.create(wanted)
+    await served.api.store.update_status(found.with_status(wanted.status))
 
 
 async def _give_workloads(store: Store) -> None:
@@ -120,9 +120,9 @@ async def _give_workloads(store: Store) -> None:
 
 
 @asynccontextmanager
-async def _promoting(folder: Path) -> AsyncIterator[Shop]:
-    async with open_shop(folder) as shop, NetworkProbes.open("1.2.3") as probes:
-        store, clock = shop.api.store, shop.api.clock
+async def _promoting(folder: Path) -> AsyncIterator[PromotionApiServer]:
+    async with open_promotion_api(folder) as served, NetworkProbes.open("1.2.3") as probes:
+        store, clock = served.api.store, served.api.clock
         cache = ObjectCache(store)
         builds, index = BuildIndex(cache), WorkloadIndex(cache)
         evidence = FileInputs(folder / "evidence", limit_bytes=1000)
@@ -142,20 +142,20 @@ async def _promoting(folder: Path) -> AsyncIterator[Shop]:
         )
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one.run()) for one in (cache, *controllers)]
-            yield shop
+            yield served
             for task in running:
                 task.cancel()
 
 
 @contextmanager
-def open_site(folder: Path) -> Iterator[Site]:
+def open_promotion_server(folder: Path) -> Iterator[PromotionServer]:
     """Serve in a thread of its own: each command runs an event loop in this one."""
-    opened: list[Site] = []
+    opened: list[PromotionServer] = []
     ready, over = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with _promoting(folder) as shop:
-            opened.append(Site(shop, asyncio.get_running_loop()))
+        async with _promoting(folder) as served:
+            opened.append(PromotionServer(served, asyncio.get_running_loop()))
             ready.set()
             await asyncio.to_thread(over.wait)
 

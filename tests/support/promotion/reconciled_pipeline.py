@@ -117,7 +117,7 @@ class Checks:
         self.stopped.append(promotion.name)
 
 
-class Line:
+class ReconciledPipeline:
     """One namespace of Pipelines, streams, Deployments."""
 
     def __init__(self) -> None:

@@ -33,7 +33,7 @@ REPORT = b'<testsuite><testcase name="pays"/></testsuite>'
 BAD_REPORT = b'<testsuite><testcase name="pays"><failure/></testcase></testsuite>'
 
 
-class TestMachine(FakeRuntime):
+class FileRuntime(FakeRuntime):
     """A runtime whose instances have logs and files."""
 
     __test__ = False
@@ -95,7 +95,7 @@ class TestMachine(FakeRuntime):
 
 
 @dataclass
-class Bench:
+class VerifiedPromotion:
     """One promotion that is verified. `look` is one call, whose results are stored."""
 
     folder: Path
@@ -104,7 +104,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
-        self.machine = TestMachine(self.clock)
+        self.machine = FileRuntime(self.clock)
         self.kept = FileInputs(self.folder)
 
     async def begin(self, *checks: dict[str, Any], **stage: Any) -> None:

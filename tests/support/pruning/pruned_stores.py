@@ -31,7 +31,7 @@ HOST = "registry.internal:5000"
 MONTH = timedelta(days=30)
 
 
-class Machine:
+class PrunedStores:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.store = MemoryStore(lambda: datetime.now(UTC) - MONTH)

@@ -21,7 +21,7 @@ DEFAULT_LIMITS = StorageLimits()
 
 
 @dataclass
-class Served:
+class EmbeddedServer:
     registry: EmbeddedRegistry
     host: str
     events: list[PushEvent] = field(default_factory=list)
@@ -59,14 +59,14 @@ async def serving_registry(
 @contextlib.asynccontextmanager
 async def serving(
     root: Path, limits: StorageLimits = DEFAULT_LIMITS, idle: float = 20.0
-) -> AsyncIterator[Served]:
+) -> AsyncIterator[EmbeddedServer]:
     events: list[PushEvent] = []
 
     def create(host: str) -> EmbeddedRegistry:
         return EmbeddedRegistry(root, host, [events.append], limits)
 
     async with serving_registry(create, idle) as registry:
-        yield Served(registry, registry.host, events)
+        yield EmbeddedServer(registry, registry.host, events)
 
 
 async def _serve_forever(root: Path) -> None:

@@ -15,11 +15,11 @@ from upwell.oci import Manifest
 
 REPOSITORY = "vendor/app"
 
-type Answer = Callable[["UnrulyRegistry", web.Request], Awaitable[web.StreamResponse]]
+type Answer = Callable[["FaultyRegistry", web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class RegistryRequestRecord:
     """A request: its method, what it was for, when it came (monotonic seconds), the answer."""
 
     method: str
@@ -29,13 +29,13 @@ class Asked:
 
 
 @dataclass
-class UnrulyRegistry:
+class FaultyRegistry:
     """Serves the newest of its images as tag 1, and all by digest, unless it misbehaves."""
 
     port: int = field(default_factory=free_port)
     misbehave: Answer | None = None
     images: list[Manifest] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[RegistryRequestRecord] = field(default_factory=list)
     is_down: bool = False
 
     @property
@@ -59,11 +59,11 @@ class UnrulyRegistry:
         respond = self.misbehave or well
         response = await respond(self, request)
         target = request.path.removeprefix(f"/v2/{REPOSITORY}/manifests/")
-        self.asked.append(Asked(request.method, target, at, response.status))
+        self.asked.append(RegistryRequestRecord(request.method, target, at, response.status))
         return response
 
 
-async def well(registry: UnrulyRegistry, request: web.Request) -> web.StreamResponse:
+async def well(registry: FaultyRegistry, request: web.Request) -> web.StreamResponse:
     target = request.path.rpartition("/")[2]
     newest = registry.images[-1:] if target == "1" else []
     for image in [*newest, *registry.images]:
@@ -76,7 +76,7 @@ async def well(registry: UnrulyRegistry, request: web.Request) -> web.StreamResp
 def status(code: int, **headers: str) -> Answer:
     """Answer everything with this status."""
 
-    async def answer(_: UnrulyRegistry, __: web.Request) -> web.StreamResponse:
+    async def answer(_: FaultyRegistry, __: web.Request) -> web.StreamResponse:
         return web.Response(
             status=code, headers={name.replace("_", "-"): text for name, text in headers.items()}
         )
@@ -84,11 +84,11 @@ def status(code: int, **headers: str) -> Answer:
     return answer
 
 
-async def garbage(_: UnrulyRegistry, __: web.Request) -> web.StreamResponse:
+async def garbage(_: FaultyRegistry, __: web.Request) -> web.StreamResponse:
     return web.Response(body=b"\0\xff not JSON", content_type="text/html")
 
 
-async def other_content(registry: UnrulyRegistry, request: web.Request) -> web.StreamResponse:
+async def other_content(registry: FaultyRegistry, request: web.Request) -> web.StreamResponse:
     """Promise one digest and give the bytes of another."""
     if request.method == "HEAD":
         return await well(registry, request)
@@ -96,7 +96,7 @@ async def other_content(registry: UnrulyRegistry, request: web.Request) -> web.S
     return web.Response(body=image.raw, content_type=str(image.media_type))
 
 
-async def endless(registry: UnrulyRegistry, request: web.Request) -> web.StreamResponse:
+async def endless(registry: FaultyRegistry, request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return await well(registry, request)
     response = web.StreamResponse(headers={"Content-Type": str(registry.images[0].media_type)})
@@ -110,7 +110,7 @@ async def endless(registry: UnrulyRegistry, request: web.Request) -> web.StreamR
 def held_until(released: asyncio.Event) -> Answer:
     """Answer well, but not before the event."""
 
-    async def answer(registry: UnrulyRegistry, request: web.Request) -> web.StreamResponse:
+    async def answer(registry: FaultyRegistry, request: web.Request) -> web.StreamResponse:
         await released.wait()
         return await well(registry, request)
 
@@ -118,14 +118,14 @@ def held_until(released: asyncio.Event) -> Answer:
 
 
 @asynccontextmanager
-async def unruly_registry() -> AsyncIterator[UnrulyRegistry]:
-    registry = UnrulyRegistry()
+async def unruly_registry() -> AsyncIterator[FaultyRegistry]:
+    registry = FaultyRegistry()
     async with listening(registry):
         yield registry
 
 
 @asynccontextmanager
-async def listening(registry: UnrulyRegistry) -> AsyncIterator[None]:
+async def listening(registry: FaultyRegistry) -> AsyncIterator[None]:
     """Answer while the block lasts; afterwards connections are refused."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", registry.answer)

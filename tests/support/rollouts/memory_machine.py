@@ -365,7 +365,7 @@ class FakeRegistry:
         return Descriptor("application/vnd.oci.image.manifest.v1+json", digest, 100)
 
 
-class World:
+class RolloutSetup:
     """The reconcilers over one store, one runtime and one router; a kill leaves only these."""
 
     def __init__(self) -> None:

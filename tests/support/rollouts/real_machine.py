@@ -78,7 +78,7 @@ async def make_certificate(hosts: Sequence[str]) -> str:
 
 
 @dataclass
-class Site:
+class RealRollouts:
     """The store and the parts that outlive a process; `serve` is one process."""
 
     image: Reference
@@ -200,7 +200,7 @@ class Site:
 
 
 @pytest.fixture
-async def site(podman_home: PodmanHome) -> AsyncIterator[Site]:
+async def real_rollouts(podman_home: PodmanHome) -> AsyncIterator[RealRollouts]:
     if shutil.which("haproxy") is None:
         pytest.skip("haproxy is missing: apt install haproxy")
     name = uuid.uuid4().hex[:8]
@@ -223,7 +223,7 @@ async def site(podman_home: PodmanHome) -> AsyncIterator[Site]:
         stack.callback(shutil.rmtree, folder)
         stack.push_async_callback(router.stop)
         stack.push_async_callback(_remove_all, podman_home, podman)
-        yield Site(podman_home.image, podman, router)
+        yield RealRollouts(podman_home.image, podman, router)
 
 
 async def _remove_all(home: PodmanHome, podman: PodmanSettings) -> None:

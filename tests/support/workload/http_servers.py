@@ -16,7 +16,7 @@ _names = itertools.count()
 
 
 @dataclass
-class Site:
+class NamedEndpoint:
     """One endpoint: answers every request with its name, closing nothing by itself."""
 
     name: str
@@ -32,7 +32,7 @@ class Site:
 
 
 @asynccontextmanager
-async def site(name: str = "", patience: float = 60) -> AsyncIterator[Site]:
+async def named_endpoint(name: str = "", patience: float = 60) -> AsyncIterator[NamedEndpoint]:
     """Serve until the block ends, then drop every connection, as a container that stops does.
 
     A connection on which no further request comes for `patience` seconds is closed, as every server
@@ -56,7 +56,7 @@ async def site(name: str = "", patience: float = 60) -> AsyncIterator[Site]:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     try:
-        yield Site(name, server.sockets[0].getsockname()[1])
+        yield NamedEndpoint(name, server.sockets[0].getsockname()[1])
     finally:
         server.close()
         for writer in writers:

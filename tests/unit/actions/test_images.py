@@ -46,7 +46,7 @@ class ContestedStore(MemoryStore):
         return await super().update_status(resource)
 
 
-class Site:
+class ImageActionsSetup:
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
         self.store = ContestedStore(self.clock)
@@ -66,51 +66,55 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> Site:
-    site = Site(tmp_path)
+async def setup(tmp_path: Path) -> ImageActionsSetup:
+    setup = ImageActionsSetup(tmp_path)
     metadata = ObjectMeta(name="app", namespace="shop")
     spec = ImageStreamSpec(tags=(TagReference(name="latest"), TagReference(name="kept")))
-    stream = await site.store.create(ImageStream(metadata=metadata, spec=spec))
-    await site.actions.map_image(stream, mapping(OLD))
-    return site
+    stream = await setup.store.create(ImageStream(metadata=metadata, spec=spec))
+    await setup.actions.map_image(stream, mapping(OLD))
+    return setup
 
 
-async def test_a_tag_goes_with_its_declaration_its_history_and_the_push(site: Site) -> None:
-    await push(site.registry, "shop/app:latest", "mark")
-    site.store.contest = site.touched
-    await site.actions.remove_tag("shop", "app", "latest")
+async def test_a_tag_goes_with_its_declaration_its_history_and_the_push(
+    setup: ImageActionsSetup,
+) -> None:
+    await push(setup.registry, "shop/app:latest", "mark")
+    setup.store.contest = setup.touched
+    await setup.actions.remove_tag("shop", "app", "latest")
 
-    stream = await site.stream()
+    stream = await setup.stream()
     assert [tag.name for tag in stream.spec.tags] == ["kept"]
     assert stream.status.tags == ()
     assert stream.status.docker_image_repository
-    assert await site.registry.tag_digest("shop/app", "latest") is None
+    assert await setup.registry.tag_digest("shop/app", "latest") is None
 
 
 @pytest.mark.parametrize(("stream", "tag"), [("app", "none"), ("other", "latest")])
-async def test_what_is_no_tag_is_not_found(site: Site, stream: str, tag: str) -> None:
+async def test_what_is_no_tag_is_not_found(setup: ImageActionsSetup, stream: str, tag: str) -> None:
     with pytest.raises(NotFoundError):
-        await site.actions.remove_tag("shop", stream, tag)
+        await setup.actions.remove_tag("shop", stream, tag)
 
 
-async def test_an_image_is_mapped_although_the_stream_is_written_meanwhile(site: Site) -> None:
-    site.store.contest = site.touched
-    await site.actions.map_image(await site.stream(), mapping(NEW))
+async def test_an_image_is_mapped_although_the_stream_is_written_meanwhile(
+    setup: ImageActionsSetup,
+) -> None:
+    setup.store.contest = setup.touched
+    await setup.actions.map_image(await setup.stream(), mapping(NEW))
 
-    stream = await site.stream()
+    stream = await setup.stream()
     assert newest_image(stream, "latest") == str(NEW)
     assert [event.image for event in stream.status.tags[0].items] == [str(NEW), str(OLD)]
-    assert (await site.store.get(Image, "", str(NEW))).name == str(NEW)
+    assert (await setup.store.get(Image, "", str(NEW))).name == str(NEW)
 
 
-async def test_the_same_image_again_changes_nothing(site: Site) -> None:
-    before = await site.stream()
-    await site.actions.map_image(before, mapping(OLD))
-    assert await site.stream() == before
+async def test_the_same_image_again_changes_nothing(setup: ImageActionsSetup) -> None:
+    before = await setup.stream()
+    await setup.actions.map_image(before, mapping(OLD))
+    assert await setup.stream() == before
 
 
-async def test_another_image_that_came_meanwhile_is_a_conflict(site: Site) -> None:
-    site.store.contest = site.pushed
+async def test_another_image_that_came_meanwhile_is_a_conflict(setup: ImageActionsSetup) -> None:
+    setup.store.contest = setup.pushed
     with pytest.raises(ConflictError, match="another image was pushed to latest meanwhile"):
-        await site.actions.map_image(await site.stream(), mapping(NEW))
-    assert newest_image(await site.stream(), "latest") == str(OTHER)
+        await setup.actions.map_image(await setup.stream(), mapping(NEW))
+    assert newest_image(await setup.stream(), "latest") == str(OTHER)

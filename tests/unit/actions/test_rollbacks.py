@@ -1,7 +1,7 @@
 """A person's decision: rollback by hand, the hold on automation, and its end."""
 
 import pytest
-from tests.support.rollouts.memory_machine import BETTER, GOOD, World
+from tests.support.rollouts.memory_machine import BETTER, GOOD, RolloutSetup
 
 from upwell.api.apps import CronJob, Deployment
 from upwell.api.codec import decode_as
@@ -37,97 +37,97 @@ def followed(image: str) -> Deployment:
     )
 
 
-async def push(world: World, image: str) -> None:
+async def push(setup: RolloutSetup, image: str) -> None:
     """Make `image` the newest of app:latest."""
     event = TagEvent(
-        created=world.clock(), docker_image_reference=image, image=image.partition("@")[2]
+        created=setup.clock(), docker_image_reference=image, image=image.partition("@")[2]
     )
     stream = ImageStream().with_metadata(namespace="shop", name="app")
-    listing = await world.store.list(ImageStream)
-    current = listing.items[0] if listing.items else await world.apply(stream)
+    listing = await setup.store.list(ImageStream)
+    current = listing.items[0] if listing.items else await setup.apply(stream)
     status = ImageStreamStatus(tags=(NamedTagEventList(tag="latest", items=(event,)),))
-    await world.store.update_status(current.with_status(status))
+    await setup.store.update_status(current.with_status(status))
 
 
-async def triggered(world: World) -> Condition:
-    deployment = await world.store.get(Deployment, "shop", "web")
+async def triggered(setup: RolloutSetup) -> Condition:
+    deployment = await setup.store.get(Deployment, "shop", "web")
     found = find(deployment.status.conditions, "ImageTriggered")
     assert found is not None
     return found
 
 
 @pytest.fixture
-async def world() -> World:
+async def setup() -> RolloutSetup:
     """Two revisions by image change, the second in force."""
-    world = World()
-    await push(world, GOOD)
-    await world.apply(followed(" "))
-    await world.settle(KEY)
-    await push(world, BETTER)
-    await world.settle(KEY)
-    assert world.runtime.images() == [BETTER]
-    return world
+    setup = RolloutSetup()
+    await push(setup, GOOD)
+    await setup.apply(followed(" "))
+    await setup.settle(KEY)
+    await push(setup, BETTER)
+    await setup.settle(KEY)
+    assert setup.runtime.images() == [BETTER]
+    return setup
 
 
-async def test_undo_outranks_the_trigger_until_it_is_resumed(world: World) -> None:
-    await world.actions.roll_back(Deployment, "shop", "web", None)
-    await world.settle(KEY)
+async def test_undo_outranks_the_trigger_until_it_is_resumed(setup: RolloutSetup) -> None:
+    await setup.actions.roll_back(Deployment, "shop", "web", None)
+    await setup.settle(KEY)
 
-    assert world.runtime.images() == [GOOD]
-    deployment = await world.store.get(Deployment, "shop", "web")
+    assert setup.runtime.images() == [GOOD]
+    deployment = await setup.store.get(Deployment, "shop", "web")
     assert deployment.status.revisions[0].cause == "rollback"
     assert deployment.status.hold is not None
     assert "revision 1" in deployment.status.hold
-    held = await triggered(world)
+    held = await triggered(setup)
     assert (held.status, held.reason) == ("False", "Held")
     assert BETTER in held.message
 
-    await world.store.update(without_hold(deployment))
-    await world.settle(KEY)
+    await setup.store.update(without_hold(deployment))
+    await setup.settle(KEY)
 
-    assert world.runtime.images() == [BETTER]
-    assert (await triggered(world)).reason == "Resolved"
-    assert (await world.store.get(Deployment, "shop", "web")).status.hold is None
+    assert setup.runtime.images() == [BETTER]
+    assert (await triggered(setup)).reason == "Resolved"
+    assert (await setup.store.get(Deployment, "shop", "web")).status.hold is None
 
 
-async def test_undo_to_a_revision_by_number(world: World) -> None:
-    changed = await world.actions.roll_back(Deployment, "shop", "web", 1)
+async def test_undo_to_a_revision_by_number(setup: RolloutSetup) -> None:
+    changed = await setup.actions.roll_back(Deployment, "shop", "web", 1)
 
     assert isinstance(changed, Deployment)
     assert changed.spec.template.spec.containers[0].image == GOOD
     assert "revision 1" in changed.annotations[HOLD_ANNOTATION]
 
 
-async def test_undo_refuses_what_it_cannot_do(world: World) -> None:
+async def test_undo_refuses_what_it_cannot_do(setup: RolloutSetup) -> None:
     with pytest.raises(RevisionNotFoundError, match=r"no revision 7; known revisions: 2, 1"):
-        await world.actions.roll_back(Deployment, "shop", "web", 7)
+        await setup.actions.roll_back(Deployment, "shop", "web", 7)
     with pytest.raises(SameRevisionError, match="revision 2 is what the template says"):
-        await world.actions.roll_back(Deployment, "shop", "web", 2)
+        await setup.actions.roll_back(Deployment, "shop", "web", 2)
 
-    await world.apply(CronJob().with_metadata(namespace="shop", name="nightly"))
+    await setup.apply(CronJob().with_metadata(namespace="shop", name="nightly"))
     with pytest.raises(NoRevisionsError):
-        await world.actions.roll_back(CronJob, "shop", "nightly", None)
+        await setup.actions.roll_back(CronJob, "shop", "nightly", None)
 
 
 async def test_what_is_paused_is_not_undone_since_resuming_it_would_lift_the_hold(
-    world: World,
+    setup: RolloutSetup,
 ) -> None:
-    current = await world.store.get(Deployment, "shop", "web")
+    current = await setup.store.get(Deployment, "shop", "web")
     spec = current.spec.model_copy(update={"paused": True})
-    await world.store.update(current.model_copy(update={"spec": spec}))
-    await world.settle(KEY)
-    assert (await world.store.get(Deployment, "shop", "web")).status.hold == "paused"
+    await setup.store.update(current.model_copy(update={"spec": spec}))
+    await setup.settle(KEY)
+    assert (await setup.store.get(Deployment, "shop", "web")).status.hold == "paused"
 
     with pytest.raises(PausedWorkloadError, match=r"cannot rollback a paused deployment: .*resume"):
-        await world.actions.roll_back(Deployment, "shop", "web", None)
+        await setup.actions.roll_back(Deployment, "shop", "web", None)
     with pytest.raises(PausedWorkloadError, match=r"unable to retry paused deployment: .*resume"):
-        await world.actions.retry(Deployment, "shop", "web")
+        await setup.actions.retry(Deployment, "shop", "web")
 
 
 async def test_a_first_revision_has_nothing_to_go_back_to() -> None:
-    world = World()
-    await world.apply(followed(GOOD).with_metadata(annotations={}))
-    await world.settle(KEY)
+    setup = RolloutSetup()
+    await setup.apply(followed(GOOD).with_metadata(annotations={}))
+    await setup.settle(KEY)
 
     with pytest.raises(RevisionNotFoundError, match="no earlier revision has served"):
-        await world.actions.roll_back(Deployment, "shop", "web", None)
+        await setup.actions.roll_back(Deployment, "shop", "web", None)

@@ -68,7 +68,7 @@ def test_errors_of_the_file_are_the_outboxs(outbox: SqliteOutbox) -> None:
     assert isinstance(caught.value.__cause__, sqlite3.Error)
 
 
-class Crashes(RuleBasedStateMachine):
+class OutboxStateMachine(RuleBasedStateMachine):
     """A receiver that may refuse, a process that may end at any time, events told again and again.
 
     What the receiver has must be, for each subject, what was told in that order, without a gap
@@ -140,5 +140,5 @@ class Crashes(RuleBasedStateMachine):
         self._folder.cleanup()
 
 
-TestCrashes = Crashes.TestCase
+TestCrashes = OutboxStateMachine.TestCase
 TestCrashes.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)

@@ -10,7 +10,7 @@ from tests.support.builds.memory_builds import (
     ARM64,
     INTERNAL,
     VENDOR,
-    Vendor,
+    UpstreamRegistry,
     push,
     push_index,
 )
@@ -24,8 +24,8 @@ from upwell.registry.mirror import Mirror, mirror_repository
 
 
 @dataclass
-class Site:
-    vendor: Vendor
+class MirroredRegistry:
+    vendor: UpstreamRegistry
     internal: EmbeddedRegistry
     amd64: Digest
     index: Digest
@@ -40,51 +40,55 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> Site:
-    vendor = Vendor(EmbeddedRegistry(tmp_path / "vendor", VENDOR))
+async def mirrored(tmp_path: Path) -> MirroredRegistry:
+    vendor = UpstreamRegistry(EmbeddedRegistry(tmp_path / "vendor", VENDOR))
     amd64 = await push(vendor.registry, "base:amd64", "amd64")
     arm64 = await push(vendor.registry, "base:arm64", "arm64")
     index = await push_index(vendor.registry, "base:1", {AMD64: amd64, ARM64: arm64})
     internal = EmbeddedRegistry(tmp_path / "internal", INTERNAL)
-    return Site(vendor, internal, amd64, index)
+    return MirroredRegistry(vendor, internal, amd64, index)
 
 
-async def test_an_index_is_fetched_once_for_all_builds_and_restarts(site: Site) -> None:
-    mirror = site.mirror()
+async def test_an_index_is_fetched_once_for_all_builds_and_restarts(
+    mirrored: MirroredRegistry,
+) -> None:
+    mirror = mirrored.mirror()
     async with asyncio.TaskGroup() as group:
-        fetches = [group.create_task(mirror.fetch(site.base, DEFAULT_ACCESS)) for _ in range(3)]
-    later = await site.mirror().fetch(site.base, DEFAULT_ACCESS)
+        fetches = [group.create_task(mirror.fetch(mirrored.base, DEFAULT_ACCESS)) for _ in range(3)]
+    later = await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS)
 
-    wanted = Reference(INTERNAL, f"upstream/{VENDOR}/base", digest=site.amd64)
+    wanted = Reference(INTERNAL, f"upstream/{VENDOR}/base", digest=mirrored.amd64)
     assert [task.result() for task in fetches] == [wanted] * 3
     assert later == wanted
-    assert site.vendor.requests == [
-        f"GET {VENDOR}/base@{site.index}",
-        f"GET {VENDOR}/base@{site.amd64}",
+    assert mirrored.vendor.requests == [
+        f"GET {VENDOR}/base@{mirrored.index}",
+        f"GET {VENDOR}/base@{mirrored.amd64}",
     ]
 
 
-async def test_a_machine_of_another_platform_finds_its_own_image(site: Site) -> None:
-    first = await site.mirror(AMD64).fetch(site.base, DEFAULT_ACCESS)
-    other = await site.mirror(ARM64).fetch(site.base, DEFAULT_ACCESS)
+async def test_a_machine_of_another_platform_finds_its_own_image(
+    mirrored: MirroredRegistry,
+) -> None:
+    first = await mirrored.mirror(AMD64).fetch(mirrored.base, DEFAULT_ACCESS)
+    other = await mirrored.mirror(ARM64).fetch(mirrored.base, DEFAULT_ACCESS)
 
-    assert first.digest == site.amd64 != other.digest
+    assert first.digest == mirrored.amd64 != other.digest
 
 
-async def test_what_was_pruned_is_fetched_again(site: Site) -> None:
-    repository = mirror_repository(site.base)
-    await site.mirror().fetch(site.base, DEFAULT_ACCESS)
-    tag = index_tag(site.index, AMD64)
+async def test_what_was_pruned_is_fetched_again(mirrored: MirroredRegistry) -> None:
+    repository = mirror_repository(mirrored.base)
+    await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS)
+    tag = index_tag(mirrored.index, AMD64)
     assert tag is not None
-    await site.internal.untag(repository, tag)
-    await site.internal.delete_manifest(repository, site.amd64)
+    await mirrored.internal.untag(repository, tag)
+    await mirrored.internal.delete_manifest(repository, mirrored.amd64)
 
-    fetched = await site.mirror().fetch(site.base, DEFAULT_ACCESS)
+    fetched = await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS)
 
-    assert await site.internal.has_manifest(repository, site.amd64)
-    assert fetched.digest == site.amd64
+    assert await mirrored.internal.has_manifest(repository, mirrored.amd64)
+    assert fetched.digest == mirrored.amd64
 
 
-async def test_an_index_without_our_platform_is_refused(site: Site) -> None:
+async def test_an_index_without_our_platform_is_refused(mirrored: MirroredRegistry) -> None:
     with pytest.raises(InvalidAnswerError, match="no image for linux/s390x"):
-        await site.mirror(Platform("linux", "s390x")).fetch(site.base, DEFAULT_ACCESS)
+        await mirrored.mirror(Platform("linux", "s390x")).fetch(mirrored.base, DEFAULT_ACCESS)

@@ -2,92 +2,93 @@
 
 from datetime import timedelta
 
-from tests.support.promotion.planned_pipeline import START, Line
+from tests.support.promotion.planned_pipeline import START, PlannedPipeline
 
 from upwell.api.pipeline import Approval, Stage
 from upwell.api.promotion import APPROVED, PromotionPhase, ReleasePhase
 from upwell.policy.notifications.cloud_events import cloud_events
 
 
-def waiting(**approval: object) -> Line:
+def waiting(**approval: object) -> PlannedPipeline:
     """Return a line whose only stage waits for approval."""
-    line = Line(Stage(name="live", approval=Approval.model_validate(approval)))
-    line.publish(1)
-    return line
+    planned = PlannedPipeline(Stage(name="live", approval=Approval.model_validate(approval)))
+    planned.publish(1)
+    return planned
 
 
 def test_a_quorum_of_different_people_is_needed() -> None:
-    line = waiting(required=2)
-    assert line.status("shop-1.live").message == (
+    planned = waiting(required=2)
+    assert planned.status("shop-1.live").message == (
         "waits for approval: 0 of 2 approvals; `upwell approve shop-1.live` gives one"
     )
-    line.vote("shop-1.live", "ann")
-    line.vote("shop-1.live", "ann", comment="really")
-    assert line.phase("shop-1.live") == PromotionPhase.WAITING
-    assert "1 of 2" in line.status("shop-1.live").message
-    line.vote("shop-1.live", "bob")
-    assert line.phase("shop-1.live") == PromotionPhase.ROLLING_OUT
-    assert line.status("shop-1.live").message == "approved by ann, bob"
+    planned.vote("shop-1.live", "ann")
+    planned.vote("shop-1.live", "ann", comment="really")
+    assert planned.phase("shop-1.live") == PromotionPhase.WAITING
+    assert "1 of 2" in planned.status("shop-1.live").message
+    planned.vote("shop-1.live", "bob")
+    assert planned.phase("shop-1.live") == PromotionPhase.ROLLING_OUT
+    assert planned.status("shop-1.live").message == "approved by ann, bob"
 
 
 def test_only_those_named_count() -> None:
-    line = waiting(approvers=("ann",))
-    line.vote("shop-1.live", "mallory")
-    line.vote("shop-1.live", "eve", approved=False)
-    assert line.phase("shop-1.live") == PromotionPhase.WAITING
-    line.vote("shop-1.live", "ann")
-    assert line.phase("shop-1.live") == PromotionPhase.ROLLING_OUT
+    planned = waiting(approvers=("ann",))
+    planned.vote("shop-1.live", "mallory")
+    planned.vote("shop-1.live", "eve", approved=False)
+    assert planned.phase("shop-1.live") == PromotionPhase.WAITING
+    planned.vote("shop-1.live", "ann")
+    assert planned.phase("shop-1.live") == PromotionPhase.ROLLING_OUT
 
 
 def test_one_refusal_rejects_the_release() -> None:
-    line = waiting(required=2)
-    line.vote("shop-1.live", "ann")
-    line.vote("shop-1.live", "bob", approved=False, comment="not on a Friday")
-    assert line.phase("shop-1.live") == PromotionPhase.REJECTED
-    assert line.status("shop-1.live").message == "refused by bob: not on a Friday"
-    assert line.releases["shop-1"].status.phase is ReleasePhase.REJECTED
+    planned = waiting(required=2)
+    planned.vote("shop-1.live", "ann")
+    planned.vote("shop-1.live", "bob", approved=False, comment="not on a Friday")
+    assert planned.phase("shop-1.live") == PromotionPhase.REJECTED
+    assert planned.status("shop-1.live").message == "refused by bob: not on a Friday"
+    assert planned.releases["shop-1"].status.phase is ReleasePhase.REJECTED
 
 
 def test_a_person_may_think_again_while_it_waits() -> None:
-    line = waiting(required=2)
-    line.vote("shop-1.live", "ann")
-    line.vote("shop-1.live", "ann", approved=False)
-    assert line.phase("shop-1.live") == PromotionPhase.REJECTED
+    planned = waiting(required=2)
+    planned.vote("shop-1.live", "ann")
+    planned.vote("shop-1.live", "ann", approved=False)
+    assert planned.phase("shop-1.live") == PromotionPhase.REJECTED
 
 
 def test_without_an_answer_in_time_it_is_rejected() -> None:
-    line = waiting(deadline_seconds=3600)
-    assert line.status("shop-1.live").until == START + timedelta(hours=1)
-    line.pass_time(minutes=59)
-    assert line.phase("shop-1.live") == PromotionPhase.WAITING
-    line.pass_time(minutes=1)
-    assert line.phase("shop-1.live") == PromotionPhase.REJECTED
-    assert "not approved in time" in line.status("shop-1.live").message
+    planned = waiting(deadline_seconds=3600)
+    assert planned.status("shop-1.live").until == START + timedelta(hours=1)
+    planned.pass_time(minutes=59)
+    assert planned.phase("shop-1.live") == PromotionPhase.WAITING
+    planned.pass_time(minutes=1)
+    assert planned.phase("shop-1.live") == PromotionPhase.REJECTED
+    assert "not approved in time" in planned.status("shop-1.live").message
 
 
 def test_or_it_waits_on_and_is_overdue() -> None:
-    line = waiting(deadline_seconds=3600, on_deadline="Wait")
-    line.pass_time(hours=2)
-    assert line.phase("shop-1.live") == PromotionPhase.WAITING
-    assert "overdue since 2016-02-18 13:00 UTC" in line.status("shop-1.live").message
-    line.vote("shop-1.live", "ann")
-    assert line.phase("shop-1.live") == PromotionPhase.ROLLING_OUT
+    planned = waiting(deadline_seconds=3600, on_deadline="Wait")
+    planned.pass_time(hours=2)
+    assert planned.phase("shop-1.live") == PromotionPhase.WAITING
+    assert "overdue since 2016-02-18 13:00 UTC" in planned.status("shop-1.live").message
+    planned.vote("shop-1.live", "ann")
+    assert planned.phase("shop-1.live") == PromotionPhase.ROLLING_OUT
 
 
 def test_people_are_told_once_that_their_approval_is_missing() -> None:
-    line = waiting(required=2)
-    line.vote("shop-1.live", "ann")
-    line.pass_time(minutes=1)
-    promotion = line.promotions["shop-1.live"]
+    planned = waiting(required=2)
+    planned.vote("shop-1.live", "ann")
+    planned.pass_time(minutes=1)
+    promotion = planned.promotions["shop-1.live"]
     [told] = [one for one in cloud_events(promotion) if one.type.endswith("approvalneeded")]
     assert told.time == START
     assert told.message == (
         "Promote of shop-1 in stage live waits for approval: 1 of 2 approvals;"
         " `upwell approve shop-1.live` gives one"
     )
-    line.vote("shop-1.live", "bob")
+    planned.vote("shop-1.live", "bob")
     assert not any(
-        one.type.endswith("approvalneeded") for one in cloud_events(line.promotions["shop-1.live"])
+        one.type.endswith("approvalneeded")
+        for one in cloud_events(planned.promotions["shop-1.live"])
     )
-    [given] = line.status("shop-1.live").conditions
+    [given] = planned.status("shop-1.live").conditions
     assert (given.type, given.status) == (APPROVED, "True")

@@ -71,7 +71,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
 
 
 @dataclass
-class Truth:
+class ObservedHistory:
     """What happened, kept apart from what the policy remembers."""
 
     good: set[tuple[str, str]] = field(default_factory=set)
@@ -79,7 +79,7 @@ class Truth:
     rejected: set[str] = field(default_factory=set)
 
 
-class Promoting(RuleBasedStateMachine):
+class PromotionStateMachine(RuleBasedStateMachine):
     """A Pipeline under random people, tests, crashes and clocks."""
 
     @initialize(pipeline=pipelines())
@@ -90,7 +90,7 @@ class Promoting(RuleBasedStateMachine):
         self.freezes: dict[str, Freeze] = {}
         self.quarantines: dict[str, Quarantine] = {}
         self.now = START
-        self.truth = Truth()
+        self.truth = ObservedHistory()
 
     @property
     def situation(self) -> Situation:
@@ -103,7 +103,7 @@ class Promoting(RuleBasedStateMachine):
             quarantines=dict(self.quarantines),
         )
 
-    # What the world does.
+    # Events from outside the policy.
 
     @rule(same=st.booleans(), base=st.integers(0, 2))
     def publish(self, *, same: bool, base: int) -> None:
@@ -315,5 +315,5 @@ class Promoting(RuleBasedStateMachine):
         self.promotions[promotion.name] = promotion.with_status(status)
 
 
-TestPromoting = Promoting.TestCase
+TestPromoting = PromotionStateMachine.TestCase
 TestPromoting.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

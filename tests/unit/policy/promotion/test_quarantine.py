@@ -1,6 +1,6 @@
 """A base image is quarantined when enough Pipelines fail on it, and it was new to them."""
 
-from tests.support.promotion.planned_pipeline import Line, pipeline
+from tests.support.promotion.planned_pipeline import PlannedPipeline, pipeline
 
 from upwell.api.pipeline import Quarantine
 from upwell.api.promotion import Rejection, Release
@@ -11,19 +11,19 @@ BAD = f"sha256:{9:064x}"
 
 def release(name: str, *, by: str = "", base: int = 9, before: int = 1) -> list[Release]:
     """Return the Releases of a Pipeline: one that was verified, and one that was rejected."""
-    line = Line()
-    line.pipeline = pipeline(*line.pipeline.spec.stages, name=name)
-    line.publish(1, base=before)
-    line.succeed(f"{name}-1.dev")
-    line.publish(2, base=base)
+    planned = PlannedPipeline()
+    planned.pipeline = pipeline(*planned.pipeline.spec.stages, name=name)
+    planned.publish(1, base=before)
+    planned.succeed(f"{name}-1.dev")
+    planned.publish(2, base=base)
     if by:
-        bad = line.releases[f"{name}-2"]
-        rejection = Rejection(reason="no", by=by, at=line.now)
+        bad = planned.releases[f"{name}-2"]
+        rejection = Rejection(reason="no", by=by, at=planned.now)
         status = bad.status.model_copy(update={"rejection": rejection})
-        line.releases[bad.name] = bad.with_status(status)
+        planned.releases[bad.name] = bad.with_status(status)
     else:
-        line.fail(f"{name}-2.dev")
-    return list(line.releases.values())
+        planned.fail(f"{name}-2.dev")
+    return list(planned.releases.values())
 
 
 def found(threshold: int, *all_releases: list[Release]) -> list[Quarantine]:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tests.support.promotion.planned_pipeline import START, Line
+from tests.support.promotion.planned_pipeline import START, PlannedPipeline
 
 from upwell.api.meta import ObjectMeta
 from upwell.api.promotion import (
@@ -59,10 +59,10 @@ def test_releases_of_the_same_images_share_a_fate() -> None:
 
 
 def test_a_new_hold_has_no_end_left_of_an_earlier_one() -> None:
-    line = Line()
-    line.annotate(**{"stage-hold-until.upwell.dev/dev": START.isoformat(), "team": "shop"})
-    held = with_hold(line.pipeline, "dev", "rolled back")
+    planned = PlannedPipeline()
+    planned.annotate(**{"stage-hold-until.upwell.dev/dev": START.isoformat(), "team": "shop"})
+    held = with_hold(planned.pipeline, "dev", "rolled back")
     [dev] = [stage for stage in held.spec.stages if stage.name == "dev"]
     assert (has_hold(held, dev), hold_of(held, dev, (), START)) == (True, "rolled back")
     assert held.annotations["team"] == "shop"
-    assert not has_hold(line.pipeline, dev)
+    assert not has_hold(planned.pipeline, dev)

@@ -317,7 +317,7 @@ def test_image_records_go_with_their_images() -> None:
 
 
 @dataclass(frozen=True)
-class World:
+class RandomImageGraph:
     """A random graph: images 0 to n-1, what each is made of, and who names which."""
 
     parts: dict[int, set[int]]
@@ -363,11 +363,11 @@ class World:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw: st.DrawFn) -> RandomImageGraph:
     count = draw(st.integers(1, 10))
     image = st.integers(0, count - 1)
     some = st.sets(image, max_size=3)
-    return World(
+    return RandomImageGraph(
         parts=draw(st.dictionaries(image, some, max_size=4)),
         subjects=draw(st.dictionaries(image, image, max_size=3)),
         ages=draw(st.lists(st.booleans(), min_size=count, max_size=count)),
@@ -380,16 +380,18 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 @given(worlds())
-def test_nothing_that_can_be_reached_goes_and_all_else_does(world: World) -> None:
-    decision = decide(world.facts(), RULES)
+def test_nothing_that_can_be_reached_goes_and_all_else_does(image_graph: RandomImageGraph) -> None:
+    decision = decide(image_graph.facts(), RULES)
 
-    everything = {digest(at) for at in range(len(world.ages))}
-    assert gone(decision) == everything - {digest(at) for at in world.reachable()}
+    everything = {digest(at) for at in range(len(image_graph.ages))}
+    assert gone(decision) == everything - {digest(at) for at in image_graph.reachable()}
 
 
 @given(worlds())
-def test_what_a_decision_leaves_lacks_nothing_and_is_left_by_the_next(world: World) -> None:
-    found = world.facts()
+def test_what_a_decision_leaves_lacks_nothing_and_is_left_by_the_next(
+    image_graph: RandomImageGraph,
+) -> None:
+    found = image_graph.facts()
     decision = decide(found, RULES)
     [web] = found.repositories
     stale_tags = {entry.tag for entry in decision.tags}

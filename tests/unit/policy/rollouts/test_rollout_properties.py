@@ -29,7 +29,7 @@ TURNS = 400
 
 
 @dataclass
-class World:
+class SimulatedMachine:
     """A machine on which the new revision works or does not, and a memory that outlives kills."""
 
     wanted: Settings
@@ -40,12 +40,12 @@ class World:
     complete: bool = False
 
     @classmethod
-    def serving_old(cls, wanted: Settings, *, works: bool) -> "World":
-        world = cls(wanted, works)
+    def serving_old(cls, wanted: Settings, *, works: bool) -> "SimulatedMachine":
+        machine = cls(wanted, works)
         for index in range(wanted.replicas):
             old = Replica(f"old-{index}", index, "old", EPOCH, EPOCH - timedelta(hours=1))
-            world.replicas[old.name] = old
-        return world
+            machine.replicas[old.name] = old
+        return machine
 
     def steps(self) -> tuple[Step, ...]:
         rollout = Rollout(
@@ -138,19 +138,19 @@ FAULTS = st.lists(
 )
 
 
-def inflict(world: World, fault: str, number: int) -> None:
+def inflict(machine: SimulatedMachine, fault: str, number: int) -> None:
     match fault:
         case "crash":
-            world.crash(number)
+            machine.crash(number)
         case "unready":
-            world.unready(number)
+            machine.unready(number)
         case "time":
-            world.pass_time(number * 5)
+            machine.pass_time(number * 5)
         case _:
             pass
 
 
-def reconcile_until_killed(world: World, fault: str, number: int) -> None:
+def reconcile_until_killed(machine: SimulatedMachine, fault: str, number: int) -> None:
     left = number if fault == "kill" else 99
 
     def survives() -> bool:
@@ -158,7 +158,7 @@ def reconcile_until_killed(world: World, fault: str, number: int) -> None:
         left -= 1
         return left >= 0
 
-    world.reconcile(survives)
+    machine.reconcile(survives)
 
 
 @given(wanted=rollout_settings(), works=st.booleans(), faults=FAULTS)
@@ -166,13 +166,13 @@ def reconcile_until_killed(world: World, fault: str, number: int) -> None:
 def test_no_step_takes_a_replica_that_the_service_needs(
     wanted: Settings, *, works: bool, faults: list[tuple[str, int]]
 ) -> None:
-    world = World.serving_old(wanted, works=works)
+    machine = SimulatedMachine.serving_old(wanted, works=works)
     for fault, number in faults:
-        inflict(world, fault, number)
+        inflict(machine, fault, number)
         # A step may give a drained replica its traffic back, so count all that are ready.
-        before = sum(one.ready for one in world.replicas.values())
-        reconcile_until_killed(world, fault, number)
-        assert world.serving() >= min(before, wanted.minimum)
+        before = sum(one.ready for one in machine.replicas.values())
+        reconcile_until_killed(machine, fault, number)
+        assert machine.serving() >= min(before, wanted.minimum)
 
 
 @given(wanted=rollout_settings(), works=st.booleans(), faults=FAULTS)
@@ -180,11 +180,11 @@ def test_no_step_takes_a_replica_that_the_service_needs(
 def test_no_more_run_than_the_surge_allows(
     wanted: Settings, *, works: bool, faults: list[tuple[str, int]]
 ) -> None:
-    world = World.serving_old(wanted, works=works)
+    machine = SimulatedMachine.serving_old(wanted, works=works)
     for fault, number in faults:
-        inflict(world, fault, number)
-        reconcile_until_killed(world, fault, number)
-        assert len(world.replicas) <= wanted.replicas + wanted.max_surge
+        inflict(machine, fault, number)
+        reconcile_until_killed(machine, fault, number)
+        assert len(machine.replicas) <= wanted.replicas + wanted.max_surge
 
 
 @given(rollout_settings(), FAULTS)
@@ -192,14 +192,14 @@ def test_no_more_run_than_the_surge_allows(
 def test_a_revision_that_works_ends_up_serving_alone(
     wanted: Settings, faults: list[tuple[str, int]]
 ) -> None:
-    world = World.serving_old(wanted, works=True)
+    machine = SimulatedMachine.serving_old(wanted, works=True)
     for fault, number in faults:
-        inflict(world, fault, number)
-        reconcile_until_killed(world, fault, number)
-    world.settle()
-    assert world.complete
-    assert world.running() == {(world.target, index) for index in range(wanted.replicas)}
-    assert not world.reconcile()
+        inflict(machine, fault, number)
+        reconcile_until_killed(machine, fault, number)
+    machine.settle()
+    assert machine.complete
+    assert machine.running() == {(machine.target, index) for index in range(wanted.replicas)}
+    assert not machine.reconcile()
 
 
 @given(rollout_settings().filter(lambda wanted: wanted.replicas > 0), st.lists(st.integers(0, 9)))
@@ -207,20 +207,20 @@ def test_a_revision_that_works_ends_up_serving_alone(
 def test_a_revision_that_does_not_work_ends_up_rolled_back(
     wanted: Settings, kills: list[int]
 ) -> None:
-    world = World.serving_old(wanted, works=False)
+    machine = SimulatedMachine.serving_old(wanted, works=False)
     for number in kills:
-        reconcile_until_killed(world, "kill", number)
-        world.pass_time()
-    world.settle()
-    assert world.running() == {("old", index) for index in range(wanted.replicas)}
+        reconcile_until_killed(machine, "kill", number)
+        machine.pass_time()
+    machine.settle()
+    assert machine.running() == {("old", index) for index in range(wanted.replicas)}
 
 
 @given(rollout_settings(), st.lists(st.integers(0, 9), max_size=30))
 @settings(deadline=None, max_examples=150)
 def test_kills_change_nothing_in_the_end(wanted: Settings, kills: list[int]) -> None:
-    undisturbed = World.serving_old(wanted, works=True)
+    undisturbed = SimulatedMachine.serving_old(wanted, works=True)
     undisturbed.settle()
-    killed = World.serving_old(wanted, works=True)
+    killed = SimulatedMachine.serving_old(wanted, works=True)
     for number in kills:
         reconcile_until_killed(killed, "kill", number)
         killed.pass_time()

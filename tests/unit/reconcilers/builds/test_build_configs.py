@@ -46,7 +46,7 @@ def pull_spec(stream: str, mark: str) -> str:
     return f"registry.internal/{NAMESPACE}/{stream}@{Digest.of(mark.encode())}"
 
 
-class Site:
+class BuildNamespace:
     """A namespace of streams, BuildConfigs and builds that end when a test says so."""
 
     def __init__(self) -> None:
@@ -129,181 +129,187 @@ class Site:
 
 
 @pytest.fixture
-async def site() -> Site:
-    site = Site()
-    await site.stream("base", "old")
-    return site
+async def setup() -> BuildNamespace:
+    setup = BuildNamespace()
+    await setup.stream("base", "old")
+    return setup
 
 
-async def test_a_new_config_is_built_once_with_the_present_image(site: Site) -> None:
-    await site.config("app", "base:latest")
-    await site.reconcile("app", "app")
-    (build,) = await site.builds("app")
+async def test_a_new_config_is_built_once_with_the_present_image(setup: BuildNamespace) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app", "app")
+    (build,) = await setup.builds("app")
     assert build.name == "app-1"
     assert build.spec.strategy.base is not None
     assert build.spec.strategy.base.name == pull_spec("base", "old")
-    config = await site.get("app")
+    config = await setup.get("app")
     assert config.status.last_version == 1
     (memory,) = config.status.image_change_triggers
     assert memory.last_triggered_image_id == pull_spec("base", "old")
-    assert memory.last_trigger_time == site.clock()
+    assert memory.last_trigger_time == setup.clock()
     assert build.metadata.owner_references[0].uid == config.uid
 
 
-async def test_a_config_change_alone_is_a_cause(site: Site) -> None:
-    await site.config("app", "base:latest", [CONFIG_TRIGGER])
-    await site.reconcile("app")
-    (build,) = await site.builds("app")
+async def test_a_config_change_alone_is_a_cause(setup: BuildNamespace) -> None:
+    await setup.config("app", "base:latest", [CONFIG_TRIGGER])
+    await setup.reconcile("app")
+    (build,) = await setup.builds("app")
     assert [cause.message for cause in build.spec.triggered_by] == [CONFIG_CHANGE]
 
 
-async def test_a_first_build_waits_for_its_image(site: Site) -> None:
-    await site.stream("later")
-    await site.config("app", "later:latest")
-    await site.reconcile("app")
-    condition = await site.current("app")
+async def test_a_first_build_waits_for_its_image(setup: BuildNamespace) -> None:
+    await setup.stream("later")
+    await setup.config("app", "later:latest")
+    await setup.reconcile("app")
+    condition = await setup.current("app")
     assert (condition.status, condition.reason) == ("False", "ImageNotResolved")
-    assert await site.names("app") == []
-    await site.stream("later", "first")
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-1"]
+    assert await setup.names("app") == []
+    await setup.stream("later", "first")
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1"]
 
 
 @pytest.mark.parametrize(
     ("create", "said"), [(False, "does not exist"), (True, "has no image yet")]
 )
 async def test_a_base_that_no_trigger_follows_is_named_while_it_is_missing(
-    site: Site, said: str, *, create: bool
+    setup: BuildNamespace, said: str, *, create: bool
 ) -> None:
     if create:
-        await site.stream("missing")
-    await site.config("app", "missing:latest", [CONFIG_TRIGGER])
-    await site.reconcile("app")
-    condition = await site.current("app")
+        await setup.stream("missing")
+    await setup.config("app", "missing:latest", [CONFIG_TRIGGER])
+    await setup.reconcile("app")
+    condition = await setup.current("app")
     assert (condition.status, condition.reason) == ("False", "ImageNotResolved")
     assert f"shop/missing:latest {said}" in condition.message
 
 
-async def test_an_image_change_makes_one_build_that_says_from_what_to_what(site: Site) -> None:
-    await site.config("app", "base:latest")
-    await site.reconcile("app")
-    await site.end("app-1")
-    await site.stream("base", "new")
-    await site.reconcile("app", "app")
-    assert await site.names("app") == ["app-1", "app-2"]
-    (cause,) = (await site.builds("app"))[1].spec.triggered_by
+async def test_an_image_change_makes_one_build_that_says_from_what_to_what(
+    setup: BuildNamespace,
+) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
+    await setup.end("app-1")
+    await setup.stream("base", "new")
+    await setup.reconcile("app", "app")
+    assert await setup.names("app") == ["app-1", "app-2"]
+    (cause,) = (await setup.builds("app"))[1].spec.triggered_by
     assert cause.message == IMAGE_CHANGE
     assert cause.image_change_build is not None
     assert cause.image_change_build.previous_image_id == pull_spec("base", "old")
     assert cause.image_change_build.image_id == pull_spec("base", "new")
 
 
-async def test_a_crash_between_build_and_status_starts_no_second_build(site: Site) -> None:
-    config = await site.config("app", "base:latest")
-    await site.reconcile("app")
-    done = await site.get("app")
-    await site.store.update_status(
+async def test_a_crash_between_build_and_status_starts_no_second_build(
+    setup: BuildNamespace,
+) -> None:
+    config = await setup.config("app", "base:latest")
+    await setup.reconcile("app")
+    done = await setup.get("app")
+    await setup.store.update_status(
         config.with_metadata(resource_version=done.resource_version).with_status(config.status)
     )
-    assert (await site.get("app")).status.last_version == 0
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-1"]
-    repaired = (await site.get("app")).status
+    assert (await setup.get("app")).status.last_version == 0
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1"]
+    repaired = (await setup.get("app")).status
     assert repaired.last_version == 1
     assert repaired.image_change_triggers == done.status.image_change_triggers
 
 
-async def test_an_equal_reconcile_writes_nothing(site: Site) -> None:
-    await site.config("app", "base:latest")
-    await site.reconcile("app", "app")
-    version = (await site.get("app")).resource_version
-    site.clock.advance(60)
-    await site.reconcile("app")
-    assert (await site.get("app")).resource_version == version
+async def test_an_equal_reconcile_writes_nothing(setup: BuildNamespace) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app", "app")
+    version = (await setup.get("app")).resource_version
+    setup.clock.advance(60)
+    await setup.reconcile("app")
+    assert (await setup.get("app")).resource_version == version
 
 
-async def test_a_changed_spec_starts_nothing(site: Site) -> None:
-    config = await site.config("app", "base:latest")
-    await site.reconcile("app")
+async def test_a_changed_spec_starts_nothing(setup: BuildNamespace) -> None:
+    config = await setup.config("app", "base:latest")
+    await setup.reconcile("app")
     spec = config.spec.model_copy(update={"completion_deadline_seconds": 5})
-    await site.store.update((await site.get("app")).model_copy(update={"spec": spec}))
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-1"]
-    assert (await site.current("app")).observed_generation == 2
+    await setup.store.update((await setup.get("app")).model_copy(update={"spec": spec}))
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1"]
+    assert (await setup.current("app")).observed_generation == 2
 
 
-async def test_a_paused_config_holds_the_build_and_says_how_to_go_on(site: Site) -> None:
-    config = await site.config("app", "base:latest")
-    await site.store.update(config.with_metadata(annotations={PAUSED_ANNOTATION: "true"}))
-    await site.reconcile("app")
-    condition = await site.current("app")
-    assert (condition.reason, await site.names("app")) == ("Paused", [])
+async def test_a_paused_config_holds_the_build_and_says_how_to_go_on(setup: BuildNamespace) -> None:
+    config = await setup.config("app", "base:latest")
+    await setup.store.update(config.with_metadata(annotations={PAUSED_ANNOTATION: "true"}))
+    await setup.reconcile("app")
+    condition = await setup.current("app")
+    assert (condition.reason, await setup.names("app")) == ("Paused", [])
     assert PAUSED_ANNOTATION in condition.message
-    await site.store.update((await site.get("app")).with_metadata(annotations={}))
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-1"]
+    await setup.store.update((await setup.get("app")).with_metadata(annotations={}))
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1"]
 
 
 @pytest.fixture
-async def diamond(site: Site) -> Site:
+async def diamond(setup: BuildNamespace) -> BuildNamespace:
     """Stream `base`; `left` and `right` are built from it, `tip` from both; all up to date."""
-    await site.config("left", "base:latest")
-    await site.config("right", "base:latest")
+    await setup.config("left", "base:latest")
+    await setup.config("right", "base:latest")
     other = {"from": {"kind": "ImageStreamTag", "name": "right:latest"}}
     both = [IMAGE_TRIGGER, {"type": "ImageChange", "imageChange": other}]
-    await site.config("tip", "left:latest", both)
+    await setup.config("tip", "left:latest", both)
     for name in ("left", "right", "tip"):
-        await site.stream(name)
+        await setup.stream(name)
     for name in ("left", "right"):
-        await site.reconcile(name)
-        await site.end(f"{name}-1")
-        await site.stream(name, f"{name} old")
-    await site.reconcile("tip")
-    await site.end("tip-1")
-    await site.stream("tip", "tip old")
-    return site
+        await setup.reconcile(name)
+        await setup.end(f"{name}-1")
+        await setup.stream(name, f"{name} old")
+    await setup.reconcile("tip")
+    await setup.end("tip-1")
+    await setup.stream("tip", "tip old")
+    return setup
 
 
-async def test_the_tip_of_a_diamond_is_built_once_after_both_sides(diamond: Site) -> None:
-    site = diamond
-    await site.stream("base", "new")
-    await site.reconcile("tip", "left", "tip")
-    await site.end("left-2")
-    await site.stream("left", "left new")
-    await site.reconcile("tip")
+async def test_the_tip_of_a_diamond_is_built_once_after_both_sides(diamond: BuildNamespace) -> None:
+    setup = diamond
+    await setup.stream("base", "new")
+    await setup.reconcile("tip", "left", "tip")
+    await setup.end("left-2")
+    await setup.stream("left", "left new")
+    await setup.reconcile("tip")
     # The right side has no build yet, but is due.
-    condition = await site.current("tip")
+    condition = await setup.current("tip")
     assert condition.reason == "UpstreamBuilding"
     assert "BuildConfig right" in condition.message
-    await site.reconcile("right", "tip")
-    assert "build right-2" in (await site.current("tip")).message
-    await site.end("right-2")
-    await site.stream("right", "right new")
-    await site.reconcile("tip", "tip")
-    assert await site.names("tip") == ["tip-1", "tip-2"]
-    causes = (await site.builds("tip"))[1].spec.triggered_by
+    await setup.reconcile("right", "tip")
+    assert "build right-2" in (await setup.current("tip")).message
+    await setup.end("right-2")
+    await setup.stream("right", "right new")
+    await setup.reconcile("tip", "tip")
+    assert await setup.names("tip") == ["tip-1", "tip-2"]
+    causes = (await setup.builds("tip"))[1].spec.triggered_by
     assert sorted(c.image_change_build.image_id for c in causes if c.image_change_build) == sorted(
         [pull_spec("left", "left new"), pull_spec("right", "right new")]
     )
 
 
-async def test_a_side_that_fails_does_not_hold_the_tip(diamond: Site) -> None:
-    site = diamond
-    await site.stream("base", "new")
-    await site.reconcile("left", "right")
-    await site.end("left-2")
-    await site.stream("left", "left new")
-    await site.end("right-2", BuildPhase.FAILED)
-    await site.reconcile("tip")
-    assert await site.names("tip") == ["tip-1", "tip-2"]
+async def test_a_side_that_fails_does_not_hold_the_tip(diamond: BuildNamespace) -> None:
+    setup = diamond
+    await setup.stream("base", "new")
+    await setup.reconcile("left", "right")
+    await setup.end("left-2")
+    await setup.stream("left", "left new")
+    await setup.end("right-2", BuildPhase.FAILED)
+    await setup.reconcile("tip")
+    assert await setup.names("tip") == ["tip-1", "tip-2"]
 
 
-async def test_what_waits_is_looked_at_when_the_build_above_it_ends(diamond: Site) -> None:
-    site = diamond
-    runs = [asyncio.create_task(each.run()) for each in site.running()]
-    changes = site.store.watch(Build)
+async def test_what_waits_is_looked_at_when_the_build_above_it_ends(
+    diamond: BuildNamespace,
+) -> None:
+    setup = diamond
+    runs = [asyncio.create_task(each.run()) for each in setup.running()]
+    changes = setup.store.watch(Build)
     try:
-        await site.stream("base", "new")
+        await setup.stream("base", "new")
         async with asyncio.timeout(30):
             async for change in changes:
                 build = change.resource
@@ -311,257 +317,265 @@ async def test_what_waits_is_looked_at_when_the_build_above_it_ends(diamond: Sit
                     break
                 if build.name in {"left-2", "right-2"} and not build.status.phase.is_terminal:
                     side = build.labels[BUILD_CONFIG_LABEL]
-                    await site.stream(side, f"{side} new")
-                    await site.end(build.name)
+                    await setup.stream(side, f"{side} new")
+                    await setup.end(build.name)
     finally:
         await changes.aclose()
         for run in runs:
             run.cancel()
         await asyncio.wait(runs)
-    assert len((await site.builds("tip"))[1].spec.triggered_by) == 2
+    assert len((await setup.builds("tip"))[1].spec.triggered_by) == 2
 
 
-async def test_a_config_that_builds_on_its_own_result_does_not_wait_for_itself(site: Site) -> None:
-    await site.stream("app", "bootstrap")
-    await site.config("app", "app:latest")
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-1"]
+async def test_a_config_that_builds_on_its_own_result_does_not_wait_for_itself(
+    setup: BuildNamespace,
+) -> None:
+    await setup.stream("app", "bootstrap")
+    await setup.config("app", "app:latest")
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1"]
 
 
 async def test_a_person_starts_a_build_with_the_next_number_and_more_environment(
-    site: Site,
+    setup: BuildNamespace,
 ) -> None:
-    await site.config("app", "base:latest")
-    await site.reconcile("app")
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
     request = BuildRequest(
         env=(EnvVar(name="MODE", value="debug"),),
         triggered_by=(BuildTriggerCause(message="asked for"),),
     )
-    build = await site.actions.instantiate(NAMESPACE, "app", request)
+    build = await setup.actions.instantiate(NAMESPACE, "app", request)
     assert (build.name, build.spec.forced) == ("app-2", True)
     assert [cause.message for cause in build.spec.triggered_by] == ["asked for"]
     assert [(e.name, e.value) for e in build.spec.strategy.env] == [("MODE", "debug")]
-    await site.reconcile("app")
-    assert (await site.get("app")).status.last_version == 2
-    retried = await site.actions.instantiate(NAMESPACE, "app", BuildRequest(unless_built=True))
+    await setup.reconcile("app")
+    assert (await setup.get("app")).status.last_version == 2
+    retried = await setup.actions.instantiate(NAMESPACE, "app", BuildRequest(unless_built=True))
     assert not retried.spec.forced
 
 
-async def test_builds_that_are_asked_for_at_once_get_numbers_of_their_own(site: Site) -> None:
-    await site.config("app", "base:latest", [])
+async def test_builds_that_are_asked_for_at_once_get_numbers_of_their_own(
+    setup: BuildNamespace,
+) -> None:
+    await setup.config("app", "base:latest", [])
     async with asyncio.TaskGroup() as group:
         for _ in range(5):
-            group.create_task(site.actions.instantiate(NAMESPACE, "app", BuildRequest()))
-    assert await site.names("app") == [f"app-{number}" for number in range(1, 6)]
+            group.create_task(setup.actions.instantiate(NAMESPACE, "app", BuildRequest()))
+    assert await setup.names("app") == [f"app-{number}" for number in range(1, 6)]
 
 
 async def test_what_a_person_asks_for_in_vain_is_refused_and_a_webhooks_wish_is_not(
-    site: Site,
+    setup: BuildNamespace,
 ) -> None:
-    await site.config("app", "base:latest", [])
+    await setup.config("app", "base:latest", [])
     options = SourceStrategyOptions(incremental=True)
     wish = BuildRequest(source_strategy_options=options)
     with pytest.raises(BuildRefusedError, match="incremental needs sourceStrategy"):
-        await site.actions.instantiate(NAMESPACE, "app", wish)
+        await setup.actions.instantiate(NAMESPACE, "app", wish)
     hook = BuildTriggerCause(message="Generic WebHook", generic_web_hook=WebHookCause())
     by_webhook = BuildRequest(source_strategy_options=options, triggered_by=(hook,))
-    build = await site.actions.instantiate(NAMESPACE, "app", by_webhook)
+    build = await setup.actions.instantiate(NAMESPACE, "app", by_webhook)
     with pytest.raises(BuildRefusedError, match="incremental needs sourceStrategy"):
-        await site.actions.clone(NAMESPACE, build.name, wish)
+        await setup.actions.clone(NAMESPACE, build.name, wish)
 
 
-async def test_a_build_of_what_does_not_exist_is_refused(site: Site) -> None:
+async def test_a_build_of_what_does_not_exist_is_refused(setup: BuildNamespace) -> None:
     with pytest.raises(NotFoundError):
-        await site.actions.instantiate(NAMESPACE, "app", BuildRequest())
-    await site.config("app", "missing:latest", [])
+        await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())
+    await setup.config("app", "missing:latest", [])
     with pytest.raises(BuildRefusedError, match="shop/missing:latest does not exist"):
-        await site.actions.instantiate(NAMESPACE, "app", BuildRequest())
+        await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())
 
 
-async def test_ended_builds_beyond_the_limits_are_deleted(site: Site) -> None:
+async def test_ended_builds_beyond_the_limits_are_deleted(setup: BuildNamespace) -> None:
     limits = {"successfulBuildsHistoryLimit": 2, "failedBuildsHistoryLimit": 1}
-    await site.config("app", "base:latest", [], **limits)
+    await setup.config("app", "base:latest", [], **limits)
     for number in range(1, 8):
-        await site.actions.instantiate(NAMESPACE, "app", BuildRequest())
+        await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())
         phase = BuildPhase.FAILED if number % 2 else BuildPhase.COMPLETE
-        await site.end(f"app-{number}", phase)
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-4", "app-6", "app-7"]
+        await setup.end(f"app-{number}", phase)
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-4", "app-6", "app-7"]
 
 
-async def test_the_memory_of_triggers_outlives_the_builds(site: Site) -> None:
-    await site.config("app", "base:latest")
-    await site.stream("base", "old", namespace="other")
-    await site.reconcile("app", "app")
-    await site.store.delete(Build, NAMESPACE, "app-1")
-    await site.reconcile("app")
-    assert await site.names("app") == []
-    await site.stream("base", "new")
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-2"]
+async def test_the_memory_of_triggers_outlives_the_builds(setup: BuildNamespace) -> None:
+    await setup.config("app", "base:latest")
+    await setup.stream("base", "old", namespace="other")
+    await setup.reconcile("app", "app")
+    await setup.store.delete(Build, NAMESPACE, "app-1")
+    await setup.reconcile("app")
+    assert await setup.names("app") == []
+    await setup.stream("base", "new")
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-2"]
 
 
-async def test_tags_of_one_name_in_two_namespaces_are_told_apart(site: Site) -> None:
-    await site.stream("base", "theirs", namespace="other")
+async def test_tags_of_one_name_in_two_namespaces_are_told_apart(setup: BuildNamespace) -> None:
+    await setup.stream("base", "theirs", namespace="other")
     theirs = {"from": {"kind": "ImageStreamTag", "name": "base:latest", "namespace": "other"}}
     both = [IMAGE_TRIGGER, {"type": "ImageChange", "imageChange": theirs}]
-    await site.config("app", "base:latest", both)
-    await site.reconcile("app", "app")
+    await setup.config("app", "base:latest", both)
+    await setup.reconcile("app", "app")
     memory = {
         entry.from_.namespace: entry.last_triggered_image_id
-        for entry in (await site.get("app")).status.image_change_triggers
+        for entry in (await setup.get("app")).status.image_change_triggers
     }
     expected = {NAMESPACE: pull_spec("base", "old"), "other": pull_spec("base", "theirs")}
     assert memory == expected
-    await site.store.delete(Build, NAMESPACE, "app-1")
-    await site.reconcile("app")
-    assert await site.names("app") == []
+    await setup.store.delete(Build, NAMESPACE, "app-1")
+    await setup.reconcile("app")
+    assert await setup.names("app") == []
 
 
-async def test_a_foreign_build_under_the_next_name_is_passed_over(site: Site) -> None:
+async def test_a_foreign_build_under_the_next_name_is_passed_over(setup: BuildNamespace) -> None:
     foreign = Build(metadata=ObjectMeta(name="app-1", namespace=NAMESPACE))
-    await site.store.create(foreign)
-    await site.config("app", "base:latest")
-    await site.reconcile("app", "app")
-    assert await site.names("app") == ["app-2"]
-    assert (await site.actions.instantiate(NAMESPACE, "app", BuildRequest())).name == "app-3"
+    await setup.store.create(foreign)
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app", "app")
+    assert await setup.names("app") == ["app-2"]
+    assert (await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())).name == "app-3"
 
 
-async def test_two_processes_start_one_build(site: Site) -> None:
-    await site.config("app", "base:latest")
-    second = BuildConfigs(site.index, clock=site.clock)
+async def test_two_processes_start_one_build(setup: BuildNamespace) -> None:
+    await setup.config("app", "base:latest")
+    second = BuildConfigs(setup.index, clock=setup.clock)
     key = ObjectKey("BuildConfig", NAMESPACE, "app")
     results = await asyncio.gather(
-        site.configs.reconcile(key), second.reconcile(key), return_exceptions=True
+        setup.configs.reconcile(key), second.reconcile(key), return_exceptions=True
     )
-    assert await site.names("app") == ["app-1"]
+    assert await setup.names("app") == ["app-1"]
     assert all(isinstance(r, ConflictError) for r in results if isinstance(r, BaseException))
 
 
 async def test_images_that_a_dockerfile_takes_are_followed_after_its_first_build(
-    site: Site,
+    setup: BuildNamespace,
 ) -> None:
-    await site.stream("tools", "tools old")
-    await site.config("app", "base:latest")
-    await site.reconcile("app")
+    await setup.stream("tools", "tools old")
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
     used = ResolvedImage(
         name=f"registry.internal/{NAMESPACE}/tools:latest",
         reference=pull_spec("tools", "tools old"),
         stream_tag=f"{NAMESPACE}/tools:latest",
     )
-    stream = await site.store.get(ImageStream, NAMESPACE, "tools")
+    stream = await setup.store.get(ImageStream, NAMESPACE, "tools")
     repository = f"registry.internal/{NAMESPACE}/tools"
     status = stream.status.model_copy(update={"docker_image_repository": repository})
-    await site.store.update_status(stream.with_status(status))
-    await site.end("app-1", BuildPhase.COMPLETE, used)
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-1"]
-    assert (await site.get("app")).status.tracked_images == (used.name,)
-    await site.stream("tools", "tools new")
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-1", "app-2"]
+    await setup.store.update_status(stream.with_status(status))
+    await setup.end("app-1", BuildPhase.COMPLETE, used)
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1"]
+    assert (await setup.get("app")).status.tracked_images == (used.name,)
+    await setup.stream("tools", "tools new")
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1", "app-2"]
 
 
-async def test_a_deleted_config_asks_for_nothing(site: Site) -> None:
-    await site.reconcile("app")
-    assert (await site.store.list(Build)).items == []
+async def test_a_deleted_config_asks_for_nothing(setup: BuildNamespace) -> None:
+    await setup.reconcile("app")
+    assert (await setup.store.list(Build)).items == []
 
 
-async def test_builds_in_a_ring_do_not_start_each_other(site: Site) -> None:
-    await site.stream("base", "one")
+async def test_builds_in_a_ring_do_not_start_each_other(setup: BuildNamespace) -> None:
+    await setup.stream("base", "one")
     for name in ("one", "two"):
-        await site.stream(name, "first")
+        await setup.stream(name, "first")
     ring = [{"type": "ImageChange", "imageChange": {"from": {"kind": "ImageStreamTag"}}}]
     one = [{**ring[0], "imageChange": {"from": {"kind": "ImageStreamTag", "name": "two:latest"}}}]
     two = [{**ring[0], "imageChange": {"from": {"kind": "ImageStreamTag", "name": "one:latest"}}}]
-    await site.config("one", "base:latest", one)
-    await site.config("two", "base:latest", [*two, IMAGE_TRIGGER])
+    await setup.config("one", "base:latest", one)
+    await setup.config("two", "base:latest", [*two, IMAGE_TRIGGER])
 
-    await site.reconcile("one")
-    await site.reconcile("two")
+    await setup.reconcile("one")
+    await setup.reconcile("two")
 
-    assert await site.names("one") == []
-    assert await site.names("two") == ["two-1"], "for its base, which is outside of the ring"
-    reasons = {c.type: c.reason for c in (await site.get("one")).status.conditions}
+    assert await setup.names("one") == []
+    assert await setup.names("two") == ["two-1"], "for its base, which is outside of the ring"
+    reasons = {c.type: c.reason for c in (await setup.get("one")).status.conditions}
     assert reasons["Ready"] == "Cycle"
 
 
-async def quarantine(site: Site, digest: Digest) -> None:
+async def quarantine(setup: BuildNamespace, digest: Digest) -> None:
     spec = QuarantineSpec(digest=str(digest), image="vendor/base:1", reason="2 applications failed")
-    await site.store.create(Quarantine(metadata=ObjectMeta(name="base-bad"), spec=spec))
+    await setup.store.create(Quarantine(metadata=ObjectMeta(name="base-bad"), spec=spec))
 
 
-async def test_nothing_is_built_on_a_quarantined_image_until_that_is_lifted(site: Site) -> None:
-    await site.config("app", "base:latest")
-    await site.reconcile("app")
-    await site.end("app-1")
-    await quarantine(site, Digest.of(b"new"))
-    await site.stream("base", "new")
-    await site.reconcile("app")
-    condition = await site.current("app")
+async def test_nothing_is_built_on_a_quarantined_image_until_that_is_lifted(
+    setup: BuildNamespace,
+) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
+    await setup.end("app-1")
+    await quarantine(setup, Digest.of(b"new"))
+    await setup.stream("base", "new")
+    await setup.reconcile("app")
+    condition = await setup.current("app")
     assert (condition.status, condition.reason) == ("False", "Quarantined")
     assert "shop/base:latest depends on vendor/base:1" in condition.message
     assert "2 applications failed" in condition.message
     assert "upwell quarantine lift base-bad" in condition.message
-    assert await site.names("app") == ["app-1"]
+    assert await setup.names("app") == ["app-1"]
 
-    await site.store.delete(Quarantine, "", "base-bad")
-    await site.reconcile("app")
-    assert await site.names("app") == ["app-1", "app-2"]
+    await setup.store.delete(Quarantine, "", "base-bad")
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1", "app-2"]
 
 
-async def test_the_next_good_image_passes_a_quarantined_one_by(site: Site) -> None:
-    await site.config("app", "base:latest")
-    await site.reconcile("app")
-    await site.end("app-1")
-    await quarantine(site, Digest.of(b"new"))
-    await site.stream("base", "new")
-    await site.reconcile("app")
-    await site.stream("base", "newer")
-    await site.reconcile("app")
-    (cause,) = (await site.builds("app"))[1].spec.triggered_by
+async def test_the_next_good_image_passes_a_quarantined_one_by(setup: BuildNamespace) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
+    await setup.end("app-1")
+    await quarantine(setup, Digest.of(b"new"))
+    await setup.stream("base", "new")
+    await setup.reconcile("app")
+    await setup.stream("base", "newer")
+    await setup.reconcile("app")
+    (cause,) = (await setup.builds("app"))[1].spec.triggered_by
     assert cause.image_change_build is not None
     assert cause.image_change_build.previous_image_id == pull_spec("base", "old")
     assert cause.image_change_build.image_id == pull_spec("base", "newer")
 
 
-async def test_a_quarantine_reaches_what_was_built_on_the_image_already(site: Site) -> None:
-    await site.config("builder", "base:latest")
-    await site.config("app", "builder:latest")
-    await site.stream("builder", "builder old")
-    await site.reconcile("builder")
+async def test_a_quarantine_reaches_what_was_built_on_the_image_already(
+    setup: BuildNamespace,
+) -> None:
+    await setup.config("builder", "base:latest")
+    await setup.config("app", "builder:latest")
+    await setup.stream("builder", "builder old")
+    await setup.reconcile("builder")
     used = ResolvedImage(name="base:latest", reference=pull_spec("base", "old"))
-    await site.end("builder-1", BuildPhase.COMPLETE, used)
-    await site.reconcile("app")
-    await site.end("app-1")
+    await setup.end("builder-1", BuildPhase.COMPLETE, used)
+    await setup.reconcile("app")
+    await setup.end("app-1")
     made = {"to": {"imageDigest": str(Digest.of(b"builder new"))}}
-    build = await site.store.get(Build, NAMESPACE, "builder-1")
+    build = await setup.store.get(Build, NAMESPACE, "builder-1")
     output = BuildOutputStatus.model_validate(made)
-    await site.store.update_status(
+    await setup.store.update_status(
         build.with_status(build.status.model_copy(update={"output": output}))
     )
-    await quarantine(site, Digest.of(b"old"))
-    await site.stream("builder", "builder new")
-    await site.reconcile("app")
-    assert (await site.current("app")).reason == "Quarantined"
-    assert await site.names("app") == ["app-1"]
+    await quarantine(setup, Digest.of(b"old"))
+    await setup.stream("builder", "builder new")
+    await setup.reconcile("app")
+    assert (await setup.current("app")).reason == "Quarantined"
+    assert await setup.names("app") == ["app-1"]
 
 
-async def test_a_quarantine_is_heard_of_by_every_config(site: Site) -> None:
-    await site.config("app", "base:latest")
-    await site.reconcile("app")
-    await site.end("app-1")
-    await quarantine(site, Digest.of(b"new"))
-    await site.stream("base", "new")
+async def test_a_quarantine_is_heard_of_by_every_config(setup: BuildNamespace) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
+    await setup.end("app-1")
+    await quarantine(setup, Digest.of(b"new"))
+    await setup.stream("base", "new")
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        tasks = [group.create_task(each.run()) for each in site.running()]
-        async with aclosing(site.store.watch(BuildConfig)) as changes:
+        tasks = [group.create_task(each.run()) for each in setup.running()]
+        async with aclosing(setup.store.watch(BuildConfig)) as changes:
             async for change in changes:
                 condition = find(change.resource.status.conditions, "Current")
                 if condition is not None and condition.reason == "Quarantined":
                     break
-        await site.store.delete(Quarantine, "", "base-bad")
-        async with aclosing(site.store.watch(Build)) as builds:
+        await setup.store.delete(Quarantine, "", "base-bad")
+        async with aclosing(setup.store.watch(Build)) as builds:
             async for started in builds:
                 if started.resource.name == "app-2":
                     break

@@ -174,7 +174,7 @@ async def test_variables_are_looked_up_and_stay_out_of_the_build(
     assert "hidden" not in (await machine.build("app-1")).model_dump_json()
 
 
-class RestlessStore(FullStore):
+class ChangingSecretStore(FullStore):
     """A store in which somebody changes a Secret whenever it has been read."""
 
     async def get[R: Resource](self, resource: type[R], namespace: str, name: str) -> R:
@@ -186,7 +186,7 @@ class RestlessStore(FullStore):
 
 
 async def test_what_goes_into_a_build_is_read_once(base: Digest, machine: BuildMachine) -> None:
-    machine.store = RestlessStore(machine.clock)
+    machine.store = ChangingSecretStore(machine.clock)
     machine.index = BuildIndex(ObjectCache(machine.store))
     await machine.store.create(image_stream("app"))
     await machine.store.create(secret("keys", {"number": b"1"}))

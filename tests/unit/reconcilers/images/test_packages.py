@@ -28,7 +28,7 @@ KEY = stream_key("debian")
 LIBC = layer(("var/lib/dpkg/status", "Package: libc6\nVersion: 2.31\n"))
 
 
-class Site:
+class ExaminedStream:
     """A stream that imports debian:11, and the reconciler of its contents."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,63 +52,63 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> Site:
-    site = Site(tmp_path)
+async def examined(tmp_path: Path) -> ExaminedStream:
+    examined = ExaminedStream(tmp_path)
     tag = imported("11", f"{VENDOR}/debian:11", scheduled=True)
-    await site.machine.store.create(image_stream("debian", tag))
-    return site
+    await examined.machine.store.create(image_stream("debian", tag))
+    return examined
 
 
-async def test_the_two_newest_digests_are_indexed_once(site: Site) -> None:
-    _, second, third = [await site.publish(mark) for mark in ("first", "second", "third")]
-    await site.contents.reconcile(KEY)
-    await site.contents.reconcile(KEY)
-    assert site.inventory.reads == {second: 1, third: 1}
+async def test_the_two_newest_digests_are_indexed_once(examined: ExaminedStream) -> None:
+    _, second, third = [await examined.publish(mark) for mark in ("first", "second", "third")]
+    await examined.contents.reconcile(KEY)
+    await examined.contents.reconcile(KEY)
+    assert examined.inventory.reads == {second: 1, third: 1}
 
 
-async def test_an_index_is_known_by_its_own_digest(site: Site) -> None:
-    registry = site.machine.vendor.registry
+async def test_an_index_is_known_by_its_own_digest(examined: ExaminedStream) -> None:
+    registry = examined.machine.vendor.registry
     images = {
         AMD64: await push(registry, "debian:a", "a"),
         ARM64: await push(registry, "debian:b", "b"),
     }
     digest = await push_index(registry, "debian:11", images)
-    await site.take_in()
-    await site.contents.reconcile(KEY)
-    assert set(site.inventory.indexed) == {digest}
+    await examined.take_in()
+    await examined.contents.reconcile(KEY)
+    assert set(examined.inventory.indexed) == {digest}
 
 
-async def test_an_index_without_our_platform_is_passed_over(site: Site) -> None:
-    registry = site.machine.vendor.registry
+async def test_an_index_without_our_platform_is_passed_over(examined: ExaminedStream) -> None:
+    registry = examined.machine.vendor.registry
     await push_index(registry, "debian:11", {ARM64: await push(registry, "debian:b", "b")})
-    await site.take_in()
-    await site.contents.reconcile(KEY)
-    assert site.inventory.indexed == {}
+    await examined.take_in()
+    await examined.contents.reconcile(KEY)
+    assert examined.inventory.indexed == {}
 
 
-async def test_what_was_built_or_pushed_here_is_indexed_too(site: Site) -> None:
-    digest = await push(site.machine.internal, f"{NAMESPACE}/debian:own", "own")
-    await site.take_in()
-    await site.contents.reconcile(KEY)
-    assert list(site.inventory.indexed) == [digest]
+async def test_what_was_built_or_pushed_here_is_indexed_too(examined: ExaminedStream) -> None:
+    digest = await push(examined.machine.internal, f"{NAMESPACE}/debian:own", "own")
+    await examined.take_in()
+    await examined.contents.reconcile(KEY)
+    assert list(examined.inventory.indexed) == [digest]
 
 
-async def test_an_image_that_cannot_be_read_is_passed_over(site: Site) -> None:
-    await site.publish("first")
-    site.inventory.failure = InventoryError("zstd")
-    await site.contents.reconcile(KEY)
-    site.machine.vendor.failure = UnauthorizedError(VENDOR, "no login")
-    await site.contents.reconcile(KEY)
-    assert site.inventory.indexed == {}
+async def test_an_image_that_cannot_be_read_is_passed_over(examined: ExaminedStream) -> None:
+    await examined.publish("first")
+    examined.inventory.failure = InventoryError("zstd")
+    await examined.contents.reconcile(KEY)
+    examined.machine.vendor.failure = UnauthorizedError(VENDOR, "no login")
+    await examined.contents.reconcile(KEY)
+    assert examined.inventory.indexed == {}
 
 
-async def test_a_registry_that_is_away_is_asked_again(site: Site) -> None:
-    await site.publish("first")
-    site.machine.vendor.failure = RegistryUnavailableError(VENDOR, "HTTP 500")
+async def test_a_registry_that_is_away_is_asked_again(examined: ExaminedStream) -> None:
+    await examined.publish("first")
+    examined.machine.vendor.failure = RegistryUnavailableError(VENDOR, "HTTP 500")
     with pytest.raises(RegistryUnavailableError):
-        await site.contents.reconcile(KEY)
+        await examined.contents.reconcile(KEY)
 
 
-async def test_a_stream_that_is_gone_has_no_contents(site: Site) -> None:
-    await site.contents.reconcile(stream_key("gone"))
-    assert site.inventory.indexed == {}
+async def test_a_stream_that_is_gone_has_no_contents(examined: ExaminedStream) -> None:
+    await examined.contents.reconcile(stream_key("gone"))
+    assert examined.inventory.indexed == {}

@@ -15,7 +15,7 @@ JSON = "kubernetes.io/dockerconfigjson"
 OLD = "kubernetes.io/dockercfg"
 
 
-class ServersOwn:
+class ServerCredentials:
     """Implements CredentialSource: the same login for all."""
 
     async def find(self, registry: str, repository: str) -> Credential | None:
@@ -51,7 +51,7 @@ async def login(*secrets: Secret, registry: str = "vendor.example") -> str | Non
     store = MemoryStore(Clock())
     for item in secrets:
         await store.create(item)
-    source = await PullSecrets(store, ServersOwn()).of_namespace("shop")
+    source = await PullSecrets(store, ServerCredentials()).of_namespace("shop")
     found = await source.find(registry, "debian")
     return found.username if found else None
 

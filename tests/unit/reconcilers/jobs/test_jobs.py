@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import CRASHING, GOOD, KilledError, World
+from tests.support.rollouts.memory_machine import CRASHING, GOOD, KilledError, RolloutSetup
 
 from upwell.api.apps import CronJob, Job
 from upwell.api.codec import decode_as
@@ -32,58 +32,58 @@ def job(image: str = GOOD, **spec: Any) -> Job:
 class Jobs:
     """The two reconcilers of a World; `restart` is another process."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, setup: RolloutSetup) -> None:
+        self.setup = setup
         self.restart()
 
     def restart(self) -> None:
-        world = self.world
-        images = TemplateImages(world.registry, PullSecrets(world.store))  # type: ignore[arg-type]  # resolves
-        self.jobs = JobReconciler(world.store, world.runtime, images, world.clock)
-        self.crons = CronJobReconciler(ObjectCache(world.store), world.clock)
+        setup = self.setup
+        images = TemplateImages(setup.registry, PullSecrets(setup.store))  # type: ignore[arg-type]  # resolves
+        self.jobs = JobReconciler(setup.store, setup.runtime, images, setup.clock)
+        self.crons = CronJobReconciler(ObjectCache(setup.store), setup.clock)
 
     async def pass_by(self, seconds: float, step: float = 1) -> None:
-        end = self.world.clock() + timedelta(seconds=seconds)
-        while self.world.clock() < end:
-            for cron in (await self.world.store.list(CronJob)).items:
+        end = self.setup.clock() + timedelta(seconds=seconds)
+        while self.setup.clock() < end:
+            for cron in (await self.setup.store.list(CronJob)).items:
                 await self.crons.reconcile(cron.key)
-            owners = {instance.owner for instance in await self.world.runtime.instances()}
-            keys = {found.key for found in (await self.world.store.list(Job)).items}
+            owners = {instance.owner for instance in await self.setup.runtime.instances()}
+            keys = {found.key for found in (await self.setup.store.list(Job)).items}
             for key in keys | {ObjectKey(one.kind, one.namespace, one.name) for one in owners}:
                 await self.jobs.reconcile(key)
-            self.world.runtime.turn()
-            self.world.clock.advance(step)
+            self.setup.runtime.turn()
+            self.setup.clock.advance(step)
 
     async def all(self) -> list[Job]:
-        return list((await self.world.store.list(Job)).items)
+        return list((await self.setup.store.list(Job)).items)
 
     async def one(self) -> Job:
-        return await self.world.store.get(Job, "shop", "load")
+        return await self.setup.store.get(Job, "shop", "load")
 
 
 @pytest.fixture
 def jobs() -> Jobs:
-    return Jobs(World())
+    return Jobs(RolloutSetup())
 
 
 async def test_a_job_runs_as_often_as_it_says_and_keeps_its_instances_for_their_logs(
     jobs: Jobs,
 ) -> None:
-    await jobs.world.apply(job(completions=3, parallelism=2))
+    await jobs.setup.apply(job(completions=3, parallelism=2))
     await jobs.pass_by(10)
 
     status = (await jobs.one()).status
     assert (status.succeeded, status.failed, status.completed) == (3, 0, (0, 1, 2))
     assert status.completion_time is not None
     assert status.images == {"app": GOOD}
-    assert jobs.world.runtime.ran == ["job"] * 3
-    assert len(jobs.world.runtime.names()) == 3
+    assert jobs.setup.runtime.ran == ["job"] * 3
+    assert len(jobs.setup.runtime.names()) == 3
 
 
 @pytest.mark.parametrize("kill_at", range(1, 6))
 async def test_a_killed_server_runs_nothing_twice(jobs: Jobs, kill_at: int) -> None:
-    await jobs.world.apply(job(completions=2))
-    jobs.world.kill_at = kill_at
+    await jobs.setup.apply(job(completions=2))
+    jobs.setup.kill_at = kill_at
     try:
         await jobs.pass_by(20)
     except KilledError:
@@ -91,16 +91,16 @@ async def test_a_killed_server_runs_nothing_twice(jobs: Jobs, kill_at: int) -> N
         await jobs.pass_by(20)
 
     assert (await jobs.one()).status.succeeded == 2
-    assert jobs.world.runtime.ran == ["job", "job"]
+    assert jobs.setup.runtime.ran == ["job", "job"]
 
 
 async def test_a_failing_job_is_tried_again_until_its_limit(jobs: Jobs) -> None:
-    jobs.world.runtime.exits["job"] = [1]
-    await jobs.world.apply(job(backoffLimit=2))
+    jobs.setup.runtime.exits["job"] = [1]
+    await jobs.setup.apply(job(backoffLimit=2))
     await jobs.pass_by(120)
 
     failed = await jobs.one()
-    assert (failed.status.failed, jobs.world.runtime.ran) == (3, ["job"] * 3)
+    assert (failed.status.failed, jobs.setup.runtime.ran) == (3, ["job"] * 3)
     condition = find(failed.status.conditions, "Failed")
     assert condition is not None
     assert (condition.reason, condition.message) == (
@@ -110,8 +110,8 @@ async def test_a_failing_job_is_tried_again_until_its_limit(jobs: Jobs) -> None:
 
 
 async def test_a_job_that_takes_too_long_is_ended(jobs: Jobs) -> None:
-    jobs.world.runtime.lasting.add("job")
-    await jobs.world.apply(job(activeDeadlineSeconds=30))
+    jobs.setup.runtime.lasting.add("job")
+    await jobs.setup.apply(job(activeDeadlineSeconds=30))
     await jobs.pass_by(20)
     assert (await jobs.one()).status.active == 1
     await jobs.pass_by(20)
@@ -119,39 +119,39 @@ async def test_a_job_that_takes_too_long_is_ended(jobs: Jobs) -> None:
     condition = find((await jobs.one()).status.conditions, "Failed")
     assert condition is not None
     assert condition.reason == "DeadlineExceeded"
-    assert jobs.world.runtime.names() == []
+    assert jobs.setup.runtime.names() == []
 
 
 async def test_a_suspended_job_waits_and_goes_on(jobs: Jobs) -> None:
-    created = await jobs.world.apply(job(suspend=True))
+    created = await jobs.setup.apply(job(suspend=True))
     await jobs.pass_by(5)
-    assert jobs.world.runtime.ran == []
+    assert jobs.setup.runtime.ran == []
 
     current = await jobs.one()
     spec = created.spec.model_copy(update={"suspend": False})
-    await jobs.world.store.update(current.model_copy(update={"spec": spec}))
+    await jobs.setup.store.update(current.model_copy(update={"spec": spec}))
     await jobs.pass_by(5)
     assert (await jobs.one()).status.succeeded == 1
 
 
 async def test_a_finished_job_goes_after_its_time_with_all_that_it_left(jobs: Jobs) -> None:
-    await jobs.world.apply(job(ttlSecondsAfterFinished=60))
+    await jobs.setup.apply(job(ttlSecondsAfterFinished=60))
     await jobs.pass_by(50)
     assert (await jobs.one()).status.succeeded == 1
     await jobs.pass_by(20)
 
     with pytest.raises(NotFoundError):
         await jobs.one()
-    assert jobs.world.runtime.names() == []
+    assert jobs.setup.runtime.names() == []
 
 
 async def test_rollouts_leave_the_instances_of_jobs_alone(jobs: Jobs) -> None:
-    jobs.world.runtime.lasting.add("job")
-    await jobs.world.apply(job())
+    jobs.setup.runtime.lasting.add("job")
+    await jobs.setup.apply(job())
     await jobs.pass_by(3)
-    await jobs.world.rollouts.reconcile(KEY)
+    await jobs.setup.rollouts.reconcile(KEY)
 
-    assert [one.owner for one in await jobs.world.runtime.instances()] == [
+    assert [one.owner for one in await jobs.setup.runtime.instances()] == [
         Owner("Job", "shop", "load")
     ]
 
@@ -172,53 +172,53 @@ def cron(image: str = GOOD, **spec: Any) -> CronJob:
 
 
 async def test_a_cron_job_runs_every_minute_and_keeps_the_newest(jobs: Jobs) -> None:
-    await jobs.world.apply(cron())
+    await jobs.setup.apply(cron())
     await jobs.pass_by(6 * 60, step=5)
 
     found = await jobs.all()
     assert len(found) == 3
-    assert len(jobs.world.runtime.ran) == 5
-    stored = await jobs.world.store.get(CronJob, "shop", "report")
+    assert len(jobs.setup.runtime.ran) == 5
+    stored = await jobs.setup.store.get(CronJob, "shop", "report")
     assert stored.status.last_successful_time is not None
 
 
 async def test_a_long_absence_is_made_up_for_once(jobs: Jobs) -> None:
-    await jobs.world.apply(cron())
+    await jobs.setup.apply(cron())
     await jobs.pass_by(90, step=5)
-    jobs.world.clock.advance(24 * 3600)
+    jobs.setup.clock.advance(24 * 3600)
     jobs.restart()
     await jobs.pass_by(20)
 
-    assert len(jobs.world.runtime.ran) == 2
+    assert len(jobs.setup.runtime.ran) == 2
 
 
 async def test_a_run_that_goes_on_is_waited_for_or_replaced(jobs: Jobs) -> None:
-    jobs.world.runtime.lasting.add("job")
-    await jobs.world.apply(cron(concurrencyPolicy="Forbid"))
+    jobs.setup.runtime.lasting.add("job")
+    await jobs.setup.apply(cron(concurrencyPolicy="Forbid"))
     await jobs.pass_by(200, step=5)
-    assert jobs.world.runtime.ran == ["job"]
+    assert jobs.setup.runtime.ran == ["job"]
 
-    current = await jobs.world.store.get(CronJob, "shop", "report")
+    current = await jobs.setup.store.get(CronJob, "shop", "report")
     spec = current.spec.model_copy(update={"concurrency_policy": "Replace"})
-    await jobs.world.store.update(current.model_copy(update={"spec": spec}))
+    await jobs.setup.store.update(current.model_copy(update={"spec": spec}))
     await jobs.pass_by(60, step=5)
-    assert len(jobs.world.runtime.ran) > 1
-    assert len(jobs.world.runtime.names()) == 1
+    assert len(jobs.setup.runtime.ran) > 1
+    assert len(jobs.setup.runtime.names()) == 1
 
 
 async def test_one_failed_run_is_kept(jobs: Jobs) -> None:
-    jobs.world.runtime.exits["job"] = [1]
-    await jobs.world.apply(cron(CRASHING))
+    jobs.setup.runtime.exits["job"] = [1]
+    await jobs.setup.apply(cron(CRASHING))
     await jobs.pass_by(4 * 60, step=5)
 
     assert len(await jobs.all()) == 1
 
 
 async def test_a_cron_job_goes_with_its_jobs(jobs: Jobs) -> None:
-    await jobs.world.apply(cron())
+    await jobs.setup.apply(cron())
     await jobs.pass_by(150, step=5)
-    await jobs.world.store.delete(CronJob, "shop", "report")
+    await jobs.setup.store.delete(CronJob, "shop", "report")
     await jobs.pass_by(5)
 
     assert await jobs.all() == []
-    assert jobs.world.runtime.names() == []
+    assert jobs.setup.runtime.names() == []

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tests.support.rollouts.memory_machine import BETTER, CRASHING, GOOD, World
+from tests.support.rollouts.memory_machine import BETTER, CRASHING, GOOD, RolloutSetup
 from tests.unit.reconcilers.rollouts.test_rollouts_deployment import KEY, deployment
 
 from upwell.api.build import Build
@@ -14,29 +14,29 @@ from upwell.policy.notifications.events import events_of
 from upwell.reconcilers.notifications.events import EventReconciler
 
 
-async def told(world: World) -> list[Event]:
-    await EventReconciler(world.store, world.clock).reconcile(KEY)
-    events = (await world.store.list(Event)).items
-    return sorted(events, key=lambda one: (one.first_timestamp or world.clock(), one.reason))
+async def told(setup: RolloutSetup) -> list[Event]:
+    await EventReconciler(setup.store, setup.clock).reconcile(KEY)
+    events = (await setup.store.list(Event)).items
+    return sorted(events, key=lambda one: (one.first_timestamp or setup.clock(), one.reason))
 
 
-async def change(world: World, image: str) -> None:
-    current = await world.store.get(type(deployment(GOOD)), "shop", "web")
-    await world.store.update(current.model_copy(update={"spec": deployment(image).spec}))
-    await world.settle(KEY)
+async def change(setup: RolloutSetup, image: str) -> None:
+    current = await setup.store.get(type(deployment(GOOD)), "shop", "web")
+    await setup.store.update(current.model_copy(update={"spec": deployment(image).spec}))
+    await setup.settle(KEY)
 
 
 async def test_a_rollout_and_its_rollback_are_told_once() -> None:
-    world = World()
-    await world.apply(deployment(GOOD))
-    await world.settle(KEY)
-    world.clock.advance(60)
-    await change(world, BETTER)
-    world.clock.advance(60)
-    await change(world, CRASHING)
+    setup = RolloutSetup()
+    await setup.apply(deployment(GOOD))
+    await setup.settle(KEY)
+    setup.clock.advance(60)
+    await change(setup, BETTER)
+    setup.clock.advance(60)
+    await change(setup, CRASHING)
 
-    events = await told(world)
-    assert await told(world) == events
+    events = await told(setup)
+    assert await told(setup) == events
     reasons = [event.reason for event in events]
     assert reasons.count("RolloutStarted") == 1
     assert reasons.count("RolloutComplete") == 2
@@ -48,24 +48,24 @@ async def test_a_rollout_and_its_rollback_are_told_once() -> None:
 
 
 async def test_the_same_thing_later_is_counted() -> None:
-    world = World()
-    created = await world.apply(deployment(GOOD))
+    setup = RolloutSetup()
+    created = await setup.apply(deployment(GOOD))
     for _ in range(3):
-        current = await world.store.get(type(created), "shop", "web")
+        current = await setup.store.get(type(created), "shop", "web")
         condition = {
             "type": "Drifted",
             "status": "True",
             "message": "instance web-0 was made by hand",
-            "lastTransitionTime": world.clock().isoformat().replace("+00:00", "Z"),
+            "lastTransitionTime": setup.clock().isoformat().replace("+00:00", "Z"),
         }
         document = {"metadata": {"name": "web"}, "status": {"conditions": [condition]}}
-        await world.store.update_status(
+        await setup.store.update_status(
             current.with_status(decode_as(type(created), document).status)
         )
-        await told(world)
-        world.clock.advance(60)
+        await told(setup)
+        setup.clock.advance(60)
 
-    [event] = await told(world)
+    [event] = await told(setup)
     assert (event.count, event.reason) == (3, "Drifted")
     assert event.last_timestamp is not None
     assert event.first_timestamp is not None
@@ -73,14 +73,14 @@ async def test_the_same_thing_later_is_counted() -> None:
 
 
 async def test_old_events_go() -> None:
-    world = World()
-    await world.apply(deployment(GOOD))
-    await world.settle(KEY)
-    assert await told(world)
-    world.clock.advance(25 * 3600)
-    await EventReconciler(world.store, world.clock).remove_old()
+    setup = RolloutSetup()
+    await setup.apply(deployment(GOOD))
+    await setup.settle(KEY)
+    assert await told(setup)
+    setup.clock.advance(25 * 3600)
+    await EventReconciler(setup.store, setup.clock).remove_old()
 
-    assert await told(world) == []
+    assert await told(setup) == []
 
 
 def reasons(resource: Resource) -> list[tuple[str, bool]]:

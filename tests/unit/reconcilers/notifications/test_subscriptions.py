@@ -34,7 +34,7 @@ DAILY = {"schedule": "0 8 * * *"}
 
 
 @dataclass
-class World:
+class NotifierSetup:
     """A store, an outbox on disk and receivers; `running` is a process that ends at its end."""
 
     folder: Path
@@ -136,68 +136,72 @@ async def settled[T](read: Callable[[], Any], wanted: T) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def setup(tmp_path: Path) -> NotifierSetup:
+    return NotifierSetup(tmp_path)
 
 
-async def test_an_image_change_is_told_once_through_restarts(world: World) -> None:
-    await world.subscribe()
-    async with world.running():
-        await world.push("sha256:a")
-        await until(lambda: world.told() == ["sha256:a"])
-    async with world.running():
-        await world.push("sha256:b")
-        await until(lambda: world.told() == ["sha256:a", "sha256:b"])
-    event = json.loads(world.receivers.received[0].body)
+async def test_an_image_change_is_told_once_through_restarts(setup: NotifierSetup) -> None:
+    await setup.subscribe()
+    async with setup.running():
+        await setup.push("sha256:a")
+        await until(lambda: setup.told() == ["sha256:a"])
+    async with setup.running():
+        await setup.push("sha256:b")
+        await until(lambda: setup.told() == ["sha256:a", "sha256:b"])
+    event = json.loads(setup.receivers.received[0].body)
     assert (event["source"], event["subject"]) == (SOURCE, "shop/ImageStream/base")
 
 
-async def test_a_new_subscription_hears_nothing_of_the_past(world: World) -> None:
-    await world.push("sha256:a")
-    world.now += timedelta(minutes=1)
-    await world.subscribe()
-    async with world.running():
-        await world.push("sha256:b")
-        await until(lambda: world.told() == ["sha256:b"])
+async def test_a_new_subscription_hears_nothing_of_the_past(setup: NotifierSetup) -> None:
+    await setup.push("sha256:a")
+    setup.now += timedelta(minutes=1)
+    await setup.subscribe()
+    async with setup.running():
+        await setup.push("sha256:b")
+        await until(lambda: setup.told() == ["sha256:b"])
 
 
-async def test_a_subscription_sees_its_own_namespace_or_all(world: World) -> None:
-    await world.subscribe()
-    async with world.running():
-        await world.push("sha256:a", namespace="bank")
-        await world.push("sha256:b")
-        await until(lambda: world.told() == ["sha256:b"])
-        await world.subscribe("all", namespaces=["*"])
-        await world.push("sha256:c", namespace="bank")
-        await until(lambda: "sha256:c" in world.told())
-    assert world.told().count("sha256:c") == 1
+async def test_a_subscription_sees_its_own_namespace_or_all(setup: NotifierSetup) -> None:
+    await setup.subscribe()
+    async with setup.running():
+        await setup.push("sha256:a", namespace="bank")
+        await setup.push("sha256:b")
+        await until(lambda: setup.told() == ["sha256:b"])
+        await setup.subscribe("all", namespaces=["*"])
+        await setup.push("sha256:c", namespace="bank")
+        await until(lambda: "sha256:c" in setup.told())
+    assert setup.told().count("sha256:c") == 1
 
 
-async def test_a_filter_may_name_the_subject(world: World) -> None:
-    await world.subscribe(filter={"subjects": ["shop/ImageStream/ba*"]})
-    async with world.running():
-        await world.push("sha256:a", stream="app")
-        await world.push("sha256:b", stream="base")
-        await world.push("sha256:c", stream="app")
-        await world.push("sha256:d", stream="base")
-        await until(lambda: world.told() == ["sha256:b", "sha256:d"])
+async def test_a_filter_may_name_the_subject(setup: NotifierSetup) -> None:
+    await setup.subscribe(filter={"subjects": ["shop/ImageStream/ba*"]})
+    async with setup.running():
+        await setup.push("sha256:a", stream="app")
+        await setup.push("sha256:b", stream="base")
+        await setup.push("sha256:c", stream="app")
+        await setup.push("sha256:d", stream="base")
+        await until(lambda: setup.told() == ["sha256:b", "sha256:d"])
 
 
-async def test_what_a_filter_did_not_want_is_not_told_when_it_is_widened(world: World) -> None:
-    await world.subscribe(filter={"types": ["dev.upwell.build.*"]})
-    async with world.running():
-        await world.push("sha256:a")
-        await world.subscribe("other")
-        await world.push("sha256:b")
-        await until(lambda: "sha256:b" in world.told())
-        world.receivers.received.clear()
-        await world.change("ci", webhook={"url": "http://ci.test/"})
-        await world.push("sha256:c")
-        await until(lambda: world.told() == ["sha256:c", "sha256:c"])
-        assert (await world.actions.dead_letters("shop", "ci")) == []
+async def test_what_a_filter_did_not_want_is_not_told_when_it_is_widened(
+    setup: NotifierSetup,
+) -> None:
+    await setup.subscribe(filter={"types": ["dev.upwell.build.*"]})
+    async with setup.running():
+        await setup.push("sha256:a")
+        await setup.subscribe("other")
+        await setup.push("sha256:b")
+        await until(lambda: "sha256:b" in setup.told())
+        setup.receivers.received.clear()
+        await setup.change("ci", webhook={"url": "http://ci.test/"})
+        await setup.push("sha256:c")
+        await until(lambda: setup.told() == ["sha256:c", "sha256:c"])
+        assert (await setup.actions.dead_letters("shop", "ci")) == []
 
 
-async def test_a_subject_waits_for_its_event_that_fails_and_others_go_on(world: World) -> None:
+async def test_a_subject_waits_for_its_event_that_fails_and_others_go_on(
+    setup: NotifierSetup,
+) -> None:
     failing = True
 
     def answer(envelope: Any) -> DeliveryError | None:
@@ -205,126 +209,128 @@ async def test_a_subject_waits_for_its_event_that_fails_and_others_go_on(world: 
             DeliveryError("answered 500") if failing and "sha256:a1" in envelope.message else None
         )
 
-    world.receivers.answer = answer
-    await world.subscribe()
-    async with world.running():
+    setup.receivers.answer = answer
+    await setup.subscribe()
+    async with setup.running():
         for digest in ("sha256:a1", "sha256:a2"):
-            await world.push(digest, "a")
-        await until(lambda: bool(world.receivers.refused))
-        await world.push("sha256:b1", "b")
-        await until(lambda: world.told() == ["sha256:b1"])
+            await setup.push(digest, "a")
+        await until(lambda: bool(setup.receivers.refused))
+        await setup.push("sha256:b1", "b")
+        await until(lambda: setup.told() == ["sha256:b1"])
 
         async def why() -> str:
-            return (await world.ready()).message
+            return (await setup.ready()).message
 
         await settled(why, "it is tried again: answered 500")
         failing = False
-        world.now += timedelta(hours=1)
-        await world.push("sha256:b2", "b")  # wakes the dispatcher, whose clock stood still
-        await until(lambda: len(world.told()) == 4)
-    told = [digest for digest in world.told() if digest.startswith("sha256:a")]
+        setup.now += timedelta(hours=1)
+        await setup.push("sha256:b2", "b")  # wakes the dispatcher, whose clock stood still
+        await until(lambda: len(setup.told()) == 4)
+    told = [digest for digest in setup.told() if digest.startswith("sha256:a")]
     assert told == ["sha256:a1", "sha256:a2"]
 
 
 async def test_what_is_refused_for_good_is_a_dead_letter_that_can_be_replayed(
-    world: World,
+    setup: NotifierSetup,
 ) -> None:
-    world.receivers.answer = lambda _: DeliveryError("answered 404", permanent=True)
-    await world.subscribe()
-    async with world.running():
-        await world.push("sha256:a")
-        await world.push("sha256:b")
-        await until(lambda: len(world.receivers.refused) == 2)
+    setup.receivers.answer = lambda _: DeliveryError("answered 404", permanent=True)
+    await setup.subscribe()
+    async with setup.running():
+        await setup.push("sha256:a")
+        await setup.push("sha256:b")
+        await until(lambda: len(setup.receivers.refused) == 2)
 
         async def dead() -> int:
-            return (await world.store.get(Subscription, "shop", "ci")).status.dead_letters
+            return (await setup.store.get(Subscription, "shop", "ci")).status.dead_letters
 
         await settled(dead, 2)
-        letters = await world.actions.dead_letters("shop", "ci")
+        letters = await setup.actions.dead_letters("shop", "ci")
         assert [one.error for one in letters] == ["answered 404", "answered 404"]
         assert json.loads(letters[0].envelope.body)["data"]["new"] == "sha256:a"
 
-        world.receivers.answer = lambda _: None
-        assert await world.actions.replay("shop", "ci", None) == 2
-        await until(lambda: world.told() == ["sha256:a", "sha256:b"])
+        setup.receivers.answer = lambda _: None
+        assert await setup.actions.replay("shop", "ci", None) == 2
+        await until(lambda: setup.told() == ["sha256:a", "sha256:b"])
         await settled(dead, 0)
 
 
-async def test_after_too_many_tries_it_is_given_up(world: World) -> None:
-    world.receivers.answer = lambda _: DeliveryError("answered 503")
-    await world.subscribe(retries={"attempts": 3})
-    async with world.running() as subscriptions:
-        await world.push("sha256:a")
+async def test_after_too_many_tries_it_is_given_up(setup: NotifierSetup) -> None:
+    setup.receivers.answer = lambda _: DeliveryError("answered 503")
+    await setup.subscribe(retries={"attempts": 3})
+    async with setup.running() as subscriptions:
+        await setup.push("sha256:a")
         for tries in (1, 2, 3):
-            await until(partial(_are, world.receivers.refused, tries))
-            world.now += timedelta(seconds=10)
+            await until(partial(_are, setup.receivers.refused, tries))
+            setup.now += timedelta(seconds=10)
             subscriptions.dispatcher.wake()  # its clock stood still
 
         async def letters() -> int:
-            return len(await world.actions.dead_letters("shop", "ci"))
+            return len(await setup.actions.dead_letters("shop", "ci"))
 
         await settled(letters, 1)
-    assert len(world.receivers.refused) == 3
+    assert len(setup.receivers.refused) == 3
 
 
-async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything(world: World) -> None:
-    world.receivers.answer = lambda _: DeliveryError("answered 429", retry_after=600)
-    await world.subscribe()
-    async with world.running() as subscriptions:
-        await world.push("sha256:a", "a")
-        await until(lambda: len(world.receivers.refused) == 1)
-        await world.push("sha256:b", "b")
-        world.now += timedelta(seconds=590)
+async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything(
+    setup: NotifierSetup,
+) -> None:
+    setup.receivers.answer = lambda _: DeliveryError("answered 429", retry_after=600)
+    await setup.subscribe()
+    async with setup.running() as subscriptions:
+        await setup.push("sha256:a", "a")
+        await until(lambda: len(setup.receivers.refused) == 1)
+        await setup.push("sha256:b", "b")
+        setup.now += timedelta(seconds=590)
         subscriptions.dispatcher.wake()  # its clock stood still
         # Another Subscription's delivery shows that the dispatcher has looked.
-        await world.subscribe("other")
-        world.receivers.answer = lambda _: None
-        await world.push("sha256:c", "c")
-        await until(lambda: world.told() == ["sha256:c"])
-        world.now += timedelta(seconds=20)
+        await setup.subscribe("other")
+        setup.receivers.answer = lambda _: None
+        await setup.push("sha256:c", "c")
+        await until(lambda: setup.told() == ["sha256:c"])
+        setup.now += timedelta(seconds=20)
         subscriptions.dispatcher.wake()  # its clock stood still
         await until(
-            lambda: sorted(world.told()) == ["sha256:a", "sha256:b", "sha256:c", "sha256:c"]
+            lambda: sorted(setup.told()) == ["sha256:a", "sha256:b", "sha256:c", "sha256:c"]
         )
 
 
-async def test_a_suspended_subscription_keeps_what_happens(world: World) -> None:
-    await world.subscribe(suspend=True)
-    async with world.running():
-        await world.push("sha256:a")
+async def test_a_suspended_subscription_keeps_what_happens(setup: NotifierSetup) -> None:
+    await setup.subscribe(suspend=True)
+    async with setup.running():
+        await setup.push("sha256:a")
 
         async def standing() -> tuple[int, str]:
-            found = await world.store.get(Subscription, "shop", "ci")
+            found = await setup.store.get(Subscription, "shop", "ci")
             condition = find(found.status.conditions, "Ready")
             return found.status.pending, condition.reason if condition else ""
 
-        world.now += timedelta(seconds=1)
-        await world.subscribe("other")
-        await world.push("sha256:b")
-        await until(lambda: world.told() == ["sha256:b"])
-        await world.store.update(
-            (await world.store.get(Subscription, "shop", "ci")).with_metadata(labels={"a": "b"})
+        setup.now += timedelta(seconds=1)
+        await setup.subscribe("other")
+        await setup.push("sha256:b")
+        await until(lambda: setup.told() == ["sha256:b"])
+        await setup.store.update(
+            (await setup.store.get(Subscription, "shop", "ci")).with_metadata(labels={"a": "b"})
         )
         await settled(standing, (2, "Suspended"))
-        await world.change("ci", webhook={"url": "http://ci.test/"})
-        await until(lambda: world.told() == ["sha256:b", "sha256:a", "sha256:b"])
+        await setup.change("ci", webhook={"url": "http://ci.test/"})
+        await until(lambda: setup.told() == ["sha256:b", "sha256:a", "sha256:b"])
 
 
-async def test_a_secret_that_is_missing_delays_and_costs_no_try(world: World) -> None:
+async def test_a_secret_that_is_missing_delays_and_costs_no_try(setup: NotifierSetup) -> None:
     key = {"name": "key"}
     webhook = {"url": "http://ci.test/", "contentType": "application/json"}
-    await world.subscribe(webhook={**webhook, "secret": key, "headers": key})
-    async with world.running():
-        await world.push("sha256:a")
+    await setup.subscribe(webhook={**webhook, "secret": key, "headers": key})
+    async with setup.running():
+        await setup.push("sha256:a")
 
         async def reason() -> str:
-            return (await world.ready()).reason
+            return (await setup.ready()).reason
 
         await settled(reason, "SecretMissing")
-        answer = await world.actions.test("shop", "ci")
+        answer = await setup.actions.test("shop", "ci")
         assert not answer.delivered
         assert answer.message == "there is no Secret key in namespace shop"
-        await world.store.create(
+        await setup.store.create(
             decode(
                 {
                     "apiVersion": "v1",
@@ -334,26 +340,26 @@ async def test_a_secret_that_is_missing_delays_and_costs_no_try(world: World) ->
                 }
             )
         )
-        await until(lambda: world.told() == ["sha256:a"])
+        await until(lambda: setup.told() == ["sha256:a"])
         await settled(reason, "Delivering")
-    target = world.receivers.targets[-1]
+    target = setup.receivers.targets[-1]
     assert target.secret == b"s3cret"
     assert target.content_type == "application/json"
     assert "s3cret" not in repr(target)
 
 
-async def test_a_secret_of_another_namespace_is_out_of_reach(world: World) -> None:
+async def test_a_secret_of_another_namespace_is_out_of_reach(setup: NotifierSetup) -> None:
     secret = Secret.model_validate({"metadata": {"name": "people", "namespace": "bank"}})
-    await world.store.create(secret)
-    await world.subscribe(webhook=None, notice={"secret": {"name": "people"}})
-    async with world.running():
-        answer = await world.actions.test("shop", "ci")
+    await setup.store.create(secret)
+    await setup.subscribe(webhook=None, notice={"secret": {"name": "people"}})
+    async with setup.running():
+        answer = await setup.actions.test("shop", "ci")
     assert answer.message == "there is no Secret people in namespace shop"
 
 
-async def test_the_urls_of_a_notice_stand_one_a_line(world: World) -> None:
+async def test_the_urls_of_a_notice_stand_one_a_line(setup: NotifierSetup) -> None:
     text = "# the team\nslack://token/channel\n\nmailto://user:pw@mail.test\n"
-    await world.store.create(
+    await setup.store.create(
         decode(
             {
                 "apiVersion": "v1",
@@ -363,71 +369,73 @@ async def test_the_urls_of_a_notice_stand_one_a_line(world: World) -> None:
             }
         )
     )
-    await world.subscribe(webhook=None, notice={"secret": {"name": "people"}})
-    async with world.running():
-        assert (await world.actions.test("shop", "ci")).delivered
-    assert world.receivers.urls == ["slack://token/channel", "mailto://user:pw@mail.test"]
-    assert world.receivers.types == ["test", "test"]  # one at each address
+    await setup.subscribe(webhook=None, notice={"secret": {"name": "people"}})
+    async with setup.running():
+        assert (await setup.actions.test("shop", "ci")).delivered
+    assert setup.receivers.urls == ["slack://token/channel", "mailto://user:pw@mail.test"]
+    assert setup.receivers.types == ["test", "test"]  # one at each address
 
 
-async def test_at_most_four_deliveries_of_a_subscription_are_under_way(world: World) -> None:
-    world.receivers.gate.clear()
-    await world.subscribe()
-    async with world.running():
+async def test_at_most_four_deliveries_of_a_subscription_are_under_way(
+    setup: NotifierSetup,
+) -> None:
+    setup.receivers.gate.clear()
+    await setup.subscribe()
+    async with setup.running():
         for number in range(9):
-            await world.push(f"sha256:{number}", f"stream-{number}")
-        await until(lambda: world.receivers.at_once == 4)
-        world.receivers.gate.set()
-        await until(lambda: len(world.told()) == 9)
-    assert world.receivers.most_at_once == 4
+            await setup.push(f"sha256:{number}", f"stream-{number}")
+        await until(lambda: setup.receivers.at_once == 4)
+        setup.receivers.gate.set()
+        await until(lambda: len(setup.told()) == 9)
+    assert setup.receivers.most_at_once == 4
 
 
-async def test_a_delivery_that_was_on_its_way_at_an_end_is_made_again(world: World) -> None:
-    world.receivers.gate.clear()
-    await world.subscribe()
-    async with world.running():
-        await world.push("sha256:a")
-        await world.push("sha256:b")
-        await until(lambda: world.receivers.at_once == 1)
-    assert world.told() == []
-    world.receivers.gate.set()
-    async with world.running():
-        await until(lambda: world.told() == ["sha256:a", "sha256:b"])
+async def test_a_delivery_that_was_on_its_way_at_an_end_is_made_again(setup: NotifierSetup) -> None:
+    setup.receivers.gate.clear()
+    await setup.subscribe()
+    async with setup.running():
+        await setup.push("sha256:a")
+        await setup.push("sha256:b")
+        await until(lambda: setup.receivers.at_once == 1)
+    assert setup.told() == []
+    setup.receivers.gate.set()
+    async with setup.running():
+        await until(lambda: setup.told() == ["sha256:a", "sha256:b"])
 
 
-async def test_of_a_subscription_that_is_deleted_nothing_is_left(world: World) -> None:
-    world.receivers.answer = lambda _: DeliveryError("answered 500")
-    made = await world.subscribe()
-    async with world.running():
-        await world.push("sha256:a")
-        await until(lambda: bool(world.receivers.refused))
-        await world.store.delete(Subscription, "shop", "ci")
-        kept = SqliteOutbox(world.folder / "deliveries.db")
+async def test_of_a_subscription_that_is_deleted_nothing_is_left(setup: NotifierSetup) -> None:
+    setup.receivers.answer = lambda _: DeliveryError("answered 500")
+    made = await setup.subscribe()
+    async with setup.running():
+        await setup.push("sha256:a")
+        await until(lambda: bool(setup.receivers.refused))
+        await setup.store.delete(Subscription, "shop", "ci")
+        kept = SqliteOutbox(setup.folder / "deliveries.db")
         await until(lambda: made.uid not in kept.subscriptions())
         kept.close()
 
 
-async def test_a_digest_is_sent_once_at_its_time_with_what_waits(world: World) -> None:
-    await world.subscribe(digest=DAILY)
+async def test_a_digest_is_sent_once_at_its_time_with_what_waits(setup: NotifierSetup) -> None:
+    await setup.subscribe(digest=DAILY)
     hold = {"upwell.dev/hold": "Black Friday"}
     metadata = {"name": "web", "namespace": "shop", "annotations": hold}
-    await world.store.create(
+    await setup.store.create(
         decode({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {}})
     )
-    async with world.running():
-        await world.push("sha256:a")
-        world.now += timedelta(seconds=1)
-        await world.subscribe("other")
-        await world.push("sha256:b")
-        await until(lambda: world.told() == ["sha256:b"])
-    world.now = datetime(2026, 3, 2, 8, 0, 1, tzinfo=UTC)
-    async with world.running():
-        await until(lambda: "digest" in world.receivers.types)
-    async with world.running():
-        await world.push("sha256:c")
-        await until(lambda: world.told() == ["sha256:b", "sha256:c"])
-    assert world.receivers.types.count("digest") == 1
-    digest = next(one for one in world.receivers.received if one.type.endswith("digest"))
+    async with setup.running():
+        await setup.push("sha256:a")
+        setup.now += timedelta(seconds=1)
+        await setup.subscribe("other")
+        await setup.push("sha256:b")
+        await until(lambda: setup.told() == ["sha256:b"])
+    setup.now = datetime(2026, 3, 2, 8, 0, 1, tzinfo=UTC)
+    async with setup.running():
+        await until(lambda: "digest" in setup.receivers.types)
+    async with setup.running():
+        await setup.push("sha256:c")
+        await until(lambda: setup.told() == ["sha256:b", "sha256:c"])
+    assert setup.receivers.types.count("digest") == 1
+    digest = next(one for one in setup.receivers.received if one.type.endswith("digest"))
     data = json.loads(digest.body)["data"]
     assert data["message"] == "1 held back or waiting, 2 events"
     assert data["lines"] == [
@@ -437,28 +445,30 @@ async def test_a_digest_is_sent_once_at_its_time_with_what_waits(world: World) -
     ]
 
 
-async def test_a_digest_that_would_say_nothing_is_not_sent(world: World) -> None:
-    await world.subscribe(digest=DAILY)
-    world.now = datetime(2026, 3, 2, 8, 0, 1, tzinfo=UTC)
+async def test_a_digest_that_would_say_nothing_is_not_sent(setup: NotifierSetup) -> None:
+    await setup.subscribe(digest=DAILY)
+    setup.now = datetime(2026, 3, 2, 8, 0, 1, tzinfo=UTC)
 
     async def last() -> datetime | None:
-        return (await world.store.get(Subscription, "shop", "ci")).status.last_digest
+        return (await setup.store.get(Subscription, "shop", "ci")).status.last_digest
 
-    async with world.running():
+    async with setup.running():
         await settled(last, datetime(2026, 3, 2, 8, 0, tzinfo=UTC))
-    assert world.receivers.received == []
+    assert setup.receivers.received == []
 
 
-async def test_without_its_digest_what_was_gathered_is_sent_one_by_one(world: World) -> None:
-    await world.subscribe(digest=DAILY)
-    async with world.running():
-        await world.push("sha256:a")
+async def test_without_its_digest_what_was_gathered_is_sent_one_by_one(
+    setup: NotifierSetup,
+) -> None:
+    await setup.subscribe(digest=DAILY)
+    async with setup.running():
+        await setup.push("sha256:a")
 
         async def pending() -> int:
-            found = await world.store.get(Subscription, "shop", "ci")
-            await world.store.update(found.with_metadata(labels={"n": found.resource_version}))
+            found = await setup.store.get(Subscription, "shop", "ci")
+            await setup.store.update(found.with_metadata(labels={"n": found.resource_version}))
             return found.status.pending
 
         await settled(pending, 1)
-        await world.change("ci", webhook={"url": "http://ci.test/"})
-        await until(lambda: world.told() == ["sha256:a"])
+        await setup.change("ci", webhook={"url": "http://ci.test/"})
+        await until(lambda: setup.told() == ["sha256:a"])

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.support.promotion.reconciled_pipeline import NAMESPACE, Line, image
+from tests.support.promotion.reconciled_pipeline import NAMESPACE, ReconciledPipeline, image
 
 from upwell.api.apps import Deployment
 from upwell.api.pipeline import Pipeline, Quarantine
@@ -15,23 +15,25 @@ from upwell.registry.errors import RegistryUnavailableError
 
 
 @pytest.fixture
-async def line() -> Line:
+async def pipelines() -> ReconciledPipeline:
     """A Pipeline of two stages whose first Release is in both."""
-    line = Line()
-    await line.pipeline({"name": "dev"}, {"name": "production"})
-    await line.push("one")
-    await line.settle()
-    return line
+    pipelines = ReconciledPipeline()
+    await pipelines.pipeline({"name": "dev"}, {"name": "production"})
+    await pipelines.push("one")
+    await pipelines.settle()
+    return pipelines
 
 
-async def test_a_new_image_goes_through_all_stages_by_its_digest(line: Line) -> None:
-    assert await line.phases() == {"shop-1.dev": "Succeeded", "shop-1.production": "Succeeded"}
-    await line.push("two")
-    await line.settle()
+async def test_a_new_image_goes_through_all_stages_by_its_digest(
+    pipelines: ReconciledPipeline,
+) -> None:
+    assert await pipelines.phases() == {"shop-1.dev": "Succeeded", "shop-1.production": "Succeeded"}
+    await pipelines.push("two")
+    await pipelines.settle()
     for name in ("dev-shop", "production-shop"):
-        assert await line.running(name) == image("two")
-    assert (await line.release("shop-2")).status.phase is ReleasePhase.PROMOTED
-    workload = await line.store.get(Deployment, NAMESPACE, "production-shop")
+        assert await pipelines.running(name) == image("two")
+    assert (await pipelines.release("shop-2")).status.phase is ReleasePhase.PROMOTED
+    workload = await pipelines.store.get(Deployment, NAMESPACE, "production-shop")
     note = json.loads(workload.annotations[PROMOTED_ANNOTATION])
     assert note == {
         "pipeline": "shop/shop",
@@ -39,149 +41,157 @@ async def test_a_new_image_goes_through_all_stages_by_its_digest(line: Line) -> 
         "release": "shop-2",
         "containers": ["web"],
     }
-    pipeline = await line.store.get(Pipeline, NAMESPACE, "shop")
+    pipeline = await pipelines.store.get(Pipeline, NAMESPACE, "shop")
     assert [stage.release for stage in pipeline.status.stages] == ["shop-2", "shop-2"]
 
 
-async def test_equal_reconciles_write_nothing(line: Line) -> None:
-    line.store.lives = 0
-    await line.settle()
+async def test_equal_reconciles_write_nothing(pipelines: ReconciledPipeline) -> None:
+    pipelines.store.lives = 0
+    await pipelines.settle()
 
 
-async def test_failed_checks_put_the_stage_back_and_stop_there(line: Line) -> None:
-    line.checks.outcomes["dev"] = VerificationOutcome.FAILED
-    await line.push("two")
-    await line.settle()
-    assert (await line.phases())["shop-2.dev"] == "Failed"
-    assert await line.running("dev-shop") == image("one")
-    assert await line.running("production-shop") == image("one")
-    rejection = (await line.release("shop-2")).status.rejection
+async def test_failed_checks_put_the_stage_back_and_stop_there(
+    pipelines: ReconciledPipeline,
+) -> None:
+    pipelines.checks.outcomes["dev"] = VerificationOutcome.FAILED
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert (await pipelines.phases())["shop-2.dev"] == "Failed"
+    assert await pipelines.running("dev-shop") == image("one")
+    assert await pipelines.running("production-shop") == image("one")
+    rejection = (await pipelines.release("shop-2")).status.rejection
     assert rejection is not None
     assert rejection.reason == "smoke: exit 1; shop-1 was restored"
 
 
-async def test_what_is_inconclusive_has_not_passed(line: Line) -> None:
-    line.checks.outcomes["dev"] = VerificationOutcome.INCONCLUSIVE
-    await line.push("two")
-    await line.settle()
-    assert (await line.phases())["shop-2.dev"] == "Failed"
-    assert "shop-2.production" not in await line.phases()
+async def test_what_is_inconclusive_has_not_passed(pipelines: ReconciledPipeline) -> None:
+    pipelines.checks.outcomes["dev"] = VerificationOutcome.INCONCLUSIVE
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert (await pipelines.phases())["shop-2.dev"] == "Failed"
+    assert "shop-2.production" not in await pipelines.phases()
 
 
-async def test_a_rollout_that_fails_puts_the_stage_back(line: Line) -> None:
-    line.broken.add(image("two"))
-    await line.push("two")
-    await line.settle()
-    assert await line.running("dev-shop") == image("one")
-    message = (await line.promotion("shop-2.dev")).status.message
+async def test_a_rollout_that_fails_puts_the_stage_back(pipelines: ReconciledPipeline) -> None:
+    pipelines.broken.add(image("two"))
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert await pipelines.running("dev-shop") == image("one")
+    message = (await pipelines.promotion("shop-2.dev")).status.message
     assert "it never became ready" in message
-    assert "shop-2.dev" not in line.checks.asked
+    assert "shop-2.dev" not in pipelines.checks.asked
 
 
-async def test_a_rollout_that_does_not_end_in_time_has_failed(line: Line) -> None:
-    line.slow = True
-    await line.push("two")
-    await line.settle()
-    assert (await line.phases())["shop-2.dev"] == "RollingOut"
-    line.clock.advance(1801)
-    await line.settle()
-    line.slow = False
-    await line.settle()
-    message = (await line.promotion("shop-2.dev")).status.message
+async def test_a_rollout_that_does_not_end_in_time_has_failed(
+    pipelines: ReconciledPipeline,
+) -> None:
+    pipelines.slow = True
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert (await pipelines.phases())["shop-2.dev"] == "RollingOut"
+    pipelines.clock.advance(1801)
+    await pipelines.settle()
+    pipelines.slow = False
+    await pipelines.settle()
+    message = (await pipelines.promotion("shop-2.dev")).status.message
     assert "not rolled out after 1800 s" in message
-    assert await line.running("dev-shop") == image("one")
+    assert await pipelines.running("dev-shop") == image("one")
 
 
-async def test_an_image_that_is_gone_changes_nothing_and_rejects_the_release(line: Line) -> None:
-    line.registry.gone.add(image("two"))
-    await line.push("two")
-    await line.settle()
-    assert await line.running("dev-shop") == image("one")
-    rejection = (await line.release("shop-2")).status.rejection
+async def test_an_image_that_is_gone_changes_nothing_and_rejects_the_release(
+    pipelines: ReconciledPipeline,
+) -> None:
+    pipelines.registry.gone.add(image("two"))
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert await pipelines.running("dev-shop") == image("one")
+    rejection = (await pipelines.release("shop-2")).status.rejection
     assert rejection is not None
     assert "cannot pull the images of shop-2: no manifest" in rejection.reason
 
 
-async def test_a_registry_that_is_down_is_waited_for(line: Line) -> None:
-    line.registry.fault = RegistryUnavailableError("registry.test", "connection refused")
-    await line.push("two")
-    await line.settle()
-    status = (await line.promotion("shop-2.dev")).status
+async def test_a_registry_that_is_down_is_waited_for(pipelines: ReconciledPipeline) -> None:
+    pipelines.registry.fault = RegistryUnavailableError("registry.test", "connection refused")
+    await pipelines.push("two")
+    await pipelines.settle()
+    status = (await pipelines.promotion("shop-2.dev")).status
     assert status.phase is PromotionPhase.ROLLING_OUT
     assert "it is tried again" in status.message
-    line.registry.fault = None
-    await line.settle()
-    assert await line.running("production-shop") == image("two")
+    pipelines.registry.fault = None
+    await pipelines.settle()
+    assert await pipelines.running("production-shop") == image("two")
 
 
 async def test_images_are_in_a_stages_mirror_before_it_is_changed() -> None:
-    line = Line()
-    await line.pipeline({"name": "dev"}, {"name": "production", "mirror": "edge.test/live"})
-    await line.push("one")
-    await line.settle()
+    pipelines = ReconciledPipeline()
+    await pipelines.pipeline({"name": "dev"}, {"name": "production", "mirror": "edge.test/live"})
+    await pipelines.push("one")
+    await pipelines.settle()
     mirrored = image("one").replace("registry.test/", "edge.test/live/")
-    assert line.registry.copied == [(image("one"), mirrored)]
-    assert await line.running("dev-shop") == image("one")
-    assert await line.running("production-shop") == mirrored
+    assert pipelines.registry.copied == [(image("one"), mirrored)]
+    assert await pipelines.running("dev-shop") == image("one")
+    assert await pipelines.running("production-shop") == mirrored
 
 
-async def test_what_a_person_holds_in_mid_promotion_is_left_to_that_person(line: Line) -> None:
-    line.slow = True
-    await line.push("two")
-    await line.settle()
-    workload = await line.store.get(Deployment, NAMESPACE, "dev-shop")
+async def test_what_a_person_holds_in_mid_promotion_is_left_to_that_person(
+    pipelines: ReconciledPipeline,
+) -> None:
+    pipelines.slow = True
+    await pipelines.push("two")
+    await pipelines.settle()
+    workload = await pipelines.store.get(Deployment, NAMESPACE, "dev-shop")
     held = workload.with_metadata(annotations={HOLD_ANNOTATION: "undo"})
     container = held.spec.template.spec.containers[0].model_copy(update={"image": image("one")})
     pod = held.spec.template.spec.model_copy(update={"containers": (container,)})
     template = held.spec.template.model_copy(update={"spec": pod})
     spec = held.spec.model_copy(update={"template": template})
-    await line.store.update(held.model_copy(update={"spec": spec}))
-    line.slow = False
-    await line.settle()
-    status = (await line.promotion("shop-2.dev")).status
+    await pipelines.store.update(held.model_copy(update={"spec": spec}))
+    pipelines.slow = False
+    await pipelines.settle()
+    status = (await pipelines.promotion("shop-2.dev")).status
     assert status.phase is PromotionPhase.SUPERSEDED
     assert "held by a person" in status.message
-    assert await line.running("dev-shop") == image("one")
-    assert (await line.release("shop-2")).status.rejection is None
+    assert await pipelines.running("dev-shop") == image("one")
+    assert (await pipelines.release("shop-2")).status.rejection is None
 
 
-async def test_a_rejection_in_mid_promotion_takes_it_back(line: Line) -> None:
-    line.checks.outcomes["dev"] = VerificationOutcome.RUNNING
-    await line.push("two")
-    await line.settle()
-    assert (await line.phases())["shop-2.dev"] == "Verifying"
-    release = await line.release("shop-2")
-    rejection = Rejection(reason="it leaks", by="ann", at=line.clock())
+async def test_a_rejection_in_mid_promotion_takes_it_back(pipelines: ReconciledPipeline) -> None:
+    pipelines.checks.outcomes["dev"] = VerificationOutcome.RUNNING
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert (await pipelines.phases())["shop-2.dev"] == "Verifying"
+    release = await pipelines.release("shop-2")
+    rejection = Rejection(reason="it leaks", by="ann", at=pipelines.clock())
     changed = release.status.model_copy(update={"rejection": rejection})
-    await line.store.update_status(release.with_status(changed))
-    await line.settle()
-    assert (await line.phases())["shop-2.dev"] == "Failed"
-    assert await line.running("dev-shop") == image("one")
-    assert "shop-2.dev" in line.checks.stopped
+    await pipelines.store.update_status(release.with_status(changed))
+    await pipelines.settle()
+    assert (await pipelines.phases())["shop-2.dev"] == "Failed"
+    assert await pipelines.running("dev-shop") == image("one")
+    assert "shop-2.dev" in pipelines.checks.stopped
 
 
 async def test_a_workload_that_does_not_exist_yet_is_waited_for() -> None:
-    line = Line()
-    await line.pipeline({"name": "dev", "workloads": [{"name": "later"}]})
-    await line.store.delete(Deployment, NAMESPACE, "dev-shop")
-    await line.push("one")
-    await line.settle()
-    message = (await line.promotion("shop-1.dev")).status.message
+    pipelines = ReconciledPipeline()
+    await pipelines.pipeline({"name": "dev", "workloads": [{"name": "later"}]})
+    await pipelines.store.delete(Deployment, NAMESPACE, "dev-shop")
+    await pipelines.push("one")
+    await pipelines.settle()
+    message = (await pipelines.promotion("shop-1.dev")).status.message
     assert message == "waits for Deployment shop/later to exist"
-    await line.deployment("later")
-    await line.settle()
-    assert await line.running("later") == image("one")
+    await pipelines.deployment("later")
+    await pipelines.settle()
+    assert await pipelines.running("later") == image("one")
 
 
-async def test_a_stage_that_is_taken_out_ends_its_promotion(line: Line) -> None:
-    line.slow = True
-    await line.push("two")
-    await line.settle()
-    pipeline = await line.store.get(Pipeline, NAMESPACE, "shop")
+async def test_a_stage_that_is_taken_out_ends_its_promotion(pipelines: ReconciledPipeline) -> None:
+    pipelines.slow = True
+    await pipelines.push("two")
+    await pipelines.settle()
+    pipeline = await pipelines.store.get(Pipeline, NAMESPACE, "shop")
     spec = pipeline.spec.model_copy(update={"stages": pipeline.spec.stages[1:]})
-    await line.store.update(pipeline.model_copy(update={"spec": spec}))
-    await line.settle()
-    status = (await line.promotion("shop-2.dev")).status
+    await pipelines.store.update(pipeline.model_copy(update={"spec": spec}))
+    await pipelines.settle()
+    status = (await pipelines.promotion("shop-2.dev")).status
     assert (status.phase, status.message) == (
         PromotionPhase.SUPERSEDED,
         "Pipeline shop has no stage dev any more",
@@ -189,51 +199,51 @@ async def test_a_stage_that_is_taken_out_ends_its_promotion(line: Line) -> None:
 
 
 async def test_a_base_on_which_two_applications_fail_is_quarantined() -> None:
-    line = Line()
+    pipelines = ReconciledPipeline()
     for name in ("shop", "gate", "cart"):
-        await line.pipeline({"name": "dev"}, name=name)
-        await line.built(f"{name}-1", f"{name} old", "old base")
-        await line.built(f"{name}-2", f"{name} new", "new base")
-        await line.push(f"{name} old", name)
-    await line.settle()
-    line.checks.outcomes = {"dev": VerificationOutcome.FAILED}
-    await line.push("shop new", "shop")
-    await line.settle()
-    assert not (await line.store.list(Quarantine)).items
-    await line.push("gate new", "gate")
-    await line.settle()
-    (made,) = (await line.store.list(Quarantine)).items
+        await pipelines.pipeline({"name": "dev"}, name=name)
+        await pipelines.built(f"{name}-1", f"{name} old", "old base")
+        await pipelines.built(f"{name}-2", f"{name} new", "new base")
+        await pipelines.push(f"{name} old", name)
+    await pipelines.settle()
+    pipelines.checks.outcomes = {"dev": VerificationOutcome.FAILED}
+    await pipelines.push("shop new", "shop")
+    await pipelines.settle()
+    assert not (await pipelines.store.list(Quarantine)).items
+    await pipelines.push("gate new", "gate")
+    await pipelines.settle()
+    (made,) = (await pipelines.store.list(Quarantine)).items
     assert made.spec.image == "new base:latest"
     assert made.spec.releases == ("shop/gate-2", "shop/shop-2")
-    line.checks.outcomes = {"dev": VerificationOutcome.PASSED}
-    await line.push("cart new", "cart")
-    await line.settle()
-    status = (await line.promotion("cart-2.dev")).status
+    pipelines.checks.outcomes = {"dev": VerificationOutcome.PASSED}
+    await pipelines.push("cart new", "cart")
+    await pipelines.settle()
+    status = (await pipelines.promotion("cart-2.dev")).status
     assert status.phase is PromotionPhase.WAITING
     assert f"the end of Quarantine {made.name}" in status.message
-    await line.store.delete(Quarantine, "", made.name)
-    await line.settle()
-    assert await line.running("dev-cart") == image("cart new")
+    await pipelines.store.delete(Quarantine, "", made.name)
+    await pipelines.settle()
+    assert await pipelines.running("dev-cart") == image("cart new")
 
 
 @pytest.mark.parametrize("good", [True, False])
 async def test_killed_before_any_write_it_comes_to_the_same_end_once(*, good: bool) -> None:
     deaths = 0
     for lives in range(60):
-        line = Line()
-        await line.pipeline({"name": "dev"}, {"name": "production"})
-        await line.push("one")
-        await line.settle()
-        line.checks.outcomes["dev"] = (
+        pipelines = ReconciledPipeline()
+        await pipelines.pipeline({"name": "dev"}, {"name": "production"})
+        await pipelines.push("one")
+        await pipelines.settle()
+        pipelines.checks.outcomes["dev"] = (
             VerificationOutcome.PASSED if good else VerificationOutcome.FAILED
         )
-        await line.push("two")
-        died = await line.settle_killed(lives)
-        await line.settle()
+        await pipelines.push("two")
+        died = await pipelines.settle_killed(lives)
+        await pipelines.settle()
         end = "two" if good else "one"
-        assert await line.running("dev-shop") == image(end)
-        assert await line.running("production-shop") == image(end)
-        phases = await line.phases()
+        assert await pipelines.running("dev-shop") == image(end)
+        assert await pipelines.running("production-shop") == image(end)
+        phases = await pipelines.phases()
         assert phases["shop-2.dev"] == ("Succeeded" if good else "Failed")
         assert set(phases) - {"shop-2.production"} == {
             "shop-1.dev",
@@ -241,7 +251,7 @@ async def test_killed_before_any_write_it_comes_to_the_same_end_once(*, good: bo
             "shop-2.dev",
         }
         assert ("shop-2.production" in phases) is good
-        assert len((await line.store.list(Release)).items) == 2
+        assert len((await pipelines.store.list(Release)).items) == 2
         if not died:
             break
         deaths += 1

@@ -10,7 +10,7 @@ from tests.support.rollouts.memory_machine import (
     GOOD,
     FakeRuntime,
     KilledError,
-    World,
+    RolloutSetup,
     _as_the_queue_does,
 )
 from tests.support.verification.probes import ScriptedProbes
@@ -86,7 +86,7 @@ class EveryImage:
         return
 
 
-class Shop(World):
+class PromotionSetup(RolloutSetup):
     """A Pipeline over two stages, with every reconciler that it needs."""
 
     def __init__(self, folder: Path) -> None:
@@ -219,20 +219,20 @@ def pipeline() -> Pipeline:
     return decode_as(Pipeline, {"metadata": {"namespace": "shop", "name": "shop"}, "spec": spec})
 
 
-async def run(folder: Path, code: int, kill_at: int = 0) -> Shop:
+async def run(folder: Path, code: int, kill_at: int = 0) -> PromotionSetup:
     """Carry a second image as far as it goes; its test ends with `code`."""
-    shop = Shop(folder)
-    await shop.begin()
-    shop.runtime.exits["job"] = [code]
-    shop.mortal.kill_at = kill_at
-    await shop.tag(BETTER)
+    setup = PromotionSetup(folder)
+    await setup.begin()
+    setup.runtime.exits["job"] = [code]
+    setup.mortal.kill_at = kill_at
+    await setup.tag(BETTER)
     try:
-        await shop.until_still()
+        await setup.until_still()
     except* KilledError:
-        shop.mortal.kill_at = 0
-        shop.restart()
-        await shop.until_still()
-    return shop
+        setup.mortal.kill_at = 0
+        setup.restart()
+        await setup.until_still()
+    return setup
 
 
 @pytest.mark.timeout(300)  # some sixty promotions from beginning to end
@@ -258,15 +258,15 @@ async def test_a_kill_before_any_write_changes_nothing_of_the_end(
 async def test_a_clock_that_goes_back_holds_nothing_up(tmp_path: Path, phase: str) -> None:
     code = 1 if phase == "RollingBack" else 0
     wanted = await (await run(tmp_path, code)).outcome()
-    shop = Shop(tmp_path)
-    await shop.begin()
-    shop.runtime.exits["job"] = [code]
-    await shop.tag(BETTER)
+    setup = PromotionSetup(tmp_path)
+    await setup.begin()
+    setup.runtime.exits["job"] = [code]
+    await setup.tag(BETTER)
     for _ in range(TURNS):
-        found = {one.name: one for one in (await shop.store.list(Promotion)).items}
+        found = {one.name: one for one in (await setup.store.list(Promotion)).items}
         if "shop-2.dev" in found and found["shop-2.dev"].status.phase == phase:
             break
-        await shop.turn()
-    shop.clock.advance(-86_400)
-    await shop.until_still()
-    assert await shop.outcome() == wanted
+        await setup.turn()
+    setup.clock.advance(-86_400)
+    await setup.until_still()
+    assert await setup.outcome() == wanted

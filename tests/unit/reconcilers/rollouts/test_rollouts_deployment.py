@@ -10,7 +10,7 @@ from tests.support.rollouts.memory_machine import (
     GOOD,
     HANGING,
     KilledError,
-    World,
+    RolloutSetup,
 )
 
 from upwell.api.apps import Deployment
@@ -66,428 +66,436 @@ def service() -> Service:
 
 
 @pytest.fixture
-async def world() -> World:
-    world = World()
-    await world.apply(service())
-    return world
+async def setup() -> RolloutSetup:
+    setup = RolloutSetup()
+    await setup.apply(service())
+    return setup
 
 
-async def stored(world: World) -> Deployment:
-    return await world.store.get(Deployment, "shop", "web")
+async def stored(setup: RolloutSetup) -> Deployment:
+    return await setup.store.get(Deployment, "shop", "web")
 
 
-async def condition(world: World, kind: str) -> Condition:
-    found = find((await stored(world)).status.conditions, kind)
+async def condition(setup: RolloutSetup, kind: str) -> Condition:
+    found = find((await stored(setup)).status.conditions, kind)
     assert found is not None
     return found
 
 
-async def change(world: World, new: Deployment) -> None:
+async def change(setup: RolloutSetup, new: Deployment) -> None:
     """Apply another spec as a person does; metadata and status stay."""
-    current = await stored(world)
-    await world.store.update(current.model_copy(update={"spec": new.spec}))
+    current = await stored(setup)
+    await setup.store.update(current.model_copy(update={"spec": new.spec}))
 
 
-async def rolled_out(world: World, image: str = GOOD, replicas: int = 1) -> None:
-    await world.apply(deployment(image, replicas))
-    await world.settle(KEY)
-    assert world.runtime.images() == [image] * replicas
+async def rolled_out(setup: RolloutSetup, image: str = GOOD, replicas: int = 1) -> None:
+    await setup.apply(deployment(image, replicas))
+    await setup.settle(KEY)
+    assert setup.runtime.images() == [image] * replicas
 
 
-async def test_the_first_rollout_serves_and_says_so(world: World) -> None:
-    await rolled_out(world, replicas=2)
+async def test_the_first_rollout_serves_and_says_so(setup: RolloutSetup) -> None:
+    await rolled_out(setup, replicas=2)
 
-    status = (await stored(world)).status
+    status = (await stored(setup)).status
     assert (status.replicas, status.ready_replicas, status.updated_replicas) == (2, 2, 2)
     assert (status.available_replicas, status.unavailable_replicas) == (2, 0)
     assert status.observed_generation == 1
-    assert (await condition(world, "Available")).is_true
-    assert (await condition(world, "Progressing")).reason == "NewReplicaSetAvailable"
+    assert (await condition(setup, "Available")).is_true
+    assert (await condition(setup, "Progressing")).reason == "NewReplicaSetAvailable"
     assert [(one.revision, one.phase) for one in status.revisions] == [(1, "Complete")]
     assert status.revisions[0].images == {"app": GOOD}
     assert status.revisions[0].live_at is not None
-    assert len(world.router.targets()) == 2
+    assert len(setup.router.targets()) == 2
 
 
-async def test_names_are_deterministic(world: World) -> None:
-    await rolled_out(world)
+async def test_names_are_deterministic(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
 
-    revision = (await stored(world)).status.revisions[0].hash
-    assert world.runtime.names() == [f"upwell-shop-deploy-web-{revision[:8]}-0"]
+    revision = (await stored(setup)).status.revisions[0].hash
+    assert setup.runtime.names() == [f"upwell-shop-deploy-web-{revision[:8]}-0"]
 
 
-async def test_a_new_image_replaces_the_old_one_without_a_failed_request(world: World) -> None:
-    await rolled_out(world, replicas=3)
+async def test_a_new_image_replaces_the_old_one_without_a_failed_request(
+    setup: RolloutSetup,
+) -> None:
+    await rolled_out(setup, replicas=3)
 
-    await change(world, deployment(BETTER, 3))
-    await world.settle(KEY)
+    await change(setup, deployment(BETTER, 3))
+    await setup.settle(KEY)
 
-    assert world.runtime.images() == [BETTER] * 3
-    assert world.failed_requests == []
-    records = (await stored(world)).status.revisions
+    assert setup.runtime.images() == [BETTER] * 3
+    assert setup.failed_requests == []
+    records = (await stored(setup)).status.revisions
     assert [(one.revision, one.phase, one.cause) for one in records] == [
         (2, "Complete", "image change"),
         (1, "Complete", "config change"),
     ]
 
 
-async def test_a_settled_deployment_writes_nothing(world: World) -> None:
-    await rolled_out(world)
-    before = (await stored(world)).resource_version
+async def test_a_settled_deployment_writes_nothing(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+    before = (await stored(setup)).resource_version
 
     for _ in range(3):
-        await world.reconcile(KEY)
-        world.clock.advance(100)
+        await setup.reconcile(KEY)
+        setup.clock.advance(100)
 
-    assert (await stored(world)).resource_version == before
+    assert (await stored(setup)).resource_version == before
 
 
-async def test_an_old_instance_finishes_its_requests_before_it_is_stopped(world: World) -> None:
-    await rolled_out(world)
-    (old,) = world.runtime.names()
-    world.router.open_sessions[old] = 1
-    await change(world, deployment(BETTER))
+async def test_an_old_instance_finishes_its_requests_before_it_is_stopped(
+    setup: RolloutSetup,
+) -> None:
+    await rolled_out(setup)
+    (old,) = setup.runtime.names()
+    setup.router.open_sessions[old] = 1
+    await change(setup, deployment(BETTER))
 
-    await world.settle(KEY, limit=25)
+    await setup.settle(KEY, limit=25)
 
-    assert old in world.runtime.names()
-    assert old not in world.router.targets()
-    world.router.open_sessions.clear()
-    await world.settle(KEY)
-    assert world.runtime.images() == [BETTER]
+    assert old in setup.runtime.names()
+    assert old not in setup.router.targets()
+    setup.router.open_sessions.clear()
+    await setup.settle(KEY)
+    assert setup.runtime.images() == [BETTER]
 
 
 @pytest.mark.parametrize(("annotations", "seconds"), [({}, 30), ({DRAIN_ANNOTATION: "5"}, 5)])
 async def test_a_connection_that_never_ends_is_cut_off_when_its_time_is_over(
-    world: World, annotations: dict[str, str], seconds: int
+    setup: RolloutSetup, annotations: dict[str, str], seconds: int
 ) -> None:
-    await rolled_out(world)
-    (old,) = world.runtime.names()
-    world.router.open_sessions[old] = 1
-    began = world.clock()
-    await world.store.update((await stored(world)).with_metadata(annotations=annotations))
-    await change(world, deployment(BETTER))
+    await rolled_out(setup)
+    (old,) = setup.runtime.names()
+    setup.router.open_sessions[old] = 1
+    began = setup.clock()
+    await setup.store.update((await stored(setup)).with_metadata(annotations=annotations))
+    await change(setup, deployment(BETTER))
 
-    await world.settle(KEY, turns=1000)
+    await setup.settle(KEY, turns=1000)
 
-    assert world.runtime.images() == [BETTER]
-    taken = (world.clock() - began).total_seconds()
+    assert setup.runtime.images() == [BETTER]
+    taken = (setup.clock() - began).total_seconds()
     assert seconds <= taken < seconds + 3
 
 
 async def test_a_drain_that_cannot_be_understood_is_reported_and_changes_nothing(
-    world: World,
+    setup: RolloutSetup,
 ) -> None:
-    await rolled_out(world)
+    await rolled_out(setup)
     unclear = {DRAIN_ANNOTATION: "soon"}
-    await world.store.update((await stored(world)).with_metadata(annotations=unclear))
-    await change(world, deployment(BETTER))
-    await world.settle(KEY)
+    await setup.store.update((await stored(setup)).with_metadata(annotations=unclear))
+    await change(setup, deployment(BETTER))
+    await setup.settle(KEY)
 
-    progressing = await condition(world, "Progressing")
+    progressing = await condition(setup, "Progressing")
     assert (progressing.status, progressing.reason) == ("False", "InvalidAnnotation")
-    assert world.runtime.images() == [GOOD]
-    await world.store.delete(Deployment, "shop", "web")
-    await world.settle(KEY)
-    assert world.runtime.names() == []
+    assert setup.runtime.images() == [GOOD]
+    await setup.store.delete(Deployment, "shop", "web")
+    await setup.settle(KEY)
+    assert setup.runtime.names() == []
 
 
 @pytest.mark.parametrize(
     ("image", "why"), [(CRASHING, "no database"), (HANGING, "last line of upwell-shop-deploy-web")]
 )
 async def test_a_broken_image_is_rolled_back_while_the_old_one_serves(
-    world: World, image: str, why: str
+    setup: RolloutSetup, image: str, why: str
 ) -> None:
-    await rolled_out(world)
-    (old,) = world.runtime.names()
+    await rolled_out(setup)
+    (old,) = setup.runtime.names()
 
-    await change(world, deployment(image))
-    await world.settle(KEY)
+    await change(setup, deployment(image))
+    await setup.settle(KEY)
 
-    assert world.runtime.names() == [old]
-    assert world.router.targets() == {old}
-    assert world.failed_requests == []
-    status = (await stored(world)).status
+    assert setup.runtime.names() == [old]
+    assert setup.router.targets() == {old}
+    assert setup.failed_requests == []
+    status = (await stored(setup)).status
     assert status.failed_hash == status.revisions[0].hash
     assert [one.phase for one in status.revisions] == ["Failed", "Complete"]
-    progressing = await condition(world, "Progressing")
+    progressing = await condition(setup, "Progressing")
     assert (progressing.status, progressing.reason) == ("False", "ProgressDeadlineExceeded")
     for part in (image, why, "revision 1", GOOD, "serves instead", "revision 2 is not tried again"):
         assert part in progressing.message
-    assert (await condition(world, "RolledBack")).is_true
-    assert (await condition(world, "Available")).is_true
+    assert (await condition(setup, "RolledBack")).is_true
+    assert (await condition(setup, "Available")).is_true
 
 
-async def test_a_failed_image_is_not_tried_again_until_the_template_changes(world: World) -> None:
-    await rolled_out(world)
-    await change(world, deployment(CRASHING))
-    await world.settle(KEY)
-    starts = len([call for call in world.calls if call.startswith("start")])
+async def test_a_failed_image_is_not_tried_again_until_the_template_changes(
+    setup: RolloutSetup,
+) -> None:
+    await rolled_out(setup)
+    await change(setup, deployment(CRASHING))
+    await setup.settle(KEY)
+    starts = len([call for call in setup.calls if call.startswith("start")])
 
     for _ in range(5):
-        world.clock.advance(600)
-        await world.settle(KEY)
-    assert len([call for call in world.calls if call.startswith("start")]) == starts
+        setup.clock.advance(600)
+        await setup.settle(KEY)
+    assert len([call for call in setup.calls if call.startswith("start")]) == starts
 
-    await change(world, deployment(BETTER))
-    await world.settle(KEY)
-    assert world.runtime.images() == [BETTER]
-    assert (await stored(world)).status.failed_hash is None
-    assert find((await stored(world)).status.conditions, "RolledBack") is None
+    await change(setup, deployment(BETTER))
+    await setup.settle(KEY)
+    assert setup.runtime.images() == [BETTER]
+    assert (await stored(setup)).status.failed_hash is None
+    assert find((await stored(setup)).status.conditions, "RolledBack") is None
 
 
 async def test_a_failed_image_is_tried_again_when_the_template_comes_back_to_it(
-    world: World,
+    setup: RolloutSetup,
 ) -> None:
-    await rolled_out(world)
-    await change(world, deployment(CRASHING))
-    await world.settle(KEY)
-    await change(world, deployment(GOOD))
-    await world.settle(KEY)
-    starts = len([call for call in world.calls if call.startswith("start")])
+    await rolled_out(setup)
+    await change(setup, deployment(CRASHING))
+    await setup.settle(KEY)
+    await change(setup, deployment(GOOD))
+    await setup.settle(KEY)
+    starts = len([call for call in setup.calls if call.startswith("start")])
 
-    await change(world, deployment(CRASHING))
-    await world.settle(KEY)
+    await change(setup, deployment(CRASHING))
+    await setup.settle(KEY)
 
-    assert len([call for call in world.calls if call.startswith("start")]) == starts + 3
-    assert world.runtime.images() == [GOOD]
+    assert len([call for call in setup.calls if call.startswith("start")]) == starts + 3
+    assert setup.runtime.images() == [GOOD]
 
 
 async def test_a_first_rollout_that_fails_says_that_nothing_can_be_fallen_back_on(
-    world: World,
+    setup: RolloutSetup,
 ) -> None:
-    await world.apply(deployment(CRASHING))
-    await world.settle(KEY, limit=120)
+    await setup.apply(deployment(CRASHING))
+    await setup.settle(KEY, limit=120)
 
-    progressing = await condition(world, "Progressing")
+    progressing = await condition(setup, "Progressing")
     assert progressing.reason == "ProgressDeadlineExceeded"
     assert "no earlier revision" in progressing.message
-    before = len(world.calls)
-    await world.settle(KEY, limit=700)
-    assert len(world.calls) > before  # it is tried on, with backoff
+    before = len(setup.calls)
+    await setup.settle(KEY, limit=700)
+    assert len(setup.calls) > before  # it is tried on, with backoff
 
 
-async def test_an_image_that_cannot_be_pulled_is_rolled_back_with_the_reason(world: World) -> None:
-    await rolled_out(world)
-    world.runtime.failures[BETTER] = ImagePullError("registry.test answered 500")
+async def test_an_image_that_cannot_be_pulled_is_rolled_back_with_the_reason(
+    setup: RolloutSetup,
+) -> None:
+    await rolled_out(setup)
+    setup.runtime.failures[BETTER] = ImagePullError("registry.test answered 500")
 
-    await change(world, deployment(BETTER))
+    await change(setup, deployment(BETTER))
     for _ in range(4):
-        await world.reconcile(KEY)
-    assert (await condition(world, "Progressing")).reason == "ImagePullFailed"
-    await world.settle(KEY)
+        await setup.reconcile(KEY)
+    assert (await condition(setup, "Progressing")).reason == "ImagePullFailed"
+    await setup.settle(KEY)
 
-    assert world.runtime.images() == [GOOD]
-    assert "answered 500" in (await condition(world, "RolledBack")).message
-
-
-async def test_what_the_administrator_forbids_is_rolled_back_at_once(world: World) -> None:
-    await rolled_out(world)
-    world.runtime.failures[BETTER] = ForbiddenError("host path /etc is not allowed")
-
-    await change(world, deployment(BETTER))
-    await world.settle(KEY, limit=10)
-
-    assert "host path /etc" in (await condition(world, "RolledBack")).message
+    assert setup.runtime.images() == [GOOD]
+    assert "answered 500" in (await condition(setup, "RolledBack")).message
 
 
-async def test_a_crashed_instance_is_started_again_after_its_backoff(world: World) -> None:
-    await rolled_out(world)
-    (name,) = world.runtime.names()
+async def test_what_the_administrator_forbids_is_rolled_back_at_once(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+    setup.runtime.failures[BETTER] = ForbiddenError("host path /etc is not allowed")
 
-    world.runtime.end(name)
-    await world.settle(KEY)
+    await change(setup, deployment(BETTER))
+    await setup.settle(KEY, limit=10)
 
-    _, instance = world.runtime.running[name]
+    assert "host path /etc" in (await condition(setup, "RolledBack")).message
+
+
+async def test_a_crashed_instance_is_started_again_after_its_backoff(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+    (name,) = setup.runtime.names()
+
+    setup.runtime.end(name)
+    await setup.settle(KEY)
+
+    _, instance = setup.runtime.running[name]
     assert (instance.state, instance.ready, instance.restarts) == (State.RUNNING, True, 1)
 
 
-async def test_scaling_up_and_down(world: World) -> None:
-    await rolled_out(world)
+async def test_scaling_up_and_down(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
 
-    await change(world, deployment(GOOD, 3))
-    await world.settle(KEY)
-    assert len(world.router.targets()) == 3
+    await change(setup, deployment(GOOD, 3))
+    await setup.settle(KEY)
+    assert len(setup.router.targets()) == 3
 
-    await change(world, deployment(GOOD, 0))
-    await world.settle(KEY)
-    assert world.runtime.names() == []
-    assert world.failed_requests == []
-    assert len((await stored(world)).status.revisions) == 1
-
-
-async def test_a_paused_deployment_keeps_what_it_has(world: World) -> None:
-    await rolled_out(world)
-
-    await change(world, deployment(BETTER, 2, paused=True))
-    await world.settle(KEY)
-    assert world.runtime.images() == [GOOD, GOOD]
-    assert (await condition(world, "Progressing")).reason == "DeploymentPaused"
-
-    await change(world, deployment(BETTER, 2))
-    await world.settle(KEY)
-    assert world.runtime.images() == [BETTER, BETTER]
+    await change(setup, deployment(GOOD, 0))
+    await setup.settle(KEY)
+    assert setup.runtime.names() == []
+    assert setup.failed_requests == []
+    assert len((await stored(setup)).status.revisions) == 1
 
 
-async def test_recreate_never_runs_two_revisions_at_once(world: World) -> None:
+async def test_a_paused_deployment_keeps_what_it_has(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+
+    await change(setup, deployment(BETTER, 2, paused=True))
+    await setup.settle(KEY)
+    assert setup.runtime.images() == [GOOD, GOOD]
+    assert (await condition(setup, "Progressing")).reason == "DeploymentPaused"
+
+    await change(setup, deployment(BETTER, 2))
+    await setup.settle(KEY)
+    assert setup.runtime.images() == [BETTER, BETTER]
+
+
+async def test_recreate_never_runs_two_revisions_at_once(setup: RolloutSetup) -> None:
     recreate: dict[str, Any] = {"strategy": {"type": "Recreate"}}
-    await world.apply(deployment(GOOD, **recreate))
-    await world.settle(KEY)
+    await setup.apply(deployment(GOOD, **recreate))
+    await setup.settle(KEY)
 
-    await change(world, deployment(BETTER, **recreate))
-    await world.settle(KEY)
+    await change(setup, deployment(BETTER, **recreate))
+    await setup.settle(KEY)
 
-    (old,) = [call for call in world.calls if call.startswith("stop")]
-    starts = [call for call in world.calls if call.startswith("start")]
-    assert world.calls.index(old) < world.calls.index(starts[-1])
-    assert world.runtime.images() == [BETTER]
+    (old,) = [call for call in setup.calls if call.startswith("stop")]
+    starts = [call for call in setup.calls if call.startswith("start")]
+    assert setup.calls.index(old) < setup.calls.index(starts[-1])
+    assert setup.runtime.images() == [BETTER]
 
 
-async def test_a_blank_image_waits_and_says_for_what(world: World) -> None:
-    await world.apply(deployment(" "))
-    await world.settle(KEY)
+async def test_a_blank_image_waits_and_says_for_what(setup: RolloutSetup) -> None:
+    await setup.apply(deployment(" "))
+    await setup.settle(KEY)
 
-    assert world.runtime.names() == []
-    progressing = await condition(world, "Progressing")
+    assert setup.runtime.names() == []
+    progressing = await condition(setup, "Progressing")
     assert (progressing.status, progressing.reason) == ("False", "ImageNotResolved")
     assert "container app has no image" in progressing.message
 
 
-async def test_a_placeholder_applied_again_changes_nothing_that_runs(world: World) -> None:
-    await rolled_out(world)
-    before = world.runtime.names()
+async def test_a_placeholder_applied_again_changes_nothing_that_runs(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+    before = setup.runtime.names()
 
-    await change(world, deployment(" "))
-    await world.settle(KEY)
+    await change(setup, deployment(" "))
+    await setup.settle(KEY)
 
-    assert world.runtime.names() == before
-    assert (await condition(world, "Available")).is_true
+    assert setup.runtime.names() == before
+    assert (await condition(setup, "Available")).is_true
 
 
-async def test_a_missing_secret_is_named_and_waited_for(world: World) -> None:
+async def test_a_missing_secret_is_named_and_waited_for(setup: RolloutSetup) -> None:
     env = [
         {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "api", "key": "token"}}},
         {"name": "URL", "value": "http://$(TOKEN)@x"},
     ]
-    await world.apply(deployment(GOOD, container={"env": env}))
-    await world.settle(KEY)
-    progressing = await condition(world, "Progressing")
+    await setup.apply(deployment(GOOD, container={"env": env}))
+    await setup.settle(KEY)
+    progressing = await condition(setup, "Progressing")
     assert progressing.reason == "SecretNotFound"
     assert "'api'" in progressing.message
 
     secret = Secret(data=Secret.encode_values({"token": b"s3"}))
-    await world.apply(secret.with_metadata(namespace="shop", name="api"))
-    await world.settle(KEY)
+    await setup.apply(secret.with_metadata(namespace="shop", name="api"))
+    await setup.settle(KEY)
 
-    ((spec, _),) = world.runtime.running.values()
+    ((spec, _),) = setup.runtime.running.values()
     assert spec.containers[0].env == {"TOKEN": "s3", "URL": "http://s3@x"}
     assert "s3" not in repr(spec)
 
 
-async def test_changing_a_config_map_restarts_nothing(world: World) -> None:
+async def test_changing_a_config_map_restarts_nothing(setup: RolloutSetup) -> None:
     source = [{"configMapRef": {"name": "settings"}}]
     config = ConfigMap(data={"COLOUR": "red"}).with_metadata(namespace="shop", name="settings")
-    config = await world.apply(config)
-    await world.apply(deployment(GOOD, container={"envFrom": source}))
-    await world.settle(KEY)
-    calls = list(world.calls)
+    config = await setup.apply(config)
+    await setup.apply(deployment(GOOD, container={"envFrom": source}))
+    await setup.settle(KEY)
+    calls = list(setup.calls)
 
-    await world.store.update(config.model_copy(update={"data": {"COLOUR": "blue"}}))
-    await world.settle(KEY)
+    await setup.store.update(config.model_copy(update={"data": {"COLOUR": "blue"}}))
+    await setup.settle(KEY)
 
-    assert world.calls == calls
+    assert setup.calls == calls
 
 
-async def test_a_tag_is_pinned_once_for_all_replicas_of_a_revision(world: World) -> None:
+async def test_a_tag_is_pinned_once_for_all_replicas_of_a_revision(setup: RolloutSetup) -> None:
     tag = "registry.test/app:1"
-    world.registry.tags[tag] = Digest.of(b"good")
-    await world.apply(deployment(tag))
-    await world.settle(KEY)
-    world.registry.tags[tag] = Digest.of(b"better")
+    setup.registry.tags[tag] = Digest.of(b"good")
+    await setup.apply(deployment(tag))
+    await setup.settle(KEY)
+    setup.registry.tags[tag] = Digest.of(b"better")
 
-    await change(world, deployment(tag, 2))
-    await world.settle(KEY)
+    await change(setup, deployment(tag, 2))
+    await setup.settle(KEY)
 
-    assert world.runtime.images() == [GOOD, GOOD]
+    assert setup.runtime.images() == [GOOD, GOOD]
 
 
-async def test_a_tag_that_does_not_exist_yet_is_asked_for_again(world: World) -> None:
+async def test_a_tag_that_does_not_exist_yet_is_asked_for_again(setup: RolloutSetup) -> None:
     tag = "registry.test/app:1"
-    await world.apply(deployment(tag))
-    wish = await world.reconcile(KEY)
+    await setup.apply(deployment(tag))
+    wish = await setup.reconcile(KEY)
     assert wish is not None
-    assert (await condition(world, "Progressing")).reason == "ManifestUnknown"
+    assert (await condition(setup, "Progressing")).reason == "ManifestUnknown"
 
-    world.registry.tags[tag] = Digest.of(b"good")
-    await world.settle(KEY)
+    setup.registry.tags[tag] = Digest.of(b"good")
+    await setup.settle(KEY)
 
-    assert world.runtime.images() == [GOOD]
+    assert setup.runtime.images() == [GOOD]
 
 
-async def test_only_as_many_old_revisions_are_kept_as_wanted(world: World) -> None:
-    await world.apply(deployment(GOOD, revisionHistoryLimit=1))
-    await world.settle(KEY)
+async def test_only_as_many_old_revisions_are_kept_as_wanted(setup: RolloutSetup) -> None:
+    await setup.apply(deployment(GOOD, revisionHistoryLimit=1))
+    await setup.settle(KEY)
     for number in range(3):
         image = f"registry.test/app@{Digest.of(str(number).encode())}"
-        await change(world, deployment(image, revisionHistoryLimit=1))
-        await world.settle(KEY)
+        await change(setup, deployment(image, revisionHistoryLimit=1))
+        await setup.settle(KEY)
 
-    assert [one.revision for one in (await stored(world)).status.revisions] == [4, 3]
-
-
-async def test_deletion_drains_and_stops_before_the_object_goes(world: World) -> None:
-    await rolled_out(world, replicas=2)
-    assert FINALIZER in (await stored(world)).metadata.finalizers
-
-    await world.store.delete(Deployment, "shop", "web")
-    await world.settle(KEY)
-
-    assert world.runtime.names() == []
-    assert world.failed_requests == []
-    assert not (await world.store.list(Deployment)).items
+    assert [one.revision for one in (await stored(setup)).status.revisions] == [4, 3]
 
 
-async def test_instances_that_nobody_owns_are_stopped(world: World) -> None:
-    await rolled_out(world)
-    world.store, orphaned = World().store, world.store
-    world.restart()
+async def test_deletion_drains_and_stops_before_the_object_goes(setup: RolloutSetup) -> None:
+    await rolled_out(setup, replicas=2)
+    assert FINALIZER in (await stored(setup)).metadata.finalizers
 
-    await world.settle(KEY)
+    await setup.store.delete(Deployment, "shop", "web")
+    await setup.settle(KEY)
 
-    assert world.runtime.names() == []
+    assert setup.runtime.names() == []
+    assert setup.failed_requests == []
+    assert not (await setup.store.list(Deployment)).items
+
+
+async def test_instances_that_nobody_owns_are_stopped(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+    setup.store, orphaned = RolloutSetup().store, setup.store
+    setup.restart()
+
+    await setup.settle(KEY)
+
+    assert setup.runtime.names() == []
     assert (await orphaned.list(Deployment)).items  # the other store had the owner all along
 
 
 @pytest.mark.parametrize("image", [BETTER, CRASHING])
 @pytest.mark.parametrize("replicas", [1, 2])
 async def test_a_kill_at_any_call_changes_nothing_in_the_end(image: str, replicas: int) -> None:
-    undisturbed = World()
+    undisturbed = RolloutSetup()
     await _roll_over(undisturbed, image, replicas)
     for kill_at in range(1, len(undisturbed.calls) + 1):
-        world = World()
-        world.kill_at = kill_at
-        await _roll_over(world, image, replicas)
+        setup = RolloutSetup()
+        setup.kill_at = kill_at
+        await _roll_over(setup, image, replicas)
 
-        assert world.kills == 1
-        assert world.runtime.names() == undisturbed.runtime.names()
-        assert world.router.table == undisturbed.router.table
-        assert world.failed_requests == []
-
-
-async def _roll_over(world: World, image: str, replicas: int) -> None:
-    await world.apply(service())
-    await world.apply(deployment(GOOD, replicas))
-    await _survive(world)
-    await change(world, deployment(image, replicas))
-    await _survive(world)
+        assert setup.kills == 1
+        assert setup.runtime.names() == undisturbed.runtime.names()
+        assert setup.router.table == undisturbed.router.table
+        assert setup.failed_requests == []
 
 
-async def _survive(world: World) -> None:
+async def _roll_over(setup: RolloutSetup, image: str, replicas: int) -> None:
+    await setup.apply(service())
+    await setup.apply(deployment(GOOD, replicas))
+    await _survive(setup)
+    await change(setup, deployment(image, replicas))
+    await _survive(setup)
+
+
+async def _survive(setup: RolloutSetup) -> None:
     """Settle, with a new process whenever the old one is killed."""
     while True:
         try:
-            return await world.settle(KEY)
+            return await setup.settle(KEY)
         except KilledError:
-            world.restart()
+            setup.restart()
         except BaseExceptionGroup:  # a TaskGroup wraps what kills one of its tasks
-            world.restart()
+            setup.restart()

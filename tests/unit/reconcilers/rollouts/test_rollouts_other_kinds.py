@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.support.rollouts.memory_machine import BETTER, CRASHING, GOOD, World
+from tests.support.rollouts.memory_machine import BETTER, CRASHING, GOOD, RolloutSetup
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
@@ -35,113 +35,113 @@ def key(kind: str) -> ObjectKey:
     return ObjectKey(kind, "shop", "db")
 
 
-async def change[R: Resource](world: World, new: R) -> None:
-    current = await world.store.get(type(new), new.namespace, new.name)
+async def change[R: Resource](setup: RolloutSetup, new: R) -> None:
+    current = await setup.store.get(type(new), new.namespace, new.name)
     spec = new.spec  # type: ignore[attr-defined]
-    await world.store.update(current.model_copy(update={"spec": spec}))
+    await setup.store.update(current.model_copy(update={"spec": spec}))
 
 
-async def stored[R: Resource](world: World, kind: type[R]) -> R:
-    return await world.store.get(kind, "shop", "db")
+async def stored[R: Resource](setup: RolloutSetup, kind: type[R]) -> R:
+    return await setup.store.get(kind, "shop", "db")
 
 
 async def test_a_deployment_config_counts_versions_and_says_why() -> None:
-    world = World()
+    setup = RolloutSetup()
     trigger = {"triggers": [{"type": "ConfigChange"}]}
-    await world.apply(workload(DeploymentConfig, GOOD, **trigger))
-    await world.settle(key("DeploymentConfig"))
-    assert (await stored(world, DeploymentConfig)).status.latest_version == 1
+    await setup.apply(workload(DeploymentConfig, GOOD, **trigger))
+    await setup.settle(key("DeploymentConfig"))
+    assert (await stored(setup, DeploymentConfig)).status.latest_version == 1
 
-    await change(world, workload(DeploymentConfig, BETTER, **trigger))
-    await world.settle(key("DeploymentConfig"))
+    await change(setup, workload(DeploymentConfig, BETTER, **trigger))
+    await setup.settle(key("DeploymentConfig"))
 
-    status = (await stored(world, DeploymentConfig)).status
+    status = (await stored(setup, DeploymentConfig)).status
     assert status.latest_version == 2
     assert status.details == {"message": "image change", "causes": [{"type": "ImageChange"}]}
-    assert world.runtime.images() == [BETTER]
+    assert setup.runtime.images() == [BETTER]
 
 
 async def test_openshifts_own_label_selects_a_deployment_config() -> None:
-    world = World()
-    await world.apply(workload(DeploymentConfig, GOOD))
+    setup = RolloutSetup()
+    await setup.apply(workload(DeploymentConfig, GOOD))
     service = {"selector": {"deploymentconfig": "db"}, "ports": [{"port": 80}]}
-    await world.apply(
+    await setup.apply(
         decode_as(Service, {"metadata": {"namespace": "shop", "name": "db"}, "spec": service})
     )
-    await world.settle(key("DeploymentConfig"))
+    await setup.settle(key("DeploymentConfig"))
 
-    assert world.router.targets() == set(world.runtime.names())
+    assert setup.router.targets() == set(setup.runtime.names())
 
 
 async def test_a_deployment_config_without_triggers_waits_for_a_person() -> None:
-    world = World()
+    setup = RolloutSetup()
     manual = workload(DeploymentConfig, GOOD, triggers=[])
-    created = await world.apply(manual)
-    await world.settle(key("DeploymentConfig"))
-    assert world.runtime.names() == []
-    condition = find((await stored(world, DeploymentConfig)).status.conditions, "Progressing")
+    created = await setup.apply(manual)
+    await setup.settle(key("DeploymentConfig"))
+    assert setup.runtime.names() == []
+    condition = find((await stored(setup, DeploymentConfig)).status.conditions, "Progressing")
     assert condition is not None
     assert condition.reason == "ManualOnly"
 
     name, _, wanted = condition.message.rpartition(" ")[2].partition("=")
-    created = await stored(world, DeploymentConfig)
-    await world.store.update(created.with_metadata(annotations={name: wanted}))
-    await world.settle(key("DeploymentConfig"))
+    created = await stored(setup, DeploymentConfig)
+    await setup.store.update(created.with_metadata(annotations={name: wanted}))
+    await setup.settle(key("DeploymentConfig"))
 
-    assert world.runtime.images() == [GOOD]
+    assert setup.runtime.images() == [GOOD]
 
 
 async def test_a_stateful_set_is_replaced_one_by_one() -> None:
-    world = World()
-    await world.apply(workload(StatefulSet, GOOD, replicas=3))
-    await world.settle(key("StatefulSet"))
-    starts = [call[-1] for call in world.calls if call.startswith("start")]
+    setup = RolloutSetup()
+    await setup.apply(workload(StatefulSet, GOOD, replicas=3))
+    await setup.settle(key("StatefulSet"))
+    starts = [call[-1] for call in setup.calls if call.startswith("start")]
     assert starts == ["0", "1", "2"]
-    world.calls.clear()
+    setup.calls.clear()
 
-    await change(world, workload(StatefulSet, BETTER, replicas=3))
-    await world.settle(key("StatefulSet"))
+    await change(setup, workload(StatefulSet, BETTER, replicas=3))
+    await setup.settle(key("StatefulSet"))
 
     moves = [
         f"{call.split()[0]} {call[-1]}"
-        for call in world.calls
+        for call in setup.calls
         if call.startswith(("start", "stop"))
     ]
     assert moves == ["stop 2", "start 2", "stop 1", "start 1", "stop 0", "start 0"]
-    assert world.runtime.images() == [BETTER] * 3
+    assert setup.runtime.images() == [BETTER] * 3
 
 
 async def test_a_broken_stateful_set_loses_one_replica_only_and_gets_it_back() -> None:
-    world = World()
-    await world.apply(workload(StatefulSet, GOOD, replicas=3))
-    await world.settle(key("StatefulSet"))
-    world.calls.clear()
+    setup = RolloutSetup()
+    await setup.apply(workload(StatefulSet, GOOD, replicas=3))
+    await setup.settle(key("StatefulSet"))
+    setup.calls.clear()
 
-    await change(world, workload(StatefulSet, CRASHING, replicas=3))
-    await world.settle(key("StatefulSet"))
+    await change(setup, workload(StatefulSet, CRASHING, replicas=3))
+    await setup.settle(key("StatefulSet"))
 
-    assert {call[-1] for call in world.calls if call.startswith("stop")} == {"2"}
-    assert world.runtime.images() == [GOOD] * 3
+    assert {call[-1] for call in setup.calls if call.startswith("stop")} == {"2"}
+    assert setup.runtime.images() == [GOOD] * 3
 
 
 async def test_a_daemon_set_runs_once() -> None:
-    world = World()
-    await world.apply(workload(DaemonSet, GOOD))
-    await world.settle(key("DaemonSet"))
+    setup = RolloutSetup()
+    await setup.apply(workload(DaemonSet, GOOD))
+    await setup.settle(key("DaemonSet"))
 
-    assert world.runtime.images() == [GOOD]
+    assert setup.runtime.images() == [GOOD]
 
 
 @asynccontextmanager
-async def running(world: World) -> AsyncIterator[None]:
+async def running(setup: RolloutSetup) -> AsyncIterator[None]:
     """Run the controllers as the composition root does."""
-    machine = rollouts.RolloutPorts(world.runtime, world.router, world.traffic)
+    machine = rollouts.RolloutPorts(setup.runtime, setup.router, setup.traffic)
     images = rollouts.TemplateImages(
-        world.registry,  # type: ignore[arg-type]  # rollouts only resolve
-        PullSecrets(world.store),
+        setup.registry,  # type: ignore[arg-type]  # rollouts only resolve
+        PullSecrets(setup.store),
     )
-    cache = ObjectCache(world.store)
-    index, clock = WorkloadIndex(cache), world.clock
+    cache = ObjectCache(setup.store)
+    index, clock = WorkloadIndex(cache), setup.clock
     parts = (
         cache,
         rollouts.rollout_controller(index, machine, images, clock, orphans_period=0.01),
@@ -156,35 +156,35 @@ async def running(world: World) -> AsyncIterator[None]:
                 task.cancel()
 
 
-async def until_it_waits(world: World) -> None:
+async def until_it_waits(setup: RolloutSetup) -> None:
     async with asyncio.timeout(30):
-        async for event in world.store.watch(Deployment):
+        async for event in setup.store.watch(Deployment):
             condition = find(event.resource.status.conditions, "Progressing")
             if condition is not None and condition.reason == "SecretNotFound":
                 return
 
 
-async def until_running(world: World, *images: str) -> None:
+async def until_running(setup: RolloutSetup, *images: str) -> None:
     async with asyncio.timeout(30):
-        while world.runtime.images() != list(images):
-            world.runtime.turn()
+        while setup.runtime.images() != list(images):
+            setup.runtime.turn()
             await asyncio.sleep(0.005)  # the fake's time has to be turned
 
 
 async def test_the_controllers_wake_for_secrets_and_stop_what_nobody_owns() -> None:
-    world = World()
+    setup = RolloutSetup()
     env = [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "api", "key": "t"}}}]
-    async with running(world):
-        await world.apply(workload(Deployment, GOOD, env=env))
-        await until_it_waits(world)
-        assert world.runtime.names() == []
+    async with running(setup):
+        await setup.apply(workload(Deployment, GOOD, env=env))
+        await until_it_waits(setup)
+        assert setup.runtime.names() == []
 
         secret = Secret(data=Secret.encode_values({"t": b"1"}))
-        await world.apply(secret.with_metadata(namespace="shop", name="api"))
-        await until_running(world, GOOD)
+        await setup.apply(secret.with_metadata(namespace="shop", name="api"))
+        await until_running(setup, GOOD)
 
-        lost, _ = next(iter(world.runtime.running.values()))
-        await world.runtime.start(
+        lost, _ = next(iter(setup.runtime.running.values()))
+        await setup.runtime.start(
             type(lost)(
                 name="upwell-shop-deploy-lost-00000000-0",
                 owner=type(lost.owner)("Deployment", "shop", "lost"),
@@ -192,4 +192,4 @@ async def test_the_controllers_wake_for_secrets_and_stop_what_nobody_owns() -> N
                 containers=lost.containers,
             )
         )
-        await until_running(world, GOOD)
+        await until_running(setup, GOOD)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import Clock, World
+from tests.support.rollouts.memory_machine import Clock, RolloutSetup
 
 from upwell.api.apps import Deployment, DeploymentConfig, RevisionRecord
 from upwell.api.codec import decode_as
@@ -107,9 +107,9 @@ async def test_a_secret_concerns_the_workloads_whose_templates_name_it(
 async def test_the_router_is_asked_when_a_workload_changes_what_it_serves(
     index: WorkloadIndex,
 ) -> None:
-    world = World()
-    machine = RolloutPorts(world.runtime, world.router, world.traffic)
-    router = routing_controller(index.cache, machine, world.clock)
+    setup = RolloutSetup()
+    machine = RolloutPorts(setup.runtime, setup.router, setup.traffic)
+    router = routing_controller(index.cache, machine, setup.clock)
 
     async def asked() -> bool:
         await index.ready()

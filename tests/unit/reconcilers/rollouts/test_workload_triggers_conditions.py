@@ -20,7 +20,7 @@ LOCAL = "registry.internal/shop/app"
 CONTAINERS = [{"name": "app", "image": " "}, {"name": "side", "image": " "}]
 
 
-class Shop:
+class TriggerSetup:
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
@@ -45,8 +45,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop() -> Shop:
-    return Shop()
+def setup() -> TriggerSetup:
+    return TriggerSetup()
 
 
 def annotated[R: Resource](kind: type[R], *entries: object, **spec: Any) -> R:
@@ -107,78 +107,84 @@ def verdict(workload: Deployment | DeploymentConfig) -> tuple[str, str, str]:
     return condition.status, condition.reason, condition.message
 
 
-async def test_a_tag_sets_the_image_by_digest(shop: Shop) -> None:
+async def test_a_tag_sets_the_image_by_digest(setup: TriggerSetup) -> None:
     name, _, digest = GOOD.partition("@")
-    await shop.push("app", f"{name}:latest", digest)
-    workload = await shop.store.create(annotated(Deployment, entry("app", "app:latest")))
+    await setup.push("app", f"{name}:latest", digest)
+    workload = await setup.store.create(annotated(Deployment, entry("app", "app:latest")))
 
-    workload = await shop.reconcile(workload)
+    workload = await setup.reconcile(workload)
 
     assert images(workload) == [GOOD, " "]
     assert verdict(workload) == ("True", "Resolved", f"app = {GOOD}")
 
 
-async def test_the_same_image_again_writes_nothing(shop: Shop) -> None:
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
-    workload = await shop.store.create(annotated(Deployment, entry("app", "app:latest")))
-    first = await shop.reconcile(workload)
+async def test_the_same_image_again_writes_nothing(setup: TriggerSetup) -> None:
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
+    workload = await setup.store.create(annotated(Deployment, entry("app", "app:latest")))
+    first = await setup.reconcile(workload)
 
-    shop.clock.advance(60)
+    setup.clock.advance(60)
 
-    assert (await shop.reconcile(workload)).resource_version == first.resource_version
+    assert (await setup.reconcile(workload)).resource_version == first.resource_version
 
 
 @pytest.mark.parametrize("kind", [StatefulSet, DaemonSet, CronJob])
-async def test_every_kind_with_a_template_follows(shop: Shop, kind: type[Resource]) -> None:
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
-    workload = await shop.store.create(annotated(kind, entry("app", "app:latest")))
+async def test_every_kind_with_a_template_follows(
+    setup: TriggerSetup, kind: type[Resource]
+) -> None:
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
+    workload = await setup.store.create(annotated(kind, entry("app", "app:latest")))
 
-    workload = await shop.reconcile(workload)
+    workload = await setup.reconcile(workload)
 
     assert images(workload) == [GOOD, " "]
     assert "Resolved" in workload.model_dump_json()
 
 
-async def test_a_local_reference_policy_pulls_from_the_internal_registry(shop: Shop) -> None:
+async def test_a_local_reference_policy_pulls_from_the_internal_registry(
+    setup: TriggerSetup,
+) -> None:
     tag = {"name": "latest", "referencePolicy": {"type": "Local"}}
     digest = GOOD.partition("@")[2]
-    await shop.push("app", GOOD, digest, tags=[tag])
-    workload = await shop.store.create(annotated(Deployment, entry("app", "app:latest")))
+    await setup.push("app", GOOD, digest, tags=[tag])
+    workload = await setup.store.create(annotated(Deployment, entry("app", "app:latest")))
 
-    assert images(await shop.reconcile(workload))[0] == f"{LOCAL}@{digest}"
+    assert images(await setup.reconcile(workload))[0] == f"{LOCAL}@{digest}"
 
 
-async def test_what_is_missing_is_named(shop: Shop) -> None:
-    workload = await shop.store.create(annotated(Deployment, entry("app", "app:v2")))
-    status, reason, message = verdict(await shop.reconcile(workload))
+async def test_what_is_missing_is_named(setup: TriggerSetup) -> None:
+    workload = await setup.store.create(annotated(Deployment, entry("app", "app:v2")))
+    status, reason, message = verdict(await setup.reconcile(workload))
     assert (status, reason) == ("False", "StreamNotFound")
     assert "ImageStream shop/app does not exist" in message
 
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
-    status, reason, message = verdict(await shop.reconcile(workload))
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
+    status, reason, message = verdict(await setup.reconcile(workload))
     assert (status, reason) == ("False", "TagNotFound")
     assert "shop/app:v2" in message
 
 
-async def test_the_annotation_sets_what_it_can(shop: Shop) -> None:
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
+async def test_the_annotation_sets_what_it_can(setup: TriggerSetup) -> None:
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
     both = annotated(Deployment, entry("app", "app:latest"), entry("side", "gone:latest"))
 
-    workload = await shop.reconcile(await shop.store.create(both))
+    workload = await setup.reconcile(await setup.store.create(both))
 
     assert images(workload) == [GOOD, " "]
     assert verdict(workload)[1] == "StreamNotFound"
 
 
-async def test_a_deployment_config_waits_for_all_its_automatic_triggers(shop: Shop) -> None:
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
+async def test_a_deployment_config_waits_for_all_its_automatic_triggers(
+    setup: TriggerSetup,
+) -> None:
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
     both = config(image_change("app", "app:latest"), image_change("side", "side:latest"))
-    workload = await shop.reconcile(await shop.store.create(both))
+    workload = await setup.reconcile(await setup.store.create(both))
     assert images(workload) == [" ", " "]
     assert verdict(workload)[1] == "StreamNotFound"
 
-    await shop.push("side", BETTER, BETTER.partition("@")[2])
-    workload = await shop.reconcile(workload)
+    await setup.push("side", BETTER, BETTER.partition("@")[2])
+    workload = await setup.reconcile(workload)
 
     assert images(workload) == [GOOD, BETTER]
     assert [(one.container, one.image) for one in workload.status.triggered] == [
@@ -188,12 +194,12 @@ async def test_a_deployment_config_waits_for_all_its_automatic_triggers(shop: Sh
 
 
 async def test_a_trigger_that_is_not_automatic_sets_nothing_but_shows_what_is_pending(
-    shop: Shop,
+    setup: TriggerSetup,
 ) -> None:
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
     manual = config(image_change("app", "app:latest", automatic=False))
 
-    workload = await shop.reconcile(await shop.store.create(manual))
+    workload = await setup.reconcile(await setup.store.create(manual))
 
     assert images(workload) == [" ", " "]
     status, reason, message = verdict(workload)
@@ -201,58 +207,58 @@ async def test_a_trigger_that_is_not_automatic_sets_nothing_but_shows_what_is_pe
     assert f"pending: app = {GOOD}" in message
 
 
-async def test_a_paused_trigger_and_a_paused_workload_set_nothing(shop: Shop) -> None:
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
+async def test_a_paused_trigger_and_a_paused_workload_set_nothing(setup: TriggerSetup) -> None:
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
     paused = annotated(Deployment, entry("app", "app:latest", paused=True))
     stopped = annotated(Deployment, entry("app", "app:latest"), paused=True)
     stopped = stopped.with_metadata(name="stopped")
 
     for workload in (paused, stopped):
-        seen = await shop.reconcile(await shop.store.create(workload))
+        seen = await setup.reconcile(await setup.store.create(workload))
         assert images(seen) == [" ", " "]
         assert verdict(seen)[:2] == ("False", "Paused")
 
 
-async def test_a_hold_keeps_the_trigger_away(shop: Shop) -> None:
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
+async def test_a_hold_keeps_the_trigger_away(setup: TriggerSetup) -> None:
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
     workload = annotated(Deployment, entry("app", "app:latest"))
     annotations = {**workload.annotations, "upwell.dev/hold": "friday"}
-    held = await shop.store.create(workload.with_metadata(annotations=annotations))
+    held = await setup.store.create(workload.with_metadata(annotations=annotations))
 
-    held = await shop.reconcile(held)
+    held = await setup.reconcile(held)
 
     assert images(held) == [" ", " "]
     assert verdict(held)[1] == "Held"
     assert "friday" in verdict(held)[2]
 
 
-async def test_a_trigger_that_makes_no_sense_is_shown(shop: Shop) -> None:
+async def test_a_trigger_that_makes_no_sense_is_shown(setup: TriggerSetup) -> None:
     nonsense = annotated(Deployment, entry("nobody", "app:latest"))
 
-    status, reason, message = verdict(await shop.reconcile(await shop.store.create(nonsense)))
+    status, reason, message = verdict(await setup.reconcile(await setup.store.create(nonsense)))
 
     assert (status, reason) == ("False", "InvalidTrigger")
     assert "nobody" in message
 
 
-async def test_a_workload_without_triggers_gets_no_condition(shop: Shop) -> None:
+async def test_a_workload_without_triggers_gets_no_condition(setup: TriggerSetup) -> None:
     plain = annotated(Deployment).with_metadata(annotations={})
 
-    assert (await shop.reconcile(await shop.store.create(plain))).status.conditions == ()
+    assert (await setup.reconcile(await setup.store.create(plain))).status.conditions == ()
 
 
-async def test_a_hold_outranks_every_trigger_until_its_end(shop: Shop) -> None:
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
+async def test_a_hold_outranks_every_trigger_until_its_end(setup: TriggerSetup) -> None:
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
     workload = annotated(Deployment, entry("app", "app:latest"))
     annotations = {
         **workload.annotations,
         "upwell.dev/hold": "Black Friday",
         "upwell.dev/hold-until": "2026-01-01T12:00:00+00:00",
     }
-    await shop.store.create(workload.with_metadata(annotations=annotations))
+    await setup.store.create(workload.with_metadata(annotations=annotations))
 
-    result = await shop.reconciler.reconcile(workload.key)
-    held = await shop.store.get(Deployment, "shop", "web")
+    result = await setup.reconciler.reconcile(workload.key)
+    held = await setup.store.get(Deployment, "shop", "web")
     template = pod_template(held)
     assert template is not None
     assert template.spec.containers[0].image == " "
@@ -261,19 +267,19 @@ async def test_a_hold_outranks_every_trigger_until_its_end(shop: Shop) -> None:
     assert "Black Friday (until 2026-01-01 12:00 UTC)" in told.message
     assert result.requeue_after == 12 * 3600
 
-    shop.clock.advance(12 * 3600)
-    lifted = await shop.reconcile(held)
+    setup.clock.advance(12 * 3600)
+    lifted = await setup.reconcile(held)
     template = pod_template(lifted)
     assert template is not None
     assert template.spec.containers[0].image == GOOD
     assert "upwell.dev/hold" not in lifted.annotations
 
 
-async def test_a_hold_whose_end_nobody_understands_stays(shop: Shop) -> None:
-    await shop.push("app", GOOD, GOOD.partition("@")[2])
+async def test_a_hold_whose_end_nobody_understands_stays(setup: TriggerSetup) -> None:
+    await setup.push("app", GOOD, GOOD.partition("@")[2])
     workload = annotated(Deployment, entry("app", "app:latest"))
     annotations = {**workload.annotations, "upwell.dev/hold": "", "upwell.dev/hold-until": "soon"}
-    await shop.store.create(workload.with_metadata(annotations=annotations))
+    await setup.store.create(workload.with_metadata(annotations=annotations))
 
-    held = await shop.reconcile(workload)
+    held = await setup.reconcile(workload)
     assert "for ever: 'soon' is not a time with a zone" in held.status.conditions[0].message

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import BETTER, GOOD, World
+from tests.support.rollouts.memory_machine import BETTER, GOOD, RolloutSetup
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
@@ -64,16 +64,16 @@ def deployment(image: str = GOOD) -> Deployment:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def setup() -> RolloutSetup:
+    return RolloutSetup()
 
 
-async def route_again(world: World) -> None:
-    await world.routing.reconcile(ROUTER_KEY)
+async def route_again(setup: RolloutSetup) -> None:
+    await setup.routing.reconcile(ROUTER_KEY)
 
 
-async def admitted(world: World, name: str = "web", namespace: str = "shop") -> Condition:
-    stored = await world.store.get(Route, namespace, name)
+async def admitted(setup: RolloutSetup, name: str = "web", namespace: str = "shop") -> Condition:
+    stored = await setup.store.get(Route, namespace, name)
     (ingress,) = stored.status.ingress
     assert (ingress.router_name, ingress.host) == ("upwell", stored.spec.host)
     (condition,) = ingress.conditions
@@ -81,243 +81,243 @@ async def admitted(world: World, name: str = "web", namespace: str = "shop") -> 
     return condition
 
 
-async def listening(world: World) -> Condition:
-    found = find((await world.store.get(Service, "shop", "web")).status.conditions, "Ready")
+async def listening(setup: RolloutSetup) -> Condition:
+    found = find((await setup.store.get(Service, "shop", "web")).status.conditions, "Ready")
     assert found is not None
     return found
 
 
-async def test_ready_instances_that_the_selector_matches_are_endpoints(world: World) -> None:
-    await world.apply(service())
-    await world.apply(service("other", selector={"app": "other"}))
-    await world.apply(service("everything", selector={}))
-    await world.apply(deployment())
-    await world.settle(KEY)
+async def test_ready_instances_that_the_selector_matches_are_endpoints(setup: RolloutSetup) -> None:
+    await setup.apply(service())
+    await setup.apply(service("other", selector={"app": "other"}))
+    await setup.apply(service("everything", selector={}))
+    await setup.apply(deployment())
+    await setup.settle(KEY)
 
-    endpoints = {one.name: one.endpoints for one in world.router.table.backends}
+    endpoints = {one.name: one.endpoints for one in setup.router.table.backends}
     assert endpoints["shop:other:80"] == endpoints["shop:everything:80"] == ()
     assert [one.port for one in endpoints["shop:web:80"]] == [8080, 8080]
-    assert [one.name for one in endpoints["shop:web:80"]] == world.runtime.names()
+    assert [one.name for one in endpoints["shop:web:80"]] == setup.runtime.names()
 
-    world.runtime.end(world.runtime.names()[0])
-    await route_again(world)
-    assert world.router.targets() == {world.runtime.names()[1]}
+    setup.runtime.end(setup.runtime.names()[0])
+    await route_again(setup)
+    assert setup.router.targets() == {setup.runtime.names()[1]}
 
 
-async def test_a_service_selects_what_has_all_of_its_labels(world: World) -> None:
-    await world.apply(service("front", selector={"tier": "front", "app": "web"}))
-    await world.apply(service("back", selector={"tier": "back", "app": "web"}))
-    await world.apply(deployment())
-    await world.settle(KEY)
+async def test_a_service_selects_what_has_all_of_its_labels(setup: RolloutSetup) -> None:
+    await setup.apply(service("front", selector={"tier": "front", "app": "web"}))
+    await setup.apply(service("back", selector={"tier": "back", "app": "web"}))
+    await setup.apply(deployment())
+    await setup.settle(KEY)
 
-    endpoints = {one.name: one.endpoints for one in world.router.table.backends}
-    assert [one.name for one in endpoints["shop:front:80"]] == world.runtime.names()
+    endpoints = {one.name: one.endpoints for one in setup.router.table.backends}
+    assert [one.name for one in endpoints["shop:front:80"]] == setup.runtime.names()
     assert endpoints["shop:back:80"] == ()
-    assert world.traffic.is_live(KEY, world.runtime.names()[0])
+    assert setup.traffic.is_live(KEY, setup.runtime.names()[0])
 
 
-async def test_what_no_service_selects_in_full_needs_no_traffic(world: World) -> None:
-    await world.apply(service("back", selector={"tier": "back", "app": "web"}))
-    await world.apply(deployment())
-    await world.settle(KEY)
+async def test_what_no_service_selects_in_full_needs_no_traffic(setup: RolloutSetup) -> None:
+    await setup.apply(service("back", selector={"tier": "back", "app": "web"}))
+    await setup.apply(deployment())
+    await setup.settle(KEY)
 
-    assert world.router.targets() == set()
-    assert world.traffic.is_live(KEY, world.runtime.names()[0])
-
-
-async def test_a_service_of_another_namespace_selects_nothing_here(world: World) -> None:
-    await world.apply(service(namespace="else"))
-    await world.apply(deployment())
-    await world.settle(KEY)
-
-    assert world.router.targets() == set()
+    assert setup.router.targets() == set()
+    assert setup.traffic.is_live(KEY, setup.runtime.names()[0])
 
 
-async def test_a_service_gets_an_address_and_keeps_it(world: World) -> None:
-    await world.apply(service())
-    await world.apply(service("headless", clusterIP="None"))
-    await route_again(world)
+async def test_a_service_of_another_namespace_selects_nothing_here(setup: RolloutSetup) -> None:
+    await setup.apply(service(namespace="else"))
+    await setup.apply(deployment())
+    await setup.settle(KEY)
 
-    address = (await world.store.get(Service, "shop", "web")).spec.cluster_ip
+    assert setup.router.targets() == set()
+
+
+async def test_a_service_gets_an_address_and_keeps_it(setup: RolloutSetup) -> None:
+    await setup.apply(service())
+    await setup.apply(service("headless", clusterIP="None"))
+    await route_again(setup)
+
+    address = (await setup.store.get(Service, "shop", "web")).spec.cluster_ip
     assert address is not None
     assert address.startswith("127.77.")
-    assert [(one.address, one.port) for one in world.router.table.listeners] == [(address, 80)]
-    assert (await listening(world)).is_true
+    assert [(one.address, one.port) for one in setup.router.table.listeners] == [(address, 80)]
+    assert (await listening(setup)).is_true
 
-    await route_again(world)
-    assert (await world.store.get(Service, "shop", "web")).spec.cluster_ip == address
+    await route_again(setup)
+    assert (await setup.store.get(Service, "shop", "web")).spec.cluster_ip == address
 
 
-async def test_a_port_in_use_is_shown_and_tried_again(world: World) -> None:
-    await world.apply(service())
-    world.router.failures = {"shop:web:80": "address already in use"}
+async def test_a_port_in_use_is_shown_and_tried_again(setup: RolloutSetup) -> None:
+    await setup.apply(service())
+    setup.router.failures = {"shop:web:80": "address already in use"}
 
-    waits = [(await world.routing.reconcile(ROUTER_KEY)).requeue_after or 0 for _ in range(9)]
+    waits = [(await setup.routing.reconcile(ROUTER_KEY)).requeue_after or 0 for _ in range(9)]
 
-    condition = await listening(world)
+    condition = await listening(setup)
     assert (condition.status, condition.reason) == ("False", "ListenerFailed")
     assert ":80: address already in use" in condition.message
     assert 0.5 <= waits[0] <= 1, "soon"
     assert 30 <= waits[-1] <= 60, "less and less often"
-    world.router.failures = {}
-    await route_again(world)
-    assert (await listening(world)).is_true
+    setup.router.failures = {}
+    await route_again(setup)
+    assert (await listening(setup)).is_true
 
 
-async def test_a_route_without_a_host_gets_one(world: World) -> None:
-    await world.apply(service())
-    await world.apply(route())
-    await route_again(world)
+async def test_a_route_without_a_host_gets_one(setup: RolloutSetup) -> None:
+    await setup.apply(service())
+    await setup.apply(route())
+    await route_again(setup)
 
     host = f"web.shop.{HOST_SUFFIX}"
-    assert (await world.store.get(Route, "shop", "web")).spec.host == host
-    assert world.router.table.rules == (HttpRule("shop:web", host, "", (("shop:web:80", 100),)),)
-    assert (await admitted(world)).is_true
+    assert (await setup.store.get(Route, "shop", "web")).spec.host == host
+    assert setup.router.table.rules == (HttpRule("shop:web", host, "", (("shop:web:80", 100),)),)
+    assert (await admitted(setup)).is_true
 
 
-async def test_requests_are_shared_by_weight(world: World) -> None:
-    await world.apply(service())
-    await world.apply(service("next"))
+async def test_requests_are_shared_by_weight(setup: RolloutSetup) -> None:
+    await setup.apply(service())
+    await setup.apply(service("next"))
     to = {"kind": "Service", "name": "web", "weight": 90}
     other = {"kind": "Service", "name": "next", "weight": 10}
-    await world.apply(route(host="a.test", to=to, alternateBackends=[other]))
-    await route_again(world)
+    await setup.apply(route(host="a.test", to=to, alternateBackends=[other]))
+    await route_again(setup)
 
-    assert world.router.table.rules[0].backends == (("shop:web:80", 90), ("shop:next:80", 10))
+    assert setup.router.table.rules[0].backends == (("shop:web:80", 90), ("shop:next:80", 10))
 
 
 @pytest.mark.parametrize("port", ["http", "web", 80])
 async def test_a_route_names_its_port_by_name_target_or_number(
-    world: World, port: int | str
+    setup: RolloutSetup, port: int | str
 ) -> None:
     ports = [
         {"name": "admin", "port": 81, "targetPort": 9000},
         {"name": "http", "port": 80, "targetPort": "web"},
     ]
-    await world.apply(service(ports=ports))
-    await world.apply(route(host="a.test", port={"targetPort": port}))
-    await route_again(world)
+    await setup.apply(service(ports=ports))
+    await setup.apply(route(host="a.test", port={"targetPort": port}))
+    await route_again(setup)
 
-    assert world.router.table.rules[0].backends == (("shop:web:80", 100),)
+    assert setup.router.table.rules[0].backends == (("shop:web:80", 100),)
 
 
-async def test_the_older_route_keeps_the_host(world: World) -> None:
-    await world.apply(service())
-    await world.apply(service(namespace="else"))
-    await world.apply(route("zebra", host="a.test"))
-    world.clock.advance(60)
-    await world.apply(route("ant", host="a.test"))
-    world.clock.advance(60)
-    await world.apply(route("ant", namespace="else", host="a.test", path="/else"))
-    await world.apply(route("path", host="a.test", path="/more"))
-    await route_again(world)
+async def test_the_older_route_keeps_the_host(setup: RolloutSetup) -> None:
+    await setup.apply(service())
+    await setup.apply(service(namespace="else"))
+    await setup.apply(route("zebra", host="a.test"))
+    setup.clock.advance(60)
+    await setup.apply(route("ant", host="a.test"))
+    setup.clock.advance(60)
+    await setup.apply(route("ant", namespace="else", host="a.test", path="/else"))
+    await setup.apply(route("path", host="a.test", path="/more"))
+    await route_again(setup)
 
     for name, namespace in (("ant", "shop"), ("ant", "else")):
-        condition = await admitted(world, name, namespace)
+        condition = await admitted(setup, name, namespace)
         assert (condition.status, condition.reason) == ("False", "HostAlreadyClaimed")
         assert "Route shop/zebra" in condition.message
-    assert [one.name for one in world.router.table.rules] == ["shop:path", "shop:zebra"]
+    assert [one.name for one in setup.router.table.rules] == ["shop:path", "shop:zebra"]
 
-    await world.store.delete(Route, "shop", "zebra")
-    await route_again(world)
-    assert "shop:ant" in [one.name for one in world.router.table.rules]
-    assert (await admitted(world, "ant")).is_true
+    await setup.store.delete(Route, "shop", "zebra")
+    await route_again(setup)
+    assert "shop:ant" in [one.name for one in setup.router.table.rules]
+    assert (await admitted(setup, "ant")).is_true
 
 
-async def test_a_route_to_nothing_says_what_is_missing(world: World) -> None:
-    await world.apply(route(host="a.test"))
-    await world.apply(service("next"))
+async def test_a_route_to_nothing_says_what_is_missing(setup: RolloutSetup) -> None:
+    await setup.apply(route(host="a.test"))
+    await setup.apply(service("next"))
     wrong: dict[str, Any] = {
         "to": {"kind": "Service", "name": "next"},
         "port": {"targetPort": "metrics"},
     }
-    await world.apply(route("port", host="b.test", **wrong))
-    await route_again(world)
+    await setup.apply(route("port", host="b.test", **wrong))
+    await route_again(setup)
 
-    assert (await admitted(world)).reason == "ServiceNotFound"
-    assert (await admitted(world, "port")).reason == "PortNotFound"
-    assert "'metrics'" in (await admitted(world, "port")).message
-    assert world.router.table.rules == ()
+    assert (await admitted(setup)).reason == "ServiceNotFound"
+    assert (await admitted(setup, "port")).reason == "PortNotFound"
+    assert "'metrics'" in (await admitted(setup, "port")).message
+    assert setup.router.table.rules == ()
 
 
-async def test_a_rule_that_the_router_refuses_is_not_admitted(world: World) -> None:
-    await world.apply(service())
-    await world.apply(route(host="a.test"))
-    world.router.failures = {"shop:web": "the path has a wrong character"}
-    await route_again(world)
+async def test_a_rule_that_the_router_refuses_is_not_admitted(setup: RolloutSetup) -> None:
+    await setup.apply(service())
+    await setup.apply(route(host="a.test"))
+    setup.router.failures = {"shop:web": "the path has a wrong character"}
+    await route_again(setup)
 
-    condition = await admitted(world)
+    condition = await admitted(setup)
     assert (condition.status, condition.reason) == ("False", "NotServed")
     assert "wrong character" in condition.message
 
 
 async def test_a_router_that_takes_no_table_is_reported_on_everything_that_it_serves(
-    world: World,
+    setup: RolloutSetup,
 ) -> None:
-    await world.apply(service())
-    await world.apply(route(host="a.test"))
-    await world.apply(route("faulty", host="b.test", to={"name": "nothing"}))
-    world.router.refusal = RouterUnavailableError("haproxy: not found; apt install haproxy")
+    await setup.apply(service())
+    await setup.apply(route(host="a.test"))
+    await setup.apply(route("faulty", host="b.test", to={"name": "nothing"}))
+    setup.router.refusal = RouterUnavailableError("haproxy: not found; apt install haproxy")
     with pytest.raises(RouterUnavailableError):  # the queue tries again, with backoff
-        await route_again(world)
+        await route_again(setup)
 
-    for condition in (await admitted(world), await listening(world)):
+    for condition in (await admitted(setup), await listening(setup)):
         assert (condition.status, condition.reason) == ("False", "RouterUnavailable")
         assert "apt install haproxy" in condition.message
         assert "tried again" in condition.message
-    assert (await admitted(world, "faulty")).reason == "ServiceNotFound"
-    told = [str(one) for one in unserved([*(await world.store.list(Route)).items])]
+    assert (await admitted(setup, "faulty")).reason == "ServiceNotFound"
+    told = [str(one) for one in unserved([*(await setup.store.list(Route)).items])]
     assert told[1].startswith("Route shop/web is not served: haproxy: not found")
 
-    world.router.refusal = None
-    await route_again(world)
-    assert (await admitted(world)).is_true
-    assert (await listening(world)).is_true
-    assert not list(unserved((await world.store.list(Service)).items))
+    setup.router.refusal = None
+    await route_again(setup)
+    assert (await admitted(setup)).is_true
+    assert (await listening(setup)).is_true
+    assert not list(unserved((await setup.store.list(Service)).items))
 
 
 @pytest.mark.parametrize("down", [True, False])
 async def test_only_a_router_that_is_down_lets_rollouts_go_on_without_it(
-    world: World, *, down: bool
+    setup: RolloutSetup, *, down: bool
 ) -> None:
-    await world.apply(service())
-    await world.apply(deployment())
-    await world.settle(KEY)
+    await setup.apply(service())
+    await setup.apply(deployment())
+    await setup.settle(KEY)
     error = RouterDownError if down else RouterUnavailableError
-    world.router.refusal = error("haproxy said no")
-    old = world.runtime.names()
-    current = await world.store.get(Deployment, "shop", "web")
-    await world.store.update(current.model_copy(update={"spec": deployment(BETTER).spec}))
+    setup.router.refusal = error("haproxy said no")
+    old = setup.runtime.names()
+    current = await setup.store.get(Deployment, "shop", "web")
+    await setup.store.update(current.model_copy(update={"spec": deployment(BETTER).spec}))
     with contextlib.suppress(AssertionError):  # it may go on asking the router
-        await world.settle(KEY, limit=60)
+        await setup.settle(KEY, limit=60)
 
-    gone = not set(old) & set(world.runtime.names())
+    gone = not set(old) & set(setup.runtime.names())
     assert gone is down, "what the router may still send requests to is not stopped"
 
 
-async def test_ports_that_no_router_of_tcp_serves_are_named(world: World) -> None:
+async def test_ports_that_no_router_of_tcp_serves_are_named(setup: RolloutSetup) -> None:
     ports = [
         {"name": "dns", "port": 53, "protocol": "UDP"},
         {"name": "dns-tcp", "port": 53},
         {"port": 5060, "protocol": "SCTP"},
     ]
-    await world.apply(service(ports=ports))
-    await route_again(world)
-    condition = await listening(world)
+    await setup.apply(service(ports=ports))
+    await route_again(setup)
+    condition = await listening(setup)
     assert (condition.status, condition.reason) == ("False", "ProtocolNotServed")
     assert "port dns (53/UDP), port (5060/SCTP) are not served" in condition.message
-    assert [one.port for one in world.router.table.listeners] == [53]
+    assert [one.port for one in setup.router.table.listeners] == [53]
 
 
-async def test_a_table_that_is_in_force_is_written_about_once(world: World) -> None:
-    await world.apply(service())
-    await world.apply(route())
-    await route_again(world)
-    before = (await world.store.list(Route)).resource_version
+async def test_a_table_that_is_in_force_is_written_about_once(setup: RolloutSetup) -> None:
+    await setup.apply(service())
+    await setup.apply(route())
+    await route_again(setup)
+    before = (await setup.store.list(Route)).resource_version
 
-    await route_again(world)
+    await route_again(setup)
 
-    assert (await world.store.list(Route)).resource_version == before
+    assert (await setup.store.list(Route)).resource_version == before
 
 
 @pytest.mark.parametrize(
@@ -339,29 +339,29 @@ async def test_a_table_that_is_in_force_is_written_about_once(world: World) -> N
     ],
 )
 async def test_tls_that_cannot_be_served_says_why(
-    world: World, more: dict[str, Any], told: str
+    setup: RolloutSetup, more: dict[str, Any], told: str
 ) -> None:
-    await world.apply(service())
-    await world.apply(route(host="shop.example", **more))
-    await route_again(world)
+    await setup.apply(service())
+    await setup.apply(route(host="shop.example", **more))
+    await route_again(setup)
 
-    condition = await admitted(world)
+    condition = await admitted(setup)
     assert (condition.status, condition.reason) == ("False", "InvalidTLS")
     assert told in condition.message
 
 
-async def test_what_is_encrypted_again_names_whom_it_trusts(world: World) -> None:
+async def test_what_is_encrypted_again_names_whom_it_trusts(setup: RolloutSetup) -> None:
     tls = {"termination": "reencrypt", "destinationCACertificate": "AUTHORITY\n"}
-    await world.apply(service())
-    await world.apply(route(host="shop.example", tls=tls))
-    await route_again(world)
+    await setup.apply(service())
+    await setup.apply(route(host="shop.example", tls=tls))
+    await route_again(setup)
 
-    [rule] = world.router.table.rules
+    [rule] = setup.router.table.rules
     assert rule.tls == Tls(destination_authority="AUTHORITY")
-    assert (await admitted(world)).is_true
+    assert (await admitted(setup)).is_true
 
 
-async def test_an_own_certificate_reaches_the_router_with_its_chain(world: World) -> None:
+async def test_an_own_certificate_reaches_the_router_with_its_chain(setup: RolloutSetup) -> None:
     tls = {
         "termination": "edge",
         "certificate": "CERT\n",
@@ -369,18 +369,18 @@ async def test_an_own_certificate_reaches_the_router_with_its_chain(world: World
         "caCertificate": "CHAIN\n",
         "insecureEdgeTerminationPolicy": "Redirect",
     }
-    await world.apply(service())
-    await world.apply(route(host="shop.example", tls=tls))
-    await route_again(world)
+    await setup.apply(service())
+    await setup.apply(route(host="shop.example", tls=tls))
+    await route_again(setup)
 
-    [rule] = world.router.table.rules
+    [rule] = setup.router.table.rules
     assert rule.tls == Tls(certificate="CERT\nCHAIN\nKEY\n", plain=Plain.REDIRECT)
     assert "KEY" not in repr(rule)
 
 
-async def test_ports_of_the_machine_lead_to_what_is_ready(world: World) -> None:
+async def test_ports_of_the_machine_lead_to_what_is_ready(setup: RolloutSetup) -> None:
     ports = [{"name": "http", "port": 80, "targetPort": "web", "nodePort": 30080}]
-    await world.apply(service(type="NodePort", ports=ports))
+    await setup.apply(service(type="NodePort", ports=ports))
     container = {
         "name": "app",
         "image": GOOD,
@@ -389,32 +389,32 @@ async def test_ports_of_the_machine_lead_to_what_is_ready(world: World) -> None:
     spec = {
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}
     }
-    await world.apply(
+    await setup.apply(
         decode_as(Deployment, {"metadata": {"namespace": "shop", "name": "web"}, "spec": spec})
     )
-    await world.settle(KEY)
+    await setup.settle(KEY)
 
     listeners = {
-        one.name: (one.address, one.port, one.http) for one in world.router.table.listeners
+        one.name: (one.address, one.port, one.http) for one in setup.router.table.listeners
     }
     assert listeners["shop:web:80:node"] == ("0.0.0.0", 30080, True)
     assert listeners["shop:Deployment:web:8088"] == ("127.0.0.1", 8088, False)
-    backends = {one.name: [e.port for e in one.endpoints] for one in world.router.table.backends}
+    backends = {one.name: [e.port for e in one.endpoints] for one in setup.router.table.backends}
     assert backends["shop:Deployment:web:8088"] == [8080]
 
-    world.router.failures = dict.fromkeys(
+    setup.router.failures = dict.fromkeys(
         ("shop:web:80:node", "shop:Deployment:web:8088"), "Address already in use"
     )
-    await route_again(world)
+    await route_again(setup)
     kinds = (Deployment, Service)
-    objects = [await world.store.get(kind, "shop", "web") for kind in kinds]
+    objects = [await setup.store.get(kind, "shop", "web") for kind in kinds]
     assert [str(one) for one in unserved(objects)] == [
         "Deployment shop/web: host port 8088 is not served: Address already in use",
         "Service shop/web is not served: nodePort 30080: Address already in use",
     ]
-    world.router.failures = {}
-    await route_again(world)
-    assert not list(unserved([await world.store.get(kind, "shop", "web") for kind in kinds]))
+    setup.router.failures = {}
+    await route_again(setup)
+    assert not list(unserved([await setup.store.get(kind, "shop", "web") for kind in kinds]))
 
 
 @pytest.mark.parametrize(
@@ -429,44 +429,44 @@ async def test_ports_of_the_machine_lead_to_what_is_ready(world: World) -> None:
     ],
 )
 async def test_what_says_that_it_speaks_http_is_spoken_to_in_http(
-    world: World, port: dict[str, str], *, http: bool
+    setup: RolloutSetup, port: dict[str, str], *, http: bool
 ) -> None:
-    await world.apply(service(ports=[{"port": 80, "targetPort": 8080, **port}]))
-    await route_again(world)
+    await setup.apply(service(ports=[{"port": 80, "targetPort": 8080, **port}]))
+    await route_again(setup)
 
-    assert [one.http for one in world.router.table.listeners] == [http]
+    assert [one.http for one in setup.router.table.listeners] == [http]
 
 
 async def test_names_stand_for_services_and_headless_ones_for_their_instances(
-    world: World,
+    setup: RolloutSetup,
 ) -> None:
-    await world.apply(service())
-    await world.apply(service("each", clusterIP="None"))
-    await world.apply(deployment())
-    await world.settle(KEY)
+    await setup.apply(service())
+    await setup.apply(service("each", clusterIP="None"))
+    await setup.apply(deployment())
+    await setup.settle(KEY)
 
-    address = (await world.store.get(Service, "shop", "web")).spec.cluster_ip
-    names = [(one.name, one.address) for one in world.runtime.published]
+    address = (await setup.store.get(Service, "shop", "web")).spec.cluster_ip
+    names = [(one.name, one.address) for one in setup.runtime.published]
     assert ("web", address) in names
-    instances = [one.address for one in await world.runtime.instances()]
+    instances = [one.address for one in await setup.runtime.instances()]
     assert [found for name, found in names if name == "each"] == instances
 
 
 async def test_services_move_to_addresses_that_instances_reach() -> None:
-    world = World()
-    await world.apply(service())
-    await route_again(world)
-    before = (await world.store.get(Service, "shop", "web")).spec.cluster_ip or ""
+    setup = RolloutSetup()
+    await setup.apply(service())
+    await route_again(setup)
+    before = (await setup.store.get(Service, "shop", "web")).spec.cluster_ip or ""
     assert before.startswith("127.77.")
 
-    world.services = IPv4Network("10.200.2.0/23")
-    world.restart()
-    await route_again(world)
-    moved = (await world.store.get(Service, "shop", "web")).spec.cluster_ip
+    setup.services = IPv4Network("10.200.2.0/23")
+    setup.restart()
+    await route_again(setup)
+    moved = (await setup.store.get(Service, "shop", "web")).spec.cluster_ip
     assert moved is not None
-    assert IPv4Address(moved) in world.services
+    assert IPv4Address(moved) in setup.services
 
     own = service("own", clusterIP="192.0.2.7")
-    await world.apply(own)
-    await route_again(world)
-    assert (await world.store.get(Service, "shop", "own")).spec.cluster_ip == "192.0.2.7"
+    await setup.apply(own)
+    await route_again(setup)
+    assert (await setup.store.get(Service, "shop", "own")).spec.cluster_ip == "192.0.2.7"

@@ -45,7 +45,7 @@ NAMESPACE = "shop"
 BASE, BUILDER, APP = (str(Digest.of(name)) for name in (b"base", b"builder", b"app"))
 
 
-class Site:
+class TracedStore:
     """A store whose every object has been looked at after each write."""
 
     def __init__(self) -> None:
@@ -74,13 +74,13 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def traced() -> TracedStore:
+    return TracedStore()
 
 
-def stream(site: Site, name: str, digest: str, *, imported: bool = True) -> ImageStream:
+def stream(traced: TracedStore, name: str, digest: str, *, imported: bool = True) -> ImageStream:
     event = TagEvent(
-        created=site.clock(), docker_image_reference=f"vendor/{name}@{digest}", image=digest
+        created=traced.clock(), docker_image_reference=f"vendor/{name}@{digest}", image=digest
     )
     state = ImportState(source=f"vendor/{name}:1", imported_digest=digest) if imported else None
     history = NamedTagEventList(tag="latest", items=(event,), import_state=state)
@@ -111,9 +111,9 @@ def build(name: str, *bases: tuple[str, str]) -> Build:
 
 
 def ended(
-    site: Site, build: Build, phase: BuildPhase, digest: str = "", **changes: object
+    traced: TracedStore, build: Build, phase: BuildPhase, digest: str = "", **changes: object
 ) -> Build:
-    now = site.clock()
+    now = traced.clock()
     status = build.status.model_copy(
         update={
             "phase": phase,
@@ -126,23 +126,23 @@ def ended(
     return build.with_status(status)
 
 
-async def complete(site: Site, name: str, digest: str, *bases: tuple[str, str]) -> Build:
+async def complete(traced: TracedStore, name: str, digest: str, *bases: tuple[str, str]) -> Build:
     """Run a build of `name`, and put its result into the stream of that name."""
-    made = await site.put(build(name, *bases))
-    stages = (BuildStage(name="Build", start_time=site.clock(), duration_milliseconds=1500),)
-    made = await site.put(ended(site, made, BuildPhase.COMPLETE, digest, stages=stages))
-    await site.put(stream(site, name, digest, imported=False))
+    made = await traced.put(build(name, *bases))
+    stages = (BuildStage(name="Build", start_time=traced.clock(), duration_milliseconds=1500),)
+    made = await traced.put(ended(traced, made, BuildPhase.COMPLETE, digest, stages=stages))
+    await traced.put(stream(traced, name, digest, imported=False))
     return made
 
 
 def revision(
-    site: Site, digest: str, *, number: int = 1, phase: str = "Complete"
+    traced: TracedStore, digest: str, *, number: int = 1, phase: str = "Complete"
 ) -> RevisionRecord:
     return RevisionRecord(
         revision=number,
         hash=f"h{number}",
         template=PodTemplate(),
-        created=site.clock(),
+        created=traced.clock(),
         phase=phase,
         cause="image change",
         images={"web": f"registry/app@{digest}"},
@@ -169,150 +169,154 @@ def with_revisions(workload: Deployment, *revisions: RevisionRecord) -> Deployme
     return workload.with_status(workload.status.model_copy(update={"revisions": revisions}))
 
 
-async def test_a_chain_of_builds_and_the_rollout_at_its_end_are_one_trace(site: Site) -> None:
-    await site.put(stream(site, "base", BASE))
-    first = await complete(site, "builder", BUILDER, ("base", BASE))
-    second = await complete(site, "app", APP, ("builder", BUILDER))
-    workload = await site.put(deployment(revision(site, APP, phase="Progressing")))
+async def test_a_chain_of_builds_and_the_rollout_at_its_end_are_one_trace(
+    traced: TracedStore,
+) -> None:
+    await traced.put(stream(traced, "base", BASE))
+    first = await complete(traced, "builder", BUILDER, ("base", BASE))
+    second = await complete(traced, "app", APP, ("builder", BUILDER))
+    workload = await traced.put(deployment(revision(traced, APP, phase="Progressing")))
     (record,) = workload.status.revisions
-    done = record.model_copy(update={"phase": "Complete", "live_at": site.clock()})
-    await site.put(with_revisions(workload, done))
+    done = record.model_copy(update={"phase": "Complete", "live_at": traced.clock()})
+    await traced.put(with_revisions(workload, done))
 
-    imported, rollout = site.recorder.named("import"), site.recorder.named("rollout")
-    builds = {s.attributes["upwell.name"]: s for s in site.recorder.spans if s.name == "build"}
+    imported, rollout = traced.recorder.named("import"), traced.recorder.named("rollout")
+    builds = {s.attributes["upwell.name"]: s for s in traced.recorder.spans if s.name == "build"}
     assert imported.parent is None
     assert builds["builder-1"].parent == imported.context
     assert builds["app-1"].parent == builds["builder-1"].context
     assert rollout.parent == builds["app-1"].context
-    assert {span.context.trace_id for span in site.recorder.spans} == {imported.context.trace_id}
+    assert {span.context.trace_id for span in traced.recorder.spans} == {imported.context.trace_id}
     assert (context_of(first), context_of(second)) == (
         builds["builder-1"].context,
         builds["app-1"].context,
     )
-    steps = [s.name for s in site.recorder.spans if s.parent == rollout.context]
+    steps = [s.name for s in traced.recorder.spans if s.parent == rollout.context]
     assert steps == ["rollout start", "rollout replace"]
 
 
-async def test_a_stage_lasts_as_long_as_its_build_says(site: Site) -> None:
-    await complete(site, "app", APP)
-    stage = site.recorder.named("build Build")
+async def test_a_stage_lasts_as_long_as_its_build_says(traced: TracedStore) -> None:
+    await complete(traced, "app", APP)
+    stage = traced.recorder.named("build Build")
     assert (stage.end - stage.start, stage.parent) == (
         timedelta(seconds=1.5),
-        site.recorder.named("build").context,
+        traced.recorder.named("build").context,
     )
 
 
-async def test_each_span_is_told_once(site: Site) -> None:
-    await site.put(stream(site, "base", BASE))
-    await complete(site, "app", APP, ("base", BASE))
-    told = list(site.recorder.spans)
-    await site.look()
-    assert site.recorder.spans == told
+async def test_each_span_is_told_once(traced: TracedStore) -> None:
+    await traced.put(stream(traced, "base", BASE))
+    await complete(traced, "app", APP, ("base", BASE))
+    told = list(traced.recorder.spans)
+    await traced.look()
+    assert traced.recorder.spans == told
 
 
-async def test_what_ended_before_the_start_is_not_told_again(site: Site) -> None:
-    await site.put(stream(site, "base", BASE))
-    await complete(site, "app", APP, ("base", BASE))
-    await site.put(deployment(revision(site, APP)))
-    told = list(site.recorder.spans)
-    site.restart()
-    await site.look()
-    assert site.recorder.spans == told
+async def test_what_ended_before_the_start_is_not_told_again(traced: TracedStore) -> None:
+    await traced.put(stream(traced, "base", BASE))
+    await complete(traced, "app", APP, ("base", BASE))
+    await traced.put(deployment(revision(traced, APP)))
+    told = list(traced.recorder.spans)
+    traced.restart()
+    await traced.look()
+    assert traced.recorder.spans == told
 
 
-async def test_a_rollout_that_outlives_the_process_is_told_by_the_next(site: Site) -> None:
-    workload = await site.put(deployment(revision(site, APP, phase="Progressing")))
-    site.restart()
-    await site.look()
+async def test_a_rollout_that_outlives_the_process_is_told_by_the_next(traced: TracedStore) -> None:
+    workload = await traced.put(deployment(revision(traced, APP, phase="Progressing")))
+    traced.restart()
+    await traced.look()
     (record,) = workload.status.revisions
-    await site.put(with_revisions(workload, record.model_copy(update={"phase": "Complete"})))
-    assert site.recorder.named("rollout").start == record.created
+    await traced.put(with_revisions(workload, record.model_copy(update={"phase": "Complete"})))
+    assert traced.recorder.named("rollout").start == record.created
 
 
-async def test_a_build_stays_in_its_trace_when_its_causes_are_gone(site: Site) -> None:
-    await site.put(stream(site, "base", BASE))
-    made = await site.put(build("app", ("base", BASE)))
-    imported = site.recorder.named("import")
-    await site.store.delete(ImageStream, NAMESPACE, "base")
-    await site.put(ended(site, made, BuildPhase.COMPLETE, APP))
-    span = site.recorder.named("build")
+async def test_a_build_stays_in_its_trace_when_its_causes_are_gone(traced: TracedStore) -> None:
+    await traced.put(stream(traced, "base", BASE))
+    made = await traced.put(build("app", ("base", BASE)))
+    imported = traced.recorder.named("import")
+    await traced.store.delete(ImageStream, NAMESPACE, "base")
+    await traced.put(ended(traced, made, BuildPhase.COMPLETE, APP))
+    span = traced.recorder.named("build")
     assert span.context.trace_id == imported.context.trace_id
     assert span.context == context_of(made)
 
 
-async def test_of_several_causes_all_but_the_first_are_links(site: Site) -> None:
+async def test_of_several_causes_all_but_the_first_are_links(traced: TracedStore) -> None:
     for name, digest in (("base", BASE), ("tools", BUILDER)):
-        await site.put(stream(site, name, digest))
-    made = await site.put(build("app", ("base", BASE), ("tools", BUILDER)))
-    await site.put(ended(site, made, BuildPhase.COMPLETE, APP))
+        await traced.put(stream(traced, name, digest))
+    made = await traced.put(build("app", ("base", BASE), ("tools", BUILDER)))
+    await traced.put(ended(traced, made, BuildPhase.COMPLETE, APP))
     imports = {
-        s.attributes["upwell.name"]: s.context for s in site.recorder.spans if s.name == "import"
+        s.attributes["upwell.name"]: s.context for s in traced.recorder.spans if s.name == "import"
     }
-    span = site.recorder.named("build")
+    span = traced.recorder.named("build")
     assert (span.parent, span.links) == (imports["base"], (imports["tools"],))
 
 
-async def test_a_failure_says_why(site: Site) -> None:
-    made = await site.put(build("app"))
+async def test_a_failure_says_why(traced: TracedStore) -> None:
+    made = await traced.put(build("app"))
     why = {"reason": "FetchSourceFailed", "message": "no such repository"}
-    await site.put(ended(site, made, BuildPhase.FAILED, **why))
-    assert site.recorder.named("build").failure == "FetchSourceFailed: no such repository"
+    await traced.put(ended(traced, made, BuildPhase.FAILED, **why))
+    assert traced.recorder.named("build").failure == "FetchSourceFailed: no such repository"
 
 
-async def test_a_rollout_that_another_one_overtakes_has_failed(site: Site) -> None:
-    workload = await site.put(deployment(revision(site, BASE, phase="Progressing")))
+async def test_a_rollout_that_another_one_overtakes_has_failed(traced: TracedStore) -> None:
+    workload = await traced.put(deployment(revision(traced, BASE, phase="Progressing")))
     (old,) = workload.status.revisions
     over = old.model_copy(update={"phase": "Failed", "message": "superseded by revision 2"})
-    new = revision(site, APP, number=2, phase="Progressing")
-    workload = await site.put(with_revisions(workload, new, over))
-    assert site.recorder.named("rollout").failure == "superseded by revision 2"
-    assert context_of(workload) != site.recorder.named("rollout").context
+    new = revision(traced, APP, number=2, phase="Progressing")
+    workload = await traced.put(with_revisions(workload, new, over))
+    assert traced.recorder.named("rollout").failure == "superseded by revision 2"
+    assert context_of(workload) != traced.recorder.named("rollout").context
 
 
-async def test_hooks_follow_one_another(site: Site) -> None:
-    record = revision(site, APP)
+async def test_hooks_follow_one_another(traced: TracedStore) -> None:
+    record = revision(traced, APP)
     begun = record.created
     hooks = {
         moment: HookResult(phase=phase, ended=begun + timedelta(seconds=at), message=moment)
         for moment, phase, at in (("post", "Failed", 9), ("pre", "Complete", 4))
     }
-    await site.put(deployment(record.model_copy(update={"hooks": hooks})))
-    pre, post = (site.recorder.named(f"rollout hook {moment}") for moment in ("pre", "post"))
+    await traced.put(deployment(record.model_copy(update={"hooks": hooks})))
+    pre, post = (traced.recorder.named(f"rollout hook {moment}") for moment in ("pre", "post"))
     assert (pre.start, pre.end, pre.failure) == (begun, begun + timedelta(seconds=4), "")
     assert (post.start, post.failure) == (pre.end, "post")
 
 
 @pytest.mark.parametrize(("imported", "name"), [(True, "import"), (False, "push")])
 async def test_an_image_from_outside_was_imported_or_pushed(
-    site: Site, name: str, *, imported: bool
+    traced: TracedStore, name: str, *, imported: bool
 ) -> None:
-    await site.put(stream(site, "base", BASE, imported=imported))
-    assert [span.name for span in site.recorder.spans] == [name]
+    await traced.put(stream(traced, "base", BASE, imported=imported))
+    assert [span.name for span in traced.recorder.spans] == [name]
 
 
-async def test_a_tag_that_follows_another_has_the_trace_of_its_source(site: Site) -> None:
-    await site.put(stream(site, "base", BASE))
-    follower = stream(site, "copy", BASE, imported=False)
+async def test_a_tag_that_follows_another_has_the_trace_of_its_source(traced: TracedStore) -> None:
+    await traced.put(stream(traced, "base", BASE))
+    follower = stream(traced, "copy", BASE, imported=False)
     spec = ImageStreamSpec(tags=(TagReference(name="latest", from_=tag("base")),))
-    await site.put(follower.model_copy(update={"spec": spec}))
-    made = await site.put(build("app", ("copy", BASE)))
-    await site.put(ended(site, made, BuildPhase.COMPLETE, APP))
-    assert site.recorder.named("build").parent == site.recorder.named("import").context
+    await traced.put(follower.model_copy(update={"spec": spec}))
+    made = await traced.put(build("app", ("copy", BASE)))
+    await traced.put(ended(traced, made, BuildPhase.COMPLETE, APP))
+    assert traced.recorder.named("build").parent == traced.recorder.named("import").context
 
 
-async def test_tags_that_follow_one_another_in_a_circle_end_the_search(site: Site) -> None:
+async def test_tags_that_follow_one_another_in_a_circle_end_the_search(traced: TracedStore) -> None:
     for name, other in (("a", "b"), ("b", "a")):
         spec = ImageStreamSpec(tags=(TagReference(name="latest", from_=tag(other)),))
-        circular = stream(site, name, BASE, imported=False)
-        await site.put(circular.model_copy(update={"spec": spec}))
-    made = await site.put(build("app", ("a", BASE)))
+        circular = stream(traced, name, BASE, imported=False)
+        await traced.put(circular.model_copy(update={"spec": spec}))
+    made = await traced.put(build("app", ("a", BASE)))
     assert context_of(made) == TraceContext.root(made.uid)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "00-" + "g" * 32 + "-" + "0" * 16 + "-01"])
-async def test_an_annotation_that_is_no_traceparent_is_replaced(site: Site, text: str) -> None:
+async def test_an_annotation_that_is_no_traceparent_is_replaced(
+    traced: TracedStore, text: str
+) -> None:
     made = build("app").with_metadata(annotations={TRACEPARENT_ANNOTATION: text})
-    put = await site.put(made)
+    put = await traced.put(made)
     assert context_of(put) == TraceContext.root(put.uid)
 
 

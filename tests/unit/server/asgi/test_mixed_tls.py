@@ -32,7 +32,7 @@ async def tell_scheme(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @dataclass
-class Place:
+class ListeningServer:
     port: int
     trust: ssl.SSLContext
     shutdown: asyncio.Event
@@ -48,12 +48,12 @@ class Place:
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path, *, plain: bool) -> AsyncIterator[Place]:
+async def served(folder: Path, *, plain: bool) -> AsyncIterator[ListeningServer]:
     certificate = generated(folder / "tls", ["127.0.0.1", "localhost", TLS_NAME], datetime.now(UTC))
     trust = ssl.create_default_context(cafile=certificate.authority)
     shutdown = asyncio.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        place = Place(listener.getsockname()[1], trust, shutdown)
+        place = ListeningServer(listener.getsockname()[1], trust, shutdown)
         context = server_context(certificate)
         serving = asyncio.create_task(
             serve(tell_scheme, listener, shutdown, tls=context, plain=plain, grace_seconds=1)

@@ -48,7 +48,7 @@ REGISTRY = [Mount("/v2", app=Router([Route("/{path:path}", _echo, methods=_METHO
 
 
 @dataclass
-class Guarded:
+class GuardedApi:
     api: Api
     folder: Path
     seconds: list[float]
@@ -91,7 +91,7 @@ def anonymous() -> Role | None:
 
 
 @pytest.fixture
-async def guarded(tmp_path: Path, anonymous: Role | None) -> AsyncIterator[Guarded]:
+async def guarded(tmp_path: Path, anonymous: Role | None) -> AsyncIterator[GuardedApi]:
     seconds = [0.0]
 
     def guard(store: MemoryStore, clock: Clock) -> AccessControl:
@@ -103,16 +103,16 @@ async def guarded(tmp_path: Path, anonymous: Role | None) -> AsyncIterator[Guard
         )
 
     async with serving(LIMITS, guard=guard, registry_routes=REGISTRY) as api:
-        yield Guarded(api, tmp_path, seconds)
+        yield GuardedApi(api, tmp_path, seconds)
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/version"])
-async def test_health_and_version_need_no_token(guarded: Guarded, path: str) -> None:
+async def test_health_and_version_need_no_token(guarded: GuardedApi, path: str) -> None:
     assert (await guarded.send("", "GET", path)).status == 200
 
 
 @pytest.mark.parametrize("path", [f"{CORE}/shop/configmaps", "/api", "/apis", "/openapi/v2", "/x"])
-async def test_all_else_does(guarded: Guarded, path: str) -> None:
+async def test_all_else_does(guarded: GuardedApi, path: str) -> None:
     answer = await guarded.send("", "GET", path)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="upwell"'
@@ -122,7 +122,7 @@ async def test_all_else_does(guarded: Guarded, path: str) -> None:
 @pytest.mark.parametrize(
     "token", ["wrong", "upwell_ci_wrong", "upwell_nobody_x", "upwell__", "ü", "x" * 5000]
 )
-async def test_a_wrong_token_is_worse_than_none(guarded: Guarded, token: str) -> None:
+async def test_a_wrong_token_is_worse_than_none(guarded: GuardedApi, token: str) -> None:
     await guarded.token("ci", "viewer@*")
     headers = {"Authorization": f"Bearer {token}"}
     async with guarded.api.session.get(guarded.api.url + "/apis", headers=headers) as answer:
@@ -130,7 +130,7 @@ async def test_a_wrong_token_is_worse_than_none(guarded: Guarded, token: str) ->
         assert "unknown or has expired" in await answer.text()
 
 
-async def test_a_role_is_enough_for_what_it_allows(guarded: Guarded) -> None:
+async def test_a_role_is_enough_for_what_it_allows(guarded: GuardedApi) -> None:
     token = await guarded.token("ci", "deployer@shop", "viewer@bank")
     created = await guarded.send(token, "POST", f"{CORE}/shop/configmaps", config_map("a"))
     assert created.status == 201
@@ -138,7 +138,7 @@ async def test_a_role_is_enough_for_what_it_allows(guarded: Guarded) -> None:
     assert (await guarded.send(token, "GET", "/apis/apps/v1")).status == 200
 
 
-async def test_a_denial_says_what_is_missing(guarded: Guarded) -> None:
+async def test_a_denial_says_what_is_missing(guarded: GuardedApi) -> None:
     token = await guarded.token("ci", "viewer@prod")
     answer = await guarded.send(token, "POST", f"{BUILDS}/prod/builds", {})
     assert answer.status == 403
@@ -158,12 +158,12 @@ async def test_a_denial_says_what_is_missing(guarded: Guarded) -> None:
         f"{CORE}/shop/secrets/",
     ],
 )
-async def test_no_way_leads_a_viewer_to_secrets(guarded: Guarded, path: str) -> None:
+async def test_no_way_leads_a_viewer_to_secrets(guarded: GuardedApi, path: str) -> None:
     token = await guarded.token("ci", "viewer@*")
     assert (await guarded.send(token, "GET", path)).status == 403
 
 
-async def test_a_token_ends_with_its_secret_or_its_time(guarded: Guarded) -> None:
+async def test_a_token_ends_with_its_secret_or_its_time(guarded: GuardedApi) -> None:
     token = await guarded.token(
         "ci", "viewer@*", expires=datetime(2024, 5, 1, 13, 0, 0, tzinfo=UTC)
     )
@@ -176,14 +176,14 @@ async def test_a_token_ends_with_its_secret_or_its_time(guarded: Guarded) -> Non
     assert (await guarded.send(lasting, "GET", "/apis")).status == 401
 
 
-async def test_a_secret_of_another_type_is_no_token(guarded: Guarded) -> None:
+async def test_a_secret_of_another_type_is_no_token(guarded: GuardedApi) -> None:
     token = new_token("forged")
     record = TokenRecord("forged", hash_of(token), (parse_grant("admin@*"),))
     await guarded.api.store.create(record.as_secret().model_copy(update={"type": "Opaque"}))
     assert (await guarded.send(token, "GET", "/apis")).status == 401
 
 
-async def test_a_registry_login_is_a_token_as_password(guarded: Guarded) -> None:
+async def test_a_registry_login_is_a_token_as_password(guarded: GuardedApi) -> None:
     token = await guarded.token("ci", "builder@shop")
     ping = await guarded.api.get("/v2/")
     assert (ping.status, ping.headers["WWW-Authenticate"]) == (401, 'Basic realm="upwell"')
@@ -197,14 +197,14 @@ async def test_a_registry_login_is_a_token_as_password(guarded: Guarded) -> None
     assert (await guarded.login(token, "GET", "/v2/_catalog")).status == 403
 
 
-async def test_a_password_opens_the_registry_alone(guarded: Guarded) -> None:
+async def test_a_password_opens_the_registry_alone(guarded: GuardedApi) -> None:
     # Browsers send a password again by themselves, whoever wrote the page.
     token = await guarded.token("ci", "admin@*")
     assert (await guarded.login(token, "GET", "/v2/")).status == 200
     assert (await guarded.login(token, "GET", "/apis")).status == 401
 
 
-async def test_blobs_are_mounted_only_from_what_may_be_pulled(guarded: Guarded) -> None:
+async def test_blobs_are_mounted_only_from_what_may_be_pulled(guarded: GuardedApi) -> None:
     token = await guarded.token("ci", "builder@shop")
     uploads = "/v2/shop/app/blobs/uploads/"
     own = await guarded.login(token, "POST", f"{uploads}?mount=sha256:1&from=shop/base")
@@ -213,7 +213,7 @@ async def test_blobs_are_mounted_only_from_what_may_be_pulled(guarded: Guarded) 
     assert foreign.text == "ci POST "
 
 
-async def test_a_builds_token_pushes_to_its_namespace_alone(guarded: Guarded) -> None:
+async def test_a_builds_token_pushes_to_its_namespace_alone(guarded: GuardedApi) -> None:
     token = BUILDS_OF.of_build("shop")
     assert (await guarded.login(token, "GET", "/v2/")).text.startswith("system:build:shop")
     assert (await guarded.login(token, "PUT", "/v2/shop/b/manifests/v")).status == 200
@@ -223,19 +223,19 @@ async def test_a_builds_token_pushes_to_its_namespace_alone(guarded: Guarded) ->
     assert (await guarded.send(token, "GET", f"{BUILDS}/shop/builds")).status == 403
 
 
-async def test_the_token_of_workloads_only_pulls(guarded: Guarded) -> None:
+async def test_the_token_of_workloads_only_pulls(guarded: GuardedApi) -> None:
     token = BUILDS_OF.to_pull()
     assert (await guarded.login(token, "GET", "/v2/bank/b/manifests/v")).status == 200
     assert (await guarded.login(token, "PUT", "/v2/bank/b/manifests/v")).status == 403
 
 
-async def test_a_builds_token_cannot_be_made_up(guarded: Guarded) -> None:
+async def test_a_builds_token_cannot_be_made_up(guarded: GuardedApi) -> None:
     token = BUILDS_OF.of_build("shop").replace(":shop_", ":bank_")
     assert (await guarded.login(token, "GET", "/v2/")).status == 401
     assert (await guarded.login(RegistryTokens().to_pull(), "GET", "/v2/")).status == 401
 
 
-async def test_a_client_has_a_rate_of_its_own(guarded: Guarded) -> None:
+async def test_a_client_has_a_rate_of_its_own(guarded: GuardedApi) -> None:
     busy, calm = await guarded.token("busy", "viewer@*"), await guarded.token("calm", "viewer@*")
     codes = [(await guarded.send(busy, "GET", "/apis")).status for _ in range(21)]
     assert codes == [200] * 20 + [429]
@@ -247,7 +247,7 @@ async def test_a_client_has_a_rate_of_its_own(guarded: Guarded) -> None:
     assert (await guarded.send(busy, "GET", "/apis")).status == 200
 
 
-async def test_webhooks_are_open_and_bounded_by_address(guarded: Guarded) -> None:
+async def test_webhooks_are_open_and_bounded_by_address(guarded: GuardedApi) -> None:
     codes = [(await guarded.send("", "POST", "/webhooks/registry", {})).status for _ in range(11)]
     assert 429 not in codes[:10]
     assert codes[10] == 429
@@ -255,7 +255,7 @@ async def test_webhooks_are_open_and_bounded_by_address(guarded: Guarded) -> Non
     assert (await guarded.send(ADMIN, "GET", "/apis")).status == 200
 
 
-async def test_a_client_has_so_many_watches(guarded: Guarded) -> None:
+async def test_a_client_has_so_many_watches(guarded: GuardedApi) -> None:
     token = await guarded.token("ci", "viewer@*")
     headers = {"Authorization": f"Bearer {token}"}
     url = f"{guarded.api.url}/api/v1/configmaps?watch=true"
@@ -273,7 +273,7 @@ async def _until_ended(answer: aiohttp.ClientResponse) -> bytes:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/configmaps?watch=true", "{builds}/log?follow=true"])
-async def test_what_runs_ends_with_its_token(guarded: Guarded, path: str) -> None:
+async def test_what_runs_ends_with_its_token(guarded: GuardedApi, path: str) -> None:
     made = await guarded.api.store.create(Build(metadata=ObjectMeta(name="b", namespace="shop")))
     await guarded.api.store.update_status(made.with_status(BuildStatus(phase=BuildPhase.RUNNING)))
     guarded.api.logs.sink(made.uid)(b"the build runs\n")
@@ -287,7 +287,7 @@ async def test_what_runs_ends_with_its_token(guarded: Guarded, path: str) -> Non
     assert guarded.audit()[-1]["code"] == 403
 
 
-async def test_a_watch_ends_when_its_token_loses_the_right_to_it(guarded: Guarded) -> None:
+async def test_a_watch_ends_when_its_token_loses_the_right_to_it(guarded: GuardedApi) -> None:
     token = await guarded.token("ci", "viewer@*")
     url = f"{guarded.api.url}/api/v1/configmaps?watch=true"
     headers = {"Authorization": f"Bearer {token}"}
@@ -307,7 +307,7 @@ async def test_a_watch_ends_when_its_token_loses_the_right_to_it(guarded: Guarde
             assert refused.status == 403
 
 
-async def test_the_audit_log_says_who_did_what(guarded: Guarded) -> None:
+async def test_the_audit_log_says_who_did_what(guarded: GuardedApi) -> None:
     token = await guarded.token("ci", "deployer@shop")
     await guarded.send(token, "POST", f"{CORE}/shop/configmaps", config_map("a", key="hidden"))
     await guarded.send(token, "GET", f"{CORE}/shop/configmaps")
@@ -331,7 +331,7 @@ async def test_the_audit_log_says_who_did_what(guarded: Guarded) -> None:
     assert (guarded.folder / "audit.log").stat().st_mode & 0o777 == 0o600
 
 
-async def test_the_secret_of_a_build_webhook_is_not_audited(guarded: Guarded) -> None:
+async def test_the_secret_of_a_build_webhook_is_not_audited(guarded: GuardedApi) -> None:
     path = f"{BUILDS}/shop/buildconfigs/app/webhooks/verysecret/generic"
     await guarded.send("", "POST", path, {})
     (line,) = guarded.audit()
@@ -344,7 +344,7 @@ class TestAnonymousViewers:
     def anonymous(self) -> Role | None:
         return Role.VIEWER
 
-    async def test_everyone_may_look_and_nothing_else(self, guarded: Guarded) -> None:
+    async def test_everyone_may_look_and_nothing_else(self, guarded: GuardedApi) -> None:
         assert (await guarded.send("", "GET", f"{CORE}/shop/configmaps")).status == 200
         assert (await guarded.send("", "GET", f"{CORE}/shop/secrets")).status == 401
         created = await guarded.send("", "POST", f"{CORE}/shop/configmaps", config_map("a"))
@@ -423,7 +423,7 @@ async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> N
 
 
 async def test_following_a_tag_of_another_namespace_needs_the_right_to_read_it(
-    guarded: Guarded,
+    guarded: GuardedApi,
 ) -> None:
     token = await guarded.token("ci", "builder@shop")
     streams = "/apis/image.openshift.io/v1/namespaces/shop"

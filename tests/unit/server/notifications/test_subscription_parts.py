@@ -29,7 +29,7 @@ def document(name: str = "ci", **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": spec or WEBHOOK}
 
 
-class Site:
+class SubscriptionApi:
     """The API with tokens, over an outbox on disk and receivers in memory."""
 
     def __init__(self, folder: Path) -> None:
@@ -63,13 +63,13 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    site = Site(tmp_path)
+async def served(tmp_path: Path) -> AsyncIterator[SubscriptionApi]:
+    served = SubscriptionApi(tmp_path)
     async with serving(
-        DEFAULT_LIMITS, guard=site.guard, subscriptions=site.subscriptions
-    ) as site.api:
-        yield site
-    site.outbox.close()
+        DEFAULT_LIMITS, guard=served.guard, subscriptions=served.subscriptions
+    ) as served.api:
+        yield served
+    served.outbox.close()
 
 
 @pytest.mark.parametrize(
@@ -96,38 +96,42 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         ({**WEBHOOK, "retries": {"attempts": 0}}, "spec.retries.attempts"),
     ],
 )
-async def test_what_cannot_work_is_refused(site: Site, spec: dict[str, Any], fault: str) -> None:
-    token = await site.token("ada", "promoter@shop")
-    answer = await site.send(token, "POST", PATH, document(**spec))
+async def test_what_cannot_work_is_refused(
+    served: SubscriptionApi, spec: dict[str, Any], fault: str
+) -> None:
+    token = await served.token("ada", "promoter@shop")
+    answer = await served.send(token, "POST", PATH, document(**spec))
     assert answer.status == 422
     assert fault in answer.json["message"]
 
 
-async def test_a_promoter_writes_subscriptions_of_his_namespace(site: Site) -> None:
-    token = await site.token("ada", "promoter@shop")
-    assert (await site.send(token, "POST", PATH, document())).status == 201
+async def test_a_promoter_writes_subscriptions_of_his_namespace(served: SubscriptionApi) -> None:
+    token = await served.token("ada", "promoter@shop")
+    assert (await served.send(token, "POST", PATH, document())).status == 201
     elsewhere = PATH.replace("/shop/", "/bank/")
-    assert (await site.send(token, "POST", elsewhere, document())).status == 403
-    viewer = await site.token("bob", "viewer@shop")
-    assert (await site.send(viewer, "GET", f"{PATH}/ci")).status == 200
-    assert (await site.send(viewer, "POST", f"{PATH}/ci/test")).status == 403
-    assert (await site.send(viewer, "GET", f"{PATH}/ci/deadletters")).status == 403
+    assert (await served.send(token, "POST", elsewhere, document())).status == 403
+    viewer = await served.token("bob", "viewer@shop")
+    assert (await served.send(viewer, "GET", f"{PATH}/ci")).status == 200
+    assert (await served.send(viewer, "POST", f"{PATH}/ci/test")).status == 403
+    assert (await served.send(viewer, "GET", f"{PATH}/ci/deadletters")).status == 403
 
 
 @pytest.mark.parametrize("grant", ["promoter@*", "admin@shop"])
-async def test_only_an_admin_of_everything_may_listen_everywhere(site: Site, grant: str) -> None:
-    token, admin = await site.token("ada", grant), await site.token("root", "admin@*")
+async def test_only_an_admin_of_everything_may_listen_everywhere(
+    served: SubscriptionApi, grant: str
+) -> None:
+    token, admin = await served.token("ada", grant), await served.token("root", "admin@*")
     everywhere = document(webhook=WEBHOOK["webhook"], namespaces=["*"])
-    refused = await site.send(token, "POST", PATH, everywhere)
+    refused = await served.send(token, "POST", PATH, everywhere)
     assert refused.status == 403
     assert "needs role admin in all namespaces" in refused.json["message"]
-    assert (await site.send(admin, "POST", PATH, everywhere)).status == 201
+    assert (await served.send(admin, "POST", PATH, everywhere)).status == 201
 
     # What an admin made cannot be turned elsewhere, by whichever way of writing.
     moved = document(webhook={"url": "http://evil.test/"}, namespaces=["*"])
-    assert (await site.send(token, "PUT", f"{PATH}/ci", moved)).status == 403
+    assert (await served.send(token, "PUT", f"{PATH}/ci", moved)).status == 403
     patch = {"spec": {"webhook": {"url": "http://evil.test/"}}}
-    merged = await site.send(token, "PATCH", f"{PATH}/ci", patch, "merge-patch+json")
+    merged = await served.send(token, "PATCH", f"{PATH}/ci", patch, "merge-patch+json")
     assert merged.status == 403
     applied = {
         "apiVersion": "upwell.dev/v1alpha1",
@@ -136,48 +140,48 @@ async def test_only_an_admin_of_everything_may_listen_everywhere(site: Site, gra
         "spec": patch["spec"],
     }
     path = f"{PATH}/ci?fieldManager=x&force=true"
-    assert (await site.send(token, "PATCH", path, applied, "apply-patch+yaml")).status == 403
-    narrowed = await site.send(token, "PUT", f"{PATH}/ci", document())
+    assert (await served.send(token, "PATCH", path, applied, "apply-patch+yaml")).status == 403
+    narrowed = await served.send(token, "PUT", f"{PATH}/ci", document())
     assert narrowed.status == 200
 
 
-async def test_a_test_says_what_came_back(site: Site) -> None:
-    token = await site.token("ada", "promoter@shop")
-    await site.send(token, "POST", PATH, document())
-    answer = await site.send(token, "POST", f"{PATH}/ci/test")
+async def test_a_test_says_what_came_back(served: SubscriptionApi) -> None:
+    token = await served.token("ada", "promoter@shop")
+    await served.send(token, "POST", PATH, document())
+    answer = await served.send(token, "POST", f"{PATH}/ci/test")
     assert (answer.json["delivered"], answer.json["message"]) == (True, "204 No Content")
-    assert [one.type for one in site.receivers.received] == ["dev.upwell.test"]
-    site.receivers.answer = lambda _: DeliveryError("answered 500 No")
-    answer = await site.send(token, "POST", f"{PATH}/ci/test")
+    assert [one.type for one in served.receivers.received] == ["dev.upwell.test"]
+    served.receivers.answer = lambda _: DeliveryError("answered 500 No")
+    answer = await served.send(token, "POST", f"{PATH}/ci/test")
     assert (answer.status, answer.json["delivered"]) == (200, False)
     assert answer.json["message"] == "answered 500 No"
-    assert (await site.send(token, "POST", f"{PATH}/nix/test")).status == 404
+    assert (await served.send(token, "POST", f"{PATH}/nix/test")).status == 404
 
 
-async def test_dead_letters_are_listed_and_sent_again(site: Site) -> None:
-    token = await site.token("ada", "promoter@shop")
-    await site.send(token, "POST", PATH, document())
-    made = await site.api.store.get(Subscription, "shop", "ci")
-    now = site.api.clock()
+async def test_dead_letters_are_listed_and_sent_again(served: SubscriptionApi) -> None:
+    token = await served.token("ada", "promoter@shop")
+    await served.send(token, "POST", PATH, document())
+    made = await served.api.store.get(Subscription, "shop", "ci")
+    now = served.api.clock()
     for name in ("one", "two"):
         letter = Envelope(name, "dev.upwell.image.changed", name, "info", name, b'{"id": "x"}')
-        site.outbox.add(made.uid, [(letter, Fate.SEND)], now)
-        site.outbox.dead_letter(site.outbox.next_due(made.uid, 1)[0], now, "answered 410 Gone")
-    listed = (await site.send(token, "GET", f"{PATH}/ci/deadletters")).json["items"]
+        served.outbox.add(made.uid, [(letter, Fate.SEND)], now)
+        served.outbox.dead_letter(served.outbox.next_due(made.uid, 1)[0], now, "answered 410 Gone")
+    listed = (await served.send(token, "GET", f"{PATH}/ci/deadletters")).json["items"]
     assert [one["id"] for one in listed] == ["one", "two"]
     assert listed[0]["event"] == {"id": "x"}
     replay = f"{PATH}/ci/replay"
-    assert (await site.send(token, "POST", replay, {"ids": ["two", "x"]})).json == {"replayed": 1}
-    assert (await site.send(token, "POST", replay, {"ids": ["two"]})).json == {"replayed": 0}
-    assert (await site.send(token, "POST", replay, {"all": True})).json == {"replayed": 1}
+    assert (await served.send(token, "POST", replay, {"ids": ["two", "x"]})).json == {"replayed": 1}
+    assert (await served.send(token, "POST", replay, {"ids": ["two"]})).json == {"replayed": 0}
+    assert (await served.send(token, "POST", replay, {"all": True})).json == {"replayed": 1}
 
 
 @pytest.mark.parametrize(
     "body", [{}, {"all": False}, {"ids": ["a"], "all": True}, {"ids": "a"}, {"ids": ["x" * 65]}]
 )
 async def test_a_replay_of_nothing_in_particular_is_refused(
-    site: Site, body: dict[str, Any]
+    served: SubscriptionApi, body: dict[str, Any]
 ) -> None:
-    token = await site.token("ada", "promoter@shop")
-    await site.send(token, "POST", PATH, document())
-    assert (await site.send(token, "POST", f"{PATH}/ci/replay", body)).status == 422
+    token = await served.token("ada", "promoter@shop")
+    await served.send(token, "POST", PATH, document())
+    assert (await served.send(token, "POST", f"{PATH}/ci/replay", body)).status == 422

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.pruning.pruned_stores import Machine
+from tests.support.pruning.pruned_stores import PrunedStores
 from tests.support.server.api_server import Answer, Api, serving
 
 from upwell.actions.pruning import PruningActions
@@ -22,14 +22,14 @@ PATH = "/apis/upwell.dev/v1alpha1/prunes"
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
+def machine(tmp_path: Path) -> Iterator[PrunedStores]:
+    machine = PrunedStores(tmp_path)
     yield machine
     machine.inventory.close()
 
 
 @pytest.fixture
-async def api(machine: Machine) -> AsyncIterator[Api]:
+async def api(machine: PrunedStores) -> AsyncIterator[Api]:
     actions = PruningActions(machine.pruning, DEFAULTS)
     async with serving(DEFAULT_LIMITS, pruning=actions) as running:
         yield running
@@ -45,7 +45,7 @@ def removed(answer: Answer) -> list[str]:
     return [item["name"] for item in answer.json["status"].get("items", ())]
 
 
-async def lost(machine: Machine, mark: str) -> Digest:
+async def lost(machine: PrunedStores, mark: str) -> Digest:
     """Push an image that nothing names."""
     digest = await machine.push("shop/lost:latest", mark)
     await machine.registry.untag("shop/lost", "latest")
@@ -53,7 +53,7 @@ async def lost(machine: Machine, mark: str) -> Digest:
 
 
 async def test_without_a_word_it_is_a_dry_run_by_the_servers_rules(
-    api: Api, machine: Machine
+    api: Api, machine: PrunedStores
 ) -> None:
     old = await lost(machine, "old")
     machine.grow_old()
@@ -63,7 +63,7 @@ async def test_without_a_word_it_is_a_dry_run_by_the_servers_rules(
     assert await machine.manifests("shop/lost") == {old, young}
 
 
-async def test_what_is_asked_for_is_done(api: Api, machine: Machine) -> None:
+async def test_what_is_asked_for_is_done(api: Api, machine: PrunedStores) -> None:
     gone = await lost(machine, "old")
     machine.grow_old()
     asked = {"confirm": True, "keepTagRevisions": 1, "keepYoungerThanSeconds": 3600}

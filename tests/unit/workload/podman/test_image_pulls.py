@@ -19,7 +19,7 @@ ALICE = ("registry.test", "alice", "wonder")
 DEADLINE = 30
 
 
-class Turned:
+class ManualClock:
     """A clock that tests turn."""
 
     def __init__(self) -> None:
@@ -62,12 +62,12 @@ class SlowApi:
         self.present.add(reference)
 
 
-class Scene:
+class PullsUnderTest:
     """Pulls that run, and who hears of them."""
 
     def __init__(self) -> None:
         self.api = SlowApi()
-        self.clock = Turned()
+        self.clock = ManualClock()
         self.told: asyncio.Queue[Owner] = asyncio.Queue()
         self.pulls = Pulls(self.api, self.clock, self.told.put_nowait)
 
@@ -81,8 +81,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene() -> AsyncIterator[Scene]:
-    made = Scene()
+async def pulling() -> AsyncIterator[PullsUnderTest]:
+    made = PullsUnderTest()
     task = asyncio.create_task(made.pulls.run())
     try:
         yield made
@@ -97,7 +97,7 @@ def instance(name: str = "web-0", **changes: object) -> InstanceSpec:
 
 
 async def test_an_instance_is_shown_while_its_image_is_pulled() -> None:
-    async with scene() as it:
+    async with pulling() as it:
         assert await it.pulls.are_needed(instance(role="pre"), restarts=2)
         shown = it.pulls.instances()["web-0"]
         assert (shown.state, shown.ready, shown.restarts) == (State.PULLING, False, 2)
@@ -114,7 +114,7 @@ async def test_an_instance_is_shown_while_its_image_is_pulled() -> None:
 
 
 async def test_instances_share_the_pull_of_an_image() -> None:
-    async with scene() as it:
+    async with pulling() as it:
         for name in ("web-0", "web-1"):
             assert await it.pulls.are_needed(instance(name), restarts=0)
         await it.until_asked(1)
@@ -125,7 +125,7 @@ async def test_instances_share_the_pull_of_an_image() -> None:
 
 
 async def test_a_failed_pull_is_told_and_not_begun_anew_too_early() -> None:
-    async with scene() as it:
+    async with pulling() as it:
         it.api.fault = "cannot pull: 500"
         it.api.let.set()
         waits = []
@@ -141,7 +141,7 @@ async def test_a_failed_pull_is_told_and_not_begun_anew_too_early() -> None:
 
 
 async def test_another_login_is_tried_at_once() -> None:
-    async with scene() as it:
+    async with pulling() as it:
         it.api.fault = "unauthorized"
         it.api.let.set()
         await it.pulls.are_needed(instance(), restarts=0)
@@ -157,7 +157,7 @@ async def test_another_login_is_tried_at_once() -> None:
 
 
 async def test_a_pull_that_nobody_wants_any_more_is_given_up() -> None:
-    async with scene() as it:
+    async with pulling() as it:
         await it.pulls.are_needed(instance("web-0"), restarts=0)
         await it.pulls.are_needed(instance("web-1"), restarts=0)
         await it.until_asked(1)
@@ -172,7 +172,7 @@ async def test_a_pull_that_nobody_wants_any_more_is_given_up() -> None:
 
 
 async def test_an_instance_that_is_given_up_before_its_turn_pulls_nothing() -> None:
-    async with scene() as it:
+    async with pulling() as it:
         await it.pulls.are_needed(instance("web-0"), restarts=0)
         it.pulls.cancel("web-0")
         await it.pulls.are_needed(instance("web-1"), restarts=0)

@@ -5,7 +5,7 @@ import pytest
 from upwell.workload.podman.shared_calls import SharedCall
 
 
-class Counted:
+class CountedCall:
     """A call whose runs end when they are let; the answer is the number of the run."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Counted:
 
 
 async def test_who_asks_during_a_run_shares_the_next_one() -> None:
-    counted = Counted()
+    counted = CountedCall()
     shared = SharedCall(counted)
     first = asyncio.ensure_future(shared())
     await counted.begun.wait()
@@ -38,7 +38,7 @@ async def test_who_asks_during_a_run_shares_the_next_one() -> None:
 
 
 async def test_nobody_gets_an_answer_from_before_they_asked() -> None:
-    counted = Counted()
+    counted = CountedCall()
     shared = SharedCall(counted)
     for number in (1, 2):
         counted.may_end.release()
@@ -47,7 +47,7 @@ async def test_nobody_gets_an_answer_from_before_they_asked() -> None:
 
 @pytest.mark.parametrize("cancels", [True, False])
 async def test_a_run_that_does_not_end_well_is_nobody_elses(*, cancels: bool) -> None:
-    counted = Counted()
+    counted = CountedCall()
     counted.fails = 1
     shared = SharedCall(counted)
     first = asyncio.ensure_future(shared())
