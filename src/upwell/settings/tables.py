@@ -79,7 +79,7 @@ class BuildIsolation(SettingsTable):
     """Isolation of builds from this machine."""
 
     user_namespaces: Flag = True
-    """Makes root inside a build nobody outside, where the machine allows that."""
+    """Maps root in a build to an unprivileged id outside, where the machine allows that."""
     host_network: Flag = False
     """Lets a BuildConfig ask for the machine's own network."""
     memory_bytes: Size | None = Field(default=None, validation_alias="memory")

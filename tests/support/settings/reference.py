@@ -43,11 +43,11 @@ mirrors = ["mirror.example/vendor", {location = "10.0.0.6", pulls = "digest-only
 _INTRODUCTION = f"""\
 # The configuration file
 
-`upwell serve --config FILE` reads it once at start: TOML, of 1 MiB at most. Every key may be left
-out, except where its default is "(needed)". A file with faults is refused, and all of them are
-told at once, each with its key, what is allowed there, and what stands there. Options and variables
-of `upwell serve` are in `upwell serve --help`; where one sets the same as a key, the option comes
-first. `upwell image mirror --config FILE` takes the registries of the file.
+`upwell serve --config FILE` reads it once at start: TOML, at most 1 MiB. Every key is optional,
+except where its default is "(needed)". A file with faults is refused, and all faults are reported
+at once, each with its key, the allowed values and the value found. Options and variables of `upwell
+serve` are in `upwell serve --help`; an option takes precedence over the key that sets the same.
+`upwell image mirror --config FILE` takes the registries of the file.
 
 ```toml
 {EXAMPLE}```
