@@ -190,7 +190,7 @@ def _wanted(
     if stream is not None and _is_implied(stream, named.tag):
         return
     if old is None or not old.imports:
-        message = f"{named} has no source; name one with --from and --confirm"
+        message = f"{named} imports from no registry; name an image with --from and --confirm"
         raise CommandError(message, Exit.USAGE)
     yield _declaration(old, request)
 
