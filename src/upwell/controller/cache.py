@@ -6,6 +6,7 @@ that follow from the decision, and calls `wait_for` before it decides again upon
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Any, cast
@@ -13,6 +14,8 @@ from typing import Any, cast
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller.watching import list_and_watch
 from upwell.store.interface import Change, Listing, Store, UnavailableError, WatchEvent
+
+log = logging.getLogger(__name__)
 
 _LONGEST_LAG = 30.0
 """Seconds that `wait_for` waits."""
@@ -40,8 +43,7 @@ class CacheIndex[R: Resource, K: Hashable]:
 
     def move(self, before: R | None, after: R | None) -> None:
         """Take a change in."""
-        old = set(self._keys(before)) if before is not None else set()
-        new = set(self._keys(after)) if after is not None else set()
+        old, new = self._keys_of(before), self._keys_of(after)
         for key in old - new:
             found = self._found[key]
             found.pop(cast("R", before).key, None)
@@ -49,6 +51,16 @@ class CacheIndex[R: Resource, K: Hashable]:
                 del self._found[key]
         for key in new:
             self._found[key][cast("R", after).key] = cast("R", after)
+
+    def _keys_of(self, resource: R | None) -> set[K]:
+        if resource is None:
+            return set()
+        try:
+            return set(self._keys(resource))
+        except Exception:
+            # A fault of ours: it costs this object its place here, and nobody else anything.
+            log.exception("object not indexed", extra={"key": str(resource.key)})
+            return set()
 
 
 class ObjectCache:
@@ -192,7 +204,11 @@ class _FollowedKind[R: Resource]:
         else:
             self.objects[key] = after
         for handler in self._handlers:
-            handler(before, after)
+            try:
+                handler(before, after)
+            except Exception:
+                # A fault of ours, which must not take the change from all others.
+                log.exception("change not handled", extra={"key": str(key)})
 
     def _move(self, version: str) -> None:
         self._version = int(version or 0)

@@ -96,7 +96,8 @@ class Controller:
         lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self.name = name
-        self.queue: WorkQueue[ObjectKey] = WorkQueue(backoff) if queue is None else queue
+        self._backoff = backoff or Backoff()
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(self._backoff) if queue is None else queue
         self._reconciler = reconciler
         self._cache = cache
         self._kinds = [watch.kind for watch in watches]
@@ -118,14 +119,17 @@ class Controller:
                 group.create_task(self._work(), name=f"{self.name}:worker-{number}")
 
     def _handler(self, watch: Watch[Any]) -> Handler[Any]:
-        def changed(before: Resource | None, after: Resource | None) -> None:
+        def changed(before: Resource | None, after: Resource | None, failures: int = 0) -> None:
             try:
                 for key in watch.to_keys(before, after):
                     self.queue.add(key)
             except Exception:
-                # A fault of ours, which must not take the change from the others.
-                where = {"controller": self.name, "kind": watch.kind.KIND.kind}
+                # A fault of ours, which must not take the change from the others; nor is it lost.
+                pause = self._backoff.delay(failures + 1)
+                where = {"controller": self.name, "kind": watch.kind.KIND.kind, "retry_in": pause}
                 log.exception("change not mapped", extra=where)
+                loop = asyncio.get_running_loop()
+                loop.call_later(pause, changed, before, after, failures + 1)
 
         return changed
 

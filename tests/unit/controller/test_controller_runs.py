@@ -18,6 +18,7 @@ from upwell.controller import (
     Watch,
     WorkQueue,
     of_both,
+    same_key,
 )
 from upwell.store.interface import (
     EVERYTHING,
@@ -202,18 +203,23 @@ async def test_every_state_is_mapped_in_order_once_the_cache_has_it() -> None:
     assert told == [("", "blue", "blue"), ("blue", "red", "red"), ("red", "grey", "grey")]
 
 
-async def test_a_mapping_that_fails_takes_no_change_from_others(
+async def test_a_mapping_that_fails_takes_no_change_from_others_and_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def broken(_before: ConfigMap | None, _after: ConfigMap | None) -> Iterable[ObjectKey]:
-        raise ValueError("broken")
+    faults = [ValueError("broken"), ValueError("broken")]
 
-    controlled, recorder = ControlledStore(), Recorder()
-    faulty = controlled.controller(Recorder(), Watch(ConfigMap, broken))
-    async with controlled.running(faulty, controlled.controller(recorder)):
+    def broken(before: ConfigMap | None, after: ConfigMap | None) -> Iterable[ObjectKey]:
+        if faults:
+            raise faults.pop()
+        return same_key(before, after)
+
+    controlled, recorders = ControlledStore(), (Recorder(), Recorder())
+    faulty = controlled.controller(recorders[0], Watch(ConfigMap, broken))
+    async with controlled.running(faulty, controlled.controller(recorders[1])):
         await controlled.store.create(item("a"))
-        await recorder.until(lambda seen: seen == ["a"])
-    assert [record.getMessage() for record in caplog.records] == ["change not mapped"]
+        for recorder in recorders:
+            await recorder.until(lambda seen: seen == ["a"])
+    assert [record.getMessage() for record in caplog.records] == ["change not mapped"] * 2
 
 
 async def test_controllers_share_the_watch_of_a_kind() -> None:

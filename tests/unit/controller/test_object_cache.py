@@ -278,3 +278,28 @@ async def test_all_see_one_copy_of_an_object(cached: CachedStore) -> None:
         (indexed,) = cached.by_color.get("blue")
         assert indexed is written is cached.cache.get(ConfigMap, "n", "sky")
         assert indexed.key == ObjectKey("ConfigMap", "n", "sky")
+
+
+async def test_a_fault_in_an_index_or_a_handler_costs_nobody_else_a_change(
+    cached: CachedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    def first_letter(found: ConfigMap) -> Sequence[str]:
+        return [found.data["color"][0]]
+
+    def broken(_before: ConfigMap | None, _after: ConfigMap | None) -> None:
+        raise ValueError("broken")
+
+    letters = cached.cache.index(ConfigMap, first_letter)
+    cached.cache.on_change(ConfigMap, broken)
+    later: list[str | None] = []
+    cached.cache.on_change(ConfigMap, lambda _before, after: later.append(_color(after)))
+    async with cached.running():
+        await cached.store.create(config_map("odd", ""))
+        await cached.cache.wait_for(await cached.paint("sky", "blue"))
+        assert cached.names("blue") == {"sky"}
+        await cached.cache.wait_for(await cached.store.update(config_map("odd", "black")))
+        assert {item.name for item in letters.get("b")} == {"sky", "odd"}
+    assert later == ["", "blue", "black"]
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages.count("object not indexed") == 2, "when it came, and as the state before"
+    assert messages.count("change not handled") == 3

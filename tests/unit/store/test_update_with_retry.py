@@ -1,4 +1,6 @@
+import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +9,7 @@ from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
 from upwell.store.retry import UPDATE_TRIES, update_with_retry
+from upwell.store.sqlite import SqliteStore
 
 
 class ContendedMap:
@@ -65,3 +68,26 @@ async def test_a_conflict_that_the_decision_finds_is_final() -> None:
         await update_with_retry(stale, contended.store.update)
 
     assert tries == 1
+
+
+async def test_everybody_who_writes_one_object_at_once_gets_a_turn(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "upwell.db", clock=lambda: datetime.now(UTC))
+    await store.create(ConfigMap(metadata=ObjectMeta(name="m", namespace="n")))
+
+    async def add(name: str) -> None:
+        async def with_mine() -> ConfigMap:
+            found = await store.get(ConfigMap, "n", "m")
+            await asyncio.sleep(0)  # what deciding takes in earnest
+            return found.model_copy(update={"data": {**found.data, name: "x"}})
+
+        async def twice(mine: ConfigMap) -> ConfigMap:
+            return await store.update(await store.update(mine))
+
+        await update_with_retry(with_mine, twice)
+
+    names = {f"writer-{number}" for number in range(40)}
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(add(name))
+    assert set((await store.get(ConfigMap, "n", "m")).data) == names
+    await store.close()
