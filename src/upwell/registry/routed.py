@@ -1,52 +1,19 @@
 """One Registry out of two: the embedded one for its own host, the client for all others."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from typing import override
 
-from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
-from upwell.registry.interface import DEFAULT_ACCESS, InternalRegistry, Registry, RequestAccess
+from upwell.oci import Reference
+from upwell.registry.forwarding import ForwardingRegistry
+from upwell.registry.interface import InternalRegistry, Registry
 
 
-class RoutedRegistry:
+class RoutedRegistry(ForwardingRegistry):
     """Implements Registry; what names the internal host is answered in process."""
 
     def __init__(self, internal: InternalRegistry, remote: Registry) -> None:
+        super().__init__(remote)
         self._internal = internal
-        self._remote = remote
 
-    async def resolve(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Descriptor:
-        """Return what `reference` names now."""
-        return await self._for(reference).resolve(reference, access)
-
-    async def manifest(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Manifest | Index:
-        """Fetch and verify a manifest or index."""
-        return await self._for(reference).manifest(reference, access)
-
-    async def blob(
-        self,
-        reference: Reference,
-        digest: Digest,
-        limit: int,
-        access: RequestAccess = DEFAULT_ACCESS,
-    ) -> bytes:
-        """Fetch and verify a blob of at most `limit` bytes."""
-        return await self._for(reference).blob(reference, digest, limit, access)
-
-    def open_blob(
-        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Stream a blob."""
-        return self._for(reference).open_blob(reference, digest, access)
-
-    async def tags(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Sequence[str]:
-        """List the tags of a repository."""
-        return await self._for(reference).tags(reference, access)
-
+    @override
     def _for(self, reference: Reference) -> Registry:
-        return self._internal if reference.registry == self._internal.host else self._remote
+        return self._internal if reference.registry == self._internal.host else self._registry
