@@ -1,6 +1,7 @@
 """Reader of the configuration file, TOML, which tells all faults of a file at once."""
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -16,8 +17,13 @@ from upwell.settings.values import AllowedValues, KeyType
 
 MAX_FILE_BYTES = 1024 * 1024
 
+_MAX_FAULTS = 20
+"""Faults that are named one by one; whoever has more of them gave the wrong file."""
 _MAX_SHOWN = 60
 """Characters of a wrong value in an error."""
+
+
+_BARE_KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{_MAX_SHOWN}}}")
 
 
 def read_file(path: Path) -> FileSettings:
@@ -26,8 +32,10 @@ def read_file(path: Path) -> FileSettings:
     try:
         return FileSettings.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        faults = [_fault(details) for details in error.errors()]
-        raise SettingsError(*faults, source=str(path)) from error
+        found = error.errors()
+        faults = [_fault(details) for details in found[:_MAX_FAULTS]]
+        more = len(found) - len(faults)
+        raise SettingsError(*faults, source=str(path), more=more) from error
 
 
 def _document(path: Path) -> Mapping[str, Any]:
@@ -62,8 +70,13 @@ def _fault(details: ErrorDetails) -> str:
 
 
 def _path(location: Sequence[int | str]) -> str:
-    texts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    texts = [f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in location]
     return "".join(texts).removeprefix(".")
+
+
+def _key(name: str) -> str:
+    """Return a key as the file has to write it (TOML, "Keys"), cut where it is too long."""
+    return name if _BARE_KEY.fullmatch(name) else _shown(name)
 
 
 def _reason(details: ErrorDetails, location: Sequence[int | str]) -> str:
@@ -82,7 +95,7 @@ def _reason(details: ErrorDetails, location: Sequence[int | str]) -> str:
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
-    near = get_close_matches(key, known, n=1)
+    near = get_close_matches(key[:_MAX_SHOWN], known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
     return f"unknown key; {hint}"
 

@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -292,3 +293,26 @@ def test_settings_are_frozen() -> None:
     settings = FileSettings()
     with pytest.raises(ValidationError, match="frozen"):
         settings.import_interval = timedelta(1)  # type: ignore[misc]
+
+
+def test_of_endless_faults_the_first_are_named(path: Path) -> None:
+    path.write_text("\n".join(f"key-{number} = 1" for number in range(1000)))
+    with pytest.raises(SettingsError) as caught:
+        read_file(path)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{path}: 1000 settings are wrong"
+    assert (len(lines), lines[-1]) == (22, "  and 980 more")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('"" = 1', '"": unknown key; known: '),
+        ('"a b" = 1', '"a b": unknown key; known: '),
+        (f"{'k' * 5000} = 1", f'"{"k" * 59}…: unknown key; known: '),
+    ],
+)
+def test_a_strange_key_is_shown_as_a_file_writes_it(path: Path, text: str, named: str) -> None:
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=re.escape(named)):
+        read_file(path)
