@@ -194,5 +194,5 @@ async def test_a_ci_without_its_secret_is_not_told(told: CiVerification) -> None
     await told.served.api.store.delete(Secret, "shop", "ci")
     await told.look()
     waits = await told.look()
-    assert "Secret shop/ci has no key `secret`: add it" in waits.checks[0].message
+    assert "Secret ci does not exist in namespace shop: create it" in waits.checks[0].message
     assert told.ci.arrived == []

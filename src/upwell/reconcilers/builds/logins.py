@@ -11,10 +11,11 @@ from upwell.oci import Reference
 from upwell.policy.builds.images import pull_secrets_of
 from upwell.policy.builds.source_secrets import matching_secret
 from upwell.reconcilers.images.pull_secrets import PullSecrets, credentials_of
+from upwell.reconcilers.sources import MissingSecretError, read_secret
 from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Credential, CredentialSource
-from upwell.store.interface import NotFoundError, Selector, Store
+from upwell.store.interface import Selector, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,7 @@ class BuildLogins:
 
     async def _secret(self, build: Build, name: str) -> Secret:
         try:
-            return await self._store.get(Secret, build.namespace, name)
-        except NotFoundError as error:
-            raise BuildError(
-                "GenericBuildFailed", f"{error}: create it, then start the build again"
-            ) from error
+            return await read_secret(self._store, build.namespace, name)
+        except MissingSecretError as error:
+            why = f"{error}, then start the build again"
+            raise BuildError("GenericBuildFailed", why) from error

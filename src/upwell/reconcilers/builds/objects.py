@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from upwell.api.build import Build, BuildConfig
-from upwell.api.core import ConfigMap, Secret
 from upwell.api.image import ImageStream
 from upwell.oci import Digest, InvalidDigestError
 from upwell.policy.builds.input_analysis import MissingInput, missing_input, streams_named
 from upwell.policy.builds.objects import Objects, content_of, objects_read, objects_required
 from upwell.policy.builds.triggers import Streams
 from upwell.policy.images.streams import StreamName
-from upwell.policy.rollouts.pod_template import SECRET, SourceName
+from upwell.policy.rollouts.pod_template import SourceName
+from upwell.reconcilers.sources import read_sources
 from upwell.store.interface import NotFoundError, Store
 
 
@@ -40,12 +40,8 @@ class BuildObjects:
         return await self._read(build.namespace, objects_read(build))
 
     async def _read(self, namespace: str, names: Iterable[SourceName]) -> Objects:
-        found = {}
-        for name in names:
-            kind: type[Secret | ConfigMap] = Secret if name.kind == SECRET else ConfigMap
-            with suppress(NotFoundError):
-                found[name] = content_of(await self._store.get(kind, namespace, name.name))
-        return found
+        found = await read_sources(self._store, namespace, names)
+        return {name: content_of(source) for name, source in found.items()}
 
 
 async def referenced_inputs(store: Store) -> frozenset[Digest]:

@@ -1,6 +1,5 @@
 """From a Subscription and its Secrets to the sink that tells its receivers."""
 
-from upwell.api.core import Secret
 from upwell.api.meta import LocalReference
 from upwell.api.subscription import Subscription, Webhook
 from upwell.delivery.interface import (
@@ -10,7 +9,8 @@ from upwell.delivery.interface import (
     WebhookSinks,
     WebhookTarget,
 )
-from upwell.store.interface import NotFoundError, Store
+from upwell.reconcilers.sources import MissingSecretError, read_secret
+from upwell.store.interface import Store
 
 _SIGNING_KEY = "secret"
 _URLS_KEY = "urls"
@@ -44,6 +44,8 @@ class Targets:
                 lines = (line.strip() for line in text.decode().splitlines())
                 urls = [line for line in lines if line and not line.startswith("#")]
                 return self._notices.notice(urls)
+        except MissingSecretError as error:
+            raise TargetError("SecretMissing", str(error)) from None
         except (InvalidTargetError, UnicodeDecodeError) as error:
             why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
             raise TargetError("InvalidSecret", f"the Secret cannot be used: {why}") from None
@@ -54,21 +56,14 @@ class Targets:
         if webhook.secret is not None:
             secret = await self._value(namespace, webhook.secret, _SIGNING_KEY)
         if webhook.headers is not None:
-            found = await self._secret(namespace, webhook.headers)
+            found = await read_secret(self._store, namespace, webhook.headers.name)
             # A file's last line end comes along with `kubectl create secret --from-file`.
             headers = {name: value.decode().strip() for name, value in found.decoded().items()}
         return WebhookTarget(webhook.url, secret, headers, webhook.content_type.value)
 
     async def _value(self, namespace: str, reference: LocalReference, key: str) -> bytes:
-        secret = await self._secret(namespace, reference)
+        secret = await read_secret(self._store, namespace, reference.name)
         value = secret.decoded().get(key, b"").strip()
         if not value:
             raise TargetError("InvalidSecret", f"Secret {reference.name} has no key {key!r}")
         return value
-
-    async def _secret(self, namespace: str, reference: LocalReference) -> Secret:
-        try:
-            return await self._store.get(Secret, namespace, reference.name)
-        except NotFoundError:
-            message = f"there is no Secret {reference.name} in namespace {namespace}"
-            raise TargetError("SecretMissing", message) from None

@@ -1,11 +1,10 @@
 """Values that checks take from Secrets of their Pipeline's namespace."""
 
 import base64
-from collections.abc import Mapping
 
-from upwell.api.core import Secret
 from upwell.api.meta import LocalReference
-from upwell.store.interface import NotFoundError, Store
+from upwell.reconcilers.sources import MissingSecretError, read_secret, secret_value
+from upwell.store.interface import Store
 from upwell.verification.interface import ProbeError
 
 _SIGNS = "secret"
@@ -14,10 +13,10 @@ _TOKEN, _USER, _PASSWORD = "token", "username", "password"
 
 async def signing_key(store: Store, namespace: str, reference: LocalReference) -> bytes:
     """Return what signs a request; raises ProbeError: unsigned, it is not sent."""
-    values = await _values(store, namespace, reference.name)
-    if not values.get(_SIGNS):
-        raise ProbeError(f"Secret {namespace}/{reference.name} has no key `{_SIGNS}`: add it")
-    return values[_SIGNS]
+    try:
+        return await secret_value(store, namespace, reference.name, _SIGNS)
+    except MissingSecretError as error:
+        raise ProbeError(str(error)) from error
 
 
 async def authorization(store: Store, namespace: str, reference: LocalReference) -> str:
@@ -25,7 +24,11 @@ async def authorization(store: Store, namespace: str, reference: LocalReference)
 
     The key `token` makes it a Bearer token; else `username` and `password` are sent.
     """
-    values = await _values(store, namespace, reference.name)
+    try:
+        keys = f"`{_TOKEN}`, or with `{_USER}` and `{_PASSWORD}`"
+        values = (await read_secret(store, namespace, reference.name, keys=keys)).decoded()
+    except MissingSecretError as error:
+        raise ProbeError(str(error)) from error
     if token := values.get(_TOKEN, b"").strip():
         return f"Bearer {token.decode(errors='replace')}"
     if _USER in values and _PASSWORD in values:
@@ -33,10 +36,3 @@ async def authorization(store: Store, namespace: str, reference: LocalReference)
         return f"Basic {base64.b64encode(login).decode()}"
     wanted = f"neither `{_TOKEN}` nor `{_USER}` and `{_PASSWORD}`"
     raise ProbeError(f"Secret {namespace}/{reference.name} has {wanted}: add them")
-
-
-async def _values(store: Store, namespace: str, name: str) -> Mapping[str, bytes]:
-    try:
-        return (await store.get(Secret, namespace, name)).decoded()
-    except NotFoundError:
-        return {}

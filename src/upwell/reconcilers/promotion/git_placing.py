@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from upwell.api.core import Secret
 from upwell.api.pipeline import GitTarget
 from upwell.api.promotion import Promotion, PromotionPhase
 from upwell.git.interface import GitSource
@@ -19,7 +18,8 @@ from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.reconcilers.promotion.git_changes import GitChange
 from upwell.reconcilers.promotion.placing import ReleasePlacer
-from upwell.store.interface import NotFoundError, Store
+from upwell.reconcilers.sources import MissingSecretError, read_secret
+from upwell.store.interface import Store
 from upwell.verification.interface import HttpQuestion, ProbeError, Probes
 
 _FRESH = timedelta(seconds=30)
@@ -154,12 +154,10 @@ class GitPlacement:
         source = GitSource(target.repository)
         if target.secret is None:
             return source
-        name, namespace = target.secret.name, move.pipeline.namespace
         try:
-            secret = await self._store.get(Secret, namespace, name)
-        except NotFoundError as error:
-            message = f"Secret {name} does not exist in namespace {namespace}: create it"
-            raise RepositoryError(message) from error
+            secret = await read_secret(self._store, move.pipeline.namespace, target.secret.name)
+        except MissingSecretError as error:
+            raise RepositoryError(str(error)) from error
         return source.with_login(secret.decoded())
 
     def _waiting(self, move: Move) -> StageRollout | None:

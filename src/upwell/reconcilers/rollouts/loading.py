@@ -3,9 +3,9 @@
 from upwell.api.apps import RevisionRecord
 from upwell.api.meta import Resource
 from upwell.policy.rollouts.instance import RevisionTemplate
-from upwell.policy.rollouts.pod_template import needed_sources
+from upwell.policy.rollouts.pod_template import Sources, needed_sources
 from upwell.reconcilers.rollouts.images import TemplateImages
-from upwell.reconcilers.rollouts.sources import load_sources
+from upwell.reconcilers.sources import read_sources
 from upwell.store.interface import Store
 
 
@@ -18,9 +18,8 @@ class Revisions:
 
     async def load(self, workload: Resource, record: RevisionRecord) -> RevisionTemplate:
         """Return the revision with the Secrets, ConfigMaps and logins as they are now."""
-        sources = await load_sources(
-            self._store, workload.namespace, needed_sources(record.template)
-        )
+        found = await read_sources(self._store, workload.namespace, needed_sources(record.template))
+        sources = Sources({name: source.decoded() for name, source in found.items()})
         logins = await self._images.logins(record.images.values(), workload.namespace)
         return RevisionTemplate(
             workload,

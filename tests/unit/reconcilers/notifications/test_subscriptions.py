@@ -329,7 +329,7 @@ async def test_a_secret_that_is_missing_delays_and_costs_no_try(setup: NotifierS
         await settled(reason, "SecretMissing")
         answer = await setup.actions.test("shop", "ci")
         assert not answer.delivered
-        assert answer.message == "there is no Secret key in namespace shop"
+        assert answer.message == "Secret key does not exist in namespace shop: create it"
         await setup.store.create(
             decode(
                 {
@@ -354,7 +354,7 @@ async def test_a_secret_of_another_namespace_is_out_of_reach(setup: NotifierSetu
     await setup.subscribe(webhook=None, notice={"secret": {"name": "people"}})
     async with setup.running():
         answer = await setup.actions.test("shop", "ci")
-    assert answer.message == "there is no Secret people in namespace shop"
+    assert answer.message == "Secret people does not exist in namespace shop: create it"
 
 
 async def test_the_urls_of_a_notice_stand_one_a_line(setup: NotifierSetup) -> None:

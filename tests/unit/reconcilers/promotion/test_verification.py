@@ -356,7 +356,8 @@ class TestMetrics:
         await verified.begin({**ERRORS, "metric": {**ERRORS["metric"], "secret": {"name": "prom"}}})
         waits = await verified.look(2)
         assert (waits.outcome, verified.probes.asked) == (VerificationOutcome.RUNNING, [])
-        assert "Secret shop/prom has neither `token` nor" in waits.checks[0].message
+        wanted = "Secret prom does not exist in namespace shop: create it with `token`, or with"
+        assert wanted in waits.checks[0].message
         await verified.store.create(decode_secret({"namespace": "shop", "name": "prom"}, **values))
         assert (await verified.look_after(10)).outcome is VerificationOutcome.PASSED
         assert {getattr(one, "authorization", "") for one in verified.probes.asked} == {header}
@@ -417,7 +418,10 @@ class TestCi:
                 lambda verified: setattr(verified.probes, "ci", ProbeError("502")),
                 "notify the CI: 502",
             ),
-            (lambda _: None, "Secret shop/ci has no key `secret`: add it"),
+            (
+                lambda _: None,
+                "Secret ci does not exist in namespace shop: create it with the key `secret`",
+            ),
         ],
     )
     async def test_a_ci_that_cannot_be_told_is_told_later(
