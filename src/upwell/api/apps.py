@@ -8,6 +8,7 @@ from pydantic import Field
 from upwell.api.core import EnvVar, PodTemplate, PodTemplateMeta
 from upwell.api.meta import (
     Column,
+    ColumnType,
     Condition,
     Kind,
     Model,
@@ -132,9 +133,9 @@ class WorkloadStatus(Model):
 
 
 _REPLICA_COLUMNS = (
-    Column("DESIRED", "spec.replicas"),
-    Column("READY", "status.readyReplicas"),
-    Column("UP-TO-DATE", "status.updatedReplicas"),
+    Column("DESIRED", "spec.replicas", ColumnType.INTEGER),
+    Column("READY", "status.readyReplicas", ColumnType.INTEGER),
+    Column("UP-TO-DATE", "status.updatedReplicas", ColumnType.INTEGER),
     Column("HOLD", "status.hold"),
     Column("IMAGES", "spec.template.spec.containers[*].image", wide=True),
 )
@@ -220,9 +221,9 @@ class Job(Resource):
         "jobs",
         columns=(
             Column("STATUS", "status.conditions[*].type", text=_state),
-            Column("SUCCEEDED", "status.succeeded"),
-            Column("FAILED", "status.failed"),
-            Column("ACTIVE", "status.active"),
+            Column("SUCCEEDED", "status.succeeded", ColumnType.INTEGER),
+            Column("FAILED", "status.failed", ColumnType.INTEGER),
+            Column("ACTIVE", "status.active", ColumnType.INTEGER),
         ),
     )
 
@@ -271,8 +272,8 @@ class CronJob(Resource):
         ("cj",),
         columns=(
             Column("SCHEDULE", "spec.schedule"),
-            Column("SUSPEND", "spec.suspend"),
-            Column("LAST RUN", "status.lastScheduleTime"),
+            Column("SUSPEND", "spec.suspend", ColumnType.BOOLEAN),
+            Column("LAST RUN", "status.lastScheduleTime", ColumnType.DATE),
         ),
     )
 
@@ -401,7 +402,7 @@ class DeploymentConfig(Resource):
         "deploymentconfigs",
         ("dc",),
         legacy=True,
-        columns=(Column("REVISION", "status.latestVersion"), *_REPLICA_COLUMNS),
+        columns=(Column("REVISION", "status.latestVersion", ColumnType.INTEGER), *_REPLICA_COLUMNS),
     )
 
     spec: DeploymentConfigSpec = Field(default_factory=DeploymentConfigSpec)

@@ -9,6 +9,7 @@ from pydantic import Field
 from upwell.api.core import ConfigMapVolume, EnvVar, ResourceRequirements, SecretVolume
 from upwell.api.meta import (
     Column,
+    ColumnType,
     Condition,
     Kind,
     LocalReference,
@@ -373,7 +374,7 @@ class BuildConfig(Resource):
         columns=(
             Column("TYPE", "spec.strategy.type"),
             Column("FROM", "spec.source.type"),
-            Column("LATEST", "status.lastVersion"),
+            Column("LATEST", "status.lastVersion", ColumnType.INTEGER),
         ),
     )
 
@@ -562,7 +563,7 @@ class Build(Resource):
             Column("TYPE", "spec.strategy.type"),
             Column("STATUS", "status.phase"),
             Column("REASON", "status.reason", wide=True),
-            Column("STARTED", "status.startTimestamp"),
+            Column("STARTED", "status.startTimestamp", ColumnType.DATE),
             Column("IMAGE", "status.output.to.imageDigest", wide=True),
         ),
     )

@@ -93,15 +93,32 @@ class Scope(StrEnum):
     CLUSTER = "Cluster"
 
 
+class ColumnType(StrEnum):
+    """Type of what a column shows, as printer columns of Kubernetes have it."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    """A time that has passed; its age is shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of `get`: its title, and the path in the object that it shows."""
 
     title: str
     path: str
+    type: ColumnType = ColumnType.STRING
     wide: bool = False
     text: Callable[[Mapping[str, Any]], str] | None = None
-    """Makes the cell from the whole object, where what is at the path does not say enough."""
+    """Makes the cell from the whole object, where what is at the path does not say enough.
+
+    Empty where there is nothing to show.
+    """
+
+
+_AGE = Column("AGE", "metadata.creationTimestamp", ColumnType.DATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +137,18 @@ class Kind:
     verbs: tuple[str, ...] = ()
     """Verbs of a view or a request that is never stored; empty: all."""
     columns: tuple[Column, ...] = field(default=())
+    """Columns of the kind's own; `printed_columns` are all."""
 
     @property
     def api_version(self) -> str:
         """`group/version`, or the bare version of the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def printed_columns(self) -> tuple[Column, ...]:
+        """Every column after the name, in order: those of `-o wide` stand behind the age."""
+        narrow = (column for column in self.columns if not column.wide)
+        return (*narrow, _AGE, *(column for column in self.columns if column.wide))
 
     @property
     def is_stored(self) -> bool:

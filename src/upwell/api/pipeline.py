@@ -276,19 +276,19 @@ def _serving(pipeline: Mapping[str, Any]) -> str:
     """Return what serves in each stage: `dev=shop-7,production=shop-5`."""
     serves = {one["name"]: one.get("release") for one in _stages(pipeline, "status")}
     names = [one["name"] for one in _stages(pipeline, "spec")]
-    return ",".join(f"{name}={serves.get(name) or '-'}" for name in names) or "-"
+    return ",".join(f"{name}={serves.get(name) or '-'}" for name in names)
 
 
 def _held(pipeline: Mapping[str, Any]) -> str:
     """Return the stages that are held."""
     held = [one["name"] for one in _stages(pipeline, "status") if one.get("hold")]
-    return ",".join(held) or "-"
+    return ",".join(held)
 
 
 def _waiting(pipeline: Mapping[str, Any]) -> str:
     """Return what each stage waits for."""
     waits = {one["name"]: one.get("waitsFor") for one in _stages(pipeline, "status")}
-    return "; ".join(f"{name}: {why}" for name, why in waits.items() if why) or "-"
+    return "; ".join(f"{name}: {why}" for name, why in waits.items() if why)
 
 
 def _stages(pipeline: Mapping[str, Any], part: str) -> list[dict[str, Any]]:

@@ -269,9 +269,7 @@ class PromotionStatus(Model):
 def _checks(promotion: Mapping[str, Any]) -> str:
     """Return how each check stands: `smoke=Passed,latency=Running`."""
     checks = (promotion.get("status") or {}).get("checks") or []
-    return (
-        ",".join(f"{one['name']}={one.get('phase', CheckPhase.PENDING)}" for one in checks) or "-"
-    )
+    return ",".join(f"{one['name']}={one.get('phase', CheckPhase.PENDING)}" for one in checks)
 
 
 APPROVED = "Approved"

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from upwell.api.apps import LabelSelector
 from upwell.api.core import PodTemplate
-from upwell.api.meta import Column, Kind, Model, Resource
+from upwell.api.meta import Column, ColumnType, Kind, Model, Resource
 
 
 class ReplicaSetSpec(Model):
@@ -39,9 +39,9 @@ class ReplicaSet(Resource):
         has_status=False,
         verbs=("get", "list", "watch"),
         columns=(
-            Column("DESIRED", "spec.replicas"),
-            Column("CURRENT", "status.replicas"),
-            Column("READY", "status.readyReplicas"),
+            Column("DESIRED", "spec.replicas", ColumnType.INTEGER),
+            Column("CURRENT", "status.replicas", ColumnType.INTEGER),
+            Column("READY", "status.readyReplicas", ColumnType.INTEGER),
             Column("IMAGES", "spec.template.spec.containers[*].image", wide=True),
         ),
     )

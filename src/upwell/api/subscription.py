@@ -5,7 +5,16 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from upwell.api.meta import Column, Condition, Kind, LocalReference, Model, Resource, Time
+from upwell.api.meta import (
+    Column,
+    ColumnType,
+    Condition,
+    Kind,
+    LocalReference,
+    Model,
+    Resource,
+    Time,
+)
 from upwell.api.pipeline import GROUP
 
 ALL_NAMESPACES = "*"
@@ -114,10 +123,10 @@ class Subscription(Resource):
         ("sub",),
         columns=(
             Column("READY", "status.conditions[*].status"),
-            Column("DELIVERED", "status.delivered"),
-            Column("PENDING", "status.pending"),
-            Column("DEAD", "status.deadLetters"),
-            Column("LAST", "status.lastDelivery"),
+            Column("DELIVERED", "status.delivered", ColumnType.INTEGER),
+            Column("PENDING", "status.pending", ColumnType.INTEGER),
+            Column("DEAD", "status.deadLetters", ColumnType.INTEGER),
+            Column("LAST", "status.lastDelivery", ColumnType.DATE),
             Column("URL", "spec.webhook.url", wide=True),
         ),
     )

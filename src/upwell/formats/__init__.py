@@ -1,4 +1,5 @@
-"""Formats and contracts that others define: Dockerfiles, Source-to-Image, CloudEvents, traces.
+"""Formats and contracts that others define.
 
+Dockerfiles, Source-to-Image, CloudEvents, Trace Context; kubectl's cells, paths and durations.
 Pure: they are parsed, checked and written here; nothing decides what is done with them.
 """

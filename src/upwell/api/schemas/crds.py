@@ -34,7 +34,7 @@ def _definition(kind: Kind) -> dict[str, Any]:
         "schema": {
             "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         },
-        "additionalPrinterColumns": [_printer_column(column) for column in kind.columns],
+        "additionalPrinterColumns": [_printer_column(column) for column in kind.printed_columns],
     }
     if kind.has_status:
         version["subresources"] = {"status": {}}
@@ -61,7 +61,7 @@ def _printer_column(column: Column) -> dict[str, Any]:
     # Priority 1 shows with `-o wide` only.
     return {
         "name": column.title,
-        "type": "string",
+        "type": column.type.value,
         "jsonPath": f".{column.path}",
         "priority": int(column.wide),
     }

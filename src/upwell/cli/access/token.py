@@ -15,10 +15,10 @@ from upwell.cli.core.output import (
     Format,
     aligned,
     format_age,
-    format_duration,
     output_option,
     write_data,
 )
+from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.access.roles import (
     SYSTEM_NAMESPACE,
@@ -167,4 +167,4 @@ def _document(secret: Secret) -> dict[str, object]:
 def _end(expires: datetime | None, now: datetime) -> str:
     if expires is None:
         return MISSING
-    return format_duration(expires - now) if expires > now else "expired"
+    return human_duration(expires - now) if expires > now else "expired"

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -12,11 +12,12 @@ import click
 import yaml
 
 from upwell.api.codec import encode
-from upwell.api.meta import Column, Resource
+from upwell.api.meta import Kind, Resource
+from upwell.formats.human_duration import human_duration
+from upwell.formats.json_path import text_of
+from upwell.formats.table_cells import cells
 
 MISSING = "-"
-_STEP = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<at>\*|\d{1,6})\])?")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
 _PINNED = re.compile(r"(?:[^\s@=(]+@)?sha256:([0-9a-f]{12})[0-9a-f]{52}")
 _GAP = "   "
 
@@ -64,41 +65,8 @@ def full_name(resource: Resource) -> str:
 
 
 def format_age(since: datetime | None, now: datetime) -> str:
-    """Return the age of `since` in its one or two largest units."""
-    if since is None:
-        return MISSING
-    return format_duration(now - since)
-
-
-def format_duration(duration: timedelta) -> str:
-    """Return `45s`, `3m20s`, `5h10m`, `3d4h` or `40d`."""
-    seconds = max(int(duration.total_seconds()), 0)
-    for unit, size, smaller, smaller_size, limit in (
-        ("d", 86_400, "h", 3_600, 10),
-        ("h", 3_600, "m", 60, 24),
-        ("m", 60, "s", 1, 60),
-    ):
-        if seconds >= size:
-            whole, rest = divmod(seconds, size)
-            part = rest // smaller_size
-            return f"{whole}{unit}{part}{smaller}" if part and whole < limit else f"{whole}{unit}"
-    return f"{seconds}s"
-
-
-def values_at(document: object, path: str) -> list[Any]:
-    """Return the values at a path such as `spec.containers[*].image`; none when it ends early.
-
-    `[0]` stands for the first of a list.
-    """
-    found = [document]
-    for match in _STEP.finditer(path):
-        name = match["name"].strip(".")
-        for step in name.split("."):
-            found = [item[step] for item in found if isinstance(item, Mapping) and step in item]
-        if (at := match["at"]) is not None:
-            part = slice(None) if at == "*" else slice(int(at), int(at) + 1)
-            found = [item for items in found if isinstance(items, list) for item in items[part]]
-    return [value for value in found if value not in (None, "")]
+    """Return the age of `since`, as kubectl writes it."""
+    return MISSING if since is None else human_duration(now - since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,44 +83,20 @@ class TableStyle:
 class Table:
     """Objects of one kind as lines of text."""
 
-    def __init__(self, columns: Sequence[Column], style: TableStyle) -> None:
+    def __init__(self, kind: Kind, style: TableStyle) -> None:
         self._style = style
-        self._columns = [column for column in columns if style.wide or not column.wide]
+        self._columns = [one for one in kind.printed_columns if style.wide or not one.wide]
 
     def header(self) -> tuple[str, ...]:
         """Return the titles."""
-        titles = ("NAME", *(column.title for column in self._columns), "AGE")
+        titles = ("NAME", *(column.title for column in self._columns))
         return ("NAMESPACE", *titles) if self._style.namespaces else titles
 
     def row(self, resource: Resource, now: datetime) -> tuple[str, ...]:
         """Return the texts of one object."""
-        document = resource.model_dump(mode="json", by_alias=True)
         name = full_name(resource) if self._style.kinds else resource.name
-        cells = (
-            name,
-            *(
-                column.text(document)
-                if column.text
-                else _cell(values_at(document, column.path), now)
-                for column in self._columns
-            ),
-            format_age(resource.metadata.creation_timestamp, now),
-        )
-        return (resource.namespace, *cells) if self._style.namespaces else cells
-
-
-def _cell(values: list[Any], now: datetime) -> str:
-    texts = [
-        _span(datetime.fromisoformat(value), now)
-        if isinstance(value, str) and _TIME.fullmatch(value)
-        else str(value)
-        for value in values
-    ]
-    return ",".join(texts) or MISSING
-
-
-def _span(time: datetime, now: datetime) -> str:
-    return f"in {format_duration(time - now)}" if time > now else format_age(time, now)
+        texts = (name, *map(text_of, cells(resource, self._columns, now)))
+        return (resource.namespace, *texts) if self._style.namespaces else texts
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

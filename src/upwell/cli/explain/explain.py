@@ -15,7 +15,6 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_one
 from upwell.cli.core.output import (
     Format,
-    format_duration,
     full_name,
     output_option,
     shortened,
@@ -28,6 +27,7 @@ from upwell.cli.images.packages import (
     package_data,
     package_lines,
 )
+from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.changes import explain
@@ -118,11 +118,11 @@ def _when(statement: Statement) -> str:
         return ""
     age = clock.now() - statement.at
     if age < timedelta(0):
-        relative = f"in {format_duration(-age)}"
+        relative = f"in {human_duration(-age)}"
     elif statement.topic is Topic.NEXT:
         relative = "due now"
     else:
-        relative = f"{format_duration(age)} ago"
+        relative = f"{human_duration(age)} ago"
     return f" ({statement.at:%Y-%m-%d %H:%M:%S}Z, {relative})"
 
 

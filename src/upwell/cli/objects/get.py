@@ -45,7 +45,7 @@ class _GetRequest:
     def table(self, kind: type[Resource], *, kinds: bool) -> Table:
         namespaces = self.all_namespaces and kind.KIND.namespaced
         style = TableStyle(self.output == Format.WIDE, namespaces, kinds)
-        return Table(kind.KIND.columns, style)
+        return Table(kind.KIND, style)
 
     @property
     def tabular(self) -> bool:

@@ -15,8 +15,9 @@ from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_one
-from upwell.cli.core.output import full_name, values_at
+from upwell.cli.core.output import full_name
 from upwell.cli.core.waiting import until, until_created, until_deleted
+from upwell.formats.json_path import text_of, values_at
 from upwell.store.interface import ApiClient, NotFoundError
 
 _CREATED = "create"
@@ -109,7 +110,7 @@ def _has_ended(resource: Resource) -> bool:
 def _end_of(resource: Resource) -> str:
     document = encode(resource)
     return ": ".join(
-        _text(value)
+        text_of(value)
         for path in ("status.phase", "status.message")
         for value in values_at(document, path)
     )
@@ -151,10 +152,6 @@ def _condition(kind: str, value: str) -> Callable[[Resource], bool]:
 
 def _value(path: str, wanted: str) -> Callable[[Resource], bool]:
     def holds(resource: Resource) -> bool:
-        return any(_text(value) == wanted for value in values_at(encode(resource), path))
+        return any(text_of(value) == wanted for value in values_at(encode(resource), path))
 
     return holds
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -17,12 +17,12 @@ from upwell.cli.core.output import (
     MISSING,
     Format,
     aligned,
-    format_duration,
     full_name,
     output_option,
     write_objects,
 )
 from upwell.cli.promotion.requests import named_pipeline
+from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.jobs.cron import CronError
 from upwell.policy.promotion.windows import span_of
@@ -187,7 +187,7 @@ def _state(spec: FreezeSpec, now: datetime) -> str:
         span = span_of(spec, now)
     except CronError as error:
         return f"in force: {error}"
-    left = format_duration(span.changes - now) if span.changes is not None else ""
+    left = human_duration(span.changes - now) if span.changes is not None else ""
     if span.now:
         return f"in force for {left} more" if left else "in force until it is lifted"
     return f"begins in {left}" if left else "over"

@@ -14,7 +14,6 @@ from upwell.cli.core.output import (
     Format,
     aligned,
     format_age,
-    format_duration,
     output_option,
     write_objects,
 )
@@ -25,6 +24,7 @@ from upwell.cli.promotion.requests import (
     require_stage,
     since_of,
 )
+from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.store.interface import ApiClient
 
@@ -105,7 +105,7 @@ def _rows(
 def _took(one: Promotion) -> str:
     if one.status.started is None or one.status.ended is None:
         return MISSING
-    return format_duration(one.status.ended - one.status.started)
+    return human_duration(one.status.ended - one.status.started)
 
 
 def _details(one: Promotion) -> tuple[str, str, str]:

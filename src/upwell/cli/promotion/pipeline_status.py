@@ -8,7 +8,8 @@ from typing import Any
 from upwell.api.meta import format_time
 from upwell.api.pipeline import Freeze, Pipeline, Stage, StageStatus
 from upwell.api.promotion import Promotion, PromotionPhase, Release
-from upwell.cli.core.output import MISSING, aligned, format_age, format_duration
+from upwell.cli.core.output import MISSING, aligned, format_age
+from upwell.formats.human_duration import human_duration
 from upwell.policy.explain.freshness import short
 from upwell.policy.promotion.windows import bar
 
@@ -158,7 +159,7 @@ class PipelineView:
         if until is None:
             return ""
         left = until - self.now
-        span = f"for {format_duration(left)} more" if left.total_seconds() > 0 else "due now"
+        span = f"for {human_duration(left)} more" if left.total_seconds() > 0 else "due now"
         if left.total_seconds() < _SOON:
             return f" ({span})"
         return f" (until {until:%Y-%m-%d %H:%M %Z}, {span})"

@@ -47,3 +47,12 @@ def test_only_kinds_with_a_status_have_its_subresource() -> None:
     }
 
     assert set(DEFINITIONS) - with_status == {"Image", "Template", "Freeze", "Quarantine"}
+
+
+def test_columns_have_types_and_the_age_stands_before_the_wide_ones() -> None:
+    (version,) = DEFINITIONS["Subscription"]["spec"]["versions"]
+    columns = [
+        (column["name"], column["type"], column["priority"])
+        for column in version["additionalPrinterColumns"]
+    ]
+    assert columns[-3:] == [("LAST", "date", 0), ("AGE", "date", 0), ("URL", "string", 1)]

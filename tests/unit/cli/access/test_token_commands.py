@@ -50,7 +50,7 @@ def test_tokens_are_listed_with_what_they_allow(upwell: Upwell) -> None:
     assert upwell("token", "list").stdout.splitlines() == [
         "NAME   GRANTS                EXPIRES   AGE",
         "ada    viewer@* admin@bank   -         5m",
-        "ci     builder@shop          2h        5m",
+        "ci     builder@shop          120m      5m",
     ]
     listed = json.loads(upwell("token", "list", "-o", "json").stdout)
     assert listed[1] == {

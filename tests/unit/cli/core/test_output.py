@@ -1,30 +1,10 @@
-"""How times, digests and paths are shown."""
-
-from datetime import timedelta
+"""How digests are shown."""
 
 import pytest
 
-from upwell.cli.core.output import format_duration, shortened, values_at
+from upwell.cli.core.output import shortened
 
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-5, "0s"),
-        (0, "0s"),
-        (59, "59s"),
-        (60, "1m"),
-        (200, "3m20s"),
-        (3600, "1h"),
-        (18_600, "5h10m"),
-        (86_400 * 3 + 4 * 3600, "3d4h"),
-        (86_400 * 40 + 3600, "40d"),
-    ],
-)
-def test_a_duration_has_the_two_units_that_tell_enough(seconds: int, text: str) -> None:
-    assert format_duration(timedelta(seconds=seconds)) == text
 
 
 @pytest.mark.parametrize(
@@ -37,25 +17,6 @@ def test_a_duration_has_the_two_units_that_tell_enough(seconds: int, text: str) 
 )
 def test_pull_specs_are_shortened_to_their_digest(text: str, short: str) -> None:
     assert shortened(text) == short
-
-
-@pytest.mark.parametrize(
-    ("path", "values"),
-    [
-        ("spec.size", [3]),
-        ("spec.tags[*].name", ["a", "b"]),
-        ("spec.tags[1].name", ["b"]),
-        ("spec.tags[7].name", []),
-        ("spec.absent.deep", []),
-        ("spec.size.deep", []),
-        ("spec.size[*].x", []),
-        ("spec.empty", []),
-    ],
-)
-def test_values_at_a_path(path: str, values: list[object]) -> None:
-    document = {"spec": {"size": 3, "tags": [{"name": "a"}, {"name": "b"}, {}], "empty": ""}}
-
-    assert values_at(document, path) == values
 
 
 def test_what_people_read_is_on_one_line_and_has_short_digests() -> None:

@@ -26,8 +26,8 @@ def test_get_prints_a_table_with_the_columns_of_the_kind(upwell: Upwell) -> None
     assert result.exit_code == 0
     assert [line.split() for line in result.stdout.splitlines()] == [
         ["NAME", "TYPE", "STATUS", "STARTED", "AGE"],
-        ["shop-1", "-", "Complete", "10m", "5m"],
-        ["shop-2", "-", "Complete", "10m", "5m"],
+        ["shop-1", "<none>", "Complete", "10m", "5m"],
+        ["shop-2", "<none>", "Complete", "10m", "5m"],
     ]
 
 
@@ -378,7 +378,7 @@ async def test_describe_and_get_tell_whether_a_route_is_admitted(
     [row] = [line.split() for line in described.splitlines() if "Admitted" in line]
     assert row == ["Admitted", "False", "NotServed", "-", "why", "not"]
     listed = (await asyncio.to_thread(upwell, "get", "routes")).stdout.splitlines()
-    assert listed[1].split()[:5] == ["shop", "shop.test", "-", "shop", "False"]
+    assert listed[1].split()[:5] == ["shop", "shop.test", "<none>", "shop", "False"]
 
 
 @pytest.mark.parametrize(

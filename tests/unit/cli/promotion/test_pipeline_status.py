@@ -37,11 +37,11 @@ def test_stages_are_columns_and_what_waits_says_for_what_and_until_when(upwell: 
         "pipeline/shop in namespace default",
         "  STAGE     dev        staging          production",
         "  SERVES    shop-2     shop-1           -",
-        "  FOR       4m         1h               -",
+        "  FOR       4m         60m              -",
         "  VERDICT   verified   verified         -",
         "  NEXT      -          shop-2 Waiting   held",
         "",
-        "  staging waits for approval: 1 of 2 approvals (for 2h more)",
+        "  staging waits for approval: 1 of 2 approvals (for 120m more)",
         (
             "  production is held: audit; `upwell resume pipeline/shop --stage production`"
             " lifts the hold"
@@ -69,7 +69,7 @@ async def test_a_freeze_is_told_once_for_all_stages(upwell: Upwell, client: "Fak
     [line] = [line.strip() for line in lines if "Freeze" in line]
     assert line == (
         "dev, staging, production: what comes next waits for Freeze line by ada"
-        " (payments are down) (until 2026-03-02 18:05 UTC, for 1d6h more)"
+        " (payments are down) (until 2026-03-02 18:05 UTC, for 30h more)"
     )
 
 

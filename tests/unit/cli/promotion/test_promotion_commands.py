@@ -274,7 +274,7 @@ def test_history_tells_who_did_what_why_and_how_it_ended(upwell: Upwell) -> None
     rows = {line.split()[1]: line for line in lines[1:]}
 
     assert lines[0].split()[:7] == ["AGE", "STAGE", "RELEASE", "WHAT", "RESULT", "TOOK", "BY"]
-    assert rows["dev"].split()[2:7] == ["shop-2", "promoted", "Succeeded", "1m", "upwell"]
+    assert rows["dev"].split()[2:7] == ["shop-2", "promoted", "Succeeded", "60s", "upwell"]
     assert "integration=Passed" in rows["dev"]
     assert [line for line in lines if "emergency" in line and "no staging yet" in line]
 

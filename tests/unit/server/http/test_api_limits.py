@@ -3,7 +3,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -12,13 +12,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from tests.support.server.api_server import START, Api, config_map, serving
+from tests.support.server.api_server import Api, config_map, serving
 
 from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import generated, server_context
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.streaming import paced
-from upwell.server.http.tables import age
 
 MAPS = "/api/v1/namespaces/shop/configmaps"
 
@@ -87,22 +86,6 @@ async def test_each_request_is_one_line_without_its_query(
     assert (record.message, facts["method"], facts["status"]) == ("request", "GET", 200)
     assert facts["path"] == MAPS
     assert "token" not in str(facts)
-
-
-@pytest.mark.parametrize(
-    ("span", "text"),
-    [
-        ({"seconds": 0}, "0s"),
-        ({"seconds": 59}, "59s"),
-        ({"minutes": 5, "seconds": 10}, "5m10s"),
-        ({"minutes": 12, "seconds": 10}, "12m"),
-        ({"hours": 3}, "3h"),
-        ({"days": 400}, "400d"),
-        ({"days": -1}, "0s"),
-    ],
-)
-def test_an_age_is_short(span: dict[str, float], text: str) -> None:
-    assert age("2024-05-01T12:00:00Z", START + timedelta(**span)) == text
 
 
 async def test_a_paced_source_is_closed_when_it_is_left() -> None:

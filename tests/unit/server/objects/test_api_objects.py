@@ -279,7 +279,7 @@ async def test_a_table_has_the_columns_of_the_kind(api: Api) -> None:
         ("Age", 0),
         ("Images", 1),
     ]
-    assert table["rows"][0]["cells"] == ["web", "2", "<none>", "<none>", "<none>", "2d3h", "app:1"]
+    assert table["rows"][0]["cells"] == ["web", 2, 0, 0, "<none>", "2d3h", "app:1"]
     assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
     whole = await api.get(f"{DEPLOYMENTS}/web?includeObject=Object", Accept=TABLE)
     assert whole.json["rows"][0]["object"]["kind"] == "Deployment"
