@@ -1,4 +1,4 @@
-"""apply, delete, builds, rollout and wait: what they write, print and exit with."""
+"""apply, delete and wait: writes, output and exit codes."""
 
 import json
 from collections.abc import Callable
@@ -163,99 +163,6 @@ def test_delete_needs_names_or_manifests(upwell: Upwell) -> None:
 class TestRisenFix:
     """Commands that need the objects of a running application."""
 
-    def test_start_build_names_the_build(self, upwell: Upwell, client: "FakeClient") -> None:
-        upwell("delete", "build/shop-1", "build/shop-2")
-
-        result = upwell("start-build", "shop", "--env", "LEVEL=debug")
-
-        assert result.stdout == "build.build.openshift.io/shop-1 started\n"
-        method, path, request = client.calls[-1]
-        assert (method, path) == ("POST", "buildconfigs/shop/instantiate")
-        assert request["env"] == [{"name": "LEVEL", "value": "debug"}]
-
-    def test_cancel_build_leaves_an_ended_one_alone(self, upwell: Upwell) -> None:
-        result = upwell("cancel-build", "shop-2")
-
-        assert (result.exit_code, result.stdout) == (0, "")
-        assert "has ended: Complete" in result.stderr
-
-    def test_rollout_status_of_a_complete_one(self, upwell: Upwell) -> None:
-        result = upwell("rollout", "status", "deployment/shop")
-
-        assert result.stdout == "deployment.apps/shop: revision 2 is complete, 2 of 2 ready\n"
-
-    def test_rollout_history_lists_revisions(self, upwell: Upwell) -> None:
-        lines = upwell("rollout", "history", "deploy/shop").stdout.splitlines()
-
-        assert [line.split()[:2] for line in lines] == [
-            ["REVISION", "PHASE"],
-            ["2", "Complete"],
-            ["1", "Complete"],
-        ]
-
-    def test_rollout_undo_asks_the_server(self, upwell: Upwell, client: "FakeClient") -> None:
-        client.answers["deployments/shop/rollback"] = {}
-
-        result = upwell("rollout", "undo", "deploy/shop", "--to-revision=1")
-
-        assert client.calls[-1] == ("POST", "deployments/shop/rollback", {"toRevision": 1})
-        assert result.stdout == "deployment.apps/shop rolled back\n"
-        assert "rollout resume" in result.stderr
-
-    def test_pause_and_resume(self, upwell: Upwell, client: "FakeClient") -> None:
-        upwell("rollout", "pause", "deploy/shop")
-        assert client.calls[-1][2] == {"spec": {"paused": True}}
-
-        assert upwell("rollout", "resume", "deploy/shop").stdout == "deployment.apps/shop resumed\n"
-        patch = client.calls[-1][2]
-        assert patch["spec"] == {"paused": None}
-        lifted = {"upwell.dev/hold": None, "upwell.dev/hold-until": None}
-        assert patch["metadata"]["annotations"] == lifted
-
-    def test_a_restart_replaces_instances_unless_it_is_paused(
-        self, upwell: Upwell, client: "FakeClient"
-    ) -> None:
-        assert upwell("rollout", "restart", "deploy/shop").stdout.endswith("/shop restarted\n")
-        template = client.calls[-1][2]["spec"]["template"]
-        assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
-
-        upwell("rollout", "pause", "deploy/shop")
-        refused = upwell("rollout", "restart", "deploy/shop")
-        assert refused.exit_code == 1
-        assert "`upwell rollout resume deployment/shop` first" in refused.stderr
-
-    @pytest.mark.parametrize("verb", ["latest", "cancel", "retry"])
-    def test_what_only_the_server_does_to_a_rollout(
-        self, upwell: Upwell, client: "FakeClient", verb: str
-    ) -> None:
-        client.answers["deployments/shop/rollout"] = {}
-
-        upwell("rollout", verb, "deploy/shop")
-
-        body = {"verb": verb, "again": False}
-        assert client.calls[-1] == ("POST", "deployments/shop/rollout", body)
-
-    def test_a_hold_has_a_reason_and_an_end(self, upwell: Upwell, client: "FakeClient") -> None:
-        until = "2026-11-30T09:00+01:00"
-        done = upwell("hold", "deploy/shop", "--reason", "Black Friday", "--until", until)
-
-        assert done.stdout == "deployment.apps/shop held\n"
-        assert "until `upwell resume deployment/shop`, or 2026-11-30T08:00" in done.stderr
-        assert client.calls[-1][2]["metadata"]["annotations"] == {
-            "upwell.dev/hold": "Black Friday",
-            "upwell.dev/hold-until": "2026-11-30T08:00:00+00:00",
-        }
-        assert upwell("resume", "deploy/shop").stdout == "deployment.apps/shop resumed\n"
-        lifted = {"upwell.dev/hold": None, "upwell.dev/hold-until": None}
-        assert client.calls[-1][2]["metadata"]["annotations"] == lifted
-
-    @pytest.mark.parametrize("until", ["tomorrow", "2026-11-30T09:00"])
-    def test_the_end_of_a_hold_needs_a_time_and_a_zone(self, upwell: Upwell, until: str) -> None:
-        assert upwell("hold", "deploy/shop", "--until", until).exit_code == 2
-
-    def test_rollout_of_something_else_is_a_usage_error(self, upwell: Upwell) -> None:
-        assert upwell("rollout", "status", "is/shop").exit_code == 2
-
     @pytest.mark.parametrize(
         "state", ["phase=Complete", "jsonpath={.status.phase}=Complete", "jsonpath=.kind=Build"]
     )
@@ -279,38 +186,6 @@ class TestRisenFix:
     @pytest.mark.parametrize("state", ["", "ready", "condition=", "phase="])
     def test_wait_for_nonsense_is_a_usage_error(self, upwell: Upwell, state: str) -> None:
         assert upwell("wait", "build/shop-2", f"--for={state}").exit_code == 2
-
-
-async def new_build(client: "FakeClient", phase: str, **status: Any) -> None:
-    await client.put(
-        {
-            "apiVersion": "build.openshift.io/v1",
-            "kind": "Build",
-            "metadata": {"name": "shop-9", "namespace": "default"},
-            "status": {"phase": phase, **status},
-        }
-    )
-
-
-class TestRunningBuild:
-    """Commands against a build in some phase."""
-
-    @pytest.fixture
-    async def running(self, client: "FakeClient") -> None:
-        await new_build(client, "Running")
-
-    @pytest.mark.usefixtures("running")
-    def test_cancel_marks_the_build(self, upwell: Upwell, client: "FakeClient") -> None:
-        assert upwell("cancel-build", "shop-9").stdout.endswith("shop-9 cancelled\n")
-        assert client.calls[-1][1:] == ("builds/shop-9/status", {"status": {"cancelled": True}})
-
-    @pytest.mark.usefixtures("running")
-    def test_follow_ends_with_the_build(self, upwell: Upwell, client: "FakeClient") -> None:
-        client.logs["shop-9"] = b"all of it\n"
-
-        result = upwell("logs", "-f", "build/shop-9")
-
-        assert (result.exit_code, result.stdout) == (0, "all of it\n")
 
 
 def test_a_duration_that_is_none_is_a_usage_error(upwell: Upwell) -> None:

@@ -318,9 +318,3 @@ async def test_an_annotation_that_is_no_traceparent_is_replaced(
     made = build("app").with_metadata(annotations={TRACEPARENT_ANNOTATION: text})
     put = await traced.put(made)
     assert context_of(put) == TraceContext.root(put.uid)
-
-
-def test_a_context_survives_its_text_form() -> None:
-    context = TraceContext.root("a").child("b")
-    assert TraceContext.parse(str(context)) == context
-    assert str(context).split("-")[0::3] == ["00", "01"]

@@ -1,0 +1,206 @@
+"""status and explain against objects of a fix that has risen."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.unit.cli.conftest import SHOP_OLD, deployment
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
+
+
+type Upwell = Callable[..., "Result"]
+
+
+@pytest.fixture(autouse=True)
+def _objects(fixed: "FakeClient") -> None:
+    """Every test here reads the risen fix."""
+
+
+def test_status_draws_the_way_from_the_vendor_to_the_workload(upwell: Upwell) -> None:
+    result = upwell("status")
+
+    assert result.stdout.splitlines() == [
+        "vendor.test/debian:11",
+        "└─ ImageStreamTag default/debian:11  bbbbbbbbbbbb, 15m ago",
+        "   └─ BuildConfig default/shop  build shop-2 Complete, 10m ago, current",
+        "      └─ ImageStreamTag default/shop:latest  dddddddddddd, 15m ago",
+        "         └─ Deployment default/shop  2/2 ready, revision 2, dddddddddddd, 7m ago, current",
+        "",
+        "1 of 1 workloads run the newest of what they follow",
+    ]
+
+
+def test_status_as_json_has_nodes_in_order_and_a_summary(upwell: Upwell) -> None:
+    data = json.loads(upwell("status", "-o", "json").stdout)
+
+    assert [node["kind"] for node in data["nodes"]] == [
+        "UpstreamImage",
+        "StreamTag",
+        "BuildConfig",
+        "StreamTag",
+        "Deployment",
+    ]
+    assert data["nodes"][-1]["behind"] == 0
+    assert data["summary"] == {"workloads": 1, "current": 1, "faults": 0}
+
+
+async def test_status_ends_with_what_the_router_does_not_serve(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    why = "127.0.0.1:7088: Address already in use; stop what listens there"
+    condition = {"type": "Admitted", "status": "False", "reason": "NotServed", "message": why}
+    ingress = [{"routerName": "upwell", "conditions": [condition]}]
+    for name, namespace in (("shop", "default"), ("other", "elsewhere")):
+        document = {
+            "apiVersion": "route.openshift.io/v1",
+            "kind": "Route",
+            "metadata": {"namespace": namespace, "name": name},
+            "status": {"ingress": ingress},
+        }
+        await client.put(document)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+    assert lines[-1] == f"! Route default/shop is not served: {why}"
+    everywhere = (await asyncio.to_thread(upwell, "status", "-A", "-o", "json")).stdout
+    named = [one["name"] for one in json.loads(everywhere)["unserved"]]
+    assert named == ["Route default/shop", "Route elsewhere/other"]
+
+
+async def test_status_calls_nothing_current_that_has_never_served(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    waiting = deployment(ready=0)
+    waiting["metadata"] |= {"name": "later", "annotations": {}}
+    await client.put(waiting)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+
+    text = "0/2 ready, behind by 1: no revision was rolled out yet"
+    assert f"Deployment default/later  {text}" in lines
+    assert lines[-1] == "1 of 2 workloads run the newest of what they follow"
+
+
+async def test_status_shows_what_a_pipeline_promotes_into_wherever_that_is(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    component = {"name": "web", "from": {"kind": "ImageStreamTag", "name": "shop:latest"}}
+    live = {"name": "live", "namespace": "front", "workloads": [{"name": "shop"}]}
+    pipeline = {
+        "apiVersion": "upwell.dev/v1alpha1",
+        "kind": "Pipeline",
+        "metadata": {"name": "shop", "namespace": "default"},
+        "spec": {"components": [component], "stages": [live]},
+    }
+    await client.put(pipeline)
+    for name in ("shop", "other"):
+        document = deployment()
+        document["metadata"] = {"name": name, "namespace": "front"}
+        await client.put(document)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+
+    (line,) = (line for line in lines if "front/" in line)
+    assert "Deployment front/shop" in line
+    assert "no release in stage live of pipeline default/shop" in line
+
+
+async def test_status_names_what_a_rollout_under_way_waits_for(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    hooked = deployment((1, "Progressing", SHOP_OLD), ready=0)
+    hooked["metadata"]["name"] = "hooked"
+    condition = {"type": "Progressing", "status": "True", "reason": "HookRunning"}
+    hooked["status"]["conditions"] = [{**condition, "message": "the pre hook runs"}]
+    await client.put(hooked)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+
+    [line] = [line for line in lines if "default/hooked" in line]
+    assert line.endswith("revision 1: 0 of 2 updated, 0 ready: the pre hook runs")
+
+
+async def test_status_says_once_that_a_workload_is_held(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    held = deployment((1, "Complete", SHOP_OLD))
+    held["metadata"]["name"] = "held"
+    held["metadata"]["annotations"] |= {
+        "upwell.dev/hold": "Black Friday",
+        "upwell.dev/hold-until": "2026-11-30T09:00+01:00",
+    }
+    await client.put(held)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+
+    [line] = [line for line in lines if "default/held" in line]
+    assert line.endswith("behind by 1: held: Black Friday (until 2026-11-30 08:00 UTC)")
+    assert line.count("Black Friday") == 1
+
+
+def test_status_of_an_empty_namespace_hints_at_apply(upwell: Upwell) -> None:
+    result = upwell("status", "-n", "empty")
+
+    assert result.stdout == ""
+    assert "upwell apply -f" in result.stderr
+
+
+def test_explain_goes_back_to_the_vendor_and_lists_packages(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    for digit, version in (("a", "2.31-13+deb11u11"), ("b", "2.31-13+deb11u14")):
+        client.answers[f"images/sha256:{digit * 64}/packages"] = {
+            "packages": [{"name": "libc6", "version": version}, {"name": "bash", "version": "5"}]
+        }
+
+    result = upwell("explain", "deployment/shop")
+
+    assert result.exit_code == 0
+    text = result.stdout
+    assert "container web runs dddddddddddd, from default/shop:latest (automatic)" in text
+    assert "because default/debian:11 changed from aaaaaaaaaaaa to bbbbbbbbbbbb" in text
+    assert "libc6 2.31-13+deb11u11 -> 2.31-13+deb11u14" in text
+    assert "bash" not in text
+    assert "commit 0123456789ab: sell more" in text
+    assert "vendor.test/debian:11 was first seen as bbbbbbbbbbbb" in text
+    assert "nothing is due" in text
+    assert "(2026-03-01 12:10:00Z, in 5m)" in text
+
+
+def test_explain_goes_on_when_packages_are_not_known(upwell: Upwell) -> None:
+    result = upwell("explain", "build/shop-2")
+
+    assert result.exit_code == 0
+    assert "build shop-2 made dddddddddddd" in result.stdout
+    assert "cannot compare packages: those of an image are unknown" in result.stdout
+
+
+def test_many_package_changes_are_summarised_unless_all_are_asked_for(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    for digit in "ab":
+        client.answers[f"images/sha256:{digit * 64}/packages"] = {
+            "packages": [{"name": f"p{n}", "version": digit} for n in range(20)]
+        }
+
+    some = upwell("explain", "build/shop-2").stdout
+    every = upwell("explain", "build/shop-2", "--packages=all").stdout
+
+    assert "and 12 more packages (--packages=all)" in some
+    assert every.count(" a -> b") == 20
+
+
+def test_explain_as_json_keeps_digests_and_times(upwell: Upwell) -> None:
+    data = json.loads(upwell("explain", "build/shop-2", "-o", "json").stdout)
+
+    [cause] = [entry for entry in data["statements"] if entry["topic"] == "cause"]
+    assert cause["old"].endswith("a" * 64)
+    assert cause["new"].endswith("b" * 64)
+
+
+def test_explain_refuses_kinds_without_a_story(upwell: Upwell) -> None:
+    assert upwell("explain", "secret/x").exit_code == 2
