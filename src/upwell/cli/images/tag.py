@@ -13,7 +13,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.output import shortened
 from upwell.cli.images.stream_names import names_registry, parse_stream_tag
 from upwell.policy.images.streams import StreamTag
-from upwell.policy.images.tracking import IMAGE_STREAM_IMAGE
+from upwell.policy.images.tracking import IMAGE_STREAM_IMAGE, event_of_image
 from upwell.store.interface import ApiClient, NotFoundError
 
 
@@ -123,12 +123,29 @@ async def _origin(
         return {"kind": DOCKER_IMAGE, "name": source}
     if "@" in source:
         namespace, slash, name = source.rpartition("/")
-        place = namespace if slash else session.namespace
-        return {"kind": IMAGE_STREAM_IMAGE, "namespace": place, "name": name}
+        return await _image(client, namespace if slash else session.namespace, name)
     named = parse_stream_tag(source, session.namespace)
     if options["alias"]:
         return {"kind": IMAGE_STREAM_TAG, "namespace": named.namespace, "name": named.name}
     return await _current(client, named)
+
+
+async def _image(client: ApiClient, namespace: str, name: str) -> dict[str, str]:
+    """Return the image of a stream that `STREAM@DIGEST` names; raises CommandError."""
+    stream_name, _, digest = name.partition("@")
+    stream = await client.get(ImageStream, namespace, stream_name)
+    event = event_of_image(stream, digest)
+    if event is None:
+        raise CommandError(
+            f"no tag of imagestream/{stream_name} in namespace {namespace} has or had one image"
+            f" {digest!r}; `upwell describe imagestream/{stream_name} -n {namespace}` lists them",
+            Exit.NOT_FOUND,
+        )
+    return {
+        "kind": IMAGE_STREAM_IMAGE,
+        "namespace": namespace,
+        "name": f"{stream_name}@{event.image}",
+    }
 
 
 async def _current(client: ApiClient, named: StreamTag) -> dict[str, str]:

@@ -118,18 +118,26 @@ def _image_of(source: TagSource, streams: Streams) -> TagEvent | tuple[str, str]
         where = f"{source.stream.namespace}/{source.stream.name}"
         return "SourceNotFound", f"ImageStream {where} does not exist; create it, or correct `from`"
     if source.digest:
-        events = [e for history in stream.status.tags for e in history.items]
-        found = [event for event in events if event.image == source.digest]
-        if not found:
-            # A digest may be shortened, as long as one image alone begins with it.
-            found = [e for e in events if source.digest in {e.image[:at] for at in _lengths(e)}]
-        if len({event.image for event in found}) == 1:
-            return found[0]
+        if (event := event_of_image(stream, source.digest)) is not None:
+            return event
         return "SourceNotFound", f"{source} is not an image in a tag's history of this stream"
     history = stream.status.tag(source.tag)
     if history is None or history.latest is None:
         return "SourceNotFound", f"{source} has no image yet; it is followed when it has one"
     return history.latest
+
+
+def event_of_image(stream: ImageStream, digest: str) -> TagEvent | None:
+    """Return the event of an image in a tag's history.
+
+    A digest may be shortened, as long as one image alone begins with it, and stand without its
+    algorithm, as tables show it.
+    """
+    digest = digest if ":" in digest else f"sha256:{digest}"
+    events = [event for history in stream.status.tags for event in history.items]
+    found = [event for event in events if event.image == digest]
+    found = found or [e for e in events if digest in {e.image[:at] for at in _lengths(e)}]
+    return found[0] if len({event.image for event in found}) == 1 else None
 
 
 _SHORTEST = len("sha256:") + 6
