@@ -17,13 +17,14 @@ class StoreError(Exception):
 
 
 class NotFoundError(StoreError):
-    """There is no such object."""
+    """There is no such object; with a `cause`, something of it or that it needs is missing."""
 
     reason = "NotFound"
 
-    def __init__(self, key: ObjectKey) -> None:
-        super().__init__(f"{key} does not exist")
+    def __init__(self, key: ObjectKey, cause: str = "") -> None:
+        super().__init__(cause or f"{key} does not exist")
         self.key = key
+        self.cause = cause
 
 
 class AlreadyExistsError(StoreError):

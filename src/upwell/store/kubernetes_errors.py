@@ -108,7 +108,13 @@ class ApiStatus:
         if subject == "namespaces" and isinstance(name, str) and kind.plural != subject:
             return NotFoundError(ObjectKey("Namespace", "", name))
         # An API server names the object that is missing; for a path that it does not know, none.
-        return NotFoundError(key) if name else KindNotServedError(kind)
+        return NotFoundError(key, self._cause(key)) if name else KindNotServedError(kind)
+
+    def _cause(self, key: ObjectKey) -> str:
+        """Return the message, unless it says no more than that the object is missing."""
+        plain = {"", str(NotFoundError(key)), HTTPStatus.NOT_FOUND.phrase}
+        is_plain = self.message in plain or self.message.endswith(f'"{key.name}" not found')
+        return "" if is_plain else self.message
 
     def _with_causes(self) -> str:
         causes = self.about.get("causes")

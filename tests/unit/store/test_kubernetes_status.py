@@ -77,6 +77,26 @@ def test_a_missing_object_a_missing_namespace_and_a_missing_kind_differ() -> Non
     assert "buildconfigs.build.openshift.io" in str(kind)
 
 
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ("BuildConfig shop/a does not exist", ""),
+        ('buildconfigs.build.openshift.io "a" not found', ""),
+        (
+            "no instance 'x' of BuildConfig shop/a runs",
+            "no instance 'x' of BuildConfig shop/a runs",
+        ),
+        ("ImageStream shop/b does not exist", "ImageStream shop/b does not exist"),
+    ],
+)
+def test_what_is_missing_of_an_object_keeps_its_cause(message: str, cause: str) -> None:
+    raised = error(404, message=message, details={"name": "a", "kind": "buildconfigs"})
+
+    assert isinstance(raised, NotFoundError)
+    assert raised.cause == cause
+    assert str(raised) == (cause or "BuildConfig shop/a does not exist")
+
+
 def test_a_namespace_that_is_asked_for_is_the_object_itself() -> None:
     missing = error(404, Namespace.KIND, details={"name": "a", "kind": "namespaces"})
 

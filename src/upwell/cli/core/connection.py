@@ -99,6 +99,8 @@ class Session:
         )
 
         if isinstance(error, NotFoundError):
+            if error.cause:
+                return CommandError(error.cause, Exit.NOT_FOUND)
             kind, name = error.key.kind.lower(), error.key.name
             where = f" in namespace {error.key.namespace}" if error.key.namespace else ""
             return CommandError(

@@ -281,6 +281,14 @@ async def test_a_command_ends_when_its_client_leaves(pods: Api) -> None:
         (f"{PODS}/web-1/exec?command=x&container=y", "v4.channel.k8s.io", 400, "no container"),
         (f"{PODS}/nobody/exec?command=x", "v4.channel.k8s.io", 404, "does not exist"),
         (f"{PODS}/gone/exec?command=x", "v4.channel.k8s.io", 400, "does not run"),
+        (f"{DEPLOYMENTS}/idle/exec?command=x", "v4.channel.k8s.io", 400, "no instance of"),
+        (f"{DEPLOYMENTS}/idle/portforward?ports=80", "v4.channel.k8s.io", 400, "no instance of"),
+        (
+            f"{DEPLOYMENTS}/web/exec?command=x&instance=web-9",
+            "v4.channel.k8s.io",
+            404,
+            "no instance 'web-9' of Deployment shop/web runs",
+        ),
         (f"{PODS}/web-1/portforward", "v4.channel.k8s.io", 400, "ports"),
         (f"{PODS}/web-1/portforward?ports=0", "v4.channel.k8s.io", 400, "ports"),
         (f"{PODS}/web-1/portforward?ports=80,x", "v4.channel.k8s.io", 400, "ports"),
@@ -292,6 +300,7 @@ async def test_an_upgrade_is_refused_with_a_status(
     pods: Api, path: str, protocol: str, status: int, why: str
 ) -> None:
     pods.runtime.shown.append(instance("gone", state=State.EXITED))
+    await pods.send("POST", DEPLOYMENTS, deployment("idle"))
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
