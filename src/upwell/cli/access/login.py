@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from upwell.cli.core.addresses import server_url_fault
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -106,9 +107,11 @@ async def _identity(client: ApiClient) -> tuple[str, tuple[str, ...]]:
 
 
 def _require_address(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-        raise click.BadParameter(f"{url!r} is not https://HOST:PORT", param_hint="URL")
+    fault = server_url_fault(url)
+    if not fault and "@" in urlsplit(url).netloc:
+        fault = f"{url!r} names a user: log in with a token"
+    if fault:
+        raise click.BadParameter(fault, param_hint="URL")
 
 
 def _read_token(source: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from upwell.cli.core.addresses import server_url_fault
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.logins import Login, Logins, logins_path, read_logins
 
@@ -137,6 +138,8 @@ def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
         # A variable is read for the group and again for the command: an option given to the
         # group stays in force.
         from_parent = ctx.parent is not None and source is ParameterSource.ENVIRONMENT
+        if given and name == "server" and (fault := server_url_fault(value)):
+            raise click.BadParameter(fault, ctx, parameter)
         if given and not from_parent:
             session.set_option(name, value)
 

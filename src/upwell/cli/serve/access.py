@@ -9,7 +9,7 @@ import click
 
 from upwell.policy.access.roles import Role
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _OPTIONS = (
     click.option(
         "--tls",

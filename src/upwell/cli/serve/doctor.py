@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from upwell.cli.core.addresses import parse_address
 from upwell.cli.core.errors import Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_data
@@ -96,7 +97,7 @@ async def _check(
 )
 @click.option(
     "--router",
-    callback=lambda _context, _option, value: _address(value),
+    callback=parse_address,
     default="127.0.0.1:7088",
     show_default=True,
     envvar="UPWELL_ROUTER",
@@ -105,7 +106,7 @@ async def _check(
 )
 @click.option(
     "--router-https",
-    callback=lambda _context, _option, value: _address(value),
+    callback=parse_address,
     default="127.0.0.1:7443",
     show_default=True,
     envvar="UPWELL_ROUTER_HTTPS",
@@ -121,7 +122,7 @@ def doctor(
     Runs a container and removes it. Exits 1 if a check fails, 0 with warnings or without.
     """
     try:
-        found = asyncio.run(examine(data_dir.absolute(), (router, router_https)))
+        found = asyncio.run(examine(data_dir.absolute(), (_bare(router), _bare(router_https))))
     except OSError as error:
         place = error.filename or data_dir
         checks = [
@@ -141,11 +142,10 @@ def doctor(
     sys.exit(Exit.FAILED if found.status is HostCheckStatus.FAIL else Exit.DONE)
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
-        raise click.BadParameter(f"{text!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
+def _bare(address: tuple[str, int]) -> tuple[str, int]:
+    """Return the address without the brackets of IPv6."""
+    host, port = address
+    return host.strip("[]"), port
 
 
 def _report(found: Examination) -> Iterator[str]:

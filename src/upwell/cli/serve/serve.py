@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from upwell.cli.core.addresses import parse_address
 from upwell.cli.serve.access import access_options
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 
@@ -46,6 +47,7 @@ Examples:
 )
 @click.option(
     "--listen",
+    callback=parse_address,
     default="127.0.0.1:7080",
     show_default=True,
     envvar="UPWELL_LISTEN",
@@ -70,7 +72,7 @@ Examples:
 )
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     default=None,
     envvar="UPWELL_CONFIG",
     show_envvar=True,
@@ -129,7 +131,7 @@ Examples:
 @access_options
 def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     data_dir: Path,
-    listen: str,
+    listen: tuple[str, int],
     router: str,
     router_https: str,
     config: Path | None,
@@ -157,9 +159,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         trace_export,
     )
 
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal():
-        raise click.BadParameter(f"{listen!r} is not HOST:PORT", param_hint="--listen")
+    host, port = listen
     configure_logging(getattr(logging, log_level.upper()))
     try:
         file = read_file(config) if config else FileSettings()
@@ -167,7 +167,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         settings = ServerSettings(
             data_dir=data_dir.absolute(),
             host=host,
-            port=int(port),
+            port=port,
             router_address=router,
             router_https_address=router_https,
             import_interval=import_interval or file.import_interval,

@@ -11,6 +11,7 @@ import click
 
 from upwell.api.apps import Job
 from upwell.api.pod import Pod
+from upwell.cli.core.addresses import PORT_RANGE, parse_port
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
@@ -21,7 +22,6 @@ from upwell.store.interface import ApiClient, Conversation, StoreError
 _PROTOCOL = "v5.channel.k8s.io"
 _DATA, _ERROR, _CLOSE = 0, 1, 255
 _CHUNK = 64 * 1024
-_HIGHEST_PORT = 65535
 
 type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
@@ -80,12 +80,12 @@ def port_forward(session: Session, what: str, ports: tuple[str, ...], instance: 
 def _ports(text: str) -> tuple[int, int]:
     """Return local and remote port; local 0 stands for any free port."""
     local, colon, remote = text.rpartition(":")
-    numbers = []
-    for part, least in ((local or ("0" if colon else remote), 0), (remote, 1)):
-        if not (part.isascii() and part.isdigit() and least <= int(part) <= _HIGHEST_PORT):
-            raise click.BadParameter(f"{text!r} is not [[LOCAL]:]REMOTE", param_hint="PORTS")
-        numbers.append(int(part))
-    return numbers[0], numbers[1]
+    local = local or ("0" if colon else remote)
+    ports = [0 if local == "0" else parse_port(local), parse_port(remote)]
+    if None in ports:
+        why = f": {PORT_RANGE}" if local.isdigit() and remote.isdigit() else ""
+        raise click.BadParameter(f"{text!r} is not [[LOCAL]:]REMOTE{why}", param_hint="PORTS")
+    return ports[0] or 0, ports[1] or 0
 
 
 async def _listen(

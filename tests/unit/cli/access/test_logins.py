@@ -97,8 +97,8 @@ def test_a_login_holds_where_nothing_else_is_said(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["login", "upwell.example.com"], "is not https://HOST:PORT"),
-        (["login", "https://user@upwell.example.com"], "is not https://HOST:PORT"),
+        (["login", "upwell.example.com"], "needs http:// or https://"),
+        (["login", "https://user@upwell.example.com"], "names a user: log in with a token"),
         (["login", "https://x", "--token-file", "/no/such/file"], "No such file"),
     ],
 )

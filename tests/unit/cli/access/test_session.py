@@ -51,6 +51,28 @@ def test_each_error_has_its_exit_code_and_one_line(
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("server", "text"),
+    [
+        ("127.0.0.1:27280", "'127.0.0.1:27280' needs http:// or https://"),
+        ("foo", "'foo' needs http:// or https://"),
+        ("ftp://x", "'ftp://x' needs http:// or https://"),
+        ("http://", "'http://' needs http:// or https://, as in https://HOST:PORT"),
+        ("http://x:99999", "a port is 1 to 65535"),
+        ("http://[x", "is not http://HOST:PORT"),
+    ],
+)
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_server_that_is_no_url_is_a_usage_error(server: str, text: str, by: str) -> None:
+    arguments = ["get", "bc"] if by == "variable" else ["get", "bc", "--server", server]
+    environment = {"UPWELL_SERVER": server} if by == "variable" else {}
+
+    result = CliRunner().invoke(main, arguments, obj=Session(), env=environment)
+
+    assert result.exit_code == 2
+    assert text in " ".join(result.stderr.split())
+
+
 def test_verbose_tells_the_cause() -> None:
     session = Session(connect=raising(StoreError("boom")))
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from upwell.cli.serve.serve import serve
@@ -33,3 +34,24 @@ def test_a_size_that_is_none_is_refused(tmp_path: Path) -> None:
 
     assert result.exit_code == 1
     assert result.stderr == "error: 'much' is not a size such as 512Mi or 2Gi\n"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "127.0.0.1:0", "[::1]:65536"])
+def test_a_port_that_does_not_exist_is_refused(tmp_path: Path, address: str) -> None:
+    result = run(tmp_path, "--listen", address)
+
+    assert result.exit_code == 2
+    assert f"{address!r} is not HOST:PORT: a port is 1 to 65535" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("option", ["--config", "--tls-cert", "--tls-key"])
+def test_a_file_that_is_missing_is_named_with_its_option(tmp_path: Path, option: str) -> None:
+    gone = tmp_path / "gone"
+
+    result = run(tmp_path, option, str(gone))
+
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.stderr
+    assert f"File '{gone}' does not exist." in result.stderr
+    assert not (tmp_path / "data").exists()

@@ -79,6 +79,12 @@ def test_ports_that_are_none_are_refused(upwell: Upwell, ports: str) -> None:
     assert upwell("port-forward", "deploy/shop", "--", ports).exit_code == 2
 
 
+def test_a_port_out_of_range_is_told_the_range(upwell: Upwell) -> None:
+    result = upwell("port-forward", "deploy/shop", "8080:99999")
+    assert result.exit_code == 2
+    assert "'8080:99999' is not [[LOCAL]:]REMOTE: a port is 1 to 65535" in result.stderr
+
+
 def test_one_port_stands_for_both_and_an_empty_one_is_chosen() -> None:
     assert _ports("8080") == (8080, 8080)
     assert _ports("9000:80") == (9000, 80)
