@@ -1,131 +1,35 @@
 """What starts a build and what does not, with streams and builds as they stand in the store."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 import pytest
-from tests.support.rollouts.memory_machine import Clock
+from tests.support.builds.build_namespace import (
+    CONFIG_TRIGGER,
+    IMAGE_TRIGGER,
+    NAMESPACE,
+    BuildNamespace,
+    pull_spec,
+)
 
-from upwell.actions.builds import BuildActions
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
-    BUILD_NUMBER_ANNOTATION,
     PAUSED_ANNOTATION,
     Build,
     BuildConfig,
     BuildOutputStatus,
     BuildPhase,
     BuildRequest,
-    BuildTriggerCause,
     ResolvedImage,
-    SourceStrategyOptions,
-    WebHookCause,
 )
 from upwell.api.conditions import find
-from upwell.api.core import EnvVar
-from upwell.api.image import ImageStream, TagEvent
-from upwell.api.meta import Condition, ObjectKey, ObjectMeta
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.pipeline import Quarantine, QuarantineSpec
-from upwell.controller import Controller, ObjectCache
 from upwell.oci import Digest
-from upwell.policy.builds.requests import BuildRefusedError
 from upwell.policy.builds.triggers import CONFIG_CHANGE, IMAGE_CHANGE
-from upwell.policy.images.streams import record_image
-from upwell.reconcilers.builds.build_configs import BuildConfigs, build_config_controller
-from upwell.reconcilers.builds.index import BuildIndex
-from upwell.store.interface import ConflictError, NotFoundError
-from upwell.store.memory import MemoryStore
-
-NAMESPACE = "shop"
-CONFIG_TRIGGER = {"type": "ConfigChange"}
-IMAGE_TRIGGER = {"type": "ImageChange", "imageChange": {}}
-
-
-def pull_spec(stream: str, mark: str) -> str:
-    return f"registry.internal/{NAMESPACE}/{stream}@{Digest.of(mark.encode())}"
-
-
-class BuildNamespace:
-    """A namespace of streams, BuildConfigs and builds that end when a test says so."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.store = MemoryStore(self.clock)
-        self.cache = ObjectCache(self.store)
-        self.index = BuildIndex(self.cache)
-        self.configs = BuildConfigs(self.index, clock=self.clock)
-        self.actions = BuildActions(self.index)
-
-    def running(self) -> tuple[ObjectCache, Controller]:
-        """Return what runs in a server."""
-        return self.cache, build_config_controller(self.index, self.clock)
-
-    async def stream(self, name: str, mark: str = "", namespace: str = NAMESPACE) -> None:
-        """Create a stream if there is none, and set its tag `latest`."""
-        try:
-            stream = await self.store.get(ImageStream, namespace, name)
-        except NotFoundError:
-            metadata = ObjectMeta(name=name, namespace=namespace)
-            stream = await self.store.create(ImageStream(metadata=metadata))
-        if mark:
-            event = TagEvent(
-                created=self.clock(),
-                docker_image_reference=pull_spec(name, mark),
-                image=str(Digest.of(mark.encode())),
-            )
-            status = record_image(stream.status, "latest", event, changes={})
-            await self.store.update_status(stream.with_status(status))
-
-    async def config(
-        self,
-        name: str,
-        base: str,
-        triggers: Sequence[Mapping[str, object]] = (CONFIG_TRIGGER, IMAGE_TRIGGER),
-        **spec: object,
-    ) -> BuildConfig:
-        """Create a BuildConfig that makes stream `name` from stream tag `base`."""
-        document = {
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {
-                "source": {"type": "Dockerfile", "dockerfile": "FROM base\n"},
-                "strategy": {
-                    "type": "Docker",
-                    "dockerStrategy": {"from": {"kind": "ImageStreamTag", "name": base}},
-                },
-                "output": {"to": {"kind": "ImageStreamTag", "name": f"{name}:latest"}},
-                "triggers": tuple(triggers),
-                **spec,
-            },
-        }
-        return await self.store.create(BuildConfig.model_validate(document))
-
-    async def reconcile(self, *names: str) -> None:
-        for name in names:
-            await self.configs.reconcile(ObjectKey("BuildConfig", NAMESPACE, name))
-
-    async def builds(self, config: str) -> list[Build]:
-        found = (await self.store.list(Build)).items
-        mine = [b for b in found if b.labels.get(BUILD_CONFIG_LABEL) == config]
-        return sorted(mine, key=lambda b: int(b.annotations[BUILD_NUMBER_ANNOTATION]))
-
-    async def names(self, config: str) -> list[str]:
-        return [build.name for build in await self.builds(config)]
-
-    async def end(
-        self, name: str, phase: BuildPhase = BuildPhase.COMPLETE, *images: ResolvedImage
-    ) -> None:
-        build = await self.store.get(Build, NAMESPACE, name)
-        status = build.status.model_copy(update={"phase": phase, "images": images})
-        await self.store.update_status(build.with_status(status))
-
-    async def get(self, name: str) -> BuildConfig:
-        return await self.store.get(BuildConfig, NAMESPACE, name)
-
-    async def current(self, name: str) -> Condition:
-        condition = find((await self.get(name)).status.conditions, "Current")
-        assert condition is not None
-        return condition
+from upwell.reconcilers.builds.build_configs import BuildConfigs
+from upwell.store.interface import ConflictError
 
 
 @pytest.fixture
@@ -334,58 +238,6 @@ async def test_a_config_that_builds_on_its_own_result_does_not_wait_for_itself(
     await setup.config("app", "app:latest")
     await setup.reconcile("app")
     assert await setup.names("app") == ["app-1"]
-
-
-async def test_a_person_starts_a_build_with_the_next_number_and_more_environment(
-    setup: BuildNamespace,
-) -> None:
-    await setup.config("app", "base:latest")
-    await setup.reconcile("app")
-    request = BuildRequest(
-        env=(EnvVar(name="MODE", value="debug"),),
-        triggered_by=(BuildTriggerCause(message="asked for"),),
-    )
-    build = await setup.actions.instantiate(NAMESPACE, "app", request)
-    assert (build.name, build.spec.forced) == ("app-2", True)
-    assert [cause.message for cause in build.spec.triggered_by] == ["asked for"]
-    assert [(e.name, e.value) for e in build.spec.strategy.env] == [("MODE", "debug")]
-    await setup.reconcile("app")
-    assert (await setup.get("app")).status.last_version == 2
-    retried = await setup.actions.instantiate(NAMESPACE, "app", BuildRequest(unless_built=True))
-    assert not retried.spec.forced
-
-
-async def test_builds_that_are_asked_for_at_once_get_numbers_of_their_own(
-    setup: BuildNamespace,
-) -> None:
-    await setup.config("app", "base:latest", [])
-    async with asyncio.TaskGroup() as group:
-        for _ in range(5):
-            group.create_task(setup.actions.instantiate(NAMESPACE, "app", BuildRequest()))
-    assert await setup.names("app") == [f"app-{number}" for number in range(1, 6)]
-
-
-async def test_what_a_person_asks_for_in_vain_is_refused_and_a_webhooks_wish_is_not(
-    setup: BuildNamespace,
-) -> None:
-    await setup.config("app", "base:latest", [])
-    options = SourceStrategyOptions(incremental=True)
-    wish = BuildRequest(source_strategy_options=options)
-    with pytest.raises(BuildRefusedError, match="incremental needs sourceStrategy"):
-        await setup.actions.instantiate(NAMESPACE, "app", wish)
-    hook = BuildTriggerCause(message="Generic WebHook", generic_web_hook=WebHookCause())
-    by_webhook = BuildRequest(source_strategy_options=options, triggered_by=(hook,))
-    build = await setup.actions.instantiate(NAMESPACE, "app", by_webhook)
-    with pytest.raises(BuildRefusedError, match="incremental needs sourceStrategy"):
-        await setup.actions.clone(NAMESPACE, build.name, wish)
-
-
-async def test_a_build_of_what_does_not_exist_is_refused(setup: BuildNamespace) -> None:
-    with pytest.raises(NotFoundError):
-        await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())
-    await setup.config("app", "missing:latest", [])
-    with pytest.raises(BuildRefusedError, match="shop/missing:latest does not exist"):
-        await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())
 
 
 async def test_ended_builds_beyond_the_limits_are_deleted(setup: BuildNamespace) -> None:

@@ -1,138 +1,25 @@
 """Subscriptions end to end over a real outbox: from an object's status to a receiver."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.delivery.receivers import Receivers
+from tests.support.notifications.notifier_setup import SOURCE, NotifierSetup, settled, until
 
-from upwell.actions.notifications import SubscriptionActions
 from upwell.api.codec import decode
 from upwell.api.conditions import find
-from upwell.api.core import Secret
-from upwell.api.image import ImageStream
-from upwell.api.meta import Condition, Resource
 from upwell.api.subscription import Subscription
-from upwell.controller import ObjectCache
 from upwell.delivery.interface import DeliveryError
 from upwell.delivery.sqlite import SqliteOutbox
-from upwell.reconcilers.notifications import Senders, Subscriptions
-from upwell.store.interface import NotFoundError
-from upwell.store.memory import MemoryStore
 
-START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-DEADLINE = 30.0
-SOURCE = "http://upwell.test"
 DAILY = {"schedule": "0 8 * * *"}
-
-
-@dataclass
-class NotifierSetup:
-    """A store, an outbox on disk and receivers; `running` is a process that ends at its end."""
-
-    folder: Path
-    now: datetime = START
-    receivers: Receivers = field(default_factory=Receivers)
-    actions: SubscriptionActions = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.store = MemoryStore(lambda: self.now)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Subscriptions]:
-        outbox = SqliteOutbox(self.folder / "deliveries.db")
-        senders = Senders(outbox, self.receivers, self.receivers)
-        cache = ObjectCache(self.store)
-        subscriptions = Subscriptions(cache, senders, SOURCE, lambda: self.now)
-        self.actions = SubscriptionActions(
-            self.store,
-            outbox,
-            subscriptions.targets,
-            subscriptions.dispatcher,
-            SOURCE,
-            lambda: self.now,
-        )
-        try:
-            async with asyncio.TaskGroup() as group:
-                running = (cache, *subscriptions.controllers)
-                loops = [*(one.run for one in running), *subscriptions.loops]
-                tasks = [group.create_task(loop()) for loop in loops]
-                yield subscriptions
-                for task in tasks:
-                    task.cancel()
-        finally:
-            outbox.close()
-
-    async def subscribe(self, name: str = "ci", **spec: Any) -> Subscription:
-        spec = {"webhook": {"url": "http://ci.test/"}, **spec}
-        made = await self.store.create(_upwell("Subscription", name, spec))
-        assert isinstance(made, Subscription)
-        return made
-
-    async def change(self, name: str, **spec: Any) -> None:
-        found = await self.store.get(Subscription, "shop", name)
-        wanted = decode({**found.model_dump(mode="json"), "spec": spec})
-        await self.store.update(wanted)
-
-    async def push(self, digest: str, stream: str = "base", namespace: str = "shop") -> None:
-        """Let the stream's tag name a digest."""
-        try:
-            found = await self.store.get(ImageStream, namespace, stream)
-        except NotFoundError:
-            found = await self.store.create(
-                ImageStream.model_validate({"metadata": {"name": stream, "namespace": namespace}})
-            )
-        history = found.status.tag("1")
-        items = [] if history is None else [one.model_dump(mode="json") for one in history.items]
-        new = {
-            "created": self.now.isoformat(),
-            "dockerImageReference": f"x@{digest}",
-            "image": digest,
-        }
-        document = found.model_dump(mode="json")
-        document["status"] = {"tags": [{"tag": "1", "items": [new, *items]}]}
-        await self.store.update_status(decode(document))
-
-    async def ready(self, name: str = "ci") -> Condition:
-        found = await self.store.get(Subscription, "shop", name)
-        condition = find(found.status.conditions, "Ready")
-        assert condition is not None
-        return condition
-
-    def told(self) -> list[str]:
-        """Return the digests that the receivers have, in order of arrival."""
-        documents = [json.loads(one.body) for one in self.receivers.received]
-        return [one["data"]["new"] for one in documents if one["type"].endswith("image.changed")]
-
-
-def _upwell(kind: str, name: str, spec: dict[str, Any]) -> Resource:
-    metadata = {"name": name, "namespace": "shop"}
-    return decode(
-        {"apiVersion": "upwell.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
-    )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not condition():  # noqa: ASYNC110 - it is read, not told
-            await asyncio.sleep(0.005)
 
 
 def _are(found: list[Any], count: int) -> bool:
     return len(found) == count
-
-
-async def settled[T](read: Callable[[], Any], wanted: T) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while await read() != wanted:  # noqa: ASYNC110 - it is read, not told
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -230,30 +117,6 @@ async def test_a_subject_waits_for_its_event_that_fails_and_others_go_on(
     assert told == ["sha256:a1", "sha256:a2"]
 
 
-async def test_what_is_refused_for_good_is_a_dead_letter_that_can_be_replayed(
-    setup: NotifierSetup,
-) -> None:
-    setup.receivers.answer = lambda _: DeliveryError("answered 404", permanent=True)
-    await setup.subscribe()
-    async with setup.running():
-        await setup.push("sha256:a")
-        await setup.push("sha256:b")
-        await until(lambda: len(setup.receivers.refused) == 2)
-
-        async def dead() -> int:
-            return (await setup.store.get(Subscription, "shop", "ci")).status.dead_letters
-
-        await settled(dead, 2)
-        letters = await setup.actions.dead_letters("shop", "ci")
-        assert [one.error for one in letters] == ["answered 404", "answered 404"]
-        assert json.loads(letters[0].envelope.body)["data"]["new"] == "sha256:a"
-
-        setup.receivers.answer = lambda _: None
-        assert await setup.actions.replay("shop", "ci", None) == 2
-        await until(lambda: setup.told() == ["sha256:a", "sha256:b"])
-        await settled(dead, 0)
-
-
 async def test_after_too_many_tries_it_is_given_up(setup: NotifierSetup) -> None:
     setup.receivers.answer = lambda _: DeliveryError("answered 503")
     await setup.subscribe(retries={"attempts": 3})
@@ -346,34 +209,6 @@ async def test_a_secret_that_is_missing_delays_and_costs_no_try(setup: NotifierS
     assert target.secret == b"s3cret"
     assert target.content_type == "application/json"
     assert "s3cret" not in repr(target)
-
-
-async def test_a_secret_of_another_namespace_is_out_of_reach(setup: NotifierSetup) -> None:
-    secret = Secret.model_validate({"metadata": {"name": "people", "namespace": "bank"}})
-    await setup.store.create(secret)
-    await setup.subscribe(webhook=None, notice={"secret": {"name": "people"}})
-    async with setup.running():
-        answer = await setup.actions.test("shop", "ci")
-    assert answer.message == "Secret people does not exist in namespace shop: create it"
-
-
-async def test_the_urls_of_a_notice_stand_one_a_line(setup: NotifierSetup) -> None:
-    text = "# the team\nslack://token/channel\n\nmailto://user:pw@mail.test\n"
-    await setup.store.create(
-        decode(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": "people", "namespace": "shop"},
-                "stringData": {"urls": text},
-            }
-        )
-    )
-    await setup.subscribe(webhook=None, notice={"secret": {"name": "people"}})
-    async with setup.running():
-        assert (await setup.actions.test("shop", "ci")).delivered
-    assert setup.receivers.urls == ["slack://token/channel", "mailto://user:pw@mail.test"]
-    assert setup.receivers.types == ["test", "test"]  # one at each address
 
 
 async def test_at_most_four_deliveries_of_a_subscription_are_under_way(

@@ -52,17 +52,6 @@ async def lost(machine: PrunedStores, mark: str) -> Digest:
     return digest
 
 
-async def test_without_a_word_it_is_a_dry_run_by_the_servers_rules(
-    api: Api, machine: PrunedStores
-) -> None:
-    old = await lost(machine, "old")
-    machine.grow_old()
-    young = await lost(machine, "young")
-
-    assert removed(await post(api)) == [f"shop/lost@{old}"]
-    assert await machine.manifests("shop/lost") == {old, young}
-
-
 async def test_what_is_asked_for_is_done(api: Api, machine: PrunedStores) -> None:
     gone = await lost(machine, "old")
     machine.grow_old()

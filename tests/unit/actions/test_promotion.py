@@ -1,0 +1,144 @@
+"""Promotions, rejections and votes that people ask for, while others write the same objects."""
+
+from typing import Any
+
+import pytest
+from tests.support.promotion.promotion_api import PIPELINE
+from tests.support.server.api_server import Clock
+
+from upwell.actions.promotion import PromotionActions
+from upwell.api.codec import decode, decode_as
+from upwell.api.meta import Resource
+from upwell.api.promotion import Promotion, Rejection, Release, Vote
+from upwell.policy.promotion.requests import Asked, RefusedError
+from upwell.store.interface import AlreadyExistsError, ConflictError
+from upwell.store.memory import MemoryStore
+
+
+class OvertakenStore(MemoryStore):
+    """A store in which another client writes just before each of the next `times` writes."""
+
+    times = 0
+
+    async def create[R: Resource](self, resource: R) -> R:
+        if isinstance(resource, Promotion) and self.times:
+            self.times -= 1
+            raise AlreadyExistsError(resource.key)
+        return await super().create(resource)
+
+    async def update_status[R: Resource](self, resource: R) -> R:
+        if self.times:
+            self.times -= 1
+            found = await self.get(type(resource), resource.namespace, resource.name)
+            await super().update(found.with_metadata(labels={**found.labels, "by": "another"}))
+        return await super().update_status(resource)
+
+
+class PromotionActionsSetup:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.store = OvertakenStore(self.clock)
+        self.actions = PromotionActions(self.store, self.clock)
+
+    async def release(self, number: int, digest: str = "") -> Release:
+        image = f"registry.test/shop@sha256:{(digest or str(number)) * 64}"
+        document: dict[str, Any] = {
+            "metadata": {
+                "name": f"shop-{number}",
+                "namespace": "shop",
+                "labels": {"upwell.dev/pipeline": "shop"},
+            },
+            "spec": {
+                "pipeline": "shop",
+                "number": number,
+                "components": [{"name": "web", "image": image}],
+            },
+        }
+        return await self.store.create(decode_as(Release, document))
+
+
+@pytest.fixture
+async def setup() -> PromotionActionsSetup:
+    setup = PromotionActionsSetup()
+    await setup.store.create(decode(PIPELINE))
+    return setup
+
+
+async def test_a_name_that_is_taken_meanwhile_is_decided_anew(setup: PromotionActionsSetup) -> None:
+    await setup.release(1)
+    setup.store.times = 3
+
+    made = await setup.actions.promote("shop", "shop", Asked("dev", "ci", "shop-1"))
+    again = await setup.actions.promote("shop", "shop", Asked("dev", "ci", "shop-1"))
+
+    assert (made.created, made.promotion.spec.requested_by) == (True, "ci")
+    assert (again.created, again.promotion.uid) == (False, made.promotion.uid)
+
+
+async def test_a_name_that_stays_taken_is_a_conflict(setup: PromotionActionsSetup) -> None:
+    await setup.release(1)
+    setup.store.times = 1000
+
+    with pytest.raises(ConflictError, match="concurrent requests promote the same release"):
+        await setup.actions.promote("shop", "shop", Asked("dev", "ci", "shop-1"))
+
+
+async def test_a_refused_promotion_writes_nothing(setup: PromotionActionsSetup) -> None:
+    await setup.release(1)
+
+    with pytest.raises(RefusedError, match="not verified in dev"):
+        await setup.actions.promote("shop", "shop", Asked("staging", "ci", "shop-1"))
+
+    assert list((await setup.store.list(Promotion)).items) == []
+
+
+async def test_a_rejection_survives_another_writer_and_the_first_one_stands(
+    setup: PromotionActionsSetup,
+) -> None:
+    await setup.release(1)
+    setup.store.times = 2
+    first = Rejection(reason="leaks", by="ada", at=setup.clock())
+    second = Rejection(reason="slow", by="bob", at=setup.clock())
+
+    await setup.actions.reject("shop", "shop-1", first)
+    await setup.actions.reject("shop", "shop-1", second)
+
+    release = await setup.store.get(Release, "shop", "shop-1")
+    assert release.status.rejection == first
+    assert release.labels["by"] == "another"
+
+
+async def test_a_rejection_names_a_stage_of_the_pipeline(setup: PromotionActionsSetup) -> None:
+    await setup.release(1)
+    wrong = Rejection(reason="leaks", by="ada", stage="prod", at=setup.clock())
+
+    with pytest.raises(RefusedError, match="no stage 'prod'"):
+        await setup.actions.reject("shop", "shop-1", wrong)
+
+
+async def test_releases_with_the_same_images_are_restored_together(
+    setup: PromotionActionsSetup,
+) -> None:
+    for number, digest in ((1, "a"), (2, "a"), (3, "b")):
+        await setup.release(number, digest)
+        rejection = Rejection(reason="leaks", by="ada", at=setup.clock())
+        await setup.actions.reject("shop", f"shop-{number}", rejection)
+    setup.clock.advance(seconds=1)
+
+    await setup.actions.restore("shop", "shop-1", "bob", "was the test")
+
+    releases = (await setup.store.list(Release)).items
+    rejected = [one.name for one in releases if one.status.rejection is not None]
+    assert rejected == ["shop-3"]
+
+
+async def test_a_vote_survives_another_writer(setup: PromotionActionsSetup) -> None:
+    await setup.release(1)
+    asked = Asked("staging", "ada", "shop-1", bypass="fire")
+    promotion = (await setup.actions.promote("shop", "shop", asked)).promotion
+    setup.store.times = 2
+    vote = Vote(by="bob", approved=True, at=setup.clock())
+
+    voted = await setup.actions.vote("shop", promotion.name, vote)
+
+    assert [one.by for one in voted.status.votes] == ["bob"]
