@@ -1,42 +1,27 @@
-"""OpenShift's own templates, pipelines and applications: processed, valid, and in one graph."""
+"""OpenShift's own templates and pipelines: processed, valid, and in one graph."""
 
 import json
 import re
 from typing import Any
 
 import pytest
-from tests.support.paths import SHARED
+from tests.support.openshift import needs_corpus
+from tests.support.openshift_objects import documents, stored
 
 from upwell.api.build import BuildConfig
-from upwell.api.codec import UnknownKindError, decode, encode
-from upwell.api.defaults import apply_defaults
-from upwell.api.image import ImageStream
+from upwell.api.codec import decode, encode
 from upwell.api.legacy import to_group_form
-from upwell.api.manifests import parse_manifests
-from upwell.api.meta import Resource
 from upwell.api.template import Template
-from upwell.api.validation.objects import validate
 from upwell.policy.explain.graph import EdgeRole, build_graph
-from upwell.policy.new_app.application import Application, ApplicationBuild
-from upwell.policy.new_app.components import NewAppStrategy, SourceRepository
-from upwell.policy.new_app.images import ImportOptions, follow
-from upwell.policy.new_app.objects import application_objects
 from upwell.policy.templates.process import InvalidTemplateError, ProcessRequest, process_template
 
-_ORIGIN = SHARED / "corpus" / "openshift" / "openshift-origin@5c0e8a64"
 _REFERENCE = re.compile(r"\$\{\{?[A-Za-z0-9_]+\}")
 
-pytestmark = pytest.mark.skipif(
-    not _ORIGIN.is_dir(), reason=f"no manifests in {_ORIGIN} (set UPWELL_SHARED)"
-)
+pytestmark = needs_corpus
 
 
 def first(alphabet: str) -> str:
     return alphabet[0]
-
-
-def documents(file: str) -> list[dict[str, Any]]:
-    return parse_manifests((_ORIGIN / file).read_text(), file)
 
 
 def template(file: str) -> Template:
@@ -48,14 +33,6 @@ def template(file: str) -> Template:
 
 def process(file: str, **values: str) -> list[dict[str, Any]]:
     return list(process_template(template(file), ProcessRequest(values), first).objects)
-
-
-def stored(document: dict[str, Any]) -> Resource:
-    """Return the object as the server would keep it; it must be valid."""
-    metadata = {**document["metadata"], "namespace": "shop"}
-    resource = apply_defaults(decode({**document, "metadata": metadata}))
-    assert validate(resource) == ()
-    return resource
 
 
 @pytest.mark.parametrize("strategy", ["stibuild", "dockerbuild"])
@@ -136,49 +113,3 @@ def test_objects_of_other_groups_pass_through() -> None:
     versions = [(item["apiVersion"], item["kind"]) for item in made[2:]]
     assert versions[0] == ("route.openshift.io/v1", "Route")
     assert versions[-1] == ("othergroup/v2", "Foo")
-
-
-@pytest.mark.parametrize(
-    ("file", "workloads"),
-    [("no-build", 1), ("one-build", 1), ("deployed-app", 1), ("two-deployment-configs", 2)],
-)
-def test_what_new_app_made_in_openshift_is_one_graph(file: str, workloads: int) -> None:
-    objects = []
-    for document in documents(f"test/testdata/app-scenarios/new-project-{file}.yaml"):
-        try:
-            objects.append(stored(to_group_form(document)))
-        except UnknownKindError as error:
-            assert error.kind in {"ReplicationController", "Pod"}  # noqa: PT017 - both are left out
-
-    edges = list(build_graph(objects).edges)
-
-    roles = [edge.role for edge in edges]
-    assert sorted(roles) == sorted([EdgeRole.BASE, EdgeRole.OUTPUT, *[EdgeRole.DEPLOY] * workloads])
-    # These builds name a plain image, which nothing follows.
-    assert [edge.role for edge in edges if not edge.automatic] == [EdgeRole.BASE]
-
-
-def test_new_app_builds_from_a_stream_of_openshift() -> None:
-    (document,) = documents("test/testdata/newapp/imagestream-ref.yaml")
-    stream = stored(to_group_form(document))
-    assert isinstance(stream, ImageStream)
-
-    followed = follow("myruby", {"myruby": stream}, ImportOptions())
-    build = ApplicationBuild(SourceRepository("https://git.test/hello.git"), NewAppStrategy.SOURCE)
-    made = application_objects(Application("hello", followed, build))
-
-    assert [item.KIND.kind for item in made] == [
-        "ImageStream",
-        "BuildConfig",
-        "Service",
-        "Deployment",
-    ]
-    graph = build_graph([stream, *(stored(encode(item)) for item in made)])
-    assert [str(node) for node in graph.order()] == [
-        "shop/ruby:2.3",
-        "shop/myruby:2.3",
-        "shop/myruby:latest",
-        "BuildConfig shop/hello",
-        "shop/hello:latest",
-        "Deployment shop/hello",
-    ]
