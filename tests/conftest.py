@@ -1,4 +1,4 @@
-"""What holds for all tests: how long each may take, which may be tried again, and hypothesis."""
+"""Settings of all tests: time limits, second tries, and the profile of hypothesis."""
 
 import faulthandler
 from pathlib import Path

@@ -115,7 +115,7 @@ async def _was_rejected_in_dev(client: ApiClient, name: str) -> None:
 
 
 async def _state(client: ApiClient) -> object:
-    """All that a run of the CI could change: releases, promotions, what runs."""
+    """Return the releases, promotions and running images, which a run of the CI could change."""
     releases = (await client.list(Release, Selector(NAMESPACE))).items
     promotions = (await client.list(Promotion, Selector(NAMESPACE))).items
     return (
@@ -133,7 +133,7 @@ async def _deployments(client: ApiClient) -> Sequence[tuple[str, str, int]]:
 
 
 async def _systems(made: Installation) -> list[str]:
-    """What each stage says that it runs on."""
+    """Return the system that each stage says that it runs on."""
     url = f"http://127.0.0.1:{made.router_port}/about"
     async with aiohttp.ClientSession() as session:
         return [await _system(session, url, f"greeter-{stage}.localhost") for stage in STAGES]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 PAGE = ROOT / "docs" / "kubectl.md"
 SECONDS = 300
 OURS = "127.0.0.1:7080"
-"""How the page calls the server."""
+"""Address of the server on the page."""
 _FILE = re.compile(
     r"^`(?P<name>[\w.-]+)`[^\n]*:\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -53,7 +53,7 @@ class Step:
 
 
 def _is_like(pattern: str, line: str) -> bool:
-    """Whether a line is as the page says; spaces are not counted, and … stands for anything."""
+    """Tell whether a line is as the page says; spaces do not count, and … stands for anything."""
     parts = [re.escape("".join(part.split())) for part in pattern.split("…")]
     return re.fullmatch(".*".join(parts), "".join(line.split())) is not None
 

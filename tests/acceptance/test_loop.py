@@ -161,7 +161,7 @@ async def served(made: Installation, version: str) -> None:
 
 
 async def settled(made: Installation, client: ApiClient) -> bool:
-    """Whether the rollouts are over: one container for each workload, and the objects say so."""
+    """Tell whether the rollouts are over: one container for each workload, and objects say so."""
     workloads: list[Deployment | DeploymentConfig] = [
         await client.get(Deployment, "default", "shop"),
         await client.get(DeploymentConfig, "default", "gate"),

@@ -91,7 +91,7 @@ class Call:
     payload: str
     headers: Mapping[str, str]
     commit: str = ""
-    """What is built; empty: nothing is."""
+    """Commit that is built; empty: none is."""
     secret: str = "secret101"
     config: str = "hooked"
     status: int = 200

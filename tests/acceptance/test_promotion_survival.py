@@ -14,7 +14,7 @@ TRIES = 3
 """Some steps take milliseconds: so often one is waited for until it is hit."""
 
 type Moment = Callable[[PromotedInstallation], Awaitable[bool | None]]
-"""Whether it is now; None when it is over."""
+"""Condition of an installation: True at the moment, None when the moment is over."""
 
 
 async def release_made(promoted: PromotedInstallation) -> bool | None:

@@ -1,4 +1,4 @@
-"""What commands that wait do when the server is killed or stopped, and comes again."""
+"""Commands that wait while the server is killed or stopped, and comes again."""
 
 import asyncio
 import subprocess

@@ -83,7 +83,7 @@ class RunningLoop:
         return self.made.build_log(build.uid) if build else ""
 
     async def leftovers(self) -> Mapping[str, object]:
-        """What a loop that stands still must not have; empty when all is well."""
+        """Return the leftovers of a loop that stands still; empty when all is well."""
         names = sorted(name.rpartition("-default-")[2] for name in self.made.podman_names())
         found = {
             "containers": [] if len(names) == 2 else names,
@@ -163,7 +163,7 @@ async def rollout_begun(loop: RunningLoop) -> bool:
 
 
 async def live(loop: RunningLoop) -> bool:
-    """Whether the newest change takes traffic: the old instance drains, or has just ended."""
+    """Tell whether the newest change takes traffic: the old instance drains, or has just ended."""
     shop = await loop.client.get(Deployment, "default", "shop")
     newest = shop.status.revisions[0]
     return newest.revision >= loop.changes and newest.live_at is not None

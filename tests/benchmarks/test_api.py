@@ -1,4 +1,4 @@
-"""What the API of a real server takes: run with `pytest -m benchmark -s tests/benchmarks`."""
+"""Cost of the API of a real server: run with `pytest -m benchmark -s tests/benchmarks`."""
 
 import asyncio
 import json

@@ -150,7 +150,7 @@ class Comparison:
         self._theirs: list[Stages] = []
         self._ours: list[Stages] = []
         self._processors: list[float] = []
-        """What we used of them, as a multiple of what was used by hand."""
+        """Processor time of our builds, as a multiple of that of builds by hand."""
 
     async def round(self, base: Reference, *, we_begin: bool) -> None:
         used = {}

@@ -1,4 +1,4 @@
-"""How long a thousand scheduled tags of one real registry take to settle."""
+"""Time that a thousand scheduled tags of one real registry take to settle."""
 
 import time
 from datetime import UTC, datetime, timedelta

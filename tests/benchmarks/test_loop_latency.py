@@ -1,4 +1,4 @@
-"""What Upwell adds between a push and the start of a build, and what a rollout loses.
+"""Latency that Upwell adds between a push and the start of a build; requests that rollouts lose.
 
 Run with `pytest -m benchmark -s tests/benchmarks/test_loop_latency.py`.
 """
@@ -54,7 +54,7 @@ def _row(times: list[float]) -> str:
 
 
 class Started:
-    """When each Build was first seen, by a watch."""
+    """Times at which a watch first saw each Build."""
 
     def __init__(self) -> None:
         self.at: dict[str, float] = {}

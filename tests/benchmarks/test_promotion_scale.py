@@ -1,4 +1,4 @@
-"""What promotions cost among a thousand Pipelines, when rollouts and checks end at once.
+"""Cost of promotions among a thousand Pipelines, when rollouts and checks end at once.
 
 Run with `pytest -m benchmark -s tests/benchmarks/test_promotion_scale.py`.
 """

@@ -1,4 +1,4 @@
-"""What one new base image costs among ten thousand BuildConfigs, of which it concerns a hundred."""
+"""Cost of one new base image among ten thousand BuildConfigs, of which it concerns a hundred."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""How many digests per second the client resolves, beside a bare socket client in the same run.
+"""Digests per second that the client resolves, beside a bare socket client in the same run.
 
 Run with `pytest -m benchmark -s tests/benchmarks/test_registry_client.py`.
 """

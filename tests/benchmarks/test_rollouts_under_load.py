@@ -30,7 +30,7 @@ LONG_SECONDS = 20
 PAUSE_SECONDS = 0.3
 """Between two requests of a client whose kept connection is idle meanwhile."""
 HELD_SECONDS = 5
-"""How long clients of plain TCP and of upgraded connections keep one."""
+"""Seconds for which clients of plain TCP and of upgraded connections keep one."""
 HOST, UPGRADED = "web.shop.localhost", "ws.shop.localhost"
 # The example of RFC 6455, section 1.3: HAProxy looks at both.
 KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -93,7 +93,7 @@ def route(name: str, host: str, port: str) -> Route:
 
 
 class AnswerCounts:
-    """What clients got, by protocol."""
+    """Answers that clients got, by protocol."""
 
     def __init__(self) -> None:
         self.answered: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What one computation of the routing table costs, by the number of Services.
+"""Cost of one computation of the routing table, by the number of Services.
 
 Run with `pytest -m benchmark -s tests/benchmarks/test_routing_scale.py`.
 """

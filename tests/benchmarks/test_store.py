@@ -1,4 +1,4 @@
-"""What the store of one machine costs: run with `pytest -m benchmark -s tests/benchmarks`."""
+"""Cost of the store of one machine: run with `pytest -m benchmark -s tests/benchmarks`."""
 
 import asyncio
 import sys

@@ -36,7 +36,7 @@ REFUSALS = {
         DeliveryError("answered 503", retry_after=7),
     ),
 }
-"""How a receiver refuses: over HTTP, and as the receivers in memory are told to."""
+"""Refusals of a receiver: over HTTP, and as the receivers in memory are told to."""
 
 
 @dataclass
@@ -215,7 +215,7 @@ class TwoAddresses:
     notices: NoticeSinks
     urls: tuple[str, str]
     arrived: Callable[[], int]
-    """How often the first address was told."""
+    """Return the number of deliveries at the first address."""
     repair: Callable[[], None]
 
 

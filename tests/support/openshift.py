@@ -1,4 +1,4 @@
-"""Where OpenShift's own manifests and payloads lie on this machine, if they do."""
+"""Folders of OpenShift's own manifests and payloads on this machine, if they are there."""
 
 import pytest
 from tests.support.paths import SHARED

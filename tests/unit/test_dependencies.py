@@ -1,4 +1,4 @@
-"""What an installation brings along is used: each dependency is imported, or named to uvicorn."""
+"""Dependencies of an installation are used: each is imported, or named to uvicorn."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ def named(tree: ast.AST) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def paths() -> set[str]:
-    """Where the modules that the source names would be, below `site-packages`."""
+    """Return the paths of the modules that the source names, below `site-packages`."""
     sources = (_ROOT / "src").rglob("*.py")
     names = {name for source in sources for name in named(ast.parse(source.read_text()))}
     bases = {name.replace(".", "/") for name in names}

@@ -33,6 +33,22 @@ def undescribed(root: Path) -> list[str]:
     return [str(package.relative_to(ROOT)) for package in packages(root) if not _docstring(package)]
 
 
+def strange_folders(root: Path) -> list[str]:
+    """Return the folders of unit tests whose subject is no package, module or folder of that name.
+
+    `tests/unit/examples` is about `examples/`, beside the source.
+    """
+    return [
+        str(folder.relative_to(ROOT))
+        for folder in packages(root)
+        if not any(
+            (base / folder.relative_to(root)).with_suffix(suffix).exists()
+            for base in (SOURCE, ROOT)
+            for suffix in ("", ".py")
+        )
+    ]
+
+
 def lost_paths(page: Path) -> list[str]:
     """Return the paths into the code that a page names and that do not exist."""
     layers = sorted(entry.name for entry in SOURCE.iterdir() if entry.is_dir())
@@ -58,6 +74,10 @@ def test_no_package_has_more_than_twenty_modules() -> None:
 
 def test_every_package_says_what_it_holds() -> None:
     assert undescribed(SOURCE) == []
+
+
+def test_every_folder_of_unit_tests_has_the_name_of_its_subject() -> None:
+    assert strange_folders(ROOT / "tests" / "unit") == []
 
 
 def test_pages_name_modules_that_exist() -> None:

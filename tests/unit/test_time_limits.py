@@ -49,7 +49,7 @@ def test_only_tests_among_real_parts_are_tried_again(request: pytest.FixtureRequ
 
 
 def test_a_second_try_has_its_whole_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a failure leaves for the cleanup would end the process in the middle of a long try."""
+    """Time left from a failure's cleanup would end the process in the middle of a long try."""
     (tmp_path / "conftest.py").write_text(_SHORT_CLEANUP)
     (tmp_path / "test_slow.py").write_text(_FAILS_THEN_IS_SLOW)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

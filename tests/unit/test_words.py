@@ -1,4 +1,4 @@
-"""Words of src/: docstrings begin with a noun or a verb, names are the field's and unique."""
+"""Words of src/ and tests/: docstrings begin with a noun or a verb, names are the field's."""
 
 import ast
 import re
@@ -10,6 +10,7 @@ import pytest
 from tests.support.paths import ROOT
 
 _SOURCE = ROOT / "src" / "upwell"
+_TESTS = ROOT / "tests"
 
 _NO_BEGINNING = re.compile(
     r"(?:What|Who|Whom|Whose|Whoever|Whatever|Whether|Which|How|When|Whenever|Where|Wherever|Why"
@@ -28,23 +29,23 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 type _Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _packages() -> list[str]:
+def _places(root: Path) -> list[Path]:
+    """Return the packages and modules that lie directly in a folder."""
     return sorted(
-        path.name
-        for path in _SOURCE.iterdir()
-        if (path.is_dir() or path.suffix == ".py") and path.name != "__pycache__"
+        path
+        for path in root.iterdir()
+        if (path.is_dir() and path.name != "__pycache__") or path.suffix == ".py"
     )
 
 
-def _modules(package: str) -> Iterator[tuple[Path, ast.Module]]:
-    place = _SOURCE / package
+def _modules(place: Path) -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
         yield path, ast.parse(path.read_text())
 
 
-def _docstring_faults(package: str) -> Iterator[str]:
+def _docstring_faults(place: Path) -> Iterator[str]:
     """Yield the strings that stand alone, docstrings of attributes too, with such a beginning."""
-    for path, tree in _modules(package):
+    for path, tree in _modules(place):
         for node in ast.walk(tree):
             match node:
                 case ast.Expr(value=ast.Constant(value=str() as text)):
@@ -64,8 +65,8 @@ def _is_banned(name: str) -> bool:
     return bool(words & _NO_WORDS) or name.lstrip("_") in _NO_CLASSES
 
 
-def _name_faults(package: str) -> Iterator[str]:
-    for path, tree in _modules(package):
+def _name_faults(place: Path) -> Iterator[str]:
+    for path, tree in _modules(place):
         if _is_banned(path.stem):
             yield f"{path.relative_to(ROOT)}"
         for node in _definitions(tree):
@@ -73,23 +74,29 @@ def _name_faults(package: str) -> Iterator[str]:
                 yield f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
 
 
-@pytest.mark.parametrize("package", _packages())
-def test_docstrings_begin_with_a_noun_or_a_verb(package: str) -> None:
-    assert list(_docstring_faults(package)) == []
+def _public_classes(place: Path) -> Iterator[tuple[str, str]]:
+    """Yield names and modules of classes; those that pytest collects are found by their tests."""
+    for path, tree in _modules(place):
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith(("_", "Test")):
+                yield node.name, str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("package", _packages())
-def test_names_are_words_of_the_field(package: str) -> None:
-    assert list(_name_faults(package)) == []
+@pytest.mark.parametrize("place", [*_places(_SOURCE), *_places(_TESTS)], ids=lambda one: one.name)
+def test_docstrings_begin_with_a_noun_or_a_verb(place: Path) -> None:
+    assert list(_docstring_faults(place)) == []
+
+
+@pytest.mark.parametrize("place", _places(_SOURCE), ids=lambda one: one.name)
+def test_names_are_words_of_the_field(place: Path) -> None:
+    assert list(_name_faults(place)) == []
 
 
 def test_a_public_class_has_a_name_of_its_own() -> None:
     owners: dict[str, list[str]] = defaultdict(list)
-    for package in _packages():
-        for path, tree in _modules(package):
-            for node in tree.body:
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    owners[node.name].append(str(path.relative_to(_SOURCE)))
+    for place in (_SOURCE,):
+        for name, path in _public_classes(place):
+            owners[name].append(path)
 
     assert {name: paths for name, paths in owners.items() if len(paths) > 1} == {}
 

@@ -1,4 +1,4 @@
-"""What starts OpenShift's build configs, in which order, with which images; all of it for real.
+"""Triggers of OpenShift's build configs, their order and images, with real builds.
 
 The numbers are those of the corpus' INDEX.md, section B.
 """

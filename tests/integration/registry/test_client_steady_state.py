@@ -1,4 +1,4 @@
-"""What the client costs a registry, and that other tools read its settings as it does."""
+"""Requests that the client costs a registry, and settings that other tools read as it does."""
 
 import asyncio
 import json

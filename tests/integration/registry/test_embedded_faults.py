@@ -1,4 +1,4 @@
-"""What the embedded registry does when the process, the disk or the client fails."""
+"""Failures of the process, the disk and the client under the embedded registry."""
 
 import asyncio
 import contextlib
@@ -51,7 +51,7 @@ def files(root: Path) -> list[Path]:
 
 
 def assert_sound(root: Path) -> None:
-    """Whatever is visible is what its name says."""
+    """Assert that each visible blob has the digest that its name says."""
     for path in [*root.glob("blobs/*/*/*"), *root.glob("repositories/**/_blobs/*/*")]:
         algorithm = "sha512" if len(path.name) == 128 else "sha256"
         assert hashlib.new(algorithm, path.read_bytes()).hexdigest() == path.name

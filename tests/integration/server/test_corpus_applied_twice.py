@@ -120,7 +120,7 @@ class AppliedCorpusApi:
         raise AssertionError("the reconcilers go on writing")
 
     async def version(self) -> str:
-        """What the next write to the store will change."""
+        """Return the resourceVersion of the store, which its next write will change."""
         return (await self.api.store.list(Build)).resource_version
 
 

@@ -45,7 +45,7 @@ class App:
     debian: Sequence[str]
     base_lines: str
     recipe: str
-    """What a person would build it with; `base:1` is the base image."""
+    """Dockerfile with which a person would build it; `base:1` is the base image."""
     options: Sequence[str] = field(default=())
     """Of `buildah build`, for that person."""
 

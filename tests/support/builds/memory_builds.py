@@ -1,4 +1,4 @@
-"""Everything that imports and builds work with: real stores and registries, a builder in memory.
+"""Surroundings of imports and builds: real stores and registries, a builder in memory.
 
 The vendor's registry counts what is asked of it and fails when it is told to.
 """
@@ -204,7 +204,7 @@ class FakeBuilder:
         self.sources: list[GitSource] = []
         self.uploads: list[BinarySource] = []
         self.dockerfile = ""
-        """What every fetched source has as its Dockerfile, if anything."""
+        """Dockerfile of every fetched source; empty: it has none."""
         self.missing: set[str] = set()
         """Addresses, refs and folders that no fetched source has."""
         self.old: set[Digest] = set()

@@ -64,7 +64,7 @@ class NoLookups(ReleaseImages):
 
 @dataclass
 class Tests:
-    """What verification says."""
+    """Verdicts of verification."""
 
     __test__ = False
     outcome: VerificationOutcome = VerificationOutcome.PASSED

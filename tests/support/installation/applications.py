@@ -1,4 +1,4 @@
-"""What users bring: sources in git, and the manifests of two applications and their builder."""
+"""Applications as users bring them: sources in git, and manifests of two and of their builder."""
 
 from textwrap import indent
 

@@ -70,7 +70,7 @@ class Installation:
 
     folder: Path
     git: str
-    """Where the repositories answer; each is a folder below `repositories`."""
+    """URL of the repositories; each is a folder below `repositories`."""
     vendor: str = ""
     """host:port of the vendor's registry, if there is one."""
     port: int = field(default_factory=free_port)
@@ -151,7 +151,7 @@ class Installation:
 
     @property
     def token(self) -> str:
-        """What lets the user who started the server in."""
+        """Return the token of the user who started the server."""
         access = find_access(self.url)
         return access.token if access else ""
 
@@ -212,7 +212,7 @@ class Installation:
         return sorted(path.name for path in folders.glob("*"))
 
     def temporary_folders(self) -> list[str]:
-        """What builds have dropped outside of the data directory."""
+        """Return the folders that builds have left outside of the data directory."""
         uids = {path.stem for path in (self.data_dir / "logs" / "builds").glob("*.log")}
         folders = Path("/var/tmp").glob("upwell-*/*")  # noqa: S108 - Buildah's, by default
         return sorted(str(path) for path in folders if path.name in uids)

@@ -140,7 +140,7 @@ class PromotedInstallation:
         assert said.returncode == 0, said.stderr
 
     async def leftovers(self, served: Sequence[str] = STAGES) -> Mapping[str, object]:
-        """What a shop that stands still must not have; empty when all is well."""
+        """Return the leftovers of a shop that stands still; empty when all is well."""
         names = sorted(name.rpartition("-default-")[2] for name in self.made.podman_names())
         workloads = (await self.client.list(Deployment)).items
         rolling = [

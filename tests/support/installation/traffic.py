@@ -16,7 +16,7 @@ _CLOSE = re.compile(rb"(?im)^connection: *close\r?$")
 
 @dataclass
 class HostAnswers:
-    """What the clients of one host were answered."""
+    """Answers to the clients of one host."""
 
     host: str
     answers: Counter[str] = field(default_factory=Counter)

@@ -128,7 +128,7 @@ class ReconciledPipeline:
         self.broken: set[str] = set()
         """Images that never become ready."""
         self.slow = False
-        """Whether rollouts go on until a test ends that."""
+        """True: rollouts go on until a test ends that."""
         self.restart()
 
     def restart(self) -> None:

@@ -1,4 +1,4 @@
-"""Everything that pruning works on: real registry, logs, uploads and inventory in a folder."""
+"""Stores that pruning works on: real registry, logs, uploads and inventory in a folder."""
 
 import asyncio
 import json

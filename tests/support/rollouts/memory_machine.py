@@ -308,7 +308,7 @@ class FakeRouter:
         self.failures: dict[str, str] = {}
         """Listener or rule -> why it cannot be served, besides what is wrong with it."""
         self.refusal: RouterUnavailableError | None = None
-        """What it says instead of taking a table."""
+        """Error that it raises instead of taking a table."""
         self._servers: dict[str, set[str]] = {}
         """Backend -> endpoints that it has or had."""
 

@@ -87,7 +87,7 @@ class RealRollouts:
     store: MemoryStore = field(init=False)
     actions: RolloutActions = field(init=False)
     ahead: timedelta = timedelta()
-    """How far the time of the store and the reconcilers is ahead of the machine's."""
+    """Span by which the time of the store and the reconcilers is ahead of the machine's."""
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)

@@ -1,4 +1,4 @@
-"""What every store does: in memory, in a file, behind our own server, behind Kubernetes' own.
+"""Stores under test: in memory, in a file, behind our own server, behind Kubernetes' own.
 
 One difference is allowed: Kubernetes deletes what an object owned a while after the object
 (`Port.settles_at_once`).

@@ -65,7 +65,7 @@ async def named_endpoint(name: str = "", patience: float = 60) -> AsyncIterator[
 
 @dataclass
 class Load:
-    """What the clients of a load saw."""
+    """Answers and faults that the clients of a load saw."""
 
     answers: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)

@@ -30,7 +30,7 @@ _BASH = b'#!/bin/sh\nexec /bin/sh "$@"\n'
 
 @dataclass(frozen=True)
 class PodmanHome:
-    """Where the tests' Podman keeps everything, and how to call it."""
+    """Storage of the tests' Podman, and the arguments to call it."""
 
     root: Path
     conf: Path

@@ -1,4 +1,4 @@
-"""How commands find the token of their user's own server."""
+"""Tokens of the user's own server, as commands find them."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""How `upwell serve` listens."""
+"""Addresses on which `upwell serve` listens."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""What a controller is told of, and how it works through it."""
+"""Runs of a controller: the keys that reach it, their order, retries and errors."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable

@@ -1,4 +1,4 @@
-"""Which objects the cache shows, who is told of their changes, and when."""
+"""Objects that the cache shows, and the handlers that hear of their changes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence

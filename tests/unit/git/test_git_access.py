@@ -1,4 +1,4 @@
-"""How git reaches a repository, and what it must not show."""
+"""Access of git to a repository, and secrets that it must not show."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ def conf(*, private_storage: bool = False, **facts: Any) -> ContainersConf:
 
 
 def parsed(made: ContainersConf) -> dict[str, Any]:
-    """What is written beside the one line that every machine gets."""
+    """Return the settings that are written beside the one line that every machine gets."""
     tables = tomllib.loads(render(made.decisions))
     del tables["engine"]["exit_command_delay"]
     return {name: table for name, table in tables.items() if table}

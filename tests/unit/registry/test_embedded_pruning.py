@@ -1,4 +1,4 @@
-"""What the embedded registry says it holds, and the removals that check once more."""
+"""Contents of the embedded registry, and removals that check once more."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How a session reaches its server, and how what goes wrong becomes an exit code."""
+"""Sessions with a server, and the exit codes of their errors."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Never

@@ -1,4 +1,4 @@
-"""How digests are shown."""
+"""Digests in output."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the demo prepares: archives, cached root file systems, ports, manifests."""
+"""Preparation of the demo: archives, cached root file systems, ports, manifests."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""What the demo claims is judged by the objects, and each claim can be found false."""
+"""Claims of the demo: each is judged by the objects, and can be found false."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a Dockerfile may not ask of the machine that builds it."""
+"""Instructions of a Dockerfile that the machine that builds it refuses."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which lines of a Dockerfile mean something else in one layer."""
+"""Lines of a Dockerfile that mean something else in one layer."""
 
 import pytest
 

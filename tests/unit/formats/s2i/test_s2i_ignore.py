@@ -12,7 +12,7 @@ OURS = (".s2i/bin/assemble", ".sti/bin/run", "**/.git")
 
 
 def left_out(text: str) -> set[str]:
-    """What the rules leave out by themselves; the text must take something back."""
+    """Return the files that the rules leave out; the text must take something back."""
     rules = ignore_rules(text, TREE)
     assert set(OURS) <= set(rules)
     return {path for path in TREE if literal_rule(path) in rules}

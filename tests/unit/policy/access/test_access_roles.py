@@ -1,4 +1,4 @@
-"""What each role may do, and what a denial says is missing."""
+"""Actions that each role may take, and denials that name what is missing."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ from upwell.policy.access.roles import (
 
 PLURALS = [resource.KIND.plural for resource in RESOURCES]
 REQUESTS = {"imagestreamimports", "imagestreammappings", "processedtemplates", *SELF_REVIEWS}
-"""What is sent and not kept: there is nothing to look at."""
+"""Kinds that are sent and not kept: there is nothing to look at."""
 
 
 def may(grant: str, verb: str, resource: str, namespace: str = "shop", part: str = "") -> bool:

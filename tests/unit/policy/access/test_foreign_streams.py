@@ -1,4 +1,4 @@
-"""What a token must be able to read before an object may take its images."""
+"""Rights to read that a token needs before an object may take images of another namespace."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is behind, what it waits for, and the story that explains it."""
+"""Workloads and builds that are behind, their reasons to wait, and the explanation."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ NS = "default"
 BASE = [f"sha256:{digit * 64}" for digit in "0123"]
 """The vendor's image, oldest first."""
 SHOP = [f"sha256:{digit * 64}" for digit in "abcd"]
-"""What shop-1 to shop-4 made of them."""
+"""Images that shop-1 to shop-4 made of them."""
 
 
 def of(api: str, kind: str, name: str, **rest: Any) -> dict[str, Any]:

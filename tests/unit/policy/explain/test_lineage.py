@@ -1,4 +1,4 @@
-"""What runs in a stage, followed back to what let it in."""
+"""Lineage of the images of a stage, back to the promotion that let them in."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

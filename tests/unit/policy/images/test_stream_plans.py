@@ -1,4 +1,4 @@
-"""What streams ask of upstream, and what the answers make of them."""
+"""Plans of streams: requests to upstream, and the status that the answers make."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""When a CronJob is due, in whatever zone, and what becomes of times that were missed."""
+"""Due times of CronJobs in any zone, and those that were missed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `new-app` makes: components, streams, objects that are valid and a graph that closes."""
+"""Results of `new-app`: components, streams, objects that are valid and a graph that closes."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What objects tell the outside: types, ids that never change, audience and filters."""
+"""CloudEvents of objects: types, ids that never change, audience and filters."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What commits of promotions say, and how they are found again."""
+"""Messages of the commits of promotions, by which they are found again."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""What keeps a promotion from beginning, whom it stops, and what is said of it."""
+"""Holds and bars that keep a promotion from beginning: scope and messages."""
 
 from datetime import timedelta
 

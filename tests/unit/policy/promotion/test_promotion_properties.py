@@ -72,7 +72,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
 
 @dataclass
 class ObservedHistory:
-    """What happened, kept apart from what the policy remembers."""
+    """Record of events, kept apart from what the policy remembers."""
 
     good: set[tuple[str, str]] = field(default_factory=set)
     """(stage, release) whose newest verification was good."""

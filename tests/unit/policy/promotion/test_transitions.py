@@ -1,4 +1,4 @@
-"""How a promotion that has begun goes on."""
+"""Transitions of a promotion that has begun."""
 
 from datetime import UTC, datetime, timedelta
 

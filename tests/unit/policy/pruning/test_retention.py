@@ -1,4 +1,4 @@
-"""What is kept and what may go: by rules, and for any graph of images and objects."""
+"""Retention of images and objects: by rules, and for any graph of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

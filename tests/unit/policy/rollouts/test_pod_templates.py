@@ -1,4 +1,4 @@
-"""What a Pod template and the rollout settings of each kind mean."""
+"""Pod templates and the rollout settings of each kind."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Which step follows which state, one situation at a time."""
+"""Steps of a rollout after each state, one situation at a time."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

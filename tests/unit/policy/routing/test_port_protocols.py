@@ -1,4 +1,4 @@
-"""What is said of ports that a router of TCP cannot serve."""
+"""Messages about ports that a router of TCP cannot serve."""
 
 from typing import Any
 

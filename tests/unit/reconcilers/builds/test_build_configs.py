@@ -1,4 +1,4 @@
-"""What starts a build and what does not, with streams and builds as they stand in the store."""
+"""Triggers of builds, with streams and builds as they stand in the store."""
 
 import asyncio
 from contextlib import aclosing

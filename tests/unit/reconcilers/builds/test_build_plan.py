@@ -1,4 +1,4 @@
-"""What a builder is told: every image pinned, every value looked up, every login found."""
+"""Plans that a builder gets: every image pinned, every value looked up, every login found."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Which image a stream's tag gets: of an index, of a repository's tags, of another stream."""
+"""Image of a stream's tag: of an index, of a repository's tags, of another stream."""
 
 import asyncio
 import json

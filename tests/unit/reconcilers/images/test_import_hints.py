@@ -1,4 +1,4 @@
-"""What webhooks said is looked for until it is seen, and no longer."""
+"""Hints of webhooks: each is looked for until it is seen, and no longer."""
 
 from datetime import UTC, datetime, timedelta
 

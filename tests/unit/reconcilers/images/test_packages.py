@@ -1,4 +1,4 @@
-"""Which images are indexed; what is in them is the inventory's business."""
+"""Selection of images to index; their packages are the inventory's business."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What may be pulled through, and from where."""
+"""Repositories that may be pulled through, and their origins."""
 
 from pathlib import Path
 

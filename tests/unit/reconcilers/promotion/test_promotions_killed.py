@@ -70,7 +70,7 @@ class MortalStore(MemoryStore):
 
 
 class NoBuilds:
-    """Nothing is built here: images come from outside."""
+    """Index without builds: images come from outside."""
 
     def maker(self, _: str) -> None:
         return None
@@ -80,7 +80,7 @@ class NoBuilds:
 
 
 class EveryImage:
-    """All images can be had."""
+    """Release images that can all be pulled."""
 
     async def provide(self, *_: object) -> None:
         return
@@ -170,7 +170,7 @@ class PromotionSetup(RolloutSetup):
         return [list((await self.store.list(kind)).items) for kind in kinds], self.runtime.running
 
     async def outcome(self) -> dict[str, object]:
-        """What must not depend on when a process died."""
+        """Return the state that must not depend on when a process died."""
         promotions = (await self.store.list(Promotion)).items
         return {
             "promotions": {one.name: str(one.status.phase) for one in promotions},

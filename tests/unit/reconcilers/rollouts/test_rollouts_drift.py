@@ -1,4 +1,4 @@
-"""What was changed by hand: seen, shown, and mended or left alone."""
+"""Drift, changes by hand: seen, shown, and mended or left alone."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What rollouts and routing tell each other."""
+"""Messages between rollouts and routing."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Whom a change of a stream, a workload or a Pipeline concerns."""
+"""Keys that a change of a stream, a workload or a Pipeline concerns."""
 
 import asyncio
 from collections.abc import AsyncIterator

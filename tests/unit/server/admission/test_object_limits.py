@@ -1,4 +1,4 @@
-"""How many objects clients may create."""
+"""Quota of objects that clients may create."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""What requests to /v2/ say, without a server."""
+"""Parsing of requests to /v2/, without a server."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""What a source has is taken at once, but never more than a slow reader may leave waiting."""
+"""Streams: content is taken at once, but never more than a slow reader may leave waiting."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What ImageStreamImports answer when nothing can be looked at; the rest meets real registries."""
+"""Answers to ImageStreamImports when nothing can be looked at; the rest meets real registries."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who am I, and what may I do: the answers go by the same rules as the door."""
+"""Self reviews of identity and rights: the answers go by the same rules as the middleware."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

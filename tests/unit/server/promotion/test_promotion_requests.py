@@ -1,4 +1,4 @@
-"""What people and CIs ask of promotions, through the API and its door."""
+"""Requests of people and CIs about promotions, through the API and its middleware."""
 
 import json
 from collections.abc import AsyncIterator

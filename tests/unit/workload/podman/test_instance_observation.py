@@ -1,4 +1,4 @@
-"""What Podman reports, in all its odd states, as an Instance."""
+"""Reports of Podman, in all its odd states, as an Instance."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What a test's exit code and its report come to together."""
+"""Verdict of a test's exit code and its report together."""
 
 import pytest
 
