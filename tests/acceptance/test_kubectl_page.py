@@ -29,7 +29,7 @@ _EXITS = re.compile(r" # exits (?P<code>\d+)$")
 
 
 @dataclass
-class Step:
+class PageStep:
     """A command, and the lines that its output must have, in this order."""
 
     command: str
@@ -58,18 +58,18 @@ def _is_like(pattern: str, line: str) -> bool:
     return re.fullmatch(".*".join(parts), "".join(line.split())) is not None
 
 
-def steps_of(page: str) -> list[Step]:
-    steps: list[Step] = []
+def steps_of(page: str) -> list[PageStep]:
+    steps: list[PageStep] = []
     for session in _SESSION.finditer(page):
         for line in session["text"].splitlines():
             if line.startswith("$ "):
-                steps.append(Step(line.removeprefix("$ "), []))
+                steps.append(PageStep(line.removeprefix("$ "), []))
             else:
                 steps[-1].lines.append(line)
     return steps
 
 
-def script_of(steps: list[Step]) -> str:
+def script_of(steps: list[PageStep]) -> str:
     """Return a script that tells after each command which it was and how it has ended."""
     lines = ["set -m", "exec 2>&1"]
     for number, step in enumerate(steps):
@@ -77,7 +77,7 @@ def script_of(steps: list[Step]) -> str:
     return "\n".join([*lines, "kill $(jobs -p) 2>/dev/null", "true", ""])
 
 
-async def run(made: Installation, steps: list[Step]) -> list[tuple[str, int]]:
+async def run(made: Installation, steps: list[PageStep]) -> list[tuple[str, int]]:
     """Return what each command has said, and its exit code."""
     programs = made.folder / "bin"
     programs.mkdir()

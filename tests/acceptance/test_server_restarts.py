@@ -40,7 +40,7 @@ async def made() -> AsyncIterator[Installation]:
         yield running
 
 
-class Command:
+class WaitingCommand:
     """A command of the command line that runs beside the test, its output in files."""
 
     def __init__(self, made: Installation, number: int, *arguments: str) -> None:
@@ -70,8 +70,8 @@ class Command:
 
 
 @contextmanager
-def running(made: Installation, *commands: tuple[str, ...]) -> Iterator[list[Command]]:
-    started = [Command(made, number, *command) for number, command in enumerate(commands)]
+def running(made: Installation, *commands: tuple[str, ...]) -> Iterator[list[WaitingCommand]]:
+    started = [WaitingCommand(made, number, *command) for number, command in enumerate(commands)]
     try:
         yield started
     finally:
@@ -89,7 +89,7 @@ async def put(client: ApiClient, name: str, value: str) -> None:
         await client.create(ConfigMap(metadata=meta, data={"v": value}))
 
 
-async def saying(command: Command, text: str) -> None:
+async def saying(command: WaitingCommand, text: str) -> None:
     await until(command.err, lambda seen: text in seen, SECONDS)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.builds.base_images import run, serve_registry
-from tests.support.builds.debian_applications import NODE, PYTHON, App, BaseImage
+from tests.support.builds.debian_applications import NODE, PYTHON, App, BaseImageContext
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuilderStrategy, BuildPlan
@@ -40,7 +40,7 @@ class BuildComparison:
     app: App
     registry: str
     folder: Path
-    base: BaseImage
+    base: BaseImageContext
     builder: BuildahBuilder
 
     def reference(self, name: str) -> Reference:
@@ -75,7 +75,7 @@ def setup(
     for name in ("registry", "source", "base"):
         (tmp_path / name).mkdir()
     app.write_source(tmp_path / "source")
-    base = BaseImage(app, tmp_path / "base")
+    base = BaseImageContext(app, tmp_path / "base")
     conf = tmp_path / "containers.conf"
     conf.write_text(CONF)
     builder = BuildahBuilder(
@@ -88,7 +88,7 @@ def setup(
 type Stages = dict[str, float]
 
 
-class Watch:
+class StageTimer:
     """Notes how many seconds each stage took."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ def by_hand(setup: BuildComparison, base: Reference) -> Stages:
     recipe.write_text(setup.app.recipe.replace("base:1", str(base)))
     target = setup.reference("hand/app:1")
     plain = "--tls-verify=false"
-    watch = Watch()
+    watch = StageTimer()
     run(*store, "pull", "--quiet", plain, str(base), env=conf, seconds=LIMIT_SECONDS)
     watch.note("PullImages")
     options = ("--quiet", "--pull=never", "--tag=app", f"--file={recipe}", *setup.app.options)
@@ -133,7 +133,7 @@ async def ours(setup: BuildComparison, base: Reference) -> Stages:
         dockerfile=setup.app.recipe if docker else None,
         insecure_registries=frozenset({setup.registry}),
     )
-    watch = Watch()
+    watch = StageTimer()
     result = await setup.builder.build(plan, lambda _: None)
     watch.note("all")
     await setup.builder.discard("uid")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.builds.base_images import (
-    Images,
+    BaseImages,
     Log,
     inspect,
     push_base_images,
@@ -76,7 +76,7 @@ class BuilderUnderTest:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseImages]:
     missing = sorted(package for tool, package in TOOLS.items() if shutil.which(tool) is None)
     if missing:
         pytest.skip(f"apt install {' '.join(missing)}")
@@ -108,7 +108,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildahSettin
 
 
 @pytest.fixture
-async def buildah(images: Images, settings: BuildahSettings) -> AsyncIterator[BuilderUnderTest]:
+async def buildah(images: BaseImages, settings: BuildahSettings) -> AsyncIterator[BuilderUnderTest]:
     builder = BuildahBuilder(settings)
 
     async def pushed(reference: Reference) -> Digest:

@@ -20,7 +20,7 @@ ABSENT = "none"
 
 
 @dataclass
-class Sources:
+class GitSources:
     """A builder, and a repository that has `main`, the tag `v1` and the folder `sub`."""
 
     builder: Builder
@@ -46,7 +46,7 @@ def host(tmp_path: Path) -> Iterator[GitHost]:
 
 
 @pytest.fixture(params=["git protocol", "file", "memory"])
-def sources(request: pytest.FixtureRequest, tmp_path: Path) -> Sources:
+def sources(request: pytest.FixtureRequest, tmp_path: Path) -> GitSources:
     if request.param == "memory":
         return in_memory(tmp_path)
     host: GitHost = request.getfixturevalue("host")
@@ -62,10 +62,10 @@ def sources(request: pytest.FixtureRequest, tmp_path: Path) -> Sources:
         away = host.bare.rename(host.bare.with_suffix(".away"))
         return lambda: away.rename(host.bare)
 
-    return Sources(BuildahBuilder(settings), uri, commit, lose)
+    return GitSources(BuildahBuilder(settings), uri, commit, lose)
 
 
-def in_memory(folder: Path) -> Sources:
+def in_memory(folder: Path) -> GitSources:
     registry = EmbeddedRegistry(folder / "registry", "registry.test")
     builder = FakeBuilder(registry, folder / "builds")
     builder.dockerfile = DOCKERFILE
@@ -76,11 +76,11 @@ def in_memory(folder: Path) -> Sources:
         builder.missing.add(uri)
         return lambda: builder.missing.discard(uri)
 
-    return Sources(builder, uri, commit_of, lose)
+    return GitSources(builder, uri, commit_of, lose)
 
 
 @pytest.mark.parametrize("ref", ["", "main", "v1", "refs/heads/main"])
-async def test_a_tree_is_fetched_at_a_ref(sources: Sources, ref: str) -> None:
+async def test_a_tree_is_fetched_at_a_ref(sources: GitSources, ref: str) -> None:
     log = Log()
     checkout = await sources.builder.fetch(BUILD, sources.at(ref), log)
 
@@ -92,7 +92,7 @@ async def test_a_tree_is_fetched_at_a_ref(sources: Sources, ref: str) -> None:
     assert PASSWORD not in log.text
 
 
-async def test_what_was_fetched_can_be_fetched_again_by_its_commit(sources: Sources) -> None:
+async def test_what_was_fetched_can_be_fetched_again_by_its_commit(sources: GitSources) -> None:
     first = await sources.builder.fetch(BUILD, sources.at("main"), Log())
     assert first.revision is not None
     (first.path / "left").write_text("by an attempt before")
@@ -104,7 +104,7 @@ async def test_what_was_fetched_can_be_fetched_again_by_its_commit(sources: Sour
     assert not (again.path / "left").exists()
 
 
-async def test_each_build_has_a_tree_of_its_own(sources: Sources) -> None:
+async def test_each_build_has_a_tree_of_its_own(sources: GitSources) -> None:
     one = await sources.builder.fetch(BUILD, sources.at(), Log())
     two = await sources.builder.fetch("uid-2", sources.at(), Log())
 
@@ -112,7 +112,7 @@ async def test_each_build_has_a_tree_of_its_own(sources: Sources) -> None:
     assert (two.path / "Dockerfile").exists()
 
 
-async def test_the_context_may_be_a_folder_of_the_tree(sources: Sources) -> None:
+async def test_the_context_may_be_a_folder_of_the_tree(sources: GitSources) -> None:
     checkout = await sources.builder.fetch(BUILD, sources.at("main", "sub"), Log())
 
     assert checkout.path.name == "sub"
@@ -120,13 +120,15 @@ async def test_the_context_may_be_a_folder_of_the_tree(sources: Sources) -> None
 
 
 @pytest.mark.parametrize("folder", [ABSENT, "../host"])
-async def test_a_context_that_is_not_in_the_tree_is_an_error(sources: Sources, folder: str) -> None:
+async def test_a_context_that_is_not_in_the_tree_is_an_error(
+    sources: GitSources, folder: str
+) -> None:
     with pytest.raises(BuildError, match="context directory does not exist") as caught:
         await sources.builder.fetch(BUILD, sources.at("main", folder), Log())
     assert (caught.value.reason, caught.value.retryable) == ("InvalidContextDirectory", False)
 
 
-async def test_a_ref_that_is_not_there_is_an_error(sources: Sources) -> None:
+async def test_a_ref_that_is_not_there_is_an_error(sources: GitSources) -> None:
     log = Log()
     with pytest.raises(BuildError, match=ABSENT) as caught:
         await sources.builder.fetch(BUILD, sources.at(ABSENT), log)
@@ -134,7 +136,7 @@ async def test_a_ref_that_is_not_there_is_an_error(sources: Sources) -> None:
     assert PASSWORD not in f"{caught.value} {log.text}"
 
 
-async def test_a_repository_that_is_away_is_an_error_and_can_be_back(sources: Sources) -> None:
+async def test_a_repository_that_is_away_is_an_error_and_can_be_back(sources: GitSources) -> None:
     bring_back = sources.lose()
     with pytest.raises(BuildError) as caught:
         await sources.builder.fetch(BUILD, sources.at("main"), Log())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.promotion.verification_in_memory import FileRuntime
-from tests.support.rollouts.memory_machine import Clock, FakeRuntime
+from tests.support.rollouts.memory_machine import FakeRuntime, MemoryClock
 from tests.support.server.api_server import StubRuntime
 from tests.support.workload.podman_home import OWNER, PodmanHome, podman_home_in
 from tests.support.workload.waiting import eventually
@@ -132,7 +132,7 @@ def interactive_in_memory() -> StubRuntime:
     return runtime
 
 
-class GoingClock(Clock):
+class GoingClock(MemoryClock):
     """Goes on by a second whenever it is read: what is started anew is so at another time."""
 
     def __call__(self) -> datetime:

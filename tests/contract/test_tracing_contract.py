@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.support.tracing.collector import Collector, collecting
+from tests.support.tracing.collector import SpanCollector, collecting
 from tests.support.tracing.recorder import SpanRecorder
 from tests.support.workload.http_servers import free_port
 
@@ -41,7 +41,7 @@ def of_recorder() -> ExporterUnderTest:
     return ExporterUnderTest(recorder, arrived)
 
 
-def of_collector(collector: Collector) -> ExporterUnderTest:
+def of_collector(collector: SpanCollector) -> ExporterUnderTest:
     exporter = OtlpExporter(f"{collector.endpoint}/v1/traces", service="shop", version="1")
 
     async def arrived() -> list[Arrived]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.support.clocks import SecondsClock
 
 from upwell.oci import Digest
 from upwell.uploads.files import FileInputs
@@ -23,22 +24,13 @@ type OpenInputs = Callable[[Path], BinaryInputs]
 """Opens a store of uploads in a folder, with a limit and the tests' clock."""
 
 
-class Clock:
-    """Seconds since 1970, turned by hand."""
-
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SecondsClock:
+    return SecondsClock()
 
 
 @pytest.fixture(params=["files"])
-def open_inputs(clock: Clock) -> OpenInputs:
+def open_inputs(clock: SecondsClock) -> OpenInputs:
     return lambda folder: FileInputs(folder, limit_bytes=LIMIT_BYTES, clock=clock)
 
 
@@ -52,7 +44,7 @@ async def pieces(*content: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def kept(inputs: BinaryInputs, clock: Clock) -> int:
+async def kept(inputs: BinaryInputs, clock: SecondsClock) -> int:
     """Return how many bytes are kept, drafts included."""
     clock.now += 2 * HOUR.total_seconds()
     return await inputs.remove_unused((), unused_for=HOUR, dry_run=True)
@@ -72,7 +64,7 @@ async def test_nothing_is_an_upload_too(inputs: BinaryInputs) -> None:
     assert (await inputs.path(stored.digest)).read_bytes() == b""
 
 
-async def test_the_same_content_is_kept_once(inputs: BinaryInputs, clock: Clock) -> None:
+async def test_the_same_content_is_kept_once(inputs: BinaryInputs, clock: SecondsClock) -> None:
     first = await inputs.save(pieces(b"a", b"b"))
 
     assert await inputs.save(pieces(b"ab")) == first
@@ -80,7 +72,7 @@ async def test_the_same_content_is_kept_once(inputs: BinaryInputs, clock: Clock)
 
 
 async def test_uploads_of_the_same_content_at_once_are_one(
-    inputs: BinaryInputs, clock: Clock
+    inputs: BinaryInputs, clock: SecondsClock
 ) -> None:
     saved = await asyncio.gather(*(inputs.save(pieces(b"a", b"b")) for _ in range(5)))
 
@@ -104,7 +96,7 @@ async def test_a_digest_that_is_not_kept_is_named(inputs: BinaryInputs) -> None:
 
 
 async def test_the_limit_itself_is_taken_and_a_byte_more_is_not(
-    inputs: BinaryInputs, clock: Clock
+    inputs: BinaryInputs, clock: SecondsClock
 ) -> None:
     assert (await inputs.save(pieces(b"x" * LIMIT_BYTES))).size == LIMIT_BYTES
     with pytest.raises(InputTooLargeError) as caught:
@@ -113,7 +105,9 @@ async def test_the_limit_itself_is_taken_and_a_byte_more_is_not(
     assert await kept(inputs, clock) == LIMIT_BYTES
 
 
-async def test_an_upload_that_breaks_off_leaves_nothing(inputs: BinaryInputs, clock: Clock) -> None:
+async def test_an_upload_that_breaks_off_leaves_nothing(
+    inputs: BinaryInputs, clock: SecondsClock
+) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"half of"
         raise ConnectionError("the sender is gone")
@@ -124,7 +118,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(inputs: BinaryInputs, cl
 
 
 async def test_an_upload_that_is_cancelled_leaves_nothing(
-    inputs: BinaryInputs, clock: Clock
+    inputs: BinaryInputs, clock: SecondsClock
 ) -> None:
     half = asyncio.Event()
 
@@ -158,7 +152,7 @@ async def test_another_process_finds_what_was_saved(
 
 
 async def test_a_removal_spares_what_is_named_and_what_is_young(
-    inputs: BinaryInputs, clock: Clock
+    inputs: BinaryInputs, clock: SecondsClock
 ) -> None:
     named = await inputs.save(pieces(b"named"))
     old = await inputs.save(pieces(b"old"))
@@ -175,7 +169,9 @@ async def test_a_removal_spares_what_is_named_and_what_is_young(
         await inputs.path(old.digest)
 
 
-async def test_a_dry_run_counts_and_removes_nothing(inputs: BinaryInputs, clock: Clock) -> None:
+async def test_a_dry_run_counts_and_removes_nothing(
+    inputs: BinaryInputs, clock: SecondsClock
+) -> None:
     old = await inputs.save(pieces(b"old"))
     clock.now += 2 * HOUR.total_seconds()
 

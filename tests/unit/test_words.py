@@ -1,4 +1,4 @@
-"""Words of src/ and tests/: docstrings begin with a noun or a verb, names are the field's."""
+"""Words of src/ and tests/: docstrings begin with a noun or a verb, names are unique."""
 
 import ast
 import re
@@ -94,7 +94,7 @@ def test_names_are_words_of_the_field(place: Path) -> None:
 
 def test_a_public_class_has_a_name_of_its_own() -> None:
     owners: dict[str, list[str]] = defaultdict(list)
-    for place in (_SOURCE,):
+    for place in (_SOURCE, _TESTS):
         for name, path in _public_classes(place):
             owners[name].append(path)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.builds.base_images import Images, Log, push_base_images, serve_registry
+from tests.support.builds.base_images import BaseImages, Log, push_base_images, serve_registry
 from tests.support.builds.openshift_builds import (
     BuildInstallation,
     committed,
@@ -60,7 +60,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def images(
     registry: str, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Images:
+) -> BaseImages:
     return push_base_images(registry, containers_conf, tmp_path_factory.mktemp("images"))
 
 
@@ -105,13 +105,13 @@ def log() -> Log:
 
 @pytest.fixture(scope="session")
 def fakes(
-    images: Images, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
+    images: BaseImages, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> BuilderImages:
     return push_builder_images(images, containers_conf, tmp_path_factory.mktemp("fakes"))
 
 
 @pytest.fixture(scope="session")
-def docker_hub(images: Images) -> str:
+def docker_hub(images: BaseImages) -> str:
     """The test registry, with our images under the names of OpenShift's cases."""
     return push_as_docker_hub(images)
 

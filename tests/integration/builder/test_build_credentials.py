@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.builds.base_images import Images, Log, run, serve_registry, write_tree
+from tests.support.builds.base_images import BaseImages, Log, run, serve_registry, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan, RegistryLogin
@@ -31,7 +31,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def plan(images: Images, private: str, tmp_path: Path) -> BuildPlan:
+def plan(images: BaseImages, private: str, tmp_path: Path) -> BuildPlan:
     """A build that searches for its own credentials, and prints what it finds."""
     hook = "#!/bin/sh\nenv; cat /proc/*/environ /run/containers/0/auth.json; echo pass wonderland\n"
     base = Reference.parse(f"{private}/vendor/s2i:1")

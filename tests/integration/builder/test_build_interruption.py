@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.support.builds.base_images import Images, Log, control_groups, run, write_tree
+from tests.support.builds.base_images import BaseImages, Log, control_groups, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
@@ -27,7 +27,7 @@ def marker(tmp_path: Path) -> str:
     return f"{600 + os.getpid() % 100}.{abs(hash(tmp_path)) % 10**9}"
 
 
-def hanging(images: Images, tmp_path: Path, marker: str, deadline: float | None) -> BuildPlan:
+def hanging(images: BaseImages, tmp_path: Path, marker: str, deadline: float | None) -> BuildPlan:
     tree = write_tree(tmp_path / "tree", {"hook": HANG.format(seconds=marker)})
     return BuildPlan(
         id="uid-hang",
@@ -69,7 +69,7 @@ async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 async def test_cancelling_kills_the_tree_and_removes_the_working_container(
     builder: BuildahBuilder,
     settings: BuildahSettings,
-    images: Images,
+    images: BaseImages,
     tmp_path: Path,
     log: Log,
     marker: str,
@@ -93,7 +93,7 @@ async def test_cancelling_kills_the_tree_and_removes_the_working_container(
 async def test_a_deadline_ends_a_hanging_assemble(
     builder: BuildahBuilder,
     settings: BuildahSettings,
-    images: Images,
+    images: BaseImages,
     tmp_path: Path,
     log: Log,
     marker: str,
@@ -107,7 +107,7 @@ async def test_a_deadline_ends_a_hanging_assemble(
 
 
 async def test_one_cancelled_build_leaves_another_alone(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, marker: str
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, marker: str
 ) -> None:
     first, second = Log(), Log()
     waiting = f"while [ ! -e {METADATA_FOLDER}/go ]; do sleep 0.05; done"
@@ -158,7 +158,7 @@ asyncio.run(builder.build(plan, lambda piece: None))
 
 @pytest.fixture
 async def killed_parent(
-    settings: BuildahSettings, images: Images, tmp_path: Path, marker: str
+    settings: BuildahSettings, images: BaseImages, tmp_path: Path, marker: str
 ) -> AsyncIterator[None]:
     """A process with a build in full run, and then kill -9."""
     tree = write_tree(tmp_path / "tree", {"hook": HANG.format(seconds=marker)})
@@ -183,7 +183,7 @@ async def killed_parent(
 
 @pytest.mark.usefixtures("killed_parent")
 async def test_recovery_after_kill_9_leaves_nothing(
-    settings: BuildahSettings, images: Images, log: Log, marker: str
+    settings: BuildahSettings, images: BaseImages, log: Log, marker: str
 ) -> None:
     await until(lambda: not processes(marker), seconds=20)  # by the kernel, before any recovery
     assert working_containers(settings) != ""
@@ -212,7 +212,7 @@ async def test_recovery_after_kill_9_leaves_nothing(
 
 
 async def test_a_flooding_assemble_does_not_fill_the_log(
-    builder: BuildahBuilder, images: Images, tmp_path: Path
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path
 ) -> None:
     logs = FileBuildLogs(tmp_path / "logs", max_bytes=100_000)
     tree = write_tree(tmp_path / "tree", {"hook": "#!/bin/sh\nyes | head -c 20000000\nexit 4\n"})

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.integration.builder.test_docker_builds import plan
-from tests.support.builds.base_images import Images, Log, control_groups, inspect, write_tree
+from tests.support.builds.base_images import BaseImages, Log, control_groups, inspect, write_tree
 
 from upwell.builder.archive import ArchiveLimits
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
@@ -31,7 +31,7 @@ from upwell.git.interface import Proxies
 
 
 async def printed(
-    builder: BuildahBuilder, images: Images, name: str, lines: str, /, **changes: Any
+    builder: BuildahBuilder, images: BaseImages, name: str, lines: str, /, **changes: Any
 ) -> str:
     log = Log()
     text = f"FROM base:1\n{lines}\n"
@@ -39,7 +39,9 @@ async def printed(
     return log.text
 
 
-async def test_root_in_the_build_is_nobody_outside(builder: BuildahBuilder, images: Images) -> None:
+async def test_root_in_the_build_is_nobody_outside(
+    builder: BuildahBuilder, images: BaseImages
+) -> None:
     text = await printed(
         builder, images, "ids", "RUN cat /proc/self/uid_map; cat /proc/self/status"
     )
@@ -50,7 +52,7 @@ async def test_root_in_the_build_is_nobody_outside(builder: BuildahBuilder, imag
 
 
 async def test_a_base_is_unpacked_once_and_for_nobody_else(
-    settings: BuildahSettings, images: Images, tmp_path: Path
+    settings: BuildahSettings, images: BaseImages, tmp_path: Path
 ) -> None:
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
     context = write_tree(tmp_path / "tree", {"file": "x"})
@@ -63,7 +65,7 @@ async def test_a_base_is_unpacked_once_and_for_nobody_else(
 
 @pytest.mark.parametrize("first", [False, True], ids=["turned on", "turned off"])
 async def test_a_store_outlives_the_switch_of_user_namespaces(
-    settings: BuildahSettings, images: Images, tmp_path: Path, *, first: bool
+    settings: BuildahSettings, images: BaseImages, tmp_path: Path, *, first: bool
 ) -> None:
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
     for shifted in (first, not first):
@@ -73,14 +75,14 @@ async def test_a_store_outlives_the_switch_of_user_namespaces(
         assert text.splitlines().count("0") == 2
 
 
-async def test_a_fork_bomb_stops_at_its_limit(builder: BuildahBuilder, images: Images) -> None:
+async def test_a_fork_bomb_stops_at_its_limit(builder: BuildahBuilder, images: BaseImages) -> None:
     bomb = "RUN i=0; while [ $i -lt 200 ]; do sleep 20 & i=$((i+1)); done; echo survived"
     with pytest.raises(BuildError):
         await printed(builder, images, "forks", bomb, limits=BuildLimits(pids=50))
     assert control_groups(builder) == []
 
 
-async def test_the_limit_holds_in_every_step(builder: BuildahBuilder, images: Images) -> None:
+async def test_the_limit_holds_in_every_step(builder: BuildahBuilder, images: BaseImages) -> None:
     bomb = "RUN true\nRUN i=0; while [ $i -lt 90 ]; do sleep 9 & i=$((i+1)); done; echo survived"
     with pytest.raises(BuildError):
         await printed(builder, images, "steps", bomb, limits=BuildLimits(pids=50))
@@ -105,7 +107,7 @@ async def test_the_limit_holds_in_every_step(builder: BuildahBuilder, images: Im
     ],
 )
 async def test_a_dockerfile_does_not_reach_the_machine(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, *, lines: str, message: str
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, *, lines: str, message: str
 ) -> None:
     context = write_tree(tmp_path / "tree", {"file": "x"})
     (tmp_path / "outside").write_text("secret")
@@ -115,7 +117,7 @@ async def test_a_dockerfile_does_not_reach_the_machine(
 
 
 async def test_triggers_of_a_base_are_held_to_the_same(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     target = images.reference("vendor/trap:1")
     text = "FROM base:1\nONBUILD RUN --network=host id\n"
@@ -127,7 +129,7 @@ async def test_triggers_of_a_base_are_held_to_the_same(
 
 
 async def test_a_frontend_of_somebody_else_is_not_run(
-    builder: BuildahBuilder, images: Images
+    builder: BuildahBuilder, images: BaseImages
 ) -> None:
     text = "# syntax=127.0.0.1:1/evil/frontend:1\nFROM base:1\nRUN echo as written\n"
     log = Log()
@@ -160,7 +162,7 @@ def listener() -> Iterator[tuple[int, list[object]]]:
 
 
 async def test_the_machines_loopback_is_not_the_builds(
-    builder: BuildahBuilder, images: Images, listener: tuple[int, list[object]]
+    builder: BuildahBuilder, images: BaseImages, listener: tuple[int, list[object]]
 ) -> None:
     port, visitors = listener
     text = await printed(
@@ -174,7 +176,7 @@ async def test_the_machines_loopback_is_not_the_builds(
 
 
 async def test_the_machines_network_needs_a_wish_and_the_administrators_permission(
-    settings: BuildahSettings, images: Images, listener: tuple[int, list[object]]
+    settings: BuildahSettings, images: BaseImages, listener: tuple[int, list[object]]
 ) -> None:
     port, visitors = listener
     lines = f"RUN nc -w 2 127.0.0.1 {port} </dev/null && echo in || echo out"
@@ -187,7 +189,7 @@ async def test_the_machines_network_needs_a_wish_and_the_administrators_permissi
 
 
 async def test_a_machine_without_limits_says_so_and_builds(
-    settings: BuildahSettings, images: Images
+    settings: BuildahSettings, images: BaseImages
 ) -> None:
     builder = BuildahBuilder(replace(settings, limits_resources=False))
     limits = BuildLimits(memory_bytes=32 * 1024**2)
@@ -198,7 +200,7 @@ async def test_a_machine_without_limits_says_so_and_builds(
 
 
 async def test_inputs_join_a_docker_context(
-    builder: BuildahBuilder, images: Images, tmp_path: Path
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path
 ) -> None:
     context = write_tree(tmp_path / "tree", {"file": "x"})
     paths = (ImagePath("/etc/passwd", "from-image"), ImagePath("/etc/.", "all"))
@@ -228,7 +230,7 @@ async def test_inputs_join_a_docker_context(
 
 
 async def test_an_input_does_not_follow_a_link_of_the_source(
-    builder: BuildahBuilder, images: Images, tmp_path: Path
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path
 ) -> None:
     context = write_tree(tmp_path / "tree", {"file": "x"})
     (context / "conf").symlink_to(tmp_path)
@@ -289,7 +291,7 @@ async def test_a_hostile_upload_is_refused_by_its_entry(
 
 
 async def test_the_strategys_image_replaces_the_last_from_alone(
-    builder: BuildahBuilder, images: Images
+    builder: BuildahBuilder, images: BaseImages
 ) -> None:
     text = (
         "FROM base:1 AS one\nRUN id -u | tee /uid\n"
@@ -302,7 +304,7 @@ async def test_the_strategys_image_replaces_the_last_from_alone(
 
 
 async def test_a_squashed_image_has_one_layer_more(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     text = "FROM base:1\nRUN touch /a\nRUN touch /b\n"
     wanted = plan(images, "squash", dockerfile=text, squash=True)
@@ -312,7 +314,7 @@ async def test_a_squashed_image_has_one_layer_more(
 
 
 async def test_a_custom_builder_gets_its_build_and_no_socket(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     text = 'FROM base:1\nCMD ["/bin/sh", "-c", "env; ls -l $PUSH_DOCKERCFG_PATH"]\n'
     target = images.reference("vendor/custom:1")
@@ -339,7 +341,7 @@ async def test_a_custom_builder_gets_its_build_and_no_socket(
 
 
 async def test_pruning_takes_what_nobody_needs(
-    settings: BuildahSettings, images: Images, tmp_path: Path, log: Log
+    settings: BuildahSettings, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
     builder = BuildahBuilder(own)

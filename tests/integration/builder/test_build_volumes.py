@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from tests.integration.builder.test_docker_builds import plan
-from tests.support.builds.base_images import Images, Log, inspect, write_tree
+from tests.support.builds.base_images import BaseImages, Log, inspect, write_tree
 from tests.support.builds.openshift_builds import files_of
 
 from upwell.builder.buildah import BuildahBuilder
@@ -19,7 +19,7 @@ SEES = "test -r /srv/key/deep/x && cat /srv/key/token && cat /etc/m/m.xml > /tmp
 
 
 async def test_a_dockerfile_sees_its_volumes(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     text = f"FROM base:1\nRUN {SEES} && test -r /root/.key/token\nRUN test -r /srv/key/token\n"
     wanted = plan(images, "volumes", dockerfile=text, volumes=VOLUMES)
@@ -27,7 +27,7 @@ async def test_a_dockerfile_sees_its_volumes(
 
 
 async def test_a_changed_volume_is_no_cached_step(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     text = "FROM base:1\nRUN cat /etc/m/m.xml > /tmp/copied\n"
     for content in (b"one", b"two"):
@@ -41,7 +41,7 @@ async def test_a_changed_volume_is_no_cached_step(
 
 
 async def test_assemble_sees_its_volumes(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     tree = write_tree(tmp_path / "tree", {".s2i/bin/assemble": f"#!/bin/sh -e\n{SEES}\n"})
     source = {
@@ -54,7 +54,7 @@ async def test_assemble_sees_its_volumes(
 
 
 async def test_a_custom_builder_sees_its_secrets(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     text = 'FROM base:1\nCMD ["/bin/sh", "-c", "cat /srv/key/deep/x && echo it is there"]\n'
     target = images.reference("vendor/custom-volumes:1")

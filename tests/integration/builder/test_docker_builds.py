@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.builds.base_images import (
-    Images,
+    BaseImages,
     Log,
     inspect,
     push_base_images,
@@ -28,7 +28,7 @@ CMD ["/app"]
 """
 
 
-def plan(images: Images, name: str, /, **changes: object) -> BuildPlan:
+def plan(images: BaseImages, name: str, /, **changes: object) -> BuildPlan:
     values: dict[str, object] = {
         "id": f"uid-{name}",
         "namespace": "shop",
@@ -43,7 +43,7 @@ def plan(images: Images, name: str, /, **changes: object) -> BuildPlan:
 
 
 async def test_a_multi_stage_build_is_pushed_with_labels_and_environment(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     context = write_tree(tmp_path / "tree", {"sub/My.Dockerfile": DOCKERFILE, "app": "#!/bin/sh\n"})
     wanted = plan(
@@ -79,7 +79,7 @@ async def test_a_multi_stage_build_is_pushed_with_labels_and_environment(
 
 
 async def test_an_unchanged_build_comes_from_the_cache(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     wanted = plan(images, "cache", dockerfile="FROM base:1\nRUN date +%N > /when\n")
     again, fresh = Log(), Log()
@@ -111,7 +111,7 @@ async def test_a_restarted_builder_has_its_cache_and_asks_no_registry_for_a_base
 
 
 async def test_an_instruction_without_oci_field_survives(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     recipe = "FROM base:1\nONBUILD RUN true\n"
     wanted = plan(images, "onbuild", dockerfile=recipe, base_name="vendor/base:1")
@@ -134,7 +134,7 @@ async def test_an_instruction_without_oci_field_survives(
 )
 async def test_failures_have_a_reason_and_a_cause(
     builder: BuildahBuilder,
-    images: Images,
+    images: BaseImages,
     log: Log,
     tmp_path: Path,
     *,
@@ -150,7 +150,7 @@ async def test_failures_have_a_reason_and_a_cause(
 
 
 async def test_a_dockerfile_outside_of_the_context_is_not_read(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     write_tree(tmp_path, {"Secret": "FROM base:1\n", "tree/README": ""})
     (tmp_path / "tree/Dockerfile").symlink_to("../Secret")
@@ -162,7 +162,7 @@ async def test_a_dockerfile_outside_of_the_context_is_not_read(
 
 
 async def test_memory_exhaustion_has_its_own_reason(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     hungry = "FROM base:1\nRUN a=x; while true; do a=$a$a; done\n"
     limits = BuildLimits(memory_bytes=32 * 1024**2, cpus=1.0)
@@ -173,7 +173,7 @@ async def test_memory_exhaustion_has_its_own_reason(
 
 
 async def test_an_absent_base_and_a_dead_registry_are_told_apart(
-    builder: BuildahBuilder, images: Images, log: Log
+    builder: BuildahBuilder, images: BaseImages, log: Log
 ) -> None:
     absent = images.reference("vendor/nothing:1")
     with pytest.raises(BuildError) as caught:
@@ -190,7 +190,7 @@ async def test_an_absent_base_and_a_dead_registry_are_told_apart(
 
 
 async def test_relative_paths_are_those_of_the_process(
-    images: Images,
+    images: BaseImages,
     containers_conf: Path,
     passage: Path,
     tmp_path: Path,

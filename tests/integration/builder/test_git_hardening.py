@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.integration.builder.test_git_sources import Repository
+from tests.integration.builder.test_git_sources import RepositoryOnDisk
 from tests.support.builds.base_images import Log, run
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
@@ -24,13 +24,13 @@ from upwell.git.interface import GitLimits, GitSource, Proxies
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    found = Repository(tmp_path / "repository")
+def repository(tmp_path: Path) -> RepositoryOnDisk:
+    found = RepositoryOnDisk(tmp_path / "repository")
     found.commit("first", app="1")
     return found
 
 
-def gitmodules(repository: Repository, path: str, url: str, name: str = "part") -> None:
+def gitmodules(repository: RepositoryOnDisk, path: str, url: str, name: str = "part") -> None:
     """Commit a submodule that git itself would not make."""
     commit = repository.git("rev-parse", "HEAD")
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},part")
@@ -46,10 +46,10 @@ def gitmodules(repository: Repository, path: str, url: str, name: str = "part") 
     ["ext::sh -c touch% {marker}", "-u./payload", "--upload-pack=touch {marker}", "file://{local}"],
 )
 async def test_a_hostile_submodule_runs_nothing_and_reads_nothing(
-    settings: BuildahSettings, repository: Repository, log: Log, tmp_path: Path, url: str
+    settings: BuildahSettings, repository: RepositoryOnDisk, log: Log, tmp_path: Path, url: str
 ) -> None:
     marker = tmp_path / "ran"
-    secret = Repository(tmp_path / "secret")
+    secret = RepositoryOnDisk(tmp_path / "secret")
     secret.commit("secret", file="x")
     gitmodules(repository, "part", url.format(marker=marker, local=secret.path))
     with served(repository) as uri:
@@ -70,7 +70,7 @@ async def test_a_hostile_submodule_runs_nothing_and_reads_nothing(
 
 @pytest.mark.parametrize("name", ["../../outside", "a/../../../outside", ".."])
 async def test_a_submodule_keeps_its_history_in_its_parents(
-    builder: BuildahBuilder, repository: Repository, log: Log, name: str
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log, name: str
 ) -> None:
     gitmodules(repository, "part", repository.uri, name)
     with pytest.raises(BuildError, match="gitmodulesName"):
@@ -79,7 +79,7 @@ async def test_a_submodule_keeps_its_history_in_its_parents(
 
 
 async def test_a_submodule_names_no_command_of_its_own(
-    builder: BuildahBuilder, repository: Repository, log: Log, tmp_path: Path
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log, tmp_path: Path
 ) -> None:
     gitmodules(repository, "part", repository.uri)
     with (repository.path / ".gitmodules").open("a") as file:
@@ -91,7 +91,7 @@ async def test_a_submodule_names_no_command_of_its_own(
 
 
 async def test_attributes_name_no_filter_that_would_run(
-    builder: BuildahBuilder, repository: Repository, log: Log, tmp_path: Path
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log, tmp_path: Path
 ) -> None:
     marker = tmp_path / "ran"
     setting = f'[filter "evil"]\n\tsmudge = touch {marker}\n'
@@ -104,7 +104,7 @@ async def test_attributes_name_no_filter_that_would_run(
 class served:  # noqa: N801  # reads as what it does
     """Serves a repository with git's own daemon, so that no local path is needed."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: RepositoryOnDisk) -> None:
         self._repository = repository
 
     def __enter__(self) -> str:
@@ -144,7 +144,7 @@ def wait_for(port: int) -> None:
             return
 
 
-def commit_linked_git_folder(repository: Repository) -> None:
+def commit_linked_git_folder(repository: RepositoryOnDisk) -> None:
     """Commit a tree in which `.git` is a link; git itself refuses to add one."""
     blob = run("sh", "-c", f"printf /etc | git -C {repository.path} hash-object -w --stdin")
     entry = f"printf '120000 blob {blob}\\t.git\\n' | git -C {repository.path} mktree"
@@ -153,7 +153,7 @@ def commit_linked_git_folder(repository: Repository) -> None:
 
 
 async def test_a_linked_git_folder_is_refused(
-    builder: BuildahBuilder, repository: Repository, log: Log
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log
 ) -> None:
     commit_linked_git_folder(repository)
     with pytest.raises(BuildError, match="hasDotgit"):
@@ -161,7 +161,7 @@ async def test_a_linked_git_folder_is_refused(
 
 
 async def test_pull_requests_are_refs_like_others(
-    builder: BuildahBuilder, repository: Repository, log: Log
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log
 ) -> None:
     repository.git("update-ref", "refs/pull/1/head", "HEAD")
     source = GitSource(repository.uri, "refs/pull/1/head")
@@ -206,7 +206,11 @@ def ssh_server(tmp_path: Path) -> Iterator[SshServer]:
 
 
 async def test_a_private_repository_is_fetched_over_ssh(
-    builder: BuildahBuilder, repository: Repository, log: Log, ssh_server: SshServer, tmp_path: Path
+    builder: BuildahBuilder,
+    repository: RepositoryOnDisk,
+    log: Log,
+    ssh_server: SshServer,
+    tmp_path: Path,
 ) -> None:
     uri = f"{ssh_server.address}{repository.path}"
     source = GitSource(
@@ -262,7 +266,7 @@ async def large_files() -> AsyncIterator[tuple[str, bytes]]:
 
 
 async def test_large_files_are_fetched_in_place_of_their_pointers(
-    builder: BuildahBuilder, repository: Repository, log: Log, large_files: tuple[str, bytes]
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log, large_files: tuple[str, bytes]
 ) -> None:
     if shutil.which("git-lfs") is None:
         pytest.skip("install git-lfs")
@@ -279,7 +283,7 @@ async def test_large_files_are_fetched_in_place_of_their_pointers(
 
 
 async def test_a_mirror_survives_restarts_and_belongs_to_one_login(
-    settings: BuildahSettings, repository: Repository, log: Log
+    settings: BuildahSettings, repository: RepositoryOnDisk, log: Log
 ) -> None:
     cache = settings.work_dir / "git"
     for number in range(3):
@@ -302,7 +306,7 @@ async def test_a_mirror_survives_restarts_and_belongs_to_one_login(
 
 
 async def test_a_mirror_that_a_killed_fetch_left_is_made_anew(
-    builder: BuildahBuilder, settings: BuildahSettings, repository: Repository, log: Log
+    builder: BuildahBuilder, settings: BuildahSettings, repository: RepositoryOnDisk, log: Log
 ) -> None:
     source = GitSource(repository.uri, "main")
     await builder.fetch("uid-killed", source, log)
@@ -314,12 +318,12 @@ async def test_a_mirror_that_a_killed_fetch_left_is_made_anew(
 
 
 async def test_mirrors_have_a_common_limit(
-    settings: BuildahSettings, repository: Repository, log: Log, tmp_path: Path
+    settings: BuildahSettings, repository: RepositoryOnDisk, log: Log, tmp_path: Path
 ) -> None:
     limits = GitLimits(cache_bytes=600_000)
     builder = BuildahBuilder(replace(settings, git_limits=limits))
     for name in ("one", "two"):
-        other = Repository(tmp_path / name)
+        other = RepositoryOnDisk(tmp_path / name)
         other.commit("big", big=os.urandom(200_000).hex())
         await builder.fetch(f"uid-{name}", GitSource(other.uri), log)
     assert len(list((settings.work_dir / "git").iterdir())) == 2

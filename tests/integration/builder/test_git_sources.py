@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from tests.integration.builder.test_docker_builds import plan
-from tests.support.builds.base_images import Images, Log, run, write_tree
+from tests.support.builds.base_images import BaseImages, Log, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError
@@ -28,7 +28,7 @@ REFS = [
 PASSWORD = "correct-horse-battery"
 
 
-class Repository:
+class RepositoryOnDisk:
     """A git repository on disk with a history to fetch from."""
 
     def __init__(self, path: Path) -> None:
@@ -48,8 +48,8 @@ class Repository:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    repository = Repository(tmp_path / "repository")
+def repository(tmp_path: Path) -> RepositoryOnDisk:
+    repository = RepositoryOnDisk(tmp_path / "repository")
     repository.commit("first", app="1", sub__deep="x")
     repository.git("tag", "--annotate", "v1", "--message", "one")
     repository.git("tag", "light")
@@ -61,7 +61,7 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.mark.parametrize("ref", REFS)
 async def test_a_source_is_fetched_at_any_ref(
-    builder: BuildahBuilder, repository: Repository, log: Log, ref: str
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log, ref: str
 ) -> None:
     old = repository.git("rev-parse", "main~2")
     commits = {"commit": old, "part of a commit": old[:9]}
@@ -75,7 +75,7 @@ async def test_a_source_is_fetched_at_any_ref(
 
 
 async def test_a_dockerfile_mounts_the_source_that_was_fetched(
-    builder: BuildahBuilder, images: Images, repository: Repository, log: Log
+    builder: BuildahBuilder, images: BaseImages, repository: RepositoryOnDisk, log: Log
 ) -> None:
     checkout = await builder.fetch("uid-mount", GitSource(repository.uri), log)
     text = 'FROM base:1\nRUN --mount=type=bind,target=/in echo "it says $(cat /in/app)"\n'
@@ -86,7 +86,7 @@ async def test_a_dockerfile_mounts_the_source_that_was_fetched(
 
 
 async def test_the_revision_says_who_and_when(
-    builder: BuildahBuilder, repository: Repository, log: Log
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log
 ) -> None:
     checkout = await builder.fetch("uid-git", GitSource(repository.uri, "topic/x"), log)
     revision = checkout.revision
@@ -101,7 +101,7 @@ async def test_the_revision_says_who_and_when(
 
 
 async def test_the_context_directory_is_cut_out_and_may_not_leave(
-    builder: BuildahBuilder, repository: Repository, log: Log
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log
 ) -> None:
     checkout = await builder.fetch("uid-git", GitSource(repository.uri, "", "/sub"), log)
     assert [path.name for path in checkout.path.iterdir()] == ["deep"]
@@ -135,7 +135,13 @@ async def test_the_context_directory_is_cut_out_and_may_not_leave(
     ],
 )
 async def test_a_source_that_cannot_be_had_says_why(
-    builder: BuildahBuilder, repository: Repository, log: Log, *, uri: str, ref: str, message: str
+    builder: BuildahBuilder,
+    repository: RepositoryOnDisk,
+    log: Log,
+    *,
+    uri: str,
+    ref: str,
+    message: str,
 ) -> None:
     source = GitSource(uri.format(uri=repository.uri), ref)
     with pytest.raises(BuildError, match=message) as fetched:
@@ -145,7 +151,7 @@ async def test_a_source_that_cannot_be_had_says_why(
 
 
 async def test_local_repositories_need_permission(
-    settings: BuildahSettings, repository: Repository, log: Log
+    settings: BuildahSettings, repository: RepositoryOnDisk, log: Log
 ) -> None:
     strict = BuildahBuilder(replace(settings, allow_local_sources=False))
     for uri in (repository.uri, str(repository.path)):
@@ -154,7 +160,7 @@ async def test_local_repositories_need_permission(
 
 
 async def test_hooks_of_the_machine_do_not_run(
-    builder: BuildahBuilder, repository: Repository, log: Log, tmp_path: Path
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log, tmp_path: Path
 ) -> None:
     write_tree(repository.path / ".git/hooks", {"post-checkout": "#!/bin/sh\nexit 1\n"})
     checkout = await builder.fetch("uid-git", GitSource(repository.uri), log)
@@ -163,9 +169,9 @@ async def test_hooks_of_the_machine_do_not_run(
 
 
 async def test_a_submodule_is_fetched_with_its_parent(
-    builder: BuildahBuilder, repository: Repository, log: Log, tmp_path: Path
+    builder: BuildahBuilder, repository: RepositoryOnDisk, log: Log, tmp_path: Path
 ) -> None:
-    part = Repository(tmp_path / "part")
+    part = RepositoryOnDisk(tmp_path / "part")
     part.commit("part", piece="p")
     allow = ("-c", "protocol.file.allow=always")
     repository.git(*allow, "submodule", "--quiet", "add", part.uri, "part")
@@ -175,7 +181,7 @@ async def test_a_submodule_is_fetched_with_its_parent(
 
 
 async def test_a_source_may_not_grow_without_limit(
-    settings: BuildahSettings, repository: Repository, log: Log
+    settings: BuildahSettings, repository: RepositoryOnDisk, log: Log
 ) -> None:
     repository.commit("big", big=os.urandom(2_000_000).hex())
     limits = GitLimits(seconds=20, tree_bytes=1_000_000)
@@ -185,7 +191,7 @@ async def test_a_source_may_not_grow_without_limit(
 
 
 @pytest.fixture
-async def private_server(repository: Repository) -> AsyncIterator[str]:
+async def private_server(repository: RepositoryOnDisk) -> AsyncIterator[str]:
     """The repository behind git's own HTTP service, and a password."""
     expected = "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
 

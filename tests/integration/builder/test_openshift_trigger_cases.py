@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.support.builds.base_images import Images, inspect, run
+from tests.support.builds.base_images import BaseImages, inspect, run
 from tests.support.builds.openshift_builds import NAMESPACE, BuildInstallation, committed, files_of
 from tests.support.installation.installation import until
 from tests.support.openshift import needs_corpus
@@ -49,7 +49,7 @@ def images_of(build: Build) -> set[str]:
 
 
 async def test_case_12_an_import_builds_each_follower_once(
-    live_installed: BuildInstallation, images: Images, repository: str
+    live_installed: BuildInstallation, images: BaseImages, repository: str
 ) -> None:
     installed = live_installed
     away = {"https://github.com/sclorg/nodejs-ex.git": repository}
@@ -165,7 +165,7 @@ def child(name: str, base: str, also: str = "") -> str:
 
 
 async def test_case_15_a_diamond_builds_each_child_once_after_all_its_parents(
-    live_installed: BuildInstallation, images: Images
+    live_installed: BuildInstallation, images: BaseImages
 ) -> None:
     installed = live_installed
     publish_base(images, images.base)
@@ -190,7 +190,7 @@ async def test_case_15_a_diamond_builds_each_child_once_after_all_its_parents(
     assert len(tip.spec.triggered_by) == 2, "both parents have changed"
 
 
-def publish_base(images: Images, source: Reference) -> None:
+def publish_base(images: BaseImages, source: Reference) -> None:
     run(
         *("skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false"),
         *(f"docker://{source}", f"docker://{images.registry}/centos/diamond-base:1"),

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from tests.integration.builder.test_git_sources import IDENTITY
-from tests.support.builds.base_images import Images, run, write_tree
+from tests.support.builds.base_images import BaseImages, run, write_tree
 from tests.support.builds.s2i_images import BuilderImages
 
 
-class Command:
+class S2iCommand:
     """Runs the command with one store."""
 
     def __init__(self, storage: Path, conf: Path) -> None:
@@ -59,12 +59,12 @@ class Command:
 
 
 @pytest.fixture(scope="session")
-def command(tmp_path_factory: pytest.TempPathFactory, containers_conf: Path) -> Command:
-    return Command(tmp_path_factory.mktemp("s2i"), containers_conf)
+def command(tmp_path_factory: pytest.TempPathFactory, containers_conf: Path) -> S2iCommand:
+    return S2iCommand(tmp_path_factory.mktemp("s2i"), containers_conf)
 
 
 @pytest.fixture
-def builder_name(command: Command, fakes: BuilderImages) -> str:
+def builder_name(command: S2iCommand, fakes: BuilderImages) -> str:
     return command.pull(fakes["numericuser"], "localhost/fake:1")
 
 
@@ -91,7 +91,7 @@ async def callbacks() -> AsyncIterator[tuple[str, list[dict[str, object]]]]:
 
 
 async def test_a_source_becomes_an_image_of_the_local_store(
-    command: Command,
+    command: S2iCommand,
     builder_name: str,
     tree: Path,
     tmp_path: Path,
@@ -117,7 +117,7 @@ async def test_a_source_becomes_an_image_of_the_local_store(
 
 
 async def test_a_second_build_takes_over_and_the_first_image_goes(
-    command: Command, builder_name: str, tree: Path
+    command: S2iCommand, builder_name: str, tree: Path
 ) -> None:
     words = ("build", str(tree), builder_name, "localhost/again:1", "--quiet")
     assert (await command(*words))[0] == 0
@@ -131,7 +131,7 @@ async def test_a_second_build_takes_over_and_the_first_image_goes(
 
 
 async def test_only_what_is_committed_is_built_unless_asked(
-    command: Command, builder_name: str, tree: Path
+    command: S2iCommand, builder_name: str, tree: Path
 ) -> None:
     for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "one")):
         run("git", "-C", str(tree), *words, env=IDENTITY)
@@ -168,9 +168,9 @@ async def test_only_what_is_committed_is_built_unless_asked(
     ],
 )
 async def test_a_refusal_has_a_code_of_its_own(
-    command: Command,
+    command: S2iCommand,
     builder_name: str,
-    images: Images,
+    images: BaseImages,
     tree: Path,
     *,
     words: tuple[str, ...],
@@ -189,7 +189,7 @@ async def test_a_refusal_has_a_code_of_its_own(
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 async def test_a_build_that_is_told_to_end_leaves_nothing(
-    command: Command, builder_name: str, tree: Path, tmp_path: Path, told: signal.Signals
+    command: S2iCommand, builder_name: str, tree: Path, tmp_path: Path, told: signal.Signals
 ) -> None:
     write_tree(tree, {".s2i/bin/assemble": "#!/bin/sh\necho it runs\nexec sleep 1000\n"})
     own = tmp_path / "own"
@@ -210,21 +210,21 @@ async def test_a_build_that_is_told_to_end_leaves_nothing(
 
 
 async def test_a_failure_is_called_back(
-    command: Command, builder_name: str, callbacks: tuple[str, list[dict[str, object]]]
+    command: S2iCommand, builder_name: str, callbacks: tuple[str, list[dict[str, object]]]
 ) -> None:
     url, received = callbacks
     await command("build", "/nowhere", builder_name, "localhost/x", "--callback-url", url)
     assert received == [{"success": False}]
 
 
-async def test_usage_is_the_images_own(command: Command, builder_name: str) -> None:
+async def test_usage_is_the_images_own(command: S2iCommand, builder_name: str) -> None:
     code, output, errors = await command("usage", builder_name)
     assert code == 0, errors
     assert "how to use sti-fake" in output
 
 
 async def test_a_written_dockerfile_builds_without_us(
-    command: Command, builder_name: str, tree: Path, tmp_path: Path
+    command: S2iCommand, builder_name: str, tree: Path, tmp_path: Path
 ) -> None:
     secret = write_tree(tmp_path / "secret", {"token": "correct-horse-battery"})
     write_tree(
@@ -251,7 +251,7 @@ async def test_a_written_dockerfile_builds_without_us(
     assert config["User"] == "431"
 
 
-async def test_a_skeleton_is_written_once(command: Command, tmp_path: Path) -> None:
+async def test_a_skeleton_is_written_once(command: S2iCommand, tmp_path: Path) -> None:
     target = tmp_path / "new"
     assert (await command("create", "mine", str(target), stored=False))[0] == 0
     assert os.access(target / "s2i/bin/assemble", os.X_OK)

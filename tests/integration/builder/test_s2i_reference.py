@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.builds.base_images import Images, Log, inspect, run, write_tree
+from tests.support.builds.base_images import BaseImages, Log, inspect, run, write_tree
 from tests.support.builds.s2i_images import BuilderImages
 
 from upwell.builder.buildah import BuildahBuilder
@@ -58,7 +58,7 @@ class PushedImage:
 class Fixture:
     """Builds on behalf of one test."""
 
-    def __init__(self, builder: BuildahBuilder, images: Images, folder: Path, log: Log) -> None:
+    def __init__(self, builder: BuildahBuilder, images: BaseImages, folder: Path, log: Log) -> None:
         self.builder, self.images, self.folder, self.log = builder, images, folder, log
 
     async def build(self, image: Reference, tree: Path, name: str, **changes: Any) -> PushedImage:
@@ -84,7 +84,7 @@ class Fixture:
 
 
 @pytest.fixture
-def s2i(builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log) -> Fixture:
+def s2i(builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log) -> Fixture:
     return Fixture(builder, images, tmp_path, log)
 
 

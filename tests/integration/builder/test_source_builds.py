@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.support.builds.base_images import Images, Log, inspect, run, write_tree
+from tests.support.builds.base_images import BaseImages, Log, inspect, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
@@ -16,7 +16,7 @@ _SIZE = 2_000_003
 """Bytes; of nothing else here."""
 
 
-def plan(images: Images, name: str, context: Path, /, **changes: object) -> BuildPlan:
+def plan(images: BaseImages, name: str, context: Path, /, **changes: object) -> BuildPlan:
     values: dict[str, object] = {
         "id": f"uid-{name}",
         "namespace": "shop",
@@ -36,7 +36,7 @@ def pushed(wanted: BuildPlan) -> Reference:
 
 
 async def test_assemble_makes_the_image_that_the_contract_describes(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     files = {
         "index.html": "hello",
@@ -80,7 +80,7 @@ async def test_assemble_makes_the_image_that_the_contract_describes(
 
 
 async def test_each_byte_of_the_source_is_moved_once(
-    settings: BuildahSettings, images: Images, tmp_path: Path
+    settings: BuildahSettings, images: BaseImages, tmp_path: Path
 ) -> None:
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
     assemble = "#!/bin/sh -e\nmkdir /tmp/app\nmv /tmp/src/data /tmp/app\necho moved\n"
@@ -106,7 +106,7 @@ async def test_each_byte_of_the_source_is_moved_once(
 
 @pytest.mark.parametrize("reachable", [True, False], ids=["pushed", "not-pushed"])
 async def test_the_image_leaves_the_store_with_the_folder_of_its_build(
-    settings: BuildahSettings, images: Images, tmp_path: Path, log: Log, *, reachable: bool
+    settings: BuildahSettings, images: BaseImages, tmp_path: Path, log: Log, *, reachable: bool
 ) -> None:
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
     builder = BuildahBuilder(own)
@@ -129,7 +129,7 @@ async def test_the_image_leaves_the_store_with_the_folder_of_its_build(
 
 
 async def test_scripts_of_the_source_go_before_those_of_the_image(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     files = {".s2i/bin/run": "echo mine\n", "hook": "#!/bin/sh\nls -R /tmp/src /tmp/scripts -a\n"}
     wanted = plan(images, "own-run", write_tree(tmp_path / "tree", files))
@@ -144,7 +144,7 @@ async def test_scripts_of_the_source_go_before_those_of_the_image(
 
 
 async def test_a_scripts_url_replaces_all_others(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     own = write_tree(
         tmp_path / "scripts", {"assemble": "#!/bin/sh\necho by URL as $(id -u):$(id -g)\n"}
@@ -184,7 +184,7 @@ async def script_server() -> AsyncIterator[str]:
 
 
 async def test_scripts_are_downloaded_each_on_its_own(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log, script_server: str
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log, script_server: str
 ) -> None:
     tree = write_tree(tmp_path / "tree", {".s2i/bin/run": "x"})
     wanted = plan(images, "web", tree, scripts_url=f"{script_server}/s2i/")
@@ -198,7 +198,7 @@ async def test_scripts_are_downloaded_each_on_its_own(
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY"])
 async def test_scripts_are_downloaded_through_the_proxy_of_the_environment(
     builder: BuildahBuilder,
-    images: Images,
+    images: BaseImages,
     tmp_path: Path,
     log: Log,
     script_server: str,
@@ -213,7 +213,7 @@ async def test_scripts_are_downloaded_through_the_proxy_of_the_environment(
 
 
 async def test_a_proxy_that_is_none_is_not_repeated(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     tree = write_tree(tmp_path / "tree", {"a": ""})
     wanted = plan(images, "no-proxy", tree, env=(("https_proxy", "http://jo:word@[x"),))
@@ -224,7 +224,7 @@ async def test_a_proxy_that_is_none_is_not_repeated(
 
 
 async def test_an_endless_script_is_cut_off(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log, script_server: str
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log, script_server: str
 ) -> None:
     tree = write_tree(tmp_path / "tree", {"a": ""})
     with pytest.raises(BuildError, match="over 1048576 bytes"):
@@ -232,7 +232,7 @@ async def test_an_endless_script_is_cut_off(
 
 
 async def test_labels_of_the_builder_say_who_assembles_and_where(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     recipe = (
         "FROM s2i\nLABEL io.openshift.s2i.destination='/srv/a b' "
@@ -262,7 +262,7 @@ async def test_labels_of_the_builder_say_who_assembles_and_where(
 
 
 async def test_labels_that_assemble_writes_are_set(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     script = (
         "#!/bin/sh\nmkdir -p /tmp/.s2i\n"
@@ -289,7 +289,7 @@ async def test_labels_that_assemble_writes_are_set(
 )
 async def test_a_failure_says_what_failed(
     builder: BuildahBuilder,
-    images: Images,
+    images: BaseImages,
     tmp_path: Path,
     log: Log,
     *,
@@ -305,7 +305,7 @@ async def test_a_failure_says_what_failed(
 
 
 async def test_a_builder_without_scripts_is_named_as_such(
-    builder: BuildahBuilder, images: Images, tmp_path: Path, log: Log
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     tree = write_tree(tmp_path / "tree", {".s2i/bin/assemble": "#!/bin/sh\n"})
     with pytest.raises(BuildError, match=r"failed to install \['run'\]"):

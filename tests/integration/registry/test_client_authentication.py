@@ -31,7 +31,7 @@ GOOD = Credential(*ALICE)
 BAD = Credential("alice", "looking-glass")
 
 
-class Login:
+class OneCredential:
     """A CredentialSource with one answer."""
 
     def __init__(self, credential: Credential | None) -> None:
@@ -56,17 +56,17 @@ async def test_basic_authentication(client: RegistryClient, tmp_path: Path) -> N
         image = await push_image(registry, "team/app", "1", login=basic(GOOD) or "")
         reference = Reference.parse(f"{registry}/team/app:1")
 
-        found = await client.resolve(reference, RequestAccess(Login(GOOD)))
+        found = await client.resolve(reference, RequestAccess(OneCredential(GOOD)))
 
         assert found.digest == image.digest
         for credential in (BAD, None):
             with pytest.raises(UnauthorizedError) as caught:
-                await client.manifest(reference, RequestAccess(Login(credential)))
+                await client.manifest(reference, RequestAccess(OneCredential(credential)))
             assert "looking-glass" not in str(caught.value)
 
 
 @dataclass
-class TokenServer:
+class SigningTokenServer:
     """Gives tokens that are signed as docker-registry wants, for what each user may do."""
 
     folder: Path
@@ -133,7 +133,7 @@ def signing_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def token_registry(tokens: TokenServer, folder: Path) -> AsyncIterator[str]:
+async def token_registry(tokens: SigningTokenServer, folder: Path) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_route("*", "/token", tokens.handle)
     async with TestServer(app, host="127.0.0.1") as server:
@@ -149,7 +149,7 @@ async def token_registry(tokens: TokenServer, folder: Path) -> AsyncIterator[str
             yield registry
 
 
-async def push_with_token(tokens: TokenServer, registry: str, repository: str) -> None:
+async def push_with_token(tokens: SigningTokenServer, registry: str, repository: str) -> None:
     token = tokens._sign(
         [{"type": "repository", "name": repository, "actions": ["pull", "push"]}], "alice"
     )
@@ -159,7 +159,7 @@ async def push_with_token(tokens: TokenServer, registry: str, repository: str) -
 async def test_token_authentication(
     client: RegistryClient, signing_folder: Path, tmp_path: Path
 ) -> None:
-    tokens = TokenServer(signing_folder)
+    tokens = SigningTokenServer(signing_folder)
     async with token_registry(tokens, tmp_path) as registry:
         for repository in ("team/app", "public/app"):
             await push_with_token(tokens, registry, repository)
@@ -170,10 +170,12 @@ async def test_token_authentication(
         expected = image_manifest().digest
 
         for _ in range(3):
-            assert (await client.resolve(private, RequestAccess(Login(GOOD)))).digest == expected
+            assert (
+                await client.resolve(private, RequestAccess(OneCredential(GOOD)))
+            ).digest == expected
         assert tokens.requests == ["GET alice"]
 
-        identity = RequestAccess(Login(Credential(identity_token="identity")))
+        identity = RequestAccess(OneCredential(Credential(identity_token="identity")))
         assert (await client.resolve(private, identity)).digest == expected
         assert (await client.resolve(public)).digest == expected
         assert tokens.requests[1:] == ["POST refresh_token", "GET anonymous"]
@@ -181,21 +183,21 @@ async def test_token_authentication(
         with pytest.raises(UnauthorizedError):
             await client.resolve(private)
         with pytest.raises(UnauthorizedError):
-            await client.resolve(private, RequestAccess(Login(BAD)))
+            await client.resolve(private, RequestAccess(OneCredential(BAD)))
         with pytest.raises(UnauthorizedError):
             await client.resolve(
-                private, RequestAccess(Login(Credential(identity_token="revoked")))
+                private, RequestAccess(OneCredential(Credential(identity_token="revoked")))
             )
 
 
 async def test_refused_credentials_do_not_keep_a_public_image_away(
     client: RegistryClient, signing_folder: Path, tmp_path: Path
 ) -> None:
-    tokens = TokenServer(signing_folder)
+    tokens = SigningTokenServer(signing_folder)
     async with token_registry(tokens, tmp_path) as registry:
         await push_with_token(tokens, registry, "public/app")
         reference = Reference.parse(f"{registry}/public/app:1")
         for _ in range(3):
-            await client.resolve(reference, RequestAccess(Login(BAD)))
+            await client.resolve(reference, RequestAccess(OneCredential(BAD)))
     # Refused once, then left out: repeated failed logins get an address banned.
     assert tokens.requests == ["GET alice", "GET anonymous"]

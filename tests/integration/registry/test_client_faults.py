@@ -49,7 +49,7 @@ class AsAlice:
 
 
 @dataclass
-class Registry:
+class ScriptedRegistry:
     """A loopback server that answers with `handler` and records what it was asked."""
 
     handler: Handler
@@ -72,8 +72,10 @@ class Registry:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Registry]:
-    registry = Registry(handler)
+async def serving(
+    handler: Handler, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ScriptedRegistry]:
+    registry = ScriptedRegistry(handler)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", registry.handle)
     server = TestServer(app, host="127.0.0.1", scheme="https" if tls else "http")
@@ -103,7 +105,7 @@ def manifest_answer(**headers: str) -> Handler:
     return answer(200, IMAGE.raw, Content_Type=IMAGE.media_type, **headers)
 
 
-async def failure(client: RegistryClient, registry: Registry) -> RegistryError:
+async def failure(client: RegistryClient, registry: ScriptedRegistry) -> RegistryError:
     with pytest.raises(RegistryError) as caught:
         await client.resolve(registry.app)
     return caught.value
@@ -586,7 +588,7 @@ async def test_a_registry_that_answered_over_https_is_never_asked_over_http(
     async with RegistryClient() as client:
         async with serving(good, tls) as registry:
             await client.resolve(registry.app, insecure)
-        plain = Registry(good)
+        plain = ScriptedRegistry(good)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", plain.handle)
         async with TestServer(app, host="127.0.0.1", port=registry.port):

@@ -22,7 +22,7 @@ ABSENT = Digest.of(b"was never pushed")
 
 
 @dataclass
-class Answer:
+class RegistryAnswer:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -37,7 +37,7 @@ class Answer:
 
 
 @dataclass
-class Client:
+class ConformanceClient:
     served: EmbeddedServer
     session: aiohttp.ClientSession
 
@@ -48,7 +48,7 @@ class Client:
         body: bytes = b"",
         params: dict[str, str] | None = None,
         **headers: str,
-    ) -> Answer:
+    ) -> RegistryAnswer:
         async with self.session.request(
             method,
             self.served.url + path,
@@ -58,7 +58,7 @@ class Client:
             allow_redirects=False,
         ) as answer:
             found = {name.lower(): value for name, value in answer.headers.items()}
-            return Answer(answer.status, found, await answer.read())
+            return RegistryAnswer(answer.status, found, await answer.read())
 
     async def push_blob(self, name: str, content: bytes, algorithm: str = "sha256") -> Digest:
         digest = Digest.of(content, algorithm)
@@ -98,15 +98,15 @@ def image(**fields: Any) -> bytes:
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
+async def client(tmp_path: Path) -> AsyncIterator[ConformanceClient]:
     async with serving(tmp_path) as served, aiohttp.ClientSession() as session:
-        yield Client(served, session)
+        yield ConformanceClient(served, session)
 
 
 # Pull
 
 
-async def test_the_base_says_its_version(client: Client) -> None:
+async def test_the_base_says_its_version(client: ConformanceClient) -> None:
     answer = await client("GET", "/v2/")
 
     assert answer.status == 200
@@ -114,7 +114,9 @@ async def test_the_base_says_its_version(client: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_manifest_is_pulled_by_tag_and_by_digest(client: Client, method: str) -> None:
+async def test_a_manifest_is_pulled_by_tag_and_by_digest(
+    client: ConformanceClient, method: str
+) -> None:
     digest = await client.push_image("team/app")
 
     for target in ("v1", str(digest)):
@@ -144,7 +146,7 @@ async def test_a_manifest_is_pulled_by_tag_and_by_digest(client: Client, method:
     ],
 )
 async def test_what_is_not_there_has_the_specified_error(
-    client: Client, method: str, path: str, status: int, code: str | None
+    client: ConformanceClient, method: str, path: str, status: int, code: str | None
 ) -> None:
     await client.push_image("team/app")
 
@@ -166,7 +168,9 @@ async def test_what_is_not_there_has_the_specified_error(
         ('"other"', 200),
     ],
 )
-async def test_a_known_etag_is_not_sent_again(client: Client, header: str, expected: int) -> None:
+async def test_a_known_etag_is_not_sent_again(
+    client: ConformanceClient, header: str, expected: int
+) -> None:
     digest = await client.push_image("team/app")
 
     for path in ("manifests/v1", f"blobs/{Digest.of(LAYER)}"):
@@ -189,7 +193,7 @@ async def test_a_known_etag_is_not_sent_again(client: Client, header: str, expec
         (str(MediaType.DOCKER_MANIFEST), 406),
     ],
 )
-async def test_accept_is_honoured(client: Client, accept: str, expected: int) -> None:
+async def test_accept_is_honoured(client: ConformanceClient, accept: str, expected: int) -> None:
     await client.push_image("team/app")
 
     assert (await client("GET", "/v2/team/app/manifests/v1", Accept=accept)).status == expected
@@ -208,7 +212,9 @@ async def test_accept_is_honoured(client: Client, accept: str, expected: int) ->
         ("lines=1-2", 200, slice(0, None)),
     ],
 )
-async def test_a_range_of_a_blob(client: Client, asked: str, status: int, span: slice) -> None:
+async def test_a_range_of_a_blob(
+    client: ConformanceClient, asked: str, status: int, span: slice
+) -> None:
     digest = await client.push_blob("team/app", LAYER)
     whole = range(len(LAYER))[span]
 
@@ -221,7 +227,7 @@ async def test_a_range_of_a_blob(client: Client, asked: str, status: int, span: 
 
 
 @pytest.mark.parametrize("asked", ["bytes=5000-", "bytes=-0"])
-async def test_a_range_past_the_end(client: Client, asked: str) -> None:
+async def test_a_range_past_the_end(client: ConformanceClient, asked: str) -> None:
     digest = await client.push_blob("team/app", LAYER)
 
     answer = await client("GET", f"/v2/team/app/blobs/{digest}", Range=asked)
@@ -233,22 +239,22 @@ async def test_a_range_past_the_end(client: Client, asked: str) -> None:
 # Push
 
 
-Push = Callable[[Client, bytes, Digest], Awaitable[Answer]]
+Push = Callable[[ConformanceClient, bytes, Digest], Awaitable[RegistryAnswer]]
 
 
-async def _post_whole(client: Client, content: bytes, digest: Digest) -> Answer:
+async def _post_whole(client: ConformanceClient, content: bytes, digest: Digest) -> RegistryAnswer:
     path = "/v2/team/app/blobs/uploads/"
     return await client("POST", path, content, params={"digest": str(digest)})
 
 
-async def _post_put(client: Client, content: bytes, digest: Digest) -> Answer:
+async def _post_put(client: ConformanceClient, content: bytes, digest: Digest) -> RegistryAnswer:
     started = await client("POST", "/v2/team/app/blobs/uploads/")
     assert started.status == 202
     location = started.headers["location"]
     return await client("PUT", location, content, params={"digest": str(digest)})
 
 
-async def _chunks(client: Client, content: bytes, digest: Digest) -> Answer:
+async def _chunks(client: ConformanceClient, content: bytes, digest: Digest) -> RegistryAnswer:
     location = (await client("POST", "/v2/team/app/blobs/uploads/")).headers["location"]
     step = len(content) // 3 + 1
     for start in range(0, len(content), step):
@@ -260,7 +266,7 @@ async def _chunks(client: Client, content: bytes, digest: Digest) -> Answer:
     return await client("PUT", location, params={"digest": str(digest)})
 
 
-async def _stream(client: Client, content: bytes, digest: Digest) -> Answer:
+async def _stream(client: ConformanceClient, content: bytes, digest: Digest) -> RegistryAnswer:
     location = (await client("POST", "/v2/team/app/blobs/uploads/")).headers["location"]
     answer = await client("PATCH", location, content)
     assert answer.status == 202
@@ -269,7 +275,9 @@ async def _stream(client: Client, content: bytes, digest: Digest) -> Answer:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 @pytest.mark.parametrize("push", [_post_whole, _post_put, _chunks, _stream])
-async def test_every_way_to_push_a_blob(client: Client, push: Push, algorithm: str) -> None:
+async def test_every_way_to_push_a_blob(
+    client: ConformanceClient, push: Push, algorithm: str
+) -> None:
     content = bytes(range(256)) * 9000  # over two writes of 1 MiB
     digest = Digest.of(content, algorithm)
 
@@ -284,7 +292,9 @@ async def test_every_way_to_push_a_blob(client: Client, push: Push, algorithm: s
 
 
 @pytest.mark.parametrize("push", [_post_whole, _post_put, _chunks, _stream])
-async def test_a_wrong_digest_keeps_nothing(client: Client, push: Push, tmp_path: Path) -> None:
+async def test_a_wrong_digest_keeps_nothing(
+    client: ConformanceClient, push: Push, tmp_path: Path
+) -> None:
     answer = await push(client, LAYER, ABSENT)
 
     assert (answer.status, answer.code) == (400, "DIGEST_INVALID")
@@ -293,7 +303,9 @@ async def test_a_wrong_digest_keeps_nothing(client: Client, push: Push, tmp_path
     assert stored(tmp_path, "*") == []
 
 
-async def test_a_chunk_out_of_order_is_refused_and_the_upload_goes_on(client: Client) -> None:
+async def test_a_chunk_out_of_order_is_refused_and_the_upload_goes_on(
+    client: ConformanceClient,
+) -> None:
     location = (await client("POST", "/v2/team/app/blobs/uploads/")).headers["location"]
     await client("PATCH", location, b"01234", Content_Range="0-4")
 
@@ -310,7 +322,7 @@ async def test_a_chunk_out_of_order_is_refused_and_the_upload_goes_on(client: Cl
 @pytest.mark.parametrize(
     ("span", "code"), [("0-9", "SIZE_INVALID"), ("zero", "BLOB_UPLOAD_INVALID")]
 )
-async def test_a_content_range_that_lies(client: Client, span: str, code: str) -> None:
+async def test_a_content_range_that_lies(client: ConformanceClient, span: str, code: str) -> None:
     location = (await client("POST", "/v2/team/app/blobs/uploads/")).headers["location"]
 
     answer = await client("PATCH", location, b"01234", Content_Range=span)
@@ -318,7 +330,7 @@ async def test_a_content_range_that_lies(client: Client, span: str, code: str) -
     assert (answer.status, answer.code) == (400, code)
 
 
-async def test_a_cancelled_upload_is_gone(client: Client) -> None:
+async def test_a_cancelled_upload_is_gone(client: ConformanceClient) -> None:
     location = (await client("POST", "/v2/team/app/blobs/uploads/")).headers["location"]
 
     assert (await client("DELETE", location)).status == 204
@@ -328,7 +340,7 @@ async def test_a_cancelled_upload_is_gone(client: Client) -> None:
     assert (await client("GET", elsewhere)).status == 404
 
 
-async def test_an_upload_belongs_to_its_repository(client: Client) -> None:
+async def test_an_upload_belongs_to_its_repository(client: ConformanceClient) -> None:
     location = (await client("POST", "/v2/team/app/blobs/uploads/")).headers["location"]
 
     answer = await client("PATCH", location.replace("team/app", "team/other"), b"01234")
@@ -336,7 +348,7 @@ async def test_an_upload_belongs_to_its_repository(client: Client) -> None:
     assert (answer.status, answer.code) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
-async def test_a_mount_links_without_a_copy(client: Client, tmp_path: Path) -> None:
+async def test_a_mount_links_without_a_copy(client: ConformanceClient, tmp_path: Path) -> None:
     digest = await client.push_blob("team/app", LAYER)
 
     answer = await client(
@@ -349,7 +361,9 @@ async def test_a_mount_links_without_a_copy(client: Client, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("source", ["team/empty", "never/pushed", None])
-async def test_a_mount_that_cannot_be_becomes_an_upload(client: Client, source: str | None) -> None:
+async def test_a_mount_that_cannot_be_becomes_an_upload(
+    client: ConformanceClient, source: str | None
+) -> None:
     digest = await client.push_blob("team/app", LAYER)
     params = {"mount": str(digest)} | ({"from": source} if source else {})
 
@@ -377,7 +391,7 @@ async def test_a_mount_that_cannot_be_becomes_an_upload(client: Client, source: 
     ],
 )
 async def test_a_manifest_that_may_not_be_stored(
-    client: Client, raw: bytes, media_type: str, status: int, code: str
+    client: ConformanceClient, raw: bytes, media_type: str, status: int, code: str
 ) -> None:
     await client.push_image("team/app")
 
@@ -387,7 +401,7 @@ async def test_a_manifest_that_may_not_be_stored(
     assert (await client("HEAD", "/v2/team/app/manifests/bad")).status == 404
 
 
-async def test_the_largest_manifest_that_must_be_accepted(client: Client) -> None:
+async def test_the_largest_manifest_that_must_be_accepted(client: ConformanceClient) -> None:
     padding = 4 * 1024 * 1024 - len(image(annotations={"pad": ""}))
 
     await client.push_image("team/app", annotations={"pad": "x" * padding})
@@ -396,7 +410,7 @@ async def test_the_largest_manifest_that_must_be_accepted(client: Client) -> Non
     assert answer.headers["content-length"] == str(4 * 1024 * 1024)
 
 
-async def test_a_manifest_pushed_by_digest_must_have_it(client: Client) -> None:
+async def test_a_manifest_pushed_by_digest_must_have_it(client: ConformanceClient) -> None:
     await client.push_image("team/app")
     raw = image(annotations={"a": "b"})
     wrong = f"/v2/team/app/manifests/{ABSENT}"
@@ -407,7 +421,7 @@ async def test_a_manifest_pushed_by_digest_must_have_it(client: Client) -> None:
     assert (await client("GET", right)).body == raw
 
 
-async def test_an_index_needs_its_manifests(client: Client) -> None:
+async def test_an_index_needs_its_manifests(client: ConformanceClient) -> None:
     raw = json.dumps(
         {"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(image(), MANIFEST)]}
     ).encode()
@@ -419,7 +433,7 @@ async def test_an_index_needs_its_manifests(client: Client) -> None:
     assert (before.code, after.status) == ("MANIFEST_BLOB_UNKNOWN", 201)
 
 
-async def test_a_foreign_layer_need_not_be_pushed(client: Client) -> None:
+async def test_a_foreign_layer_need_not_be_pushed(client: ConformanceClient) -> None:
     foreign = {**descriptor(b"elsewhere", "l"), "urls": ["https://example.com/layer"]}
 
     await client.push_image("team/app", layers=[foreign])
@@ -430,7 +444,7 @@ async def test_a_foreign_layer_need_not_be_pushed(client: Client) -> None:
 # Content discovery
 
 
-async def test_tags_come_in_sorted_pages(client: Client) -> None:
+async def test_tags_come_in_sorted_pages(client: ConformanceClient) -> None:
     names = ["10", "9", "Z", "a", "b_c"]
     for name in reversed(names):
         await client.push_image("team/app", name)
@@ -451,7 +465,7 @@ async def test_tags_come_in_sorted_pages(client: Client) -> None:
     assert (await client("GET", "/v2/team/app/tags/list?n=x")).status == 400
 
 
-async def test_the_catalog_comes_in_pages(client: Client) -> None:
+async def test_the_catalog_comes_in_pages(client: ConformanceClient) -> None:
     for name in ("c", "a/b", "a"):
         await client.push_image(name)
     await client.push_blob("only/blobs", LAYER)
@@ -464,7 +478,7 @@ async def test_the_catalog_comes_in_pages(client: Client) -> None:
     assert second.json == {"repositories": ["c"]}
 
 
-async def test_referrers_are_listed_and_filtered(client: Client) -> None:
+async def test_referrers_are_listed_and_filtered(client: ConformanceClient) -> None:
     subject = Digest.of(image())
     pointer = {"subject": descriptor(image(), MANIFEST)}
     signature = image(**pointer, artifactType="application/x-sig", annotations={"k": "v"})
@@ -499,7 +513,7 @@ async def test_referrers_are_listed_and_filtered(client: Client) -> None:
 # Content management
 
 
-async def test_a_deleted_tag_keeps_its_manifest(client: Client) -> None:
+async def test_a_deleted_tag_keeps_its_manifest(client: ConformanceClient) -> None:
     digest = await client.push_image("team/app")
 
     assert (await client("DELETE", "/v2/team/app/manifests/v1")).status == 202
@@ -508,7 +522,7 @@ async def test_a_deleted_tag_keeps_its_manifest(client: Client) -> None:
     assert (await client("GET", f"/v2/team/app/manifests/{digest}")).status == 200
 
 
-async def test_a_deleted_manifest_takes_its_tags_along(client: Client) -> None:
+async def test_a_deleted_manifest_takes_its_tags_along(client: ConformanceClient) -> None:
     digest = await client.push_image("team/app")
     other = await client.push_image("team/app", "other", annotations={"a": "b"})
 
@@ -520,7 +534,9 @@ async def test_a_deleted_manifest_takes_its_tags_along(client: Client) -> None:
     assert (await client("GET", "/v2/team/app/tags/list")).json["tags"] == ["other"]
 
 
-async def test_a_deleted_blob_stays_in_the_other_repository(client: Client, tmp_path: Path) -> None:
+async def test_a_deleted_blob_stays_in_the_other_repository(
+    client: ConformanceClient, tmp_path: Path
+) -> None:
     digest = await client.push_blob("team/app", LAYER)
     await client.push_blob("team/other", LAYER)
 
@@ -532,7 +548,7 @@ async def test_a_deleted_blob_stays_in_the_other_repository(client: Client, tmp_
     assert stored(tmp_path, digest.hex) == []
 
 
-async def test_a_method_that_is_not_specified(client: Client) -> None:
+async def test_a_method_that_is_not_specified(client: ConformanceClient) -> None:
     await client.push_image("team/app")
 
     assert (await client("PATCH", "/v2/team/app/manifests/v1")).status == 405

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from tests.support.openshift import needs_corpus
-from tests.support.server.api_server import Answer, Api, serving
+from tests.support.server.api_server import Api, ApiAnswer, serving
 from tests.support.server.corpus_objects import corpus_objects
 
 from upwell.server.http.limits import ServerLimits
@@ -12,7 +12,7 @@ from upwell.server.http.limits import ServerLimits
 pytestmark = needs_corpus
 
 
-async def _again(api: Api, path: str, document: dict[str, Any]) -> AsyncIterator[Answer]:
+async def _again(api: Api, path: str, document: dict[str, Any]) -> AsyncIterator[ApiAnswer]:
     yield await api.send("PUT", path, document)
     for kind in ("strategic-merge-patch+json", "merge-patch+json"):
         yield await api.send("PATCH", path, document, f"application/{kind}")

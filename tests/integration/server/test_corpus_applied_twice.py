@@ -26,7 +26,7 @@ from upwell.server.http.limits import ServerLimits
 pytestmark = needs_corpus
 
 
-class EveryImage:
+class OneImageRegistry:
     """Implements Registry: every name is that of one image."""
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +74,7 @@ class EveryImage:
 class AppliedCorpusApi:
     """The API, with reconcilers that work when they are told to."""
 
-    def __init__(self, api: Api, upstream: EveryImage, folder: Path) -> None:
+    def __init__(self, api: Api, upstream: OneImageRegistry, folder: Path) -> None:
         self.api = api
         self.cache = ObjectCache(api.store)
         self._configs = BuildConfigs(BuildIndex(self.cache), clock=api.clock)
@@ -126,7 +126,7 @@ class AppliedCorpusApi:
 
 @asynccontextmanager
 async def reconciled(folder: Path) -> AsyncIterator[AppliedCorpusApi]:
-    upstream = EveryImage(folder / "upstream")
+    upstream = OneImageRegistry(folder / "upstream")
     await upstream.fill()
     async with serving(ServerLimits()) as api:
         served = AppliedCorpusApi(api, upstream, folder / "own")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.workload.http_servers import (
-    Load,
+    ClientLoad,
     NamedEndpoint,
     fetch,
     free_port,
@@ -193,7 +193,7 @@ async def drain(router: HaproxyRouter, one: NamedEndpoint) -> None:
     )
 
 
-async def more_answers(seen: Load) -> None:
+async def more_answers(seen: ClientLoad) -> None:
     before = await seen.answered()
     await eventually(seen.answered, lambda now: now > before + 10)
 

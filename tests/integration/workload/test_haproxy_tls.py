@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 from tests.support.workload.http_servers import fetch, free_port, named_endpoint
-from tests.support.workload.tls_servers import Certificate, fetch_by_tls, make_certificate, tls_site
+from tests.support.workload.tls_servers import (
+    OwnCertificate,
+    fetch_by_tls,
+    make_certificate,
+    tls_site,
+)
 
 from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import Backend, BackendServer, HttpRule, Plain, RoutingTable, Tls
@@ -18,12 +23,12 @@ BACKENDS = (("b", 1),)
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Certificate:
+def own(tmp_path: Path) -> OwnCertificate:
     return make_certificate(tmp_path, "own.example")
 
 
 @pytest.fixture
-async def router(own: Certificate) -> AsyncIterator[HaproxyRouter]:
+async def router(own: OwnCertificate) -> AsyncIterator[HaproxyRouter]:
     if shutil.which("haproxy") is None:
         pytest.skip("haproxy is missing: apt install haproxy")
 
@@ -40,7 +45,7 @@ async def router(own: Certificate) -> AsyncIterator[HaproxyRouter]:
     shutil.rmtree(folder)
 
 
-def pair(certificate: Certificate) -> str:
+def pair(certificate: OwnCertificate) -> str:
     return certificate.chain.read_text() + certificate.key.read_text()
 
 
@@ -57,7 +62,7 @@ async def ask(router: HaproxyRouter, name: str) -> str:
 
 
 async def test_endpoints_are_spoken_to_by_tls_if_the_authority_has_signed_for_them(
-    router: HaproxyRouter, own: Certificate, tmp_path: Path
+    router: HaproxyRouter, own: OwnCertificate, tmp_path: Path
 ) -> None:
     stranger = make_certificate(tmp_path, "stranger.example").chain.read_text()
     trusts = Tls(destination_authority=own.chain.read_text(), plain=Plain.ALLOW)
@@ -80,7 +85,7 @@ async def test_endpoints_are_spoken_to_by_tls_if_the_authority_has_signed_for_th
 
 
 async def test_a_bad_certificate_concerns_its_own_rule_alone(
-    router: HaproxyRouter, own: Certificate, tmp_path: Path
+    router: HaproxyRouter, own: OwnCertificate, tmp_path: Path
 ) -> None:
     stranger = make_certificate(tmp_path, "stranger.example")
     swapped = own.chain.read_text() + stranger.key.read_text()

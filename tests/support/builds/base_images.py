@@ -38,7 +38,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Images:
+class BaseImages:
     """The images that every test starts from, in one registry."""
 
     registry: str
@@ -138,7 +138,7 @@ def write_tree(root: Path, files: Mapping[str, str]) -> Path:
     return root
 
 
-def push_base_images(registry: str, containers_conf: Path, folder: Path) -> Images:
+def push_base_images(registry: str, containers_conf: Path, folder: Path) -> BaseImages:
     """Build a base and an S2I builder from it, and push both."""
     root_file_system(folder / "rootfs")
     (folder / "Base").write_text(
@@ -165,4 +165,4 @@ def push_base_images(registry: str, containers_conf: Path, folder: Path) -> Imag
         run(*store, "push", *target, env=environment)
         pinned[name] = tagged.with_digest(Digest.parse(digest.read_text()))
     shutil.rmtree(folder)
-    return Images(registry, pinned["base"], pinned["s2i"])
+    return BaseImages(registry, pinned["base"], pinned["s2i"])

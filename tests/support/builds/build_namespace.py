@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tests.support.rollouts.memory_machine import Clock
+from tests.support.rollouts.memory_machine import MemoryClock
 
 from upwell.actions.builds import BuildActions
 from upwell.api.build import (
@@ -41,7 +41,7 @@ class BuildNamespace:
     """A namespace of streams, BuildConfigs and builds that end when a test says so."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = MemoryClock()
         self.store = MemoryStore(self.clock)
         self.cache = ObjectCache(self.store)
         self.index = BuildIndex(self.cache)

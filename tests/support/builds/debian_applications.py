@@ -120,7 +120,7 @@ NODE = App(
 )
 
 
-class BaseImage:
+class BaseImageContext:
     """The context that an app's base images are built from: each has another first layer."""
 
     def __init__(self, app: App, folder: Path) -> None:

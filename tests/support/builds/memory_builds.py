@@ -13,7 +13,7 @@ from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from tests.support.rollouts.memory_machine import Clock
+from tests.support.rollouts.memory_machine import MemoryClock
 
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
@@ -314,7 +314,7 @@ class BuildMachine:
     """The parts, put together."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = Clock()
+        self.clock = MemoryClock()
         self.store = FullStore(self.clock)
         self.cache = ObjectCache(self.store)
         self.index = BuildIndex(self.cache)

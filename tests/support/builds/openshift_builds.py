@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.support.builds.base_images import Images, run, write_tree
+from tests.support.builds.base_images import BaseImages, run, write_tree
 from tests.support.openshift import TESTDATA
 from tests.support.registry.embedded_server import serving_registry
 
@@ -237,7 +237,7 @@ async def open_builds(
             installed.logs.close_all()
 
 
-def push_as_docker_hub(images: Images) -> str:
+def push_as_docker_hub(images: BaseImages) -> str:
     """Push our images under the names of the cases to the test registry; return its host."""
     for source, names in ((images.base, BASES), (images.s2i, BUILDERS)):
         for name in names:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.builds.base_images import Images, run, write_tree
+from tests.support.builds.base_images import BaseImages, run, write_tree
 
 from upwell.oci import Digest, Reference
 
@@ -56,7 +56,7 @@ class BuilderImages:
         return self.pinned[name]
 
 
-def push_builder_images(images: Images, containers_conf: Path, folder: Path) -> BuilderImages:
+def push_builder_images(images: BaseImages, containers_conf: Path, folder: Path) -> BuilderImages:
     """Build every image on the shared base, and push it."""
     context = write_tree(folder / "context", {f"scripts/{n}": t for n, t in SCRIPTS.items()})
     store = ["buildah", f"--root={folder / 'store'}", f"--runroot={folder / 'run'}"]

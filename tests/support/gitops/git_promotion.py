@@ -1,17 +1,17 @@
 """Promotions of a stage in git: a store in memory, a real repository, a turned clock."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.gitops.git_host import GitHost
 from tests.support.gitops.repositories import CountedRepositories
-from tests.support.rollouts.memory_machine import Clock
+from tests.support.promotion.release_images import NoLookups
+from tests.support.rollouts.memory_machine import MemoryClock
 from tests.support.verification.probes import ScriptedProbes
 
 from upwell.api.codec import decode_as
 from upwell.api.meta import ObjectKey
-from upwell.api.pipeline import Pipeline, Stage
+from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import (
     BaseImage,
     Component,
@@ -24,11 +24,9 @@ from upwell.api.promotion import (
 )
 from upwell.gitops.interface import GitOpsRepositories
 from upwell.oci import Digest
-from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.releases import new_promotion
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.reconcilers.promotion.git_placing import GitPlacement
-from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.store.memory import MemoryStore
@@ -49,17 +47,6 @@ _MOST_STEPS = 60
 
 class Killed(BaseException):
     """The process ends here, without a chance to clean up."""
-
-
-class NoLookups(ReleaseImages):
-    """Every image can be had."""
-
-    def __init__(self) -> None:
-        pass
-
-    async def provide(self, release: Release, stage: Stage, namespace: str) -> Mapping[str, str]:
-        del namespace
-        return stage_images(release, stage)
 
 
 @dataclass
@@ -88,7 +75,7 @@ class GitPromotion:
     repositories: GitOpsRepositories
     git: dict[str, Any] = field(default_factory=dict)
     stage: dict[str, Any] = field(default_factory=dict)
-    clock: Clock = field(default_factory=Clock)
+    clock: MemoryClock = field(default_factory=MemoryClock)
     tests: Tests = field(default_factory=Tests)
     probes: ScriptedProbes = field(default_factory=ScriptedProbes)
 
@@ -168,7 +155,7 @@ class GitPromotion:
         self, promotion: Promotion, *until: PromotionPhase, message: str = ""
     ) -> Promotion:
         """Reconcile until the promotion is in a phase, or waits for what `message` names."""
-        seen: Sequence[str] = ()
+        seen: tuple[str, ...] = ()
         for _ in range(_MOST_STEPS):
             found = await self.step(promotion)
             status = found.status

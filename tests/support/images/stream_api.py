@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.server.api_server import Answer, Api, serving
+from tests.support.server.api_server import Api, ApiAnswer, serving
 
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
@@ -36,7 +36,7 @@ class StreamApi:
 
     async def send(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
-    ) -> Answer:
+    ) -> ApiAnswer:
         return await self.api.send(method, f"{GROUP}/{path}", body, content_type)
 
     async def stream(self, name: str) -> ImageStream:

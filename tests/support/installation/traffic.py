@@ -28,7 +28,7 @@ class HostAnswers:
         self.newest = answer
 
 
-class Client:
+class TrafficClient:
     """Asks a host behind the router; by hand, since libraries try again what was lost."""
 
     def __init__(self, port: int, host: str) -> None:
@@ -68,7 +68,7 @@ class Client:
 async def answer(port: int, host: str) -> str:
     """Return what a host answers now; what went wrong, if anything did."""
     try:
-        status, text = await Client(port, host).ask()
+        status, text = await TrafficClient(port, host).ask()
     except (OSError, EOFError, TimeoutError) as error:
         return repr(error)
     return text if status == 200 else str(status)
@@ -90,7 +90,7 @@ async def traffic(port: int, hosts: Sequence[str]) -> AsyncIterator[dict[str, Ho
 
 
 async def _ask(port: int, seen: HostAnswers, stop: asyncio.Event, *, keep: bool) -> None:
-    client = Client(port, seen.host)
+    client = TrafficClient(port, seen.host)
     while not stop.is_set():
         began = time.monotonic()
         try:

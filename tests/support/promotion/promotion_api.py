@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.server.api_server import Answer, Api, Clock, serving
+from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 
 from upwell.api.codec import decode
 from upwell.api.pipeline import Pipeline
@@ -52,7 +52,7 @@ class PromotionApiServer:
     folder: Path
     tokens: Mapping[str, str]
 
-    async def post(self, who: str, path: str, body: Any = None) -> Answer:
+    async def post(self, who: str, path: str, body: Any = None) -> ApiAnswer:
         headers = {"Authorization": f"Bearer {self.tokens[who]}"} if who else {}
         return await self.api.send("POST", path, body or {}, **headers)
 
@@ -120,7 +120,7 @@ class PromotionApiServer:
 async def open_promotion_api(
     folder: Path, limits: ServerLimits | None = None
 ) -> AsyncIterator[PromotionApiServer]:
-    def guard(store: MemoryStore, clock: Clock) -> AccessControl:
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         return AccessControl(
             Tokens(store, clock, [own_token(_ADMIN)]), AuditLog(folder / "audit.log", clock)
         )

@@ -5,7 +5,7 @@ Images are not looked up, and each stage has a CronJob: what is rolled out is th
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +13,17 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 from tests.support.promotion.promotion_api import PromotionApiServer, open_promotion_api
+from tests.support.promotion.release_images import NoLookups
 from tests.support.server.api_server import StubRuntime
 
 from upwell.api.apps import CronJob
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
-from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
-from upwell.api.promotion import Release
+from upwell.api.pipeline import Pipeline, StageWorkloads
 from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.controller import ObjectCache
-from upwell.policy.promotion.images import stage_images
 from upwell.reconcilers.builds.index import BuildIndex
-from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.placing import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
@@ -37,17 +35,6 @@ from upwell.verification.network import NetworkProbes
 
 NAMESPACE = "shop"
 _SECONDS = 20
-
-
-class NoLookups(ReleaseImages):
-    """Every image can be had."""
-
-    def __init__(self) -> None:
-        pass
-
-    async def provide(self, release: Release, stage: Stage, namespace: str) -> Mapping[str, str]:
-        del namespace
-        return stage_images(release, stage)
 
 
 @dataclass

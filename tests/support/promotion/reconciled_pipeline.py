@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from tests.support.rollouts.memory_machine import Clock
+from tests.support.rollouts.memory_machine import MemoryClock
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.build import Build
@@ -41,7 +41,7 @@ def image(mark: str) -> str:
     return f"registry.test/shop/web@{Digest.of(mark.encode())}"
 
 
-class KilledError(Exception):
+class ServerKilledError(Exception):
     """The server was killed."""
 
 
@@ -68,12 +68,12 @@ class FragileStore(MemoryStore):
         if self.lives is None:
             return
         if self.lives == 0:
-            raise KilledError
+            raise ServerKilledError
         self.lives -= 1
 
 
 @dataclass
-class Images:
+class PipelineImages:
     """Registries that hold everything but what a test takes away."""
 
     fault: RegistryError | None = None
@@ -121,9 +121,9 @@ class ReconciledPipeline:
     """One namespace of Pipelines, streams, Deployments."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = MemoryClock()
         self.store = FragileStore(self.clock)
-        self.registry = Images()
+        self.registry = PipelineImages()
         self.checks = Checks()
         self.broken: set[str] = set()
         """Images that never become ready."""
@@ -208,7 +208,7 @@ class ReconciledPipeline:
         self.store.lives = lives
         try:
             await self.settle()
-        except KilledError:
+        except ServerKilledError:
             return True
         finally:
             self.restart()

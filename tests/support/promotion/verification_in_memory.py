@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, override
 
-from tests.support.rollouts.memory_machine import Clock, FakeRuntime
+from tests.support.rollouts.memory_machine import FakeRuntime, MemoryClock
 from tests.support.verification.probes import ScriptedProbes
 
 from upwell.api.apps import Job
@@ -38,7 +38,7 @@ class FileRuntime(FakeRuntime):
 
     __test__ = False
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: MemoryClock) -> None:
         super().__init__(clock)
         self.clock = clock
         self.ran_tests: dict[str, Instance] = {}
@@ -99,7 +99,7 @@ class VerifiedPromotion:
     """One promotion that is verified. `look` is one call, whose results are stored."""
 
     folder: Path
-    clock: Clock = field(default_factory=Clock)
+    clock: MemoryClock = field(default_factory=MemoryClock)
     probes: ScriptedProbes = field(default_factory=ScriptedProbes)
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ class KilledError(BaseException):
     """The process dies here; nothing of ours may catch it."""
 
 
-class Clock:
+class MemoryClock:
     """Turned by hand."""
 
     def __init__(self) -> None:
@@ -369,7 +369,7 @@ class RolloutSetup:
     """The reconcilers over one store, one runtime and one router; a kill leaves only these."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = MemoryClock()
         self.store = MemoryStore(self.clock)
         self.actions = RolloutActions(self.store, self.clock)
         self.calls: list[str] = []

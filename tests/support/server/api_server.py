@@ -49,7 +49,7 @@ DEADLINE = 30.0
 
 
 @dataclass
-class Clock:
+class ApiClock:
     now: datetime = START
 
     def __call__(self) -> datetime:
@@ -135,7 +135,7 @@ class StubRuntime(FakeRuntime):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiAnswer:
     """An answer that has been read to its end."""
 
     status: int
@@ -155,7 +155,7 @@ class Api:
     url: str
     session: aiohttp.ClientSession
     store: MemoryStore
-    clock: Clock
+    clock: ApiClock
     logs: FileBuildLogs
     runtime: StubRuntime
     shutdown: asyncio.Event
@@ -169,7 +169,7 @@ class Api:
         body: Any = None,
         content_type: str = "application/json",
         **headers: str,
-    ) -> Answer:
+    ) -> ApiAnswer:
         raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         data = None if raw is None else io.BytesIO(raw)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -179,14 +179,14 @@ class Api:
             asyncio.timeout(DEADLINE),
             self.session.request(method, self.url + path, data=data, headers=named) as response,
         ):
-            return Answer(
+            return ApiAnswer(
                 response.status,
                 await response.text(),
                 tuple(response.headers.getall("Warning", ())),
                 dict(response.headers),
             )
 
-    async def get(self, path: str, **headers: str) -> Answer:
+    async def get(self, path: str, **headers: str) -> ApiAnswer:
         return await self.send("GET", path, **headers)
 
     @contextlib.asynccontextmanager
@@ -210,15 +210,15 @@ async def serving(
     inputs: BinaryInputs | None = None,
     evidence: BinaryInputs | None = None,
     signatures: Signatures | None = None,
-    guard: Callable[[MemoryStore, Clock], AccessControl] | None = None,
+    guard: Callable[[MemoryStore, ApiClock], AccessControl] | None = None,
     registry_routes: Sequence[BaseRoute] = (),
-    examiner: Callable[[Clock], ImageExaminer] | None = None,
+    examiner: Callable[[ApiClock], ImageExaminer] | None = None,
     internal: EmbeddedRegistry | None = None,
     upstream: Registry | None = None,
-    subscriptions: Callable[[MemoryStore, Clock], SubscriptionActions] | None = None,
+    subscriptions: Callable[[MemoryStore, ApiClock], SubscriptionActions] | None = None,
     pruning: PruningActions | None = None,
 ) -> AsyncIterator[Api]:
-    clock, shutdown = Clock(), asyncio.Event()
+    clock, shutdown = ApiClock(), asyncio.Event()
     store, runtime = MemoryStore(clock), StubRuntime()
     folder = tempfile.TemporaryDirectory(prefix="upwell-api-")
     logs = FileBuildLogs(Path(folder.name) / "builds")
@@ -303,7 +303,7 @@ def deployment(name: str, image: str = "app:1", **spec: Any) -> Document:
     }
 
 
-def names(answer: Answer) -> Iterator[str]:
+def names(answer: ApiAnswer) -> Iterator[str]:
     assert answer.status == 200, answer.text
     for item in answer.json["items"]:
         yield item["metadata"]["name"]

@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 @dataclass
-class Collector:
+class SpanCollector:
     """Takes spans as OTLP over HTTP; `failing`: answers that it cannot."""
 
     endpoint: str = ""
@@ -44,9 +44,9 @@ class Collector:
 
 
 @asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
+async def collecting() -> AsyncIterator[SpanCollector]:
     """Serve a collector while the block lasts; `endpoint` is without a path."""
-    collector = Collector()
+    collector = SpanCollector()
     app = web.Application()
     app.router.add_post("/v1/traces", collector.take)
     runner = web.AppRunner(app)

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import Clock
+from tests.support.rollouts.memory_machine import MemoryClock
 from tests.support.tracing.recorder import SpanRecorder
 
 from upwell.api.apps import (
@@ -48,7 +48,7 @@ class TracedStore:
     """A store whose every object has been looked at after each write."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = MemoryClock()
         self.store = MemoryStore(self.clock)
         self.recorder = SpanRecorder()
         self.restart()

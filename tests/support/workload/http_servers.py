@@ -64,7 +64,7 @@ async def named_endpoint(name: str = "", patience: float = 60) -> AsyncIterator[
 
 
 @dataclass
-class Load:
+class ClientLoad:
     """Answers and faults that the clients of a load saw."""
 
     answers: dict[str, int] = field(default_factory=dict)
@@ -78,12 +78,12 @@ class Load:
 
 
 @asynccontextmanager
-async def load(url: str, host: str, clients: int = 8) -> AsyncIterator[Load]:
+async def load(url: str, host: str, clients: int = 8) -> AsyncIterator[ClientLoad]:
     """Keep requests coming over connections that stay open.
 
     POST, since aiohttp repeats a GET in silence when its connection turns out to be closed.
     """
-    seen = Load()
+    seen = ClientLoad()
 
     async def ask(session: aiohttp.ClientSession) -> None:
         while True:

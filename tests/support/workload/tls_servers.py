@@ -13,15 +13,15 @@ import aiohttp
 
 
 @dataclass(frozen=True)
-class Certificate:
+class OwnCertificate:
     """A certificate that is its own authority, and its key; PEM in two files."""
 
     chain: Path
     key: Path
 
 
-def make_certificate(folder: Path, host: str) -> Certificate:
-    made = Certificate(folder / f"{host}.pem", folder / f"{host}.key")
+def make_certificate(folder: Path, host: str) -> OwnCertificate:
+    made = OwnCertificate(folder / f"{host}.pem", folder / f"{host}.key")
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
@@ -52,7 +52,7 @@ async def fetch_by_tls(address: str, host: str, authority: Path | None = None) -
 
 
 @asynccontextmanager
-async def tls_site(certificate: Certificate, text: str) -> AsyncIterator[int]:
+async def tls_site(certificate: OwnCertificate, text: str) -> AsyncIterator[int]:
     """Answer every request by TLS alone; yields the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.chain, certificate.key)

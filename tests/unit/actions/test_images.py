@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.builds.memory_builds import push
-from tests.support.server.api_server import Clock
+from tests.support.server.api_server import ApiClock
 from tests.support.server.memory_actions import memory_actions
 
 from upwell.api.image import (
@@ -48,7 +48,7 @@ class ContestedStore(MemoryStore):
 
 class ImageActionsSetup:
     def __init__(self, folder: Path) -> None:
-        self.clock = Clock()
+        self.clock = ApiClock()
         self.store = ContestedStore(self.clock)
         self.registry = EmbeddedRegistry(folder, "registry.internal:5000")
         made = memory_actions(self.store, self.store, self.clock, folder, self.registry)

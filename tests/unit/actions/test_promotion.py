@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.support.promotion.promotion_api import PIPELINE
-from tests.support.server.api_server import Clock
+from tests.support.server.api_server import ApiClock
 
 from upwell.actions.promotion import PromotionActions
 from upwell.api.codec import decode, decode_as
@@ -36,7 +36,7 @@ class OvertakenStore(MemoryStore):
 
 class PromotionActionsSetup:
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = ApiClock()
         self.store = OvertakenStore(self.clock)
         self.actions = PromotionActions(self.store, self.clock)
 

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
+from tests.support.clocks import SecondsClock
 
 from upwell.registry.budget import LONGEST_PAUSE, LONGEST_RETRY_AFTER, PULL_PAUSE, RequestBudget
 from upwell.registry.errors import RateLimitedError, RegistryUnavailableError
@@ -12,26 +13,18 @@ START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 HUB = "docker.io"
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> SecondsClock:
+    return SecondsClock(START)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def budget(clock: Clock) -> RequestBudget:
+def budget(clock: SecondsClock) -> RequestBudget:
     return RequestBudget(clock=clock, jitter=lambda: 0.0)
 
 
 def test_one_429_closes_the_gate_for_all_callers_until_it_is_over(
-    budget: RequestBudget, clock: Clock
+    budget: RequestBudget, clock: SecondsClock
 ) -> None:
     assert isinstance(budget.observe(HUB, 429, {"retry-after": "30"}), RateLimitedError)
     clock.now += 10
@@ -52,7 +45,7 @@ def test_a_503_closes_it_as_unavailable(budget: RequestBudget) -> None:
     assert caught.value.retry_after == 5
 
 
-def test_retry_after_may_be_a_date(budget: RequestBudget, clock: Clock) -> None:
+def test_retry_after_may_be_a_date(budget: RequestBudget, clock: SecondsClock) -> None:
     date = format_datetime(datetime.fromtimestamp(clock.now + 90, UTC), usegmt=True)
     error = budget.observe(HUB, 429, {"retry-after": date})
     assert error is not None
@@ -78,7 +71,7 @@ def test_odd_values_of_retry_after(budget: RequestBudget, text: str, seconds: fl
 
 
 def test_unstated_pauses_double_up_to_a_minute_and_start_anew_after_success(
-    budget: RequestBudget, clock: Clock
+    budget: RequestBudget, clock: SecondsClock
 ) -> None:
     pauses = []
     for _ in range(8):
@@ -95,7 +88,7 @@ def test_unstated_pauses_double_up_to_a_minute_and_start_anew_after_success(
 
 
 def test_answers_to_requests_sent_before_the_closing_change_nothing(
-    budget: RequestBudget, clock: Clock
+    budget: RequestBudget, clock: SecondsClock
 ) -> None:
     for _ in range(64):
         budget.observe(HUB, 429, {})
@@ -109,13 +102,15 @@ def test_answers_to_requests_sent_before_the_closing_change_nothing(
     assert error.retry_after == 4
 
 
-def test_jitter_shortens_a_pause_by_a_quarter_at_most(clock: Clock) -> None:
+def test_jitter_shortens_a_pause_by_a_quarter_at_most(clock: SecondsClock) -> None:
     error = RequestBudget(clock=clock, jitter=lambda: 1.0).observe(HUB, 429, {})
     assert error is not None
     assert error.retry_after == 1.5
 
 
-def test_when_no_pull_is_left_heads_still_go_out(budget: RequestBudget, clock: Clock) -> None:
+def test_when_no_pull_is_left_heads_still_go_out(
+    budget: RequestBudget, clock: SecondsClock
+) -> None:
     assert budget.observe(HUB, 200, {"ratelimit-remaining": "0;w=21600"}) is None
     budget.check(HUB)
     with pytest.raises(RateLimitedError) as caught:
@@ -143,7 +138,7 @@ async def test_the_slots_of_a_registry_are_shared() -> None:
     assert most == 3
 
 
-async def test_who_waits_for_a_slot_is_refused_once_the_gate_closes(clock: Clock) -> None:
+async def test_who_waits_for_a_slot_is_refused_once_the_gate_closes(clock: SecondsClock) -> None:
     budget = RequestBudget(lambda _registry: RegistryLimits(concurrency=1), clock)
     async with budget.slot(HUB):
         waiting = asyncio.create_task(budget.slot(HUB).__aenter__())

@@ -36,7 +36,7 @@ CONFIG = b'{"os":"linux"}'
 DAY = 24 * 3600.0
 
 
-class Clock:
+class ProbedClock:
     """Wall time that runs ahead of the files' times by `ahead` seconds."""
 
     def __init__(self, path: Path) -> None:
@@ -50,8 +50,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> Clock:
-    return Clock(tmp_path)
+def clock(tmp_path: Path) -> ProbedClock:
+    return ProbedClock(tmp_path)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def registry(root: Path, clock: Clock) -> HostedRegistry:
+async def registry(root: Path, clock: ProbedClock) -> HostedRegistry:
     registry = EmbeddedRegistry(root, HOST, limits=StorageLimits(blob_bytes=100_000), clock=clock)
     await registry.recover()
     return registry
@@ -297,7 +297,7 @@ async def test_a_made_up_upload_is_unknown(registry: HostedRegistry, name: str) 
 
 
 async def test_garbage_collection_removes_only_what_is_old_and_unused(
-    root: Path, clock: Clock
+    root: Path, clock: ProbedClock
 ) -> None:
     registry = EmbeddedRegistry(root, HOST, clock=clock)
     await push(registry, "team/app")

@@ -3,19 +3,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.support.clocks import SecondsClock
 
 from upwell.oci import Digest
 from upwell.uploads.files import FileInputs
 from upwell.uploads.interface import InputMissingError, InputTooLargeError, StoreFullError
 
 HOUR = timedelta(hours=1)
-
-
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def pieces(*content: bytes) -> AsyncIterator[bytes]:
@@ -29,12 +23,12 @@ async def broken() -> AsyncIterator[bytes]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SecondsClock:
+    return SecondsClock()
 
 
 @pytest.fixture
-def inputs(tmp_path: Path, clock: Clock) -> FileInputs:
+def inputs(tmp_path: Path, clock: SecondsClock) -> FileInputs:
     return FileInputs(tmp_path / "inputs", limit_bytes=100, clock=clock)
 
 
@@ -85,7 +79,7 @@ async def test_an_unknown_digest_is_missing(inputs: FileInputs) -> None:
 
 
 async def test_a_removal_spares_what_is_named_and_what_is_new(
-    inputs: FileInputs, clock: Clock, tmp_path: Path
+    inputs: FileInputs, clock: SecondsClock, tmp_path: Path
 ) -> None:
     named = await inputs.save(pieces(b"named"))
     old = await inputs.save(pieces(b"old"))
@@ -107,7 +101,7 @@ async def test_a_removal_before_the_first_upload_finds_nothing(inputs: FileInput
 
 
 async def test_a_dry_run_says_what_would_go_and_removes_nothing(
-    inputs: FileInputs, clock: Clock
+    inputs: FileInputs, clock: SecondsClock
 ) -> None:
     old = await inputs.save(pieces(b"old"))
     clock.now += 2 * HOUR.total_seconds()

@@ -2,7 +2,7 @@ import base64
 import json
 
 import pytest
-from tests.support.rollouts.memory_machine import Clock
+from tests.support.rollouts.memory_machine import MemoryClock
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
@@ -48,7 +48,7 @@ def secret(
 
 
 async def login(*secrets: Secret, registry: str = "vendor.example") -> str | None:
-    store = MemoryStore(Clock())
+    store = MemoryStore(MemoryClock())
     for item in secrets:
         await store.create(item)
     source = await PullSecrets(store, ServerCredentials()).of_namespace("shop")

@@ -79,7 +79,7 @@ class NoBuilds:
         return []
 
 
-class EveryImage:
+class PullableImages:
     """Release images that can all be pulled."""
 
     async def provide(self, *_: object) -> None:
@@ -115,7 +115,7 @@ class PromotionSetup(RolloutSetup):
         self.pipelines = PipelineReconciler(store, NoBuilds(), clock)  # type: ignore[arg-type]  # a stub
         self.promotions = PromotionReconciler(
             store,
-            EveryImage(),  # type: ignore[arg-type]  # a stub
+            PullableImages(),  # type: ignore[arg-type]  # a stub
             Workloads(store),
             verification,
             clock,

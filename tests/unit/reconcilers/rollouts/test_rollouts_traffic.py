@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from tests.support.rollouts.memory_machine import Clock
+from tests.support.rollouts.memory_machine import MemoryClock
 
 from upwell.api.meta import ObjectKey
 from upwell.policy.routing.table import InForce
@@ -19,7 +19,7 @@ async def next_key(feed: KeyFeed) -> ObjectKey:
 
 
 def test_an_instance_is_quiet_from_the_table_that_says_so() -> None:
-    clock = Clock()
+    clock = MemoryClock()
     traffic = Traffic(clock)
     traffic.drain(WEB, frozenset({"old", "older"}))
     assert traffic.quiet_since("old") is None
@@ -34,7 +34,7 @@ def test_an_instance_is_quiet_from_the_table_that_says_so() -> None:
 
 
 def test_the_time_of_quiet_starts_anew_when_the_instance_served_in_between() -> None:
-    clock = Clock()
+    clock = MemoryClock()
     traffic = Traffic(clock)
     traffic.drain(WEB, frozenset({"old"}))
     traffic.publish(QUIET)
@@ -50,7 +50,7 @@ def test_the_time_of_quiet_starts_anew_when_the_instance_served_in_between() -> 
 
 
 def test_a_table_from_before_the_wish_changed_makes_nothing_quiet() -> None:
-    traffic = Traffic(Clock())
+    traffic = Traffic(MemoryClock())
     traffic.drain(WEB, frozenset({"old"}))
     traffic.drain(WEB, frozenset())
 
@@ -61,7 +61,7 @@ def test_a_table_from_before_the_wish_changed_makes_nothing_quiet() -> None:
 
 
 async def test_each_side_wakes_the_other() -> None:
-    traffic = Traffic(Clock())
+    traffic = Traffic(MemoryClock())
     traffic.drain(WEB, frozenset({"old"}))
     assert await next_key(traffic.for_routing) == ROUTER_KEY
 
@@ -74,7 +74,7 @@ async def test_each_side_wakes_the_other() -> None:
 
 
 def test_nothing_is_live_before_the_first_table() -> None:
-    traffic = Traffic(Clock())
+    traffic = Traffic(MemoryClock())
     assert not traffic.is_live(WEB, "new")
 
     traffic.publish(InForce())  # computed before the workload was there

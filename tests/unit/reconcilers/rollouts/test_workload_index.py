@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import Clock, RolloutSetup
+from tests.support.rollouts.memory_machine import MemoryClock, RolloutSetup
 
 from upwell.api.apps import Deployment, DeploymentConfig, RevisionRecord
 from upwell.api.codec import decode_as
@@ -57,7 +57,7 @@ def using(name: str, secret: str) -> Deployment:
 
 def record(deployment: Deployment) -> RevisionRecord:
     template = deployment.spec.template
-    return RevisionRecord(revision=1, hash="a", template=template, created=Clock()())
+    return RevisionRecord(revision=1, hash="a", template=template, created=MemoryClock()())
 
 
 def pipeline(name: str, *workloads: dict[str, Any], **stage: Any) -> Pipeline:
@@ -76,7 +76,7 @@ def promotion(name: str, **spec: str) -> Promotion:
 
 @pytest.fixture
 async def index() -> WorkloadIndex:
-    return WorkloadIndex(ObjectCache(MemoryStore(Clock())))
+    return WorkloadIndex(ObjectCache(MemoryStore(MemoryClock())))
 
 
 async def fill(index: WorkloadIndex, *resources: Resource) -> None:
@@ -164,7 +164,7 @@ async def test_pipelines_are_found_by_component_and_by_what_they_wait_for(
     assert [key.name for key in index.pipelines_with(StreamName("shop", "gate"))] == ["gate"]
     assert list(index.coalescing()) == []
     stored = await index.cache.store.get(Pipeline, "shop", "shop")
-    since = PipelineStatus(coalescing_since=Clock()())
+    since = PipelineStatus(coalescing_since=MemoryClock()())
     await index.cache.store.update_status(stored.with_status(since))
     await index.ready()
     assert [key.name for key in index.coalescing()] == ["shop"]
@@ -187,7 +187,7 @@ async def test_only_promotions_that_have_not_ended_are_under_way(index: Workload
 
 @asynccontextmanager
 async def triggers_run(index: WorkloadIndex) -> AsyncIterator[None]:
-    controller = workload_trigger_controller(index, Clock())
+    controller = workload_trigger_controller(index, MemoryClock())
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one.run()) for one in (index.cache, controller)]
         yield

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.support.rollouts.memory_machine import BETTER, GOOD, Clock
+from tests.support.rollouts.memory_machine import BETTER, GOOD, MemoryClock
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
@@ -22,7 +22,7 @@ CONTAINERS = [{"name": "app", "image": " "}, {"name": "side", "image": " "}]
 
 class TriggerSetup:
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = MemoryClock()
         self.store = MemoryStore(self.clock)
         index = WorkloadIndex(ObjectCache(self.store))
         self.reconciler = WorkloadTriggerReconciler(index, self.clock)

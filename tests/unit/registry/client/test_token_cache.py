@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from tests.support.clocks import SecondsClock
 
 from upwell.registry.client.auth import Token, TokenQuery, TokenRequest
 from upwell.registry.client.tokens import TokenCache
@@ -9,15 +10,7 @@ from upwell.registry.errors import RegistryUnavailableError
 REQUEST = TokenRequest(TokenQuery("https://auth.test", "r", ("repository:a:pull",)))
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class TokenServer:
+class NumberedTokens:
     """Gives numbered tokens of 60 s, each as soon as `ready` is set."""
 
     def __init__(self) -> None:
@@ -35,7 +28,7 @@ class TokenServer:
 
 
 async def test_a_token_is_used_until_shortly_before_its_end() -> None:
-    clock, server = Clock(), TokenServer()
+    clock, server = SecondsClock(), NumberedTokens()
     cache = TokenCache(clock)
     assert await cache.get(REQUEST, server) == "t1"
     clock.now += 49
@@ -45,14 +38,14 @@ async def test_a_token_is_used_until_shortly_before_its_end() -> None:
 
 
 async def test_a_refused_token_is_replaced_and_its_replacement_shared() -> None:
-    cache, server = TokenCache(Clock()), TokenServer()
+    cache, server = TokenCache(SecondsClock()), NumberedTokens()
     assert await cache.get(REQUEST, server) == "t1"
     refused = TokenRequest(REQUEST.query, "t1")
     assert [await cache.get(refused, server) for _ in range(2)] == ["t2", "t2"]
 
 
 async def test_many_callers_share_one_fetch_and_one_that_leaves_takes_nothing_away() -> None:
-    cache, server = TokenCache(Clock()), TokenServer()
+    cache, server = TokenCache(SecondsClock()), NumberedTokens()
     server.ready.clear()
     callers = [asyncio.create_task(cache.get(REQUEST, server)) for _ in range(20)]
     await server.reached.wait()
@@ -65,7 +58,7 @@ async def test_many_callers_share_one_fetch_and_one_that_leaves_takes_nothing_aw
 
 
 async def test_a_failure_is_shared_but_not_kept() -> None:
-    cache, server = TokenCache(Clock()), TokenServer()
+    cache, server = TokenCache(SecondsClock()), NumberedTokens()
 
     async def down() -> Token | None:
         await asyncio.sleep(0)
@@ -79,7 +72,7 @@ async def test_a_failure_is_shared_but_not_kept() -> None:
 
 
 async def test_closing_ends_a_fetch_that_hangs() -> None:
-    cache, server = TokenCache(Clock()), TokenServer()
+    cache, server = TokenCache(SecondsClock()), NumberedTokens()
     server.ready.clear()
     caller = asyncio.create_task(cache.get(REQUEST, server))
     await server.reached.wait()

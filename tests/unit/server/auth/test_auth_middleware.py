@@ -14,7 +14,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, Router
-from tests.support.server.api_server import Answer, Api, Clock, config_map, serving
+from tests.support.server.api_server import Api, ApiAnswer, ApiClock, config_map, serving
 
 from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.core import Secret
@@ -59,11 +59,11 @@ class GuardedApi:
         await self.api.store.create(record.as_secret())
         return token
 
-    async def send(self, token: str, method: str, path: str, body: Any = None) -> Answer:
+    async def send(self, token: str, method: str, path: str, body: Any = None) -> ApiAnswer:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return await self.api.send(method, path, body, **headers)
 
-    async def login(self, token: str, method: str, path: str) -> Answer:
+    async def login(self, token: str, method: str, path: str) -> ApiAnswer:
         basic = base64.b64encode(f"anyone:{token}".encode()).decode()
         return await self.api.send(method, path, Authorization=f"Basic {basic}")
 
@@ -94,7 +94,7 @@ def anonymous() -> Role | None:
 async def guarded(tmp_path: Path, anonymous: Role | None) -> AsyncIterator[GuardedApi]:
     seconds = [0.0]
 
-    def guard(store: MemoryStore, clock: Clock) -> AccessControl:
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         return AccessControl(
             Tokens(store, clock, [own_token(ADMIN)], BUILDS_OF),
             AuditLog(tmp_path / "audit.log", clock),
@@ -352,7 +352,7 @@ class TestAnonymousViewers:
 
 
 async def test_a_websocket_goes_through_the_same_door(tmp_path: Path) -> None:
-    store, clock = MemoryStore(Clock()), Clock()
+    store, clock = MemoryStore(ApiClock()), ApiClock()
     served: list[str] = []
 
     async def app(scope: Any, _receive: Any, send: Any) -> None:
@@ -389,7 +389,7 @@ async def test_a_websocket_goes_through_the_same_door(tmp_path: Path) -> None:
 
 
 async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> None:
-    store, clock = MemoryStore(Clock()), Clock()
+    store, clock = MemoryStore(ApiClock()), ApiClock()
     token = new_token("ci")
     record = TokenRecord("ci", hash_of(token), (parse_grant("admin@*"),))
     await store.create(record.as_secret())

@@ -16,7 +16,7 @@ from tests.support.promotion.promotion_api import (
     PromotionApiServer,
     open_promotion_api,
 )
-from tests.support.server.api_server import Answer
+from tests.support.server.api_server import ApiAnswer
 
 from upwell.api.promotion import CheckPhase, CheckResult, Evidence, PromotionPhase, Release
 from upwell.server.auth.signatures import Signatures, new_signatures
@@ -128,7 +128,7 @@ async def link(
     return path
 
 
-async def vote(served: PromotionApiServer, path: str, **form: str) -> Answer:
+async def vote(served: PromotionApiServer, path: str, **form: str) -> ApiAnswer:
     return await served.api.send("POST", path, urlencode(form).encode(), FORM)
 
 

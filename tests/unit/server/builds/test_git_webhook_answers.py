@@ -3,7 +3,7 @@ import logging
 from collections.abc import Sequence
 
 import pytest
-from tests.support.server.api_server import Answer, Api
+from tests.support.server.api_server import Api, ApiAnswer
 
 from upwell.api.build import PAUSED_ANNOTATION, Build, BuildConfig
 
@@ -44,7 +44,7 @@ async def builds(api: Api) -> Sequence[Build]:
     return (await api.store.list(Build)).items
 
 
-async def push(api: Api, name: str, secret: str, hook: str) -> Answer:
+async def push(api: Api, name: str, secret: str, hook: str) -> ApiAnswer:
     return await api.send("POST", f"{CONFIGS}/{name}/webhooks/{secret}/{hook}", PUSH, **GITHUB)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.support.server.api_server import Answer, Clock, serving
+from tests.support.server.api_server import ApiAnswer, ApiClock, serving
 
 from upwell.actions.images import ImageExaminer
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -33,7 +33,7 @@ async def test_a_fault_beside_others_is_answered_like_one_alone() -> None:
 
     async with RegistryClient(RegistryHosts(()), ChainedCredentials([])) as client:
 
-        def examiner(clock: Clock) -> ImageExaminer:
+        def examiner(clock: ApiClock) -> ImageExaminer:
             away = Away(clock)
             return ImageExaminer(away, client, PullSecrets(away, ChainedCredentials([])), clock)
 
@@ -42,5 +42,5 @@ async def test_a_fault_beside_others_is_answered_like_one_alone() -> None:
     assert _refusal(answer) == (503, "ServiceUnavailable", "the disk is full")
 
 
-def _refusal(answer: Answer) -> tuple[int, str, str]:
+def _refusal(answer: ApiAnswer) -> tuple[int, str, str]:
     return answer.status, answer.json["reason"], answer.json["message"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.delivery.receivers import Receivers
-from tests.support.server.api_server import Answer, Api, Clock, serving
+from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 
 from upwell.actions.notifications import SubscriptionActions
 from upwell.api.subscription import Subscription
@@ -38,7 +38,7 @@ class SubscriptionApi:
         self.receivers = Receivers()
         self.api: Api
 
-    def subscriptions(self, store: MemoryStore, clock: Clock) -> SubscriptionActions:
+    def subscriptions(self, store: MemoryStore, clock: ApiClock) -> SubscriptionActions:
         senders = Senders(self.outbox, self.receivers, self.receivers)
         source = "http://upwell.test"
         deliveries = Subscriptions(ObjectCache(store), senders, source, clock)
@@ -46,7 +46,7 @@ class SubscriptionApi:
             store, self.outbox, deliveries.targets, deliveries.dispatcher, source, clock
         )
 
-    def guard(self, store: MemoryStore, clock: Clock) -> AccessControl:
+    def guard(self, store: MemoryStore, clock: ApiClock) -> AccessControl:
         return AccessControl(Tokens(store, clock), AuditLog(self.folder / "audit.log", clock))
 
     async def token(self, name: str, grant: str) -> str:
@@ -57,7 +57,7 @@ class SubscriptionApi:
 
     async def send(
         self, token: str, method: str, path: str, body: Any = None, form: str = "json"
-    ) -> Answer:
+    ) -> ApiAnswer:
         form = f"application/{form}"
         return await self.api.send(method, path, body, form, Authorization=f"Bearer {token}")
 

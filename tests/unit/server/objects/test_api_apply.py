@@ -1,6 +1,6 @@
 import json
 
-from tests.support.server.api_server import Answer, Api, config_map, deployment
+from tests.support.server.api_server import Api, ApiAnswer, config_map, deployment
 
 from upwell.api.apps import Deployment
 from upwell.policy.rollouts.image_ownership import pod_template
@@ -11,7 +11,7 @@ PATH = "/apis/apps/v1/namespaces/shop/deployments/web"
 PINNED = "registry:5000/shop/web@sha256:" + "a" * 64
 
 
-async def apply(api: Api, document: object, manager: str = "me", query: str = "") -> Answer:
+async def apply(api: Api, document: object, manager: str = "me", query: str = "") -> ApiAnswer:
     return await api.send("PATCH", f"{PATH}?fieldManager={manager}{query}", document, APPLY)
 
 

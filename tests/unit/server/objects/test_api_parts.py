@@ -2,7 +2,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.support.server.api_server import START, Answer, Api, deployment
+from tests.support.server.api_server import START, Api, ApiAnswer, deployment
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.build import Build, BuildPhase, BuildStatus
@@ -210,7 +210,7 @@ async def rolled_out(api: Api, *images: str, phase: Phase = Phase.COMPLETE) -> N
     await api.store.update_status(found.with_status(status))
 
 
-def image_in(answer: Answer) -> str:
+def image_in(answer: ApiAnswer) -> str:
     image = answer.json["spec"]["template"]["spec"]["containers"][0]["image"]
     assert isinstance(image, str)
     return image

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.server.api_server import Api, Clock, serving
+from tests.support.server.api_server import Api, ApiClock, serving
 
 from upwell.policy.access.roles import Role, parse_grant
 from upwell.server.auth.audit import AuditLog
@@ -22,7 +22,7 @@ AS_CI = {"Authorization": f"Bearer {TOKEN}"}
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    def guard(store: MemoryStore, clock: Clock) -> AccessControl:
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         audit = AuditLog(tmp_path / "audit.log", clock)
         return AccessControl(Tokens(store, clock), audit, Role.VIEWER)
 

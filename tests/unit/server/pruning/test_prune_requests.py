@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.pruning.pruned_stores import PrunedStores
-from tests.support.server.api_server import Answer, Api, serving
+from tests.support.server.api_server import Api, ApiAnswer, serving
 
 from upwell.actions.pruning import PruningActions
 from upwell.api.prune import Prune
@@ -35,12 +35,12 @@ async def api(machine: PrunedStores) -> AsyncIterator[Api]:
         yield running
 
 
-async def post(api: Api, **spec: Any) -> Answer:
+async def post(api: Api, **spec: Any) -> ApiAnswer:
     body = {"apiVersion": Prune.KIND.api_version, "kind": "Prune", "spec": spec}
     return await api.send("POST", PATH, body)
 
 
-def removed(answer: Answer) -> list[str]:
+def removed(answer: ApiAnswer) -> list[str]:
     assert answer.status == 201, answer.text
     return [item["name"] for item in answer.json["status"].get("items", ())]
 

@@ -30,7 +30,7 @@ SECONDS = 5
 
 
 @dataclass
-class Client:
+class TunnelClient:
     """The other end of a tunnel; `ports` has what answers at which port."""
 
     ports: dict[int, int]
@@ -84,8 +84,8 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def tunnelling(ports: dict[int, int] | None = None) -> AsyncIterator[Client]:
-    client = Client(ports or {})
+async def tunnelling(ports: dict[int, int] | None = None) -> AsyncIterator[TunnelClient]:
+    client = TunnelClient(ports or {})
     serving = asyncio.create_task(Tunnel(client.connect, client.take).serve(client.chunks()))
     try:
         yield client
@@ -214,7 +214,7 @@ async def test_pings_are_answered_and_a_goodbye_ends_nothing() -> None:
 
 @pytest.mark.parametrize("stream", [2, 1])
 async def test_a_broken_session_is_over(stream: int) -> None:
-    client = Client({})
+    client = TunnelClient({})
     client.open(80)
     client.send(client.encoder.syn_stream(stream, {}))
     with pytest.raises(ExceptionGroup) as caught:

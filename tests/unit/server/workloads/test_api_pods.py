@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.server.api_server import START, Api, Clock, deployment, next_event, serving
+from tests.support.server.api_server import START, Api, ApiClock, deployment, next_event, serving
 
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
@@ -388,7 +388,7 @@ async def test_a_websocket_ends_with_its_last_connection(pods: Api) -> None:
 
 
 async def test_viewers_look_and_deployers_enter(tmp_path: Path) -> None:
-    def guard(store: MemoryStore, clock: Clock) -> AccessControl:
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         tokens = Tokens(store, clock, [], RegistryTokens())
         return AccessControl(tokens, AuditLog(tmp_path / "audit.log", clock))
 
