@@ -35,9 +35,11 @@ class RolloutRefusedError(Exception):
 class NoRolloutsError(RolloutRefusedError):
     """The kind has no such verb."""
 
-    def __init__(self, key: ObjectKey, verb: str, kinds: tuple[type[Resource], ...]) -> None:
+    def __init__(
+        self, key: ObjectKey, verb: str, kinds: tuple[type[Resource], ...], next_step: str
+    ) -> None:
         names = ", ".join(kind.KIND.kind for kind in kinds)
-        super().__init__(f"{key}: `{verb}` is for {names}")
+        super().__init__(f"{key}: `{verb}` is for {names}; {next_step}")
 
 
 class NoRevisionsError(RolloutRefusedError):
@@ -91,7 +93,9 @@ def require_startable(resource: Resource) -> DeploymentConfig:
     """
     workload = _workload(resource)
     if not isinstance(workload, DeploymentConfig):
-        raise NoRolloutsError(workload.key, "rollout latest", (DeploymentConfig,))
+        restart = f"upwell rollout restart {workload.KIND.singular}/{workload.name}"
+        next_step = f"`{restart} -n {workload.namespace}` replaces its instances"
+        raise NoRolloutsError(workload.key, "rollout latest", (DeploymentConfig,), next_step)
     if is_paused(workload):
         raise PausedWorkloadError(workload.key, "cannot deploy a paused deployment config")
     records = workload.status.revisions
@@ -198,7 +202,7 @@ def rolled_back(workload: Workload, record: RevisionRecord, now: datetime) -> Wo
 
 def _workload(resource: Resource) -> Workload:
     if not isinstance(resource, WORKLOADS):
-        raise NoRolloutsError(resource.key, "rollout", WORKLOADS)
+        raise NoRolloutsError(resource.key, "rollout", WORKLOADS, "name one of those")
     return resource
 
 

@@ -333,7 +333,13 @@ async def test_a_deployment_config_is_rolled_out_anew(api: Api) -> None:
 @pytest.mark.parametrize(
     ("verb", "message"),
     [
-        ("latest", "Deployment shop/web: `rollout latest` is for DeploymentConfig"),
+        (
+            "latest",
+            (
+                "Deployment shop/web: `rollout latest` is for DeploymentConfig;"
+                " `upwell rollout restart deployment/web -n shop` replaces its instances"
+            ),
+        ),
         ("cancel", "Deployment shop/web: no rollout is in progress: there has been none"),
         ("undo", "'undo' is none of latest, cancel and retry"),
     ],
