@@ -27,6 +27,7 @@ from upwell.store.interface import (
     UnavailableError,
     WatchEvent,
 )
+from upwell.store.semantics import matches
 from upwell.workload.interface import Owner, Runtime, WorkloadError
 
 _LOG = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class PodFeed:
         """Return the Pods that match."""
         del kind
         await self._refresh()
-        found = [pod for _, pod in sorted(self._pods.items()) if _is_wanted(pod, selector)]
+        found = [pod for _, pod in sorted(self._pods.items()) if matches(selector, pod)]
         return cast("Listing[R]", Listing(found, str(self._history.newest)))
 
     async def watch[R: Resource](
@@ -155,9 +156,3 @@ class PodFeed:
 
 def _incarnation(pods: _Pods, place: tuple[str, str]) -> str:
     return pods[place].uid if place in pods else ""
-
-
-def _is_wanted(pod: Pod, selector: Selector) -> bool:
-    if selector.namespace not in {"", pod.namespace} or selector.name not in {"", pod.name}:
-        return False
-    return all(pod.labels.get(key) == text for key, text in selector.labels.items())
