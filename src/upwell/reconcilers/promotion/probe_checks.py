@@ -7,7 +7,7 @@ from upwell.api.pipeline import HttpCheck, MetricCheck, TcpCheck
 from upwell.api.promotion import CheckPhase, Evidence
 from upwell.api.values.addresses import host_and_port, http_url
 from upwell.api.values.thresholds import InvalidThresholdError, Threshold
-from upwell.policy.promotion.verification import metrics
+from upwell.policy.promotion.verification import http, metrics
 from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict, Soak
 from upwell.reconcilers.promotion.check_secrets import authorization
 from upwell.reconcilers.promotion.evidence import keep
@@ -50,11 +50,10 @@ class ProbeChecks:
             answer = await self._probes.get(HttpQuestion(url, wanted.host))
         except ProbeError as error:
             return _unanswered(attempt, error)
-        if not (fault := _fault(wanted, answer)):
-            return attempt.ended(CheckVerdict(CheckPhase.PASSED, f"answered {answer.status}"))
-        return attempt.ended(
-            CheckVerdict(CheckPhase.FAILED, fault, await self._kept_answer(answer))
-        )
+        found = http.verdict(wanted, answer)
+        if found.phase is CheckPhase.PASSED:
+            return attempt.ended(found)
+        return attempt.ended(replace(found, evidence=await self._kept_answer(answer)))
 
     async def look_tcp(self, address: str, wanted: TcpCheck, attempt: CheckAttempt) -> CheckStep:
         """Connect once."""
@@ -124,13 +123,3 @@ def _unanswered(attempt: CheckAttempt, error: ProbeError) -> CheckStep:
         return attempt.goes_on(str(error), _RETRY_SECONDS)
     why = f"no answer within {attempt.check.timeout_seconds} s: {error}"
     return attempt.ended(CheckVerdict(CheckPhase.FAILED, why))
-
-
-def _fault(wanted: HttpCheck, answer: HttpAnswer) -> str:
-    if answer.status not in wanted.status:
-        expected = " or ".join(str(status) for status in wanted.status)
-        return f"answered {answer.status}, not {expected}"
-    if wanted.contains.encode() not in answer.body:
-        where = f"the first {len(answer.body)} bytes of the answer" if answer.cut else "the answer"
-        return f"answered {answer.status}, but {where} did not contain {wanted.contains!r}"
-    return ""
