@@ -56,7 +56,7 @@ _ADD = f"""
 INSERT INTO event (subscription, {_ENVELOPE}, state, settled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (subscription, id) DO NOTHING
 """  # noqa: S608 - a constant list of columns
-_HEADS = f"""
+_NEXT_DUE = f"""
 SELECT number, subscription, {_ENVELOPE}, due, attempts, reached FROM event WHERE number IN (
     SELECT min(number) FROM event WHERE subscription = ? AND state = 'waiting' GROUP BY subject
 ) ORDER BY due, number LIMIT ?
@@ -161,7 +161,7 @@ class SqliteOutbox:
     def next_due(self, subscription: str, limit: int) -> Sequence[Delivery]:
         """Return the earliest waiting delivery of each subject, the first due first."""
         with self._guarded() as connection:
-            rows = connection.execute(_HEADS, (subscription, limit)).fetchall()
+            rows = connection.execute(_NEXT_DUE, (subscription, limit)).fetchall()
         return [
             Delivery(number, owner, Envelope(*parts), _time(due), attempts, _names(reached))
             for number, owner, *parts, due, attempts, reached in rows
