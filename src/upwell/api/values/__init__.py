@@ -1,1 +1,1 @@
-"""Values that objects hold as text: addresses, schedules, thresholds, quantities."""
+"""Values that objects hold as text: addresses, schedules, thresholds, quantities, commits."""

@@ -207,7 +207,7 @@ def _build(build: Build, context: DescriptionContext) -> Iterator[Section]:
         ("Started:", context.age(status.start_timestamp)),
         ("Duration:", duration),
         ("Source:", _source(build)),
-        ("Commit:", (status.revision.commit if status.revision else "") or MISSING),
+        ("Commit:", build.revision.commit or MISSING),
         ("Output:", _reference(build.spec.output.to)),
     ]
     if status.output is not None and status.output.to is not None:

@@ -7,14 +7,13 @@ from typing import Any
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build
 from upwell.api.promotion import Component, Promotion, Release
+from upwell.api.values.commits import short_commit
 from upwell.cli.core.output import MISSING, aligned, format_age, full_name
 from upwell.cli.images.packages import PackageChanges, package_data, package_lines
 from upwell.cli.promotion.requests import order_of
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.freshness import short
-
-_SHORT_COMMIT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class ReleasedCommit:
 
     def __str__(self) -> str:
         author = f" ({self.author})" if self.author else ""
-        return f"{self.revision[:_SHORT_COMMIT]} {self.subject}{author}".rstrip()
+        return f"{short_commit(self.revision)} {self.subject}{author}".rstrip()
 
 
 type Commits = Mapping[str, Sequence[ReleasedCommit]]
@@ -57,7 +56,7 @@ def release_lines(
             one.name,
             short(one.image),
             one.build or "from outside",
-            one.revision[:_SHORT_COMMIT] or MISSING,
+            short_commit(one.revision) or MISSING,
             ",".join(f"{base.image}@{short(base.digest)}" for base in one.bases) or MISSING,
         )
         for one in release.spec.components
@@ -118,7 +117,7 @@ def diff_lines(
         for commit in commits.get(name, ()):
             yield f"    commit {commit}"
         if component.revision and earlier.revision == component.revision:
-            yield f"    the same source ({component.revision[:_SHORT_COMMIT]})"
+            yield f"    the same source ({short_commit(component.revision)})"
         if name in packages:
             yield from (f"    {line}" for line in package_lines(packages[name], None))
     yield from (f"  {name}: removed" for name in before if name not in after)

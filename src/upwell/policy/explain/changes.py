@@ -12,6 +12,7 @@ from typing import Any
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
+from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.freshness import Snapshot, output_digest, reason_of, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
@@ -20,8 +21,6 @@ from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
 from upwell.policy.rollouts.triggers import followers_of
-
-_SHORT_COMMIT = 12
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -317,5 +316,5 @@ def _commit(build: Build) -> str:
     if not revision.commit:
         return ""
     name, subject = revision.git.author.name, revision.subject
-    text = f"commit {revision.commit[:_SHORT_COMMIT]}"
+    text = f"commit {short_commit(revision.commit)}"
     return text + (f" by {name}" if name else "") + (f": {subject}" if subject else "")

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageStatus
 from upwell.api.promotion import CheckResult, Component, Promotion, Purpose, Release, Vote
+from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.promotion.releases import rejection_of
 from upwell.policy.promotion.stages import names_workload, serving, upstream
-
-_SHORT_COMMIT = 12
 
 type _Owner = tuple[str, str]
 """Namespace and name of a Pipeline."""
@@ -145,7 +144,7 @@ def origin_of(component: Component, depth: int) -> Iterator[Statement]:
     text = f"build {component.build} made it (its record is gone)"
     yield Statement(Topic.BUILD, text, depth, new=component.image)
     if component.revision:
-        yield Statement(Topic.COMMIT, f"commit {component.revision[:_SHORT_COMMIT]}", depth + 1)
+        yield Statement(Topic.COMMIT, f"commit {short_commit(component.revision)}", depth + 1)
     for base in component.bases:
         text = f"it is based on {base.image}, {base.digest}"
         yield Statement(Topic.IMAGE, text, depth + 1, new=base.digest)
@@ -185,7 +184,7 @@ def _promotion(promotion: Promotion, depth: int) -> Iterator[Statement]:
         emergency = f"emergency, past order, approval and windows: {spec.bypass}"
         yield Statement(Topic.APPROVAL, emergency, depth + 1)
     if status.commit:
-        commit = f"its digests were committed as {status.commit[:_SHORT_COMMIT]}"
+        commit = f"its digests were committed as {short_commit(status.commit)}"
         yield Statement(Topic.COMMIT, commit, depth + 1)
     yield from _votes(status.votes, depth + 1)
     yield from _checks(status.checks, depth + 1)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from upwell.api.pipeline import Stage
 from upwell.api.promotion import Component, Release
+from upwell.api.values.commits import short_commit
 from upwell.oci import Reference
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.images import stage_images
@@ -129,7 +130,7 @@ def _images(move: Move, previous: Release | None) -> list[str]:
         same = old == digest_of(one.image)
         was = "unchanged" if same else f"was {old[:_DIGEST]}" if old else ""
         made = f"built by {one.build}" if one.build else ""
-        commit = f"from commit {one.revision[:12]}" if one.revision else ""
+        commit = f"from commit {short_commit(one.revision)}" if one.revision else ""
         about = ", ".join(part for part in (was, f"{made} {commit}".strip()) if part)
         found.append(f"{one.name}: {images[one.name]}" + (f" ({about})" if about else ""))
     return found

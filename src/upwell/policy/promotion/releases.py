@@ -21,6 +21,7 @@ from upwell.api.promotion import (
     ReleaseSpec,
     ReleaseStatus,
 )
+from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
 
 _NEW = PromotionStatus(phase=PromotionPhase.WAITING)
@@ -212,7 +213,8 @@ def _cause(components: Sequence[Component], last: Release | None) -> str:
         elif fresh:
             why = f"new base {', '.join(fresh)}"
         elif old.revision != one.revision:
-            why = f"commit {old.revision[:12] or 'unknown'} -> {one.revision[:12] or 'unknown'}"
+            was, now = (short_commit(known.revision) or "unknown" for known in (old, one))
+            why = f"commit {was} -> {now}"
         else:
             why = "new image"
         parts.append(f"{one.name}: {why}")

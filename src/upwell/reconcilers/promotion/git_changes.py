@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from upwell.api.pipeline import GitTarget
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, PromotionPhase, Release
+from upwell.api.values.commits import short_commit
 from upwell.gitops.interface import Draft, RepositoryClone, RepositoryError, TreeFile
 from upwell.oci import InvalidReferenceError
 from upwell.policy.promotion import git_commits
@@ -18,9 +19,6 @@ from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import has_hold, with_hold
 from upwell.reconcilers.promotion.git_branch import Branch, read_branch
 from upwell.store.interface import NotFoundError, Selector, Store
-
-_SHORT = 12
-"""Characters of a commit that people are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ class GitChange:
         foreign = await self._newest(branch, changes)
         paths = ", ".join(sorted(one.path for one in changes))
         who = branch.author_of(foreign)
-        why = f"{who} changed {paths} on {branch.name} in commit {foreign[:_SHORT]}"
+        why = f"{who} changed {paths} on {branch.name} in commit {short_commit(foreign)}"
         pipeline, stage = self.move.pipeline, self.move.stage
         if not has_hold(pipeline, stage):
             await self.store.update(with_hold(pipeline, stage.name, why))

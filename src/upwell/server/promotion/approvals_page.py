@@ -15,12 +15,12 @@ from upwell.api.promotion import (
     PromotionPhase,
     Release,
 )
+from upwell.api.values.commits import short_commit
 from upwell.policy.explain.freshness import short
 from upwell.policy.promotion.approval import Agreement, approval_of
 from upwell.policy.promotion.requests import Known
 from upwell.policy.promotion.stages import serving, upstream
 
-_SHORT_COMMIT = 12
 _STYLE = """
 :root{color-scheme:light dark;--line:#8885;--good:#1a7f37;--bad:#cf222e}
 @media(prefers-color-scheme:dark){:root{--good:#3fb950;--bad:#f85149}}
@@ -119,7 +119,7 @@ def _changes(view: ApprovalView) -> Iterator[str]:
     yield f"<tr><th>Image<th>Serves now{serves}<th>Would serve<th>Commit</tr>"
     for component in view.release.spec.components:
         before = old.get(component.name)
-        revision = escape(component.revision[:_SHORT_COMMIT])
+        revision = escape(short_commit(component.revision))
         cells = (
             f"<b>{escape(component.name)}</b>",
             _digest(before.image if before is not None else ""),

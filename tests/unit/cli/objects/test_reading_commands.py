@@ -205,3 +205,20 @@ async def test_get_jobs_says_how_they_ended(
 
     lines = (await asyncio.to_thread(upwell, "get", "jobs")).stdout.splitlines()
     assert lines[1].split()[:2] == ["load", state]
+
+
+async def test_describe_a_build_shows_the_commit_that_it_shall_have(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    revision = {"type": "Git", "git": {"commit": "c0ffee"}}
+    document = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "Build",
+        "metadata": {"namespace": "default", "name": "asked-1"},
+        "spec": {"revision": revision},
+    }
+    await client.put(document)
+
+    text = (await asyncio.to_thread(upwell, "describe", "build/asked-1")).stdout
+
+    assert ["Commit:", "c0ffee"] in [line.split() for line in text.splitlines()]
