@@ -207,9 +207,9 @@ class _Explainer:
         text = f"container {container} runs {short(image)}"
         followed = [f for f in followers_of(workload).entries if f.slot[0] == container]
         for follower in followed:
-            tag = StreamTag(follower.stream.namespace, follower.stream.name, follower.tag)
-            yield Statement(Topic.IMAGE, f"{text}, from {tag} ({follower.mode})", new=image)
-            yield from self._origin(tag, image, 1)
+            source = f"from {follower.tag} ({follower.mode})"
+            yield Statement(Topic.IMAGE, f"{text}, {source}", new=image)
+            yield from self._origin(follower.tag, image, 1)
         if not followed:
             yield Statement(Topic.IMAGE, f"{text}; it follows no tag", new=image)
             yield from self._origin(None, image, 1)

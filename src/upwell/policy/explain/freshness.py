@@ -139,7 +139,7 @@ class Snapshot:
         """Yield each followed tag with the number of its digests newer than what serves."""
         running = self.running(workload)
         for follower in followers_of(workload).entries:
-            tag = StreamTag(follower.stream.namespace, follower.stream.name, follower.tag)
+            tag = follower.tag
             history = self.history(tag)
             image = running.get(follower.slot[0])
             if history is None or not history.items:

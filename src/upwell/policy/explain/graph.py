@@ -282,7 +282,7 @@ def _kept(
 def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
     followed: dict[StreamTag, bool] = {}
     for follower in followers_of(workload).entries:
-        tag = StreamTag(follower.stream.namespace, follower.stream.name, follower.tag)
+        tag = follower.tag
         automatic = follower.mode is Mode.AUTOMATIC
         followed[tag] = followed.get(tag, False) or automatic
     for tag, automatic in followed.items():

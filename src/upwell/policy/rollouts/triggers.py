@@ -40,14 +40,18 @@ class ImageFollower:
     """A container whose image follows a tag."""
 
     slot: Slot
-    stream: StreamName
-    tag: str
+    tag: StreamTag
     mode: Mode = Mode.AUTOMATIC
+
+    @property
+    def stream(self) -> StreamName:
+        """The stream that has the tag."""
+        return self.tag.stream_name
 
     @property
     def source(self) -> str:
         """The tag, for people."""
-        return f"ImageStreamTag {self.stream.namespace}/{self.stream.name}:{self.tag}"
+        return f"ImageStreamTag {self.tag}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +104,14 @@ def followers_of(workload: Resource) -> Followers:
     if text is None:
         return Followers()
     triggers, faults = trigger_annotation.parse(text, template.spec)
-    entries = []
-    for trigger in triggers:
-        named = StreamTag.named(trigger.tag, trigger.namespace or workload.namespace)
-        entries.append(
-            ImageFollower(
-                (trigger.container, trigger.init),
-                named.stream_name,
-                named.tag,
-                Mode.PAUSED if trigger.paused else Mode.AUTOMATIC,
-            )
+    entries = [
+        ImageFollower(
+            (trigger.container, trigger.init),
+            StreamTag.named(trigger.tag, trigger.namespace or workload.namespace),
+            Mode.PAUSED if trigger.paused else Mode.AUTOMATIC,
         )
+        for trigger in triggers
+    ]
     return Followers(entries, [f"annotation {TRIGGERS_ANNOTATION}{fault}" for fault in faults])
 
 
@@ -126,10 +127,10 @@ def _of_config(config: DeploymentConfig, pod: PodSpec) -> Followers:
         if params is None or not params.from_.name:
             faults.append(f"spec.triggers[{at}].imageChangeParams.from is missing")
             continue
-        named = StreamTag.of(params.from_, config.namespace)
+        tag = StreamTag.of(params.from_, config.namespace)
         mode = Mode.AUTOMATIC if params.automatic else Mode.MANUAL
         followed = [slot for slot in slots if slot[0] in params.container_names]
-        entries.extend(ImageFollower(slot, named.stream_name, named.tag, mode) for slot in followed)
+        entries.extend(ImageFollower(slot, tag, mode) for slot in followed)
         unknown = sorted(set(params.container_names) - {slot[0] for slot in followed})
         faults.extend(f"spec.triggers[{at}]: no container is named {name!r}" for name in unknown)
     return Followers(entries, faults)
@@ -298,7 +299,7 @@ def _resolve(
     missing: list[tuple[Reason, str]] = []
     for follower in followers:
         stream = streams.get(follower.stream)
-        image = None if stream is None else resolve_tag(stream, follower.tag)
+        image = None if stream is None else resolve_tag(stream, follower.tag.tag)
         if image is not None:
             wanted[follower.slot] = image
         elif stream is None:

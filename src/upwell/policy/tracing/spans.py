@@ -107,7 +107,7 @@ class ImageLineage:
             container = entry.slot[0]
             image = record.images.get(container, "")
             if image != before.get(container):
-                found.append(self.of_image(entry.stream, entry.tag, image.partition("@")[2]))
+                found.append(self.of_image(entry.stream, entry.tag.tag, image.partition("@")[2]))
         return _known(found)
 
     def of_rollout(self, workload: Workload, record: RevisionRecord) -> TraceContext:

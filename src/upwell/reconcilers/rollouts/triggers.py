@@ -13,7 +13,7 @@ from upwell.api.apps import (
 )
 from upwell.api.conditions import set_condition, without
 from upwell.api.image import ImageStream
-from upwell.api.meta import Condition, ObjectKey, ObjectReference
+from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Pipeline
 from upwell.controller import Controller, Result, Watch, of_both
 from upwell.policy.images.streams import StreamName, resolve_tag
@@ -128,13 +128,9 @@ def _triggered(
     resolved: list[ResolvedTrigger] = []
     for entry in followers_of(config).automatic():
         stream = streams.get(entry.stream)
-        image = None if stream is None else resolve_tag(stream, entry.tag)
+        image = None if stream is None else resolve_tag(stream, entry.tag.tag)
         if image is not None:
-            source = ObjectReference(
-                kind="ImageStreamTag",
-                namespace=entry.stream.namespace,
-                name=f"{entry.stream.name}:{entry.tag}",
-            )
+            source = entry.tag.reference
             resolved.append(ResolvedTrigger(container=entry.slot[0], from_=source, image=image))
     return tuple(resolved)
 
