@@ -101,7 +101,9 @@ class Session:
 
         if isinstance(error, NotFoundError):
             if error.cause:
-                return CommandError(error.cause, Exit.NOT_FOUND)
+                # One that speaks of the object that was named says that it exists.
+                exists = str(error.key) in error.cause
+                return CommandError(error.cause, Exit.FAILED if exists else Exit.NOT_FOUND)
             kind, name = error.key.kind.lower(), error.key.name
             where = f" in namespace {error.key.namespace}" if error.key.namespace else ""
             return CommandError(

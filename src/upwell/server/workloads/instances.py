@@ -49,9 +49,8 @@ class Instances:
             if target.resource is Pod:
                 state = found[0].state.value.lower()
                 raise ApiError(400, f"{target.key} does not run: it is {state}", key=target.key)
-            if not name:
-                raise ApiError(400, f"no instance of {target.key} runs", key=target.key)
-            raise ApiError(404, f"no instance {name!r} of {target.key} runs", key=target.key)
+            what = f"instance {name!r}" if name else "instance"
+            raise ApiError(404, f"no {what} of {target.key} runs", key=target.key)
         instance = next((one for one in chosen if one.ready), chosen[0])
         require_container(instance, container)
         return instance

@@ -29,7 +29,8 @@ def raising(error: BaseException) -> Callable[[str, str, str], Never]:
     ("error", "code", "text"),
     [
         (NotFoundError(KEY), 3, "build/shop-1 does not exist in namespace default"),
-        (NotFoundError(KEY, "no instance 'x' of it runs"), 3, "no instance 'x' of it runs"),
+        (NotFoundError(KEY, f"no instance of {KEY} runs"), 1, f"no instance of {KEY} runs"),
+        (NotFoundError(KEY, "BuildConfig default/a does not exist"), 3, "BuildConfig default/a"),
         (UnavailableError("refused"), 4, "is `upwell serve` running at http://127.0.0.1:7080?"),
         (ConflictError(KEY), 1, "was not written"),
         (StoreError("boom"), 1, "boom"),
