@@ -6,6 +6,7 @@ Unknown fields are kept and can be listed; wrong types are refused with the path
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -94,11 +95,19 @@ class UnknownKindError(ValueError):
     """No kind of ours has this apiVersion and kind."""
 
     def __init__(self, api_version: str, kind: str) -> None:
-        near = _BY_KIND.get(kind)
-        hint = f"; did you mean apiVersion {near.KIND.api_version}?" if near else ""
-        super().__init__(f"unknown kind {kind or '(none)'} in {api_version or '(none)'}{hint}")
+        what = f"unknown kind {kind or '(none)'} in {api_version or '(none)'}"
+        super().__init__(f"{what}; {_kind_hint(kind)}")
         self.api_version = api_version
         self.kind = kind
+
+
+def _kind_hint(kind: str) -> str:
+    """Return the kind that was probably meant, or all that there are."""
+    if near := get_close_matches(kind, _BY_KIND, n=1, cutoff=0.75):
+        found = _BY_KIND[near[0]].KIND
+        renamed = "" if near[0] == kind else f"kind {found.kind} in "
+        return f"did you mean {renamed}apiVersion {found.api_version}?"
+    return f"known kinds: {', '.join(sorted(_BY_KIND))}"
 
 
 def resource_for(api_version: str, kind: str) -> type[Resource]:

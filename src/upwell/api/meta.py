@@ -181,13 +181,18 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectKey:
-    """Names one object: the kind's name, the namespace (empty for cluster scope), the name."""
+    """Names one object: the kind's name, the namespace (empty for cluster scope), the name.
+
+    Without a name it is that of a collection.
+    """
 
     kind: str
     namespace: str
     name: str
 
     def __str__(self) -> str:
+        if not self.name:
+            return f"{self.kind} in namespace {self.namespace}" if self.namespace else self.kind
         where = f"{self.namespace}/" if self.namespace else ""
         return f"{self.kind} {where}{self.name}"
 

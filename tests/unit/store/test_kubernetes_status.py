@@ -26,6 +26,19 @@ from upwell.store.kubernetes_http import ApiRequest, ServerAccess
 KEY = ObjectKey("BuildConfig", "shop", "a")
 
 
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (ObjectKey("SelfSubjectReview", "", ""), "SelfSubjectReview: the token is unknown"),
+        (ObjectKey("Secret", "shop", ""), "Secret in namespace shop: the token is unknown"),
+        (KEY, "BuildConfig shop/a: the token is unknown"),
+    ],
+)
+def test_a_refusal_names_what_was_asked_for(key: ObjectKey, text: str) -> None:
+    body = json.dumps({"kind": "Status", "code": 401, "message": "the token is unknown"}).encode()
+    assert str(ApiStatus.parse(body, 401).error(BuildConfig.KIND, key)) == text
+
+
 def error(code: int, kind: Kind = BuildConfig.KIND, /, **status: Any) -> StoreError:
     body = json.dumps({"kind": "Status", "code": code, **status}).encode()
     return ApiStatus.parse(body, code).error(kind, KEY)

@@ -29,7 +29,7 @@ from upwell.policy.access.roles import (
     parse_grant,
 )
 from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord, hash_of, new_token, secret_name
-from upwell.store.interface import ApiClient, NotFoundError, Selector
+from upwell.store.interface import AlreadyExistsError, ApiClient, NotFoundError, Selector
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
 
@@ -104,7 +104,11 @@ def create(
     record = TokenRecord(name, hash_of(made), grants, end)
 
     async def work(client: ApiClient) -> None:
-        await client.create(record.as_secret())
+        try:
+            await client.create(record.as_secret())
+        except AlreadyExistsError as error:
+            message = f"token/{name} exists already; remove it with `upwell token delete {name}`"
+            raise CommandError(f"{message}, or choose another name") from error
         click.echo(made)
 
     session.run(work)

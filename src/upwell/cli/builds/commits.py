@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 from typing import BinaryIO
 
-import click
+from upwell.cli.core.errors import CommandError, Exit
 
 _SECONDS = 300
 _FORMAT = "%H%x00%an%x00%ae%x00%cn%x00%ce%x00%s"
@@ -14,7 +14,7 @@ _FIELDS = ("commit", "authorName", "authorEmail", "committerName", "committerEma
 def commit_facts(repository: Path, commit: str) -> dict[str, str]:
     """Return id, author, committer and message of `commit`.
 
-    Raises click.ClickException.
+    Raises CommandError.
     """
     named = ("--end-of-options", f"{commit}^{{commit}}")
     shown = run_git(repository, "show", "--no-patch", f"--format={_FORMAT}", *named)
@@ -23,7 +23,7 @@ def commit_facts(repository: Path, commit: str) -> dict[str, str]:
 
 
 def run_git(repository: Path, *arguments: str, output: BinaryIO | None = None) -> bytes:
-    """Run git and return what it prints, or write that to `output`; raises click.ClickException."""
+    """Run git and return what it prints, or write that to `output`; raises CommandError."""
     argv = ["git", "-C", str(repository), *arguments]
     try:
         done = subprocess.run(
@@ -34,12 +34,10 @@ def run_git(repository: Path, *arguments: str, output: BinaryIO | None = None) -
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise click.ClickException(
-            f"{repository}: git did not answer within {_SECONDS} s"
-        ) from error
+        raise CommandError(f"{repository}: git did not answer within {_SECONDS} s") from error
     except OSError as error:
-        raise click.ClickException(f"cannot run git: {error.strerror}") from error
+        raise CommandError(f"cannot run git: {error.strerror}") from error
     if done.returncode != 0:
         what = done.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise click.ClickException(f"{repository}: {what}")
+        raise CommandError(f"{repository}: {what}", Exit.USAGE)
     return done.stdout or b""

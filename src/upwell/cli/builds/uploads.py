@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import click
 
 from upwell.cli.builds.commits import commit_facts, run_git
+from upwell.cli.core.errors import CommandError, Exit
 
 _CHUNK = 1024 * 1024
 _KEY = "upwell.cli.builds.uploads"
@@ -118,7 +119,7 @@ class Upload:
 
 @contextmanager
 def opened(choice: UploadChoice) -> Iterator[Upload]:
-    """Open the chosen source; raises click.ClickException if it cannot be read."""
+    """Open the chosen source; raises CommandError if it cannot be read."""
     [(kind, text)] = choice.sources.items()
     path = Path(text)
     try:
@@ -141,17 +142,17 @@ def opened(choice: UploadChoice) -> Iterator[Upload]:
                 file.seek(0)
                 yield Upload(file, revision)
     except OSError as error:
-        raise click.ClickException(f"{text}: {error.strerror or error}") from error
+        raise CommandError(f"{text}: {error.strerror or error}", Exit.USAGE) from error
 
 
 def pack(folder: Path, file: BinaryIO, exclude: str) -> None:
-    """Write `folder` as a compressed archive; raises click.ClickException or OSError."""
+    """Write `folder` as a compressed archive; raises CommandError or OSError."""
     try:
         unwanted = re.compile(exclude) if exclude else None
     except re.error as error:
         raise click.UsageError(f"--exclude: {error}") from error
     if not folder.is_dir():
-        raise click.ClickException(f"{folder} is not a folder")
+        raise CommandError(f"{folder} is not a folder", Exit.USAGE)
     with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
         for where, folders, files in os.walk(folder):
             inside = Path(where).relative_to(folder)

@@ -67,7 +67,7 @@ def webhook_choice(ctx: click.Context) -> WebhookChoice:
 
 
 def call_webhook(choice: WebhookChoice) -> None:
-    """Call the webhook; raises CommandError or click.ClickException.
+    """Call the webhook; raises CommandError.
 
     A push that only deletes refs makes no call.
     """
@@ -117,9 +117,9 @@ def _read(source: str) -> str:
             with Path(source).open("rb") as file:
                 content = file.read(_MAX_PUSH_BYTES + 1)
     except OSError as error:
-        raise click.ClickException(f"{source}: {error.strerror}") from error
+        raise CommandError(f"{source}: {error.strerror}", Exit.USAGE) from error
     if len(content) > _MAX_PUSH_BYTES:
-        raise click.ClickException(f"{source}: more than {_MAX_PUSH_BYTES} bytes")
+        raise CommandError(f"{source}: more than {_MAX_PUSH_BYTES} bytes", Exit.USAGE)
     return content.decode(errors="replace")
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import click
 
 from upwell.api.codec import RESOURCES, find_kind
 from upwell.api.meta import Kind, Resource
 
-ALL = ("is", "bc", "build", "deploy", "dc", "sts", "ds", "cj", "svc", "route")
+ALL = ("is", "bc", "build", "deploy", "dc", "sts", "ds", "cj", "job", "svc", "route")
 """Kinds that `all` stands for: those of an application, without secrets and events."""
 
 _CLASSES = {resource.KIND: resource for resource in RESOURCES}
@@ -38,9 +39,17 @@ def parse_kind(text: str) -> type[Resource]:
     """Return the kind that `text` names; raises click.UsageError."""
     kind = find_kind(text)
     if kind is None:
-        known = ", ".join("/".join((k.KIND.singular, *k.KIND.short_names)) for k in RESOURCES)
-        raise click.UsageError(f"unknown kind {text!r}; known kinds: {known}")
+        raise click.UsageError(f"unknown kind {text!r}; {_hint(text)}")
     return _CLASSES[kind]
+
+
+def _hint(text: str) -> str:
+    """Return the kind that was probably meant, or all that there are."""
+    names = [name for one in RESOURCES for name in (one.KIND.plural, one.KIND.singular)]
+    if near := get_close_matches(text.lower(), names, n=1, cutoff=0.75):
+        return f"did you mean {near[0]}?"
+    known = ("/".join((one.KIND.singular, *one.KIND.short_names)) for one in RESOURCES)
+    return f"known kinds: {', '.join(known)}"
 
 
 def parse_kinds(text: str) -> list[type[Resource]]:

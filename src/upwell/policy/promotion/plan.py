@@ -119,7 +119,7 @@ def _phase(
     newer = [one for one in situation.releases.values() if one.spec.number > release.spec.number]
     able = [one for one in newer if situation.rejection(one) is None]
     if able:
-        return ReleasePhase.SUPERSEDED, f"{max(able, key=_number).name} goes in its place"
+        return ReleasePhase.SUPERSEDED, f"replaced by {max(able, key=_number).name}"
     return ReleasePhase.WAITING, "; ".join(
         f"{one.status.name}: {one.status.waits_for}" for one in stages if one.status.waits_for
     )

@@ -79,9 +79,9 @@ def _closed(
     if rejection is not None:
         why = f"{promotion.spec.release} is rejected: {rejection.reason}"
     elif chosen is not None:
-        why = f"{chosen.name} goes in its place"
+        why = f"replaced by {chosen.name}"
     elif here.candidate is not None:
-        why = f"{here.candidate.name} goes in its place"
+        why = f"replaced by {here.candidate.name}"
     else:
         why = f"{promotion.spec.release} may not enter {here.stage.name} any more"
     return promotion.name, _end(here, promotion, PromotionPhase.SUPERSEDED, why)

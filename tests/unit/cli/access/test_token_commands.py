@@ -60,6 +60,17 @@ def test_tokens_are_listed_with_what_they_allow(upwell: Upwell) -> None:
     }
 
 
+def test_a_token_that_exists_is_named_and_kept(upwell: Upwell) -> None:
+    upwell("token", "create", "ada", "--grant", "viewer@*")
+    again = upwell("token", "create", "ada", "--grant", "admin@*")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert again.stderr == (
+        "error: token/ada exists already; remove it with `upwell token delete ada`,"
+        " or choose another name\n"
+    )
+    assert "viewer@*" in upwell("token", "list").stdout
+
+
 def test_a_deleted_token_is_gone(upwell: Upwell) -> None:
     upwell("token", "create", "ci", "--grant", "viewer@*")
     assert upwell("token", "delete", "ci").stdout == "token/ci deleted\n"

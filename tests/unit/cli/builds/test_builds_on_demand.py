@@ -138,7 +138,7 @@ class TestUploads:
         self, upwell: Upwell, client: FakeClient, arguments: tuple[str, ...], message: str
     ) -> None:
         result = upwell("start-build", *arguments)
-        assert result.exit_code != 0
+        assert result.exit_code == 2
         assert message in result.stderr
         assert client.calls == []
 

@@ -80,6 +80,18 @@ def test_a_wrong_kind_or_selector_is_a_usage_error(
     assert upwell(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("deploymnts", "unknown kind 'deploymnts'; did you mean deployments?"),
+        ("BuildConfg", "did you mean buildconfig?"),
+        ("gadgets", "known kinds: "),
+    ],
+)
+def test_an_unknown_kind_is_told_what_was_meant(upwell: Upwell, kind: str, hint: str) -> None:
+    assert hint in " ".join(upwell("get", kind).stderr.split())
+
+
 def test_a_selector_narrows_the_list(upwell: Upwell) -> None:
     some = upwell("get", "builds", "-l", "openshift.io/build-config.name=shop", "-o", "name")
     none = upwell("get", "builds", "-l", "openshift.io/build-config.name=gate", "-o", "name")
@@ -205,6 +217,7 @@ async def test_get_jobs_says_how_they_ended(
 
     lines = (await asyncio.to_thread(upwell, "get", "jobs")).stdout.splitlines()
     assert lines[1].split()[:2] == ["load", state]
+    assert "job.batch/load" in (await asyncio.to_thread(upwell, "get", "all", "-o", "name")).stdout
 
 
 async def test_describe_a_build_shows_the_commit_that_it_shall_have(

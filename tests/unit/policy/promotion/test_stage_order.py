@@ -76,7 +76,7 @@ def test_a_newer_release_goes_in_the_place_of_one_that_waits() -> None:
     planned.succeed("shop-2.dev")
     assert planned.stage("production").candidate == "shop-2"
     assert planned.releases["shop-1"].status.phase is ReleasePhase.SUPERSEDED
-    assert planned.releases["shop-1"].status.message == "shop-2 goes in its place"
+    assert planned.releases["shop-1"].status.message == "replaced by shop-2"
 
 
 def test_what_has_begun_is_ended_before_the_newer_one_comes() -> None:

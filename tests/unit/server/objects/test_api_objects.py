@@ -68,7 +68,12 @@ async def test_every_fault_is_a_cause_with_its_field(api: Api) -> None:
     ("path", "document", "reason"),
     [
         (MAPS, config_map("one") | {"kind": "Secret"}, "expected v1 ConfigMap"),
-        (MAPS, config_map("one") | {"kind": "Confgmap"}, "unknown kind Confgmap"),
+        (
+            MAPS,
+            config_map("one") | {"kind": "Confgmap"},
+            "unknown kind Confgmap in v1; did you mean kind ConfigMap in",
+        ),
+        (MAPS, config_map("one") | {"kind": "Wobble"}, "known kinds: Build, BuildConfig"),
         (f"{MAPS}?dryRun=Some", config_map("one"), "dryRun: expected All"),
         (
             MAPS,
