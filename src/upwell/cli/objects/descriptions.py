@@ -305,7 +305,12 @@ def _events(context: DescriptionContext) -> Iterator[Sequence[str]]:
     def seen(event: Event) -> datetime:
         return event.last_timestamp or event.metadata.creation_timestamp or context.now
 
-    for event in sorted(context.events, key=seen):
+    def order(event: Event) -> tuple[datetime, int, str]:
+        # Times are whole seconds; a later write has a greater version, a number without zeros.
+        version = event.resource_version
+        return seen(event), len(version), version
+
+    for event in sorted(context.events, key=order):
         times = f" (x{event.count})" if event.count > 1 else ""
         message = f"{shortened(event.message)}{times}"
         yield context.age(seen(event)), event.type, event.reason, message

@@ -9,6 +9,7 @@ from upwell.api.meta import Condition
 from upwell.policy.images.streams import record_image, replace_tag
 
 IMPORT_SUCCESS = "ImportSuccess"
+_NEXT_ATTEMPT = "; tried again at "
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,17 @@ def failure(reason: str, message: str, generation: int | None) -> Condition:
         message=message,
         generation=generation,
     )
+
+
+def with_next_attempt(message: str, at: datetime) -> str:
+    """Return the message of a condition that also says when the import is tried again."""
+    return f"{message}{_NEXT_ATTEMPT}{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def without_next_attempt(message: str) -> str:
+    """Return the message without that time, equal for each attempt that fails alike."""
+    head, found, _ = message.rpartition(_NEXT_ATTEMPT)
+    return head if found else message
 
 
 def _stands_still(before: ImportState | None, now: ImportState) -> bool:

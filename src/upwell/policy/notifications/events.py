@@ -12,6 +12,7 @@ from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
+from upwell.policy.images.outcome import without_next_attempt
 from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.steps import FailureReason
@@ -96,11 +97,13 @@ def _of_stream(stream: ImageStream) -> Iterator[EventRecord]:
         yield from _of_tag(stream, entry)
         failed = find(entry.conditions, "ImportSuccess")
         if failed is not None and failed.status == "False" and failed.last_transition_time:
-            message = f"tag {entry.tag}: {failed.message}"
+            message = f"tag {entry.tag}: {without_next_attempt(failed.message)}"
+            state = entry.import_state
+            attempts = (failed.last_transition_time, state.last_check_time if state else None)
             yield EventRecord(
                 "ImportFailed",
                 message,
-                failed.last_transition_time,
+                max(filter(None, attempts)),  # each attempt is counted
                 warning=True,
                 occasion=message,  # without a time: a source that comes and goes makes one event
                 details={"tag": entry.tag},

@@ -16,7 +16,7 @@ from upwell.api.image import (
 )
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.images.import_request import ImportRequest, request_of
-from upwell.policy.images.outcome import TagOutcome, failure
+from upwell.policy.images.outcome import TagOutcome, failure, with_next_attempt
 from upwell.policy.images.relevance import irrelevance
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.images.selection import InvalidSelectionError, TagSelection
@@ -185,7 +185,7 @@ class TagImporter:
         if tag.scheduled and not error.retryable:
             # Nothing suggests that a refusal passes sooner than the next look.
             again = max(again, now + self._schedule.interval_of(stream, tag))
-        message = f"{error}; tried again at {again:%Y-%m-%dT%H:%M:%SZ}"
+        message = with_next_attempt(str(error), again)
         times = {"last_check_time": now, "failures": failures, "next_check_time": again}
         return _failure(tag, state.model_copy(update=times), error.reason, message)
 

@@ -120,6 +120,31 @@ def test_describe_a_workload_shows_revisions_and_what_really_runs(
     assert ["2", "Complete", "7m", "image", "change", "web=dddddddddddd"] in lines
 
 
+async def test_describe_lists_events_in_the_order_in_which_they_happened(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    for name, reason in (("z", "First"), ("m", "Second"), ("a", "Third")):
+        await client.put(
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": name, "namespace": "default"},
+                "involvedObject": {"kind": "Deployment", "name": "shop", "namespace": "default"},
+                "reason": reason,
+                "lastTimestamp": "2026-03-01T12:00:00Z",
+            }
+        )
+
+    shown = (await asyncio.to_thread(upwell, "describe", "deployment/shop")).stdout
+
+    events = shown.partition("Events:")[2]
+    assert [word for word in events.split() if word in {"First", "Second", "Third"}] == [
+        "First",
+        "Second",
+        "Third",
+    ]
+
+
 def test_describe_a_secret_shows_keys_and_sizes_but_no_value(upwell: Upwell) -> None:
     secret = {
         "apiVersion": "v1",

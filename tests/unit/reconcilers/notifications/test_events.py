@@ -1,17 +1,23 @@
 """Events that follow from statuses: told once, counted when repeated, bounded."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.support.rollouts.memory_machine import BETTER, CRASHING, GOOD, RolloutSetup
 from tests.unit.reconcilers.rollouts.test_rollouts_deployment import KEY, deployment
 
 from upwell.api.codec import decode_as
 from upwell.api.core import Event
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey, format_time
+from upwell.policy.images.outcome import with_next_attempt
 from upwell.reconcilers.notifications.events import EventReconciler
+from upwell.store.interface import NotFoundError
+
+STREAM = ObjectKey("ImageStream", "shop", "base")
 
 
-async def told(setup: RolloutSetup) -> list[Event]:
-    await EventReconciler(setup.store, setup.clock).reconcile(KEY)
+async def told(setup: RolloutSetup, key: ObjectKey = KEY) -> list[Event]:
+    await EventReconciler(setup.store, setup.clock).reconcile(key)
     events = (await setup.store.list(Event)).items
     return sorted(events, key=lambda one: (one.first_timestamp or setup.clock(), one.reason))
 
@@ -66,6 +72,39 @@ async def test_the_same_thing_later_is_counted() -> None:
     assert event.last_timestamp is not None
     assert event.first_timestamp is not None
     assert event.last_timestamp - event.first_timestamp == timedelta(seconds=120)
+
+
+async def test_each_attempt_of_an_import_that_fails_alike_is_counted() -> None:
+    setup = RolloutSetup()
+    begun = setup.clock()
+    for _ in range(3):
+        setup.clock.advance(60)
+        now = setup.clock()
+        await fail_import(setup, begun, now, with_next_attempt("no such tag", now))
+        await told(setup, STREAM)
+
+    [event] = await told(setup, STREAM)
+    assert (event.count, event.reason, event.message) == (3, "ImportFailed", "tag 12: no such tag")
+    assert event.last_timestamp == setup.clock()
+
+
+async def fail_import(setup: RolloutSetup, begun: datetime, now: datetime, message: str) -> None:
+    """Record in stream `base` that the import of its tag failed at `now`, as since `begun`."""
+    condition = {
+        "type": "ImportSuccess",
+        "status": "False",
+        "message": message,
+        "lastTransitionTime": format_time(begun),
+    }
+    state = {"source": "vendor.test/base:12", "lastCheckTime": format_time(now)}
+    entry = {"tag": "12", "conditions": [condition], "importState": state}
+    metadata = {"name": "base", "namespace": "shop"}
+    wanted = decode_as(ImageStream, {"metadata": metadata, "status": {"tags": [entry]}})
+    try:
+        stored = await setup.store.get(ImageStream, "shop", "base")
+    except NotFoundError:
+        stored = await setup.store.create(wanted)
+    await setup.store.update_status(stored.with_status(wanted.status))
 
 
 async def test_old_events_go() -> None:
