@@ -1,4 +1,4 @@
-"""Names within an object: lower-case DNS labels (RFC 1123), each used once."""
+"""Names within an object: DNS labels (RFC 1123), label keys and values, variables."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -6,6 +6,28 @@ from collections.abc import Iterator, Sequence
 from upwell.api.codec import Fault
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_QUALIFIED = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_VARIABLE = re.compile(r"(?!\.\.|\.$)[A-Za-z_.-][A-Za-z0-9_.-]*")
+
+
+def is_label_key(text: str) -> bool:
+    """Return True if this may be a label's key, `[PREFIX/]NAME` (Kubernetes' qualified name)."""
+    prefix, slash, name = text.rpartition("/")
+    if slash and _PREFIX.fullmatch(prefix) is None:
+        return False
+    return _QUALIFIED.fullmatch(name) is not None
+
+
+def is_label_value(text: str) -> bool:
+    """Return True if this may be a label's value, which may be empty."""
+    return not text or _QUALIFIED.fullmatch(text) is not None
+
+
+def is_variable_name(text: str) -> bool:
+    """Return True if an environment variable may have this name (Kubernetes' IsEnvVarName)."""
+    return _VARIABLE.fullmatch(text) is not None
 
 
 def is_label(text: str) -> bool:

@@ -1,11 +1,12 @@
 """Request options of `start-build`: variables, build arguments, strategy options."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
+from upwell.api.validation.labels import is_variable_name
 from upwell.policy.builds.triggers import MANUAL
 
 _KEY = "upwell.cli.builds.requests"
@@ -27,6 +28,7 @@ class RequestChoice:
     def document(self, name: str, namespace: str) -> dict[str, Any]:
         """Return the BuildRequest (build/v1); raises click.UsageError."""
         env = [_variable("--env", text) for text in self.env]
+        _require_variables("--env", env)
         if self.log_level:
             env.append({"name": "BUILD_LOGLEVEL", "value": self.log_level})
         request: dict[str, Any] = {
@@ -119,6 +121,16 @@ def _option[F: Callable[..., Any]](target: str, *names: str, **facts: Any) -> Ca
         choice.given.append(parameter.opts[-1])
 
     return click.option(*names, target, expose_value=False, callback=store, **facts)
+
+
+def _require_variables(option: str, variables: Sequence[Mapping[str, str]]) -> None:
+    """Raise click.UsageError for a name that no environment variable may have."""
+    for variable in variables:
+        if not is_variable_name(variable["name"]):
+            raise click.UsageError(
+                f"{option}: {variable['name']!r} is not the name of a variable:"
+                " use letters, digits, '_', '-' and '.', and no digit first"
+            )
 
 
 def _variable(option: str, text: str) -> dict[str, str]:

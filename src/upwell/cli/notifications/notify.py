@@ -1,5 +1,6 @@
 """`upwell notify`: test Subscriptions; list and replay failed deliveries."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -99,6 +100,9 @@ def replay(
     body: dict[str, Any] = {"all": True} if every else {"ids": list(ids)}
 
     async def work(client: ApiClient) -> None:
+        if ids:
+            letters = (await _call(client, session, "GET", subscription, "deadletters"))["items"]
+            _require_known(subscription, ids, {letter["id"] for letter in letters})
         answer = await _call(client, session, "POST", subscription, "replay", body)
         if output == Format.TABLE:
             click.echo(f"{answer['replayed']} dead letters queued for delivery")
@@ -106,6 +110,16 @@ def replay(
             write_data(answer, output)
 
     session.run(work)
+
+
+def _require_known(subscription: str, ids: Sequence[str], known: Collection[str]) -> None:
+    """Raise CommandError for ids that are none of a dead letter."""
+    missing = [one for one in dict.fromkeys(ids) if one not in known]
+    if missing:
+        raise CommandError(
+            f"subscription/{subscription} has no dead letter {', '.join(missing)}; nothing was"
+            f" replayed; `upwell notify list-dead {subscription}` lists them"
+        )
 
 
 async def _call(

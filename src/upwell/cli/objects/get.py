@@ -8,6 +8,7 @@ import click
 
 from upwell.api.codec import encode
 from upwell.api.meta import Resource
+from upwell.api.validation.labels import is_label_key, is_label_value
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_kinds, parse_named
@@ -112,9 +113,10 @@ def _labels(text: str | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in text.split(",") if text else ():
         key, equals, value = part.partition("=")
-        if not equals or not key.strip():
+        key, value = key.strip(), value.removeprefix("=").strip()
+        if not (equals and is_label_key(key) and is_label_value(value)):
             raise click.UsageError(f"--selector takes KEY=VALUE,..., not {part!r}")
-        found[key.strip()] = value.removeprefix("=").strip()
+        found[key] = value
     return found
 
 

@@ -11,7 +11,7 @@ from upwell.server.http.errors import ApiError
 
 _KEY = r"[A-Za-z0-9./_-]+"
 _SET = re.compile(rf"(?P<key>{_KEY})\s+(?P<operator>in|notin)\s*\((?P<values>[^()]*)\)")
-_EQUALITY = re.compile(rf"(?P<key>{_KEY})\s*(?P<operator>==|=|!=)\s*(?P<value>[^,]*)")
+_EQUALITY = re.compile(rf"(?P<key>{_KEY})\s*(?P<operator>==|=|!=)\s*(?P<value>[^,=]*)")
 _EXISTENCE = re.compile(rf"(?P<absent>!?)\s*(?P<key>{_KEY})")
 _FIELD = re.compile(r"(?P<path>[A-Za-z0-9._-]+)(?P<operator>==|=|!=)(?P<value>.*)")
 _MAX_SELECTOR = 4096

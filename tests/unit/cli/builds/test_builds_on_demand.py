@@ -144,6 +144,22 @@ class TestUploads:
 
 
 class TestRequests:
+    @pytest.mark.parametrize("name", ["1x", "", "A B", ".", "..x", "Ä"])
+    def test_a_name_that_no_variable_can_have_is_refused(
+        self, upwell: Upwell, client: FakeClient, name: str
+    ) -> None:
+        result = upwell("start-build", "shop", "--env", f"{name}=2")
+        assert result.exit_code == 2
+        assert "--env" in result.stderr
+        assert client.calls == []
+
+    @pytest.mark.parametrize("name", ["A", "_x1", "my.env-name", "-x"])
+    def test_a_name_that_a_variable_can_have_is_sent(
+        self, upwell: Upwell, client: FakeClient, name: str
+    ) -> None:
+        upwell("start-build", "shop", "--env", f"{name}=2")
+        assert client.calls[-1][2]["env"] == [{"name": name, "value": "2"}]
+
     def test_options_go_into_the_request(self, upwell: Upwell, client: FakeClient) -> None:
         upwell(
             *("start-build", "shop", "--env", "A=1", "--build-arg", "B=2", "--no-cache"),

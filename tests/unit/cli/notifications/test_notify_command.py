@@ -61,9 +61,19 @@ def test_dead_letters_are_sent_again(upwell: Upwell, client: "FakeClient") -> No
     assert (
         upwell("notify", "replay", "ci", "--all").stdout == "2 dead letters queued for delivery\n"
     )
+    letters = [LETTER, LETTER | {"id": "def"}]
+    client.answers["subscriptions/ci/deadletters"] = {"items": letters}
     upwell("notify", "replay", "ci", "abc", "def", "-o", "json")
-    bodies = [body for _, _, body in client.calls]
+    bodies = [body for method, _, body in client.calls if method == "POST"]
     assert bodies == [{"all": True}, {"ids": ["abc", "def"]}]
+
+
+def test_a_dead_letter_that_does_not_exist_is_named(upwell: Upwell, client: "FakeClient") -> None:
+    client.answers["subscriptions/ci/deadletters"] = {"items": [LETTER]}
+    refused = upwell("notify", "replay", "ci", "abc", "123")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "subscription/ci has no dead letter 123; nothing was replayed" in refused.stderr
+    assert [method for method, _, _ in client.calls] == ["GET"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("abc", "--all")])

@@ -73,7 +73,13 @@ def test_an_empty_list_says_so_on_stderr_only(upwell: Upwell) -> None:
     assert "no objects found in namespace default" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [("get", "gadgets"), ("get", "bc", "-l", "x")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "gadgets"),
+        *(("get", "bc", "-l", text) for text in ("x", "a=b=c", "a===b", "a!=b", "a=-b", "A B/c=d")),
+    ],
+)
 def test_a_wrong_kind_or_selector_is_a_usage_error(
     upwell: Upwell, arguments: tuple[str, ...]
 ) -> None:

@@ -214,7 +214,16 @@ async def test_selectors_choose(api: Api, selector: str, found: list[str]) -> No
     assert [*names(await api.get(f"{MAPS}?{selector}"))] == found
 
 
-@pytest.mark.parametrize("selector", ["labelSelector=a+in+b", "labelSelector=,", "fieldSelector=a"])
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "labelSelector=a+in+b",
+        "labelSelector=,",
+        "labelSelector=a%3Db%3Dc",
+        "labelSelector=a%3D%3D%3Db",
+        "fieldSelector=a",
+    ],
+)
 async def test_a_selector_that_is_not_understood_selects_nothing(api: Api, selector: str) -> None:
     answer = await api.get(f"{MAPS}?{selector}")
     assert (answer.status, answer.json["reason"]) == (400, "BadRequest")
