@@ -214,6 +214,29 @@ async def test_sessions_are_counted_by_endpoint_until_they_end(routed: RouterUnd
         await eventually(left, lambda count: count == 0)
 
 
+async def test_an_endpoint_without_sessions_is_forgotten_with_its_table(routed: RouterUnderTest) -> None:
+    async with named_endpoint("one") as one, named_endpoint("two") as two:
+        await routed.router.apply(serving(one.endpoint, two.endpoint))
+        await routed.router.apply(serving(two.endpoint))
+        assert await routed.router.sessions(BACKEND) == {"two": 0}
+
+
+async def test_an_endpoint_with_sessions_is_forgotten_with_the_first_table_after_them(
+    routed: RouterUnderTest,
+) -> None:
+    async with named_endpoint("one") as one, named_endpoint("two") as two:
+        await routed.router.apply(serving(one.endpoint))
+        async with routed.session(one):
+            await routed.router.apply(serving(two.endpoint))
+            assert await routed.router.sessions(BACKEND) == {"one": 1, "two": 0}
+
+        async def after_another_table() -> set[str]:
+            await routed.router.apply(serving(two.endpoint))
+            return set(await routed.router.sessions(BACKEND))
+
+        await eventually(after_another_table, lambda found: found == {"two"})
+
+
 async def test_a_table_that_is_refused_leaves_the_old_one(routed: RouterUnderTest) -> None:
     async with named_endpoint("one") as one, named_endpoint("two") as two:
         await routed.router.apply(serving(one.endpoint))

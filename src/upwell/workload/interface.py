@@ -546,7 +546,11 @@ class Router(Protocol):
         ...
 
     async def sessions(self, backend: str) -> Mapping[str, int]:
-        """Return the number of open sessions by endpoint name."""
+        """Return the number of open sessions by endpoint name.
+
+        Every endpoint of the last table is there, with 0 when it is idle. One that the table has
+        no more is there while it has sessions, and forgotten with the first table after them.
+        """
         ...
 
     @property
