@@ -127,7 +127,7 @@ async def podman(podman_home: PodmanHome) -> AsyncIterator[RuntimeUnderTest]:
 
 
 def interactive_in_memory() -> StubRuntime:
-    runtime = StubRuntime()
+    runtime = StubRuntime(GoingClock())
     runtime.executed = lambda name, command: (3, f"{name}: {command[-1]}\n".encode())
     return runtime
 

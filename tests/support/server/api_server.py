@@ -93,8 +93,8 @@ class StubRuntime(FakeRuntime):
     Implements InteractiveRuntime.
     """
 
-    def __init__(self) -> None:
-        super().__init__(lambda: START)
+    def __init__(self, clock: Callable[[], datetime] = lambda: START) -> None:
+        super().__init__(clock)
         self.executed = lambda name, command: (3, f"{name}: {' '.join(command)}\n".encode())
         self.shown: list[Instance] = []
         self.executions: list[StubExecution] = []
