@@ -9,6 +9,8 @@ import pytest
 from tests.support.builds.memory_builds import UpstreamRegistry
 from tests.support.registry.docker_registry import CONFIG, docker_registry, push_image
 from tests.support.registry.embedded_server import serving
+from tests.support.registry.memory import RegistryInMemory
+from tests.support.registry.origins import StreamInMemory
 
 from upwell.oci import Digest, Manifest, Reference
 from upwell.registry.caching import CachingRegistry
@@ -21,7 +23,10 @@ from upwell.registry.errors import (
 )
 from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.interface import Registry
+from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.routed import RoutedRegistry
+from upwell.server.metrics.counted_registry import CountedRegistry
+from upwell.server.metrics.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -36,19 +41,41 @@ class RegistryUnderTest:
         return Reference.parse(f"{self.host}/{rest}")
 
 
-type Over = Callable[[EmbeddedRegistry, Registry, Path], Registry]
+@dataclass(frozen=True)
+class Upstream:
+    """A served registry that holds the image, its storage in `folder`, and a client of it."""
 
-OVER: dict[str, Over] = {
-    "embedded": lambda embedded, _, __: embedded,
-    "client of embedded": lambda _, client, __: client,
-    "caching": lambda _, client, __: CachingRegistry(client),
-    "routed to the own": lambda embedded, client, _: RoutedRegistry(embedded, client),
-    "routed to others": lambda _, client, folder: RoutedRegistry(
-        EmbeddedRegistry(folder / "own", "registry.internal"), client
+    served: EmbeddedRegistry
+    client: Registry
+    folder: Path
+    image: Manifest
+
+
+TAGS = ("1", "2", "latest")
+
+
+def in_memory(upstream: Upstream) -> RegistryInMemory:
+    named = [f"{upstream.served.host}/team/app:{tag}" for tag in TAGS]
+    registry = RegistryInMemory(upstream.image, tags=dict.fromkeys(named, upstream.image.digest))
+    registry.blobs[Digest.of(CONFIG)] = CONFIG
+    return registry
+
+
+OVER: dict[str, Callable[[Upstream], Registry]] = {
+    "embedded": lambda upstream: upstream.served,
+    "pull-through": lambda upstream: PullThroughRegistry(
+        upstream.folder, upstream.served.host, upstream.client, StreamInMemory()
     ),
-    "vendor in memory": lambda embedded, _, __: UpstreamRegistry(embedded),
+    "client of embedded": lambda upstream: upstream.client,
+    "caching": lambda upstream: CachingRegistry(upstream.client),
+    "counted": lambda upstream: CountedRegistry(upstream.client, Metrics()),
+    "routed to the own": lambda upstream: RoutedRegistry(upstream.served, upstream.client),
+    "routed to others": lambda upstream: RoutedRegistry(
+        EmbeddedRegistry(upstream.folder / "own", "registry.internal"), upstream.client
+    ),
+    "vendor in memory": lambda upstream: UpstreamRegistry(upstream.served),
+    "memory": in_memory,
 }
-"""Registries over one that is served, a client and a folder."""
 
 
 @pytest.fixture(params=["client", *OVER])
@@ -56,15 +83,16 @@ async def stocked(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[RegistryUnderTest]:
     async with AsyncExitStack() as stack:
-        registry: Registry = await stack.enter_async_context(RegistryClient())
+        client = await stack.enter_async_context(RegistryClient())
         if request.param == "client":
             host = await stack.enter_async_context(docker_registry(tmp_path))
-        else:
-            served = await stack.enter_async_context(serving(tmp_path))
-            host = served.host
-            registry = OVER[request.param](served.registry, registry, tmp_path)
-        image = await push_image(host, "team/app", "1", "2", "latest")
-        yield RegistryUnderTest(registry, host, image)
+            image = await push_image(host, "team/app", *TAGS)
+            yield RegistryUnderTest(client, host, image)
+            return
+        served = (await stack.enter_async_context(serving(tmp_path))).registry
+        image = await push_image(served.host, "team/app", *TAGS)
+        registry = OVER[request.param](Upstream(served, client, tmp_path, image))
+        yield RegistryUnderTest(registry, served.host, image)
 
 
 async def test_a_tag_resolves_to_what_was_pushed(stocked: RegistryUnderTest) -> None:

@@ -214,7 +214,9 @@ async def test_sessions_are_counted_by_endpoint_until_they_end(routed: RouterUnd
         await eventually(left, lambda count: count == 0)
 
 
-async def test_an_endpoint_without_sessions_is_forgotten_with_its_table(routed: RouterUnderTest) -> None:
+async def test_an_endpoint_without_sessions_is_forgotten_with_its_table(
+    routed: RouterUnderTest,
+) -> None:
     async with named_endpoint("one") as one, named_endpoint("two") as two:
         await routed.router.apply(serving(one.endpoint, two.endpoint))
         await routed.router.apply(serving(two.endpoint))

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -13,30 +13,13 @@ import pytest
 from tests.support.registry.docker_registry import docker_registry
 from tests.support.registry.embedded_server import serving_registry
 from tests.support.registry.layered_images import push_index, push_layered
+from tests.support.registry.origins import STREAM, StreamInMemory
 
 from upwell.oci import Digest, Reference
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryUnavailableError
-from upwell.registry.origins import Origin
 from upwell.registry.pull_through import PullThroughRegistry
-
-STREAM = "shop/debian"
-
-
-@dataclass
-class Streams:
-    """Implements ImageOrigins from what a test says."""
-
-    tags: dict[str, Digest] = field(default_factory=dict)
-    origins: dict[Digest, Reference] = field(default_factory=dict)
-
-    async def digest(self, repository: str, tag: str) -> Digest | None:
-        return self.tags.get(tag) if repository == STREAM else None
-
-    async def find(self, repository: str, digest: Digest) -> Origin | None:
-        found = self.origins.get(digest) if repository == STREAM else None
-        return Origin(found) if found else None
 
 
 @dataclass
@@ -44,7 +27,7 @@ class PullThroughServers:
     root: Path
     client: RegistryClient
     vendor: str
-    streams: Streams
+    streams: StreamInMemory
     registry: PullThroughRegistry
     host: str
 
@@ -66,7 +49,7 @@ async def servers(tmp_path: Path) -> AsyncIterator[PullThroughServers]:
         client = await stack.enter_async_context(RegistryClient())
         (tmp_path / "vendor").mkdir()
         vendor = await stack.enter_async_context(docker_registry(tmp_path / "vendor"))
-        streams = Streams()
+        streams = StreamInMemory()
         root = tmp_path / "own"
 
         def create(host: str) -> PullThroughRegistry:

@@ -9,18 +9,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from tests.support.registry.memory import RegistryInMemory
+
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import ObjectCache, Result
-from upwell.oci import Descriptor, Digest, Reference
+from upwell.oci import Digest, Reference
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts import RolloutPorts, RolloutReconciler, TemplateImages, Traffic
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.reconcilers.routing.reconciler import RoutingReconciler
-from upwell.registry.errors import ManifestUnknownError
-from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
 from upwell.workload.haproxy.config import RouterLimits, plan
@@ -349,22 +349,6 @@ class FakeRouter:
         }
 
 
-class FakeRegistry:
-    """Knows what a few tags name."""
-
-    def __init__(self) -> None:
-        self.tags: dict[str, Digest] = {}
-
-    async def resolve(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Descriptor:
-        assert access is not None
-        digest = self.tags.get(str(reference))
-        if digest is None:
-            raise ManifestUnknownError(reference)
-        return Descriptor("application/vnd.oci.image.manifest.v1+json", digest, 100)
-
-
 class RolloutSetup:
     """The reconcilers over one store, one runtime and one router; a kill leaves only these."""
 
@@ -378,7 +362,7 @@ class RolloutSetup:
         self.kills = 0
         self.runtime = FakeRuntime(self.clock, self._before)
         self.router = FakeRouter(self._before)
-        self.registry = FakeRegistry()
+        self.registry = RegistryInMemory()
         self.failed_requests: list[str] = []
         self.services: IPv4Network | None = None
         self.restart()
@@ -388,7 +372,7 @@ class RolloutSetup:
         self.traffic = Traffic(self.clock)
         machine = RolloutPorts(self.runtime, self.router, self.traffic, self.services)
         images = TemplateImages(
-            self.registry,  # type: ignore[arg-type]  # rollouts only resolve
+            self.registry,
             PullSecrets(self.store),
             frozenset({"registry.test"}),
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.registry.memory import RegistryInMemory
 from tests.support.workload.http_servers import free_port
 from tests.support.workload.podman_home import PodmanHome, podman_home_in
 from tests.support.workload.waiting import eventually
@@ -26,7 +27,7 @@ from upwell.api.core import ConfigMap, Service
 from upwell.api.meta import Condition, Resource
 from upwell.api.route import Route
 from upwell.controller import ObjectCache
-from upwell.oci import Descriptor, Reference
+from upwell.oci import Reference
 from upwell.reconcilers import rollouts
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import cron_job_controller
@@ -34,8 +35,6 @@ from upwell.reconcilers.jobs.jobs import job_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
-from upwell.registry.errors import ManifestUnknownError
-from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.server.asgi.tls import generated
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
@@ -51,16 +50,6 @@ CRASH = "echo bad configuration; exit 3"
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-class NoRegistry:
-    """Every image of these tests is in the storage already, pinned by digest."""
-
-    async def resolve(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Descriptor:
-        assert access is not None
-        raise ManifestUnknownError(reference)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +115,7 @@ class RealRollouts:
             services = await runtime.service_network()
             machine = rollouts.RolloutPorts(runtime, self.router, rollouts.Traffic(now), services)
             images = rollouts.TemplateImages(
-                NoRegistry(),  # type: ignore[arg-type]  # rollouts only resolve
+                RegistryInMemory(),  # every image is in the storage already, pinned by digest
                 PullSecrets(self.store),
             )
             cache = ObjectCache(self.store)

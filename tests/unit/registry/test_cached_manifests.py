@@ -1,57 +1,14 @@
 """Manifests that were read before are not asked for again, within a limit."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
 
 import pytest
+from tests.support.registry.memory import RegistryInMemory
 
-from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference, parse_manifest
+from upwell.oci import Digest, Manifest, MediaType, Reference, parse_manifest
 from upwell.registry.caching import CachingRegistry
-from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 
 _NAME = "registry.example/team/app"
-
-
-class CountingRegistry:
-    """Has every manifest that it is given, and counts how often each is fetched."""
-
-    def __init__(self, *manifests: Manifest) -> None:
-        self._manifests = {manifest.digest: manifest for manifest in manifests}
-        self._newest = manifests[-1]
-        self.fetched: list[Digest] = []
-
-    async def resolve(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Descriptor:
-        raise NotImplementedError
-
-    async def manifest(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Manifest | Index:
-        del access
-        found = self._manifests[reference.digest] if reference.digest else self._newest
-        self.fetched.append(found.digest)
-        return found
-
-    async def blob(
-        self,
-        reference: Reference,
-        digest: Digest,
-        limit: int,
-        access: RequestAccess = DEFAULT_ACCESS,
-    ) -> bytes:
-        raise NotImplementedError
-
-    def open_blob(
-        self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        raise NotImplementedError
-
-    async def tags(
-        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Sequence[str]:
-        raise NotImplementedError
 
 
 def a_manifest(name: str) -> Manifest:
@@ -76,14 +33,14 @@ def pinned(manifest: Manifest, name: str = _NAME) -> Reference:
 
 
 async def test_a_digest_is_fetched_once() -> None:
-    remote = CountingRegistry(ONE)
+    remote = RegistryInMemory(ONE, tags={f"{_NAME}:1": ONE.digest})
     registry = CachingRegistry(remote)
     assert [await registry.manifest(pinned(ONE)) for _ in range(3)] == [ONE] * 3
     assert remote.fetched == [ONE.digest]
 
 
 async def test_a_tag_is_always_asked_for_and_its_digest_is_known_then() -> None:
-    remote = CountingRegistry(ONE)
+    remote = RegistryInMemory(ONE, tags={f"{_NAME}:1": ONE.digest})
     registry = CachingRegistry(remote)
     for _ in range(2):
         await registry.manifest(Reference.parse(f"{_NAME}:1"))
@@ -92,7 +49,7 @@ async def test_a_tag_is_always_asked_for_and_its_digest_is_known_then() -> None:
 
 
 async def test_what_one_repository_gave_is_asked_of_another() -> None:
-    remote = CountingRegistry(ONE)
+    remote = RegistryInMemory(ONE, tags={f"{_NAME}:1": ONE.digest})
     registry = CachingRegistry(remote)
     await registry.manifest(pinned(ONE))
     await registry.manifest(pinned(ONE, "registry.example/other/app"))
@@ -101,9 +58,8 @@ async def test_what_one_repository_gave_is_asked_of_another() -> None:
 
 @pytest.mark.parametrize("again", [ONE, TWO])
 async def test_the_manifest_that_was_not_asked_for_longest_is_forgotten(again: Manifest) -> None:
-    remote = CountingRegistry(ONE, TWO)
     third = a_manifest("three")
-    remote._manifests[third.digest] = third
+    remote = RegistryInMemory(ONE, TWO, third)
     registry = CachingRegistry(remote, max_bytes=len(ONE.raw) + len(TWO.raw) + 10)
     for manifest in (ONE, TWO, again, third):
         await registry.manifest(pinned(manifest))

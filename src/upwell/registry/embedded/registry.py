@@ -105,7 +105,7 @@ class EmbeddedRegistry:
                 self._collect_garbage, now - self._limits.upload_age, now - self._limits.unused_age
             )
 
-    # The RegistryUpkeep port
+    # The PrunableRegistry port
 
     async def survey(self) -> Sequence[StoredRepository]:
         """Return what every repository holds."""

@@ -38,7 +38,7 @@ class Jobs:
 
     def restart(self) -> None:
         setup = self.setup
-        images = TemplateImages(setup.registry, PullSecrets(setup.store))  # type: ignore[arg-type]  # resolves
+        images = TemplateImages(setup.registry, PullSecrets(setup.store))
         self.jobs = JobReconciler(setup.store, setup.runtime, images, setup.clock)
         self.crons = CronJobReconciler(ObjectCache(setup.store), setup.clock)
 

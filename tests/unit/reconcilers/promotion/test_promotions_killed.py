@@ -102,7 +102,7 @@ class PromotionSetup(RolloutSetup):
     def restart(self) -> None:
         super().restart()
         store, runtime, clock = self.store, self.runtime, self.clock
-        images = TemplateImages(self.registry, PullSecrets(store))  # type: ignore[arg-type]  # resolves
+        images = TemplateImages(self.registry, PullSecrets(store))
         verification = StageVerification(
             store,
             runtime,

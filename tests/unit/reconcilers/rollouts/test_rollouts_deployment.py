@@ -408,10 +408,10 @@ async def test_changing_a_config_map_restarts_nothing(setup: RolloutSetup) -> No
 
 async def test_a_tag_is_pinned_once_for_all_replicas_of_a_revision(setup: RolloutSetup) -> None:
     tag = "registry.test/app:1"
-    setup.registry.tags[tag] = Digest.of(b"good")
+    setup.registry.tagged[tag] = Digest.of(b"good")
     await setup.apply(deployment(tag))
     await setup.settle(KEY)
-    setup.registry.tags[tag] = Digest.of(b"better")
+    setup.registry.tagged[tag] = Digest.of(b"better")
 
     await change(setup, deployment(tag, 2))
     await setup.settle(KEY)
@@ -426,7 +426,7 @@ async def test_a_tag_that_does_not_exist_yet_is_asked_for_again(setup: RolloutSe
     assert wish is not None
     assert (await condition(setup, "Progressing")).reason == "ManifestUnknown"
 
-    setup.registry.tags[tag] = Digest.of(b"good")
+    setup.registry.tagged[tag] = Digest.of(b"good")
     await setup.settle(KEY)
 
     assert setup.runtime.images() == [GOOD]

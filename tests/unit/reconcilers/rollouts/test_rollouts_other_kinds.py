@@ -137,7 +137,7 @@ async def running(setup: RolloutSetup) -> AsyncIterator[None]:
     """Run the controllers as the composition root does."""
     machine = rollouts.RolloutPorts(setup.runtime, setup.router, setup.traffic)
     images = rollouts.TemplateImages(
-        setup.registry,  # type: ignore[arg-type]  # rollouts only resolve
+        setup.registry,
         PullSecrets(setup.store),
     )
     cache = ObjectCache(setup.store)

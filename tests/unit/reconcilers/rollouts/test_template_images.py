@@ -15,7 +15,7 @@ async def test_pull_secrets_become_logins() -> None:
         data=Secret.encode_values({".dockerconfigjson": config}),
     )
     await setup.apply(secret.with_metadata(namespace="shop", name="pull"))
-    images = TemplateImages(setup.registry, PullSecrets(setup.store))  # type: ignore[arg-type]  # unused
+    images = TemplateImages(setup.registry, PullSecrets(setup.store))
 
     logins = await images.logins([GOOD, GOOD], "shop")
 

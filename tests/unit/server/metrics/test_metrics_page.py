@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from tests.support.registry.memory import RegistryInMemory
 from tests.support.server.api_server import Api, deployment
 
 from upwell.api.codec import decode
-from upwell.oci import Descriptor, Digest, Reference
+from upwell.oci import Digest, Reference
 from upwell.registry.budget import RequestBudget
-from upwell.registry.errors import RegistryUnavailableError
-from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
+from upwell.registry.errors import ManifestUnknownError
 from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.gauges import budget_gauges
 from upwell.server.metrics.metrics import Metrics
@@ -87,24 +87,16 @@ async def test_open_watches_are_counted(api: Api) -> None:
     assert not any("verb=watch" in name for name in found if "duration" in name)
 
 
-class _Flaky:
-    async def resolve(
-        self, reference: Reference, _access: RequestAccess = DEFAULT_ACCESS
-    ) -> Descriptor:
-        if reference.repository == "gone":
-            raise RegistryUnavailableError(reference.registry, "it is off")
-        return Descriptor("type", Digest.of(b""), 1)
-
-
 async def test_checks_of_registries_are_counted_with_their_failures() -> None:
     metrics = Metrics()
-    registry = CountedRegistry(_Flaky(), metrics)  # type: ignore[arg-type] # resolves, no more
+    held = RegistryInMemory(tags={"vendor.test/app:1": Digest.of(b"")})
+    registry = CountedRegistry(held, metrics)
     await registry.resolve(Reference.parse("vendor.test/app:1"))
-    with pytest.raises(RegistryUnavailableError):
+    with pytest.raises(ManifestUnknownError):
         await registry.resolve(Reference.parse("vendor.test/gone:1"))
     found = dict(samples(list(metrics.registry.collect())))
     assert found["upwell_registry_checks_total{registry=vendor.test}"] == 2
-    failure = f"reason={RegistryUnavailableError.reason},registry=vendor.test"
+    failure = f"reason={ManifestUnknownError.reason},registry=vendor.test"
     assert found[f"upwell_registry_check_failures_total{{{failure}}}"] == 1
 
 
