@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.unit.registry.test_embedded_storage import CONFIG, HOST, body, image, index, push
+from tests.support.registry.hosted_images import CONFIG, body, image, index, push
+from tests.unit.registry.test_embedded_storage import HOST
 
 from upwell.oci import Digest, MediaType
 from upwell.registry.embedded import EmbeddedRegistry
