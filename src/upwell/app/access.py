@@ -81,7 +81,7 @@ async def protect(
 
 
 class InternalLogins:
-    """Logins of builds and workloads at the embedded registry; implements CredentialSource."""
+    """Logins of builds and workloads at the embedded registry. Implements CredentialSource."""
 
     def __init__(self, host: str, tokens: RegistryTokens) -> None:
         self._host = host

@@ -69,7 +69,7 @@ class MirrorCopier:
         adapters = self._adapters
         pushes: CredentialSource = logins
         if goal.registry == adapters.settings.internal_host:
-            pushes = _Pushes(adapters.protection.registry)
+            pushes = PushLogins(adapters.protection.registry)
         access = CopyAccess(self._access(origin, logins), self._access(goal, pushes))
         pusher = RegistryPusher(adapters.client.connection)
         await ImageCopier(adapters.registries, pusher, access).copy(origin, goal)
@@ -81,8 +81,8 @@ class MirrorCopier:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pushes:
-    """The login that pushes to a namespace of the embedded registry."""
+class PushLogins:
+    """Implements CredentialSource by the login that pushes to a namespace of ours."""
 
     logins: InternalLogins
 

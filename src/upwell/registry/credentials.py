@@ -85,7 +85,10 @@ class AuthConfig:
 
 
 class SecretCredentials:
-    """The logins of one pull Secret. The helpers that it may name are never run: users write it."""
+    """Implements CredentialSource by one pull Secret.
+
+    The helpers that it may name are never run: users write it.
+    """
 
     def __init__(self, config: AuthConfig) -> None:
         self._config = config
@@ -106,7 +109,10 @@ class SecretCredentials:
 
 
 class AuthFile:
-    """One auth file, read again when it changes; a file that is missing holds nothing."""
+    """Implements CredentialSource by one auth file, read again when it changes.
+
+    A file that is missing holds nothing.
+    """
 
     def __init__(self, path: Path, helpers: HelperRunner | None = None) -> None:
         self._path = path
@@ -148,7 +154,7 @@ class AuthFile:
 
 
 class ChainedCredentials:
-    """Several sources; the first that knows the repository decides."""
+    """Implements CredentialSource by several; the first that knows the repository decides."""
 
     def __init__(self, sources: Sequence[CredentialSource]) -> None:
         self._sources = tuple(sources)

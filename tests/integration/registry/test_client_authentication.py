@@ -20,6 +20,7 @@ from tests.support.registry.docker_registry import (
     image_manifest,
     push_image,
 )
+from tests.support.registry.logins import OneLogin
 
 from upwell.oci import Reference
 from upwell.registry.client.auth import basic
@@ -29,18 +30,6 @@ from upwell.registry.interface import Credential, RequestAccess
 
 GOOD = Credential(*ALICE)
 BAD = Credential("alice", "looking-glass")
-
-
-class OneCredential:
-    """A CredentialSource with one answer."""
-
-    def __init__(self, credential: Credential | None) -> None:
-        self._credential = credential
-
-    async def find(self, registry: str, repository: str) -> Credential | None:
-        assert registry
-        assert repository
-        return self._credential
 
 
 @pytest.fixture
@@ -56,12 +45,12 @@ async def test_basic_authentication(client: RegistryClient, tmp_path: Path) -> N
         image = await push_image(registry, "team/app", "1", login=basic(GOOD) or "")
         reference = Reference.parse(f"{registry}/team/app:1")
 
-        found = await client.resolve(reference, RequestAccess(OneCredential(GOOD)))
+        found = await client.resolve(reference, RequestAccess(OneLogin(GOOD)))
 
         assert found.digest == image.digest
         for credential in (BAD, None):
             with pytest.raises(UnauthorizedError) as caught:
-                await client.manifest(reference, RequestAccess(OneCredential(credential)))
+                await client.manifest(reference, RequestAccess(OneLogin(credential)))
             assert "looking-glass" not in str(caught.value)
 
 
@@ -170,12 +159,10 @@ async def test_token_authentication(
         expected = image_manifest().digest
 
         for _ in range(3):
-            assert (
-                await client.resolve(private, RequestAccess(OneCredential(GOOD)))
-            ).digest == expected
+            assert (await client.resolve(private, RequestAccess(OneLogin(GOOD)))).digest == expected
         assert tokens.requests == ["GET alice"]
 
-        identity = RequestAccess(OneCredential(Credential(identity_token="identity")))
+        identity = RequestAccess(OneLogin(Credential(identity_token="identity")))
         assert (await client.resolve(private, identity)).digest == expected
         assert (await client.resolve(public)).digest == expected
         assert tokens.requests[1:] == ["POST refresh_token", "GET anonymous"]
@@ -183,10 +170,10 @@ async def test_token_authentication(
         with pytest.raises(UnauthorizedError):
             await client.resolve(private)
         with pytest.raises(UnauthorizedError):
-            await client.resolve(private, RequestAccess(OneCredential(BAD)))
+            await client.resolve(private, RequestAccess(OneLogin(BAD)))
         with pytest.raises(UnauthorizedError):
             await client.resolve(
-                private, RequestAccess(OneCredential(Credential(identity_token="revoked")))
+                private, RequestAccess(OneLogin(Credential(identity_token="revoked")))
             )
 
 
@@ -198,6 +185,6 @@ async def test_refused_credentials_do_not_keep_a_public_image_away(
         await push_with_token(tokens, registry, "public/app")
         reference = Reference.parse(f"{registry}/public/app:1")
         for _ in range(3):
-            await client.resolve(reference, RequestAccess(OneCredential(BAD)))
+            await client.resolve(reference, RequestAccess(OneLogin(BAD)))
     # Refused once, then left out: repeated failed logins get an address banned.
     assert tokens.requests == ["GET alice", "GET anonymous"]

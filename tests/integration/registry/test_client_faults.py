@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tests.support.registry.docker_registry import CONFIG, free_port, image_manifest
+from tests.support.registry.logins import OneLogin
 
 from upwell.oci import Digest, Reference
 from upwell.registry.client.auth import basic
@@ -37,15 +38,6 @@ FAST = Timeouts(connect=2.0, answer=0.5, idle=0.3, blob=1.0)
 ALICE = Credential("alice", "hunter2")
 
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class AsAlice:
-    """A CredentialSource."""
-
-    async def find(self, registry: str, repository: str) -> Credential | None:
-        assert registry
-        assert repository
-        return ALICE
 
 
 @dataclass
@@ -425,7 +417,7 @@ async def test_a_redirect_does_not_carry_the_authorization_to_another_host(
             )
 
         async with serving(handle) as registry:
-            access = RequestAccess(AsAlice())
+            access = RequestAccess(OneLogin(ALICE))
             assert await client.blob(registry.app, Digest.of(CONFIG), 1000, access) == CONFIG
             storage.handler = answer(403)
             with pytest.raises(UnauthorizedError) as caught:
@@ -497,7 +489,7 @@ async def test_token_servers_that_fail(
         challenge = f'Bearer realm="http://{tokens.host}/token",service="s"'
         async with serving(answer(401, WWW_Authenticate=challenge)) as registry:
             with pytest.raises(expected):
-                await client.resolve(registry.app, RequestAccess(AsAlice()))
+                await client.resolve(registry.app, RequestAccess(OneLogin(ALICE)))
     if expected is RateLimitedError:
         assert client.connection.budget.closings() == {registry.host: True}
 
@@ -576,7 +568,7 @@ async def test_credentials_do_not_go_to_a_token_server_over_plain_http(
         challenge = answer(401, WWW_Authenticate=f'Bearer realm="http://{tokens.host}/token"')
         async with https_only(challenge, tls, certificate) as (client, app):
             with pytest.raises(InvalidAnswerError, match="https"):
-                await client.resolve(app, RequestAccess(AsAlice()))
+                await client.resolve(app, RequestAccess(OneLogin(ALICE)))
     assert tokens.requests == []
 
 

@@ -79,7 +79,7 @@ class ImageContents:
             manifest = await self._registries.manifest(reference.with_digest(entry.digest), access)
         if isinstance(manifest, Index):
             return
-        layers = _ImageLayers(self._registries, reference, manifest.layers, access)
+        layers = RegistryLayers(self._registries, reference, manifest.layers, access)
         found = await self._inventory.index(reference.digest, layers)
         log.info("contents indexed", extra={"image": str(reference), "packages": len(found)})
 
@@ -89,8 +89,8 @@ def image_contents_controller(contents: ImageContents, cache: ObjectCache) -> Co
     return Controller("contents", contents, cache, (Watch(ImageStream),), workers=1)
 
 
-class _ImageLayers:
-    """The layers of an image in a registry."""
+class RegistryLayers:
+    """Implements Layers of an image in a registry."""
 
     def __init__(
         self,
@@ -105,4 +105,5 @@ class _ImageLayers:
         self._access = access
 
     def open(self, layer: Descriptor) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream a layer as it is stored."""
         return self._registry.open_blob(self._reference, layer.digest, self._access)

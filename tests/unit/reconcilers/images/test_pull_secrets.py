@@ -2,6 +2,7 @@ import base64
 import json
 
 import pytest
+from tests.support.registry.logins import OneLogin
 from tests.support.rollouts.memory_machine import MemoryClock
 
 from upwell.api.core import Secret
@@ -13,14 +14,6 @@ from upwell.store.memory import MemoryStore
 
 JSON = "kubernetes.io/dockerconfigjson"
 OLD = "kubernetes.io/dockercfg"
-
-
-class ServerCredentials:
-    """Implements CredentialSource: the same login for all."""
-
-    async def find(self, registry: str, repository: str) -> Credential | None:
-        del registry, repository
-        return Credential("server", "own")
 
 
 def pull_secret(
@@ -51,7 +44,7 @@ async def login(*secrets: Secret, registry: str = "vendor.example") -> str | Non
     store = MemoryStore(MemoryClock())
     for item in secrets:
         await store.create(item)
-    source = await PullSecrets(store, ServerCredentials()).of_namespace("shop")
+    source = await PullSecrets(store, OneLogin(Credential("server", "own"))).of_namespace("shop")
     found = await source.find(registry, "debian")
     return found.username if found else None
 
