@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
-from upwell.api.codec import decode, encode
+from upwell.api.codec import UnknownKindError, decode, encode
 from upwell.api.defaults import apply_defaults
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cli import main
 from upwell.cli.core.connection import Session
-from upwell.store.interface import NotFoundError
+from upwell.store.interface import NotFoundError, RejectedError
 from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
@@ -24,7 +24,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class ScriptedConversation:
-    """Conversation that sends scripted messages, after it received `after` messages."""
+    """Implements Conversation by scripted messages, after it received `after` messages."""
 
     def __init__(self, *said: bytes, after: int = 0) -> None:
         self._said = said
@@ -45,7 +45,10 @@ class ScriptedConversation:
 
 
 class FakeClient(MemoryStore):
-    """An ApiClient on a MemoryStore; `answers` and `logs` play the server's own parts."""
+    """Implements ApiClient on a MemoryStore; `answers` and `logs` play the server's own parts.
+
+    Keeps no field managers, and knows no paths besides those of objects.
+    """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: NOW) -> None:
         super().__init__(clock)
@@ -73,7 +76,10 @@ class FakeClient(MemoryStore):
         dry_run: bool = False,
     ) -> tuple[Resource, Sequence[str]]:
         self.calls.append(("APPLY", field_manager, force))
-        wanted = apply_defaults(decode(document))
+        try:
+            wanted = apply_defaults(decode(document))
+        except UnknownKindError as error:
+            raise RejectedError(str(error)) from error
         if wanted.KIND.kind in self.forbidden:
             raise StoreForbiddenError(f"{wanted.key}: token ci may not write it")
         if dry_run:
@@ -82,16 +88,8 @@ class FakeClient(MemoryStore):
             before = await self.get(type(wanted), wanted.namespace, wanted.name)
         except NotFoundError:
             return await self.create(wanted), self.warnings
-        merged = wanted.model_copy(
-            update={
-                "metadata": before.metadata.model_copy(
-                    update={
-                        "labels": wanted.metadata.labels,
-                        "annotations": wanted.metadata.annotations,
-                    }
-                )
-            }
-        )
+        document = merge(encode(before), {k: v for k, v in document.items() if k != "status"})
+        merged = decode(document)
         return await self.update(merged), self.warnings
 
     async def patch[R: Resource](
