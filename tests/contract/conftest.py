@@ -20,6 +20,8 @@ from upwell.api.core import ConfigMap, Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.schemas.crds import custom_resource_definitions
+from upwell.server.admission.quota import LimitedStore
+from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.store.kubernetes import KubernetesStore
 from upwell.store.memory import MemoryStore
@@ -104,11 +106,22 @@ def _start(folder: Path) -> Cluster:
     return Cluster(view.stdout, token, str(folder / "pki" / "ca.crt"))
 
 
-@pytest.fixture(params=["memory", "memory for commands", "sqlite", "server", "kubernetes"])
+@pytest.fixture(
+    params=[
+        "memory",
+        "memory within limits",
+        "memory for commands",
+        "sqlite",
+        "server",
+        "kubernetes",
+    ]
+)
 async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Port]:
     match request.param:
         case "memory":
             yield Port(MemoryStore(now), settles_at_once=True)
+        case "memory within limits":
+            yield Port(LimitedStore(MemoryStore(now), DEFAULT_LIMITS), settles_at_once=True)
         case "memory for commands":
             yield Port(FakeClient(now), settles_at_once=True)
         case "sqlite":
