@@ -21,6 +21,7 @@ from upwell.registry.errors import (
     InvalidAnswerError,
     ManifestUnknownError,
 )
+from upwell.registry.forwarding import ForwardingRegistry
 from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.interface import Registry
 from upwell.registry.pull_through import PullThroughRegistry
@@ -67,6 +68,7 @@ OVER: dict[str, Callable[[Upstream], Registry]] = {
         upstream.folder, upstream.served.host, upstream.client, StreamInMemory()
     ),
     "client of embedded": lambda upstream: upstream.client,
+    "forwarding": lambda upstream: ForwardingRegistry(upstream.client),
     "caching": lambda upstream: CachingRegistry(upstream.client),
     "counted": lambda upstream: CountedRegistry(upstream.client, Metrics()),
     "routed to the own": lambda upstream: RoutedRegistry(upstream.served, upstream.client),

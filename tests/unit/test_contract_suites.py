@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 PORTS_ELSEWHERE = ("registry/hosting.py", "registry/origins.py")
 FAULT = "a store of the suite, but for the fault that one test is about"
 SERVER = "a server that is reached over HTTP, by the client of the suite"
-PARTS = "a store of the suite, with what follows it: nothing is asked of it as a store"
+PARTS = "one of the suite, with what works beside it: it is not used as the port"
 BESIDE = {
     "CutImage": "breaks in the middle of a layer, for the suite of inventories",
     "EveryImage": "knows every name, so that nothing is unknown to it",
@@ -27,16 +27,19 @@ BESIDE = {
     "ReplicaSetReader": "shows revisions as ReplicaSets, in the API alone: nothing is written",
     "SilentRegistry": SERVER,
     "TokenRegistry": SERVER,
-    "UnrulyRegistry": SERVER,
+    "FaultyRegistry": SERVER,
+    "MirroredRegistry": PARTS,
     "CachedStore": PARTS,
     "ControlledStore": PARTS,
+    "TracedStore": PARTS,
     "BreakingStore": FAULT,
     "ContestedStore": FAULT,
     "FragileStore": FAULT,
     "FullStore": FAULT,
     "InterruptedStore": FAULT,
     "MortalStore": FAULT,
-    "RestlessStore": FAULT,
+    "OvertakenStore": FAULT,
+    "ChangingSecretStore": FAULT,
 }
 """Class -> why it need not pass the suite of the port that it stands in for."""
 
@@ -214,6 +217,6 @@ def test_a_port_without_a_suite_is_found() -> None:
 
 def test_a_class_that_is_in_no_suite_is_found() -> None:
     [registry] = [port for port in ports() if port.name == "Registry"]
-    found = untested(registry, [{"Registry", "Vendor"}, {"Store", "CachingRegistry"}])
+    found = untested(registry, [{"Registry", "UpstreamRegistry"}, {"Store", "CachingRegistry"}])
     assert {"CachingRegistry", "CountedRegistry", "RegistryClient", "PullThroughRegistry"} <= found
-    assert "Vendor" not in found
+    assert "UpstreamRegistry" not in found
