@@ -164,7 +164,7 @@ def suites() -> list[set[str]]:
     """Return the names in each suite, with those of the fixtures that all share."""
     folder = ROOT / "tests/contract"
     shared = names(folder / "conftest.py")
-    return [names(suite) | shared for suite in sorted(folder.glob("test_*_contract.py"))]
+    return [names(suite) | shared for suite in sorted(folder.rglob("test_*_contract.py"))]
 
 
 def names(module: Path) -> set[str]:
