@@ -22,6 +22,7 @@ _IN_ALL = {
     "deploymentconfigs",
     "deployments",
     "imagestreams",
+    "jobs",
     "pods",
     "routes",
     "services",

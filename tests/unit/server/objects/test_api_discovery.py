@@ -99,3 +99,10 @@ async def test_openapi_shows_types_as_kubernetes_writes_them(api: Api) -> None:
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
 async def test_health_is_answered(api: Api, path: str) -> None:
     assert (await api.get(path)).text == "ok"
+
+
+async def test_jobs_are_in_the_category_all(api: Api) -> None:
+    resources = (await api.get("/apis/batch/v1")).json["resources"]
+    assert {"cronjobs", "jobs"} <= {
+        one["name"] for one in resources if "all" in one.get("categories", ())
+    }
