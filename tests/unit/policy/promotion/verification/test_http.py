@@ -1,4 +1,4 @@
-"""What answers of HTTP checks come to."""
+"""Verdicts on answers of HTTP checks."""
 
 import pytest
 
