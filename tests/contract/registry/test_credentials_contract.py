@@ -21,7 +21,7 @@ TOKENS = RegistryTokens()
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownCredentials:
     """A source, and its login for `registry.test/team/app`."""
 
     source: CredentialSource
@@ -42,15 +42,17 @@ def internal(tokens: RegistryTokens) -> InternalLogins:
     return InternalLogins(HOST, tokens)
 
 
-KNOWN: dict[str, Callable[[Path], Known]] = {
-    "auth file": lambda folder: Known(auth_file(folder), LOGIN),
-    "pull Secret": lambda _: Known(secret(), LOGIN),
-    "chain": lambda _: Known(ChainedCredentials((OneLogin(None), secret())), LOGIN),
-    "internal": lambda _: Known(internal(TOKENS), Credential("upwell", TOKENS.to_pull())),
-    "pushes": lambda _: Known(
+KNOWN: dict[str, Callable[[Path], KnownCredentials]] = {
+    "auth file": lambda folder: KnownCredentials(auth_file(folder), LOGIN),
+    "pull Secret": lambda _: KnownCredentials(secret(), LOGIN),
+    "chain": lambda _: KnownCredentials(ChainedCredentials((OneLogin(None), secret())), LOGIN),
+    "internal": lambda _: KnownCredentials(
+        internal(TOKENS), Credential("upwell", TOKENS.to_pull())
+    ),
+    "pushes": lambda _: KnownCredentials(
         PushLogins(internal(TOKENS)), Credential("upwell", TOKENS.of_build("team"))
     ),
-    "memory": lambda _: Known(OneLogin(LOGIN), LOGIN),
+    "memory": lambda _: KnownCredentials(OneLogin(LOGIN), LOGIN),
 }
 STRANGERS: dict[str, Callable[[Path], CredentialSource]] = {
     "auth file": auth_file,
