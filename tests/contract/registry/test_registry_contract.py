@@ -43,7 +43,7 @@ class RegistryUnderTest:
 
 
 @dataclass(frozen=True)
-class UpstreamRegistry:
+class FilledRegistry:
     """A served registry that holds the image, its storage in `folder`, and a client of it."""
 
     served: EmbeddedRegistry
@@ -55,14 +55,14 @@ class UpstreamRegistry:
 TAGS = ("1", "2", "latest")
 
 
-def in_memory(upstream: UpstreamRegistry) -> RegistryInMemory:
+def in_memory(upstream: FilledRegistry) -> RegistryInMemory:
     named = [f"{upstream.served.host}/team/app:{tag}" for tag in TAGS]
     registry = RegistryInMemory(upstream.image, tags=dict.fromkeys(named, upstream.image.digest))
     registry.blobs[Digest.of(CONFIG)] = CONFIG
     return registry
 
 
-OVER: dict[str, Callable[[UpstreamRegistry], Registry]] = {
+OVER: dict[str, Callable[[FilledRegistry], Registry]] = {
     "embedded": lambda upstream: upstream.served,
     "pull-through": lambda upstream: PullThroughRegistry(
         upstream.folder, upstream.served.host, upstream.client, StreamInMemory()
@@ -93,7 +93,7 @@ async def stocked(
             return
         served = (await stack.enter_async_context(serving(tmp_path))).registry
         image = await push_image(served.host, "team/app", *TAGS)
-        registry = OVER[request.param](UpstreamRegistry(served, client, tmp_path, image))
+        registry = OVER[request.param](FilledRegistry(served, client, tmp_path, image))
         yield RegistryUnderTest(registry, served.host, image)
 
 
