@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ from tests.support.installation.python_images import publish_python
 
 from upwell.api.apps import Deployment
 from upwell.api.build import Build
+from upwell.api.image import ImageStream
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.store.interface import ApiClient, Selector
 
@@ -40,7 +42,7 @@ async def test_a_base_change_goes_through_the_ci_to_production(
     await publish_python(made.vendor, BASE, "1.0")
     made.commit(REPOSITORY, _sources())
     async with buildbot(made, _token(made)) as ci:
-        _apply(made, ci)
+        await _apply(made, client, ci)
         await ci.force()
         await ci.succeeded(1)
         assert await _systems(made) == ["Vendor Linux 1.0"] * 3
@@ -157,7 +159,7 @@ def _token(made: Installation) -> str:
     return done.stdout.strip()
 
 
-def _apply(made: Installation, ci: Buildbot) -> None:
+async def _apply(made: Installation, client: ApiClient, ci: Buildbot) -> None:
     """Apply the example's manifests, with this installation's places in place of the README's."""
     places = {
         "docker.io/library": f"{made.vendor}/vendor",
@@ -172,9 +174,20 @@ def _apply(made: Installation, ci: Buildbot) -> None:
         "stringData": {"secret": ci.webhook_secret},
     }
     files = sorted((EXAMPLE / "manifests").glob("*.yaml"), reverse=True)
-    text = "\n---\n".join([json.dumps(secret), *(path.read_text() for path in files)])
+    subscription, rest = files[0].read_text(), [path.read_text() for path in files[1:]]
+    text = "\n---\n".join([json.dumps(secret), *rest, subscription])
     for place, here in places.items():
         assert place in text
         text = text.replace(place, here)
-    done = made.upwell("apply", "-f", "-", text=text)
-    assert done.returncode == 0, done.stderr
+    *others, subscription = text.split("\n---\n")
+    for part in ("\n---\n".join(others), subscription):
+        done = made.upwell("apply", "-f", "-", text=part)
+        assert done.returncode == 0, done.stderr
+        await until(partial(_is_imported_before_now, client), bool)
+
+
+async def _is_imported_before_now(client: ApiClient) -> bool:
+    """Return True once a Subscription made now is not told of the first image: that is no news."""
+    stream = await client.get(ImageStream, NAMESPACE, "python")
+    seen = [event.created for tag in stream.status.tags for event in tag.items]
+    return bool(seen) and datetime.now(UTC) >= max(seen) + timedelta(seconds=1)

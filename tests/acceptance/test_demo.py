@@ -45,8 +45,10 @@ class Demo:
 
     def __init__(self, folder: Path, *options: str, cache: Path | None = None) -> None:
         self.folder = folder
+        # Ctrl-C also ends it where a shell runs the tests in the background.
+        program = ("env", "--default-signal=INT", sys.executable, "-m", "upwell")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "upwell", "demo", "--plain", "--data-dir", folder, *options],
+            [*program, "demo", "--plain", "--data-dir", str(folder), *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -223,10 +223,11 @@ def test_pause_and_resume_change_the_object(server: Server) -> None:
 
 def test_ctrl_c_ends_a_watch_with_130(server: Server) -> None:
     assert server.upwell("apply", "-f", "-", stdin=MANIFESTS).stderr == ""
-    command = [sys.executable, "-c", "from upwell.cli import main; main()"]
+    # A shell has what it runs in the background ignore SIGINT, the tests and their children too.
+    command = ["env", "--default-signal=INT", sys.executable]
 
     with subprocess.Popen(
-        [*command, "--server", server.url, "get", "bc", "--watch"],
+        [*command, "-m", "upwell", "--server", server.url, "get", "bc", "--watch"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -235,7 +236,10 @@ def test_ctrl_c_ends_a_watch_with_130(server: Server) -> None:
         assert watching.stdout.readline().startswith("NAME")
         assert watching.stdout.readline().startswith("shop")
         watching.send_signal(signal.SIGINT)
-        _, errors = watching.communicate(timeout=10)
+        try:
+            _, errors = watching.communicate(timeout=30)
+        finally:
+            watching.kill()
 
     assert watching.returncode == 130
     assert errors == "error: interrupted\n"
