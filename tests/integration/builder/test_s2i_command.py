@@ -28,7 +28,9 @@ class S2iCommand:
     ) -> asyncio.subprocess.Process:
         options = ("--storage", str(self.storage)) if stored else ()
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "upwell", "s2i", *words, *options),
+            *("env", "--default-signal=INT", sys.executable, "-m", "upwell", "s2i"),
+            *words,
+            *options,
             env={**os.environ, "CONTAINERS_CONF": str(self.conf), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

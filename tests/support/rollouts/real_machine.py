@@ -219,6 +219,8 @@ async def _remove_all(home: PodmanHome, podman: PodmanSettings) -> None:
     label = f"label=upwell.dev/instance={podman.instance_id}"
     for container in home.run("ps", "-aq", "--filter", label).split():
         home.run("rm", "--force", "--time=0", "--depend", container)
+    if podman.network_name not in home.run("network", "ls", "--format", "{{.Name}}").split():
+        return  # a test that was skipped has made none
     [network] = json.loads(home.run("network", "inspect", podman.network_name))
     _, upper = IPv4Network(network["subnets"][0]["subnet"]).subnets()
     await leave(upper)
