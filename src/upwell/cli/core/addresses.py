@@ -25,6 +25,12 @@ def parse_address(context: click.Context, option: click.Parameter, text: str) ->
     return host, port
 
 
+def join_address(address: tuple[str, int]) -> str:
+    """Return `HOST:PORT`."""
+    host, port = address
+    return f"{host}:{port}"
+
+
 def server_url_fault(text: str) -> str:
     """Return why this is not the URL of a server; empty if it is."""
     try:

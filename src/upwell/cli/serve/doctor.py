@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from upwell.cli.core.addresses import parse_address
 from upwell.cli.core.errors import Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.serve.options import data_dir_option, router_options
 from upwell.machine.checks import HostCheck, HostCheckStatus, HostPaths, check_machine
 from upwell.machine.containers_conf import ContainersConf, decide, render
 from upwell.machine.host import Host, read_host
@@ -86,33 +86,8 @@ async def _check(
         "upwell doctor -o json | jq '.checks[] | select(.status != \"ok\")'",
     )
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("/var/lib/upwell"),
-    show_default=True,
-    envvar="UPWELL_DATA_DIR",
-    show_envvar=True,
-    help="Data directory of `upwell serve`; its file system is checked.",
-)
-@click.option(
-    "--router",
-    callback=parse_address,
-    default="127.0.0.1:7088",
-    show_default=True,
-    envvar="UPWELL_ROUTER",
-    show_envvar=True,
-    help="HOST:PORT where the router serves Routes.",
-)
-@click.option(
-    "--router-https",
-    callback=parse_address,
-    default="127.0.0.1:7443",
-    show_default=True,
-    envvar="UPWELL_ROUTER_HTTPS",
-    show_envvar=True,
-    help="HOST:PORT where the router serves Routes with TLS.",
-)
+@data_dir_option("Data directory of `upwell serve`; its file system is checked.")
+@router_options
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 def doctor(
     data_dir: Path, router: tuple[str, int], router_https: tuple[str, int], output: str

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from upwell.cli.core.addresses import parse_address
+from upwell.cli.core.addresses import join_address, parse_address
 from upwell.cli.serve.access import access_options
+from upwell.cli.serve.options import data_dir_option, router_options
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 
 if TYPE_CHECKING:
@@ -36,15 +37,7 @@ Examples:
   upwell serve --listen 0.0.0.0:7080 --tls --tls-name upwell.example.com
 """
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("/var/lib/upwell"),
-    show_default=True,
-    envvar="UPWELL_DATA_DIR",
-    show_envvar=True,
-    help="Folder for objects, images, logs and volumes.",
-)
+@data_dir_option("Folder for objects, images, logs and volumes.")
 @click.option(
     "--listen",
     callback=parse_address,
@@ -54,22 +47,7 @@ Examples:
     show_envvar=True,
     help="HOST:PORT of the API and of the embedded registry.",
 )
-@click.option(
-    "--router",
-    default="127.0.0.1:7088",
-    show_default=True,
-    envvar="UPWELL_ROUTER",
-    show_envvar=True,
-    help="HOST:PORT where the router serves Routes.",
-)
-@click.option(
-    "--router-https",
-    default="127.0.0.1:7443",
-    show_default=True,
-    envvar="UPWELL_ROUTER_HTTPS",
-    show_envvar=True,
-    help="HOST:PORT where the router serves Routes with TLS.",
-)
+@router_options
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -132,8 +110,8 @@ Examples:
 def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     data_dir: Path,
     listen: tuple[str, int],
-    router: str,
-    router_https: str,
+    router: tuple[str, int],
+    router_https: tuple[str, int],
     config: Path | None,
     import_interval: timedelta | None,
     upload_limit: str | None,
@@ -168,8 +146,8 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             data_dir=data_dir.absolute(),
             host=host,
             port=port,
-            router_address=router,
-            router_https_address=router_https,
+            router_address=join_address(router),
+            router_https_address=join_address(router_https),
             import_interval=import_interval or file.import_interval,
             upload_limit_bytes=size,
             build_slots=build_slots,

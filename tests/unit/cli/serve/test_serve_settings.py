@@ -36,9 +36,10 @@ def test_a_size_that_is_none_is_refused(tmp_path: Path) -> None:
     assert result.stderr == "error: 'much' is not a size such as 512Mi or 2Gi\n"
 
 
+@pytest.mark.parametrize("option", ["--listen", "--router", "--router-https"])
 @pytest.mark.parametrize("address", ["127.0.0.1:99999", "127.0.0.1:0", "[::1]:65536"])
-def test_a_port_that_does_not_exist_is_refused(tmp_path: Path, address: str) -> None:
-    result = run(tmp_path, "--listen", address)
+def test_a_port_that_does_not_exist_is_refused(tmp_path: Path, address: str, option: str) -> None:
+    result = run(tmp_path, option, address)
 
     assert result.exit_code == 2
     assert f"{address!r} is not HOST:PORT: a port is 1 to 65535" in result.stderr
