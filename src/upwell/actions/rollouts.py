@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
+from upwell.api.apps import RevisionRecord
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.images.streams import StreamName
@@ -15,11 +16,13 @@ from upwell.policy.rollouts.requests import (
     rolled_back,
     started,
 )
-from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.settings import Workload, template_of
 from upwell.policy.rollouts.triggers import followers_of, images_of_all, with_images
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
+type _Rollback = tuple[Workload, RevisionRecord]
+"""A workload, and the revision that it goes back to."""
 type _Change = Callable[[Resource], Awaitable[Workload]]
 
 
@@ -70,10 +73,25 @@ class RolloutActions:
         """Write the template of an earlier revision back, and hold automation away from it.
 
         Without `to_revision`, the last one that served in full before the declared one. A person's
-        decision outranks triggers until the hold is lifted.
+        decision outranks triggers until the hold is lifted. Raises ConflictError where somebody
+        else changes the template meanwhile: their decision is not gone over.
         """
-        resource = await self._store.get(kind, namespace, name)
-        workload, record = require_revision(resource, to_revision)
+        asked = await self._store.get(kind, namespace, name)
+        workload, record = require_revision(asked, to_revision)
+        declared, number = template_of(workload), record.revision
+
+        async def unedited() -> _Rollback:
+            workload, record = require_revision(
+                await self._store.get(kind, namespace, name), number
+            )
+            if template_of(workload) != declared:
+                raise ConflictError(workload.key, "its template was changed meanwhile")
+            return workload, record
+
+        return await update_with_retry(unedited, self._write_back)
+
+    async def _write_back(self, rollback: _Rollback) -> Workload:
+        workload, record = rollback
         named = naming_revision(workload, record)
         if named is not workload:
             workload = await self._store.update_status(named)

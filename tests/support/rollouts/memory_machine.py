@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tests.support.registry.memory import RegistryInMemory
+from tests.support.store.overtaken_store import OvertakenStore
 
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.meta import ObjectKey, Resource
@@ -22,7 +23,6 @@ from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.reconcilers.routing.reconciler import RoutingReconciler
 from upwell.store.interface import ConflictError
-from upwell.store.memory import MemoryStore
 from upwell.workload.haproxy.config import RouterLimits, plan
 from upwell.workload.interface import (
     WHOLE_LOG,
@@ -354,7 +354,7 @@ class RolloutSetup:
 
     def __init__(self) -> None:
         self.clock = MemoryClock()
-        self.store = MemoryStore(self.clock)
+        self.store = OvertakenStore(self.clock)
         self.actions = RolloutActions(self.store, self.clock)
         self.calls: list[str] = []
         self.kill_at = 0

@@ -5,33 +5,13 @@ from typing import Any
 import pytest
 from tests.support.promotion.promotion_api import PIPELINE
 from tests.support.server.api_server import ApiClock
+from tests.support.store.overtaken_store import OvertakenStore
 
 from upwell.actions.promotion import PromotionActions
 from upwell.api.codec import decode, decode_as
-from upwell.api.meta import Resource
 from upwell.api.promotion import Promotion, Rejection, Release, Vote
 from upwell.policy.promotion.requests import Asked, RefusedError
-from upwell.store.interface import AlreadyExistsError, ConflictError
-from upwell.store.memory import MemoryStore
-
-
-class OvertakenStore(MemoryStore):
-    """A store in which another client writes just before each of the next `times` writes."""
-
-    times = 0
-
-    async def create[R: Resource](self, resource: R) -> R:
-        if isinstance(resource, Promotion) and self.times:
-            self.times -= 1
-            raise AlreadyExistsError(resource.key)
-        return await super().create(resource)
-
-    async def update_status[R: Resource](self, resource: R) -> R:
-        if self.times:
-            self.times -= 1
-            found = await self.get(type(resource), resource.namespace, resource.name)
-            await super().update(found.with_metadata(labels={**found.labels, "by": "another"}))
-        return await super().update_status(resource)
+from upwell.store.interface import ConflictError
 
 
 class PromotionActionsSetup:

@@ -14,7 +14,9 @@ from upwell.policy.rollouts.requests import (
     RevisionNotFoundError,
     SameRevisionError,
 )
+from upwell.policy.rollouts.settings import with_pod_template
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
+from upwell.store.interface import ConflictError
 
 KEY = ObjectKey("Deployment", "shop", "web")
 TRIGGER = (
@@ -96,6 +98,28 @@ async def test_undo_to_a_revision_by_number(setup: RolloutSetup) -> None:
     assert isinstance(changed, Deployment)
     assert changed.spec.template.spec.containers[0].image == GOOD
     assert "revision 1" in changed.annotations[HOLD_ANNOTATION]
+
+
+async def test_undo_goes_on_where_another_client_writes_meanwhile(setup: RolloutSetup) -> None:
+    setup.store.times = 3
+
+    changed = await setup.actions.roll_back(Deployment, "shop", "web", None)
+
+    assert isinstance(changed, Deployment)
+    assert changed.spec.template.spec.containers[0].image == GOOD
+    assert changed.labels["by"] == "another"
+
+
+async def test_undo_does_not_go_over_a_template_that_comes_meanwhile(setup: RolloutSetup) -> None:
+    found = await setup.store.get(Deployment, "shop", "web")
+    edited = with_pod_template(found, followed("registry.test/app:edited").spec.template)
+
+    setup.store.overtake_with(edited)
+    with pytest.raises(ConflictError, match="its template was changed meanwhile"):
+        await setup.actions.roll_back(Deployment, "shop", "web", None)
+
+    kept = await setup.store.get(Deployment, "shop", "web")
+    assert kept.spec.template == edited.spec.template
 
 
 async def test_undo_refuses_what_it_cannot_do(setup: RolloutSetup) -> None:
