@@ -1,0 +1,101 @@
+"""State of what the server starts or stands on: router, runtime service, disk, clock.
+
+Whoever watches such a component reports its faults here; readiness, metrics, and the objects that
+people and Subscriptions hear of are all made from this one record.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from upwell.machine.clock import now
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentState:
+    """State of one component, as it was reported last."""
+
+    name: str
+    since: datetime
+    """UTC; time of the last turn between well and faulty."""
+    reason: str = ""
+    """CamelCase, for a condition; empty while nothing is wrong."""
+    message: str = ""
+    """Fault for people, with the next step."""
+    required: bool = True
+    """False: the server is ready in spite of the fault."""
+    restarts: int = 0
+    """Times that it was started anew since this process began."""
+
+    @property
+    def faulty(self) -> bool:
+        """True while something is wrong."""
+        return bool(self.reason)
+
+
+class WatchedComponent:
+    """One component, for whoever watches it to report on. Any call may be repeated."""
+
+    def __init__(
+        self, state: ComponentState, clock: Callable[[], datetime], changed: Callable[[], None]
+    ) -> None:
+        self.state = state
+        self._clock = clock
+        self._changed = changed
+
+    def fail(self, reason: str, message: str) -> None:
+        """Report a fault: a CamelCase reason, and what is wrong and comes next, for people."""
+        since = self.state.since if self.state.faulty else self._clock()
+        self._become(replace(self.state, reason=reason, message=message, since=since))
+
+    def recover(self) -> None:
+        """Report that nothing is wrong."""
+        if self.state.faulty:
+            self._become(replace(self.state, reason="", message="", since=self._clock()))
+
+    def count_restart(self) -> None:
+        """Report that it was started anew."""
+        self._become(replace(self.state, restarts=self.state.restarts + 1))
+
+    def _become(self, state: ComponentState) -> None:
+        if state != self.state:
+            self.state = state
+            self._changed()
+
+
+class Components:
+    """Record of all components of one server."""
+
+    def __init__(self, clock: Callable[[], datetime] = now) -> None:
+        self._clock = clock
+        self._components: dict[str, WatchedComponent] = {}
+        self._listeners: set[asyncio.Event] = set()
+
+    def add(self, name: str, *, required: bool = True) -> WatchedComponent:
+        """Return the component of that name, which is well until somebody reports a fault."""
+        if name not in self._components:
+            state = ComponentState(name, self._clock(), required=required)
+            self._components[name] = WatchedComponent(state, self._clock, self._notify)
+            self._notify()
+        return self._components[name]
+
+    def states(self) -> Sequence[ComponentState]:
+        """Return the state of each, by name."""
+        return [self._components[name].state for name in sorted(self._components)]
+
+    async def changes(self) -> AsyncIterator[Sequence[ComponentState]]:
+        """Yield all states now, and after changes; changes in quick succession count as one."""
+        changed = asyncio.Event()
+        self._listeners.add(changed)
+        try:
+            while True:
+                changed.clear()
+                yield self.states()
+                await changed.wait()
+        finally:
+            self._listeners.discard(changed)
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener.set()
