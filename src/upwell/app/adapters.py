@@ -18,6 +18,7 @@ from upwell.controller import ObjectCache
 from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.clock import now
+from upwell.machine.components import Components
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.notifications import Subscriptions
@@ -49,6 +50,8 @@ class Adapters:
     """Adapters, opened, and the cache of the store."""
 
     settings: ServerSettings
+    components: Components
+    """State of what the server starts or stands on: whoever watches such a part reports here."""
     store: SqliteStore
     cache: ObjectCache
     """Cache by which every reconciler learns of changes."""
@@ -82,6 +85,7 @@ class Adapters:
 async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adapters:
     """Open all; the stack closes them."""
     data = settings.data_dir
+    components = Components(now)
     store = await SqliteStore.open(data / "upwell.db", clock=now)
     stack.push_async_callback(store.close)
     cache = ObjectCache(store)
@@ -101,6 +105,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     runtime = await stack.enter_async_context(PodmanRuntime.open(podman_settings(settings, paths)))
     adapters = Adapters(
         settings=settings,
+        components=components,
         store=store,
         cache=cache,
         internal=internal,

@@ -88,6 +88,7 @@ def wire(adapters: Adapters) -> Wired:
         registry_routes=create_routes(adapters.internal),
         metrics=adapters.metrics,
         gauges=adapters.gauges,
+        components=adapters.components,
         access=adapters.protection.control,
     )
     events = EventReconciler(store, now)

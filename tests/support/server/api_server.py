@@ -23,6 +23,7 @@ from upwell.actions.images import ImageExaminer
 from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.pruning import PruningActions
 from upwell.builder.logs import FileBuildLogs
+from upwell.machine.components import Components
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import Registry
 from upwell.server.admission.quota import LimitedStore
@@ -159,6 +160,7 @@ class Api:
     logs: FileBuildLogs
     runtime: StubRuntime
     shutdown: asyncio.Event
+    components: Components
     behind: MemoryActions
     """The parts behind the actions; no controller runs unless a test lets it."""
 
@@ -219,6 +221,7 @@ async def serving(
     pruning: PruningActions | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = ApiClock(), asyncio.Event()
+    components = Components(clock)
     store, runtime = MemoryStore(clock), StubRuntime()
     folder = tempfile.TemporaryDirectory(prefix="upwell-api-")
     logs = FileBuildLogs(Path(folder.name) / "builds")
@@ -247,6 +250,7 @@ async def serving(
             evidence=evidence,
             signatures=signatures or new_signatures(),
             limits=limits,
+            components=components,
             access=guard(store, clock) if guard else None,
             registry_routes=registry_routes,
         )
@@ -262,7 +266,7 @@ async def serving(
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         async with app.router.lifespan_context(app), aiohttp.ClientSession() as session:
-            yield Api(url, session, store, clock, logs, runtime, shutdown, made)
+            yield Api(url, session, store, clock, logs, runtime, shutdown, components, made)
     finally:
         following.cancel()
         shutdown.set()

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from prometheus_client.metrics_core import Metric
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from upwell.actions.catalog import Actions
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
+from upwell.machine.components import Components
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
@@ -31,7 +33,7 @@ from upwell.server.images.imports import ImageImportHandlers
 from upwell.server.images.mappings import ImageMappingHandlers
 from upwell.server.images.tags import StreamTagHandlers
 from upwell.server.metrics import health, metrics
-from upwell.server.metrics.gauges import StateGauges
+from upwell.server.metrics.gauges import StateGauges, component_metrics
 from upwell.server.metrics.metrics import Gauges, Measured, Metrics
 from upwell.server.notifications import subscriptions
 from upwell.server.objects import discovery
@@ -83,6 +85,8 @@ class ServerDependencies:
     metrics: Metrics = field(default_factory=Metrics)
     gauges: Gauges | None = None
     """Gauges of other parts, beside those of the objects."""
+    components: Components = field(default_factory=Components)
+    """State of what the server starts or stands on, for readiness and metrics."""
     access: AccessControl | None = None
     """None lets everyone do everything: for tests."""
 
@@ -112,7 +116,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
 
     app = Starlette(
         routes=[
-            *health.create_routes(deps.store, streams),
+            *health.create_routes(deps.store, streams, deps.components),
             *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
             *build_webhooks.create_routes(deps.store, deps.actions.builds, deps.limits),
@@ -145,8 +149,12 @@ def _middleware(deps: ServerDependencies) -> list[Middleware]:
 
 
 def _gauges(deps: ServerDependencies, streams: OpenStreams) -> list[Gauges]:
+    async def components() -> Sequence[Metric]:
+        return component_metrics(deps.components.states())
+
     state: Gauges = StateGauges(deps.store, streams)
-    return [state] if deps.gauges is None else [state, deps.gauges]
+    others = [] if deps.gauges is None else [deps.gauges]
+    return [state, components, *others]
 
 
 class _Api:

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from upwell.api import conditions
@@ -12,6 +12,7 @@ from upwell.api.build import Build, BuildPhase
 from upwell.api.codec import RESOURCES
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.machine.components import ComponentState
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
@@ -84,6 +85,22 @@ def budget_gauges(closings: Mapping[str, bool]) -> list[Metric]:
     closed = {registry: float(is_closed) for registry, is_closed in closings.items()}
     what = "Whether a registry told us to wait (1) or may be asked (0)."
     return [labelled("upwell_registry_budget_closed", what, "registry", closed)]
+
+
+def component_metrics(states: Iterable[ComponentState]) -> list[Metric]:
+    """Return whether each component works, and how often it was started anew."""
+    up = GaugeMetricFamily(
+        "upwell_component_up",
+        "Whether a component of the server works (1) or is faulty (0).",
+        labels=["component"],
+    )
+    restarts = CounterMetricFamily(
+        "upwell_component_restarts", "Starts of a component after a fault.", labels=["component"]
+    )
+    for state in states:
+        up.add_metric([state.name], not state.faulty)
+        restarts.add_metric([state.name], state.restarts)
+    return [up, restarts]
 
 
 def gauge(name: str, what: str, value: float) -> Metric:

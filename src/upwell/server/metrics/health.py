@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Route
 
 from upwell.api.core import Namespace
+from upwell.machine.components import Components
 from upwell.server.http.streaming import OpenStreams
 from upwell.store.interface import Selector, Store, StoreError
 
@@ -17,10 +18,11 @@ type Check = Callable[[], Awaitable[str]]
 """Returns what is wrong; empty when nothing is."""
 
 
-def create_routes(store: Store, streams: OpenStreams) -> list[BaseRoute]:
-    """Return the routes; not ready while the store does not answer or the server shuts down.
+def create_routes(store: Store, streams: OpenStreams, components: Components) -> list[BaseRoute]:
+    """Return the routes.
 
-    With `?verbose` they list their checks, as Kubernetes' API server does.
+    Not ready while the store does not answer, the server shuts down, or a component is faulty that
+    is required. With `?verbose` they list their checks, as Kubernetes' API server does.
     """
 
     async def ping() -> str:
@@ -37,8 +39,15 @@ def create_routes(store: Store, streams: OpenStreams) -> list[BaseRoute]:
             return f"the store does not answer: {error}"
         return ""
 
-    live = {"ping": ping}
-    ready = {"ping": ping, "shutdown": running, "store": answering}
+    own = {"ping": ping, "shutdown": running, "store": answering}
+
+    async def live() -> Mapping[str, str]:
+        return {"ping": await ping()}
+
+    async def ready() -> Mapping[str, str]:
+        faults = {check: await examine() for check, examine in own.items()}
+        return {**faults, **_of_components(components)}
+
     return [
         Route("/livez", _endpoint("livez", live)),
         Route("/readyz", _endpoint("readyz", ready)),
@@ -46,11 +55,20 @@ def create_routes(store: Store, streams: OpenStreams) -> list[BaseRoute]:
     ]
 
 
+def _of_components(components: Components) -> Mapping[str, str]:
+    """Return a check for each component that the server needs."""
+    return {
+        one.name: f"{one.name}: {one.message or one.reason}" if one.faulty else ""
+        for one in components.states()
+        if one.required
+    }
+
+
 def _endpoint(
-    name: str, checks: Mapping[str, Check]
+    name: str, examine: Callable[[], Awaitable[Mapping[str, str]]]
 ) -> Callable[[Request], Awaitable[PlainTextResponse]]:
     async def answer(request: Request) -> PlainTextResponse:
-        faults = {check: await examine() for check, examine in checks.items()}
+        faults = await examine()
         wrong = [fault for fault in faults.values() if fault]
         code = 503 if wrong else 200
         if "verbose" not in request.query_params:

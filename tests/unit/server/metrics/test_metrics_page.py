@@ -144,3 +144,33 @@ async def test_a_failed_check_says_what_is_wrong(api: Api, monkeypatch: pytest.M
         "readyz check failed",
     ]
     assert (await api.get("/livez")).status == 200
+
+
+async def test_a_component_that_is_required_is_a_check_of_readiness(api: Api) -> None:
+    router = api.components.add("router")
+    api.components.add("tracing", required=False).fail("Unreachable", "nobody answers")
+    assert "[+]router ok\n" in (await api.get("/readyz?verbose")).text
+
+    router.fail("RouterDown", "haproxy has ended; it is started again")
+    answer = await api.get("/readyz")
+    assert answer.status == 503
+    assert answer.text == "router: haproxy has ended; it is started again"
+    verbose = (await api.get("/readyz?verbose")).text
+    assert "[-]router failed: router: haproxy has ended; it is started again\n" in verbose
+    assert "tracing" not in verbose
+    assert (await api.get("/livez")).status == 200
+
+    router.recover()
+    assert (await api.get("/readyz")).text == "ok"
+
+
+async def test_components_are_told_with_their_starts(api: Api) -> None:
+    router = api.components.add("router")
+    found = await scraped(api)
+    assert found["upwell_component_up{component=router}"] == 1
+    assert found["upwell_component_restarts_total{component=router}"] == 0
+    router.fail("RouterDown", "haproxy has ended")
+    router.count_restart()
+    found = await scraped(api)
+    assert found["upwell_component_up{component=router}"] == 0
+    assert found["upwell_component_restarts_total{component=router}"] == 1
