@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from tests.support.server.api_server import serving
 
@@ -122,6 +123,27 @@ async def test_an_application_is_made_shown_and_applied_again_without_a_change(
         f"{kind} default/shop",
     ]
     assert all(edge["automatic"] for node in tree["nodes"] for edge in node["inputs"])
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "yaml")], ids=["made", "printed"])
+async def test_stages_have_their_namespaces_whatever_namespace_is_given(
+    upwell: Upwell, output: tuple[str, ...]
+) -> None:
+    made = await upwell("-n", "team", "new-app", SHOP, "--stages=dev,live", *output)
+
+    assert made.exit_code == 0, made.stderr
+    if output:
+        found = {
+            (one["kind"], one["metadata"]["namespace"])
+            for one in yaml.safe_load(made.stdout)["items"]
+        }
+    else:
+        listed = json.loads(
+            (await upwell("get", "deployments,pipelines", "-A", "-o", "json")).stdout
+        )
+        found = {(one["kind"], one["metadata"]["namespace"]) for one in listed["items"]}
+    wanted = {("Pipeline", "team"), ("Deployment", "shop-dev"), ("Deployment", "shop-live")}
+    assert wanted <= found
 
 
 async def test_an_application_adds_a_tag_to_a_stream_and_takes_nothing_away(

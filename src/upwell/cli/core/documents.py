@@ -1,7 +1,7 @@
 """Manifests from files, folders, addresses and stdin; all are checked before any is used."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -65,21 +65,27 @@ def load_manifests(
     return manifests
 
 
-def check_documents(documents: Iterable[dict[str, Any]], session: Session) -> list[LoadedManifest]:
+def check_documents(
+    documents: Iterable[dict[str, Any]], session: Session, namespaces: Collection[str] = ()
+) -> list[LoadedManifest]:
     """Return objects that were made here in the order to apply them.
 
-    Raises CommandError with every fault of every document.
+    They may be in `namespaces` besides the session's. Raises CommandError with every fault of
+    every document.
     """
-    return _check_all((("", document) for document in documents), [], session)
+    return _check_all((("", document) for document in documents), [], session, namespaces)
 
 
 def _check_all(
-    documents: Iterable[tuple[str, dict[str, Any]]], faults: list[str], session: Session
+    documents: Iterable[tuple[str, dict[str, Any]]],
+    faults: list[str],
+    session: Session,
+    namespaces: Collection[str] = (),
 ) -> list[LoadedManifest]:
     """Check documents, each with the prefix of its faults; `faults` has earlier ones."""
     manifests: list[LoadedManifest] = []
     for where, document in documents:
-        checked = _check(document, session)
+        checked = _check(document, session, namespaces)
         if isinstance(checked, LoadedManifest):
             manifests.append(checked)
         else:
@@ -90,7 +96,9 @@ def _check_all(
     return sorted(manifests, key=lambda manifest: manifest.rank)
 
 
-def _check(document: dict[str, Any], session: Session) -> LoadedManifest | list[str]:
+def _check(
+    document: dict[str, Any], session: Session, namespaces: Collection[str]
+) -> LoadedManifest | list[str]:
     try:
         resource = decode(document)
     except UnknownKindError as error:
@@ -100,7 +108,8 @@ def _check(document: dict[str, Any], session: Session) -> LoadedManifest | list[
     what = f"{resource.KIND.kind} {resource.name!r}"
     faults = [f"{what}: {fault}" for fault in validate(apply_defaults(resource))]
     if resource.KIND.namespaced:
-        if session.namespace_given and resource.namespace not in {"", session.namespace}:
+        allowed = {"", session.namespace, *namespaces}
+        if session.namespace_given and resource.namespace not in allowed:
             fault = f"is {resource.namespace!r}, but --namespace is {session.namespace!r}"
             faults.append(f"{what}: {Fault('metadata.namespace', fault)}")
         if not resource.namespace:

@@ -67,7 +67,7 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
             plan = await planner.plan(components, templates)
         except NewAppError as error:
             raise CommandError(f"nothing was created: {error}", Exit.USAGE) from error
-        manifests = check_documents(plan.documents, session)
+        manifests = check_documents(plan.documents, session, plan.namespaces)
         for note in plan.notes:
             click.echo(f"note: {note}", err=True)
         if output != Format.NAME:

@@ -57,6 +57,8 @@ class NewAppPlan:
     documents: list[dict[str, Any]] = field(default_factory=list)
     shared_streams: set[str] = field(default_factory=set)
     """Existing streams that get one more tag."""
+    namespaces: set[str] = field(default_factory=set)
+    """Namespaces of stages: those of objects that are not where the application is built."""
     notes: list[str] = field(default_factory=list)
     next_steps: list[str] = field(default_factory=list)
 
@@ -143,7 +145,7 @@ class NewAppPlanner:
         self._plan.next_steps.append(
             f"{name} starts once {followed.stream_tag} is imported, and again at each change of it"
         )
-        self._finish(replace(app, port=await self._port(followed)))
+        self._finish(_with_port(app, await self._port(followed)))
 
     async def _add_build(self, component: NewAppComponent, clone: LocalClone | None) -> None:
         repository = component.repository
@@ -173,8 +175,8 @@ class NewAppPlanner:
                 " build: name the image of its last FROM, as in"
                 f" `upwell new-app IMAGE~{repository.uri} --strategy=docker`, or name a local clone"
             )
-        port = facts.port or (await self._port(followed) if followed else self._assumed_port())
-        app = replace(self._application(name, followed), build=build, port=port)
+        port = facts.port or (await self._port(followed) if followed else None)
+        app = _with_port(replace(self._application(name, followed), build=build), port)
         waits = f" once {followed.stream_tag} is imported" if followed is not None else ""
         self._plan.next_steps.append(
             f"the first build starts{waits}: `upwell logs -f bc/{name}` follows it"
@@ -233,15 +235,18 @@ class NewAppPlanner:
 
     def _finish(self, app: Application) -> None:
         if self._options.port is not None:
-            app = replace(app, port=self._options.port)
+            app = _with_port(app, self._options.port)
+        if app.port_is_assumed:
+            self._plan.notes.append(_about_port(app))
+        self._plan.namespaces.update(stage.namespace for stage in app.stages)
         self._plan.documents += [encode(resource) for resource in application_objects(app)]
         if app.stages:
             self._plan.next_steps += _about_stages(app)
         elif app.expose:
             self._plan.next_steps.append(f"`upwell get route {app.name}` shows its address")
 
-    async def _port(self, followed: FollowedImage) -> int:
-        """Return the port that the image exposes; without metadata, the default port."""
+    async def _port(self, followed: FollowedImage) -> int | None:
+        """Return the port that the image exposes; None when that is not known."""
         if self._options.port is not None:
             return self._options.port
         try:
@@ -251,13 +256,7 @@ class NewAppPlanner:
             why = str(error) or f"no answer in {EXAMINATION_SECONDS} s"
             self._plan.notes.append(f"cannot read the metadata of {followed.stream_tag}: {why}")
             metadata = {}
-        return exposed_port(metadata) or self._assumed_port()
-
-    def _assumed_port(self) -> int:
-        if self._options.port is None:
-            note = f"assuming port {DEFAULT_PORT}: name another with --port"
-            self._plan.notes.append(note)
-        return DEFAULT_PORT
+        return exposed_port(metadata)
 
     async def _metadata(self, followed: FollowedImage) -> Mapping[str, Any]:
         if not followed.imports:
@@ -279,6 +278,22 @@ class NewAppPlanner:
             why = (answer.get("status") or {}).get("message") or "the server gave no reason"
             self._plan.notes.append(f"cannot read the metadata of {followed.imports}: {why}")
         return _docker_metadata(image or {})
+
+
+def _with_port(app: Application, port: int | None) -> Application:
+    return replace(app, port=port or DEFAULT_PORT, port_is_assumed=port is None)
+
+
+def _about_port(app: Application) -> str:
+    if app.is_probed:
+        return (
+            f"assuming port {app.port}: {app.name} is ready once it accepts connections there;"
+            " name another with --port"
+        )
+    return (
+        f"assuming port {app.port}, so that {app.name} gets no readiness probe and counts as ready"
+        " once it has started: name its port with --port"
+    )
 
 
 def _about_stages(app: Application) -> Iterator[str]:

@@ -83,6 +83,8 @@ class Application:
     """It goes through these, moved by a Pipeline; without them, it runs where it is built."""
     test: str = ""
     """Shell command that is run in each stage, in the application's own image."""
+    port_is_assumed: bool = False
+    """True if nothing said which port it is."""
 
     @property
     def all_labels(self) -> dict[str, str]:
@@ -93,6 +95,14 @@ class Application:
     def metadata(self) -> ObjectMeta:
         """Of every object that has its name."""
         return ObjectMeta(name=self.name, labels=self.all_labels)
+
+    @property
+    def is_probed(self) -> bool:
+        """True if it has to accept connections at its port to be ready.
+
+        Without stages and a Route, an assumed port may be one at which a worker never listens.
+        """
+        return not self.port_is_assumed or self.expose or bool(self.stages)
 
     @property
     def port_name(self) -> str:

@@ -8,10 +8,12 @@ from upwell.api.apps import (
     Deployment,
     DeploymentConfig,
     DeploymentConfigSpec,
+    DeploymentConfigStrategy,
     DeploymentSpec,
     DeploymentTrigger,
     ImageTriggerParams,
     LabelSelector,
+    RollingParams,
 )
 from upwell.api.core import (
     Container,
@@ -19,9 +21,11 @@ from upwell.api.core import (
     PodSpec,
     PodTemplate,
     PodTemplateMeta,
+    Probe,
     Service,
     ServicePort,
     ServiceSpec,
+    TcpSocketAction,
 )
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
@@ -41,6 +45,11 @@ from upwell.policy.new_app.application import Application, with_variables
 
 UNRESOLVED = " "
 """The image of a container until its trigger, or a promotion, sets it."""
+PROBE_PERIOD_SECONDS = 5
+"""Period of a readiness probe that has succeeded once; before that it is asked far more often."""
+PROBE_TIMEOUT_SECONDS = 2
+PROGRESS_DEADLINE_SECONDS = 300
+"""Time for the pull of an image and the start of an application, each."""
 
 
 def workload_objects(app: Application, follows: str) -> Iterator[Resource]:
@@ -81,10 +90,24 @@ def _selector(app: Application) -> dict[str, str]:
 
 def _template(app: Application) -> PodTemplate:
     port = ContainerPort(name=app.port_name, container_port=app.port, protocol="TCP")
-    container = with_variables(Container(name=app.name, image=UNRESOLVED, ports=(port,)), app.env)
+    container = Container(
+        name=app.name, image=UNRESOLVED, ports=(port,), readiness_probe=_readiness(app)
+    )
     labels = {**app.all_labels, **_selector(app)}
     return PodTemplate(
-        metadata=PodTemplateMeta(labels=labels), spec=PodSpec(containers=(container,))
+        metadata=PodTemplateMeta(labels=labels),
+        spec=PodSpec(containers=(with_variables(container, app.env),)),
+    )
+
+
+def _readiness(app: Application) -> Probe | None:
+    """Return the probe without which a rollout would end before the application listens."""
+    if not app.is_probed:
+        return None
+    return Probe(
+        tcp_socket=TcpSocketAction(port=app.port_name),
+        period_seconds=PROBE_PERIOD_SECONDS,
+        timeout_seconds=PROBE_TIMEOUT_SECONDS,
     )
 
 
@@ -102,6 +125,7 @@ def _deployment(app: Application, metadata: ObjectMeta, follows: str) -> Deploym
             replicas=1,
             selector=LabelSelector(match_labels=_selector(app)),
             template=_template(app),
+            progress_deadline_seconds=PROGRESS_DEADLINE_SECONDS if app.is_probed else None,
         ),
     )
 
@@ -115,12 +139,17 @@ def _deployment_config(app: Application, metadata: ObjectMeta, follows: str) -> 
             from_=ObjectReference(kind=IMAGE_STREAM_TAG, name=follows),
         )
         triggers.append(DeploymentTrigger(type="ImageChange", image_change_params=image))
+    strategy = None
+    if app.is_probed:
+        rolling = RollingParams(timeout_seconds=PROGRESS_DEADLINE_SECONDS)
+        strategy = DeploymentConfigStrategy(type="Rolling", rolling_params=rolling)
     return DeploymentConfig(
         metadata=metadata,
         spec=DeploymentConfigSpec(
             replicas=1,
             selector=_selector(app),
             template=_template(app),
+            strategy=strategy,
             triggers=tuple(triggers),
         ),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from upwell.api.apps import Deployment
 from upwell.api.build import BuildConfig
 from upwell.api.codec import decode, decode_as, encode
 from upwell.api.core import Secret
@@ -394,3 +395,37 @@ def test_a_docker_build_without_a_known_base_follows_nothing() -> None:
     assert [trigger.type for trigger in config.spec.triggers] == ["ConfigChange"]
     with pytest.raises(NewAppError, match="builder"):
         application_objects(Application("a", None, SOURCE))
+
+
+@pytest.mark.parametrize("as_config", [False, True])
+def test_a_port_that_is_known_makes_a_readiness_probe(*, as_config: bool) -> None:
+    app = Application("shop", new("shop:1"), port=9000, as_deployment_config=as_config)
+
+    found = next(encode(item)["spec"] for item in stored(app) if "Deployment" in item.KIND.kind)
+
+    probe = found["template"]["spec"]["containers"][0]["readinessProbe"]
+    assert probe["tcpSocket"] == {"port": "9000-tcp"}
+    deadline = (
+        found["strategy"]["rollingParams"]["timeoutSeconds"]
+        if as_config
+        else found["progressDeadlineSeconds"]
+    )
+    assert deadline == 300
+
+
+@pytest.mark.parametrize(
+    ("changed", "probed"),
+    [
+        ({}, False),
+        ({"expose": True}, True),
+        ({"stages": parse_stages("dev", "shop")}, True),
+    ],
+)
+def test_an_assumed_port_is_probed_where_something_needs_an_answer_at_it(
+    changed: dict[str, Any], *, probed: bool
+) -> None:
+    app = Application("shop", new("shop:1"), port_is_assumed=True, **changed)
+
+    pod = next(item for item in stored(app) if isinstance(item, Deployment)).spec.template.spec
+
+    assert (pod.containers[0].readiness_probe is not None) == probed
