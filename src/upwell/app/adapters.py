@@ -1,10 +1,12 @@
 """The adapters that `upwell serve` runs on, opened in the order in which they may fail."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 
 from upwell import __version__
 from upwell.app.access import Protection, protect
@@ -17,8 +19,9 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.controller import ObjectCache
 from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
-from upwell.machine.clock import now
+from upwell.machine.clock import now, seconds
 from upwell.machine.components import Components
+from upwell.machine.disk import DiskSpace
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.notifications import Subscriptions
@@ -52,6 +55,7 @@ class Adapters:
     settings: ServerSettings
     components: Components
     """State of what the server starts or stands on: whoever watches such a part reports here."""
+    disk: DiskSpace
     store: SqliteStore
     cache: ObjectCache
     """Cache by which every reconciler learns of changes."""
@@ -86,6 +90,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     """Open all; the stack closes them."""
     data = settings.data_dir
     components = Components(now)
+    disk = _disk(settings)
     store = await SqliteStore.open(data / "upwell.db", clock=now)
     stack.push_async_callback(store.close)
     cache = ObjectCache(store)
@@ -106,6 +111,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     adapters = Adapters(
         settings=settings,
         components=components,
+        disk=disk,
         store=store,
         cache=cache,
         internal=internal,
@@ -120,17 +126,34 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         services=await runtime.service_network(),
         router=HaproxyRouter(_haproxy_settings(settings)),
         inventory=SqliteInventory(data / "inventory.db"),
-        inputs=FileInputs(data / "inputs", limit_bytes=settings.upload_limit_bytes),
-        evidence=FileInputs(data / "evidence", limit_bytes=_EVIDENCE_BYTES),
+        inputs=FileInputs(data / "inputs", limit_bytes=settings.upload_limit_bytes, clock=seconds),
+        evidence=FileInputs(data / "evidence", limit_bytes=_EVIDENCE_BYTES, clock=seconds),
         protection=protection,
         metrics=metrics,
-        gauges=MachineGauges(data, client, store),
+        gauges=MachineGauges(data, client, store, disk),
         traces=tracing(settings.tracing, cache, now, stack),
         subscriptions=await subscriptions(settings, cache, now, stack),
     )
     stack.callback(adapters.inventory.close)
     stack.callback(adapters.logs.close_all)
     return adapters
+
+
+def _disk(settings: ServerSettings) -> DiskSpace:
+    """Return the room where objects, images, builds and containers lie, as of now."""
+    data = settings.data_dir
+    containers = settings.container_storage or _system_storage()
+    folders = (data, data / "registry", data / "builder", data / "builds", containers)
+    disk = DiskSpace(folders, settings.disk.floor)
+    disk.look()
+    return disk
+
+
+def _system_storage() -> Path:
+    """Return where Podman keeps its storage unless it is told (containers-storage.conf(5))."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/containers/storage")
+    return Path.home() / ".local/share/containers/storage"
 
 
 def _haproxy_settings(settings: ServerSettings) -> HaproxySettings:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 
+from upwell.machine.disk import DiskSpace
 from upwell.registry.client.client import RegistryClient
 from upwell.server.metrics.gauges import budget_gauges, gauge, labelled
 from upwell.store.local import LocalStore
 
 _KEPT_SECONDS = 60.0
 """A walk over many files is not repeated at each scrape."""
+_FREE = "Room that is free on each file system that the server writes to."
 _WATCHES = "Watches of the store: one of the server itself, and those of clients."
 
 
@@ -25,6 +27,7 @@ class MachineGauges:
     data_dir: Path
     client: RegistryClient
     store: LocalStore
+    disk: DiskSpace
     _sizes: tuple[int, int] = field(default=(0, 0), init=False)
     _read_at: float = field(default=float("-inf"), init=False)
 
@@ -34,10 +37,12 @@ class MachineGauges:
             self._sizes = await asyncio.to_thread(_sizes, self.data_dir)
             self._read_at = time.monotonic()
         store, registry = self._sizes
+        free: dict[str, float] = {str(path): room for path, room in self.disk.free.items()}
         return [
             gauge("upwell_store_bytes", "Room on disk that the objects take.", store),
             labelled("upwell_store_watches", _WATCHES, "kind", dict(self.store.watches)),
             gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", registry),
+            labelled("upwell_disk_free_bytes", _FREE, "path", free),
             *budget_gauges(self.client.connection.budget.closings()),
         ]
 

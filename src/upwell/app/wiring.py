@@ -11,9 +11,10 @@ from upwell.app.actions import actions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import clean_registry, clean_uploads, referenced_evidence
 from upwell.app.configuration import build_slots
+from upwell.app.machine_watch import retry_after_recovery, watch_clock, watch_disk
 from upwell.app.promotion import promotion
 from upwell.controller import Controller
-from upwell.machine.clock import now
+from upwell.machine.clock import PROCESS_CLOCK, now
 from upwell.machine.platform import machine_platform
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
@@ -106,6 +107,9 @@ def wire(adapters: Adapters) -> Wired:
     loops: Sequence[Loop] = (
         adapters.cache.run,
         *(controller.run for controller in controllers),
+        partial(watch_disk, adapters.disk, adapters.components),
+        partial(watch_clock, PROCESS_CLOCK, adapters.components),
+        partial(retry_after_recovery, adapters.components, controllers),
         partial(remove_old_events, events),
         *_cleanups(adapters),
         *_pruning(pruning, stores, adapters.settings.retention),

@@ -76,6 +76,16 @@ class WorkQueue[K]:
         """Start the key's backoff anew: it succeeded."""
         self._failures.pop(key, None)
 
+    def retry_now(self) -> None:
+        """Ask for work on each key that waits after a failure now, and start its backoff anew.
+
+        For when the cause of failures is known to be gone.
+        """
+        for key in list(self._failures):
+            self.forget(key)
+            if key in self._due:
+                self.add(key)
+
     def failures(self, key: K) -> int:
         """Return how often the key has failed in a row."""
         return self._failures.get(key, 0)

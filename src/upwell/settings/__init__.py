@@ -9,6 +9,7 @@ from upwell.settings.server import AccessSettings, ServerSettings
 from upwell.settings.tables import (
     DEFAULT_AUTHOR,
     BuildIsolation,
+    DiskSettings,
     FileSettings,
     RetentionSettings,
     TracingSettings,
@@ -21,6 +22,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "AccessSettings",
     "BuildIsolation",
+    "DiskSettings",
     "FileSettings",
     "RetentionSettings",
     "ServerSettings",

@@ -234,6 +234,14 @@ class RegistrySettings(SettingsTable):
         )
 
 
+class DiskSettings(SettingsTable):
+    """Room that stays free on each file system that the server writes to."""
+
+    floor: Size | None = None
+    """Below it, only what frees space goes on. Without it, 5 % of the file system: 64Mi to 1Gi,
+    but no more than a quarter."""
+
+
 class FileSettings(SettingsTable):
     """The whole file."""
 
@@ -249,6 +257,7 @@ class FileSettings(SettingsTable):
     """Folders that workloads may mount with all below; `--allow-host-path` adds to them."""
     builds: BuildIsolation = BuildIsolation()
     retention: RetentionSettings = RetentionSettings()
+    disk: DiskSettings = DiskSettings()
     tracing: TracingSettings = TracingSettings()
     git: GitSettings = GitSettings()
     registry: Annotated[

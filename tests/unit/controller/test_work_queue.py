@@ -180,3 +180,19 @@ async def test_a_cancelled_wait_takes_no_key() -> None:
     work.add("a")
 
     assert await take_all(work) == ["a"]
+
+
+async def test_what_waits_after_a_failure_can_be_asked_for_at_once() -> None:
+    work = queue(first=3600)
+    for key in ("failed", "well"):
+        work.add(key)
+        await work.get()
+    work.retry("failed")
+    work.done("failed")
+    work.add_after("well", 3600)
+    work.done("well")
+
+    work.retry_now()
+
+    assert await take_all(work) == ["failed"]
+    assert work.failures("failed") == 0

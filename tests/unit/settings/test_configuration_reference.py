@@ -6,6 +6,7 @@ from tests.support.settings.reference import EXAMPLE, PAGE, render
 from upwell.settings import read_file
 from upwell.settings.tables import (
     BuildIsolation,
+    DiskSettings,
     FileSettings,
     GitSettings,
     MirrorSettings,
@@ -32,6 +33,7 @@ def test_the_example_is_read(tmp_path: Path) -> None:
         FileSettings,
         BuildIsolation,
         RetentionSettings,
+        DiskSettings,
         TracingSettings,
         GitSettings,
         RegistrySettings,

@@ -10,7 +10,12 @@ from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.server.metrics.gauges import budget_gauges
 
 METRICS = ROOT / "docs" / "metrics.md"
-OF_THE_MACHINE = {"upwell_store_bytes", "upwell_store_watches", "upwell_registry_bytes"}
+OF_THE_MACHINE = {
+    "upwell_disk_free_bytes",
+    "upwell_store_bytes",
+    "upwell_store_watches",
+    "upwell_registry_bytes",
+}
 """Only a whole server has them; tests/integration/server/test_access_real_clients.py looks."""
 
 

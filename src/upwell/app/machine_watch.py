@@ -1,0 +1,77 @@
+"""Watches of the machine below the server: its disks and its clock."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from upwell.controller import Controller
+from upwell.formats.human_duration import human_duration
+from upwell.machine.clock import ClockJump, SteadyClock
+from upwell.machine.components import Components
+from upwell.machine.disk import DiskSpace
+
+log = logging.getLogger(__name__)
+
+_DISK_SECONDS = 2.0
+_CLOCK_SECONDS = 1.0
+
+
+async def watch_disk(disk: DiskSpace, components: Components) -> None:
+    """Report as component `storage` whether there is room on every file system."""
+    storage = components.add("storage")
+    while True:
+        await asyncio.to_thread(disk.look)
+        fault, before = disk.fault, storage.state
+        if fault is not None:
+            storage.fail(fault.reason, fault.message)
+        else:
+            storage.recover()
+        if storage.state.reason != before.reason:
+            log.warning(
+                "disk pressure" if fault else "disk pressure is over",
+                extra={"reason": storage.state.reason, "why": storage.state.message},
+            )
+        await asyncio.sleep(_DISK_SECONDS)
+
+
+async def watch_clock(clock: SteadyClock, components: Components) -> None:
+    """Report as component `clock` that the machine's clock has jumped, until it is believed."""
+    component = components.add("clock", required=False)
+    before: ClockJump | None = None
+    while True:
+        jump = clock.observe()
+        if jump is not None:
+            component.fail("ClockJumped", _said(jump))
+        else:
+            component.recover()
+        if jump != before:
+            log.warning(
+                "clock jumped" if jump else "clock is believed again",
+                extra={"why": component.state.message},
+            )
+        before = jump
+        await asyncio.sleep(_CLOCK_SECONDS)
+
+
+async def retry_after_recovery(components: Components, controllers: Sequence[Controller]) -> None:
+    """Try again at once what failed while a component was faulty, when that is well again."""
+    faulty: set[str] = set()
+    async for states in components.changes():
+        now_faulty = {state.name for state in states if state.faulty}
+        if faulty - now_faulty:
+            for controller in controllers:
+                controller.queue.retry_now()
+        faulty = now_faulty
+
+
+def _said(jump: ClockJump) -> str:
+    """Return by how much, what it means, and what is done."""
+    ahead = "ahead of" if jump.by > timedelta() else "behind"
+    until = (jump.adopted_at + jump.by).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (
+        f"the machine's clock jumped: it is {human_duration(abs(jump.by))} {ahead} the time that"
+        " has passed since the server started. Waits, deadlines and schedules go on by the time"
+        f" that has passed; the new time is taken over at {until} by the machine's clock, if it"
+        " stays, or at the next start: check `timedatectl`, and set the clock if it is wrong"
+    )

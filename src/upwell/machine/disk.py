@@ -1,0 +1,161 @@
+"""Room on the file systems that the server writes to, and whether it is below the floor.
+
+Below the floor only what frees space goes on, so that there is always room for statuses.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+_SHARE = 20
+"""The floor is this part of a file system, and …"""
+_LEAST, _MOST = 64 * MIB, GIB
+"""… lies between these, but is …"""
+_LARGEST_SHARE = 4
+"""… at most this part of a small one."""
+_INODE_SHARE = 100
+"""Part of all inodes that stays free."""
+_RELIEF = 1.1
+"""The pressure ends at so many times the floor, so that it does not come and go."""
+
+
+class DiskFault(StrEnum):
+    """Reasons for which nothing that takes space is begun."""
+
+    FULL = "DiskPressure"
+    READ_ONLY = "ReadOnlyFileSystem"
+    FAILED = "StorageFailed"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskPressure:
+    """A fault of one file system."""
+
+    reason: DiskFault
+    message: str
+    """File system, fault and next step, for people."""
+
+
+class DiskPressureError(Exception):
+    """Work that takes space was asked for while there is none to spare."""
+
+    reason = str(DiskFault.FULL)
+    retryable = True
+
+
+type Statvfs = Callable[[Path], os.statvfs_result]
+type PressureCheck = Callable[[], str]
+"""Returns what keeps work that takes space waiting; empty when nothing does."""
+
+
+def no_pressure() -> str:
+    """Return that there is room: a PressureCheck for a place that nobody watches."""
+    return ""
+
+
+def default_floor(size: int) -> int:
+    """Return the bytes that stay free of a file system of `size` bytes."""
+    return min(max(size // _SHARE, _LEAST), _MOST, size // _LARGEST_SHARE)
+
+
+class DiskSpace:
+    """Room below some folders, as of the last look; folders on one file system count once."""
+
+    def __init__(
+        self, folders: Sequence[Path], floor: int | None = None, statvfs: Statvfs = os.statvfs
+    ) -> None:
+        self._folders = folders
+        self._floor = floor
+        self._statvfs = statvfs
+        self._free: Mapping[Path, int] = {}
+        self._pressed: Collection[Path] = frozenset()
+        self._faults: Sequence[DiskPressure] = ()
+
+    @property
+    def free(self) -> Mapping[Path, int]:
+        """Bytes that are free, by the first folder of each file system."""
+        return self._free
+
+    @property
+    def fault(self) -> DiskPressure | None:
+        """The worst that is wrong."""
+        return min(self._faults, key=lambda one: one.reason is DiskFault.FULL, default=None)
+
+    def pressure(self) -> str:
+        """Return what keeps work that takes space waiting; empty when nothing does."""
+        return self.fault.message if self.fault is not None else ""
+
+    def look(self) -> None:
+        """Look at each file system: microseconds, but of one on a network any time."""
+        free: dict[Path, int] = {}
+        faults: list[DiskPressure] = []
+        pressed: set[Path] = set()
+        for folder in self._distinct():
+            try:
+                facts = self._statvfs(_existing(folder))
+            except OSError as error:
+                faults.append(_unreadable(folder, error))
+                continue
+            free[folder] = facts.f_bavail * facts.f_frsize
+            fault = self._judge(folder, facts)
+            if fault is not None:
+                faults.append(fault)
+                pressed.add(folder)
+        self._free, self._faults, self._pressed = free, faults, pressed
+
+    def _distinct(self) -> Collection[Path]:
+        found: dict[int, Path] = {}
+        for folder in self._folders:
+            try:
+                found.setdefault(_existing(folder).stat().st_dev, folder)
+            except OSError:
+                found.setdefault(-len(found) - 1, folder)  # looked at again, and reported, above
+        return found.values()
+
+    def _judge(self, folder: Path, facts: os.statvfs_result) -> DiskPressure | None:
+        if facts.f_flag & os.ST_RDONLY:
+            what = f"the file system of {folder} is read-only: see `dmesg`, and mount it again"
+            return DiskPressure(DiskFault.READ_ONLY, what)
+        size, free = facts.f_blocks * facts.f_frsize, facts.f_bavail * facts.f_frsize
+        floor = default_floor(size) if self._floor is None else self._floor
+        needed = _RELIEF if folder in self._pressed else 1.0
+        if free < floor * needed:
+            return _full(f"{folder} has {_mib(free)} free of {_mib(size)}", f"of {_mib(floor)}")
+        inodes = facts.f_files // _INODE_SHARE  # 0 where the file system does not count them
+        if facts.f_favail < inodes * needed:
+            return _full(
+                f"{folder} has {facts.f_favail} inodes free of {facts.f_files}", f"of {inodes}"
+            )
+        return None
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether a write failed since there is no room for it."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def _full(what: str, floor: str) -> DiskPressure:
+    step = "builds, imports of content, uploads and pulls wait: free space, or enlarge the disk"
+    return DiskPressure(DiskFault.FULL, f"{what}, less than the floor {floor}; {step}")
+
+
+def _unreadable(folder: Path, error: OSError) -> DiskPressure:
+    what = f"the file system of {folder} does not answer: {error.strerror}; see `dmesg`"
+    return DiskPressure(DiskFault.FAILED, what)
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the one above it that it will be made in."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _mib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size // MIB} MiB"

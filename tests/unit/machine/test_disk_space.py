@@ -1,0 +1,134 @@
+"""Room on disk: the floor, and everything that counts as pressure."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from upwell.machine.disk import GIB, MIB, DiskFault, DiskSpace, default_floor
+
+_BLOCK = 4096
+
+
+class FileSystem:
+    """Facts as statvfs(3) gives them."""
+
+    def __init__(self, size: int, free: int) -> None:
+        self.size, self.free = size, free
+        self.inodes, self.free_inodes = 100_000, 50_000
+        self.flags = 0
+        self.fault: OSError | None = None
+
+    def __call__(self, _: Path) -> os.statvfs_result:
+        if self.fault is not None:
+            raise self.fault
+        blocks, free = self.size // _BLOCK, self.free // _BLOCK
+        facts = (_BLOCK, _BLOCK, blocks, free, free)
+        return os.statvfs_result((
+            *facts, self.inodes, self.free_inodes, self.free_inodes, self.flags, 255
+        ))  # fmt: skip
+
+
+@pytest.fixture
+def system() -> FileSystem:
+    return FileSystem(100 * GIB, 50 * GIB)
+
+
+@pytest.fixture
+def disk(system: FileSystem, tmp_path: Path) -> DiskSpace:
+    return DiskSpace([tmp_path], statvfs=system)
+
+
+@pytest.mark.parametrize(
+    ("size", "floor"),
+    [
+        (1000 * GIB, GIB),
+        (10 * GIB, 512 * MIB),
+        (GIB, 64 * MIB),
+        (100 * MIB, 25 * MIB),
+        (12 * MIB, 3 * MIB),
+    ],
+)
+def test_the_floor_is_a_share_of_the_disk_within_bounds(size: int, floor: int) -> None:
+    assert default_floor(size) == floor
+
+
+def test_there_is_no_pressure_with_room(disk: DiskSpace, tmp_path: Path) -> None:
+    disk.look()
+
+    assert (disk.pressure(), disk.fault) == ("", None)
+    assert disk.free == {tmp_path: 50 * GIB}
+
+
+def test_pressure_begins_below_the_floor_and_ends_well_above_it(
+    disk: DiskSpace, system: FileSystem, tmp_path: Path
+) -> None:
+    system.free = GIB - MIB
+    disk.look()
+    assert disk.fault is not None
+    assert disk.fault.reason is DiskFault.FULL
+    assert f"{tmp_path} has 1023 MiB free of 100.0 GiB" in disk.pressure()
+    assert "free space" in disk.pressure()
+
+    system.free = GIB + MIB
+    disk.look()
+    assert disk.pressure()
+
+    system.free = GIB + GIB // 8
+    disk.look()
+    assert not disk.pressure()
+
+    system.free = GIB + MIB
+    disk.look()
+    assert not disk.pressure()
+
+
+def test_the_floor_can_be_set(system: FileSystem, tmp_path: Path) -> None:
+    disk = DiskSpace([tmp_path], 60 * GIB, statvfs=system)
+    disk.look()
+
+    assert "the floor of 60.0 GiB" in disk.pressure()
+
+
+def test_no_inodes_are_pressure_too(disk: DiskSpace, system: FileSystem) -> None:
+    system.free_inodes = 10
+    disk.look()
+
+    assert "10 inodes free of 100000" in disk.pressure()
+
+
+def test_a_file_system_without_a_count_of_inodes_is_never_out_of_them(
+    disk: DiskSpace, system: FileSystem
+) -> None:
+    system.inodes = system.free_inodes = 0
+    disk.look()
+
+    assert not disk.pressure()
+
+
+def test_a_read_only_file_system_is_said_as_such(disk: DiskSpace, system: FileSystem) -> None:
+    system.flags = os.ST_RDONLY
+    disk.look()
+
+    assert disk.fault is not None
+    assert disk.fault.reason is DiskFault.READ_ONLY
+    assert "mount it again" in disk.pressure()
+
+
+def test_a_file_system_that_fails_is_said_as_such(disk: DiskSpace, system: FileSystem) -> None:
+    system.fault = OSError(errno.EIO, "Input/output error")
+    disk.look()
+
+    assert disk.fault is not None
+    assert disk.fault.reason is DiskFault.FAILED
+    assert "Input/output error" in disk.pressure()
+
+
+def test_folders_on_one_file_system_count_once_and_may_be_missing(
+    system: FileSystem, tmp_path: Path
+) -> None:
+    disk = DiskSpace([tmp_path, tmp_path / "not" / "yet"], statvfs=system)
+    disk.look()
+
+    assert disk.free.keys() == {tmp_path}
