@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller.cache import Handler, ObjectCache
 from upwell.controller.queue import Backoff, WorkQueue
-from upwell.store.interface import ConflictError
+from upwell.machine.tasks import first_error
+from upwell.store.interface import ConflictError, NotFoundError
 
 log = logging.getLogger(__name__)
 
@@ -148,31 +149,40 @@ class Controller:
     async def _reconcile(self, key: ObjectKey) -> None:
         try:
             result = await self._reconciler.reconcile(key)
-        except ConflictError as error:
-            # Somebody wrote first, which is no failure: read again, decide again.
-            count = self._conflicts.get(key, 0) + 1
-            self._conflicts[key] = count
-            if count <= _CONFLICTS_AT_ONCE:
-                self.queue.add(key)
-            else:
-                self._retry(key, error, expected=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and tried again
-            self._conflicts.pop(key, None)
-            self._retry(key, error, expected=getattr(error, "retryable", False))
+            self._fail(key, error)
         else:
             self._conflicts.pop(key, None)
             self.queue.forget(key)
             if result.requeue_after is not None:
                 self.queue.add_after(key, result.requeue_after)
 
-    def _retry(self, key: ObjectKey, error: Exception, *, expected: bool) -> None:
+    def _fail(self, key: ObjectKey, raised: Exception) -> None:
+        error = first_error(raised)
+        if isinstance(error, ConflictError):
+            # Somebody wrote first, which is no failure: read again, decide again.
+            count = self._conflicts.get(key, 0) + 1
+            self._conflicts[key] = count
+            if count <= _CONFLICTS_AT_ONCE:
+                self.queue.add(key)
+                return
+        else:
+            self._conflicts.pop(key, None)
+        level = _level(error)
         delay = self.queue.retry(key, _wanted_delay(error))
         log.log(
-            logging.WARNING if expected else logging.ERROR,
+            level,
             "reconcile failed",
             extra={"controller": self.name, "key": str(key), "retry_in": delay, "why": str(error)},
-            exc_info=None if expected else error,
+            exc_info=raised if level >= logging.ERROR else None,
         )
+
+
+def _level(error: Exception) -> int:
+    if isinstance(error, NotFoundError):
+        return logging.INFO  # deleted since it was read: the next run finds that out
+    expected = isinstance(error, ConflictError) or getattr(error, "retryable", False)
+    return logging.WARNING if expected else logging.ERROR
 
 
 def _wanted_delay(error: Exception) -> float:

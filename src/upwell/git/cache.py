@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.git.interface import GitError, GitSource
+from upwell.machine.tasks import first_error
 
 _MAX_PACKS = 64
 """Git adds a pack with each fetch; starting anew is cheaper than repacking in a build's time."""
@@ -84,7 +85,7 @@ async def limited(tree: Path, limit_bytes: int) -> AsyncIterator[None]:
             await check()
             watcher.cancel()
     except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None  # the block's own, or that of the limit
+        raise first_error(errors) from None  # the block's own, or that of the limit
 
 
 def size_of(tree: Path) -> int:

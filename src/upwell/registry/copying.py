@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from upwell.machine.tasks import first_error
 from upwell.oci import Descriptor, Index, Manifest, Platform, Reference, parse_manifest
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.errors import InvalidAnswerError, RegistryError
@@ -195,10 +196,7 @@ async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
             for each in work:
                 group.create_task(each)
     except* RegistryError as failed:
-        first: BaseException = failed
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from failed
+        raise first_error(failed) from failed
 
 
 def _described(manifest: Manifest | Index) -> Descriptor:

@@ -25,6 +25,7 @@ from upwell.store.interface import (
     ConflictError,
     ExpiredError,
     Listing,
+    NotFoundError,
     Selector,
     UnavailableError,
     WatchEvent,
@@ -351,6 +352,43 @@ async def test_an_expected_failure_is_one_warning_without_traceback(
         await recorder.until(lambda seen: len(seen) == 2)
     (record,) = caplog.records
     assert (record.levelname, record.exc_info) == ("WARNING", None)
+
+
+async def test_of_errors_side_by_side_the_first_is_told_and_says_whether_it_was_expected(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail_once(call: int) -> Result:
+        if call == 1:
+            inner = ExceptionGroup("", [UnavailableError("the disk is full")])
+            raise ExceptionGroup("unhandled errors in a TaskGroup", [inner])
+        return Result()
+
+    store, recorder = MemoryStore(_now), Recorder(fail_once)
+    await store.create(item("a"))
+
+    async with running(recorder, store):
+        await recorder.until(lambda seen: len(seen) == 2)
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert record.__dict__["why"] == "the disk is full"
+
+
+async def test_an_object_that_was_deleted_meanwhile_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def deleted_once(call: int) -> Result:
+        if call == 1:
+            raise NotFoundError(ObjectKey("ConfigMap", "n", "a"))
+        return Result()
+
+    store, recorder = MemoryStore(_now), Recorder(deleted_once)
+    await store.create(item("a"))
+
+    with caplog.at_level("INFO"):
+        async with running(recorder, store):
+            await recorder.until(lambda seen: len(seen) == 2)
+    (record,) = [one for one in caplog.records if one.message == "reconcile failed"]
+    assert (record.levelname, record.exc_info) == ("INFO", None)
 
 
 async def test_a_result_may_ask_to_come_again() -> None:

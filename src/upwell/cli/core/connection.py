@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from upwell.cli.core.addresses import server_url_fault
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.logins import Login, Logins, logins_path, read_logins
+from upwell.machine.tasks import first_error
 
 if TYPE_CHECKING:
     from upwell.store.interface import ApiClient, StoreError
@@ -86,7 +87,7 @@ class Session:
                 await work(client)
         except ExceptionGroup as group:
             # Of several reads at once, the first error stands for all.
-            error = _first(group)
+            error = first_error(group)
             if not isinstance(error, StoreError):
                 raise error from group
             raise self._explain(error) from error
@@ -117,11 +118,6 @@ class Session:
                 Exit.UNREACHABLE,
             )
         return CommandError(str(error))
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
 def _session(ctx: click.Context) -> Session:

@@ -17,6 +17,7 @@ from upwell.actions.catalog import Actions
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.machine.components import Components
+from upwell.machine.tasks import first_error
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
@@ -24,7 +25,7 @@ from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers, ImageHandlers
 from upwell.server.builds.uploads import UploadHandlers
-from upwell.server.http.errors import ERROR_HANDLERS, ApiError, first_fault
+from upwell.server.http.errors import ERROR_HANDLERS, ApiError
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget, parse_target
@@ -267,7 +268,7 @@ class _Api:
         try:
             return await handler(request, target)
         except ExceptionGroup as group:
-            raise first_fault(group) from group
+            raise first_error(group) from group
 
     def _handlers(self, target: RequestTarget) -> _Handlers:
         objects, plural = self._objects, target.kind.plural

@@ -170,12 +170,6 @@ def to_api_error(error: Exception) -> ApiError:
     return answer
 
 
-def first_fault(group: ExceptionGroup[Exception]) -> Exception:
-    """Return the first error of work that was done side by side: it stands for all."""
-    error = group.exceptions[0]
-    return first_fault(error) if isinstance(error, ExceptionGroup) else error
-
-
 def _fault_causes(error: InvalidObjectError) -> tuple[ErrorCause, ...]:
     return tuple(
         ErrorCause("FieldValueInvalid", fault.message, fault.path) for fault in error.faults

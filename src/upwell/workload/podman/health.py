@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from upwell.machine.clock import Clock
+from upwell.machine.tasks import side_by_side
 from upwell.workload.interface import Action, Pause, ProbeSpec, RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.observation import ContainerFacts
@@ -80,7 +81,7 @@ class Health:
         """
         begun = self._clock.now()
         address = next((one.address for one in containers if one.address), "")
-        async with asyncio.TaskGroup() as group:
+        async with side_by_side() as group:
             for container in containers:
                 record = self._records.load(container.instance)
                 known = record.container(container.name) if record else None
@@ -151,9 +152,7 @@ class Health:
     def _change(
         self, container: ContainerFacts, change: Callable[[InstanceRecord], InstanceRecord]
     ) -> None:
-        record = self._records.load(container.instance)
-        if record is not None:
-            self._records.save(change(record))
+        self._records.change(container.instance, change)
         self._turned()
 
     async def _watch_readiness(self, target: ProbeTarget, probe: ProbeSpec) -> None:
@@ -203,9 +202,7 @@ class Health:
     async def _end(self, container: ContainerFacts, complaint: str) -> None:
         """End a container that hangs: who owns it starts it anew, as after any other end."""
         failure = f"container {container.name}: {complaint}"
-        record = self._records.load(container.instance)
-        if record is not None:
-            self._records.save(replace(record, failure=failure))
+        self._records.change(container.instance, lambda now: replace(now, failure=failure))
         _log.warning(
             "container is ended",
             extra={

@@ -4,8 +4,11 @@ One folder for each instance, `instances/<name>/`, readable by us alone: `record
 `volumes/`. Records are written atomically and hold no environment and no login.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +29,7 @@ from upwell.workload.interface import (
 )
 
 _PRIVATE_FOLDER = 0o700
+_REMOVED = "removed"
 
 
 class InvalidNameError(WorkloadError):
@@ -121,10 +125,15 @@ class InstanceRecord:
 
 
 class RecordStore:
-    """The folders of all instances; reads each record once."""
+    """The folders of all instances; reads each record once.
+
+    A folder that is removed goes at once and as a whole: it is moved aside first, beside the
+    folder of all instances, and emptied there.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._removed = root.with_name(_REMOVED)
         self._cache: dict[str, InstanceRecord] = {}
 
     def folder(self, name: str) -> Path:
@@ -139,7 +148,7 @@ class RecordStore:
             try:
                 raw = (self.folder(name) / "record.json").read_bytes()
                 self._cache[name] = _decode(json.loads(raw))
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, InvalidNameError):
                 return None  # written atomically: absent, or of a format that is not ours
         return self._cache[name]
 
@@ -147,19 +156,45 @@ class RecordStore:
         """Write the record so that a crash leaves the old one or the new one."""
         folder = self.folder(record.name)
         folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-        document = json.dumps(asdict(record), default=_encode_time)
-        write_private(folder / "record.json", document)
-        self._cache[record.name] = record
+        self._write(record)
 
-    def forget(self, name: str) -> None:
-        """Drop what was read; the folder is the caller's to remove."""
+    def change(self, name: str, change: Callable[[InstanceRecord], InstanceRecord]) -> None:
+        """Change the record of an instance, if it has one; one that is removed stays removed."""
+        record = self.load(name)
+        if record is None:
+            return
+        changed = change(record)
+        try:
+            self._write(changed)
+        except FileNotFoundError:
+            self._cache.pop(name, None)
+
+    def remove(self, name: str) -> None:
+        """Remove the folder of an instance, if there is one; what cannot go yet, `purge` removes.
+
+        Raises OSError.
+        """
         self._cache.pop(name, None)
+        self._removed.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        aside = self._removed / f"{name}.{secrets.token_hex(4)}"
+        with contextlib.suppress(FileNotFoundError):
+            self.folder(name).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def purge(self) -> None:
+        """Remove what is left of folders whose removal was cut short."""
+        shutil.rmtree(self._removed, ignore_errors=True)
 
     def names(self) -> list[str]:
         """Return the instances that have a folder."""
         if not self.root.is_dir():
             return []
         return sorted(entry.name for entry in self.root.iterdir())
+
+    def _write(self, record: InstanceRecord) -> None:
+        document = json.dumps(asdict(record), default=_encode_time)
+        write_private(self.folder(record.name) / "record.json", document)
+        self._cache[record.name] = record
 
 
 def _encode_time(value: object) -> str:

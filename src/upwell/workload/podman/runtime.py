@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import shutil
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from upwell.machine.clock import Clock, SystemClock
+from upwell.machine.tasks import side_by_side
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
@@ -115,6 +115,7 @@ class PodmanRuntime:
         service = PodmanService(settings)
         api = PodmanApi(service)
         runtime = cls(settings, api, clock or SystemClock())
+        await asyncio.to_thread(runtime._records.purge)
         try:
             await _ensure_network(api, settings)
             async with asyncio.TaskGroup() as group:
@@ -185,9 +186,7 @@ class PodmanRuntime:
             found = (await self._observe_containers(name)).get(name, [])
             left = await self._health.before_stop(found, grace_seconds)
             await self._end(found, math.ceil(left))
-            folder = self._records.folder(name)
-            self._records.forget(name)
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(self._records.remove, name)
         self._wake.set()
 
     async def execute(
@@ -278,7 +277,7 @@ class PodmanRuntime:
     async def teardown(self) -> None:
         """Remove every instance of this Upwell, at once, and its network."""
         names = {*await self._observe_containers(), *self._records.names()}
-        async with asyncio.TaskGroup() as group:
+        async with side_by_side() as group:
             for name in names:
                 group.create_task(self.stop(name, 0))
         await leave(await self._upper_half())
@@ -380,7 +379,7 @@ class PodmanRuntime:
             with contextlib.suppress(PodmanNotFoundError):
                 await self._api.stop(container.id, grace_seconds)
 
-        async with asyncio.TaskGroup() as group:
+        async with side_by_side() as group:
             for container in containers:
                 if container.running:
                     group.create_task(stop(container))

@@ -71,3 +71,30 @@ def test_a_name_does_not_lead_out_of_the_folder(tmp_path: Path, name: str) -> No
 def test_readiness_belongs_to_one_container() -> None:
     changed = record().with_readiness("id-2", SINCE).with_readiness("id-1", None)
     assert dict(changed.ready_since) == {"id-2": SINCE}
+
+
+def test_a_record_that_was_removed_meanwhile_is_not_made_again_by_a_change(tmp_path: Path) -> None:
+    store, other = RecordStore(tmp_path / "instances"), RecordStore(tmp_path / "instances")
+    store.save(record())
+    other.remove("web-1")
+    store.change("web-1", lambda now: now.with_post_start("id-1"))
+    store.remove("web-1")
+    assert (store.load("web-1"), store.names()) == (None, [])
+
+
+def test_a_folder_whose_removal_was_cut_short_is_no_instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RecordStore(tmp_path / "instances")
+    store.save(record())
+    with monkeypatch.context() as killed:
+        killed.setattr("shutil.rmtree", lambda *_, **__: None)
+        store.remove("web-1")
+    assert store.names() == []
+    assert list((tmp_path / "removed").iterdir())
+    store.purge()
+    assert not (tmp_path / "removed").exists()
+
+
+def test_a_name_that_is_no_folder_has_no_record(tmp_path: Path) -> None:
+    assert RecordStore(tmp_path).load("../web") is None

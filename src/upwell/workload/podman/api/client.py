@@ -99,7 +99,8 @@ class PodmanApi:
 
     async def remove(self, container: str) -> None:
         """Remove a container, whatever it does, with its anonymous volumes."""
-        parameters = {"force": "true", "v": "true", "timeout": "0"}
+        # Documented is "v"; what Podman 5 reads here is "volumes". Named volumes stay.
+        parameters = {"force": "true", "v": "true", "volumes": "true", "timeout": "0"}
         await self._json(PodmanRequest("DELETE", f"/containers/{container}", parameters))
 
     async def image_exists(self, reference: Reference) -> bool:
