@@ -54,7 +54,7 @@ def _cost(count: int) -> float:
     names = [f"app{number}" for number in range(count)]
     workloads = {one.key: one for one in map(_deployment, names)}
     services, instances = [*map(_service, names)], [*map(_instance, names)]
-    state = RoutingState(services, [], workloads, instances)
+    state = RoutingState(services, [], workloads, instances, STARTED)
     taken = []
     for _ in range(TIMES):
         started = time.process_time()

@@ -19,6 +19,7 @@ from upwell.oci import Digest, Reference
 from upwell.workload.interface import (
     ContainerFile,
     ContainerSpec,
+    ExecProbe,
     ExecSession,
     FileLimits,
     ForbiddenError,
@@ -32,6 +33,7 @@ from upwell.workload.interface import (
     NoPreviousLogError,
     Output,
     Owner,
+    ProbeSpec,
     ReadableRuntime,
     RuntimeUnavailableError,
     ServiceName,
@@ -174,6 +176,16 @@ async def test_an_instance_is_what_it_was_started_as(machine: RuntimeUnderTest) 
         machine.image.digest,
     )
     assert not found.succeeded
+    assert not found.probed
+
+
+async def test_a_probe_is_told_of(machine: RuntimeUnderTest) -> None:
+    probe = ProbeSpec(ExecProbe(("true",)), period=1)
+    spec = machine.spec()
+    web = spec.containers[0]
+    await machine.runtime.start(replace(spec, containers=(replace(web, readiness=probe),)))
+
+    assert (await machine.one(lambda one: one.ready)).probed
 
 
 async def test_what_runs_is_not_started_again(machine: RuntimeUnderTest) -> None:

@@ -287,6 +287,8 @@ class Instance:
     """Those of the template that it was made from."""
     containers: tuple[ObservedContainer, ...] = ()
     """In the order of their creation, init containers first."""
+    probed: bool = True
+    """Each container has a readiness or startup probe: `ready` is more than that it runs."""
 
     @property
     def succeeded(self) -> bool:

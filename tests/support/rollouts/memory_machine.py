@@ -83,6 +83,8 @@ class FakeRuntime:
         self.running: dict[str, tuple[InstanceSpec, Instance]] = {}
         self.failures: dict[str, WorkloadError] = {}
         """Container image -> what its start raises."""
+        self.lifetimes: dict[str, float] = {}
+        """Container image -> seconds after which it ends with exit code 3, each time."""
         self.slow: set[str] = set()
         """Container images whose pull does not end before it is taken out of here."""
         self.executed: Callable[[str, tuple[str, ...]], tuple[int, bytes]] = lambda *_: (0, b"")
@@ -103,6 +105,11 @@ class FakeRuntime:
 
     def observed(self) -> list[Instance]:
         """Return all instances as they are now."""
+        for name, (spec, instance) in list(self.running.items()):
+            lifetime = self.lifetimes.get(str(spec.containers[0].image))
+            age = (self._clock() - instance.started_at).total_seconds()
+            if lifetime is not None and instance.state is State.RUNNING and age >= lifetime:
+                self.end(name, "container app exited 3: no database", 3)
         return [instance for _, instance in self.running.values()]
 
     async def start(self, spec: InstanceSpec) -> None:
@@ -251,6 +258,7 @@ def _started(spec: InstanceSpec, known: Instance | None, now: datetime) -> Insta
         role=spec.role,
         message="the readiness probe has not answered yet",
         begun_at=(known.begun_at if known else None) or now,
+        probed=all(one.readiness or one.startup for one in spec.containers),
         labels=spec.labels,
         containers=tuple(
             ObservedContainer(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from upwell.api import core
@@ -22,7 +23,7 @@ from upwell.policy.rollouts.pod_template import (
     expand,
 )
 from upwell.policy.rollouts.settings import instance_labels
-from upwell.policy.rollouts.steps import Replica
+from upwell.policy.rollouts.steps import Replica, available_since
 from upwell.workload.interface import (
     Action,
     ContainerSpec,
@@ -103,10 +104,26 @@ def replica_of(instance: Instance, *, tried: bool, drained: bool) -> Replica:
         ready_since=(instance.ready_since or instance.started_at) if instance.ready else None,
         ended=instance.state not in _COMING_OR_THERE,
         interrupted=instance.state is State.CREATED and not tried,
+        probed=instance.probed,
         restarts=instance.restarts,
         message=instance.message,
         drained=drained,
     )
+
+
+def stays_up_at(instance: Instance) -> datetime | None:
+    """Return when an instance that nothing probes has stayed up; None for any other."""
+    if instance.probed or not instance.ready or instance.ready_since is None:
+        return None
+    return available_since(instance.ready_since, timedelta(0), probed=False)
+
+
+def is_available(instance: Instance, min_ready: timedelta, now: datetime) -> bool:
+    """Return True if the instance has been ready for long enough to be counted on."""
+    since = instance.ready_since
+    if not instance.ready or since is None:
+        return False
+    return available_since(since, min_ready, probed=instance.probed) <= now
 
 
 def build(revision: RevisionTemplate, index: int) -> InstanceSpec:

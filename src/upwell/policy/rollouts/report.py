@@ -9,9 +9,10 @@ from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
 from upwell.policy.rollouts.drift import DRIFT_ANNOTATION, faults, mends
 from upwell.policy.rollouts.history import Phase, RolloutCause, find
+from upwell.policy.rollouts.instance import is_available
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.snapshot import RolloutSnapshot
-from upwell.policy.rollouts.steps import FailureReason, Settings
+from upwell.policy.rollouts.steps import FailureReason
 from upwell.policy.rollouts.target import TargetReason
 from upwell.policy.rollouts.triggers import hold_text
 from upwell.workload.interface import Instance
@@ -69,7 +70,7 @@ def status_of(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> W
     """Return the status; an equal snapshot gives an equal status."""
     settings = snapshot.settings
     instances = snapshot.instances
-    available = [one for one in instances if _is_available(one, settings, now)]
+    available = [one for one in instances if is_available(one, settings.min_ready, now)]
     updated = [one for one in instances if one.revision == snapshot.wanted]
     conditions = workload.status.conditions
     for condition in (*_conditions(workload, snapshot, available), drifted(workload, snapshot)):
@@ -108,11 +109,6 @@ def drifted(workload: Workload, snapshot: RolloutSnapshot) -> Condition:
         reason="ChangedByHand" if found else "AsRolledOut",
         message=f"{'; '.join(found)}; {then}" if found else "",
     )
-
-
-def _is_available(instance: Instance, settings: Settings, now: datetime) -> bool:
-    since = instance.ready_since
-    return instance.ready and since is not None and since + settings.min_ready <= now
 
 
 def _details(record: RevisionRecord) -> dict[str, Any]:

@@ -15,6 +15,11 @@ FIRST_BACKOFF = timedelta(seconds=10)
 LONGEST_BACKOFF = timedelta(seconds=300)
 ENDED_STARTS = 3
 """So many starts that ended make a new revision fail without waiting for its deadline."""
+UNPROBED_MIN_READY = timedelta(seconds=5)
+"""Time that an instance without a readiness or startup probe has to stay up before it is available.
+
+Kubernetes calls it ready as soon as its process runs, also when that ends a moment later.
+"""
 
 
 class RolloutStrategy(StrEnum):
@@ -24,6 +29,11 @@ class RolloutStrategy(StrEnum):
     RECREATE = "Recreate"
     ORDERED = "Ordered"
     """One index after the other, as a StatefulSet does."""
+
+
+def available_since(ready_since: datetime, min_ready: timedelta, *, probed: bool) -> datetime:
+    """Return when what is ready since then can be counted on, if it stays ready."""
+    return ready_since + (min_ready if probed else max(min_ready, UNPROBED_MIN_READY))
 
 
 class HookMoment(StrEnum):
@@ -107,6 +117,8 @@ class Replica:
     """It does not run: it has ended, or was never started in full."""
     interrupted: bool = False
     """Its start was cut short together with our process: it is taken up again at once."""
+    probed: bool = True
+    """Each of its containers says by a probe when it is ready."""
     restarts: int = 0
     message: str = ""
     drained: bool = False
@@ -129,7 +141,7 @@ class Replica:
         """Return when it has been ready for long enough; None while it is not ready."""
         if self.ready_since is None or self.ended:
             return None
-        return self.ready_since + settings.min_ready
+        return available_since(self.ready_since, settings.min_ready, probed=self.probed)
 
     def is_available(self, settings: Settings, now: datetime) -> bool:
         """Return True if it has been ready for long enough to be counted on."""

@@ -3,11 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from upwell.api.core import ContainerPort, PodTemplate, Service, ServicePort
 from upwell.api.meta import ObjectKey
 from upwell.api.route import Route, RouteSpec, RouteTarget
-from upwell.policy.rollouts.instance import key_of
+from upwell.policy.rollouts.instance import key_of, stays_up_at
 from upwell.policy.rollouts.settings import Workload, template_of
 from upwell.policy.routing.port_protocols import HEADLESS, SERVED
 from upwell.policy.routing.selection import Member, Members, Selectors
@@ -36,6 +37,7 @@ class RoutingState:
     routes: Sequence[Route]
     workloads: Mapping[ObjectKey, Workload]
     instances: Sequence[Instance]
+    now: datetime
     draining: frozenset[str] = frozenset()
 
 
@@ -71,6 +73,8 @@ class Routing:
     names: Sequence[ServiceName] = ()
     """By which instances find Services."""
     admissions: Mapping[ObjectKey, Admission] = field(default_factory=dict)
+    until: datetime | None = None
+    """Time at which another table follows from the same objects and instances."""
 
 
 def backend_name(service: Service, port: ServicePort) -> str:
@@ -137,20 +141,25 @@ def compute(state: RoutingState) -> Routing:
     ]
     table = RoutingTable(tuple(backends), tuple(rules), tuple(listeners))
     in_force = _in_force(state, backends, members, ports)
-    return Routing(table, in_force, _names(state.services, members), admissions)
+    names = _names(state, members)
+    return Routing(table, in_force, names, admissions, _until(state))
 
 
-def _names(
-    services: Sequence[Service], members: Mapping[ObjectKey, Sequence[Member]]
-) -> list[ServiceName]:
+def _until(state: RoutingState) -> datetime | None:
+    """Return when the next instance that nothing probes has stayed up."""
+    times = [at for one in state.instances if (at := stays_up_at(one)) is not None]
+    return min((at for at in times if at > state.now), default=None)
+
+
+def _names(state: RoutingState, members: Mapping[ObjectKey, Sequence[Member]]) -> list[ServiceName]:
     """Return the names of Services; one without an address is its instances."""
     found: list[ServiceName] = []
-    for service in services:
+    for service in state.services:
         address = service.spec.cluster_ip
         addresses = [address] if address and address != HEADLESS else []
         if address == HEADLESS:
-            ready = [one.instance for one in members[service.key] if one.instance.ready]
-            addresses = [one.address for one in ready if one.address]
+            instances = [one.instance for one in members[service.key]]
+            addresses = [one.address for one in _answering(instances, state)]
         found += [ServiceName(service.namespace, service.name, one) for one in addresses]
     return found
 
@@ -186,7 +195,7 @@ def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
     """Yield the host ports of all workloads: through the router, so that rollouts lose nothing."""
     owned: dict[ObjectKey, list[Instance]] = defaultdict(list)
     for instance in sorted(state.instances, key=lambda one: one.name):
-        if not instance.role and instance.ready and instance.address:
+        if not instance.role:
             owned[key_of(instance.owner)].append(instance)
     for key, workload in sorted(state.workloads.items()):
         for port in host_ports(workload):
@@ -194,7 +203,7 @@ def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
                 BackendServer(
                     one.name, one.address, port.container_port, one.name in state.draining
                 )
-                for one in owned.get(key, ())
+                for one in _answering(owned.get(key, ()), state)
             )
             number = port.host_port or 0
             address = port.host_ip or _EVERY_ADDRESS
@@ -205,13 +214,28 @@ def _endpoints(
     port: ServicePort, members: Sequence[Member], state: RoutingState
 ) -> tuple[BackendServer, ...]:
     endpoints: list[BackendServer] = []
+    answering = {one.name for one in _answering([one.instance for one in members], state)}
     for member in members:
         instance = member.instance
         number = _port_number(port, member.template)
-        if instance.ready and instance.address and number is not None:
+        if instance.name in answering and number is not None:
             draining = instance.name in state.draining
             endpoints.append(BackendServer(instance.name, instance.address, number, draining))
     return tuple(endpoints)
+
+
+def _answering(instances: Iterable[Instance], state: RoutingState) -> list[Instance]:
+    """Return the instances that requests may go to.
+
+    One that nothing probes is "ready" when it merely runs: while others answer it has to stay up
+    first, so that one which ends at once costs no request.
+    """
+    ready = [one for one in instances if one.ready and one.address]
+    times = {one.name: stays_up_at(one) for one in ready}
+    fresh = {name for name, at in times.items() if at is not None and at > state.now}
+    if all(one.name in fresh or one.name in state.draining for one in ready):
+        return ready
+    return [one for one in ready if one.name not in fresh or one.name in state.draining]
 
 
 def _port_number(port: ServicePort, template: PodTemplate) -> int | None:

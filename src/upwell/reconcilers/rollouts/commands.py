@@ -7,6 +7,7 @@ from datetime import datetime
 from upwell.api.apps import RevisionRecord
 from upwell.policy.rollouts.history import Phase, with_record
 from upwell.policy.rollouts.hooks import HookPhase, RetryAt
+from upwell.policy.rollouts.instance import is_available
 from upwell.policy.rollouts.judgement import failed
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import Workload
@@ -68,10 +69,7 @@ class Commands:
             return decided
         now = self._clock()
         count = sum(
-            one.ready
-            and one.revision == record.hash
-            and one.ready_since is not None
-            and one.ready_since + settings.min_ready <= now
+            one.revision == record.hash and is_available(one, settings.min_ready, now)
             for one in snapshot.instances
         )
         extent = Extent(count, settings.replicas)

@@ -66,7 +66,10 @@ class RoutingReconciler:
         await self._machine.runtime.publish_names(routing.names)
         await self._report(state, routing, RoutingOutcome(failures))
         self._failed = self._failed + 1 if failures else 0
-        return Result(_RETRIES.delay(self._failed) if failures else None)
+        waits = [_RETRIES.delay(self._failed)] if failures else []
+        if routing.until is not None:
+            waits.append(max((routing.until - self._clock()).total_seconds(), 0))
+        return Result(min(waits, default=None))
 
     async def _report(self, state: RoutingState, routing: Routing, outcome: RoutingOutcome) -> None:
         for service in state.services:
@@ -87,7 +90,7 @@ class RoutingReconciler:
         for kind in WORKLOADS:
             workloads.update({one.key: one for one in (await self._store.list(kind)).items})
         instances = await self._machine.runtime.instances()
-        return RoutingState(services, routes, workloads, instances, draining)
+        return RoutingState(services, routes, workloads, instances, self._clock(), draining)
 
     async def _services(self) -> list[Service]:
         """Return the Services; each that needs an address has one, written before it is used."""

@@ -158,6 +158,7 @@ def observe(
         begun_at=record.begun_at if record else None,
         labels=record.labels if record else {},  # a container's own have its image's among them
         containers=tuple(_observed(container, record) for container in containers),
+        probed=all(_is_probed(container, record) for container in regular),
     )
 
 
@@ -241,6 +242,11 @@ def _ready_since(container: ContainerFacts, record: InstanceRecord | None) -> da
     if known.readiness is None and known.startup is None:
         return container.started_at
     return record.ready_since.get(container.id)
+
+
+def _is_probed(container: ContainerFacts, record: InstanceRecord | None) -> bool:
+    known = record.container(container.name) if record else None
+    return known is not None and (known.readiness or known.startup) is not None
 
 
 def _message(

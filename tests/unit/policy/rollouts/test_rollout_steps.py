@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from upwell.policy.rollouts.steps import (
+    UNPROBED_MIN_READY,
     Drain,
     FailureReason,
     MarkComplete,
@@ -94,6 +95,24 @@ def test_min_ready_seconds_hold_the_old_one_back() -> None:
 
     assert next_steps(rollout, [replica("old"), fresh], NOW) == (Wait(NOW + second(20)),)
     assert next_steps(rollout, [replica("old"), fresh], NOW + second(20)) == (Drain("old-0"),)
+
+
+def test_without_a_probe_the_new_one_has_to_stay_up_first() -> None:
+    fresh = replica("new", ready_since=NOW, probed=False)
+    up = UNPROBED_MIN_READY
+
+    assert next_steps(rolling_out(), [replica("old"), fresh], NOW) == (Wait(NOW + up),)
+    assert next_steps(rolling_out(), [replica("old"), fresh], NOW + up) == (Drain("old-0"),)
+    assert next_steps(rolling_out(), [fresh], NOW) == (Wait(NOW + up),)
+    assert next_steps(rolling_out(), [fresh], NOW + up) == (MarkComplete(),)
+
+
+def test_a_longer_min_ready_holds_without_a_probe_too() -> None:
+    rollout = rolling_out(Settings(min_ready=second(30)))
+    fresh = replica("new", ready_since=NOW, probed=False)
+
+    assert next_steps(rollout, [fresh], NOW + second(29)) == (Wait(NOW + second(30)),)
+    assert next_steps(rollout, [fresh], NOW + second(30)) == (MarkComplete(),)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from upwell.api.core import ConfigMap, Secret, Service
 from upwell.api.meta import Condition, ObjectKey
 from upwell.oci import Digest
 from upwell.policy.rollouts.settings import DRAIN_ANNOTATION
+from upwell.policy.rollouts.steps import UNPROBED_MIN_READY
 from upwell.reconcilers.rollouts import FINALIZER
 from upwell.workload.interface import ForbiddenError, ImagePullError, State
 
@@ -176,7 +177,8 @@ async def test_a_connection_that_never_ends_is_cut_off_when_its_time_is_over(
 
     assert setup.runtime.images() == [BETTER]
     taken = (setup.clock() - began).total_seconds()
-    assert seconds <= taken < seconds + 3
+    up = UNPROBED_MIN_READY.total_seconds()
+    assert seconds + up <= taken < seconds + up + 3
 
 
 async def test_a_drain_that_cannot_be_understood_is_reported_and_changes_nothing(
@@ -220,6 +222,40 @@ async def test_a_broken_image_is_rolled_back_while_the_old_one_serves(
         assert part in progressing.message
     assert (await condition(setup, "RolledBack")).is_true
     assert (await condition(setup, "Available")).is_true
+
+
+async def test_an_image_that_ends_after_a_second_never_takes_the_place_of_one_that_works(
+    setup: RolloutSetup,
+) -> None:
+    await rolled_out(setup)
+    setup.runtime.lifetimes[BETTER] = 1
+
+    await change(setup, deployment(BETTER))
+    await setup.settle(KEY)
+
+    assert setup.runtime.images() == [GOOD]
+    assert [one.phase for one in (await stored(setup)).status.revisions] == ["Failed", "Complete"]
+    rolled_back = await condition(setup, "RolledBack")
+    assert rolled_back.is_true
+    assert "ended again and again: container app exited 3: no database" in rolled_back.message
+    assert "revision 1" in rolled_back.message
+    assert not setup.failed_requests
+
+
+async def test_a_first_image_that_ends_after_a_second_is_never_complete(
+    setup: RolloutSetup,
+) -> None:
+    setup.runtime.lifetimes[BETTER] = 1
+    await setup.apply(deployment(BETTER))
+
+    await setup.settle(KEY, limit=1200)
+
+    (revision,) = (await stored(setup)).status.revisions
+    assert revision.phase == "Failed"
+    assert (await condition(setup, "Available")).status == "False"
+    progressing = await condition(setup, "Progressing")
+    assert (progressing.status, progressing.reason) == ("False", "ProgressDeadlineExceeded")
+    assert "no database" in progressing.message
 
 
 async def test_a_failed_image_is_not_tried_again_until_the_template_changes(

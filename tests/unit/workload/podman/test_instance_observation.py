@@ -51,7 +51,7 @@ def test_without_a_probe_it_is_ready_since_its_start() -> None:
     seen = observe([facts(), facts("b", started_at=later, address="")], record("web", "b"), {})
     assert (seen.state, seen.ready, seen.ready_since) == (State.RUNNING, True, later)
     assert (seen.owner, seen.revision, seen.restarts) == (OWNER, "rev", 2)
-    assert (seen.address, seen.message) == ("10.0.0.2", "")
+    assert (seen.address, seen.message, seen.probed) == ("10.0.0.2", "", False)
 
 
 def test_with_a_probe_it_is_ready_once_that_was_noted() -> None:
@@ -63,7 +63,17 @@ def test_with_a_probe_it_is_ready_once_that_was_noted() -> None:
 
     noted = START + timedelta(seconds=9)
     ready = observe([facts()], probed.with_readiness("id-web", noted), {})
-    assert (ready.ready, ready.ready_since) == (True, noted)
+    assert (ready.ready, ready.ready_since, ready.probed) == (True, noted, True)
+
+
+def test_one_container_without_a_probe_makes_an_instance_that_is_not_probed() -> None:
+    probe = ProbeSpec(TcpProbe(80))
+    web = ContainerSpec("web", IMAGE, startup=probe)
+    both = InstanceSpec("web-1", OWNER, "rev", (web, ContainerSpec("b", IMAGE, liveness=probe)))
+    alone = replace(both, containers=(web,))
+
+    assert not observe([facts(), facts("b")], InstanceRecord.of(both, 0, START), {}).probed
+    assert observe([facts()], InstanceRecord.of(alone, 0, START), {}).probed
 
 
 def test_readiness_of_a_former_container_does_not_count() -> None:
