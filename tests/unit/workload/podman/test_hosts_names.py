@@ -97,7 +97,7 @@ def test_a_publication_that_fails_is_written_by_the_next(
 
 
 def test_files_are_created_published_and_removed_by_many_at_once(tmp_path: Path) -> None:
-    """What is published last is in every file that is left, whatever went on meanwhile."""
+    """Last publication is in every file that is left, whatever went on meanwhile."""
     files, records = HostsFiles(tmp_path / "instances"), RecordStore(tmp_path / "instances")
     files.publish([])
     owner = Owner("Deployment", "shop", "web")
