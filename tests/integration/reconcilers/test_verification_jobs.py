@@ -1,20 +1,30 @@
 """Tests of a stage as Jobs in real containers: good ones, bad ones, and harmful ones."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.rollouts.real_machine import RealRollouts, now, podman_home, real_rollouts
+from tests.support.rollouts.real_machine import (
+    SERVE,
+    RealRollouts,
+    now,
+    podman_home,
+    real_rollouts,
+)
 from tests.support.workload.waiting import eventually
 
-from upwell.api.apps import Job
+from upwell.api.apps import Deployment, Job
 from upwell.api.codec import decode_as
+from upwell.api.core import Service
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, PromotionPhase, Release
 from upwell.oci import Digest
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
+from upwell.policy.rollouts.settings import with_pod_template
 from upwell.reconcilers.promotion.evidence import FILES_BYTES, LOG_BYTES
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.uploads.files import FileInputs
@@ -212,3 +222,55 @@ async def test_what_stands_beside_the_test_does_not_hold_it_up(stage: VerifiedSt
     await stage.begin(check("sleep 1; exit 4", database))
     outcome, result = await stage.ended()
     assert (outcome, result.message) == (VerificationOutcome.FAILED, "exit code 4")
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome", "message"),
+    [
+        (SERVE, VerificationOutcome.PASSED, "the connection was accepted"),
+        ("exec sleep 600", VerificationOutcome.FAILED, "no answer within 2 s: "),
+    ],
+    ids=["listens", "never listens"],
+)
+async def test_a_stage_that_runs_but_does_not_listen_is_not_verified(
+    stage: VerifiedStage, script: str, outcome: VerificationOutcome, message: str
+) -> None:
+    def without_probe(deployment: Deployment) -> Deployment:
+        template = deployment.spec.template
+        assert template is not None
+        [container] = template.spec.containers
+        container = container.model_copy(update={"readiness_probe": None, "args": (script,)})
+        pod = template.spec.model_copy(update={"containers": (container,)})
+        return with_pod_template(deployment, template.model_copy(update={"spec": pod}))
+
+    rollouts = stage.real_rollouts
+    await rollouts.begin("1")
+    await rollouts.change(Deployment, "web", without_probe)
+    await eventually(
+        rollouts.deployment,
+        lambda one: (
+            [each.phase for each in one.status.revisions][:1] == ["Complete"]
+            and one.status.updated_replicas == 1
+            and one.status.observed_generation == one.metadata.generation
+        ),
+    )
+    [service] = (await rollouts.store.list(Service)).items
+    await eventually(partial(accepts, service), bool)  # the router's own port, in both cases
+
+    await stage.begin({"name": "answers", "timeoutSeconds": 2, "tcp": {}})
+    progress = await eventually(
+        stage.look, lambda one: one.outcome is not VerificationOutcome.RUNNING
+    )
+
+    assert progress.outcome is outcome
+    assert message in progress.message + progress.checks[0].message
+
+
+async def accepts(service: Service) -> bool:
+    current = service.spec.cluster_ip
+    try:
+        _, writer = await asyncio.open_connection(current, service.spec.ports[0].port)
+    except OSError:
+        return False
+    writer.close()
+    return True

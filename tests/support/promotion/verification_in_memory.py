@@ -1,6 +1,7 @@
 """Verification over a store and a machine in memory; the clock is turned by hand."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any, override
 from tests.support.rollouts.memory_machine import FakeRuntime, MemoryClock
 from tests.support.verification.probes import ScriptedProbes
 
-from upwell.api.apps import Job
+from upwell.api.apps import Deployment, Job
 from upwell.api.codec import decode_as
+from upwell.api.core import Service
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckResult, Promotion, PromotionPhase, Purpose, Release
 from upwell.oci import Digest
@@ -18,6 +20,7 @@ from upwell.policy.promotion.verification.checks import VerificationProgress
 from upwell.policy.promotion.verification.jobs import container_of_test
 from upwell.policy.rollouts.instance import owner_of
 from upwell.reconcilers.promotion.verification import StageVerification
+from upwell.store.interface import AlreadyExistsError
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
 from upwell.workload.interface import (
@@ -29,6 +32,7 @@ from upwell.workload.interface import (
 )
 
 IMAGE = f"registry.test/shop@{Digest.of(b'shop')}"
+PORT = {"containerPort": 8080}
 REPORT = b'<testsuite><testcase name="pays"/></testsuite>'
 BAD_REPORT = b'<testsuite><testcase name="pays"><failure/></testcase></testsuite>'
 
@@ -120,6 +124,35 @@ class VerifiedPromotion:
         metadata = {"namespace": "shop", "name": "shop-1"}
         await self.store.create(decode_as(Release, {"metadata": metadata, "spec": release}))
         await self.promote("shop-1.dev")
+
+    async def serve_by_a_service(self, *ready: str, replicas: int = 2) -> None:
+        """Have a Service and a Deployment in the stage, with ready instances at these addresses."""
+        place = {"namespace": "dev", "name": "shop"}
+        container = {"name": "shop", "image": IMAGE, "ports": [{"name": "web", **PORT}]}
+        pod = {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [container]}}
+        workload = {"replicas": replicas, "template": pod}
+        service = {
+            "selector": {"app": "shop"},
+            "clusterIP": "10.99.0.1",
+            "ports": [{"name": "http", "port": 80, "targetPort": "web"}],
+        }
+        deployment = decode_as(Deployment, {"metadata": place, "spec": workload})
+        with suppress(AlreadyExistsError):
+            await self.store.create(deployment)
+            await self.store.create(decode_as(Service, {"metadata": place, "spec": service}))
+        now = self.clock()
+        for number, address in enumerate(ready):
+            self.machine.ran_tests[address] = Instance(
+                name=f"shop-{number}",
+                owner=owner_of(deployment.key),
+                revision="r1",
+                state=State.RUNNING,
+                ready=True,
+                ready_since=now,
+                started_at=now,
+                address=address,
+                images={},
+            )
 
     async def promote(self, name: str, purpose: Purpose = Purpose.PROMOTE) -> None:
         self.name = name

@@ -217,7 +217,7 @@ def _endpoints(
     answering = {one.name for one in _answering([one.instance for one in members], state)}
     for member in members:
         instance = member.instance
-        number = _port_number(port, member.template)
+        number = port_number_in(port, member.template)
         if instance.name in answering and number is not None:
             draining = instance.name in state.draining
             endpoints.append(BackendServer(instance.name, instance.address, number, draining))
@@ -238,7 +238,8 @@ def _answering(instances: Iterable[Instance], state: RoutingState) -> list[Insta
     return [one for one in ready if one.name not in fresh or one.name in state.draining]
 
 
-def _port_number(port: ServicePort, template: PodTemplate) -> int | None:
+def port_number_in(port: ServicePort, template: PodTemplate) -> int | None:
+    """Return the port of instances of a template that a Service's port leads to."""
     target = port.port if port.target_port is None else port.target_port
     if isinstance(target, int):
         return target

@@ -1,16 +1,36 @@
 """Addresses of a stage: the one that it states, or the Service of one of its workloads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from upwell.api.core import Service, ServicePort
+from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.route import Route
 from upwell.policy.promotion.stages import names_workload, namespace_of
-from upwell.policy.rollouts.settings import WORKLOADS, Workload, instance_labels, template_of
+from upwell.policy.rollouts.settings import (
+    WORKLOADS,
+    Workload,
+    instance_labels,
+    is_test,
+    template_of,
+)
 from upwell.policy.routing.port_protocols import HEADLESS
-from upwell.policy.routing.table import is_http, service_port, tcp_ports
+from upwell.policy.routing.selection import Members
+from upwell.policy.routing.table import is_http, port_number_in, service_port, tcp_ports
 from upwell.store.interface import Selector, Store
+from upwell.workload.interface import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPort:
+    """Port of a Service, and the workloads whose instances may be behind it."""
+
+    service: Service
+    port: ServicePort
+    scheme: str
+    """`http://`, `https://`, or empty for what is no HTTP."""
+    workloads: Mapping[ObjectKey, Workload]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +43,47 @@ class Address:
     """For this machine."""
     route: str = ""
     """URL of a Route, without the router's port: for who resolves its host."""
+    served: ServedPort | None = None
+    """The Service that it is the address of; None when the stage states its address itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPlaces:
+    """Places that a check asks, each a URL or host:port."""
+
+    addresses: tuple[str, ...] = ()
+    unready: str = ""
+    """Reason why there is none yet."""
+    awaited: bool = False
+    """True if there is none yet and a workload wants instances: one comes."""
+
+
+async def check_places(runtime: Runtime, address: Address) -> CheckPlaces:
+    """Return the places that the checks of a stage ask; raises WorkloadError.
+
+    These are the ready instances of the Service, each at its own address: the router accepts
+    connections at that of the Service whether an instance listens or not.
+    """
+    if address.served is None:
+        return CheckPlaces((address.outside,) if address.outside else ())
+    served = address.served
+    members = Members(await runtime.instances(), served.workloads).of(served.service)
+    found = tuple(
+        f"{served.scheme}{one.instance.address}:{number}"
+        for one in members
+        if one.instance.ready
+        and one.instance.address
+        and (number := port_number_in(served.port, one.template)) is not None
+    )
+    if found:
+        return CheckPlaces(found)
+    awaited = any(_wants_instances(one, served.service) for one in served.workloads.values())
+    return CheckPlaces((), f"no instance of {served.service.key} is ready", awaited)
+
+
+def _wants_instances(workload: Workload, service: Service) -> bool:
+    wanted = getattr(workload.spec, "replicas", 1) != 0 and not is_test(workload)
+    return wanted and _selects_one(service, [workload])
 
 
 async def stage_address(store: Store, pipeline: Pipeline, stage: Stage) -> Address:
@@ -39,7 +100,8 @@ async def stage_address(store: Store, pipeline: Pipeline, stage: Stage) -> Addre
     services = [one for one in (await store.list(Service, where)).items if tcp_ports(one)]
     selecting = [service for service in services if _selects_one(service, workloads)]
     routes = (await store.list(Route, where)).items
-    return next(_addresses(selecting, routes), Address())
+    found = next(_served(selecting, routes, workloads), None)
+    return _address(*found) if found is not None else Address()
 
 
 def _selects_one(service: Service, workloads: Sequence[Workload]) -> bool:
@@ -49,19 +111,25 @@ def _selects_one(service: Service, workloads: Sequence[Workload]) -> bool:
     )
 
 
-def _addresses(services: Sequence[Service], routes: Sequence[Route]) -> Iterator[Address]:
+def _served(
+    services: Sequence[Service], routes: Sequence[Route], workloads: Sequence[Workload]
+) -> Iterator[tuple[ServedPort, str]]:
+    """Yield ports of Services, each with the URL of its Route; those that have one come first."""
+    known = {workload.key: workload for workload in workloads}
     for route in routes:
         for service in services:
             port = service_port(route, service)
             if route.spec.to.name == service.name and port is not None:
                 passed = route.spec.tls is not None and route.spec.tls.termination == "passthrough"
-                yield _address(service, port, "https://" if passed else "http://", _url(route))
+                scheme = "https://" if passed else "http://"
+                yield ServedPort(service, port, scheme, known), _url(route)
     for service in services:
         port = tcp_ports(service)[0]
-        yield _address(service, port, "http://" if is_http(port) else "")
+        yield ServedPort(service, port, "http://" if is_http(port) else "", known), ""
 
 
-def _address(service: Service, port: ServicePort, scheme: str, route: str = "") -> Address:
+def _address(served: ServedPort, route: str) -> Address:
+    service, port, scheme = served.service, served.port, served.scheme
     address = service.spec.cluster_ip
     # A Service without an address is its instances: these answer at their own port.
     headless = address == HEADLESS and isinstance(port.target_port, int)
@@ -70,6 +138,7 @@ def _address(service: Service, port: ServicePort, scheme: str, route: str = "") 
         inside=f"{scheme}{service.name}.{service.namespace}:{number}",
         outside=f"{scheme}{address}:{port.port}" if address and address != HEADLESS else "",
         route=route,
+        served=served,
     )
 
 

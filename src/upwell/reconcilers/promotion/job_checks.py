@@ -29,6 +29,8 @@ from upwell.workload.interface import Instance, ReadableRuntime, State
 
 _STARTED = "Started"
 _MAX_MESSAGE = 2000
+_RETRY_SECONDS = 2.0
+"""Until a stage that does not answer yet is looked at again."""
 _LOOK_AGAIN = 30.0
 """Seconds after which a Job is looked at although no end of it was seen."""
 
@@ -42,14 +44,19 @@ class JobChecks:
         self._kept = kept
 
     async def look(
-        self, subject: VerifiedRelease, test: JobCheck, attempt: CheckAttempt
+        self, subject: VerifiedRelease, test: JobCheck, attempt: CheckAttempt, unready: str = ""
     ) -> CheckStep:
-        """Take a running attempt further."""
+        """Take a running attempt further.
+
+        The test is not started while `unready` says why the stage does not answer yet.
+        """
         name = job_name(subject.promotion, attempt.check.name, attempt.result.attempt)
         try:
             job = await self._store.get(Job, subject.namespace, name)
         except NotFoundError:
-            return await self._start(subject, test, attempt)
+            if unready and attempt.left:
+                return attempt.goes_on(unready, _RETRY_SECONDS)
+            return await self._start(subject, test, attempt, unready)
         instance = await self._instance(job)
         ending = _ending(job, instance)
         if ending is None and attempt.left:
@@ -73,10 +80,10 @@ class JobChecks:
             await self._delete(job)
 
     async def _start(
-        self, subject: VerifiedRelease, test: JobCheck, attempt: CheckAttempt
+        self, subject: VerifiedRelease, test: JobCheck, attempt: CheckAttempt, unready: str
     ) -> CheckStep:
         if not attempt.left:
-            why = "its Job was not there when its time was over"
+            why = unready or "its Job was not there when its time was over"
             return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, why))
         try:
             job = build_job(subject, attempt.check, test, attempt.result)

@@ -9,6 +9,7 @@ from upwell.api.values.addresses import host_and_port, http_url
 from upwell.api.values.thresholds import InvalidThresholdError, Threshold
 from upwell.policy.promotion.verification import http, metrics
 from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict, Soak
+from upwell.reconcilers.promotion.addresses import CheckPlaces
 from upwell.reconcilers.promotion.check_secrets import authorization
 from upwell.reconcilers.promotion.evidence import keep
 from upwell.store.interface import Store
@@ -41,31 +42,42 @@ class ProbeChecks:
         self._probes = probes
         self._kept = kept
 
-    async def look_http(self, address: str, wanted: HttpCheck, attempt: CheckAttempt) -> CheckStep:
-        """Ask once."""
-        url = http_url(address, wanted.url)
-        if not url:
-            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, _NO_ADDRESS))
-        try:
-            answer = await self._probes.get(HttpQuestion(url, wanted.host))
-        except ProbeError as error:
-            return _unanswered(attempt, error)
-        found = http.verdict(wanted, answer)
-        if found.phase is CheckPhase.PASSED:
-            return attempt.ended(found)
-        return attempt.ended(replace(found, evidence=await self._kept_answer(answer)))
+    async def look_http(
+        self, places: CheckPlaces, wanted: HttpCheck, attempt: CheckAttempt
+    ) -> CheckStep:
+        """Ask once at each place; a place that answers wrongly decides."""
+        urls = [http_url(place, wanted.url) for place in places.addresses]
+        if "://" in wanted.url:
+            urls = [wanted.url]
+        if not urls:
+            return _without_place(attempt, places)
+        found = CheckVerdict(CheckPhase.INCONCLUSIVE, _NO_ADDRESS)
+        for url in urls:
+            try:
+                answer = await self._probes.get(HttpQuestion(url, wanted.host))
+            except ProbeError as error:
+                return _unanswered(attempt, str(error))
+            found = http.verdict(wanted, answer)
+            if found.phase is not CheckPhase.PASSED:
+                return attempt.ended(replace(found, evidence=await self._kept_answer(answer)))
+        return attempt.ended(found)
 
-    async def look_tcp(self, address: str, wanted: TcpCheck, attempt: CheckAttempt) -> CheckStep:
-        """Connect once."""
-        where = wanted.address or address
-        place = host_and_port(where)
-        if place is None:
-            why = f"{where!r} has no host and port" if where else _NO_ADDRESS
-            return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, why))
-        try:
-            await self._probes.connect(*place)
-        except ProbeError as error:
-            return _unanswered(attempt, error)
+    async def look_tcp(
+        self, places: CheckPlaces, wanted: TcpCheck, attempt: CheckAttempt
+    ) -> CheckStep:
+        """Connect once to each place."""
+        wheres = [wanted.address] if wanted.address else places.addresses
+        if not wheres:
+            return _without_place(attempt, places)
+        for where in wheres:
+            place = host_and_port(where)
+            if place is None:
+                why = f"{where!r} has no host and port"
+                return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, why))
+            try:
+                await self._probes.connect(*place)
+            except ProbeError as error:
+                return _unanswered(attempt, str(error))
         return attempt.ended(CheckVerdict(CheckPhase.PASSED, "the connection was accepted"))
 
     async def look_metric(
@@ -118,8 +130,15 @@ class ProbeChecks:
             return ()  # the verdict stands without it
 
 
-def _unanswered(attempt: CheckAttempt, error: ProbeError) -> CheckStep:
+def _without_place(attempt: CheckAttempt, places: CheckPlaces) -> CheckStep:
+    """Wait for an instance that may become ready; where none can come, say what is missing."""
+    if places.unready:
+        return _unanswered(attempt, places.unready)
+    return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, _NO_ADDRESS))
+
+
+def _unanswered(attempt: CheckAttempt, why: str) -> CheckStep:
     if attempt.left:
-        return attempt.goes_on(str(error), _RETRY_SECONDS)
-    why = f"no answer within {attempt.check.timeout_seconds} s: {error}"
+        return attempt.goes_on(why, _RETRY_SECONDS)
+    why = f"no answer within {attempt.check.timeout_seconds} s: {why}"
     return attempt.ended(CheckVerdict(CheckPhase.FAILED, why))

@@ -28,7 +28,7 @@ from upwell.policy.promotion.verification.checks import (
     settled,
 )
 from upwell.policy.promotion.verification.jobs import VerifiedRelease
-from upwell.reconcilers.promotion.addresses import Address, stage_address
+from upwell.reconcilers.promotion.addresses import Address, check_places, stage_address
 from upwell.reconcilers.promotion.job_checks import JobChecks
 from upwell.reconcilers.promotion.probe_checks import ProbeChecks
 from upwell.reconcilers.promotion.webhook_checks import Verdicts, WebhookChecks
@@ -64,6 +64,7 @@ class StageVerification:
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._runtime = runtime
         self._clock = clock
         self._jobs = JobChecks(store, runtime, evidence)
         self._probes = ProbeChecks(store, probes, evidence)
@@ -130,11 +131,15 @@ class StageVerification:
     async def _look(self, context: _CheckContext, attempt: CheckAttempt) -> CheckStep:
         check, address = attempt.check, context.address
         if check.job is not None:
-            return await self._jobs.look(context.subject, check.job, attempt)
+            places = await check_places(self._runtime, address)
+            unready = places.unready if places.awaited else ""
+            return await self._jobs.look(context.subject, check.job, attempt, unready)
         if check.http is not None:
-            return await self._probes.look_http(address.outside, check.http, attempt)
+            places = await check_places(self._runtime, address)
+            return await self._probes.look_http(places, check.http, attempt)
         if check.tcp is not None:
-            return await self._probes.look_tcp(address.outside, check.tcp, attempt)
+            places = await check_places(self._runtime, address)
+            return await self._probes.look_tcp(places, check.tcp, attempt)
         if check.metric is not None:
             namespace = context.subject.pipeline.namespace
             return await self._probes.look_metric(namespace, check.metric, context.soak, attempt)

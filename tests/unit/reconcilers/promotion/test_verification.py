@@ -287,6 +287,80 @@ class TestQuestions:
         assert "set `address`, or give a workload a Service" in ended.message
 
 
+class TestServices:
+    """Checks of a stage whose address is that of a Service."""
+
+    @pytest.mark.parametrize("check", [HOME, PORT])
+    async def test_each_ready_instance_is_asked_at_its_own_address(
+        self, verified: VerifiedPromotion, check: dict[str, Any]
+    ) -> None:
+        await verified.serve_by_a_service("10.88.0.7", "10.88.0.8")
+        await verified.begin(check, address="")
+        ended = await verified.look(2)
+        assert ended.outcome is VerificationOutcome.PASSED
+        asked = [
+            f"http://{one[0]}:{one[1]}/" if isinstance(one, tuple) else getattr(one, "url", "")
+            for one in verified.probes.asked
+        ]
+        assert asked == ["http://10.88.0.7:8080/", "http://10.88.0.8:8080/"]
+
+    @pytest.mark.parametrize("check", [HOME, PORT])
+    async def test_without_a_ready_instance_nothing_is_verified(
+        self, verified: VerifiedPromotion, check: dict[str, Any]
+    ) -> None:
+        await verified.serve_by_a_service()
+        await verified.begin(check, address="")
+        waits = await verified.look(2)
+        assert (waits.outcome, waits.again) == (VerificationOutcome.RUNNING, 2)
+        assert "no instance of Service dev/shop is ready" in waits.message
+        ended = await verified.look_after(60)
+        assert ended.outcome is VerificationOutcome.FAILED
+        assert not verified.probes.asked
+
+    async def test_a_job_starts_once_an_instance_is_ready(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.serve_by_a_service()
+        await verified.begin(TEST, address="")
+        waits = await verified.look(2)
+        assert await verified.jobs() == []
+        assert "no instance of Service dev/shop is ready" in waits.message
+        await verified.serve_by_a_service("10.88.0.7")
+        await verified.look()
+        assert len(await verified.jobs()) == 1
+
+    async def test_a_job_of_what_is_never_ready_is_inconclusive(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.serve_by_a_service()
+        await verified.begin(TEST, address="")
+        await verified.look(2)
+        ended = await verified.look_after(60)
+        assert ended.outcome is VerificationOutcome.INCONCLUSIVE
+        assert "no instance of Service dev/shop is ready" in ended.message
+        assert await verified.jobs() == []
+
+    async def test_a_job_does_not_wait_for_what_nobody_wants(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.serve_by_a_service(replicas=0)
+        await verified.begin(TEST, address="")
+        await verified.look(2)
+        assert len(await verified.jobs()) == 1
+
+    async def test_a_runtime_that_does_not_answer_fails_nobody(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.serve_by_a_service("10.88.0.7")
+        await verified.begin(PORT, address="")
+        await verified.look()
+        verified.machine.trouble = RuntimeUnavailableError("podman is away")
+        waits = await verified.look()
+        assert waits.outcome is VerificationOutcome.RUNNING
+        ended = await verified.look_after(60)
+        assert ended.outcome is VerificationOutcome.INCONCLUSIVE
+
+
 class TestMetrics:
     async def test_it_holds_over_the_soak(self, verified: VerifiedPromotion) -> None:
         await verified.begin(ERRORS, soakSeconds=60)
