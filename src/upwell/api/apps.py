@@ -98,6 +98,8 @@ class RevisionRecord(Model):
     """Container name -> pull spec with digest."""
     live_at: Time | None = None
     """Time at which the first instance of it took traffic."""
+    completed_at: Time | None = None
+    """Time at which it served in full, and nothing else did."""
     hooks: dict[str, HookResult] = Field(default_factory=dict)
     """Results by moment: pre, mid, post, custom."""
     aborted: bool | None = None

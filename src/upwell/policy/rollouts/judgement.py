@@ -1,6 +1,7 @@
 """Ends of a revision's rollout: complete, failed, or held up by a pull."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
 from upwell.policy.rollouts.history import Phase, last_good, with_record
@@ -30,9 +31,10 @@ def pulling(snapshot: RolloutSnapshot, record: RevisionRecord) -> Obstacle | Non
     return None
 
 
-def completed(snapshot: RolloutSnapshot, record: RevisionRecord) -> RolloutSnapshot:
+def completed(snapshot: RolloutSnapshot, record: RevisionRecord, now: datetime) -> RolloutSnapshot:
     """Return the snapshot with the target complete."""
-    records = with_record(snapshot.records, record.hash, phase=Phase.COMPLETE.value, message="")
+    changes = {"phase": Phase.COMPLETE.value, "message": "", "completed_at": now}
+    records = with_record(snapshot.records, record.hash, **changes)
     return replace(snapshot, records=records)
 
 

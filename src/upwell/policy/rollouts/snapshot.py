@@ -2,9 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
-from upwell.policy.rollouts.history import Phase, Records, find, is_requested, last_good
+from upwell.policy.rollouts.history import (
+    Phase,
+    Records,
+    RolloutCause,
+    find,
+    is_requested,
+    last_good,
+)
 from upwell.policy.rollouts.hooks import hooks_of, last_end, pending
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import (
@@ -17,8 +25,8 @@ from upwell.policy.rollouts.settings import (
     template_of,
 )
 from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
-from upwell.policy.rollouts.target import Chosen
-from upwell.policy.rollouts.triggers import unresolved
+from upwell.policy.rollouts.target import Chosen, TargetReason
+from upwell.policy.rollouts.triggers import hold_text, unresolved
 from upwell.workload.interface import Instance
 
 
@@ -64,9 +72,30 @@ def rollout_for(workload: Workload, snapshot: RolloutSnapshot, record: RevisionR
             hooks=frozenset() if complete else pending(workload, record),
             hooks_ended=last_end(record),
             aborted=bool(record.aborted) and good is None,
+            probation=_probation(workload, snapshot, record) if complete else None,
         ),
         good.hash if good else None,
     )
+
+
+def _probation(
+    workload: Workload, snapshot: RolloutSnapshot, record: RevisionRecord
+) -> datetime | None:
+    """Return until when a revision that is complete may still be rolled back.
+
+    Never that of a rollback, lest two revisions take turns, and none that a person holds or that
+    is in force because the declared one may not begin.
+    """
+    if (
+        record.completed_at is None
+        or snapshot.chosen.choice is not TargetReason.DECLARED
+        or record.cause == RolloutCause.ROLLBACK
+        or hold_text(workload)
+        or snapshot.settings.paused
+        or last_good(snapshot.records, besides=record.hash) is None
+    ):
+        return None
+    return record.completed_at + snapshot.settings.deadline
 
 
 def settings_in_force(workload: Workload, wanted: str) -> tuple[Settings, Obstacle | None]:

@@ -80,7 +80,7 @@ class RolloutTarget:
     since: datetime
     """Time at which its rollout began."""
     complete: bool
-    """True if it has once served in full: it is then restarted for ever, never rolled back."""
+    """True if it has once served in full: it is then restarted for ever."""
     hooks: frozenset[HookMoment] = frozenset()
     """Hooks that have yet to succeed."""
     hooks_ended: datetime | None = None
@@ -89,6 +89,8 @@ class RolloutTarget:
     """It is given up for good, and nothing can take its place: nothing runs."""
     share: float = 1.0
     """Share of it that may be rolled out yet, from 0 to 1."""
+    probation: datetime | None = None
+    """It is complete, but a crash loop that begins before this time still rolls it back."""
     driven: bool = False
     """A command of the user's decides the share, and when the rollout is complete."""
 
@@ -261,6 +263,12 @@ class _ReplicaGroups:
         return [one for one in self.staying if one.is_available(self.settings, self.now)]
 
     @property
+    def looping(self) -> list[Replica]:
+        """Replicas of which so many starts have ended that the next one is no better."""
+        ended = [one for one in self.staying if one.ended and not one.interrupted]
+        return [one for one in ended if one.restarts >= ENDED_STARTS - 1]
+
+    @property
     def missing(self) -> list[int]:
         present = {replica.index for replica in self.staying}
         return [index for index in range(self.allowed) if index not in present]
@@ -342,20 +350,27 @@ def _is_time_for_mid(groups: _ReplicaGroups) -> bool:
 
 def _failure(groups: _ReplicaGroups) -> RollBack | Stall | None:
     rollout = groups.rollout
-    if rollout.target.complete or rollout.settings.paused:
+    if rollout.target.complete:
+        return _relapse(groups)
+    if rollout.settings.paused:
         return None
     kind = Stall if rollout.good is None else RollBack
     if (limit := groups.time_limit) is not None and groups.now >= limit:
         return kind(FailureReason.TOO_LONG, None)
-    ended = [one for one in groups.staying if one.ended and not one.interrupted]
-    looping = [one for one in ended if one.restarts >= ENDED_STARTS - 1]
-    if looping:
+    if looping := groups.looping:
         return kind(FailureReason.CRASH_LOOPING, looping[0])
     late = _deadline(groups)
     if late is None or groups.now < late:
         return None
     unready = [replica for replica in groups.staying if not replica.ready]
     return kind(FailureReason.NEVER_READY, unready[0] if unready else None)
+
+
+def _relapse(groups: _ReplicaGroups) -> RollBack | None:
+    """Return the failure of a complete revision that crashes while it is on probation."""
+    until = groups.rollout.target.probation
+    looping = [one for one in groups.looping if until is not None and one.started_at <= until]
+    return RollBack(FailureReason.CRASH_LOOPING, looping[0]) if looping else None
 
 
 def _deadline(groups: _ReplicaGroups) -> datetime | None:

@@ -48,7 +48,7 @@ class Judge:
         for step in steps:
             match step:
                 case MarkComplete():
-                    return completed(snapshot, record)
+                    return completed(snapshot, record, self._clock())
                 case RollBack() | Stall():
                     detail = await self._detail(workload, step.replica)
                     final = step.reason is FailureReason.TOO_LONG

@@ -183,6 +183,20 @@ def test_a_complete_revision_never_fails() -> None:
     assert next_steps(settled(), [looping], NOW) == (StartReplica("new", 0),)
 
 
+def test_a_complete_revision_on_probation_is_rolled_back_when_it_crashes_again_and_again() -> None:
+    looping = ended("new", restarts=2, ago=100)
+    target = RolloutTarget("new", NOW - AGES, complete=True)
+    on_probation = Rollout(Settings(), replace(target, probation=NOW), "new")
+    over = Rollout(Settings(), replace(target, probation=NOW - second(101)), "new")
+
+    assert next_steps(on_probation, [looping], NOW) == (
+        RollBack(FailureReason.CRASH_LOOPING, looping),
+    )
+    assert next_steps(over, [looping], NOW) == (StartReplica("new", 0),)
+    for harmless in (ended("new", restarts=1, ago=100), replace(looping, interrupted=True)):
+        assert next_steps(on_probation, [harmless], NOW) == (StartReplica("new", 0),)
+
+
 def test_a_failed_revision_leaves_and_the_good_one_is_made_whole() -> None:
     settings = Settings(replicas=2, max_surge=1, max_unavailable=1)
     replicas = [replica("old", 1), replica("bad", 0, ready=False), replica("bad", 1)]

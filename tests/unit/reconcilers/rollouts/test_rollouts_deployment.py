@@ -21,6 +21,7 @@ from upwell.api.meta import Condition, ObjectKey
 from upwell.oci import Digest
 from upwell.policy.rollouts.settings import DRAIN_ANNOTATION
 from upwell.policy.rollouts.steps import UNPROBED_MIN_READY
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers.rollouts import FINALIZER
 from upwell.workload.interface import ForbiddenError, ImagePullError, State
 
@@ -93,6 +94,15 @@ async def rolled_out(setup: RolloutSetup, image: str = GOOD, replicas: int = 1) 
     await setup.apply(deployment(image, replicas))
     await setup.settle(KEY)
     assert setup.runtime.images() == [image] * replicas
+
+
+async def pass_time(setup: RolloutSetup, seconds: int) -> None:
+    """Let time pass in small pieces: what ends meanwhile is seen as a runtime tells of it."""
+    for _ in range(seconds):
+        setup.clock.advance(1)
+        for _ in range(3):
+            await setup.reconcile(KEY)
+            setup.runtime.turn()
 
 
 async def test_the_first_rollout_serves_and_says_so(setup: RolloutSetup) -> None:
@@ -240,6 +250,62 @@ async def test_an_image_that_ends_after_a_second_never_takes_the_place_of_one_th
     assert "ended again and again: container app exited 3: no database" in rolled_back.message
     assert "revision 1" in rolled_back.message
     assert not setup.failed_requests
+
+
+async def test_an_image_that_crashes_soon_after_it_was_complete_is_rolled_back(
+    setup: RolloutSetup,
+) -> None:
+    await rolled_out(setup)
+    setup.runtime.lifetimes[BETTER] = 20
+    await change(setup, deployment(BETTER))
+
+    await pass_time(setup, 90)
+
+    assert setup.runtime.images() == [GOOD]
+    newest, good = (await stored(setup)).status.revisions
+    assert newest.completed_at is not None
+    assert (newest.phase, good.phase) == ("Failed", "Complete")
+    rolled_back = await condition(setup, "RolledBack")
+    assert "no database" in rolled_back.message
+    assert "revision 1" in rolled_back.message
+
+
+async def test_an_image_that_crashes_long_after_it_was_complete_stays(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+    await change(setup, deployment(BETTER))
+    await setup.settle(KEY)
+    setup.clock.advance(601)
+    setup.runtime.lifetimes[BETTER] = 20
+
+    await pass_time(setup, 90)
+
+    assert setup.runtime.images() == [BETTER]
+    assert (await stored(setup)).status.revisions[0].phase == "Complete"
+
+
+async def test_what_a_person_holds_is_not_rolled_back_when_it_crashes(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+    await change(setup, deployment(BETTER))
+    await setup.settle(KEY)
+    held = (await stored(setup)).with_metadata(annotations={HOLD_ANNOTATION: "we look at it"})
+    await setup.store.update(held)
+    setup.runtime.lifetimes[BETTER] = 20
+
+    await pass_time(setup, 90)
+
+    assert setup.runtime.images() == [BETTER]
+
+
+async def test_two_revisions_that_crash_do_not_take_turns(setup: RolloutSetup) -> None:
+    await rolled_out(setup)
+    await change(setup, deployment(BETTER))
+    await setup.settle(KEY)
+    setup.runtime.lifetimes = {GOOD: 20, BETTER: 20}
+
+    await pass_time(setup, 300)
+
+    assert setup.runtime.images() == [GOOD]
+    assert [one.phase for one in (await stored(setup)).status.revisions] == ["Failed", "Complete"]
 
 
 async def test_a_first_image_that_ends_after_a_second_is_never_complete(
