@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from upwell.builder.archive import ArchiveLimits
 from upwell.builder.commands import BuildahCommands, ImageStore
 from upwell.builder.context import context_of
+from upwell.builder.diagnosis import disk_pressure, is_out_of_space
 from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import (
     BinarySource,
@@ -114,6 +115,8 @@ class BuildahBuilder:
         try:
             revision = await self._git.fetch(source, folder, folder.source, log)
         except GitError as error:
+            if is_out_of_space(str(error)):
+                raise disk_pressure(str(error)) from error
             raise BuildError("FetchSourceFailed", str(error), retryable=error.retryable) from error
         return Checkout(context_of(folder.source, source.context_dir), revision)
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-import re
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
 from upwell.builder.interface import BuildError
 from upwell.builder.sandbox import Sandbox, UserIds
 from upwell.machine.process import ChildCommand, Launcher, LogSink, ProcessResult
@@ -19,11 +20,6 @@ _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
 
 _KEPT_CONFIGS = 256
 _MAX_INSPECT = 32 * 1024 * 1024
-_TRANSIENT = re.compile(
-    r"connection (refused|reset)|timeout|timed out|no such host|toomanyrequests|broken pipe|"
-    r"too many requests|status:? (429|5\d\d)|unexpected EOF|server error",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +138,8 @@ class BuildahCommands:
         argv = ("inspect", "--type=image", image)
         outcome = await self._capture(folder, *argv)
         if outcome.code != 0:
-            raise BuildError("PullBuilderImageFailed", f"{image}: {outcome.last_line}")
+            message = f"{image}: {outcome.last_line}"
+            raise machine_fault(outcome) or BuildError("PullBuilderImageFailed", message)
         try:
             # Docker's form, unlike OCI's, has ONBUILD.
             return ImageConfig.parse(json.dumps(json.loads(outcome.output)["Docker"]).encode())
@@ -198,7 +195,8 @@ class BuildahCommands:
         """Give an image of the store a name; raises BuildError."""
         outcome = await self._run(folder, _nowhere, "tag", image, name)
         if outcome.code != 0:
-            raise BuildError("GenericBuildFailed", f"Failed to tag {name}: {outcome.last_line}")
+            message = f"Failed to tag {name}: {outcome.last_line}"
+            raise machine_fault(outcome) or BuildError("GenericBuildFailed", message)
 
     async def remove_image(self, image: str, folder: Path) -> bool:
         """Remove an image from the store, if nothing else needs it; return whether it went."""
@@ -224,6 +222,16 @@ class BuildahCommands:
         """Remove what a killed build in `folder` left in the store and at the container runtime."""
         await self._remove_runtime_state(folder)
         if ids := await asyncio.to_thread(_containers_of, folder, self._store.root):
+            await self._remove(ids, folder)
+
+    async def _remove(self, ids: Sequence[str], folder: Path) -> None:
+        """Remove containers of the store, on a full disk too.
+
+        There Buildah cannot, as it writes before it removes: so their files go first.
+        """
+        outcome = await self._run(folder, _nowhere, "rm", *ids)
+        if outcome.code != 0 and is_out_of_space(outcome.tail):
+            await asyncio.to_thread(_empty_containers, ids, self._store.root)
             await self._run(folder, _nowhere, "rm", *ids)
 
     async def _remove_runtime_state(self, folder: Path) -> None:
@@ -247,7 +255,7 @@ class BuildahCommands:
         argv = ("containers", "--all", "--quiet")
         listed = await self._capture(folder, *argv)
         if ids := listed.output.split():
-            await self._run(folder, _nowhere, "rm", *ids)
+            await self._remove(ids, folder)
 
     async def _run(
         self,
@@ -292,6 +300,20 @@ def _containers_of(folder: Path, root: Path) -> list[str]:
     return found
 
 
+def _empty_containers(ids: Sequence[str], root: Path) -> None:
+    """Delete the files that working containers have written; no process of theirs lives."""
+    for listing in root.glob("*-containers/*containers.json"):
+        driver = listing.parent.name.removesuffix("-containers")
+        for entry in json.loads(listing.read_text() or "[]"):
+            if entry["id"] in ids:
+                written = root / driver / entry["layer"] / "diff"
+                for path in written.glob("*"):
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink(missing_ok=True)
+
+
 def _nowhere(_: bytes) -> None:
     """Drop output that says nothing: what matters of it is in the outcome."""
 
@@ -302,8 +324,5 @@ def _pairs(flag: str, values: Mapping[str, str]) -> list[str]:
 
 
 def _transfer_error(reason: str, what: str, outcome: ProcessResult) -> BuildError:
-    return BuildError(
-        reason,
-        f"{what}: {outcome.last_line.removeprefix('Error: ')}",
-        retryable=_TRANSIENT.search(outcome.tail) is not None,
-    )
+    message = f"{what}: {outcome.last_line.removeprefix('Error: ')}"
+    return machine_fault(outcome) or BuildError(reason, message, retryable=may_pass(outcome))

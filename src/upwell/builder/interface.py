@@ -11,9 +11,18 @@ from upwell.git.interface import CommitInfo, GitSource, Proxies
 from upwell.machine.process import LogSink
 from upwell.oci import Digest, ImageConfig, Reference
 
+BUILDER_KILLED = "BuilderKilled"
+"""Reason of a build whose process was killed, by nothing that the build itself did."""
+
+DISK_PRESSURE = "DiskPressure"
+"""Reason of a build that found no space on the disk (as of a Kubernetes node)."""
+
 
 class BuildError(Exception):
-    """A build or the fetch of its source failed; `reason` is a StatusReason of build/v1."""
+    """A build or the fetch of its source failed; `reason` is a StatusReason of build/v1.
+
+    `retryable`: the cause is outside of what was asked for, and may pass by itself.
+    """
 
     def __init__(self, reason: str, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)

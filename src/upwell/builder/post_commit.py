@@ -18,12 +18,8 @@ async def check_image(work: Workspace, image: str, hook: PostCommit) -> None:
     await work.commands.tag(image, f"localhost/upwell-build:{work.plan.id}", work.folder.path)
     work.say("Running post commit hook ...")
     outcome = await run_inside(work, f"FROM {image}\nRUN {json.dumps(command)}\n")
-    if outcome.code != 0:
-        raise BuildError(
-            "PostCommitHookFailed",
-            f"Build failed because of post commit hook. It exited with {outcome.code}:"
-            f" {outcome.last_line.removeprefix('Error: ')}",
-        )
+    what = f"Build failed because of post commit hook. It exited with {outcome.code}"
+    work.check(outcome, "PostCommitHookFailed", what)
 
 
 def hook_command(hook: PostCommit, config: ImageConfig) -> list[str]:

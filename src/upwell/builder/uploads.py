@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 from upwell.builder.archive import ArchiveError, ArchiveLimits, unpack
 from upwell.builder.context import context_of
+from upwell.builder.diagnosis import disk_full, disk_pressure
 from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import BinaryKind, BinarySource, BuildError, Checkout
 
@@ -18,6 +19,8 @@ def unpack_upload(folder: BuildFolder, source: BinarySource, limits: ArchiveLimi
         else:
             unpack(source.path, folder.source, limits)
     except (ArchiveError, OSError) as error:
+        if disk_full(error):
+            raise disk_pressure(str(error)) from error
         raise BuildError("FetchSourceFailed", f"the uploaded {source.kind}: {error}") from error
     return Checkout(context_of(folder.source, source.context_dir), None)
 

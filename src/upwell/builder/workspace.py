@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.builder.commands import BuildahCommands
+from upwell.builder.diagnosis import machine_fault, was_killed
 from upwell.builder.folder import BuildFolder
-from upwell.builder.interface import BuildError, BuildPlan
+from upwell.builder.interface import BUILDER_KILLED, BuildError, BuildPlan
 from upwell.builder.sandbox import Sandbox
 from upwell.machine.process import LogSink, ProcessResult
-
-_KILLED = 128 + 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +42,29 @@ class Workspace:
         return dict(self.plan.proxies.variables())
 
     def check(self, outcome: ProcessResult, reason: str, what: str) -> None:
-        """Raise BuildError if a build command failed; memory exhaustion has its own reason."""
+        """Raise BuildError if a build command failed; the machine's faults have own reasons."""
         if outcome.code == 0:
             return
-        killed = outcome.code == _KILLED or "exited on killed" in outcome.tail
-        limit = self.sandbox.limits.memory_bytes
-        if killed and limit is not None:
-            message = (
-                f"The build was killed at its memory limit of {limit} bytes:"
-                " spec.resources.limits.memory of the BuildConfig sets another."
-            )
-            raise BuildError("OutOfMemoryKilled", message)
+        if fault := machine_fault(outcome):
+            raise fault
+        if was_killed(outcome):
+            raise self._killed()
         raise BuildError(reason, f"{what}: {outcome.last_line.removeprefix('Error: ')}")
+
+    def _killed(self) -> BuildError:
+        """Return the error of a build of which a command was killed: by its limit, if it has one.
+
+        Without a limit it was the machine, short of memory, or somebody on it.
+        """
+        limit = self.sandbox.limits.memory_bytes
+        if limit is None:
+            message = (
+                "A command of the build was killed, and the build has no memory limit: this machine"
+                " was short of memory, or somebody killed it."
+            )
+            return BuildError(BUILDER_KILLED, message, retryable=True)
+        message = (
+            f"The build was killed at its memory limit of {limit} bytes:"
+            " spec.resources.limits.memory of the BuildConfig sets another."
+        )
+        return BuildError("OutOfMemoryKilled", message)

@@ -15,7 +15,8 @@ _SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^-].*")
 _SCHEMES = frozenset({"https", "http", "ssh", "git"})
 _TRANSIENT = re.compile(
     r"could not resolve host|timed out|connection (refused|reset|timed)|"
-    r"early eof|hung up|error: (5\d\d|429)|failed to connect",
+    r"early eof|hung up|error: (5\d\d|429)|failed to connect|no space left on device|"
+    r"name resolution|network is unreachable|no route to host|remote error: internal",
     re.IGNORECASE,
 )
 _VAGUE = re.compile(r"could not read from remote|fsck error in packed", re.IGNORECASE)
@@ -124,7 +125,8 @@ def fault(source: GitSource, outcome: ProcessResult) -> tuple[str, bool]:
     if found and found[-1].endswith(":"):
         found = [*found, *lines[at + 1 : at + 2]]
     why = " ".join(found) or f"exit status {outcome.code}"
-    return why, _TRANSIENT.search(text) is not None
+    was_killed = outcome.code < 0
+    return why, was_killed or _TRANSIENT.search(text) is not None
 
 
 def _ssh_command(folder: PrivateFolder, source: GitSource) -> str:

@@ -69,6 +69,16 @@ class InvalidAnswerError(RegistryError):
         super().__init__(f"{name} gave an answer that cannot be used: {why}")
 
 
+class PlatformMissingError(InvalidAnswerError):
+    """Index that has no image of a platform: another answer comes only with another image."""
+
+    retryable = False
+
+    def __init__(self, name: str, platform: str) -> None:
+        super().__init__(name, f"it has no image for {platform}")
+        self.platform = platform
+
+
 class RegistryRejectedError(RegistryError):
     """The registry refused the request for good."""
 

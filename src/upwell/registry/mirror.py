@@ -11,7 +11,12 @@ from weakref import WeakValueDictionary
 
 from upwell.oci import Digest, Index, Manifest, Platform, Reference
 from upwell.oci.index_tags import index_tag
-from upwell.registry.errors import BlobUnknownError, InvalidAnswerError, ManifestUnknownError
+from upwell.registry.errors import (
+    BlobUnknownError,
+    InvalidAnswerError,
+    ManifestUnknownError,
+    PlatformMissingError,
+)
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.registry.interface import Registry, RequestAccess
 
@@ -64,8 +69,7 @@ class Mirror:
         if isinstance(found, Index):
             entry = found.select(self._platform)
             if entry is None:
-                why = f"it has no image for {self._platform}"
-                raise InvalidAnswerError(str(reference), why)
+                raise PlatformMissingError(str(reference), str(self._platform))
             found = await self._remote.manifest(reference.with_digest(entry.digest), access)
         if isinstance(found, Index):
             raise InvalidAnswerError(str(reference), "an index inside an index")

@@ -6,15 +6,22 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.builds.base_images import BaseImages, Log, control_groups, run, write_tree
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
+from upwell.builder.interface import (
+    BUILDER_KILLED,
+    DISK_PRESSURE,
+    BuildError,
+    BuilderStrategy,
+    BuildPlan,
+)
 from upwell.builder.logs import FileBuildLogs
 from upwell.formats.s2i.contract import METADATA_FOLDER
 
@@ -104,6 +111,120 @@ async def test_a_deadline_ends_a_hanging_assemble(
     assert "1.5 s" in str(caught.value)
     assert processes(marker) == []
     assert working_containers(settings) == ""
+
+
+def builders(build_id: str) -> list[int]:
+    """Process ids of the Buildah that carries out the build."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdecimal():
+                argv = (entry / "cmdline").read_bytes().decode().split("\0")
+                is_builder = argv[0].rpartition("/")[2] == "buildah" and "build" in argv
+                if is_builder and any(f"/{build_id}/" in argument for argument in argv):
+                    found.append(int(entry.name))
+    return found
+
+
+def sleepers(marker: str) -> list[int]:
+    """Process ids of the commands that sleep."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if (entry / "cmdline").read_bytes().split(b"\0")[:2] == [b"sleep", marker.encode()]:
+                found.append(int(entry.name))
+    return found
+
+
+async def test_a_builder_that_is_killed_says_so_and_leaves_nothing(
+    builder: BuildahBuilder,
+    settings: BuildahSettings,
+    images: BaseImages,
+    tmp_path: Path,
+    log: Log,
+    marker: str,
+) -> None:
+    task = asyncio.create_task(builder.build(hanging(images, tmp_path, marker, None), log))
+    await until(lambda: "hanging" in log.text and len(processes(marker)) == 2)
+    for pid in builders("uid-hang"):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(BuildError) as caught:
+        await task
+    assert caught.value.reason == BUILDER_KILLED
+    assert caught.value.retryable
+    assert processes(marker) == []
+    assert working_containers(settings) == ""
+
+
+async def test_a_command_that_somebody_kills_is_no_fault_of_a_source_without_memory_limit(
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log, marker: str
+) -> None:
+    task = asyncio.create_task(builder.build(hanging(images, tmp_path, marker, None), log))
+    await until(lambda: "hanging" in log.text and len(processes(marker)) == 2)
+    for pid in sleepers(marker):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(BuildError) as caught:
+        await task
+    assert caught.value.reason == BUILDER_KILLED
+    assert caught.value.retryable
+
+
+async def test_a_stopped_builder_ends_at_the_deadline(
+    builder: BuildahBuilder,
+    settings: BuildahSettings,
+    images: BaseImages,
+    tmp_path: Path,
+    log: Log,
+    marker: str,
+) -> None:
+    task = asyncio.create_task(builder.build(hanging(images, tmp_path, marker, 8), log))
+    await until(lambda: "hanging" in log.text and len(processes(marker)) == 2)
+    for pid in builders("uid-hang"):
+        os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(BuildError) as caught:
+        await task
+    assert caught.value.reason == "DeadlineExceeded"
+    assert builders("uid-hang") == []
+    assert processes(marker) == []
+    assert working_containers(settings) == ""
+
+
+@pytest.fixture
+def small_disk(settings: BuildahSettings) -> Iterator[Path]:
+    """A file system of 32 MiB, with the store of a builder's images on it."""
+    place = settings.work_dir / "small"
+    place.mkdir(parents=True)
+    run("mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place))
+    yield place
+    own = place / "storage" / "overlay"
+    if own.is_mount():
+        run("umount", str(own))
+    run("umount", str(place))
+
+
+async def test_a_full_disk_is_no_fault_of_the_source(
+    settings: BuildahSettings, images: BaseImages, small_disk: Path, log: Log
+) -> None:
+    builder = BuildahBuilder(replace(settings, storage_root=small_disk / "storage"))
+    plan = BuildPlan(
+        id="uid-full",
+        namespace="shop",
+        name="full-1",
+        strategy=BuilderStrategy.DOCKER,
+        context=None,
+        images={"base": images.base},
+        dockerfile="FROM base\nRUN head -c 60000000 /dev/zero > /filling\n",
+        push=None,
+        insecure_registries=frozenset({images.registry}),
+    )
+    with pytest.raises(BuildError) as caught:
+        await builder.build(plan, log)
+    assert caught.value.reason == DISK_PRESSURE
+    assert caught.value.retryable
+    await builder.discard(plan.id)
+    again = replace(plan, dockerfile="FROM base\nRUN echo small > /filling\n")
+    await builder.build(again, log)  # what the first one wrote is gone
+    await builder.discard(plan.id)
 
 
 async def test_one_cancelled_build_leaves_another_alone(

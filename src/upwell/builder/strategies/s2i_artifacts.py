@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from upwell.builder.archive import ArchiveError, ArchiveLimits, unpack
 from upwell.builder.commands import BuildMount
+from upwell.builder.diagnosis import disk_full, disk_pressure
 from upwell.builder.interface import BuildError
 from upwell.builder.trial import run_inside
 from upwell.builder.workspace import Workspace
@@ -35,6 +36,8 @@ async def saved_artifacts(
         archive = work.folder.path / "saved" / ARTIFACTS_FILE
         await asyncio.to_thread(unpack, archive, target, _LIMITS)
     except (BuildError, ArchiveError) as error:
+        if disk_full(error):
+            raise disk_pressure(str(error)) from error
         if work.plan.source.previous_required:
             message = f"cannot get the artifacts of {previous}: {error}"
             raise BuildError("GenericBuildFailed", message) from error

@@ -1,6 +1,15 @@
-"""Reasons of failed builds as OpenShift gives them, and a sentence on each for people."""
+"""Failures of builds: OpenShift's reason, a sentence for people, and whether it may pass.
 
+A fault that may pass is outside of what was asked for: a registry, the network, the disk, a
+process that somebody killed. Such a build is tried again; one whose source is at fault has failed.
+"""
+
+import errno
 from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from upwell.api.build import Build, BuildPhase
+from upwell.builder.interface import BUILDER_KILLED, DISK_PRESSURE, BuildError
 
 GENERIC = "GenericBuildFailed"
 
@@ -23,6 +32,92 @@ MESSAGES: Mapping[str, str] = {
 
 _REPORTED_AS: Mapping[str, str] = {"PostCommitHookFailed": GENERIC, "CustomBuildFailed": GENERIC}
 """Reasons that OpenShift 4 does not tell apart in the status of a build."""
+
+
+_OF_THE_SOURCE = frozenset(
+    {
+        "CustomBuildFailed",
+        "DeadlineExceeded",
+        "DockerBuildFailed",
+        "InvalidContextDirectory",
+        "InvalidStrategy",
+        "ManageDockerfileFailed",
+        "MissingPushSecret",
+        "OutOfMemoryKilled",
+        "PostCommitHookFailed",
+        "UnresolvableEnvironmentVariable",
+    }
+)
+"""Reasons that another try would only repeat, whatever the builder says of them."""
+
+_MOST_ATTEMPTS: Mapping[str, int] = {BUILDER_KILLED: 5}
+"""Attempts after which a fault is taken for the build's own: a build that needs more memory than
+the machine has kills itself, or its neighbours, each time. Other faults are waited out for ever."""
+
+_OF_A_LAGGING_CACHE = frozenset({"BlobUnknown", "DigestMismatch"})
+"""Reasons of registries."""
+
+_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SHORTAGES = frozenset({errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 10.0, 600.0
+"""Wait before the second attempt, doubled for each further one, and its limit."""
+
+
+def may_pass(error: BuildError, attempts: int) -> bool:
+    """Return True if the build is to be tried again, after this many attempts."""
+    if error.reason in _OF_THE_SOURCE or not error.retryable:
+        return False
+    return attempts < _MOST_ATTEMPTS.get(error.reason, attempts + 1)
+
+
+def transfer_may_pass(reason: str, *, retryable: bool) -> bool:
+    """Return True if a registry that failed so may yet give what was asked for by its digest.
+
+    Content of another digest, or a manifest whose blobs are not there, comes of a cache that lags.
+    """
+    return retryable or reason in _OF_A_LAGGING_CACHE
+
+
+def build_error(error: Exception) -> BuildError:
+    """Return the error of a build that something else than the builder has ended."""
+    match error:
+        case BuildError():
+            return error
+        case OSError(errno=number) if number in _FULL_DISK:
+            message = f"The disk of this machine is full: {error}"
+            return BuildError(DISK_PRESSURE, message, retryable=True)
+        case OSError(errno=number) if number in _SHORTAGES:
+            return BuildError(GENERIC, f"this machine: {error}", retryable=True)
+    return BuildError(GENERIC, f"internal error: {error}")
+
+
+def waits_for_retry(build: Build) -> bool:
+    """Return True if an attempt of the build has failed and the next is to come."""
+    return build.status.phase is BuildPhase.NEW and build.status.retry_time is not None
+
+
+def retry_message(error: BuildError, attempt: int, at: datetime) -> str:
+    """Return the status message of a build that is tried again, as `attempt`, at that time."""
+    cause = status_message(error.reason, str(error)).rstrip(".")
+    return f"{cause}. This may pass: attempt {attempt} begins at {at:%Y-%m-%dT%H:%M:%SZ}."
+
+
+def retry_wait(build: Build, now: datetime) -> timedelta:
+    """Return how long the build still waits for its next attempt.
+
+    Its status has the time by a clock that may have been set since: it waits for no longer than
+    the longest pause between attempts.
+    """
+    due = build.status.retry_time
+    if due is None:
+        return timedelta(0)
+    return min(max(due - now, timedelta(0)), timedelta(seconds=LONGEST_RETRY_SECONDS))
+
+
+def completion_time(build: Build, now: datetime) -> datetime:
+    """Return when a build ended that ends now: never before it began, whoever set the clock."""
+    return max(now, build.status.start_timestamp or now)
 
 
 def status_reason(reason: str) -> str:

@@ -14,7 +14,18 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.builder.interface import Builder, BuildError, BuildLogs
 from upwell.controller import Backoff, Controller, Result, Watch, WorkQueue, of_both
-from upwell.policy.builds.failures import status_message, status_reason
+from upwell.policy.builds.failures import (
+    FIRST_RETRY_SECONDS,
+    LONGEST_RETRY_SECONDS,
+    build_error,
+    completion_time,
+    may_pass,
+    retry_message,
+    retry_wait,
+    status_message,
+    status_reason,
+    waits_for_retry,
+)
 from upwell.policy.builds.run_policy import blocked_by, policy_of, superseded
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.index import BuildIndex
@@ -24,8 +35,6 @@ from upwell.store.interface import NotFoundError, StoreError
 log = logging.getLogger(__name__)
 
 LOG_SNIPPET_LINES = 20
-MAX_ATTEMPTS = 8
-"""A fault that may pass is waited out for about five minutes, then the build fails."""
 
 _STORE_PAUSE = 5.0
 """Seconds before a build that the store interrupted is looked at again."""
@@ -58,12 +67,12 @@ class Builds:
         self._run = run
         self._slots = slots
         self._clock = clock
-        self._backoff = Backoff(first=5, longest=120, jitter=jitter)
+        self._backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter)
+        self._retries: dict[ObjectKey, float] = {}
+        """Times at which builds that failed here are due again, by the loop's time: no clock delays them."""
         self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
         self._waiting: set[ObjectKey] = set()
         """Builds to look at again when any run ends."""
-        self._interrupted: set[ObjectKey] = set()
-        """Builds whose last try the store cut off: no fault of theirs, so it does not count."""
         self._uids: dict[ObjectKey, str] = {}
         """Builds that may have left a folder or a log, for when they are deleted."""
         self._group: asyncio.TaskGroup | None = None
@@ -110,9 +119,9 @@ class Builds:
         if build.spec.strategy.type is None:
             await self._end(build, BuildPhase.ERROR, "InvalidStrategy", "spec.strategy is empty")
             return Result()
-        due = build.status.retry_time
-        if due is not None and due > self._clock():
-            return Result(requeue_after=(due - self._clock()).total_seconds())
+        wait = self._retry_wait(build)
+        if wait > 0:
+            return Result(requeue_after=wait)
         missing = await self._run.missing_input(build)
         if missing is not None and build.spec.source.binary is not None:
             # Whoever uploaded waits for it now (as in OpenShift).
@@ -165,61 +174,78 @@ class Builds:
             log.info("build deleted while it ran", extra={"key": str(build.key)})
         except StoreError:
             # The store does not take writes now (a full disk, say): look again when it does.
-            self._interrupted.add(build.key)
             log.exception("build interrupted by the store", extra={"key": str(build.key)})
             self.queue.add_after(build.key, _STORE_PAUSE)
 
     async def _attempt(self, build: Build) -> None:
-        phase = build.status.phase
-        tried = build.status.attempts
-        again = build.key in self._interrupted and tried > 0
+        status = build.status
+        # One that was cut short, by the end of the server or by the store, is no failed attempt.
+        attempt = status.attempts + 1 if status.phase is BuildPhase.NEW else status.attempts
         started = {
-            "phase": BuildPhase.PENDING if phase is BuildPhase.NEW else phase,
-            "start_timestamp": build.status.start_timestamp or self._clock(),
-            "attempts": tried if again else tried + 1,
+            "phase": BuildPhase.PENDING if status.phase is BuildPhase.NEW else status.phase,
+            "start_timestamp": self._clock(),
+            "attempts": attempt,
+            "retry_time": None,
             "reason": None,
             "message": None,
         }
-        build = await write_status(self._store, build, started)
-        self._interrupted.discard(build.key)
+        self._retries.pop(build.key, None)
+        begun = await write_status(self._store, build, started)
+        if (status.attempts, status.start_timestamp) != (0, None):
+            self._note_attempt(build, attempt)
         try:
-            await self._run.run(build)
-        except BuildError as error:
-            await self._failed(build, error)
+            await self._run.run(begun)
         except StoreError:
             raise
         except Exception as error:
-            log.exception("build failed by a fault of ours", extra={"key": str(build.key)})
-            await self._failed(build, BuildError("GenericBuildFailed", f"internal error: {error}"))
+            if not isinstance(error, BuildError):
+                log.exception("build failed by no fault of its own", extra={"key": str(build.key)})
+            await self._failed(begun, build_error(error))
+
+    def _note_attempt(self, build: Build, attempt: int) -> None:
+        """Say in the log, which has all attempts, that one begins, and why."""
+        why = build.status.message or "the attempt before was cut short"
+        self._logs.sink(build.uid)(f"\nAttempt {attempt} begins: {why}\n".encode())
 
     async def _failed(self, build: Build, error: BuildError) -> None:
         attempts = build.status.attempts
-        if error.retryable and attempts < MAX_ATTEMPTS:
+        if may_pass(error, attempts):
             delay = self._backoff.delay(attempts)
-            retry = self._clock() + timedelta(seconds=delay)
-            message = status_message(error.reason, str(error))
-            message = f"{message}; try {attempts + 1} of {MAX_ATTEMPTS} at {retry:%H:%M:%S}Z"
+            due = self._clock() + timedelta(seconds=delay)
             changes = {
                 "phase": BuildPhase.NEW,
-                "retry_time": retry,
+                "retry_time": due,
                 "reason": status_reason(error.reason),
-                "message": message,
+                "message": retry_message(error, attempts + 1, due),
+                "log_snippet": self._logs.tail(build.uid, LOG_SNIPPET_LINES) or None,
             }
+            await self._builder.discard(build.uid)  # nothing of it takes space while it waits
+            self._retries[build.key] = asyncio.get_running_loop().time() + delay
             await self._write(build, changes)
+            where = {"key": str(build.key), "reason": error.reason, "retry_in": delay}
+            log.warning("build to be tried again", extra=where)
             self.queue.add_after(build.key, delay)
             return
         unresolvable = error.reason == "UnresolvableEnvironmentVariable"
         phase = BuildPhase.ERROR if unresolvable else BuildPhase.FAILED
         await self._end(build, phase, error.reason, str(error))
 
+    def _retry_wait(self, build: Build) -> float:
+        """Return the seconds until the build's next attempt is due."""
+        if not waits_for_retry(build):
+            return 0
+        due = self._retries.get(build.key)
+        if due is None:
+            return retry_wait(build, self._clock()).total_seconds()
+        return due - asyncio.get_running_loop().time()
+
     async def _end(self, build: Build, phase: BuildPhase, reason: str, message: str) -> None:
-        now = self._clock()
         changes = {
             "phase": phase,
             "reason": status_reason(reason),
             "message": status_message(reason, message),
             "retry_time": None,
-            "completion_timestamp": now,
+            "completion_timestamp": completion_time(build, self._clock()),
             "log_snippet": self._logs.tail(build.uid, LOG_SNIPPET_LINES) or None,
         }
         await self._write(build, changes)
@@ -241,7 +267,7 @@ class Builds:
     async def _forget(self, key: ObjectKey) -> None:
         """Remove all that a deleted build has left: its run, its folder, its log."""
         await self._stop(key)
-        self._interrupted.discard(key)
+        self._retries.pop(key, None)
         uid = self._uids.pop(key, None)
         if uid is not None:
             await self._builder.discard(uid)

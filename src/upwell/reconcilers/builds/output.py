@@ -70,7 +70,9 @@ class BuildOutputs:
             await self._internal.tag(path, tag, digest)
         except RegistryError as error:
             raise BuildError(
-                "PushImageToRegistryFailed", f"Failed to push the image to the registry. {error}"
+                "PushImageToRegistryFailed",
+                f"Failed to push the image to the registry. {error}",
+                retryable=True,  # pushed a moment ago, and not there: it is pushed again
             ) from error
         repository = f"{self._internal.host}/{path}"
         return stream.with_status(take_push(stream.status, repository, tag, digest, self._clock()))

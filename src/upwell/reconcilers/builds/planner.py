@@ -8,6 +8,7 @@ from upwell.builder.interface import BinaryKind, BinarySource, BuildError
 from upwell.formats.dockerfile.parse import Dockerfile, DockerfileError, parse
 from upwell.git.interface import GitSource
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
+from upwell.policy.builds.failures import transfer_may_pass
 from upwell.policy.builds.identity import inputs_hash
 from upwell.policy.builds.images import (
     BuildImages,
@@ -187,7 +188,12 @@ class BuildPlanner:
         """Return what the same inputs were built into before, if it is still there."""
         if push is None or push.registry != self._internal.host or push.tag is None:
             return None
-        return await self._internal.tag_digest(push.repository, push.tag)
+        try:
+            return await self._internal.tag_digest(push.repository, push.tag)
+        except RegistryError as error:
+            raise BuildError(
+                "PushImageToRegistryFailed", str(error), retryable=error.retryable
+            ) from error
 
     async def _previous(
         self, build: Build, streams: Streams, credentials: BuildCredentials
@@ -209,7 +215,8 @@ class BuildPlanner:
 def pull_error(error: RegistryError) -> BuildError:
     """Return the error of a build whose image cannot be pulled."""
     message = f"Failed pulling builder image. {error}"
-    return BuildError("PullBuilderImageFailed", message, retryable=error.retryable)
+    passes = transfer_may_pass(error.reason, retryable=error.retryable)
+    return BuildError("PullBuilderImageFailed", message, retryable=passes)
 
 
 def _parsed_dockerfile(build: Build, text: str | None) -> Dockerfile | None:

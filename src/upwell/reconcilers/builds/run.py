@@ -7,8 +7,9 @@ the commit and the digests of the first, finds the pushed image by its inputs, a
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any, Protocol
 
 from upwell.api.build import (
@@ -26,6 +27,7 @@ from upwell.formats.dockerfile.parse import DockerfileError
 from upwell.git.interface import GitSource
 from upwell.machine.process import LogSink
 from upwell.oci import Digest, Reference
+from upwell.policy.builds.failures import completion_time
 from upwell.policy.builds.input_analysis import MissingInput
 from upwell.policy.builds.plan import (
     FetchedSource,
@@ -83,7 +85,8 @@ class BuildRun:
         """Build, push, tag, and record the result; raises BuildError."""
         sink = self._logs.sink(build.uid)
         seconds = self._planner.defaults.deadline(build)
-        deadline = asyncio.timeout(self._time_left(build, seconds))
+        # Of each attempt anew, by the loop's monotonic time: whoever sets the clock ends no build.
+        deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
                 await self._run(build, sink)
@@ -95,10 +98,11 @@ class BuildRun:
 
     async def _run(self, build: Build, sink: LogSink) -> None:
         await self._outputs.stream(build)
-        begun = self._clock()
-        source = await self._fetch(build, sink)
-        inputs = await self._planner.resolve(build, source)
-        stages = [_stage("FetchInputs", begun, self._clock() - begun)]
+        stages: list[BuildStage] = []
+        began = monotonic()
+        with self._timed(stages, "FetchInputs"):
+            source = await self._fetch(build, sink)
+            inputs = await self._planner.resolve(build, source)
         build = await self._record(build, inputs)
         digest = inputs.reusable
         if digest is None:
@@ -108,7 +112,14 @@ class BuildRun:
             sink(f"These inputs were built before: {digest} is used.\n".encode())
         if digest is not None:
             await self._outputs.release(build, digest)
-        await self._complete(build, digest, stages)
+        await self._complete(build, digest, stages, timedelta(seconds=monotonic() - began))
+
+    @contextmanager
+    def _timed(self, stages: list[BuildStage], name: str) -> Iterator[None]:
+        """Add the stage that the block is; how long it took has nothing to do with the clock."""
+        begun, start = self._clock(), monotonic()
+        yield
+        stages.append(_stage(name, begun, timedelta(seconds=monotonic() - start)))
 
     async def _fetch(self, build: Build, sink: LogSink) -> FetchedSource:
         """Get the source of the build, and the Dockerfile that a Docker build needs of it."""
@@ -157,9 +168,8 @@ class BuildRun:
         sink: LogSink,
     ) -> Digest | None:
         """Mirror what is pulled, build and push; add how long each stage took to `stages`."""
-        begun = self._clock()
-        copies = await self._mirrored(pulls)
-        stages.append(_stage("MirrorImages", begun, self._clock() - begun))
+        with self._timed(stages, "MirrorImages"):
+            copies = await self._mirrored(pulls)
         begun = self._clock()
         result = await self._builder.build(with_copies(plan, copies), sink)
         stages += _successive(result.stages, begun)
@@ -176,32 +186,25 @@ class BuildRun:
             raise pull_error(error) from error
 
     async def _complete(
-        self, build: Build, digest: Digest | None, stages: Sequence[BuildStage]
+        self, build: Build, digest: Digest | None, stages: Sequence[BuildStage], took: timedelta
     ) -> None:
-        now = self._clock()
         output, where = None, None
         if digest is not None and build.spec.output.to is not None:
             output = BuildOutputStatus(to=BuildOutputTo(image_digest=str(digest)))
             where = self._outputs.pull_spec(build)
-        started = build.status.start_timestamp or now
         changes = {
             "phase": BuildPhase.COMPLETE,
             "reason": None,
             "message": None,
             "retry_time": None,
-            "completion_timestamp": now,
-            "duration": int((now - started).total_seconds() * 1_000_000_000),
+            "completion_timestamp": completion_time(build, self._clock()),
+            "duration": took // timedelta(microseconds=1) * 1000,
             "output": output,
             "output_docker_image_reference": where,
             "stages": tuple(stages),
         }
         await write_status(self._store, build, changes)
         log.info("build complete", extra={"key": str(build.key), "digest": str(digest)})
-
-    def _time_left(self, build: Build, deadline: float) -> float:
-        started = build.status.start_timestamp
-        used = (self._clock() - started).total_seconds() if started else 0
-        return max(deadline - used, 0)
 
 
 async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -> Build:

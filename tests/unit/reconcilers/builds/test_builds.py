@@ -1,6 +1,7 @@
 """Builds from New to their end, with a builder that stops where a test wants it to."""
 
 import asyncio
+import errno
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,8 +22,7 @@ from upwell.api.build import (
     BuildStrategy,
     DockerBuildStrategy,
 )
-from upwell.builder.interface import BuildError
-from upwell.reconcilers.builds.builds import MAX_ATTEMPTS
+from upwell.builder.interface import BUILDER_KILLED, DISK_PRESSURE, BuildError
 from upwell.store.interface import NotFoundError, UnavailableError
 
 PUSH_FAILED = BuildError("PushImageToRegistryFailed", "the registry is away", retryable=True)
@@ -78,8 +78,9 @@ async def test_a_build_ends_with_its_image_in_the_stream(machine: BuildMachine) 
     assert history.items[0].image == build.status.output.to.image_digest
     assert released == [True]  # who sees that the build is complete finds its result
     assert build.status.attempts == 1
-    stages = [(s.name, s.duration_milliseconds) for s in build.status.stages]
-    assert stages == [("FetchInputs", 0), ("MirrorImages", 0), ("Build", 1500)]
+    stages = {stage.name: stage.duration_milliseconds for stage in build.status.stages}
+    assert [*stages] == ["FetchInputs", "MirrorImages", "Build"]
+    assert stages["Build"] == 1500
     assert machine.builder.recovered
 
 
@@ -165,43 +166,100 @@ async def test_a_launched_build_counts_before_its_first_write(machine: BuildMach
     assert machine.builder.most_running == 1
 
 
-async def test_a_fault_that_may_pass_is_tried_again_and_again_then_no_more(
-    machine: BuildMachine,
-) -> None:
+async def test_a_fault_that_may_pass_is_tried_again_until_it_has(machine: BuildMachine) -> None:
     await machine.store.create(docker_build())
     machine.builder.failure = PUSH_FAILED
     waits = []
-    for attempt in range(1, MAX_ATTEMPTS):
+    for attempt in range(1, 10):
         async with machine.building():
             build = await until_reason(machine, "app-1", PUSH_FAILED.reason)
         assert build.status.phase is BuildPhase.NEW
         assert build.status.attempts == attempt
         assert build.status.retry_time is not None
         waits.append((build.status.retry_time - machine.clock()).total_seconds())
+        at = f"{build.status.retry_time:%Y-%m-%dT%H:%M:%SZ}"
+        message = build.status.message or ""
+        assert message.endswith(f"This may pass: attempt {attempt + 1} begins at {at}.")
         await write(machine, "app-1", reason=None)
         machine.clock.advance(waits[-1])
+    machine.builder.failure = None
+    async with machine.building():
+        build = await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert waits == [10, 20, 40, 80, 160, 320, 600, 600, 600]
+    assert build.status.attempts == 10 == len(machine.builder.plans)
+    assert (build.status.reason, build.status.message, build.status.retry_time) == (None,) * 3
+    log = machine.logs.tail(build.uid, 100).splitlines()
+    assert [line.partition(":")[0] for line in log if line.startswith("Attempt")] == [
+        f"Attempt {number} begins" for number in range(2, 11)
+    ]
+
+
+async def test_a_builder_that_is_killed_time_and_again_is_the_builds_own_doing(
+    machine: BuildMachine,
+) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.failure = BuildError(BUILDER_KILLED, "signal 9", retryable=True)
+    await write(machine, "app-1", attempts=3)
+    async with machine.building():
+        await until_reason(machine, "app-1", BUILDER_KILLED)
+    machine.clock.advance(600)
     async with machine.building():
         failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
-    assert waits == [5, 10, 20, 40, 80, 120, 120]
-    assert failed.status.attempts == MAX_ATTEMPTS == len(machine.builder.plans)
-    assert failed.status.reason == PUSH_FAILED.reason
-    assert failed.status.retry_time is None
-    assert (failed.status.log_snippet or "").splitlines() == ["building app-1"] * MAX_ATTEMPTS
+    assert failed.status.attempts == 5
 
 
-async def test_a_retry_comes_by_itself(machine: BuildMachine) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), DISK_PRESSURE),
+        (OSError(errno.EMFILE, "Too many open files"), "GenericBuildFailed"),
+    ],
+)
+async def test_a_fault_of_the_machine_is_waited_out(
+    machine: BuildMachine, fault: OSError, reason: str
+) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.failure = fault
+    async with machine.building():
+        build = await until_reason(machine, "app-1", reason)
+    assert build.status.phase is BuildPhase.NEW
+    machine.builder.failure = None
+    machine.clock.advance(10)
+    async with machine.building():
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+
+
+async def test_a_retry_comes_by_itself(
+    machine: BuildMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.reconcilers.builds.builds.FIRST_RETRY_SECONDS", 0.05)
     await machine.store.create(docker_build())
     machine.builder.failure = PUSH_FAILED
-    async with machine.building() as builds:
+    async with machine.building():
         await until_reason(machine, "app-1", PUSH_FAILED.reason)
-        await until_running(machine, 0)
         machine.builder.failure = None
-        machine.clock.advance(5)
+        machine.clock.advance(-86400)  # whoever sets the clock meanwhile delays nothing
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
 
-        async def waits_for_its_time() -> bool:
-            return len(builds.queue) == 1
 
-        await until(waits_for_its_time)
+async def test_a_retry_after_a_restart_is_not_delayed_by_a_clock_that_was_set_back(
+    machine: BuildMachine,
+) -> None:
+    await machine.store.create(docker_build())
+    await write(machine, "app-1", retry_time=machine.clock() + timedelta(days=1), attempts=1)
+    async with machine.building() as builds:
+        result = await builds.reconcile((await machine.build("app-1")).key)
+    assert result.requeue_after == 600
+
+
+async def test_a_person_ends_the_wait_for_a_retry(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.failure = PUSH_FAILED
+    async with machine.building():
+        await until_reason(machine, "app-1", PUSH_FAILED.reason)
+        await write(machine, "app-1", cancelled=True)
+        await until_phase(machine, "app-1", BuildPhase.CANCELLED)
+    assert len(machine.builder.plans) == 1
 
 
 async def test_a_retry_is_not_made_before_its_time(machine: BuildMachine) -> None:
@@ -443,7 +501,7 @@ async def test_the_images_of_the_first_try_are_those_of_every_try(machine: Build
         await until_reason(machine, "app-1", PUSH_FAILED.reason)
     await push(machine.vendor.registry, "debian:11", "new")
     machine.builder.failure = None
-    machine.clock.advance(5)
+    machine.clock.advance(10)
     async with machine.building():
         build = await until_phase(machine, "app-1", BuildPhase.COMPLETE)
     assert [image.reference for image in build.status.images] == [f"vendor.example/debian@{old}"]
@@ -451,16 +509,41 @@ async def test_the_images_of_the_first_try_are_those_of_every_try(machine: Build
     assert {plan.base_name for plan in machine.builder.plans} == {"vendor.example/debian"}
 
 
-async def test_a_deadline_counts_from_the_first_start(machine: BuildMachine) -> None:
+async def test_a_deadline_is_not_reached_by_setting_the_clock(machine: BuildMachine) -> None:
     await machine.store.create(docker_build(completion_deadline_seconds=60))
     machine.builder.gate.clear()
     async with machine.building():
         await until_running(machine, 1)
-    machine.clock.advance(61)
+        machine.clock.advance(86400)
+    machine.builder.gate.set()
+    async with machine.building():  # each attempt has the whole time
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+
+
+async def test_a_build_that_hangs_ends_at_its_deadline(machine: BuildMachine) -> None:
+    await machine.store.create(docker_build(completion_deadline_seconds=1))
+    machine.builder.gate.clear()
     async with machine.building():
         failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
     assert failed.status.reason == "DeadlineExceeded"
-    assert "60 s" in (failed.status.message or "")
+    assert "1 s" in (failed.status.message or "")
+
+
+async def test_times_of_a_build_are_in_order_though_the_clock_was_set_back(
+    machine: BuildMachine,
+) -> None:
+    await machine.store.create(docker_build())
+    machine.builder.gate.clear()
+    async with machine.building():
+        await until_running(machine, 1)
+        machine.clock.advance(-86400)
+        machine.builder.gate.set()
+        status = (await until_phase(machine, "app-1", BuildPhase.COMPLETE)).status
+    assert status.start_timestamp is not None
+    assert status.completion_timestamp is not None
+    assert status.completion_timestamp >= status.start_timestamp
+    assert 0 < (status.duration or 0) < 60 * 10**9
+    assert all(stage.duration >= timedelta(0) for stage in status.stages)
 
 
 async def test_an_output_that_does_not_exist_is_waited_for(machine: BuildMachine) -> None:
@@ -472,7 +555,7 @@ async def test_an_output_that_does_not_exist_is_waited_for(machine: BuildMachine
     assert "shop/app does not exist" in (build.status.message or "")
     assert machine.builder.plans == []
     await machine.store.create(image_stream("app"))
-    machine.clock.advance(5)
+    machine.clock.advance(10)
     async with machine.building():
         await until_phase(machine, "app-1", BuildPhase.COMPLETE)
 

@@ -1,0 +1,63 @@
+"""Diagnosis of what Buildah printed, and of how it ended."""
+
+import errno
+
+import pytest
+
+from upwell.builder.archive import ArchiveError
+from upwell.builder.diagnosis import disk_full, machine_fault, may_pass, was_killed
+from upwell.builder.interface import BUILDER_KILLED, DISK_PRESSURE
+from upwell.machine.process import ProcessResult
+
+FULL = "Error: committing: write /var/x: no space left on device"
+
+
+@pytest.mark.parametrize(
+    ("code", "tail", "reason"),
+    [
+        (125, FULL, DISK_PRESSURE),
+        (-9, "STEP 2/3: RUN make", BUILDER_KILLED),
+        (-15, "", BUILDER_KILLED),
+        (-9, FULL, DISK_PRESSURE),
+        (1, "make: *** [all] Error 1", None),
+        (137, "exit status 137", None),
+        (2, "\n".join([FULL, *["compiling"] * 30, "syntax error"]), None),
+    ],
+)
+def test_the_machines_faults_are_told_from_the_builds(
+    code: int, tail: str, reason: str | None
+) -> None:
+    fault = machine_fault(ProcessResult(code, tail))
+    assert (fault.reason if fault else None) == reason
+    assert fault is None or fault.retryable
+
+
+@pytest.mark.parametrize(
+    ("tail", "passes"),
+    [
+        ("received unexpected HTTP status: 500 Internal Server Error", True),
+        ("dial tcp: lookup registry.example: no such host", True),
+        ("dial tcp: lookup registry.example: Temporary failure in name resolution", True),
+        ("dial tcp 10.0.0.1:443: connect: connection refused", True),
+        ('Get "https://registry.example/v2/": EOF', True),
+        ("blob digest did not match", True),
+        ("toomanyrequests: slow down", True),
+        ("unauthorized: authentication required", False),
+        ("manifest unknown", False),
+        ("invalid reference format", False),
+    ],
+)
+def test_a_transfer_is_tried_again_when_its_failure_may_pass(tail: str, *, passes: bool) -> None:
+    assert may_pass(ProcessResult(125, tail)) is passes
+
+
+def test_a_killed_command_is_told_by_its_exit_code() -> None:
+    assert was_killed(ProcessResult(137, "exit status 137"))
+    assert not was_killed(ProcessResult(1, "exit status 1"))
+
+
+def test_a_full_disk_is_found_among_the_causes_of_an_error() -> None:
+    error = ArchiveError("the archive cannot be unpacked")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert disk_full(error)
+    assert not disk_full(ArchiveError("damaged"))

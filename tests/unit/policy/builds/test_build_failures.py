@@ -1,0 +1,107 @@
+"""Failures of builds: those that may pass, the messages of their status, the waits."""
+
+import errno
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upwell.api.build import Build, BuildPhase, BuildStatus
+from upwell.builder.interface import BUILDER_KILLED, DISK_PRESSURE, BuildError
+from upwell.policy.builds.failures import (
+    LONGEST_RETRY_SECONDS,
+    build_error,
+    completion_time,
+    may_pass,
+    retry_message,
+    retry_wait,
+    transfer_may_pass,
+    waits_for_retry,
+)
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("reason", "retryable", "attempts", "passes"),
+    [
+        ("PullBuilderImageFailed", True, 1, True),
+        ("PullBuilderImageFailed", True, 1000, True),
+        ("PullBuilderImageFailed", False, 1, False),
+        ("PushImageToRegistryFailed", True, 7, True),
+        ("FetchSourceFailed", True, 7, True),
+        ("FetchSourceFailed", False, 1, False),
+        (DISK_PRESSURE, True, 100, True),
+        (BUILDER_KILLED, True, 4, True),
+        (BUILDER_KILLED, True, 5, False),
+        ("OutOfMemoryKilled", True, 1, False),
+        ("DeadlineExceeded", True, 1, False),
+        ("DockerBuildFailed", True, 1, False),
+        ("PostCommitHookFailed", True, 1, False),
+        ("InvalidContextDirectory", True, 1, False),
+        ("GenericBuildFailed", False, 1, False),
+    ],
+)
+def test_faults_of_the_source_stay_and_others_may_pass(
+    reason: str, *, retryable: bool, attempts: int, passes: bool
+) -> None:
+    error = BuildError(reason, "why", retryable=retryable)
+    assert may_pass(error, attempts) is passes
+
+
+@pytest.mark.parametrize(
+    ("reason", "retryable", "passes"),
+    [
+        ("Unavailable", True, True),
+        ("DigestMismatch", False, True),
+        ("BlobUnknown", False, True),
+        ("ManifestUnknown", False, False),
+        ("Unauthorized", False, False),
+    ],
+)
+def test_a_registry_may_give_later_what_it_does_not_now(
+    reason: str, *, retryable: bool, passes: bool
+) -> None:
+    assert transfer_may_pass(reason, retryable=retryable) is passes
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "retryable"),
+    [
+        (OSError(errno.ENOSPC, "full"), DISK_PRESSURE, True),
+        (OSError(errno.EDQUOT, "full"), DISK_PRESSURE, True),
+        (OSError(errno.EMFILE, "too many"), "GenericBuildFailed", True),
+        (OSError(errno.EACCES, "no"), "GenericBuildFailed", False),
+        (RuntimeError("a fault of ours"), "GenericBuildFailed", False),
+    ],
+)
+def test_what_ends_a_build_from_outside_has_a_reason_too(
+    error: Exception, reason: str, *, retryable: bool
+) -> None:
+    found = build_error(error)
+    assert (found.reason, found.retryable) == (reason, retryable)
+
+
+def test_the_message_has_the_cause_and_the_time_of_the_next_attempt() -> None:
+    error = BuildError("PullBuilderImageFailed", "Failed pulling builder image. It is away")
+    text = retry_message(error, 2, NOW)
+    assert text == (
+        "Failed pulling builder image. It is away."
+        " This may pass: attempt 2 begins at 2026-05-01T12:00:00Z."
+    )
+
+
+@given(st.timedeltas(min_value=timedelta(days=-9), max_value=timedelta(days=9)))
+def test_no_clock_makes_a_retry_wait_longer_than_the_longest_pause(offset: timedelta) -> None:
+    build = Build(status=BuildStatus(retry_time=NOW + offset))
+    wait = retry_wait(build, NOW).total_seconds()
+    assert 0 <= wait <= LONGEST_RETRY_SECONDS
+    assert wait == pytest.approx(min(max(offset.total_seconds(), 0), LONGEST_RETRY_SECONDS))
+    assert waits_for_retry(build)
+
+
+def test_a_build_never_ends_before_it_began() -> None:
+    build = Build(status=BuildStatus(phase=BuildPhase.RUNNING, start_timestamp=NOW))
+    assert completion_time(build, NOW - timedelta(days=1)) == NOW
+    assert completion_time(build, NOW + timedelta(hours=1)) == NOW + timedelta(hours=1)
