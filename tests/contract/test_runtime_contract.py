@@ -29,6 +29,8 @@ from upwell.workload.interface import (
     InstanceCommand,
     InstanceSpec,
     InteractiveRuntime,
+    Leftover,
+    LeftoverKind,
     LogQuery,
     NoPreviousLogError,
     Output,
@@ -60,6 +62,8 @@ class RuntimeUnderTest:
     """Let what was started go on, where that does not happen by itself."""
     missing: Callable[[Reference], None]
     """Let an image be one that nobody has."""
+    abandon: Callable[[], None]
+    """Take the container of the one instance away, and leave all else of it."""
 
     def spec(self, script: str = SERVE, **fields: object) -> InstanceSpec:
         web = ContainerSpec("web", self.image, ("/bin/sh", "-c"), (script,))
@@ -110,7 +114,12 @@ def in_memory(runtime: FakeRuntime) -> RuntimeUnderTest:
         else:
             runtime.slow.add(pulled)
 
-    return RuntimeUnderTest(runtime, image, runtime.turn, missing)
+    def abandon() -> None:
+        spec, instance = runtime.running.pop(NAME)
+        left = Leftover(LeftoverKind.FOLDER, NAME, instance.started_at, spec.owner)
+        runtime.left.append(left)
+
+    return RuntimeUnderTest(runtime, image, runtime.turn, missing, abandon)
 
 
 @pytest.fixture
@@ -123,8 +132,12 @@ async def podman(podman_home: PodmanHome) -> AsyncIterator[RuntimeUnderTest]:
         run_root=podman_home.root / "run",
         containers_conf=podman_home.conf,
     )
+
+    def abandon() -> None:
+        podman_home.run("rm", "--force", "--time=0", f"upwell-{name}.{NAME}.web")
+
     async with PodmanRuntime.open(settings) as runtime:
-        yield RuntimeUnderTest(runtime, podman_home.image, lambda: None, lambda _: None)
+        yield RuntimeUnderTest(runtime, podman_home.image, lambda: None, lambda _: None, abandon)
         await runtime.teardown()
 
 
@@ -155,6 +168,25 @@ def machine(request: pytest.FixtureRequest) -> RuntimeUnderTest:
         found: RuntimeUnderTest = request.getfixturevalue("podman")
         return found
     return in_memory(MEMORY[request.param]())
+
+
+async def test_what_is_left_of_an_instance_is_found_and_removed(machine: RuntimeUnderTest) -> None:
+    await machine.serving()
+    assert await machine.runtime.leftovers() == []
+
+    machine.abandon()
+    assert await machine.runtime.instances() == []
+    [left] = await machine.runtime.leftovers()
+    assert (left.kind, left.name, left.owner) == (LeftoverKind.FOLDER, NAME, OWNER)
+
+    await machine.serving()
+    await machine.runtime.remove_leftover(left)
+    assert (await machine.one(lambda one: one.ready)).name == NAME
+
+    machine.abandon()
+    await machine.runtime.remove_leftover(left)
+    await machine.runtime.remove_leftover(left)
+    assert await machine.runtime.leftovers() == []
 
 
 async def test_an_instance_is_what_it_was_started_as(machine: RuntimeUnderTest) -> None:

@@ -323,6 +323,31 @@ class LogQuery:
 WHOLE_LOG = LogQuery()
 
 
+class LeftoverKind(StrEnum):
+    """Kind of thing that a runtime leaves behind when it is killed at a bad moment."""
+
+    FOLDER = "Folder"
+    """Record and emptyDir volumes of an instance that has no container."""
+    VOLUME = "Volume"
+    """Anonymous volume of a container that is gone."""
+    NETWORK = "Network"
+    SOCKET = "Socket"
+    """Socket of a service that has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Part of this Upwell on the machine that no container needs."""
+
+    kind: LeftoverKind
+    name: str
+    """Of a folder, the name of its instance."""
+    changed_at: datetime
+    """UTC, by the machine's clock; what is being started is a moment old."""
+    owner: Owner | None = None
+    """Owner of the instance, as far as its record says: as long as it exists, it may go on."""
+
+
 class Runtime(Protocol):
     """Starts and stops instances. Instances outlive this process and are found again."""
 
@@ -354,6 +379,14 @@ class Runtime(Protocol):
 
     async def publish_names(self, names: Sequence[ServiceName]) -> None:
         """Let instances, present and future, find exactly these Services by name."""
+        ...
+
+    async def leftovers(self) -> Sequence[Leftover]:
+        """Return what interrupted work left beside the instances; these are in `instances`."""
+        ...
+
+    async def remove_leftover(self, leftover: Leftover) -> None:
+        """Remove a leftover, unless it is needed again; idempotent."""
         ...
 
     def changes(self) -> AsyncIterator[Owner]:

@@ -30,6 +30,7 @@ from upwell.workload.interface import (
     FileLimits,
     Instance,
     InstanceSpec,
+    Leftover,
     LogQuery,
     NoPreviousLogError,
     ObservedContainer,
@@ -91,6 +92,8 @@ class FakeRuntime:
         self.lasting: set[str] = set()
         """Roles of what runs once but does not end by itself."""
         self.published: list[ServiceName] = []
+        self.left: list[Leftover] = []
+        """Leftovers, of which those count whose name no instance has."""
         self.ran: list[str] = []
         """The role of everything that was really started, in order."""
         self.exits: dict[str, list[int]] = {}
@@ -145,6 +148,14 @@ class FakeRuntime:
 
     async def publish_names(self, names: Sequence[ServiceName]) -> None:
         self.published = list(names)
+
+    async def leftovers(self) -> Sequence[Leftover]:
+        return [one for one in self.left if one.name not in self.running]
+
+    async def remove_leftover(self, leftover: Leftover) -> None:
+        if leftover.name not in self.running:
+            gone = (leftover.kind, leftover.name)
+            self.left = [one for one in self.left if (one.kind, one.name) != gone]
 
     def changes(self) -> AsyncIterator[Owner]:
         return self._changes.listen()

@@ -36,6 +36,8 @@ from upwell.workload.interface import (
     Instance,
     InstanceCommand,
     InstanceSpec,
+    Leftover,
+    LeftoverKind,
     LogQuery,
     Owner,
     RuntimeUnavailableError,
@@ -59,6 +61,7 @@ from upwell.workload.podman.container_files import collect
 from upwell.workload.podman.health import Health, ProbeTarget
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.instance_network import connect_inside
+from upwell.workload.podman.leftovers import Leftovers
 from upwell.workload.podman.observation import ContainerFacts, next_to_start, observe
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.pulls import Pulls
@@ -93,6 +96,7 @@ class PodmanRuntime:
         self._records = RecordStore(settings.data_dir / "instances")
         self._hosts = HostsFiles(self._records.root)
         self._previous = PreviousLogs(self._records.root)
+        self._leftovers = Leftovers(settings, api, self._records)
         self._changes = OwnerChanges()
         self._pulls = Pulls(api, clock, self._changes.publish)
         self._wake = asyncio.Event()
@@ -118,7 +122,7 @@ class PodmanRuntime:
         await asyncio.to_thread(runtime._records.purge)
         try:
             await _ensure_network(api, settings)
-            async with asyncio.TaskGroup() as group:
+            async with side_by_side() as group:
                 tasks = [
                     group.create_task(runtime._watch(group)),
                     group.create_task(runtime._follow_events()),
@@ -215,6 +219,28 @@ class PodmanRuntime:
         name = self._settings.network_name
         subnet = IPv4Network(await self._call(self._api.network_subnet(name)))
         return list(subnet.subnets(prefixlen_diff=1))[1]
+
+    async def leftovers(self) -> Sequence[Leftover]:
+        """Return what interrupted work left beside the instances."""
+        found = await self._observe_containers()
+        return await self._leftovers.find(lambda name: name in found or self._is_busy(name))
+
+    async def remove_leftover(self, leftover: Leftover) -> None:
+        """Remove a leftover, unless it is needed again; idempotent."""
+        name = leftover.name
+        # No start may make use of a folder while it goes.
+        async with self._lock(name):
+            is_folder = leftover.kind is LeftoverKind.FOLDER
+            if is_folder and (
+                name in self._pulls.instances() or await self._observe_containers(name)
+            ):
+                return
+            await self._leftovers.remove(leftover)
+
+    def _is_busy(self, name: str) -> bool:
+        """Return True if an instance is being started or stopped, or waits for an image."""
+        lock = self._locks.get(name)
+        return name in self._pulls.instances() or (lock is not None and lock.locked())
 
     def changes(self) -> AsyncIterator[Owner]:
         """Yield an owner whenever one of its instances started, turned (un)ready or ended."""

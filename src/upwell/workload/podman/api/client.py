@@ -151,6 +151,20 @@ class PodmanApi:
         document = await self._json(PodmanRequest("GET", f"/networks/{name}/json"))
         return str(document["subnets"][0]["subnet"])
 
+    async def networks(self, label: str) -> list[dict[str, Any]]:
+        """List the networks that carry `label`."""
+        parameters = {"filters": json.dumps({"label": [label]})}
+        return list(await self._json(PodmanRequest("GET", "/networks/json", parameters)) or [])
+
+    async def unused_volumes(self) -> list[dict[str, Any]]:
+        """List the volumes that no container has."""
+        parameters = {"filters": json.dumps({"dangling": ["true"]})}
+        return list(await self._json(PodmanRequest("GET", "/volumes/json", parameters)) or [])
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume; raises PodmanNotFoundError, or RuntimeUnavailableError if it is used."""
+        await self._json(PodmanRequest("DELETE", f"/volumes/{name}"))
+
     async def remove_network(self, name: str) -> None:
         """Remove the network, if it exists."""
         with contextlib.suppress(PodmanNotFoundError):
