@@ -11,6 +11,7 @@ from pathlib import Path
 from upwell import __version__
 from upwell.app.access import Protection, protect
 from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
+from upwell.app.data_folder import account_for_instances
 from upwell.app.measurements import MachineGauges
 from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
@@ -94,7 +95,12 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     store = await SqliteStore.open(data / "upwell.db", clock=now)
     stack.push_async_callback(store.close)
     cache = ObjectCache(store)
-    paths = await write_configuration(settings)
+    paths = await write_configuration(settings, store.instance_id)
+    podman = podman_settings(settings, paths, lambda: store.timeline)
+    runtime = await stack.enter_async_context(PodmanRuntime.open(podman))
+    await account_for_instances(
+        data, paths.instance_id, store, runtime, adopt_empty=settings.adopt_empty
+    )
     helpers = CredentialHelpers()
     protection = await protect(settings, store, now, stack)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
@@ -107,7 +113,6 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     origins = StreamOrigins(store, PullSecrets(store, logins))
     internal = PullThroughRegistry(data / "registry", settings.internal_host, remote, origins)
     await internal.recover()
-    runtime = await stack.enter_async_context(PodmanRuntime.open(podman_settings(settings, paths)))
     adapters = Adapters(
         settings=settings,
         components=components,

@@ -1,10 +1,11 @@
 """Configuration of Buildah and Podman, written at every start."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 
+from upwell.app.data_folder import identify
 from upwell.builder.buildah import BuildahSettings
 from upwell.builder.interface import BuildLimits
 from upwell.machine.containers_conf import write_containers_conf
@@ -26,9 +27,13 @@ class Configuration:
     """True if the machine lets us limit the memory and processors of builds."""
 
 
-async def write_configuration(settings: ServerSettings) -> Configuration:
-    """Write what Buildah and Podman read, as this machine needs it."""
+async def write_configuration(settings: ServerSettings, known_id: str = "") -> Configuration:
+    """Write what Buildah and Podman read, as this machine needs it.
+
+    `known_id` is the instance-id that the database has. Raises DataFolderError.
+    """
     data = settings.data_dir
+    instance_id = identify(data, known_id)
     containers_conf = data / "containers.conf"
     conf = await write_containers_conf(
         containers_conf,
@@ -38,21 +43,12 @@ async def write_configuration(settings: ServerSettings) -> Configuration:
     registries_conf = data / "registries.conf"
     registries_conf.write_text(RegistryHosts(settings.registries).render_registries_conf())
     return Configuration(
-        _instance_id(data / "instance-id"),
+        instance_id,
         containers_conf,
         registries_conf,
         conf.storage_driver,
         conf.limits_resources,
     )
-
-
-def _instance_id(path: Path) -> str:
-    """Return what marks the containers of this data directory; made once."""
-    if not path.exists():
-        draft = path.with_name(f"{path.name}.new")
-        draft.write_text(f"{token_hex(4)}\n")
-        draft.replace(path)
-    return path.read_text().strip()
 
 
 def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahSettings:
@@ -82,8 +78,10 @@ def _machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def podman_settings(settings: ServerSettings, files: Configuration) -> PodmanSettings:
-    """Return how workloads run."""
+def podman_settings(
+    settings: ServerSettings, files: Configuration, timeline: Callable[[], str] = str
+) -> PodmanSettings:
+    """Return how workloads run; `timeline` tells the store's."""
     storage = settings.container_storage
     return PodmanSettings(
         data_dir=settings.data_dir / "workloads",
@@ -94,4 +92,5 @@ def podman_settings(settings: ServerSettings, files: Configuration) -> PodmanSet
         containers_conf=files.containers_conf,
         registries_conf=files.registries_conf,
         allowed_host_paths=settings.allowed_host_paths,
+        timeline=timeline,
     )

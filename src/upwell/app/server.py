@@ -10,6 +10,7 @@ from dataclasses import replace
 from upwell.app.access import Protection
 from upwell.app.adapters import open_adapters
 from upwell.app.configuration import podman_settings, write_configuration
+from upwell.app.data_folder import DataFolderError
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
 from upwell.server.asgi.app import create_app
@@ -24,6 +25,10 @@ from upwell.workload.podman.runtime import PodmanRuntime
 
 class ServeError(Exception):
     """The server cannot start; the message says why and what to do."""
+
+
+_EXPLAINED = (ServeError, DataFolderError, StoreError, OutboxError, WorkloadError, CertificateError)
+"""Errors whose messages say what to do."""
 
 
 async def run_server(settings: ServerSettings) -> None:
@@ -41,10 +46,22 @@ async def run_server(settings: ServerSettings) -> None:
             listener = stack.enter_context(_listen(settings))
             adapters = await open_adapters(settings, stack)
             await _run(wire(adapters), adapters.protection, listener, shutdown)
-    except OSError as error:
-        raise ServeError(f"{error.strerror or error}: {error.filename or ''}") from error
-    except (StoreError, OutboxError, WorkloadError, CertificateError) as error:
-        raise ServeError(str(error)) from error
+    except Exception as error:
+        if (message := _explained(error)) is None:
+            raise
+        raise ServeError(message) from error
+
+
+def _explained(error: BaseException) -> str | None:
+    """Return the first fault that an administrator can mend; None if there is another one."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [_explained(one) for one in error.exceptions]
+        return None if None in found else found[0]
+    if isinstance(error, _EXPLAINED):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''}".removesuffix(": ")
+    return None
 
 
 async def remove_workloads(settings: ServerSettings) -> None:

@@ -137,7 +137,13 @@ def _workloads(
     """Return what runs instances and routes to them."""
     cache = adapters.cache
     traffic = rollouts.Traffic(now)
-    machine = rollouts.RolloutPorts(adapters.runtime, adapters.router, traffic, adapters.services)
+    machine = rollouts.RolloutPorts(
+        adapters.runtime,
+        adapters.router,
+        traffic,
+        adapters.services,
+        adapters.store.timeline,
+    )
     images = rollouts.TemplateImages(
         adapters.registries, secrets, adapters.insecure_registries, LocalImages(adapters.store)
     )

@@ -67,6 +67,8 @@ class ServerSettings(BaseModel):
     tracing: TraceExport = TraceExport()
     git_author: Author = DEFAULT_AUTHOR
     """The author of the commits of promotions."""
+    adopt_empty: bool = False
+    """Accept that the database has lost objects of what runs."""
 
     @model_validator(mode="after")
     def _go_together(self) -> "ServerSettings":

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA trusted_schema = OFF",
 )
+_INSTANCE = "instance"
+_TIMELINES = "timelines"
 _CHECK = "PRAGMA quick_check(1)"
 _GET_SCHEMA = "PRAGMA user_version"
 _SET_SCHEMA = "PRAGMA user_version = {number:d}"  # a pragma takes no parameters
@@ -38,6 +40,8 @@ _DELETE_OBJECT = "DELETE FROM objects WHERE kind = ? AND namespace = ? AND name 
 _ADD_CHANGE = (
     "INSERT INTO changes (version, change, kind, previous_labels, body) VALUES (?, ?, ?, ?, ?)"
 )
+_ALL_FACTS = "SELECT name, value FROM facts"
+_PUT_FACT = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)"
 _FORGET_CHANGES = "DELETE FROM changes WHERE version <= ?"
 
 
@@ -56,6 +60,7 @@ class _Contents:
 
     resources: Sequence[Resource]
     history: History
+    facts: Mapping[str, str]
 
 
 class _SqliteJournal:
@@ -75,6 +80,10 @@ class _SqliteJournal:
     async def append(self, records: Sequence[ChangeRecord]) -> None:
         """Keep all of `records` or none; raises UnavailableError."""
         await self._run(lambda: self._append(records))
+
+    async def put_facts(self, facts: Mapping[str, str]) -> None:
+        """Write facts about the database itself; raises UnavailableError."""
+        await self._run(lambda: self._put_facts(facts))
 
     async def close(self) -> None:
         """Close the file and let another process have it."""
@@ -126,7 +135,8 @@ class _SqliteJournal:
                 continue
             previous = None if labels is None else json.loads(labels)
             records.append(ChangeRecord(newest, Change(change), resource, previous, body))
-        return _Contents(resources, History(records, newest=newest, limit=self._history_limit))
+        history = History(records, newest=newest, limit=self._history_limit)
+        return _Contents(resources, history, dict(connection.execute(_ALL_FACTS)))
 
     def _resources(self, connection: sqlite3.Connection) -> Iterator[Resource]:
         for kind, namespace, name, body in connection.execute(_ALL_OBJECTS):
@@ -145,14 +155,24 @@ class _SqliteJournal:
             raise DamagedStoreError(self._path, str(error)) from error
 
     def _append(self, records: Sequence[ChangeRecord]) -> None:
+        with self._writing() as connection:
+            for record in records:
+                _write(connection, record)
+            connection.execute(_FORGET_CHANGES, (records[-1].version - self._history_limit,))
+
+    def _put_facts(self, facts: Mapping[str, str]) -> None:
+        with self._writing() as connection:
+            connection.executemany(_PUT_FACT, facts.items())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Keep all that is written in the block, or nothing."""
         connection = self._connection
         if connection is None:
             raise UnavailableError(f"{self._path} is closed")
         try:
             with _transaction(connection):
-                for record in records:
-                    _write(connection, record)
-                connection.execute(_FORGET_CHANGES, (records[-1].version - self._history_limit,))
+                yield connection
         except sqlite3.Error as error:
             raise UnavailableError(f"{self._path} was not written: {error}") from error
 
@@ -168,6 +188,34 @@ class SqliteStore(LocalStore):
     def __init__(self, clock: Clock, journal: _SqliteJournal, contents: _Contents) -> None:
         super().__init__(clock, journal, contents.history, contents.resources)
         self._file = journal
+        self._facts = contents.facts
+
+    @property
+    def instance_id(self) -> str:
+        """The data folder that the database belongs to; empty: none yet."""
+        return self._facts.get(_INSTANCE, "")
+
+    @property
+    def timelines(self) -> Sequence[str]:
+        """Names of its unbroken runs of changes, as after a recovery, the present one last."""
+        return self._facts.get(_TIMELINES, "").split()
+
+    @property
+    def timeline(self) -> str:
+        """Name of the present timeline; empty: none yet."""
+        return next(reversed(self.timelines), "")
+
+    @property
+    def newest_version(self) -> int:
+        """Version of the last change; 0: nothing was ever written."""
+        return self._version
+
+    async def identify(self, instance_id: str, timelines: Sequence[str]) -> None:
+        """Write down what the database belongs to, and its timelines. Raises UnavailableError."""
+        facts = {_INSTANCE: instance_id, _TIMELINES: " ".join(timelines)}
+        if facts != self._facts:
+            await self._file.put_facts(facts)
+            self._facts = facts
 
     @classmethod
     async def open(cls, path: Path, *, clock: Clock, history_limit: int = HISTORY_LIMIT) -> Self:

@@ -219,6 +219,8 @@ class InstanceSpec:
     insecure_registries: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""
+    owner_version: str = ""
+    """The owner's resourceVersion from which it is started."""
 
 
 class State(StrEnum):
@@ -289,6 +291,10 @@ class Instance:
     """In the order of their creation, init containers first."""
     probed: bool = True
     """Each container has a readiness or startup probe: `ready` is more than that it runs."""
+    timeline: str = ""
+    """Timeline of the store that it was started by; empty: unknown."""
+    owner_version: str = ""
+    """The owner's resourceVersion from which it was started; empty: unknown."""
 
     @property
     def succeeded(self) -> bool:

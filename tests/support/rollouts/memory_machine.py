@@ -72,6 +72,10 @@ class MemoryClock:
         self.time += timedelta(seconds=seconds)
 
 
+TIMELINE = "memory"
+"""Timeline of the store beside the runtime."""
+
+
 class FakeRuntime:
     """Starts what it is told; what an image does, its digest says. Implements ReadableRuntime."""
 
@@ -271,6 +275,8 @@ def _started(spec: InstanceSpec, known: Instance | None, now: datetime) -> Insta
         begun_at=(known.begun_at if known else None) or now,
         probed=all(one.readiness or one.startup for one in spec.containers),
         labels=spec.labels,
+        timeline=TIMELINE,
+        owner_version=spec.owner_version,
         containers=tuple(
             ObservedContainer(
                 one.name,
@@ -384,12 +390,15 @@ class RolloutSetup:
         self.registry = RegistryInMemory()
         self.failed_requests: list[str] = []
         self.services: IPv4Network | None = None
+        self.timeline = TIMELINE
         self.restart()
 
     def restart(self) -> None:
         """Begin a new process: nothing that was only in memory is left."""
         self.traffic = Traffic(self.clock)
-        machine = RolloutPorts(self.runtime, self.router, self.traffic, self.services)
+        self.machine = machine = RolloutPorts(
+            self.runtime, self.router, self.traffic, self.services, self.timeline
+        )
         images = TemplateImages(
             self.registry,
             PullSecrets(self.store),

@@ -310,6 +310,7 @@ async def test_objects_of_a_kind_that_was_taken_out_go_with_the_update(path: Pat
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE objects SET kind = 'Wave' WHERE name = 'wave'")
         connection.execute("UPDATE changes SET kind = 'Wave' WHERE version = 2")
+        connection.execute("DROP TABLE facts")
         connection.execute("PRAGMA user_version = 1")
 
     async with opened(path) as store:

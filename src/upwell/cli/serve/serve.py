@@ -98,6 +98,13 @@ Examples:
     help="Podman's storage for workloads.  [default: the system's, as of `podman ps`]",
 )
 @click.option(
+    "--adopt-empty",
+    is_flag=True,
+    envvar="UPWELL_ADOPT_EMPTY",
+    show_envvar=True,
+    help="Start although the database lost objects: their instances run on without an owner.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -118,6 +125,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     build_slots: int,
     host_paths: tuple[str, ...],
     container_storage: Path | None,
+    adopt_empty: bool,  # noqa: FBT001 - click passes options by name
     log_level: str,
     access: "AccessSettings",
 ) -> None:
@@ -161,6 +169,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             disk=file.disk,
             tracing=trace_export(os.environ, file.tracing),
             git_author=file.git.author,
+            adopt_empty=adopt_empty,
         )
         asyncio.run(run_server(settings))
     except (SettingsError, ServeError) as error:

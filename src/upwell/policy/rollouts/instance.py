@@ -172,6 +172,7 @@ def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec
         insecure_registries=revision.insecure_registries,
         labels=labels,
         hostname=f"{revision.workload.name[: _MAX_HOSTNAME - 7]}-{index}",
+        owner_version=revision.workload.resource_version,
     )
 
 

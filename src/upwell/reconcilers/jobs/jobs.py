@@ -12,14 +12,15 @@ from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.policy.jobs.runs import JobPlan, Run, plan
 from upwell.policy.rollouts.history import with_pinned_images
 from upwell.policy.rollouts.instance import build_task, index_of, instance_name, key_of
+from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError, template_hash
 from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
 from upwell.reconcilers.rollouts.loading import Revisions
-from upwell.reconcilers.rollouts.wiring import changed_owners
+from upwell.reconcilers.rollouts.wiring import changed_owners, owners_of_instances
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError, Store
-from upwell.workload.interface import Instance, Runtime, State, WorkloadError
+from upwell.workload.interface import Instance, State, WorkloadError
 
 FINALIZER = "upwell.dev/job"
 ROLE = "job"
@@ -34,10 +35,15 @@ class JobReconciler:
     """Starts the runs of a Job, counts how they end, and leaves them to be read until it goes."""
 
     def __init__(
-        self, store: Store, runtime: Runtime, images: TemplateImages, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        machine: RolloutPorts,
+        images: TemplateImages,
+        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._runtime = runtime
+        self._runtime = machine.runtime
+        self._timeline = machine.timeline
         self._images = images
         self._revisions = Revisions(store, images)
         self._clock = clock
@@ -45,14 +51,14 @@ class JobReconciler:
         """Instances whose start this process has tried: one of another process was cut short."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        """Take the Job that `key` names further; one that is gone leaves nothing running."""
+        """Take the Job that `key` names further; one that was deleted leaves nothing running."""
         if key.kind != Job.KIND.kind:
             return Result()
         instances = [one for one in await self._runtime.instances() if key_of(one.owner) == key]
         try:
             job = await self._store.get(Job, key.namespace, key.name)
         except NotFoundError:
-            await self._stop(instances, 0)
+            await self._stop(remains(instances, self._timeline), 0)
             return Result()
         if job.is_deleting:
             return await self._end(job, instances)
@@ -212,6 +218,9 @@ def job_controller(
     clock: Callable[[], datetime],
 ) -> Controller:
     """Return the controller of Jobs."""
-    reconciler = JobReconciler(cache.store, machine.runtime, images, clock)
-    feeds = (partial(changed_owners, machine.runtime),)
+    reconciler = JobReconciler(cache.store, machine, images, clock)
+    feeds = (
+        partial(changed_owners, machine.runtime),
+        partial(owners_of_instances, machine.runtime),
+    )
     return Controller("jobs", reconciler, cache, (Watch(Job),), feeds=feeds, workers=2)

@@ -16,3 +16,5 @@ class RolloutPorts:
     traffic: Traffic
     services: IPv4Network | None = None
     """Network of Services' addresses that instances reach; None: only the machine does."""
+    timeline: str = ""
+    """The store's timeline; empty: the absence of an object from it proves nothing."""

@@ -9,6 +9,7 @@ from upwell.api.meta import ObjectKey
 from upwell.controller import Result
 from upwell.policy.rollouts.drift import foreign_names, under_control, with_mending
 from upwell.policy.rollouts.instance import key_of
+from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.report import status_of
 from upwell.policy.rollouts.settings import (
@@ -82,6 +83,7 @@ class RolloutReconciler:
         revisions = Revisions(store, images)
         self._store = store
         self._runtime = machine.runtime
+        self._timeline = machine.timeline
         self._traffic = machine.traffic
         self._clock = clock
         self._snapshots = SnapshotReader(images, revisions, clock)
@@ -91,13 +93,13 @@ class RolloutReconciler:
         self._judge = Judge(machine, clock)
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        """Do the next steps of the workload that `key` names; one that is gone leaves nothing."""
+        """Do the next steps of the workload that `key` names; a deleted one leaves nothing."""
         if key.kind == Job.KIND.kind:
             return Result()  # its instances are another reconciler's
         workload = await self._find(key)
         instances = [one for one in await self._runtime.instances() if key_of(one.owner) == key]
         if workload is None:
-            return await self._clear(key, instances, _Patience())
+            return await self._clear(key, remains(instances, self._timeline), _Patience())
         if workload.is_deleting:
             return await self._end(workload, instances)
         if FINALIZER not in workload.metadata.finalizers:

@@ -50,7 +50,7 @@ def rollout_controller(
         feeds=(
             partial(changed_owners, machine.runtime),
             machine.traffic.for_rollouts.keys,
-            partial(_orphans, machine.runtime, orphans_period),
+            partial(owners_of_instances, machine.runtime, orphans_period),
         ),
     )
 
@@ -66,7 +66,9 @@ async def changed_owners(runtime: Runtime) -> AsyncIterator[ObjectKey]:
         await asyncio.sleep(_RECONNECT_PAUSE)
 
 
-async def _orphans(runtime: Runtime, period: float) -> AsyncIterator[ObjectKey]:
+async def owners_of_instances(
+    runtime: Runtime, period: float = ORPHANS_PERIOD
+) -> AsyncIterator[ObjectKey]:
     """Yield every owner at once and periodically: one that is gone leaves instances behind."""
     while True:
         try:

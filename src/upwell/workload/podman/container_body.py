@@ -19,6 +19,8 @@ LABEL_RESTARTS = "upwell.dev/restarts"
 LABEL_INIT = "upwell.dev/init"
 """On init containers alone: which of them it is, from 0."""
 LABEL_ROLE = "upwell.dev/role"
+LABEL_TIMELINE = "upwell.dev/timeline"
+LABEL_OWNER_VERSION = "upwell.dev/owner-version"
 
 _CPU_PERIOD_MICROSECONDS = 100_000
 _MAX_LOG_BYTES = 16 * 1024 * 1024
@@ -38,6 +40,8 @@ class ContainerContext:
     """The file that is the instance's /etc/hosts; None leaves it to Podman."""
     init: int | None = None
     """Number of the init container, if it is one: on the network for itself."""
+    timeline: str = ""
+    """Timeline of the store that starts it."""
 
 
 def container_name(upwell: str, instance: str, container: str) -> str:
@@ -108,6 +112,8 @@ def _labels(
         LABEL_OWNER: spec.owner.name,
         LABEL_REVISION: spec.revision,
         LABEL_RESTARTS: str(surroundings.restarts),
+        LABEL_TIMELINE: surroundings.timeline,
+        LABEL_OWNER_VERSION: spec.owner_version,
     }
 
 

@@ -15,9 +15,11 @@ from upwell.workload.podman.container_body import (
     LABEL_NAME,
     LABEL_NAMESPACE,
     LABEL_OWNER,
+    LABEL_OWNER_VERSION,
     LABEL_RESTARTS,
     LABEL_REVISION,
     LABEL_ROLE,
+    LABEL_TIMELINE,
 )
 from upwell.workload.podman.records import InstanceRecord
 
@@ -159,6 +161,8 @@ def observe(
         labels=record.labels if record else {},  # a container's own have its image's among them
         containers=tuple(_observed(container, record) for container in containers),
         probed=all(_is_probed(container, record) for container in regular),
+        timeline=labels.get(LABEL_TIMELINE, ""),
+        owner_version=labels.get(LABEL_OWNER_VERSION, ""),
     )
 
 

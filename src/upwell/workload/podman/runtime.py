@@ -143,8 +143,12 @@ class PodmanRuntime:
             name: observe(containers, self._records.load(name), self._health.complaints)
             for name, containers in (await self._observe_containers()).items()
         }
+        timeline = self._settings.timeline()
+        waiting = {
+            name: replace(one, timeline=timeline) for name, one in self._pulls.instances().items()
+        }
         # What waits may have ended before: then its old containers are still there.
-        return [one for _, one in sorted({**found, **self._pulls.instances()}.items())]
+        return [one for _, one in sorted({**found, **waiting}.items())]
 
     async def start(self, spec: InstanceSpec) -> None:
         """Start; while images are missing, have them pulled. A running one is left alone.
@@ -373,6 +377,7 @@ class PodmanRuntime:
             hosts=self._hosts.path(spec.name),
             places=places,
             restarts=record.restarts,
+            timeline=self._settings.timeline(),
         )
         initial = [
             await self._create_one(spec, container, replace(around, init=number))

@@ -39,7 +39,7 @@ class Jobs:
     def restart(self) -> None:
         setup = self.setup
         images = TemplateImages(setup.registry, PullSecrets(setup.store))
-        self.jobs = JobReconciler(setup.store, setup.runtime, images, setup.clock)
+        self.jobs = JobReconciler(setup.store, setup.machine, images, setup.clock)
         self.crons = CronJobReconciler(ObjectCache(setup.store), setup.clock)
 
     async def pass_by(self, seconds: float, step: float = 1) -> None:

@@ -111,7 +111,7 @@ class PromotionSetup(RolloutSetup):
             lambda *_: "",
             clock,
         )
-        self.jobs = JobReconciler(store, runtime, images, clock)
+        self.jobs = JobReconciler(store, self.machine, images, clock)
         self.pipelines = PipelineReconciler(store, NoBuilds(), clock)  # type: ignore[arg-type]  # a stub
         self.promotions = PromotionReconciler(
             store,

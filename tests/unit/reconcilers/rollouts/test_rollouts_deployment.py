@@ -557,15 +557,27 @@ async def test_deletion_drains_and_stops_before_the_object_goes(setup: RolloutSe
     assert not (await setup.store.list(Deployment)).items
 
 
-async def test_instances_that_nobody_owns_are_stopped(setup: RolloutSetup) -> None:
+async def test_what_a_deletion_left_is_stopped(setup: RolloutSetup) -> None:
     await rolled_out(setup)
-    setup.store, orphaned = RolloutSetup().store, setup.store
+    setup.store = RolloutSetup().store  # of the same timeline: so the owner was deleted
     setup.restart()
 
     await setup.settle(KEY)
 
     assert setup.runtime.names() == []
-    assert (await orphaned.list(Deployment)).items  # the other store had the owner all along
+
+
+async def test_nothing_is_stopped_because_the_store_has_lost_its_owner(
+    setup: RolloutSetup,
+) -> None:
+    await rolled_out(setup)
+    before = setup.runtime.names()
+    setup.store, setup.timeline = RolloutSetup().store, "another"
+    setup.restart()
+
+    await setup.settle(KEY)
+
+    assert setup.runtime.names() == before
 
 
 @pytest.mark.parametrize("image", [BETTER, CRASHING])

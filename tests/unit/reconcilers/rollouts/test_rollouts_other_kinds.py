@@ -5,7 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.support.rollouts.memory_machine import BETTER, CRASHING, GOOD, RolloutSetup
+from tests.support.rollouts.memory_machine import (
+    BETTER,
+    CRASHING,
+    GOOD,
+    TIMELINE,
+    RolloutSetup,
+)
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
@@ -135,7 +141,7 @@ async def test_a_daemon_set_runs_once() -> None:
 @asynccontextmanager
 async def running(setup: RolloutSetup) -> AsyncIterator[None]:
     """Run the controllers as the composition root does."""
-    machine = rollouts.RolloutPorts(setup.runtime, setup.router, setup.traffic)
+    machine = rollouts.RolloutPorts(setup.runtime, setup.router, setup.traffic, timeline=TIMELINE)
     images = rollouts.TemplateImages(
         setup.registry,
         PullSecrets(setup.store),

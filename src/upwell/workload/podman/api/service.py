@@ -8,6 +8,7 @@ starts its own on another socket, so that it never talks to one with older setti
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL
@@ -43,6 +44,8 @@ class PodmanSettings:
     network: str = ""
     """Name of the bridge network; `upwell-<instance_id>` when empty."""
     podman: str = "podman"
+    timeline: Callable[[], str] = str
+    """Returns the timeline of the store that instances are started by."""
 
     @property
     def network_name(self) -> str:

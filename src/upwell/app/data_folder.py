@@ -1,0 +1,127 @@
+"""Judges the data folder before the server acts on it: whose it is, and whether objects are lost.
+
+Nothing is ever removed because knowledge of it is missing (docs/adr/0018): a database that is not
+the one that started what runs stops the server, until a person restores it or accepts the loss.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from secrets import token_hex
+
+from upwell.api.apps import Job
+from upwell.api.meta import Resource
+from upwell.machine.private_file import write_private
+from upwell.policy.rollouts.instance import owner_of
+from upwell.policy.rollouts.lost_objects import StoreFacts, judge_store
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.store.interface import Store
+from upwell.store.sqlite import SqliteStore
+from upwell.workload.interface import Instance, Owner, Runtime
+
+log = logging.getLogger(__name__)
+
+_ID = re.compile(r"[0-9a-z][0-9a-z-]{0,62}")
+_SHOWN = 10
+_OWNERS: Sequence[type[Resource]] = (*WORKLOADS, Job)
+
+
+class DataFolderError(Exception):
+    """The data folder cannot be served as it is; the message names the file and the next step."""
+
+
+def identify(data: Path, known: str = "") -> str:
+    """Return the instance-id of the folder, which marks its containers; made once.
+
+    `known` is the database's. Raises DataFolderError when the two differ, or both are lost.
+    """
+    path = data / "instance-id"
+    written = path.read_text(errors="replace").strip() if path.exists() else ""
+    if _ID.fullmatch(written):
+        if known and known != written:
+            raise DataFolderError(
+                f"{data / 'upwell.db'} belongs to instance {known}, and {path} says {written}:"
+                f" restore the database of {written}, or, to serve {known} from this folder,"
+                f" remove {path}"
+            )
+        return written
+    if not known and (names := _recorded(data)):
+        raise DataFolderError(
+            f"{path} is missing or damaged, and {len(names)} instances are recorded in"
+            f" {data / 'workloads'}: restore it, or write into it what"
+            " `podman ps --all --format '{{.Labels}}'` shows as upwell.dev/instance"
+        )
+    if path.exists():
+        log.warning("instance-id was damaged and is written anew", extra={"path": str(path)})
+    made = known or token_hex(4)
+    write_private(path, f"{made}\n", mode=0o644)
+    return made
+
+
+async def account_for_instances(
+    data: Path, instance_id: str, store: SqliteStore, runtime: Runtime, *, adopt_empty: bool
+) -> None:
+    """Compare what runs with what the database knows; begin a timeline where it has lost changes.
+
+    Raises DataFolderError when it has lost owners of instances, unless the loss is accepted; and
+    StoreError or WorkloadError.
+    """
+    instances = await runtime.instances()
+    facts = StoreFacts(
+        store.timelines,
+        store.newest_version,
+        await _owners(store),
+    )
+    verdict = judge_store(facts, instances)
+    seen = [_described(one) for one in verdict.missing]
+    if not store.newest_version and not store.timelines:
+        seen += _other_evidence(data, instances)
+    if seen and not adopt_empty:
+        raise DataFolderError(_refusal(data / "upwell.db", store.newest_version, seen))
+    if seen:
+        log.warning("objects are lost; instances without owner are left alone", extra={"of": seen})
+    elif verdict.new_timeline and store.timelines:
+        log.warning("the database is older than what runs; all owners are known")
+    timelines = verdict.timelines
+    if verdict.new_timeline:
+        timelines = (*timelines, token_hex(4))
+    await store.identify(instance_id, timelines)
+
+
+async def _owners(store: Store) -> set[Owner]:
+    return {owner_of(one.key) for kind in _OWNERS for one in (await store.list(kind)).items}
+
+
+def _recorded(data: Path) -> list[str]:
+    """Return the instances that have a record."""
+    return sorted(path.parent.name for path in data.glob("workloads/instances/*/record.json"))
+
+
+def _other_evidence(data: Path, instances: Sequence[Instance]) -> Iterator[str]:
+    """Yield what lies in the folder besides instances, and would be unknown to an empty store."""
+    if gone := len(set(_recorded(data)) - {one.name for one in instances}):
+        yield f"{gone} records of instances without containers"
+    for folder, what in (
+        ("workloads/claims", "volumes of claims"),
+        ("registry/repositories", "images"),
+    ):
+        path = data / folder
+        if path.is_dir() and any(one.is_file() for one in path.rglob("*")):
+            yield f"{what} in {path}"
+
+
+def _described(instance: Instance) -> str:
+    owner = instance.owner
+    return f"{owner.kind.lower()}/{owner.name} in {owner.namespace} ({instance.name})"
+
+
+def _refusal(path: Path, newest: int, seen: Sequence[str]) -> str:
+    what = "knows fewer objects than were served from this folder" if newest else "is empty"
+    more = f" and {len(seen) - _SHOWN} more" if len(seen) > _SHOWN else ""
+    return (
+        f"{path} {what}, and does not know {'; '.join(seen[:_SHOWN])}{more}. Nothing was touched."
+        " Restore the database with its -wal file from a copy, or start once with `upwell serve"
+        " --adopt-empty`: what runs is then left running without an owner, until `upwell prune"
+        " --leftovers --confirm` removes it"
+    )

@@ -1,0 +1,141 @@
+"""The data folder emptied, restored from an old copy, damaged and moved, beside what runs."""
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.installation.applications import deployment, published
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.traffic import answer
+from tests.support.installation.vendor_images import publish
+
+from upwell.api.apps import Deployment
+from upwell.api.image import ImageStream
+from upwell.store.interface import ApiClient
+
+STREAM = """\
+apiVersion: image.openshift.io/v1
+kind: ImageStream
+metadata: {name: web}
+spec:
+  lookupPolicy: {local: true}
+  tags: [{name: "latest", from: {kind: DockerImage, name: "%s/vendor/base:1"},
+          importPolicy: {insecure: true}, referencePolicy: {type: Local}}]
+---
+"""
+SERVES = 'command: [/bin/sh, -c, "mkdir -p /www; echo up > /www/index.html; exec serve"]'
+SECONDS = 60
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[Installation]:
+    async with installation() as running:
+        yield running
+
+
+def web(name: str = "web") -> str:
+    text = deployment(name).replace('image: " "', f'image: "web:latest"\n          {SERVES}')
+    return text.replace(f'{name}:latest"}}', 'web:latest"}')
+
+
+async def serving(made: Installation, client: ApiClient) -> set[str]:
+    """Bring up one application; return the names of its containers."""
+    await publish(made.vendor, "vendor/base:1", "1.0")
+    await made.apply(client, STREAM % made.vendor)
+
+    async def imported() -> int:
+        return len((await client.get(ImageStream, "default", "web")).status.tags)
+
+    await until(imported, bool, SECONDS)
+    await made.apply(client, web() + published("web"))
+    await ready(client, "web")
+    await answers(made)
+    return made.podman_names()
+
+
+async def ready(client: ApiClient, name: str) -> None:
+    async def replicas() -> int | None:
+        return (await client.get(Deployment, "default", name)).status.ready_replicas
+
+    await until(replicas, lambda count: count == 1, SECONDS)
+
+
+async def answers(made: Installation) -> None:
+    async def get() -> str:
+        return await answer(made.router_port, "web.test")
+
+    await until(get, lambda text: text == "up", SECONDS)
+
+
+def refused(made: Installation, *options: str) -> str:
+    """Start the server, which must not come up; return what it said last."""
+    done = subprocess.run(
+        [*made.command(), *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=made.folder,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: "), done.stderr
+    return last
+
+
+def remove_database(made: Installation) -> None:
+    for path in made.data_dir.glob("upwell.db*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+async def test_an_empty_database_beside_what_runs_is_refused(
+    made: Installation,
+    emptied: bool,  # noqa: FBT001 - pytest passes parameters by name
+) -> None:
+    async with made.client() as client:
+        before = await serving(made, client)
+    made.kill()
+    saved = made.folder / "saved"
+    saved.mkdir()
+    for path in made.data_dir.glob("upwell.db*"):
+        shutil.move(path, saved)
+    if emptied:
+        (made.data_dir / "upwell.db").touch()
+
+    said = refused(made)
+    assert "deployment/web in default" in said
+    assert "--adopt-empty" in said
+    assert made.podman_names() == before
+    await answers(made)
+
+    remove_database(made)
+    for path in saved.iterdir():
+        shutil.copy(path, made.data_dir)
+    await made.start()
+    async with made.client() as client:
+        await ready(client, "web")
+    assert made.podman_names() == before
+    await answers(made)
+
+
+async def test_what_an_accepted_empty_database_does_not_know_runs_on(made: Installation) -> None:
+    async with made.client() as client:
+        before = await serving(made, client)
+    made.kill()
+    remove_database(made)
+    made.options = ("--adopt-empty",)
+    await made.start()
+    async with made.client() as client:
+        await made.apply(client, STREAM % made.vendor)
+        await made.apply(client, web("other"))
+        await ready(client, "other")
+    made.options = ()
+    made.stop()
+    await made.start()
+    async with made.client() as client:
+        await ready(client, "other")
+
+    assert before < made.podman_names()
