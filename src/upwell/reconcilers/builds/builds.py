@@ -69,7 +69,7 @@ class Builds:
         self._clock = clock
         self._backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter)
         self._retries: dict[ObjectKey, float] = {}
-        """Times at which builds that failed here are due again, by the loop's time: no clock delays them."""
+        """Times of next attempts of builds that failed here, by the loop: no clock delays them."""
         self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
         self._waiting: set[ObjectKey] = set()
         """Builds to look at again when any run ends."""
