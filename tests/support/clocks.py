@@ -1,6 +1,7 @@
-"""Clocks of seconds that tests turn by hand."""
+"""Clocks that tests turn by hand, or that go on by themselves."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 
 @dataclass
@@ -11,3 +12,14 @@ class SecondsClock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@dataclass
+class TickingClock:
+    """The time in UTC, a second later at each reading."""
+
+    time: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.time += timedelta(seconds=1)
+        return self.time

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from upwell.api import (
     apps,
     build,
+    cluster_operator,
     core,
     image,
     pipeline,
@@ -59,6 +60,7 @@ RESOURCES: tuple[type[Resource], ...] = (
     promotion.Release,
     promotion.Promotion,
     subscription.Subscription,
+    cluster_operator.ClusterOperator,
     reviews.SelfSubjectReview,
     reviews.SelfSubjectAccessReview,
     reviews.SelfSubjectRulesReview,

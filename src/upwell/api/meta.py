@@ -136,6 +136,10 @@ class Kind:
     """OpenShift's older manifests write this kind with the group-less apiVersion `v1`."""
     verbs: tuple[str, ...] = ()
     """Verbs of a view or a request that is never stored; empty: all."""
+    read_only: bool = False
+    """Clients get, list and watch what the server alone writes."""
+    has_age: bool = True
+    """A column with its age is among the printed ones."""
     columns: tuple[Column, ...] = field(default=())
     """Columns of the kind's own; `printed_columns` are all."""
 
@@ -146,9 +150,10 @@ class Kind:
 
     @property
     def printed_columns(self) -> tuple[Column, ...]:
-        """Every column after the name, in order: those of `-o wide` stand behind the age."""
+        """Every column after the name, in order; those of `-o wide` stand last."""
         narrow = (column for column in self.columns if not column.wide)
-        return (*narrow, _AGE, *(column for column in self.columns if column.wide))
+        age = (_AGE,) if self.has_age else ()
+        return (*narrow, *age, *(column for column in self.columns if column.wide))
 
     @property
     def is_stored(self) -> bool:

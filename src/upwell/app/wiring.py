@@ -27,6 +27,7 @@ from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.run import BuildRun
+from upwell.reconcilers.components.reconciler import component_controller
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -101,6 +102,7 @@ def wire(adapters: Adapters) -> Wired:
         *_workloads(adapters, workloads, secrets),
         *promotion(adapters, workloads, builds, secrets),
         event_controller(events, adapters.cache),
+        component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,
     )

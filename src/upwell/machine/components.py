@@ -11,6 +11,20 @@ from datetime import datetime
 
 from upwell.machine.clock import now
 
+_MOST_FAULTS = 10
+"""Faults that are remembered of each component: whoever is slow to look misses none of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentFault:
+    """A time in which a component was faulty; the times are in UTC."""
+
+    since: datetime
+    reason: str
+    message: str
+    until: datetime | None = None
+    """None while it lasts."""
+
 
 @dataclass(frozen=True, slots=True)
 class ComponentState:
@@ -27,6 +41,10 @@ class ComponentState:
     """False: the server is ready in spite of the fault."""
     restarts: int = 0
     """Times that it was started anew since this process began."""
+    faults: tuple[ComponentFault, ...] = ()
+    """Last ones since this process began, in order."""
+    reported: bool = False
+    """False until somebody has reported on it: it is taken for well, without evidence."""
 
     @property
     def faulty(self) -> bool:
@@ -46,13 +64,24 @@ class WatchedComponent:
 
     def fail(self, reason: str, message: str) -> None:
         """Report a fault: a CamelCase reason, and what is wrong and comes next, for people."""
-        since = self.state.since if self.state.faulty else self._clock()
-        self._become(replace(self.state, reason=reason, message=message, since=since))
+        state, now = self.state, self._clock()
+        since = state.since if state.faulty else now
+        earlier = state.faults[:-1] if state.faulty else state.faults
+        faults = (*earlier, ComponentFault(since, reason, message))[-_MOST_FAULTS:]
+        self._become(
+            replace(
+                state, reason=reason, message=message, since=since, faults=faults, reported=True
+            )
+        )
 
     def recover(self) -> None:
         """Report that nothing is wrong."""
-        if self.state.faulty:
-            self._become(replace(self.state, reason="", message="", since=self._clock()))
+        state = replace(self.state, reported=True)
+        if state.faulty:
+            now = self._clock()
+            faults = (*state.faults[:-1], replace(state.faults[-1], until=now))
+            state = replace(state, reason="", message="", since=now, faults=faults)
+        self._become(state)
 
     def count_restart(self) -> None:
         """Report that it was started anew."""

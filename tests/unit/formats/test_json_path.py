@@ -12,6 +12,9 @@ from upwell.formats.json_path import text_of, values_at
         ("spec.tags[*].name", ["a", "b"]),
         ("spec.tags[1].name", ["b"]),
         ("spec.tags[7].name", []),
+        ('spec.tags[?(@.name=="b")].size', [7]),
+        ('spec.tags[?(@.name=="c")].size', []),
+        ('spec.size[?(@.name=="b")].size', []),
         ("spec.absent.deep", []),
         ("spec.size.deep", []),
         ("spec.size[*].x", []),
@@ -19,7 +22,9 @@ from upwell.formats.json_path import text_of, values_at
     ],
 )
 def test_values_at_a_path(path: str, values: list[object]) -> None:
-    document = {"spec": {"size": 3, "tags": [{"name": "a"}, {"name": "b"}, {}], "empty": ""}}
+    document = {
+        "spec": {"size": 3, "tags": [{"name": "a"}, {"name": "b", "size": 7}, {}], "empty": ""}
+    }
 
     assert values_at(document, path) == values
 

@@ -1,18 +1,10 @@
 """Reports about components: one record, and everybody who listens is told."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+
+from tests.support.clocks import TickingClock
 
 from upwell.machine.components import Components
-
-
-class TickingClock:
-    def __init__(self) -> None:
-        self.time = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        self.time += timedelta(seconds=1)
-        return self.time
 
 
 def test_a_component_is_well_until_a_fault_is_reported() -> None:
@@ -51,14 +43,40 @@ def test_a_component_that_is_added_twice_is_one() -> None:
     assert components.add("router").state.faulty
 
 
+def test_faults_are_remembered_with_their_times() -> None:
+    router = Components(TickingClock()).add("router")
+    for number in range(20):
+        router.fail("RouterDown", f"fault {number}")
+        router.fail("RouterDown", f"fault {number}, looked at again")
+        router.recover()
+    router.fail("RouterDown", "the last one")
+
+    *ended, last = router.state.faults
+    assert len(router.state.faults) == 10
+    assert ended[-1].message == "fault 19, looked at again"
+    assert all(one.until is not None and one.until > one.since for one in ended)
+    assert (last.message, last.until) == ("the last one", None)
+
+
+def test_a_component_of_which_nobody_has_reported_says_so() -> None:
+    router = Components(TickingClock()).add("router")
+    before = router.state
+    router.recover()
+    after = router.state
+    assert [before.reported, after.reported] == [False, True]
+    assert after.faults == ()
+
+
 async def test_listeners_hear_of_every_turn_and_of_nothing_else() -> None:
     components = Components(TickingClock())
     router = components.add("router")
+    router.recover()
     changes = components.changes()
     assert [one.faulty for one in await anext(changes)] == [False]
 
-    router.recover()  # it was well
     later = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)
+    router.recover()  # it was well
     await asyncio.sleep(0)
     assert not later.done()
     router.fail("RouterDown", "haproxy has ended")

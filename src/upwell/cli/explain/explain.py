@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from upwell.api.build import Build, BuildConfig
+from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource, format_time
 from upwell.cli.core.connection import Session, connection_options
@@ -37,7 +38,7 @@ from upwell.store.interface import ApiClient
 
 _FEW = 8
 """Package changes that are listed unless the user asks for all."""
-_KINDS = (Build, BuildConfig, ImageStream, *WORKLOADS)
+_KINDS = (Build, BuildConfig, ImageStream, *WORKLOADS, ClusterOperator)
 
 type _Changes = Mapping[tuple[str, str], PackageChanges]
 """Package changes by the digests of the old and new image."""
@@ -67,7 +68,8 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
 
     Goes from the running image back through promotions with their tests and approvals, tags and
     builds, to the upstream change that caused it, with the packages that differ. Then lists what
-    is held back, by what, and until when.
+    is held back, by what, and until when. Of a component of the server (clusteroperator/router), it
+    lists the faults.
     """
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):
@@ -75,7 +77,8 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
         raise CommandError(f"cannot explain {named}: supported kinds are {known}", Exit.USAGE)
 
     async def work(client: ApiClient) -> None:
-        asked = await client.get(named.resource, session.namespace, named.name)
+        namespace = session.namespace if named.resource.KIND.namespaced else ""
+        asked = await client.get(named.resource, namespace, named.name)
         statements = explain(await read_snapshot(client, session.namespace), asked)
         changes = {} if packages == "none" else await _compare(client, statements)
         if output != Format.TABLE:

@@ -2,6 +2,7 @@
 
 import click
 
+from upwell.api.cluster_operator import ClusterOperator
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
@@ -25,18 +26,21 @@ def status(
     """Show the tree from base image to workload, with digests, ages and outdated images.
 
     The tree includes the inputs of the namespace's objects, and the targets of its Pipelines in
-    other namespaces. Routes and Services that the router does not serve come last, with the reason.
+    other namespaces. Components of the server that are faulty come first; Routes and Services that
+    the router does not serve come last, with the reason.
     """
 
     async def work(client: ApiClient) -> None:
         namespace = "" if all_namespaces else session.namespace
-        tree = StatusTree(await read_snapshot(client, namespace), clock.now(), namespace)
+        components = (await client.list(ClusterOperator)).items
+        snapshot = await read_snapshot(client, namespace)
+        tree = StatusTree(snapshot, clock.now(), namespace, components)
         missing = list(unserved(await read_served(client, namespace)))
         if output != Format.TABLE:
             write_data({**tree.data(), "unserved": [_data(one) for one in missing]}, output)
             return
         lines = list(tree.lines())
-        for line in lines:
+        for line in (*tree.component_lines(), *lines):
             click.echo(line)
         if lines:
             click.echo(f"\n{tree.counts()}")

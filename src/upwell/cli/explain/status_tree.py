@@ -1,10 +1,11 @@
 """Tree from base images to workloads, as lines and as data; pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
 from upwell.policy.explain.freshness import Freshness, Snapshot, reason_of, short
@@ -46,13 +47,31 @@ class Counts:
 
 
 class StatusTree:
-    """Tree of `upwell status`: the nodes that concern one namespace, or all."""
+    """Tree of `upwell status`: the nodes that concern one namespace, or all.
 
-    def __init__(self, snapshot: Snapshot, now: datetime, namespace: str = "") -> None:
+    Before it come the components of the server that are faulty.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        now: datetime,
+        namespace: str = "",
+        components: Sequence[ClusterOperator] = (),
+    ) -> None:
+        self._components = components
         self._snapshot = snapshot
         self._graph = snapshot.graph
         self._now = now
         self._shown = self._concerning(namespace)
+
+    def component_lines(self) -> Iterator[str]:
+        """Yield a line for each component that is faulty."""
+        for component in self._components:
+            if (fault := component.fault) is not None:
+                since = fault.last_transition_time
+                age = f" (for {format_age(since, self._now)})" if since is not None else ""
+                yield f"! component {component.name}: {fault.message or fault.reason}{age}"
 
     def lines(self) -> Iterator[str]:
         """Yield the tree; a node with several inputs is drawn once and named again."""
@@ -70,6 +89,7 @@ class StatusTree:
         nodes = [self._node_data(node) for node in self._graph.order() if node in self._shown]
         counts = self.counts()
         return {
+            "components": [_component_data(one) for one in self._components],
             "nodes": nodes,
             "cycles": [[str(node) for node in cycle] for cycle in self._graph.cycles],
             "summary": {
@@ -84,7 +104,8 @@ class StatusTree:
         facts = [self.facts(node) for node in self._shown]
         workloads = [self.facts(node) for node in self._shown if node in self._snapshot.workloads]
         current = sum(1 for f in workloads if f.freshness is not None and not f.freshness.behind)
-        return Counts(len(workloads), current, sum(len(f.faults) for f in facts))
+        faulty = sum(one.fault is not None for one in self._components)
+        return Counts(len(workloads), current, faulty + sum(len(f.faults) for f in facts))
 
     def facts(self, node: Node) -> NodeFacts:
         """Return the facts of a node."""
@@ -207,3 +228,15 @@ class StatusTree:
             freshness=freshness,
             faults=(rollout.text,) if rollout.state == "Failed" else (),
         )
+
+
+def _component_data(component: ClusterOperator) -> dict[str, Any]:
+    fault = component.fault
+    since = fault.last_transition_time if fault is not None else None
+    return {
+        "name": component.name,
+        "degraded": fault is not None,
+        "reason": fault.reason if fault is not None else "",
+        "message": fault.message if fault is not None else "",
+        "since": format_time(since) if since is not None else None,
+    }

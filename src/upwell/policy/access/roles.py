@@ -16,6 +16,8 @@ MIRROR_NAMESPACE = "upstream"
 """The embedded registry's copies of upstream images; every token may pull them."""
 REPOSITORIES = "repositories"
 """The resource of the embedded registry's content; its verbs are pull and push."""
+COMPONENTS = "clusteroperators"
+"""States of the server's components; `/readyz` tells them to those without a token too."""
 
 SELF_REVIEWS = frozenset(
     {"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"}
@@ -133,7 +135,8 @@ _VIEW = (
         _READ,
         f"{_WORKLOADS} pods replicasets namespaces configmaps services events routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
-        " pipelines releases promotions freezes quarantines subscriptions metrics",
+        " pipelines releases promotions freezes quarantines subscriptions metrics"
+        f" {COMPONENTS}",
     ),
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers evidence"),
     _rule(frozenset({"pull"}), REPOSITORIES),
@@ -208,8 +211,13 @@ def missing(action: Action) -> str:
 
 
 def _is_shared(action: Action) -> bool:
-    """Return True if every token may do it: ask about itself, read by digest outside namespaces."""
+    """Return True if every token may do it.
+
+    It may ask about itself, read by digest outside namespaces, and see whether the server is well.
+    """
     if action.verb == "create" and action.resource in SELF_REVIEWS:
+        return True
+    if action.verb in _READ and action.resource == COMPONENTS:
         return True
     mirrored = action.verb == "pull" and action.namespace == MIRROR_NAMESPACE
     return mirrored or (action.verb == "get" and action.resource == "images" and bool(action.name))

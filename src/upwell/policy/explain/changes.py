@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
+from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.values.commits import short_commit
@@ -40,7 +41,10 @@ class PackageChange:
 
 
 def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
-    """Return the statements about a workload, Build, BuildConfig or ImageStream; else none."""
+    """Return the statements about a workload, Build, BuildConfig, ImageStream or component.
+
+    There are none about objects of other kinds.
+    """
     explainer = _Explainer(snapshot)
     match asked:
         case Build():
@@ -49,6 +53,8 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
             return list(explainer.config(asked))
         case ImageStream():
             return list(explainer.stream(asked))
+        case ClusterOperator():
+            return list(_component(asked))
         case _ if isinstance(asked, WORKLOADS):
             return list(explainer.workload(asked))
         case _:
@@ -84,6 +90,19 @@ def _versions(packages: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], st
         )
         for package in packages
     }
+
+
+def _component(component: ClusterOperator) -> Iterator[Statement]:
+    """Say what is wrong with a component, and what was before."""
+    if component.fault is None:
+        yield Statement(Topic.RUNNING, "it works")
+    for fault in reversed(component.status.extension.faults):
+        lasts = fault.until is None
+        text = f"{fault.reason}: {fault.message}" if fault.message else fault.reason
+        topic = Topic.HELD if lasts else Topic.CAUSE
+        yield Statement(topic, text if lasts else f"it was faulty: {text}", at=fault.since)
+        if fault.until is not None:
+            yield Statement(Topic.RUNNING, "it worked again", depth=1, at=fault.until)
 
 
 class _Explainer:

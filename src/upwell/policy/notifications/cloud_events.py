@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
@@ -47,6 +48,8 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "PromotionSuperseded": ("promotion.superseded", _INFO),
     "BaseQuarantined": ("base.quarantined", _ERROR),
     "Frozen": ("freeze.begun", _WARNING),
+    "ComponentDegraded": ("component.degraded", _ERROR),
+    "ComponentRecovered": ("component.recovered", _INFO),
 }
 """Types by the reason of the event; events of other reasons are not sent."""
 
@@ -97,6 +100,8 @@ def audience_of(resource: Resource) -> Audience:
         case Freeze():
             spec = resource.spec
             return Audience(frozenset(spec.namespaces) or None, frozenset(spec.pipelines) or None)
+        case ClusterOperator():
+            return Audience(None)  # what the server stands on, all namespaces do
         case _:
             return Audience(own)
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from upwell.api.apps import Job, RevisionRecord
 from upwell.api.build import Build, BuildPhase
+from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
@@ -62,6 +63,8 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
             yield from _of_quarantine(resource)
         case Freeze():
             yield from _of_freeze(resource)
+        case ClusterOperator():
+            yield from _of_component(resource)
         case _ if isinstance(resource, WORKLOADS):
             yield from _of_workload(resource)
 
@@ -267,6 +270,19 @@ def _of_freeze(freeze: Freeze) -> Iterator[EventRecord]:
         who = f" by {spec.by}" if spec.by else ""
         message = f"promotion is frozen{who}: {spec.reason or 'no reason given'}"
         yield EventRecord("Frozen", message, since, warning=True, details={"reason": spec.reason})
+
+
+def _of_component(component: ClusterOperator) -> Iterator[EventRecord]:
+    for fault in component.status.extension.faults:
+        about: dict[str, object] = {"component": component.name, "reason": fault.reason}
+        occasion = fault.since.isoformat()
+        message = f"component {component.name} is faulty: {fault.message or fault.reason}"
+        yield _failure("ComponentDegraded", message, fault.since, occasion, about)
+        if fault.until is not None:
+            text = f"component {component.name} works again"
+            yield EventRecord(
+                "ComponentRecovered", text, fault.until, occasion=occasion, details=about
+            )
 
 
 def _of_conditions(

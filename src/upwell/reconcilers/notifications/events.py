@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from upwell.api.apps import Job
 from upwell.api.build import Build
+from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.core import Event
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
@@ -37,6 +38,7 @@ EVENT_KINDS: tuple[type[Resource], ...] = (
     Promotion,
     Quarantine,
     Freeze,
+    ClusterOperator,
 )
 """The kinds that tell of something."""
 _KINDS = {kind.KIND.kind: kind for kind in EVENT_KINDS}

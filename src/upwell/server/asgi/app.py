@@ -250,7 +250,11 @@ class _Api:
             for (plural, name), handlers in self._parts.items()
         ]
         parts += [
-            discovery.Subresource(resource.KIND.plural, _STATUS, ("GET", "PATCH", "PUT"))
+            discovery.Subresource(
+                resource.KIND.plural,
+                _STATUS,
+                ("GET",) if resource.KIND.read_only else ("GET", "PATCH", "PUT"),
+            )
             for resource in RESOURCES
             if resource.KIND.has_status
         ]
@@ -271,6 +275,8 @@ class _Api:
             raise first_error(group) from group
 
     def _handlers(self, target: RequestTarget) -> _Handlers:
+        if target.kind.read_only and target.subresource in {"", _STATUS}:
+            return {"GET": self._reads.get if target.name else self._reads.list}
         objects, plural = self._objects, target.kind.plural
         if target.subresource == _STATUS and target.kind.has_status:
             return {

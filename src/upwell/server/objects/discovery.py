@@ -33,6 +33,7 @@ _IN_ALL = {
 type Document = dict[str, Any]
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_READ_VERBS = ("get", "list", "watch")
 _METHOD_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch"}
 _KUBERNETES = ("1", "32")
 """The version of Kubernetes whose API conventions are spoken; clients compare theirs with it."""
@@ -243,7 +244,7 @@ def _group(name: str) -> Document:
 
 
 def _verbs(resource: type[Resource]) -> Sequence[str]:
-    return resource.KIND.verbs or _VERBS
+    return _READ_VERBS if resource.KIND.read_only else resource.KIND.verbs or _VERBS
 
 
 def _named(kind: Kind, name: str, verbs: Iterable[str]) -> Document:

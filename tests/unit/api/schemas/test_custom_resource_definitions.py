@@ -20,6 +20,7 @@ def test_kinds_that_every_cluster_has_are_not_defined() -> None:
         "Release",
         "Promotion",
         "Subscription",
+        "ClusterOperator",
     }
 
 

@@ -204,3 +204,71 @@ def test_explain_as_json_keeps_digests_and_times(upwell: Upwell) -> None:
 
 def test_explain_refuses_kinds_without_a_story(upwell: Upwell) -> None:
     assert upwell("explain", "secret/x").exit_code == 2
+
+
+OPERATOR = {
+    "apiVersion": "config.openshift.io/v1",
+    "kind": "ClusterOperator",
+    "metadata": {"name": "router"},
+    "status": {
+        "conditions": [
+            {
+                "type": "Degraded",
+                "status": "True",
+                "reason": "RouterDown",
+                "message": "haproxy has ended; it is started again",
+                "lastTransitionTime": "2026-03-01T11:58:00Z",
+            }
+        ],
+        "extension": {
+            "faults": [
+                {
+                    "since": "2026-03-01T10:00:00Z",
+                    "reason": "RouterDown",
+                    "message": "haproxy has ended",
+                    "until": "2026-03-01T10:00:02Z",
+                },
+                {
+                    "since": "2026-03-01T11:58:00Z",
+                    "reason": "RouterDown",
+                    "message": "haproxy has ended; it is started again",
+                },
+            ]
+        },
+    },
+}
+
+
+async def test_status_begins_with_components_that_are_faulty(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    await client.put(OPERATOR)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+    assert lines[0] == "! component router: haproxy has ended; it is started again (for 7m)"
+    assert lines[-1] == "1 of 1 workloads run the newest of what they follow; 1 fault"
+    data = json.loads((await asyncio.to_thread(upwell, "status", "-o", "json")).stdout)
+    assert data["summary"]["faults"] == 1
+    assert data["components"] == [
+        {
+            "name": "router",
+            "degraded": True,
+            "reason": "RouterDown",
+            "message": "haproxy has ended; it is started again",
+            "since": "2026-03-01T11:58:00Z",
+        }
+    ]
+
+
+async def test_explain_tells_the_faults_of_a_component(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    await client.put(OPERATOR)
+
+    result = await asyncio.to_thread(upwell, "explain", "co/router")
+    assert result.stdout.splitlines() == [
+        "clusteroperator.config.openshift.io/router",
+        "  RouterDown: haproxy has ended; it is started again (2026-03-01 11:58:00Z, 7m ago)",
+        "  it was faulty: RouterDown: haproxy has ended (2026-03-01 10:00:00Z, 125m ago)",
+        "    it worked again (2026-03-01 10:00:02Z, 124m ago)",
+    ]

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 from tests.support.server.api_server import Api, config_map, deployment, names
 
+from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.codec import decode
 from upwell.api.core import ConfigMap, Namespace
 from upwell.api.meta import ObjectMeta
@@ -381,3 +382,31 @@ async def test_a_namespace_that_exists_is_left_as_it_is(api: Api) -> None:
     stored = await api.store.create(Namespace(metadata=ObjectMeta(name="shop")))
     assert (await api.send("POST", MAPS, config_map("one"))).status == 201
     assert await api.store.get(Namespace, "", "shop") == stored
+
+
+async def test_states_of_components_are_read_and_not_written(api: Api) -> None:
+    operator = ClusterOperator(metadata=ObjectMeta(name="router"))
+    await api.store.create(operator)
+    path = "/apis/config.openshift.io/v1/clusteroperators"
+
+    assert list(names(await api.get(path))) == ["router"]
+    assert (await api.get(f"{path}/router/status")).status == 200
+    document = (await api.get(f"{path}/router")).json
+    for method, place in (
+        ("POST", path),
+        ("DELETE", path),
+        ("PUT", f"{path}/router"),
+        ("PATCH", f"{path}/router"),
+        ("DELETE", f"{path}/router"),
+        ("PUT", f"{path}/router/status"),
+    ):
+        answer = await api.send(method, place, document)
+        assert answer.status == 405, place
+        assert "is not possible here" in answer.json["message"]
+    (found,) = [
+        one
+        for one in (await api.get("/apis/config.openshift.io/v1")).json["resources"]
+        if one["name"] == "clusteroperators"
+    ]
+    assert found["verbs"] == ["get", "list", "watch"]
+    assert (found["namespaced"], found["shortNames"]) == (False, ["co"])

@@ -1,0 +1,1 @@
+"""Stored state of the server's components, for people and Subscriptions."""
