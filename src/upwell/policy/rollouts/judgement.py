@@ -6,11 +6,10 @@ from datetime import datetime
 from upwell.api.apps import RevisionRecord
 from upwell.policy.rollouts.history import Phase, last_good, with_record
 from upwell.policy.rollouts.report import describe, failure_message
-from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot
+from upwell.policy.rollouts.snapshot import PULLING, Obstacle, RolloutSnapshot
 from upwell.policy.rollouts.steps import FailureReason
 from upwell.workload.interface import State
 
-PULLING = "ImagePulling"
 OWN_REASONS = frozenset(
     {
         "NewReplicaSetCreated",

@@ -7,6 +7,7 @@ from typing import Any
 from upwell.api.apps import DeploymentConfigStatus, RevisionRecord, WorkloadStatus
 from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
+from upwell.policy.rollouts.degradation import degradation
 from upwell.policy.rollouts.drift import DRIFT_ANNOTATION, faults, mends
 from upwell.policy.rollouts.history import Phase, RolloutCause, find
 from upwell.policy.rollouts.instance import is_available
@@ -79,6 +80,10 @@ def status_of(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> W
             condition.model_copy(update={"observed_generation": workload.generation}),
             now,
         )
+    degraded = degradation(workload, snapshot, now).condition
+    if degraded is not None:
+        degraded = degraded.model_copy(update={"observed_generation": workload.generation})
+        conditions = set_condition(conditions, degraded, now)
     if snapshot.failed_hash != snapshot.wanted:
         conditions = without(conditions, ROLLED_BACK)
     changes: dict[str, Any] = {

@@ -29,6 +29,9 @@ from upwell.policy.rollouts.target import Chosen, TargetReason
 from upwell.policy.rollouts.triggers import hold_text, unresolved
 from upwell.workload.interface import Instance
 
+PULLING = "ImagePulling"
+"""Reason of the obstacle that passes by itself, when the image is there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from upwell.api.apps import Job
 from upwell.api.meta import ObjectKey
 from upwell.controller import Result
+from upwell.policy.rollouts.degradation import degradation
 from upwell.policy.rollouts.drift import foreign_names, under_control, with_mending
 from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.orphans import remains
@@ -170,8 +171,11 @@ class RolloutReconciler:
         for failure in failures:
             if getattr(failure, "retryable", False):
                 raise failure
+        if failures:
+            return Result(_REFUSED_PERIOD)
         watched = record is not None and is_driven(workload, record)
-        return Result(_REFUSED_PERIOD) if failures else self._result(steps, watched=watched)
+        again = degradation(workload, snapshot, self._clock()).look_again
+        return self._result(steps, watched=watched, again=again)
 
     async def _steps(
         self, workload: Workload, rollout: Rollout, instances: Sequence[Instance]
@@ -191,12 +195,16 @@ class RolloutReconciler:
         if status != workload.status:
             await self._store.update_status(workload.with_status(status))
 
-    def _result(self, steps: Sequence[Step], *, watched: bool = False) -> Result:
+    def _result(
+        self, steps: Sequence[Step], *, watched: bool = False, again: datetime | None = None
+    ) -> Result:
         if any(isinstance(step, StartReplica | Stop | MarkComplete | RollBack) for step in steps):
             return Result(0)
         waits = [
             (step.until - self._clock()).total_seconds() for step in steps if isinstance(step, Wait)
         ]
+        if again is not None:
+            waits.append((again - self._clock()).total_seconds())
         draining = [step.name for step in steps if isinstance(step, Drain)]
         if any(self._traffic.quiet_since(name) is not None for name in draining):
             waits.append(_SESSIONS_PERIOD)
