@@ -547,6 +547,8 @@ class BuildStatus(Model):
     """Upwell's own: how often it was tried; faults that may pass are tried again."""
     retry_time: Time | None = None
     """Upwell's own: when the next try is due."""
+    renewed: int = 0
+    """Upwell's own: how often newer images took the place of its inputs before it began."""
     conditions: tuple[Condition, ...] = ()
 
 

@@ -214,6 +214,10 @@ def _build(build: Build, context: DescriptionContext) -> Iterator[Section]:
         rows.append(("Digest:", status.output.to.image_digest))
     if status.inputs:
         rows.append(("Inputs:", status.inputs))
+    if status.renewed:
+        rows.append(("Newer images:", f"{status.renewed} times before it began"))
+    if status.attempts > 1:
+        rows.append(("Attempts:", str(status.attempts)))
     if status.retry_time is not None:
         rows.append(("Next try:", f"in {format_age(context.now, status.retry_time)}"))
     yield Section("Build", rows)

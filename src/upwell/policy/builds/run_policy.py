@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from upwell.api.build import BUILD_NUMBER_ANNOTATION, RUN_POLICY_LABEL, Build, BuildPhase, RunPolicy
+from upwell.policy.builds.failures import waits_for_retry
 
 _BUILD_BYTES = 2 * 1024**3
 """Memory that a build is reckoned to need."""
@@ -47,7 +48,9 @@ def blocked_by(build: Build, siblings: Sequence[Build]) -> str | None:
     earlier = [
         other
         for other in others
-        if other.status.phase is BuildPhase.NEW and number_of(other) < number_of(build)
+        if other.status.phase is BuildPhase.NEW
+        and number_of(other) < number_of(build)
+        and not waits_for_retry(other)  # it would keep those that can run from running
     ]
     if earlier and policy_of(build) is RunPolicy.SERIAL:
         first = min(earlier, key=number_of)
@@ -55,18 +58,51 @@ def blocked_by(build: Build, siblings: Sequence[Build]) -> str | None:
     return None
 
 
-def superseded(build: Build, siblings: Sequence[Build]) -> Build | None:
-    """Return the later build that takes `build`'s place, under SerialLatestOnly."""
+def only_image_changes(build: Build) -> bool:
+    """Return True if nobody asked for the build: images moved, and nothing else."""
+    causes = build.spec.triggered_by
+    return bool(causes) and not build.spec.forced and all(c.image_change_build for c in causes)
+
+
+def queued_for_images(builds: Sequence[Build]) -> Build | None:
+    """Return the newest build if it has not begun, and may as well begin with newer images.
+
+    So one build at most waits because of images, however often they move.
+    """
+    last = newest(builds)
+    if last is None or last.status.phase is not BuildPhase.NEW or last.status.cancelled:
+        return None
+    return last if only_image_changes(last) and not last.is_deleting else None
+
+
+def superseded(build: Build, siblings: Sequence[Build]) -> tuple[Build, str] | None:
+    """Return the later build that takes `build`'s place, and why it does; None: none does."""
     if build.status.phase not in {BuildPhase.NEW, BuildPhase.PENDING}:
         return None
-    later = [
-        other
-        for other in siblings
-        if number_of(other) > number_of(build)
-        and policy_of(other) is RunPolicy.SERIAL_LATEST_ONLY
-        and not other.status.phase.is_terminal
-    ]
-    return max(later, key=number_of, default=None)
+    later = [other for other in siblings if number_of(other) > number_of(build)]
+    for other in sorted(later, key=number_of, reverse=True):
+        why = _superseding(other, build)
+        if why:
+            return other, why
+    return None
+
+
+def _superseding(later: Build, build: Build) -> str:
+    """Say why `later` takes the place of `build`; empty: it does not."""
+    waits, phase = build.status.phase is BuildPhase.NEW, later.status.phase
+    images_moved = only_image_changes(later)
+    if phase is BuildPhase.COMPLETE:
+        # An older result would take the place of the newer one.
+        is_past = waits and (waits_for_retry(build) or (images_moved and only_image_changes(build)))
+        return "it is complete, from later inputs" if is_past else ""
+    if phase.is_terminal:
+        return ""
+    # What has begun goes on when images move: else it would never end while they do.
+    if policy_of(later) is RunPolicy.SERIAL_LATEST_ONLY and (waits or not images_moved):
+        return "runPolicy SerialLatestOnly"
+    if waits and images_moved and only_image_changes(build):
+        return "it has newer images"
+    return ""
 
 
 def beyond_history(

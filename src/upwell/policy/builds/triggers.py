@@ -4,17 +4,23 @@ Level-triggered: what the followed tags name now is compared with what the newes
 from, so that a change is found however it came, and an event that is lost loses nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from upwell.api.build import (
     PAUSED_ANNOTATION,
+    RUN_POLICY_LABEL,
     Build,
     BuildConfig,
+    BuildPhase,
+    BuildStatus,
     BuildTriggerCause,
     ImageChangeCause,
     ImageInput,
+    RunPolicy,
 )
+from upwell.api.conditions import find
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
@@ -26,6 +32,12 @@ IMAGE_CHANGE = "Image change"
 MANUAL = "Manually triggered"
 SPEC_IMAGE_PREFIX = "spec."
 """Before the names of images that the Build's spec gives, not its Dockerfile."""
+
+CURRENT = "Current"
+"""Condition of a BuildConfig: whether the newest build has the present inputs."""
+
+UPSTREAM_BUILDING = "UpstreamBuilding"
+"""Reason of a BuildConfig that waits for the builds above it."""
 
 type Streams = Mapping[StreamName, ImageStream]
 
@@ -112,8 +124,60 @@ def decide(
     if barred:
         return Hold("Quarantined", "; ".join(barred))
     if busy:
-        return Hold("UpstreamBuilding", f"waits for {', '.join(busy)}: its result is an input")
+        return Hold(UPSTREAM_BUILDING, f"waits for {', '.join(busy)}: its result is an input")
     return StartBuild(tuple(causes))
+
+
+def waits_for_upstream(config: BuildConfig) -> bool:
+    """Return True if `config` waits for builds above it."""
+    condition = find(config.status.conditions, CURRENT)
+    return condition is not None and condition.reason == UPSTREAM_BUILDING
+
+
+def waiting_since(config: BuildConfig | None) -> datetime | None:
+    """Return since when `config` waits for builds above it; None: it does not wait for any."""
+    if config is None or not waits_for_upstream(config):
+        return None
+    condition = find(config.status.conditions, CURRENT)
+    return condition.last_transition_time if condition is not None else None
+
+
+def has_built_since(builds: Iterable[Build], since: datetime) -> bool:
+    """Return True if one of `builds` began at that time or later, and has ended."""
+    return any(
+        build.status.phase.is_terminal
+        and build.status.phase is not BuildPhase.CANCELLED
+        and build.status.start_timestamp is not None
+        and build.status.start_timestamp >= since
+        for build in builds
+    )
+
+
+def with_newest_inputs(queued: Build, new: Build) -> Build:
+    """Return the queued build with the inputs of `new`, which would come right after it.
+
+    Its causes go on from the images that were built last, not from those that it was queued with.
+    """
+    old = {_followed_by(cause): cause for cause in queued.spec.triggered_by}
+    found = {_followed_by(cause): cause for cause in new.spec.triggered_by}
+    labels = {**queued.labels, RUN_POLICY_LABEL: new.labels.get(RUN_POLICY_LABEL, RunPolicy.SERIAL)}
+    spec = new.spec.model_copy(update={"triggered_by": tuple({**old, **found}.values())})
+    return queued.with_metadata(labels=labels).model_copy(update={"spec": spec})
+
+
+def renewed_status(status: BuildStatus) -> BuildStatus:
+    """Return the status of a queued build without what an attempt found out of its old inputs."""
+    changes: dict[str, object] = {"images": (), "inputs": None, "replaces": None, "revision": None}
+    if status.retry_time is not None:
+        changes |= {"reason": None, "message": None, "retry_time": None, "attempts": 0}
+    return status.model_copy(update={**changes, "renewed": status.renewed + 1})
+
+
+def _followed_by(cause: BuildTriggerCause) -> str:
+    """Return the followed tag that a cause names."""
+    change = cause.image_change_build
+    reference = change.from_ref if change is not None else None
+    return f"{reference.namespace}/{reference.name}" if reference is not None else ""
 
 
 def followed_tags(

@@ -12,6 +12,7 @@ from datetime import datetime
 from upwell.api.build import (
     Build,
     BuildConfig,
+    BuildTriggerCause,
     ImageChangeTriggerStatus,
 )
 from upwell.api.conditions import set_condition
@@ -20,6 +21,7 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Quarantine
 from upwell.controller import Controller, Result, Watch, of_both
+from upwell.policy.builds.failures import waits_for_retry
 from upwell.policy.builds.input_analysis import missing_inputs
 from upwell.policy.builds.new_build import (
     NO_BINARY_INPUT,
@@ -30,18 +32,21 @@ from upwell.policy.builds.new_build import (
     last_binary_input,
     new_build,
 )
-from upwell.policy.builds.run_policy import beyond_history, newest, number_of
+from upwell.policy.builds.run_policy import beyond_history, newest, number_of, queued_for_images
 from upwell.policy.builds.triggers import (
+    CURRENT,
     Decision,
     FollowedTag,
     Hold,
     StartBuild,
     UpToDate,
     decide,
+    renewed_status,
     tracked_names,
+    with_newest_inputs,
 )
 from upwell.reconcilers.builds.context import BuildContext, config_of
-from upwell.reconcilers.builds.index import CURRENT, BuildIndex
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
@@ -88,6 +93,15 @@ class BuildConfigs:
         await self._record(config, context, images, decision)
         return Result()
 
+    @staticmethod
+    def _causes(
+        context: BuildContext, config: BuildConfig, queued: Build
+    ) -> tuple[BuildTriggerCause, ...]:
+        """Return why a build is due since the one before `queued`."""
+        images = context.followed(config, without=queued)
+        decision = decide(config, images, is_new=False, busy=())
+        return decision.causes if isinstance(decision, StartBuild) else queued.spec.triggered_by
+
     async def _start(
         self,
         config: BuildConfig,
@@ -95,11 +109,15 @@ class BuildConfigs:
         images: Sequence[FollowedTag],
         decision: StartBuild,
     ) -> Decision:
-        start = BuildStart(decision.causes)
+        queued = queued_for_images(context.builds(config.key))
+        causes = self._causes(context, config, queued) if queued is not None else decision.causes
+        start = BuildStart(causes)
         try:
             build = new_build(config, context.streams, context.earlier(config.key), images, start)
         except UnresolvedInputError as error:
             return Hold(error.reason, str(error))
+        if queued is not None:
+            return await self._renew(config, queued, build)
         try:
             started = await self._store.create(build)
         except AlreadyExistsError as error:
@@ -112,6 +130,22 @@ class BuildConfigs:
         self._started[config.key] = started
         log.info("build started", extra={"key": str(started.key), "causes": len(decision.causes)})
         return UpToDate("BuildStarted", f"build {started.name} was started")
+
+    async def _renew(self, config: BuildConfig, queued: Build, new: Build) -> Decision:
+        """Give a build that has not begun the inputs of a newer one: it is the newer one then."""
+        build = await self._store.get(Build, queued.namespace, queued.name)
+        if build.uid != queued.uid or queued_for_images([build]) is None:
+            self._started[config.key] = build
+            raise ConflictError(config.key)  # it has begun meanwhile: decide again
+        # First: what an attempt has found out of the old inputs must not meet the new ones.
+        build = await self._store.update_status(build.with_status(renewed_status(build.status)))
+        build = await self._store.update(with_newest_inputs(build, new))
+        self._started[config.key] = build
+        log.info(
+            "queued build renewed", extra={"key": str(build.key), "times": build.status.renewed}
+        )
+        text = f"build {build.name}, which has not begun, has the newest images"
+        return UpToDate("BuildQueued", text)
 
     async def _record(
         self,
@@ -195,7 +229,8 @@ def build_config_controller(
 
 
 def _has_ended(build: Build) -> bool:
-    return build.status.phase.is_terminal
+    """Return True if nobody waits for the build: it has ended, or waits itself for a retry."""
+    return build.status.phase.is_terminal or waits_for_retry(build)
 
 
 def _trigger_memory(

@@ -26,7 +26,12 @@ from upwell.policy.builds.failures import (
     status_reason,
     waits_for_retry,
 )
-from upwell.policy.builds.run_policy import blocked_by, policy_of, superseded
+from upwell.policy.builds.run_policy import (
+    blocked_by,
+    only_image_changes,
+    policy_of,
+    superseded,
+)
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.run import BuildRun, write_status
@@ -104,10 +109,11 @@ class Builds:
             await self._stop(key)
             await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", "")
             return Result()
-        later = superseded(build, self._siblings(build))
-        if later is not None:
+        instead = superseded(self._as_launched(build), self._siblings(build))
+        if instead is not None:
             await self._stop(key)
-            message = f"build {later.name} takes its place (runPolicy SerialLatestOnly)"
+            later, why = instead
+            message = f"build {later.name} takes its place: {why}"
             await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", message)
             return Result()
         if key in self._tasks:
@@ -291,15 +297,14 @@ class Builds:
     def woken(self, before: Build | None, after: Build | None) -> Iterable[ObjectKey]:
         """Yield a changed build, and after one has ended those that may have waited for it.
 
-        A new one under SerialLatestOnly brings us to those whose place it takes.
+        A new one brings us to those whose place it may take.
         """
         changed = after or before
         if changed is None:
             return
         yield changed.key
-        displaces = (
-            changed.status.phase is BuildPhase.NEW
-            and policy_of(changed) is RunPolicy.SERIAL_LATEST_ONLY
+        displaces = changed.status.phase is BuildPhase.NEW and (
+            policy_of(changed) is RunPolicy.SERIAL_LATEST_ONLY or only_image_changes(changed)
         )
         if after is None or changed.status.phase.is_terminal or displaces:
             yield from (sibling.key for sibling in self._siblings(changed))

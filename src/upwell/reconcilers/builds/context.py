@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Quarantine
+from upwell.policy.builds.failures import waits_for_retry
 from upwell.policy.builds.new_build import Earlier
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import (
@@ -15,6 +16,8 @@ from upwell.policy.builds.triggers import (
     Streams,
     decide,
     followed_images,
+    has_built_since,
+    waiting_since,
 )
 from upwell.policy.explain.graph import EdgeRole, Graph
 from upwell.policy.images.names import ImageNames
@@ -45,9 +48,9 @@ class BuildContext:
         """Return what decides the name of the BuildConfig's next build."""
         return Earlier(self.builds(config), self.taken)
 
-    def followed(self, config: BuildConfig) -> list[FollowedTag]:
-        """Return what `config` follows, compared with its newest build."""
-        images = self._followed(config)
+    def followed(self, config: BuildConfig, *, without: Build | None = None) -> list[FollowedTag]:
+        """Return what `config` follows, compared with its newest build, `without` one of them."""
+        images = self._followed(config, without)
         cycle = {str(node) for node in self._cycle(config)}
         return [
             replace(i, cyclic=i.name in cycle, barred=self._barred(i)) if i.now else i
@@ -55,10 +58,16 @@ class BuildContext:
         ]
 
     def busy_upstream(self, config: ObjectKey) -> list[str]:
-        """Name what will soon change an input of `config`: running and due builds above it."""
+        """Name what will soon change an input of `config`: running and due builds above it.
+
+        While images move without end something always is under way: so what has been built since
+        `config` began to wait is not waited for again.
+        """
+        since = waiting_since(self.configs.get(config))
         found = []
         for key in sorted(self.graph.upstream(config)):
-            found += self._under_way(key)
+            if since is None or not has_built_since(self.builds(key), since):
+                found += self._under_way(key)
         return found
 
     def busy(self, config: ObjectKey) -> list[str]:
@@ -69,15 +78,18 @@ class BuildContext:
         config = self.configs.get(key)
         if config is None:
             return []
-        running = [one for one in self.builds(key) if not one.status.phase.is_terminal]
+        builds = self.builds(key)
+        # One that waits for its next attempt may do so for long.
+        running = [b for b in builds if not b.status.phase.is_terminal and not waits_for_retry(b)]
         if running:
             return [f"build {one.name}" for one in running]
+        if any(map(waits_for_retry, builds)):
+            return []
         return [f"BuildConfig {key.name}"] if isinstance(self._due(config), StartBuild) else []
 
-    def _followed(self, config: BuildConfig) -> list[FollowedTag]:
-        return followed_images(
-            config, self.streams, self.image_names, newest(self.builds(config.key))
-        )
+    def _followed(self, config: BuildConfig, without: Build | None = None) -> list[FollowedTag]:
+        builds = [b for b in self.builds(config.key) if without is None or b.name != without.name]
+        return followed_images(config, self.streams, self.image_names, newest(builds))
 
     def _barred(self, image: FollowedTag) -> str:
         found = self.quarantine_of(image.now or "")

@@ -10,14 +10,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
-from upwell.api.conditions import find
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.api.pipeline import Quarantine
 from upwell.controller import ObjectCache
 from upwell.policy.builds.run_policy import newest
-from upwell.policy.builds.triggers import Streams, followed_tags
+from upwell.policy.builds.triggers import (
+    UPSTREAM_BUILDING,
+    Streams,
+    followed_tags,
+    waits_for_upstream,
+)
 from upwell.policy.explain.freshness import output_digest
 from upwell.policy.explain.graph import Edge, Graph, Node, edges_of
 from upwell.policy.images.names import (
@@ -34,13 +38,6 @@ from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.quarantine import quarantine_of
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
-
-CURRENT = "Current"
-"""Condition of a BuildConfig: whether the newest build has the present inputs."""
-
-UPSTREAM_BUILDING = "UpstreamBuilding"
-"""Reason of a BuildConfig that waits for the builds above it."""
-
 
 _KINDS = (BuildConfig, Build, ImageStream, Quarantine)
 
@@ -132,7 +129,7 @@ class BuildIndex:
                 if below.key not in found:
                     found[below.key] = below
                     walk.append(below.key)
-        return [key for key, below in found.items() if _is_waiting(below)]
+        return [key for key, below in found.items() if waits_for_upstream(below)]
 
     def _below(self, key: ObjectKey) -> Iterator[BuildConfig]:
         """Yield the BuildConfigs that read what `key` writes, or a tag that copies it."""
@@ -222,12 +219,7 @@ def _unstarted(build: Build) -> Iterable[BuildPhase]:
 
 
 def _waits(config: BuildConfig) -> Iterable[str]:
-    return (UPSTREAM_BUILDING,) if _is_waiting(config) else ()
-
-
-def _is_waiting(config: BuildConfig) -> bool:
-    condition = find(config.status.conditions, CURRENT)
-    return condition is not None and condition.reason == UPSTREAM_BUILDING
+    return (UPSTREAM_BUILDING,) if waits_for_upstream(config) else ()
 
 
 def _names_copied(stream: ImageStream) -> set[Name]:

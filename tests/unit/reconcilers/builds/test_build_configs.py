@@ -20,6 +20,7 @@ from upwell.api.build import (
     BuildOutputStatus,
     BuildPhase,
     BuildRequest,
+    BuildStatus,
     ResolvedImage,
 )
 from upwell.api.conditions import find
@@ -229,6 +230,135 @@ async def test_what_waits_is_looked_at_when_the_build_above_it_ends(
             run.cancel()
         await asyncio.wait(runs)
     assert len((await setup.builds("tip"))[1].spec.triggered_by) == 2
+
+
+async def begin(setup: BuildNamespace, name: str) -> None:
+    build = await setup.store.get(Build, NAMESPACE, name)
+    changes = {"phase": BuildPhase.RUNNING, "start_timestamp": setup.clock()}
+    await setup.store.update_status(build.with_status(build.status.model_copy(update=changes)))
+
+
+async def test_while_images_move_one_build_runs_and_one_waits_with_the_newest(
+    setup: BuildNamespace,
+) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
+    await begin(setup, "app-1")
+    for number in range(1, 21):
+        await setup.stream("base", f"fix {number}")
+        await setup.reconcile("app", "app")
+    assert await setup.names("app") == ["app-1", "app-2"]
+    running, waiting = await setup.builds("app")
+    assert running.status.phase is BuildPhase.RUNNING
+    assert waiting.status.renewed == 19
+    assert waiting.spec.strategy.base is not None
+    assert waiting.spec.strategy.base.name == pull_spec("base", "fix 20")
+    assert [image.image for image in waiting.spec.image_inputs] == [pull_spec("base", "fix 20")]
+    (cause,) = waiting.spec.triggered_by
+    assert cause.image_change_build is not None
+    assert cause.image_change_build.previous_image_id == pull_spec("base", "old")
+    assert cause.image_change_build.image_id == pull_spec("base", "fix 20")
+    (memory,) = (await setup.get("app")).status.image_change_triggers
+    assert memory.last_triggered_image_id == pull_spec("base", "fix 20")
+
+
+async def test_a_build_that_waits_for_a_retry_takes_newer_images_and_begins_anew(
+    setup: BuildNamespace,
+) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
+    (build,) = await setup.builds("app")
+    pinned = ResolvedImage(name="spec.strategy", reference=pull_spec("base", "old"))
+    failed = {
+        "attempts": 4,
+        "retry_time": setup.clock(),
+        "reason": "PullBuilderImageFailed",
+        "message": "it is away",
+        "images": (pinned,),
+        "inputs": "1234",
+    }
+    await setup.store.update_status(build.with_status(build.status.model_copy(update=failed)))
+    await setup.stream("base", "new")
+    await setup.reconcile("app")
+    (build,) = await setup.builds("app")
+    assert build.status == BuildStatus(renewed=1)
+    assert build.spec.image_inputs[0].image == pull_spec("base", "new")
+
+
+async def test_a_queued_build_that_somebody_asked_for_keeps_its_inputs(
+    setup: BuildNamespace,
+) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
+    await begin(setup, "app-1")
+    await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())
+    for mark in ("newer", "newest"):
+        await setup.stream("base", mark)
+        await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1", "app-2", "app-3"]
+    _, asked, moved = await setup.builds("app")
+    assert asked.spec.image_inputs[0].image == pull_spec("base", "old")
+    assert moved.spec.image_inputs[0].image == pull_spec("base", "newest")
+
+
+async def test_a_queued_build_that_begins_meanwhile_is_left_alone(setup: BuildNamespace) -> None:
+    await setup.config("app", "base:latest")
+    await setup.reconcile("app")
+    context = await setup.index.context_of(ObjectKey("BuildConfig", NAMESPACE, "app"))
+    await begin(setup, "app-1")
+    await setup.stream("base", "new")
+    (queued,) = context.builds(ObjectKey("BuildConfig", NAMESPACE, "app"))
+    with pytest.raises(ConflictError):
+        await setup.configs._renew(await setup.get("app"), queued, queued)
+    await setup.reconcile("app")
+    assert await setup.names("app") == ["app-1", "app-2"]
+
+
+async def test_the_tip_of_a_diamond_is_built_though_the_base_moves_on(
+    diamond: BuildNamespace,
+) -> None:
+    setup = diamond
+
+    async def move(number: int) -> None:
+        await setup.stream("base", f"fix {number}")
+        await setup.reconcile("left", "right", "tip")
+
+    async def build_a_side(side: str, number: int) -> None:
+        """End the side's running build, and begin the one that waits."""
+        await setup.end(f"{side}-{number}")
+        await setup.stream(side, f"{side} {number}")
+        await begin(setup, f"{side}-{number + 1}")
+        await setup.reconcile("tip")
+
+    await move(1)
+    for side in ("left", "right"):
+        await begin(setup, f"{side}-2")
+    rounds = 0
+    while await setup.names("tip") == ["tip-1"]:
+        rounds += 1
+        setup.clock.advance(10)
+        await move(rounds + 1)  # both sides have a build that runs, and one that waits
+        for side in ("left", "right"):
+            await build_a_side(side, rounds + 1)
+        assert rounds < 5, "the tip waits for ever"
+    assert rounds == 2
+
+
+async def test_a_side_that_waits_for_a_retry_does_not_hold_the_tip(
+    diamond: BuildNamespace,
+) -> None:
+    setup = diamond
+    await setup.stream("base", "new")
+    await setup.reconcile("left", "right")
+    await setup.end("left-2")
+    await setup.stream("left", "left new")
+    await setup.reconcile("tip")
+    assert "build right-2" in (await setup.current("tip")).message
+    right = await setup.store.get(Build, NAMESPACE, "right-2")
+    status = right.status.model_copy(update={"retry_time": setup.clock(), "attempts": 1})
+    await setup.store.update_status(right.with_status(status))
+    await setup.reconcile("tip")
+    assert await setup.names("tip") == ["tip-1", "tip-2"]
 
 
 async def test_a_config_that_builds_on_its_own_result_does_not_wait_for_itself(
