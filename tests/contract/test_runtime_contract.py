@@ -280,6 +280,37 @@ async def test_an_image_that_cannot_be_pulled_holds_nobody_up(machine: RuntimeUn
     assert await machine.runtime.instances() == []
 
 
+async def test_images_are_there_before_anything_starts(machine: RuntimeUnderTest) -> None:
+    nowhere = replace(machine.image, registry="127.0.0.1:1", repository="team/never")
+    web = replace(machine.spec().containers[0], image=nowhere)
+    spec = machine.spec(containers=(web,))
+    machine.missing(nowhere)
+    assert await machine.runtime.provide(machine.spec())
+    assert not await machine.runtime.provide(spec)
+    assert await machine.runtime.instances() == []
+    machine.missing(nowhere)
+
+    async def refused() -> bool:
+        try:
+            return await machine.runtime.provide(spec)
+        except ImagePullError:
+            return True
+
+    await eventually(refused, bool)
+    assert await machine.runtime.instances() == []
+
+
+async def test_volumes_can_be_released_whether_there_are_any_or_not(
+    machine: RuntimeUnderTest,
+) -> None:
+    await machine.runtime.start(machine.spec(volume_index=0))
+    found = await machine.one(lambda one: one.ready)
+    assert found.volumes == ()
+    await machine.runtime.stop(NAME, 0)
+    for _ in range(2):
+        await machine.runtime.release_volumes(OWNER)
+
+
 async def test_a_path_of_the_host_is_forbidden(machine: RuntimeUnderTest) -> None:
     with pytest.raises(ForbiddenError, match="/etc") as caught:
         await machine.runtime.start(machine.spec(volumes={"etc": HostPath("/etc")}))

@@ -216,6 +216,9 @@ class InstanceSpec:
     volumes: Mapping[str, EmptyDir | HostPath | VolumeClaim | Files] = field(default_factory=dict)
     logins: tuple[Login, ...] = field(default=(), repr=False)
     """(registry, username, password) for the pull."""
+    volume_index: int | None = None
+    """Index by which volumes that its images declare, and nothing is mounted at, are kept with
+    the owner for its next instance; None: they end with the instance."""
     insecure_registries: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""
@@ -289,6 +292,8 @@ class Instance:
     """Those of the template that it was made from."""
     containers: tuple[ObservedContainer, ...] = ()
     """In the order of their creation, init containers first."""
+    volumes: tuple[str, ...] = ()
+    """Paths of the volumes that are kept with its owner, since its images declare them."""
     probed: bool = True
     """Each container has a readiness or startup probe: `ready` is more than that it runs."""
     timeline: str = ""
@@ -370,8 +375,25 @@ class Runtime(Protocol):
         """
         ...
 
+    async def provide(self, spec: InstanceSpec) -> bool:
+        """Return True if all images of an instance are there; else have them pulled.
+
+        `changes` tells when that has ended. Raises ImagePullError when the last pull has failed.
+        """
+        ...
+
     async def stop(self, name: str, grace_seconds: float) -> None:
-        """SIGTERM, SIGKILL after the grace time, remove with its volumes; idempotent."""
+        """SIGTERM, SIGKILL after the grace time, remove with its volumes; idempotent.
+
+        Volumes that are kept with its owner stay.
+        """
+        ...
+
+    async def release_volumes(self, owner: Owner) -> None:
+        """Have the volumes that are kept with an owner removed in time: it was deleted.
+
+        They stay if one of its instances starts again before.
+        """
         ...
 
     async def execute(

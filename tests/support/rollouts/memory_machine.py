@@ -28,6 +28,7 @@ from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
     FileLimits,
+    ImagePullError,
     Instance,
     InstanceSpec,
     Leftover,
@@ -104,6 +105,10 @@ class FakeRuntime:
         """Role of what runs once -> the exit codes of its runs, the last for ever; else 0."""
         self.log_texts: dict[tuple[str, str], bytes] = {}
         """(Instance, container as it is asked for) -> its log, when it is another than always."""
+        self.volumes: dict[str, tuple[str, ...]] = {}
+        """Container image -> the paths at which it declares volumes."""
+        self.released: list[Owner] = []
+        """Owners whose volumes may go."""
         self.files: dict[str, list[ContainerFile]] = {}
         """Path -> the files there, in every container."""
 
@@ -128,7 +133,9 @@ class FakeRuntime:
         _, known = self.running.get(spec.name, (spec, None))
         if known is not None and known.state is State.RUNNING:
             return
-        started = _started(spec, known, self._clock())
+        started = replace(
+            _started(spec, known, self._clock()), volumes=self._kept(spec, str(image))
+        )
         if str(image) in self.slow:
             self._show(spec, _pulling(started, image))
             return
@@ -136,6 +143,15 @@ class FakeRuntime:
         self._before(f"run {spec.name}")
         self.ran.append(spec.role)
         self._show(spec, started)
+
+    async def provide(self, spec: InstanceSpec) -> bool:
+        image = str(spec.containers[0].image)
+        if isinstance(failure := self.failures.get(image), ImagePullError):
+            raise failure
+        return image not in self.slow
+
+    async def release_volumes(self, owner: Owner) -> None:
+        self.released.append(owner)
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         assert grace_seconds >= 0
@@ -179,6 +195,11 @@ class FakeRuntime:
             yield line
         if wanted.follow and found.state is State.RUNNING:
             await self._end_of(name)
+
+    def _kept(self, spec: InstanceSpec, image: str) -> tuple[str, ...]:
+        mounted = {mount.path for mount in spec.containers[0].mounts}
+        paths = set(self.volumes.get(image, ())) - mounted
+        return () if spec.volume_index is None else tuple(sorted(paths))
 
     def log_of(self, name: str, container: str) -> bytes:
         """Return the whole log of a container."""

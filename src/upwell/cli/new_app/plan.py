@@ -1,7 +1,7 @@
 """Planner of `new-app`: from arguments to objects; reads the server, writes nothing."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from secrets import token_urlsafe
 from typing import Any
@@ -42,6 +42,7 @@ from upwell.policy.new_app.components import (
 from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read_dockerfile
 from upwell.policy.new_app.images import FollowedImage, follow, names_tag
 from upwell.policy.new_app.objects import application_objects, webhook_secret_name
+from upwell.policy.rollouts.written_volumes import about_declared, declared_volumes
 from upwell.policy.templates.process import ProcessRequest
 from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
 
@@ -145,7 +146,9 @@ class NewAppPlanner:
         self._plan.next_steps.append(
             f"{name} starts once {followed.stream_tag} is imported, and again at each change of it"
         )
-        self._finish(_with_port(app, await self._port(followed)))
+        metadata = await self._examine(followed)
+        self._note_volumes(name, declared_volumes(metadata))
+        self._finish(_with_port(app, exposed_port(metadata)))
 
     async def _add_build(self, component: NewAppComponent, clone: LocalClone | None) -> None:
         repository = component.repository
@@ -175,7 +178,11 @@ class NewAppPlanner:
                 " build: name the image of its last FROM, as in"
                 f" `upwell new-app IMAGE~{repository.uri} --strategy=docker`, or name a local clone"
             )
-        port = facts.port or (await self._port(followed) if followed else None)
+        port, volumes = facts.port, facts.volumes
+        if port is None and followed is not None and self._options.port is None:
+            metadata = await self._examine(followed)
+            port, volumes = exposed_port(metadata), (*volumes, *declared_volumes(metadata))
+        self._note_volumes(name, volumes)
         app = _with_port(replace(self._application(name, followed), build=build), port)
         waits = f" once {followed.stream_tag} is imported" if followed is not None else ""
         self._plan.next_steps.append(
@@ -245,18 +252,18 @@ class NewAppPlanner:
         elif app.expose:
             self._plan.next_steps.append(f"`upwell get route {app.name}` shows its address")
 
-    async def _port(self, followed: FollowedImage) -> int | None:
-        """Return the port that the image exposes; None when that is not known."""
-        if self._options.port is not None:
-            return self._options.port
+    def _note_volumes(self, name: str, paths: Iterable[str]) -> None:
+        self._plan.notes += [about_declared(name, path) for path in sorted(set(paths))]
+
+    async def _examine(self, followed: FollowedImage) -> Mapping[str, Any]:
+        """Return the metadata of an image; empty, with a note, when it cannot be read now."""
         try:
             async with asyncio.timeout(EXAMINATION_SECONDS):
-                metadata = await self._metadata(followed)
+                return await self._metadata(followed)
         except (StoreError, TimeoutError) as error:
             why = str(error) or f"no answer in {EXAMINATION_SECONDS} s"
             self._plan.notes.append(f"cannot read the metadata of {followed.stream_tag}: {why}")
-            metadata = {}
-        return exposed_port(metadata)
+            return {}
 
     async def _metadata(self, followed: FollowedImage) -> Mapping[str, Any]:
         if not followed.imports:

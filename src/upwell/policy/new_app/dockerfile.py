@@ -21,24 +21,32 @@ class DockerfileFacts:
     others: tuple[str, ...] = ()
     """The other images that it takes something from."""
     port: int | None = None
+    volumes: tuple[str, ...] = ()
+    """Paths at which it declares volumes."""
 
 
 def read_dockerfile(text: str) -> DockerfileFacts:
     """Return the facts of a Dockerfile; raises NewAppError."""
     try:
         document = parse(text)
-        exposed = [
-            word.text
-            for instruction in instructions(text)
-            if instruction.keyword == "EXPOSE"
-            for word in instruction.words
-        ]
+        exposed, volumes = _words(text, "EXPOSE"), _words(text, "VOLUME")
     except DockerfileError as error:
         raise NewAppError(f"the Dockerfile cannot be read: {error}") from error
     last = document.stages[-1]
     base = last.base if last.parent is None and last.base in document.images else ""
     others = tuple(image for image in document.images if image != base)
-    return DockerfileFacts(base, others, chosen_port(exposed))
+    # An array in JSON is as good as words.
+    paths = [path for word in volumes for path in re.split(r'[\[\],"\s]+', word) if path]
+    return DockerfileFacts(base, others, chosen_port(exposed), tuple(paths))
+
+
+def _words(text: str, keyword: str) -> list[str]:
+    return [
+        word.text
+        for instruction in instructions(text)
+        if instruction.keyword == keyword
+        for word in instruction.words
+    ]
 
 
 def exposed_port(metadata: Mapping[str, object]) -> int | None:

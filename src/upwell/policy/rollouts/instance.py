@@ -128,7 +128,8 @@ def is_available(instance: Instance, min_ready: timedelta, now: datetime) -> boo
 
 def build(revision: RevisionTemplate, index: int) -> InstanceSpec:
     """Return the replica `index` of a revision; raises TemplateError."""
-    return _instance(revision, instance_name(revision.workload, revision.hash, index), index)
+    name = instance_name(revision.workload, revision.hash, index)
+    return replace(_instance(revision, name, index), volume_index=index)
 
 
 def build_task(revision: RevisionTemplate, name: str, role: str) -> InstanceSpec:
@@ -220,10 +221,12 @@ def _user(context: Mapping[str, object] | None) -> str:
 
 
 def _mount(mount: core.VolumeMount, revision: RevisionTemplate) -> InstanceMount:
-    known = {volume.name for volume in revision.template.spec.volumes}
-    if mount.name not in known | _claims(revision.workload, 0).keys():
+    known = {volume.name: volume for volume in revision.template.spec.volumes}
+    if mount.name not in known.keys() | _claims(revision.workload, 0).keys():
         raise TemplateError("InvalidTemplate", f"volumeMounts names no volume: {mount.name!r}")
-    return InstanceMount(mount.name, mount.mount_path, bool(mount.read_only), mount.sub_path or "")
+    claim = known[mount.name].persistent_volume_claim if mount.name in known else None
+    read_only = bool(mount.read_only or (claim is not None and claim.read_only))
+    return InstanceMount(mount.name, mount.mount_path, read_only, mount.sub_path or "")
 
 
 def _claims(workload: Resource, index: int) -> dict[str, VolumeClaim]:

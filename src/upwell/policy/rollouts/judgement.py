@@ -30,6 +30,12 @@ def pulling(snapshot: RolloutSnapshot, record: RevisionRecord) -> Obstacle | Non
     return None
 
 
+def pulling_first(record: RevisionRecord) -> Obstacle:
+    """Say that images are pulled before the instance that serves is stopped."""
+    why = "pulling its images before the old instance is stopped"
+    return Obstacle(PULLING, f"{describe(record)} is progressing: {why}", "True")
+
+
 def completed(snapshot: RolloutSnapshot, record: RevisionRecord, now: datetime) -> RolloutSnapshot:
     """Return the snapshot with the target complete."""
     changes = {"phase": Phase.COMPLETE.value, "message": "", "completed_at": now}

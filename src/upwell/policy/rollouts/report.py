@@ -16,6 +16,7 @@ from upwell.policy.rollouts.snapshot import RolloutSnapshot
 from upwell.policy.rollouts.steps import FailureReason
 from upwell.policy.rollouts.target import TargetReason
 from upwell.policy.rollouts.triggers import hold_text
+from upwell.policy.rollouts.written_volumes import stops_first, written_volumes
 from upwell.workload.interface import Instance
 
 PROGRESSING = "Progressing"
@@ -74,7 +75,12 @@ def status_of(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> W
     available = [one for one in instances if is_available(one, settings.min_ready, now)]
     updated = [one for one in instances if one.revision == snapshot.wanted]
     conditions = workload.status.conditions
-    for condition in (*_conditions(workload, snapshot, available), drifted(workload, snapshot)):
+    volumes = stops_first(settings, written_volumes(workload, instances))
+    found = (*_conditions(workload, snapshot, available), drifted(workload, snapshot), volumes)
+    for condition in found:
+        if condition.status == "False" and condition.type == volumes.type:
+            conditions = without(conditions, volumes.type)
+            continue
         conditions = set_condition(
             conditions,
             condition.model_copy(update={"observed_generation": workload.generation}),

@@ -27,6 +27,7 @@ from upwell.policy.rollouts.settings import (
 from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
 from upwell.policy.rollouts.target import Chosen, TargetReason
 from upwell.policy.rollouts.triggers import hold_text, unresolved
+from upwell.policy.rollouts.written_volumes import one_at_a_time, written_volumes
 from upwell.workload.interface import Instance
 
 PULLING = "ImagePulling"
@@ -63,7 +64,7 @@ def rollout_for(workload: Workload, snapshot: RolloutSnapshot, record: RevisionR
     """Return what the rollout policy has to know to bring `record` about."""
     complete = record.phase == Phase.COMPLETE
     good = record if complete else last_good(snapshot.records)
-    settings = snapshot.settings
+    settings = one_at_a_time(snapshot.settings, written_volumes(workload, snapshot.instances))
     if complete and is_test(workload):
         settings = replace(settings, replicas=0)
     return Rollout(

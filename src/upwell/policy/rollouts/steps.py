@@ -63,6 +63,8 @@ class Settings:
     paused: bool = False
     drain: timedelta = timedelta(seconds=30)
     """Time for which a replica that leaves may go on with its requests and connections."""
+    exclusive: bool = False
+    """Replicas of one index never run at the same time: they write the same files."""
 
     @property
     def minimum(self) -> int:
@@ -329,6 +331,27 @@ def next_steps(rollout: Rollout, replicas: Sequence[Replica], now: datetime) -> 
     return tuple(steps)
 
 
+def makes_room(rollout: Rollout, replicas: Sequence[Replica], steps: Sequence[Step]) -> int | None:
+    """Return the index of a new replica for which one that serves is about to be stopped.
+
+    Whatever the new one needs had better be there first: nothing serves until it starts.
+    """
+    settings, target = rollout.settings, rollout.target
+    if not (settings.exclusive or settings.strategy is RolloutStrategy.RECREATE):
+        return None
+    leaving = {step.name for step in steps if isinstance(step, Drain | Stop)}
+    serving = [
+        one
+        for one in replicas
+        if one.name in leaving
+        and one.ready
+        and one.revision != target.revision
+        and one.index < settings.replicas
+    ]
+    begun = any(one.revision == target.revision for one in replicas)
+    return serving[0].index if serving and not begun else None
+
+
 def _of_aborted(rollout: Rollout) -> Rollout:
     """Return the rollout of nothing at all: what was given up ends, and is not judged again."""
     target = replace(rollout.target, complete=True, hooks=frozenset())
@@ -440,7 +463,10 @@ def _starts(groups: _ReplicaGroups) -> list[StartReplica]:
             indices = [] if groups.leaving or HookMoment.MID in groups.hooks else groups.missing
         case RolloutStrategy.ROLLING:
             room = settings.replicas + settings.max_surge - len(groups.replicas)
-            indices = groups.missing[: max(room, 0)]
+            free = groups.missing
+            if settings.exclusive:
+                free = [index for index in free if index in _unoccupied(groups)]
+            indices = free[: max(room, 0)]
         case RolloutStrategy.ORDERED:
             indices = _ordered_starts(groups)
     return [StartReplica(revision, index) for index in indices]
@@ -462,8 +488,19 @@ def _restarts(groups: _ReplicaGroups, victims: frozenset[str]) -> list[StartRepl
         if replica.ended
         and replica.name not in victims
         and groups.is_kept(replica)
+        and not (groups.settings.exclusive and _is_replaced(groups, replica))
         and replica.restart_at <= groups.now
     ]
+
+
+def _is_replaced(groups: _ReplicaGroups, replica: Replica) -> bool:
+    """Return True if another replica has the index, and writes the files of it."""
+    return any(
+        one.index == replica.index
+        and one.name != replica.name
+        and (not one.ended or one in groups.staying)
+        for one in groups.replicas
+    )
 
 
 def _waits(groups: _ReplicaGroups, victims: frozenset[str]) -> list[Wait]:

@@ -36,6 +36,19 @@ class StepExecutor:
             starting = group.create_task(self._start(workload, snapshot, steps))
         return [*starting.result(), *stopping.result()]
 
+    async def have_images(
+        self, workload: Workload, snapshot: RolloutSnapshot, start: StartReplica
+    ) -> tuple[bool, list[Trouble]]:
+        """Say whether a replica's images are there; else they are being pulled, or why not."""
+        record = find(snapshot.records, start.revision)
+        if record is None:
+            return True, []
+        try:
+            revision = await self._revisions.load(workload, record)
+            return await self._runtime.provide(build(revision, start.index)), []
+        except (WorkloadError, TemplateError) as error:
+            return False, [error]
+
     async def stop(self, steps: Sequence[Step], grace: float) -> list[WorkloadError]:
         """Do the steps that stop; return what went wrong."""
         troubles: list[WorkloadError] = []

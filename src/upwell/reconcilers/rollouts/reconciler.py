@@ -1,7 +1,7 @@
 """Brings the instances of a workload to what its template and the rollout policy want."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from upwell.api.apps import Job
@@ -9,7 +9,8 @@ from upwell.api.meta import ObjectKey
 from upwell.controller import Result
 from upwell.policy.rollouts.degradation import degradation
 from upwell.policy.rollouts.drift import foreign_names, under_control, with_mending
-from upwell.policy.rollouts.instance import key_of
+from upwell.policy.rollouts.instance import key_of, owner_of
+from upwell.policy.rollouts.judgement import pulling_first
 from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.report import status_of
@@ -34,6 +35,7 @@ from upwell.policy.rollouts.steps import (
     Step,
     Stop,
     Wait,
+    makes_room,
     next_steps,
 )
 from upwell.policy.rollouts.target import TargetReason
@@ -66,6 +68,15 @@ class _Patience:
     drain: timedelta = timedelta(seconds=DEFAULT_GRACE)
     grace: float = DEFAULT_GRACE
     """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """Steps that are due, and what keeps the images of a new replica away."""
+
+    steps: tuple[Step, ...]
+    troubles: Sequence[Trouble] = ()
+    pulls_first: bool = False
 
 
 class RolloutReconciler:
@@ -121,6 +132,7 @@ class RolloutReconciler:
         if instances:
             return await self._clear(workload.key, instances, _patience(workload))
         self._traffic.drain(workload.key, frozenset())
+        await self._runtime.release_volumes(owner_of(workload.key))
         finalizers = tuple(one for one in workload.metadata.finalizers if one != FINALIZER)
         if finalizers != workload.metadata.finalizers:
             await self._store.update(workload.with_metadata(finalizers=finalizers))
@@ -156,10 +168,14 @@ class RolloutReconciler:
                 tasks,
             )
             snapshot, record = decided.snapshot, decided.record
-            steps = await self._steps(workload, decided.rollout, instances)
+            due = await self._steps(workload, decided, instances)
+            steps = due.steps
+            if due.pulls_first:
+                snapshot = replace(snapshot, obstacle=snapshot.obstacle or pulling_first(record))
             self._set_draining(workload.key, steps)
             troubles = [
                 *decided.troubles,
+                *due.troubles,
                 *await self._execution.carry_out(workload, snapshot, steps),
             ]
             snapshot = await self._judge.judge(workload, snapshot, steps, troubles)
@@ -178,13 +194,22 @@ class RolloutReconciler:
         return self._result(steps, watched=watched, again=again)
 
     async def _steps(
-        self, workload: Workload, rollout: Rollout, instances: Sequence[Instance]
-    ) -> tuple[Step, ...]:
+        self, workload: Workload, decided: Decided, instances: Sequence[Instance]
+    ) -> _Due:
+        rollout = decided.rollout
         ours = under_control(workload, instances)
         drain = rollout.settings.drain
         replicas = await self._replicas.read(ours, self._execution.tried, drain)
         steps = next_steps(rollout, replicas, self._clock())
-        return with_mending(steps, replicas, foreign_names(instances))
+        index = makes_room(rollout, replicas, steps)
+        if index is not None:
+            start = StartReplica(rollout.target.revision, index)
+            there, troubles = await self._execution.have_images(workload, decided.snapshot, start)
+            if not there:
+                # What serves goes on until the images are there, or the rollout has failed.
+                kept = tuple(step for step in steps if not isinstance(step, Drain | Stop))
+                return _Due(kept, troubles, pulls_first=not troubles)
+        return _Due(with_mending(steps, replicas, foreign_names(instances)))
 
     def _set_draining(self, key: ObjectKey, steps: Iterable[Step]) -> None:
         leaving = frozenset(step.name for step in steps if isinstance(step, Drain | Stop))

@@ -25,6 +25,7 @@ from upwell.policy.rollouts.image_ownership import (
     trigger_warnings,
 )
 from upwell.policy.rollouts.settings import rollout_warnings
+from upwell.policy.rollouts.written_volumes import volume_warnings
 from upwell.policy.routing.port_protocols import protocol_warnings
 from upwell.server.admission import promotions as promotions_admission
 from upwell.server.http.errors import ApiError
@@ -103,6 +104,7 @@ def _oddities(resource: Resource) -> Iterator[str]:
     yield from trigger_warnings(resource)
     yield from protocol_warnings(resource)
     yield from rollout_warnings(resource)
+    yield from volume_warnings(resource)
     if isinstance(resource, BuildConfig):
         yield from build_warnings(resource)
     if isinstance(resource, ImageStream):

@@ -14,6 +14,7 @@ from upwell.server.admission.admission import Admitted, admit
 from upwell.server.admission.subscriptions import require_reach
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.image_volumes import image_volume_warnings
 from upwell.server.objects.write_options import WriteOptions
 from upwell.store import semantics
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
@@ -131,12 +132,16 @@ class Writer:
         resource = _with_managed_fields(admitted, document).resource
         require_reach(resource, everywhere=options.everywhere)
         _require_images(resource, None, options)
+        warnings = (
+            *admitted.warnings,
+            *await image_volume_warnings(self._store, resource, None),
+        )
         if options.dry_run:
-            return WriteResult(await self._preview(resource), admitted.warnings, created=True)
+            return WriteResult(await self._preview(resource), warnings, created=True)
         if resource.KIND.namespaced:
             await ensure_namespace(self._store, resource.namespace)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
-        return WriteResult(stored, admitted.warnings, created=True)
+        return WriteResult(stored, warnings, created=True)
 
     async def _preview(self, resource: Resource) -> Resource:
         """Return what `create` would store; raises AlreadyExistsError."""
@@ -158,7 +163,8 @@ class Writer:
             _require_images(admitted.resource, old, options)
             version = _version(encode(admitted.resource), old)
             wanted = admitted.resource.with_metadata(resource_version=version)
-            return _Replacement(old, wanted, admitted.warnings)
+            volumes = await image_volume_warnings(self._store, wanted, old)
+            return _Replacement(old, wanted, (*admitted.warnings, *volumes))
 
         async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:

@@ -1,12 +1,13 @@
 """From a ContainerSpec to the body of Podman's "create" request (libpod SpecGenerator)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec
 from upwell.workload.podman import volumes
+from upwell.workload.podman.kept_volumes import KeptVolume
 
 LABEL_UPWELL = "upwell.dev/instance"
 LABEL_NAME = "upwell.dev/replica"
@@ -38,6 +39,8 @@ class ContainerContext:
     restarts: int
     hosts: Path | None = None
     """The file that is the instance's /etc/hosts; None leaves it to Podman."""
+    kept: Mapping[str, Sequence[KeptVolume]] = field(default_factory=dict)
+    """Container name -> the volumes that are kept with the owner."""
     init: int | None = None
     """Number of the init container, if it is one: on the network for itself."""
     timeline: str = ""
@@ -74,6 +77,13 @@ def create_body(
                 "options": ["rbind", "ro"],
             }
         )
+    if surroundings.init is None and spec.volume_index is not None:
+        # Every other volume that the image declares lies below something that is mounted.
+        body["image_volume_mode"] = "ignore"
+        body["volumes"] = [
+            {"Name": one.name, "Dest": one.path}
+            for one in surroundings.kept.get(container.name, ())
+        ]
     if container.command:
         body["entrypoint"] = list(container.command)
     if container.command or container.args:

@@ -21,6 +21,7 @@ from upwell.workload.podman.container_body import (
     LABEL_ROLE,
     LABEL_TIMELINE,
 )
+from upwell.workload.podman.kept_volumes import VOLUME_PREFIX
 from upwell.workload.podman.records import InstanceRecord
 
 _ENDED = frozenset({"exited", "dead", "removing"})
@@ -50,6 +51,8 @@ class ContainerFacts:
     ended_at: datetime | None = None
     network: str = ""
     """Path of its network namespace; empty while it does not run."""
+    kept: tuple[str, ...] = ()
+    """Paths of the volumes that are kept with its owner."""
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
@@ -71,6 +74,11 @@ class ContainerFacts:
             image_name=str(document.get("ImageName") or ""),
             ended_at=parse_time(str(state.get("FinishedAt") or _NEVER)),
             network=str((document.get("NetworkSettings") or {}).get("SandboxKey") or ""),
+            kept=tuple(
+                str(mount["Destination"])
+                for mount in document.get("Mounts") or ()
+                if str(mount.get("Name") or "").startswith(VOLUME_PREFIX)
+            ),
         )
 
     @property
@@ -160,6 +168,7 @@ def observe(
         begun_at=record.begun_at if record else None,
         labels=record.labels if record else {},  # a container's own have its image's among them
         containers=tuple(_observed(container, record) for container in containers),
+        volumes=tuple(sorted({path for container in regular for path in container.kept})),
         probed=all(_is_probed(container, record) for container in regular),
         timeline=labels.get(LABEL_TIMELINE, ""),
         owner_version=labels.get(LABEL_OWNER_VERSION, ""),

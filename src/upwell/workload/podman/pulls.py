@@ -64,6 +64,8 @@ class _Pull:
 
     spec: InstanceSpec
     instance: Instance
+    shown: bool
+    """False while its images are only to be there when it starts later."""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
@@ -89,14 +91,15 @@ class Pulls:
 
     def instances(self) -> Mapping[str, Instance]:
         """Return the instances that wait for an image, by name."""
-        return {name: pull.instance for name, pull in self._under_way.items()}
+        return {name: pull.instance for name, pull in self._under_way.items() if pull.shown}
 
-    async def are_needed(self, spec: InstanceSpec, restarts: int) -> bool:
+    async def are_needed(self, spec: InstanceSpec, restarts: int, *, shown: bool = True) -> bool:
         """Return True if images are missing; they are being pulled from now on.
 
         Raises ImagePullError when one of them could not be pulled just now.
         """
-        if spec.name in self._under_way:
+        if (pull := self._under_way.get(spec.name)) is not None:
+            pull.shown = pull.shown or shown
             return True
         missing = [image for image in images_of(spec) if not await self._api.image_exists(image)]
         for image in missing:
@@ -117,7 +120,7 @@ class Pulls:
             message=_message(missing[0]),
             role=spec.role,
         )
-        pull = _Pull(spec, waiting)
+        pull = _Pull(spec, waiting, shown)
         self._under_way[spec.name] = pull
         self._asked.put_nowait(pull)
         return True

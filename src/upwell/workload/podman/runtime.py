@@ -61,6 +61,7 @@ from upwell.workload.podman.container_files import collect
 from upwell.workload.podman.health import Health, ProbeTarget
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.instance_network import connect_inside
+from upwell.workload.podman.kept_volumes import KeptVolume, KeptVolumes
 from upwell.workload.podman.leftovers import Leftovers
 from upwell.workload.podman.observation import ContainerFacts, next_to_start, observe
 from upwell.workload.podman.previous_logs import PreviousLogs
@@ -81,6 +82,7 @@ _RECONNECT_SECONDS = 1.0
 _RESTART_GRACE_SECONDS = 10
 """For the containers of an instance that still run when another of it has ended. What a start
 that was cut short left behind has served nobody, and gets none."""
+_PURGE_SECONDS = 3600.0
 _LAST_LINES = 10
 _LAST_LINES_BYTES = 2048
 
@@ -99,6 +101,8 @@ class PodmanRuntime:
         self._leftovers = Leftovers(settings, api, self._records)
         self._changes = OwnerChanges()
         self._pulls = Pulls(api, clock, self._changes.publish)
+        kept = settings.data_dir / "kept"
+        self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
         self._list_all = SharedCall(self._list_containers)
@@ -127,6 +131,7 @@ class PodmanRuntime:
                     group.create_task(runtime._watch(group)),
                     group.create_task(runtime._follow_events()),
                     group.create_task(runtime._pulls.run()),
+                    group.create_task(runtime._purge()),
                 ]
                 yield runtime
                 runtime._health.follow([], group)
@@ -175,9 +180,33 @@ class PodmanRuntime:
             claims = self._settings.data_dir / "claims"
             places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
             await asyncio.to_thread(self._hosts.create, spec)
-            for container_id in await self._create(spec, record, places):
+            kept = await self._call(self._kept.provide(spec))
+            for container_id in await self._create(spec, record, places, kept):
                 await self._call(self._api.start(container_id))
         self._wake.set()
+
+    async def provide(self, spec: InstanceSpec) -> bool:
+        """Return True if all images of an instance are there; else have them pulled.
+
+        Raises ImagePullError when the last pull has failed.
+        """
+        return not await self._pulls.are_needed(spec, 0, shown=False)
+
+    async def release_volumes(self, owner: Owner) -> None:
+        """Have the volumes that are kept with an owner removed in time: it was deleted."""
+        await self._kept.release(owner, self._clock.now())
+
+    async def _purge(self) -> None:
+        """Remove the volumes of owners that were deleted long ago, for ever."""
+        while True:
+            try:
+                removed = await self._kept.purge(self._clock.now())
+            except (OSError, RuntimeUnavailableError) as error:
+                _log.warning("kept volumes not removed", extra={"why": str(error)})
+            else:
+                for folder in removed:
+                    _log.info("kept volumes removed", extra={"folder": folder})
+            await asyncio.sleep(_PURGE_SECONDS)
 
     async def _go_on(self, name: str) -> None:
         """Start what comes next in an instance with init containers."""
@@ -310,6 +339,8 @@ class PodmanRuntime:
         async with side_by_side() as group:
             for name in names:
                 group.create_task(self.stop(name, 0))
+        for volume in await self._api.volumes(self._label):
+            await self._api.remove_volume(volume)
         await leave(await self._upper_half())
         await self._api.remove_network(self._settings.network_name)
 
@@ -364,7 +395,11 @@ class PodmanRuntime:
         return last.decode(errors="replace").strip()
 
     async def _create(
-        self, spec: InstanceSpec, record: InstanceRecord, places: Mapping[str, Path]
+        self,
+        spec: InstanceSpec,
+        record: InstanceRecord,
+        places: Mapping[str, Path],
+        kept: Mapping[str, Sequence[KeptVolume]],
     ) -> list[str]:
         """Create all containers of an instance; the first that lasts owns the network of all.
 
@@ -378,6 +413,7 @@ class PodmanRuntime:
             places=places,
             restarts=record.restarts,
             timeline=self._settings.timeline(),
+            kept=kept,
         )
         initial = [
             await self._create_one(spec, container, replace(around, init=number))

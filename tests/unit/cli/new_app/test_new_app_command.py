@@ -179,7 +179,7 @@ async def imported(client: "FakeClient") -> None:
     """Store the tag `web:1` of an image that exposes port 9000."""
     await client.put(stream("web", "1", f"sha256:{'a' * 64}", upstream="vendor.test/web"))
     metadata = ObjectMeta(name="web:1", namespace="default")
-    config: dict[str, Any] = {"ExposedPorts": {"9000/tcp": {}}}
+    config: dict[str, Any] = {"ExposedPorts": {"9000/tcp": {}}, "Volumes": {"/var/lib/web": {}}}
     image = {"dockerImageMetadata": {"Config": config}}
     await client.create(ImageStreamTag(metadata=metadata, image=image))
 
@@ -191,6 +191,8 @@ def test_the_port_of_an_image_that_is_there_is_used(upwell: Upwell) -> None:
 
     assert (port_of(read, "web"), port_of(given, "web")) == (9000, 81)
     assert "assumed" not in read.stderr
+    for told in (read, given):
+        assert "declares the volume /var/lib/web, at which nothing is mounted" in told.stderr
 
 
 def test_an_assumed_port_is_told(upwell: Upwell) -> None:

@@ -332,6 +332,12 @@ def test_every_image_of_a_dockerfile_starts_builds() -> None:
     assert into == {("team/debian:12", EdgeRole.BASE), ("team/golang:1.25", EdgeRole.INPUT)}
 
 
+def test_the_volumes_of_a_dockerfile_are_read_in_both_forms() -> None:
+    facts = read_dockerfile('FROM debian:12\nVOLUME /a /b\nVOLUME ["/c", "/d"]\n')
+
+    assert facts.volumes == ("/a", "/b", "/c", "/d")
+
+
 def test_a_last_stage_that_goes_on_from_another_has_no_base_to_replace() -> None:
     facts = read_dockerfile("FROM debian:12 AS first\nFROM first\n")
 

@@ -23,9 +23,11 @@ from upwell.policy.rollouts.steps import (
     Wait,
     next_steps,
 )
+from upwell.policy.rollouts.written_volumes import WrittenVolumes, one_at_a_time
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 TURNS = 400
+WRITTEN = WrittenVolumes(declared=("/data",))
 
 
 @dataclass
@@ -129,7 +131,8 @@ def rollout_settings(draw: st.DrawFn) -> Settings:
     if strategy is RolloutStrategy.ORDERED:
         surge, unavailable = 0, 1
     min_ready = timedelta(seconds=draw(st.sampled_from([0, 25])))
-    return Settings(replicas, strategy, surge, unavailable, min_ready)
+    made = Settings(replicas, strategy, surge, unavailable, min_ready)
+    return one_at_a_time(made, WRITTEN) if draw(st.booleans()) else made
 
 
 FAULTS = st.lists(
@@ -185,6 +188,19 @@ def test_no_more_run_than_the_surge_allows(
         inflict(machine, fault, number)
         reconcile_until_killed(machine, fault, number)
         assert len(machine.replicas) <= wanted.replicas + wanted.max_surge
+
+
+@given(wanted=rollout_settings(), works=st.booleans(), faults=FAULTS)
+@settings(deadline=None, max_examples=150)
+def test_two_revisions_never_write_the_files_of_one_index(
+    wanted: Settings, *, works: bool, faults: list[tuple[str, int]]
+) -> None:
+    machine = SimulatedMachine.serving_old(one_at_a_time(wanted, WRITTEN), works=works)
+    for fault, number in faults:
+        inflict(machine, fault, number)
+        reconcile_until_killed(machine, fault, number)
+        running = [one.index for one in machine.replicas.values() if not one.ended]
+        assert len(running) == len(set(running))
 
 
 @given(rollout_settings(), FAULTS)

@@ -1,6 +1,6 @@
 """A Deployment from its first rollout to its end, over a store, a runtime and a router."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from tests.support.rollouts.memory_machine import (
 )
 
 from upwell.api.apps import Deployment
-from upwell.api.codec import decode_as
+from upwell.api.codec import decode_as, encode
 from upwell.api.conditions import find
 from upwell.api.core import ConfigMap, Secret, Service
 from upwell.api.meta import Condition, ObjectKey
@@ -23,7 +23,7 @@ from upwell.policy.rollouts.settings import DRAIN_ANNOTATION
 from upwell.policy.rollouts.steps import UNPROBED_MIN_READY
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers.rollouts import FINALIZER
-from upwell.workload.interface import ForbiddenError, ImagePullError, State
+from upwell.workload.interface import ForbiddenError, ImagePullError, Owner, State
 
 KEY = ObjectKey("Deployment", "shop", "web")
 
@@ -613,3 +613,91 @@ async def _survive(setup: RolloutSetup) -> None:
             setup.restart()
         except BaseExceptionGroup:  # a TaskGroup wraps what kills one of its tasks
             setup.restart()
+
+
+VOLUME = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+CLAIM = {"name": "data", "persistentVolumeClaim": {"claimName": "pg"}}
+
+
+def database(image: str) -> Deployment:
+    made = encode(deployment(image, container=VOLUME))
+    made["spec"]["template"]["spec"]["volumes"] = [CLAIM]
+    return decode_as(Deployment, made)
+
+
+def overlaps(calls: Sequence[str]) -> bool:
+    """Say whether an instance was run while another had not been stopped."""
+    running: set[str] = set()
+    for call in calls:
+        verb, _, name = call.partition(" ")
+        if verb == "run":
+            running.add(name)
+            if len(running) > 1:
+                return True
+        if verb == "stop":
+            running.discard(name)
+    return False
+
+
+@pytest.mark.parametrize("declared", [False, True], ids=["claim", "image"])
+@pytest.mark.parametrize("image", [BETTER, CRASHING], ids=["works", "crashes"])
+async def test_two_revisions_never_write_one_volume_at_once(
+    setup: RolloutSetup, image: str, *, declared: bool
+) -> None:
+    make = deployment if declared else database
+    setup.runtime.volumes = {one: ("/data",) for one in (GOOD, BETTER, CRASHING) if declared}
+    await setup.apply(make(GOOD))
+    await setup.settle(KEY)
+    before = await condition(setup, "StopsBeforeStart")
+
+    await change(setup, make(image))
+    await setup.settle(KEY)
+
+    assert not overlaps(setup.calls)
+    assert setup.runtime.images() == [GOOD if image == CRASHING else BETTER]
+    assert (before.status, before.reason) == ("True", "VolumeIsWritten")
+
+
+async def test_what_serves_is_not_stopped_before_the_new_image_is_there(
+    setup: RolloutSetup,
+) -> None:
+    await setup.apply(database(GOOD))
+    await setup.settle(KEY)
+    setup.runtime.slow.add(BETTER)
+
+    await change(setup, database(BETTER))
+    for _ in range(5):
+        await setup.reconcile(KEY)
+    assert setup.runtime.images() == [GOOD]
+    assert (await condition(setup, "Available")).is_true
+    progressing = await condition(setup, "Progressing")
+    assert progressing.reason == "ImagePulling"
+    assert "before the old instance is stopped" in progressing.message
+
+    setup.runtime.slow.clear()
+    await setup.settle(KEY)
+    assert setup.runtime.images() == [BETTER]
+
+
+async def test_an_image_that_cannot_be_pulled_stops_nothing(setup: RolloutSetup) -> None:
+    await setup.apply(database(GOOD))
+    await setup.settle(KEY)
+    setup.runtime.failures[BETTER] = ImagePullError("cannot pull: denied")
+
+    await change(setup, database(BETTER))
+    await setup.settle(KEY)
+
+    assert setup.runtime.images() == [GOOD]
+    assert not [call for call in setup.calls if call.startswith("stop")]
+    assert "cannot pull: denied" in (await condition(setup, "Progressing")).message
+
+
+async def test_volumes_are_released_with_their_workload(setup: RolloutSetup) -> None:
+    await setup.apply(database(GOOD))
+    await setup.settle(KEY)
+    assert setup.runtime.released == []
+
+    await setup.store.delete(Deployment, "shop", "web")
+    await setup.settle(KEY)
+
+    assert setup.runtime.released == [Owner("Deployment", "shop", "web")]

@@ -8,10 +8,11 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NoReturn
 
 import aiohttp
@@ -111,6 +112,36 @@ class PodmanApi:
             return False
         return True
 
+    async def image_volumes(self, reference: Reference) -> Sequence[str]:
+        """Return the paths at which an image declares volumes; raises PodmanNotFoundError."""
+        document = await self._json(PodmanRequest("GET", f"/images/{reference}/json"))
+        return tuple((document.get("Config") or {}).get("Volumes") or {})
+
+    async def create_volume(self, name: str, folder: Path, labels: Mapping[str, str]) -> None:
+        """Create a volume that shows a folder; nothing happens when it exists."""
+        body = {
+            "Name": name,
+            "Driver": "local",
+            "Options": {"type": "none", "o": "bind", "device": str(folder)},
+            "Label": dict(labels),
+            "IgnoreIfExists": True,
+        }
+        await self._json(PodmanRequest("POST", "/volumes/create", body=body))
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume, and nothing of a folder that it shows, if it exists.
+
+        Raises RuntimeUnavailableError if it is used.
+        """
+        with contextlib.suppress(PodmanNotFoundError):
+            await self._json(PodmanRequest("DELETE", f"/volumes/{name}"))
+
+    async def volumes(self, label: str) -> list[str]:
+        """Return the names of the volumes that carry a label (`key=value`)."""
+        filters = json.dumps({"label": [label]})
+        found = await self._json(PodmanRequest("GET", "/volumes/json", {"filters": filters}))
+        return [str(one["Name"]) for one in found or []]
+
     async def pull(
         self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
     ) -> None:
@@ -160,10 +191,6 @@ class PodmanApi:
         """List the volumes that no container has."""
         parameters = {"filters": json.dumps({"dangling": ["true"]})}
         return list(await self._json(PodmanRequest("GET", "/volumes/json", parameters)) or [])
-
-    async def remove_volume(self, name: str) -> None:
-        """Remove a volume; raises PodmanNotFoundError, or RuntimeUnavailableError if it is used."""
-        await self._json(PodmanRequest("DELETE", f"/volumes/{name}"))
 
     async def remove_network(self, name: str) -> None:
         """Remove the network, if it exists."""

@@ -1,0 +1,46 @@
+"""Warnings about volumes that the images of a workload declare, as far as images are known."""
+
+from upwell.api.image import Image, ImageStream
+from upwell.api.meta import Resource
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.images.streams import StreamName, resolve_tag
+from upwell.policy.rollouts.settings import WORKLOADS, Workload, template_of
+from upwell.policy.rollouts.triggers import followers_of
+from upwell.policy.rollouts.written_volumes import declared_volumes, declared_warnings
+from upwell.store.interface import NotFoundError, Store
+
+
+async def image_volume_warnings(
+    store: Store, resource: Resource, old: Resource | None
+) -> tuple[str, ...]:
+    """Return what `resource` should be told of its images' volumes, and `old` was not told."""
+    if not isinstance(resource, WORKLOADS):
+        return ()
+    known = set(await _warnings(store, old)) if isinstance(old, WORKLOADS) else set()
+    return tuple(said for said in await _warnings(store, resource) if said not in known)
+
+
+async def _warnings(store: Store, workload: Workload) -> tuple[str, ...]:
+    containers = template_of(workload).spec.containers
+    images = {container.name: container.image for container in containers}
+    for entry in followers_of(workload).entries:
+        name, init = entry.slot
+        if not init:
+            images[name] = await _image_of(store, entry.stream, entry.tag.tag) or images[name]
+    declared = {name: await _declared(store, image) for name, image in images.items()}
+    return tuple(declared_warnings(workload, declared))
+
+
+async def _image_of(store: Store, stream: StreamName, tag: str) -> str:
+    try:
+        return resolve_tag(await store.get(ImageStream, stream.namespace, stream.name), tag) or ""
+    except NotFoundError:
+        return ""
+
+
+async def _declared(store: Store, image: str) -> tuple[str, ...]:
+    try:
+        found = await store.get(Image, "", digest_of(image))
+    except NotFoundError:
+        return ()
+    return declared_volumes(found.docker_image_metadata)

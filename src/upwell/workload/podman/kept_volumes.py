@@ -1,0 +1,148 @@
+"""Volumes that images declare and nothing is mounted at: kept with the owner, for each index.
+
+Each is a folder of ours below `kept/`, and a named volume of Podman's that shows it: so Podman
+itself copies what the image has at the path into an empty one, with its ownership, as it does for
+the nameless volume that would take its place and go with the container. The name of the volume is
+made of the folder's path: when the data folder is moved, a new one shows the new place.
+
+When an owner is deleted its folder is marked, and removed when nothing of it has started for
+GRACE. What bears no mark is never removed.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from urllib.parse import quote
+
+from upwell.machine.private_file import write_private
+from upwell.oci import Reference
+from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
+from upwell.workload.podman.volumes import InvalidVolumeError
+
+VOLUME_PREFIX = "upwell-kept-"
+GRACE = timedelta(days=7)
+_RELEASED = "released"
+_NAME_DIGITS = 32
+
+
+class VolumeApi(Protocol):
+    """API of the runtime, as far as volumes need it."""
+
+    async def image_volumes(self, reference: Reference) -> Sequence[str]:
+        """Return the paths at which an image declares volumes."""
+        ...
+
+    async def create_volume(self, name: str, folder: Path, labels: Mapping[str, str]) -> None:
+        """Create a volume that shows a folder; nothing happens when it exists."""
+        ...
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume, and nothing of what it shows; nothing happens when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptVolume:
+    """A named volume of Podman's, and where a container has it."""
+
+    name: str
+    path: str
+
+
+class KeptVolumes:
+    """The folders below `root`. `labels` mark the volumes in Podman as ours."""
+
+    def __init__(self, api: VolumeApi, root: Path, labels: Mapping[str, str]) -> None:
+        self._api = api
+        self._root = root
+        self._labels = labels
+
+    async def provide(self, spec: InstanceSpec) -> Mapping[str, Sequence[KeptVolume]]:
+        """Make the volumes of an instance, by container; raises InvalidVolumeError.
+
+        Its images have to be there.
+        """
+        if spec.volume_index is None:
+            return {}
+        return {
+            container.name: [
+                await self._provide(spec, spec.volume_index, container, path)
+                for path in declared(container, await self._api.image_volumes(container.image))
+            ]
+            for container in spec.containers
+        }
+
+    async def _provide(
+        self, spec: InstanceSpec, index: int, container: ContainerSpec, path: str
+    ) -> KeptVolume:
+        owned = self._folder(spec.owner)
+        (owned / _RELEASED).unlink(missing_ok=True)
+        folder = owned / str(index) / container.name / quote(path, safe="")
+        folder.mkdir(parents=True, exist_ok=True)
+        name = volume_name(folder)
+        await self._api.create_volume(name, folder, self._labels)
+        return KeptVolume(name, path)
+
+    async def release(self, owner: Owner, now: datetime) -> None:
+        """Have the volumes of an owner removed after GRACE, unless an instance of it starts."""
+        folder = self._folder(owner)
+        if folder.is_dir() and not (folder / _RELEASED).exists():
+            await asyncio.to_thread(write_private, folder / _RELEASED, now.isoformat())
+
+    async def purge(self, now: datetime) -> list[str]:
+        """Remove what was released long enough ago; return the folders."""
+        removed = []
+        for mark in sorted(self._root.glob(f"*/*/{_RELEASED}")):
+            since = await asyncio.to_thread(_time, mark)
+            if since is None or now - since < GRACE:
+                continue
+            folder = mark.parent
+            for kept in folder.glob("*/*/*"):
+                await self._api.remove_volume(volume_name(kept))
+            # The mark goes last: what is cut short is taken up again.
+            await asyncio.to_thread(_remove_but, folder, mark)
+            removed.append(str(folder))
+        return removed
+
+    def _folder(self, owner: Owner) -> Path:
+        for part in (owner.namespace, owner.kind, owner.name):
+            if not part or "/" in part or part in {".", ".."}:
+                raise InvalidVolumeError(f"{part!r} cannot name a folder of volumes")
+        return self._root / owner.namespace / f"{owner.kind.lower()}.{owner.name}"
+
+
+def declared(container: ContainerSpec, paths: Iterable[str]) -> list[str]:
+    """Return the paths that a container needs volumes for: nothing is mounted at or above them."""
+    mounted = [PurePosixPath(mount.path) for mount in container.mounts]
+    wanted = {PurePosixPath("/", path) for path in paths} - {PurePosixPath("/")}
+    return sorted(
+        str(path) for path in wanted if not any(path.is_relative_to(one) for one in mounted)
+    )
+
+
+def volume_name(folder: Path) -> str:
+    """Return the name of the volume that shows a folder."""
+    return VOLUME_PREFIX + hashlib.sha256(str(folder).encode()).hexdigest()[:_NAME_DIGITS]
+
+
+def _time(mark: Path) -> datetime | None:
+    try:
+        return datetime.fromisoformat(mark.read_text().strip())
+    except (OSError, ValueError):
+        return None  # of a write that was cut short, or removed meanwhile
+
+
+def _remove_but(folder: Path, mark: Path) -> None:
+    for entry in folder.iterdir():
+        if entry != mark:
+            shutil.rmtree(entry)
+    mark.unlink()
+    with contextlib.suppress(OSError):  # an instance has started meanwhile
+        folder.rmdir()
+        folder.parent.rmdir()

@@ -1,0 +1,167 @@
+"""Volumes that an image declares: their files outlive every instance, and go long after the owner.
+
+Nothing here mounts a volume: what is written goes where the image says that it should.
+"""
+
+import asyncio
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.workload.podman_home import OWNER, PodmanHome, Workload, root_filesystem
+from tests.support.workload.waiting import eventually
+
+from upwell.machine.clock import SystemClock
+from upwell.oci import Digest
+from upwell.workload.interface import EmptyDir, InstanceMount, InstanceSpec, Owner
+from upwell.workload.podman import runtime as podman_runtime
+from upwell.workload.podman.kept_volumes import GRACE
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
+
+COUNT = "echo x >> /data/log; cat /data/log; exec sleep 60"
+
+
+class LaterClock(SystemClock):
+    """The machine's clock, ahead of it."""
+
+    ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+@pytest.fixture
+def database(podman_home: PodmanHome) -> Iterator[Workload]:
+    """An image that declares a volume in which it has a file already, of a user of its own."""
+    archive = io.BytesIO(root_filesystem())
+    with tarfile.open(fileobj=archive, mode="a") as tar:
+        folder = tarfile.TarInfo("data")
+        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, 7, 8
+        tar.addfile(folder)
+        seed = tarfile.TarInfo("data/seed")
+        seed.size, seed.mode, seed.uid, seed.gid = 5, 0o600, 7, 8
+        tar.addfile(seed, io.BytesIO(b"seed\n"))
+    archive.seek(0)
+    podman_home.run(
+        "import", "--change=VOLUME /data", "-", "localhost/seeded:latest", stdin=archive.read()
+    )
+    found = json.loads(podman_home.run("image", "inspect", "localhost/seeded:latest"))
+    digest = Digest.parse(found[0]["Digest"])
+    yield Workload(replace(podman_home.image, repository="seeded", tag=None, digest=digest))
+    podman_home.run("volume", "prune", "--force")
+
+
+def spec(database: Workload, revision: str, index: int = 0, script: str = COUNT) -> InstanceSpec:
+    container = database.container("sh", "-c", script)
+    made = database.spec(container, name=f"web-{revision}-{index}")
+    return replace(made, revision=revision, volume_index=index)
+
+
+async def lines(runtime: PodmanRuntime, name: str) -> int:
+    async def read() -> bytes:
+        code, output = await runtime.execute(name, ("/bin/busybox", "cat", "/data/log"))
+        return output if code == 0 else b""
+
+    return len((await eventually(read, bool)).splitlines())
+
+
+async def test_files_stay_with_the_owner_and_the_index(
+    settings: PodmanSettings, database: Workload
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(spec(database, "one"))
+        await runtime.start(spec(database, "one", index=1))
+        [first, other] = await eventually(
+            runtime.instances, lambda found: all(one.ready for one in found)
+        )
+        assert (first.volumes, other.volumes) == (("/data",), ("/data",))
+        assert await lines(runtime, "web-one-0") == 1
+        await runtime.stop("web-one-0", 0)
+        await runtime.start(spec(database, "two"))
+        assert await lines(runtime, "web-two-0") == 2
+        assert await lines(runtime, "web-one-1") == 1
+        await runtime.teardown()
+
+
+async def test_a_new_volume_has_what_the_image_has_there(
+    settings: PodmanSettings, database: Workload
+) -> None:
+    script = "stat -c '%a %u %g' /data /data/seed > /data/log; exec sleep 60"
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(spec(database, "one", script=script))
+        assert await lines(runtime, "web-one-0") == 2
+        _, output = await runtime.execute("web-one-0", ("/bin/busybox", "cat", "/data/log"))
+        assert output.decode().splitlines() == ["700 7 8", "600 7 8"]
+        await runtime.teardown()
+
+
+async def test_what_is_mounted_over_or_runs_once_keeps_nothing(
+    settings: PodmanSettings, podman_home: PodmanHome, database: Workload
+) -> None:
+    mounted = spec(database, "one")
+    [container] = mounted.containers
+    container = replace(container, mounts=(InstanceMount("scratch", "/data"),))
+    mounted = replace(mounted, containers=(container,), volumes={"scratch": EmptyDir()})
+    once = replace(spec(database, "two"), volume_index=None, once=True, role="job")
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(mounted)
+        await runtime.start(once)
+        assert [one.volumes for one in await runtime.instances()] == [(), ()]
+        assert not (settings.data_dir / "kept").exists()
+        await runtime.stop(mounted.name, 0)
+        await runtime.stop(once.name, 0)
+        await runtime.teardown()
+    assert podman_home.run("volume", "ls", "--quiet") == ""
+
+
+async def test_files_of_a_deleted_owner_go_after_a_grace_time(
+    settings: PodmanSettings,
+    podman_home: PodmanHome,
+    database: Workload,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(podman_runtime, "_PURGE_SECONDS", 0.05)
+    clock = LaterClock()
+    kept = settings.data_dir / "kept"
+    async with PodmanRuntime.open(settings, clock) as runtime:
+        for name in ("other", "gone"):
+            owner = Owner("Deployment", "shop", name)
+            await runtime.start(replace(spec(database, name), owner=owner))
+        await runtime.start(spec(database, "one"))
+        assert await lines(runtime, "web-one-0") == 1
+        await runtime.stop("web-one-0", 0)
+        await runtime.release_volumes(OWNER)
+        await runtime.start(spec(database, "two"))  # it comes back, and with it its files
+        assert await lines(runtime, "web-two-0") == 2
+        await runtime.stop("web-gone-0", 0)
+        await runtime.release_volumes(Owner("Deployment", "shop", "gone"))
+        clock.ahead = 2 * GRACE
+        others = ["shop/deployment.other", "shop/deployment.web"]
+        await eventually(lambda: found(kept), others.__eq__)
+        assert await lines(runtime, "web-two-0") == 2
+        await runtime.stop("web-two-0", 0)
+        await runtime.release_volumes(OWNER)
+        await runtime.release_volumes(Owner("Deployment", "shop", "unknown"))
+        clock.ahead = 4 * GRACE
+        await eventually(lambda: found(kept), ["shop/deployment.other"].__eq__)
+        assert len(podman_home.run("volume", "ls", "--quiet").split()) == 1
+        assert await lines(runtime, "web-other-0") == 1
+        await runtime.teardown()
+    assert podman_home.run("volume", "ls", "--quiet") == ""
+    assert str(settings.data_dir) not in mounts()
+
+
+async def found(kept: Path) -> list[str]:
+    return await asyncio.to_thread(
+        lambda: sorted(str(one.relative_to(kept)) for one in kept.glob("*/*"))
+    )
+
+
+def mounts() -> str:
+    return subprocess.run(["mount"], capture_output=True, check=True, text=True).stdout

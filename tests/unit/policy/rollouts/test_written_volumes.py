@@ -1,0 +1,190 @@
+"""Volumes that are written: which they are, and what follows for a rollout."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
+from upwell.api.codec import decode_as
+from upwell.policy.rollouts.settings import Workload, settings_of
+from upwell.policy.rollouts.steps import (
+    Drain,
+    Replica,
+    Rollout,
+    RolloutStrategy,
+    RolloutTarget,
+    Settings,
+    StartReplica,
+    Stop,
+    makes_room,
+    next_steps,
+)
+from upwell.policy.rollouts.written_volumes import (
+    SHARE_ANNOTATION,
+    WrittenVolumes,
+    declared_warnings,
+    one_at_a_time,
+    stops_first,
+    volume_warnings,
+    written_volumes,
+)
+from upwell.workload.interface import Instance, Owner, State
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DATA = {"name": "data", "persistentVolumeClaim": {"claimName": "pg"}}
+READ_ONLY = {"name": "data", "persistentVolumeClaim": {"claimName": "pg", "readOnly": True}}
+MOUNT = {"name": "data", "mountPath": "/var/lib/data"}
+DECLARED = WrittenVolumes(declared=("/data",))
+
+
+def workload(
+    kind: type[Workload] = Deployment,
+    volume: dict[str, Any] = DATA,
+    mount: dict[str, Any] = MOUNT,
+    annotations: dict[str, str] | None = None,
+    *,
+    init: bool = False,
+    **spec: Any,
+) -> Workload:
+    container = {"name": "db", "image": "db:1", "volumeMounts": [mount]}
+    other = {"name": "other", "image": "db:1"}
+    pod = {
+        "containers": [other if init else container],
+        "initContainers": [container] if init else [],
+        "volumes": [volume],
+    }
+    metadata = {"namespace": "shop", "name": "db", "annotations": annotations or {}}
+    spec = {"template": {"spec": pod}, **spec}
+    return decode_as(kind, {"metadata": metadata, "spec": spec})
+
+
+def instance(*volumes: str, role: str = "") -> Instance:
+    owner = Owner("Deployment", "shop", "db")
+    fields: dict[str, Any] = {"ready_since": None, "started_at": NOW, "address": "", "images": {}}
+    return Instance(
+        "db-1-0", owner, "1", State.RUNNING, ready=False, role=role, volumes=volumes, **fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "claims"),
+    [
+        (workload(), ("pg",)),
+        (workload(init=True), ("pg",)),
+        (workload(DeploymentConfig), ("pg",)),
+        (workload(DaemonSet), ("pg",)),
+        (workload(replicas=2), ()),
+        (workload(mount={**MOUNT, "readOnly": True}), ()),
+        (
+            workload(volume=READ_ONLY),
+            (),
+        ),
+        (workload(volume={"name": "data", "emptyDir": {}}), ()),
+        (workload(annotations={SHARE_ANNOTATION: "true"}), ()),
+    ],
+)
+def test_a_claim_that_one_instance_writes_is_written(
+    found: Workload, claims: tuple[str, ...]
+) -> None:
+    assert written_volumes(found) == WrittenVolumes(claims)
+
+
+def test_what_an_image_declares_its_instances_show() -> None:
+    shown = [instance("/data", "/logs"), instance("/hooks", role="pre")]
+
+    found = written_volumes(workload(volume={"name": "data", "emptyDir": {}}, replicas=3), shown)
+
+    assert found == WrittenVolumes(declared=("/data", "/logs"))
+    assert str(found) == "the image's volume /data, /logs"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Settings(3, max_surge=2), Settings(3, max_surge=0, max_unavailable=1, exclusive=True)),
+        (
+            Settings(3, max_unavailable=2, max_surge=0),
+            Settings(3, RolloutStrategy.ROLLING, 0, 2, exclusive=True),
+        ),
+        (Settings(1, RolloutStrategy.RECREATE), None),
+        (Settings(1, RolloutStrategy.ORDERED), None),
+    ],
+)
+def test_the_old_instance_makes_room_first(settings: Settings, expected: Settings | None) -> None:
+    assert one_at_a_time(settings, DECLARED) == (expected or settings)
+    assert one_at_a_time(settings, WrittenVolumes()) == settings
+
+
+@pytest.mark.parametrize(
+    ("found", "warns"),
+    [
+        (workload(), True),
+        (workload(strategy={"type": "Recreate"}), False),
+        (workload(annotations={SHARE_ANNOTATION: "true"}), False),
+        (workload(StatefulSet), False),
+    ],
+)
+def test_it_is_said_when_it_is_applied(found: Workload, *, warns: bool) -> None:
+    said = list(volume_warnings(found))
+
+    assert bool(said) == warns
+    condition = stops_first(settings_of(found), written_volumes(found))
+    if warns:
+        assert "persistentVolumeClaim pg" in said[0]
+        assert "nothing serves in between" in said[0]
+        assert (condition.status, condition.reason) == ("True", "VolumeIsWritten")
+        assert len(said[0]) <= 256  # as much of a warning as is sent
+
+
+def test_a_declared_volume_at_which_nothing_is_mounted_is_named() -> None:
+    paths = {"db": ["/var/lib/data/pg", "/logs"], "gone": ["/x"]}
+
+    [said] = declared_warnings(workload(), paths)
+
+    assert "the image of container db declares the volume /logs" in said
+    assert "persistentVolumeClaim" in said
+    assert len(said) <= 256
+
+
+def replica(index: int, revision: str, **changes: Any) -> Replica:
+    made = Replica(f"{revision}-{index}", index, revision, NOW, NOW - timedelta(hours=1))
+    return replace(made, **changes)
+
+
+def rollout(replicas: int = 1) -> Rollout:
+    settings = one_at_a_time(Settings(replicas), DECLARED)
+    return Rollout(settings, RolloutTarget("new", NOW, complete=False), "old")
+
+
+def test_room_is_made_for_the_new_instance_before_it_starts() -> None:
+    old = [replica(0, "old")]
+
+    first = next_steps(rollout(), old, NOW)
+    drained = next_steps(rollout(), [replace(old[0], drained=True)], NOW)
+    gone = next_steps(rollout(), [], NOW)
+
+    assert (first[0], drained[0]) == (Drain("old-0"), Stop("old-0"))
+    assert StartReplica("new", 0) not in (*first, *drained)
+    assert gone[0] == StartReplica("new", 0)
+    assert makes_room(rollout(), old, first) == 0
+    assert makes_room(rollout(), [], gone) is None
+
+
+def test_one_index_after_the_other_is_replaced() -> None:
+    left = [replica(0, "old"), replica(1, "old")]
+
+    steps = next_steps(rollout(3), left, NOW)
+
+    assert [step for step in steps if isinstance(step, StartReplica)] == [StartReplica("new", 2)]
+    assert not [step for step in steps if isinstance(step, Drain | Stop)]
+
+
+def test_the_old_instance_is_not_restarted_beside_the_new_one() -> None:
+    crashed = replica(0, "old", ended=True, ready_since=None, started_at=NOW - timedelta(hours=1))
+    coming = replica(0, "new", ready_since=None)
+
+    steps = next_steps(rollout(), [crashed, coming], NOW)
+
+    assert StartReplica("old", 0) not in steps
