@@ -27,6 +27,7 @@ from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.run import BuildRun
+from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.components.reconciler import component_controller
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
@@ -214,5 +215,10 @@ def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
         clock=now,
     )
     return Builds(
-        index, adapters.builder, adapters.logs, run, slots=build_slots(settings), clock=now
+        index,
+        adapters.builder,
+        adapters.logs,
+        run,
+        capacity=BuildCapacity(build_slots(settings), adapters.disk.pressure),
+        clock=now,
     )

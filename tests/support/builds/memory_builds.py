@@ -59,6 +59,7 @@ from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.run import BuildRun
+from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.embedded import EmbeddedRegistry
@@ -324,6 +325,8 @@ class BuildMachine:
         self.logs = FileBuildLogs(folder / "logs")
         self.inputs = FileInputs(folder / "inputs")
         self.secrets = PullSecrets(self.store)
+        self.pressure = ""
+        """Message of what keeps builds from beginning."""
 
     def streams(
         self, schedule: ImportSchedule | None = None, platforms: Sequence[Platform] = ()
@@ -358,7 +361,7 @@ class BuildMachine:
             self.builder,
             self.logs,
             run,
-            slots=slots,
+            capacity=BuildCapacity(slots, lambda: self.pressure),
             clock=self.clock,
             jitter=lambda: 0,
         )

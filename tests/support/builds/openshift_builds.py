@@ -41,6 +41,7 @@ from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.run import BuildRun
+from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client.client import RegistryClient
@@ -91,7 +92,9 @@ class BuildInstallation:
             BuildOutputs(self.store, internal, now),
             clock=now,
         )
-        self.builds = Builds(self.index, builder, self.logs, run, slots=2, clock=now)
+        self.builds = Builds(
+            self.index, builder, self.logs, run, capacity=BuildCapacity(2), clock=now
+        )
         self.configs = BuildConfigs(self.index, clock=now)
         self.streams = ImageStreams(
             self.cache,

@@ -89,6 +89,8 @@ def build_error(error: Exception) -> BuildError:
             return BuildError(DISK_PRESSURE, message, retryable=True)
         case OSError(errno=number) if number in _SHORTAGES:
             return BuildError(GENERIC, f"this machine: {error}", retryable=True)
+    if getattr(error, "retryable", False):
+        return BuildError(getattr(error, "reason", GENERIC), str(error), retryable=True)
     return BuildError(GENERIC, f"internal error: {error}")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -26,8 +27,10 @@ from upwell.policy.builds.failures import (
     status_reason,
     waits_for_retry,
 )
+from upwell.policy.builds.fairness import QueuedBuild
 from upwell.policy.builds.run_policy import (
     blocked_by,
+    number_of,
     only_image_changes,
     policy_of,
     superseded,
@@ -35,6 +38,7 @@ from upwell.policy.builds.run_policy import (
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.run import BuildRun, write_status
+from upwell.reconcilers.builds.slots import BuildCapacity, SlotLine
 from upwell.store.interface import NotFoundError, StoreError
 
 log = logging.getLogger(__name__)
@@ -49,7 +53,7 @@ class Builds:
     """Reconciles Builds.
 
     Runs them as tasks of its `lifespan`; a run that ends, however it ends, is looked at again by
-    the reconciler. `slots` is how many run at once on this machine.
+    the reconciler.
     """
 
     def __init__(
@@ -59,7 +63,7 @@ class Builds:
         logs: BuildLogs,
         run: BuildRun,
         *,
-        slots: int,
+        capacity: BuildCapacity,
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random,
     ) -> None:
@@ -70,14 +74,14 @@ class Builds:
         self._builder = builder
         self._logs = logs
         self._run = run
-        self._slots = slots
+        self._line = SlotLine(capacity, self.queue.add)
         self._clock = clock
         self._backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter)
         self._retries: dict[ObjectKey, float] = {}
         """Times of next attempts of builds that failed here, by the loop: no clock delays them."""
         self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
-        self._waiting: set[ObjectKey] = set()
-        """Builds to look at again when any run ends."""
+        self._waiting: dict[ObjectKey, set[ObjectKey]] = defaultdict(set)
+        """Builds to look at again when a run of their BuildConfig ends."""
         self._uids: dict[ObjectKey, str] = {}
         """Builds that may have left a folder or a log, for when they are deleted."""
         self._group: asyncio.TaskGroup | None = None
@@ -89,9 +93,20 @@ class Builds:
         async with asyncio.TaskGroup() as group:
             self._group = group
             yield
+            self._line.close()
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Start, cancel or clean up the build that `key` names."""
+        found: Build | Result = Result()
+        try:
+            found = await self._examine(key)
+        finally:
+            if isinstance(found, Result):
+                self._line.leave(key)
+        return found if isinstance(found, Result) else await self._start(found)
+
+    async def _examine(self, key: ObjectKey) -> Build | Result:
+        """Return a build that lacks nothing but a slot; all others are dealt with."""
         try:
             build = await self._store.get(Build, key.namespace, key.name)
         except NotFoundError:
@@ -117,11 +132,11 @@ class Builds:
             await self._end(build, BuildPhase.CANCELLED, "CancelledBuild", message)
             return Result()
         if key in self._tasks:
-            self._waiting.add(key)
+            self._waiting[config_of(build)].add(key)
             return Result()
-        return await self._start(build)
+        return await self._startable(build)
 
-    async def _start(self, build: Build) -> Result:
+    async def _startable(self, build: Build) -> Build | Result:
         if build.spec.strategy.type is None:
             await self._end(build, BuildPhase.ERROR, "InvalidStrategy", "spec.strategy is empty")
             return Result()
@@ -138,11 +153,25 @@ class Builds:
         if obstacle is None and missing is not None:
             obstacle = missing.reason, status_message(missing.reason, missing.message)
         if obstacle is not None:
-            self._waiting.add(build.key)
+            self._waiting[config_of(build)].add(build.key)
             await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
             return Result()
-        # Taken before the next await: two workers may be here with two builds.
-        self._launch(build)
+        return build
+
+    async def _start(self, build: Build) -> Result:
+        """Start the build if its turn has come.
+
+        Nothing is awaited between the look at its siblings and this: two workers may be here with
+        two builds.
+        """
+        config, since = config_of(build), build.metadata.creation_timestamp or self._clock()
+        queued = QueuedBuild(build.key, config, since, number_of(build))
+        if self._line.take(queued):
+            self._launch(build)
+            return Result()
+        obstacle = self._line.obstacle()
+        if obstacle is not None:
+            await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
         return Result()
 
     def _launch(self, build: Build) -> None:
@@ -151,13 +180,13 @@ class Builds:
         task = self._group.create_task(self._execute(build), name=f"build:{build.key}")
         self._tasks[build.key] = task
         # A task that is cancelled before its first step runs none of its own clean-up.
-        task.add_done_callback(lambda _: self._ended(build.key))
+        task.add_done_callback(lambda _: self._ended(build))
 
-    def _ended(self, key: ObjectKey) -> None:
-        """Give the slot back, and look again at all that may have waited for it."""
-        del self._tasks[key]
-        waiting, self._waiting = self._waiting, set()
-        for waiter in waiting:
+    def _ended(self, build: Build) -> None:
+        """Give the slot back, and look again at what may have waited for the run to end."""
+        del self._tasks[build.key]
+        self._line.give_back(build.key)
+        for waiter in self._waiting.pop(config_of(build), ()):
             self.queue.add(waiter)
 
     def _obstacle(self, build: Build, siblings: Sequence[Build]) -> tuple[str, str] | None:
@@ -165,12 +194,7 @@ class Builds:
         if build.spec.strategy.jenkins_pipeline_strategy is not None:
             return "JenkinsPipeline", "is left to the outside CI"
         blocker = blocked_by(build, siblings)
-        if blocker is not None:
-            return "RunPolicy", blocker
-        if len(self._tasks) >= self._slots:
-            busy = f"{len(self._tasks)} of {self._slots} in use"
-            return "NoFreeSlot", f"waits for a free build slot: {busy}"
-        return None
+        return ("RunPolicy", blocker) if blocker is not None else None
 
     async def _execute(self, build: Build) -> None:
         """Run one build; how it ends is recorded on it, never raised."""
@@ -197,8 +221,8 @@ class Builds:
         }
         self._retries.pop(build.key, None)
         begun = await write_status(self._store, build, started)
-        if (status.attempts, status.start_timestamp) != (0, None):
-            self._note_attempt(build, attempt)
+        if status.start_timestamp is not None:
+            self._note(build, f"Attempt {attempt} begins")
         try:
             await self._run.run(begun)
         except StoreError:
@@ -208,21 +232,22 @@ class Builds:
                 log.exception("build failed by no fault of its own", extra={"key": str(build.key)})
             await self._failed(begun, build_error(error))
 
-    def _note_attempt(self, build: Build, attempt: int) -> None:
-        """Say in the log, which has all attempts, that one begins, and why."""
-        why = build.status.message or "the attempt before was cut short"
-        self._logs.sink(build.uid)(f"\nAttempt {attempt} begins: {why}\n".encode())
+    def _note(self, build: Build, line: str) -> None:
+        """Add a line of ours to the log, which has all attempts."""
+        self._logs.sink(build.uid)(f"\n{line}\n".encode())
 
     async def _failed(self, build: Build, error: BuildError) -> None:
         attempts = build.status.attempts
         if may_pass(error, attempts):
             delay = self._backoff.delay(attempts)
             due = self._clock() + timedelta(seconds=delay)
+            message = retry_message(error, attempts + 1, due)
+            self._note(build, f"Attempt {attempts} has failed: {message}")
             changes = {
                 "phase": BuildPhase.NEW,
                 "retry_time": due,
                 "reason": status_reason(error.reason),
-                "message": retry_message(error, attempts + 1, due),
+                "message": message,
                 "log_snippet": self._logs.tail(build.uid, LOG_SNIPPET_LINES) or None,
             }
             await self._builder.discard(build.uid)  # nothing of it takes space while it waits

@@ -1,0 +1,163 @@
+"""Fair shares of the build slots: among namespaces first, then among the BuildConfigs of each."""
+
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import heapify, heappop, heappush
+
+from upwell.api.meta import ObjectKey
+
+_SLACK = 64
+"""Outdated entries that a heap may have, beside as many as it has others."""
+
+type _Share = str | ObjectKey
+"""Holder of a share: a namespace, or a BuildConfig."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedBuild:
+    """A build that lacks nothing but a slot."""
+
+    key: ObjectKey
+    config: ObjectKey
+    since: datetime
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Rank:
+    """Rank of a namespace or a BuildConfig; the lowest is next."""
+
+    running: int
+    turn: int
+    """Number of the start with which it had a slot last; 0: it had none."""
+    since: datetime
+    number: int
+
+
+class FairQueue:
+    """Builds that wait for a slot, and those that have one.
+
+    The next build is one of the namespace with the fewest running ones; among equals, of that
+    which had a slot longest ago; among those that had none, of that which has waited longest. The
+    same decides among the BuildConfigs of the namespace; of one BuildConfig the oldest is next.
+    So nobody waits because somebody else has many builds. A call costs the same, but for a
+    logarithm, however many wait.
+    """
+
+    def __init__(self) -> None:
+        self._queued: dict[ObjectKey, QueuedBuild] = {}
+        self._started: dict[ObjectKey, QueuedBuild] = {}
+        self._builds: dict[ObjectKey, _Ranking[ObjectKey, tuple[datetime, int]]] = {}
+        self._configs: dict[str, _Ranking[ObjectKey, _Rank]] = {}
+        self._namespaces: _Ranking[str, _Rank] = _Ranking()
+        self._running: Counter[_Share] = Counter()
+        self._turns: dict[_Share, int] = {}
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._queued
+
+    def waiting(self) -> list[ObjectKey]:
+        """Return the keys of all builds that wait."""
+        return list(self._queued)
+
+    def add(self, build: QueuedBuild) -> None:
+        """Let a build wait; one that waits already keeps its place."""
+        if build.key in self._queued or build.key in self._started:
+            return
+        self._queued[build.key] = build
+        builds = self._builds.setdefault(build.config, _Ranking())
+        builds.put(build.key, (build.since, build.number))
+        self._rank(build)
+
+    def discard(self, key: ObjectKey) -> None:
+        """Forget a build that waits, if it does."""
+        build = self._queued.pop(key, None)
+        if build is not None:
+            self._builds[build.config].drop(key)
+            self._rank(build)
+
+    def first(self) -> ObjectKey | None:
+        """Return the build whose turn it is; None: none waits."""
+        namespace = self._namespaces.first()
+        config = self._configs[namespace].first() if namespace is not None else None
+        return self._builds[config].first() if config is not None else None
+
+    def start(self, build: QueuedBuild) -> None:
+        """Give a build a slot, whether it has waited or not."""
+        self._turn += 1
+        for share in (build.config, build.config.namespace):
+            self._running[share] += 1
+            self._turns[share] = self._turn
+        self._started[build.key] = build
+        self.discard(build.key)
+        self._rank(build)
+
+    def finish(self, key: ObjectKey) -> None:
+        """Take the slot of a build back, if it has one."""
+        build = self._started.pop(key, None)
+        if build is None:
+            return
+        for share in (build.config, build.config.namespace):
+            self._running[share] -= 1
+            if not self._running[share]:
+                del self._running[share]
+        if not self._queued and not self._started:
+            self._turns.clear()  # nobody is left whom they could concern
+        self._rank(build)
+
+    def _rank(self, build: QueuedBuild) -> None:
+        """Bring the ranks of the build's BuildConfig and namespace up to date."""
+        config, namespace = build.config, build.config.namespace
+        configs = self._configs.setdefault(namespace, _Ranking())
+        builds = self._builds.get(config)
+        oldest = builds.first() if builds is not None else None
+        if oldest is not None:
+            configs.put(config, self._rank_of(config, oldest))
+        else:
+            configs.drop(config)
+            self._builds.pop(config, None)
+        first = configs.first()
+        oldest = self._builds[first].first() if first is not None else None
+        if oldest is not None:
+            self._namespaces.put(namespace, self._rank_of(namespace, oldest))
+        else:
+            self._namespaces.drop(namespace)
+            del self._configs[namespace]
+
+    def _rank_of(self, share: _Share, oldest: ObjectKey) -> _Rank:
+        build = self._queued[oldest]
+        turn = self._turns.get(share, 0)
+        return _Rank(self._running[share], turn, build.since, build.number)
+
+
+class _Ranking[K: Hashable, R]:
+    """Keys by rank, the lowest first; any rank may change at any time."""
+
+    def __init__(self) -> None:
+        self._ranks: dict[K, R] = {}
+        self._heap: list[tuple[R, int, K]] = []
+        self._sequence = 0
+
+    def put(self, key: K, rank: R) -> None:
+        if self._ranks.get(key) != rank:
+            self._ranks[key] = rank
+            self._sequence += 1
+            heappush(self._heap, (rank, self._sequence, key))
+            if len(self._heap) > 2 * len(self._ranks) + _SLACK:
+                self._heap = [(r, n, k) for n, (k, r) in enumerate(self._ranks.items())]
+                heapify(self._heap)
+
+    def drop(self, key: K) -> None:
+        self._ranks.pop(key, None)
+
+    def first(self) -> K | None:
+        heap = self._heap
+        while heap and self._ranks.get(heap[0][2]) != heap[0][0]:
+            heappop(heap)  # outdated
+        return heap[0][2] if heap else None
