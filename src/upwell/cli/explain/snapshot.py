@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.core import Service
 from upwell.api.image import ImageStream
@@ -24,6 +25,9 @@ _KINDS: tuple[type[Resource], ...] = (
     Pipeline,
     Release,
     Promotion,
+    Route,
+    Service,
+    Job,
 )
 
 
@@ -46,13 +50,4 @@ async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
 async def _read(client: ApiClient, where: Selector) -> list[Resource]:
     async with asyncio.TaskGroup() as tasks:
         lists = [tasks.create_task(client.list(kind, where)) for kind in _KINDS]
-    return [item for task in lists for item in task.result().items]
-
-
-async def read_served(client: ApiClient, namespace: str = "") -> list[Resource]:
-    """Return the Routes, Services and workloads of a namespace, or of all."""
-    wanted = Selector(namespace=namespace)
-    async with asyncio.TaskGroup() as tasks:
-        kinds = (Route, Service, *WORKLOADS)
-        lists = [tasks.create_task(client.list(kind, wanted)) for kind in kinds]
     return [item for task in lists for item in task.result().items]

@@ -6,10 +6,9 @@ from upwell.api.cluster_operator import ClusterOperator
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
-from upwell.cli.explain.snapshot import read_served, read_snapshot
+from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.explain.status_tree import StatusTree
 from upwell.machine import clock
-from upwell.policy.routing.reachability import Unserved, unserved
 from upwell.store.interface import ApiClient
 
 
@@ -26,8 +25,8 @@ def status(
     """Show the tree from base image to workload, with digests, ages and outdated images.
 
     The tree includes the inputs of the namespace's objects, and the targets of its Pipelines in
-    other namespaces. Components of the server that are faulty come first; Routes and Services that
-    the router does not serve come last, with the reason.
+    other namespaces. Components of the server that are faulty come first; what is wrong with other
+    objects comes last: Routes and Services that are not served, Jobs and Pipelines that failed.
     """
 
     async def work(client: ApiClient) -> None:
@@ -35,23 +34,19 @@ def status(
         components = (await client.list(ClusterOperator)).items
         snapshot = await read_snapshot(client, namespace)
         tree = StatusTree(snapshot, clock.now(), namespace, components)
-        missing = list(unserved(await read_served(client, namespace)))
         if output != Format.TABLE:
-            write_data({**tree.data(), "unserved": [_data(one) for one in missing]}, output)
+            write_data(tree.data(), output)
             return
         lines = list(tree.lines())
         for line in (*tree.component_lines(), *lines):
             click.echo(line)
         if lines:
             click.echo(f"\n{tree.counts()}")
-        for one in missing:
-            click.echo(f"! {one}")
-        if not lines and not missing:
+        others = list(tree.other_lines())
+        for line in others:
+            click.echo(line)
+        if not lines and not others:
             where = "any namespace" if all_namespaces else f"namespace {namespace}"
             click.echo(f"no objects in {where}; create some with `upwell apply -f`", err=True)
 
     session.run(work)
-
-
-def _data(one: Unserved) -> dict[str, str]:
-    return {"name": str(one.key), "reason": one.reason, "message": one.message}

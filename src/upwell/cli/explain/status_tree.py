@@ -8,12 +8,14 @@ from typing import Any
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
-from upwell.policy.explain.freshness import Freshness, Snapshot, reason_of, short
+from upwell.policy.explain.freshness import Freshness, Snapshot, short
 from upwell.policy.explain.graph import Node
+from upwell.policy.health.fault import FaultEvent, HealthFault
+from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.names import UpstreamImage
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.settings import Workload
-from upwell.policy.rollouts.summary import desired_replicas, rollout_of, serving
+from upwell.policy.rollouts.summary import desired_replicas, serving
 from upwell.policy.rollouts.triggers import hold_text
 
 _BRANCH, _LAST, _PIPE, _BLANK = "├─ ", "└─ ", "│  ", "   "
@@ -28,7 +30,7 @@ class NodeFacts:
     digest: str = ""
     since: datetime | None = None
     freshness: Freshness | None = None
-    faults: tuple[str, ...] = ()
+    faults: Sequence[HealthFault] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,27 @@ class StatusTree:
         self._graph = snapshot.graph
         self._now = now
         self._shown = self._concerning(namespace)
+        drawn = {_key_of(node) for node in self._shown}
+        self._others = [
+            fault
+            for fault in snapshot.faults
+            if fault.key not in drawn and namespace in {"", fault.key.namespace}
+        ]
 
     def component_lines(self) -> Iterator[str]:
         """Yield a line for each component that is faulty."""
-        for component in self._components:
-            if (fault := component.fault) is not None:
-                since = fault.last_transition_time
-                age = f" (for {format_age(since, self._now)})" if since is not None else ""
-                yield f"! component {component.name}: {fault.message or fault.reason}{age}"
+        for fault in self._component_faults():
+            age = f" (for {format_age(fault.since, self._now)})" if fault.since is not None else ""
+            yield f"! component {fault.key.name}: {fault}{age}"
+
+    def other_lines(self) -> Iterator[str]:
+        """Yield a line for each fault of an object that is not in the tree."""
+        for fault in self._others:
+            served = fault.event is not FaultEvent.NOT_SERVED or "not served" in fault.message
+            yield f"! {fault.key}{':' if served else ' is not served:'} {shortened(str(fault))}"
+
+    def _component_faults(self) -> Sequence[HealthFault]:
+        return [fault for one in self._components for fault in faults_of(one)]
 
     def lines(self) -> Iterator[str]:
         """Yield the tree; a node with several inputs is drawn once and named again."""
@@ -92,6 +107,12 @@ class StatusTree:
             "components": [_component_data(one) for one in self._components],
             "nodes": nodes,
             "cycles": [[str(node) for node in cycle] for cycle in self._graph.cycles],
+            "faults": [_fault_data(one) for one in self._faults()],
+            "unserved": [
+                {"name": str(one.key), "reason": one.reason, "message": one.message}
+                for one in self._faults()
+                if one.event is FaultEvent.NOT_SERVED
+            ],
             "summary": {
                 "workloads": counts.workloads,
                 "current": counts.current,
@@ -100,12 +121,19 @@ class StatusTree:
         }
 
     def counts(self) -> Counts:
-        """Return the counts of the shown nodes."""
-        facts = [self.facts(node) for node in self._shown]
+        """Return the counts of the shown nodes; what is current has no fault either."""
         workloads = [self.facts(node) for node in self._shown if node in self._snapshot.workloads]
-        current = sum(1 for f in workloads if f.freshness is not None and not f.freshness.behind)
-        faulty = sum(one.fault is not None for one in self._components)
-        return Counts(len(workloads), current, faulty + sum(len(f.faults) for f in facts))
+        current = sum(
+            one.freshness is not None and not one.freshness.behind and not one.faults
+            for one in workloads
+        )
+        return Counts(len(workloads), current, len(self._faults()))
+
+    def _faults(self) -> Sequence[HealthFault]:
+        """Return every fault that is shown, in the order of the lines."""
+        nodes = [node for node in self._graph.order() if node in self._shown]
+        in_tree = [fault for node in nodes for fault in self.facts(node).faults]
+        return [*self._component_faults(), *in_tree, *self._others]
 
     def facts(self, node: Node) -> NodeFacts:
         """Return the facts of a node."""
@@ -157,10 +185,10 @@ class StatusTree:
         parts = [facts.text, facts.digest and short(facts.digest)]
         if facts.since is not None:
             parts.append(f"{format_age(facts.since, self._now)} ago")
-        if facts.freshness is not None:
+        if facts.freshness is not None and (facts.freshness.behind or not facts.faults):
             parts.append(str(facts.freshness))
         waits_for = facts.freshness.waits_for if facts.freshness is not None else ""
-        parts.extend(f"! {fault}" for fault in facts.faults if fault not in waits_for)
+        parts.extend(f"! {fault}" for fault in facts.faults if fault.message not in waits_for)
         text = shortened(", ".join(part for part in parts if part))
         return f"{facts.name}  {text}" if text else facts.name
 
@@ -172,7 +200,7 @@ class StatusTree:
             "state": facts.text,
             "digest": facts.digest,
             "since": format_time(facts.since) if facts.since else None,
-            "faults": list(facts.faults),
+            "faults": [str(fault) for fault in facts.faults],
             "inputs": [
                 {"name": str(edge.source), "role": str(edge.role), "automatic": edge.automatic}
                 for edge in self._graph.inputs(node)
@@ -185,7 +213,7 @@ class StatusTree:
 
     def _tag_facts(self, tag: StreamTag) -> NodeFacts:
         history = self._snapshot.history(tag)
-        faults = tuple(c.message for c in history.conditions if not c.is_true) if history else ()
+        faults = self._snapshot.faults_about(tag.stream_key, tag.tag)
         latest = history.latest if history is not None else None
         if latest is None:
             return NodeFacts(f"ImageStreamTag {tag}", "no image yet", faults=faults)
@@ -197,20 +225,19 @@ class StatusTree:
         config = self._snapshot.configs[key]
         freshness = self._snapshot.config_freshness(config)
         newest = next(iter(self._snapshot.builds(key)), None)
+        faults = self._snapshot.faults_about(key)
         if newest is None:
-            return NodeFacts(str(key), "no build yet", freshness=freshness)
+            return NodeFacts(str(key), "no build yet", freshness=freshness, faults=faults)
         status = newest.status
-        failed = status.phase.is_terminal and status.phase not in {"Complete", "Cancelled"}
         return NodeFacts(
             str(key),
             f"build {newest.name} {status.phase}",
             since=status.completion_timestamp or status.start_timestamp,
             freshness=freshness,
-            faults=(f"{newest.name}: {reason_of(newest)}",) if failed else (),
+            faults=faults,
         )
 
     def _workload_facts(self, key: ObjectKey, workload: Workload) -> NodeFacts:
-        rollout = rollout_of(workload)
         revision = serving(workload)
         images: Mapping[str, str] = self._snapshot.running(workload)
         ready = f"{workload.status.ready_replicas}/{desired_replicas(workload)} ready"
@@ -226,13 +253,30 @@ class StatusTree:
             digest=next(iter(images.values()), ""),
             since=(revision.live_at or revision.created) if revision is not None else None,
             freshness=freshness,
-            faults=(rollout.text,) if rollout.state == "Failed" else (),
+            faults=self._snapshot.faults_about(key),
         )
 
 
+def _key_of(node: Node) -> ObjectKey | None:
+    if isinstance(node, StreamTag):
+        return node.stream_key
+    return node if isinstance(node, ObjectKey) else None
+
+
+def _fault_data(fault: HealthFault) -> dict[str, Any]:
+    return {
+        "name": str(fault.key) + (f":{fault.part}" if fault.part else ""),
+        "kind": fault.key.kind,
+        "reason": fault.reason,
+        "message": fault.message,
+        "nextStep": fault.next_step,
+        "since": format_time(fault.since) if fault.since is not None else None,
+    }
+
+
 def _component_data(component: ClusterOperator) -> dict[str, Any]:
-    fault = component.fault
-    since = fault.last_transition_time if fault is not None else None
+    fault = next(iter(faults_of(component)), None)
+    since = fault.since if fault is not None else None
     return {
         "name": component.name,
         "degraded": fault is not None,

@@ -6,7 +6,7 @@ held back, by what, and until when.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
@@ -15,12 +15,14 @@ from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
-from upwell.policy.explain.freshness import Snapshot, output_digest, reason_of, short
+from upwell.policy.explain.freshness import Snapshot, output_digest, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
+from upwell.policy.health.builds import BUILD_DEGRADED, reason_of
+from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
-from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
+from upwell.policy.rollouts.summary import RolloutState, desired_replicas, rollout_of, serving
 from upwell.policy.rollouts.triggers import followers_of
 
 
@@ -94,7 +96,7 @@ def _versions(packages: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], st
 
 def _component(component: ClusterOperator) -> Iterator[Statement]:
     """Say what is wrong with a component, and what was before."""
-    if component.fault is None:
+    if not faults_of(component):
         yield Statement(Topic.RUNNING, "it works")
     for fault in reversed(component.status.extension.faults):
         lasts = fault.until is None
@@ -119,7 +121,9 @@ class _Explainer:
             yield Statement(Topic.RUNNING, "no revision serves yet")
         else:
             cause = f", rolled out for {revision.cause}" if revision.cause else ""
-            text = f"revision {revision.revision} serves{cause}"
+            ready = workload.status.ready_replicas or not desired_replicas(workload)
+            verb = "serves" if ready else "is in force, but no replica of it is ready"
+            text = f"revision {revision.revision} {verb}{cause}"
             yield Statement(Topic.RUNNING, text, at=revision.live_at or revision.created)
             for container, image in revision.images.items():
                 if place is not None:
@@ -133,16 +137,25 @@ class _Explainer:
         """Say what is held back, by what, and what comes next."""
         rollout = rollout_of(workload)
         freshness = self._snapshot.workload_freshness(workload)
-        if rollout.state is not RolloutState.COMPLETE and rollout.text != freshness.waits_for:
+        faults = faults_of(workload)
+        for fault in faults:
+            yield Statement(Topic.HELD, str(fault), at=fault.since)
+        told = {freshness.waits_for, *(fault.message for fault in faults)}
+        if rollout.state is not RolloutState.COMPLETE and rollout.text not in told:
             yield Statement(Topic.HELD, rollout.text)
         followers = followers_of(workload)
-        for fault in followers.faults:
-            yield Statement(Topic.HELD, fault)
+        for misread in followers.faults:
+            yield Statement(Topic.HELD, misread)
         if place is not None and place.status.hold:
             yield Statement(Topic.HELD, f"{place} is held: {place.status.hold}")
         if freshness.behind:
             until = place.status.until if place is not None else None
-            yield Statement(Topic.HELD, str(freshness), at=until)
+            text = str(freshness)
+            if any(fault.message in text for fault in faults):
+                text = str(replace(freshness, waits_for=""))
+            yield Statement(Topic.HELD, text, at=until)
+        elif faults:
+            return
         elif place is not None:
             text = f"nothing is due: {place} has the newest Release"
             yield Statement(Topic.NEXT, text)
@@ -170,15 +183,21 @@ class _Explainer:
                 new=image.now or "",
             )
         freshness = self._snapshot.config_freshness(config)
-        conditions = [c for c in config.status.conditions if c.message]
-        if freshness.behind:
+        conditions = [
+            one for one in config.status.conditions if one.message and one.type != BUILD_DEGRADED
+        ]
+        faults = faults_of(config)
+        for fault in faults:
+            yield Statement(Topic.HELD, str(fault), at=fault.since)
+        told = [fault.message for fault in faults]
+        if freshness.behind and freshness.waits_for not in told:
             yield Statement(Topic.HELD, str(freshness))
         for condition in conditions:
             topic = Topic.BUILD if condition.is_true else Topic.HELD
-            if condition.message not in str(freshness):
+            if not any(condition.message in text for text in (*told, str(freshness))):
                 text = f"{condition.reason}: {condition.message}"
                 yield Statement(topic, text, at=condition.last_transition_time)
-        if not freshness.behind and not conditions:
+        if not freshness.behind and not conditions and not faults:
             yield Statement(Topic.NEXT, "nothing is due: every followed image was built with")
         yield from self._next_checks(config)
 
@@ -304,14 +323,11 @@ class _Explainer:
             if history is not None and isinstance(tag, StreamTag):
                 yield from self._import_state(tag, history)
 
-    @staticmethod
-    def _import_state(tag: StreamTag, history: NamedTagEventList) -> Iterator[Statement]:
+    def _import_state(self, tag: StreamTag, history: NamedTagEventList) -> Iterator[Statement]:
         state = history.import_state
-        for condition in history.conditions:
-            if not condition.is_true:
-                at = condition.last_transition_time
-                text = f"{tag}: {condition.reason}: {condition.message}"
-                yield Statement(Topic.HELD, text, at=at)
+        for fault in self._snapshot.faults_about(tag.stream_key, tag.tag):
+            text = f"{tag}: {fault.reason}: {fault}"
+            yield Statement(Topic.HELD, text, at=fault.since)
         if state is not None and state.selected:
             text = f"{tag} takes tag {state.selected} of {state.source}: {state.selection_reason}"
             yield Statement(Topic.UPSTREAM, text)

@@ -17,6 +17,9 @@ from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.explain.graph import Graph, build_graph
 from upwell.policy.explain.lineage import PromotionLineage
+from upwell.policy.health.builds import outcome_of
+from upwell.policy.health.fault import FaultEvent, HealthFault
+from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.names import ImageNames
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
@@ -59,11 +62,16 @@ class Snapshot:
         self.workloads: Mapping[ObjectKey, Workload] = {
             item.key: item for item in known if isinstance(item, WORKLOADS)
         }
+        self.faults = tuple(fault for item in known for fault in faults_of(item))
         self._builds: dict[ObjectKey, list[Build]] = defaultdict(list)
         builds = [item for item in known if isinstance(item, Build)]
         for build in sorted(builds, key=number_of, reverse=True):
             name = build.labels.get(BUILD_CONFIG_LABEL, "")
             self._builds[ObjectKey(BuildConfig.KIND.kind, build.namespace, name)].append(build)
+
+    def faults_about(self, key: ObjectKey, part: str = "") -> Sequence[HealthFault]:
+        """Return the faults of an object, or of a part of it."""
+        return [one for one in self.faults if one.key == key and part in {"", one.part}]
 
     def builds(self, config: ObjectKey) -> Sequence[Build]:
         """Return a BuildConfig's builds, newest first."""
@@ -109,7 +117,14 @@ class Snapshot:
             waits_for = condition.message if condition and held else "a build to start"
             return Freshness(len(changed), waits_for)
         if newest is not None and newest.status.phase is not BuildPhase.COMPLETE:
-            return Freshness(1, f"build {newest.name} {newest.status.phase}: {reason_of(newest)}")
+            return Freshness(1, outcome_of(newest))
+        blocked = [
+            fault
+            for fault in self.faults_about(config.key)
+            if fault.event is FaultEvent.BUILD_BLOCKED
+        ]
+        if blocked:  # nothing is followed any more
+            return Freshness(1, blocked[0].message)
         if newest is None and condition is not None and not condition.is_true:
             return Freshness(1, condition.message)
         return Freshness()
@@ -184,12 +199,6 @@ def output_digest(build: Build) -> str:
     """Return the digest of what a build has pushed; empty when it has pushed nothing."""
     output = build.status.output
     return output.to.image_digest if output is not None and output.to is not None else ""
-
-
-def reason_of(build: Build) -> str:
-    """Return why a build stands where it does, for people."""
-    status = build.status
-    return ": ".join(text for text in (status.reason, status.message) if text) or "no reason given"
 
 
 def short(image: str) -> str:

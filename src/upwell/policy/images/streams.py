@@ -13,7 +13,7 @@ from upwell.api.image import (
     NamedTagEventList,
     TagEvent,
 )
-from upwell.api.meta import ObjectReference
+from upwell.api.meta import ObjectKey, ObjectReference
 from upwell.oci import Digest, InvalidReferenceError, Reference
 
 MAX_HISTORY = 100
@@ -44,6 +44,11 @@ class StreamTag:
     namespace: str
     stream: str
     tag: str
+
+    @property
+    def stream_key(self) -> ObjectKey:
+        """The ImageStream's key."""
+        return ObjectKey(ImageStream.KIND.kind, self.namespace, self.stream)
 
     @classmethod
     def parse(cls, text: str) -> Self:

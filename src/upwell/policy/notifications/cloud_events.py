@@ -48,6 +48,13 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "PromotionSuperseded": ("promotion.superseded", _INFO),
     "BaseQuarantined": ("base.quarantined", _ERROR),
     "Frozen": ("freeze.begun", _WARNING),
+    "WorkloadDegraded": ("workload.degraded", _ERROR),
+    "WorkloadRecovered": ("workload.recovered", _INFO),
+    "RolloutBlocked": ("rollout.blocked", _WARNING),
+    "Drifted": ("workload.drifted", _WARNING),
+    "NotServed": ("routing.notserved", _ERROR),
+    "BuildBlocked": ("build.blocked", _WARNING),
+    "PipelineDegraded": ("pipeline.degraded", _ERROR),
     "ComponentDegraded": ("component.degraded", _ERROR),
     "ComponentRecovered": ("component.recovered", _INFO),
 }

@@ -6,17 +6,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from upwell.api.apps import Job, RevisionRecord
-from upwell.api.build import Build, BuildPhase
+from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import find
+from upwell.api.core import Service
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
-from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
-from upwell.policy.images.outcome import without_next_attempt
+from upwell.api.route import Route
+from upwell.policy.health.builds import outcome_of
+from upwell.policy.health.fault import FaultEvent
+from upwell.policy.health.judgement import faults_of
+from upwell.policy.health.promotion import rejection_of
+from upwell.policy.rollouts.degradation import DEGRADED
 from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
-from upwell.policy.rollouts.steps import FailureReason
 
 _MAX_MESSAGE = 1024
 """Characters, as the Kubernetes API limits an Event's message."""
@@ -55,6 +60,8 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
             yield from _of_stream(resource)
         case Job():
             yield from _of_conditions(resource.status.conditions, {"Complete": "", "Failed": "!"})
+        case BuildConfig() | Pipeline() | Service() | Route():
+            yield from _of_faults(resource)
         case Release():
             yield from _of_release(resource)
         case Promotion():
@@ -89,7 +96,7 @@ def _of_build(build: Build) -> Iterator[EventRecord]:
         return
     good = status.phase is BuildPhase.COMPLETE
     why = ": ".join(part for part in (status.reason, status.message) if part and not good)
-    message = f"build {build.name} {status.phase.value.lower()}" + (f": {why}" if why else "")
+    message = outcome_of(build) if why else f"build {build.name} {status.phase.value.lower()}"
     reason = f"Build{'Completed' if good else status.phase.value}"
     bad = not good and status.phase is not BuildPhase.CANCELLED
     yield EventRecord(reason, message, status.completion_timestamp, bad, details=about)
@@ -98,18 +105,19 @@ def _of_build(build: Build) -> Iterator[EventRecord]:
 def _of_stream(stream: ImageStream) -> Iterator[EventRecord]:
     for entry in stream.status.tags:
         yield from _of_tag(stream, entry)
-        failed = find(entry.conditions, "ImportSuccess")
-        if failed is not None and failed.status == "False" and failed.last_transition_time:
-            message = f"tag {entry.tag}: {without_next_attempt(failed.message)}"
-            state = entry.import_state
-            attempts = (failed.last_transition_time, state.last_check_time if state else None)
+    states = {entry.tag: entry.import_state for entry in stream.status.tags}
+    for fault in faults_of(stream):
+        state = states.get(fault.part)
+        attempts = (fault.since, state.last_check_time if state else None)
+        message = f"tag {fault.part}: {fault.message}"
+        if fault.since is not None:
             yield EventRecord(
-                "ImportFailed",
+                fault.event.value,
                 message,
                 max(filter(None, attempts)),  # each attempt is counted
                 warning=True,
                 occasion=message,  # without a time: a source that comes and goes makes one event
-                details={"tag": entry.tag},
+                details={"tag": fault.part},
             )
 
 
@@ -135,8 +143,14 @@ def _of_tag(stream: ImageStream, entry: NamedTagEventList) -> Iterator[EventReco
 def _of_workload(workload: Workload) -> Iterator[EventRecord]:
     for record in workload.status.revisions:
         yield from _of_revision(record)
-    yield from _of_failure(workload)
-    yield from _of_conditions(workload.status.conditions, {"Drifted": "!"})
+    yield from _of_faults(workload)
+    recovered = find(workload.status.conditions, DEGRADED)
+    if recovered is not None and recovered.status == "False" and recovered.last_transition_time:
+        at = recovered.last_transition_time
+        about = _about_newest(workload)
+        yield EventRecord(
+            "WorkloadRecovered", recovered.message, at, occasion=at.isoformat(), details=about
+        )
 
 
 def _of_revision(record: RevisionRecord) -> Iterator[EventRecord]:
@@ -156,30 +170,30 @@ def _of_revision(record: RevisionRecord) -> Iterator[EventRecord]:
         )
     if record.phase == Phase.COMPLETE:
         # A revision that is rolled out again keeps the time from which it served before.
-        since = max(record.live_at or record.created, record.created)
+        since = max(record.completed_at or record.live_at or record.created, record.created)
         yield EventRecord(
             "RolloutComplete", f"{what} serves", since, occasion=number, details=about
         )
 
 
-def _of_failure(workload: Workload) -> Iterator[EventRecord]:
-    """Yield that the newest rollout failed, and that an earlier revision serves in its place."""
+def _of_faults(resource: Resource) -> Iterator[EventRecord]:
+    """Yield what is wrong with an object, in the words of every other surface."""
+    about = _about_newest(resource) if isinstance(resource, WORKLOADS) else {}
+    for fault in faults_of(resource):
+        if fault.since is None or fault.event is FaultEvent.BUILD_FAILED:
+            continue  # a Build tells of its own end
+        of_rollout = fault.event in {FaultEvent.ROLLED_BACK, FaultEvent.ROLLOUT_FAILED}
+        occasion = str(about.get("revision", "")) if of_rollout else fault.since.isoformat()
+        details = {**about, "reason": fault.reason}
+        if fault.event is FaultEvent.ROLLED_BACK:
+            failed = FaultEvent.ROLLOUT_FAILED.value
+            yield _failure(failed, fault.message, fault.since, occasion, details)
+        yield _failure(fault.event.value, fault.message, fault.since, occasion, details)
+
+
+def _about_newest(workload: Workload) -> dict[str, object]:
     newest = next(iter(workload.status.revisions), None)
-    about = {} if newest is None else _about(newest)
-    number = "" if newest is None else str(newest.revision)
-    progress = find(workload.status.conditions, "Progressing")
-    if (
-        progress is not None
-        and progress.status == "False"
-        and progress.reason == FailureReason.NEVER_READY
-        and progress.last_transition_time is not None
-    ):
-        since = progress.last_transition_time
-        yield _failure("RolloutFailed", progress.message, since, number, about)
-    back = find(workload.status.conditions, "RolledBack")
-    if back is not None and back.is_true and back.last_transition_time is not None:
-        message = back.message or back.reason
-        yield _failure("RolledBack", message, back.last_transition_time, number, about)
+    return {} if newest is None else _about(newest)
 
 
 def _about(record: RevisionRecord) -> dict[str, object]:
@@ -205,9 +219,7 @@ def _of_release(release: Release) -> Iterator[EventRecord]:
         )
     if status.rejection is not None:
         no = status.rejection
-        who = f" by {no.by}" if no.by else ""
-        where = f" in stage {no.stage}" if no.stage else ""
-        message = f"release {release.name} was rejected{who}{where}: {no.reason}"
+        message = rejection_of(release)
         more = {**about, "stage": no.stage, "by": no.by}
         yield _failure("ReleaseRejected", message, no.at, no.at.isoformat(), more)
     if status.phase is ReleasePhase.PROMOTED and status.verified:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from upwell.api.conditions import find
 from upwell.api.core import Service
@@ -22,6 +23,7 @@ class Unserved:
     key: ObjectKey
     reason: str
     message: str
+    since: datetime | None = None
 
     def __str__(self) -> str:
         reported = self.message or self.reason
@@ -37,7 +39,12 @@ def unserved(objects: Iterable[Resource]) -> Iterator[Unserved]:
     for resource in sorted(objects, key=lambda one: one.key):
         for condition in _reports(resource):
             if condition.status == "False":
-                yield Unserved(resource.key, condition.reason, condition.message)
+                yield Unserved(
+                    resource.key,
+                    condition.reason,
+                    condition.message,
+                    condition.last_transition_time,
+                )
 
 
 def _reports(resource: Resource) -> Iterator[Condition]:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from upwell.api.apps import Job
-from upwell.api.build import Build
+from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
-from upwell.api.core import Event
+from upwell.api.core import Event, Service
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
-from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
+from upwell.api.route import Route
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.policy.notifications.events import EventRecord, events_of
 from upwell.policy.rollouts.settings import WORKLOADS
@@ -31,8 +32,12 @@ _CLEANUP_SECONDS = 600.0
 
 EVENT_KINDS: tuple[type[Resource], ...] = (
     Build,
+    BuildConfig,
     ImageStream,
     Job,
+    Pipeline,
+    Service,
+    Route,
     *WORKLOADS,
     Release,
     Promotion,

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
-from upwell.api.conditions import set_condition
+from upwell.api.conditions import find, set_condition
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
+from upwell.policy.health.promotion import PIPELINE_DEGRADED, pipeline_degradation
 from upwell.policy.images.streams import StreamTag, resolve_tag
 from upwell.policy.promotion.components import component
 from upwell.policy.promotion.plan import PipelinePlan, plan
@@ -136,9 +137,16 @@ class PipelineReconciler:
             observed_generation=pipeline.generation,
         )
         newest = max(situation.releases.values(), key=lambda one: one.spec.number, default=None)
+        conditions = set_condition(pipeline.status.conditions, condition, situation.now)
+        degraded = pipeline_degradation(
+            newest, situation.promotions, find(conditions, PIPELINE_DEGRADED)
+        )
+        if degraded is not None:
+            observed = degraded.model_copy(update={"observed_generation": pipeline.generation})
+            conditions = set_condition(conditions, observed, situation.now)
         status = PipelineStatus(
             observed_generation=pipeline.generation,
-            conditions=set_condition(pipeline.status.conditions, condition, situation.now),
+            conditions=conditions,
             latest_release=newest.name if newest is not None else "",
             stages=decided.stages,
             coalescing_since=due.since,

@@ -7,20 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from upwell.api import conditions
 from upwell.api.build import Build, BuildPhase
 from upwell.api.codec import RESOURCES
-from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.machine.components import ComponentState
 from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.health.fault import FaultEvent
+from upwell.policy.health.judgement import faults_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.server.http.streaming import OpenStreams
 from upwell.store.interface import Store
 
 _WAITING = (BuildPhase.NEW, BuildPhase.PENDING)
-_IMPORTED = "ImportSuccess"
 
 
 class StateGauges:
@@ -41,7 +40,7 @@ class StateGauges:
             labelled("upwell_objects", "Objects by kind.", "kind", _counted(objects)),
             *_builds([item for item in objects if isinstance(item, Build)]),
             *_rollouts(Snapshot(objects)),
-            _imports([item for item in objects if isinstance(item, ImageStream)]),
+            *fault_gauges(objects),
         ]
 
 
@@ -71,13 +70,16 @@ def _rollouts(snapshot: Snapshot) -> list[Metric]:
     ]
 
 
-def _imports(streams: Iterable[ImageStream]) -> Metric:
-    failing = 0
-    for stream in streams:
-        for tag in stream.status.tags:
-            condition = conditions.find(tag.conditions or (), _IMPORTED)
-            failing += condition is not None and not condition.is_true
-    return gauge("upwell_imports_failing", "Tags whose last import failed.", failing)
+def fault_gauges(objects: Iterable[Resource]) -> list[Metric]:
+    """Return the gauges of what is wrong with objects now."""
+    faults = [fault for item in objects for fault in faults_of(item)]
+    by_reason = Counter((fault.key.kind, fault.reason) for fault in faults)
+    what = "Faults of objects, as `upwell status` names them."
+    family = GaugeMetricFamily("upwell_faults", what, labels=["kind", "reason"])
+    for labels, count in sorted(by_reason.items()):
+        family.add_metric(labels, count)
+    failing = sum(fault.event is FaultEvent.IMPORT_FAILED for fault in faults)
+    return [family, gauge("upwell_imports_failing", "Tags whose last import failed.", failing)]
 
 
 def budget_gauges(closings: Mapping[str, bool]) -> list[Metric]:

@@ -193,7 +193,7 @@ def test_a_failed_build_is_what_a_workload_waits_for() -> None:
         stream("shop", "latest", SHOP[:1]),
     )
 
-    assert str(found) == "behind by 1: build shop-2 Failed: DockerBuildFailed"
+    assert str(found) == "behind by 1: build shop-2 failed: DockerBuildFailed"
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,10 @@ def test_what_keeps_a_workload_back_is_told_once() -> None:
 
     statements = explain(Snapshot([workload, stream("shop", "latest", SHOP[:2])]), workload)
 
-    assert texts(statements, Topic.HELD) == ["behind by 1: revision 2 failed; revision 1 serves"]
+    assert texts(statements, Topic.HELD) == [
+        "revision 2 failed; revision 1 serves; `upwell rollout retry deployment/shop`",
+        "behind by 1",
+    ]
 
 
 def test_a_build_on_a_cycle_is_told_once() -> None:

@@ -1,0 +1,72 @@
+"""Faults of builds: the newest one that failed, and inputs that are not there."""
+
+from collections.abc import Iterator
+
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
+from upwell.api.conditions import find
+from upwell.api.meta import Condition
+from upwell.policy.health.fault import FaultEvent, HealthFault
+
+BUILD_DEGRADED = "Degraded"
+_READY = "Ready"
+_BLOCKING = frozenset({"InputsMissing", "Cycle"})
+"""Reasons of `Ready` that a person has to mend: an upload that is awaited is none."""
+
+
+def reason_of(build: Build) -> str:
+    """Return why a build stands where it does, for people."""
+    status = build.status
+    return ": ".join(text for text in (status.reason, status.message) if text) or "no reason given"
+
+
+def outcome_of(build: Build) -> str:
+    """Return how a build ended, or stands, and why."""
+    return f"build {build.name} {build.status.phase.value.lower()}: {reason_of(build)}"
+
+
+def has_failed(build: Build) -> bool:
+    """Return True if a build has ended without a result, and nobody wanted that."""
+    phase = build.status.phase
+    return phase.is_terminal and phase not in {BuildPhase.COMPLETE, BuildPhase.CANCELLED}
+
+
+def build_degradation(newest: Build | None, before: Condition | None) -> Condition | None:
+    """Return the condition of a BuildConfig on its newest build; there once one was faulty.
+
+    One that is under way says nothing yet: the outcome before it stands.
+    """
+    if newest is None:
+        return before
+    waits = newest.status.retry_time is not None and not newest.status.phase.is_terminal
+    if has_failed(newest) or waits:
+        reason = newest.status.reason or "BuildFailed"
+        return Condition(
+            type=BUILD_DEGRADED, status="True", reason=reason, message=outcome_of(newest)
+        )
+    if before is None or not newest.status.phase.is_terminal:
+        return before
+    text = f"build {newest.name} {newest.status.phase}"
+    return Condition(type=BUILD_DEGRADED, status="False", reason="AsExpected", message=text)
+
+
+def config_faults(config: BuildConfig) -> Iterator[HealthFault]:
+    """Yield the faults of a BuildConfig, as its conditions store them."""
+    degraded = find(config.status.conditions, BUILD_DEGRADED)
+    if degraded is not None and degraded.is_true:
+        yield HealthFault.of(
+            config.key,
+            FaultEvent.BUILD_FAILED,
+            degraded,
+            f"see `upwell logs buildconfig/{config.name}`",
+        )
+    ready = find(config.status.conditions, _READY)
+    if ready is not None and ready.status == "False" and ready.reason in _BLOCKING:
+        yield HealthFault.of(config.key, FaultEvent.BUILD_BLOCKED, ready)
+
+
+def build_faults(build: Build) -> Iterator[HealthFault]:
+    """Yield the fault of a Build without a BuildConfig: of others, only the newest is one."""
+    if has_failed(build) and not build.labels.get(BUILD_CONFIG_LABEL):
+        status = build.status
+        reason, at = status.reason or "BuildFailed", status.completion_timestamp
+        yield HealthFault(build.key, FaultEvent.BUILD_FAILED, reason, outcome_of(build), at)

@@ -1,0 +1,62 @@
+"""Faults of Pipelines: the newest Release was rejected, or a stage's newest promotion failed."""
+
+from collections.abc import Iterable, Iterator
+
+from upwell.api.conditions import find
+from upwell.api.meta import Condition
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, PromotionPhase, Release
+from upwell.policy.health.fault import FaultEvent, HealthFault
+
+PIPELINE_DEGRADED = "Degraded"
+
+
+def rejection_of(release: Release) -> str:
+    """Return by whom, where and why a Release was rejected; empty when it was not."""
+    no = release.status.rejection
+    if no is None:
+        return ""
+    who = f" by {no.by}" if no.by else ""
+    where = f" in stage {no.stage}" if no.stage else ""
+    return f"release {release.name} was rejected{who}{where}: {no.reason}"
+
+
+def failure_of(promotion: Promotion) -> str:
+    """Return what has failed, and why."""
+    spec, why = promotion.spec, promotion.status.message
+    what = f"{spec.purpose.value} of {spec.release} in stage {spec.stage} has failed"
+    return f"{what}: {why}" if why else what
+
+
+def pipeline_degradation(
+    newest: Release | None, promotions: Iterable[Promotion], before: Condition | None
+) -> Condition | None:
+    """Return the condition of a Pipeline; there once it was faulty.
+
+    A person's rejection is a decision, and no fault.
+    """
+    no = newest.status.rejection if newest is not None else None
+    if newest is not None and no is not None and not no.by:
+        return _condition("ReleaseRejected", rejection_of(newest))
+    last: dict[str, Promotion] = {}
+    ended = [one for one in promotions if one.status.ended is not None]
+    for one in sorted(ended, key=lambda found: (str(found.status.ended), found.name)):
+        last[one.spec.stage] = one
+    failed = [one for one in last.values() if one.status.phase is PromotionPhase.FAILED]
+    if failed:
+        return _condition("PromotionFailed", "; ".join(map(failure_of, failed)))
+    if before is None:
+        return None
+    return Condition(type=PIPELINE_DEGRADED, status="False", reason="AsExpected")
+
+
+def pipeline_faults(pipeline: Pipeline) -> Iterator[HealthFault]:
+    """Yield the faults of a Pipeline."""
+    found = find(pipeline.status.conditions, PIPELINE_DEGRADED)
+    if found is not None and found.is_true:
+        how = f"see `upwell pipeline status {pipeline.name}`"
+        yield HealthFault.of(pipeline.key, FaultEvent.PIPELINE_DEGRADED, found, how)
+
+
+def _condition(reason: str, message: str) -> Condition:
+    return Condition(type=PIPELINE_DEGRADED, status="True", reason=reason, message=message)

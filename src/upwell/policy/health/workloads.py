@@ -1,0 +1,60 @@
+"""Faults of workloads: rollouts that failed or cannot begin, replicas that are missing, drift."""
+
+from collections.abc import Iterator
+
+from upwell.api.conditions import find
+from upwell.policy.health.fault import FaultEvent, HealthFault
+from upwell.policy.rollouts.degradation import DEGRADED
+from upwell.policy.rollouts.report import DRIFTED, PROGRESSING, ROLLED_BACK
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.steps import FailureReason
+from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
+
+_WAITING = frozenset({"ImageNotResolved"})
+"""Reasons why a rollout does not begin that are no fault: what it waits for tells of its own."""
+
+
+def workload_faults(workload: Workload) -> Iterator[HealthFault]:
+    """Yield the faults of a Deployment, DeploymentConfig, StatefulSet or DaemonSet."""
+    rollout = list(_rollout_faults(workload))
+    yield from rollout
+    degraded = find(workload.status.conditions, DEGRADED)
+    # A first revision that failed has no other to serve: one fault, not two.
+    told = bool(rollout) and rollout[0].event is FaultEvent.ROLLOUT_FAILED and not serving(workload)
+    if degraded is not None and degraded.is_true and not told:
+        how = f"see `upwell logs {_name(workload)}`"
+        yield HealthFault.of(workload.key, FaultEvent.WORKLOAD_DEGRADED, degraded, how)
+    drifted = find(workload.status.conditions, DRIFTED)
+    if drifted is not None and drifted.is_true:
+        yield HealthFault.of(workload.key, FaultEvent.DRIFTED, drifted)
+
+
+def _rollout_faults(workload: Workload) -> Iterator[HealthFault]:
+    """Yield why the declared template does not serve, where that is a fault."""
+    progressing = find(workload.status.conditions, PROGRESSING)
+    if rollout_of(workload).state is RolloutState.FAILED:
+        yield _failure(workload)
+    elif (
+        progressing is not None
+        and progressing.status == "False"
+        and progressing.reason not in {*_WAITING, FailureReason.NEVER_READY}
+    ):
+        yield HealthFault.of(workload.key, FaultEvent.ROLLOUT_BLOCKED, progressing)
+
+
+def _failure(workload: Workload) -> HealthFault:
+    conditions = workload.status.conditions
+    back = find(conditions, ROLLED_BACK)
+    found = back if back is not None and back.is_true else find(conditions, PROGRESSING)
+    is_back = found is not None and found is back
+    event = FaultEvent.ROLLED_BACK if is_back else FaultEvent.ROLLOUT_FAILED
+    reason = found.reason if found is not None else FailureReason.NEVER_READY.value
+    since = found.last_transition_time if found is not None else None
+    message = rollout_of(workload).text
+    return HealthFault(
+        workload.key, event, reason, message, since, f"`upwell rollout retry {_name(workload)}`"
+    )
+
+
+def _name(workload: Workload) -> str:
+    return f"{workload.KIND.singular}/{workload.name}"
