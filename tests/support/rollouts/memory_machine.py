@@ -50,6 +50,8 @@ from upwell.workload.podman.volumes import refuse_forbidden
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
+    from upwell.store.memory import MemoryStore
+
 GOOD = f"registry.test/app@{Digest.of(b'good')}"
 BETTER = f"registry.test/app@{Digest.of(b'better')}"
 CRASHING = f"registry.test/app@{Digest.of(b'crashing')}"
@@ -400,7 +402,8 @@ class RolloutSetup:
 
     def __init__(self) -> None:
         self.clock = MemoryClock()
-        self.store = OvertakenStore(self.clock)
+        self.overtaken = OvertakenStore(self.clock)
+        self.store: MemoryStore = self.overtaken
         self.actions = RolloutActions(self.store, self.clock)
         self.calls: list[str] = []
         self.kill_at = 0

@@ -101,7 +101,7 @@ async def test_undo_to_a_revision_by_number(setup: RolloutSetup) -> None:
 
 
 async def test_undo_goes_on_where_another_client_writes_meanwhile(setup: RolloutSetup) -> None:
-    setup.store.times = 3
+    setup.overtaken.times = 3
 
     changed = await setup.actions.roll_back(Deployment, "shop", "web", None)
 
@@ -114,7 +114,7 @@ async def test_undo_does_not_go_over_a_template_that_comes_meanwhile(setup: Roll
     found = await setup.store.get(Deployment, "shop", "web")
     edited = with_pod_template(found, followed("registry.test/app:edited").spec.template)
 
-    setup.store.overtake_with(edited)
+    setup.overtaken.overtake_with(edited)
     with pytest.raises(ConflictError, match="its template was changed meanwhile"):
         await setup.actions.roll_back(Deployment, "shop", "web", None)
 
