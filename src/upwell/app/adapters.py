@@ -111,7 +111,14 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     metrics = Metrics()
     remote = CachingRegistry(CountedRegistry(client, metrics))
     origins = StreamOrigins(store, PullSecrets(store, logins))
-    internal = PullThroughRegistry(data / "registry", settings.internal_host, remote, origins)
+    internal = PullThroughRegistry(
+        data / "registry",
+        settings.internal_host,
+        remote,
+        origins,
+        clock=seconds,
+        pressure=disk.pressure,
+    )
     await internal.recover()
     adapters = Adapters(
         settings=settings,
@@ -131,8 +138,18 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         services=await runtime.service_network(),
         router=HaproxyRouter(_haproxy_settings(settings)),
         inventory=SqliteInventory(data / "inventory.db"),
-        inputs=FileInputs(data / "inputs", limit_bytes=settings.upload_limit_bytes, clock=seconds),
-        evidence=FileInputs(data / "evidence", limit_bytes=_EVIDENCE_BYTES, clock=seconds),
+        inputs=FileInputs(
+            data / "inputs",
+            limit_bytes=settings.upload_limit_bytes,
+            clock=seconds,
+            pressure=disk.pressure,
+        ),
+        evidence=FileInputs(
+            data / "evidence",
+            limit_bytes=_EVIDENCE_BYTES,
+            clock=seconds,
+            pressure=disk.pressure,
+        ),
         protection=protection,
         metrics=metrics,
         gauges=MachineGauges(data, client, store, disk),

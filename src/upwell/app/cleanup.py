@@ -7,15 +7,20 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from upwell.api.promotion import Promotion
+from upwell.machine.components import Components
+from upwell.machine.disk import DiskFault
 from upwell.oci import Digest
 from upwell.policy.promotion.verification.verdicts import evidence_of
 from upwell.registry.embedded import EmbeddedRegistry
-from upwell.store.interface import Store
+from upwell.registry.errors import RegistryError
+from upwell.store.interface import Store, StoreError
 from upwell.uploads.interface import BinaryInputs
+from upwell.workload.interface import WorkloadError
 
 log = logging.getLogger(__name__)
 
 _SECONDS = 3600.0
+_UNDER_PRESSURE_SECONDS = 300.0
 _GRACE = timedelta(hours=24)
 
 type Named = Callable[[Store], Awaitable[Collection[Digest]]]
@@ -25,8 +30,11 @@ type Named = Callable[[Store], Awaitable[Collection[Digest]]]
 async def clean_registry(registry: EmbeddedRegistry) -> None:
     """Remove what interrupted pushes left, every hour."""
     while True:
-        removed = await registry.collect_garbage()
-        log.debug("registry cleaned", extra=asdict(removed))
+        try:
+            removed = await registry.collect_garbage()
+            log.debug("registry cleaned", extra=asdict(removed))
+        except RegistryError as error:
+            log.warning("registry not cleaned", extra={"why": str(error)})
         await asyncio.sleep(_SECONDS)
 
 
@@ -34,8 +42,29 @@ async def clean_uploads(store: Store, inputs: BinaryInputs, named: Named) -> Non
     """Remove what no object names any more, every hour."""
     while True:
         await asyncio.sleep(_SECONDS)
-        freed = await inputs.remove_unused(await named(store), unused_for=_GRACE)
-        log.debug("uploads cleaned", extra={"bytes": freed})
+        try:
+            freed = await inputs.remove_unused(await named(store), unused_for=_GRACE)
+            log.debug("uploads cleaned", extra={"bytes": freed})
+        except (StoreError, OSError) as error:
+            log.warning("uploads not cleaned", extra={"why": str(error)})
+
+
+async def free_space(
+    components: Components, registry: EmbeddedRegistry, prune: Callable[[], Awaitable[None]]
+) -> None:
+    """Remove what nothing needs as soon as a disk is nearly full, and again while it stays so.
+
+    Uploads that nobody goes on with go first; `prune` removes by the ordinary rules.
+    """
+    async for _ in components.changes():
+        while any(state.reason == DiskFault.FULL for state in components.states()):
+            try:
+                removed = await registry.drop_idle_uploads()
+                log.info("disk pressure: idle uploads removed", extra={"uploads": removed})
+                await prune()
+            except (StoreError, RegistryError, WorkloadError, OSError) as error:
+                log.warning("disk pressure: space not freed", extra={"why": str(error)})
+            await asyncio.sleep(_UNDER_PRESSURE_SECONDS)
 
 
 async def referenced_evidence(store: Store) -> set[Digest]:

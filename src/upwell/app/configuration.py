@@ -9,6 +9,7 @@ from upwell.app.data_folder import identify
 from upwell.builder.buildah import BuildahSettings
 from upwell.builder.interface import BuildLimits
 from upwell.machine.containers_conf import write_containers_conf
+from upwell.machine.private_file import write_whole
 from upwell.policy.builds.run_policy import default_slots
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
@@ -41,7 +42,7 @@ async def write_configuration(settings: ServerSettings, known_id: str = "") -> C
         private_storage=settings.container_storage is not None,
     )
     registries_conf = data / "registries.conf"
-    registries_conf.write_text(RegistryHosts(settings.registries).render_registries_conf())
+    write_whole(registries_conf, RegistryHosts(settings.registries).render_registries_conf())
     return Configuration(
         instance_id,
         containers_conf,

@@ -11,6 +11,7 @@ from upwell.app.access import Protection
 from upwell.app.adapters import open_adapters
 from upwell.app.configuration import podman_settings, write_configuration
 from upwell.app.data_folder import DataFolderError
+from upwell.app.supervision import keep_running
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
 from upwell.server.asgi.app import create_app
@@ -100,7 +101,7 @@ async def _run(
 ) -> None:
     """Serve until `shutdown` is set, then stop reconciling: watches end before the store."""
     async with asyncio.TaskGroup() as group:
-        loops = [group.create_task(loop()) for loop in wired.loops]
+        loops = [group.create_task(keep_running(loop)) for loop in wired.loops]
         try:
             deps = replace(wired.deps, shutdown=shutdown)
             app, tls, plain = create_app(deps), protection.tls, protection.plain

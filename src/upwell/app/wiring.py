@@ -9,7 +9,7 @@ from typing import Any
 from upwell import __version__
 from upwell.app.actions import actions
 from upwell.app.adapters import Adapters
-from upwell.app.cleanup import clean_registry, clean_uploads, referenced_evidence
+from upwell.app.cleanup import clean_registry, clean_uploads, free_space, referenced_evidence
 from upwell.app.configuration import build_slots
 from upwell.app.machine_watch import retry_after_recovery, watch_clock, watch_disk
 from upwell.app.promotion import promotion
@@ -50,7 +50,6 @@ from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies
 from upwell.server.distribution.routes import create_routes
 from upwell.server.http.limits import DEFAULT_LIMITS
-from upwell.settings import RetentionSettings
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
@@ -115,7 +114,7 @@ def wire(adapters: Adapters) -> Wired:
         partial(retry_after_recovery, adapters.components, controllers),
         partial(remove_old_events, events),
         *_cleanups(adapters),
-        *_pruning(pruning, stores, adapters.settings.retention),
+        *_pruning(adapters, pruning, stores),
         adapters.protection.keep_fresh,
         *adapters.subscriptions.loops,
     )
@@ -146,6 +145,7 @@ def _workloads(
         traffic,
         adapters.services,
         adapters.store.timeline,
+        adapters.disk.pressure,
     )
     images = rollouts.TemplateImages(
         adapters.registries, secrets, adapters.insecure_registries, LocalImages(adapters.store)
@@ -167,11 +167,18 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
     )
 
 
-def _pruning(pruning: Pruning, stores: Stores, settings: RetentionSettings) -> Sequence[Loop]:
-    """Return what prunes by itself; nothing where only a person does."""
+def _pruning(adapters: Adapters, pruning: Pruning, stores: Stores) -> Sequence[Loop]:
+    """Return what prunes by itself; where only a person does, that is idle uploads alone."""
+    free = partial(free_space, adapters.components, adapters.internal)
+    settings = adapters.settings.retention
     if settings.interval is None:
-        return ()
-    return (PruningSchedule(pruning, stores, settings.rules, settings.interval).run,)
+        return (partial(free, _nothing),)
+    schedule = PruningSchedule(pruning, stores, settings.rules, settings.interval)
+    return (schedule.run, partial(free, schedule.prune_now))
+
+
+async def _nothing() -> None:
+    return
 
 
 def _stores(adapters: Adapters) -> Stores:

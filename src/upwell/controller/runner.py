@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller.cache import Handler, ObjectCache
 from upwell.controller.queue import Backoff, WorkQueue
+from upwell.machine.disk import is_machine_fault
 from upwell.machine.tasks import first_error
 from upwell.store.interface import ConflictError, NotFoundError
 
@@ -182,7 +183,7 @@ def _level(error: Exception) -> int:
     if isinstance(error, NotFoundError):
         return logging.INFO  # deleted since it was read: the next run finds that out
     expected = isinstance(error, ConflictError) or getattr(error, "retryable", False)
-    return logging.WARNING if expected else logging.ERROR
+    return logging.WARNING if expected or is_machine_fault(error) else logging.ERROR
 
 
 def _wanted_delay(error: Exception) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.machine.host import Cgroups, Host, Limit, read_host
+from upwell.machine.private_file import write_whole
 
 type Value = str | int | list[str]
 
@@ -92,9 +93,7 @@ async def write_containers_conf(
     """
     conf = decide(await read_host(storage), private_storage=private_storage)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(render(conf.decisions))
-    draft.replace(path)
+    write_whole(path, render(conf.decisions))
     return conf
 
 

@@ -21,6 +21,9 @@ _LARGEST_SHARE = 4
 """… at most this part of a small one."""
 _INODE_SHARE = 100
 """Part of all inodes that stays free."""
+_MACHINE_FAULTS = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+})  # fmt: skip
 _RELIEF = 1.1
 """The pressure ends at so many times the floor, so that it does not come and go."""
 
@@ -133,6 +136,11 @@ class DiskSpace:
                 f"{folder} has {facts.f_favail} inodes free of {facts.f_files}", f"of {inodes}"
             )
         return None
+
+
+def is_machine_fault(error: BaseException) -> bool:
+    """Return whether the machine could not do what was asked: no room, no descriptor, no memory."""
+    return isinstance(error, OSError) and error.errno in _MACHINE_FAULTS
 
 
 def is_full(error: OSError) -> bool:

@@ -119,8 +119,8 @@ class StorageFullError(StorageError):
 
     reason = "StorageFull"
 
-    def __init__(self, repository: str) -> None:
-        super().__init__(f"no space is left for content of {repository}: free or add disk space")
+    def __init__(self, repository: str, why: str = "free or add disk space") -> None:
+        super().__init__(f"no space is left for content of {repository}: {why}")
 
 
 class HostedRegistry(InternalRegistry, Protocol):

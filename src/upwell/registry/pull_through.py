@@ -4,11 +4,13 @@ What was fetched is kept.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Digest, Index, Manifest, Reference
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
@@ -29,8 +31,17 @@ class PullThroughRegistry(EmbeddedRegistry):
     what a stream names leads to it. Each is fetched once, however many ask, and verified.
     """
 
-    def __init__(self, root: Path, host: str, remote: Registry, origins: ImageOrigins) -> None:
-        super().__init__(root, host)
+    def __init__(
+        self,
+        root: Path,
+        host: str,
+        remote: Registry,
+        origins: ImageOrigins,
+        *,
+        clock: Callable[[], float] = time.time,
+        pressure: PressureCheck = no_pressure,
+    ) -> None:
+        super().__init__(root, host, clock=clock, pressure=pressure)
         self._remote = remote
         self._origins = origins
         self._locks: WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = WeakValueDictionary()

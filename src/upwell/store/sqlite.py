@@ -27,9 +27,16 @@ _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA trusted_schema = OFF",
+    "PRAGMA journal_size_limit = 8388608",  # what a burst of writes took is given back
 )
 _INSTANCE = "instance"
 _TIMELINES = "timelines"
+_NEXT_STEPS = {
+    sqlite3.SQLITE_FULL: "free space, or enlarge the disk",
+    sqlite3.SQLITE_IOERR: "free space, or see `dmesg` for faults of the disk",
+    sqlite3.SQLITE_CANTOPEN: "free space, and see that the folder can be written to",
+    sqlite3.SQLITE_READONLY: "mount the file system for writing again",
+}
 _CHECK = "PRAGMA quick_check(1)"
 _GET_SCHEMA = "PRAGMA user_version"
 _SET_SCHEMA = "PRAGMA user_version = {number:d}"  # a pragma takes no parameters
@@ -107,7 +114,8 @@ class _SqliteJournal:
             self._migrate(connection)
             return self._load(connection)
         except sqlite3.OperationalError as error:
-            raise UnavailableError(f"{self._path} cannot be opened: {error}") from error
+            why = f"{self._path} cannot be opened: {error}{_next_step(error)}"
+            raise UnavailableError(why) from error
         except sqlite3.DatabaseError as error:
             raise DamagedStoreError(self._path, f"{error}: restore a copy") from error
 
@@ -174,7 +182,8 @@ class _SqliteJournal:
             with _transaction(connection):
                 yield connection
         except sqlite3.Error as error:
-            raise UnavailableError(f"{self._path} was not written: {error}") from error
+            why = f"{self._path} was not written: {error}{_next_step(error)}"
+            raise UnavailableError(why) from error
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -241,6 +250,13 @@ class SqliteStore(LocalStore):
         if not self.is_closed:
             await super().close()
             await self._file.close()
+
+
+def _next_step(error: sqlite3.Error) -> str:
+    """Return what to do about a fault of the disk, to be said after it."""
+    # The low byte is the code, the rest says more of it (sqlite.org/rescode.html).
+    step = _NEXT_STEPS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    return f"; {step}" if step else ""
 
 
 def _unknown_kind(key: ObjectKey) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
+from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Digest
 from upwell.uploads.interface import (
     DEFAULT_LIMIT_BYTES,
@@ -32,13 +33,17 @@ class FileInputs:
         *,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         clock: Callable[[], float] = time.time,
+        pressure: PressureCheck = no_pressure,
     ) -> None:
+        self._pressure = pressure
         self._folder = folder
         self._limit = limit_bytes
         self._clock = clock
 
     async def save(self, pieces: AsyncIterator[bytes]) -> StoredInput:
         """Write a draft, then give it the name of its digest in one step."""
+        if why := self._pressure():
+            raise StoreFullError(f"the upload is not taken now: {why}")
         with _on_disk():
             await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         draft = self._folder / f"{token_hex(8)}{_DRAFT}"

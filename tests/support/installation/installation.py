@@ -118,10 +118,11 @@ class Installation:
 
     async def start(self) -> None:
         """Start the server and wait until it is ready."""
-        self._launch()
+        self.launch()
         await until(self._is_ready, bool, _START_SECONDS)
 
-    def _launch(self) -> None:
+    def launch(self) -> None:
+        """Start the server, and wait for nothing."""
         with (self.folder / "serve.log").open("ab") as log:
             self._server = subprocess.Popen(
                 self.command(), stdout=log, stderr=log, cwd=self.folder, start_new_session=True
@@ -190,9 +191,17 @@ class Installation:
         _git(work, "add", "--all")
         _git(work, "commit", "--quiet", "--allow-empty", "--message=change")
 
+    def kill_container(self, name: str) -> None:
+        """Kill what runs in a container, as an application that crashes."""
+        self._podman("kill", name)
+
+    def container_started_at(self, name: str) -> set[str]:
+        """When a container was started last, in Podman's own words; nothing if it is gone."""
+        return self._podman("ps", f"--filter=name=^{name}$", "--format={{.StartedAt}}")
+
     def podman_names(self) -> set[str]:
         """Names of all containers, as Podman itself says."""
-        return self._listed("ps", "--all", "--format={{.Names}}")
+        return self._podman("ps", "--all", "--format={{.Names}}")
 
     def working_containers(self) -> set[str]:
         """Names of the containers that builds have left in Buildah's storage."""
@@ -249,6 +258,7 @@ class Installation:
         self._unmount()
 
     def _unmount(self) -> None:
+        end_orphaned_services(self.folder)  # they keep their log open
         # A Podman that was killed leaves its storage mounted upon itself.
         own = self.storage / "storage" / "overlay"
         for place in [*([own] if own.is_mount() else []), *reversed(self.mounts)]:
@@ -277,7 +287,7 @@ class Installation:
         storage = (f"--root={root / 'storage'}", f"--runroot={root / 'run'}")
         return _lines("buildah", *storage, *arguments, conf=self._conf)
 
-    def _listed(self, *arguments: str) -> set[str]:
+    def _podman(self, *arguments: str) -> set[str]:
         run = self.storage / "run"
         storage = (
             f"--root={self.storage / 'storage'}",

@@ -415,13 +415,20 @@ class RolloutSetup:
         self.failed_requests: list[str] = []
         self.services: IPv4Network | None = None
         self.timeline = TIMELINE
+        self.pressure = ""
+        """Fault of the disk."""
         self.restart()
 
     def restart(self) -> None:
         """Begin a new process: nothing that was only in memory is left."""
         self.traffic = Traffic(self.clock)
         self.machine = machine = RolloutPorts(
-            self.runtime, self.router, self.traffic, self.services, self.timeline
+            self.runtime,
+            self.router,
+            self.traffic,
+            self.services,
+            self.timeline,
+            lambda: self.pressure,
         )
         images = TemplateImages(
             self.registry,

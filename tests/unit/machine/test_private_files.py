@@ -1,9 +1,11 @@
+import resource
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
-from upwell.machine.private_file import write_private
+from upwell.machine.private_file import remove_drafts, write_private, write_whole
 
 
 @pytest.mark.parametrize("content", ["sécret\n", b"s\xffcret"])
@@ -32,3 +34,39 @@ def test_a_draft_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 
     assert elsewhere.read_text() == "theirs"
     assert (tmp_path / "token").read_text() == "mine"
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    write_whole(path, "old")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))  # as good as a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(path, "new" * 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_says_the_same_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    write_whole(path, "same")
+    number = path.stat().st_ino
+
+    write_whole(path, "same")
+    assert path.stat().st_ino == number
+    write_whole(path, "other")
+    assert path.read_text() == "other"
+
+
+def test_drafts_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("kept")
+    (tmp_path / "token.new").write_text("half")
+
+    assert remove_drafts([tmp_path, tmp_path / "missing"]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]

@@ -59,7 +59,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def registry(root: Path, clock: ProbedClock) -> HostedRegistry:
+async def registry(root: Path, clock: ProbedClock) -> EmbeddedRegistry:
     registry = EmbeddedRegistry(root, HOST, limits=StorageLimits(blob_bytes=100_000), clock=clock)
     await registry.recover()
     return registry
@@ -346,3 +346,35 @@ def test_a_failure_of_the_disk_is_named(number: int, expected: type[StorageError
     assert type(caught.value) is expected
     assert caught.value.retryable
     assert "team/app" in str(caught.value)
+
+
+async def pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+async def test_no_blob_is_taken_while_space_is_short(root: Path) -> None:
+    pressure = [""]
+    registry = EmbeddedRegistry(root, HOST, pressure=lambda: pressure[0])
+    begun = await registry.start_upload("team/app")
+    pressure[0] = "/data has 3 MiB free: free space"
+
+    with pytest.raises(StorageFullError, match="3 MiB free: free space"):
+        await registry.start_upload("team/app")
+    with pytest.raises(StorageFullError):
+        await registry.append("team/app", begun, pieces(b"content"))
+
+    pressure[0] = ""
+    assert await registry.append("team/app", begun, pieces(b"content")) == len(b"content")
+
+
+async def test_idle_uploads_go_first_when_space_is_short(
+    registry: EmbeddedRegistry, clock: ProbedClock
+) -> None:
+    idle = await registry.start_upload("team/app")
+    clock.ahead = 300
+    assert await registry.drop_idle_uploads() == 0
+
+    clock.ahead = 700
+    assert await registry.drop_idle_uploads() == 1
+    with pytest.raises(UploadUnknownError):
+        await registry.upload_offset("team/app", idle)

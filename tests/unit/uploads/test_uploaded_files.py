@@ -109,3 +109,11 @@ async def test_a_dry_run_says_what_would_go_and_removes_nothing(
     assert await inputs.remove_unused((), unused_for=HOUR, dry_run=True) == 3
 
     await inputs.path(old.digest)
+
+
+async def test_no_upload_is_taken_while_space_is_short(tmp_path: Path) -> None:
+    inputs = FileInputs(tmp_path / "inputs", pressure=lambda: "/data has 3 MiB free")
+
+    with pytest.raises(StoreFullError, match="not taken now: /data has 3 MiB free"):
+        await inputs.save(pieces(b"content"))
+    assert not (tmp_path / "inputs").exists()

@@ -55,6 +55,12 @@ class PruningSchedule:
                 log.exception("pruning failed; it goes on later")
                 pause = _AFTER_FAULT
 
+    async def prune_now(self) -> None:
+        """Prune all that may go, whenever it is due: space is short."""
+        status = await self._pruning.run(self._rules, confirm=True)
+        while status.more and status.items:
+            status = await self._pruning.run(self._rules, confirm=True)
+
     async def prune_if_due(self) -> timedelta:
         """Prune if the last run is long enough ago; return how long the next one has time."""
         last = await self.last_run()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
+from upwell.machine.disk import DiskPressureError, PressureCheck
 from upwell.policy.rollouts.history import (
     RolloutCause,
     begin,
@@ -35,8 +36,13 @@ class SnapshotReader:
     """Reads how workloads stand, and chooses which of their revisions shall serve."""
 
     def __init__(
-        self, images: TemplateImages, revisions: Revisions, clock: Callable[[], datetime]
+        self,
+        images: TemplateImages,
+        revisions: Revisions,
+        clock: Callable[[], datetime],
+        pressure: PressureCheck,
     ) -> None:
+        self._pressure = pressure
         self._images = images
         self._revisions = revisions
         self._clock = clock
@@ -53,8 +59,8 @@ class SnapshotReader:
         if chosen.choice is TargetReason.BEGIN:
             try:
                 new = await self._new_revision(workload, wanted)
-            except (TemplateError, RegistryError) as error:
-                again = error if isinstance(error, RegistryError) else None
+            except (TemplateError, RegistryError, DiskPressureError) as error:
+                again = None if isinstance(error, TemplateError) else error
                 obstacle = Obstacle(error.reason, str(error), error=again)
                 chosen = choose(records, wanted, failed, may_begin=False)
             else:
@@ -64,10 +70,13 @@ class SnapshotReader:
         return RolloutSnapshot(settings, wanted, chosen, records, failed, instances, obstacle)
 
     async def _new_revision(self, workload: Workload, wanted: str) -> RevisionRecord:
-        """Return the revision to begin; raises TemplateError or RegistryError if it cannot run."""
+        """Return the revision to begin; raises an error if it cannot run now."""
         template = template_of(workload)
         records = workload.status.revisions
         known = find(records, wanted)
+        # What has run before needs no images, and may be the way out.
+        if known is None and (why := self._pressure()):
+            raise DiskPressureError(why)
         images = known.images if known else await self._images.pin(template, workload.namespace)
         undone = HOLD_ANNOTATION in workload.annotations and known is not None
         cause = cause_of(

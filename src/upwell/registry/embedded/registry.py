@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_manifest
 from upwell.registry.embedded.contents import Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
@@ -24,6 +25,7 @@ from upwell.registry.hosting import (
     ManifestEntry,
     ManifestPush,
     RepositoryUnknownError,
+    StorageFullError,
 )
 from upwell.registry.interface import (
     DEFAULT_ACCESS,
@@ -35,6 +37,8 @@ from upwell.registry.interface import (
 
 _READ_BYTES = 1024 * 1024
 _ACTOR = "upwell"
+_IDLE_UPLOAD = 600.0
+"""Seconds after which an upload is given up while space is short."""
 _USE_NOTED = 600.0
 """Seconds for which a blob counts as used; well below any age at which content is removed."""
 
@@ -60,7 +64,8 @@ class CollectedGarbage:
 class EmbeddedRegistry:
     """An OCI registry in the folder `root`, which no other process may write to.
 
-    `host` is what references to its images carry; `clock` gives seconds since the epoch.
+    `host` is what references to its images carry; `clock` gives seconds since the epoch; blobs are
+    refused while `pressure` says that there is no room to spare.
     Implements HostedRegistry; call `recover` before the first use.
     """
 
@@ -71,8 +76,10 @@ class EmbeddedRegistry:
         listeners: Sequence[PushListener] = (),
         limits: StorageLimits = StorageLimits(),
         clock: Callable[[], float] = time.time,
+        pressure: PressureCheck = no_pressure,
     ) -> None:
         self._host = host
+        self._pressure = pressure
         self._listeners = list(listeners)
         self._limits = limits
         self._clock = clock
@@ -104,6 +111,11 @@ class EmbeddedRegistry:
             return await run_whole(
                 self._collect_garbage, now - self._limits.upload_age, now - self._limits.unused_age
             )
+
+    async def drop_idle_uploads(self) -> int:
+        """Remove uploads that nobody has gone on with for some minutes; return how many."""
+        with storing("the registry"):
+            return await run_whole(self._uploads.expire, self._clock() - _IDLE_UPLOAD)
 
     # The PrunableRegistry port
 
@@ -324,6 +336,7 @@ class EmbeddedRegistry:
 
     async def start_upload(self, repository: str, algorithm: str = "sha256") -> str:
         """Begin a resumable upload and return its name."""
+        self._require_room(repository)
         return await self._uploads.start(repository, algorithm)
 
     async def upload_offset(self, repository: str, upload: str) -> int:
@@ -334,6 +347,7 @@ class EmbeddedRegistry:
         self, repository: str, upload: str, body: AsyncIterator[bytes], start: int | None = None
     ) -> int:
         """Write `body` to the end of an upload; return the new end."""
+        self._require_room(repository)
         return await self._uploads.append(repository, upload, body, start)
 
     async def finish_upload(self, repository: str, upload: str, digest: Digest) -> None:
@@ -346,6 +360,10 @@ class EmbeddedRegistry:
     async def cancel_upload(self, repository: str, upload: str) -> None:
         """Drop an upload."""
         self._uploads.cancel(repository, upload)
+
+    def _require_room(self, repository: str) -> None:
+        if why := self._pressure():
+            raise StorageFullError(repository, why)
 
     async def _entry(self, reference: Reference) -> ManifestEntry:
         if reference.registry != self._host:

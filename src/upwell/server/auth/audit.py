@@ -1,5 +1,6 @@
 """The audit log: who did what, one JSON object a line; no bodies, no secrets."""
 
+import errno
 import json
 import logging
 import os
@@ -68,12 +69,15 @@ class AuditLog:
         try:
             self._append(f"{line}\n".encode())
         except OSError as error:
-            _LOG.exception("audit log not written", extra={"error": error.strerror})
+            _LOG.warning("audit log not written", extra={"error": error.strerror})
 
     def _append(self, line: bytes) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, line)
+            begun = os.fstat(descriptor).st_size
+            if os.write(descriptor, line) < len(line):  # the disk has filled up: leave no half line
+                os.ftruncate(descriptor, begun)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             full = os.fstat(descriptor).st_size >= self._max_bytes
         finally:
             os.close(descriptor)

@@ -54,6 +54,7 @@ class UploadHandlers:
             await drained(request)
             raise ApiError(413, str(error)) from error
         except StoreFullError as error:
+            await drained(request)
             raise ApiError(507, str(error), reason="InsufficientStorage") from error
         if not stored.size:
             raise ApiError(400, "the body is empty: send a file or an archive")

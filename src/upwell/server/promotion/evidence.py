@@ -43,6 +43,7 @@ class KeptEvidence:
             await drained(request)
             raise ApiError(413, f"evidence has at most {error.limit_bytes} bytes") from error
         except StoreFullError as error:
+            await drained(request)
             raise ApiError(507, str(error), reason="InsufficientStorage") from error
         kept = {"name": name, "digest": str(stored.digest), "size": stored.size}
         return JSONResponse(kept, 201)

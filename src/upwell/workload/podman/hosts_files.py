@@ -43,7 +43,7 @@ class HostsFiles:
         folder = self._root / spec.name
         with self._writing:
             place = f"{spec.owner.namespace}\n{spec.hostname or spec.name}\n"
-            write_private(folder / _NAMESPACE, place)
+            write_private(folder / _NAMESPACE, place, synced=False)
             path = folder / _FILE
             path.touch(mode=0o644)
             path.chmod(0o644)

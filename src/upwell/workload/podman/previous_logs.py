@@ -5,6 +5,8 @@ may ask for the lines since some moment.
 """
 
 import asyncio
+import contextlib
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import datetime
@@ -12,6 +14,8 @@ from pathlib import Path
 
 from upwell.workload.interface import LogQuery, NoPreviousLogError
 from upwell.workload.podman.observation import parse_time
+
+_log = logging.getLogger(__name__)
 
 _MAX_BYTES = 16 * 1024 * 1024
 """As much as Podman keeps of a log."""
@@ -25,17 +29,30 @@ class PreviousLogs:
         self._root = root
 
     async def keep(self, instance: str, container: str, log: AsyncIterator[bytes]) -> None:
-        """Keep a log, whose lines have their times, in the place of the one before it."""
+        """Keep a log, whose lines have their times, in the place of the one before it.
+
+        While the disk takes nothing, the log is lost: that keeps no instance from its start.
+        """
         path = self._path(instance, container)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft, size = path.with_suffix(".new"), 0
-        with draft.open("wb") as file:
+        draft = path.with_suffix(".new")
+        try:
+            await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+            await self._write(path, draft, log)
+        except OSError as error:
+            _log.warning("log not kept", extra={"instance": instance, "why": str(error)})
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(draft.unlink, missing_ok=True)
+
+    async def _write(self, path: Path, draft: Path, log: AsyncIterator[bytes]) -> None:
+        size = 0
+        file = await asyncio.to_thread(draft.open, "wb")
+        with file:
             async for piece in log:
                 size += len(piece)
                 if size > _MAX_BYTES:
                     break
                 file.write(piece)
-        draft.replace(path)
+        await asyncio.to_thread(draft.replace, path)
 
     async def read(self, instance: str, container: str, wanted: LogQuery) -> AsyncIterator[bytes]:
         """Yield what is wanted of the log; raises NoPreviousLogError."""

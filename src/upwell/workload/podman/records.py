@@ -4,8 +4,8 @@ One folder for each instance, `instances/<name>/`, readable by us alone: `record
 `volumes/`. Records are written atomically and hold no environment and no login.
 """
 
-import contextlib
 import json
+import logging
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from upwell.machine.disk import is_full
 from upwell.machine.private_file import write_private
 from upwell.workload.interface import (
     Action,
@@ -27,6 +28,8 @@ from upwell.workload.interface import (
     TcpProbe,
     WorkloadError,
 )
+
+_log = logging.getLogger(__name__)
 
 _PRIVATE_FOLDER = 0o700
 _REMOVED = "removed"
@@ -135,6 +138,7 @@ class RecordStore:
         self.root = root
         self._removed = root.with_name(_REMOVED)
         self._cache: dict[str, InstanceRecord] = {}
+        self._unwritten: set[str] = set()
 
     def folder(self, name: str) -> Path:
         """Return the folder of an instance, which may not exist; raises InvalidNameError."""
@@ -159,15 +163,18 @@ class RecordStore:
         self._write(record)
 
     def change(self, name: str, change: Callable[[InstanceRecord], InstanceRecord]) -> None:
-        """Change the record of an instance, if it has one; one that is removed stays removed."""
+        """Change the record of an instance, if it has one; one that is removed stays removed.
+
+        While the disk takes nothing, the change is kept in memory, for `write_rest`.
+        """
         record = self.load(name)
-        if record is None:
-            return
-        changed = change(record)
-        try:
-            self._write(changed)
-        except FileNotFoundError:
-            self._cache.pop(name, None)
+        if record is not None:
+            self._note(change(record))
+
+    def write_rest(self) -> None:
+        """Write the changes that the disk did not take."""
+        for name in sorted(self._unwritten):
+            self._note(self._cache[name])
 
     def remove(self, name: str) -> None:
         """Remove the folder of an instance, if there is one; what cannot go yet, `purge` removes.
@@ -175,10 +182,17 @@ class RecordStore:
         Raises OSError.
         """
         self._cache.pop(name, None)
-        self._removed.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        self._unwritten.discard(name)
         aside = self._removed / f"{name}.{secrets.token_hex(4)}"
-        with contextlib.suppress(FileNotFoundError):
+        try:
+            self._removed.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
             self.folder(name).rename(aside)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if not is_full(error):
+                raise
+            aside = self.folder(name)  # no room for another name: a removal goes on all the same
         shutil.rmtree(aside, ignore_errors=True)
 
     def purge(self) -> None:
@@ -191,10 +205,25 @@ class RecordStore:
             return []
         return sorted(entry.name for entry in self.root.iterdir())
 
+    def _note(self, record: InstanceRecord) -> None:
+        name = record.name
+        try:
+            self._write(record)
+        except FileNotFoundError:
+            self._cache.pop(name, None)
+            self._unwritten.discard(name)
+        except OSError as error:
+            if name not in self._unwritten:
+                _log.warning("record not written", extra={"instance": name, "why": str(error)})
+            self._cache[name] = record
+            self._unwritten.add(name)
+
     def _write(self, record: InstanceRecord) -> None:
         document = json.dumps(asdict(record), default=_encode_time)
-        write_private(self.folder(record.name) / "record.json", document)
+        # Not synced: it is written at each turn of a probe, and one that is lost costs a new probe.
+        write_private(self.folder(record.name) / "record.json", document, synced=False)
         self._cache[record.name] = record
+        self._unwritten.discard(record.name)
 
 
 def _encode_time(value: object) -> str:

@@ -17,7 +17,7 @@ import contextlib
 import logging
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -173,13 +173,15 @@ class PodmanRuntime:
                 return
             begun = (record.begun_at if record else None) or self._clock.now()
             record = InstanceRecord.of(spec, restarts, begun)
-            self._records.save(record)
+            with _writing(spec.name):
+                self._records.save(record)
             ended = any(container.ended for container in old)
             await self._end(old, _RESTART_GRACE_SECONDS if ended else 0, keep_logs=True)
             folder = self._records.folder(spec.name) / "volumes"
             claims = self._settings.data_dir / "claims"
-            places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
-            await asyncio.to_thread(self._hosts.create, spec)
+            with _writing(spec.name):
+                places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
+                await asyncio.to_thread(self._hosts.create, spec)
             kept = await self._call(self._kept.provide(spec))
             for container_id in await self._create(spec, record, places, kept):
                 await self._call(self._api.start(container_id))
@@ -223,7 +225,8 @@ class PodmanRuntime:
             found = (await self._observe_containers(name)).get(name, [])
             left = await self._health.before_stop(found, grace_seconds)
             await self._end(found, math.ceil(left))
-            await asyncio.to_thread(self._records.remove, name)
+            with _writing(name):
+                await asyncio.to_thread(self._records.remove, name)
         self._wake.set()
 
     async def execute(
@@ -423,7 +426,8 @@ class PodmanRuntime:
         for container in spec.containers:
             joined = replace(around, joins=created[0] if created else None)
             created.append(await self._create_one(spec, container, joined))
-        self._records.save(replace(record, made=(*initial, *created)))
+        with _writing(spec.name):
+            self._records.save(replace(record, made=(*initial, *created)))
         return initial[:1] or created
 
     async def _create_one(
@@ -478,6 +482,7 @@ class PodmanRuntime:
             except RuntimeUnavailableError as error:
                 _log.warning("containers cannot be listed", extra={"why": str(error)})
             else:
+                self._records.write_rest()
                 self._health.follow(_targets(found), group)
                 now = {
                     name: observe(containers, self._records.load(name), {})
@@ -502,6 +507,16 @@ class PodmanRuntime:
                     _log.warning(
                         "instance not started", extra={"instance": name, "why": str(error)}
                     )
+
+
+@contextlib.contextmanager
+def _writing(name: str) -> Iterator[None]:
+    """Turn a fault of the disk into the runtime's, to be tried again."""
+    try:
+        yield
+    except OSError as error:
+        why = f"cannot write the files of instance {name}: {error.strerror}"
+        raise RuntimeUnavailableError(why) from error
 
 
 async def _ensure_network(api: PodmanApi, settings: PodmanSettings) -> None:

@@ -98,3 +98,20 @@ def test_a_folder_whose_removal_was_cut_short_is_no_instance(
 
 def test_a_name_that_is_no_folder_has_no_record(tmp_path: Path) -> None:
     assert RecordStore(tmp_path).load("../web") is None
+
+
+def test_a_change_that_the_disk_does_not_take_holds_and_is_written_later(tmp_path: Path) -> None:
+    records = RecordStore(tmp_path)
+    records.save(record())
+    obstacle = tmp_path / "web-1" / "record.json.new"
+    obstacle.mkdir()  # as good as a full disk: no draft can be written
+
+    records.change("web-1", lambda now: now.with_readiness("id-2", SINCE))
+    records.write_rest()
+
+    assert (found := records.load("web-1")) is not None
+    assert found.ready_since["id-2"] == SINCE
+    assert RecordStore(tmp_path).load("web-1") == record()
+    obstacle.rmdir()
+    records.write_rest()
+    assert RecordStore(tmp_path).load("web-1") == found
