@@ -196,7 +196,7 @@ class Installation:
         self._podman("kill", name)
 
     def container_started_at(self, name: str) -> set[str]:
-        """When a container was started last, in Podman's own words; nothing if it is gone."""
+        """Time of a container's last start, in Podman's words; nothing if it is gone."""
         return self._podman("ps", f"--filter=name=^{name}$", "--format={{.StartedAt}}")
 
     def podman_names(self) -> set[str]:
