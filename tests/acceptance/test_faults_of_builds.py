@@ -1,5 +1,8 @@
-"""Builds that cannot end well: each says why on its object, and leaves nothing behind."""
+"""Builds that fail: each says why on its object, leaves nothing behind, and goes on if it may."""
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,8 +16,18 @@ from tests.support.installation.applications import (
 )
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.vendor_images import publish
+from tests.support.registry.registry_proxy import (
+    BadAnswer,
+    dropped,
+    other_bytes,
+    registry_proxy,
+    server_error,
+    truncated,
+)
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase
+from upwell.api.image import ImageStream
+from upwell.oci import Digest
 from upwell.store.interface import ApiClient, NotFoundError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -152,3 +165,156 @@ async def test_an_output_stream_that_does_not_exist_yet(
     await until(reason, lambda seen: seen == "InvalidOutputReference")
     await made.apply(client, stream("late"))
     await ended(client, "late-1", BuildPhase.COMPLETE)
+
+
+async def waiting_for_retry(client: ApiClient, name: str, reason: str) -> Build:
+    build = await until(
+        lambda: found(client, name),
+        lambda build: build.status.phase.is_terminal or build.status.retry_time is not None,
+    )
+    assert (build.status.phase, build.status.reason) == (BuildPhase.NEW, reason)
+    assert "attempt 2 begins at" in (build.status.message or "")
+    return build
+
+
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        pytest.param(server_error, id="500"),
+        pytest.param(other_bytes, id="wrong digest"),
+        pytest.param(truncated, id="truncated"),
+        pytest.param(dropped, id="dropped"),
+    ],
+)
+async def test_a_vendor_that_is_out_of_order_while_a_build_pulls(
+    made: Installation, client: ApiClient, misbehave: BadAnswer
+) -> None:
+    name = f"unruly-{misbehave.__name__.replace('_', '-')}"
+    digest = await publish(made.vendor, f"vendor/{name}:1", name)
+    async with registry_proxy(made.vendor) as proxy:
+        await made.apply(client, base_stream(proxy.address, name, scheduled=False))
+
+        async def imported() -> bool:
+            history = (await client.get(ImageStream, "default", name)).status.tag("1")
+            return history is not None and history.latest is not None
+
+        await until(imported, bool)
+        proxy.misbehave = misbehave
+        config = docker_build("app", base=f"{name}:1", dockerfile=f"FROM {name}:1\nRUN true\n")
+        config = config.replace("name: app", f"name: {name}-app").replace("app:latest", "app:1")
+        await made.apply(client, stream("app") + config)
+        await waiting_for_retry(client, f"{name}-app-1", "PullBuilderImageFailed")
+        assert proxy.misbehaved
+
+        proxy.misbehave = None
+        build = await ended(client, f"{name}-app-1", BuildPhase.COMPLETE)
+        assert build.status.attempts > 1
+        assert [Digest.parse(i.reference.partition("@")[2]) for i in build.status.images] == [
+            digest
+        ]
+        log = made.build_log(build.uid)
+        assert "Attempt 1 has failed: Failed pulling builder image." in log
+        assert "Attempt 2 begins" in log
+        await assert_nothing_left(made, build)
+
+
+async def test_a_builder_that_is_killed(made: Installation, client: ApiClient) -> None:
+    await made.apply(
+        client,
+        stream("killed") + docker_build("killed", dockerfile="FROM base:1\nRUN sleep 5\n"),
+    )
+
+    async def pids() -> list[int]:
+        uid = (await found(client, "killed-1")).uid
+        return made.builder_pids(uid) if uid and "RUN sleep" in made.build_log(uid) else []
+
+    for pid in await until(pids, bool):
+        os.kill(pid, signal.SIGKILL)
+    await waiting_for_retry(client, "killed-1", "BuilderKilled")
+    build = await ended(client, "killed-1", BuildPhase.COMPLETE)
+    assert build.status.attempts == 2
+    await assert_nothing_left(made, build)
+
+
+async def test_a_builder_that_is_stopped_ends_at_the_deadline(
+    made: Installation, client: ApiClient
+) -> None:
+    config = docker_build("stopped", dockerfile="FROM base:1\nRUN sleep 600\n")
+    config = config.replace("\nspec:\n", "\nspec:\n  completionDeadlineSeconds: 10\n")
+    await made.apply(client, stream("stopped") + config)
+
+    async def pids() -> list[int]:
+        uid = (await found(client, "stopped-1")).uid
+        return made.builder_pids(uid) if uid and "RUN sleep" in made.build_log(uid) else []
+
+    for pid in await until(pids, bool):
+        os.kill(pid, signal.SIGSTOP)
+    build = await ended(client, "stopped-1", BuildPhase.FAILED)
+    assert build.status.reason == "DeadlineExceeded"
+    await assert_nothing_left(made, build)
+
+
+async def test_a_full_disk_is_waited_out() -> None:
+    def small(made: Installation) -> None:
+        made.mount_small_disk(made.data_dir / "builder", megabytes=64)
+
+    async with installation(prepare=small) as made, made.client() as client:
+        await publish(made.vendor, "vendor/base:1", "1.0")
+        big = "FROM base:1\nRUN head -c 90000000 /dev/zero > /big\n"
+        await made.apply(
+            client, base_stream(made.vendor) + stream("big") + docker_build("big", dockerfile=big)
+        )
+        await waiting_for_retry(client, "big-1", "DiskPressure")
+        made.enlarge_disk(made.data_dir / "builder", megabytes=600)
+        build = await ended(client, "big-1", BuildPhase.COMPLETE)
+        assert build.status.attempts > 1
+        await assert_nothing_left(made, build)
+
+
+CHURN_SECONDS = 20
+
+
+async def test_a_base_that_is_published_every_second_reaches_every_application(
+    made: Installation, client: ApiClient
+) -> None:
+    await publish(made.vendor, "vendor/churn:1", "churn 0")
+    names = ("churn-a", "churn-b", "churn-c")
+    dockerfile = "FROM churn:1\nRUN sleep 1; cp /etc/base-version /version\n"
+    configs = "".join(
+        stream(name) + docker_build(name, base="churn:1", dockerfile=dockerfile) for name in names
+    )
+    await made.apply(client, base_stream(made.vendor, "churn") + configs)
+    for name in names:
+        await ended(client, f"{name}-1", BuildPhase.COMPLETE)
+
+    digest, most = None, 0
+    for version in range(1, CHURN_SECONDS + 1):
+        digest = await publish(made.vendor, "vendor/churn:1", f"churn {version}")
+        for name in names:
+            waiting = [b for b in await builds_of(client, name) if not b.status.phase.is_terminal]
+            most = max(most, len(waiting))
+        await asyncio.sleep(1)  # the pace of what is tried, nothing is waited for
+    assert most <= 2, "one runs, one waits"
+
+    served = {name: await builds_of(client, name) for name in names}
+    for name, builds in served.items():
+        complete = [build for build in builds if build.status.phase is BuildPhase.COMPLETE]
+        assert len(complete) > 1, f"{name} got nothing new for {CHURN_SECONDS} s: {builds}"
+    counts = [len(builds) for builds in served.values()]
+    assert max(counts) - min(counts) <= 2, counts
+
+    async def newest_bases() -> set[str]:
+        found = set()
+        for name in names:
+            done = [b for b in await builds_of(client, name) if b.status.output is not None]
+            found |= {image.reference.partition("@")[2] for image in done[-1].status.images}
+        return found
+
+    await until(newest_bases, {str(digest)}.__eq__)
+
+
+async def builds_of(client: ApiClient, config: str) -> list[Build]:
+    """Return the builds of a BuildConfig, the oldest first."""
+    builds = (await client.list(Build)).items
+    mine = [build for build in builds if build.labels.get(BUILD_CONFIG_LABEL) == config]
+    return sorted(mine, key=lambda build: int(build.name.rpartition("-")[2]))

@@ -231,6 +231,15 @@ class Installation:
         marker = f"UPWELL_BUILDER={self.data_dir / 'builds'}"
         return [line for _, line, environ in _processes() if marker in environ]
 
+    def builder_pids(self, uid: str) -> list[int]:
+        """Processes of Buildah that carry out the build."""
+        marker, folder = f"UPWELL_BUILDER={self.data_dir / 'builds'}", f"/{uid}/"
+        return [
+            pid
+            for pid, line, environ in _processes()
+            if marker in environ and folder in line and line.startswith("buildah ")
+        ]
+
     def inputs_tags(self, repository: str) -> list[str]:
         """The sets of inputs that were built into the repository, by their tags."""
         folder = self._kept(repository) / "_tags"
