@@ -14,8 +14,9 @@ from tests.support.rollouts.memory_machine import MemoryClock
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.build import Build
 from upwell.api.codec import decode_as
+from upwell.api.conditions import set_condition
 from upwell.api.image import ImageStream, TagEvent
-from upwell.api.meta import ObjectKey, ObjectMeta, Resource
+from upwell.api.meta import Condition, ObjectKey, ObjectMeta, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.controller import ObjectCache
@@ -213,6 +214,20 @@ class ReconciledPipeline:
         finally:
             self.restart()
         return False
+
+    async def degrade(self, name: str, reason: str, message: str, *, over: bool = False) -> None:
+        """Have a Deployment's rollouts say that it is degraded, or is so no more."""
+        one = await self.store.get(Deployment, NAMESPACE, name)
+        condition = Condition(
+            type="Degraded",
+            status="False" if over else "True",
+            reason=reason,
+            message=message,
+        )
+        conditions = set_condition(one.status.conditions, condition, self.clock())
+        changes = {"conditions": conditions, "ready_replicas": int(over)}
+        status = one.status.model_copy(update=changes)
+        await self.store.update_status(one.with_status(status))
 
     async def running(self, name: str) -> str:
         """Return the image of a Deployment."""

@@ -7,8 +7,12 @@ from enum import StrEnum
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.builds.triggers import digest_of
+from upwell.policy.health.fault import FaultEvent, HealthFault
+from upwell.policy.health.judgement import faults_of
+from upwell.policy.rollouts.degradation import DegradedReason
+from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.image_ownership import pod_template
-from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, Slot, hold_text
 
@@ -90,6 +94,17 @@ def stage_rollout(placed: Iterable[Placed]) -> StageRollout:
     return StageRollout(RolledOut.COMPLETE)
 
 
+def _degraded(workload: Workload) -> HealthFault | None:
+    """Return the degradation of what is rolled out; that of what was there before says nothing."""
+    newest = next(iter(workload.status.revisions), None)
+    seen = (workload.status.observed_generation or 0) >= workload.generation
+    if not seen or newest is None or newest.phase != Phase.COMPLETE:
+        return None
+    found = [one for one in faults_of(workload) if one.event is FaultEvent.WORKLOAD_DEGRADED]
+    own = [one for one in found if one.since is None or one.since >= newest.created]
+    return own[0] if own else None
+
+
 def _rollout(placed: Placed) -> StageRollout:
     workload = placed.workload
     if placed.is_missing:
@@ -100,8 +115,18 @@ def _rollout(placed: Placed) -> StageRollout:
         return StageRollout(RolledOut.GOING_ON, f"{workload.key} gets its images")
     if not isinstance(workload, WORKLOADS):
         return StageRollout(RolledOut.COMPLETE)  # a CronJob: its next run has the image
+    return _progress(workload)
+
+
+def _progress(workload: Workload) -> StageRollout:
+    """Say how the rollout of a workload stands, and whether what it rolled out stays up."""
     rollout = rollout_of(workload)
     text = f"{workload.key}: {rollout.text}"
+    degraded = _degraded(workload)
+    if degraded is not None:
+        looping = degraded.reason == DegradedReason.CRASH_LOOP
+        state = RolledOut.FAILED if looping else RolledOut.GOING_ON
+        return StageRollout(state, f"{workload.key}: {degraded.message}")
     match rollout.state:
         case RolloutState.COMPLETE:
             return StageRollout(RolledOut.COMPLETE)

@@ -6,6 +6,7 @@ import pytest
 from tests.support.promotion.reconciled_pipeline import NAMESPACE, ReconciledPipeline, image
 
 from upwell.api.apps import Deployment
+from upwell.api.conditions import find
 from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.promotion import PromotionPhase, Rejection, Release, ReleasePhase
 from upwell.policy.promotion.verification.checks import VerificationOutcome
@@ -80,6 +81,62 @@ async def test_a_rollout_that_fails_puts_the_stage_back(pipelines: ReconciledPip
     message = (await pipelines.promotion("shop-2.dev")).status.message
     assert "it never became ready" in message
     assert "shop-2.dev" not in pipelines.checks.asked
+
+
+async def test_a_workload_that_crashes_while_it_is_verified_fails_the_promotion(
+    pipelines: ReconciledPipeline,
+) -> None:
+    pipelines.checks.outcomes["dev"] = VerificationOutcome.RUNNING
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert (await pipelines.phases())["shop-2.dev"] == "Verifying"
+    words = "0 of 1 replicas of revision 2 are available: container web exited 3: no database"
+    await pipelines.degrade("dev-shop", "CrashLoopBackOff", words)
+    pipelines.checks.outcomes["dev"] = VerificationOutcome.PASSED
+
+    await pipelines.settle()
+
+    assert (await pipelines.phases())["shop-2.dev"] == "Failed"
+    assert words in (await pipelines.promotion("shop-2.dev")).status.message
+    assert await pipelines.running("dev-shop") == image("one")
+    assert "shop-2.production" not in await pipelines.phases()
+    pipeline = await pipelines.store.get(Pipeline, "shop", "shop")
+    degraded = find(pipeline.status.conditions, "Degraded")
+    assert degraded is not None
+    assert (degraded.status, degraded.reason) == ("True", "ReleaseRejected")
+    assert "no database" in degraded.message
+
+
+async def test_a_stage_is_not_verified_while_its_workload_is_degraded(
+    pipelines: ReconciledPipeline,
+) -> None:
+    pipelines.checks.outcomes["dev"] = VerificationOutcome.RUNNING
+    await pipelines.push("two")
+    await pipelines.settle()
+    words = "0 of 1 replicas of revision 2 are available: container web: refused"
+    await pipelines.degrade("dev-shop", "ContainersNotReady", words)
+    pipelines.checks.outcomes["dev"] = VerificationOutcome.PASSED
+
+    await pipelines.settle()
+
+    promotion = await pipelines.promotion("shop-2.dev")
+    assert promotion.status.phase.value == "Verifying"
+    assert promotion.status.message == f"Deployment shop/dev-shop: {words}"
+    await pipelines.degrade("dev-shop", "AsExpected", "", over=True)
+    await pipelines.settle()
+    assert (await pipelines.phases())["shop-2.dev"] == "Succeeded"
+
+
+async def test_what_crashed_before_a_release_came_is_not_its_fault(
+    pipelines: ReconciledPipeline,
+) -> None:
+    pipelines.clock.advance(60)
+    await pipelines.degrade("dev-shop", "CrashLoopBackOff", "0 of 1 replicas of revision 1")
+    pipelines.clock.advance(60)
+    await pipelines.push("two")
+    await pipelines.settle()
+
+    assert (await pipelines.phases())["shop-2.dev"] == "Succeeded"
 
 
 async def test_a_rollout_that_does_not_end_in_time_has_failed(
