@@ -97,7 +97,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     cache = ObjectCache(store)
     paths = await write_configuration(settings, store.instance_id)
     podman = podman_settings(settings, paths, lambda: store.timeline)
-    runtime = await stack.enter_async_context(PodmanRuntime.open(podman))
+    component = components.add("podman")
+    runtime = await stack.enter_async_context(PodmanRuntime.open(podman, component=component))
     await account_for_instances(
         data, paths.instance_id, store, runtime, adopt_empty=settings.adopt_empty
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from upwell.machine.clock import Clock
-from upwell.machine.tasks import side_by_side
+from upwell.machine.tasks import first_error, side_by_side
 from upwell.workload.interface import Action, Pause, ProbeSpec, RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.podman.api.faults import InstanceFaults
 from upwell.workload.podman.observation import ContainerFacts
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 from upwell.workload.podman.records import ContainerRecord, InstanceRecord, RecordStore
@@ -22,6 +23,7 @@ _LEAST_GRACE_SECONDS = 2.0
 """Least time to end in, even if preStop has used up all (as the kubelet grants it)."""
 _ACTION_SECONDS = 3600.0
 _EAGER_SECONDS = 0.25
+_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Health:
         self._turned = turned
         self._client = ProbeClient()
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._faults = InstanceFaults()
 
     async def close(self) -> None:
         """Close the probes' connections; the tasks end with their group."""
@@ -69,7 +72,7 @@ class Health:
             probes = record.container(target.container.name) if record else None
             self._tasks[container_id] = []
             if probes and not probes.init:
-                task = group.create_task(self._watch_container(target, probes))
+                task = group.create_task(self._keep_watching(target, probes))
                 self._tasks[container_id].append(task)
 
     async def before_stop(
@@ -90,6 +93,16 @@ class Health:
                     group.create_task(work)
         spent = (self._clock.now() - begun).total_seconds()
         return max(grace_seconds - spent, min(grace_seconds, _LEAST_GRACE_SECONDS))
+
+    async def _keep_watching(self, target: ProbeTarget, known: ContainerRecord) -> None:
+        """Follow a container; a fault of ours, or of the disk, ends no other task."""
+        while True:
+            try:
+                return await self._watch_container(target, known)
+            except Exception as error:  # noqa: BLE001 - told of this instance, and begun anew
+                first = first_error(error)
+                self._faults.tell(target.container.instance, first, "instance not probed")
+                await self._clock.sleep(_RETRY_SECONDS)
 
     async def _watch_container(self, target: ProbeTarget, known: ContainerRecord) -> None:
         """Follow a container through its start, then ask it for ever."""

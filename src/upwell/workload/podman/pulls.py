@@ -141,6 +141,8 @@ class Pulls:
                 await self._fetch(_source(pull.spec, image))
         except WorkloadError as error:
             _log.warning("image not pulled", extra={"instance": name, "why": str(error)})
+        except Exception:  # noqa: BLE001 - a fault of ours, which must not end the pulls of others
+            _log.exception("image not pulled", extra={"instance": name})
         if self._under_way.get(name) is pull:
             del self._under_way[name]
             self._publish(pull.spec.owner)

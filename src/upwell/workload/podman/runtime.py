@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -26,6 +25,7 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from upwell.machine.clock import Clock, SystemClock
+from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.tasks import side_by_side
 from upwell.workload.interface import (
     WHOLE_LOG,
@@ -46,51 +46,47 @@ from upwell.workload.interface import (
     UnreadableFilesError,
 )
 from upwell.workload.podman import volumes
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.execution import conversation, execution_body
+from upwell.workload.podman.api.faults import RuntimeFaults
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
+from upwell.workload.podman.api.supervision import ServiceSupervisor
 from upwell.workload.podman.bridge import candidates, leave, make_local
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.container_body import (
-    LABEL_NAME,
     LABEL_UPWELL,
     ContainerContext,
     create_body,
 )
 from upwell.workload.podman.container_files import collect
-from upwell.workload.podman.health import Health, ProbeTarget
+from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.instance_network import connect_inside
+from upwell.workload.podman.instance_watch import InstanceActions, InstanceWatch
 from upwell.workload.podman.kept_volumes import KeptVolume, KeptVolumes
 from upwell.workload.podman.leftovers import Leftovers
+from upwell.workload.podman.listing import BrokenContainer, ContainerListing
 from upwell.workload.podman.observation import ContainerFacts, next_to_start, observe
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.pulls import Pulls
 from upwell.workload.podman.records import InstanceRecord, RecordStore
-from upwell.workload.podman.shared_calls import SharedCall
 
 __all__ = ["PodmanRuntime", "PodmanSettings"]
 
 _log = logging.getLogger(__name__)
 
-type _Version = tuple[str, str, int]
-"""(container ID, status, start in Unix seconds) as the list of containers has them."""
-
-_RESYNC_SECONDS = 15.0
-"""Time for which a change goes unnoticed when the stream of events loses one."""
-_RECONNECT_SECONDS = 1.0
 _RESTART_GRACE_SECONDS = 10
 """For the containers of an instance that still run when another of it has ended. What a start
 that was cut short left behind has served nobody, and gets none."""
 _PURGE_SECONDS = 3600.0
-_LAST_LINES = 10
-_LAST_LINES_BYTES = 2048
 
 
 class PodmanRuntime:
     """The Runtime port on one machine; made by `PodmanRuntime.open`."""
 
-    def __init__(self, settings: PodmanSettings, api: PodmanApi, clock: Clock) -> None:
+    def __init__(
+        self, settings: PodmanSettings, api: PodmanApi, clock: Clock, component: WatchedComponent
+    ) -> None:
         self._settings = settings
         self._api = api
         self._clock = clock
@@ -105,31 +101,46 @@ class PodmanRuntime:
         self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
-        self._list_all = SharedCall(self._list_containers)
-        self._facts: dict[_Version, ContainerFacts] = {}
-        """Facts that were inspected once: they do not change within a version."""
+        self._listing = ContainerListing(api, self._label)
+        self._faults = RuntimeFaults(component, self._recovered)
+        self._watch = InstanceWatch(
+            self._listing,
+            self._records,
+            self._health,
+            self._changes,
+            self._faults,
+            InstanceActions(self._go_on, self._mend),
+        )
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: PodmanSettings, clock: Clock | None = None
+        cls,
+        settings: PodmanSettings,
+        clock: Clock | None = None,
+        component: WatchedComponent | None = None,
     ) -> AsyncIterator[Self]:
         """Run the API service, the watch and the probes while the block lasts.
 
-        Leaving the block stops these, and no container. Raises RuntimeUnavailableError.
+        Faults of Podman are reported as those of `component`. Leaving the block stops these, and
+        no container. Raises RuntimeUnavailableError.
         """
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         service = PodmanService(settings)
         api = PodmanApi(service)
-        runtime = cls(settings, api, clock or SystemClock())
+        component = component or Components().add("podman")
+        runtime = cls(settings, api, clock or SystemClock(), component)
         await asyncio.to_thread(runtime._records.purge)
         try:
             await _ensure_network(api, settings)
             async with side_by_side() as group:
+                supervisor = ServiceSupervisor(service, runtime._faults)
+                watch, wake = runtime._watch, runtime._wake
                 tasks = [
-                    group.create_task(runtime._watch(group)),
-                    group.create_task(runtime._follow_events()),
+                    group.create_task(supervisor.run()),
+                    group.create_task(watch.run(group, wake)),
+                    group.create_task(watch.follow_events(api, runtime._label, wake)),
                     group.create_task(runtime._pulls.run()),
                     group.create_task(runtime._purge()),
                 ]
@@ -144,10 +155,8 @@ class PodmanRuntime:
 
     async def instances(self) -> Sequence[Instance]:
         """Return all instances of this Upwell, running or ended, or waiting for an image."""
-        found = {
-            name: observe(containers, self._records.load(name), self._health.complaints)
-            for name, containers in (await self._observe_containers()).items()
-        }
+        containers = await self._observe_containers()
+        found = self._watch.instances(containers, self._health.complaints)
         timeline = self._settings.timeline()
         waiting = {
             name: replace(one, timeline=timeline) for name, one in self._pulls.instances().items()
@@ -176,6 +185,7 @@ class PodmanRuntime:
             with _writing(spec.name):
                 self._records.save(record)
             ended = any(container.ended for container in old)
+            await self._remove_broken(spec.name)
             await self._end(old, _RESTART_GRACE_SECONDS if ended else 0, keep_logs=True)
             folder = self._records.folder(spec.name) / "volumes"
             claims = self._settings.data_dir / "claims"
@@ -224,6 +234,7 @@ class PodmanRuntime:
             self._pulls.cancel(name)
             found = (await self._observe_containers(name)).get(name, [])
             left = await self._health.before_stop(found, grace_seconds)
+            await self._remove_broken(name)
             await self._end(found, math.ceil(left))
             with _writing(name):
                 await asyncio.to_thread(self._records.remove, name)
@@ -358,44 +369,34 @@ class PodmanRuntime:
                 return entry
         raise RuntimeUnavailableError(f"{name} has no container {container or 'at all'}")
 
+    def _recovered(self) -> None:
+        """Let everybody look again, as what they did meanwhile has failed."""
+        self._watch.tell_all()
+        self._wake.set()
+
     def _lock(self, instance: str) -> asyncio.Lock:
         """One start or stop of an instance at a time."""
         return self._locks.setdefault(instance, asyncio.Lock())
 
     async def _observe_containers(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
         """Return the containers by instance, each instance's in the order of their creation."""
-        return await (self._list_containers(name) if name else self._list_all())
+        return await self._listing.observe(name)
 
-    async def _list_containers(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
-        label = f"{LABEL_NAME}={name}" if name else ""
-        listing = await self._api.containers(*filter(None, [self._label, label]))
-        grouped: defaultdict[str, list[ContainerFacts]] = defaultdict(list)
-        current = {}
-        for entry in listing:
-            key = (str(entry["Id"]), str(entry["State"]), int(entry["StartedAt"]))
-            facts = self._facts.get(key) or await self._inspect(key[0])
-            if facts is not None:
-                current[key] = facts
-                grouped[facts.instance].append(facts)
-        self._facts = {**self._facts, **current} if name else current
-        for containers in grouped.values():
-            containers.sort(key=lambda facts: facts.created)
-        return grouped
+    async def _remove_broken(self, name: str) -> None:
+        """Remove the containers of an instance that are set apart; its lock is held."""
+        for one in self._listing.broken(name):
+            _log.warning(
+                "broken container is removed",
+                extra={"instance": one.instance, "container": one.name, "why": one.message},
+            )
+            await self._listing.remove_broken(one)
 
-    async def _inspect(self, container_id: str) -> ContainerFacts | None:
-        with contextlib.suppress(PodmanNotFoundError):  # removed since it was listed
-            facts = ContainerFacts.parse(await self._api.inspect(container_id))
-            if facts.ended:
-                facts = replace(facts, last_lines=await self._last_lines(container_id))
-            return facts
-        return None
-
-    async def _last_lines(self, container_id: str) -> str:
-        last = b""
-        with contextlib.suppress(RuntimeUnavailableError):  # a lost log is no lost instance
-            async for piece in self._api.logs(container_id, LogQuery(tail=_LAST_LINES)):
-                last = (last + piece)[-_LAST_LINES_BYTES:]
-        return last.decode(errors="replace").strip()
+    async def _mend(self, broken: BrokenContainer) -> None:
+        """Remove a container that is set apart; who owns its instance starts that anew."""
+        async with self._lock(broken.instance):
+            await self._observe_containers(broken.instance)
+            await self._remove_broken(broken.instance)
+        self._wake.set()
 
     async def _create(
         self,
@@ -447,7 +448,8 @@ class PodmanRuntime:
         """Stop all at the same time, then remove, the owner of the shared network last."""
 
         async def stop(container: ContainerFacts) -> None:
-            with contextlib.suppress(PodmanNotFoundError):
+            # One that cannot be stopped in peace (its monitor is gone, say) is removed by force.
+            with contextlib.suppress(PodmanNotFoundError, PodmanRefusedError):
                 await self._api.stop(container.id, grace_seconds)
 
         async with side_by_side() as group:
@@ -457,56 +459,10 @@ class PodmanRuntime:
         for container in reversed(containers):
             with contextlib.suppress(PodmanNotFoundError):
                 if keep_logs and container.started_at is not None:
-                    log = self._api.logs(container.id, LogQuery(timestamps=True))
-                    await self._previous.keep(container.instance, container.name, log)
+                    with contextlib.suppress(PodmanRefusedError):  # lost with its container
+                        log = self._api.logs(container.id, LogQuery(timestamps=True))
+                        await self._previous.keep(container.instance, container.name, log)
                 await self._api.remove(container.id)
-
-    async def _follow_events(self) -> None:
-        """Wake the watch at every event; a stream that ends is opened again."""
-        while True:
-            try:
-                async for _ in self._api.events(self._label):
-                    self._wake.set()
-            except RuntimeUnavailableError as error:
-                _log.warning("event stream lost", extra={"why": str(error)})
-            await asyncio.sleep(_RECONNECT_SECONDS)
-            self._wake.set()  # something may have happened in between
-
-    async def _watch(self, group: asyncio.TaskGroup) -> None:
-        """Compare what is with what was, tell listeners, and probe what runs."""
-        known: dict[str, Instance] = {}
-        while True:
-            self._wake.clear()
-            try:
-                found = await self._observe_containers()
-            except RuntimeUnavailableError as error:
-                _log.warning("containers cannot be listed", extra={"why": str(error)})
-            else:
-                self._records.write_rest()
-                self._health.follow(_targets(found), group)
-                now = {
-                    name: observe(containers, self._records.load(name), {})
-                    for name, containers in found.items()
-                }
-                for name, instance in {**known, **now}.items():
-                    if known.get(name) != now.get(name):
-                        self._changes.publish(instance.owner)
-                known = now
-                await self._advance(found)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RESYNC_SECONDS):
-                    await self._wake.wait()
-
-    async def _advance(self, found: Mapping[str, list[ContainerFacts]]) -> None:
-        """Go on with every instance whose next container's turn has come."""
-        for name, containers in found.items():
-            if next_to_start(containers, self._records.load(name)):
-                try:
-                    await self._go_on(name)
-                except RuntimeUnavailableError as error:
-                    _log.warning(
-                        "instance not started", extra={"instance": name, "why": str(error)}
-                    )
 
 
 @contextlib.contextmanager
@@ -535,12 +491,3 @@ def _restarts(old: Sequence[ContainerFacts], record: InstanceRecord | None) -> i
     """Count from the ended containers: a start that was cut short is not counted twice."""
     ended = [container.restarts + 1 for container in old if container.ended]
     return max(ended, default=record.restarts if record else 0)
-
-
-def _targets(found: Mapping[str, Sequence[ContainerFacts]]) -> list[ProbeTarget]:
-    return [
-        ProbeTarget(container, next((entry.address for entry in containers if entry.address), ""))
-        for containers in found.values()
-        for container in containers
-        if container.running
-    ]

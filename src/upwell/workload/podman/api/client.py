@@ -42,6 +42,10 @@ class PodmanNotFoundError(Exception):
     """Podman has no such container, image or network. Stays within the adapter."""
 
 
+class PodmanRefusedError(RuntimeUnavailableError):
+    """Podman answered that it cannot do what it was asked for: it runs, something else is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodmanRequest:
     """One request: what is asked, and how long the answer may take."""
@@ -55,17 +59,18 @@ class PodmanRequest:
 
 
 class PodmanApi:
-    """One connection pool to the service."""
+    """One connection pool to the service that runs."""
 
     def __init__(self, service: PodmanService) -> None:
         self._service = service
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(path=str(service.socket), limit=0),
-        )
+        self._session: aiohttp.ClientSession | None = None
+        self._start = 0
+        """Number of the start of the service that the connections belong to."""
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def containers(self, *labels: str) -> list[dict[str, Any]]:
         """List all containers, running or not, that carry all `labels` (`key=value`)."""
@@ -98,10 +103,15 @@ class PodmanApi:
         path = f"/containers/{container}/stop"
         await self._json(PodmanRequest("POST", path, parameters, timeout=timeout))
 
-    async def remove(self, container: str) -> None:
-        """Remove a container, whatever it does, with its anonymous volumes."""
+    async def remove(self, container: str, *, depend: bool = False) -> None:
+        """Remove a container, whatever it does, with its anonymous volumes.
+
+        With `depend` those that share its network go too.
+        """
         # Documented is "v"; what Podman 5 reads here is "volumes". Named volumes stay.
         parameters = {"force": "true", "v": "true", "volumes": "true", "timeout": "0"}
+        if depend:
+            parameters["depend"] = "true"
         await self._json(PodmanRequest("DELETE", f"/containers/{container}", parameters))
 
     async def image_exists(self, reference: Reference) -> bool:
@@ -269,12 +279,13 @@ class PodmanApi:
                 yield chunk
 
     async def events(self, label: str) -> AsyncIterator[None]:
-        """Yield whenever a container with `label` starts, ends or is removed."""
+        """Yield once the stream is open, and whenever a container starts, ends or is removed."""
         wanted = {"label": [label], "event": ["start", "died", "remove"]}
         parameters = {"stream": "true", "filters": json.dumps(wanted)}
         async with self._open(
             PodmanRequest("GET", "/events", parameters, timeout=_NO_LIMIT)
         ) as response:
+            yield
             async for _ in response.content.iter_any():
                 yield
 
@@ -291,10 +302,22 @@ class PodmanApi:
         except ValueError as error:
             raise RuntimeUnavailableError(f"podman answered no JSON to {call.path}") from error
 
+    async def _connected(self) -> aiohttp.ClientSession:
+        """Return the session of the service that runs; connections to an earlier one are closed."""
+        if self._session is None or self._start != self._service.starts:
+            old, self._start = self._session, self._service.starts
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(path=str(self._service.socket), limit=0),
+            )
+            if old is not None:
+                await old.close()
+            return self._session
+        return self._session
+
     @asynccontextmanager
     async def _open(self, call: PodmanRequest) -> AsyncIterator[aiohttp.ClientResponse]:
         await self._service.ensure()
-        request = self._session.request(
+        request = (await self._connected()).request(
             call.method,
             _BASE + call.path,
             params=call.parameters,
@@ -307,7 +330,7 @@ class PodmanApi:
                 if response.status >= HTTPStatus.BAD_REQUEST:
                     await _raise(response)
                 yield response
-        except (aiohttp.ClientError, TimeoutError, BadFrameError) as error:
+        except (aiohttp.ClientError, OSError, BadFrameError) as error:  # a TimeoutError is one too
             why = str(error) or type(error).__name__
             raise RuntimeUnavailableError(f"podman: {call.method} {call.path}: {why}") from error
 
@@ -340,7 +363,7 @@ async def _raise(response: aiohttp.ClientResponse) -> NoReturn:
     message = message.strip()[:_MAX_ERROR_CHARACTERS] or f"HTTP {response.status}"
     if response.status == HTTPStatus.NOT_FOUND or cause == "no such container":
         raise PodmanNotFoundError(message)
-    raise RuntimeUnavailableError(f"podman: {message}")
+    raise PodmanRefusedError(f"podman: {message}")
 
 
 def _pull_fault(stream: bytes) -> str:

@@ -7,7 +7,9 @@ starts its own on another socket, so that it never talks to one with older setti
 
 import asyncio
 import contextlib
+import os
 import secrets
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,10 @@ _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _LOG_TAIL_BYTES = 2048
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 8.0
+_MOST_DOUBLINGS = 8
+_PING = b"GET /_ping HTTP/1.1\r\nHost: podman\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +65,86 @@ class PodmanService:
     def __init__(self, settings: PodmanSettings) -> None:
         self._settings = settings
         self.socket = settings.data_dir.absolute() / f"podman-{secrets.token_hex(4)}.sock"
+        self.starts = 0
+        """Number of times that it was started: connections to an earlier one are of no use."""
         self._log = settings.data_dir / "podman-service.log"
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
+        self._failures = 0
+        """Failed starts in a row."""
+        self._fault = ""
+        self._not_before = 0.0
+        """Time of the event loop before which a start is not tried again after a failure."""
 
     async def ensure(self) -> None:
-        """Start the service unless it runs; raises RuntimeUnavailableError."""
+        """Start the service unless it runs; raises RuntimeUnavailableError.
+
+        After a failed start the same error is raised at once, until it is time to try again.
+        """
         async with self._starting:
             if self._process is not None and self._process.returncode is None:
                 return
-            with self._log.open("wb") as log:
-                try:
-                    self._process = await asyncio.create_subprocess_exec(
-                        *self._argv(),
-                        stdin=DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        # conmon leaves a file `oom` where it is started from.
-                        cwd=self._settings.data_dir,
-                        start_new_session=True,
-                    )
-                except OSError as error:
-                    raise RuntimeUnavailableError(
-                        f"{self._settings.podman} cannot be started: {error}; install podman"
-                    ) from error
-            await self._wait_until_listening(self._process)
+            if self.retry_in():
+                raise RuntimeUnavailableError(self._fault)
+            try:
+                await self._start()
+            except RuntimeUnavailableError as error:
+                self._fault = str(error)
+                pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
+                self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
+                self._not_before = asyncio.get_running_loop().time() + pause
+                raise
+            self._failures, self._not_before = 0, 0.0
+
+    def retry_in(self) -> float:
+        """Return the seconds until a start is tried again after a failure."""
+        return max(0.0, self._not_before - asyncio.get_running_loop().time())
+
+    async def ended(self) -> str:
+        """Wait for the end of the process that runs; return how it ended, for people."""
+        process = self._process
+        code = await process.wait() if process else 0
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return f"Podman's service {how}: {self._log_tail()}"
+
+    async def answers(self, seconds: float) -> bool:
+        """Return True if it answers a request that asks for nothing within `seconds`."""
+        writer = None
+        try:
+            async with asyncio.timeout(seconds):
+                reader, writer = await asyncio.open_unix_connection(str(self.socket))
+                writer.write(_PING)
+                return b" 200 " in await reader.readline()
+        except (OSError, ValueError):  # a TimeoutError is an OSError
+            return False
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def is_at_work(self) -> bool:
+        """Return True if a thread of the process runs, waits for a processor or for a disk."""
+        if self._process is None:
+            return False
+        for path in Path(f"/proc/{self._process.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):
+                _, _, fields = path.read_text().rpartition(")")
+                if fields.split()[:1] in (["R"], ["D"]):
+                    return True
+        return False
+
+    async def kill(self) -> None:
+        """End the service at once; the containers run on, and requests under way fail."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        # The whole group: without root, Podman serves from a child of the process that we know.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
     async def close(self) -> None:
         """End the service; the containers run on."""
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -96,9 +153,32 @@ class PodmanService:
             async with asyncio.timeout(_STOP_SECONDS):
                 await process.wait()
         except TimeoutError:
-            process.kill()
-            await process.wait()
+            await self.kill()
         self.socket.unlink(missing_ok=True)
+
+    async def _start(self) -> None:
+        try:
+            self.socket.unlink(missing_ok=True)  # of one that was killed
+            with self._log.open("wb") as log:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._argv(),
+                    stdin=DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    # conmon leaves a file `oom` where it is started from.
+                    cwd=self._settings.data_dir,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise RuntimeUnavailableError(
+                f"{self._settings.podman} cannot be started: {error}; install podman"
+            ) from error
+        self.starts += 1
+        try:
+            await self._wait_until_answering(self._process)
+        except BaseException:
+            await asyncio.shield(self.kill())  # or the next caller would take it for a good one
+            raise
 
     def _argv(self) -> list[str]:
         settings = self._settings
@@ -124,10 +204,10 @@ class PodmanService:
             *("system", "service", f"--time={_IDLE_SECONDS}", f"unix://{self.socket}"),
         ]
 
-    async def _wait_until_listening(self, process: asyncio.subprocess.Process) -> None:
+    async def _wait_until_answering(self, process: asyncio.subprocess.Process) -> None:
         try:
             async with asyncio.timeout(_START_SECONDS):
-                while not await self._answers():
+                while not await self.answers(_START_SECONDS):
                     if process.returncode is not None:
                         raise RuntimeUnavailableError(f"podman does not start: {self._log_tail()}")
                     await asyncio.sleep(_POLL_SECONDS)
@@ -136,14 +216,9 @@ class PodmanService:
                 f"podman did not answer within {_START_SECONDS:.0f} s: {self._log_tail()}"
             ) from error
 
-    async def _answers(self) -> bool:
-        try:
-            _, writer = await asyncio.open_unix_connection(str(self.socket))
-        except OSError:
-            return False
-        writer.close()
-        return True
-
     def _log_tail(self) -> str:
-        text = self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
-        return text or "it printed nothing; run `upwell doctor`"
+        try:
+            raw = self._log.read_bytes()[-_LOG_TAIL_BYTES:]
+        except OSError as error:
+            return f"its log cannot be read: {error}"
+        return raw.decode(errors="replace").strip() or "it printed nothing; run `upwell doctor`"

@@ -1,0 +1,75 @@
+"""Supervises the service of Podman's API: one that ends or hangs is started anew."""
+
+import asyncio
+
+from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.podman.api.faults import FaultPlace, RuntimeFaults
+from upwell.workload.podman.api.service import PodmanService
+
+_PING_PERIOD = 0.5
+_PING_SECONDS = 0.6
+_LATE_SECONDS = 0.25
+"""Excess of a ping over its time from which on this process had no time itself."""
+_MISS_PAUSE = 0.1
+_REPORTED_MISSES = 2
+_MISSES = 3
+"""Pings in a row without an answer, after which a service that does nothing has to go."""
+_MISSES_AT_WORK = 15
+"""The same for one that has work to do: on a busy machine an answer takes its time."""
+
+
+class ServiceSupervisor:
+    """Keeps a service running and answering, and reports when it does not."""
+
+    def __init__(self, service: PodmanService, faults: RuntimeFaults) -> None:
+        self._service = service
+        self._faults = faults
+
+    async def run(self) -> None:
+        """Supervise until cancelled."""
+        starts = self._service.starts
+        while True:
+            try:
+                await self._service.ensure()
+            except RuntimeUnavailableError as error:
+                self._faults.report(FaultPlace.SERVICE, "ServiceNotStarted", str(error))
+                await asyncio.sleep(self._service.retry_in())
+                continue
+            if starts and self._service.starts > starts:
+                self._faults.component.count_restart()
+            starts = self._service.starts
+            self._faults.clear(FaultPlace.SERVICE)
+            await self._until_lost()
+
+    async def _until_lost(self) -> None:
+        """Return when the service has ended; one that hangs is killed."""
+        ending = asyncio.ensure_future(self._service.ended())
+        misses = 0
+        try:
+            while not ending.done():
+                if await self._is_well():
+                    misses = 0
+                    self._faults.clear(FaultPlace.SERVICE)
+                elif not ending.done():
+                    misses += 1
+                    await self._judge(misses)
+                await asyncio.wait([ending], timeout=_MISS_PAUSE if misses else _PING_PERIOD)
+            if not misses:
+                message = f"{ending.result()}; it is started anew"
+                self._faults.report(FaultPlace.SERVICE, "ServiceEnded", message)
+        finally:
+            ending.cancel()
+
+    async def _is_well(self) -> bool:
+        """Return True if the service answers, or if that cannot be told."""
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        answered = await self._service.answers(_PING_SECONDS)
+        return answered or loop.time() - asked > _PING_SECONDS + _LATE_SECONDS
+
+    async def _judge(self, misses: int) -> None:
+        if misses >= _REPORTED_MISSES:
+            message = "Podman's service does not answer; it is started anew if that goes on"
+            self._faults.report(FaultPlace.SERVICE, "ServiceNotAnswering", message)
+        if misses >= (_MISSES_AT_WORK if self._service.is_at_work() else _MISSES):
+            await self._service.kill()

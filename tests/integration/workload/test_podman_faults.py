@@ -1,0 +1,257 @@
+"""Faults of Podman itself: its service killed, stopped or not startable, one container broken."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
+from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
+
+from upwell.machine.components import Components, ComponentState, WatchedComponent
+from upwell.workload.interface import Owner, RuntimeUnavailableError, State
+from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
+
+PATIENCE = 3
+NAMES = ("web-1-a", "web-1-b", "web-1-c")
+
+
+def service_of(settings: PodmanSettings) -> int:
+    """Return the process that serves the API of these settings."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes().split(b"\0")
+            if b"service" in words and f"unix://{settings.data_dir}/".encode() in b" ".join(words):
+                return int(entry.parent.name)
+    return 0
+
+
+async def until(
+    component: WatchedComponent, holds: Callable[[ComponentState], bool]
+) -> ComponentState:
+    async def state() -> ComponentState:
+        return component.state
+
+    return await eventually(state, holds)
+
+
+@asynccontextmanager
+async def told(runtime: PodmanRuntime) -> AsyncIterator[list[Owner]]:
+    """Collect the owners that are told of while the block lasts."""
+    owners: list[Owner] = []
+
+    async def listen() -> None:
+        async for owner in runtime.changes():
+            owners.append(owner)  # noqa: PERF401 - while it goes on
+
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(listen())
+        await asyncio.sleep(0)
+        yield owners
+        listening.cancel()
+
+
+async def start_all(runtime: PodmanRuntime, workload: Workload) -> None:
+    for name in NAMES:
+        await runtime.start(workload.spec(workload.container("sleep", "600"), name=name))
+
+
+async def running(runtime: PodmanRuntime) -> list[str]:
+    return [one.name for one in await runtime.instances() if one.state is State.RUNNING]
+
+
+@pytest.fixture
+def component() -> WatchedComponent:
+    return Components().add("podman")
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_service_that_is_gone_or_hangs_is_noticed_and_started_anew_by_itself(
+    settings: PodmanSettings,
+    workload: Workload,
+    component: WatchedComponent,
+    kill: signal.Signals,
+) -> None:
+    async with PodmanRuntime.open(settings, component=component) as runtime:
+        await start_all(runtime, workload)
+        before = await runtime.instances()
+        old = service_of(settings)
+        async with told(runtime) as owners:
+            began = asyncio.get_running_loop().time()
+            os.kill(old, kill)
+            await until(component, lambda seen: seen.faulty)
+            noticed = asyncio.get_running_loop().time() - began
+            await until(component, lambda seen: not seen.faulty)
+            up = asyncio.get_running_loop().time() - began
+            assert component.state.restarts == 1
+            assert service_of(settings) not in {0, old}
+            assert await runtime.instances() == before
+            assert OWNER in owners
+        # Under 2 and 5 seconds, with room for a machine that is busy with other tests.
+        assert (noticed < 2 * PATIENCE, up < 5 * PATIENCE) == (True, True), (noticed, up)
+
+
+async def test_a_request_under_way_fails_when_the_service_hangs_and_may_be_made_again(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+        await start_all(runtime, workload)
+        os.kill(service_of(settings), signal.SIGSTOP)
+        with pytest.raises(RuntimeUnavailableError) as refused:
+            await runtime.stop(NAMES[0], 0)
+        assert refused.value.retryable
+        await runtime.stop(NAMES[0], 0)
+        assert await running(runtime) == list(NAMES[1:])
+
+
+async def test_a_service_that_cannot_be_started_is_tried_again_and_says_why(
+    settings: PodmanSettings, workload: Workload, component: WatchedComponent, tmp_path: Path
+) -> None:
+    podman = tmp_path / "podman"
+    podman.write_text('#!/bin/sh\nexec podman "$@"\n')
+    podman.chmod(0o755)
+    async with PodmanRuntime.open(
+        replace(settings, podman=str(podman)), component=component
+    ) as runtime:
+        await start_all(runtime, workload)
+        podman.write_text("#!/bin/sh\necho storage is damaged >&2\nexit 125\n")
+        os.kill(service_of(settings), signal.SIGKILL)
+        state = await until(component, lambda seen: seen.reason == "ServiceNotStarted")
+        assert "storage is damaged" in state.message
+        with pytest.raises(RuntimeUnavailableError, match="storage is damaged"):
+            await runtime.instances()
+
+        podman.chmod(stat.S_IRUSR)
+        await until(component, lambda seen: "storage is damaged" not in seen.message)
+        podman.chmod(0o755)
+        podman.write_text('#!/bin/sh\nexec podman "$@"\n')
+        await until(component, lambda seen: not seen.faulty)
+        assert await running(runtime) == list(NAMES)
+
+
+async def test_a_change_in_the_gap_of_the_event_stream_is_not_lost(
+    settings: PodmanSettings, workload: Workload, podman_home: PodmanHome
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+        await start_all(runtime, workload)
+        os.kill(service_of(settings), signal.SIGKILL)
+        podman_home.run("kill", f"upwell-{settings.instance_id}.{NAMES[0]}.web")
+
+        async with told(runtime) as owners:
+            await eventually(lambda: asyncio.sleep(0, owners), lambda seen: OWNER in seen)
+            await eventually(lambda: running(runtime), lambda seen: seen == list(NAMES[1:]))
+
+
+def lose_layer(home: PodmanHome, container: str) -> None:
+    """Damage the storage of a container as a removal does that is cut short."""
+    container_id = home.run("inspect", "--format={{.Id}}", container).strip()
+    storage = home.root / "storage"
+    known = [
+        entry
+        for path in storage.glob("*-containers/*containers.json")
+        for entry in json.loads(path.read_text())
+    ]
+    layer = next(entry["layer"] for entry in known if entry["id"] == container_id)
+    for path in storage.glob("*-layers/*layers.json"):
+        rest = [entry for entry in json.loads(path.read_text()) if entry["id"] != layer]
+        path.write_text(json.dumps(rest))
+
+
+async def test_one_broken_container_costs_one_instance_which_is_made_anew(
+    settings: PodmanSettings,
+    workload: Workload,
+    podman_home: PodmanHome,
+    component: WatchedComponent,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with PodmanRuntime.open(settings, component=component) as runtime:
+        await start_all(runtime, workload)
+    broken = f"upwell-{settings.instance_id}.{NAMES[0]}.web"
+    lose_layer(podman_home, broken)
+    async with PodmanRuntime.open(settings, component=component) as runtime:
+        assert await running(runtime) == list(NAMES[1:])
+        await runtime.start(workload.spec(workload.container("sleep", "600"), name=NAMES[0]))
+        assert await running(runtime) == list(NAMES)
+        assert not component.state.faulty
+    assert "layer not known" in caplog.records[0].__dict__["why"]
+    assert len(caplog.records) == 1
+
+
+async def test_a_broken_container_that_nobody_asks_for_is_removed_and_its_owner_told(
+    settings: PodmanSettings, workload: Workload, podman_home: PodmanHome
+) -> None:
+    broken = f"upwell-{settings.instance_id}.{NAMES[0]}.web"
+    async with PodmanRuntime.open(settings) as runtime:
+        await start_all(runtime, workload)
+        lose_layer(podman_home, broken)
+        async with told(runtime) as owners:
+            podman_home.run("kill", broken)
+            await eventually(
+                lambda: asyncio.to_thread(podman_home.run, "ps", "--all", "--format={{.Names}}"),
+                lambda names: broken not in names,
+            )
+            await eventually(lambda: asyncio.sleep(0, owners), lambda seen: OWNER in seen)
+        assert await running(runtime) == list(NAMES[1:])
+
+
+async def test_when_every_container_is_refused_none_is_removed(
+    settings: PodmanSettings,
+    workload: Workload,
+    podman_home: PodmanHome,
+    component: WatchedComponent,
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+        await start_all(runtime, workload)
+    [layers] = (podman_home.root / "storage").glob("*-layers/layers.json")
+    kept = layers.read_text()
+    for name in NAMES:
+        lose_layer(podman_home, f"upwell-{settings.instance_id}.{name}.web")
+    async with PodmanRuntime.open(settings, component=component) as runtime:
+        with pytest.raises(RuntimeUnavailableError, match="podman system check"):
+            await runtime.instances()
+        await until(component, lambda seen: seen.reason == "ContainersNotListed")
+        with pytest.raises(RuntimeUnavailableError, match="podman system check"):
+            await runtime.stop(NAMES[0], 0)
+        layers.write_text(kept)
+        await until(component, lambda seen: not seen.faulty)
+        assert await running(runtime) == list(NAMES)
+
+
+async def test_a_service_killed_in_the_middle_of_removals_leaves_nothing_in_the_way(
+    settings: PodmanSettings, workload: Workload, podman_home: PodmanHome
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+        await start_all(runtime, workload)
+
+        for pause in range(12):
+            stops = [asyncio.create_task(runtime.stop(name, 0)) for name in NAMES]
+            await asyncio.sleep(0.015 * pause)
+            if pid := service_of(settings):
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.gather(*stops, return_exceptions=True)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while sorted(await _running_or_none(runtime)) != sorted(NAMES):
+                    for name in NAMES:
+                        spec = workload.spec(workload.container("sleep", "600"), name=name)
+                        with contextlib.suppress(RuntimeUnavailableError):
+                            await runtime.start(spec)
+        for name in NAMES:
+            await runtime.stop(name, 0)
+        assert await runtime.instances() == []
+        assert await runtime.leftovers() == []
+    names = podman_home.run("ps", "--all", "--external", "--format={{.Names}}")
+    assert settings.instance_id not in names
+
+
+async def _running_or_none(runtime: PodmanRuntime) -> list[str]:
+    try:
+        return await running(runtime)
+    except RuntimeUnavailableError:
+        return []
