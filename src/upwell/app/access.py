@@ -1,6 +1,7 @@
 """Composes the API's protection: its tokens, its certificate, TLS and HTTP on one port."""
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
+from upwell.app.data_folder import DataFolderError
 from upwell.app.local_access import announced
-from upwell.machine.private_file import write_private
+from upwell.machine.private_file import make_private, write_private
 from upwell.registry.interface import Credential
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.asgi.tls import Certificate, generated, keep_fresh, server_context
@@ -25,6 +27,7 @@ from upwell.store.interface import Store
 
 _MAX_SECRET_BYTES = 4096
 _KEY_BYTES = 32
+_PRINTABLE = re.compile(r"[!-~]+")
 _USERNAME = "upwell"
 """A registry login has a name, though the token alone decides."""
 
@@ -54,11 +57,13 @@ async def protect(
 ) -> Protection:
     """Make what is missing in the data directory, and let this user's commands find the server.
 
-    Raises OSError or CertificateError.
+    Raises OSError, CertificateError or DataFolderError.
     """
     data = settings.data_dir
     token_file = data / "admin.token"
-    token = _kept(token_file, lambda: new_token(ADMIN))
+    token = kept_secret(
+        token_file, partial(new_token, ADMIN), "copies of the old token are refused then"
+    )
     renewal, certificate = None, _given_certificate(settings)
     if certificate is None:
         renewal = partial(_generate, settings, clock)
@@ -73,7 +78,7 @@ async def protect(
             settings.access.anonymous,
         ),
         InternalLogins(settings.internal_host, registry),
-        Signatures(_kept(data / "signing.key", partial(token_hex, _KEY_BYTES)).encode()),
+        Signatures(_signing_key(data / "signing.key").encode()),
         server_context(certificate),
         not settings.access.is_encrypted,
         renewal,
@@ -97,12 +102,28 @@ class InternalLogins:
         return Credential(_USERNAME, self._tokens.to_pull()) if registry == self._host else None
 
 
-def _kept(path: Path, make: Callable[[], str]) -> str:
-    """Return a secret of the data directory; made once, readable by the server's user alone."""
+def _signing_key(path: Path) -> str:
+    cost = "tokens that CIs and people hold for running promotions are refused then"
+    return kept_secret(path, partial(token_hex, _KEY_BYTES), cost)
+
+
+def kept_secret(path: Path, make: Callable[[], str], cost: str) -> str:
+    """Return a secret of the data directory; made once, readable by the server's user alone.
+
+    `cost` says what is lost with it. Raises DataFolderError for one that is not whole: what is
+    left of a secret is none.
+    """
+    made = make()
     if not path.exists():
-        write_private(path, f"{make()}\n")
-    with path.open() as file:
-        return file.read(_MAX_SECRET_BYTES).strip()
+        write_private(path, f"{made}\n")
+    make_private(path)
+    found = path.read_bytes()[: _MAX_SECRET_BYTES + 1].decode("ascii", "replace").strip()
+    if len(found) < len(made) or len(found) > _MAX_SECRET_BYTES or not _PRINTABLE.fullmatch(found):
+        raise DataFolderError(
+            f"{path} is empty or damaged: restore it from a copy, or remove it and start again"
+            f" ({cost})"
+        )
+    return found
 
 
 def _given_certificate(settings: ServerSettings) -> Certificate | None:

@@ -20,6 +20,7 @@ from upwell.delivery.interface import (
     Fate,
     OutboxError,
 )
+from upwell.machine.databases import DamagedDatabaseError, open_database
 
 MOST_PENDING = 10_000
 """Events that wait for one Subscription at once; of more, the oldest are given up."""
@@ -131,18 +132,18 @@ class SqliteOutbox:
         self, path: Path, *, most_pending: int = MOST_PENDING, most_dead: int = MOST_DEAD
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
         self._most_pending = most_pending
         self._most_dead = most_dead
-        self._connection = sqlite3.connect(path, isolation_level=None)
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            self._connection.close()
-            why = f"{path} cannot be used: {error}; it may be moved away"
+            self._connection = open_database(path, _set_up)
+        except DamagedDatabaseError as error:
+            why = (
+                f"{error}: restore it with its -wal file from a copy, or remove them:"
+                " dead letters are lost then, and the events of the last three days are sent again"
+            )
             raise OutboxError(why) from error
+        except sqlite3.Error as error:
+            raise OutboxError(f"{path} cannot be opened: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -313,3 +314,9 @@ def _time(seconds: float) -> datetime:
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(json.loads(text))
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.executescript(_SCHEMA)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from upwell.inventory.interface import Layers, Package
 from upwell.inventory.layers import LayerContents, packages_of, read_layer
+from upwell.machine.databases import open_derived
 from upwell.oci import Descriptor, Digest
 
 _SCHEMA = """
@@ -41,14 +42,14 @@ VALUES (?, ?, ?, ?, ?)
 
 
 class SqliteInventory:
-    """Inventory in the file `path`; a query takes microseconds, so none leaves the event loop."""
+    """Inventory in the file `path`; a query takes microseconds, so none leaves the event loop.
+
+    A damaged file is begun anew. Raises OSError or sqlite3.OperationalError.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.executescript(_SCHEMA)
+        self._connection = open_derived(path, _set_up, "the images of the registry")
 
     def close(self) -> None:
         """Close the file."""
@@ -93,3 +94,9 @@ class SqliteInventory:
             _ADD_LAYER, (str(layer.digest), zlib.compress(text.encode(), level=1))
         )
         return contents
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.executescript(_SCHEMA)

@@ -1,11 +1,16 @@
 """Files that are written as a whole: a crash or a full disk leaves the old one or the new one."""
 
 import contextlib
+import logging
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 _DRAFT = ".new"
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def write_private(
@@ -46,3 +51,11 @@ def remove_drafts(folders: Iterable[Path]) -> int:
     for draft in found:
         draft.unlink(missing_ok=True)
     return len(found)
+
+
+def make_private(path: Path) -> None:
+    """Take a file of ours away from others, as after a copy that lost its mode; raises OSError."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & _OTHERS and path.is_file():
+        path.chmod(mode & ~_OTHERS)
+        log.warning("others could read it", extra={"file": str(path), "mode": f"{mode:o}"})

@@ -17,6 +17,7 @@ from typing import Self
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode_as, resource_of_kind
 from upwell.api.meta import ObjectKey, Resource
+from upwell.machine.databases import DamagedDatabaseError, open_database
 from upwell.store.history import ChangeRecord, History
 from upwell.store.interface import Change, StoreError, UnavailableError
 from upwell.store.local import HISTORY_LIMIT, Clock, LocalStore
@@ -37,7 +38,7 @@ _NEXT_STEPS = {
     sqlite3.SQLITE_CANTOPEN: "free space, and see that the folder can be written to",
     sqlite3.SQLITE_READONLY: "mount the file system for writing again",
 }
-_CHECK = "PRAGMA quick_check(1)"
+_RESTORE = "restore a copy of it with its -wal file"
 _GET_SCHEMA = "PRAGMA user_version"
 _SET_SCHEMA = "PRAGMA user_version = {number:d}"  # a pragma takes no parameters
 _ALL_OBJECTS = "SELECT kind, namespace, name, body FROM objects"
@@ -103,21 +104,16 @@ class _SqliteJournal:
 
     def _open(self) -> _Contents:
         try:
-            # Autocommit: the transactions below are the only ones.
-            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            self._connection = connection
-            for pragma in _PRAGMAS:
-                connection.execute(pragma)
-            verdict = connection.execute(_CHECK).fetchone()[0]
-            if verdict != "ok":
-                raise DamagedStoreError(self._path, f"it is damaged ({verdict}): restore a copy")
+            self._connection = connection = open_database(self._path, _set_up)
             self._migrate(connection)
             return self._load(connection)
+        except DamagedDatabaseError as error:
+            raise DamagedStoreError(self._path, f"{error.why}: {_RESTORE}") from error
         except sqlite3.OperationalError as error:
             why = f"{self._path} cannot be opened: {error}{_next_step(error)}"
             raise UnavailableError(why) from error
         except sqlite3.DatabaseError as error:
-            raise DamagedStoreError(self._path, f"{error}: restore a copy") from error
+            raise DamagedStoreError(self._path, f"{error}: {_RESTORE}") from error
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         done = connection.execute(_GET_SCHEMA).fetchone()[0]
@@ -160,7 +156,7 @@ class _SqliteJournal:
         try:
             return decode_as(resource, body)
         except InvalidObjectError as error:
-            raise DamagedStoreError(self._path, str(error)) from error
+            raise DamagedStoreError(self._path, f"{error}: {_RESTORE}") from error
 
     def _append(self, records: Sequence[ChangeRecord]) -> None:
         with self._writing() as connection:
@@ -269,8 +265,12 @@ def _unknown_kind(key: ObjectKey) -> str:
     )
 
 
+def _set_up(connection: sqlite3.Connection) -> None:
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
 def _claim(path: Path) -> ProcessLock:
-    path.touch(mode=0o600)  # it holds Secrets; SQLite's files beside it follow its mode
     return ProcessLock.acquire(path.with_name(f"{path.name}.lock"))
 
 

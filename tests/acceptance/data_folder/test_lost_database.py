@@ -1,11 +1,11 @@
 """The data folder emptied, restored from an old copy, damaged and moved, beside what runs."""
 
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.installation.applications import deployment, published
+from tests.support.installation.data_folders import refused
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.traffic import answer
 from tests.support.installation.vendor_images import publish
@@ -66,23 +66,6 @@ async def answers(made: Installation) -> None:
         return await answer(made.router_port, "web.test")
 
     await until(get, lambda text: text == "up", SECONDS)
-
-
-def refused(made: Installation, *options: str) -> str:
-    """Start the server, which must not come up; return what it said last."""
-    done = subprocess.run(
-        [*made.command(), *options],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        cwd=made.folder,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: "), done.stderr
-    return last
 
 
 def remove_database(made: Installation) -> None:

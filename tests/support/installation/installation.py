@@ -78,6 +78,8 @@ class Installation:
     options: tuple[str, ...] = ()
     program: tuple[str, ...] = (sys.executable, "-m", "upwell")
     mounts: list[Path] = field(default_factory=list)
+    data_name: str = "data"
+    """The data folder's, below `folder`."""
     _server: subprocess.Popen[bytes] | None = None
 
     @property
@@ -87,7 +89,7 @@ class Installation:
 
     @property
     def data_dir(self) -> Path:
-        return self.folder / "data"
+        return self.folder / self.data_name
 
     @property
     def storage(self) -> Path:

@@ -57,7 +57,7 @@ def test_the_file_is_its_owners_alone(outbox: SqliteOutbox, path: Path) -> None:
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "deliveries.db"
     path.write_bytes(b"not a database, but longer than its header would be" * 20)
-    with pytest.raises(OutboxError, match=r"deliveries\.db cannot be used"):
+    with pytest.raises(OutboxError, match=r"deliveries\.db is damaged .*restore it .*or remove"):
         SqliteOutbox(path)
 
 

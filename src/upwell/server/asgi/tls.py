@@ -6,6 +6,7 @@ certificate is renewed from it well before it ends, and whenever the names chang
 
 import asyncio
 import ipaddress
+import logging
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from upwell.machine.private_file import write_private
+from upwell.machine.private_file import make_private, write_private
+
+log = logging.getLogger(__name__)
 
 _AUTHORITY_LIFE = timedelta(days=3650)
 _SERVER_LIFE = timedelta(days=397)
@@ -81,7 +85,7 @@ def generated(folder: Path, names: Sequence[str], now: datetime) -> Certificate:
     if issuer is None or issuer.ends_before(now + _RENEW_BEFORE):
         issuer = _make_authority(now)
         _write(issuer, *authority)
-    present = _read(server.chain, server.key)
+    present = _read_derived(server.chain, server.key)
     if present is None or not present.serves(issuer, names, now + _RENEW_BEFORE):
         _write(_make_server(issuer, names, now), server.chain, server.key)
     return server
@@ -102,17 +106,36 @@ class _Pair:
         return ours and found.value == wanted and not self.ends_before(until)
 
 
+def _read_derived(chain: Path, key: Path) -> _Pair | None:
+    """Return the pair; None for a damaged one, as the authority makes another."""
+    try:
+        return _read(chain, key)
+    except CertificateError as error:
+        log.warning("certificate is made anew", extra={"file": str(chain), "why": str(error)})
+        return None
+
+
 def _read(chain: Path, key: Path) -> _Pair | None:
     if not chain.exists() or not key.exists():
         return None
+    make_private(key)
     try:
         certificate = x509.load_pem_x509_certificate(chain.read_bytes())
         private = serialization.load_pem_private_key(key.read_bytes(), password=None)
-    except ValueError as error:
-        raise CertificateError(f"{chain} or {key} is damaged: remove both") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _damaged(chain, key) from error
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise CertificateError(f"{key} was not made by Upwell: name it with --tls-key instead")
+    if certificate.public_key() != private.public_key():
+        raise _damaged(chain, key)
     return _Pair(certificate, private)
+
+
+def _damaged(chain: Path, key: Path) -> CertificateError:
+    return CertificateError(
+        f"{chain} or {key} is damaged: restore both from a copy, or remove both and start again"
+        " (clients that trust the old authority have to trust the new one then)"
+    )
 
 
 def _write(pair: _Pair, chain: Path, key: Path) -> None:

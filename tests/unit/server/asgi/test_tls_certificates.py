@@ -97,11 +97,28 @@ def test_a_start_that_was_cut_short_is_made_good(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "nonsense"])
-def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
-    made = generated(tmp_path, NAMES, NOW)
-    made.chain.write_text(content)
-    with pytest.raises(CertificateError, match=r"server\.pem"):
+@pytest.mark.parametrize("name", ["ca.pem", "ca.key"])
+def test_a_damaged_authority_is_named(tmp_path: Path, name: str, content: str) -> None:
+    generated(tmp_path, NAMES, NOW)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CertificateError, match=r"ca\.pem or .*ca\.key is damaged"):
         generated(tmp_path, NAMES, NOW)
+
+
+def test_an_authority_with_a_key_of_another_is_named(tmp_path: Path) -> None:
+    made = generated(tmp_path, NAMES, NOW)
+    (tmp_path / "ca.key").write_bytes(made.key.read_bytes())
+    with pytest.raises(CertificateError, match="is damaged"):
+        generated(tmp_path, NAMES, NOW)
+
+
+@pytest.mark.parametrize("content", ["", "nonsense"])
+@pytest.mark.parametrize("name", ["server.pem", "server.key"])
+def test_a_damaged_certificate_is_made_anew(tmp_path: Path, name: str, content: str) -> None:
+    made = generated(tmp_path, NAMES, NOW)
+    (tmp_path / name).write_text(content)
+    server_context(generated(tmp_path, NAMES, NOW))
+    assert made.key.stat().st_mode & 0o777 == 0o600
 
 
 def test_own_files_that_do_not_fit_are_named(tmp_path: Path) -> None:

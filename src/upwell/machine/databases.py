@@ -1,0 +1,80 @@
+"""Opening of SQLite files: damage is found before anything is read, never half-used.
+
+A file that is derived from others is made anew, and the log says so. Any other is refused, with the
+file's name: what to do about it, its owner says.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from upwell.machine.private_file import make_private
+
+log = logging.getLogger(__name__)
+
+_BESIDE = ("-wal", "-shm", "-journal")
+_ALWAYS_CHECKED_BYTES = 256 * 1024 * 1024
+"""A larger file is checked only after a process that did not close it: a second per gigabyte."""
+
+type Setup = Callable[[sqlite3.Connection], None]
+"""Sets a connection up: its pragmas and tables."""
+
+
+class DamagedDatabaseError(Exception):
+    """The file is not what was written; nothing in it was changed."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is damaged ({why})")
+        self.why = why
+
+
+def open_database(path: Path, setup: Setup) -> sqlite3.Connection:
+    """Open or make the file, readable by its owner alone, and check it.
+
+    Raises DamagedDatabaseError, OSError, or sqlite3.OperationalError when it cannot be opened.
+    """
+    unclean = _is_unclean(path)
+    path.touch(mode=0o600)
+    make_private(path)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        setup(connection)
+        if unclean or path.stat().st_size <= _ALWAYS_CHECKED_BYTES:
+            _check(connection, path)
+    except sqlite3.OperationalError:
+        connection.close()
+        raise
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise DamagedDatabaseError(path, str(error)) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_derived(path: Path, setup: Setup, made_from: str) -> sqlite3.Connection:
+    """Open the file, or begin it anew when it is damaged: all of it can be made from `made_from`.
+
+    Raises OSError, or sqlite3.OperationalError when it cannot be opened.
+    """
+    try:
+        return open_database(path, setup)
+    except DamagedDatabaseError as error:
+        log.warning("begun anew", extra={"file": str(path), "why": str(error), "from": made_from})
+    for file in (path, *(path.with_name(f"{path.name}{ending}") for ending in _BESIDE)):
+        file.unlink(missing_ok=True)
+    return open_database(path, setup)
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if verdict != "ok":
+        raise DamagedDatabaseError(path, verdict.splitlines()[0])
+
+
+def _is_unclean(path: Path) -> bool:
+    """Return True if the process that had the file open last did not close it."""
+    beside = path.with_name(f"{path.name}-wal")
+    return beside.exists() and beside.stat().st_size > 0
