@@ -94,7 +94,7 @@ class PromotionSetup(RolloutSetup):
         self.probes = ScriptedProbes()
         super().__init__()
         self.mortal = MortalStore(self.clock)
-        self.store = self.mortal  # type: ignore[assignment]  # another fake
+        self.store = self.mortal
         self.runtime = FakeRuntime(self.clock)
         self.restart()
 
