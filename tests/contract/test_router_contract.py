@@ -1,7 +1,9 @@
 """Contract of routers: the last table is the truth, and no open session is lost."""
 
 import asyncio
+import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,10 +11,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 from tests.support.rollouts.memory_machine import FakeRouter
 from tests.support.workload.http_servers import NamedEndpoint, fetch, free_port, named_endpoint
-from tests.support.workload.waiting import eventually
+from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import (
@@ -48,6 +51,8 @@ class RouterUnderTest:
     """Return one that cannot start."""
     reopened: Callable[[], Router]
     """Return the same router as another process finds it."""
+    end: Callable[[], Awaitable[None]]
+    """Let it end, as by a fault."""
 
 
 def in_memory(router: FakeRouter) -> RouterUnderTest:
@@ -71,12 +76,18 @@ def in_memory(router: FakeRouter) -> RouterUnderTest:
         other.refusal = RouterDownError("haproxy: not found")
         return other
 
-    return RouterUnderTest(router, targets, session, foresee, refuse, down, lambda: router)
+    async def end() -> None:
+        router.disrupt("it has ended")
+
+    return RouterUnderTest(router, targets, session, foresee, refuse, down, lambda: router, end)
 
 
 def of_haproxy(router: HaproxyRouter, settings: HaproxySettings) -> RouterUnderTest:
     async def targets() -> set[str]:
-        found = [await fetch(router.http_address, HOST) for _ in range(_ROUNDS)]
+        try:
+            found = [await fetch(router.http_address, HOST) for _ in range(_ROUNDS)]
+        except aiohttp.ClientError:
+            return set()
         return {text for status, text in found if status == 200}
 
     @asynccontextmanager
@@ -95,6 +106,10 @@ def of_haproxy(router: HaproxyRouter, settings: HaproxySettings) -> RouterUnderT
         program.unlink()
         program.symlink_to(shutil.which("false") or "/bin/false")
 
+    async def end() -> None:
+        for pid in await router._cli.ping():
+            os.kill(pid, signal.SIGKILL)
+
     def down() -> Router:
         return HaproxyRouter(replace(settings, data_dir=settings.data_dir / "x", haproxy="none"))
 
@@ -106,6 +121,7 @@ def of_haproxy(router: HaproxyRouter, settings: HaproxySettings) -> RouterUnderT
         refuse,
         down,
         lambda: HaproxyRouter(settings),
+        end,
     )
 
 
@@ -265,3 +281,41 @@ async def test_another_process_finds_what_is_in_force(routed: RouterUnderTest) -
         assert await routed.targets() == {"one"}
         assert await again.apply(serving(two.endpoint)) == {}
         assert await routed.targets() == {"two"}
+
+
+async def test_a_router_that_ends_is_told_and_its_last_table_restored(
+    routed: RouterUnderTest,
+) -> None:
+    disruptions = routed.router.disruptions()
+    async with named_endpoint("one") as one, named_endpoint("two") as two:
+        await routed.router.apply(serving(one.endpoint))
+        await routed.router.apply(serving(two.endpoint))
+        told = asyncio.ensure_future(anext(disruptions))
+        await routed.end()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            assert await told
+        await routed.router.restore()
+        assert await routed.targets() == {"two"}
+
+
+async def test_a_table_that_is_in_force_is_restored_without_a_change(
+    routed: RouterUnderTest,
+) -> None:
+    async with named_endpoint("one") as one:
+        await routed.router.apply(serving(one.endpoint))
+        async with routed.session(one):
+            await routed.router.restore()
+            assert await routed.router.sessions(BACKEND) == {"one": 1}
+
+
+async def test_without_a_table_nothing_is_restored(routed: RouterUnderTest) -> None:
+    await routed.router.restore()
+    assert await routed.targets() == set()
+
+
+async def test_a_router_that_cannot_start_cannot_be_restored(routed: RouterUnderTest) -> None:
+    down = routed.down()
+    with pytest.raises(RouterDownError):
+        await down.apply(RoutingTable())
+    with pytest.raises(RouterDownError):
+        await down.restore()

@@ -137,7 +137,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         probes=await stack.enter_async_context(NetworkProbes.open(__version__)),
         repositories=GitRepositories(data / "gitops", settings.git_author),
         services=await runtime.service_network(),
-        router=HaproxyRouter(_haproxy_settings(settings)),
+        router=HaproxyRouter(
+            _haproxy_settings(settings, paths.instance_id), components.add("router")
+        ),
         inventory=SqliteInventory(data / "inventory.db"),
         inputs=FileInputs(
             data / "inputs",
@@ -179,7 +181,7 @@ def _system_storage() -> Path:
     return Path.home() / ".local/share/containers/storage"
 
 
-def _haproxy_settings(settings: ServerSettings) -> HaproxySettings:
+def _haproxy_settings(settings: ServerSettings, installation: str) -> HaproxySettings:
     folder = settings.data_dir / "router"
 
     async def certificate(hosts: Sequence[str]) -> str:
@@ -192,4 +194,5 @@ def _haproxy_settings(settings: ServerSettings) -> HaproxySettings:
         settings.router_address,
         https_address=settings.router_https_address,
         make_certificate=certificate,
+        installation=installation,
     )

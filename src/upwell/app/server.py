@@ -71,7 +71,8 @@ async def remove_workloads(settings: ServerSettings) -> None:
     Raises WorkloadError.
     """
     files = await write_configuration(settings)
-    await HaproxyRouter(HaproxySettings(settings.data_dir / "router")).stop()
+    folder = settings.data_dir / "router"
+    await HaproxyRouter(HaproxySettings(folder, installation=files.instance_id)).stop()
     async with PodmanRuntime.open(podman_settings(settings, files)) as runtime:
         await runtime.teardown()
 

@@ -44,6 +44,7 @@ from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
+from upwell.reconcilers.routing.supervision import router_supervision_controller
 from upwell.reconcilers.tracing.reconciler import trace_controller
 from upwell.registry.mirror import Mirror
 from upwell.server.admission.quota import LimitedStore
@@ -156,6 +157,7 @@ def _workloads(
         cron_job_controller(cache, now),
         rollouts.rollout_controller(index, machine, images, now),
         routing_controller(cache, machine, now),
+        router_supervision_controller(cache, machine),
     )
 
 

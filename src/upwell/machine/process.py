@@ -152,13 +152,15 @@ async def start_group(
         raise
 
 
-async def run_command(*argv: str, seconds: float = 10.0) -> ProcessResult:
-    """Run a short command of this machine in our own environment.
+async def run_command(
+    *argv: str, seconds: float = 10.0, variables: Mapping[str, str] | None = None
+) -> ProcessResult:
+    """Run a short command of this machine in our own environment, with `variables` added.
 
     One that is missing (127) or takes longer than `seconds` (124) has a result too.
     """
     try:
-        process = await start_group(*argv)
+        process = await start_group(*argv, env={**os.environ, **(variables or {})})
     except OSError as error:
         return ProcessResult(NOT_FOUND, f"{argv[0]}: {error.strerror}")
     try:

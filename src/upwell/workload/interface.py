@@ -608,6 +608,21 @@ class Router(Protocol):
         """
         ...
 
+    async def restore(self) -> None:
+        """Bring the last table into force again, if it is no more; without one, nothing happens.
+
+        Raises RouterUnavailableError.
+        """
+        ...
+
+    def disruptions(self) -> AsyncIterator[str]:
+        """Yield, for ever, why the last table has to be applied anew.
+
+        Once for each outage: the router has ended, or hung and was ended; and when an address that
+        it lacked has become free. One listener; it only notices, and restores nothing.
+        """
+        ...
+
     async def sessions(self, backend: str) -> Mapping[str, int]:
         """Return the number of open sessions by endpoint name.
 

@@ -64,6 +64,10 @@ def serving(*endpoints: BackendServer) -> RoutingTable:
     return RoutingTable((backend(*endpoints),), (RULE,))
 
 
+def me() -> str:
+    return f"process {os.getpid()} ({Path('/proc/self/comm').read_text().strip()})"
+
+
 async def worker(router: HaproxyRouter) -> int:
     return (await router._cli.workers())[0]
 
@@ -278,9 +282,9 @@ async def test_an_endpoint_may_move(router: HaproxyRouter) -> None:
 async def test_a_dead_haproxy_is_replaced(router: HaproxyRouter) -> None:
     async with named_endpoint() as one:
         await router.apply(serving(one.endpoint))
-        for pid in (await router._cli.master(), await worker(router)):
+        for pid in await router._cli.ping():
             os.kill(pid, signal.SIGKILL)
-        await eventually(router._is_running, lambda running: not running)
+        await eventually(router._cli.master, lambda master: master is None)
         # What was killed keeps its port for a moment.
         table = serving(one.endpoint)
         await eventually(lambda: router.apply(table), lambda faults: not faults)
@@ -300,7 +304,7 @@ async def test_a_taken_http_port_is_named_and_keeps_nothing_else_from_being_serv
             for _ in range(2):
                 faults = await router.apply(table)
                 assert faults == {
-                    "shop": f"{settings.http_address}: Address already in use;"
+                    "shop": f"{settings.http_address}: Address already in use by {me()};"
                     " stop what listens there, or choose another --router"
                 }
             assert await fetch(f"127.0.0.7:{port}", "any") == (200, one.name)

@@ -112,7 +112,8 @@ async def test_a_taken_https_port_is_named(router: HaproxyRouter) -> None:
             squatter.bind(("127.0.0.1", int(address.rpartition(":")[2])))
             squatter.listen()
             faults = await router.apply(wanted)
-            assert "already in use; stop what listens there" in faults["web"]
+            assert "Address already in use by process" in faults["web"]
+            assert "; stop what listens there" in faults["web"]
             assert "--router-https" in faults["web"]
         assert await router.apply(wanted) == {}
         assert await ask(router, "web") == "plain"

@@ -4,6 +4,7 @@ The fakes keep to their ports: an instance serves only while it runs and is read
 that the router sends to an instance which does not serve is a failed request.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -359,8 +360,24 @@ class FakeRouter:
         """Error that it raises instead of taking a table."""
         self._servers: dict[str, set[str]] = {}
         """Backend -> endpoints that it has or had."""
+        self._last: RoutingTable | None = None
+        self._disruptions: asyncio.Queue[str] = asyncio.Queue()
+
+    def disrupt(self, why: str) -> None:
+        """Lose the table, as a router does that ends."""
+        self.table = RoutingTable()
+        self._disruptions.put_nowait(why)
+
+    async def disruptions(self) -> AsyncIterator[str]:
+        while True:
+            yield await self._disruptions.get()
+
+    async def restore(self) -> None:
+        if self._last is not None:
+            await self.apply(self._last)
 
     async def apply(self, table: RoutingTable) -> Mapping[str, str]:
+        self._last = table
         if self.refusal is not None:
             raise self.refusal
         if table != self.table:

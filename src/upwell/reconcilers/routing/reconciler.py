@@ -26,6 +26,7 @@ from upwell.policy.routing.table import (
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.wiring import changed_owners
+from upwell.reconcilers.routing.supervision import RETRIES
 from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.workload.interface import RouterDownError, RouterUnavailableError
 
@@ -178,6 +179,7 @@ def routing_controller(
             machine.traffic.for_routing.keys,
         ),
         workers=1,
+        backoff=RETRIES,
     )
 
 

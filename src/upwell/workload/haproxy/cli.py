@@ -1,6 +1,7 @@
 """HAProxy's master CLI (management manual, 9.4): commands to the master and to its workers."""
 
 import asyncio
+import contextlib
 import csv
 import io
 from collections.abc import Callable, Sequence
@@ -61,19 +62,24 @@ class HaproxyCli:
             said.append(await self.ask(";".join(f"@1 {line}" for line in batch)))
         return " ".join(" ".join(said).split())
 
-    async def master(self) -> int:
-        """Return the process ID of the master."""
-        for line in (await self.ask("show proc")).splitlines():
-            fields = line.split()
-            if fields[1:2] == ["master"]:
-                return int(fields[0])
-        raise RouterUnavailableError(f"{self._socket} is not a HAProxy master's")
+    async def master(self) -> int | None:
+        """Return the process ID of the master; None unless it answers at once."""
+        with contextlib.suppress(RouterUnavailableError, TimeoutError):
+            async with asyncio.timeout(_WORKER_SECONDS):
+                return next(iter(_pids(await self.ask("show proc"), "master")), None)
+        return None
+
+    async def ping(self) -> Sequence[int]:
+        """Return the process IDs of the master and of the present worker, which both answer."""
+        answer = await self.ask("show proc;@1 show version")
+        masters, workers = _pids(answer, "master"), _pids(answer, "worker")
+        if not masters or not workers or not answer.strip().splitlines()[-1].strip():
+            raise RouterUnavailableError(f"{self._socket} has no HAProxy master with a worker")
+        return masters[0], workers[0]
 
     async def workers(self) -> Sequence[int]:
         """Return the process IDs of all workers, the present one first, then those that drain."""
-        lines = (await self.ask("show proc")).splitlines()
-        rows = [line.split() for line in lines if line and not line.startswith("#")]
-        return [int(row[0]) for row in rows if row[1] == "worker"]
+        return _pids(await self.ask("show proc"), "worker")
 
     async def fingerprint(self) -> str:
         """Return the description in the configuration that the present worker has loaded."""
@@ -129,6 +135,12 @@ class HaproxyCli:
     async def _statistics(self, worker: str, kind: int) -> list[dict[str, str]]:
         answer = await self.ask(f"{worker} show stat -1 {kind} -1")
         return [row for row in csv.DictReader(io.StringIO(answer)) if row.get("svname")]
+
+
+def _pids(answer: str, kind: str) -> list[int]:
+    """Return the process IDs of one kind that `show proc` has listed, in its order."""
+    rows = (line.split() for line in answer.splitlines())
+    return [int(row[0]) for row in rows if row[1:2] == [kind]]
 
 
 async def _read_all(reader: asyncio.StreamReader) -> str:

@@ -8,7 +8,7 @@ that a HAProxy that starts from it knows them all. The structure's hash is the r
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import quote
@@ -51,6 +51,8 @@ class RouterLimits:
     drain_seconds: int = 3600
     """Time for which a replaced HAProxy process may go on serving its sessions."""
     max_connections: int = 4000
+    max_reloads: int = 20
+    """Reloads that a replaced process may survive: a client that stays on must not pile them up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,10 @@ class ServablePlan:
     """Plan of TLS for rules with certificates, once these are there."""
     waiting_socket: str = ""
     """Socket that nobody uses, for Routes while another process has their address."""
+    address_fault: str = ""
+    """Reason why an address of Routes is not served."""
+    lacking: Collection[tuple[str, int]] = ()
+    """Addresses that others have: what they are for is not served."""
 
     def servers(self) -> Mapping[tuple[str, str], BackendServer]:
         """Return the endpoints by (proxy, server) as HAProxy names them."""
@@ -235,6 +241,7 @@ def _preamble(limits: RouterLimits) -> Iterator[str]:
     yield from (
         f"  maxconn {limits.max_connections}",
         f"  hard-stop-after {limits.drain_seconds}s",
+        f"  mworker-max-reloads {limits.max_reloads}",
         "defaults",
         "  mode http",
         f"  timeout connect {limits.connect_seconds}s",

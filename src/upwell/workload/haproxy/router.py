@@ -2,19 +2,26 @@
 
 Every `apply` compares the table with what the running process says of itself, so it does not
 matter who started it, or what was interrupted. New endpoints take traffic before old ones lose it.
+A process of ours that takes no commands any more is replaced by one that takes its sockets over.
 """
 
 import asyncio
-import contextlib
 import logging
-import os
-import signal
-import socket
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.process import NOT_FOUND, run_command
+from upwell.workload.haproxy.addresses import bind_fault, split_address
 from upwell.workload.haproxy.certificate_files import CertificateFiles
 from upwell.workload.haproxy.cli import HaproxyCli, HaproxyServer
 from upwell.workload.haproxy.config import (
@@ -29,6 +36,8 @@ from upwell.workload.haproxy.config import (
     plan,
     socket_address,
 )
+from upwell.workload.haproxy.processes import HaproxyProcess, HaproxyProcesses
+from upwell.workload.haproxy.watch import HaproxyWatch, RouterExpectations
 from upwell.workload.interface import (
     BackendServer,
     Plain,
@@ -45,6 +54,8 @@ _CHECK_SECONDS = 30.0
 _TURN_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _MAX_ERROR_CHARACTERS = 2000
+_TOLERATED_REFUSALS = 1
+"""In a row, while the former table is in force: another try may do."""
 
 
 type MakeCertificate = Callable[[Sequence[str]], Awaitable[str]]
@@ -64,19 +75,35 @@ class HaproxySettings:
     """Makes what Routes without a certificate of their own are served with."""
     limits: RouterLimits = field(default_factory=RouterLimits)
     haproxy: str = "haproxy"
+    installation: str = ""
+    """Identifier by which a HAProxy of this data folder is known after the folder was moved."""
 
 
 class HaproxyRouter:
     """Starts HAProxy at the first `apply`, or takes over the one that runs."""
 
-    def __init__(self, settings: HaproxySettings) -> None:
+    def __init__(
+        self, settings: HaproxySettings, component: WatchedComponent | None = None
+    ) -> None:
         self._settings = settings
+        self._component = component or Components().add("router")
         folder = settings.data_dir.absolute()  # -D changes the working directory
         self._config = folder / "haproxy.cfg"
         self._socket = folder / "haproxy.sock"
         self._cli = HaproxyCli(self._socket)
+        self._processes = HaproxyProcesses(self._config, settings.installation)
         self._lock = asyncio.Lock()
         """One table at a time: the last to come is the one in force."""
+        self._table: RoutingTable | None = None
+        """The last to come."""
+        self._refusals = 0
+        """In a row."""
+        self._lacking: Collection[tuple[str, int]] = ()
+        """Addresses that somebody else has."""
+        self._expected = RouterExpectations(
+            loading=self._lock.locked,
+            is_settled=lambda: all(bind_fault(*address) for address in self._lacking),
+        )
 
     @property
     def http_address(self) -> str:
@@ -90,26 +117,66 @@ class HaproxyRouter:
         RouterUnavailableError (the former table is in force then) or RouterDownError.
         """
         async with self._lock:
-            self._config.parent.mkdir(parents=True, exist_ok=True)
-            running = await self._is_running()
-            wanted = plan(table, self.http_address, self._settings.limits)
-            frontends = await self._cli.frontends() if running else set()
-            wanted = _without_taken_ports(wanted, frontends)
-            if HTTP_FRONTEND not in frontends:
-                wanted = self._without_taken_address(wanted)
-            wanted = await self._with_tls(wanted, served=bool(frontends & TLS_FRONTENDS))
-            try:
-                await self._bring_about(wanted, running=running)
-            except RouterUnavailableError as error:
-                if await self._is_running():
-                    raise
-                raise RouterDownError(str(error)) from error
-            return wanted.faults
+            self._table = table
+            return await self._apply(table)
 
-    async def _bring_about(self, wanted: ServablePlan, *, running: bool) -> None:
+    async def restore(self) -> None:
+        """Bring the last table into force again, if it is no more."""
+        async with self._lock:
+            if self._table is not None:
+                await self._apply(self._table)
+
+    def disruptions(self) -> AsyncIterator[str]:
+        """Yield why the last table has to be applied anew; what hangs has been ended then."""
+        watch = HaproxyWatch(self._cli, self._processes, self._expected, self._component)
+        return watch.disruptions()
+
+    async def _apply(self, table: RoutingTable) -> Mapping[str, str]:
+        """Serve the table, and report on the router as a component."""
+        try:
+            wanted = await self._serve(table)
+        except RouterDownError as error:
+            self._component.fail("RouterDown", f"haproxy does not start: {error}")
+            raise
+        except RouterUnavailableError as error:
+            self._refusals += 1
+            if self._refusals > _TOLERATED_REFUSALS:
+                message = f"haproxy keeps its former configuration: {error}"
+                self._component.fail("ConfigurationRefused", message)
+            raise
+        self._refusals = 0
+        if wanted.address_fault:
+            self._component.fail("AddressInUse", wanted.address_fault)
+        else:
+            self._component.recover()
+        return wanted.faults
+
+    async def _serve(self, table: RoutingTable) -> ServablePlan:
+        """Return what is in force; raises RouterUnavailableError or RouterDownError."""
+        self._config.parent.mkdir(parents=True, exist_ok=True)
+        running = await self._is_running()
+        leftovers = () if running else await self._processes.find()
+        wanted = plan(table, self.http_address, self._settings.limits)
+        try:
+            frontends = await self._cli.frontends() if running else set()
+            own = [one.pid for one in leftovers]
+            wanted = await self._with_free_addresses(wanted, frontends, own)
+            wanted = await self._with_tls(wanted, frontends, own)
+            self._expected.running |= running
+            await self._bring_about(wanted, leftovers, running=running)
+        except RouterUnavailableError as error:
+            if await self._processes.find():
+                raise
+            raise RouterDownError(str(error)) from error
+        self._lacking = wanted.lacking
+        return wanted
+
+    async def _bring_about(
+        self, wanted: ServablePlan, leftovers: Sequence[HaproxyProcess], *, running: bool
+    ) -> None:
         if not running:
             await self._write(wanted, check=True)
-            await self._start()
+            await self._start(leftovers)
         elif await self._cli.fingerprint() != wanted.fingerprint():
             await self._write(wanted, check=True)
             await self._reload()
@@ -124,40 +191,39 @@ class HaproxyRouter:
     async def stop(self) -> None:
         """End HAProxy and every session with it; idempotent."""
         async with self._lock:
-            if not await self._is_running():
-                return
-            master = await self._cli.master()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(master, signal.SIGTERM)
-            await self._wait_until(running=False)
+            self._expected.running = False
+            await self._processes.end(await self._processes.find(), _TURN_SECONDS)
             self._socket.unlink(missing_ok=True)
 
-    async def _is_running(self) -> bool:
-        try:
-            await self._cli.master()
-        except RouterUnavailableError:
-            return False
-        return True
+    async def _start(self, leftovers: Sequence[HaproxyProcess]) -> None:
+        """Start a HAProxy, which takes over from what is left of others of ours."""
+        if self._expected.running:
+            self._component.count_restart()
+        # What is stopped would go on to get its share of the connections.
+        await self._processes.end([one for one in leftovers if one.stopped])
+        successors = [str(one.pid) for one in leftovers if not one.stopped]
+        # In the background by its own means (-D): a child of ours would end with our event loop.
+        control = f"{self._socket},mode,600"
+        takeover = ("-sf", *successors) if successors else ()
+        await self._run("-W", "-D", "-S", control, "-f", str(self._config), *takeover)
+        await self._wait_for_answer()
+        self._expected.running = True
+        _log.info("router started", extra={"address": self.http_address})
 
-    async def _wait_until(self, *, running: bool) -> None:
+    async def _is_running(self) -> bool:
+        master = await self._cli.master()
+        return master is not None and self._processes.is_of_this_place(master)
+
+    async def _wait_for_answer(self) -> None:
         try:
             async with asyncio.timeout(_TURN_SECONDS):
                 while True:
-                    if await self._is_running() == running:
+                    if await self._is_running():
                         return
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError as error:
-            what = "answer" if running else "end"
-            raise RouterUnavailableError(
-                f"haproxy did not {what} within {_TURN_SECONDS:.0f} s"
-            ) from error
-
-    async def _start(self) -> None:
-        # In the background by its own means (-D): a child of ours would end with our event loop.
-        control = f"{self._socket},mode,600"
-        await self._run("-W", "-D", "-S", control, "-f", str(self._config))
-        await self._wait_until(running=True)
-        _log.info("router started", extra={"address": self.http_address})
+            message = f"haproxy did not answer within {_TURN_SECONDS:.0f} s"
+            raise RouterUnavailableError(message) from error
 
     async def _reload(self) -> None:
         if why := await self._cli.reload():
@@ -178,29 +244,45 @@ class HaproxyRouter:
             if _is_ours(key) and server.serving != (key in servers and not servers[key].draining):
                 raise RouterUnavailableError(f"haproxy did not switch {'/'.join(key)}: {said}")
 
-    def _without_taken_address(self, wanted: ServablePlan) -> ServablePlan:
-        """Return the plan without an address of Routes that somebody else has."""
-        fault = _bind_fault(*_split(self.http_address))
+    async def _with_free_addresses(
+        self, wanted: ServablePlan, frontends: Collection[str], own: Collection[int]
+    ) -> ServablePlan:
+        """Return the plan without what somebody else's processes listen at."""
+        wanted = _without_taken_ports(wanted, frontends, own)
+        if HTTP_FRONTEND in frontends:
+            return wanted
+        address = split_address(self.http_address)
+        fault = bind_fault(*address, own)
         if not fault:
             return wanted
         why = _taken(self.http_address, fault, "--router")
         plain = [
             rule for rule in wanted.rules if rule.tls is None or rule.tls.plain != Plain.REFUSE
         ]
-        faults = {**wanted.faults, **{rule.name: why for rule in plain}}
-        socket_path = str(self._config.parent / "waiting.sock")
-        return replace(wanted, faults=faults, waiting_socket=socket_path)
+        return replace(
+            wanted,
+            faults={**wanted.faults, **{rule.name: why for rule in plain}},
+            waiting_socket=str(self._config.parent / "waiting.sock"),
+            address_fault=why,
+            lacking=(*wanted.lacking, address),
+        )
 
-    async def _with_tls(self, wanted: ServablePlan, *, served: bool) -> ServablePlan:
+    async def _with_tls(
+        self, wanted: ServablePlan, frontends: Collection[str], own: Collection[int]
+    ) -> ServablePlan:
         """Return the plan with its certificates written, or without the rules that need them."""
         rules = [(rule, rule.tls) for rule in wanted.rules if rule.tls is not None]
         if not rules:
             return wanted
         address = self._settings.https_address
-        fault = "" if served or not address else _bind_fault(*_split(address))
-        if not address or fault:
+        if not address:
             why = "this router serves no TLS: give `upwell serve` an address with --router-https"
-            why = _taken(address, fault, "--router-https") if fault else why
+            return _without(wanted, {rule.name: why for rule, _ in rules})
+        place = split_address(address)
+        fault = "" if TLS_FRONTENDS & set(frontends) else bind_fault(*place, own)
+        if fault:
+            why = _taken(address, fault, "--router-https")
+            wanted = replace(wanted, address_fault=why, lacking=(*wanted.lacking, place))
             return _without(wanted, {rule.name: why for rule, _ in rules})
         store = CertificateFiles(self._config.parent / "certificates")
         edge = [(rule, tls) for rule, tls in rules if not tls.passthrough]
@@ -236,7 +318,8 @@ class HaproxyRouter:
     async def _run(self, *arguments: str) -> None:
         """Run haproxy to its end; raises RouterUnavailableError with what it said."""
         program = self._settings.haproxy
-        result = await run_command(program, *arguments, seconds=_CHECK_SECONDS)
+        variables = self._processes.variables
+        result = await run_command(program, *arguments, seconds=_CHECK_SECONDS, variables=variables)
         text = result.tail.strip()[-_MAX_ERROR_CHARACTERS:]
         if result.code == NOT_FOUND:
             raise RouterUnavailableError(f"{text}; apt install haproxy")
@@ -293,34 +376,19 @@ def _taken(address: str, fault: str, option: str) -> str:
     return f"{address}: {fault}; stop what listens there, or choose another {option}"
 
 
-def _without_taken_ports(wanted: ServablePlan, frontends: Collection[str]) -> ServablePlan:
+def _without_taken_ports(
+    wanted: ServablePlan, frontends: Collection[str], own: Collection[int]
+) -> ServablePlan:
     """Leave out the listeners whose port somebody else has; ours are among `frontends`."""
-    faults = dict(wanted.faults)
+    faults: dict[str, str] = {}
+    lacking: list[tuple[str, int]] = []
     for listener in wanted.listeners:
         if listener_proxy(listener) not in frontends:
-            fault = _bind_fault(listener.address, listener.port)
+            fault = bind_fault(listener.address, listener.port, own)
             if fault:
                 faults[listener.name] = f"{listener.address}:{listener.port}: {fault}"
+                lacking.append((listener.address, listener.port))
     listeners = [listener for listener in wanted.listeners if listener.name not in faults]
-    return replace(wanted, listeners=listeners, faults=faults)
-
-
-def _bind_fault(address: str, port: int) -> str:
-    """Say why nobody could listen there now.
-
-    HAProxy alone would not notice: it shares a port with any process of the same user that also
-    allows that (SO_REUSEPORT), and each of the two would get half of the connections.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except (OSError, OverflowError) as error:
-            return getattr(error, "strerror", None) or str(error)
-    return ""
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
+    return replace(
+        wanted, listeners=listeners, faults={**wanted.faults, **faults}, lacking=tuple(lacking)
+    )

@@ -1,0 +1,150 @@
+"""Notices within two seconds that HAProxy has ended or hangs, and ends what hangs."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+
+from upwell.machine.components import WatchedComponent
+from upwell.workload.haproxy.cli import HaproxyCli
+from upwell.workload.haproxy.liveness import Answer, Remedy, next_remedy
+from upwell.workload.haproxy.processes import HaproxyProcess, HaproxyProcesses
+from upwell.workload.interface import RouterUnavailableError
+
+_PERIOD_SECONDS = 1.0
+"""Between questions while all is well; the end of a process is noticed at once."""
+_AGAIN_SECONDS = 0.25
+_ANSWER_SECONDS = 1.0
+_LATE_SECONDS = 0.5
+"""Beyond its time by so much, a question says nothing about HAProxy: this process was held up."""
+
+_FAULTS = {
+    Remedy.CONTINUE: ("RouterStopped", "haproxy was stopped by a signal; it is continued"),
+    Remedy.START: ("RouterDown", "haproxy has ended; it is started again"),
+    Remedy.REPLACE: ("RouterUnreachable", "the control socket of haproxy is gone; it is replaced"),
+    Remedy.KILL: ("RouterHung", "haproxy does not answer; it was killed and is started again"),
+}
+
+
+@dataclass(slots=True)
+class RouterExpectations:
+    """Expectations of the running router, which each table sets anew."""
+
+    running: bool = False
+    loading: Callable[[], bool] = bool
+    """True while a table is being applied."""
+    is_settled: Callable[[], bool] = lambda: True
+    """False once an address that the last table lacked has become free."""
+
+
+class HaproxyWatch:
+    """Asks master and worker by one question, and follows their ends by the kernel."""
+
+    def __init__(
+        self,
+        cli: HaproxyCli,
+        processes: HaproxyProcesses,
+        expected: RouterExpectations,
+        component: WatchedComponent,
+    ) -> None:
+        self._cli = cli
+        self._processes = processes
+        self._expected = expected
+        self._component = component
+        self._ends = _ProcessEnds()
+        self._misses = 0
+        self._told = False
+        """The present outage was told; the next is another one."""
+
+    async def disruptions(self) -> AsyncIterator[str]:
+        """Yield why the table has to be applied anew, once for each outage, for ever."""
+        try:
+            while True:
+                pause = _AGAIN_SECONDS if self._misses else _PERIOD_SECONDS
+                await self._ends.wait(pause)
+                if self._expected.running and (why := await self._look()):
+                    yield why
+        finally:
+            self._ends.follow(())
+
+    async def _look(self) -> str:
+        """Ask once, act upon the answer, and return what is to be told."""
+        answer = await self._ask()
+        if answer is None:
+            return ""
+        if answer is Answer.GOOD:
+            self._misses, self._told = 0, False
+            return "" if self._expected.is_settled() else "an address has become free"
+        self._misses += 1
+        loading = self._expected.loading()
+        processes = await self._processes.find()
+        remedy = next_remedy(answer, processes, self._misses, loading=loading)
+        if remedy is Remedy.WAIT:
+            return ""
+        return await self._act(remedy, processes)
+
+    async def _act(self, remedy: Remedy, processes: Collection[HaproxyProcess]) -> str:
+        is_news = not self._told
+        match remedy:
+            case Remedy.CONTINUE:
+                stopped = [one for one in processes if one.stopped]
+                self._processes.signal(stopped, signal.SIGCONT)
+            case Remedy.KILL:
+                await self._processes.end(processes)
+                is_news = True
+        if not is_news:
+            return ""
+        self._told = True
+        reason, message = _FAULTS[remedy]
+        self._component.fail(reason, message)
+        return message
+
+    async def _ask(self) -> Answer | None:
+        """Return the answer; None where that says nothing, as we were held up ourselves."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                self._ends.follow(await self._cli.ping())
+        except RouterUnavailableError:
+            return Answer.REFUSED
+        except TimeoutError:
+            late = clock() - began > _ANSWER_SECONDS + _LATE_SECONDS
+            return None if late else Answer.SILENT
+        return Answer.GOOD
+
+
+class _ProcessEnds:
+    """Wakes when a followed process ends (pidfd_open(2))."""
+
+    def __init__(self) -> None:
+        self._handles: dict[int, int] = {}
+        self._ended = asyncio.Event()
+
+    def follow(self, pids: Collection[int]) -> None:
+        """Follow these processes, and no others."""
+        for pid in self._handles.keys() - set(pids):
+            self._forget(pid)
+        for pid in set(pids) - self._handles.keys():
+            with suppress(OSError):  # it has ended: the next question tells
+                handle = os.pidfd_open(pid)
+                self._handles[pid] = handle
+                asyncio.get_running_loop().add_reader(handle, self._end, pid)
+
+    async def wait(self, seconds: float) -> None:
+        """Return when one has ended, or after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        self._ended.clear()
+
+    def _end(self, pid: int) -> None:
+        self._forget(pid)
+        self._ended.set()
+
+    def _forget(self, pid: int) -> None:
+        handle = self._handles.pop(pid)
+        asyncio.get_running_loop().remove_reader(handle)
+        os.close(handle)

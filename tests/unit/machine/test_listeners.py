@@ -1,0 +1,44 @@
+"""Listening sockets, and whose they are."""
+
+import os
+import socket
+
+import pytest
+
+from upwell.machine.listeners import listener_at, listening_sockets, sockets_of
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.9", "127.0.0.9"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("127.0.0.1", "0.0.0.0"),
+        ("::1", "::1"),
+    ],
+)
+def test_a_listener_is_found_with_its_process(bound: str, asked: str) -> None:
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind((bound, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        found = listening_sockets(asked, port)
+        assert found == {os.fstat(listener.fileno()).st_ino}
+        assert found <= sockets_of([os.getpid()])
+        assert listener_at(asked, port).startswith(f"process {os.getpid()} (")
+    assert listening_sockets(asked, port) == set()
+    assert listener_at(asked, port) == ""
+
+
+def test_a_listener_at_another_address_is_not_meant() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.9", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert listening_sockets("127.0.0.8", port) == set()
+
+
+def test_a_process_that_is_gone_has_no_sockets() -> None:
+    assert sockets_of([2**22]) == set()
