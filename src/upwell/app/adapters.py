@@ -23,6 +23,7 @@ from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.clock import now, seconds
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskSpace
+from upwell.oci import Reference
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.notifications import Subscriptions
@@ -80,11 +81,13 @@ class Adapters:
     traces: Sequence[TraceReconciler]
     subscriptions: Subscriptions
 
-    @property
-    def insecure_registries(self) -> frozenset[str]:
-        """The embedded registry speaks plain HTTP; others as the administrator says."""
-        named = {host.prefix for host in self.settings.registries if host.insecure}
-        return frozenset({self.settings.internal_host, *named})
+    def is_insecure(self, image: Reference) -> bool:
+        """Return True if an image's registry may be asked over plain HTTP: the embedded one is.
+
+        Others as the administrator says, or where they are on loopback.
+        """
+        hosts = self.client.connection.hosts
+        return image.registry == self.settings.internal_host or hosts.is_insecure(image)
 
 
 async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adapters:

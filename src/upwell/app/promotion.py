@@ -10,6 +10,7 @@ from upwell.controller import Controller
 from upwell.machine.clock import now
 from upwell.oci import Reference
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.git_placing import GitPlacement
 from upwell.reconcilers.promotion.images import ReleaseImages
@@ -34,9 +35,8 @@ def promotion(
     def verdict_url(asked: Promotion, check: str, attempt: int) -> str:
         return f"{adapters.settings.url}{PLACE}{tokens.sign(asked.uid, check, attempt)}"
 
-    images = ReleaseImages(
-        adapters.registries, secrets, MirrorCopier(adapters), adapters.insecure_registries
-    )
+    insecure = InsecureRegistries(store, adapters.is_insecure)
+    images = ReleaseImages(adapters.registries, secrets, MirrorCopier(adapters), insecure)
     verification = StageVerification(
         store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now
     )
@@ -64,20 +64,24 @@ class MirrorCopier:
     def __init__(self, adapters: Adapters) -> None:
         self._adapters = adapters
 
-    async def copy(self, origin: Reference, goal: Reference, logins: CredentialSource) -> None:
+    async def copy(
+        self,
+        origin: Reference,
+        goal: Reference,
+        logins: CredentialSource,
+        insecure: frozenset[str],
+    ) -> None:
         """Copy by digest, what is there already excepted; raises a RegistryError."""
         adapters = self._adapters
         pushes: CredentialSource = logins
         if goal.registry == adapters.settings.internal_host:
             pushes = PushLogins(adapters.protection.registry)
-        access = CopyAccess(self._access(origin, logins), self._access(goal, pushes))
+        access = CopyAccess(
+            RequestAccess(logins, insecure=origin.registry in insecure),
+            RequestAccess(pushes, insecure=goal.registry in insecure),
+        )
         pusher = RegistryPusher(adapters.client.connection)
         await ImageCopier(adapters.registries, pusher, access).copy(origin, goal)
-
-    def _access(self, reference: Reference, logins: CredentialSource) -> RequestAccess:
-        return RequestAccess(
-            logins, insecure=reference.registry in self._adapters.insecure_registries
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.components.reconciler import component_controller
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import cron_job_controller
@@ -149,7 +150,10 @@ def _workloads(
         adapters.disk.pressure,
     )
     images = rollouts.TemplateImages(
-        adapters.registries, secrets, adapters.insecure_registries, LocalImages(adapters.store)
+        adapters.registries,
+        secrets,
+        InsecureRegistries(adapters.store, adapters.is_insecure),
+        LocalImages(adapters.store),
     )
     return (
         workload_trigger_controller(index, now),
@@ -200,7 +204,7 @@ def _stores(adapters: Adapters) -> Stores:
 
 def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
     settings = adapters.settings
-    defaults = BuildDefaults(insecure_registries=adapters.insecure_registries)
+    defaults = BuildDefaults(is_insecure=adapters.is_insecure)
     planner = BuildPlanner(
         adapters.store,
         BuildLogins(

@@ -177,6 +177,15 @@ class RegistryHosts:
             raise BlockedError(reference.name, host.prefix)
         return host
 
+    def is_insecure(self, reference: Reference) -> bool:
+        """Return True if `reference` may be read over plain HTTP or without valid TLS.
+
+        As its settings say, or because it is on loopback.
+        """
+        host = self.find(reference.name) or RegistryHost(reference.registry)
+        location = host.location or reference.registry
+        return host.insecure or is_loopback(location.partition("/")[0])
+
     def limits(self, registry: str) -> RegistryLimits:
         """Return the limits of requests to the registry that is reached as `registry`."""
         host = self.find(registry)

@@ -75,11 +75,13 @@ def control_groups(builder: BuildahBuilder) -> list[Path]:
     return [*top.glob(place), *top.glob(f"*/{place}")]
 
 
-def serve_registry(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Run a registry on a free loopback port until the generator is closed."""
+def serve_registry(
+    folder: Path, settings: Mapping[str, str] | None = None, host: str = "127.0.0.1"
+) -> Iterator[str]:
+    """Run a registry on a free port of an address of this machine until the generator is closed."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.bind((host, 0))
+        address = f"{host}:{probe.getsockname()[1]}"
     config = folder / "config.yml"
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n"

@@ -82,7 +82,7 @@ class BuildInstallation:
         self.internal = internal
         registries = RoutedRegistry(internal, client)
         logins = BuildLogins(self.store, internal.host)
-        defaults = BuildDefaults(insecure_registries=frozenset({internal.host}))
+        defaults = BuildDefaults()
         run = BuildRun(
             self.store,
             builder,

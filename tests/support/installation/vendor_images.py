@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -42,14 +42,23 @@ async def publish(registry: str, name: str, version: str, *, token: str = "") ->
 
 
 async def push(
-    registry: str, name: str, layers: Sequence[bytes], command: Sequence[str], *, token: str = ""
+    registry: str,
+    name: str,
+    layers: Sequence[bytes],
+    command: Sequence[str],
+    *,
+    token: str = "",
+    **more: Mapping[str, object],
 ) -> Digest:
-    """Push an image of these layers (tar, gzip) to `name`; return its digest."""
+    """Push an image of these layers (tar, gzip) to `name`; return its digest.
+
+    `more` are further fields of its configuration: Volumes, ExposedPorts.
+    """
     repository, _, tag = name.partition(":")
     config = {
         "architecture": machine_platform().architecture,
         "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": command},
+        "config": {"Env": ["PATH=/bin"], "Cmd": command, **more},
         "rootfs": {
             "type": "layers",
             "diff_ids": [str(Digest.of(gzip.decompress(layer))) for layer in layers],
@@ -71,6 +80,14 @@ async def push(
         headers = {"Content-Type": f"{_OCI}.manifest.v1+json"}
         async with session.put(f"{base}/manifests/{tag}", data=raw, headers=headers):
             return Digest.of(raw)
+
+
+async def publish_script(
+    registry: str, name: str, script: str, **more: Mapping[str, object]
+) -> Digest:
+    """Push an image that runs a shell script; `more` are further fields of its configuration."""
+    command = ["/bin/sh", "-c", script]
+    return await push(registry, name, [_busybox_layer()], command, token="", **more)
 
 
 async def _push_blob(session: aiohttp.ClientSession, base: str, content: bytes) -> None:

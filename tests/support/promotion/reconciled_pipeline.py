@@ -25,6 +25,7 @@ from upwell.policy.images.streams import record_image
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.rollouts.history import Phase
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
@@ -87,7 +88,14 @@ class PipelineImages:
         if str(reference) in self.gone:
             raise ManifestUnknownError(reference)
 
-    async def copy(self, origin: Reference, goal: Reference, _logins: CredentialSource) -> None:
+    async def copy(
+        self,
+        origin: Reference,
+        goal: Reference,
+        logins: CredentialSource,
+        insecure: frozenset[str],
+    ) -> None:
+        del logins, insecure
         await self.resolve(origin, None)
         self.copied.append((str(origin), str(goal)))
 
@@ -138,7 +146,10 @@ class ReconciledPipeline:
         self.builds = BuildIndex(ObjectCache(self.store))
         self.pipelines = PipelineReconciler(self.store, self.builds, self.clock)
         images = ReleaseImages(
-            cast("Registry", self.registry), PullSecrets(self.store), self.registry
+            cast("Registry", self.registry),
+            PullSecrets(self.store),
+            self.registry,
+            InsecureRegistries(self.store),
         )
         self.promotions = PromotionReconciler(
             self.store, images, Workloads(self.store), self.checks, self.clock

@@ -17,6 +17,7 @@ from upwell.actions.rollouts import RolloutActions
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import ObjectCache, Result
 from upwell.oci import Digest, Reference
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts import RolloutPorts, RolloutReconciler, TemplateImages, Traffic
 from upwell.reconcilers.rollouts.index import WorkloadIndex
@@ -450,7 +451,7 @@ class RolloutSetup:
         images = TemplateImages(
             self.registry,
             PullSecrets(self.store),
-            frozenset({"registry.test"}),
+            InsecureRegistries(self.store, lambda image: image.registry == "registry.test"),
         )
         self.rollouts = RolloutReconciler(self.store, machine, images, self.clock)
         self.routing = RoutingReconciler(self.store, machine, self.clock)

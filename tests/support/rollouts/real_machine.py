@@ -29,6 +29,7 @@ from upwell.api.route import Route
 from upwell.controller import ObjectCache
 from upwell.oci import Reference
 from upwell.reconcilers import rollouts
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import cron_job_controller
 from upwell.reconcilers.jobs.jobs import job_controller
@@ -117,6 +118,7 @@ class RealRollouts:
             images = rollouts.TemplateImages(
                 RegistryInMemory(),  # every image is in the storage already, pinned by digest
                 PullSecrets(self.store),
+                InsecureRegistries(self.store),
             )
             cache = ObjectCache(self.store)
             index = WorkloadIndex(cache)

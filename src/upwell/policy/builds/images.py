@@ -11,6 +11,7 @@ from upwell.formats.dockerfile.parse import Dockerfile
 from upwell.oci import Reference
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX, Streams
 from upwell.policy.images.names import ImageNames
+from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamTag, resolve_tag
 
 BUILDER_IMAGE = "builder"
@@ -125,8 +126,8 @@ def insecure_by_tag(images: Iterable[ResolvedImage], streams: Streams) -> frozen
     for image in images:
         tag = StreamTag.parse(image.stream_tag or "")
         stream = streams.get(tag.stream_name)
-        declared = _declared(stream, tag) if stream is not None else None
-        if declared is not None and declared.insecure:
+        effective = effective_tags(stream) if stream is not None else ()
+        if any(one.name == tag.tag and one.insecure for one in effective):
             found.add(Reference.parse(image.reference).registry)
     return frozenset(found)
 

@@ -1,6 +1,6 @@
 """The plan of a build, out of the Build and all that was read for it: nothing is looked up here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from upwell.api.build import (
@@ -48,7 +48,8 @@ class BuildDefaults:
 
     limits: BuildLimits = field(default_factory=BuildLimits)
     deadline_seconds: float = 7200
-    insecure_registries: frozenset[str] = frozenset()
+    is_insecure: Callable[[Reference], bool] = lambda _: False
+    """Return True if an image's registry may be asked over plain HTTP or without valid TLS."""
 
     def deadline(self, build: Build) -> float:
         """Return the seconds that a build may take."""
@@ -96,7 +97,7 @@ class ResolvedInputs:
     pulls: tuple[ImagePull, ...] = ()
     logins: tuple[RegistryLogin, ...] = ()
     insecure_registries: frozenset[str] = frozenset()
-    """Those that need no valid TLS, as stream tags say, or that are on loopback."""
+    """Those that need no valid TLS."""
     previous: Reference | None = None
     """The image whose artifacts an incremental build takes up."""
 
@@ -147,7 +148,7 @@ def plan_build(build: Build, inputs: ResolvedInputs, defaults: BuildDefaults) ->
         no_cache=bool(docker and docker.no_cache),
         limits=_limits(build, defaults.limits),
         logins=inputs.logins,
-        insecure_registries=defaults.insecure_registries | inputs.insecure_registries,
+        insecure_registries=inputs.insecure_registries,
         final_image=pins.get(FINAL_IMAGE),
         inputs=_files(build, inputs.objects),
         volumes=_volumes(build, inputs.objects),

@@ -34,8 +34,8 @@ from upwell.policy.builds.triggers import Streams
 from upwell.policy.images.names import ImageNames
 from upwell.reconcilers.builds.logins import BuildCredentials, BuildLogins
 from upwell.reconcilers.builds.objects import BuildObjects
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.registry.errors import RegistryError
-from upwell.registry.hosts import is_loopback
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs, InputMissingError
@@ -58,6 +58,7 @@ class BuildPlanner:
         self._logins = logins
         self._upstream = upstream
         self._internal = internal
+        self._insecure = InsecureRegistries(store, defaults.is_insecure)
         self._uploads = uploads
 
     async def missing_input(self, build: Build) -> MissingInput | None:
@@ -118,10 +119,10 @@ class BuildPlanner:
     ) -> ResolvedInputs:
         """Add what only a build that is run needs."""
         pins = inputs.images.references()
-        registries = {reference.registry for reference in pins.values()}
-        insecure = insecure_by_tag(inputs.images.resolved, streams) | {
-            registry for registry in registries if is_loopback(registry)
-        }
+        used = [*pins.values(), *([inputs.push] if inputs.push is not None else [])]
+        insecure = insecure_by_tag(inputs.images.resolved, streams) | await self._insecure.among(
+            used, build.namespace
+        )
         pulls = tuple(
             ImagePull(
                 reference,

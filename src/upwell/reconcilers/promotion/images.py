@@ -7,6 +7,7 @@ from upwell.api.pipeline import Stage
 from upwell.api.promotion import Release
 from upwell.oci import Reference
 from upwell.policy.promotion.images import mirrored, stage_images
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 
@@ -14,8 +15,17 @@ from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 class Copier(Protocol):
     """Copies images between registries."""
 
-    async def copy(self, origin: Reference, goal: Reference, logins: CredentialSource) -> None:
-        """Copy by digest, what is there already excepted; raises a RegistryError."""
+    async def copy(
+        self,
+        origin: Reference,
+        goal: Reference,
+        logins: CredentialSource,
+        insecure: frozenset[str],
+    ) -> None:
+        """Copy by digest, what is there already excepted; raises a RegistryError.
+
+        `insecure` registries may be asked over plain HTTP or without valid TLS.
+        """
         ...
 
 
@@ -27,7 +37,7 @@ class ReleaseImages:
         registry: Registry,
         secrets: PullSecrets,
         copier: Copier,
-        insecure: frozenset[str] = frozenset(),
+        insecure: InsecureRegistries,
     ) -> None:
         self._registry = registry
         self._secrets = secrets
@@ -40,9 +50,10 @@ class ReleaseImages:
         for one in release.spec.components:
             origin = Reference.parse(one.image)
             goal = mirrored(origin, stage.mirror)
+            insecure = await self._insecure.among([origin, goal], namespace)
             if goal == origin:
-                access = RequestAccess(logins, insecure=origin.registry in self._insecure)
+                access = RequestAccess(logins, insecure=origin.registry in insecure)
                 await self._registry.resolve(origin, access)
             else:
-                await self._copier.copy(origin, goal, logins)
+                await self._copier.copy(origin, goal, logins, insecure)
         return stage_images(release, stage)

@@ -6,6 +6,7 @@ from upwell.api.core import PodTemplate
 from upwell.oci import Reference
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.rollouts.instance import parse_image
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.registry.interface import Registry, RequestAccess
@@ -15,21 +16,21 @@ from upwell.workload.interface import Login
 class TemplateImages:
     """The images of templates.
 
-    `insecure` registries speak plain HTTP or have no valid TLS; `local` knows what short names
-    stand for.
+    `insecure` knows which registries speak plain HTTP or have no valid TLS; `local` knows what
+    short names stand for.
     """
 
     def __init__(
         self,
         registry: Registry,
         secrets: PullSecrets,
-        insecure: frozenset[str] = frozenset(),
+        insecure: InsecureRegistries,
         local: LocalImages | None = None,
     ) -> None:
         self._registry = registry
         self._secrets = secrets
         self._local = local
-        self.insecure = insecure
+        self._insecure = insecure
 
     async def pin(self, template: PodTemplate, namespace: str) -> dict[str, str]:
         """Return container name -> pull spec with digest; raises TemplateError, RegistryError.
@@ -42,7 +43,8 @@ class TemplateImages:
             reference = parse_image(image, container.name)
             if reference.digest is None:
                 credentials = await self._secrets.of_namespace(namespace)
-                access = RequestAccess(credentials, insecure=reference.registry in self.insecure)
+                insecure = reference.registry in await self._insecure.among([reference], namespace)
+                access = RequestAccess(credentials, insecure=insecure)
                 found = await self._registry.resolve(reference, access)
                 reference = reference.with_digest(found.digest)
             pinned[container.name] = str(reference)
@@ -53,6 +55,10 @@ class TemplateImages:
             return image
         every_stream = template.metadata.annotations.get(RESOLVE_NAMES_ANNOTATION) == "*"
         return await self._local.resolve(image, namespace, every_stream=every_stream)
+
+    async def insecure(self, images: Iterable[str], namespace: str) -> frozenset[str]:
+        """Return which of the images' registries may be asked insecurely."""
+        return await self._insecure.among(map(Reference.parse, images), namespace)
 
     async def logins(self, images: Iterable[str], namespace: str) -> tuple[Login, ...]:
         """Return what is known of the images' registries: the namespace's Secrets come first."""

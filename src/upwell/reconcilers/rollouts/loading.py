@@ -28,5 +28,5 @@ class Revisions:
             record.images,
             sources,
             logins,
-            self._images.insecure,
+            await self._images.insecure(record.images.values(), workload.namespace),
         )

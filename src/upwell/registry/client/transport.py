@@ -304,6 +304,10 @@ class Transport:
         return self._contexts[endpoint.ca_file]
 
 
+_NO_TLS = ("WRONG_VERSION_NUMBER", "wrong version number", "record layer failure")
+"""Words of OpenSSL's for an answer that is no TLS."""
+
+
 def _url(call: RegistryRequest, scheme: str) -> URL:
     try:
         url = URL(f"{scheme}://{call.endpoint.authority}{call.path}", encoded=True)
@@ -323,7 +327,18 @@ def _mapped_errors(name: str, seconds: float) -> Iterator[None]:
     except TimeoutError as error:
         raise RegistryUnavailableError(name, f"no complete answer within {seconds:g} s") from error
     except aiohttp.ClientConnectorCertificateError as error:
-        why = "its certificate is not trusted: set `ca_file` (or `insecure`) for this registry"
+        why = (
+            "its certificate is not trusted: set `ca-file` (or `insecure`) in a [[registry]] of the"
+            " configuration file, or importPolicy.insecure of the tag"
+        )
+        raise RegistryUnavailableError(name, why) from error
+    except aiohttp.ClientConnectorSSLError as error:
+        why = str(error)[:_MAX_WHY] or "no TLS"
+        if any(words in why for words in _NO_TLS):
+            why = (
+                "it speaks plain HTTP: allow that by `insecure` in a [[registry]] of the"
+                " configuration file, or by importPolicy.insecure of the tag"
+            )
         raise RegistryUnavailableError(name, why) from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
         why = str(error)[:_MAX_WHY] or "the connection broke"

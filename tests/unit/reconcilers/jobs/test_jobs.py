@@ -11,6 +11,7 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.controller import ObjectCache
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
 from upwell.reconcilers.jobs.jobs import JobReconciler
@@ -38,7 +39,8 @@ class Jobs:
 
     def restart(self) -> None:
         setup = self.setup
-        images = TemplateImages(setup.registry, PullSecrets(setup.store))
+        insecure = InsecureRegistries(setup.store)
+        images = TemplateImages(setup.registry, PullSecrets(setup.store), insecure)
         self.jobs = JobReconciler(setup.store, setup.machine, images, setup.clock)
         self.crons = CronJobReconciler(ObjectCache(setup.store), setup.clock)
 

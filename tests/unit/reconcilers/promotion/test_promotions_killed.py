@@ -22,6 +22,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.oci import Digest
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.jobs import JobReconciler
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
@@ -102,7 +103,7 @@ class PromotionSetup(RolloutSetup):
     def restart(self) -> None:
         super().restart()
         store, runtime, clock = self.store, self.runtime, self.clock
-        images = TemplateImages(self.registry, PullSecrets(store))
+        images = TemplateImages(self.registry, PullSecrets(store), InsecureRegistries(store))
         verification = StageVerification(
             store,
             runtime,

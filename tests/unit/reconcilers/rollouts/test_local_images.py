@@ -6,6 +6,7 @@ from tests.support.builds.memory_builds import NAMESPACE, BuildMachine, image_st
 from upwell.api.core import PodTemplate
 from upwell.api.image import LookupPolicy
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.rollouts import TemplateImages
 from upwell.reconcilers.rollouts.local_images import LocalImages
 
@@ -28,7 +29,9 @@ async def test_a_workload_may_name_a_stream_in_short(tmp_path: Path) -> None:
     assert await local.resolve("missing:1", NAMESPACE) == "missing:1"
     assert await local.resolve("app:1", "elsewhere") == "app:1"
 
-    images = TemplateImages(machine.internal, machine.secrets, local=local)
+    images = TemplateImages(
+        machine.internal, machine.secrets, InsecureRegistries(machine.store), local
+    )
     containers = [{"name": "a", "image": "app:1"}, {"name": "b", "image": "closed:1"}]
     metadata = {"annotations": {RESOLVE_NAMES_ANNOTATION: "*"}}
     template = PodTemplate.model_validate_json(

@@ -20,6 +20,7 @@ from upwell.api.core import Secret, Service
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import ObjectCache
 from upwell.reconcilers import rollouts
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.routing.reconciler import routing_controller
@@ -145,6 +146,7 @@ async def running(setup: RolloutSetup) -> AsyncIterator[None]:
     images = rollouts.TemplateImages(
         setup.registry,
         PullSecrets(setup.store),
+        InsecureRegistries(setup.store),
     )
     cache = ObjectCache(setup.store)
     index, clock = WorkloadIndex(cache), setup.clock

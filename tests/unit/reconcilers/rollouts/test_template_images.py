@@ -3,6 +3,7 @@
 from tests.support.rollouts.memory_machine import GOOD, RolloutSetup
 
 from upwell.api.core import Secret
+from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.images import TemplateImages
 
@@ -15,7 +16,8 @@ async def test_pull_secrets_become_logins() -> None:
         data=Secret.encode_values({".dockerconfigjson": config}),
     )
     await setup.apply(secret.with_metadata(namespace="shop", name="pull"))
-    images = TemplateImages(setup.registry, PullSecrets(setup.store))
+    insecure = InsecureRegistries(setup.store)
+    images = TemplateImages(setup.registry, PullSecrets(setup.store), insecure)
 
     logins = await images.logins([GOOD, GOOD], "shop")
 

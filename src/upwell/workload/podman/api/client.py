@@ -36,6 +36,8 @@ _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _MAX_LISTINGS = 20
 _MAX_OUTPUT_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
+_PLAIN_HTTP = "server gave HTTP response to HTTPS client"
+_UNTRUSTED = ("x509: ", "tls: failed to verify certificate")
 
 
 class PodmanNotFoundError(Exception):
@@ -173,7 +175,7 @@ class PodmanApi:
         except (RuntimeUnavailableError, PodmanNotFoundError) as error:
             raise ImagePullError(f"cannot pull {reference}: {error}") from error
         if fault:
-            raise ImagePullError(f"cannot pull {reference}: {fault}")
+            raise ImagePullError(f"cannot pull {reference}: {fault}{_hint(reference, fault)}")
 
     async def network_exists(self, name: str) -> bool:
         """Return True if Podman has a network of that name."""
@@ -364,6 +366,22 @@ async def _raise(response: aiohttp.ClientResponse) -> NoReturn:
     if response.status == HTTPStatus.NOT_FOUND or cause == "no such container":
         raise PodmanNotFoundError(message)
     raise PodmanRefusedError(f"podman: {message}")
+
+
+def _hint(reference: Reference, fault: str) -> str:
+    """Return the setting to make for a registry that speaks no TLS that is trusted."""
+    if _PLAIN_HTTP in fault:
+        return (
+            f"; {reference.registry} speaks plain HTTP: allow that by importPolicy.insecure of"
+            " the ImageStream tag that imports the image, or by `insecure` in a [[registry]] of"
+            " the configuration file"
+        )
+    if any(words in fault for words in _UNTRUSTED):
+        return (
+            f"; the certificate of {reference.registry} is not trusted: set `ca-file` in a"
+            " [[registry]] of the configuration file"
+        )
+    return ""
 
 
 def _pull_fault(stream: bytes) -> str:
