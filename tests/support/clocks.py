@@ -23,3 +23,13 @@ class TickingClock:
     def __call__(self) -> datetime:
         self.time += timedelta(seconds=1)
         return self.time
+
+
+@dataclass
+class ManualTime:
+    """Wall time, as a datetime."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now

@@ -1,7 +1,7 @@
 """The one reading of the machine's clock; what must not wait in a test gets a Clock injected.
 
 The time of this process is steady: it follows the machine's clock, but not its jumps, so that no
-wait, deadline or age is ended or prolonged by them (docs/adr/0018).
+wait, deadline or age is ended or prolonged by them (docs/adr/0020).
 """
 
 import asyncio
@@ -16,6 +16,7 @@ JUMP = timedelta(seconds=3)
 ADOPTED_AFTER = timedelta(hours=1)
 """The time for which a jumped clock has to go on evenly before it is believed."""
 
+_MOST_FUTURE_TIMES = 10_000
 _ONE_MOMENT = 0.5
 """Seconds."""
 _SLEW = 0.1
@@ -91,6 +92,28 @@ class SteadyClock:
 
 def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+class PastTimes:
+    """Times that were written down in the past, as they count now.
+
+    One that lies in the future was written while the clock was ahead: it counts as the time at
+    which it is first seen here, so that what is counted from it passes.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._seen: dict[datetime, datetime] = {}
+
+    def __call__(self, written: datetime) -> datetime:
+        """Return the time, or, for one in the future, when it was first seen."""
+        now = self._clock()
+        if written <= now and written not in self._seen:
+            return written
+        if len(self._seen) >= _MOST_FUTURE_TIMES:
+            self._seen.clear()
+        first = self._seen[written] = min(self._seen.get(written, now), now)
+        return first
 
 
 PROCESS_CLOCK = SteadyClock()

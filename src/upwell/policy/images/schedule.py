@@ -14,6 +14,9 @@ INTERVAL_ANNOTATION = "upwell.dev/import-interval"
 AT_ONCE = datetime.min.replace(tzinfo=UTC)
 """Due before everything that has a time."""
 
+OVERDUE = AT_ONCE + timedelta(days=1)
+"""Due, after what is due at once."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -104,8 +107,11 @@ def interval_fault(stream: ImageStream) -> str | None:
     return None
 
 
-def due_at(tag: TagReference, state: ImportState | None) -> datetime | None:
-    """Return when the tag is to be imported next; None: not until something changes."""
+def due_at(tag: TagReference, state: ImportState | None, now: datetime) -> datetime | None:
+    """Return when the tag is to be imported next; None: not until something changes.
+
+    One that was made in the future, under a clock that was ahead, is overdue.
+    """
     request = request_of(tag)
     if request is None:
         return None
@@ -113,8 +119,14 @@ def due_at(tag: TagReference, state: ImportState | None) -> datetime | None:
         return AT_ONCE
     if (tag.generation or 0) > state.generation:
         return AT_ONCE
-    next_check: datetime | None = state.next_check_time
-    return next_check
+    return next_check(state, now)
+
+
+def next_check(state: ImportState | RepositoryImport, now: datetime) -> datetime | None:
+    """Return when an import is to be made again, by what was written when it was made last."""
+    planned: datetime | None = state.next_check_time
+    last = state.last_check_time
+    return OVERDUE if planned is not None and last is not None and last > now else planned
 
 
 def spread_overdue(due: datetime, started: datetime, interval: timedelta, place: float) -> datetime:

@@ -13,7 +13,13 @@ from upwell.policy.images.repository_tags import (
     effective_tags,
     repository_generation,
 )
-from upwell.policy.images.schedule import AT_ONCE, ImportSchedule, due_at, spread_overdue
+from upwell.policy.images.schedule import (
+    AT_ONCE,
+    ImportSchedule,
+    due_at,
+    next_check,
+    spread_overdue,
+)
 from upwell.policy.images.streams import forget_imports, replace_tag
 
 WHOLE = TagReference(name="")
@@ -61,13 +67,17 @@ class StreamAnswers:
 
 
 def plan_stream(
-    stream: ImageStream, schedule: ImportSchedule, internal_host: str, started: datetime
+    stream: ImageStream,
+    schedule: ImportSchedule,
+    internal_host: str,
+    started: datetime,
+    now: datetime,
 ) -> StreamPlan:
     """Return what `stream` asks of upstream; checks overdue at the start come one by one."""
     tags = effective_tags(stream)
-    times = {tag.name: _due(stream, tag, schedule, started) for tag in tags}
+    times = {tag.name: _due(stream, tag, schedule, started, now) for tag in tags}
     due = {name: time for name, time in times.items() if time is not None}
-    return StreamPlan(tags, due, _listing(stream, internal_host))
+    return StreamPlan(tags, due, _listing(stream, internal_host, now))
 
 
 def fold_answers(
@@ -92,25 +102,28 @@ def fold_answers(
 
 
 def _due(
-    stream: ImageStream, tag: TagReference, schedule: ImportSchedule, started: datetime
+    stream: ImageStream,
+    tag: TagReference,
+    schedule: ImportSchedule,
+    started: datetime,
+    now: datetime,
 ) -> datetime | None:
     history = stream.status.tag(tag.name)
-    due = due_at(tag, history.import_state if history is not None else None)
+    due = due_at(tag, history.import_state if history is not None else None, now)
     if due is None:
         return None
     place = crc32(f"{stream.uid}/{tag.name}".encode()) / 2**32
     return spread_overdue(due, started, schedule.interval_of(stream, tag), place)
 
 
-def _listing(stream: ImageStream, internal_host: str) -> datetime | None:
+def _listing(stream: ImageStream, internal_host: str, now: datetime) -> datetime | None:
     source, state = bulk_source(stream, internal_host), stream.status.repository
     if source is None:
         return None
     generation = repository_generation(stream.annotations)
     if state is None or state.source != source or state.generation < generation:
         return AT_ONCE
-    next_check: datetime | None = state.next_check_time
-    return next_check
+    return next_check(state, now)
 
 
 def _with_repository(

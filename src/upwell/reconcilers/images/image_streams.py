@@ -114,7 +114,9 @@ class ImageStreams:
         return Result(requeue_after=self._pause(written))
 
     def _plan(self, stream: ImageStream) -> StreamPlan:
-        return plan_stream(stream, self._schedule, self._internal.host, self._started)
+        host, now = self._internal.host, self._clock()
+        self._started = min(self._started, now)  # the clock may have been set back
+        return plan_stream(stream, self._schedule, host, self._started, now)
 
     def _pause(self, stream: ImageStream) -> float | None:
         times = (self._plan(stream).next_due, self._hints.next_due(stream.key))

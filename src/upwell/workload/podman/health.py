@@ -209,7 +209,7 @@ class Health:
 
     async def _wait_initial_delay(self, target: ProbeTarget, probe: ProbeSpec) -> None:
         started = target.container.started_at or self._clock.now()
-        elapsed = (self._clock.now() - started).total_seconds()
+        elapsed = max((self._clock.now() - started).total_seconds(), 0)
         await self._clock.sleep(max(0.0, probe.initial_delay - elapsed))
 
     async def _end(self, container: ContainerFacts, complaint: str) -> None:

@@ -71,6 +71,7 @@ class InstanceWatch:
         for name, containers in found.items():
             record = self._records.load(name)
             try:
+                record = record and record.with_times(self._listing.times.past)
                 seen[name] = observe(containers, record, complaints)
             except Exception as error:  # noqa: BLE001 - told of this instance; the others go on
                 self._instance_faults.tell(name, error, "instance cannot be read")

@@ -7,8 +7,9 @@ about it alone is refused. Such a one is set apart: the others are as well as be
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from upwell.workload.interface import LogQuery, Owner, RuntimeUnavailableError
@@ -20,7 +21,7 @@ from upwell.workload.podman.container_body import (
     LABEL_NAMESPACE,
     LABEL_OWNER,
 )
-from upwell.workload.podman.observation import ContainerFacts
+from upwell.workload.podman.observation import ContainerFacts, ContainerTimes
 from upwell.workload.podman.shared_calls import SharedCall
 
 type _Version = tuple[str, str, int]
@@ -54,8 +55,11 @@ class BrokenContainer:
 class ContainerListing:
     """Lists containers by instance, each inspected once for each of its versions."""
 
-    def __init__(self, api: PodmanApi, label: str) -> None:
+    def __init__(self, api: PodmanApi, label: str, clock: Callable[[], datetime]) -> None:
         self._api = api
+        self._clock = clock
+        self.times = ContainerTimes(clock)
+        """Times of containers as they count now."""
         self._label = label
         self._list_all = SharedCall(self._list)
         self._facts: dict[_Version, ContainerFacts] = {}
@@ -112,7 +116,7 @@ class ContainerListing:
         return not others and _LOST.search(one.message) is not None
 
     async def _list(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
-        label = f"{LABEL_NAME}={name}" if name else ""
+        label, began = f"{LABEL_NAME}={name}" if name else "", self._clock()
         listing = await self._api.containers(*filter(None, [self._label, label]))
         grouped: defaultdict[str, list[ContainerFacts]] = defaultdict(list)
         current: dict[_Version, ContainerFacts] = {}
@@ -126,8 +130,10 @@ class ContainerListing:
                 continue
             if facts is not None:
                 current[key] = facts
-                grouped[facts.instance].append(facts)
+                grouped[facts.instance].append(self.times.correct(facts))
         self._keep(name, current, refused)
+        if not name:
+            self.times.listed(began, (str(entry["Id"]) for entry in listing))
         for containers in grouped.values():
             containers.sort(key=lambda facts: facts.created)
         return grouped

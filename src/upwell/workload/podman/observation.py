@@ -1,11 +1,12 @@
 """From what Podman reports to an Instance: pure, so that every odd state can be a test."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from upwell.machine.clock import PastTimes
 from upwell.oci import Digest, InvalidDigestError
 from upwell.workload.interface import Instance, ObservedContainer, Owner, State
 from upwell.workload.podman.container_body import (
@@ -128,6 +129,51 @@ class ContainerFacts:
             how = f"exited {self.exit_code}"
         lines = f": {self.last_lines}" if self.last_lines else ""
         return f"container {self.name} {how}{lines}"
+
+
+class ContainerTimes:
+    """Puts what Podman says where it must lie by our own clock.
+
+    A container that runs, and did not at the listing before, has started since then, and not in
+    the future; the same for its end.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._past = PastTimes(clock)
+        self._known: dict[tuple[str, datetime], datetime] = {}
+        """Corrected times, by container and Podman's own."""
+        self._listed_at: datetime | None = None
+
+    @property
+    def past(self) -> PastTimes:
+        """Times that were written down, as they count now."""
+        return self._past
+
+    def correct(self, facts: ContainerFacts) -> ContainerFacts:
+        """Return the container with its times corrected; the same ones each time."""
+        return replace(
+            facts,
+            started_at=self._correct(facts.id, facts.started_at),
+            ended_at=self._correct(facts.id, facts.ended_at),
+        )
+
+    def listed(self, began: datetime, containers: Iterable[str]) -> None:
+        """Take down when a listing of all containers, by their ids, began."""
+        present = set(containers)
+        self._known = {key: time for key, time in self._known.items() if key[0] in present}
+        self._listed_at = began
+
+    def _correct(self, container: str, said: datetime | None) -> datetime | None:
+        if said is None:
+            return None
+        key = container, said
+        if key not in self._known:
+            time = self._past(said)
+            if self._listed_at is not None:
+                time = max(time, min(self._listed_at, self._clock()))
+            self._known[key] = time
+        return self._past(self._known[key])
 
 
 def observe(

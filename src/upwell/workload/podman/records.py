@@ -122,6 +122,12 @@ class InstanceRecord:
             others[container_id] = since
         return replace(self, ready_since=others)
 
+    def with_times(self, past: Callable[[datetime], datetime]) -> Self:
+        """Return the record with its times as they count now."""
+        ready = {key: past(since) for key, since in self.ready_since.items()}
+        begun = self.begun_at and past(self.begun_at)
+        return replace(self, ready_since=ready, begun_at=begun)
+
     def with_post_start(self, container_id: str) -> Self:
         """Return the record with what follows a container's start done."""
         return replace(self, post_started=(*self.post_started, container_id))

@@ -101,7 +101,7 @@ class PodmanRuntime:
         self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
-        self._listing = ContainerListing(api, self._label)
+        self._listing = ContainerListing(api, self._label, clock.now)
         self._faults = RuntimeFaults(component, self._recovered)
         self._watch = InstanceWatch(
             self._listing,

@@ -90,14 +90,14 @@ def test_checks_are_spread_around_the_interval(jitter: float) -> None:
 def test_a_tag_is_due_at_once_when_new_changed_or_asked_for_again() -> None:
     at_once = datetime.min.replace(tzinfo=UTC)
     known = ImportState(source="vendor.example/debian:11", next_check_time=NOW, generation=1)
-    assert due_at(tag(), None) == at_once
-    assert due_at(tag(), known) == NOW
+    assert due_at(tag(), None, NOW) == at_once
+    assert due_at(tag(), known, NOW) == NOW
     elsewhere = known.model_copy(update={"source": "vendor.example/debian:10"})
-    assert due_at(tag(), elsewhere) == at_once
+    assert due_at(tag(), elsewhere, NOW) == at_once
     again = tag().model_copy(update={"generation": 2})
-    assert due_at(again, known) == at_once
-    assert due_at(again, known.model_copy(update={"generation": 2})) == NOW
-    assert due_at(TagReference(name="local"), None) is None
+    assert due_at(again, known, NOW) == at_once
+    assert due_at(again, known.model_copy(update={"generation": 2}), NOW) == NOW
+    assert due_at(TagReference(name="local"), None, NOW) is None
 
 
 @pytest.mark.parametrize("text", ["99999999999999d", "9" * 400 + "s", "0s", "1ms"])
@@ -112,11 +112,11 @@ def test_no_interval_stops_or_floods_a_registry(text: str) -> None:
 def test_another_wish_for_the_same_source_is_another_question() -> None:
     known = ImportState(source="vendor.example/debian:11", next_check_time=NOW, generation=1)
     legacy = ImportPolicy(import_mode=ImportMode.LEGACY)
-    assert due_at(tag().model_copy(update={"import_policy": legacy}), known) == AT_ONCE
+    assert due_at(tag().model_copy(update={"import_policy": legacy}), known, NOW) == AT_ONCE
     chosen = tag(**{"upwell.dev/tag-selection": "semver:>=1"})
-    assert due_at(chosen, known) == AT_ONCE
+    assert due_at(chosen, known, NOW) == AT_ONCE
     asked = known.model_copy(update={"request": "semver:>=1"})
-    assert due_at(chosen, asked) == NOW
+    assert due_at(chosen, asked, NOW) == NOW
 
 
 @given(st.floats(0, 1), st.integers(0, 100_000))
@@ -132,3 +132,21 @@ def test_what_is_not_overdue_at_the_start_keeps_its_time() -> None:
     later = NOW + timedelta(seconds=1)
     assert spread_overdue(later, NOW, timedelta(minutes=15), 0.5) == later
     assert spread_overdue(AT_ONCE, NOW, timedelta(minutes=15), 0.5) == AT_ONCE
+
+
+def test_a_check_that_was_made_under_a_clock_ahead_is_overdue() -> None:
+    tomorrow = NOW + timedelta(days=1)
+    ahead = ImportState(
+        source="vendor.example/debian:11",
+        generation=1,
+        last_check_time=tomorrow,
+        next_check_time=tomorrow + timedelta(minutes=15),
+    )
+    due = due_at(tag(), ahead, NOW)
+    assert due is not None
+    assert due < NOW
+    at = spread_overdue(due, NOW, timedelta(minutes=15), 0.5)
+    assert NOW < at <= NOW + timedelta(minutes=5)
+
+    never = ahead.model_copy(update={"next_check_time": None})
+    assert due_at(tag(), never, NOW) is None, "nothing is scheduled"

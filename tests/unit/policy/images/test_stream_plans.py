@@ -53,7 +53,7 @@ def stream(*tags: TagReference, status: ImageStreamStatus | None = None) -> Imag
 
 
 def plan(found: ImageStream) -> StreamPlan:
-    return plan_stream(found, SCHEDULE, HOST, NOW - timedelta(days=1))
+    return plan_stream(found, SCHEDULE, HOST, NOW - timedelta(days=1), NOW)
 
 
 def test_a_tag_that_was_never_imported_is_due_at_once_and_one_without_source_never() -> None:
@@ -83,7 +83,7 @@ def test_a_hint_makes_an_import_due_but_not_that_of_a_tag_without_source() -> No
 def test_what_fell_due_while_no_server_ran_is_spread_the_same_way_each_time() -> None:
     status = ImageStreamStatus(tags=(imported("11", NOW - timedelta(hours=1)),))
     found = stream(tag("11"), status=status)
-    one, again = (plan_stream(found, SCHEDULE, HOST, NOW) for _ in range(2))
+    one, again = (plan_stream(found, SCHEDULE, HOST, NOW, NOW) for _ in range(2))
     assert one == again
     assert NOW <= one.due["11"] <= NOW + timedelta(minutes=5)
 
