@@ -16,7 +16,14 @@ from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.machine.components import Components, ComponentState, WatchedComponent
-from upwell.workload.interface import Owner, RuntimeUnavailableError, State
+from upwell.workload.interface import (
+    ExecProbe,
+    Owner,
+    ProbeSpec,
+    RuntimeUnavailableError,
+    State,
+)
+from upwell.workload.podman.records import InstanceRecord, RecordStore
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 PATIENCE = 3
@@ -255,3 +262,63 @@ async def _running_or_none(runtime: PodmanRuntime) -> list[str]:
         return await running(runtime)
     except RuntimeUnavailableError:
         return []
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_container_is_not_accused_of_what_the_service_did(
+    settings: PodmanSettings,
+    workload: Workload,
+    component: WatchedComponent,
+    kill: signal.Signals,
+) -> None:
+    probe = ProbeSpec(ExecProbe(("/bin/busybox", "true")), period=0.05, failure_threshold=1)
+    probed = replace(workload.container("sleep", "600"), liveness=probe, readiness=probe)
+    async with PodmanRuntime.open(settings, component=component) as runtime:
+        await runtime.start(workload.spec(probed))
+        [before] = await eventually(runtime.instances, lambda seen: seen[0].ready)
+        os.kill(service_of(settings), kill)
+        await until(component, lambda seen: seen.faulty)
+        await until(component, lambda seen: not seen.faulty)
+        [after] = await runtime.instances()
+        assert (after.ready_since, after.containers) == (before.ready_since, before.containers)
+
+
+async def test_a_fault_that_concerns_one_instance_leaves_the_others_alone(
+    settings: PodmanSettings,
+    workload: Workload,
+    podman_home: PodmanHome,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save = RecordStore.change
+
+    def change(
+        store: RecordStore, name: str, change: Callable[[InstanceRecord], InstanceRecord]
+    ) -> None:
+        if name == NAMES[0]:
+            raise ZeroDivisionError
+        save(store, name, change)
+
+    monkeypatch.setattr(RecordStore, "change", change)
+    label = f"--label=upwell.dev/instance={settings.instance_id}"
+    evil = ("--label=upwell.dev/replica=../evil", "--label=upwell.dev/init=0")
+    probed = replace(
+        workload.container("sleep", "600"),
+        readiness=ProbeSpec(ExecProbe(("/bin/busybox", "true")), period=0.05),
+    )
+    async with PodmanRuntime.open(settings) as runtime:
+        image = str(workload.image)
+        podman_home.run("create", label, *evil, "--network=none", image, "/bin/busybox", "true")
+        for name in NAMES:
+            await runtime.start(workload.spec(probed, name=name))
+
+        async def ready() -> list[str]:
+            return [one.name for one in await runtime.instances() if one.ready]
+
+        await eventually(ready, lambda seen: seen == list(NAMES[1:]))
+        await eventually(
+            lambda: asyncio.sleep(0, caplog.records),
+            lambda seen: any(one.__dict__.get("instance") == NAMES[0] for one in seen),
+        )
+        await runtime.stop(NAMES[0], 0)
+    assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1

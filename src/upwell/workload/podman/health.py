@@ -1,6 +1,7 @@
 """Runs the probes of every running container, and remembers how they stand."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +9,14 @@ from functools import partial
 
 from upwell.machine.clock import Clock
 from upwell.machine.tasks import first_error, side_by_side
-from upwell.workload.interface import Action, Pause, ProbeSpec, RuntimeUnavailableError
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
+from upwell.workload.interface import (
+    Action,
+    ExecProbe,
+    Pause,
+    ProbeSpec,
+    RuntimeUnavailableError,
+)
+from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.faults import InstanceFaults
 from upwell.workload.podman.observation import ContainerFacts
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
@@ -23,7 +30,7 @@ _LEAST_GRACE_SECONDS = 2.0
 """Least time to end in, even if preStop has used up all (as the kubelet grants it)."""
 _ACTION_SECONDS = 3600.0
 _EAGER_SECONDS = 0.25
-_RETRY_SECONDS = 5.0
+_RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,9 @@ class Health:
         record = self._records.load(container.instance)
         done = record.post_started if record else ()
         if known.post_start and container.id not in done:
-            outcome = await self._act(target, known.post_start, None)
+            # At least once, as the kubelet does it: again when the runtime could not do it.
+            while not (outcome := await self._act(target, known.post_start, None)).conclusive:
+                await self._clock.sleep(_RETRY_SECONDS)
             if not outcome.success:
                 await self._end(container, f"postStart failed: {outcome.complaint}")
                 return False
@@ -148,7 +157,7 @@ class Health:
                 return outcome
             self.complaints[target.container.id] = f"startup probe: {outcome.complaint}"
             waited = (self._clock.now() - began).total_seconds()
-            if waited >= probe.period * (probe.failure_threshold - 1):
+            if outcome.conclusive and waited >= probe.period * (probe.failure_threshold - 1):
                 return outcome
             # Nothing depends on failures being counted slowly; a rollout waits for the first good.
             await self._clock.sleep(min(probe.period, _EAGER_SECONDS))
@@ -177,7 +186,7 @@ class Health:
             outcome = await self._attempt(target, probe)
             if outcome.success:
                 self.complaints.pop(container.id, None)
-            else:
+            elif outcome.conclusive:
                 self.complaints[container.id] = f"readiness probe: {outcome.complaint}"
             return outcome
 
@@ -203,9 +212,13 @@ class Health:
             try:
                 return await self._api.execute(target.container.id, command)
             except PodmanNotFoundError as error:
-                raise RuntimeUnavailableError(str(error)) from error
+                raise PodmanRefusedError(str(error)) from error
 
-        return await self._client.attempt(probe, target.address, execute)
+        outcome = await self._client.attempt(probe, target.address, execute)
+        if outcome.success or not isinstance(probe.check, ExecProbe):
+            return outcome
+        # A command that did not end in time says nothing when the runtime itself hangs.
+        return outcome if await self._api.answers() else replace(outcome, conclusive=False)
 
     async def _wait_initial_delay(self, target: ProbeTarget, probe: ProbeSpec) -> None:
         started = target.container.started_at or self._clock.now()
@@ -224,8 +237,19 @@ class Health:
                 "why": complaint,
             },
         )
-        try:
-            await self._api.stop(container.id, _UNHEALTHY_GRACE_SECONDS)
-        except (PodmanNotFoundError, RuntimeUnavailableError) as error:
-            _log.warning("container not stopped", extra={"why": str(error)})
+        await self._stop(container)
         self._turned()
+
+    async def _stop(self, container: ContainerFacts) -> None:
+        """Stop a container, as soon as the runtime does it; raises PodmanRefusedError."""
+        while True:
+            try:
+                with contextlib.suppress(PodmanNotFoundError):
+                    await self._api.stop(container.id, _UNHEALTHY_GRACE_SECONDS)
+            except PodmanRefusedError:
+                raise
+            except RuntimeUnavailableError as error:
+                self._faults.tell(container.instance, error, "container not stopped")
+                await self._clock.sleep(_RETRY_SECONDS)
+            else:
+                return

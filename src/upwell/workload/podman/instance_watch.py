@@ -26,6 +26,8 @@ _RESYNC_SECONDS = 15.0
 _RECONNECT_SECONDS = 1.0
 _LONGEST_PAUSE = 8.0
 _MEND_SECONDS = 10.0
+_UNREADABLE = "instance cannot be read"
+_NOT_STARTED = "instance not started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ class InstanceWatch:
                 record = record and record.with_times(self._listing.times.past)
                 seen[name] = observe(containers, record, complaints)
             except Exception as error:  # noqa: BLE001 - told of this instance; the others go on
-                self._instance_faults.tell(name, error, "instance cannot be read")
+                self._instance_faults.tell(name, error, _UNREADABLE)
+            else:
+                self._instance_faults.forget(name, _UNREADABLE)
         return seen
 
     def tell_all(self) -> None:
@@ -157,9 +161,9 @@ class InstanceWatch:
             if next_to_start(containers, self._records.load(name)):
                 await self._actions.go_on(name)
         except Exception as error:  # noqa: BLE001 - told; tried again at the next look
-            self._instance_faults.tell(name, error, "instance not started")
+            self._instance_faults.tell(name, error, _NOT_STARTED)
         else:
-            self._instance_faults.forget(name)
+            self._instance_faults.forget(name, _NOT_STARTED)
 
 
 def _targets(found: Mapping[str, Sequence[ContainerFacts]]) -> list[ProbeTarget]:

@@ -192,7 +192,7 @@ def observe(
     state = _state(containers, record)
     regular = [container for container in containers if container.init is None]
     since = [_ready_since(container, record) for container in regular]
-    ready = state is State.RUNNING and None not in since
+    ready = state is State.RUNNING and bool(since) and None not in since
     times = [moment for moment in since if moment is not None]
     started = [entry.started_at for entry in containers if entry.started_at is not None]
     running = state is State.RUNNING

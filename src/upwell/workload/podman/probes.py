@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import aiohttp
 
 from upwell.machine.clock import Clock
-from upwell.workload.interface import ExecProbe, HttpProbe, ProbeSpec, TcpProbe, WorkloadError
+from upwell.workload.interface import (
+    ExecProbe,
+    HttpProbe,
+    ProbeSpec,
+    RuntimeUnavailableError,
+    TcpProbe,
+    WorkloadError,
+)
+from upwell.workload.podman.api.client import PodmanRefusedError
 
 _OK = range(200, 400)
 _EAGER_SECONDS = 0.25
@@ -20,6 +28,8 @@ class ProbeResult:
 
     success: bool
     complaint: str = ""
+    conclusive: bool = True
+    """False: the runtime could not ask, which says nothing about the container."""
 
 
 @dataclass(slots=True)
@@ -69,7 +79,7 @@ async def watch(
     """Attempt for ever, and call `turned` whenever `counter.passing` turns."""
     while True:
         outcome = await attempt()
-        if counter.count(success=outcome.success):
+        if outcome.conclusive and counter.count(success=outcome.success):
             await turned(outcome)
         await clock.sleep(counter.pause())
 
@@ -107,8 +117,7 @@ class ProbeClient:
         except TimeoutError:
             return ProbeResult(success=False, complaint=f"no answer within {probe.timeout:g} s")
         except (OSError, aiohttp.ClientError, WorkloadError) as error:
-            complaint = str(error)[:_MAX_COMPLAINT_CHARACTERS] or type(error).__name__
-            return ProbeResult(success=False, complaint=complaint)
+            return _failure(error)
 
     async def _get(self, check: HttpProbe, address: str) -> ProbeResult:
         host = f"[{address}]" if ":" in address else address
@@ -118,6 +127,14 @@ class ProbeClient:
             if response.status in _OK:
                 return ProbeResult(success=True)
             return ProbeResult(success=False, complaint=f"{check.path} answered {response.status}")
+
+
+def _failure(error: Exception) -> ProbeResult:
+    complaint = str(error)[:_MAX_COMPLAINT_CHARACTERS] or type(error).__name__
+    # What Podman refuses is the container's fault: there is no such command in it, say.
+    refused = isinstance(error, PodmanRefusedError)
+    conclusive = refused or not isinstance(error, RuntimeUnavailableError)
+    return ProbeResult(success=False, complaint=complaint, conclusive=conclusive)
 
 
 def _exit(code: int, output: bytes) -> ProbeResult:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from upwell.workload.interface import ExecProbe, ProbeSpec, RuntimeUnavailableError, TcpProbe
+from upwell.workload.podman.api.client import PodmanRefusedError
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 
 CHECK = TcpProbe(80)
@@ -84,14 +85,34 @@ async def test_watching_calls_back_at_every_turn() -> None:
     assert clock.sleeps == [0.25, 5, 5, 5, 5]
 
 
-async def test_a_runtime_that_fails_is_a_failed_attempt() -> None:
+@pytest.mark.parametrize(
+    ("error", "conclusive"), [(RuntimeUnavailableError, False), (PodmanRefusedError, True)]
+)
+async def test_a_runtime_that_could_not_ask_says_nothing_of_the_container(
+    error: type[RuntimeUnavailableError], *, conclusive: bool
+) -> None:
     async def execute(command: tuple[str, ...]) -> tuple[int, bytes]:
-        raise RuntimeUnavailableError(f"no {command[0]}")
+        raise error(f"no {command[0]}")
 
     client = ProbeClient()
     outcome = await client.attempt(ProbeSpec(ExecProbe(("check",))), "127.0.0.1", execute)
     await client.close()
-    assert outcome == ProbeResult(success=False, complaint="no check")
+    assert outcome == ProbeResult(success=False, complaint="no check", conclusive=conclusive)
+
+
+async def test_what_says_nothing_is_not_counted() -> None:
+    outcomes = iter([False, False, True])
+
+    async def attempt() -> ProbeResult:
+        return ProbeResult(success=False, conclusive=next(outcomes))
+
+    async def turned(outcome: ProbeResult) -> None:
+        raise KeyError(outcome.conclusive)
+
+    counter = ProbeCounter(ProbeSpec(CHECK, failure_threshold=1), passing=True)
+    with pytest.raises(KeyError, match="True"):
+        await watch(counter, attempt, turned, SteppedClock())
+    assert counter.failures == 1
 
 
 async def test_an_exit_code_is_told_with_the_output() -> None:

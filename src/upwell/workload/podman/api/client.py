@@ -28,6 +28,7 @@ _BASE = f"http://podman{_PATH}"
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_CHARACTERS = 2000
 _REQUEST_SECONDS = 60.0
+_ANSWER_SECONDS = 1.0
 _PULL_SECONDS = 3600.0
 _PULL_SILENCE_SECONDS = 300.0
 _ARCHIVE_SECONDS = 120.0
@@ -73,6 +74,10 @@ class PodmanApi:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
+
+    async def answers(self) -> bool:
+        """Return True if the service answers within a moment."""
+        return await self._service.answers(_ANSWER_SECONDS)
 
     async def containers(self, *labels: str) -> list[dict[str, Any]]:
         """List all containers, running or not, that carry all `labels` (`key=value`)."""

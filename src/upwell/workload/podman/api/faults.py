@@ -53,22 +53,23 @@ class InstanceFaults:
     """Log of faults that concern one instance alone: each once, until it is over or another."""
 
     def __init__(self) -> None:
-        self._told: dict[str, str] = {}
+        self._told: dict[tuple[str, str], str] = {}
+        """(Instance, constant message) -> error that was told last."""
 
     def tell(self, instance: str, error: Exception, message: str) -> None:
         """Log a fault of an instance, unless it was the last one told of it."""
-        why = f"{message}: {error}"
-        if self._told.get(instance) == why:
+        why = str(error) or type(error).__name__
+        if self._told.get((instance, message)) == why:
             return
-        self._told[instance] = why
+        self._told[instance, message] = why
         expected = getattr(error, "retryable", False)
         _log.log(
             logging.WARNING if expected else logging.ERROR,
             message,
-            extra={"instance": instance, "why": str(error) or type(error).__name__},
+            extra={"instance": instance, "why": why},
             exc_info=None if expected else error,
         )
 
-    def forget(self, instance: str) -> None:
-        """Let the next fault of an instance be told, as the one before is over."""
-        self._told.pop(instance, None)
+    def forget(self, instance: str, message: str) -> None:
+        """Let a fault of an instance be told when it comes again, as it is over."""
+        self._told.pop((instance, message), None)
