@@ -12,13 +12,14 @@ from pathlib import Path
 from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
 from upwell.builder.interface import BuildError
 from upwell.builder.sandbox import Sandbox, UserIds
-from upwell.machine.process import ChildCommand, Launcher, LogSink, ProcessResult
+from upwell.machine.process import TIMED_OUT, ChildCommand, Launcher, LogSink, ProcessResult
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
 """Options without retries: builds decide them; 0 would mean buildah's default of 3, over 7 s."""
 
 _KEPT_CONFIGS = 256
+_TIDY_SECONDS = 300.0
 _MAX_INSPECT = 32 * 1024 * 1024
 
 
@@ -200,7 +201,7 @@ class BuildahCommands:
 
     async def remove_image(self, image: str, folder: Path) -> bool:
         """Remove an image from the store, if nothing else needs it; return whether it went."""
-        return (await self._run(folder, _nowhere, "rmi", image)).code == 0
+        return (await self._tidy(folder, "rmi", image)).code == 0
 
     async def images(self, folder: Path) -> list[StoredImage]:
         """Return every image of the store, those of single steps too."""
@@ -229,10 +230,10 @@ class BuildahCommands:
 
         There Buildah cannot, as it writes before it removes: so their files go first.
         """
-        outcome = await self._run(folder, _nowhere, "rm", *ids)
+        outcome = await self._tidy(folder, "rm", *ids)
         if outcome.code != 0 and is_out_of_space(outcome.tail):
             await asyncio.to_thread(_empty_containers, ids, self._store.root)
-            await self._run(folder, _nowhere, "rm", *ids)
+            await self._tidy(folder, "rm", *ids)
 
     async def _remove_runtime_state(self, folder: Path) -> None:
         """Let the runtime delete what it still counts as containers: their control groups."""
@@ -256,6 +257,14 @@ class BuildahCommands:
         listed = await self._capture(folder, *argv)
         if ids := listed.output.split():
             await self._remove(ids, folder)
+
+    async def _tidy(self, folder: Path, *argv: str) -> ProcessResult:
+        """Run a command that no build's deadline ends; one that hangs is killed."""
+        try:
+            async with asyncio.timeout(_TIDY_SECONDS):
+                return await self._run(folder, _nowhere, *argv)
+        except TimeoutError:
+            return ProcessResult(TIMED_OUT, f"buildah {argv[0]} took over {_TIDY_SECONDS:g} s")
 
     async def _run(
         self,

@@ -18,7 +18,7 @@ _TRANSIENT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
-_KILLED = 128 + 9
+_KILLED, _TERMINATED = 128 + 9, 128 + 15
 
 
 def machine_fault(outcome: ProcessResult) -> BuildError | None:
@@ -27,6 +27,9 @@ def machine_fault(outcome: ProcessResult) -> BuildError | None:
         return disk_pressure(outcome.last_line)
     if outcome.code < 0:
         message = f"The build's process was killed with signal {-outcome.code}, not by the build."
+        return BuildError(BUILDER_KILLED, message, retryable=True)
+    if outcome.code == _TERMINATED:  # as all processes of a machine that is shut down
+        message = "A command of the build was terminated from outside."
         return BuildError(BUILDER_KILLED, message, retryable=True)
     return None
 

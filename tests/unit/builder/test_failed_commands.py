@@ -18,6 +18,7 @@ FULL = "Error: committing: write /var/x: no space left on device"
         (125, FULL, DISK_PRESSURE),
         (-9, "STEP 2/3: RUN make", BUILDER_KILLED),
         (-15, "", BUILDER_KILLED),
+        (143, "exit status 143", BUILDER_KILLED),
         (-9, FULL, DISK_PRESSURE),
         (1, "make: *** [all] Error 1", None),
         (137, "exit status 137", None),

@@ -47,16 +47,16 @@ async def follow_build(
         await log.resume(client)
         if not before.status.phase.is_terminal:
             build = await _ended_or_restarted(client, before)
-        if build.status.attempts == before.status.attempts:
+        if build.status.start_timestamp == before.status.start_timestamp:
             return build
 
 
 async def _ended_or_restarted(client: ApiClient, build: Build) -> Build:
-    attempts = build.status.attempts
+    begun = build.status.start_timestamp  # of its attempt
     return await until(
         client,
         build,
-        lambda state: state.status.phase.is_terminal or state.status.attempts != attempts,
+        lambda state: state.status.phase.is_terminal or state.status.start_timestamp != begun,
     )
 
 

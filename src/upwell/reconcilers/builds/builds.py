@@ -340,11 +340,11 @@ def build_controller(builds: Builds, index: BuildIndex) -> Controller:
 
     def unstarted(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
         """Yield every build that may have waited for an image, in whatever namespace."""
-        return (build.key for build in index.unstarted())
+        return (build.key for build in index.without_inputs())
 
     def beside(source: Resource) -> Iterable[ObjectKey]:
         """Yield the builds of a namespace that may have waited for an object of it."""
-        return (b.key for b in index.unstarted() if b.namespace == source.namespace)
+        return (b.key for b in index.without_inputs() if b.namespace == source.namespace)
 
     watches = (
         Watch(Build, builds.woken),

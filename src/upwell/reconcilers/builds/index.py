@@ -39,6 +39,9 @@ from upwell.policy.promotion.quarantine import quarantine_of
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
 
+_TURN = frozenset({"NoFreeSlot", "RunPolicy"})
+"""Reasons of builds that wait for their turn: their inputs are looked at when it comes."""
+
 _KINDS = (BuildConfig, Build, ImageStream, Quarantine)
 
 
@@ -108,8 +111,8 @@ class BuildIndex:
                 found += (await self.context_of(maker.key)).busy(maker.key)
         return found
 
-    def unstarted(self) -> Collection[Build]:
-        """Return the builds that wait for something."""
+    def without_inputs(self) -> Collection[Build]:
+        """Return the builds that may wait for an object: those that wait for their turn do not."""
         return self._unstarted.get(BuildPhase.NEW)
 
     def followers(self, stream: ImageStream) -> Iterator[ObjectKey]:
@@ -215,7 +218,8 @@ class _BuildNames:
 
 
 def _unstarted(build: Build) -> Iterable[BuildPhase]:
-    return (BuildPhase.NEW,) if build.status.phase is BuildPhase.NEW else ()
+    waits = build.status.phase is BuildPhase.NEW and build.status.reason not in _TURN
+    return (BuildPhase.NEW,) if waits else ()
 
 
 def _waits(config: BuildConfig) -> Iterable[str]:
