@@ -1,15 +1,17 @@
 """Pruning that an administrator asks for: what may be removed, or its removal."""
 
-from upwell.api.prune import PruneSpec, PruneStatus
+from upwell.api.prune import PrunedItem, PruneSpec, PruneStatus
+from upwell.policy.pruning.leftovers import UnneededItem
 from upwell.policy.pruning.retention import Rules, rules_of
-from upwell.reconcilers.pruning import Pruning
+from upwell.reconcilers.pruning import LeftoverSweep, Pruning
 
 
 class PruningActions:
     """Pruning on demand; `defaults` are the server's rules."""
 
-    def __init__(self, pruning: Pruning, defaults: Rules) -> None:
+    def __init__(self, pruning: Pruning, sweep: LeftoverSweep, defaults: Rules) -> None:
         self._pruning = pruning
+        self._sweep = sweep
         self._defaults = defaults
 
     async def prune(self, spec: PruneSpec) -> PruneStatus:
@@ -17,4 +19,19 @@ class PruningActions:
 
         Raises InvalidRulesError, StoreError, RegistryError or WorkloadError.
         """
-        return await self._pruning.run(rules_of(spec, self._defaults), confirm=spec.confirm)
+        rules = rules_of(spec, self._defaults)
+        found = await self._sweep.find()
+        removed = [one for one in found if spec.leftovers or not one.unexplained]
+        if spec.confirm:
+            removed = await self._sweep.remove(found, unexplained=spec.leftovers)
+        left = [one for one in found if one.unexplained and one not in removed]
+        status = PruneStatus()
+        if not spec.leftovers:
+            status = await self._pruning.run(rules, confirm=spec.confirm)
+        items = (*status.items, *map(_item, removed))
+        changes = {"items": items, "unexplained": tuple(map(_item, left))}
+        return status.model_copy(update=changes)
+
+
+def _item(found: UnneededItem) -> PrunedItem:
+    return PrunedItem(what=found.what, name=found.found.name, reason=found.reason)

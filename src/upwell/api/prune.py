@@ -13,6 +13,8 @@ class PruneSpec(Model):
 
     confirm: bool = False
     """Remove it; otherwise only say what would go."""
+    leftovers: bool = False
+    """Only what interrupted work left; `confirm` removes then what is unexplained as well."""
     keep_tag_revisions: int | None = Field(default=None, ge=1)
     keep_younger_than_seconds: float | None = Field(default=None, ge=0)
 
@@ -41,6 +43,9 @@ class PruneStatus(Model):
     kept: tuple[KeptImage, ...] = ()
     bytes: int = 0
     """Bytes that the items free together."""
+    unexplained: tuple[PrunedItem, ...] = ()
+    """Leftovers whose owners are neither there nor known to be deleted: nothing removes them but
+    a request for `leftovers` that confirms it."""
     more: bool = False
     """The limit of one run was reached: ask again."""
 

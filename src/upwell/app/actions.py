@@ -12,7 +12,7 @@ from upwell.machine.clock import now
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.pruning import Pruning
+from upwell.reconcilers.pruning import LeftoverSweep, Pruning
 from upwell.store.interface import Store
 
 
@@ -22,7 +22,7 @@ def actions(
     index: BuildIndex,
     streams: ImageStreams,
     secrets: PullSecrets,
-    pruning: Pruning,
+    pruning: tuple[Pruning, LeftoverSweep],
 ) -> Actions:
     """Return the actions; what they create in the name of clients is counted by `clients`."""
     store = adapters.store
@@ -33,7 +33,7 @@ def actions(
         images=ImageActions(clients, adapters.internal, streams, adapters.inventory, now),
         examiner=ImageExaminer(store, adapters.registries, secrets, now),
         subscriptions=_subscriptions(adapters),
-        pruning=PruningActions(pruning, adapters.settings.retention.rules),
+        pruning=PruningActions(*pruning, adapters.settings.retention.rules),
     )
 
 

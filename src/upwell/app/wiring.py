@@ -40,7 +40,7 @@ from upwell.reconcilers.notifications.events import (
     event_controller,
     remove_old_events,
 )
-from upwell.reconcilers.pruning import Pruning, PruningSchedule, Stores
+from upwell.reconcilers.pruning import LeftoverSweep, Pruning, PruningSchedule, Stores
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
@@ -75,13 +75,20 @@ def wire(adapters: Adapters) -> Wired:
     clients = LimitedStore(store, DEFAULT_LIMITS)
     stores = _stores(adapters)
     pruning = Pruning(stores)
+    sweep = LeftoverSweep(
+        store,
+        adapters.runtime,
+        store.timeline,
+        now,
+        adapters.components.add("instances", required=False),
+    )
     contents = ImageContents(
         store, adapters.registries, adapters.inventory, secrets, machine_platform()
     )
     deps = ServerDependencies(
         store=clients,
         build_logs=adapters.logs,
-        actions=actions(adapters, clients, builds, streams, secrets, pruning),
+        actions=actions(adapters, clients, builds, streams, secrets, (pruning, sweep)),
         clock=now,
         shutdown=asyncio.Event(),
         version=__version__,
@@ -117,6 +124,7 @@ def wire(adapters: Adapters) -> Wired:
         partial(remove_old_events, events),
         *_cleanups(adapters),
         *_pruning(adapters, pruning, stores),
+        sweep.run,
         adapters.protection.keep_fresh,
         *adapters.subscriptions.loops,
     )

@@ -357,6 +357,8 @@ class Leftover:
     """UTC, by the machine's clock; what is being started is a moment old."""
     owner: Owner | None = None
     """Owner of the instance, as far as its record says: as long as it exists, it may go on."""
+    timeline: str = ""
+    """Timeline of the store that the instance was started by; empty: unknown."""
 
 
 class Runtime(Protocol):

@@ -19,7 +19,7 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.oci import Digest, MediaType, Reference
 from upwell.policy.pruning.retention import Rules
-from upwell.reconcilers.pruning import Pruning, Stores
+from upwell.reconcilers.pruning import LeftoverSweep, Pruning, Stores
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError
 from upwell.registry.hosting import ManifestPush
@@ -53,6 +53,7 @@ class PrunedStores:
             clock=lambda: datetime.now(UTC),
         )
         self.pruning = Pruning(self.stores)
+        self.sweep = LeftoverSweep(self.store, self.runtime, "", self.stores.clock)
         self.rules = Rules(keep_tag_revisions=1)
 
     async def run(self, name: str, digest: Digest) -> None:

@@ -34,7 +34,7 @@ async def test_without_a_word_it_is_a_dry_run_by_the_servers_rules(machine: Prun
     machine.grow_old()
     young = await lost(machine, "young")
 
-    status = await PruningActions(machine.pruning, DEFAULTS).prune(PruneSpec())
+    status = await PruningActions(machine.pruning, machine.sweep, DEFAULTS).prune(PruneSpec())
 
     assert [item.name for item in status.items] == [f"shop/lost@{old}"]
     assert await machine.manifests("shop/lost") == {old, young}
@@ -44,7 +44,7 @@ async def test_a_confirmed_one_removes_by_the_rules_of_the_request(machine: Prun
     old = await lost(machine, "old")
     machine.grow_old()
     never = Rules(keep_tag_revisions=3, keep_younger_than=timedelta(days=999))
-    actions = PruningActions(machine.pruning, never)
+    actions = PruningActions(machine.pruning, machine.sweep, never)
 
     kept = await actions.prune(PruneSpec(confirm=True))
     assert (kept.items, await machine.manifests("shop/lost")) == ((), {old})
@@ -55,6 +55,6 @@ async def test_a_confirmed_one_removes_by_the_rules_of_the_request(machine: Prun
 
 
 async def test_a_grace_time_in_which_a_push_may_run_is_refused(machine: PrunedStores) -> None:
-    actions = PruningActions(machine.pruning, DEFAULTS)
+    actions = PruningActions(machine.pruning, machine.sweep, DEFAULTS)
     with pytest.raises(InvalidRulesError, match="at least 10 minutes"):
         await actions.prune(PruneSpec(keep_younger_than_seconds=1))

@@ -23,6 +23,7 @@ _STEP = 1024
         "upwell prune --confirm",
         "upwell prune --keep-tag-revisions 1 --keep-younger-than 2h",
         "upwell prune --kept",
+        "upwell prune --leftovers",
     )
 )
 @click.option("--confirm", is_flag=True, help="Remove the listed items.  [default: list only]")
@@ -42,16 +43,22 @@ _STEP = 1024
     help="Minimum age of what is removed; at least 10m.",
 )
 @click.option("--kept", is_flag=True, help="List kept images as well, with the reason.")
+@click.option(
+    "--leftovers",
+    is_flag=True,
+    help="Only instances without owner and other remains of interrupted work; unexplained as well.",
+)
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
-def prune(
+def prune(  # noqa: PLR0913, PLR0917 - each option is a parameter
     session: Session,
     confirm: bool,  # noqa: FBT001 - click passes options by name
     dry_run: bool,  # noqa: FBT001 - the same
     keep_tag_revisions: int | None,
     keep_younger_than: float | None,
     kept: bool,  # noqa: FBT001 - the same
+    leftovers: bool,  # noqa: FBT001 - the same
     output: str,
 ) -> None:
     """Remove images, tags, logs and records that are not in use.
@@ -68,6 +75,7 @@ def prune(
 
         spec = PruneSpec(
             confirm=confirm,
+            leftovers=leftovers,
             keep_tag_revisions=keep_tag_revisions,
             keep_younger_than_seconds=keep_younger_than,
         )
@@ -91,11 +99,17 @@ def _write(answer: "Prune", *, with_kept: bool) -> None:
             size = format_bytes(item.bytes) if item.bytes else "-"
             rows4.append((size, item.what, _named(item.name), item.reason))
         click.echo("\n".join([*aligned(rows4), ""]))
+    if status.unexplained:
+        rows3 = [("UNEXPLAINED", "NAME", "WHY")]
+        rows3 += [(one.what, one.name, one.reason) for one in status.unexplained]
+        click.echo("\n".join([*aligned(rows3), ""]))
     count = "1 item" if len(status.items) == 1 else f"{len(status.items)} items"
     verb = "removed" if answer.spec.confirm else "would be removed"
     click.echo(f"{count} {verb}, {format_bytes(status.bytes)}")
     if status.more:
         click.echo("the limit of one run is reached: run `upwell prune` again", err=True)
+    if status.unexplained:
+        click.echo("`upwell prune --leftovers --confirm` removes what is unexplained", err=True)
     if status.items and not answer.spec.confirm:
         click.echo("nothing was removed: add --confirm to remove the items", err=True)
 

@@ -65,8 +65,8 @@ class Leftovers:
             record, folder = self._records.load(name), self._records.folder(name)
             with contextlib.suppress(FileNotFoundError):
                 changed = max(_changed(path) for path in (folder, *folder.glob("record.json")))
-                owner = record.owner if record else None
-                found.append(Leftover(LeftoverKind.FOLDER, name, changed, owner))
+                owner, timeline = (record.owner, record.timeline) if record else (None, "")
+                found.append(Leftover(LeftoverKind.FOLDER, name, changed, owner, timeline))
         return found
 
     def _sockets(self) -> list[Leftover]:

@@ -92,6 +92,8 @@ class InstanceRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     begun_at: datetime | None = None
     """Time at which it was first started; a restart is none, a start after `stop` is."""
+    timeline: str = ""
+    """Timeline of the store that started it."""
 
     @classmethod
     def of(cls, spec: InstanceSpec, restarts: int, begun_at: datetime) -> Self:
@@ -266,6 +268,7 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         made=tuple(document.get("made", ())),
         labels=document.get("labels", {}),
         begun_at=_time(document.get("begun_at")),
+        timeline=str(document.get("timeline", "")),
     )
 
 

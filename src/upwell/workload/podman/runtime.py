@@ -182,6 +182,7 @@ class PodmanRuntime:
                 return
             begun = (record.begun_at if record else None) or self._clock.now()
             record = InstanceRecord.of(spec, restarts, begun)
+            record = replace(record, timeline=self._settings.timeline())
             with _writing(spec.name):
                 self._records.save(record)
             ended = any(container.ended for container in old)

@@ -30,7 +30,7 @@ def machine(tmp_path: Path) -> Iterator[PrunedStores]:
 
 @pytest.fixture
 async def api(machine: PrunedStores) -> AsyncIterator[Api]:
-    actions = PruningActions(machine.pruning, DEFAULTS)
+    actions = PruningActions(machine.pruning, machine.sweep, DEFAULTS)
     async with serving(DEFAULT_LIMITS, pruning=actions) as running:
         yield running
 

@@ -1,0 +1,119 @@
+"""Sweep of what interrupted work left behind: at start, every hour, and when a person asks."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from upwell.api.apps import Job
+from upwell.api.meta import Resource
+from upwell.machine.components import WatchedComponent
+from upwell.policy.pruning.leftovers import (
+    LeftoverFacts,
+    UnneededItem,
+    judge_leftovers,
+    unexplained_names,
+)
+from upwell.policy.rollouts.instance import owner_of
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.store.interface import Store, StoreError
+from upwell.workload.interface import Instance, Runtime, WorkloadError
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 3600.0
+_RETRY_SECONDS = 60.0
+_GRACE_SECONDS = 10.0
+_SHOWN = 5
+_OWNERS: Sequence[type[Resource]] = (*WORKLOADS, Job)
+
+
+class LeftoverSweep:
+    """Finds leftovers, removes what is provably unneeded, and reports the rest."""
+
+    def __init__(
+        self,
+        store: Store,
+        runtime: Runtime,
+        timeline: str,
+        clock: Callable[[], datetime],
+        component: WatchedComponent | None = None,
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._timeline = timeline
+        self._clock = clock
+        self._component = component
+
+    async def run(self) -> None:
+        """Sweep now and every hour, until cancelled."""
+        while True:
+            pause = _SECONDS
+            try:
+                await self.look_after()
+            except (StoreError, WorkloadError, OSError) as error:
+                log.warning("leftovers not removed", extra={"why": str(error)})
+                pause = _RETRY_SECONDS
+            await asyncio.sleep(pause)
+
+    async def look_after(self) -> None:
+        """Remove what is provably unneeded, and report what is not; raises as `find` does."""
+        await self.remove(await self.find())
+        self._report(await self.find())
+
+    async def find(self) -> list[UnneededItem]:
+        """Return all leftovers; raises StoreError or WorkloadError."""
+        instances = await self._runtime.instances()
+        leftovers = await self._runtime.leftovers()
+        # After the others: what is started later has its owner here.
+        owners = {
+            owner_of(one.key) for kind in _OWNERS for one in (await self._store.list(kind)).items
+        }
+        return judge_leftovers(
+            LeftoverFacts(instances, leftovers, owners, self._timeline, self._clock())
+        )
+
+    async def remove(
+        self, items: Sequence[UnneededItem], *, unexplained: bool = False
+    ) -> list[UnneededItem]:
+        """Remove them, with `unexplained` also what a person has to decide about.
+
+        Returns what was removed; what the runtime does not let go is there the next time.
+        """
+        removed = []
+        for item in items:
+            if item.unexplained and not unexplained:
+                continue
+            try:
+                await self._remove(item)
+            except WorkloadError as error:
+                log.warning(
+                    "leftover not removed", extra={"leftover": item.found.name, "why": str(error)}
+                )
+                continue
+            log.info(
+                "leftover removed",
+                extra={"what": item.what, "leftover": item.found.name, "why": item.reason},
+            )
+            removed.append(item)
+        return removed
+
+    async def _remove(self, item: UnneededItem) -> None:
+        if isinstance(item.found, Instance):
+            await self._runtime.stop(item.found.name, _GRACE_SECONDS)
+        else:
+            await self._runtime.remove_leftover(item.found)
+
+    def _report(self, items: Sequence[UnneededItem]) -> None:
+        if self._component is None:
+            return
+        names = unexplained_names(items)
+        if not names:
+            self._component.recover()
+            return
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        self._component.fail(
+            "InstancesWithoutOwner",
+            f"{', '.join(names[:_SHOWN])}{more}: their owners are not in the database. Apply the"
+            " objects again, or see `upwell prune --leftovers`, and with --confirm remove them",
+        )

@@ -1,0 +1,64 @@
+"""Leftovers by way of the action: what goes, what is only shown, what a person confirms."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.support.pruning.pruned_stores import PrunedStores
+from tests.support.rollouts.memory_machine import TIMELINE
+
+from upwell.actions.pruning import PruningActions
+from upwell.api.prune import PruneSpec
+from upwell.machine.components import Components
+from upwell.oci import Digest
+from upwell.policy.pruning.retention import Rules
+from upwell.reconcilers.pruning import LeftoverSweep
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[PrunedStores]:
+    made = PrunedStores(tmp_path)
+    await made.run("lost", Digest.of(b"good"))
+    yield made
+    made.inventory.close()
+
+
+def actions(machine: PrunedStores, timeline: str) -> PruningActions:
+    sweep = LeftoverSweep(machine.store, machine.runtime, timeline, machine.stores.clock)
+    return PruningActions(machine.pruning, sweep, Rules())
+
+
+async def test_what_a_deletion_left_goes_with_the_rest(machine: PrunedStores) -> None:
+    shown = await actions(machine, TIMELINE).prune(PruneSpec())
+    assert [(one.what, one.name) for one in shown.items] == [("instance", "lost")]
+    assert machine.runtime.names() == ["lost"]
+
+    await actions(machine, TIMELINE).prune(PruneSpec(confirm=True))
+    assert machine.runtime.names() == []
+
+
+async def test_what_is_unexplained_takes_a_request_of_its_own(machine: PrunedStores) -> None:
+    kept = await actions(machine, "another").prune(PruneSpec(confirm=True))
+    assert kept.items == ()
+    assert [one.name for one in kept.unexplained] == ["lost"]
+    await actions(machine, "another").prune(PruneSpec(leftovers=True))
+    assert machine.runtime.names() == ["lost"]
+
+    gone = await actions(machine, "another").prune(PruneSpec(leftovers=True, confirm=True))
+    assert [one.name for one in gone.items] == ["lost"]
+    assert gone.unexplained == ()
+    assert machine.runtime.names() == []
+
+
+async def test_the_hourly_sweep_reports_what_is_unexplained(machine: PrunedStores) -> None:
+    component = Components().add("instances", required=False)
+    sweep = LeftoverSweep(
+        machine.store, machine.runtime, "another", machine.stores.clock, component
+    )
+    await sweep.look_after()
+    assert component.state.reason == "InstancesWithoutOwner"
+    assert "lost" in component.state.message
+
+    await sweep.remove(await sweep.find(), unexplained=True)
+    await sweep.look_after()
+    assert not component.state.faulty
