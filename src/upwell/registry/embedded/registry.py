@@ -48,7 +48,8 @@ class StorageLimits:
     """Bounds of what is stored: bytes of one blob; seconds until leftovers may be removed."""
 
     blob_bytes: int = 64 * 1024**3
-    upload_age: float = 24 * 3600
+    upload_age: float = 3600
+    """Since the last byte: clients begin anew what they could not finish."""
     unused_age: float = 24 * 3600
 
 

@@ -136,6 +136,9 @@ class Uploads:
                     path.unlink()
                     self._sessions.pop(path, None)
                     expired += 1
+        for folder in self._root.glob("*"):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # unless it holds uploads
         return expired
 
     async def _receive(
@@ -234,5 +237,9 @@ async def _batches(body: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes]]:
 
 
 def _create(path: Path) -> None:
-    make_directories(path.parent)
-    path.touch(exist_ok=False)
+    while True:
+        make_directories(path.parent)
+        try:
+            return path.touch(exist_ok=False)
+        except FileNotFoundError:
+            continue  # the folder was empty just now, and has expired

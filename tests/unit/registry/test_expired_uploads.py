@@ -1,0 +1,22 @@
+"""Uploads that nobody goes on with, and their folders."""
+
+import os
+from pathlib import Path
+
+from upwell.registry.embedded.uploads import Uploads
+
+LIMIT = 1000
+
+
+async def test_an_expired_upload_leaves_no_folder(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, LIMIT)
+    old = await uploads.start("team/app", "sha256")
+    young = await uploads.start("team/web", "sha256")
+    os.utime(tmp_path / "team+app" / old, (1, 1))
+
+    assert uploads.expire(before=100) == 1
+    assert os.listdir(tmp_path) == ["team+web"]
+    assert uploads.offset("team/web", young) == 0
+
+    again = await uploads.start("team/app", "sha256")
+    assert uploads.offset("team/app", again) == 0
