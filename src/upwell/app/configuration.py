@@ -8,6 +8,7 @@ from pathlib import Path
 from upwell.app.data_folder import identify
 from upwell.builder.buildah import BuildahSettings
 from upwell.builder.interface import BuildLimits
+from upwell.machine.authorities import write_authorities
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.machine.private_file import write_whole
 from upwell.policy.builds.run_policy import default_slots
@@ -23,6 +24,8 @@ class Configuration:
     instance_id: str
     containers_conf: Path
     registries_conf: Path
+    authorities: Path | None
+    """Folder of certificate authorities that registries are trusted by."""
     storage_driver: str
     limits_resources: bool
     """True if the machine lets us limit the memory and processors of builds."""
@@ -43,10 +46,13 @@ async def write_configuration(settings: ServerSettings, known_id: str = "") -> C
     )
     registries_conf = data / "registries.conf"
     write_whole(registries_conf, RegistryHosts(settings.registries).render_registries_conf())
+    files = [host.ca_file for host in settings.registries]
+    files += [mirror.ca_file for host in settings.registries for mirror in host.mirrors]
     return Configuration(
         instance_id,
         containers_conf,
         registries_conf,
+        write_authorities(data / "authorities", [file for file in files if file is not None]),
         conf.storage_driver,
         conf.limits_resources,
     )
@@ -62,6 +68,7 @@ def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahS
         run_root=data / "builder" / "run",
         containers_conf=files.containers_conf,
         registries_conf=files.registries_conf,
+        authorities=files.authorities,
         limits=BuildLimits(memory, pids=isolation.processes),
         limits_resources=files.limits_resources,
         user_namespaces=isolation.user_namespaces,
@@ -92,6 +99,7 @@ def podman_settings(
         storage_driver=files.storage_driver if storage else None,
         containers_conf=files.containers_conf,
         registries_conf=files.registries_conf,
+        authorities=files.authorities,
         allowed_host_paths=settings.allowed_host_paths,
         timeline=timeline,
     )

@@ -41,6 +41,7 @@ from upwell.builder.workspace import Workspace
 from upwell.git.client import GitClient
 from upwell.git.commands import GitProgram
 from upwell.git.interface import GitError, GitLimits, GitSource
+from upwell.machine.authorities import certificate_folders
 from upwell.machine.process import SYSTEM_PATH, Launcher, LogSink
 from upwell.machine.redaction import Redaction, basic_auth
 from upwell.oci import Digest, ImageConfig, Reference
@@ -62,6 +63,8 @@ class BuildahSettings:
     """Folder for the files of running builds; all users must be able to pass through to it."""
     containers_conf: Path | None = None
     registries_conf: Path | None = None
+    authorities: Path | None = None
+    """Folder of certificate authorities that registries are trusted by, besides the system's."""
     limits: BuildLimits = field(default_factory=BuildLimits)
     """For builds that state none."""
     limits_resources: bool = True
@@ -326,7 +329,11 @@ def _environment(settings: BuildahSettings) -> dict[str, str]:
         "CONTAINERS_CONF": settings.containers_conf,
         "CONTAINERS_REGISTRIES_CONF": settings.registries_conf,
     }
+    authorities = {}
+    if settings.authorities is not None:
+        authorities["SSL_CERT_DIR"] = certificate_folders(settings.authorities)
     return {
+        **authorities,
         "PATH": SYSTEM_PATH,
         "LANG": "C.UTF-8",
         "BUILDAH_ISOLATION": settings.isolation,

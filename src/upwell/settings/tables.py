@@ -1,8 +1,10 @@
 """The configuration file's tables, key by key; docs/configuration.md is made of them."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -24,10 +26,10 @@ from upwell.registry.hosts import (
 from upwell.settings.values import (
     AllowedValues,
     Count,
-    Duration,
     FilePath,
     Flag,
     HttpAddress,
+    Interval,
     KeyType,
     Rate,
     Size,
@@ -37,6 +39,11 @@ from upwell.settings.values import (
 )
 from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
 
+_PLACE = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+    r"(?::[0-9]{1,5})?(?:/[A-Za-z0-9._-]+)*/?"
+)
+_MAX_CA_BYTES = 1024 * 1024
 DEFAULT_AUTHOR = Author("Upwell", "upwell@localhost")
 
 _AUTHOR = re.compile(r"([^<>\x00-\x1f]*[^<>\x00-\x20]) <([^<>\s\x00-\x1f]+)>")
@@ -164,6 +171,25 @@ class GitSettings(SettingsTable):
     """The author of the commits of promotions."""
 
 
+def _require_place(text: str, key: str) -> None:
+    """Raise ValueError for what cannot be a registry, or a part of one."""
+    if _PLACE.fullmatch(text) is None:
+        raise ValueError(f"{key} {text!r} is no HOST[:PORT][/NAMESPACE]")
+
+
+def _require_file(path: Path | None) -> None:
+    """Raise ValueError if a file of certificates cannot be read."""
+    if path is None:
+        return
+    try:
+        with path.open("rb") as file:
+            found = file.read(_MAX_CA_BYTES)
+    except OSError as error:
+        raise ValueError(f"ca-file {path} cannot be read: {error.strerror}") from error
+    if b"-----BEGIN " not in found:
+        raise ValueError(f"ca-file {path} holds no certificate in PEM")
+
+
 class MirrorSettings(SettingsTable):
     """A mirror: a table, or its location alone."""
 
@@ -184,6 +210,12 @@ class MirrorSettings(SettingsTable):
     @classmethod
     def _from_location(cls, value: Any) -> Any:
         return {"location": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> "MirrorSettings":
+        _require_place(self.location, "location")
+        _require_file(self.ca_file)
+        return self
 
     @property
     def mirror(self) -> RegistryMirror:
@@ -218,6 +250,10 @@ class RegistrySettings(SettingsTable):
     @model_validator(mode="after")
     def _is_a_host(self) -> "RegistrySettings":
         _ = self.host
+        _require_place(self.prefix.removeprefix("*."), "prefix")
+        if self.location:
+            _require_place(self.location, "location")
+        _require_file(self.ca_file)
         return self
 
     @property
@@ -245,7 +281,7 @@ class DiskSettings(SettingsTable):
 class FileSettings(SettingsTable):
     """The whole file."""
 
-    import_interval: Duration = timedelta(minutes=15)
+    import_interval: Interval = timedelta(minutes=15)
     """The time between two looks of a scheduled import; `--import-interval` comes first."""
     upload_limit_bytes: Size = Field(default=DEFAULT_LIMIT_BYTES, validation_alias="upload-limit")
     """The largest upload for a build; `--upload-limit` comes first."""
@@ -263,6 +299,16 @@ class FileSettings(SettingsTable):
     registry: Annotated[
         tuple[RegistrySettings, ...], Field(strict=False), AllowedValues("[[registry]] tables")
     ] = ()
+
+    @model_validator(mode="after")
+    def _prefixes_differ(self) -> "FileSettings":
+        counts = Counter(entry.prefix for entry in self.registry)
+        if twice := sorted(prefix for prefix, count in counts.items() if count > 1):
+            raise ValueError(
+                f"several [[registry]] tables have the prefix {', '.join(twice)}: put what they"
+                " say into one"
+            )
+        return self
 
     @property
     def registries(self) -> tuple[RegistryHost, ...]:

@@ -77,6 +77,13 @@ def duration(value: Any) -> Any:
     return parse_duration(_text(value))
 
 
+def _interval(value: Any) -> Any:
+    found = duration(value)
+    if not found:
+        raise ValueError("no time at all")
+    return found
+
+
 def _size(value: Any) -> int:
     try:
         return parse_size(_text(value))
@@ -108,6 +115,11 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(duration),
     AllowedValues("a duration such as 5m or 1h30m"),
+]
+Interval = Annotated[
+    timedelta,
+    BeforeValidator(_interval),
+    AllowedValues("a duration such as 5m or 1h30m, above 0"),
 ]
 Size = Annotated[int, BeforeValidator(_size), SIZE]
 Count = Annotated[int, Field(ge=1), AllowedValues("a whole number, 1 or more")]

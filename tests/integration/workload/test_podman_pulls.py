@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.registry.docker_registry import ALICE, HTPASSWD, docker_registry
@@ -9,7 +10,9 @@ from tests.support.registry.silent_registry import silent_registry
 from tests.support.workload.podman_home import PodmanHome, Workload
 from tests.support.workload.waiting import eventually
 
+from upwell.machine.authorities import write_authorities
 from upwell.oci import Digest, Reference
+from upwell.server.asgi.tls import generated
 from upwell.workload.interface import ImagePullError, InstanceSpec, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
@@ -47,7 +50,28 @@ async def test_a_registry_is_not_asked_over_plain_http_unless_it_is_named(
         image = await asyncio.to_thread(push, podman_home, registry, tmp_path / "digest")
         container = replace(workload.container("sleep", "60"), image=image)
         async with PodmanRuntime.open(settings) as runtime:
-            assert "HTTPS" in await refusal(runtime, workload.spec(container))
+            said = await refusal(runtime, workload.spec(container))
+    assert "HTTPS" in said
+    assert f"{registry} speaks plain HTTP: allow that by importPolicy.insecure" in said
+
+
+async def test_an_authority_of_the_settings_is_trusted_besides_those_of_the_system(
+    settings: PodmanSettings, workload: Workload, podman_home: PodmanHome, tmp_path: Path
+) -> None:
+    made = generated(tmp_path / "tls", ["127.0.0.1"], datetime.now(UTC))
+    tls = {"certificate": str(made.chain), "key": str(made.key)}
+    async with docker_registry(tmp_path, tls=tls) as registry:
+        image = await asyncio.to_thread(push, podman_home, registry, tmp_path / "digest")
+        container = replace(workload.container("sleep", "60"), image=image)
+        spec = workload.spec(container)
+        async with PodmanRuntime.open(settings) as runtime:
+            said = await refusal(runtime, spec)
+            assert f"the certificate of {registry} is not trusted: set `ca-file`" in said
+        assert made.authority is not None
+        folder = write_authorities(tmp_path / "authorities", [made.authority])
+        async with PodmanRuntime.open(replace(settings, authorities=folder)) as runtime:
+            await after_pull(runtime, spec)
+            assert await runtime.provide(spec)
 
 
 async def test_an_image_that_cannot_be_pulled_is_named(

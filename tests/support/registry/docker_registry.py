@@ -28,9 +28,12 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def docker_registry(
-    folder: Path, auth: Mapping[str, Any] | None = None
+    folder: Path, auth: Mapping[str, Any] | None = None, tls: Mapping[str, str] | None = None
 ) -> AsyncIterator[str]:
-    """Run a registry that keeps its files in `folder`; yields `host:port` when it answers."""
+    """Run a registry that keeps its files in `folder`; yields `host:port` when it answers.
+
+    `tls` names its `certificate` and `key`.
+    """
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("needs docker-registry: apt install docker-registry")
@@ -39,7 +42,7 @@ async def docker_registry(
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-        "http": {"addr": f"127.0.0.1:{port}"},
+        "http": {"addr": f"127.0.0.1:{port}", **({"tls": tls} if tls else {})},
         **({"auth": auth} if auth else {}),
     }
     path = folder / "config.yml"

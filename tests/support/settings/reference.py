@@ -52,6 +52,28 @@ serve` are in `upwell serve --help`; an option takes precedence over the key tha
 ```toml
 {EXAMPLE}```
 
+## Registries with plain HTTP or an authority of your own
+
+A registry that speaks plain HTTP, or whose certificate nobody has signed, needs `insecure`; one
+whose certificate your own authority has signed needs `ca-file`:
+
+```toml
+[[registry]]
+prefix = "10.0.0.5:5000"
+insecure = true
+
+[[registry]]
+prefix = "registry.corner.example"
+ca-file = "/etc/upwell/corner-ca.pem"
+```
+
+Both hold for imports, builds, mirrors of stages and the pulls of workloads. An ImageStream can
+allow the former for itself: by `importPolicy.insecure` of a tag, or the annotation
+`openshift.io/image.insecureRepository: "true"`; then it holds for builds and workloads of its
+namespace and of the stages that its images go through, and for no others. Registries on loopback
+need neither. Podman and Buildah trust the authorities of all `ca-file` keys for every registry,
+besides the system's.
+
 This page is made from the settings themselves, and a test holds it to them.
 """
 

@@ -23,8 +23,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "upwell.toml"
 
 
-def test_a_whole_file_is_read(path: Path) -> None:
-    path.write_text("""
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    made = tmp_path / "ca.pem"
+    made.write_text("-----BEGIN CERTIFICATE-----\n")
+    return made
+
+
+def test_a_whole_file_is_read(path: Path, authority: Path) -> None:
+    text = """
         import-interval = "1h30m"
         upload-limit = "1536Mi"
         allowed-host-paths = ["/srv/shared"]
@@ -39,21 +46,22 @@ def test_a_whole_file_is_read(path: Path) -> None:
         prefix = "vendor.example"
         location = "10.0.0.5:5000"
         insecure = true
-        ca-file = "/etc/ssl/vendor.pem"
+        ca-file = "AUTHORITY"
         concurrency = 4
         per-second = 10
 
         [[registry]]
         prefix = "*.evil.example"
         blocked = true
-    """)
+    """
+    path.write_text(text.replace("AUTHORITY", str(authority)))
     found = read_file(path)
     assert found.registries == (
         RegistryHost(
             "vendor.example",
             "10.0.0.5:5000",
             insecure=True,
-            ca_file=Path("/etc/ssl/vendor.pem"),
+            ca_file=authority,
             limits=RegistryLimits(4, 10.0),
         ),
         RegistryHost("*.evil.example", blocked=True),
@@ -122,6 +130,24 @@ def registry(line: str) -> str:
         ("registry = [1]", r"registry\[0\]: expected a table, not 1"),
         ("[[registry]]\nlocation = 'a'", r"registry\[0\]\.prefix: missing, expected HOST"),
         ("[[registry]]\nprefix = ''", r"registry\[0\]\.prefix: expected HOST"),
+        (
+            "import-interval = '0s'",
+            'import-interval: expected a duration such as .*, above 0, not "0s"',
+        ),
+        ("[[registry]]\nprefix = 'a b'", r"registry\[0\]: prefix 'a b' is no HOST"),
+        (registry("location = 'http://a'"), r"registry\[0\]: location 'http://a' is no HOST"),
+        (
+            registry("ca-file = '/nowhere/ca.pem'"),
+            r"registry\[0\]: ca-file /nowhere/ca.pem cannot be read: No such file",
+        ),
+        (
+            registry("ca-file = '/etc/hostname'"),
+            r"registry\[0\]: ca-file /etc/hostname holds no certificate in PEM",
+        ),
+        (
+            "".join(f"[[registry]]\nprefix = '{prefix}'\n" for prefix in "aba"),
+            r"several \[\[registry\]\] tables have the prefix a: put",
+        ),
         ("[[registry]]\nprefix = '/'", r"registry\[0\]: a registry's prefix must not be empty"),
         (
             "[[registry]]\nprefix = '*.a'\nlocation = 'b'",
@@ -167,15 +193,14 @@ def test_a_file_that_cannot_be_read_is_named(path: Path) -> None:
         read_file(path.parent)
 
 
-def test_mirrors_are_locations_or_tables(path: Path) -> None:
-    table = '{location = "10.0.0.6", insecure = true, ca-file = "/x.pem", pulls = "digest-only"}'
+def test_mirrors_are_locations_or_tables(path: Path, authority: Path) -> None:
+    table = '{location = "10.0.0.6", insecure = true, ca-file = "CA", pulls = "digest-only"}'
+    table = table.replace("CA", str(authority))
     path.write_text(registry(f'mirrors = ["mirror.example/vendor", {table}]'))
     (found,) = read_file(path).registries
     assert found.mirrors == (
         RegistryMirror("mirror.example/vendor"),
-        RegistryMirror(
-            "10.0.0.6", insecure=True, ca_file=Path("/x.pem"), pulls=PullFrom.DIGEST_ONLY
-        ),
+        RegistryMirror("10.0.0.6", insecure=True, ca_file=authority, pulls=PullFrom.DIGEST_ONLY),
     )
 
 
@@ -189,6 +214,8 @@ def test_mirrors_are_locations_or_tables(path: Path) -> None:
             "mirrors = [{location = 'a', pulls = 'never'}]",
             r'mirrors\[0\]\.pulls: expected one of all, digest-only, tag-only, not "never"',
         ),
+        ("mirrors = ['a b']", r"mirrors\[0\]: location 'a b' is no HOST"),
+        ("mirrors = [{location = 'a', ca-file = '/nowhere'}]", r"ca-file /nowhere cannot be read"),
         ("mirrors = [{place = 'a'}]", r"mirrors\[0\]\.place: unknown key"),
     ],
 )
@@ -257,7 +284,7 @@ def test_all_faults_are_told_at_once(path: Path) -> None:
         read_file(path)
     assert str(caught.value).splitlines() == [
         f"{path}: 5 settings are wrong",
-        "  import-interval: expected a duration such as 5m or 1h30m, not 5",
+        "  import-interval: expected a duration such as 5m or 1h30m, above 0, not 5",
         "  builds.processes: expected a whole number, 1 or more, not 0",
         "  builds.memori: unknown key; did you mean memory?",
         "  registry[1].prefix: missing, expected HOST[:PORT][/NAMESPACE] or *.HOST",

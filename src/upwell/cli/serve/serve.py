@@ -23,9 +23,12 @@ def _duration(_: click.Context, __: click.Parameter, value: str | None) -> timed
     if value is None:
         return None
     try:
-        return parse_duration(value)
+        found = parse_duration(value)
     except InvalidDurationError as error:
         raise click.BadParameter(str(error)) from error
+    if not found:
+        raise click.BadParameter(f"{value!r} is no time at all: give a duration such as 5m")
+    return found
 
 
 @click.command(

@@ -103,7 +103,9 @@ def interval_fault(stream: ImageStream) -> str | None:
     ):
         text = annotations.get(INTERVAL_ANNOTATION)
         if text and _interval(annotations) is None:
-            return f"{INTERVAL_ANNOTATION} of {where}: {text!r} is not a duration such as 15m"
+            return (
+                f"{INTERVAL_ANNOTATION} of {where}: {text!r} is not a duration above 0, such as 15m"
+            )
     return None
 
 
@@ -142,6 +144,6 @@ def spread_overdue(due: datetime, started: datetime, interval: timedelta, place:
 
 def _interval(annotations: Mapping[str, str]) -> timedelta | None:
     try:
-        return parse_duration(annotations.get(INTERVAL_ANNOTATION, ""))
+        return parse_duration(annotations.get(INTERVAL_ANNOTATION, "")) or None
     except InvalidDurationError:
         return None

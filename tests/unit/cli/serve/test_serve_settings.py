@@ -22,7 +22,7 @@ def test_all_faults_of_the_file_are_told_and_nothing_is_started(tmp_path: Path) 
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         f"error: {path}: 3 settings are wrong",
-        "  import-interval: expected a duration such as 5m or 1h30m, not 5",
+        "  import-interval: expected a duration such as 5m or 1h30m, above 0, not 5",
         "  retention.keep-tag-revision: unknown key; did you mean keep-tag-revisions?",
         '  git.author: expected NAME <MAIL>, not "me"',
     ]

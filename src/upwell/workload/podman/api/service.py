@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL
 
+from upwell.machine.authorities import certificate_folders
 from upwell.workload.interface import RuntimeUnavailableError
 
 _IDLE_SECONDS = 60
@@ -45,6 +46,8 @@ class PodmanSettings:
     storage_driver: str | None = None
     containers_conf: Path | None = None
     registries_conf: Path | None = None
+    authorities: Path | None = None
+    """Folder of certificate authorities that registries are trusted by, besides the system's."""
     allowed_host_paths: tuple[str, ...] = ()
     """Host folders that a workload may mount, with all below them."""
     network: str = ""
@@ -188,6 +191,8 @@ class PodmanService:
             environment.append(f"CONTAINERS_CONF={settings.containers_conf.absolute()}")
         if settings.registries_conf:
             environment.append(f"CONTAINERS_REGISTRIES_CONF={settings.registries_conf.absolute()}")
+        if settings.authorities:
+            environment.append(f"SSL_CERT_DIR={certificate_folders(settings.authorities)}")
         options = []
         if settings.storage_root:
             options += ["--root", str(settings.storage_root.absolute())]
