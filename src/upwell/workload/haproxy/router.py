@@ -7,6 +7,7 @@ A process of ours that takes no commands any more is replaced by one that takes 
 
 import asyncio
 import logging
+import re
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -54,6 +55,7 @@ _CHECK_SECONDS = 30.0
 _TURN_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _MAX_ERROR_CHARACTERS = 2000
+_ALERT = re.compile(r"^\[ALERT\] *\(\d+\) : (.*)$", re.MULTILINE)
 _TOLERATED_REFUSALS = 1
 """In a row, while the former table is in force: another try may do."""
 
@@ -226,7 +228,7 @@ class HaproxyRouter:
             raise RouterUnavailableError(message) from error
 
     async def _reload(self) -> None:
-        if why := await self._cli.reload():
+        if why := _alerts(await self._cli.reload()):
             raise RouterUnavailableError(f"haproxy kept its former configuration: {why}")
         _log.info("router reloaded", extra={"address": self.http_address})
 
@@ -320,11 +322,17 @@ class HaproxyRouter:
         program = self._settings.haproxy
         variables = self._processes.variables
         result = await run_command(program, *arguments, seconds=_CHECK_SECONDS, variables=variables)
-        text = result.tail.strip()[-_MAX_ERROR_CHARACTERS:]
+        text = _alerts(result.tail)[-_MAX_ERROR_CHARACTERS:]
         if result.code == NOT_FOUND:
             raise RouterUnavailableError(f"{text}; apt install haproxy")
         if result.code != 0:
             raise RouterUnavailableError(f"haproxy {arguments[0]}: {text}")
+
+
+def _alerts(text: str) -> str:
+    """Return the faults that HAProxy printed, without its process ID; all, if it printed none."""
+    found = _ALERT.findall(text)
+    return "; ".join(one.strip() for one in found) if found else text.strip()
 
 
 def _is_ours(server: tuple[str, str]) -> bool:
