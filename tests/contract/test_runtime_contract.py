@@ -1,6 +1,9 @@
 """Contract of runtimes: what is started once runs once, is found again, and goes without a rest."""
 
 import asyncio
+import json
+import os
+import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -64,6 +67,8 @@ class RuntimeUnderTest:
     """Let an image be one that nobody has."""
     abandon: Callable[[], None]
     """Take the container of the one instance away, and leave all else of it."""
+    lose: Callable[[], None]
+    """Let the machine lose the one instance, so that nobody knows how it ended."""
 
     def spec(self, script: str = SERVE, **fields: object) -> InstanceSpec:
         web = ContainerSpec("web", self.image, ("/bin/sh", "-c"), (script,))
@@ -100,6 +105,7 @@ def in_memory(runtime: FakeRuntime) -> RuntimeUnderTest:
     image = Reference.parse("registry.test/web").with_digest(Digest.of(b"good"))
     for code in (0, 3):
         runtime.exits[f"r{code}"] = [code]
+    runtime.lasting.add("lasting")
     runtime.log_texts = {(NAME, name): b"one\ntwo\n" for name in ("", "web")}
     runtime.files = {
         "/out": [ContainerFile("out/a.xml", b"a\n")],
@@ -119,7 +125,10 @@ def in_memory(runtime: FakeRuntime) -> RuntimeUnderTest:
         left = Leftover(LeftoverKind.FOLDER, NAME, instance.started_at, spec.owner)
         runtime.left.append(left)
 
-    return RuntimeUnderTest(runtime, image, runtime.turn, missing, abandon)
+    def lose() -> None:
+        runtime.lose(NAME)
+
+    return RuntimeUnderTest(runtime, image, runtime.turn, missing, abandon, lose)
 
 
 @pytest.fixture
@@ -136,8 +145,14 @@ async def podman(podman_home: PodmanHome) -> AsyncIterator[RuntimeUnderTest]:
     def abandon() -> None:
         podman_home.run("rm", "--force", "--time=0", f"upwell-{name}.{NAME}.web")
 
+    def lose() -> None:
+        [found] = json.loads(podman_home.run("inspect", f"upwell-{name}.{NAME}.web"))
+        for number in (found["State"]["ConmonPid"], found["State"]["Pid"]):
+            os.kill(number, signal.SIGKILL)
+
+    image = podman_home.image
     async with PodmanRuntime.open(settings) as runtime:
-        yield RuntimeUnderTest(runtime, podman_home.image, lambda: None, lambda _: None, abandon)
+        yield RuntimeUnderTest(runtime, image, lambda: None, lambda _: None, abandon, lose)
         await runtime.teardown()
 
 
@@ -255,6 +270,33 @@ async def test_what_has_ended_is_started_anew(machine: RuntimeUnderTest) -> None
     assert (after.state, after.restarts, dict(after.exit_codes)) == (State.RUNNING, 1, {})
     assert after.begun_at == before.begun_at
     assert after.started_at >= before.started_at
+
+
+@pytest.mark.parametrize("once", [True, False])
+async def test_what_the_machine_lost_has_no_exit_and_is_started_anew_uncounted(
+    machine: RuntimeUnderTest, *, once: bool
+) -> None:
+    spec = machine.spec(once=once, role="lasting")
+    await machine.runtime.start(spec)
+    for losses in (1, 2):
+        await machine.one(lambda one: one.state is State.RUNNING)
+        await asyncio.to_thread(machine.lose)
+        lost = await machine.one(lambda one: one.state is State.LOST)
+        assert (lost.ready, lost.succeeded, dict(lost.exit_codes)) == (False, False, {})
+        assert (lost.losses, lost.restarts) == (losses, 0)
+        [container] = lost.containers
+        assert (container.lost, container.running, container.exit_code) == (True, False, None)
+        assert "unknown" in lost.message
+        await machine.runtime.start(spec)
+    again = await machine.one(lambda one: one.state is not State.LOST)
+    assert (again.restarts, again.losses, again.begun_at) == (0, 2, lost.begun_at)
+    assert again.started_at >= lost.started_at
+
+
+async def test_it_says_since_when_it_has_answered(machine: RuntimeUnderTest) -> None:
+    since = machine.runtime.well_since()
+    found = await machine.serving()
+    assert machine.runtime.well_since() == since <= found.started_at
 
 
 async def test_an_image_that_cannot_be_pulled_holds_nobody_up(machine: RuntimeUnderTest) -> None:

@@ -20,6 +20,7 @@ class ContainerTerminated(Model):
 
     exit_code: int
     reason: str
+    message: str = ""
     started_at: Time | None = None
     finished_at: Time | None = None
 

@@ -241,6 +241,11 @@ class State(StrEnum):
 
     `message` has its exit code and last lines.
     """
+    LOST = "Lost"
+    """The machine lost it (a power cut, say), and nobody knows how it ended.
+
+    `start` has to be called again, and counts no restart: what is not known is held against nobody.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +262,11 @@ class ObservedContainer:
     running: bool = False
     ready: bool = False
     exit_code: int | None = None
-    """Of one that has ended."""
+    """Of one that has ended, and is known to have ended so."""
     restarts: int = 0
     init: bool = False
+    lost: bool = False
+    """The machine lost it: it does not run, and nobody knows how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +292,9 @@ class Instance:
     foreign: bool = False
     """A container of it was made by hand: it carries our labels, but we have not made it."""
     exit_codes: Mapping[str, int] = field(default_factory=dict)
-    """Container name -> exit code, of those that have ended."""
+    """Container name -> exit code, of those that are known to have ended."""
+    losses: int = 0
+    """Times in a row that the machine has lost it."""
     begun_at: datetime | None = None
     """Time at which it was first started: a restart leaves it as it is."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -429,6 +438,13 @@ class Runtime(Protocol):
         """Yield the log of an instance's container (the first when no name is given).
 
         Raises NoPreviousLogError, when that is wanted and there is none.
+        """
+        ...
+
+    def well_since(self) -> datetime:
+        """Return the time (UTC) since which it has been watched, and has answered.
+
+        What took too long before that, or ended, says nothing about what runs.
         """
         ...
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from tests.support.builds.base_images import serve_registry
+from tests.support.workload.power import cut_power
 
 from upwell.api.manifests import parse_manifests
 from upwell.app.client import create_client
@@ -135,6 +136,18 @@ class Installation:
         if self._server is not None:
             self._server.kill()
             self._server.wait()
+            self._server = None
+
+    def power_off(self, *, wipe_runtime: bool) -> None:
+        """Cut the power of the server's machine; the vendor's and the git server go on.
+
+        `wipe_runtime`: the folders of what runs are in memory, as the system's own are; otherwise
+        they are on the disk, and say afterwards what is no longer so.
+        """
+        runtimes = (self.storage / "run", self.data_dir / "builder" / "run")
+        cut_power((self.data_dir, self.storage), runtimes, wipe=wipe_runtime)
+        if self._server is not None:
+            self._server.wait(_STOP_SECONDS)
             self._server = None
 
     def stop(self) -> None:

@@ -93,6 +93,17 @@ class FileRuntime(FakeRuntime):
             containers=(ended,),
         )
 
+    def lose_test(self, job: Job) -> None:
+        """Let the machine lose a Job's test."""
+        running = self.ran_tests[job.name]
+        [container] = running.containers
+        self.ran_tests[job.name] = replace(
+            running,
+            state=State.LOST,
+            message="how it ended is unknown",
+            containers=(replace(container, running=False, lost=True),),
+        )
+
     def wrote(self, path: str, content: bytes, modified: datetime | None = None) -> None:
         at = (modified or self.clock()).timestamp()
         self.files[path] = [ContainerFile(path.rpartition("/")[2], content, at)]

@@ -115,6 +115,7 @@ class FakeRuntime:
         """Owners whose volumes may go."""
         self.files: dict[str, list[ContainerFile]] = {}
         """Path -> the files there, in every container."""
+        self.watched_since = clock()
 
     async def instances(self) -> Sequence[Instance]:
         return sorted(self.observed(), key=lambda instance: instance.name)
@@ -187,6 +188,9 @@ class FakeRuntime:
     def tell(self, owner: Owner) -> None:
         """Let those who listen know of a change."""
         self._changes.publish(owner)
+
+    def well_since(self) -> datetime:
+        return self.watched_since
 
     async def logs(
         self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
@@ -269,6 +273,11 @@ class FakeRuntime:
         spec, instance = self.running[name]
         self._show(spec, _ended(instance, message, code, self._clock()))
 
+    def lose(self, name: str) -> None:
+        """Do as a power cut does: nobody knows how it ended."""
+        spec, instance = self.running[name]
+        self._show(spec, _lost(instance))
+
     def _show(self, spec: InstanceSpec, instance: Instance) -> None:
         self.running[spec.name] = (spec, instance)
         self.tell(spec.owner)
@@ -284,6 +293,7 @@ class FakeRuntime:
 
 def _started(spec: InstanceSpec, known: Instance | None, now: datetime) -> Instance:
     ended = known is not None and known.state is State.EXITED
+    lost = known is not None and known.state in {State.LOST, State.CREATED}
     return Instance(
         name=spec.name,
         owner=spec.owner,
@@ -295,6 +305,7 @@ def _started(spec: InstanceSpec, known: Instance | None, now: datetime) -> Insta
         address=f"10.88.0.{len(spec.name) % 250 + 1}",
         images={one.name: one.image.digest for one in spec.containers},
         restarts=(known.restarts if known else 0) + ended,
+        losses=known.losses if known is not None and lost else 0,
         role=spec.role,
         message="the readiness probe has not answered yet",
         begun_at=(known.begun_at if known else None) or now,
@@ -343,6 +354,21 @@ def _ended(instance: Instance, message: str, code: int, now: datetime) -> Instan
         ready_since=None,
         message=message,
         exit_codes=dict.fromkeys(instance.images, code),
+        containers=containers,
+    )
+
+
+def _lost(instance: Instance) -> Instance:
+    containers = tuple(
+        replace(one, running=False, ready=False, lost=True) for one in instance.containers
+    )
+    return replace(
+        instance,
+        state=State.LOST,
+        ready=False,
+        ready_since=None,
+        message="how it ended is unknown",
+        losses=instance.losses + 1,
         containers=containers,
     )
 

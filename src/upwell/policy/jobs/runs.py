@@ -1,11 +1,11 @@
 """Next steps of a Job: runs to start or to wait for, or its end."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from upwell.api.apps import Job
-from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF
+from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF, restart_after_loss
 
 DEFAULT_BACKOFF_LIMIT = 6
 
@@ -21,7 +21,9 @@ class Run:
     restarts: int
     message: str = ""
     interrupted: bool = False
-    """Its start was cut short: it is taken up again, and counts as no failure."""
+    """Its start was cut short, or the machine lost it: it runs again, and that is no failure."""
+    losses: int = 0
+    """Times in a row that the machine has lost it."""
 
     @property
     def failures(self) -> int:
@@ -33,7 +35,7 @@ class Run:
     def restart_at(self) -> datetime:
         """Time at which a failed run is tried again: after 10 s, doubling to 300 s."""
         if self.interrupted:
-            return self.started_at
+            return restart_after_loss(self.started_at, self.losses)
         return self.started_at + min(FIRST_BACKOFF * (1 << min(self.restarts, 5)), LONGEST_BACKOFF)
 
 
@@ -50,8 +52,14 @@ class JobPlan:
     """Time at which something has to be decided that no change announces."""
 
 
-def plan(job: Job, runs: Sequence[Run], now: datetime) -> JobPlan:
-    """Say what comes next; calling again after any part of it was done is always right."""
+def plan(
+    job: Job, runs: Sequence[Run], now: datetime, well_since: datetime | None = None
+) -> JobPlan:
+    """Say what comes next; calling again after any part of it was done is always right.
+
+    `well_since` is when machine and runtime were at fault last: no time before it is held against
+    the Job.
+    """
     spec = job.spec
     wanted = 1 if spec.completions is None else spec.completions
     ended_well = {run.index for run in runs if run.succeeded}
@@ -66,11 +74,14 @@ def plan(job: Job, runs: Sequence[Run], now: datetime) -> JobPlan:
         last = next((run.message for run in runs if run.failures), "")
         why = f"failed {failures} times: {last}"
         return JobPlan(completed=completed, outcome="BackoffLimitExceeded", message=why)
-    deadline = _deadline(job)
+    ahead = well_since is not None and well_since > now  # the clock went back
+    deadline = _deadline(job, None if ahead else well_since)
     if deadline is not None and now >= deadline:
         why = f"not complete after {spec.active_deadline_seconds} s"
         return JobPlan(completed=completed, outcome="DeadlineExceeded", message=why)
-    return _starts(job, runs, completed, now)
+    found = _starts(job, runs, completed, now)
+    times = [time for time in (found.look_at, deadline) if time is not None]
+    return replace(found, look_at=min(times, default=None))
 
 
 def _starts(job: Job, runs: Sequence[Run], completed: tuple[int, ...], now: datetime) -> JobPlan:
@@ -82,13 +93,13 @@ def _starts(job: Job, runs: Sequence[Run], completed: tuple[int, ...], now: date
     free = [one for one in range(wanted) if one not in completed and one not in active]
     ready = [index for index in free if waiting.get(index, now) <= now]
     times = [waiting[index] for index in free if index in waiting and index not in ready]
-    deadline = _deadline(job)
-    if deadline is not None:
-        times.append(deadline)
     look_at = min(times, default=None)
-    return JobPlan(start=ready[: max(room, 0)], completed=completed, look_at=look_at)
+    lost = next((run.message for run in runs if run.interrupted and run.losses), "")
+    return JobPlan(start=ready[: max(room, 0)], completed=completed, message=lost, look_at=look_at)
 
 
-def _deadline(job: Job) -> datetime | None:
+def _deadline(job: Job, well_since: datetime | None) -> datetime | None:
     seconds, since = job.spec.active_deadline_seconds, job.status.start_time
-    return None if seconds is None or since is None else since + timedelta(seconds=seconds)
+    if seconds is None or since is None:
+        return None
+    return max(since, well_since or since) + timedelta(seconds=seconds)

@@ -95,6 +95,8 @@ class RolloutTarget:
     """It is complete, but a crash loop that begins before this time still rolls it back."""
     driven: bool = False
     """A command of the user's decides the share, and when the rollout is complete."""
+    well_since: datetime | None = None
+    """Time since which machine and runtime are well: no time before it is held against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,11 @@ class Replica:
     ended: bool = False
     """It does not run: it has ended, or was never started in full."""
     interrupted: bool = False
-    """Its start was cut short together with our process: it is taken up again at once."""
+    """Its start was cut short with our process, or the machine lost it: no fault of its own."""
     probed: bool = True
     """Each of its containers says by a probe when it is ready."""
+    losses: int = 0
+    """Times in a row that the machine has lost it."""
     restarts: int = 0
     message: str = ""
     drained: bool = False
@@ -137,7 +141,7 @@ class Replica:
     def restart_at(self) -> datetime:
         """Time of the restart of an ended replica: 10 s after its start, doubling to 300 s."""
         if self.interrupted:
-            return self.started_at
+            return restart_after_loss(self.started_at, self.losses)
         # The exponent is bounded because a timedelta overflows; 1 << 5 is past the longest already.
         return self.started_at + min(FIRST_BACKOFF * (1 << min(self.restarts, 5)), LONGEST_BACKOFF)
 
@@ -243,7 +247,15 @@ class _ReplicaGroups:
     @property
     def time_limit(self) -> datetime | None:
         target, limit = self.rollout.target, self.settings.active_deadline
-        return None if limit is None or target.complete else target.since + limit
+        if limit is None or target.complete:
+            return None
+        return max([target.since, *self.well_since]) + limit
+
+    @property
+    def well_since(self) -> list[datetime]:
+        """Time before which nothing counts; none when the clock went back to before it."""
+        since = self.rollout.target.well_since
+        return [since] if since is not None and since <= self.now else []
 
     @property
     def allowed(self) -> int:
@@ -287,6 +299,17 @@ class _ReplicaGroups:
             replica.revision == self.rollout.target.revision
             and replica.index < self.settings.replicas
         )
+
+
+def restart_after_loss(started_at: datetime, losses: int) -> datetime:
+    """Return when to start anew what the machine lost: at once, and in a row more and more rarely.
+
+    One that had run for long when it was lost has waited enough.
+    """
+    if losses <= 1:
+        return started_at
+    # The exponent is bounded because a timedelta overflows.
+    return started_at + min(FIRST_BACKOFF * (1 << min(losses - 2, 5)), LONGEST_BACKOFF)
 
 
 def next_steps(rollout: Rollout, replicas: Sequence[Replica], now: datetime) -> tuple[Step, ...]:
@@ -405,11 +428,12 @@ def _deadline(groups: _ReplicaGroups) -> datetime | None:
     if HookMoment.PRE in groups.hooks or _is_time_for_mid(groups):
         return None  # a hook may take what the active deadline leaves it
     # A restart is no progress: a replica that is restarted for ever would never be late.
-    progress = [one.started_at for one in groups.staying if one.restarts == 0]
+    # What the machine lost is made anew through no fault of the revision: it begins anew.
+    progress = [one.started_at for one in groups.staying if one.restarts == 0 or one.losses]
     progress += [one.ready_since for one in ready if one.ready_since is not None]
     if target.hooks_ended is not None:
         progress.append(target.hooks_ended)
-    return max([target.since, *progress]) + groups.settings.deadline
+    return max([target.since, *progress, *groups.well_since]) + groups.settings.deadline
 
 
 def _victims(groups: _ReplicaGroups) -> list[Replica]:

@@ -91,7 +91,8 @@ class JobReconciler:
         try:
             if not job.status.images and not job.spec.suspend:
                 return await self._begin(job)
-            found = plan(job, [self._run(one) for one in instances], self._clock())
+            runs = [self._run(one) for one in instances]
+            found = plan(job, runs, self._clock(), self._runtime.well_since())
             await self._start(job, found.start)
         except (TemplateError, WorkloadError, RegistryError) as error:
             await self._report_trouble(job, error.reason, str(error))
@@ -114,15 +115,17 @@ class JobReconciler:
         return Result(0)
 
     def _run(self, instance: Instance) -> Run:
+        lost = instance.state is State.LOST
         interrupted = instance.state is State.CREATED
         return Run(
             index=index_of(instance.name),
             started_at=instance.started_at,
-            ended=interrupted or instance.state is State.EXITED,
+            ended=interrupted or lost or instance.state is State.EXITED,
             succeeded=instance.succeeded,
             restarts=instance.restarts,
             message=instance.message,
-            interrupted=interrupted and instance.name not in self._tried,
+            interrupted=lost or (interrupted and instance.name not in self._tried),
+            losses=instance.losses,
         )
 
     async def _start(self, job: Job, indices: Sequence[int]) -> None:

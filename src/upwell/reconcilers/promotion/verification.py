@@ -113,7 +113,8 @@ class StageVerification:
             return CheckStep(result, left) if left else CheckStep(begun(result, context.now), 0)
         step = CheckStep(result)
         if result.phase is CheckPhase.RUNNING:
-            attempt = CheckAttempt(check, anchored(result, context.now), context.now)
+            begun_at = anchored(result, context.now)
+            attempt = CheckAttempt(check, begun_at, context.now, self._runtime.well_since())
             step = await self._look_safely(context, attempt)
         after = settled(check, step.result)
         again = pause(after, context.now) if after.phase is CheckPhase.PENDING else step.again

@@ -16,6 +16,7 @@ from upwell.api.meta import Resource
 from upwell.policy.rollouts.hooks import HOOK_CONTAINER, HookPhase
 from upwell.policy.rollouts.instance import build_task, instance_name, parse_image
 from upwell.policy.rollouts.pod_template import TemplateError
+from upwell.policy.rollouts.steps import restart_after_loss
 from upwell.reconcilers.rollouts.hooks import LoadRevision
 from upwell.workload.interface import Files, Instance, InstanceMount, InstanceSpec, Runtime, State
 
@@ -73,6 +74,10 @@ class CustomStrategy:
         """
         name = custom_instance(workload, record)
         found = next((one for one in instances if one.name == name), None)
+        if found is not None and found.state is State.LOST:
+            if self._clock() < restart_after_loss(found.started_at, found.losses):
+                return 0.0
+            found = None  # nobody knows how it ended: it runs again
         if found is None or found.state is State.CREATED:
             await self._runtime.start(await self._spec(workload, record, name))
             return 0.0

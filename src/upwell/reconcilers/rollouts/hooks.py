@@ -21,7 +21,7 @@ from upwell.policy.rollouts.hooks import (
     judge,
 )
 from upwell.policy.rollouts.instance import RevisionTemplate, build_task, instance_name
-from upwell.policy.rollouts.steps import HookMoment
+from upwell.policy.rollouts.steps import HookMoment, restart_after_loss
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.workload.interface import Instance, InstanceSpec, Runtime, State
 
@@ -82,6 +82,10 @@ class Hooks:
         found: Instance | None,
     ) -> HookEnd | None:
         """Start the hook, or return how it ended; None while it runs."""
+        if found is not None and found.state is State.LOST:
+            if self._clock() < restart_after_loss(found.started_at, found.losses):
+                return None
+            found = None  # nobody knows how it ended: it runs again
         if found is None or found.state is State.CREATED:
             await self._runtime.start(await self._spec(workload, record, moment))
             return None

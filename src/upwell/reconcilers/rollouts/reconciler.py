@@ -196,7 +196,8 @@ class RolloutReconciler:
     async def _steps(
         self, workload: Workload, decided: Decided, instances: Sequence[Instance]
     ) -> _Due:
-        rollout = decided.rollout
+        well = replace(decided.rollout.target, well_since=self._runtime.well_since())
+        rollout = replace(decided.rollout, target=well)
         ours = under_control(workload, instances)
         drain = rollout.settings.drain
         replicas = await self._replicas.read(ours, self._execution.tried, drain)

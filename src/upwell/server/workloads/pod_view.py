@@ -23,6 +23,9 @@ _IDENTITIES = uuid.UUID("7a0a6d5c-2f2b-4e59-9d0c-0f7b8f6f2a11")
 _ROLE = "upwell.dev/role"
 _REVISION = "upwell.dev/revision"
 _RUNTIME = "podman://"
+_LOST = "ContainerStatusUnknown"
+_SIGKILL = 137
+"""Exit code that Kubernetes gives a container of whose end it has no evidence."""
 
 
 def pod_of(instance: Instance, owner: Resource | None) -> Pod:
@@ -117,6 +120,8 @@ def _phase(instance: Instance) -> str:
     """Return core/v1 PodPhase: a replica that has ended is started anew, and so is not Failed."""
     if instance.state is State.RUNNING:
         return "Running"
+    if instance.state is State.LOST:
+        return "Unknown"
     if instance.state is not State.EXITED:
         return "Pending"
     if instance.succeeded:
@@ -171,6 +176,11 @@ def _image_id(one: ObservedContainer) -> str:
 def _state(one: ObservedContainer, instance: Instance) -> ContainerState:
     if one.running:
         return ContainerState(running=ContainerRunning(started_at=one.started_at))
+    if one.lost:
+        terminated = ContainerTerminated(
+            exit_code=_SIGKILL, reason=_LOST, message=instance.message, started_at=one.started_at
+        )
+        return ContainerState(terminated=terminated)
     if one.exit_code is not None:
         reason = "Error" if one.exit_code else "Completed"
         terminated = ContainerTerminated(

@@ -10,12 +10,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from upwell.machine.processes import ProcessWatch
 from upwell.workload.interface import Instance, RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.faults import FaultPlace, InstanceFaults, RuntimeFaults
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.health import Health, ProbeTarget
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
+from upwell.workload.podman.losses import telltales
 from upwell.workload.podman.observation import ContainerFacts, next_to_start, observe
 from upwell.workload.podman.records import RecordStore
 
@@ -88,11 +90,21 @@ class InstanceWatch:
 
     async def run(self, group: asyncio.TaskGroup, wake: asyncio.Event) -> None:
         """Look until cancelled; probes are tasks of `group`."""
+        processes = ProcessWatch(wake.set)
+        try:
+            await self._look_for_ever(group, wake, processes)
+        finally:
+            processes.close()
+
+    async def _look_for_ever(
+        self, group: asyncio.TaskGroup, wake: asyncio.Event, processes: ProcessWatch
+    ) -> None:
         pause = _RECONNECT_SECONDS
         while True:
             wake.clear()
             try:
-                await self._look(group)
+                # Podman tells of no end that nobody has written down, such as its monitor's own.
+                processes.follow(telltales(await self._look(group)))
             except RuntimeUnavailableError as error:
                 self._faults.report(FaultPlace.LIST, "ContainersNotListed", str(error))
                 wait, pause = pause, min(pause * 2, _LONGEST_PAUSE)
@@ -123,7 +135,7 @@ class InstanceWatch:
                 _log.exception("event stream lost")
             await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _look(self, group: asyncio.TaskGroup) -> None:
+    async def _look(self, group: asyncio.TaskGroup) -> Mapping[str, Sequence[ContainerFacts]]:
         found = await self._listing.observe()
         self._records.write_rest()
         self._health.follow(_targets(found), group)
@@ -135,6 +147,7 @@ class InstanceWatch:
         await self._mend(self._listing.broken())
         for name, containers in found.items():
             await self._advance(name, containers)
+        return found
 
     async def _mend(self, broken: Sequence[BrokenContainer]) -> None:
         """Remove what is broken; what cannot be removed is tried again after a while."""

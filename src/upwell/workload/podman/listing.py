@@ -21,6 +21,7 @@ from upwell.workload.podman.container_body import (
     LABEL_NAMESPACE,
     LABEL_OWNER,
 )
+from upwell.workload.podman.losses import is_alive
 from upwell.workload.podman.observation import ContainerFacts, ContainerTimes
 from upwell.workload.podman.shared_calls import SharedCall
 
@@ -125,6 +126,8 @@ class ContainerListing:
             key = (str(entry["Id"]), str(entry["State"]), int(entry["StartedAt"]))
             try:
                 facts = self._facts.get(key) or await self._inspect(key[0])
+                if facts is not None and facts.claims_process and not is_alive(facts):
+                    facts = await self._look_again(facts)
             except PodmanRefusedError as error:
                 refused[key[0]] = _broken(entry, str(error))
                 continue
@@ -164,6 +167,19 @@ class ContainerListing:
                 facts = replace(facts, last_lines=await self._last_lines(container_id))
             return facts
         return None
+
+    async def _look_again(self, facts: ContainerFacts) -> ContainerFacts | None:
+        """Return what has become of a container whose processes were not there.
+
+        What ends well has its exit on record before its monitor goes, so that a second look finds
+        it; when that still finds a process claimed that is not there, nobody will ever know.
+        """
+        if facts.gone:
+            return facts
+        again = await self._inspect(facts.id)
+        if again is None or not again.claims_process or is_alive(again):
+            return again
+        return replace(again, gone=True, last_lines=await self._last_lines(facts.id))
 
     async def _last_lines(self, container_id: str) -> str:
         last = b""

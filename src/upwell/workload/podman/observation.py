@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from upwell.machine.clock import PastTimes
@@ -26,6 +26,9 @@ from upwell.workload.podman.kept_volumes import VOLUME_PREFIX
 from upwell.workload.podman.records import InstanceRecord
 
 _ENDED = frozenset({"exited", "dead", "removing"})
+_HAS_PROCESS = frozenset({"running", "paused", "stopping"})
+_START_MARGIN = timedelta(seconds=5)
+"""Podman notes the start a moment after the process began, and reads the end from a file's time."""
 _NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 _SIGNAL_BASE = 128
 _NEVER = "0001-01-01T00:00:00Z"
@@ -54,6 +57,13 @@ class ContainerFacts:
     """Path of its network namespace; empty while it does not run."""
     kept: tuple[str, ...] = ()
     """Paths of the volumes that are kept with its owner."""
+    pid: int = 0
+    monitor_pid: int = 0
+    """The process of conmon, which waits for the container's end and writes down how it came."""
+    exit_on_record: bool = False
+    """Podman has the exit code and the finish time that conmon wrote down for this start."""
+    gone: bool = False
+    """Neither process is there, whatever Podman says: to be found out beside this document."""
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
@@ -80,6 +90,9 @@ class ContainerFacts:
                 for mount in document.get("Mounts") or ()
                 if str(mount.get("Name") or "").startswith(VOLUME_PREFIX)
             ),
+            pid=int(state.get("Pid") or 0),
+            monitor_pid=int(state.get("ConmonPid") or 0),
+            exit_on_record=_exit_on_record(state),
         )
 
     @property
@@ -100,8 +113,8 @@ class ContainerFacts:
 
     @property
     def failed(self) -> bool:
-        """True if it has ended badly."""
-        return self.ended and self.exit_code != 0
+        """True if it is known to have ended badly."""
+        return self.finished and self.exit_code != 0
 
     @property
     def restarts(self) -> int:
@@ -112,15 +125,37 @@ class ContainerFacts:
     @property
     def running(self) -> bool:
         """True if its process can answer."""
-        return self.status == "running"
+        return self.status == "running" and not self.gone
+
+    @property
+    def claims_process(self) -> bool:
+        """True if it has a process, as Podman says: after a power cut that is not so."""
+        return self.status in _HAS_PROCESS
 
     @property
     def ended(self) -> bool:
         """True if its process ran and is gone."""
-        return self.status in _ENDED or (self.status == "stopped" and self.started_at is not None)
+        if self.gone or self.status in _ENDED:
+            return True
+        return self.status == "stopped" and self.started_at is not None
+
+    @property
+    def finished(self) -> bool:
+        """True if there is evidence of how it ended."""
+        return self.ended and self.exit_on_record and not self.gone
+
+    @property
+    def lost(self) -> bool:
+        """True if it has ended, and nobody knows how."""
+        return self.ended and not self.finished
 
     def how_it_ended(self) -> str:
         """Say with what exit code, and show the last lines of its log."""
+        if self.lost:
+            return (
+                f"container {self.name} was lost with its machine or its monitor"
+                " (power cut, hard reset, kill), and how it ended is unknown"
+            )
         if self.out_of_memory:
             how = "was killed for using more memory than its limit"
         elif self.exit_code > _SIGNAL_BASE:
@@ -210,7 +245,8 @@ def observe(
         message="" if ready else _message(state, containers, record, complaints),
         role=labels.get(LABEL_ROLE, ""),
         foreign=_is_foreign(containers, record),
-        exit_codes={one.name: one.exit_code for one in _results(regular, record) if one.ended},
+        exit_codes={one.name: one.exit_code for one in _results(regular, record) if one.finished},
+        losses=_losses(record) + (state is State.LOST),
         begun_at=record.begun_at if record else None,
         labels=record.labels if record else {},  # a container's own have its image's among them
         containers=tuple(_observed(container, record) for container in containers),
@@ -229,13 +265,19 @@ def _observed(container: ContainerFacts, record: InstanceRecord | None) -> Obser
         image=container.image_name,
         digest=container.image,
         started_at=container.started_at,
-        ended_at=container.ended_at if container.ended else None,
+        ended_at=container.ended_at if container.finished else None,
         running=container.running,
         ready=regular and _ready_since(container, record) is not None,
-        exit_code=container.exit_code if container.ended else None,
+        exit_code=container.exit_code if container.finished else None,
         restarts=container.restarts,
         init=not regular,
+        lost=container.lost,
     )
+
+
+def _losses(record: InstanceRecord | None) -> int:
+    """Return how often in a row the instance was lost before it was started this time."""
+    return record.losses if record else 0
 
 
 def _is_foreign(containers: Sequence[ContainerFacts], record: InstanceRecord | None) -> bool:
@@ -275,9 +317,11 @@ def _state(containers: Sequence[ContainerFacts], record: InstanceRecord | None) 
     regular = [container for container in containers if container.init is None]
     results = _results(regular, record)
     ended = [container for container in results if container.ended]
-    if any(container.failed for container in (*initial, *ended)):
-        return State.EXITED
-    if ended and (record is None or not record.once or len(ended) == len(results)):
+    failed = any(container.failed for container in (*initial, *ended))
+    if not failed and any(container.lost for container in (*initial, *ended)):
+        return State.LOST
+    lasting = record is None or not record.once
+    if failed or (ended and (lasting or len(ended) == len(results))):
         return State.EXITED
     expected = len(record.containers) if record else len(containers)
     incomplete = len(containers) < expected
@@ -323,6 +367,11 @@ def _message(
             ]
             failure = [record.failure] if record and record.failure else []
             return "; ".join(failure + ends)
+        case State.LOST:
+            ends = [entry.how_it_ended() for entry in containers if entry.lost]
+            times = _losses(record) + 1
+            again = [f"lost {times} times in a row"] if times > 1 else []
+            return "; ".join(ends + again)
         case State.CREATED:
             errors = [f"container {c.name}: {c.error}" for c in containers if c.error]
             return "; ".join(errors) or "not started yet"
@@ -339,6 +388,19 @@ def _message(
                 for entry in containers
                 if entry.init is None and _ready_since(entry, record) is None
             )
+
+
+def _exit_on_record(state: Mapping[str, Any]) -> bool:
+    """Return True if Podman has read the file in which conmon leaves how a container ended.
+
+    It has the finish time from there. Of what was lost in a power cut it says `exited` with code 0
+    and no finish time; where conmon alone was killed, code -1.
+    """
+    started = parse_time(str(state["StartedAt"]))
+    ended = parse_time(str(state.get("FinishedAt") or _NEVER))
+    if ended is None or int(state["ExitCode"]) < 0:
+        return False
+    return started is None or ended >= started - _START_MARGIN
 
 
 def _image_digest(document: Mapping[str, Any]) -> Digest | None:

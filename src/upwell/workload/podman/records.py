@@ -94,9 +94,11 @@ class InstanceRecord:
     """Time at which it was first started; a restart is none, a start after `stop` is."""
     timeline: str = ""
     """Timeline of the store that started it."""
+    losses: int = 0
+    """Times in a row that the machine had lost it before this start."""
 
     @classmethod
-    def of(cls, spec: InstanceSpec, restarts: int, begun_at: datetime) -> Self:
+    def of(cls, spec: InstanceSpec, restarts: int, begun_at: datetime, losses: int = 0) -> Self:
         """Return the record of an instance that is about to be started."""
         containers = (
             *(ContainerRecord(container.name, init=True) for container in spec.init),
@@ -111,6 +113,7 @@ class InstanceRecord:
             once=spec.once,
             labels=dict(spec.labels),
             begun_at=begun_at,
+            losses=losses,
         )
 
     def container(self, name: str) -> ContainerRecord | None:
@@ -269,6 +272,7 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         labels=document.get("labels", {}),
         begun_at=_time(document.get("begun_at")),
         timeline=str(document.get("timeline", "")),
+        losses=int(document.get("losses", 0)),
     )
 
 

@@ -19,6 +19,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Self
@@ -66,6 +67,7 @@ from upwell.workload.podman.instance_watch import InstanceActions, InstanceWatch
 from upwell.workload.podman.kept_volumes import KeptVolume, KeptVolumes
 from upwell.workload.podman.leftovers import Leftovers
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
+from upwell.workload.podman.losses import forget_earlier_boot, record_losses
 from upwell.workload.podman.observation import ContainerFacts, next_to_start, observe
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.pulls import Pulls
@@ -127,6 +129,7 @@ class PodmanRuntime:
         no container. Raises RuntimeUnavailableError.
         """
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(forget_earlier_boot, settings)
         service = PodmanService(settings)
         api = PodmanApi(service)
         component = component or Components().add("podman")
@@ -174,14 +177,14 @@ class PodmanRuntime:
         async with self._lock(spec.name):
             record = self._records.load(spec.name)
             old = (await self._observe_containers(spec.name)).get(spec.name, [])
-            running = {State.RUNNING, State.INITIALIZING}
-            if old and observe(old, record, {}).state in running:
+            state = observe(old, record, {}).state if old else State.CREATED
+            if state in {State.RUNNING, State.INITIALIZING}:
                 return
             restarts = _restarts(old, record)
             if await self._pulls.are_needed(spec, restarts):
                 return
             begun = (record.begun_at if record else None) or self._clock.now()
-            record = InstanceRecord.of(spec, restarts, begun)
+            record = InstanceRecord.of(spec, restarts, begun, _losses(state, record))
             record = replace(record, timeline=self._settings.timeline())
             with _writing(spec.name):
                 self._records.save(record)
@@ -220,6 +223,11 @@ class PodmanRuntime:
                 for folder in removed:
                     _log.info("kept volumes removed", extra={"folder": folder})
             await asyncio.sleep(_PURGE_SECONDS)
+
+    def well_since(self) -> datetime:
+        """Return since when Podman is without fault: this moment, while it is not."""
+        state = self._faults.component.state
+        return self._clock.now() if state.faulty else state.since
 
     async def _go_on(self, name: str) -> None:
         """Start what comes next in an instance with init containers."""
@@ -457,6 +465,7 @@ class PodmanRuntime:
             for container in containers:
                 if container.running:
                     group.create_task(stop(container))
+        await asyncio.to_thread(record_losses, self._settings, containers)
         for container in reversed(containers):
             with contextlib.suppress(PodmanNotFoundError):
                 if keep_logs and container.started_at is not None:
@@ -490,5 +499,13 @@ async def _ensure_network(api: PodmanApi, settings: PodmanSettings) -> None:
 
 def _restarts(old: Sequence[ContainerFacts], record: InstanceRecord | None) -> int:
     """Count from the ended containers: a start that was cut short is not counted twice."""
-    ended = [container.restarts + 1 for container in old if container.ended]
+    ended = [container.restarts + container.finished for container in old if container.ended]
     return max(ended, default=record.restarts if record else 0)
+
+
+def _losses(state: State, record: InstanceRecord | None) -> int:
+    """Count how often it was lost in a row: a start that was cut short is not counted twice."""
+    if record is None or state is State.EXITED:
+        return 0
+    # Without containers on record, this start is tried again: the loss is counted already.
+    return record.losses + (state is State.LOST and bool(record.made))

@@ -177,6 +177,49 @@ def test_a_first_rollout_that_fails_is_tried_on() -> None:
     assert steps[:2] == (StartReplica("new", 0), Stall(FailureReason.CRASH_LOOPING, looping))
 
 
+def lost(*, losses: int, ago: float, **changes: object) -> Replica:
+    one = ended("new", restarts=2, ago=ago)
+    return replace(one, interrupted=True, losses=losses, **changes)  # type: ignore[arg-type]
+
+
+def test_what_the_machine_lost_is_started_anew_at_once_and_held_against_nobody() -> None:
+    steps = next_steps(rolling_out(), [replica("old"), lost(losses=1, ago=0)], NOW)
+
+    assert steps == (StartReplica("new", 0), Wait(NOW + second(600)))
+
+
+@pytest.mark.parametrize(
+    ("losses", "seconds"), [(1, 0), (2, 10), (3, 20), (6, 160), (7, 300), (9999, 300)]
+)
+def test_what_is_lost_again_and_again_is_started_more_and_more_rarely(
+    losses: int, seconds: float
+) -> None:
+    assert lost(losses=losses, ago=0).restart_at == NOW + second(seconds)
+    assert lost(losses=losses, ago=300).restart_at <= NOW
+
+
+def test_what_was_lost_and_made_anew_has_its_time_again() -> None:
+    again = replica("new", ready=False, restarts=1, losses=1, started_at=NOW + second(599))
+
+    steps = next_steps(rolling_out(), [replica("old"), again], NOW + second(600))
+
+    assert steps == (Wait(NOW + second(1199)),)
+
+
+@pytest.mark.parametrize("limit", [None, second(700)])
+def test_no_time_in_which_the_machine_was_at_fault_counts(limit: timedelta | None) -> None:
+    settings = Settings(active_deadline=limit)
+    rollout = rolling_out(settings)
+    target = replace(rollout.target, well_since=NOW + AGES)
+    rollout = replace(rollout, target=target)
+    waits = [replica("old"), replica("new", ready=False)]
+
+    assert next_steps(rollout, waits, NOW + AGES) == (Wait(NOW + AGES + second(600)),)
+    [failed] = next_steps(rollout, waits, NOW + AGES + second(600))
+    assert isinstance(failed, RollBack)
+    assert failed.reason is FailureReason.NEVER_READY
+
+
 def test_a_complete_revision_never_fails() -> None:
     looping = ended("new", restarts=7, ago=300)
 

@@ -124,6 +124,40 @@ async def test_a_job_that_takes_too_long_is_ended(jobs: Jobs) -> None:
     assert jobs.setup.runtime.names() == []
 
 
+async def test_a_run_that_the_machine_lost_runs_again_and_is_no_failure(jobs: Jobs) -> None:
+    jobs.setup.runtime.lasting.add("job")
+    await jobs.setup.apply(job(backoffLimit=0))
+    await jobs.pass_by(5)
+    [name] = jobs.setup.runtime.names()
+    jobs.setup.runtime.lose(name)
+    await jobs.pass_by(2)
+    assert jobs.setup.runtime.ran == ["job"] * 2
+
+    jobs.setup.runtime.lose(name)
+    await jobs.pass_by(3)
+    assert jobs.setup.runtime.ran == ["job"] * 2, "in a row it waits"
+    started = find((await jobs.one()).status.conditions, "Started")
+    assert started is not None
+    assert started.message == "how it ended is unknown"
+
+    jobs.setup.runtime.lasting.clear()
+    await jobs.pass_by(20)
+    status = (await jobs.one()).status
+    assert (status.succeeded, status.failed) == (1, 0)
+    assert jobs.setup.runtime.ran == ["job"] * 3
+
+
+async def test_no_time_in_which_the_machine_was_at_fault_counts(jobs: Jobs) -> None:
+    jobs.setup.runtime.lasting.add("job")
+    await jobs.setup.apply(job(activeDeadlineSeconds=30))
+    await jobs.pass_by(20)
+    jobs.setup.runtime.watched_since = jobs.setup.clock()
+    await jobs.pass_by(29)
+    assert (await jobs.one()).status.active == 1
+    await jobs.pass_by(5)
+    assert find((await jobs.one()).status.conditions, "Failed") is not None
+
+
 async def test_a_suspended_job_waits_and_goes_on(jobs: Jobs) -> None:
     created = await jobs.setup.apply(job(suspend=True))
     await jobs.pass_by(5)

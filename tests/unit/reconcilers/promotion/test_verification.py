@@ -135,6 +135,26 @@ class TestJobs:
         await verified.look()
         assert await verified.jobs() == []
 
+    async def test_one_that_the_machine_lost_has_neither_passed_nor_failed(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.begin(TEST)
+        await verified.look(2)
+        job = await verified.job()
+        verified.machine.run(job)
+        verified.machine.lose_test(job)
+        lost = await verified.look()
+        assert lost.outcome is VerificationOutcome.RUNNING
+        assert lost.message.endswith("lost how it ended is unknown")
+        verified.clock.advance(3600)
+        verified.machine.watched_since = verified.clock()
+        assert (await verified.look()).outcome is VerificationOutcome.RUNNING
+
+        verified.machine.run(job)
+        verified.machine.exit(job, 1)
+        ended = await verified.look()
+        assert (ended.outcome, ended.checks[0].attempt) == (VerificationOutcome.FAILED, 1)
+
     async def test_an_answer_in_time_counts_however_late_it_is_read(
         self, verified: VerifiedPromotion
     ) -> None:

@@ -105,6 +105,31 @@ async def pass_time(setup: RolloutSetup, seconds: int) -> None:
             setup.runtime.turn()
 
 
+async def test_what_a_power_cut_ended_serves_again_and_the_new_revision_goes_on(
+    setup: RolloutSetup,
+) -> None:
+    await rolled_out(setup, replicas=2)
+    await change(setup, deployment(HANGING, 2, progressDeadlineSeconds=40))
+    await pass_time(setup, 30)
+    (hanging,) = set(setup.runtime.names()) - {*setup.router.targets()}
+    for name in setup.runtime.names():
+        setup.runtime.lose(name)
+    setup.restart()
+    setup.clock.advance(3600)
+    setup.runtime.watched_since = setup.clock()
+    await pass_time(setup, 30)
+
+    assert len(setup.router.targets()) == 2
+    assert hanging in setup.runtime.names()
+    assert [one.phase for one in (await stored(setup)).status.revisions] == [
+        "Progressing",
+        "Complete",
+    ]
+    assert {one.restarts for one in setup.runtime.observed()} == {0}
+    await setup.settle(KEY)
+    assert (await stored(setup)).status.revisions[0].phase == "Failed"
+
+
 async def test_the_first_rollout_serves_and_says_so(setup: RolloutSetup) -> None:
     await rolled_out(setup, replicas=2)
 

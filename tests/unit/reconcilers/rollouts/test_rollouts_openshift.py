@@ -115,6 +115,44 @@ async def test_a_hook_runs_to_one_end_whatever_is_killed(kill_at: int) -> None:
     assert setup.runtime.images() == [GOOD] * 2
 
 
+async def test_a_hook_that_the_machine_lost_runs_again_and_has_not_failed() -> None:
+    setup = RolloutSetup()
+    hooked = config(GOOD, strategy={"type": "Recreate", "recreateParams": {"pre": FAILS}})
+    setup.runtime.lasting.add("pre")
+    await setup.apply(hooked)
+    await pass_by(setup, key(hooked), 5)
+    setup.runtime.lose(setup.runtime.names()[0])
+    await pass_by(setup, key(hooked), 5)
+    assert setup.runtime.ran == ["pre", "pre"]
+
+    setup.runtime.lose(setup.runtime.names()[0])
+    await pass_by(setup, key(hooked), 3)
+    assert setup.runtime.ran == ["pre", "pre"], "in a row it waits"
+
+    setup.runtime.lasting.clear()
+    await setup.settle(key(hooked))
+    record = (await stored(setup, hooked)).status.revisions[0]
+    assert (record.phase, record.hooks["pre"].phase) == ("Complete", "Complete")
+    assert [role for role in setup.runtime.ran if role] == ["pre"] * 3
+
+
+async def test_a_custom_command_that_the_machine_lost_runs_again() -> None:
+    setup = RolloutSetup()
+    custom = deployment_config(f"{DEPLOYMENTS}/custom-deployment.yaml")
+    setup.runtime.lasting.add("custom")
+    setup.runtime.executed = lambda *_: (0, b"")
+    await setup.apply(custom)
+    await pass_by(setup, key(custom), 5)
+    for _ in range(2):
+        [name] = [one for one in setup.runtime.names() if "-custom-" in one]
+        setup.runtime.lose(name)
+        await pass_by(setup, key(custom), 20)
+    assert setup.runtime.ran.count("custom") == 3
+    setup.runtime.lasting.clear()
+    await setup.settle(key(custom))
+    assert (await stored(setup, custom)).status.revisions[0].phase == "Complete"
+
+
 async def test_an_aborting_hook_leaves_what_serves_alone() -> None:
     setup = RolloutSetup()
     await setup.apply(config(GOOD))

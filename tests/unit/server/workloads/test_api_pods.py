@@ -104,6 +104,7 @@ async def test_what_is_secret_in_a_template_stays_there(pods: Api) -> None:
         ({"state": State.INITIALIZING}, "Pending", "Pending"),
         ({"state": State.CREATED, "containers": ()}, "Pending", "ContainerCreating"),
         ({"state": State.EXITED}, "Running", "Running"),
+        ({"state": State.LOST, "role": "pre"}, "Unknown", "Unknown"),
         ({"state": State.EXITED, "exit_codes": {"web": 0}}, "Succeeded", "Succeeded"),
         ({"state": State.EXITED, "exit_codes": {"web": 1}, "role": "pre"}, "Failed", "Failed"),
     ],
@@ -133,6 +134,18 @@ async def test_a_table_has_the_columns_that_people_know(pods: Api) -> None:
         ["web-1", "1/1", "Running", "0", "5m"],
         ["web-2", "0/1", "Error", "2", "5m"],
     ]
+
+
+async def test_what_the_machine_lost_is_shown_as_kubernetes_does(pods: Api) -> None:
+    [container] = pods.runtime.shown[0].containers
+    lost = replace(container, running=False, ready=False, lost=True)
+    changes: dict[str, Any] = {"state": State.LOST, "message": "unknown", "ready": False}
+    pods.runtime.shown = [instance("web-1", containers=(lost,), **changes)]
+    [status] = (await pods.get(f"{PODS}/web-1")).json["status"]["containerStatuses"]
+    assert status["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
+    assert status["state"]["terminated"]["exitCode"] == 137
+    table = (await pods.get(f"{PODS}/web-1", Accept=TABLE)).json
+    assert table["rows"][0]["cells"][:3] == ["web-1", "0/1", "ContainerStatusUnknown"]
 
 
 async def test_lists_select_by_labels_fields_and_namespace(pods: Api) -> None:

@@ -13,6 +13,7 @@ from upwell.workload.podman.records import InstanceRecord
 
 OWNER = Owner("Deployment", "shop", "web")
 START = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = START + timedelta(seconds=1)
 IMAGE = Reference.parse("localhost/web")
 PINNED = Digest.of(b"index")
 LABELS = {
@@ -38,7 +39,9 @@ def facts(name: str = "web", **changes: Any) -> ContainerFacts:
         address="10.0.0.2",
         image=PINNED,
     )
-    return replace(base, **changes)
+    changed = replace(base, **changes)
+    ended = changed.status == "exited"
+    return replace(changed, ended_at=LATER, exit_on_record=True) if ended else changed
 
 
 def record(*names: str, readiness: ProbeSpec | None = None) -> InstanceRecord:
@@ -156,3 +159,117 @@ def test_a_container_that_never_started_has_no_time_and_may_have_no_network() ->
     never = {**inspected()["State"], "StartedAt": "0001-01-01T00:00:00Z"}
     parsed = ContainerFacts.parse(inspected(State=never, NetworkSettings=None))
     assert (parsed.started_at, parsed.address) == (None, "")
+
+
+# what Podman 5.4 said of one container each time, before and after power cuts
+RAN = {
+    "OOMKilled": False,
+    "StartedAt": "2026-11-26T20:43:23.642625683Z",
+    "Error": "",
+}
+NEVER = "0001-01-01T00:00:00Z"
+RUNS = {**RAN, "Status": "running", "ExitCode": 0, "FinishedAt": NEVER, "Pid": 83, "ConmonPid": 82}
+RUNTIME_FOLDER_WIPED = {**RAN, "Status": "exited", "ExitCode": 0, "FinishedAt": NEVER, "Pid": 0}
+MONITOR_KILLED_THEN_STOPPED = {
+    **RAN,
+    "Status": "stopped",
+    "ExitCode": -1,
+    "FinishedAt": "2026-11-26T20:45:36.638045569Z",
+}
+OF_AN_EARLIER_START = {
+    **RAN,
+    "Status": "exited",
+    "ExitCode": 0,
+    "FinishedAt": "2026-11-26T20:13:23.64Z",
+}
+# Podman notes the start when the process may have ended already.
+ENDED_AT_ONCE = {
+    **RAN,
+    "Status": "exited",
+    "ExitCode": 0,
+    "FinishedAt": "2026-11-26T20:43:23.610000000Z",
+}
+KILLED = {
+    **RAN,
+    "Status": "exited",
+    "ExitCode": 137,
+    "FinishedAt": "2026-11-26T20:43:28.585837945Z",
+}
+
+
+def said(state: dict[str, Any], *, gone: bool = False, name: str = "web") -> ContainerFacts:
+    labels = {**LABELS, "upwell.dev/container": name}
+    parsed = ContainerFacts.parse(inspected(State=state, Config={"Labels": labels}))
+    return replace(parsed, gone=gone)
+
+
+def once(*names: str, sidecars: frozenset[str] = frozenset(), losses: int = 0) -> InstanceRecord:
+    containers = tuple(ContainerSpec(one, IMAGE, sidecar=one in sidecars) for one in names)
+    spec = InstanceSpec("web-1", OWNER, "rev", containers, once=True)
+    return InstanceRecord.of(spec, 2, START, losses)
+
+
+@pytest.mark.parametrize(
+    ("state", "gone"),
+    [
+        (RUNTIME_FOLDER_WIPED, False),
+        (RUNS, True),
+        ({**RUNS, "Status": "stopping"}, True),
+        (MONITOR_KILLED_THEN_STOPPED, False),
+        (OF_AN_EARLIER_START, False),
+    ],
+)
+@pytest.mark.parametrize("noted", [record("web"), once("web"), None])
+def test_an_end_without_evidence_is_a_loss(
+    state: dict[str, Any], noted: InstanceRecord | None, *, gone: bool
+) -> None:
+    seen = observe([said(state, gone=gone)], noted, {})
+    assert (seen.state, seen.ready, seen.succeeded) == (State.LOST, False, False)
+    assert (dict(seen.exit_codes), seen.losses, seen.restarts) == ({}, 1, 2)
+    [container] = seen.containers
+    assert (container.lost, container.running) == (True, False)
+    assert (container.exit_code, container.ended_at) == (None, None)
+    assert "how it ended is unknown" in seen.message
+
+
+@pytest.mark.parametrize(("state", "code"), [(ENDED_AT_ONCE, 0), (KILLED, 137)])
+def test_an_end_with_its_finish_time_counts(state: dict[str, Any], code: int) -> None:
+    seen = observe([said(state)], once("web"), {})
+    assert (seen.state, seen.succeeded) == (State.EXITED, code == 0)
+    assert (dict(seen.exit_codes), seen.losses) == ({"web": code}, 0)
+
+
+def test_what_has_a_process_of_its_own_runs() -> None:
+    parsed = said(RUNS)
+    assert (parsed.pid, parsed.monitor_pid, parsed.claims_process) == (83, 82, True)
+    seen = observe([parsed], record("web"), {})
+    assert (seen.state, seen.losses) == (State.RUNNING, 0)
+    assert not said(KILLED).claims_process
+
+
+def test_a_loss_outweighs_no_failure_that_is_known() -> None:
+    wiped = said(RUNTIME_FOLDER_WIPED, name="db")
+    seen = observe([said({**KILLED, "ExitCode": 1}), wiped], once("web", "db"), {})
+    assert (seen.state, dict(seen.exit_codes)) == (State.EXITED, {"web": 1})
+    seen = observe([said(ENDED_AT_ONCE), wiped], once("web", "db"), {})
+    assert (seen.state, seen.succeeded) == (State.LOST, False)
+
+
+def test_a_result_counts_although_what_stood_beside_it_is_lost() -> None:
+    beside = once("web", "db", sidecars=frozenset({"db"}))
+    wiped = said(RUNTIME_FOLDER_WIPED, name="db")
+    assert observe([said(ENDED_AT_ONCE), wiped], beside, {}).succeeded
+
+
+def test_a_lost_init_container_has_not_ended_well() -> None:
+    first = replace(said(RUNTIME_FOLDER_WIPED), labels={**LABELS, "upwell.dev/init": "0"})
+    assert observe([first, facts("b", status="created", started_at=None)], None, {}).state is (
+        State.LOST
+    )
+
+
+def test_losses_in_a_row_are_told() -> None:
+    seen = observe([said(RUNTIME_FOLDER_WIPED)], once("web", losses=2), {})
+    assert seen.losses == 3
+    assert seen.message.endswith("lost 3 times in a row")
+    assert observe([said(RUNS)], once("web", losses=2), {}).losses == 2

@@ -60,11 +60,15 @@ class CheckAttempt:
     check: Check
     result: CheckResult
     now: datetime
+    well_since: datetime | None = None
+    """Time since which machine and runtime are well: none before it is held against the check."""
 
     @property
     def deadline(self) -> datetime:
         """Time after which it has taken too long."""
         began = self.result.started or self.now
+        if self.well_since is not None and self.well_since <= self.now:
+            began = max(began, self.well_since)
         return began + timedelta(seconds=self.check.timeout_seconds)
 
     @property

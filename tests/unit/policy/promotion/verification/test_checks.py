@@ -108,6 +108,14 @@ def test_an_attempt_has_its_time_and_no_more_when_the_clock_goes_back() -> None:
     assert anchored(result, later(10)) == result
 
 
+def test_no_time_in_which_the_machine_was_at_fault_counts() -> None:
+    check = Check(name="e2e", timeout_seconds=60)
+    result = begun(CheckResult(name="e2e"), NOW)
+    assert CheckAttempt(check, result, later(90), well_since=later(80)).left == 50
+    assert CheckAttempt(check, result, later(90), well_since=later(-80)).left == 0
+    assert CheckAttempt(check, result, later(20), well_since=later(999)).left == 40
+
+
 def test_it_is_looked_at_again_when_its_time_is_over_if_not_before() -> None:
     attempt = CheckAttempt(Check(name="e2e", timeout_seconds=60), CheckResult(name="e2e"), NOW)
     assert attempt.goes_on("waits").again == 60

@@ -1,0 +1,85 @@
+"""Processes of this machine: whether one still is what it was taken for, and when one ends."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_HAS_ENDED = frozenset("ZX")
+_STARTTIME = 19
+"""Field 22 of /proc/PID/stat, counted from the one after the name."""
+
+
+def boot_identity() -> str:
+    """Return what tells this run of the machine from those before; empty where nothing does.
+
+    The kernel's name for it, and the start of the first process: of a container, that alone is new.
+    """
+    try:
+        start = _fields(Path("/proc/1"))[_STARTTIME]
+        return f"{_BOOT_ID.read_text().strip()}/{start}"
+    except (OSError, IndexError):
+        return ""
+
+
+def is_process_of(pid: int, identity: str) -> bool:
+    """Return True if a process of that number runs, and bears `identity` that nobody else has.
+
+    A number alone is no evidence: after a power cut, or when numbers come round, it belongs to
+    somebody else. The identity (a container's ID) is looked for in the command line and in the name
+    of the control group, as neither changes with the clock. A process that has ended and that
+    nobody has waited for does not count.
+    """
+    if pid <= 0:
+        return False
+    place, wanted = Path("/proc") / str(pid), identity.encode()
+    with contextlib.suppress(OSError, IndexError):
+        if _fields(place)[0] in _HAS_ENDED:
+            return False
+        return any(wanted in (place / name).read_bytes() for name in ("cmdline", "cgroup"))
+    return False
+
+
+def _fields(place: Path) -> list[str]:
+    """Return the fields of a process after its name, which may hold any character."""
+    return (place / "stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
+class ProcessWatch:
+    """Calls `ended` whenever a process that it follows has ended, whoever its parent is."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
+        self._descriptors: dict[int, int] = {}
+        """Process number -> descriptor that the kernel makes readable at its end; -1 after that."""
+
+    def follow(self, pids: Collection[int]) -> None:
+        """Follow exactly these processes from now on; of one that is gone nothing is told."""
+        for pid in self._descriptors.keys() - pids:
+            self._drop(self._descriptors.pop(pid))
+        for pid in pids - self._descriptors.keys():
+            self._descriptors[pid] = self._open(pid)
+
+    def close(self) -> None:
+        """Follow none."""
+        self.follow(frozenset())
+
+    def _open(self, pid: int) -> int:
+        # Gone already, or no descriptor is free: whoever looks from time to time sees it too.
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(pid)
+            asyncio.get_running_loop().add_reader(descriptor, self._tell, pid)
+            return descriptor
+        return -1
+
+    def _tell(self, pid: int) -> None:
+        self._drop(self._descriptors[pid])
+        self._descriptors[pid] = -1
+        self._ended()
+
+    def _drop(self, descriptor: int) -> None:
+        if descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
