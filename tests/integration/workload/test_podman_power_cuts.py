@@ -8,7 +8,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from tests.support.workload.waiting import eventually
 from upwell.workload.interface import Instance, InstanceSpec, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
-NOTICED_SECONDS = 2.0
+NOTICED_SECONDS = 5.0
+"""Without a look of our own it would be 15; a machine that is busy with tests has some to spare."""
 SERVE = ("sleep", "600")
 KEPT_OR_WIPED = pytest.mark.parametrize("wipe", [True, False], ids=["wiped", "kept"])
 
@@ -43,6 +44,9 @@ def own(home: PodmanHome) -> Iterator[PodmanSettings]:
         run_root=home.root / "run",
         containers_conf=home.conf,
     )
+    with suppress(AssertionError):
+        # Where the power was cut in the middle of a removal, the first one says so and goes on.
+        home.run("rm", "--all", "--force", "--time=0")
     home.run("rm", "--all", "--force", "--time=0")
     home.run("network", "rm", "--force", f"upwell-{name}")
 
@@ -141,19 +145,16 @@ async def test_a_container_that_dies_with_its_monitor_is_noticed_while_we_run(
     spec = workload.spec(workload.container(*SERVE))
     async with PodmanRuntime.open(own) as runtime:
         await running(runtime, spec)
-        told = aiter(runtime.changes())
-        heard = asyncio.ensure_future(anext(told))
-        await until(runtime, spec.name, lambda one: one.ready)
+        told = runtime.changes()
         state = await state_of(home)
         await asyncio.to_thread(_kill, state["ConmonPid"])
         assert (await by_name(runtime))[spec.name].ready, "its process still serves"
 
-        begun = time.monotonic()
         await asyncio.to_thread(_kill, state["Pid"])
-        async with asyncio.timeout(10):
-            await heard
-        assert time.monotonic() - begun < NOTICED_SECONDS
-        assert (await by_name(runtime))[spec.name].state is State.LOST
+        async with asyncio.timeout(NOTICED_SECONDS):
+            async for _ in told:
+                if (await by_name(runtime))[spec.name].state is State.LOST:
+                    break
 
         await running(runtime, spec)
         assert (await by_name(runtime))[spec.name].ready

@@ -43,9 +43,10 @@ class PodmanHome:
             input=stdin,
             env={**os.environ, "CONTAINERS_CONF": str(self.conf)},
             capture_output=True,
-            check=True,
+            check=False,
             timeout=60,
         )
+        assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
 
