@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+from upwell.api.conditions import find
 from upwell.api.pod import Pod
+from upwell.policy.health.judgement import faults_of
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
 from upwell.store.interface import NotFoundError, Reader
@@ -37,6 +40,22 @@ class Instances:
             raise NotFoundError(target.key)
         return found
 
+    async def why_none(self, target: RequestTarget, found: Sequence[Instance]) -> str:
+        """Say why none of the instances of a workload runs, or why there are none."""
+        if found:
+            told = f": {found[0].message}" if found[0].message else ""
+            return f"{found[0].name} is {found[0].state.value.lower()}{told}"
+        workload = await self._objects.get(target.resource, target.namespace, target.name)
+        reasons = [fault.message for fault in faults_of(workload)]
+        if isinstance(workload, WORKLOADS):
+            if getattr(workload.spec, "replicas", None) == 0:
+                return "spec.replicas is 0"
+            for kind in ("Progressing", "Available"):
+                condition = find(workload.status.conditions, kind)
+                if condition is not None and not condition.is_true:
+                    reasons.append(condition.message)
+        return next(filter(None, reasons), "it has not been started yet")
+
     async def running(self, target: RequestTarget, name: str = "", container: str = "") -> Instance:
         """Return one to enter: that of `name`, else one that is ready, else one that runs.
 
@@ -49,8 +68,10 @@ class Instances:
             if target.resource is Pod:
                 state = found[0].state.value.lower()
                 raise ApiError(400, f"{target.key} does not run: it is {state}", key=target.key)
-            what = f"instance {name!r}" if name else "instance"
-            raise ApiError(404, f"no {what} of {target.key} runs", key=target.key)
+            if name:
+                raise ApiError(404, f"no instance {name!r} of {target.key} runs", key=target.key)
+            why = await self.why_none(target, found)
+            raise ApiError(400, f"no instance of {target.key} runs: {why}", key=target.key)
         instance = next((one for one in chosen if one.ready), chosen[0])
         require_container(instance, container)
         return instance

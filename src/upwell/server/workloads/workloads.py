@@ -58,6 +58,9 @@ class WorkloadHandlers:
             found = [instance for instance in found if instance.name == name]
             if not found:
                 raise ApiError(404, f"{target.key} has no instance {name!r}", key=target.key)
+        if not found:
+            why = await self._instances.why_none(target, found)
+            raise ApiError(400, f"{target.key} has no instance, so no log: {why}", key=target.key)
         logs: dict[str, AsyncIterator[bytes]] = {}
         for instance in found:
             require_container(instance, wanted.container)

@@ -170,9 +170,30 @@ async def test_followed_logs_of_several_instances_end_with_the_client(api: Api) 
     assert {*lines} == {b"[web-1] a\n", b"[web-2] c\n"}
 
 
-async def test_a_workload_without_instances_has_an_empty_log(api: Api) -> None:
+async def test_a_workload_without_instances_says_why_it_has_no_log(api: Api) -> None:
     await api.send("POST", DEPLOYMENTS, deployment("web"))
-    assert (await api.get(f"{DEPLOYMENTS}/web/log")).text == ""
+    path = f"{DEPLOYMENTS}/web"
+    fresh = await api.get(f"{path}/log")
+    why = "Secret 'dbpass' does not exist"
+    condition = {"type": "Progressing", "status": "False", "reason": "SecretNotFound"}
+    await api.send(
+        "PATCH",
+        f"{path}/status",
+        {"status": {"conditions": [{**condition, "message": why}]}},
+        "application/merge-patch+json",
+    )
+    waits = await api.get(f"{path}/log")
+    entered = await api.send("POST", f"{path}/exec", {"command": ["id"]})
+    await api.send("PATCH", path, {"spec": {"replicas": 0}}, "application/merge-patch+json")
+    none = await api.get(f"{path}/log")
+
+    assert {one.status for one in (fresh, waits, entered, none)} == {400}
+    assert fresh.json["message"] == (
+        "Deployment shop/web has no instance, so no log: it has not been started yet"
+    )
+    assert waits.json["message"].endswith(f"no log: {why}")
+    assert entered.json["message"].startswith(f"no instance of Deployment shop/web runs: {why}")
+    assert none.json["message"].endswith("spec.replicas is 0")
 
 
 async def test_a_workload_is_scaled_apart_from_its_spec(api: Api) -> None:
@@ -289,7 +310,8 @@ async def test_a_command_runs_in_an_instance_that_is_ready(api: Api) -> None:
     await api.send("POST", DEPLOYMENTS, deployment("web"))
     path = f"{DEPLOYMENTS}/web/exec"
     none = await api.send("POST", path, {"command": ["id"]})
-    assert (none.status, none.json["message"]) == (404, "no instance of Deployment shop/web runs")
+    assert none.status == 400
+    assert none.json["message"].startswith("no instance of Deployment shop/web runs: ")
     api.runtime.shown = [instance("web-1", ready=False), instance("web-2")]
 
     done = await api.send("POST", path, {"command": ["id", "-u"]})

@@ -294,8 +294,8 @@ async def test_a_command_ends_when_its_client_leaves(pods: Api) -> None:
         (f"{PODS}/web-1/exec?command=x&container=y", "v4.channel.k8s.io", 400, "no container"),
         (f"{PODS}/nobody/exec?command=x", "v4.channel.k8s.io", 404, "does not exist"),
         (f"{PODS}/gone/exec?command=x", "v4.channel.k8s.io", 400, "does not run"),
-        (f"{DEPLOYMENTS}/idle/exec?command=x", "v4.channel.k8s.io", 404, "no instance of"),
-        (f"{DEPLOYMENTS}/idle/portforward?ports=80", "v4.channel.k8s.io", 404, "no instance of"),
+        (f"{DEPLOYMENTS}/idle/exec?command=x", "v4.channel.k8s.io", 400, "no instance of"),
+        (f"{DEPLOYMENTS}/idle/portforward?ports=80", "v4.channel.k8s.io", 400, "no instance of"),
         (
             f"{DEPLOYMENTS}/web/exec?command=x&instance=web-9",
             "v4.channel.k8s.io",
