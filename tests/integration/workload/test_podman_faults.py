@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import stat
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.workload.podman_faults import lose_layer, service_of
 from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
@@ -28,16 +28,6 @@ from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 PATIENCE = 3
 NAMES = ("web-1-a", "web-1-b", "web-1-c")
-
-
-def service_of(settings: PodmanSettings) -> int:
-    """Return the process that serves the API of these settings."""
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = entry.read_bytes().split(b"\0")
-            if b"service" in words and f"unix://{settings.data_dir}/".encode() in b" ".join(words):
-                return int(entry.parent.name)
-    return 0
 
 
 async def until(
@@ -154,21 +144,6 @@ async def test_a_change_in_the_gap_of_the_event_stream_is_not_lost(
         async with told(runtime) as owners:
             await eventually(lambda: asyncio.sleep(0, owners), lambda seen: OWNER in seen)
             await eventually(lambda: running(runtime), lambda seen: seen == list(NAMES[1:]))
-
-
-def lose_layer(home: PodmanHome, container: str) -> None:
-    """Damage the storage of a container as a removal does that is cut short."""
-    container_id = home.run("inspect", "--format={{.Id}}", container).strip()
-    storage = home.root / "storage"
-    known = [
-        entry
-        for path in storage.glob("*-containers/*containers.json")
-        for entry in json.loads(path.read_text())
-    ]
-    layer = next(entry["layer"] for entry in known if entry["id"] == container_id)
-    for path in storage.glob("*-layers/*layers.json"):
-        rest = [entry for entry in json.loads(path.read_text()) if entry["id"] != layer]
-        path.write_text(json.dumps(rest))
 
 
 async def test_one_broken_container_costs_one_instance_which_is_made_anew(

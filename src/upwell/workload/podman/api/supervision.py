@@ -44,32 +44,37 @@ class ServiceSupervisor:
     async def _until_lost(self) -> None:
         """Return when the service has ended; one that hangs is killed."""
         ending = asyncio.ensure_future(self._service.ended())
-        misses = 0
+        misses, killed = 0, False
         try:
             while not ending.done():
-                if await self._is_well():
+                answered = await self._answers()
+                if answered:
                     misses = 0
                     self._faults.clear(FaultPlace.SERVICE)
-                elif not ending.done():
+                elif answered is False and not ending.done():
                     misses += 1
-                    await self._judge(misses)
+                    killed = await self._judge(misses)
                 await asyncio.wait([ending], timeout=_MISS_PAUSE if misses else _PING_PERIOD)
-            if not misses:
+            if not killed:
                 message = f"{ending.result()}; it is started anew"
                 self._faults.report(FaultPlace.SERVICE, "ServiceEnded", message)
         finally:
             ending.cancel()
 
-    async def _is_well(self) -> bool:
-        """Return True if the service answers, or if that cannot be told."""
+    async def _answers(self) -> bool | None:
+        """Return True if the service answers; None when this process had no time to see it."""
         loop = asyncio.get_running_loop()
         asked = loop.time()
         answered = await self._service.answers(_PING_SECONDS)
-        return answered or loop.time() - asked > _PING_SECONDS + _LATE_SECONDS
+        late = loop.time() - asked > _PING_SECONDS + _LATE_SECONDS
+        return None if late and not answered else answered
 
-    async def _judge(self, misses: int) -> None:
+    async def _judge(self, misses: int) -> bool:
+        """Report a service that does not answer; kill it, and return True, when it hangs."""
         if misses >= _REPORTED_MISSES:
             message = "Podman's service does not answer; it is started anew if that goes on"
             self._faults.report(FaultPlace.SERVICE, "ServiceNotAnswering", message)
-        if misses >= (_MISSES_AT_WORK if self._service.is_at_work() else _MISSES):
+        hangs = misses >= (_MISSES_AT_WORK if self._service.is_at_work() else _MISSES)
+        if hangs:
             await self._service.kill()
+        return hangs

@@ -1,0 +1,34 @@
+"""Faults of a real Podman, done by hand."""
+
+import contextlib
+import json
+from pathlib import Path
+
+from tests.support.workload.podman_home import PodmanHome
+
+from upwell.workload.podman.runtime import PodmanSettings
+
+
+def service_of(settings: PodmanSettings) -> int:
+    """Return the process that serves the API of these settings."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes().split(b"\0")
+            if b"service" in words and f"unix://{settings.data_dir}/".encode() in b" ".join(words):
+                return int(entry.parent.name)
+    return 0
+
+
+def lose_layer(home: PodmanHome, container: str) -> None:
+    """Damage the storage of a container as a removal does that is cut short."""
+    container_id = home.run("inspect", "--format={{.Id}}", container).strip()
+    storage = home.root / "storage"
+    known = [
+        entry
+        for path in storage.glob("*-containers/*containers.json")
+        for entry in json.loads(path.read_text())
+    ]
+    layer = next(entry["layer"] for entry in known if entry["id"] == container_id)
+    for path in storage.glob("*-layers/*layers.json"):
+        rest = [entry for entry in json.loads(path.read_text()) if entry["id"] != layer]
+        path.write_text(json.dumps(rest))
