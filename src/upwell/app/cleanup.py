@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from upwell.api.promotion import Promotion
+from upwell.machine.clock import SteadyClock
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault
 from upwell.oci import Digest
@@ -21,15 +22,19 @@ log = logging.getLogger(__name__)
 
 _SECONDS = 3600.0
 _UNDER_PRESSURE_SECONDS = 300.0
+_UNCERTAIN_SECONDS = 60.0
 _GRACE = timedelta(hours=24)
 
 type Named = Callable[[Store], Awaitable[Collection[Digest]]]
 """Returns the digests of all content that objects name."""
 
 
-async def clean_registry(registry: EmbeddedRegistry) -> None:
-    """Remove what interrupted pushes left, every hour."""
+async def clean_registry(registry: EmbeddedRegistry, clock: SteadyClock) -> None:
+    """Remove what interrupted pushes left, every hour, while the clock tells what is old."""
     while True:
+        if not clock.is_certain():
+            await asyncio.sleep(_UNCERTAIN_SECONDS)
+            continue
         try:
             removed = await registry.collect_garbage()
             log.debug("registry cleaned", extra=asdict(removed))

@@ -175,7 +175,7 @@ def _workloads(
 
 def _cleanups(adapters: Adapters) -> Sequence[Loop]:
     return (
-        partial(clean_registry, adapters.internal),
+        partial(clean_registry, adapters.internal, PROCESS_CLOCK),
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
     )
@@ -187,7 +187,13 @@ def _pruning(adapters: Adapters, pruning: Pruning, stores: Stores) -> Sequence[L
     settings = adapters.settings.retention
     if settings.interval is None:
         return (partial(free, _nothing),)
-    schedule = PruningSchedule(pruning, stores, settings.rules, settings.interval)
+    schedule = PruningSchedule(
+        pruning,
+        stores,
+        settings.rules,
+        settings.interval,
+        is_certain=PROCESS_CLOCK.is_certain,
+    )
     return (schedule.run, partial(free, schedule.prune_now))
 
 

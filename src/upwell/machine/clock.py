@@ -19,6 +19,8 @@ ADOPTED_AFTER = timedelta(hours=1)
 _MOST_FUTURE_TIMES = 10_000
 _ONE_MOMENT = 0.5
 """Seconds."""
+_CERTAIN_AFTER = 600.0
+"""Seconds; longer than a push takes between two of its requests."""
 _SLEW = 0.1
 """Part of the time that passes by which a small difference is made up for."""
 
@@ -51,6 +53,14 @@ class SteadyClock:
         self._ahead = 0.0
         """Seconds of a small difference that are still to be made up for, since the anchor."""
         self._jump: ClockJump | None = None
+        self._doubted_at = monotonic()
+
+    def is_certain(self) -> bool:
+        """Return True if no jump was noticed for some minutes: what is old by it is old.
+
+        Nothing that a clock ahead calls old is removed while somebody may be at work on it.
+        """
+        return self._monotonic() - self._doubted_at >= _CERTAIN_AFTER
 
     def now(self) -> datetime:
         """Return the time, in UTC; it never goes back but when a jump is believed at last."""
@@ -71,7 +81,9 @@ class SteadyClock:
             self._jump = ClockJump(difference, _time(steady) + ADOPTED_AFTER)
         elif _time(steady) >= self._jump.adopted_at:
             self._anchor_at(wall, passed)
-            self._jump = None
+            self._jump, self._doubted_at = None, passed
+        if self._jump is not None:
+            self._doubted_at = passed
         return self._jump
 
     def _read(self) -> tuple[float, float]:

@@ -374,7 +374,7 @@ class Runtime(Protocol):
     """Starts and stops instances. Instances outlive this process and are found again."""
 
     async def instances(self) -> Sequence[Instance]:
-        """Return all instances of this Upwell, running or ended."""
+        """Return all instances of this Upwell, running or ended; none of their times is to come."""
         ...
 
     async def start(self, spec: InstanceSpec) -> None:

@@ -16,6 +16,7 @@ from tests.support.store.overtaken_store import OvertakenStore
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import ObjectCache, Result
+from upwell.machine.clock import PastTimes
 from upwell.oci import Digest, Reference
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -88,6 +89,7 @@ class FakeRuntime:
         self, clock: Callable[[], datetime], before: Callable[[str], None] = lambda _: None
     ) -> None:
         self._clock = clock
+        self._past = PastTimes(clock)
         self._before = before
         self._changes = OwnerChanges()
         self.running: dict[str, tuple[InstanceSpec, Instance]] = {}
@@ -118,7 +120,16 @@ class FakeRuntime:
         self.watched_since = clock()
 
     async def instances(self) -> Sequence[Instance]:
-        return sorted(self.observed(), key=lambda instance: instance.name)
+        found = [self._not_ahead(instance) for instance in self.observed()]
+        return sorted(found, key=lambda instance: instance.name)
+
+    def _not_ahead(self, instance: Instance) -> Instance:
+        return replace(
+            instance,
+            started_at=self._past(instance.started_at),
+            ready_since=instance.ready_since and self._past(instance.ready_since),
+            begun_at=instance.begun_at and self._past(instance.begun_at),
+        )
 
     def observed(self) -> list[Instance]:
         """Return all instances as they are now."""

@@ -136,3 +136,23 @@ def test_a_stop_between_two_readings_is_no_jump() -> None:
 
     assert clock.observe() is None
     assert clock.now() == at(61)
+
+
+def test_what_is_old_is_certain_only_some_minutes_after_start_and_jump() -> None:
+    machine = MachineClock()
+    clock = machine.steady()
+    assert not clock.is_certain()
+    machine.sleep(600)
+    clock.observe()
+    assert clock.is_certain()
+
+    machine.wall += DAY
+    clock.observe()
+    machine.sleep(700)
+    clock.observe()
+    assert not clock.is_certain(), "as long as it lasts"
+    machine.wall -= DAY
+    clock.observe()
+    assert not clock.is_certain()
+    machine.sleep(600)
+    assert clock.is_certain()

@@ -42,6 +42,7 @@ class CronJobReconciler:
             return Result()
         if cron.is_deleting:
             return Result()
+        cron = await self._not_ahead(cron)
         jobs = await self._jobs(cron)
         running = [job for job in jobs if finished_at(job) is None]
         try:
@@ -61,6 +62,15 @@ class CronJobReconciler:
         ready = due.message or (f"next: {due.next:%Y-%m-%d %H:%M} UTC" if due.next else "never")
         await self._report(cron, jobs, ("False" if stopped else "True", reason, ready))
         return self._until(due)
+
+    async def _not_ahead(self, cron: CronJob) -> CronJob:
+        """Count a run that was scheduled in the future, under a clock that was ahead, as now."""
+        last = cron.status.last_schedule_time or cron.metadata.creation_timestamp
+        now = self._clock()
+        if last is None or last <= now:
+            return cron
+        status = cron.status.model_copy(update={"last_schedule_time": now})
+        return await self._store.update_status(cron.with_status(status))
 
     def _until(self, due: Due) -> Result:
         if due.next is None:

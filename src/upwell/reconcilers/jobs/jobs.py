@@ -82,7 +82,7 @@ class JobReconciler:
         if seconds is None or finished is None:
             return Result()
         left = (finished + timedelta(seconds=seconds) - self._clock()).total_seconds()
-        if left > 0:
+        if 0 < left <= seconds:  # more is left to what ended under a clock that was ahead
             return Result(left)
         await self._store.delete(Job, job.namespace, job.name)
         return Result()
@@ -91,6 +91,7 @@ class JobReconciler:
         try:
             if not job.status.images and not job.spec.suspend:
                 return await self._begin(job)
+            job = await self._not_ahead(job)
             runs = [self._run(one) for one in instances]
             found = plan(job, runs, self._clock(), self._runtime.well_since())
             await self._start(job, found.start)
@@ -106,6 +107,14 @@ class JobReconciler:
         if found.look_at is None:
             return Result(0) if found.start else Result()
         return Result(max((found.look_at - self._clock()).total_seconds(), 0))
+
+    async def _not_ahead(self, job: Job) -> Job:
+        """Count a start in the future, under a clock that was ahead, as now."""
+        now = self._clock()
+        if job.status.start_time is None or job.status.start_time <= now:
+            return job
+        status = job.status.model_copy(update={"start_time": now})
+        return await self._store.update_status(job.with_status(status))
 
     async def _begin(self, job: Job) -> Result:
         """Record what the images are now: all runs have the same."""

@@ -29,6 +29,7 @@ _FAULT_PAUSE = 5.0
 _LONGEST_SLEEP = 30.0
 """Seconds: no jump of the clock is slept through."""
 _LONGEST_RETRY_AFTER = 6 * 3600.0
+_LONGEST_WAIT = timedelta(seconds=_LONGEST_RETRY_AFTER + 60)
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ class Dispatcher:
             subject = delivery.envelope.subject
             if subject in route.subjects:
                 continue
-            if delivery.due > now:
+            if now < delivery.due <= now + _LONGEST_WAIT:  # else the clock was ahead
                 return (delivery.due - now).total_seconds()
             if len(route.subjects) == AT_ONCE:
                 break  # one that ends wakes the dispatcher

@@ -6,6 +6,7 @@ from datetime import datetime
 from upwell.api.apps import RevisionRecord
 from upwell.machine.disk import DiskPressureError, PressureCheck
 from upwell.policy.rollouts.history import (
+    Records,
     RolloutCause,
     begin,
     cause_of,
@@ -50,7 +51,7 @@ class SnapshotReader:
     async def read(self, workload: Workload, instances: Sequence[Instance]) -> RolloutSnapshot:
         """Return what is, and what shall be; a new revision is already in the records."""
         wanted = wanted_revision(workload)
-        records = workload.status.revisions
+        records = _not_ahead(workload.status.revisions, self._clock())
         failed = workload.status.failed_hash
         if failed != wanted:
             failed = None  # the template has changed: it may be tried again some day
@@ -93,3 +94,14 @@ class SnapshotReader:
         )
         build(await self._revisions.load(workload, record), 0)
         return record
+
+
+def _not_ahead(records: Records, now: datetime) -> Records:
+    """Count times in the future, which were written under a clock that was ahead, as now."""
+    return tuple(_record_not_ahead(one, now) for one in records)
+
+
+def _record_not_ahead(record: RevisionRecord, now: datetime) -> RevisionRecord:
+    times = {field: getattr(record, field) for field in ("created", "live_at", "completed_at")}
+    ahead = {field: now for field, time in times.items() if time is not None and time > now}
+    return record.model_copy(update=ahead) if ahead else record

@@ -248,6 +248,9 @@ def test_with_a_digest_events_are_gathered() -> None:
         (1.0, START + timedelta(minutes=2), True),
         (-1.0, START + timedelta(minutes=2), False),
         (1.0, START + NEWS_FOR + timedelta(minutes=2), False),
+        # Made under a clock that was ahead: what has just happened is news.
+        (-60.0, START - timedelta(minutes=59), True),
+        (-60.0, START - timedelta(minutes=50), False),
     ],
 )
 def test_only_what_is_new_is_told(made: float, now: datetime, *, news: bool) -> None:

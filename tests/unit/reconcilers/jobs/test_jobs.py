@@ -258,3 +258,40 @@ async def test_a_cron_job_goes_with_its_jobs(jobs: Jobs) -> None:
 
     assert await jobs.all() == []
     assert jobs.setup.runtime.names() == []
+
+
+DAY = 24 * 3600
+
+
+async def test_a_cron_job_goes_on_when_the_clock_is_set_back_a_day(jobs: Jobs) -> None:
+    await jobs.setup.apply(cron())
+    await jobs.pass_by(90, step=5)
+    ran = len(jobs.setup.runtime.ran)
+    jobs.setup.clock.advance(-DAY)
+    await jobs.pass_by(125, step=5)
+
+    assert len(jobs.setup.runtime.ran) == ran + 2
+
+
+async def test_a_deadline_of_a_job_that_began_tomorrow_still_passes(jobs: Jobs) -> None:
+    jobs.setup.runtime.lasting.add("job")
+    await jobs.setup.apply(job(activeDeadlineSeconds=30))
+    await jobs.pass_by(5)
+    jobs.setup.clock.advance(-DAY)
+    await jobs.pass_by(20)
+    assert (await jobs.one()).status.active == 1
+    await jobs.pass_by(20)
+
+    condition = find((await jobs.one()).status.conditions, "Failed")
+    assert condition is not None
+    assert condition.reason == "DeadlineExceeded"
+
+
+async def test_a_job_that_ended_tomorrow_is_kept_no_longer_for_it(jobs: Jobs) -> None:
+    await jobs.setup.apply(job(ttlSecondsAfterFinished=60))
+    await jobs.pass_by(50)
+    jobs.setup.clock.advance(-DAY)
+    await jobs.pass_by(3)
+
+    with pytest.raises(NotFoundError):
+        await jobs.one()
