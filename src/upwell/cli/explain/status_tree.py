@@ -218,7 +218,11 @@ class StatusTree:
         if latest is None:
             return NodeFacts(f"ImageStreamTag {tag}", "no image yet", faults=faults)
         return NodeFacts(
-            f"ImageStreamTag {tag}", digest=latest.image, since=latest.created, faults=faults
+            f"ImageStreamTag {tag}",
+            "" if self._snapshot.is_followed(tag) else "imported once, not scheduled",
+            digest=latest.image,
+            since=latest.created,
+            faults=faults,
         )
 
     def _config_facts(self, key: ObjectKey) -> NodeFacts:

@@ -21,6 +21,7 @@ from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.names import ImageNames
+from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
@@ -81,6 +82,15 @@ class Snapshot:
         """Return the digests of a tag."""
         stream = self.streams.get(StreamName(tag.namespace, tag.stream))
         return stream.status.tag(tag.tag) if stream is not None else None
+
+    def is_followed(self, tag: StreamTag) -> bool:
+        """Return False for a tag that is imported, and whose import is never repeated."""
+        stream = self.streams.get(StreamName(tag.namespace, tag.stream))
+        declared = effective_tags(stream) if stream is not None else ()
+        return not any(
+            one.name == tag.tag and one.imports and "@" not in one.imports and not one.scheduled
+            for one in declared
+        )
 
     def latest(self, tag: StreamTag) -> TagEvent | None:
         """Return the digest of a tag that is in force."""

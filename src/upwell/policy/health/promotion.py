@@ -1,6 +1,6 @@
 """Faults of Pipelines: the newest Release was rejected, or a stage's newest promotion failed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from upwell.api.conditions import find
 from upwell.api.meta import Condition
@@ -29,11 +29,15 @@ def failure_of(promotion: Promotion) -> str:
 
 
 def pipeline_degradation(
-    newest: Release | None, promotions: Iterable[Promotion], before: Condition | None
+    newest: Release | None,
+    promotions: Iterable[Promotion],
+    before: Condition | None,
+    missing: Sequence[str] = (),
 ) -> Condition | None:
     """Return the condition of a Pipeline; there once it was faulty.
 
-    A person's rejection is a decision, and no fault.
+    A person's rejection is a decision, and no fault. `missing` components have no image: before
+    the first Release they wait for one, afterwards nothing is followed any more.
     """
     no = newest.status.rejection if newest is not None else None
     if newest is not None and no is not None and not no.by:
@@ -43,6 +47,10 @@ def pipeline_degradation(
     for one in sorted(ended, key=lambda found: (str(found.status.ended), found.name)):
         last[one.spec.stage] = one
     failed = [one for one in last.values() if one.status.phase is PromotionPhase.FAILED]
+    if missing and newest is not None:
+        what = f"the tag of component {', '.join(missing)} has no image any more"
+        why = f"{what}, so that no Release is made: create its ImageStream, or correct `from`"
+        return _condition("ImageStreamTagNotFound", why)
     if failed:
         return _condition("PromotionFailed", "; ".join(map(failure_of, failed)))
     if before is None:

@@ -9,15 +9,20 @@ from upwell.policy.rollouts.report import DRIFTED, PROGRESSING, ROLLED_BACK
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.steps import FailureReason
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
+from upwell.policy.rollouts.triggers import Reason
 
 _WAITING = frozenset({"ImageNotResolved"})
 """Reasons why a rollout does not begin that are no fault: what it waits for tells of its own."""
+
+_IMAGE_TRIGGERED = "ImageTriggered"
+_NOT_FOLLOWED = frozenset({Reason.STREAM_NOT_FOUND, Reason.TAG_NOT_FOUND, Reason.INVALID_TRIGGER})
 
 
 def workload_faults(workload: Workload) -> Iterator[HealthFault]:
     """Yield the faults of a Deployment, DeploymentConfig, StatefulSet or DaemonSet."""
     rollout = list(_rollout_faults(workload))
     yield from rollout
+    yield from _trigger_faults(workload)
     degraded = find(workload.status.conditions, DEGRADED)
     # A first revision that failed has no other to serve: one fault, not two.
     told = bool(rollout) and rollout[0].event is FaultEvent.ROLLOUT_FAILED and not serving(workload)
@@ -27,6 +32,19 @@ def workload_faults(workload: Workload) -> Iterator[HealthFault]:
     drifted = find(workload.status.conditions, DRIFTED)
     if drifted is not None and drifted.is_true:
         yield HealthFault.of(workload.key, FaultEvent.DRIFTED, drifted)
+
+
+def _trigger_faults(workload: Workload) -> Iterator[HealthFault]:
+    """Yield that nothing is followed any more; before the first revision that is a wait."""
+    triggered = find(workload.status.conditions, _IMAGE_TRIGGERED)
+    if (
+        triggered is not None
+        and triggered.status == "False"
+        and triggered.reason in _NOT_FOLLOWED
+        and workload.status.revisions
+    ):
+        how = "what runs stays, and gets no update"
+        yield HealthFault.of(workload.key, FaultEvent.ROLLOUT_BLOCKED, triggered, how)
 
 
 def _rollout_faults(workload: Workload) -> Iterator[HealthFault]:

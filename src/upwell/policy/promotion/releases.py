@@ -36,6 +36,8 @@ class NextRelease:
     since: datetime | None = None
     """Since when it waits for the builds of other components."""
     until: datetime | None = None
+    missing: tuple[str, ...] = ()
+    """Components whose tag has no image, or does not exist."""
 
 
 def next_release(
@@ -52,7 +54,8 @@ def next_release(
     """
     missing = [name for name, component in components.items() if component is None]
     if missing:
-        return NextRelease(waits_for=f"an image of component {', '.join(missing)}")
+        waits_for = f"an image of component {', '.join(missing)}"
+        return NextRelease(waits_for=waits_for, missing=tuple(missing))
     found = tuple(one for one in components.values() if one is not None)
     last = max(releases, key=_number, default=None)
     if not found or (last is not None and digests_of(last.spec.components) == digests_of(found)):

@@ -139,7 +139,7 @@ class PipelineReconciler:
         newest = max(situation.releases.values(), key=lambda one: one.spec.number, default=None)
         conditions = set_condition(pipeline.status.conditions, condition, situation.now)
         degraded = pipeline_degradation(
-            newest, situation.promotions, find(conditions, PIPELINE_DEGRADED)
+            newest, situation.promotions, find(conditions, PIPELINE_DEGRADED), due.missing
         )
         if degraded is not None:
             observed = degraded.model_copy(update={"observed_generation": pipeline.generation})

@@ -95,6 +95,11 @@ FAULTY: dict[str, Resource] = {
         phases=(),
         ready=0,
     ),
+    "the stream that it follows is gone": workload(
+        condition(
+            "ImageTriggered", "False", "StreamNotFound", "ImageStream shop/web does not exist"
+        )
+    ),
     "drifted": workload(
         condition("Drifted", "True", "ChangedByHand", "instance web-0 was made by hand; mended")
     ),

@@ -80,6 +80,11 @@ def test_the_newest_promotion_of_each_stage_decides() -> None:
 
     later = promotion("b", "Succeeded", 10)
     assert pipeline_degradation(release(None), [later, failed], None) is None
+    gone = pipeline_degradation(release(None), [], None, ["shop"])
+    assert gone is not None
+    assert (gone.status, gone.reason) == ("True", "ImageStreamTagNotFound")
+    assert "the tag of component shop has no image any more" in gone.message
+    assert pipeline_degradation(None, [], None, ["shop"]) is None
     whole = pipeline_degradation(release(None), [later, failed], found)
     assert whole is not None
     assert whole.status == "False"
