@@ -214,9 +214,9 @@ class Installation:
         """Time of a container's last start, in Podman's words; nothing if it is gone."""
         return self._podman("ps", f"--filter=name=^{name}$", "--format={{.StartedAt}}")
 
-    def podman_names(self) -> set[str]:
-        """Names of all containers, as Podman itself says."""
-        return self._podman("ps", "--all", "--format={{.Names}}")
+    def podman_names(self, *filters: str) -> set[str]:
+        """Names of all containers, or of those that filters leave, as Podman itself says."""
+        return self._podman("ps", "--all", "--format={{.Names}}", *filters)
 
     def working_containers(self) -> set[str]:
         """Names of the containers that builds have left in Buildah's storage."""
