@@ -59,6 +59,11 @@ format: python  ## Format and fix what can be fixed
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
+.PHONY: kills
+kills: python system  ## Kill the server in the middle of its work, again and again (ROUNDS=1000 SEED=1)
+	ROUNDS=$(or $(ROUNDS),100) SEED=$(or $(SEED),0) $(RUN) pytest -s -o faulthandler_timeout=999999 --reruns 0 \
+		tests/acceptance/data_folder/test_kills.py $(ARGS)
+
 .PHONY: benchmark
 benchmark: python system  ## Measure (docs/benchmarks.md says what and how)
 	$(RUN) pytest -m benchmark -s -o faulthandler_timeout=4000 tests/benchmarks $(ARGS)

@@ -218,6 +218,10 @@ class Installation:
         """Names of all containers, or of those that filters leave, as Podman itself says."""
         return self._podman("ps", "--all", "--format={{.Names}}", *filters)
 
+    def podman_volumes(self) -> set[str]:
+        """Names of all of Podman's own volumes."""
+        return self._podman("volume", "ls", "--quiet")
+
     def working_containers(self) -> set[str]:
         """Names of the containers that builds have left in Buildah's storage."""
         return self._buildah("containers", "--all", "--quiet")
