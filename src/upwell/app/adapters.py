@@ -11,7 +11,7 @@ from pathlib import Path
 from upwell import __version__
 from upwell.app.access import Protection, protect
 from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
-from upwell.app.data_folder import account_for_instances
+from upwell.app.data_folder import account_for_instances, refuse_second_folder
 from upwell.app.measurements import MachineGauges
 from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
@@ -99,6 +99,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     stack.push_async_callback(store.close)
     cache = ObjectCache(store)
     paths = await write_configuration(settings, store.instance_id)
+    refuse_second_folder(data, store)
     podman = podman_settings(settings, paths, lambda: store.timeline)
     component = components.add("podman")
     runtime = await stack.enter_async_context(PodmanRuntime.open(podman, component=component))

@@ -59,6 +59,20 @@ def identify(data: Path, known: str = "") -> str:
     return made
 
 
+def refuse_second_folder(data: Path, store: SqliteStore) -> None:
+    """Raise DataFolderError when the folder is a copy, and the original is there still."""
+    original = Path(store.folder or data)
+    same = original / "instance-id"
+    if not same.is_file() or same.samefile(data / "instance-id"):
+        return
+    if same.read_text(errors="replace").strip() == store.instance_id:
+        raise DataFolderError(
+            f"{data} is a copy of {original}, which is there still, and both would run the same"
+            f" instances: go on with {original}, or rename it (its server and its workloads'"
+            " newer files stay untouched) and start again"
+        )
+
+
 async def account_for_instances(
     data: Path, instance_id: str, store: SqliteStore, runtime: Runtime, *, adopt_empty: bool
 ) -> None:

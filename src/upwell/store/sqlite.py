@@ -32,6 +32,7 @@ _PRAGMAS = (
 )
 _INSTANCE = "instance"
 _TIMELINES = "timelines"
+_FOLDER = "folder"
 _NEXT_STEPS = {
     sqlite3.SQLITE_FULL: "free space, or enlarge the disk",
     sqlite3.SQLITE_IOERR: "free space, or see `dmesg` for faults of the disk",
@@ -80,6 +81,11 @@ class _SqliteJournal:
         self._history_limit = history_limit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._connection: sqlite3.Connection | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the file is in."""
+        return self._path.parent.absolute()
 
     async def open(self) -> _Contents:
         """Open the file, migrate it and read everything; raises DamagedStoreError."""
@@ -201,6 +207,11 @@ class SqliteStore(LocalStore):
         return self._facts.get(_INSTANCE, "")
 
     @property
+    def folder(self) -> str:
+        """The data folder at which it was served last; empty: unknown."""
+        return self._facts.get(_FOLDER, "")
+
+    @property
     def timelines(self) -> Sequence[str]:
         """Names of its unbroken runs of changes, as after a recovery, the present one last."""
         return self._facts.get(_TIMELINES, "").split()
@@ -217,7 +228,11 @@ class SqliteStore(LocalStore):
 
     async def identify(self, instance_id: str, timelines: Sequence[str]) -> None:
         """Write down what the database belongs to, and its timelines. Raises UnavailableError."""
-        facts = {_INSTANCE: instance_id, _TIMELINES: " ".join(timelines)}
+        facts = {
+            _INSTANCE: instance_id,
+            _TIMELINES: " ".join(timelines),
+            _FOLDER: str(self._file.folder),
+        }
         if facts != self._facts:
             await self._file.put_facts(facts)
             self._facts = facts

@@ -291,6 +291,8 @@ class Instance:
     role: str = ""
     foreign: bool = False
     """A container of it was made by hand: it carries our labels, but we have not made it."""
+    moved: bool = False
+    """Its files are where the data folder was: the folder was moved, or is a copy."""
     exit_codes: Mapping[str, int] = field(default_factory=dict)
     """Container name -> exit code, of those that are known to have ended."""
     losses: int = 0

@@ -1,5 +1,6 @@
 """Identity of the data folder, and of the database in it."""
 
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -8,7 +9,12 @@ from pathlib import Path
 import pytest
 from tests.support.rollouts.memory_machine import FakeRuntime, MemoryClock
 
-from upwell.app.data_folder import DataFolderError, account_for_instances, identify
+from upwell.app.data_folder import (
+    DataFolderError,
+    account_for_instances,
+    identify,
+    refuse_second_folder,
+)
 from upwell.oci import Digest, Reference
 from upwell.store.sqlite import SqliteStore
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
@@ -115,3 +121,19 @@ async def test_a_new_folder_begins(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await _account(tmp_path, store)
         assert store.timelines == [timeline]
+
+
+async def test_a_copy_beside_its_original_is_refused(tmp_path: Path) -> None:
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    original.mkdir()
+    async with opened(original) as store:
+        await store.identify(identify(original), ["now"])
+    shutil.copytree(original, copy)
+
+    async with opened(copy) as store:
+        with pytest.raises(DataFolderError, match="is a copy of"):
+            refuse_second_folder(copy, store)
+        original.rename(tmp_path / "renamed")
+        refuse_second_folder(copy, store)
+    async with opened(tmp_path / "renamed") as store:
+        refuse_second_folder(tmp_path / "renamed", store)

@@ -46,8 +46,8 @@ def under_control(workload: Workload, instances: Sequence[Instance]) -> Sequence
 
 
 def foreign_names(instances: Sequence[Instance]) -> frozenset[str]:
-    """Return the names of the instances that were made by hand."""
-    return frozenset(one.name for one in instances if one.foreign)
+    """Return the names of the instances that have to make room: made by hand, or moved."""
+    return frozenset(one.name for one in instances if one.foreign or one.moved)
 
 
 def with_mending(

@@ -99,7 +99,7 @@ def replica_of(instance: Instance, *, tried: bool, drained: bool) -> Replica:
     return Replica(
         name=instance.name,
         index=index_of(instance.name),
-        revision="" if instance.foreign else instance.revision,
+        revision="" if instance.foreign or instance.moved else instance.revision,
         started_at=instance.started_at,
         ready_since=(instance.ready_since or instance.started_at) if instance.ready else None,
         ended=instance.state not in _COMING_OR_THERE,

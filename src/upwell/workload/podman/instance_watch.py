@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from upwell.machine.processes import ProcessWatch
 from upwell.workload.interface import Instance, RuntimeUnavailableError
@@ -18,7 +18,12 @@ from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.health import Health, ProbeTarget
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
 from upwell.workload.podman.losses import telltales
-from upwell.workload.podman.observation import ContainerFacts, next_to_start, observe
+from upwell.workload.podman.observation import (
+    ContainerFacts,
+    is_moved,
+    next_to_start,
+    observe,
+)
 from upwell.workload.podman.records import RecordStore
 
 _log = logging.getLogger(__name__)
@@ -76,7 +81,8 @@ class InstanceWatch:
             record = self._records.load(name)
             try:
                 record = record and record.with_times(self._listing.times.past)
-                seen[name] = observe(containers, record, complaints)
+                instance = observe(containers, record, complaints)
+                seen[name] = replace(instance, moved=is_moved(containers, self._records.root))
             except Exception as error:  # noqa: BLE001 - told of this instance; the others go on
                 self._instance_faults.tell(name, error, _UNREADABLE)
             else:

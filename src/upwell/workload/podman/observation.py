@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Self
 
 from upwell.machine.clock import PastTimes
@@ -55,6 +56,8 @@ class ContainerFacts:
     ended_at: datetime | None = None
     network: str = ""
     """Path of its network namespace; empty while it does not run."""
+    hosts: str = ""
+    """File of ours that is its /etc/hosts; empty: none is."""
     kept: tuple[str, ...] = ()
     """Paths of the volumes that are kept with its owner."""
     pid: int = 0
@@ -85,6 +88,14 @@ class ContainerFacts:
             image_name=str(document.get("ImageName") or ""),
             ended_at=parse_time(str(state.get("FinishedAt") or _NEVER)),
             network=str((document.get("NetworkSettings") or {}).get("SandboxKey") or ""),
+            hosts=next(
+                (
+                    str(mount.get("Source") or "")
+                    for mount in document.get("Mounts") or ()
+                    if mount.get("Destination") == "/etc/hosts"
+                ),
+                "",
+            ),
             kept=tuple(
                 str(mount["Destination"])
                 for mount in document.get("Mounts") or ()
@@ -285,6 +296,20 @@ def _is_foreign(containers: Sequence[ContainerFacts], record: InstanceRecord | N
     if record is None:
         return True
     return bool(record.made) and any(one.id not in record.made for one in containers)
+
+
+def is_moved(containers: Sequence[ContainerFacts], root: Path) -> bool:
+    """Return True if the files of an instance are in another folder of instances than `root`."""
+    for one in containers:
+        file = Path(one.hosts)
+        ours = file.parent.name == one.instance and file.parent.parent.name == root.name
+        if ours and not file.is_relative_to(root) and file.resolve() != _in(root, file).resolve():
+            return True
+    return False
+
+
+def _in(root: Path, file: Path) -> Path:
+    return root / file.parent.name / file.name
 
 
 def next_to_start(

@@ -59,6 +59,23 @@ async def test_it_is_left_alone_where_it_is_only_reported(setup: RolloutSetup) -
     assert not [call for call in setup.calls if call.startswith(("start", "stop"))]
 
 
+@pytest.mark.parametrize("annotation", ["mend", "report"])
+async def test_what_runs_from_a_moved_data_folder_is_replaced(
+    setup: RolloutSetup, annotation: str
+) -> None:
+    current = await setup.store.get(Deployment, "shop", "web")
+    annotations = {"upwell.dev/drift": annotation}
+    await setup.store.update(current.with_metadata(annotations=annotations))
+    await setup.settle(KEY)
+    for name, (spec, instance) in list(setup.runtime.running.items()):
+        setup.runtime.running[name] = (spec, replace(instance, moved=True))
+    await setup.settle(KEY)
+
+    assert [one.moved for one in await setup.runtime.instances()] == [False, False]
+    assert (await drifted(setup)).status == "False"  # nobody changed anything by hand
+    assert setup.failed_requests == []
+
+
 async def test_another_image_than_the_revisions_is_told(setup: RolloutSetup) -> None:
     name, (spec, instance) = next(iter(setup.runtime.running.items()))
     other = {"app": Reference.parse(BETTER).digest}

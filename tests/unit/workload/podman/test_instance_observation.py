@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from upwell.oci import Digest, Reference
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, ProbeSpec, State, TcpProbe
-from upwell.workload.podman.observation import ContainerFacts, observe
+from upwell.workload.podman.observation import ContainerFacts, is_moved, observe
 from upwell.workload.podman.records import InstanceRecord
 
 OWNER = Owner("Deployment", "shop", "web")
@@ -273,3 +274,25 @@ def test_losses_in_a_row_are_told() -> None:
     assert seen.losses == 3
     assert seen.message.endswith("lost 3 times in a row")
     assert observe([said(RUNS)], once("web", losses=2), {}).losses == 2
+
+
+@pytest.mark.parametrize(
+    ("hosts", "moved"),
+    [
+        ("", False),
+        ("/data/workloads/instances/web-1/hosts", False),
+        ("/old/workloads/instances/web-1/hosts", True),
+        ("/srv/users/own/hosts", False),
+    ],
+)
+def test_files_in_another_data_folder_are_noticed(hosts: str, moved: bool) -> None:  # noqa: FBT001
+    found = facts(hosts=hosts)
+    assert found.instance == "web-1"
+    assert is_moved([found], Path("/data/workloads/instances")) is moved
+
+
+def test_a_link_in_the_place_of_the_old_folder_is_no_move(tmp_path: Path) -> None:
+    (tmp_path / "new" / "instances").mkdir(parents=True)
+    (tmp_path / "old").symlink_to(tmp_path / "new")
+    found = facts(hosts=str(tmp_path / "old" / "instances" / "web-1" / "hosts"))
+    assert not is_moved([found], tmp_path / "new" / "instances")
