@@ -140,8 +140,10 @@ class _Explainer:
         faults = faults_of(workload)
         for fault in faults:
             yield Statement(Topic.HELD, str(fault), at=fault.since)
-        told = {freshness.waits_for, *(fault.message for fault in faults)}
-        if rollout.state is not RolloutState.COMPLETE and rollout.text not in told:
+        told = rollout.text == freshness.waits_for or any(
+            fault.message in rollout.text for fault in faults
+        )
+        if rollout.state is not RolloutState.COMPLETE and not told:
             yield Statement(Topic.HELD, rollout.text)
         followers = followers_of(workload)
         for misread in followers.faults:

@@ -1,18 +1,27 @@
 """Faults of workloads: rollouts that failed or cannot begin, replicas that are missing, drift."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from upwell.api.conditions import find
+from upwell.api.meta import Condition
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.rollouts.degradation import DEGRADED
+from upwell.policy.rollouts.history import last_good
+from upwell.policy.rollouts.judgement import OWN_REASONS
 from upwell.policy.rollouts.report import DRIFTED, PROGRESSING, ROLLED_BACK
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.steps import FailureReason
-from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.rollouts.triggers import Reason
+from upwell.workload.interface import RouterUnavailableError, RuntimeUnavailableError
 
 _WAITING = frozenset({"ImageNotResolved"})
 """Reasons why a rollout does not begin that are no fault: what it waits for tells of its own."""
+_PASSING = frozenset(
+    {"HookRunning", "HookRetrying", RuntimeUnavailableError.reason, RouterUnavailableError.reason}
+)
+"""Reasons of a rollout that goes on: a hook, or a component that tells of its own fault."""
 
 _IMAGE_TRIGGERED = "ImageTriggered"
 _NOT_FOLLOWED = frozenset({Reason.STREAM_NOT_FOUND, Reason.TAG_NOT_FOUND, Reason.INVALID_TRIGGER})
@@ -25,7 +34,8 @@ def workload_faults(workload: Workload) -> Iterator[HealthFault]:
     yield from _trigger_faults(workload)
     degraded = find(workload.status.conditions, DEGRADED)
     # A first revision that failed has no other to serve: one fault, not two.
-    told = bool(rollout) and rollout[0].event is FaultEvent.ROLLOUT_FAILED and not serving(workload)
+    alone = last_good(workload.status.revisions) is None
+    told = alone and any(one.event is FaultEvent.ROLLOUT_FAILED for one in rollout)
     if degraded is not None and degraded.is_true and not told:
         how = f"see `upwell logs {_name(workload)}`"
         yield HealthFault.of(workload.key, FaultEvent.WORKLOAD_DEGRADED, degraded, how)
@@ -52,12 +62,20 @@ def _rollout_faults(workload: Workload) -> Iterator[HealthFault]:
     progressing = find(workload.status.conditions, PROGRESSING)
     if rollout_of(workload).state is RolloutState.FAILED:
         yield _failure(workload)
-    elif (
-        progressing is not None
-        and progressing.status == "False"
-        and progressing.reason not in {*_WAITING, FailureReason.NEVER_READY}
-    ):
-        yield HealthFault.of(workload.key, FaultEvent.ROLLOUT_BLOCKED, progressing)
+    elif progressing is not None and _is_blocked(progressing):
+        fault = HealthFault.of(workload.key, FaultEvent.ROLLOUT_BLOCKED, progressing)
+        newest = next(iter(workload.status.revisions), None)
+        if progressing.is_true and newest is not None and fault.since is not None:
+            # The condition is true since the rollout before.
+            fault = replace(fault, since=max(fault.since, newest.created))
+        yield fault
+
+
+def _is_blocked(progressing: Condition) -> bool:
+    """Return True if what a rollout waits for does not come by itself."""
+    if progressing.status == "False":
+        return progressing.reason not in {*_WAITING, FailureReason.NEVER_READY}
+    return progressing.is_true and progressing.reason not in {*OWN_REASONS, *_PASSING}
 
 
 def _failure(workload: Workload) -> HealthFault:

@@ -183,7 +183,8 @@ def _of_faults(resource: Resource) -> Iterator[EventRecord]:
         if fault.since is None or fault.event is FaultEvent.BUILD_FAILED:
             continue  # a Build tells of its own end
         of_rollout = fault.event in {FaultEvent.ROLLED_BACK, FaultEvent.ROLLOUT_FAILED}
-        occasion = str(about.get("revision", "")) if of_rollout else fault.since.isoformat()
+        number = str(about.get("revision", ""))
+        occasion = number if of_rollout else f"{fault.since.isoformat()} {fault.reason}"
         details = {**about, "reason": fault.reason}
         if fault.event is FaultEvent.ROLLED_BACK:
             failed = FaultEvent.ROLLOUT_FAILED.value

@@ -52,6 +52,7 @@ def workload(
             "created": SINCE,
             "phase": phase,
             "images": {"web": IMAGE},
+            "liveAt": SINCE,
             "message": message if phase == "Failed" else "",
         }
         for at, phase in enumerate(phases)
@@ -99,6 +100,11 @@ FAULTY: dict[str, Resource] = {
         condition(
             "ImageTriggered", "False", "StreamNotFound", "ImageStream shop/web does not exist"
         )
+    ),
+    "an image cannot be pulled": workload(
+        condition("Progressing", "True", "ImagePullFailed", "cannot pull x: unauthorized"),
+        phases=("Progressing",),
+        ready=0,
     ),
     "drifted": workload(
         condition("Drifted", "True", "ChangedByHand", "instance web-0 was made by hand; mended")
