@@ -135,9 +135,11 @@ async def test_an_update_keeps_the_files_and_never_runs_two_at_once(
     assert "two at once" not in remote.upwell("logs", "deployment/db").stdout
 
 
-async def test_what_can_be_imported_can_be_run_in_every_stage(remote: Installation) -> None:
-    await publish_database(remote, "one")
-    new_app(remote, "--stages=dev,live")
+async def test_what_can_be_imported_is_run_and_tested_in_every_stage_once_it_listens(
+    remote: Installation,
+) -> None:
+    await publish_database(remote, "one", f"sleep 3; {database('one')}")
+    new_app(remote, "--stages=dev,live", '--test=test one = "$(wget -qO- $UPWELL_ADDRESS)"')
 
     await until(partial(answer, remote.router_port, DATABASE_LIVE), "one".__eq__)
     passed = remote.upwell(

@@ -6,6 +6,8 @@ Nothing here mounts a volume: what is written goes where the image says that it 
 import asyncio
 import io
 import json
+import os
+import signal
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -99,6 +101,25 @@ async def test_a_new_volume_has_what_the_image_has_there(
         _, output = await runtime.execute("web-one-0", ("/bin/busybox", "cat", "/data/log"))
         assert output.decode().splitlines() == ["700 7 8", "600 7 8"]
         await runtime.teardown()
+
+
+async def test_a_killed_instance_leaves_its_files_and_no_mount(
+    settings: PodmanSettings, podman_home: PodmanHome, database: Workload
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(spec(database, "one"))
+        assert await lines(runtime, "web-one-0") == 1
+        form = "{{.State.ConmonPid}} {{.State.Pid}}"
+        [container] = podman_home.run("ps", "--quiet").split()
+        pids = podman_home.run("inspect", f"--format={form}", container).split()
+        for pid in pids:
+            os.kill(int(pid), signal.SIGKILL)
+        await runtime.stop("web-one-0", 0)
+        await runtime.start(spec(database, "two"))
+        assert await lines(runtime, "web-two-0") == 2
+        await runtime.teardown()
+    assert str(settings.data_dir) not in mounts()
+    assert f"{podman_home.root}/storage/volumes" not in mounts()
 
 
 async def test_what_is_mounted_over_or_runs_once_keeps_nothing(
