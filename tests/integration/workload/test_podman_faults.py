@@ -83,9 +83,9 @@ async def test_a_service_that_is_gone_or_hangs_is_noticed_and_started_anew_by_it
         async with told(runtime) as owners:
             began = asyncio.get_running_loop().time()
             os.kill(old, kill)
-            await until(component, lambda seen: seen.faulty)
+            await until(component, lambda seen: seen.faulty or seen.restarts > 0)
             noticed = asyncio.get_running_loop().time() - began
-            await until(component, lambda seen: not seen.faulty)
+            await until(component, lambda seen: not seen.faulty and seen.restarts > 0)
             up = asyncio.get_running_loop().time() - began
             assert component.state.restarts == 1
             assert service_of(settings) not in {0, old}
@@ -131,6 +131,23 @@ async def test_a_service_that_cannot_be_started_is_tried_again_and_says_why(
         podman.write_text('#!/bin/sh\nexec podman "$@"\n')
         await until(component, lambda seen: not seen.faulty)
         assert await running(runtime) == list(NAMES)
+
+
+async def test_a_service_that_ends_again_and_again_is_started_ever_more_rarely(
+    settings: PodmanSettings, workload: Workload, component: WatchedComponent, tmp_path: Path
+) -> None:
+    podman = tmp_path / "podman"
+    podman.write_text('#!/bin/sh\nexec timeout 0.5 podman "$@"\n')
+    podman.chmod(0o755)
+    async with PodmanRuntime.open(
+        replace(settings, podman=str(podman)), component=component
+    ) as runtime:
+        await until(component, lambda seen: "ends as soon as it runs" in seen.message)
+        assert component.state.restarts >= 3
+        podman.write_text('#!/bin/sh\nexec podman "$@"\n')
+        await until(component, lambda seen: not seen.faulty)
+        await runtime.start(workload.spec(workload.container("sleep", "600"), name=NAMES[0]))
+        assert await running(runtime) == [NAMES[0]]
 
 
 async def test_a_change_in_the_gap_of_the_event_stream_is_not_lost(
@@ -252,8 +269,7 @@ async def test_a_container_is_not_accused_of_what_the_service_did(
         await runtime.start(workload.spec(probed))
         [before] = await eventually(runtime.instances, lambda seen: seen[0].ready)
         os.kill(service_of(settings), kill)
-        await until(component, lambda seen: seen.faulty)
-        await until(component, lambda seen: not seen.faulty)
+        await until(component, lambda seen: not seen.faulty and seen.restarts > 0)
         [after] = await runtime.instances()
         assert (after.ready_since, after.containers) == (before.ready_since, before.containers)
 

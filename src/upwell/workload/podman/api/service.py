@@ -7,6 +7,7 @@ starts its own on another socket, so that it never talks to one with older setti
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import signal
@@ -24,8 +25,12 @@ _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _LOG_TAIL_BYTES = 2048
 _FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 8.0
+_LONGEST_PAUSE = 4.0
+_SHORT_LIFE_SECONDS = 1.0
+_SHORT_LIVES = 3
+"""So many in a row may be an accident: it is started at once."""
 _MOST_DOUBLINGS = 8
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _PING = b"GET /_ping HTTP/1.1\r\nHost: podman\r\nConnection: close\r\n\r\n"
 
 
@@ -73,8 +78,10 @@ class PodmanService:
         self._log = settings.data_dir / "podman-service.log"
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
+        self._started = 0.0
+        """Time of the event loop at which it answered first."""
         self._failures = 0
-        """Failed starts in a row."""
+        """Starts in a row that failed, or that did not last."""
         self._fault = ""
         self._not_before = 0.0
         """Time of the event loop before which a start is not tried again after a failure."""
@@ -87,21 +94,37 @@ class PodmanService:
         async with self._starting:
             if self._process is not None and self._process.returncode is None:
                 return
+            if self._process is not None:
+                self._process = None
+                self._take_note_of_end()
             if self.retry_in():
                 raise RuntimeUnavailableError(self._fault)
             try:
                 await self._start()
             except RuntimeUnavailableError as error:
-                self._fault = str(error)
-                pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
-                self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
-                self._not_before = asyncio.get_running_loop().time() + pause
+                self._process = None
+                self._wait_before_next(str(error))
                 raise
-            self._failures, self._not_before = 0, 0.0
+            self._started = asyncio.get_running_loop().time()
 
     def retry_in(self) -> float:
         """Return the seconds until a start is tried again after a failure."""
         return max(0.0, self._not_before - asyncio.get_running_loop().time())
+
+    def _take_note_of_end(self) -> None:
+        """Begin to wait between starts when it ends soon after each of them."""
+        if asyncio.get_running_loop().time() - self._started >= _SHORT_LIFE_SECONDS:
+            self._failures = 0
+        elif self._failures < _SHORT_LIVES:
+            self._failures += 1
+        else:
+            self._wait_before_next(f"Podman's service ends as soon as it runs: {self._log_tail()}")
+
+    def _wait_before_next(self, fault: str) -> None:
+        self._fault = fault
+        pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
+        self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
+        self._not_before = asyncio.get_running_loop().time() + pause
 
     async def ended(self) -> str:
         """Wait for the end of the process that runs; return how it ended, for people."""
@@ -111,14 +134,21 @@ class PodmanService:
         return f"Podman's service {how}: {self._log_tail()}"
 
     async def answers(self, seconds: float) -> bool:
-        """Return True if it answers a request that asks for nothing within `seconds`."""
+        """Return True if it answers a request that asks for nothing within `seconds`.
+
+        Raises RuntimeUnavailableError when this process has no descriptor or memory to ask with.
+        """
         writer = None
         try:
             async with asyncio.timeout(seconds):
                 reader, writer = await asyncio.open_unix_connection(str(self.socket))
                 writer.write(_PING)
                 return b" 200 " in await reader.readline()
-        except (OSError, ValueError):  # a TimeoutError is an OSError
+        except OSError as error:  # a TimeoutError is one too
+            if error.errno in _OURS:
+                raise RuntimeUnavailableError(f"podman cannot be asked: {error}") from error
+            return False
+        except ValueError:
             return False
         finally:
             if writer is not None:

@@ -62,10 +62,13 @@ class ServiceSupervisor:
             ending.cancel()
 
     async def _answers(self) -> bool | None:
-        """Return True if the service answers; None when this process had no time to see it."""
+        """Return True if the service answers; None when this process could not see it."""
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        answered = await self._service.answers(_PING_SECONDS)
+        try:
+            answered = await self._service.answers(_PING_SECONDS)
+        except RuntimeUnavailableError:
+            return None
         late = loop.time() - asked > _PING_SECONDS + _LATE_SECONDS
         return None if late and not answered else answered
 
