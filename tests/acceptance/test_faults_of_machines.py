@@ -3,8 +3,7 @@
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from contextlib import closing, contextmanager
 
 import pytest
 from tests.support.installation.applications import (
@@ -15,6 +14,7 @@ from tests.support.installation.applications import (
     service,
     stream,
 )
+from tests.support.installation.disks import fill
 from tests.support.installation.installation import Installation, free_port, installation, until
 from tests.support.installation.traffic import answer, traffic
 from tests.support.installation.vendor_images import publish
@@ -187,13 +187,6 @@ async def test_serve_refuses_a_taken_port_and_a_data_directory_in_use(made: Inst
     assert done.returncode == Exit.FAILED
     assert f"in use by process {made.pid}" in done.stderr
     assert made.is_alive
-
-
-def fill(file: Path) -> None:
-    """Write until the disk is full."""
-    with suppress(OSError), file.open("wb", buffering=0) as out:
-        while True:
-            out.write(bytes(4096))
 
 
 def second_server(made: Installation, port: int) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,70 @@
+"""Every fault at a step of the loop: nothing is lost, no verdict is false, and the loop goes on.
+
+Each fault is inflicted at one step, so that all of it takes minutes; with UPWELL_FAULT_STEPS=all,
+at every step.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from tests.support.faults.faulty_loop import HOSTS, FaultyLoop, LoopStep
+from tests.support.faults.machine_faults import FAULTS, Fault
+from tests.support.faults.vendor_proxy import vendor_proxy
+from tests.support.installation.installation import Installation, installation
+from tests.support.installation.traffic import traffic
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DISK_MEGABYTES = 1024
+
+
+def cells() -> Iterator[tuple[Fault, LoopStep]]:
+    """Yield each fault with its steps: one in turn, or all of them."""
+    steps = tuple(LoopStep)
+    everything = os.environ.get("UPWELL_FAULT_STEPS") == "all"
+    for number, fault in enumerate(FAULTS):
+        for step in steps if everything else (steps[number % len(steps)],):
+            yield fault, step
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def loop() -> AsyncIterator[FaultyLoop]:
+    """A loop under requests, whose data folder is a file system of its own."""
+
+    def small(made: Installation) -> None:
+        made.mount_small_disk(made.data_dir, megabytes=DISK_MEGABYTES)
+
+    async with (
+        installation(prepare=small) as made,
+        vendor_proxy(made.vendor) as vendor,
+        made.client() as client,
+    ):
+        running = FaultyLoop(made, client, vendor)
+        await running.begin()
+        async with traffic(made.router_port, HOSTS) as seen:
+            running.seen = seen
+            yield running
+
+
+@pytest.mark.parametrize(
+    ("fault", "step"), [pytest.param(*cell, id=f"{cell[0]} when {cell[1]}") for cell in cells()]
+)
+async def test_the_loop_goes_on(loop: FaultyLoop, fault: Fault, step: LoopStep) -> None:
+    failures = loop.failures()
+    is_tested = step is LoopStep.WORKING
+    if step is not LoopStep.IDLE:
+        await loop.publish("bad" if is_tested else "good")
+    await loop.reach(step)
+    await fault.inflict(loop)
+    await asyncio.sleep(fault.seconds)  # how long it lasts is the input of this test
+    if fault.heal is not None:
+        await fault.heal(loop)
+    if is_tested:
+        await loop.rejected()
+    await loop.publish("good")
+    await loop.settled()
+    if not fault.interrupts:
+        assert loop.failures() == failures

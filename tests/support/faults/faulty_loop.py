@@ -1,0 +1,228 @@
+"""A loop that goes on while faults are inflicted: an image build, and a Pipeline with a test."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+
+from tests.support.faults.vendor_proxy import VendorProxy
+from tests.support.installation.applications import (
+    base_stream,
+    deployment,
+    docker_build,
+    published,
+    stream,
+)
+from tests.support.installation.installation import Installation, until
+from tests.support.installation.traffic import HostAnswers, answer
+from tests.support.installation.vendor_images import publish
+
+from upwell.api.apps import Deployment, Job
+from upwell.api.build import Build, BuildPhase
+from upwell.api.image import ImageStream
+from upwell.api.promotion import Promotion, PromotionPhase, Release
+from upwell.store.interface import ApiClient
+
+HOSTS = ("app.test", "shop-dev.test", "shop-production.test")
+SETTLED_SECONDS = 120.0
+"""Patience, not a promise: the machine may be busy with other tests."""
+
+_BUILD = """\
+FROM base:1
+RUN sleep 2; mkdir -p /www; cp /etc/base-version /www/index.html
+CMD ["serve"]
+"""
+_TEST = (
+    'sleep 2; seen=$(wget -q -O - "$UPWELL_ADDRESS"); echo "answered $seen";'
+    ' case "$seen" in bad*) exit 1;; esac; test "$seen" = "$(cat /etc/base-version)"'
+)
+_PIPELINE = f"""
+apiVersion: upwell.dev/v1alpha1
+kind: Pipeline
+metadata: {{name: shop}}
+spec:
+  components:
+    - name: web
+      from: {{kind: ImageStreamTag, name: "base:1"}}
+  stages:
+    - name: dev
+      workloads: [{{name: shop-dev}}]
+      verification:
+        checks:
+          - name: e2e
+            timeoutSeconds: 60
+            job: {{component: web, command: [sh, -c], args: ['{_TEST}']}}
+    - name: production
+      workloads: [{{name: shop-production}}]
+      promotion: Automatic
+---
+"""
+_STAGE = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  progressDeadlineSeconds: 60
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers:
+        - name: web
+          image: " "
+          command: [sh, -ec]
+          args: ["mkdir -p /www; cp /etc/base-version /www/index.html; exec serve"]
+          ports: [{{containerPort: 8080}}]
+          readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
+---
+"""
+
+
+class LoopStep(StrEnum):
+    """A step of the loop at which a fault can be inflicted."""
+
+    IDLE = "idle"
+    IMPORTED = "imported"
+    """The new digest is known, and nothing else has been done."""
+    WORKING = "working"
+    """The image is being built, and a stage is being tested."""
+    ROLLING_OUT = "rolling out"
+
+
+@dataclass
+class FaultyLoop:
+    """A running loop, and what was published."""
+
+    made: Installation
+    client: ApiClient
+    vendor: VendorProxy
+    seen: Mapping[str, HostAnswers] = field(default_factory=dict)
+    versions: list[str] = field(default_factory=list)
+    digest: str = ""
+
+    async def begin(self) -> None:
+        """Publish the first version and apply both applications."""
+        await self.publish("good")
+        stages = [_STAGE.format(name=f"shop-{stage}") for stage in ("dev", "production")]
+        local = "referencePolicy: {type: Local}\n      importPolicy:"
+        await self.made.apply(
+            self.client,
+            "".join(
+                (
+                    base_stream(self.vendor.address).replace("importPolicy:", local),
+                    stream("app"),
+                    docker_build("app", dockerfile=_BUILD),
+                    deployment("app"),
+                    published("app"),
+                    *stages,
+                    published("shop-dev"),
+                    published("shop-production"),
+                    _PIPELINE,
+                )
+            ),
+        )
+        await self.settled()
+
+    async def publish(self, quality: str) -> str:
+        """Let the vendor publish a version that is `good`, or `bad`: it fails the stage's test."""
+        self.versions.append(f"{quality}-{len(self.versions) + 1}")
+        version = self.versions[-1]
+        self.digest = str(await publish(self.vendor.upstream, "vendor/base:1", version))
+        return version
+
+    async def reach(self, step: LoopStep) -> None:
+        """Return at, or just after, the step of the newest version."""
+        match step:
+            case LoopStep.IDLE:
+                return
+            case LoopStep.IMPORTED:
+                await until(self._imported, bool)
+            case LoopStep.WORKING:
+                await until(self._working, bool)
+            case LoopStep.ROLLING_OUT:
+                await until(self._rolling_out, bool)
+
+    async def rejected(self) -> Promotion:
+        """Wait until the newest version has failed in the first stage, by its own test."""
+
+        async def promotion() -> Promotion | None:
+            return await self.newest_promotion("dev")
+
+        found = await until(
+            promotion, lambda one: one is not None and one.status.phase.is_final, SETTLED_SECONDS
+        )
+        assert found is not None
+        assert found.status.phase is PromotionPhase.FAILED, (
+            found.status.phase,
+            found.status.message,
+        )
+        assert f"answered {self.versions[-1]}" in str(found.status.model_dump()), found.status
+        return found
+
+    async def settled(self) -> None:
+        """Wait until the newest version, a good one, serves everywhere and nothing goes on."""
+        for host in HOSTS:
+            await until(
+                partial(answer, self.made.router_port, host),
+                self.versions[-1].__eq__,
+                SETTLED_SECONDS,
+            )
+        await until(self.unfinished, {}.__eq__, SETTLED_SECONDS)
+        assert not any(said.startswith("bad") for said in self.seen_in_production())
+
+    def failures(self) -> list[str]:
+        """Return how requests have failed so far, in the order of the hosts."""
+        return [failure for one in self.seen.values() for failure in one.failures]
+
+    def seen_in_production(self) -> list[str]:
+        """Return all that production has answered."""
+        found = self.seen.get("shop-production.test")
+        return list(found.answers) if found is not None else []
+
+    async def newest_promotion(self, stage: str) -> Promotion | None:
+        """Return the promotion of the newest version's Release into a stage, if there is one."""
+        releases = {
+            one.name
+            for one in (await self.client.list(Release)).items
+            if any(self.digest in component.image for component in one.spec.components)
+        }
+        for one in (await self.client.list(Promotion)).items:
+            if one.spec.stage == stage and one.spec.release in releases:
+                return one
+        return None
+
+    async def unfinished(self) -> Mapping[str, object]:
+        """Return what goes on, or is left over; empty when the loop stands still."""
+        names = sorted(name.rpartition("-default-")[2] for name in self.made.podman_names())
+        builds = (await self.client.list(Build)).items
+        workloads = (await self.client.list(Deployment)).items
+        promotions = (await self.client.list(Promotion)).items
+        found = {
+            "containers": [] if len(names) == len(HOSTS) else names,
+            "jobs": [one.name for one in (await self.client.list(Job)).items],
+            "builds": [one.name for one in builds if not one.status.phase.is_terminal],
+            "rollouts": [
+                one.name
+                for one in workloads
+                if not one.status.revisions or one.status.revisions[0].phase != "Complete"
+            ],
+            "promotions": [one.name for one in promotions if not one.status.phase.is_final],
+            "working containers": sorted(self.made.working_containers()),
+            "folders": self.made.build_folders(),
+            "processes": self.made.build_processes(),
+        }
+        return {what: items for what, items in found.items() if items}
+
+    async def _imported(self) -> bool:
+        history = (await self.client.get(ImageStream, "default", "base")).status.tag("1")
+        return history is not None and history.items[0].image == self.digest
+
+    async def _working(self) -> bool:
+        building = any(
+            one.status.phase is BuildPhase.RUNNING for one in (await self.client.list(Build)).items
+        )
+        return building and bool((await self.client.list(Job)).items)
+
+    async def _rolling_out(self) -> bool:
+        revisions = (await self.client.get(Deployment, "default", "app")).status.revisions
+        return bool(revisions) and revisions[0].phase == "Progressing"

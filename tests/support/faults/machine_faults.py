@@ -1,0 +1,151 @@
+"""Faults of every part of an installation: how each is inflicted, and how it ends."""
+
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+from tests.support.faults.faulty_loop import FaultyLoop
+from tests.support.faults.processes import Part, pids, send, wait_for_end
+from tests.support.installation.disks import fill
+
+type Act = Callable[[FaultyLoop], Awaitable[None]]
+
+
+class Kind(StrEnum):
+    """Kind of a fault."""
+
+    KILLED = "killed"
+    STOPPED = "stopped"
+    """SIGSTOP: it is there, and says nothing."""
+    SLOW = "slow"
+    LYING = "lying"
+    FULL = "full"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault, from when it is inflicted until it ends."""
+
+    part: str
+    kind: Kind
+    inflict: Act
+    heal: Act | None = None
+    seconds: float = 0
+    """Time for which it lasts before it is healed."""
+    interrupts: bool = False
+    """Whether requests may fail: what served them was hit itself."""
+    component: str = ""
+    """The component that has to be reported as faulty meanwhile, and as well again after."""
+
+    def __str__(self) -> str:
+        return f"{self.part} {self.kind}"
+
+
+async def _kill(part: Part, loop: FaultyLoop) -> None:
+    found = pids(loop.made, part)
+    send(found, signal.SIGKILL)
+    wait_for_end(found)
+
+
+async def _stop(part: Part, loop: FaultyLoop) -> None:
+    send(pids(loop.made, part), signal.SIGSTOP)
+
+
+async def _go_on(part: Part, loop: FaultyLoop) -> None:
+    send(pids(loop.made, part), signal.SIGCONT)
+
+
+async def _kill_server(loop: FaultyLoop) -> None:
+    loop.made.kill()
+
+
+async def _start_server(loop: FaultyLoop) -> None:
+    await loop.made.start()
+
+
+async def _power_off(loop: FaultyLoop, *, wipe: bool) -> None:
+    loop.made.power_off(wipe_runtime=wipe)
+
+
+async def _spoil_vendor(fault: str, loop: FaultyLoop) -> None:
+    loop.vendor.fault = fault
+
+
+async def _stop_vendor(loop: FaultyLoop) -> None:
+    await loop.vendor.stop()
+
+
+async def _heal_vendor(loop: FaultyLoop) -> None:
+    loop.vendor.fault = ""
+    await loop.vendor.start()
+
+
+async def _fill_disk(loop: FaultyLoop) -> None:
+    fill(loop.made.data_dir / "filler")
+
+
+async def _free_disk(loop: FaultyLoop) -> None:
+    (loop.made.data_dir / "filler").unlink(missing_ok=True)
+
+
+def _process(part: Part, *, interrupts: bool = False, component: str = "") -> Sequence[Fault]:
+    return (
+        Fault(part, Kind.KILLED, partial(_kill, part), interrupts=interrupts, component=component),
+        Fault(
+            part,
+            Kind.STOPPED,
+            partial(_stop, part),
+            partial(_go_on, part),
+            seconds=6,
+            interrupts=interrupts,
+            component=component,
+        ),
+    )
+
+
+def _vendor(kind: Kind, fault: str) -> Fault:
+    return Fault(
+        f"vendor's registry ({fault})",
+        kind,
+        partial(_spoil_vendor, fault),
+        _heal_vendor,
+        seconds=4,
+    )
+
+
+FAULTS: Sequence[Fault] = (
+    Fault("server", Kind.KILLED, _kill_server, _start_server),
+    Fault("server", Kind.GONE, _kill_server, _start_server, seconds=5),
+    Fault(
+        "server", Kind.STOPPED, partial(_stop, Part.SERVER), partial(_go_on, Part.SERVER), seconds=5
+    ),
+    *_process(Part.ROUTER, interrupts=True, component="router"),
+    *_process(Part.ROUTER_WORKER, interrupts=True, component="router"),
+    *_process(Part.RUNTIME, component="podman"),
+    *_process(Part.BUILDER),
+    *_process(Part.INSTANCE, interrupts=True),
+    *_process(Part.MONITOR),
+    _vendor(Kind.SLOW, "slow"),
+    _vendor(Kind.LYING, "lying"),
+    _vendor(Kind.LYING, "truncated"),
+    _vendor(Kind.LYING, "failing"),
+    Fault("vendor's registry", Kind.GONE, _stop_vendor, _heal_vendor, seconds=4),
+    Fault("disk", Kind.FULL, _fill_disk, _free_disk, seconds=5, component="storage"),
+    Fault(
+        "machine's power, runtime folders wiped",
+        Kind.GONE,
+        partial(_power_off, wipe=True),
+        _start_server,
+        interrupts=True,
+    ),
+    Fault(
+        "machine's power, runtime folders kept",
+        Kind.GONE,
+        partial(_power_off, wipe=False),
+        _start_server,
+        interrupts=True,
+    ),
+)
