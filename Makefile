@@ -68,6 +68,11 @@ kills: python system  ## Kill the server in the middle of its work, again and ag
 benchmark: python system  ## Measure (docs/benchmarks.md says what and how)
 	$(RUN) pytest -m benchmark -s -o faulthandler_timeout=4000 tests/benchmarks $(ARGS)
 
+MINUTES := 60
+.PHONY: soak
+soak: python system  ## Inflict random faults under load, and report (MINUTES=60, ARGS="--seed 1 --only router")
+	$(RUN) python -m tests.soak --minutes $(MINUTES) $(ARGS)
+
 .PHONY: python
 python: $(UV)
 ifdef PYTHON

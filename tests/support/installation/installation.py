@@ -283,6 +283,7 @@ class Installation:
         settings = ServerSettings(data_dir=self.data_dir, container_storage=self.storage)
         if (self.data_dir / "instance-id").exists():
             await remove_workloads(settings)
+        end_orphaned_services(self.folder)  # they would keep the file system busy
         self._unmount()
 
     def _unmount(self) -> None:
