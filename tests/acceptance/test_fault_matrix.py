@@ -54,17 +54,19 @@ async def loop() -> AsyncIterator[FaultyLoop]:
 )
 async def test_the_loop_goes_on(loop: FaultyLoop, fault: Fault, step: LoopStep) -> None:
     failures = loop.failures()
-    is_tested = step is LoopStep.WORKING
-    if step is not LoopStep.IDLE:
-        await loop.publish("bad" if is_tested else "good")
-    await loop.reach(step)
-    await fault.inflict(loop)
+    if step is LoopStep.IDLE:
+        await fault.inflict(loop)
+        await loop.publish("good")
+    else:
+        await loop.publish("bad" if step is LoopStep.WORKING else "good")
+        await loop.reach(step)
+        await fault.inflict(loop)
     await asyncio.sleep(fault.seconds)  # how long it lasts is the input of this test
     if fault.heal is not None:
         await fault.heal(loop)
-    if is_tested:
+    if step is LoopStep.WORKING:
         await loop.rejected()
-    await loop.publish("good")
+        await loop.publish("good")
     await loop.settled()
     if not fault.interrupts:
         assert loop.failures() == failures

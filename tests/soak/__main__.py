@@ -27,6 +27,8 @@ LONGEST_DELAY_SECONDS = 8.0
 """Latest moment of a fault after its version was published: the loop takes about that long."""
 BAD_SHARE = 0.3
 TWO_FAULTS_SHARE = 0.25
+EARLY_SHARE = 0.3
+"""Of the rounds in which the fault is there before the version is published."""
 
 
 @dataclass
@@ -108,21 +110,28 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def inflict(loop: FaultyLoop, fault: Fault) -> None:
-    """Let a fault happen, last and end."""
+async def inflict(loop: FaultyLoop, fault: Fault, publish: str = "") -> None:
+    """Let a fault happen, last and end; a version of the quality `publish` comes meanwhile."""
     await fault.inflict(loop)
+    if publish:
+        await loop.publish(publish)
     await asyncio.sleep(fault.seconds)
     if fault.heal is not None:
         await fault.heal(loop)
 
 
 async def run_round(loop: FaultyLoop, faults: Sequence[Fault], chance: random.Random) -> None:
-    """Publish, inflict, and wait until all is well; raises AssertionError."""
+    """Publish, inflict before or after, and wait until all is well; raises AssertionError."""
     before = len(loop.failures())
     is_bad = chance.random() < BAD_SHARE
-    await loop.publish("bad" if is_bad else "good")
-    for fault in faults:
-        await asyncio.sleep(chance.uniform(0, LONGEST_DELAY_SECONDS / len(faults)))
+    quality = "bad" if is_bad else "good"
+    later = list(faults)
+    if chance.random() < EARLY_SHARE:
+        await inflict(loop, later.pop(0), quality)
+    else:
+        await loop.publish(quality)
+    for fault in later:
+        await asyncio.sleep(chance.uniform(0, LONGEST_DELAY_SECONDS / len(later)))
         await inflict(loop, fault)
     if is_bad:
         await loop.rejected()

@@ -82,6 +82,7 @@ class LoopStep(StrEnum):
     """A step of the loop at which a fault can be inflicted."""
 
     IDLE = "idle"
+    """Nothing goes on; the next version is published while the fault lasts."""
     IMPORTED = "imported"
     """The new digest is known, and nothing else has been done."""
     WORKING = "working"
