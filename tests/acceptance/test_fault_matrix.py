@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 from tests.support.faults.faulty_loop import HOSTS, FaultyLoop, LoopStep
 from tests.support.faults.machine_faults import FAULTS, Fault
-from tests.support.faults.vendor_proxy import vendor_proxy
 from tests.support.installation.installation import Installation, installation
 from tests.support.installation.traffic import traffic
+from tests.support.registry.registry_proxy import registry_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,7 +39,7 @@ async def loop() -> AsyncIterator[FaultyLoop]:
 
     async with (
         installation(prepare=small) as made,
-        vendor_proxy(made.vendor) as vendor,
+        registry_proxy(made.vendor) as vendor,
         made.client() as client,
     ):
         running = FaultyLoop(made, client, vendor)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tests.support.faults.faulty_loop import HOSTS, FaultyLoop
 from tests.support.faults.machine_faults import FAULTS, Fault
-from tests.support.faults.vendor_proxy import vendor_proxy
 from tests.support.installation.installation import Installation, installation
 from tests.support.installation.traffic import traffic
+from tests.support.registry.registry_proxy import registry_proxy
 
 DISK_MEGABYTES = 2048
 LONGEST_DELAY_SECONDS = 8.0
@@ -153,7 +153,7 @@ async def soak(minutes: float, seed: int, only: str) -> Report:
 
     async with (
         installation(prepare=prepare) as made,
-        vendor_proxy(made.vendor) as vendor,
+        registry_proxy(made.vendor) as vendor,
         made.client() as client,
     ):
         loop = FaultyLoop(made, client, vendor)

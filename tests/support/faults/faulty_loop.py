@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
-from tests.support.faults.vendor_proxy import VendorProxy
 from tests.support.installation.applications import (
     base_stream,
     deployment,
@@ -16,6 +15,7 @@ from tests.support.installation.applications import (
 from tests.support.installation.installation import Installation, until
 from tests.support.installation.traffic import HostAnswers, answer
 from tests.support.installation.vendor_images import publish
+from tests.support.registry.registry_proxy import RegistryProxy
 
 from upwell.api.apps import Deployment, Job
 from upwell.api.build import Build, BuildPhase
@@ -96,7 +96,7 @@ class FaultyLoop:
 
     made: Installation
     client: ApiClient
-    vendor: VendorProxy
+    vendor: RegistryProxy
     seen: Mapping[str, HostAnswers] = field(default_factory=dict)
     versions: list[str] = field(default_factory=list)
     digest: str = ""
@@ -128,7 +128,7 @@ class FaultyLoop:
         """Let the vendor publish a version that is `good`, or `bad`: it fails the stage's test."""
         self.versions.append(f"{quality}-{len(self.versions) + 1}")
         version = self.versions[-1]
-        self.digest = str(await publish(self.vendor.upstream, "vendor/base:1", version))
+        self.digest = str(await publish(self.vendor.registry, "vendor/base:1", version))
         return version
 
     async def reach(self, step: LoopStep) -> None:

@@ -9,6 +9,13 @@ from functools import partial
 from tests.support.faults.faulty_loop import FaultyLoop
 from tests.support.faults.processes import Part, pids, send, wait_for_end
 from tests.support.installation.disks import fill
+from tests.support.registry.registry_proxy import (
+    BadAnswer,
+    other_bytes,
+    server_error,
+    slow,
+    truncated,
+)
 
 type Act = Callable[[FaultyLoop], Awaitable[None]]
 
@@ -70,8 +77,8 @@ async def _power_off(loop: FaultyLoop, *, wipe: bool) -> None:
     loop.made.power_off(wipe_runtime=wipe)
 
 
-async def _spoil_vendor(fault: str, loop: FaultyLoop) -> None:
-    loop.vendor.fault = fault
+async def _spoil_vendor(answer: BadAnswer, loop: FaultyLoop) -> None:
+    loop.vendor.misbehave = answer
 
 
 async def _stop_vendor(loop: FaultyLoop) -> None:
@@ -79,7 +86,7 @@ async def _stop_vendor(loop: FaultyLoop) -> None:
 
 
 async def _heal_vendor(loop: FaultyLoop) -> None:
-    loop.vendor.fault = ""
+    loop.vendor.misbehave = None
     await loop.vendor.start()
 
 
@@ -106,14 +113,9 @@ def _process(part: Part, *, interrupts: bool = False, component: str = "") -> Se
     )
 
 
-def _vendor(kind: Kind, fault: str) -> Fault:
-    return Fault(
-        f"vendor's registry ({fault})",
-        kind,
-        partial(_spoil_vendor, fault),
-        _heal_vendor,
-        seconds=4,
-    )
+def _vendor(kind: Kind, answer: BadAnswer) -> Fault:
+    part = f"vendor's registry ({answer.__name__})"
+    return Fault(part, kind, partial(_spoil_vendor, answer), _heal_vendor, seconds=4)
 
 
 FAULTS: Sequence[Fault] = (
@@ -128,10 +130,10 @@ FAULTS: Sequence[Fault] = (
     *_process(Part.BUILDER),
     *_process(Part.INSTANCE, interrupts=True),
     *_process(Part.MONITOR),
-    _vendor(Kind.SLOW, "slow"),
-    _vendor(Kind.LYING, "lying"),
-    _vendor(Kind.LYING, "truncated"),
-    _vendor(Kind.LYING, "failing"),
+    _vendor(Kind.SLOW, slow),
+    _vendor(Kind.LYING, other_bytes),
+    _vendor(Kind.LYING, truncated),
+    _vendor(Kind.LYING, server_error),
     Fault("vendor's registry", Kind.GONE, _stop_vendor, _heal_vendor, seconds=4),
     Fault("disk", Kind.FULL, _fill_disk, _free_disk, seconds=5, component="storage"),
     Fault(

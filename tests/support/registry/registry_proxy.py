@@ -11,6 +11,8 @@ from tests.support.installation.installation import free_port
 
 _HOP = frozenset({"connection", "content-encoding", "content-length", "transfer-encoding", "host"})
 
+_SLOW_SECONDS = 2.0
+
 type BadAnswer = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 """Answers a request in place of what the registry has answered."""
 
@@ -23,10 +25,27 @@ class RegistryProxy:
     port: int = field(default_factory=free_port)
     misbehave: BadAnswer | None = None
     misbehaved: int = 0
+    _runner: web.AppRunner | None = None
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Listen; does nothing when it does so already."""
+        if self._runner is not None:
+            return
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self.answer)
+        self._runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+
+    async def stop(self) -> None:
+        """Refuse connections, and end those that are open."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
@@ -47,19 +66,21 @@ class RegistryProxy:
 async def registry_proxy(registry: str) -> AsyncIterator[RegistryProxy]:
     """Run a proxy while the block lasts."""
     proxy = RegistryProxy(registry)
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", proxy.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", proxy.port, reuse_address=True).start()
+    await proxy.start()
     try:
         yield proxy
     finally:
-        await runner.cleanup()
+        await proxy.stop()
 
 
 async def server_error(_: web.Request, __: bytes) -> web.StreamResponse:
     return web.Response(status=500, text="out of order")
+
+
+async def slow(_: web.Request, body: bytes) -> web.StreamResponse:
+    """Answer nothing for seconds, and then that the time is over."""
+    await asyncio.sleep(_SLOW_SECONDS)
+    return web.Response(status=504, body=body[:0])
 
 
 async def other_bytes(_: web.Request, body: bytes) -> web.StreamResponse:
