@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.faults.faulty_loop import HOSTS, FaultyLoop
-from tests.support.faults.machine_faults import FAULTS, Fault
+from tests.support.faults.machine_faults import FAULTS, InflictedFault
 from tests.support.installation.installation import Installation, installation
 from tests.support.installation.traffic import traffic
 from tests.support.registry.registry_proxy import registry_proxy
@@ -33,7 +33,7 @@ EARLY_SHARE = 0.3
 
 @dataclass
 class Resources:
-    """What a server holds: growth over an hour is a leak."""
+    """Memory and files of a server: growth over an hour is a leak."""
 
     memory_mib: float
     descriptors: int
@@ -67,8 +67,8 @@ class Resources:
 
 
 @dataclass
-class Report:
-    """What a run has tried and found."""
+class SoakReport:
+    """Faults that a run has inflicted, and its findings."""
 
     seed: int
     began: float = field(default_factory=time.monotonic)
@@ -110,7 +110,7 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def inflict(loop: FaultyLoop, fault: Fault, publish: str = "") -> None:
+async def inflict(loop: FaultyLoop, fault: InflictedFault, publish: str = "") -> None:
     """Let a fault happen, last and end; a version of the quality `publish` comes meanwhile."""
     await fault.inflict(loop)
     if publish:
@@ -120,8 +120,10 @@ async def inflict(loop: FaultyLoop, fault: Fault, publish: str = "") -> None:
         await fault.heal(loop)
 
 
-async def run_round(loop: FaultyLoop, faults: Sequence[Fault], chance: random.Random) -> None:
-    """Publish, inflict before or after, and wait until all is well; raises AssertionError."""
+async def run_round(
+    loop: FaultyLoop, faults: Sequence[InflictedFault], chance: random.Random
+) -> None:
+    """Publish, inflict, wait until all is well; raises AssertionError."""
     before = len(loop.failures())
     is_bad = chance.random() < BAD_SHARE
     quality = "bad" if is_bad else "good"
@@ -142,10 +144,10 @@ async def run_round(loop: FaultyLoop, faults: Sequence[Fault], chance: random.Ra
         raise AssertionError(f"{lost} requests failed")
 
 
-async def soak(minutes: float, seed: int, only: str) -> Report:
+async def soak(minutes: float, seed: int, only: str) -> SoakReport:
     """Run rounds for so many minutes, and return what was found."""
     chance = random.Random(seed)  # noqa: S311 - repeatable, no secret
-    report = Report(seed)
+    report = SoakReport(seed)
     faults = [fault for fault in FAULTS if only in str(fault)]
 
     def prepare(made: Installation) -> None:
@@ -173,7 +175,7 @@ async def soak(minutes: float, seed: int, only: str) -> Report:
 
 
 async def one_round(
-    loop: FaultyLoop, chosen: Sequence[Fault], chance: random.Random, report: Report
+    loop: FaultyLoop, chosen: Sequence[InflictedFault], chance: random.Random, report: SoakReport
 ) -> None:
     """Run a round and write down how it went; what was not right does not end the run."""
     name = " + ".join(str(fault) for fault in chosen)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
@@ -19,6 +20,8 @@ from tests.support.registry.registry_proxy import RegistryProxy
 
 from upwell.api.apps import Deployment, Job
 from upwell.api.build import Build, BuildPhase
+from upwell.api.cluster_operator import ClusterOperator
+from upwell.api.core import Event
 from upwell.api.image import ImageStream
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.store.interface import ApiClient
@@ -82,7 +85,7 @@ class LoopStep(StrEnum):
     """A step of the loop at which a fault can be inflicted."""
 
     IDLE = "idle"
-    """Nothing goes on; the next version is published while the fault lasts."""
+    """Step before a version is published: that comes while the fault lasts."""
     IMPORTED = "imported"
     """The new digest is known, and nothing else has been done."""
     WORKING = "working"
@@ -170,6 +173,23 @@ class FaultyLoop:
             )
         await until(self.unfinished, {}.__eq__, SETTLED_SECONDS)
         assert not any(said.startswith("bad") for said in self.seen_in_production())
+
+    async def told(self, component: str, since: datetime) -> None:
+        """Wait until an Event says that the component was faulty after `since`, and it is well."""
+
+        async def events() -> list[str]:
+            return [
+                one.reason
+                for one in (await self.client.list(Event)).items
+                if one.involved_object.kind == ClusterOperator.KIND.kind
+                and one.involved_object.name == component
+                and one.last_timestamp is not None
+                and one.last_timestamp >= since
+            ]
+
+        await until(events, {"ComponentDegraded", "ComponentRecovered"}.issubset)
+        operator = await self.client.get(ClusterOperator, "", component)
+        assert operator.fault is None, operator.fault
 
     def failures(self) -> list[str]:
         """Return how requests have failed so far, in the order of the hosts."""

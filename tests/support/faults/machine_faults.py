@@ -20,8 +20,8 @@ from tests.support.registry.registry_proxy import (
 type Act = Callable[[FaultyLoop], Awaitable[None]]
 
 
-class Kind(StrEnum):
-    """Kind of a fault."""
+class FaultKind(StrEnum):
+    """Manner of a fault."""
 
     KILLED = "killed"
     STOPPED = "stopped"
@@ -33,17 +33,17 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Fault:
+class InflictedFault:
     """A fault, from when it is inflicted until it ends."""
 
     part: str
-    kind: Kind
+    kind: FaultKind
     inflict: Act
     heal: Act | None = None
     seconds: float = 0
     """Time for which it lasts before it is healed."""
     interrupts: bool = False
-    """Whether requests may fail: what served them was hit itself."""
+    """True if requests may fail: what served them was hit itself."""
     component: str = ""
     """The component that has to be reported as faulty meanwhile, and as well again after."""
 
@@ -98,12 +98,16 @@ async def _free_disk(loop: FaultyLoop) -> None:
     (loop.made.data_dir / "filler").unlink(missing_ok=True)
 
 
-def _process(part: Part, *, interrupts: bool = False, component: str = "") -> Sequence[Fault]:
+def _process(
+    part: Part, *, interrupts: bool = False, component: str = ""
+) -> Sequence[InflictedFault]:
     return (
-        Fault(part, Kind.KILLED, partial(_kill, part), interrupts=interrupts, component=component),
-        Fault(
+        InflictedFault(
+            part, FaultKind.KILLED, partial(_kill, part), interrupts=interrupts, component=component
+        ),
+        InflictedFault(
             part,
-            Kind.STOPPED,
+            FaultKind.STOPPED,
             partial(_stop, part),
             partial(_go_on, part),
             seconds=6,
@@ -113,16 +117,20 @@ def _process(part: Part, *, interrupts: bool = False, component: str = "") -> Se
     )
 
 
-def _vendor(kind: Kind, answer: BadAnswer) -> Fault:
+def _vendor(kind: FaultKind, answer: BadAnswer) -> InflictedFault:
     part = f"vendor's registry ({answer.__name__})"
-    return Fault(part, kind, partial(_spoil_vendor, answer), _heal_vendor, seconds=4)
+    return InflictedFault(part, kind, partial(_spoil_vendor, answer), _heal_vendor, seconds=4)
 
 
-FAULTS: Sequence[Fault] = (
-    Fault("server", Kind.KILLED, _kill_server, _start_server),
-    Fault("server", Kind.GONE, _kill_server, _start_server, seconds=5),
-    Fault(
-        "server", Kind.STOPPED, partial(_stop, Part.SERVER), partial(_go_on, Part.SERVER), seconds=5
+FAULTS: Sequence[InflictedFault] = (
+    InflictedFault("server", FaultKind.KILLED, _kill_server, _start_server),
+    InflictedFault("server", FaultKind.GONE, _kill_server, _start_server, seconds=5),
+    InflictedFault(
+        "server",
+        FaultKind.STOPPED,
+        partial(_stop, Part.SERVER),
+        partial(_go_on, Part.SERVER),
+        seconds=5,
     ),
     *_process(Part.ROUTER, interrupts=True, component="router"),
     *_process(Part.ROUTER_WORKER, interrupts=True, component="router"),
@@ -130,22 +138,22 @@ FAULTS: Sequence[Fault] = (
     *_process(Part.BUILDER),
     *_process(Part.INSTANCE, interrupts=True),
     *_process(Part.MONITOR),
-    _vendor(Kind.SLOW, slow),
-    _vendor(Kind.LYING, other_bytes),
-    _vendor(Kind.LYING, truncated),
-    _vendor(Kind.LYING, server_error),
-    Fault("vendor's registry", Kind.GONE, _stop_vendor, _heal_vendor, seconds=4),
-    Fault("disk", Kind.FULL, _fill_disk, _free_disk, seconds=5, component="storage"),
-    Fault(
+    _vendor(FaultKind.SLOW, slow),
+    _vendor(FaultKind.LYING, other_bytes),
+    _vendor(FaultKind.LYING, truncated),
+    _vendor(FaultKind.LYING, server_error),
+    InflictedFault("vendor's registry", FaultKind.GONE, _stop_vendor, _heal_vendor, seconds=4),
+    InflictedFault("disk", FaultKind.FULL, _fill_disk, _free_disk, seconds=5, component="storage"),
+    InflictedFault(
         "machine's power, runtime folders wiped",
-        Kind.GONE,
+        FaultKind.GONE,
         partial(_power_off, wipe=True),
         _start_server,
         interrupts=True,
     ),
-    Fault(
+    InflictedFault(
         "machine's power, runtime folders kept",
-        Kind.GONE,
+        FaultKind.GONE,
         partial(_power_off, wipe=False),
         _start_server,
         interrupts=True,

@@ -7,11 +7,12 @@ at every step.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
 from tests.support.faults.faulty_loop import HOSTS, FaultyLoop, LoopStep
-from tests.support.faults.machine_faults import FAULTS, Fault
+from tests.support.faults.machine_faults import FAULTS, InflictedFault
 from tests.support.installation.installation import Installation, installation
 from tests.support.installation.traffic import traffic
 from tests.support.registry.registry_proxy import registry_proxy
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 DISK_MEGABYTES = 1024
 
 
-def cells() -> Iterator[tuple[Fault, LoopStep]]:
+def cells() -> Iterator[tuple[InflictedFault, LoopStep]]:
     """Yield each fault with its steps: one in turn, or all of them."""
     steps = tuple(LoopStep)
     everything = os.environ.get("UPWELL_FAULT_STEPS") == "all"
@@ -52,8 +53,8 @@ async def loop() -> AsyncIterator[FaultyLoop]:
 @pytest.mark.parametrize(
     ("fault", "step"), [pytest.param(*cell, id=f"{cell[0]} when {cell[1]}") for cell in cells()]
 )
-async def test_the_loop_goes_on(loop: FaultyLoop, fault: Fault, step: LoopStep) -> None:
-    failures = loop.failures()
+async def test_the_loop_goes_on(loop: FaultyLoop, fault: InflictedFault, step: LoopStep) -> None:
+    failures, since = loop.failures(), datetime.now(UTC).replace(microsecond=0)
     if step is LoopStep.IDLE:
         await fault.inflict(loop)
         await loop.publish("good")
@@ -68,5 +69,7 @@ async def test_the_loop_goes_on(loop: FaultyLoop, fault: Fault, step: LoopStep) 
         await loop.rejected()
         await loop.publish("good")
     await loop.settled()
+    if fault.component:
+        await loop.told(fault.component, since)
     if not fault.interrupts:
         assert loop.failures() == failures
