@@ -60,6 +60,8 @@ _OF_A_LAGGING_CACHE = frozenset({"BlobUnknown", "DigestMismatch"})
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SHORTAGES = frozenset({errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
+_NEXT_ATTEMPT = " This may pass: attempt "
+
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 10.0, 600.0
 """Wait before the second attempt, doubled for each further one, and its limit."""
 
@@ -102,7 +104,12 @@ def waits_for_retry(build: Build) -> bool:
 def retry_message(error: BuildError, attempt: int, at: datetime) -> str:
     """Return the status message of a build that is tried again, as `attempt`, at that time."""
     cause = status_message(error.reason, str(error)).rstrip(".")
-    return f"{cause}. This may pass: attempt {attempt} begins at {at:%Y-%m-%dT%H:%M:%SZ}."
+    return f"{cause}.{_NEXT_ATTEMPT}{attempt} begins at {at:%Y-%m-%dT%H:%M:%SZ}."
+
+
+def without_next_attempt(message: str) -> str:
+    """Return the message of a build without what changes at each attempt."""
+    return message.partition(_NEXT_ATTEMPT)[0]
 
 
 def retry_wait(build: Build, now: datetime) -> timedelta:

@@ -234,7 +234,8 @@ class _Explainer:
         at = at or build.metadata.creation_timestamp
         yield Statement(Topic.BUILD, text, depth, at, new=output_digest(build))
         if status.retry_time is not None and not status.phase.is_terminal:
-            yield Statement(Topic.HELD, "it is tried again", depth, status.retry_time)
+            text = f"it is tried again: attempt {status.attempts + 1}"
+            yield Statement(Topic.HELD, text, depth, status.retry_time)
         commit = _commit(build)
         if commit:
             yield Statement(Topic.COMMIT, commit, depth + 1)

@@ -28,6 +28,7 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "ImportFailed": ("image.importfailed", _WARNING),
     "BuildStarted": ("build.started", _INFO),
     "BuildCompleted": ("build.completed", _INFO),
+    "BuildBackOff": ("build.backoff", _WARNING),
     "BuildFailed": ("build.failed", _ERROR),
     "BuildError": ("build.failed", _ERROR),
     "BuildCancelled": ("build.cancelled", _INFO),

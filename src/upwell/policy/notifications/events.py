@@ -15,6 +15,7 @@ from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
 from upwell.api.route import Route
+from upwell.policy.builds.failures import waits_for_retry, without_next_attempt
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
@@ -92,6 +93,11 @@ def _of_build(build: Build) -> Iterator[EventRecord]:
     if status.start_timestamp is not None:
         message = f"build {build.name} started"
         yield EventRecord("BuildStarted", message, status.start_timestamp, details=about)
+    if waits_for_retry(build) and status.start_timestamp is not None:
+        text = without_next_attempt(f"{status.reason}: {status.message}")
+        message = f"build {build.name} is tried again: {text}"
+        # Each attempt is counted, and one outage makes one event.
+        yield _failure("BuildBackOff", message, status.start_timestamp, text, about)
     if not status.phase.is_terminal or status.completion_timestamp is None:
         return
     good = status.phase is BuildPhase.COMPLETE

@@ -1,9 +1,13 @@
 """Events of objects: reasons, warnings and messages."""
 
-from upwell.api.build import Build
+from datetime import UTC, datetime
+
+from upwell.api.build import Build, BuildStatus
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
-from upwell.api.meta import Resource
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.builder.interface import BuildError
+from upwell.policy.builds.failures import retry_message
 from upwell.policy.notifications.events import events_of
 
 
@@ -41,3 +45,25 @@ def test_builds_and_imports_tell_how_they_went() -> None:
         },
     )
     assert reasons(stream) == [("ImportFailed", True)]
+
+
+def test_an_outage_makes_one_event_of_a_build_however_often_it_is_tried() -> None:
+    records = []
+    for attempt in (1, 2):
+        error = BuildError("PullBuilderImageFailed", "Failed pulling builder image. It is away")
+        at = datetime(2026, 1, 1, attempt, tzinfo=UTC)
+        status = BuildStatus(
+            attempts=attempt,
+            start_timestamp=at,
+            retry_time=at,
+            reason=error.reason,
+            message=retry_message(error, attempt + 1, at),
+        )
+        build = Build(metadata=ObjectMeta(name="shop-1", uid="1"), status=status)
+        (record,) = [one for one in events_of(build) if one.reason == "BuildBackOff"]
+        records.append((record.name(build), record.occasion, record.message, record.warning))
+    assert records[0] == records[1]
+    assert records[0][2] == (
+        "build shop-1 is tried again: PullBuilderImageFailed:"
+        " Failed pulling builder image. It is away."
+    )
