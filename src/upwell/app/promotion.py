@@ -40,7 +40,9 @@ def promotion(
     verification = StageVerification(
         store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now
     )
-    reconciler = PromotionReconciler(store, images, placement(adapters), verification, now)
+    reconciler = PromotionReconciler(
+        store, images, placement(adapters), verification, now, adapters.runtime.well_since
+    )
     return (pipeline_controller(index, builds, now), promotion_controller(index, reconciler))
 
 

@@ -27,6 +27,7 @@ from upwell.workload.interface import (
     ContainerFile,
     Instance,
     ObservedContainer,
+    Owner,
     State,
     WorkloadError,
 )
@@ -80,6 +81,27 @@ class FileRuntime(FakeRuntime):
             images={},
             containers=(container,),
         )
+
+    def serve(self, namespace: str, name: str, losses: int) -> str:
+        """Let an instance run beside the tests, which is not ready; return its name."""
+        self.ran_tests[name] = Instance(
+            name=name,
+            owner=Owner("Deployment", namespace, "shop"),
+            revision="r1",
+            state=State.RUNNING,
+            ready=False,
+            ready_since=None,
+            started_at=self.clock(),
+            address="10.88.0.3",
+            images={},
+            losses=losses,
+        )
+        return name
+
+    def ready(self, name: str) -> None:
+        """Let an instance be ready now."""
+        found = self.ran_tests[name]
+        self.ran_tests[name] = replace(found, ready=True, ready_since=self.clock())
 
     def exit(self, job: Job, code: int) -> None:
         """Let a Job's test end now."""

@@ -113,12 +113,18 @@ def taken_over(status: PromotionStatus, why: str, now: datetime) -> PromotionSta
     return _final(status, PromotionPhase.SUPERSEDED, why, now)
 
 
-def deadline(status: PromotionStatus, stage: Stage) -> datetime | None:
-    """Return when the open step has taken too long; None: it may take any time."""
+def deadline(
+    status: PromotionStatus, stage: Stage, well_since: datetime | None = None
+) -> datetime | None:
+    """Return when the open step has taken too long; None: it may take any time.
+
+    No time before `well_since` counts: machine or runtime were at fault.
+    """
     seconds = allowed_seconds(status, stage)
     if not status.steps or seconds is None:
         return None
-    return status.steps[-1].started + timedelta(seconds=seconds)
+    started = status.steps[-1].started
+    return max(started, well_since or started) + timedelta(seconds=seconds)
 
 
 def allowed_seconds(status: PromotionStatus, stage: Stage) -> int | None:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from upwell.api.apps import Job
 from upwell.api.conditions import find
@@ -57,11 +58,19 @@ class JobChecks:
             if unready and attempt.left:
                 return attempt.goes_on(unready, _RETRY_SECONDS)
             return await self._start(subject, test, attempt, unready)
+        if job.is_deleting and attempt.left:
+            return attempt.goes_on(f"Job {name} of the run before is removed", _RETRY_SECONDS)
         instance = await self._instance(job)
         ending = _ending(job, instance)
         if ending is None and attempt.left:
             return attempt.goes_on(f"Job {name}: {_state(job, instance)}", _LOOK_AGAIN)
-        return attempt.ended(await self._judge(test, attempt, job, instance))
+        verdict = await self._judge(test, attempt, job, instance)
+        lost = "" if verdict.phase is CheckPhase.PASSED else await self._lost_beside(job, attempt)
+        if lost:
+            await self._delete(job)
+            why = f"{lost} was lost by the machine and started anew while it ran"
+            return attempt.begins_anew(f"{why}: {verdict.message}"[:_MAX_MESSAGE])
+        return attempt.ended(verdict)
 
     async def clean(self, promotion: Promotion, results: Sequence[CheckResult]) -> None:
         """Delete the Jobs whose attempts have ended, now that their `results` are stored."""
@@ -118,6 +127,23 @@ class JobChecks:
         owner = owner_of(job.key)
         found = [one for one in await self._runtime.instances() if one.owner == owner]
         return max(found, key=lambda one: one.started_at, default=None)
+
+    async def _lost_beside(self, job: Job, attempt: CheckAttempt) -> str:
+        """Return an instance beside the test that the machine had lost and that was not ready yet.
+
+        What a test then says of it is no verdict on the Release. One that has had the time of the
+        check to get ready, and is not, has no such excuse.
+        """
+        found = await self._runtime.instances()
+        began = [one.started_at for one in found if one.owner == owner_of(job.key)]
+        patience = timedelta(seconds=attempt.check.timeout_seconds)
+        for one in found:
+            if one.owner.namespace != job.namespace or one.role or not one.losses or not began:
+                continue
+            late = one.ready_since is not None and one.ready_since > max(began)
+            if late or (not one.ready and attempt.now < one.started_at + patience):
+                return one.name
+        return ""
 
     async def _jobs(self, promotion: ObjectKey, pipeline: str) -> Sequence[Job]:
         """Return the Jobs of a Promotion; they are searched for everywhere without `pipeline`."""

@@ -58,7 +58,10 @@ class PromotionReconciler:
         placement: ReleasePlacer,
         verifier: Verifier,
         clock: Callable[[], datetime],
+        well_since: Callable[[], datetime] | None = None,
     ) -> None:
+        """`well_since` says since when machine and runtime are without fault."""
+        self._well_since = well_since
         self._store = store
         self._images = images
         self._placement = placement
@@ -219,7 +222,8 @@ class PromotionReconciler:
         return transitions.failed(status, move.purpose, move.release.name, why, now), 0
 
     def _overdue(self, stage: Stage, status: PromotionStatus, soak: int = 0) -> bool:
-        end = transitions.deadline(status, stage)
+        well_since = self._well_since() if self._well_since is not None else None
+        end = transitions.deadline(status, stage, well_since)
         return end is not None and self._clock() >= end + timedelta(seconds=soak)
 
     async def _write(self, move: Move, status: PromotionStatus) -> None:

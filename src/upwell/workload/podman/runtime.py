@@ -225,9 +225,8 @@ class PodmanRuntime:
             await asyncio.sleep(_PURGE_SECONDS)
 
     def well_since(self) -> datetime:
-        """Return since when Podman is without fault: this moment, while it is not."""
-        state = self._faults.component.state
-        return self._clock.now() if state.faulty else state.since
+        """Return since when Podman answers: this moment, while it does not."""
+        return self._faults.component.state.since if self._faults.answers else self._clock.now()
 
     async def _go_on(self, name: str) -> None:
         """Start what comes next in an instance with init containers."""

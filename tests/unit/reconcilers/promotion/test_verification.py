@@ -155,6 +155,43 @@ class TestJobs:
         ended = await verified.look()
         assert (ended.outcome, ended.checks[0].attempt) == (VerificationOutcome.FAILED, 1)
 
+    async def test_what_it_says_of_an_instance_that_was_lost_is_no_verdict(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.begin(TEST)
+        await verified.look(2)
+        job = await verified.job()
+        web = verified.machine.serve("dev", "shop-0", losses=1)
+        verified.machine.run(job)
+        verified.machine.exit(job, 1)
+        again = await verified.look()
+        assert again.outcome is VerificationOutcome.RUNNING
+        [check] = again.checks
+        assert (check.phase, check.attempt) == (CheckPhase.PENDING, 1)
+        assert "shop-0 was lost by the machine and started anew" in check.message
+
+        verified.machine.ready(web)
+        del verified.machine.ran_tests[job.name]
+        await verified.look_after(2)
+        await verified.look()
+        job = await verified.job()
+        verified.clock.advance(1)
+        verified.machine.run(job)
+        verified.machine.exit(job, 1)
+        ended = await verified.look()
+        assert (ended.outcome, ended.checks[0].attempt) == (VerificationOutcome.FAILED, 1)
+
+    async def test_one_that_never_gets_ready_again_is_no_excuse_for_ever(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        verified.machine.serve("dev", "shop-0", losses=1)
+        verified.clock.advance(60)
+        await verified.begin(TEST)
+        await verified.look(2)
+        verified.machine.run(await verified.job())
+        verified.machine.exit(await verified.job(), 1)
+        assert (await verified.look()).outcome is VerificationOutcome.FAILED
+
     async def test_an_answer_in_time_counts_however_late_it_is_read(
         self, verified: VerifiedPromotion
     ) -> None:

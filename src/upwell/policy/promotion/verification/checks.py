@@ -85,6 +85,11 @@ class CheckAttempt:
         """End it."""
         return CheckStep(judged(self.result, verdict, self.now))
 
+    def begins_anew(self, why: str) -> CheckStep:
+        """Forget how it ended: that says nothing about the Release."""
+        changes = {"phase": CheckPhase.PENDING, "ended": self.now, "message": f"runs again: {why}"}
+        return CheckStep(self.result.model_copy(update=changes))
+
     def named(self, evidence: str) -> str:
         """Return the name of this attempt's evidence: that of earlier ones stays beside it."""
         return _evidence_name(self.result, evidence)

@@ -252,7 +252,10 @@ class PodmanApi:
         state = await self._json(PodmanRequest("GET", f"{session}/json"))
         if state["Running"]:
             raise RuntimeUnavailableError("podman closed the output of a command that runs")
-        return int(state["ExitCode"])
+        code = int(state["ExitCode"])
+        if code < 0:
+            raise RuntimeUnavailableError("podman does not know how a command ended")
+        return code
 
     async def logs(self, container: str, wanted: LogQuery) -> AsyncIterator[bytes]:
         """Yield what the container wrote, standard output and error as one stream."""

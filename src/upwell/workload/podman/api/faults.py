@@ -25,6 +25,11 @@ class RuntimeFaults:
         self._recovered = recovered
         self._faults: dict[FaultPlace, tuple[str, str]] = {}
 
+    @property
+    def answers(self) -> bool:
+        """True while Podman answers, whatever is wrong with one container or another."""
+        return not self._faults.keys() & {FaultPlace.SERVICE, FaultPlace.LIST}
+
     def report(self, place: FaultPlace, reason: str, message: str) -> None:
         """Report a fault; of several, the one that explains the others is told."""
         before = self._faults.get(place)
