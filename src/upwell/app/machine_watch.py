@@ -1,4 +1,4 @@
-"""Watches of the machine below the server: its disks and its clock."""
+"""Watches of the machine below the server: its disks, its clock, its descriptors."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from upwell.controller import Controller
 from upwell.formats.human_duration import human_duration
 from upwell.machine.clock import ClockJump, SteadyClock
 from upwell.machine.components import Components
+from upwell.machine.descriptors import descriptor_use
 from upwell.machine.disk import DiskSpace
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,20 @@ async def watch_disk(disk: DiskSpace, components: Components) -> None:
                 "disk pressure" if fault else "disk pressure is over",
                 extra={"reason": storage.state.reason, "why": storage.state.message},
             )
+        await asyncio.sleep(_DISK_SECONDS)
+
+
+async def watch_descriptors(components: Components) -> None:
+    """Report as component `file-descriptors` that few are left."""
+    component = components.add("file-descriptors", required=False)
+    while True:
+        fault = descriptor_use().fault
+        if fault:
+            if not component.state.faulty:
+                log.warning("few file descriptors are left", extra={"why": fault})
+            component.fail("TooManyOpenFiles", fault)
+        else:
+            component.recover()
         await asyncio.sleep(_DISK_SECONDS)
 
 

@@ -14,6 +14,7 @@ from upwell.app.data_folder import DataFolderError
 from upwell.app.supervision import keep_running
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
+from upwell.machine.descriptors import raise_descriptor_limit
 from upwell.server.asgi.app import create_app
 from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import CertificateError
@@ -37,6 +38,7 @@ async def run_server(settings: ServerSettings) -> None:
 
     Workloads and the router outlive the server, and are found again at the next start.
     """
+    raise_descriptor_limit()
     shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

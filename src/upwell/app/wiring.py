@@ -11,7 +11,12 @@ from upwell.app.actions import actions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import clean_registry, clean_uploads, free_space, referenced_evidence
 from upwell.app.configuration import build_slots
-from upwell.app.machine_watch import retry_after_recovery, watch_clock, watch_disk
+from upwell.app.machine_watch import (
+    retry_after_recovery,
+    watch_clock,
+    watch_descriptors,
+    watch_disk,
+)
 from upwell.app.promotion import promotion
 from upwell.controller import Controller
 from upwell.machine.clock import PROCESS_CLOCK, now
@@ -119,6 +124,7 @@ def wire(adapters: Adapters) -> Wired:
         adapters.cache.run,
         *(controller.run for controller in controllers),
         partial(watch_disk, adapters.disk, adapters.components),
+        partial(watch_descriptors, adapters.components),
         partial(watch_clock, PROCESS_CLOCK, adapters.components),
         partial(retry_after_recovery, adapters.components, controllers),
         partial(remove_old_events, events),

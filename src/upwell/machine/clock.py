@@ -1,7 +1,7 @@
 """The one reading of the machine's clock; what must not wait in a test gets a Clock injected.
 
 The time of this process is steady: it follows the machine's clock, but not its jumps, so that no
-wait, deadline or age is ended or prolonged by them (docs/adr/0020).
+wait, deadline or age is ended or prolonged by them (docs/adr/0021).
 """
 
 import asyncio
