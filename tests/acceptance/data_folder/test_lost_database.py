@@ -122,3 +122,22 @@ async def test_what_an_accepted_empty_database_does_not_know_runs_on(made: Insta
         await ready(client, "other")
 
     assert before < made.podman_names()
+    listed = made.upwell("prune", "--leftovers")
+    assert all(name.split(".")[1] in listed.stdout for name in before), listed
+    assert made.upwell("prune", "--leftovers", "--confirm").returncode == 0
+    assert not before & made.podman_names()
+
+
+async def test_an_old_copy_that_lacks_what_runs_is_refused(made: Installation) -> None:
+    made.stop()
+    old = made.folder / "old.db"
+    shutil.copy(made.data_dir / "upwell.db", old)
+    await made.start()
+    async with made.client() as client:
+        before = await serving(made, client)
+    made.kill()
+    remove_database(made)
+    shutil.copy(old, made.data_dir / "upwell.db")
+
+    assert "knows fewer objects" in refused(made)
+    assert made.podman_names() == before
