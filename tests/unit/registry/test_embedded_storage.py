@@ -228,6 +228,19 @@ async def test_what_the_disk_changed_is_not_served_as_the_truth(
     assert await again.tag_digest("team/app", "v1") is None
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\x00", b"sha256:0"])
+async def test_a_damaged_tag_names_nothing_and_hides_no_other(
+    registry: HostedRegistry, root: Path, damage: bytes
+) -> None:
+    await push(registry, "team/app")
+    tags = root / "repositories" / "team" / "app" / "_tags"
+    (tags / "v2").write_bytes(damage)
+
+    again = EmbeddedRegistry(root, HOST)
+    assert await again.tag_digest("team/app", "v1") is not None
+    assert await again.tag_digest("team/app", "v2") is None
+
+
 async def test_a_body_over_the_limit_drops_the_upload(registry: HostedRegistry, root: Path) -> None:
     upload = await registry.start_upload("team/app")
 

@@ -237,7 +237,7 @@ class Repository:
                 self._remember(_examine(raw, digest, "")[0])
         for file in self._root.glob(f"{_TAGS}/*"):
             try:
-                target = Digest.parse(file.read_text())
+                target = Digest.parse(file.read_text(errors="replace"))
             except InvalidDigestError:
                 continue
             if target in self.manifests:
