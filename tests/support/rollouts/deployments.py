@@ -20,6 +20,7 @@ class DeploymentUnderTest:
     """Deployment `web` in namespace `shop`."""
 
     setup: RolloutSetup = field(default_factory=RolloutSetup)
+    key: ObjectKey = _KEY
 
     @classmethod
     async def served(cls) -> Self:

@@ -148,5 +148,6 @@ class _Judged:
 
 
 def _reason(instance: Instance) -> str:
-    looping = instance.restarts >= ENDED_STARTS - 1
+    lost = instance.state is State.LOST or instance.losses > 0  # by the machine: no crash
+    looping = instance.restarts >= ENDED_STARTS - 1 and not lost
     return (DegradedReason.CRASH_LOOP if looping else DegradedReason.NOT_READY).value

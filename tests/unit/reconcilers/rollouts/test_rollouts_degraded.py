@@ -1,11 +1,13 @@
 """The condition Degraded: fewer replicas are available than are wanted, and no rollout is why."""
 
+from dataclasses import replace
+
 import pytest
 from tests.support.rollouts.deployments import DeploymentUnderTest
 from tests.support.rollouts.memory_machine import BETTER, GOOD
 
 from upwell.api.conditions import find
-from upwell.workload.interface import ImagePullError
+from upwell.workload.interface import ImagePullError, State
 
 
 @pytest.fixture
@@ -124,6 +126,23 @@ async def test_a_crash_that_is_rolled_back_degrades_until_the_good_one_serves(
         "AsExpected",
         "1 of 1 replicas of revision 1 are available",
     )
+
+
+async def test_what_the_machine_lost_degrades_but_is_no_crash_loop(
+    web: DeploymentUnderTest,
+) -> None:
+    await web.roll_out(GOOD)
+    await web.pass_time(30)
+    (name,) = web.setup.runtime.names()
+    spec, instance = web.setup.runtime.running[name]
+    lost = replace(instance, state=State.LOST, ready=False, restarts=5, message="lost")
+    web.setup.runtime.running[name] = (spec, lost)
+
+    await web.setup.reconcile(web.key)
+
+    assert (await degraded(web))[:2] == ("True", "ContainersNotReady")
+    await web.pass_time(30)
+    assert web.setup.runtime.images() == [GOOD]
 
 
 async def test_an_image_that_cannot_be_pulled_any_more_is_named(web: DeploymentUnderTest) -> None:
