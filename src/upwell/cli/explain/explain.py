@@ -6,10 +6,14 @@ from typing import Any
 
 import click
 
+from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
+from upwell.api.core import Service
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource, format_time
+from upwell.api.pipeline import Pipeline
+from upwell.api.route import Route
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -38,7 +42,10 @@ from upwell.store.interface import ApiClient
 
 _FEW = 8
 """Package changes that are listed unless the user asks for all."""
-_KINDS = (Build, BuildConfig, ImageStream, *WORKLOADS, ClusterOperator)
+_KINDS = (
+    *(Build, BuildConfig, ImageStream, *WORKLOADS, ClusterOperator),
+    *(Route, Service, Job, Pipeline),
+)
 
 type _Changes = Mapping[tuple[str, str], PackageChanges]
 """Package changes by the digests of the old and new image."""
@@ -68,8 +75,8 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
 
     Goes from the running image back through promotions with their tests and approvals, tags and
     builds, to the upstream change that caused it, with the packages that differ. Then lists what
-    is held back, by what, and until when. Of a component of the server (clusteroperator/router), it
-    lists the faults.
+    is held back, by what, and until when. Of a component of the server (clusteroperator/router), a
+    Route, Service, Job or Pipeline it lists the faults.
     """
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):

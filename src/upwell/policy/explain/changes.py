@@ -45,7 +45,7 @@ class PackageChange:
 def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
     """Return the statements about a workload, Build, BuildConfig, ImageStream or component.
 
-    There are none about objects of other kinds.
+    Of objects of other kinds, only what is wrong with them.
     """
     explainer = _Explainer(snapshot)
     match asked:
@@ -60,7 +60,8 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
         case _ if isinstance(asked, WORKLOADS):
             return list(explainer.workload(asked))
         case _:
-            return []
+            faults = [Statement(Topic.HELD, str(one), at=one.since) for one in faults_of(asked)]
+            return faults or [Statement(Topic.RUNNING, "nothing is wrong with it")]
 
 
 def package_changes(
