@@ -15,6 +15,7 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.builder.interface import Builder, BuildError, BuildLogs
 from upwell.controller import Backoff, Controller, Result, Watch, WorkQueue, of_both
+from upwell.machine.tasks import first_error
 from upwell.policy.builds.failures import (
     FIRST_RETRY_SECONDS,
     LONGEST_RETRY_SECONDS,
@@ -225,9 +226,10 @@ class Builds:
             self._note(build, f"Attempt {attempt} begins")
         try:
             await self._run.run(begun)
-        except StoreError:
-            raise
-        except Exception as error:
+        except Exception as raised:
+            error = first_error(raised)
+            if isinstance(error, StoreError):
+                raise
             if not isinstance(error, BuildError):
                 log.exception("build failed by no fault of its own", extra={"key": str(build.key)})
             await self._failed(begun, build_error(error))

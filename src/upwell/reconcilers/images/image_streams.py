@@ -3,7 +3,6 @@
 A failed import keeps the last good digest in force and says when it tries again.
 """
 
-import asyncio
 from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import datetime
 from random import random
@@ -11,6 +10,7 @@ from random import random
 from upwell.api.image import ImageStream, ImageStreamStatus, TagReference
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue, of_both
+from upwell.machine.tasks import side_by_side
 from upwell.oci import InvalidReferenceError, Platform, Reference
 from upwell.policy.images.import_request import request_of
 from upwell.policy.images.registry_webhooks import PushNotice
@@ -135,15 +135,11 @@ class ImageStreams:
             return StreamAnswers()
         logins = await self._secrets.of_namespace(stream.namespace)
         repository = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                asked = (self._importer.ask(stream, tag, logins, now) for tag in due)
-                tasks = [group.create_task(question) for question in asked]
-                if lists:
-                    repository = await self._repositories.ask(stream, logins, now)
-        except* StoreError as failed:
-            first = failed.exceptions[0]
-            raise first from failed
+        async with side_by_side() as group:
+            asked = (self._importer.ask(stream, tag, logins, now) for tag in due)
+            tasks = [group.create_task(question) for question in asked]
+            if lists:
+                repository = await self._repositories.ask(stream, logins, now)
         return StreamAnswers([task.result() for task in tasks], repository)
 
     async def _write(self, key: ObjectKey, answers: StreamAnswers, now: datetime) -> ImageStream:

@@ -1,6 +1,5 @@
 """Runs Jobs in instances that end: each index to one recorded good end, whatever is killed."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,6 +8,7 @@ from upwell.api.apps import Job, JobStatus, RevisionRecord
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition, ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch
+from upwell.machine.tasks import side_by_side
 from upwell.policy.jobs.runs import JobPlan, Run, plan
 from upwell.policy.rollouts.history import with_pinned_images
 from upwell.policy.rollouts.instance import build_task, index_of, instance_name, key_of
@@ -155,7 +155,7 @@ class JobReconciler:
             await self._runtime.start(spec)
 
     async def _stop(self, instances: Sequence[Instance], grace: float) -> None:
-        async with asyncio.TaskGroup() as group:
+        async with side_by_side() as group:
             for instance in instances:
                 group.create_task(self._runtime.stop(instance.name, grace))
 

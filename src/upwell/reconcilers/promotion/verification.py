@@ -5,7 +5,6 @@ check is stored as running before anything is done for it, and its Job is delete
 is stored, so that a call that is cut short is simply made again.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from datetime import datetime
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Check, Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Purpose, Release
+from upwell.machine.tasks import side_by_side
 from upwell.policy.promotion.verification.checks import (
     CheckAttempt,
     CheckStep,
@@ -89,7 +89,7 @@ class StageVerification:
         context = _CheckContext(
             subject, address, Soak(seconds, promotion.status.serving_since), now
         )
-        async with asyncio.TaskGroup() as group:
+        async with side_by_side() as group:
             tasks = [
                 group.create_task(self._step(context, checks.get(result.name), result))
                 for result in results_of(stage.verification.checks, stored)

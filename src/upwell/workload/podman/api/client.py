@@ -33,6 +33,8 @@ _PULL_SECONDS = 3600.0
 _PULL_SILENCE_SECONDS = 300.0
 _ARCHIVE_SECONDS = 120.0
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
+_LIST_TIMEOUT = aiohttp.ClientTimeout(total=20.0)
+"""Milliseconds are usual: all work waits for lists, so that one that hangs is told soon."""
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _MAX_LISTINGS = 20
 _MAX_OUTPUT_BYTES = 64 * 1024
@@ -82,7 +84,8 @@ class PodmanApi:
     async def containers(self, *labels: str) -> list[dict[str, Any]]:
         """List all containers, running or not, that carry all `labels` (`key=value`)."""
         filters = json.dumps({"label": labels})
-        call = PodmanRequest("GET", "/containers/json", {"all": "true", "filters": filters})
+        parameters = {"all": "true", "filters": filters}
+        call = PodmanRequest("GET", "/containers/json", parameters, timeout=_LIST_TIMEOUT)
         for _ in range(_MAX_LISTINGS):
             # Podman lists names first and looks at each then: a container that is removed in
             # between fails the whole list, which says nothing about the others.
@@ -341,7 +344,7 @@ class PodmanApi:
                     await _raise(response)
                 yield response
         except (aiohttp.ClientError, OSError, BadFrameError) as error:  # a TimeoutError is one too
-            why = str(error) or type(error).__name__
+            why = str(error) or "no answer in time"
             raise RuntimeUnavailableError(f"podman: {call.method} {call.path}: {why}") from error
 
 
