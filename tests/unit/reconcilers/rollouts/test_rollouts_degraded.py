@@ -49,6 +49,26 @@ async def test_a_replica_that_ended_degrades_until_it_has_stayed_up(
     )
 
 
+async def test_what_the_machine_loses_again_and_again_does_not_crash(
+    web: DeploymentUnderTest,
+) -> None:
+    await web.roll_out(GOOD)
+    web.setup.clock.advance(601)
+    [name] = web.setup.runtime.names()
+    for _ in range(2):
+        web.setup.runtime.end(name)
+        await web.pass_time(60)
+    for _ in range(2):
+        web.setup.runtime.lose(name)
+        await web.pass_time(1)
+
+    status, reason, message = await degraded(web)
+    assert (status, reason) == ("True", "ContainersNotReady")
+    assert message.endswith("how it ended is unknown")
+    await web.pass_time(60)
+    assert (await degraded(web))[:2] == ("False", "AsExpected")
+
+
 async def test_a_sole_revision_that_crashes_again_and_again_says_so(
     web: DeploymentUnderTest,
 ) -> None:
