@@ -118,6 +118,7 @@ def _other_evidence(data: Path, instances: Sequence[Instance]) -> Iterator[str]:
         yield f"{gone} records of instances without containers"
     for folder, what in (
         ("workloads/claims", "volumes of claims"),
+        ("workloads/kept", "volumes of images"),
         ("registry/repositories", "images"),
     ):
         path = data / folder
