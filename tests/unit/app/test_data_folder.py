@@ -104,7 +104,8 @@ async def test_an_empty_database_that_is_accepted_stays_accepted(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "place", ["workloads/claims/shop/db/PG_VERSION", "registry/repositories/a/_tags/1"]
+    "place",
+    ["workloads/claims/shop/db/PG", "workloads/kept/shop/PG", "registry/repositories/a/_tags/1"],
 )
 async def test_an_empty_database_beside_data_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / place).parent.mkdir(parents=True)
