@@ -23,6 +23,7 @@ from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.clock import now, seconds
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskSpace
+from upwell.machine.private_file import remove_drafts
 from upwell.oci import Reference
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -97,6 +98,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     disk = _disk(settings)
     store = await SqliteStore.open(data / "upwell.db", clock=now)
     stack.push_async_callback(store.close)
+    await asyncio.to_thread(remove_drafts, _state_folders(data))  # the folder is ours by now
     cache = ObjectCache(store)
     paths = await write_configuration(settings, store.instance_id)
     refuse_second_folder(data, store)
@@ -166,6 +168,12 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     stack.callback(adapters.inventory.close)
     stack.callback(adapters.logs.close_all)
     return adapters
+
+
+def _state_folders(data: Path) -> Sequence[Path]:
+    """Return where files of state lie, which a killed process may have left half-written."""
+    instances = (data / "workloads" / "instances").glob("*/")
+    return (data, data / "tls", data / "router", *instances)
 
 
 def _disk(settings: ServerSettings) -> DiskSpace:
