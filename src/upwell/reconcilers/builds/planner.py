@@ -40,6 +40,8 @@ from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs, InputMissingError
 
+_ANY_REPOSITORY = "upstream"
+
 
 class BuildPlanner:
     """Finds out what a Build needs, and changes nothing. Raises BuildError."""
@@ -119,7 +121,9 @@ class BuildPlanner:
     ) -> ResolvedInputs:
         """Add what only a build that is run needs."""
         pins = inputs.images.references()
-        used = [*pins.values(), *([inputs.push] if inputs.push is not None else [])]
+        pushes = () if inputs.push is None else (inputs.push,)
+        # Bases are pulled from the mirror in the internal registry, wherever the result goes.
+        used = [*pins.values(), *pushes, Reference(self._internal.host, _ANY_REPOSITORY)]
         insecure = insecure_by_tag(inputs.images.resolved, streams) | await self._insecure.among(
             used, build.namespace
         )
