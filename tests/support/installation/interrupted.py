@@ -82,7 +82,7 @@ class InterruptedWork:
             await _delete(client, BuildConfig, f"built-{number - 1}")
 
     async def finish(self) -> None:
-        """Delete every object, wait until all that ran for them is gone, and start once more."""
+        """Delete every object, wait until all that ran is gone; a start sweeps up the rest."""
         async with self.made.client() as client:
             for kind in _KINDS:
                 for one in (await client.list(kind)).items:
@@ -90,7 +90,7 @@ class InterruptedWork:
 
             async def left() -> list[str]:
                 found = [one.name for kind in _WORK for one in (await client.list(kind)).items]
-                return [*found, *leftovers(self.made)]
+                return [*found, *sorted(self.made.podman_names())]
 
             await until(left, lambda found: not found, _SECONDS)
         self.made.stop()
