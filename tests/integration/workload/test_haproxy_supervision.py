@@ -1,6 +1,7 @@
 """A real HAProxy that is killed, stopped, cut off or robbed, and the supervision that mends it."""
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -28,7 +29,13 @@ from upwell.reconcilers.rollouts import RolloutPorts, Traffic
 from upwell.reconcilers.routing.supervision import router_supervision_controller
 from upwell.store.memory import MemoryStore
 from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings, RouterLimits
-from upwell.workload.interface import Backend, HttpRule, Listener, RoutingTable
+from upwell.workload.interface import (
+    Backend,
+    HttpRule,
+    Listener,
+    RouterUnavailableError,
+    RoutingTable,
+)
 
 HOST = "shop.example"
 BACKEND = "shop/web:http"
@@ -211,6 +218,56 @@ async def test_a_missing_haproxy_is_tried_again_until_it_is_there(
         hidden.rename(program)
         await assert_mended_in_time(served)
         await served.router.stop()
+
+
+async def test_a_router_without_its_folder_gets_it_again(
+    served: SupervisedSite, settings: HaproxySettings
+) -> None:
+    async with load(f"http://{served.router.http_address}/", HOST) as seen:
+        await eventually(seen.answered, lambda count: count > 20)
+        shutil.rmtree(settings.data_dir)
+        await assert_mended_in_time(served)
+    assert seen.failures == []
+    assert "haproxy.cfg" in {path.name for path in settings.data_dir.iterdir()}
+
+
+async def test_a_full_disk_keeps_no_router_down(
+    served: SupervisedSite, settings: HaproxySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    async with named_endpoint("second") as second:
+        monkeypatch.setattr(Path, "write_text", refuse)
+        both = (served.site.endpoint, second.endpoint)
+        await served.router.apply(RoutingTable((Backend(BACKEND, both),), (RULE,)))
+        os.kill(await served.worker(), signal.SIGKILL)
+        await assert_mended_in_time(served)
+        assert "second" not in (settings.data_dir / "haproxy.cfg").read_text()
+        found = {await fetch(served.router.http_address, HOST) for _ in range(4)}
+        assert found == {(200, served.site.name), (200, "second")}
+        rule = HttpRule("other", "other.example", "/", RULE.backends)
+        with pytest.raises(RouterUnavailableError, match=r"haproxy\.cfg: No space left on device"):
+            await served.router.apply(RoutingTable((Backend(BACKEND, both),), (RULE, rule)))
+
+
+async def test_one_that_does_not_answer_is_killed_and_started_anew(
+    served: SupervisedSite, settings: HaproxySettings
+) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        await asyncio.Event().wait()
+        writer.close()
+
+    before = await served.router._cli.ping()
+    control = settings.data_dir / "haproxy.sock"
+    control.unlink()
+    silent = await asyncio.start_unix_server(say_nothing, control)
+    fault = await assert_mended_in_time(served)
+    silent.close()
+    assert fault.reason == "RouterHung"
+    assert set(before).isdisjoint(await served.router._cli.ping())
+    assert served.component.state.restarts == 1
 
 
 async def test_a_router_that_works_is_left_alone(

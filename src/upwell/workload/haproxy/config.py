@@ -51,7 +51,7 @@ class RouterLimits:
     drain_seconds: int = 3600
     """Time for which a replaced HAProxy process may go on serving its sessions."""
     max_connections: int = 4000
-    max_reloads: int = 20
+    max_reloads: int = 100
     """Reloads that a replaced process may survive: a client that stays on must not pile them up."""
 
 

@@ -6,6 +6,7 @@ A process of ours that takes no commands any more is replaced by one that takes 
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import (
@@ -138,7 +139,7 @@ class HaproxyRouter:
         try:
             wanted = await self._serve(table)
         except RouterDownError as error:
-            self._component.fail("RouterDown", f"haproxy does not start: {error}")
+            self._component.fail("RouterDown", f"haproxy is down: {error}")
             raise
         except RouterUnavailableError as error:
             self._refusals += 1
@@ -155,21 +156,21 @@ class HaproxyRouter:
 
     async def _serve(self, table: RoutingTable) -> ServablePlan:
         """Return what is in force; raises RouterUnavailableError or RouterDownError."""
-        self._config.parent.mkdir(parents=True, exist_ok=True)
         running = await self._is_running()
         leftovers = () if running else await self._processes.find()
         wanted = plan(table, self.http_address, self._settings.limits)
         try:
+            self._config.parent.mkdir(parents=True, exist_ok=True)
             frontends = await self._cli.frontends() if running else set()
             own = [one.pid for one in leftovers]
             wanted = await self._with_free_addresses(wanted, frontends, own)
             wanted = await self._with_tls(wanted, frontends, own)
             self._expected.running |= running
             await self._bring_about(wanted, leftovers, running=running)
-        except RouterUnavailableError as error:
-            if await self._processes.find():
-                raise
-            raise RouterDownError(str(error)) from error
+        except (RouterUnavailableError, OSError) as error:
+            why = f"{self._config}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            is_up = bool(await self._processes.find())
+            raise (RouterUnavailableError if is_up else RouterDownError)(why) from error
         self._lacking = wanted.lacking
         return wanted
 
@@ -310,12 +311,23 @@ class HaproxyRouter:
         return replace(_without(wanted, faults), tls=plan_of_tls)
 
     async def _write(self, wanted: ServablePlan, *, check: bool) -> None:
-        """Replace the file that HAProxy starts from and reloads, checked by HAProxy itself."""
+        """Replace the file that HAProxy starts from and reloads, checked by HAProxy itself.
+
+        Where there is no room for it, one with other servers will do: they are settled afterwards.
+        """
+        text, known = wanted.render(), await asyncio.to_thread(_text_of, self._config)
+        if text == known:
+            return
         draft = self._config.with_name("haproxy.cfg.new")
-        await asyncio.to_thread(draft.write_text, wanted.render())
-        if check:
-            await self._run("-c", "-f", str(draft))
-        draft.replace(self._config)
+        try:
+            await asyncio.to_thread(draft.write_text, text)
+            if check:
+                await self._run("-c", "-f", str(draft))
+            draft.replace(self._config)
+        except OSError as error:
+            if f"  description {wanted.fingerprint()}\n" not in known:
+                raise
+            _log.warning("router configuration not written", extra={"why": str(error)})
 
     async def _run(self, *arguments: str) -> None:
         """Run haproxy to its end; raises RouterUnavailableError with what it said."""
@@ -327,6 +339,13 @@ class HaproxyRouter:
             raise RouterUnavailableError(f"{text}; apt install haproxy")
         if result.code != 0:
             raise RouterUnavailableError(f"haproxy {arguments[0]}: {text}")
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a file; nothing if there is none, or it is damaged."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text()
+    return ""
 
 
 def _alerts(text: str) -> str:

@@ -1,6 +1,7 @@
 """Notices within two seconds that HAProxy has ended or hangs, and ends what hangs."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Collection
@@ -12,6 +13,8 @@ from upwell.workload.haproxy.cli import HaproxyCli
 from upwell.workload.haproxy.liveness import Answer, Remedy, next_remedy
 from upwell.workload.haproxy.processes import HaproxyProcess, HaproxyProcesses
 from upwell.workload.interface import RouterUnavailableError
+
+_log = logging.getLogger(__name__)
 
 _PERIOD_SECONDS = 1.0
 """Between questions while all is well; the end of a process is noticed at once."""
@@ -64,10 +67,17 @@ class HaproxyWatch:
             while True:
                 pause = _AGAIN_SECONDS if self._misses else _PERIOD_SECONDS
                 await self._ends.wait(pause)
-                if self._expected.running and (why := await self._look()):
+                if self._expected.running and (why := await self._look_safely()):
                     yield why
         finally:
             self._ends.follow(())
+
+    async def _look_safely(self) -> str:
+        try:
+            return await self._look()
+        except Exception:  # noqa: BLE001 - too many open files, say: it must not end the watch
+            _log.exception("router not looked at")
+            return ""
 
     async def _look(self) -> str:
         """Ask once, act upon the answer, and return what is to be told."""
