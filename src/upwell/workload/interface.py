@@ -628,10 +628,11 @@ class Router(Protocol):
         """
         ...
 
-    async def restore(self) -> None:
+    async def restore(self) -> bool:
         """Bring the last table into force again, if it is no more; without one, nothing happens.
 
-        Raises RouterUnavailableError.
+        Returns False while the router does not stay up: it should be given time then, and another
+        look. Raises RouterUnavailableError.
         """
         ...
 

@@ -251,6 +251,29 @@ async def test_a_full_disk_keeps_no_router_down(
             await served.router.apply(RoutingTable((Backend(BACKEND, both),), (RULE, rule)))
 
 
+async def test_one_that_ends_again_and_again_is_one_fault_until_it_stays_up(
+    settings: HaproxySettings,
+) -> None:
+    async with supervised(replace(settings, limits=RouterLimits(steady_seconds=2))) as served:
+
+        async def restarts() -> int:
+            return served.component.state.restarts
+
+        async def reason() -> str:
+            return served.component.state.reason
+
+        for number in range(1, 7):
+            await eventually(served.is_served, bool)
+            processes = served.router._processes
+            processes.signal(await processes.find(), signal.SIGKILL)
+            await eventually(restarts, lambda count, wanted=number: count >= wanted)  # type: ignore[misc]
+        await eventually(reason, lambda found: found == "RouterUnsteady")
+        fault = await assert_mended_in_time(served)
+        assert fault == served.component.state.faults[-1]
+        assert len(served.component.state.faults) <= 4
+        await served.router.stop()
+
+
 async def test_one_that_does_not_answer_is_killed_and_started_anew(
     served: SupervisedSite, settings: HaproxySettings
 ) -> None:

@@ -398,6 +398,8 @@ class FakeRouter:
         """Error that it raises instead of taking a table."""
         self._servers: dict[str, set[str]] = {}
         """Backend -> endpoints that it has or had."""
+        self.steady = True
+        """It stays up after it was restored."""
         self._last: RoutingTable | None = None
         self._disruptions: asyncio.Queue[str] = asyncio.Queue()
 
@@ -410,9 +412,10 @@ class FakeRouter:
         while True:
             yield await self._disruptions.get()
 
-    async def restore(self) -> None:
+    async def restore(self) -> bool:
         if self._last is not None:
             await self.apply(self._last)
+        return self.steady
 
     async def apply(self, table: RoutingTable) -> Mapping[str, str]:
         self._last = table

@@ -4,6 +4,7 @@ This needs neither the store nor the runtime, so that a fault of theirs keeps no
 ordinary table follows, with what has changed meanwhile.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from upwell.api.meta import ObjectKey
@@ -13,6 +14,8 @@ from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 
 RETRIES = Backoff(first=0.5, longest=5)
 """Of a router that is down: nothing is served meanwhile."""
+_CRASHES = Backoff(first=0.5, longest=3)
+"""Of a router that does not stay up."""
 
 
 class RouterSupervision:
@@ -21,12 +24,24 @@ class RouterSupervision:
     def __init__(self, machine: RolloutPorts) -> None:
         self._router = machine.router
         self._traffic = machine.traffic
+        self._unsteady = 0
+        """Times in a row that the router was restored and did not stay up."""
+        self._not_before = float("-inf")
+        """By the loop's clock: one that ends again and again is given time."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Restore the last table, and ask for the ordinary one."""
-        await self._router.restore()
+        clock = asyncio.get_running_loop().time
+        if (pause := self._not_before - clock()) > 0:
+            return Result(pause)
+        steady = await self._router.restore()
         self._traffic.for_routing.add(key)
-        return Result()
+        self._unsteady = 0 if steady else self._unsteady + 1
+        if steady:
+            return Result()
+        pause = _CRASHES.delay(self._unsteady)
+        self._not_before = clock() + pause
+        return Result(pause)
 
     async def disruptions(self) -> AsyncIterator[ObjectKey]:
         """Yield the router's key for each disruption, for ever."""

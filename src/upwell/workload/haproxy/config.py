@@ -51,6 +51,8 @@ class RouterLimits:
     drain_seconds: int = 3600
     """Time for which a replaced HAProxy process may go on serving its sessions."""
     max_connections: int = 4000
+    steady_seconds: float = 10
+    """Time after which a process that was started several times within a minute counts as up."""
     max_reloads: int = 100
     """Reloads that a replaced process may survive: a client that stays on must not pile them up."""
 

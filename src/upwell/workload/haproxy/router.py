@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections import deque
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -57,6 +58,8 @@ _TURN_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _MAX_ERROR_CHARACTERS = 2000
 _ALERT = re.compile(r"^\[ALERT\] *\(\d+\) : (.*)$", re.MULTILINE)
+_MANY_RESTARTS = 4
+_RECENT_SECONDS = 60.0
 _TOLERATED_REFUSALS = 1
 """In a row, while the former table is in force: another try may do."""
 
@@ -101,6 +104,8 @@ class HaproxyRouter:
         """The last to come."""
         self._refusals = 0
         """In a row."""
+        self._restarts: deque[float] = deque(maxlen=_MANY_RESTARTS)
+        """Times of the last ones, by the loop's clock."""
         self._lacking: Collection[tuple[str, int]] = ()
         """Addresses that somebody else has."""
         self._expected = RouterExpectations(
@@ -123,11 +128,12 @@ class HaproxyRouter:
             self._table = table
             return await self._apply(table)
 
-    async def restore(self) -> None:
-        """Bring the last table into force again, if it is no more."""
+    async def restore(self) -> bool:
+        """Bring the last table into force again, if it is no more; False unless it stays up."""
         async with self._lock:
             if self._table is not None:
                 await self._apply(self._table)
+            return self._is_steady()
 
     def disruptions(self) -> AsyncIterator[str]:
         """Yield why the last table has to be applied anew; what hangs has been ended then."""
@@ -150,9 +156,22 @@ class HaproxyRouter:
         self._refusals = 0
         if wanted.address_fault:
             self._component.fail("AddressInUse", wanted.address_fault)
+        elif not self._is_steady():
+            message = (
+                "haproxy has ended several times within a minute; it is seen whether it stays up"
+            )
+            self._component.fail("RouterUnsteady", message)
         else:
             self._component.recover()
         return wanted.faults
+
+    def _is_steady(self) -> bool:
+        """Return False if it was started several times within a minute, and now just again."""
+        now = asyncio.get_running_loop().time()
+        recent = [at for at in self._restarts if now - at < _RECENT_SECONDS]
+        if len(recent) < _MANY_RESTARTS:
+            return True
+        return now - recent[-1] >= self._settings.limits.steady_seconds
 
     async def _serve(self, table: RoutingTable) -> ServablePlan:
         """Return what is in force; raises RouterUnavailableError or RouterDownError."""
@@ -172,6 +191,7 @@ class HaproxyRouter:
             is_up = bool(await self._processes.find())
             raise (RouterUnavailableError if is_up else RouterDownError)(why) from error
         self._lacking = wanted.lacking
+        self._expected.applied += 1
         return wanted
 
     async def _bring_about(
@@ -202,6 +222,7 @@ class HaproxyRouter:
         """Start a HAProxy, which takes over from what is left of others of ours."""
         if self._expected.running:
             self._component.count_restart()
+            self._restarts.append(asyncio.get_running_loop().time())
         # What is stopped would go on to get its share of the connections.
         await self._processes.end([one for one in leftovers if one.stopped])
         successors = [str(one.pid) for one in leftovers if not one.stopped]

@@ -36,6 +36,8 @@ class RouterExpectations:
     """Expectations of the running router, which each table sets anew."""
 
     running: bool = False
+    applied: int = 0
+    """Count of tables that came into force: what ends after one is another outage."""
     loading: Callable[[], bool] = bool
     """True while a table is being applied."""
     is_settled: Callable[[], bool] = lambda: True
@@ -58,8 +60,8 @@ class HaproxyWatch:
         self._component = component
         self._ends = _ProcessEnds()
         self._misses = 0
-        self._told = False
-        """The present outage was told; the next is another one."""
+        self._told: int | None = None
+        """Count of tables at the outage that was told: it is told once, and the next again."""
 
     async def disruptions(self) -> AsyncIterator[str]:
         """Yield why the table has to be applied anew, once for each outage, for ever."""
@@ -85,7 +87,7 @@ class HaproxyWatch:
         if answer is None:
             return ""
         if answer is Answer.GOOD:
-            self._misses, self._told = 0, False
+            self._misses, self._told = 0, None
             return "" if self._expected.is_settled() else "an address has become free"
         self._misses += 1
         loading = self._expected.loading()
@@ -96,7 +98,7 @@ class HaproxyWatch:
         return await self._act(remedy, processes)
 
     async def _act(self, remedy: Remedy, processes: Collection[HaproxyProcess]) -> str:
-        is_news = not self._told
+        is_news = self._told != self._expected.applied
         match remedy:
             case Remedy.CONTINUE:
                 stopped = [one for one in processes if one.stopped]
@@ -106,7 +108,7 @@ class HaproxyWatch:
                 is_news = True
         if not is_news:
             return ""
-        self._told = True
+        self._told = self._expected.applied
         reason, message = _FAULTS[remedy]
         self._component.fail(reason, message)
         return message
