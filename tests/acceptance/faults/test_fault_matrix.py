@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 from tests.support.faults.faulty_loop import HOSTS, FaultyLoop, LoopStep
-from tests.support.faults.machine_faults import FAULTS, InflictedFault
+from tests.support.faults.machine_faults import FAULTS, FaultKind, InflictedFault
 from tests.support.installation.installation import Installation, installation
+from tests.support.installation.surfaces import Surfaces, surfaces
 from tests.support.installation.traffic import traffic
 from tests.support.registry.registry_proxy import registry_proxy
 
@@ -50,10 +51,18 @@ async def loop() -> AsyncIterator[FaultyLoop]:
             yield running
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def asked(loop: FaultyLoop) -> AsyncIterator[Surfaces]:
+    async with surfaces(loop.made) as answering:
+        yield answering
+
+
 @pytest.mark.parametrize(
     ("fault", "step"), [pytest.param(*cell, id=f"{cell[0]} when {cell[1]}") for cell in cells()]
 )
-async def test_the_loop_goes_on(loop: FaultyLoop, fault: InflictedFault, step: LoopStep) -> None:
+async def test_the_loop_goes_on(
+    loop: FaultyLoop, asked: Surfaces, fault: InflictedFault, step: LoopStep
+) -> None:
     failures, since = loop.failures(), datetime.now(UTC).replace(microsecond=0)
     if step is LoopStep.IDLE:
         await fault.inflict(loop)
@@ -63,12 +72,15 @@ async def test_the_loop_goes_on(loop: FaultyLoop, fault: InflictedFault, step: L
         await loop.reach(step)
         await fault.inflict(loop)
     await asyncio.sleep(fault.seconds)  # how long it lasts is the input of this test
+    if loop.made.is_alive and fault.kind is not FaultKind.STOPPED:
+        await loop.surfaces_agree(asked, whole=False)
     if fault.heal is not None:
         await fault.heal(loop)
     if step is LoopStep.WORKING:
         await loop.rejected()
         await loop.publish("good")
     await loop.settled()
+    await loop.surfaces_agree(asked, whole=True)
     if fault.component:
         await loop.told(fault.component, since)
     if not fault.interrupts:

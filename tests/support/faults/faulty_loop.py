@@ -14,6 +14,7 @@ from tests.support.installation.applications import (
     stream,
 )
 from tests.support.installation.installation import Installation, until
+from tests.support.installation.surfaces import Surfaces
 from tests.support.installation.traffic import HostAnswers, answer
 from tests.support.installation.vendor_images import publish
 from tests.support.registry.registry_proxy import RegistryProxy
@@ -26,6 +27,15 @@ from upwell.api.image import ImageStream
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.store.interface import ApiClient
 
+OBJECTS = (
+    ("ImageStream", "base"),
+    ("BuildConfig", "app"),
+    ("Deployment", "app"),
+    ("Deployment", "shop-dev"),
+    ("Deployment", "shop-production"),
+    ("Pipeline", "shop"),
+)
+"""(kind, name) of each that can be at fault."""
 HOSTS = ("app.test", "shop-dev.test", "shop-production.test")
 SETTLED_SECONDS = 120.0
 """Patience, not a promise: the machine may be busy with other tests."""
@@ -173,6 +183,14 @@ class FaultyLoop:
             )
         await until(self.unfinished, {}.__eq__, SETTLED_SECONDS)
         assert not any(said.startswith("bad") for said in self.seen_in_production())
+
+    async def surfaces_agree(self, surfaces: Surfaces, *, whole: bool) -> None:
+        """Wait until status, explain, conditions, events, notices and metrics say the same.
+
+        `whole`: that nothing is wrong.
+        """
+        for kind, name in OBJECTS:
+            await surfaces.agreeing(kind, name, lambda seen: not (whole and seen.status))
 
     async def told(self, component: str, since: datetime) -> None:
         """Wait until an Event says that the component was faulty after `since`, and it is well."""
