@@ -11,9 +11,11 @@ import aiohttp
 from tests.support.delivery.http_receiver import HttpReceiver, receiving
 from tests.support.installation.installation import DEADLINE_SECONDS, Installation, until
 
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.codec import encode, resource_of_kind
 from upwell.api.core import Event
+from upwell.api.meta import ObjectKey
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.explain.status_tree import StatusTree
 from upwell.policy.explain.changes import explain
@@ -87,7 +89,10 @@ class Surfaces:
             asked = await client.get(resource_of_kind(kind), namespace, name)
             events = (await client.list(Event, Selector(namespace))).items
         status = StatusTree(snapshot, datetime.now(UTC), namespace, components).data()
-        subject = "/".join(part for part in (namespace, kind, name) if part)
+        tellers = {(kind, name)}
+        if kind == BuildConfig.KIND.kind:  # its builds are told of, each for itself
+            tellers |= {("Build", key.name) for key in await self._builds(name, namespace)}
+        subjects = {"/".join(part for part in (namespace, *teller) if part) for teller in tellers}
         key = re.escape(str(asked.key))
         faults = [one for one in status["faults"] if re.fullmatch(rf"{key}(:.*)?", one["name"])]
         told = [json.loads(request.body) for request in self._receiver.arrived]
@@ -100,10 +105,10 @@ class Surfaces:
             tuple(
                 (one.reason, one.message)
                 for one in events
-                if (one.involved_object.kind, one.involved_object.name) == (kind, name)
+                if (one.involved_object.kind, one.involved_object.name) in tellers
             ),
             tuple(
-                (one["type"], one["data"]["message"]) for one in told if one["subject"] == subject
+                (one["type"], one["data"]["message"]) for one in told if one["subject"] in subjects
             ),
             await self._metric(),
         )
@@ -123,6 +128,11 @@ class Surfaces:
 
         answers, _ = await until(observe, lambda seen: holds(seen[0]) and not seen[1], seconds)
         return answers
+
+    async def _builds(self, config: str, namespace: str) -> list[ObjectKey]:
+        async with self._made.client() as client:
+            builds = (await client.list(Build, Selector(namespace))).items
+        return [one.key for one in builds if one.labels.get(BUILD_CONFIG_LABEL) == config]
 
     async def _metric(self) -> dict[tuple[str, str], float]:
         headers = {"Authorization": f"Bearer {self._made.token}"}
