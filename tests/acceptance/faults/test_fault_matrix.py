@@ -73,14 +73,14 @@ async def test_the_loop_goes_on(
         await fault.inflict(loop)
     await asyncio.sleep(fault.seconds)  # how long it lasts is the input of this test
     if loop.made.is_alive and fault.kind is not FaultKind.STOPPED:
-        await loop.surfaces_agree(asked, whole=False)
+        await loop.surfaces_agree(asked)
     if fault.heal is not None:
         await fault.heal(loop)
     if step is LoopStep.WORKING:
         await loop.rejected()
         await loop.publish("good")
     await loop.settled()
-    await loop.surfaces_agree(asked, whole=True)
+    await loop.surfaces_are_well(asked)
     if fault.component:
         await loop.told(fault.component, since)
     if not fault.interrupts:

@@ -184,13 +184,19 @@ class FaultyLoop:
         await until(self.unfinished, {}.__eq__, SETTLED_SECONDS)
         assert not any(said.startswith("bad") for said in self.seen_in_production())
 
-    async def surfaces_agree(self, surfaces: Surfaces, *, whole: bool) -> None:
-        """Wait until status, explain, conditions, events, notices and metrics say the same.
-
-        `whole`: that nothing is wrong.
-        """
+    async def surfaces_agree(self, surfaces: Surfaces) -> None:
+        """Wait until each object's faults are told alike by all five surfaces."""
         for kind, name in OBJECTS:
-            await surfaces.agreeing(kind, name, lambda seen: not (whole and seen.status))
+
+            async def disagreements(kind: str = kind, name: str = name) -> list[str]:
+                return (await surfaces.ask(kind, name)).disagreements(kind)
+
+            await until(disagreements, [].__eq__)
+
+    async def surfaces_are_well(self, surfaces: Surfaces) -> None:
+        """Wait until all five surfaces say of each object that nothing is wrong."""
+        for kind, name in OBJECTS:
+            await surfaces.agreeing(kind, name, lambda seen: not seen.status)
 
     async def told(self, component: str, since: datetime) -> None:
         """Wait until an Event says that the component was faulty after `since`, and it is well."""

@@ -25,7 +25,9 @@ _SAMPLE = re.compile(
     r'^upwell_faults\{kind="([^"]*)",reason="([^"]*)"\} ([0-9.e+]+)$', re.MULTILINE
 )
 _WHOLE = ("nothing is due", "nothing is wrong with it", "images change only when", "it works")
-"""Words of `upwell explain` for an object without a fault."""
+"""Words of `upwell explain` for an object without a fault that nothing is to come of."""
+_NEVER_STILL = {"BuildConfig", "ImageStream"}
+"""Kinds of which `upwell explain` says what comes next, whole or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,13 @@ class SurfaceAnswers:
             for reason in self.reasons
             if not self.metric.get((kind, reason))
         ]
-        if not self.status and not any(text in self.explained for text in _WHOLE):
+        return found
+
+    def disagreements_at_rest(self, kind: str) -> list[str]:
+        """Say the same of an object of which nothing is to come."""
+        found = self.disagreements(kind)
+        at_rest = kind in _NEVER_STILL or any(text in self.explained for text in _WHOLE)
+        if not self.status and not at_rest:
             found.append(f"status names no fault, but explain says: {self.explained}")
         return found
 
@@ -124,7 +132,7 @@ class Surfaces:
 
         async def observe() -> tuple[SurfaceAnswers, list[str]]:
             answers = await self.ask(kind, name)
-            return answers, answers.disagreements(kind)
+            return answers, answers.disagreements_at_rest(kind)
 
         answers, _ = await until(observe, lambda seen: holds(seen[0]) and not seen[1], seconds)
         return answers
